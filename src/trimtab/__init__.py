@@ -1,0 +1,68 @@
+"""trimtab: make, place, calibrate and apply control vectors.
+
+    >>> import trimtab
+    >>> model = trimtab.load()  # doctest: +SKIP
+    >>> happy = trimtab.train(model, trimtab.Behaviour.load("happy"))  # doctest: +SKIP
+    >>> model.generate("How was your day?", steering=[(happy, 0.8)]).text  # doctest: +SKIP
+
+Names are imported when first used, so that ``import trimtab`` is quick and does not import torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trimtab.behaviours import Behaviour
+    from trimtab.engines import Completion, Engine, Receipt
+    from trimtab.engines.transformers import load
+    from trimtab.errors import TrimtabError
+    from trimtab.learning import Progress, calibrate, train
+    from trimtab.steering import Steering, Term
+    from trimtab.vectors import ControlVector
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Behaviour": "trimtab.behaviours",
+    "Completion": "trimtab.engines",
+    "ControlVector": "trimtab.vectors",
+    "Engine": "trimtab.engines",
+    "Progress": "trimtab.learning",
+    "Receipt": "trimtab.engines",
+    "Steering": "trimtab.steering",
+    "Term": "trimtab.steering",
+    "TrimtabError": "trimtab.errors",
+    "calibrate": "trimtab.learning",
+    "load": "trimtab.engines.transformers",
+    "train": "trimtab.learning",
+}
+
+__all__ = [
+    "Behaviour",
+    "Completion",
+    "ControlVector",
+    "Engine",
+    "Progress",
+    "Receipt",
+    "Steering",
+    "Term",
+    "TrimtabError",
+    "__version__",
+    "calibrate",
+    "load",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'trimtab' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,244 @@
+"""The behaviour: what a vector is to stand for, in words. Loading it, and refusing what cannot work."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from dataclasses import asdict, dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from trimtab.behaviours.schema import BehaviourFile, MessageFile, PairFile, PoleFile
+from trimtab.behaviours.texts import builtin_suffixes
+from trimtab.errors import BehaviourError
+
+
+@dataclass(frozen=True)
+class Message:
+    """One chat message."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Pole:
+    """One end of the axis: a label for tables, and phrasings that fit into a template's ``{persona}``."""
+
+    label: str
+    personas: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Template:
+    """How a persona is put to the model, as system message, user message, or both."""
+
+    system: str | None = None
+    user: str | None = None
+
+    def messages(self, persona: str) -> tuple[Message, ...]:
+        """The chat that puts ``persona`` to the model."""
+        parts = (("system", self.system), ("user", self.user))
+        return tuple(Message(role, text.replace("{persona}", persona)) for role, text in parts if text)
+
+    def instruction(self, persona: str) -> str:
+        """The persona as a system prompt, for asking the model itself to answer in character."""
+        carrier = self.system if self.system and "{persona}" in self.system else self.user
+        return (carrier or "{persona}").replace("{persona}", persona)
+
+
+@dataclass(frozen=True)
+class ContrastiveText:
+    """A pair given outright: two chats, read at the end of the generation prompt."""
+
+    positive: tuple[Message, ...]
+    negative: tuple[Message, ...]
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """A named axis with a positive and a negative pole.
+
+    Attributes:
+        name: Lower-case identifier.
+        description: What changes along the axis.
+        positive: The pole that positive strength steers towards.
+        negative: The pole that negative strength steers towards.
+        templates: How a persona is put to the model.
+        suffixes: Openings of the answer; each is cut at every token.
+        pairs: Pairs given outright; when there are any, they are trained on instead of personas.
+        evaluation_prompts: User messages that take the place of the built-in held-out prompts.
+        source: The file that it came from, for messages.
+
+    Example:
+        >>> Behaviour.load("happy").negative.label
+        'sad'
+    """
+
+    name: str
+    description: str
+    positive: Pole
+    negative: Pole
+    templates: tuple[Template, ...]
+    suffixes: tuple[str, ...]
+    pairs: tuple[ContrastiveText, ...] = ()
+    evaluation_prompts: tuple[str, ...] = ()
+    source: str = field(default="", compare=False)
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Behaviour:
+        """Load a behaviour of the zoo by name, or any TOML file by path.
+
+        Raises:
+            BehaviourError: Nothing is found there (with near names), or the file does not say a behaviour:
+                the message names the file, the key, what was found and what was expected.
+        """
+        path = Path(name_or_path)
+        if path.suffix == ".toml" or path.is_file():
+            return _from_file(path)
+        name = str(name_or_path)
+        if name in zoo_names():
+            text = (_zoo() / f"{name}.toml").read_text(encoding="utf-8")
+            return _from_text(text, where=f"{name} (zoo)", folder=None)
+        near = difflib.get_close_matches(name, zoo_names(), n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are: {', '.join(zoo_names())}"
+        raise BehaviourError(f"no behaviour named {name!r}", fix=f"{hint} A path to a .toml file works too")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over everything that the behaviour says, in hexadecimal."""
+        content = asdict(self)
+        content.pop("source")
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def zoo_names() -> tuple[str, ...]:
+    """Names of the behaviours that come with trimtab."""
+    return tuple(sorted(entry.name[:-5] for entry in _zoo().iterdir() if entry.name.endswith(".toml")))
+
+
+def _zoo() -> Any:
+    return resources.files("trimtab.behaviours") / "zoo"
+
+
+def _read(path: Path, *, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise BehaviourError(f"{what} {str(path)!r} does not exist", fix="check the path") from None
+    except UnicodeDecodeError as error:
+        raise BehaviourError(f"{what} {str(path)!r} is not UTF-8 ({error.reason})", fix="save it as UTF-8") from None
+    except OSError as error:
+        raise BehaviourError(f"{what} {str(path)!r} cannot be read: {error.strerror}", fix="check the path") from None
+
+
+def _from_file(path: Path) -> Behaviour:
+    return _from_text(_read(path, what="behaviour file"), where=str(path), folder=path.parent)
+
+
+def _from_text(text: str, *, where: str, folder: Path | None) -> Behaviour:
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BehaviourError(f"{where} is not valid TOML: {error}", fix="mend the line that it names") from None
+    try:
+        parsed = BehaviourFile.model_validate(raw)
+    except ValidationError as error:
+        raise BehaviourError(f"{where}: {_first_problem(error)}", fix="see docs/behaviours.md for the fields") from None
+    behaviour = Behaviour(
+        name=parsed.name,
+        description=parsed.description,
+        positive=_pole(parsed.positive),
+        negative=_pole(parsed.negative),
+        templates=tuple(Template(t.system, t.user) for t in parsed.templates),
+        suffixes=_suffixes(parsed.suffixes, where=where, folder=folder),
+        pairs=_pairs(parsed.pairs, where=where, folder=folder),
+        evaluation_prompts=tuple(parsed.evaluation.prompts),
+        source=where,
+    )
+    _check(behaviour, pairs_given=parsed.pairs is not None)
+    return behaviour
+
+
+def _first_problem(error: ValidationError) -> str:
+    """One line of a validation error: the key, what is wrong, what was found; and how many more there are."""
+    first, *rest = error.errors(include_url=False)
+    key = ".".join(str(part) for part in first["loc"]) or "the file"
+    found = "" if first["type"] == "missing" else f" (found {str(first['input'])[:60]!r})"
+    more = f" [and {len(rest)} more]" if rest else ""
+    message = {
+        "extra_forbidden": "is not a field of a behaviour file",
+        "missing": "is required but missing",
+    }.get(first["type"], first["msg"])
+    return f"{key}: {message}{found}{more}"
+
+
+def _pole(pole: PoleFile) -> Pole:
+    return Pole(pole.label, tuple(pole.personas))
+
+
+def _beside(folder: Path | None, name: str) -> Path:
+    return (folder or Path()) / name
+
+
+def _suffixes(given: str | list[str], *, where: str, folder: Path | None) -> tuple[str, ...]:
+    if given == "builtin":
+        return builtin_suffixes()
+    if isinstance(given, str):
+        lines = _read(_beside(folder, given), what=f"{where}: suffixes file").splitlines()
+        given = [line.strip() for line in lines if line.strip()]
+    if not given:
+        raise BehaviourError(f"{where}: suffixes: no suffixes", fix="give at least one opening, or leave the field out")
+    return tuple(given)
+
+
+def _pairs(given: str | list[PairFile] | None, *, where: str, folder: Path | None) -> tuple[ContrastiveText, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, str):
+        path = _beside(folder, given)
+        lines = _read(path, what=f"{where}: pairs file").splitlines()
+        given = [_pair_line(line, where=f"{path}:{n}") for n, line in enumerate(lines, start=1) if line.strip()]
+    return tuple(ContrastiveText(_chat(pair.positive), _chat(pair.negative)) for pair in given)
+
+
+def _pair_line(line: str, *, where: str) -> PairFile:
+    try:
+        return PairFile.model_validate_json(line)
+    except ValidationError as error:
+        raise BehaviourError(
+            f"{where}: {_first_problem(error)}", fix='each line is {"positive": ..., "negative": ...}'
+        ) from None
+
+
+def _chat(given: str | list[MessageFile]) -> tuple[Message, ...]:
+    if isinstance(given, str):
+        return (Message("user", given),)
+    return tuple(Message(message.role, message.content) for message in given)
+
+
+def _check(behaviour: Behaviour, *, pairs_given: bool) -> None:
+    """Refuse what is well-formed but cannot make a contrast."""
+    where = behaviour.source
+    if pairs_given:
+        if len(behaviour.pairs) < 2:
+            found = "only one pair" if behaviour.pairs else "no pairs"
+            raise BehaviourError(f"{where}: pairs: {found}", fix="give at least two (dozens are better)")
+        for n, pair in enumerate(behaviour.pairs, start=1):
+            if pair.positive == pair.negative:
+                raise BehaviourError(f"{where}: pairs: pair {n} has the same text on both sides", fix="mend or drop it")
+    for side, pole in (("positive", behaviour.positive), ("negative", behaviour.negative)):
+        if not pole.personas and not pairs_given:
+            raise BehaviourError(f"{where}: {side}.personas: the pole is empty", fix="give at least one persona")
+    if bool(behaviour.positive.personas) != bool(behaviour.negative.personas):
+        raise BehaviourError(f"{where}: one pole has personas and the other has none", fix="give both, or neither")
+    both = {p.casefold() for p in behaviour.positive.personas} & {p.casefold() for p in behaviour.negative.personas}
+    if both:
+        raise BehaviourError(
+            f"{where}: positive and negative share the persona {min(both)!r}", fix="the poles must differ"
+        )

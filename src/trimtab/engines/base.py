@@ -1,0 +1,158 @@
+"""What any engine can do. An engine knows tokens and tensors, never behaviours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.behaviours import Message
+from trimtab.steering import SteeringLike
+from trimtab.vectors import ModelInfo
+
+Array: TypeAlias = NDArray[np.float32]
+Tokens: TypeAlias = tuple[int, ...]
+Prompt: TypeAlias = str | Sequence[Message | Mapping[str, str]]
+Additions: TypeAlias = Mapping[int, Array]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was done to one completion, as counted in the forward pass.
+
+    Attributes:
+        steering: The terms, in text form.
+        layers: The layers that were steered.
+        rows: Rows of the batch that were steered.
+        tokens: Tokens of this row that were steered: its prompt, and every generated token that was fed back.
+        kl: Mean per-token KL(base ‖ steered) in nats over this answer, if it was asked for.
+    """
+
+    steering: str
+    layers: tuple[int, ...]
+    rows: int
+    tokens: int
+    kl: float | None = None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer.
+
+    Attributes:
+        text: The generated text, without special tokens.
+        tokens: The generated token ids, the end-of-turn token included.
+        finish_reason: ``"stop"`` if the model ended its turn, ``"length"`` if it ran out of ``max_new_tokens``.
+        prompt_tokens: Length of the rendered prompt.
+        receipt: What the steering did.
+    """
+
+    text: str
+    tokens: Tokens
+    finish_reason: str
+    prompt_tokens: int
+    receipt: Receipt
+
+
+@dataclass(frozen=True)
+class ForcedItem:
+    """A prompt and answers to it, to be read by the model rather than written (teacher forcing).
+
+    Attributes:
+        prompt: Token ids.
+        answers: Token ids of each answer.
+        reference: Index of the answer along which KL is measured; None for no KL.
+    """
+
+    prompt: Tokens
+    answers: tuple[Tokens, ...]
+    reference: int | None = None
+
+
+@dataclass(frozen=True)
+class ForcedScores:
+    """What the model thinks of the answers.
+
+    Attributes:
+        logprob: Summed log-probability of each answer, ``[item][answer]``, in nats.
+        tokens: Tokens of each answer, ``[item][answer]``.
+        kl: Summed KL(base ‖ steered) along each item's reference answer, ``[item]``, in nats; 0 where there is none.
+        kl_tokens: Tokens of each item's reference answer, ``[item]``.
+    """
+
+    logprob: tuple[NDArray[np.float64], ...]
+    tokens: tuple[NDArray[np.int64], ...]
+    kl: NDArray[np.float64]
+    kl_tokens: NDArray[np.int64]
+
+    @property
+    def mean_kl(self) -> float:
+        """Mean per-token KL over all reference answers, in nats."""
+        return float(self.kl.sum() / max(int(self.kl_tokens.sum()), 1))
+
+
+class TeacherForcing(Protocol):
+    """Fixed prompts and answers, scored again and again under different additions."""
+
+    @property
+    def base(self) -> ForcedScores:
+        """Scores without any addition; its KL is 0."""
+
+    @property
+    def norms(self) -> NDArray[np.float64]:
+        """Mean hidden-state norm per layer over the items' tokens, ``[layer]``; attention sinks are left out."""
+
+    def measure(self, additions: Additions) -> ForcedScores:
+        """Scores with ``additions[layer]`` (``[hidden]``) added to the output of each block."""
+
+
+class Engine(Protocol):
+    """Something that runs one model."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model at hand."""
+
+    def encode(self, text: str) -> Tokens:
+        """Token ids of a text, with the tokenizer's own special tokens, never doubled."""
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of token ids, special tokens left out."""
+
+    def render(self, messages: Prompt, *, continuation: str = "") -> str:
+        """The chat as the model sees it, with ``continuation`` opening the assistant's turn."""
+
+    def cuts(self, text: str, *, limit: int) -> tuple[str, ...]:
+        """``text`` cut after its first token, its second, and so on, ``limit`` at most."""
+
+    def hidden_states(
+        self,
+        texts: Sequence[str],
+        *,
+        layers: Sequence[int] | None = None,
+        position: str = "last",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Array:
+        """Outputs of decoder blocks, ``[text, layer, hidden]``, float32."""
+
+    @overload
+    def generate(self, prompts: str, *, steering: SteeringLike = None) -> Completion: ...
+
+    @overload
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        steering: SteeringLike = None,
+        max_new_tokens: int = 128,
+    ) -> list[Completion]: ...
+
+    def steered(self, steering: SteeringLike) -> AbstractContextManager[None]:
+        """Steer everything that runs inside the ``with`` block."""
+
+    def teacher_forcing(self, items: Sequence[ForcedItem]) -> TeacherForcing:
+        """Prepare prompts and answers for scoring."""

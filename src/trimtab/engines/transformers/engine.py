@@ -1,0 +1,321 @@
+"""The engine over a transformers model: the one place where prompts, tokens, hooks and the model meet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any, final, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from trimtab.behaviours import Message
+from trimtab.engines.base import Completion, ForcedItem, Prompt, Receipt, Tokens
+from trimtab.engines.blocks import find_blocks
+from trimtab.engines.transformers.chat import as_messages, opening_cuts, render_chat
+from trimtab.engines.transformers.fingerprint import fingerprint
+from trimtab.engines.transformers.forcing import PackedTeacherForcing
+from trimtab.engines.transformers.generation import Sampling, generate_tokens
+from trimtab.engines.transformers.hooks import SteeringHooks
+from trimtab.engines.transformers.states import last_token_states
+from trimtab.errors import PromptError, SteeringError
+from trimtab.steering import Steering, SteeringLike
+from trimtab.vectors import ModelInfo
+
+ROWS = 32
+
+
+@final
+class TransformersEngine:
+    """Runs one model: renders, reads, steers, generates and scores.
+
+    Attributes:
+        model: The transformers model; its weights are never changed.
+        tokenizer: Its tokenizer.
+        info: What vectors depend on.
+        blocks: The decoder blocks, found and proven.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.blocks = find_blocks(model)
+        self.info = ModelInfo(
+            name=name,
+            architecture=type(model).__name__,
+            hidden_size=self.blocks.hidden_size,
+            layers=len(self.blocks.modules),
+            fingerprint=fingerprint(model),
+        )
+        self._scopes: list[tuple[Steering, SteeringHooks]] = []
+
+    def __repr__(self) -> str:
+        return f"<TransformersEngine {self.info.name}: {self.info.architecture}, {self.info.layers} layers>"
+
+    # Text and tokens ---------------------------------------------------------------------------------------------
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether a string prompt is put to the model as a user message."""
+        return bool(self.tokenizer.chat_template)
+
+    @property
+    def context_window(self) -> int | None:
+        """How many tokens the model can read, if its config says so."""
+        window = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return int(window) if window else None
+
+    def encode(self, text: str) -> Tokens:
+        """Token ids of a text, with the tokenizer's own special tokens, never doubled."""
+        start = self.tokenizer.bos_token
+        special = not (start and text.startswith(start))
+        return tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of token ids, special tokens left out."""
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
+
+    def render(self, messages: Prompt, *, continuation: str = "") -> str:
+        """The chat as the model sees it, with ``continuation`` opening the assistant's turn.
+
+        Raises:
+            PromptError: It is not a chat, or the model's template does not take it.
+        """
+        return render_chat(self.tokenizer, as_messages(messages), continuation=continuation)
+
+    def cuts(self, text: str, *, limit: int) -> tuple[str, ...]:
+        """``text`` cut after its first token, its second, and so on, ``limit`` at most."""
+        return opening_cuts(self.tokenizer, text, limit=limit)
+
+    # Reading -----------------------------------------------------------------------------------------------------
+
+    def hidden_states(
+        self,
+        texts: Sequence[str],
+        *,
+        layers: Sequence[int] | None = None,
+        position: str = "last",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> NDArray[np.float32]:
+        """Outputs of decoder blocks, before any final norm.
+
+        Args:
+            texts: Read as they are: no chat template, the tokenizer's own special tokens only.
+            layers: 0-based blocks, in the order wanted; None for all. Negative numbers count from the end.
+            position: ``"last"``: the state at each text's last token.
+            progress: Called with (texts done, all).
+
+        Returns:
+            ``[text, layer, hidden]``, float32.
+
+        Raises:
+            PromptError: A text is empty or longer than the context window.
+            SteeringError: A layer that the model does not have.
+
+        Example:
+            >>> model.hidden_states(["Hello"], layers=[15]).shape  # doctest: +SKIP
+            (1, 1, 576)
+        """
+        if position != "last":
+            raise PromptError(f"position {position!r} is not known", fix="use position='last'")
+        sequences = [self._checked(self.encode(text), text) for text in texts]
+        return last_token_states(
+            self.model, self.blocks, sequences, layers=self._layers(layers), progress=progress
+        )
+
+    def teacher_forcing(self, items: Sequence[ForcedItem]) -> PackedTeacherForcing:
+        """Prepare prompts and answers for scoring under many steerings."""
+        return PackedTeacherForcing(self.model, self.blocks, items)
+
+    # Steering ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def steered(self, steering: SteeringLike) -> Iterator[None]:
+        """Steer everything that runs inside the ``with`` block, this engine's calls and the model's own.
+
+        What ``generate`` is asked for inside is added on top. The hooks are gone afterwards, also after an exception.
+
+        Raises:
+            SteeringError: What was steered inside is not what was asked for.
+        """
+        chosen = Steering.of(steering)
+        with SteeringHooks(self.model, self.blocks, chosen.additions(self.info)) as hooks:
+            self._scopes.append((chosen, hooks))
+            try:
+                yield
+            finally:
+                self._scopes.pop()
+        hooks.check()
+
+    @overload
+    def generate(self, prompts: str, *, steering: SteeringLike = ..., max_new_tokens: int = ..., temperature: float = ..., top_p: float = ..., seed: int | None = ..., raw: bool = ..., use_cache: bool = ..., measure_kl: bool = ..., on_text: Callable[[str], None] | None = ...) -> Completion: ...  # fmt: skip # noqa: E501
+
+    @overload
+    def generate(self, prompts: Sequence[Prompt], *, steering: SteeringLike = ..., max_new_tokens: int = ..., temperature: float = ..., top_p: float = ..., seed: int | None = ..., raw: bool = ..., use_cache: bool = ..., measure_kl: bool = ..., on_text: Callable[[str], None] | None = ...) -> list[Completion]: ...  # fmt: skip # noqa: E501
+
+    def generate(
+        self,
+        prompts: str | Sequence[Prompt],
+        *,
+        steering: SteeringLike = None,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+        raw: bool = False,
+        use_cache: bool = True,
+        measure_kl: bool = False,
+        on_text: Callable[[str], None] | None = None,
+    ) -> Completion | list[Completion]:
+        """Answer one prompt, or each of a list, greedily and without penalties unless asked otherwise.
+
+        Args:
+            prompts: A string, one chat (a list of messages), or a list of these.
+            steering: A list of ``(vector, strength)``, a ``Steering``, or text such as ``"happy:0.8 + formal:-0.3"``.
+                It acts on every token, of the prompt and of the answer, and on every row alike.
+            max_new_tokens: Upper bound on the answer's length.
+            temperature: 0 is greedy.
+            top_p: Sample from the smallest set of tokens with this much probability.
+            seed: Makes sampling reproducible; a row's answer does not depend on its neighbours.
+            raw: Take strings as bare text instead of user messages.
+            use_cache: Off, every step reads everything again: slower, the same answer.
+            measure_kl: Also measure what the steering spent on each answer, in nats per token.
+            on_text: Called with each new piece of text of the first row, while it is generated.
+
+        Returns:
+            A completion for a string or one chat, a list of them for a list.
+
+        Raises:
+            PromptError: A prompt is empty, not a chat, or does not fit into the context window.
+            SteeringError: The steering cannot be done, or was not done as asked.
+        """
+        sampling = Sampling(max_new_tokens, temperature, top_p, seed, use_cache)
+        single = isinstance(prompts, str) or _is_chat(prompts)
+        listed: Sequence[Prompt] = [prompts] if single else prompts  # type: ignore[list-item,assignment]
+        tokens = [self._prompt_tokens(prompt, raw=raw, room=max_new_tokens) for prompt in listed]
+        chosen = Steering.of(steering)
+        additions = chosen.additions(self.info)
+        completions: list[Completion] = []
+        for at in range(0, len(tokens), ROWS):
+            batch = tokens[at : at + ROWS]
+            watcher = _TextStream(self.decode, on_text).token if on_text and at == 0 else None
+            completions += self._generate_batch(batch, chosen, additions, sampling, on_token=watcher)
+        if measure_kl:
+            completions = self._with_kl(tokens, completions, additions)
+        return completions[0] if single else completions
+
+    def _generate_batch(
+        self,
+        prompts: Sequence[Tokens],
+        steering: Steering,
+        additions: Mapping[int, NDArray[np.float32]],
+        sampling: Sampling,
+        *,
+        on_token: Callable[[int], None] | None,
+    ) -> list[Completion]:
+        with ExitStack() as stack:
+            hooks = stack.enter_context(SteeringHooks(self.model, self.blocks, additions))
+            active = [hooks, *(scope for _, scope in self._scopes)]
+            answers = generate_tokens(
+                self.model, prompts, sampling, hooks=active, stop=self._stop_tokens(), pad=self._pad_token(), on_token=on_token
+            )
+        for hook in active:
+            hook.check()
+        layers = tuple(sorted({layer for hook in active for layer in hook.layers}))
+        text = str(sum((scope for scope, _ in self._scopes), Steering()) + steering)
+        return [self._completion(prompt, answer, layers, text, len(prompts)) for prompt, answer in zip(prompts, answers, strict=True)]
+
+    def _completion(
+        self, prompt: Tokens, answer: Tokens, layers: tuple[int, ...], steering: str, rows: int
+    ) -> Completion:
+        fed = len(prompt) + len(answer) - 1  # the last token is never read again
+        return Completion(
+            text=self.decode(answer),
+            tokens=answer,
+            finish_reason="stop" if answer and answer[-1] in self._stop_tokens() else "length",
+            prompt_tokens=len(prompt),
+            receipt=Receipt(steering, layers, rows if layers else 0, fed if layers else 0),
+        )
+
+    def _with_kl(
+        self,
+        prompts: Sequence[Tokens],
+        completions: Sequence[Completion],
+        additions: Mapping[int, NDArray[np.float32]],
+    ) -> list[Completion]:
+        if self._scopes:
+            raise SteeringError("KL cannot be measured inside steered()", fix="pass steering= to generate instead")
+        items = [ForcedItem(p, (c.tokens,), reference=0) for p, c in zip(prompts, completions, strict=True)]
+        scores = self.teacher_forcing(items).measure(additions)
+        means = scores.kl / np.maximum(scores.kl_tokens, 1)
+        return [replace(c, receipt=replace(c.receipt, kl=float(kl))) for c, kl in zip(completions, means, strict=True)]
+
+    # Checks ------------------------------------------------------------------------------------------------------
+
+    def _layers(self, layers: Sequence[int] | None) -> list[int]:
+        count = self.info.layers
+        if layers is None:
+            return list(range(count))
+        for layer in layers:
+            if not -count <= layer < count:
+                raise SteeringError(f"there is no layer {layer}", fix=f"{self.info.name} has layers 0 to {count - 1}")
+        return [layer % count for layer in layers]
+
+    def _prompt_tokens(self, prompt: Prompt, *, raw: bool, room: int) -> Tokens:
+        if isinstance(prompt, str) and not prompt.strip():
+            raise PromptError("the prompt is empty", fix="write something to answer")
+        text = prompt if raw and isinstance(prompt, str) else self.render(prompt)
+        return self._checked(self.encode(text), text, room=room)
+
+    def _checked(self, tokens: Tokens, text: str, *, room: int = 0) -> Tokens:
+        if not tokens:
+            raise PromptError("the text is empty", fix="give at least one token")
+        window = self.context_window
+        if window is not None and len(tokens) + room > window:
+            answer = f" and {room} for the answer" if room else ""
+            raise PromptError(
+                f"the prompt has {len(tokens)} tokens{answer}, but {self.info.name} reads {window} ({text[:40]!r}...)",
+                fix="shorten it" + (" or lower max_new_tokens" if room else ""),
+            )
+        return tokens
+
+    def _stop_tokens(self) -> tuple[int, ...]:
+        configured = self.model.generation_config.eos_token_id if self.model.generation_config else None
+        if configured is None:
+            configured = self.tokenizer.eos_token_id
+        if configured is None:
+            return ()
+        return tuple(configured) if isinstance(configured, (list, tuple)) else (int(configured),)
+
+    def _pad_token(self) -> int:
+        pad = self.tokenizer.pad_token_id
+        if pad is not None:
+            return int(pad)
+        stop = self._stop_tokens()
+        return stop[0] if stop else 0
+
+
+def _is_chat(prompts: Any) -> bool:
+    return bool(prompts) and isinstance(prompts[0], (Message, Mapping))
+
+
+@final
+class _TextStream:
+    """Turns tokens into pieces of text, holding back what later tokens may still change."""
+
+    def __init__(self, decode: Callable[[Sequence[int]], str], on_text: Callable[[str], None]) -> None:
+        self._decode = decode
+        self._on_text = on_text
+        self._tokens: list[int] = []
+        self._shown = 0
+
+    def token(self, token: int) -> None:
+        self._tokens.append(token)
+        text = self._decode(self._tokens)
+        if len(text) > self._shown and not text.endswith("\ufffd"):
+            self._on_text(text[self._shown :])
+            self._shown = len(text)
+
+

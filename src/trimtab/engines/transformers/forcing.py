@@ -1,0 +1,295 @@
+"""Teacher forcing, made for asking the same question under many steerings.
+
+Two things make it quick, and neither changes a result:
+
+- *Packing.* A prompt stands once in a pass with all its answers behind it; a mask lets each answer see the prompt and
+  itself only, and position ids restart. A probe compares this with the plain way; a model that does not honour custom
+  masks or positions takes the plain way, one prompt with one answer at a time.
+- *Skipping.* Blocks up to the lowest steered one put out what they put out without steering, so their stored outputs
+  are handed on instead of computed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trimtab.engines.base import ForcedItem, ForcedScores, Tokens
+from trimtab.engines.blocks import Blocks, block_output
+from trimtab.engines.transformers.hooks import SteeringHooks
+
+PASS_TOKENS = 512
+CACHE_BYTES = 2 * 1024**3
+PROBE_TOLERANCE = 1e-3  # nats; a mask that is not honoured is off by far more
+SINK_FACTOR = 8.0  # a token whose norm is so many times the median is an attention sink
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """Where one answer's predictions are in a pass: ``targets[i]`` is predicted at ``positions[i]``."""
+
+    item: int
+    answer: int
+    positions: tuple[int, ...]
+    targets: Tokens
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One row of tokens through the model. ``owner`` and ``place`` are None for a plain, causal row.
+
+    ``owner[t]`` is (prompt number, answer number or -1 for the prompt itself); ``place[t]`` is the position id.
+    """
+
+    tokens: Tokens
+    answers: tuple[_Answer, ...]
+    owner: tuple[tuple[int, int], ...] | None = None
+    place: tuple[int, ...] | None = None
+
+
+@final
+class PackedTeacherForcing:
+    """Prompts and answers prepared for one model; see ``TeacherForcing``."""
+
+    def __init__(self, model: nn.Module, blocks: Blocks, items: Sequence[ForcedItem]) -> None:
+        self._model = model
+        self._blocks = blocks
+        self._items = tuple(items)
+        self._device = next(model.parameters()).device
+        self.packed = _is_packing_exact(model, self._items)
+        self._passes = _pack(self._items) if self.packed else _plain(self._items)
+        self._stored: list[list[Any]] = []
+        self._reference: dict[int, Tensor] = {}
+        self._norm_sums = np.zeros(len(blocks.modules))
+        self._norm_tokens = np.zeros(len(blocks.modules))
+        self._store = self._bytes_to_store() <= CACHE_BYTES
+        self.base = self._measure_base()
+
+    @property
+    def norms(self) -> NDArray[np.float64]:
+        """Mean hidden-state norm per layer, ``[layer]``; attention sinks are left out."""
+        return self._norm_sums / self._norm_tokens
+
+    def measure(self, additions: Mapping[int, NDArray[np.float32]]) -> ForcedScores:
+        """Scores with ``additions[layer]`` added to the output of each block.
+
+        Raises:
+            SteeringError: A layer did not steer every token.
+        """
+        additions = {layer: added for layer, added in additions.items() if added.any()}
+        if not additions:
+            return self.base
+        scores = _Scores(self._items)
+        with SteeringHooks(self._model, self._blocks, additions) as hooks:
+            for number, row in enumerate(self._passes):
+                with self._skipping(number, up_to=min(additions)):
+                    self._score(row, scores)
+        hooks.check()
+        return scores.done()
+
+    def _measure_base(self) -> ForcedScores:
+        scores = _Scores(self._items)
+        for row in self._passes:
+            with self._recording():
+                self._score(row, scores, keep_reference=True)
+        return scores.done()
+
+    def _score(self, row: _Pass, scores: _Scores, *, keep_reference: bool = False) -> None:
+        positions = [position for answer in row.answers for position in answer.positions]
+        with torch.inference_mode():
+            logits = _logits_at(self._model, row, positions, self._device)
+            at = 0
+            for answer in row.answers:
+                logprobs = logits[at : at + len(answer.targets)].float().log_softmax(-1)
+                at += len(answer.targets)
+                targets = torch.tensor(answer.targets, device=logprobs.device)
+                total = float(logprobs.gather(-1, targets[:, None]).sum(dtype=torch.float64))
+                scores.add_logprob(answer, total)
+                if self._items[answer.item].reference != answer.answer:
+                    continue
+                if keep_reference:
+                    self._reference[answer.item] = logprobs
+                else:
+                    base = self._reference[answer.item]
+                    scores.add_kl(answer, float((base.exp() * (base - logprobs)).sum(dtype=torch.float64)))
+
+    def _bytes_to_store(self) -> int:
+        tokens = sum(len(row.tokens) for row in self._passes)
+        width = next(self._model.parameters()).element_size()
+        return tokens * self._blocks.hidden_size * len(self._blocks.modules) * width
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        """Keep every block's output of the pass inside, and add up norms."""
+        outputs: list[Any] = [None] * len(self._blocks.modules)
+
+        def keep(layer: int) -> Any:
+            def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+                norms = block_output(output)[0].float().norm(dim=-1)
+                norms = norms[norms <= SINK_FACTOR * norms.median()]
+                self._norm_sums[layer] += float(norms.sum())
+                self._norm_tokens[layer] += len(norms)
+                if self._store:
+                    outputs[layer] = output
+
+            return hook
+
+        handles = [block.register_forward_hook(keep(layer)) for layer, block in enumerate(self._blocks.modules)]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+        self._stored.append(outputs)
+
+    @contextmanager
+    def _skipping(self, number: int, *, up_to: int) -> Iterator[None]:
+        """Blocks ``0 … up_to`` hand on their stored outputs; only the last of them matters."""
+        if not self._store:
+            yield
+            return
+        stored = self._stored[number][up_to]
+        skipped = self._blocks.modules[: up_to + 1]
+        before = [block.__dict__.get("forward") for block in skipped]
+        try:
+            for block in skipped:
+                block.forward = lambda *args, **kwargs: stored  # type: ignore[method-assign]
+            yield
+        finally:
+            for block, forward in zip(skipped, before, strict=True):
+                if forward is None:
+                    block.__dict__.pop("forward", None)
+                else:
+                    block.forward = forward  # type: ignore[method-assign]
+
+
+@final
+class _Scores:
+    """Sums under way."""
+
+    def __init__(self, items: Sequence[ForcedItem]) -> None:
+        self._logprob = [np.zeros(len(item.answers)) for item in items]
+        self._tokens = tuple(np.array([len(answer) for answer in item.answers], dtype=np.int64) for item in items)
+        self._kl = np.zeros(len(items))
+        self._kl_tokens = np.array(
+            [0 if item.reference is None else len(item.answers[item.reference]) for item in items], dtype=np.int64
+        )
+
+    def add_logprob(self, answer: _Answer, total: float) -> None:
+        self._logprob[answer.item][answer.answer] = total
+
+    def add_kl(self, answer: _Answer, total: float) -> None:
+        self._kl[answer.item] = total
+
+    def done(self) -> ForcedScores:
+        return ForcedScores(tuple(self._logprob), self._tokens, self._kl, self._kl_tokens)
+
+
+def _logits_at(model: nn.Module, row: _Pass, positions: Sequence[int], device: torch.device) -> Tensor:
+    """Logits ``[len(positions), vocabulary]`` of one pass; the head runs at ``positions`` alone where it can."""
+    inputs: dict[str, Any] = {"input_ids": torch.tensor([row.tokens], device=device), "use_cache": False}
+    if row.owner is not None:
+        dtype = next(model.parameters()).dtype
+        inputs["attention_mask"] = _tree_mask(row.owner, dtype).to(device)
+        inputs["position_ids"] = torch.tensor([row.place], device=device)
+    index = torch.tensor(positions, device=device)
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        logits: Tensor = model(**inputs, logits_to_keep=index).logits[0]
+        return logits
+    logits = model(**inputs).logits[0]
+    return logits[index]
+
+
+def _tree_mask(owner: Sequence[tuple[int, int]], dtype: torch.dtype) -> Tensor:
+    """Additive mask ``[1, 1, token, token]``: a token sees what stands before it in its prompt and in its answer."""
+    prompt = torch.tensor([p for p, _ in owner])
+    answer = torch.tensor([a for _, a in owner])
+    same_prompt = prompt[:, None] == prompt[None]
+    sees = same_prompt & ((answer[None] == -1) | (answer[:, None] == answer[None]))
+    sees &= torch.ones(len(owner), len(owner), dtype=torch.bool).tril()
+    mask = torch.zeros(len(owner), len(owner), dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
+    return mask[None, None]
+
+
+def _plain(items: Sequence[ForcedItem]) -> list[_Pass]:
+    """One prompt with one answer in each pass."""
+    return [
+        _Pass(
+            item.prompt + answer[:-1],
+            (_Answer(n, a, tuple(range(len(item.prompt) - 1, len(item.prompt) + len(answer) - 1)), answer),),
+        )
+        for n, item in enumerate(items)
+        for a, answer in enumerate(item.answers)
+    ]
+
+
+def _pack(items: Sequence[ForcedItem]) -> list[_Pass]:
+    """Each prompt once with its answers behind it; several prompts in a pass of about ``PASS_TOKENS``."""
+    passes: list[_Pass] = []
+    tokens: list[int] = []
+    owner: list[tuple[int, int]] = []
+    place: list[int] = []
+    answers: list[_Answer] = []
+
+    def close() -> None:
+        if tokens:
+            passes.append(_Pass(tuple(tokens), tuple(answers), tuple(owner), tuple(place)))
+            for part in (tokens, owner, place, answers):
+                part.clear()
+
+    for n, item in enumerate(items):
+        size = len(item.prompt) + sum(len(answer) - 1 for answer in item.answers)
+        if tokens and len(tokens) + size > PASS_TOKENS:
+            close()
+        last = len(tokens) + len(item.prompt) - 1
+        tokens += item.prompt
+        owner += [(n, -1)] * len(item.prompt)
+        place += range(len(item.prompt))
+        for a, answer in enumerate(item.answers):
+            fed = answer[:-1]
+            answers.append(_Answer(n, a, (last, *range(len(tokens), len(tokens) + len(fed))), answer))
+            tokens += fed
+            owner += [(n, a)] * len(fed)
+            place += range(len(item.prompt), len(item.prompt) + len(fed))
+    close()
+    return passes
+
+
+def _is_packing_exact(model: nn.Module, items: Sequence[ForcedItem]) -> bool:
+    """Whether packed passes give what plain ones give, tried on the items of fewest tokens that would share a pass."""
+    sample = [item for item in items if item.answers][:2]
+    if not sample:
+        return False
+    packed = _pack(sample)
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return False
+    device = next(model.parameters()).device
+    try:
+        with torch.inference_mode():
+            return all(
+                abs(a - b) <= PROBE_TOLERANCE * max(1.0, abs(a))
+                for a, b in zip(
+                    _logprob_sums(model, _plain(sample), device), _logprob_sums(model, packed, device), strict=True
+                )
+            )
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        return False  # the model has no use for a mask of this shape
+
+
+def _logprob_sums(model: nn.Module, passes: Sequence[_Pass], device: torch.device) -> Iterator[float]:
+    for row in passes:
+        positions = [position for answer in row.answers for position in answer.positions]
+        targets = torch.tensor([target for answer in row.answers for target in answer.targets], device=device)
+        logprobs = _logits_at(model, row, positions, device).float().log_softmax(-1).gather(-1, targets[:, None])
+        sizes = [len(answer.targets) for answer in row.answers]
+        yield from (float(part.sum()) for part in logprobs.split(sizes))
+
+

@@ -1,0 +1,125 @@
+"""From a behaviour to contrastive pairs: two prompts, as the model sees them, that differ only in the pole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from trimtab.behaviours import Behaviour, Message, Template
+from trimtab.errors import BehaviourError
+
+MAX_PAIRS = 512
+MAX_CUTS = 8
+
+
+class PromptFormat(Protocol):
+    """What pairs need of a model: its chat template and its tokens. Every engine has it."""
+
+    def render(self, messages: Sequence[Message], *, continuation: str = "") -> str:
+        """The chat as the model sees it, with ``continuation`` opening the assistant's turn."""
+
+    def cuts(self, text: str, *, limit: int) -> tuple[str, ...]:
+        """``text`` cut after its first token, its second, and so on, ``limit`` at most."""
+
+
+@dataclass(frozen=True)
+class ContrastivePair:
+    """Two texts, rendered for one model, that differ only in the pole."""
+
+    positive: str
+    negative: str
+
+
+def build_pairs(
+    behaviour: Behaviour, format: PromptFormat, *, max_pairs: int = MAX_PAIRS, max_cuts: int = MAX_CUTS
+) -> tuple[ContrastivePair, ...]:
+    """Contrastive pairs: personas x templates x suffixes x cuts of the suffix, or the pairs given outright.
+
+    The recipe is repeng's: an opening of the answer, cut after each of its tokens, makes many moments at which the
+    model is in the middle of saying the same thing in two states of mind. When there are more than ``max_pairs``,
+    suffixes, personas and templates are taken in turn, so that every kind is represented.
+
+    Args:
+        behaviour: What to contrast.
+        format: How the model sees a chat; any engine.
+        max_pairs: Upper bound on the number of pairs.
+        max_cuts: Upper bound on the cuts of one suffix.
+
+    Raises:
+        BehaviourError: Fewer than two distinct pairs come out, or the two sides of a pair read the same.
+    """
+    if max_pairs < 2:
+        raise BehaviourError(f"max_pairs is {max_pairs}", fix="ask for at least 2")
+    made = _given(behaviour, format) if behaviour.pairs else _from_personas(behaviour, format, max_pairs, max_cuts)
+    pairs: dict[ContrastivePair, None] = {}
+    for pair in made:
+        if pair.positive == pair.negative:
+            raise BehaviourError(
+                f"{behaviour.source}: a pair reads the same on both sides: {pair.positive[-80:]!r}",
+                fix="make the poles differ",
+            )
+        pairs[pair] = None
+        if len(pairs) == max_pairs:
+            break
+    if len(pairs) < 2:
+        raise BehaviourError(
+            f"{behaviour.source}: only one distinct pair can be made", fix="add personas, suffixes or pairs"
+        )
+    return tuple(pairs)
+
+
+def _given(behaviour: Behaviour, format: PromptFormat) -> Iterator[ContrastivePair]:
+    for pair in behaviour.pairs:
+        yield ContrastivePair(format.render(pair.positive), format.render(pair.negative))
+
+
+def _from_personas(
+    behaviour: Behaviour, format: PromptFormat, max_pairs: int, max_cuts: int
+) -> Iterator[ContrastivePair]:
+    """Walk (suffix, persona pair, template) so that any beginning of the walk is an even sample of all."""
+    voices = _voices(behaviour)
+    suffixes = _spread(behaviour.suffixes, count=-(-max_pairs // max_cuts))
+    for turn in range(len(voices)):
+        for n, suffix in enumerate(suffixes):
+            positive, negative = voices[(n + turn) % len(voices)]
+            for cut in format.cuts(suffix, limit=max_cuts):
+                yield ContrastivePair(
+                    format.render(positive, continuation=cut), format.render(negative, continuation=cut)
+                )
+
+
+def _voices(behaviour: Behaviour) -> list[tuple[tuple[Message, ...], tuple[Message, ...]]]:
+    """Every (positive chat, negative chat) that puts a persona to the model; the shorter list of personas recurs."""
+    positive, negative = behaviour.positive.personas, behaviour.negative.personas
+    count = max(len(positive), len(negative))
+    personas = [(positive[i % len(positive)], negative[i % len(negative)]) for i in range(count)]
+    return [
+        (template.messages(plus), template.messages(minus))
+        for plus, minus in personas
+        for template in behaviour.templates
+    ]
+
+
+def _spread(items: Sequence[str], *, count: int) -> list[str]:
+    """``items`` reordered so that its first ``count`` are evenly spaced over the whole list."""
+    count = min(count, len(items))
+    first = [items[i * len(items) // count] for i in range(count)]
+    taken = set(first)
+    return first + [item for item in items if item not in taken]
+
+
+def persona_instructions(behaviour: Behaviour, index: int) -> ContrastivePair:
+    """The system prompts that ask for the two poles, in the ``index``-th phrasing.
+
+    Raises:
+        BehaviourError: The behaviour has no personas.
+    """
+    positive, negative = behaviour.positive.personas, behaviour.negative.personas
+    if not positive or not negative:
+        raise BehaviourError(f"{behaviour.source}: no personas", fix="give each pole at least one")
+    template: Template = behaviour.templates[index % len(behaviour.templates)]
+    return ContrastivePair(
+        template.instruction(positive[index % len(positive)]),
+        template.instruction(negative[index % len(negative)]),
+    )

@@ -1,0 +1,32 @@
+"""Control vectors: the value, its arithmetic, and its file."""
+
+from trimtab.vectors.folder import find_vector, vector_path, vectors_folder
+from trimtab.vectors.records import (
+    Calibration,
+    Candidate,
+    Effect,
+    HeldOut,
+    Interval,
+    Quality,
+    Reliability,
+)
+from trimtab.vectors.file import write_atomically
+from trimtab.vectors.vector import BehaviourRef, ControlVector, HasModelInfo, ModelInfo
+
+__all__ = [
+    "BehaviourRef",
+    "Calibration",
+    "Candidate",
+    "ControlVector",
+    "Effect",
+    "HasModelInfo",
+    "HeldOut",
+    "Interval",
+    "ModelInfo",
+    "Quality",
+    "Reliability",
+    "find_vector",
+    "vector_path",
+    "vectors_folder",
+    "write_atomically",
+]

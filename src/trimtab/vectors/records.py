@@ -1,0 +1,131 @@
+"""What training measured: the records that travel in a control vector's file.
+
+Everything in nats is per token. Mappings by sign have the keys ``"+"`` and ``"-"``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % bootstrap interval over prompts."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How far a vector moves the model between answers in the character of its two poles.
+
+    Attributes:
+        effect: Per sign, the change (nats per token) in log-probability of the positive answers minus that of the
+            negative ones.
+        swing: Effect at +1 minus effect at -1, in nats per token.
+        prompt_swing: The same for system prompts that ask for the two poles outright.
+        prompt_equivalents: ``swing / prompt_swing``, or None where that ratio would be noise.
+        reason: Why ``prompt_equivalents`` is None.
+        random_swings: Swings (nats per token) of random directions brought to the same KL.
+        prompts: How many prompts it was measured on.
+    """
+
+    effect: Mapping[str, float]
+    swing: Interval
+    prompt_swing: Interval
+    prompt_equivalents: float | None
+    reason: str | None
+    random_swings: tuple[float, ...]
+    prompts: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One choice of layers in the sweep, each brought to the same KL.
+
+    Attributes:
+        layers: The layers steered.
+        scale: Per sign, the scale at which it spends the budget.
+        swing: In nats per token, at equal KL.
+        prompt_equivalents: The swing divided by the prompts' own on the same prompts.
+        prompts: How many prompts it was measured on; the weakest candidates are dropped early.
+    """
+
+    layers: tuple[int, ...]
+    scale: Mapping[str, float]
+    swing: Interval
+    prompt_equivalents: float | None
+    prompts: int
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a set of greedy answers looks like from outside.
+
+    Attributes:
+        perplexity_ratio: Perplexity of the answers under the base model, divided by that of the base's own answers.
+        distinct_2: Distinct bigrams divided by all bigrams of tokens, over the whole set.
+    """
+
+    perplexity_ratio: float
+    distinct_2: float
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """The check on prompts that calibration never saw.
+
+    Attributes:
+        kl: Per sign, the mean per-token KL(base ‖ steered) in nats.
+        effect: None where the behaviour has no personas to ask the model for.
+        quality: Of the answers under ``"base"``, ``"+"``, ``"-"`` and ``"random"`` steering.
+        random_kl: KL of the random direction of equal norm, for comparison.
+        prompts: How many prompts.
+    """
+
+    kl: Mapping[str, float]
+    effect: Effect | None
+    quality: Mapping[str, Quality]
+    random_kl: float
+    prompts: int
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How strength got its unit.
+
+    Attributes:
+        budget: Nats per token that strength 1 spends.
+        kl: Per sign, what it spends on the calibration prompts.
+        prompts: How many calibration prompts.
+        effect: On calibration prompts; None where the behaviour has no personas to ask the model for.
+        candidates: Every choice of layers tried, best first.
+        held_out: The check on other prompts; None if it was skipped.
+    """
+
+    budget: float
+    kl: Mapping[str, float]
+    prompts: int
+    effect: Effect | None
+    candidates: tuple[Candidate, ...]
+    held_out: HeldOut | None
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Whether the pairs agree with each other.
+
+    Attributes:
+        pairs: How many pairs the directions were made from.
+        pairwise_cosine: Mean cosine between the differences of two pairs, averaged over the steered layers.
+        separation: Share of pairs whose positive side projects further along the direction than its negative side.
+        cosine_by_layer: The pairwise cosine of every layer.
+    """
+
+    pairs: int
+    pairwise_cosine: float
+    separation: float
+    cosine_by_layer: Mapping[int, float]

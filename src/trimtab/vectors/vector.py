@@ -1,0 +1,354 @@
+"""The control vector: one direction per layer, with everything that makes it portable.
+
+What is added to the output of block ``l`` at strength ``s`` is exactly
+
+    |s| · scale[sign(s)] · weights[l] · norms[l] · sign(s) · direction[l]
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.errors import SteeringError, VectorError, VectorMismatchError
+
+if TYPE_CHECKING:
+    from trimtab.vectors.records import Calibration, Reliability
+
+Array = NDArray[np.float32]
+UNIT_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What of a model a vector depends on.
+
+    Attributes:
+        name: As it was loaded, for people.
+        architecture: The model class.
+        hidden_size: Width of the hidden states.
+        layers: Number of decoder blocks.
+        fingerprint: Digest of the config and of a sample of the weights; empty means "any model of this size".
+    """
+
+    name: str
+    architecture: str
+    hidden_size: int
+    layers: int
+    fingerprint: str
+
+
+class HasModelInfo(Protocol):
+    """Anything that can say which model it runs; every engine can."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model at hand."""
+
+
+@dataclass(frozen=True)
+class BehaviourRef:
+    """Which behaviour a vector was made from; ``digest`` tells two files of one name apart."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class ControlVector:
+    """One unit direction per layer, with what turns a strength into an addition.
+
+    Arithmetic (``+``, ``-``, ``* number``, ``/ number``, unary minus) acts on raw coefficients: on what strength +1
+    adds. The ``+`` side of a mix is therefore exact; its ``-`` side has one scale for all layers, the closest in the
+    least-squares sense, which is exact too when the parts have the same ratio of ``-`` to ``+``. A mix carries no
+    calibration record, because its KL was not measured.
+
+    Attributes:
+        model: The model that it belongs to.
+        directions: Layer (0-based block) to unit direction ``[hidden]``, float32; + is the positive pole.
+        norms: Layer to mean hidden-state norm on neutral text.
+        weights: Layer to share; 0 for layers that are not steered.
+        scale: ``{"+": …, "-": …}``, the multiplier of each sign at strength 1; None if never calibrated.
+        method: The estimator that made the directions.
+        behaviour: What it was made from.
+        calibration: How ``scale`` was found and what it reached.
+        reliability: Whether the pairs agreed.
+        created: ISO 8601 time.
+        trimtab_version: The version that made it.
+
+    Example:
+        >>> info = ModelInfo("m", "Llama", 2, 1, "")
+        >>> v = ControlVector(model=info, directions={0: np.array([1.0, 0.0], np.float32)}, norms={0: 10.0},
+        ...                   weights={0: 1.0}, scale={"+": 0.1, "-": 0.2})
+        >>> (2 * v).addition(strength=-1)[0]
+        array([-4.,  0.], dtype=float32)
+    """
+
+    model: ModelInfo
+    directions: Mapping[int, Array]
+    norms: Mapping[int, float]
+    weights: Mapping[int, float]
+    scale: Mapping[str, float] | None = None
+    method: str = "unknown"
+    behaviour: BehaviourRef = BehaviourRef("unnamed", "")
+    calibration: Calibration | None = field(default=None, repr=False)
+    reliability: Reliability | None = field(default=None, repr=False)
+    created: str = ""
+    trimtab_version: str = ""
+
+    def __post_init__(self) -> None:
+        freeze = object.__setattr__
+        freeze(self, "directions", MappingProxyType(_checked_directions(self)))
+        for name in ("norms", "weights"):
+            freeze(self, name, MappingProxyType(_checked_numbers(self, name)))
+        if self.scale is not None:
+            freeze(self, "scale", MappingProxyType(_checked_scale(self.scale)))
+
+    def __repr__(self) -> str:
+        state = "calibrated" if self.scale else "uncalibrated"
+        layers = f"layers {self.layers[0]}-{self.layers[-1]}" if self.layers else "no layers"
+        return f"<ControlVector {self.behaviour.name!r} for {self.model.name}, {layers}, {state}>"
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that are steered: those of non-zero weight, in order."""
+        return tuple(layer for layer in sorted(self.weights) if self.weights[layer] != 0.0)
+
+    def addition(self, strength: float | None = None, *, coefficient: float | None = None) -> dict[int, Array]:
+        """What is added to each block's output.
+
+        Args:
+            strength: The calibrated dial; 0 is off, ±1 spends the budget.
+            coefficient: Instead of a strength: the raw multiplier of ``weights[l] · norms[l] · direction[l]``.
+
+        Returns:
+            Layer to float32 ``[hidden]``; empty at 0.
+
+        Raises:
+            SteeringError: The number is not finite, both or neither are given, or the vector has no strength unit.
+        """
+        if (strength is None) == (coefficient is None):
+            raise SteeringError("give either a strength or a coefficient", fix="one of the two, not both")
+        if strength is not None:
+            coefficient = strength * self._scale_of(strength)
+        assert coefficient is not None
+        if not math.isfinite(coefficient):
+            raise SteeringError(f"{coefficient} is not a coefficient", fix="give a finite number")
+        if coefficient == 0.0:
+            return {}
+        return {
+            layer: (coefficient * self.weights[layer] * self.norms[layer] * self.directions[layer]).astype(np.float32)
+            for layer in self.layers
+        }
+
+    def _scale_of(self, strength: float) -> float:
+        if not math.isfinite(strength):
+            raise SteeringError(f"strength {strength} for {self.behaviour.name!r} is not a number to steer by", fix="give a finite number, such as 0.8")
+        if self.scale is None:
+            raise SteeringError(
+                f"{self.behaviour.name!r} was never calibrated, so a strength has no meaning for it",
+                fix="calibrate it with trimtab.calibrate(model, vector), or steer by coefficient=",
+            )
+        return self.scale["+" if strength >= 0 else "-"]
+
+    def check_model(self, model: ModelInfo) -> None:
+        """Refuse a model that this vector does not belong to.
+
+        Raises:
+            VectorMismatchError: Another width or number of layers, or other weights.
+        """
+        mine = self.model
+        if (mine.hidden_size, mine.layers) != (model.hidden_size, model.layers):
+            raise VectorMismatchError(
+                f"vector {self.behaviour.name!r} is for {mine.name} ({mine.layers} layers of {mine.hidden_size}), "
+                f"not for {model.name} ({model.layers} layers of {model.hidden_size})",
+                fix="train it for this model",
+            )
+        if mine.fingerprint and mine.fingerprint != model.fingerprint:
+            raise VectorMismatchError(
+                f"vector {self.behaviour.name!r} is for {mine.name}, whose weights differ from those of {model.name}",
+                fix="train it for this model, or load it with force=True (--force) if you know better",
+            )
+
+    def for_any_model(self) -> ControlVector:
+        """The same vector, accepted by every model of its width and depth."""
+        return replace(self, model=replace(self.model, fingerprint=""))
+
+    # Arithmetic on raw coefficients ------------------------------------------------------------------------------
+
+    def __mul__(self, factor: float) -> ControlVector:
+        if not isinstance(factor, (int, float, np.floating, np.integer)):
+            return NotImplemented
+        if not math.isfinite(factor):
+            raise VectorError(f"cannot multiply a vector by {factor}", fix="use a finite number")
+        sign = -1.0 if factor < 0 else 1.0
+        return replace(
+            self,
+            directions={layer: (sign * d).astype(np.float32) for layer, d in self.directions.items()},
+            weights={layer: abs(float(factor)) * w for layer, w in self.weights.items()},
+            method="arithmetic",
+            behaviour=BehaviourRef(f"{float(factor):g} * {_wrapped(self.behaviour.name)}", ""),
+            calibration=None,
+        )
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, divisor: float) -> ControlVector:
+        if not isinstance(divisor, (int, float, np.floating, np.integer)):
+            return NotImplemented
+        if divisor == 0:
+            raise VectorError("cannot divide a vector by zero", fix="use another number")
+        return self * (1.0 / divisor)
+
+    def __neg__(self) -> ControlVector:
+        return self * -1.0
+
+    def __sub__(self, other: ControlVector) -> ControlVector:
+        return self + (-other) if isinstance(other, ControlVector) else NotImplemented
+
+    def __add__(self, other: ControlVector) -> ControlVector:
+        return _sum(self, other) if isinstance(other, ControlVector) else NotImplemented
+
+    # File --------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> Path:
+        """Write the vector to one safetensors file, atomically; returns the path.
+
+        Raises:
+            OutputError: The file cannot be written; whatever was there before is untouched.
+        """
+        from trimtab.vectors.file import save_vector
+
+        return save_vector(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path, *, model: HasModelInfo | None = None, force: bool = False) -> ControlVector:
+        """Read a vector from its file.
+
+        Args:
+            path: A file that ``save`` wrote.
+            model: Refuse a vector that belongs to another model than this one.
+            force: Accept any model of the same width and depth, now and later.
+
+        Raises:
+            VectorError: Not a vector file: a pickle, truncated, NaN, wrong shapes.
+            VectorMismatchError: It belongs to another model.
+        """
+        from trimtab.vectors.file import load_vector
+
+        vector = load_vector(Path(path))
+        if force:
+            vector = vector.for_any_model()
+        if model is not None:
+            vector.check_model(model.info)
+        return vector
+
+
+def _raw(vector: ControlVector, sign: str) -> dict[int, NDArray[np.float64]]:
+    """Layer to ``weights · norms · direction``, times the scale of ``sign`` if there is one; always towards +."""
+    scale = vector.scale[sign] if vector.scale else 1.0
+    return {
+        layer: (scale * vector.weights[layer] * vector.norms[layer]) * vector.directions[layer].astype(np.float64)
+        for layer in vector.layers
+    }
+
+
+def _plus(a: Mapping[int, NDArray[np.float64]], b: Mapping[int, NDArray[np.float64]]) -> dict[int, NDArray[np.float64]]:
+    return {layer: a.get(layer, 0.0) + b.get(layer, 0.0) for layer in sorted({*a, *b})}
+
+
+def _sum(a: ControlVector, b: ControlVector) -> ControlVector:
+    """Add two vectors' raw coefficients; layers where nothing remains are dropped."""
+    _check_mixable(a, b)
+    plus = _plus(_raw(a, "+"), _raw(b, "+"))
+    lengths = {layer: float(np.linalg.norm(raw)) for layer, raw in plus.items()}
+    kept = [layer for layer in plus if lengths[layer] > 0.0]
+    norms = {**b.norms, **a.norms}
+    scale = None
+    unit = 1.0
+    if a.scale and b.scale:
+        unit = a.scale["+"] if a.scale["+"] == b.scale["+"] else 1.0
+        scale = {"+": unit, "-": unit * _least_squares_ratio(_plus(_raw(a, "-"), _raw(b, "-")), plus)}
+    return ControlVector(
+        model=a.model if a.model.fingerprint else b.model,
+        directions={layer: (plus[layer] / lengths[layer]).astype(np.float32) for layer in kept},
+        norms={layer: norms[layer] for layer in kept},
+        weights={layer: lengths[layer] / (unit * norms[layer]) for layer in kept},
+        scale=scale,
+        method="arithmetic",
+        behaviour=BehaviourRef(f"{a.behaviour.name} + {b.behaviour.name}", ""),
+        created=max(a.created, b.created),
+        trimtab_version=a.trimtab_version,
+    )
+
+
+def _least_squares_ratio(
+    minus: Mapping[int, NDArray[np.float64]], plus: Mapping[int, NDArray[np.float64]]
+) -> float:
+    """The number ``r > 0`` for which ``r · plus`` is closest to ``minus`` over all layers; 1 where neither is."""
+    along = sum(float(minus[layer] @ plus[layer]) for layer in plus)
+    square = sum(float(plus[layer] @ plus[layer]) for layer in plus)
+    return along / square if square > 0 and along > 0 else 1.0
+
+
+def _check_mixable(a: ControlVector, b: ControlVector) -> None:
+    size_a, size_b = (a.model.hidden_size, a.model.layers), (b.model.hidden_size, b.model.layers)
+    prints = {a.model.fingerprint, b.model.fingerprint} - {""}
+    if size_a != size_b or len(prints) > 1:
+        raise VectorMismatchError(
+            f"cannot mix {a.behaviour.name!r} for {a.model.name} with {b.behaviour.name!r} for {b.model.name}",
+            fix="both must be trained for the same model",
+        )
+    if (a.scale is None) != (b.scale is None):
+        bare = a if a.scale is None else b
+        raise VectorError(
+            f"cannot mix a calibrated vector with {bare.behaviour.name!r}, which has no strength unit",
+            fix="calibrate it first with trimtab.calibrate(model, vector)",
+        )
+
+
+def _wrapped(name: str) -> str:
+    return f"({name})" if " " in name else name
+
+
+def _checked_directions(vector: ControlVector) -> dict[int, Array]:
+    """Read-only float32 copies in layer order; every one finite, of the model's width, and a unit vector."""
+    size, depth = vector.model.hidden_size, vector.model.layers
+    checked = {}
+    for layer in sorted(vector.directions):
+        if not 0 <= layer < depth:
+            raise VectorError(f"direction of layer {layer}, but {vector.model.name} has layers 0 to {depth - 1}")
+        direction = np.array(vector.directions[layer], dtype=np.float32)
+        if direction.shape != (size,):
+            raise VectorError(f"direction of layer {layer} has shape {list(direction.shape)}, expected [{size}]")
+        if not np.isfinite(direction).all():
+            raise VectorError(f"direction of layer {layer} holds NaN or infinity", fix="train it again")
+        length = float(np.linalg.norm(direction.astype(np.float64)))
+        if abs(length - 1.0) > UNIT_TOLERANCE:
+            raise VectorError(f"direction of layer {layer} has length {length:.4g}, expected 1", fix="normalise it")
+        direction.flags.writeable = False
+        checked[layer] = direction
+    return checked
+
+
+def _checked_numbers(vector: ControlVector, name: str) -> dict[int, float]:
+    given: Mapping[int, float] = getattr(vector, name)
+    if set(given) != set(vector.directions):
+        raise VectorError(f"{name} are given for layers {sorted(given)}, directions for {sorted(vector.directions)}")
+    for layer, number in given.items():
+        if not math.isfinite(number) or number < 0:
+            raise VectorError(f"{name}[{layer}] is {number}, expected a number of at least 0")
+    return {layer: float(given[layer]) for layer in sorted(given)}
+
+
+def _checked_scale(scale: Mapping[str, float]) -> dict[str, float]:
+    if set(scale) != {"+", "-"} or not all(math.isfinite(s) and s > 0 for s in scale.values()):
+        raise VectorError(f"scale is {dict(scale)}, expected a positive number for '+' and for '-'")
+    return {"+": float(scale["+"]), "-": float(scale["-"])}
