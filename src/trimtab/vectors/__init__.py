@@ -10,7 +10,7 @@ from trimtab.vectors.records import (
     Quality,
     Reliability,
 )
-from trimtab.vectors.file import write_atomically
+from trimtab.vectors.file import describe, write_atomically
 from trimtab.vectors.vector import BehaviourRef, ControlVector, HasModelInfo, ModelInfo
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "ModelInfo",
     "Quality",
     "Reliability",
+    "describe",
     "find_vector",
     "vector_path",
     "vectors_folder",

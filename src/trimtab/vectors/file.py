@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -49,7 +49,14 @@ class _Header(BaseModel):
 
 def save_vector(vector: ControlVector, path: Path) -> Path:
     """Write ``vector`` to ``path`` so that a reader sees the old file or the new one, never a part of it."""
-    header = {
+    tensors = {f"direction.{layer}": np.asarray(d) for layer, d in vector.directions.items()}
+    write_atomically(path, save(tensors, {METADATA_KEY: json.dumps(describe(vector), allow_nan=False)}))
+    return path
+
+
+def describe(vector: ControlVector) -> dict[str, Any]:
+    """Everything about a vector but its directions, as JSON: what its file says beside the tensors."""
+    return {
         "format": FORMAT,
         "model": asdict(vector.model),
         "method": vector.method,
@@ -62,9 +69,6 @@ def save_vector(vector: ControlVector, path: Path) -> Path:
         "created": vector.created,
         "trimtab_version": vector.trimtab_version,
     }
-    tensors = {f"direction.{layer}": np.asarray(d) for layer, d in vector.directions.items()}
-    write_atomically(path, save(tensors, {METADATA_KEY: json.dumps(header, allow_nan=False)}))
-    return path
 
 
 def write_atomically(path: Path, content: bytes) -> None:

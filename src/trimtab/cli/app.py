@@ -1,0 +1,69 @@
+"""The application: its verbs, and the one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from trimtab.cli import chat, compare, demo, generate, show, train, zoo
+from trimtab.errors import TrimtabError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="trimtab",
+    help="Steer a language model by its hidden states: describe a behaviour, learn its direction, dial it.",
+    epilog="Start with: trimtab demo",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import trimtab
+
+        typer.echo(f"trimtab {trimtab.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+for _verb in (demo, train, generate, compare, chat, show, zoo):
+    app.command(name=_verb.NAME, epilog=f"Example: {_verb.EXAMPLE}")(_verb.run)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; user mistakes end with one line on standard error and exit code 2."""
+    try:
+        code = app(args=arguments, standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except TrimtabError as error:
+        _fail(str(error), error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("stopped; no file was left half-written", INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+    except Exception as error:
+        # Usage errors of the parser know how to say themselves; anything else is a bug and keeps its traceback.
+        if not hasattr(error, "format_message"):
+            raise
+        _fail(error.format_message(), getattr(error, "exit_code", 2))
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"trimtab: {message}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,81 @@
+"""``trimtab generate``: answer prompts under a steering."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from trimtab.cli.console import (
+    ForceOption,
+    JsonOption,
+    ModelOption,
+    TokensOption,
+    completion_json,
+    err,
+    load_model,
+    print_json,
+    read_steering,
+)
+
+NAME = "generate"
+EXAMPLE = "trimtab generate 'How was your day?' --steer happy:0.8"
+
+
+def run(
+    prompts: Annotated[list[str], typer.Argument(help="One prompt or several; '-' reads one from standard input.")],
+    steer: Annotated[
+        str | None, typer.Option("--steer", "-s", help="Such as 'happy:0.8 + formal:-0.3': names or paths.")
+    ] = None,
+    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    max_new_tokens: TokensOption = 128,
+    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Sample from the likeliest tokens with this much probability.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Makes sampling reproducible.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Bare text: no chat template.")] = False,
+    kl: Annotated[bool, typer.Option("--kl", help="Measure what the steering spent on each answer.")] = False,
+    force: ForceOption = False,
+    model: ModelOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Answer one prompt or several, steered or not."""
+    from trimtab.errors import PromptError
+
+    steering = read_steering(steer, force=force)
+    texts = [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts]
+    if system and raw:
+        raise PromptError("--system and --raw exclude each other", fix="drop one")
+    for text in texts:
+        if not text.strip():
+            raise PromptError("the prompt is empty", fix="write something to answer")
+    chats = [[{"role": "system", "content": system}, {"role": "user", "content": t}] for t in texts] if system else texts
+    engine = load_model(model)
+    streams = len(texts) == 1 and not json
+    completions = engine.generate(
+        chats,
+        steering=steering,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        raw=raw,
+        measure_kl=kl,
+        on_text=_write if streams else None,
+    )
+    if json:
+        printed = [completion_json(completion) for completion in completions]
+        print_json(printed[0] if len(printed) == 1 else printed)
+        return
+    for text, completion in zip(texts, completions, strict=True):
+        if streams:
+            sys.stdout.write("\n")
+        else:
+            sys.stdout.write(f"> {text}\n{completion.text}\n\n")
+        if completion.receipt.kl is not None:
+            err.print(f"spent {completion.receipt.kl:.3f} nat per token", style="dim")
+
+
+def _write(piece: str) -> None:
+    sys.stdout.write(piece)
+    sys.stdout.flush()

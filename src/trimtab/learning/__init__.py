@@ -1,0 +1,7 @@
+"""Learning: from pairs of hidden states to a calibrated control vector."""
+
+from trimtab.learning.estimators import ESTIMATORS, Estimator
+from trimtab.learning.progress import OnProgress, Progress
+from trimtab.learning.train import calibrate, train
+
+__all__ = ["ESTIMATORS", "Estimator", "OnProgress", "Progress", "calibrate", "train"]

@@ -1,0 +1,126 @@
+"""Estimators: from the hidden states of the two poles at one layer to one direction.
+
+Each is a plain function ``(positive [n, hidden], negative [n, hidden]) -> unit direction [hidden]``; row ``i`` of the
+two belongs to one pair. Whatever the method, the direction is oriented so that the positive pole lies on its + side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
+
+from trimtab.errors import VectorError
+
+States: TypeAlias = NDArray[np.float32]
+Estimator: TypeAlias = Callable[[States, States], States]
+
+
+def mean_difference(positive: States, negative: States) -> States:
+    """Mean over pairs of positive minus negative: the best training-free steerer, and the default.
+
+    Source: contrastive activation addition (Rimsky et al. 2024, section 3); "DiffMean" in AxBench (Wu et al. 2025).
+
+    Example:
+        >>> mean_difference(np.array([[2.0, 0.0]], np.float32), np.array([[0.0, 0.0]], np.float32))
+        array([1., 0.], dtype=float32)
+    """
+    return _oriented(_differences(positive, negative).mean(axis=0), positive, negative)
+
+
+def pca_center(positive: States, negative: States) -> States:
+    """First principal component of both poles, each pair's midpoint subtracted.
+
+    Unlike ``pca_diff`` this keeps the mean shift between the poles, which is what one is after.
+    """
+    half = _differences(positive, negative) / 2.0
+    return _oriented(_first_component(np.concatenate([half, -half])), positive, negative)
+
+
+def pca_diff(positive: States, negative: States) -> States:
+    """First principal component of the differences. For compatibility with older tools only.
+
+    Centring the differences removes the very mean shift that a control vector stands for, so that what is left can
+    point anywhere, even backwards. Prefer ``mean_difference``.
+    """
+    return _oriented(_first_component(_differences(positive, negative)), positive, negative)
+
+
+def logistic(positive: States, negative: States) -> States:
+    """Normal of a logistic regression between the poles: for reading rather than steering."""
+    features, labels = _labelled(positive, negative)
+    spread = features.std(axis=0) + 1e-6
+    probe = LogisticRegression(C=0.1, max_iter=2000).fit(features / spread, labels)
+    return _oriented(probe.coef_[0] / spread, positive, negative)
+
+
+def lda(positive: States, negative: States) -> States:
+    """Fisher's linear discriminant with Ledoit–Wolf shrinkage of the covariance: for reading rather than steering."""
+    features, labels = _labelled(positive, negative)
+    probe = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(features, labels)
+    return _oriented(probe.coef_[0], positive, negative)
+
+
+ESTIMATORS: Mapping[str, Estimator] = MappingProxyType(
+    {
+        "mean_difference": mean_difference,
+        "pca_center": pca_center,
+        "pca_diff": pca_diff,
+        "logistic": logistic,
+        "lda": lda,
+    }
+)
+
+
+def pairwise_cosine(positive: States, negative: States) -> float:
+    """Mean cosine between the differences of two pairs; 1 when all pairs agree, 0 when they have nothing in common."""
+    differences = _differences(positive, negative)
+    lengths = np.linalg.norm(differences, axis=1, keepdims=True)
+    units = differences / np.maximum(lengths, 1e-30)
+    count = len(units)
+    total = float(np.square(units.sum(axis=0)).sum())
+    return (total - count) / (count * (count - 1))
+
+
+def separation(direction: States, positive: States, negative: States) -> float:
+    """Share of pairs whose positive side projects further along ``direction`` than its negative side."""
+    return float((_differences(positive, negative) @ direction.astype(np.float64) > 0).mean())
+
+
+def _differences(positive: States, negative: States) -> NDArray[np.float64]:
+    if positive.shape != negative.shape or positive.ndim != 2 or len(positive) < 2:
+        if positive.shape == negative.shape and positive.ndim == 2 and len(positive) == 1:
+            return positive.astype(np.float64) - negative.astype(np.float64)
+        raise VectorError(
+            f"states of shape {list(positive.shape)} and {list(negative.shape)} are no pairs",
+            fix="give two arrays [pair, hidden] of one shape",
+        )
+    return positive.astype(np.float64) - negative.astype(np.float64)
+
+
+def _first_component(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    component: NDArray[np.float64] = PCA(n_components=1, svd_solver="full").fit(rows).components_[0]
+    return component
+
+
+def _labelled(positive: States, negative: States) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    _differences(positive, negative)  # checks the shapes
+    features = np.concatenate([positive, negative]).astype(np.float64)
+    return features, np.repeat([1, 0], [len(positive), len(negative)])
+
+
+def _oriented(direction: NDArray[np.float64], positive: States, negative: States) -> States:
+    """Unit length, with the positive pole on the + side."""
+    length = float(np.linalg.norm(direction))
+    if not np.isfinite(length) or length < 1e-12:
+        raise VectorError("the two poles have the same hidden states", fix="make the personas differ more")
+    along = float((_differences(positive, negative) @ direction).mean())
+    sign = -1.0 if along < 0 else 1.0
+    unit: States = (sign * direction / length).astype(np.float32)
+    return unit
