@@ -13,6 +13,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from trimtab.version import VERSION
+
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour
     from trimtab.engines import Completion, Engine, Receipt
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from trimtab.steering import Steering, Term
     from trimtab.vectors import ControlVector
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOMES = {
     "Behaviour": "trimtab.behaviours",

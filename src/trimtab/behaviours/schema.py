@@ -84,7 +84,7 @@ class BehaviourFile(_Strict):
     )
     pairs: str | list[PairFile] | None = Field(
         default=None,
-        description="Pairs given outright instead of personas x templates x suffixes: a list, or a JSONL file beside this one.",
+        description="Pairs given outright, trained on instead of personas: a list, or a JSONL file beside this one.",
     )
     evaluation: EvaluationFile = Field(default_factory=EvaluationFile)
 

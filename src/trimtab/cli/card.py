@@ -45,7 +45,9 @@ def _facts(vector: ControlVector) -> Table:
     table.add_row("method", vector.method)
     table.add_row("steers", f"layers {layer_range(vector.layers)}")
     if vector.scale:
-        table.add_row("scale", f"+{vector.scale['+']:.4f}  -{vector.scale['-']:.4f} of each layer's norm at strength ±1")
+        table.add_row(
+            "scale", f"+{vector.scale['+']:.4f}  -{vector.scale['-']:.4f} of each layer's norm at strength ±1"
+        )
     else:
         table.add_row("scale", "never calibrated: steer by coefficient")
     if vector.reliability:
@@ -60,7 +62,15 @@ def _facts(vector: ControlVector) -> Table:
 
 def _print_calibration(calibration: Calibration) -> None:
     table = Table(title=f"At strength ±1 (budget {calibration.budget:g} nat per token)", title_justify="left")
-    for header in ("prompts", "KL +", "KL −", "effect +", "effect −", "swing (95 % interval)", "prompt-equivalents"):
+    for header in (
+        "prompts",
+        "KL +",
+        "KL −",
+        "effect +",
+        "effect −",
+        "swing (95 % interval)",
+        "prompt-equivalents",
+    ):
         table.add_column(header, justify="right" if header != "prompts" else "left")
     table.add_row(f"calibration ({calibration.prompts})", *_kl(calibration.kl), *_effect(calibration.effect))
     held_out = calibration.held_out

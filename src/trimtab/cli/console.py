@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, final
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress as Bars, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 from trimtab.errors import OutputError, SteeringError, TrimtabError
 
@@ -74,7 +75,9 @@ class PhaseProgress:
         if self._phase is not None:
             self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._since
             task = self._tasks[self._phase]
-            self._bars.update(task, total=self._bars.tasks[task].total or 1, completed=self._bars.tasks[task].total or 1)
+            self._bars.update(
+                task, total=self._bars.tasks[task].total or 1, completed=self._bars.tasks[task].total or 1
+            )
             if not err.is_terminal:
                 err.print(f"{self._phase}: {self.seconds[self._phase]:.1f} s")
         self._since = now
@@ -162,7 +165,8 @@ def check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise OutputError(
-            f"cannot write to {str(path.parent)!r}: {error.strerror or error}", fix="choose another place with -o"
+            f"cannot write to {str(path.parent)!r}: {error.strerror or error}",
+            fix="choose another place with -o",
         ) from None
     if path.is_dir():
         raise OutputError(f"{str(path)!r} is a folder", fix="name a file")
@@ -183,7 +187,9 @@ def save_with_care(vector: ControlVector, path: Path) -> Path:
                 vector.save(rescued)
             except TrimtabError:
                 continue
-            raise OutputError(error.problem, fix=f"the vector was kept in {str(rescued)!r}: move it from there") from None
+            raise OutputError(
+                error.problem, fix=f"the vector was kept in {str(rescued)!r}: move it from there"
+            ) from None
         raise
 
 

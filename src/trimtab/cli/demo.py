@@ -71,7 +71,9 @@ def run(
         )
         return
     _conclude(vector, described)
-    out.print(comparison_table(PROMPTS, columns, title=f"+ is {described.positive.label}, − is {described.negative.label}"))
+    out.print(
+        comparison_table(PROMPTS, columns, title=f"+ is {described.positive.label}, − is {described.negative.label}")
+    )
     times = ", ".join(f"{phase.lower()} {seconds:.0f} s" for phase, seconds in phases.seconds.items())
     out.print(f"Time: {times}; {sum(phases.seconds.values()):.0f} s in all.", style="dim")
     out.print(f"The vector is in {path}. Next: trimtab chat --steer {described.name}:0.8", soft_wrap=True)
@@ -116,12 +118,12 @@ def _conclude(vector: ControlVector, behaviour: Behaviour) -> None:
     calibration = vector.calibration
     assert calibration is not None
     out.print(
-        f"Steering at layers [bold]{layer_range(vector.layers)}[/bold]; strength 1 spends {calibration.budget:g} nat a token "
-        f"(measured: {calibration.kl['+']:.3f} towards {behaviour.positive.label}, {calibration.kl['-']:.3f} towards "
-        f"{behaviour.negative.label})."
+        f"Steering at layers [bold]{layer_range(vector.layers)}[/bold]; "
+        f"strength 1 spends {calibration.budget:g} nat a token (measured: {calibration.kl['+']:.3f} towards "
+        f"{behaviour.positive.label}, {calibration.kl['-']:.3f} towards {behaviour.negative.label})."
     )
     effect: Any = calibration.effect
     if effect is not None and effect.prompt_equivalents is not None:
-        out.print(f"From −1 to +1 the answers swing as far as {effect.prompt_equivalents:.1f} system prompts would move them.")
-
-
+        out.print(
+            f"From −1 to +1 the answers swing as far as {effect.prompt_equivalents:.1f} system prompts would move them."
+        )

@@ -49,7 +49,9 @@ def run(
     for text in texts:
         if not text.strip():
             raise PromptError("the prompt is empty", fix="write something to answer")
-    chats = [[{"role": "system", "content": system}, {"role": "user", "content": t}] for t in texts] if system else texts
+    chats = (
+        [[{"role": "system", "content": system}, {"role": "user", "content": t}] for t in texts] if system else texts
+    )
     engine = load_model(model)
     streams = len(texts) == 1 and not json
     completions = engine.generate(

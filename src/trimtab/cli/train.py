@@ -80,7 +80,10 @@ def run(
         print_json({"path": str(path), "seconds": seconds_table(phases.seconds), **describe(vector)})
         return
     print_card(vector)
-    out.print(f"Saved to [bold]{path}[/bold]. Try: trimtab compare 'How was your day?' --steer {path}", soft_wrap=True)
+    out.print(
+        f"Saved to [bold]{path}[/bold]. Try: trimtab compare 'How was your day?' --steer {path}",
+        soft_wrap=True,
+    )
 
 
 def _show_pairs(behaviour: Any, engine: Any, count: int, max_pairs: int, *, as_json: bool) -> None:

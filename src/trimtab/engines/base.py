@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, overload
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,17 +139,10 @@ class Engine(Protocol):
     ) -> Array:
         """Outputs of decoder blocks, ``[text, layer, hidden]``, float32."""
 
-    @overload
-    def generate(self, prompts: str, *, steering: SteeringLike = None) -> Completion: ...
-
-    @overload
     def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        steering: SteeringLike = None,
-        max_new_tokens: int = 128,
-    ) -> list[Completion]: ...
+        self, prompts: Sequence[Prompt], *, steering: SteeringLike = None, max_new_tokens: int = 128
+    ) -> list[Completion]:
+        """Answer each prompt greedily."""
 
     def steered(self, steering: SteeringLike) -> AbstractContextManager[None]:
         """Steer everything that runs inside the ``with`` block."""

@@ -75,7 +75,9 @@ def find_blocks(model: nn.Module) -> Blocks:
     embeddings = model.get_input_embeddings()  # type: ignore[operator]
     width = int(embeddings.weight.shape[-1])
     candidates = {
-        name: tuple(module) for name, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)
+        name: tuple(module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module)
     }
     with _watching({id(block): block for blocks in candidates.values() for block in blocks}) as seen:
         _probe(model, rows=int(embeddings.weight.shape[0]))
@@ -91,8 +93,7 @@ def find_blocks(model: nn.Module) -> Blocks:
             f"each to the next (lists seen: {tried})",
             fix="only decoder-only models are supported",
         )
-    best = max(chains, key=lambda found: (found.hidden_size == width, len(found.modules)))
-    return best
+    return max(chains, key=lambda found: (found.hidden_size == width, len(found.modules)))
 
 
 @contextmanager

@@ -2,6 +2,6 @@
 
 from trimtab.learning.estimators import ESTIMATORS, Estimator
 from trimtab.learning.progress import OnProgress, Progress
-from trimtab.learning.train import calibrate, train
+from trimtab.learning.training import calibrate, train
 
 __all__ = ["ESTIMATORS", "Estimator", "OnProgress", "Progress", "calibrate", "train"]

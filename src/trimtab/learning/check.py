@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -38,7 +39,9 @@ def check_held_out(
     questions = ask(model, texts, behaviour, max_new_tokens=max_new_tokens, progress=progress)
     asked = QuestionSet(model, questions)
     progress(Progress(PHASE, 0, 3))
-    steerable = Steerable(vector.directions, {layer: vector.weights[layer] * vector.norms[layer] for layer in vector.directions})
+    steerable = Steerable(
+        vector.directions, {layer: vector.weights[layer] * vector.norms[layer] for layer in vector.directions}
+    )
     scale = dict(vector.scale)
     random = random_like(steerable, seed=seed)
     kl = {
@@ -54,7 +57,7 @@ def check_held_out(
             steerable,
             vector.layers,
             scale,
-            prompt_swing=interval(asked.prompt_swing()),
+            prompt_swing=interval(asked.prompt_swing),
             randoms=calibrated.random_swings,
         )
     progress(Progress(PHASE, 1, 3))
@@ -88,14 +91,10 @@ def _qualities(
     progress(Progress(PHASE, 3, 3))
     logprob, tokens = np.array(scores.logprob).sum(axis=0), np.array(scores.tokens).sum(axis=0)
     perplexity = dict(zip(names, np.exp(-logprob / tokens), strict=True))
-    return {
-        name: Quality(float(perplexity[name] / perplexity["base"]), distinct_2(answers[name])) for name in names
-    }
+    return {name: Quality(float(perplexity[name] / perplexity["base"]), distinct_2(answers[name])) for name in names}
 
 
 def distinct_2(answers: Sequence[Tokens]) -> float:
     """Distinct bigrams of tokens divided by all bigrams, over a whole set (Li et al. 2016)."""
-    bigrams = Counter(pair for answer in answers for pair in zip(answer, answer[1:], strict=False))
+    bigrams = Counter(pair for answer in answers for pair in pairwise(answer))
     return len(bigrams) / max(sum(bigrams.values()), 1)
-
-

@@ -36,13 +36,21 @@ def random_swings(
 ) -> tuple[float, ...]:
     """Mean swing (nats per token) of ``count`` random directions at the same layers and the same KL.
 
-    Random directions spend alike, so the first one finds the scale and the others start from it.
+    Random directions spend alike, so one of them finds the scale on the first set, and all start from there.
     """
-    scale = dict.fromkeys(SIGNS, guess)
+    found = spend_both(
+        sets[:1],
+        random_like(steerable, seed=seed),
+        layers,
+        budget=budget,
+        guess=dict.fromkeys(SIGNS, guess),
+        tolerance=0.2,
+    )
+    scale = {key: point.scale for key, point in found.items()}
     swings = []
     for number in range(count):
         random = random_like(steerable, seed=seed + number)
-        spent = spend_both(sets, random, layers, budget=budget, guess=scale, tolerance=0.25)
+        spent = spend_both(sets, random, layers, budget=budget, guess=scale, tolerance=0.3)
         scale = {key: point.scale * (budget / point.kl) ** 0.5 for key, point in spent.items()}
         swings.append(float(swing_at(spent, budget).mean()))
     return tuple(swings)
@@ -59,7 +67,7 @@ def effect_of(
 ) -> Effect:
     """The effect at ±1, beside the prompts' own and that of random directions."""
     per_sign = {
-        key: measure_spent(sets, lambda c, sign=sign: steerable.additions(layers, sign * c))(scale[key]).measured.effect
+        key: measure_spent(sets, steerable, layers, sign=sign)(scale[key]).measured.effect
         for key, sign in SIGNS.items()
     }
     swing = interval(per_sign["+"] - per_sign["-"])

@@ -9,7 +9,8 @@ is the unit "prompt-equivalent". No judge is needed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import final
 
 import numpy as np
@@ -44,6 +45,10 @@ class Question:
     answers: tuple[Tokens, ...]
     under_positive: Tokens | None = None
     under_negative: Tokens | None = None
+
+    def without_character(self) -> Question:
+        """The same question with the base model's own answer alone: all that KL needs."""
+        return replace(self, answers=self.answers[:1], under_positive=None, under_negative=None)
 
 
 @dataclass(frozen=True)
@@ -90,15 +95,16 @@ class QuestionSet:
             return Measured(scores.mean_kl, np.zeros(0))
         return Measured(scores.mean_kl, _preference(scores) - _preference(self._forced.base))
 
+    @cached_property
     def prompt_swing(self) -> NDArray[np.float64]:
         """What the system prompts themselves do: per question, preference under the positive minus the negative one."""
         under = [
-            ForcedItem(prompt, question.answers)
+            ForcedItem(prompt, question.answers[POSITIVE:])
             for question in self.questions
             for prompt in (question.under_positive, question.under_negative)
             if prompt is not None
         ]
-        preference = _preference(self._engine.teacher_forcing(under).base)
+        preference = _preference(self._engine.teacher_forcing(under).base, positive=0, negative=1)
         return preference[0::2] - preference[1::2]
 
 
@@ -134,7 +140,11 @@ def ask(
         plus = len(texts) + 2 * n
         questions.append(
             Question(
-                text, tokens[n], (answers[n], answers[plus], answers[plus + 1]), tokens[plus], tokens[plus + 1]
+                text,
+                tokens[n],
+                (answers[n], answers[plus], answers[plus + 1]),
+                tokens[plus],
+                tokens[plus + 1],
             )
         )
     return tuple(questions)
@@ -149,7 +159,7 @@ def interval(values: NDArray[np.float64], *, seed: int = 0) -> Interval:
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def _preference(scores: ForcedScores) -> NDArray[np.float64]:
+def _preference(scores: ForcedScores, *, positive: int = POSITIVE, negative: int = NEGATIVE) -> NDArray[np.float64]:
     """Per item, mean per-token log-probability of the positive answer minus that of the negative one."""
     means = [logprob / tokens for logprob, tokens in zip(scores.logprob, scores.tokens, strict=True)]
-    return np.array([mean[POSITIVE] - mean[NEGATIVE] for mean in means])
+    return np.array([mean[positive] - mean[negative] for mean in means])

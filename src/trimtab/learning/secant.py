@@ -25,9 +25,7 @@ class Spent(Generic[T]):
     measured: T
 
 
-def spend(
-    measure: Callable[[float], Spent[T]], *, budget: float, guess: float, tolerance: float
-) -> Spent[T]:
+def spend(measure: Callable[[float], Spent[T]], *, budget: float, guess: float, tolerance: float) -> Spent[T]:
     """The scale at which ``measure(scale).kl`` is within ``tolerance`` (relative) of ``budget``.
 
     The secant runs on log KL over log scale, where KL is nearly a straight line; it is kept inside the bracket that
@@ -51,7 +49,7 @@ def spend(
             scale = math.sqrt(low * high) if low > 0 and math.isfinite(high) else (high / 2 if low == 0 else low * 2)
         before = point
     raise CalibrationError(
-        f"no strength spends {budget:g} nat within {MAX_STEPS} steps (last: scale {point.scale:.3g}, KL {point.kl:.3g})",
+        f"no strength spends {budget:g} nat (scale {point.scale:.3g} gave {point.kl:.3g} after {MAX_STEPS} steps)",
         fix="try other layers, another method, or another budget",
     )
 
@@ -66,5 +64,5 @@ def _next(point: Spent[T], before: Spent[T] | None, budget: float) -> float:
         slope = math.log(point.kl / before.kl) / math.log(point.scale / before.scale)
         if math.isfinite(slope):
             exponent = min(max(slope, EXPONENTS[0]), EXPONENTS[1])
-    step = (budget / point.kl) ** (1.0 / exponent)
+    step: float = (budget / point.kl) ** (1.0 / exponent)
     return point.scale * min(max(step, 1.0 / MAX_STEP), MAX_STEP)

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.engines.base import Additions, Array
+from trimtab.engines.base import Array
 from trimtab.errors import CalibrationError, SteeringError
 from trimtab.learning.questions import Measured, QuestionSet, interval
 from trimtab.learning.secant import Spent, spend
 from trimtab.vectors import Candidate
 
 SIGNS: Mapping[str, float] = {"+": 1.0, "-": -1.0}
-SWEEP_TOLERANCE = 0.12  # effects are rescaled to the exact budget; final calibration is tighter
+SWEEP_TOLERANCE = 0.2  # effects are rescaled to the exact budget; final calibration is tighter
 FIRST_GUESS = 0.25  # of the layer's norm, for one layer
+CAUTION = 1.2  # a band spends a little less than its layers together
 SINGLES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 BANDS = ((0.27, 0.83), (0.33, 0.67), (0.4, 0.83), (0.47, 0.8), (0.5, 0.67), (0.6, 0.9))
 DEFAULT_BAND = (0.47, 0.8)
@@ -44,7 +45,7 @@ class Steerable:
 def candidate_layers(depth: int) -> tuple[tuple[int, ...], ...]:
     """The choices of layers worth trying for a model of ``depth`` blocks: single layers and bands in the middle."""
     at = [round(fraction * (depth - 1)) for fraction in SINGLES]
-    found = [(layer,) for layer in at]
+    found: list[tuple[int, ...]] = [(layer,) for layer in at]
     found += [band_layers(depth, band) for band in BANDS]
     return tuple(dict.fromkeys(found))
 
@@ -72,12 +73,13 @@ def chosen_layers(depth: int, layers: str | Sequence[int]) -> tuple[tuple[int, .
 
 
 def measure_spent(
-    sets: Sequence[QuestionSet], additions_at: Callable[[float], Additions]
+    sets: Sequence[QuestionSet], steerable: Steerable, layers: Sequence[int], *, sign: float
 ) -> Callable[[float], Spent[Measured]]:
-    """What a coefficient does on several sets of questions together."""
+    """What a coefficient of one sign does on several sets of questions together."""
 
     def measure(coefficient: float) -> Spent[Measured]:
-        parts = [questions.measure(additions_at(coefficient)) for questions in sets]
+        additions = steerable.additions(layers, sign * coefficient)
+        parts = [questions.measure(additions) for questions in sets]
         weights = [len(questions) for questions in sets]
         kl = float(np.average([part.kl for part in parts], weights=weights))
         effect = np.concatenate([part.effect for part in parts])
@@ -98,7 +100,7 @@ def spend_both(
     """Bring each sign of one choice of layers to the budget."""
     return {
         key: spend(
-            measure_spent(sets, lambda c, sign=sign: steerable.additions(layers, sign * c)),
+            measure_spent(sets, steerable, layers, sign=sign),
             budget=budget,
             guess=guess[key],
             tolerance=tolerance,
@@ -108,7 +110,7 @@ def spend_both(
 
 
 def swing_at(spent: Mapping[str, Spent[Measured]], budget: float) -> NDArray[np.float64]:
-    """Per question, effect at + minus effect at -, both rescaled to the exact budget (effect grows as the root of KL)."""
+    """Per question, effect at + minus effect at -, each rescaled to the exact budget as the root of KL."""
     plus, minus = (spent[key].measured.effect * np.sqrt(budget / spent[key].kl) for key in SIGNS)
     swing: NDArray[np.float64] = plus - minus
     return swing
@@ -121,7 +123,6 @@ def sweep(
     candidates: Sequence[tuple[int, ...]],
     *,
     budget: float,
-    prompt_swings: Sequence[NDArray[np.float64]],
     on_candidate: Callable[[], None],
 ) -> tuple[Candidate, ...]:
     """Rank choices of layers by swing at equal KL, in rounds: few questions for all, more for the best.
@@ -132,7 +133,6 @@ def sweep(
         steerable: Directions and norms.
         candidates: Choices of layers.
         budget: Nats per token.
-        prompt_swings: The prompts' own swing on each round's questions.
         on_candidate: Called after each candidate of each round.
 
     Returns:
@@ -146,20 +146,23 @@ def sweep(
         for layers in alive:
             try:
                 spent = spend_both(
-                    sets, steerable, layers, budget=budget, guess=guesses.of(layers), tolerance=SWEEP_TOLERANCE
+                    sets,
+                    steerable,
+                    layers,
+                    budget=budget,
+                    guess=guesses.of(layers),
+                    tolerance=SWEEP_TOLERANCE,
                 )
             except CalibrationError:
                 on_candidate()
                 continue  # layers that cannot spend the budget are no choice
             guesses.learn(layers, {key: point.scale for key, point in spent.items()})
             swing = interval(swing_at(spent, budget))
-            own = float(prompt_swings[number].mean())
             measured.append(
                 Candidate(
                     layers=layers,
                     scale={key: point.scale for key, point in spent.items()},
                     swing=swing,
-                    prompt_equivalents=swing.value / own if own > 0 else None,
                     prompts=sum(map(len, sets)),
                 )
             )
@@ -170,17 +173,20 @@ def sweep(
         if number < len(keep):
             alive = [candidate.layers for candidate in measured[: keep[number]]]
     if not ranked:
-        raise CalibrationError(
-            "no choice of layers can spend the budget", fix="try another method, or another budget"
-        )
+        raise CalibrationError("no choice of layers can spend the budget", fix="try another method, or another budget")
     return tuple(ranked)
+
+
+def first_guess(layers: int, *, single: float = FIRST_GUESS) -> float:
+    """A scale for a band of so many layers, from that of one layer."""
+    return single if layers == 1 else CAUTION * single / layers
 
 
 class _Guesses:
     """First guesses that get better as scales become known.
 
-    Layers of a band push the same way, so the reciprocals of their single scales add up; this is a little too
-    cautious, by a factor that is learnt from the bands seen.
+    Layers of a band push the same way, so the reciprocals of their single scales nearly add up; after that, bands
+    learn from bands of like width, and single layers from their neighbours.
     """
 
     def __init__(self) -> None:
@@ -201,7 +207,5 @@ class _Guesses:
             return per_layer / len(layers)
         if alike:
             return min((abs(known[0] - layers[0]), scale) for known, scale in alike)[1]
-        singles = [scale[key] for scale in self._known.values()]
-        return (float(np.median(singles)) if singles else FIRST_GUESS) * 1.2 / len(layers) ** (1 if singles else 0.9)
-
-
+        singles = [scale[key] for known, scale in self._known.items() if len(known) == 1]
+        return first_guess(len(layers), single=float(np.median(singles)) if singles else FIRST_GUESS)

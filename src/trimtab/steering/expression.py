@@ -58,5 +58,6 @@ def _strength(text: str, number: re.Match[str]) -> float:
 
 def _unreadable(text: str, at: int, why: str) -> SteeringError:
     return SteeringError(
-        f"cannot read the steering {text!r} at column {at + 1}: {why}", fix="write it like 'happy:0.8 + formal:-0.3'"
+        f"cannot read the steering {text!r} at column {at + 1}: {why}",
+        fix="write it like 'happy:0.8 + formal:-0.3'",
     )

@@ -92,5 +92,6 @@ def _term(item: object) -> Term:
 
 def _not_a_steering(given: object) -> SteeringError:
     return SteeringError(
-        f"{str(given)[:80]!r} is not a steering", fix="give a list of (vector, strength) or text like 'happy:0.8'"
+        f"{str(given)[:80]!r} is not a steering",
+        fix="give a list of (vector, strength) or text like 'happy:0.8'",
     )

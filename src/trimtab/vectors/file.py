@@ -87,7 +87,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         raise OutputError(
-            f"cannot write {str(path)!r}: {error.strerror or error}", fix="choose a folder that can be written to"
+            f"cannot write {str(path)!r}: {error.strerror or error}",
+            fix="choose a folder that can be written to",
         ) from None
     finally:
         with suppress(OSError):
@@ -128,7 +129,8 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, str], dict[str, Array]]:
         raise VectorError(f"vector file {str(path)!r} cannot be read: {error.strerror}") from None
     if start.startswith(_PICKLE_STARTS):
         raise VectorError(
-            f"{str(path)!r} is a pickle, which could run code and is never loaded", fix="save it as safetensors"
+            f"{str(path)!r} is a pickle, which could run code and is never loaded",
+            fix="save it as safetensors",
         )
     try:
         with safe_open(path, framework="numpy") as file:
@@ -151,7 +153,9 @@ def _parse_header(text: str, path: Path) -> _Header:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
-        raise VectorError(f"{str(path)!r}: its header is wrong at {key}: {first['msg']}", fix="train it again") from None
+        raise VectorError(
+            f"{str(path)!r}: its header is wrong at {key}: {first['msg']}", fix="train it again"
+        ) from None
 
 
 def _directions(tensors: Mapping[str, Array]) -> dict[int, Array]:

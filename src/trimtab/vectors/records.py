@@ -50,14 +50,12 @@ class Candidate:
         layers: The layers steered.
         scale: Per sign, the scale at which it spends the budget.
         swing: In nats per token, at equal KL.
-        prompt_equivalents: The swing divided by the prompts' own on the same prompts.
         prompts: How many prompts it was measured on; the weakest candidates are dropped early.
     """
 
     layers: tuple[int, ...]
     scale: Mapping[str, float]
     swing: Interval
-    prompt_equivalents: float | None
     prompts: int
 
 

@@ -150,7 +150,10 @@ class ControlVector:
 
     def _scale_of(self, strength: float) -> float:
         if not math.isfinite(strength):
-            raise SteeringError(f"strength {strength} for {self.behaviour.name!r} is not a number to steer by", fix="give a finite number, such as 0.8")
+            raise SteeringError(
+                f"strength {strength} for {self.behaviour.name!r} is not a number to steer by",
+                fix="give a finite number, such as 0.8",
+            )
         if self.scale is None:
             raise SteeringError(
                 f"{self.behaviour.name!r} was never calibrated, so a strength has no meaning for it",
@@ -261,7 +264,8 @@ def _raw(vector: ControlVector, sign: str) -> dict[int, NDArray[np.float64]]:
 
 
 def _plus(a: Mapping[int, NDArray[np.float64]], b: Mapping[int, NDArray[np.float64]]) -> dict[int, NDArray[np.float64]]:
-    return {layer: a.get(layer, 0.0) + b.get(layer, 0.0) for layer in sorted({*a, *b})}
+    nothing = np.zeros(())
+    return {layer: np.asarray(a.get(layer, nothing) + b.get(layer, nothing)) for layer in sorted({*a, *b})}
 
 
 def _sum(a: ControlVector, b: ControlVector) -> ControlVector:
@@ -289,9 +293,7 @@ def _sum(a: ControlVector, b: ControlVector) -> ControlVector:
     )
 
 
-def _least_squares_ratio(
-    minus: Mapping[int, NDArray[np.float64]], plus: Mapping[int, NDArray[np.float64]]
-) -> float:
+def _least_squares_ratio(minus: Mapping[int, NDArray[np.float64]], plus: Mapping[int, NDArray[np.float64]]) -> float:
     """The number ``r > 0`` for which ``r · plus`` is closest to ``minus`` over all layers; 1 where neither is."""
     along = sum(float(minus[layer] @ plus[layer]) for layer in plus)
     square = sum(float(plus[layer] @ plus[layer]) for layer in plus)

@@ -32,9 +32,7 @@ def _message(given: Any) -> Message:
         return given
     if isinstance(given, Mapping) and isinstance(given.get("role"), str) and isinstance(given.get("content"), str):
         return Message(given["role"], given["content"])
-    raise PromptError(
-        f"{str(given)[:60]!r} is not a chat message", fix='write {"role": "user", "content": "..."}'
-    )
+    raise PromptError(f"{str(given)[:60]!r} is not a chat message", fix='write {"role": "user", "content": "..."}')
 
 
 def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, continuation: str = "") -> str:
@@ -52,7 +50,8 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message],
         text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     except (TemplateError, ValueError, TypeError) as error:
         raise PromptError(
-            f"the model's chat template does not take this chat: {error}", fix="use roles that it knows, in its order"
+            f"the model's chat template does not take this chat: {error}",
+            fix="use roles that it knows, in its order",
         ) from None
     return f"{text}{continuation}"
 

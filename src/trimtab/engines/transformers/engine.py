@@ -24,7 +24,7 @@ from trimtab.errors import PromptError, SteeringError
 from trimtab.steering import Steering, SteeringLike
 from trimtab.vectors import ModelInfo
 
-ROWS = 32
+ROWS = 64
 
 
 @final
@@ -121,9 +121,7 @@ class TransformersEngine:
         if position != "last":
             raise PromptError(f"position {position!r} is not known", fix="use position='last'")
         sequences = [self._checked(self.encode(text), text) for text in texts]
-        return last_token_states(
-            self.model, self.blocks, sequences, layers=self._layers(layers), progress=progress
-        )
+        return last_token_states(self.model, self.blocks, sequences, layers=self._layers(layers), progress=progress)
 
     def teacher_forcing(self, items: Sequence[ForcedItem]) -> PackedTeacherForcing:
         """Prepare prompts and answers for scoring under many steerings."""
@@ -150,10 +148,36 @@ class TransformersEngine:
         hooks.check()
 
     @overload
-    def generate(self, prompts: str, *, steering: SteeringLike = ..., max_new_tokens: int = ..., temperature: float = ..., top_p: float = ..., seed: int | None = ..., raw: bool = ..., use_cache: bool = ..., measure_kl: bool = ..., on_text: Callable[[str], None] | None = ...) -> Completion: ...  # fmt: skip # noqa: E501
+    def generate(  # type: ignore[overload-overlap]  # a string is a sequence of strings, but the first case takes it
+        self,
+        prompts: str,
+        *,
+        steering: SteeringLike = ...,
+        max_new_tokens: int = ...,
+        temperature: float = ...,
+        top_p: float = ...,
+        seed: int | None = ...,
+        raw: bool = ...,
+        use_cache: bool = ...,
+        measure_kl: bool = ...,
+        on_text: Callable[[str], None] | None = ...,
+    ) -> Completion: ...
 
     @overload
-    def generate(self, prompts: Sequence[Prompt], *, steering: SteeringLike = ..., max_new_tokens: int = ..., temperature: float = ..., top_p: float = ..., seed: int | None = ..., raw: bool = ..., use_cache: bool = ..., measure_kl: bool = ..., on_text: Callable[[str], None] | None = ...) -> list[Completion]: ...  # fmt: skip # noqa: E501
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        steering: SteeringLike = ...,
+        max_new_tokens: int = ...,
+        temperature: float = ...,
+        top_p: float = ...,
+        seed: int | None = ...,
+        raw: bool = ...,
+        use_cache: bool = ...,
+        measure_kl: bool = ...,
+        on_text: Callable[[str], None] | None = ...,
+    ) -> list[Completion]: ...
 
     def generate(
         self,
@@ -193,7 +217,7 @@ class TransformersEngine:
         """
         sampling = Sampling(max_new_tokens, temperature, top_p, seed, use_cache)
         single = isinstance(prompts, str) or _is_chat(prompts)
-        listed: Sequence[Prompt] = [prompts] if single else prompts  # type: ignore[list-item,assignment]
+        listed: Sequence[Any] = [prompts] if single else prompts
         tokens = [self._prompt_tokens(prompt, raw=raw, room=max_new_tokens) for prompt in listed]
         chosen = Steering.of(steering)
         additions = chosen.additions(self.info)
@@ -219,13 +243,22 @@ class TransformersEngine:
             hooks = stack.enter_context(SteeringHooks(self.model, self.blocks, additions))
             active = [hooks, *(scope for _, scope in self._scopes)]
             answers = generate_tokens(
-                self.model, prompts, sampling, hooks=active, stop=self._stop_tokens(), pad=self._pad_token(), on_token=on_token
+                self.model,
+                prompts,
+                sampling,
+                hooks=active,
+                stop=self._stop_tokens(),
+                pad=self._pad_token(),
+                on_token=on_token,
             )
         for hook in active:
             hook.check()
         layers = tuple(sorted({layer for hook in active for layer in hook.layers}))
         text = str(sum((scope for scope, _ in self._scopes), Steering()) + steering)
-        return [self._completion(prompt, answer, layers, text, len(prompts)) for prompt, answer in zip(prompts, answers, strict=True)]
+        return [
+            self._completion(prompt, answer, layers, text, len(prompts))
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
 
     def _completion(
         self, prompt: Tokens, answer: Tokens, layers: tuple[int, ...], steering: str, rows: int
@@ -317,5 +350,3 @@ class _TextStream:
         if len(text) > self._shown and not text.endswith("\ufffd"):
             self._on_text(text[self._shown :])
             self._shown = len(text)
-
-

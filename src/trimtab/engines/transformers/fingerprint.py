@@ -9,7 +9,14 @@ import torch
 from transformers import PreTrainedModel
 
 SAMPLES = 64
-CONFIG_KEYS = ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+CONFIG_KEYS = (
+    "model_type",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "vocab_size",
+)
 
 
 def fingerprint(model: PreTrainedModel) -> str:

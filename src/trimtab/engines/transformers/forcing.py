@@ -2,9 +2,9 @@
 
 Two things make it quick, and neither changes a result:
 
-- *Packing.* A prompt stands once in a pass with all its answers behind it; a mask lets each answer see the prompt and
-  itself only, and position ids restart. A probe compares this with the plain way; a model that does not honour custom
-  masks or positions takes the plain way, one prompt with one answer at a time.
+- *Packing.* What all prompts begin with stands once in a pass, then each prompt with all its answers behind it; a mask
+  lets each answer see its prompt and itself only, and position ids restart. A probe compares this with the plain way; a
+  model that does not honour custom masks or positions takes the plain way, one prompt with one answer at a time.
 - *Skipping.* Blocks up to the lowest steered one put out what they put out without steering, so their stored outputs
   are handed on instead of computed.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -46,7 +46,8 @@ class _Answer:
 class _Pass:
     """One row of tokens through the model. ``owner`` and ``place`` are None for a plain, causal row.
 
-    ``owner[t]`` is (prompt number, answer number or -1 for the prompt itself); ``place[t]`` is the position id.
+    ``owner[t]`` is (prompt number, answer number or -1 for the prompt itself), (-1, -1) for what all prompts of the
+    pass begin with; ``place[t]`` is the position id.
     """
 
     tokens: Tokens
@@ -161,14 +162,14 @@ class PackedTeacherForcing:
         before = [block.__dict__.get("forward") for block in skipped]
         try:
             for block in skipped:
-                block.forward = lambda *args, **kwargs: stored  # type: ignore[method-assign]
+                block.forward = lambda *args, **kwargs: stored
             yield
         finally:
             for block, forward in zip(skipped, before, strict=True):
                 if forward is None:
                     block.__dict__.pop("forward", None)
                 else:
-                    block.forward = forward  # type: ignore[method-assign]
+                    block.forward = forward
 
 
 @final
@@ -180,7 +181,8 @@ class _Scores:
         self._tokens = tuple(np.array([len(answer) for answer in item.answers], dtype=np.int64) for item in items)
         self._kl = np.zeros(len(items))
         self._kl_tokens = np.array(
-            [0 if item.reference is None else len(item.answers[item.reference]) for item in items], dtype=np.int64
+            [0 if item.reference is None else len(item.answers[item.reference]) for item in items],
+            dtype=np.int64,
         )
 
     def add_logprob(self, answer: _Answer, total: float) -> None:
@@ -212,8 +214,9 @@ def _tree_mask(owner: Sequence[tuple[int, int]], dtype: torch.dtype) -> Tensor:
     """Additive mask ``[1, 1, token, token]``: a token sees what stands before it in its prompt and in its answer."""
     prompt = torch.tensor([p for p, _ in owner])
     answer = torch.tensor([a for _, a in owner])
+    root = (prompt == -1)[None]
     same_prompt = prompt[:, None] == prompt[None]
-    sees = same_prompt & ((answer[None] == -1) | (answer[:, None] == answer[None]))
+    sees = root | same_prompt & ((answer[None] == -1) | (answer[:, None] == answer[None]))
     sees &= torch.ones(len(owner), len(owner), dtype=torch.bool).tril()
     mask = torch.zeros(len(owner), len(owner), dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
     return mask[None, None]
@@ -233,39 +236,63 @@ def _plain(items: Sequence[ForcedItem]) -> list[_Pass]:
 
 def _pack(items: Sequence[ForcedItem]) -> list[_Pass]:
     """Each prompt once with its answers behind it; several prompts in a pass of about ``PASS_TOKENS``."""
+    root = _common_beginning([item.prompt for item in items])
     passes: list[_Pass] = []
-    tokens: list[int] = []
-    owner: list[tuple[int, int]] = []
-    place: list[int] = []
-    answers: list[_Answer] = []
-
-    def close() -> None:
-        if tokens:
-            passes.append(_Pass(tuple(tokens), tuple(answers), tuple(owner), tuple(place)))
-            for part in (tokens, owner, place, answers):
-                part.clear()
-
+    row = _Row(root)
     for n, item in enumerate(items):
-        size = len(item.prompt) + sum(len(answer) - 1 for answer in item.answers)
-        if tokens and len(tokens) + size > PASS_TOKENS:
-            close()
-        last = len(tokens) + len(item.prompt) - 1
-        tokens += item.prompt
-        owner += [(n, -1)] * len(item.prompt)
-        place += range(len(item.prompt))
-        for a, answer in enumerate(item.answers):
-            fed = answer[:-1]
-            answers.append(_Answer(n, a, (last, *range(len(tokens), len(tokens) + len(fed))), answer))
-            tokens += fed
-            owner += [(n, a)] * len(fed)
-            place += range(len(item.prompt), len(item.prompt) + len(fed))
-    close()
+        size = len(item.prompt) - len(root) + sum(len(answer) - 1 for answer in item.answers)
+        if row.answers and len(row.tokens) + size > PASS_TOKENS:
+            passes.append(row.closed())
+            row = _Row(root)
+        row.add(n, item)
+    if row.answers:
+        passes.append(row.closed())
     return passes
 
 
+def _common_beginning(prompts: Sequence[Tokens]) -> Tokens:
+    """The tokens that all prompts begin with, short of the last token of any."""
+    if len(prompts) < 2:
+        return ()
+    first, last = min(prompts), max(prompts)
+    bound = min(map(len, prompts)) - 1
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), bound)
+    return first[: min(same, bound)]
+
+
+@final
+class _Row:
+    """A pass under construction."""
+
+    def __init__(self, root: Tokens) -> None:
+        self._root = len(root)
+        self.tokens = list(root)
+        self.owner = [(-1, -1)] * len(root)
+        self.place = list(range(len(root)))
+        self.answers: list[_Answer] = []
+
+    def add(self, number: int, item: ForcedItem) -> None:
+        own = item.prompt[self._root :]
+        last = len(self.tokens) + len(own) - 1
+        self._append(own, (number, -1), start=self._root)
+        for index, answer in enumerate(item.answers):
+            fed = answer[:-1]
+            positions = (last, *range(len(self.tokens), len(self.tokens) + len(fed)))
+            self.answers.append(_Answer(number, index, positions, answer))
+            self._append(fed, (number, index), start=len(item.prompt))
+
+    def _append(self, tokens: Tokens, owner: tuple[int, int], *, start: int) -> None:
+        self.tokens += tokens
+        self.owner += [owner] * len(tokens)
+        self.place += range(start, start + len(tokens))
+
+    def closed(self) -> _Pass:
+        return _Pass(tuple(self.tokens), tuple(self.answers), tuple(self.owner), tuple(self.place))
+
+
 def _is_packing_exact(model: nn.Module, items: Sequence[ForcedItem]) -> bool:
-    """Whether packed passes give what plain ones give, tried on the items of fewest tokens that would share a pass."""
-    sample = [item for item in items if item.answers][:2]
+    """Whether packed passes give what plain ones give, tried on the first two items."""
+    sample = [replace(item, answers=item.answers[:2]) for item in items[:2]]
     if not sample:
         return False
     packed = _pack(sample)
@@ -277,7 +304,9 @@ def _is_packing_exact(model: nn.Module, items: Sequence[ForcedItem]) -> bool:
             return all(
                 abs(a - b) <= PROBE_TOLERANCE * max(1.0, abs(a))
                 for a, b in zip(
-                    _logprob_sums(model, _plain(sample), device), _logprob_sums(model, packed, device), strict=True
+                    _logprob_sums(model, _plain(sample), device),
+                    _logprob_sums(model, packed, device),
+                    strict=True,
                 )
             )
     except (RuntimeError, ValueError, TypeError, IndexError):
@@ -289,7 +318,7 @@ def _logprob_sums(model: nn.Module, passes: Sequence[_Pass], device: torch.devic
         positions = [position for answer in row.answers for position in answer.positions]
         targets = torch.tensor([target for answer in row.answers for target in answer.targets], device=device)
         logprobs = _logits_at(model, row, positions, device).float().log_softmax(-1).gather(-1, targets[:, None])
-        sizes = [len(answer.targets) for answer in row.answers]
-        yield from (float(part.sum()) for part in logprobs.split(sizes))
-
-
+        at = 0
+        for answer in row.answers:
+            yield float(logprobs[at : at + len(answer.targets)].sum())
+            at += len(answer.targets)

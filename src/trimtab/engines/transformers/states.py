@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from trimtab.engines.base import Tokens
 from trimtab.engines.blocks import Blocks, block_output
@@ -50,29 +51,48 @@ def last_token_states(
     device = next(model.parameters()).device
     done = 0
     for rows in _passes(_longest(sequences)):
-        wanted = [(row, text, position) for row, read in enumerate(rows) for text, position in read.wanted]
-        row_index = torch.tensor([row for row, _, _ in wanted], device=device)
-        position_index = torch.tensor([position for _, _, position in wanted], device=device)
-        texts = [text for _, text, _ in wanted]
-        handles = []
-        for slot, layer in enumerate(layers):
-
-            def keep(_: nn.Module, args: tuple[Any, ...], output: Any, slot: int = slot) -> None:
-                state = block_output(output)
-                picked = state[row_index.to(state.device), position_index.to(state.device)]
-                result[texts, slot] = picked.float().cpu().numpy()
-
-            handles.append(blocks.modules[layer].register_forward_hook(keep))
-        try:
-            with torch.inference_mode():
-                body(input_ids=torch.tensor([read.tokens for read in rows], device=device), use_cache=False)
-        finally:
-            for handle in handles:
-                handle.remove()
-        done += len(texts)
+        wanted = _Wanted.of(rows, device)
+        with _keeping(blocks, layers, wanted, result), torch.inference_mode():
+            body(input_ids=torch.tensor([read.tokens for read in rows], device=device), use_cache=False)
+        done += len(wanted.texts)
         if progress is not None:
             progress(done, len(sequences))
     return result
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The tokens to keep of one pass: ``texts[i]`` ends at ``[rows[i], positions[i]]``."""
+
+    texts: list[int]
+    rows: Tensor
+    positions: Tensor
+
+    @classmethod
+    def of(cls, reads: Sequence[_Read], device: torch.device) -> _Wanted:
+        flat = [(text, row, position) for row, read in enumerate(reads) for text, position in read.wanted]
+        texts, rows, positions = map(list, zip(*flat, strict=True))
+        return cls(texts, torch.tensor(rows, device=device), torch.tensor(positions, device=device))
+
+
+@contextmanager
+def _keeping(blocks: Blocks, layers: Sequence[int], wanted: _Wanted, result: NDArray[np.float32]) -> Iterator[None]:
+    """Copy the wanted tokens of each block's output into ``result[text, slot]``, and nothing else."""
+
+    def keep(slot: int) -> Any:
+        def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            state = block_output(output)
+            picked = state[wanted.rows.to(state.device), wanted.positions.to(state.device)]
+            result[wanted.texts, slot] = picked.float().cpu().numpy()
+
+        return hook
+
+    handles = [blocks.modules[layer].register_forward_hook(keep(slot)) for slot, layer in enumerate(layers)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _longest(sequences: Sequence[Tokens]) -> list[_Read]:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-import trimtab
 from trimtab.behaviours import Behaviour, neutral_prompts
 from trimtab.engines import Engine
 from trimtab.engines.base import Array
@@ -19,19 +18,22 @@ from trimtab.learning.estimators import ESTIMATORS, pairwise_cosine, separation
 from trimtab.learning.progress import OnProgress, Progress, ignore
 from trimtab.learning.questions import Question, QuestionSet, ask, interval
 from trimtab.learning.sweep import (
-    FIRST_GUESS,
+    SIGNS,
     Steerable,
     band_layers,
     chosen_layers,
+    first_guess,
     spend_both,
     sweep,
 )
 from trimtab.pairs import MAX_PAIRS, ContrastivePair, build_pairs
-from trimtab.vectors import BehaviourRef, Calibration, Candidate, ControlVector, Reliability
+from trimtab.vectors import BehaviourRef, Calibration, Candidate, ControlVector, Effect, Reliability
+from trimtab.version import VERSION
 
 BUDGET = 0.4
 TOLERANCE = 0.02  # of the budget; the promise is 5 %
-MAX_ANSWER = 32
+MAX_ANSWER = 28
+RANDOM_GUESS = 3.0  # a random direction spends far less than a learned one of its length
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,12 @@ class Effort:
         randoms: Random directions for comparison.
     """
 
-    first_round: int = 6
+    first_round: int = 5
     effect: int = 16
     kl: int = 24
     held_out: int = 16
     finalists: int = 3
-    randoms: int = 4
+    randoms: int = 3
 
 
 def train(
@@ -122,13 +124,19 @@ def train(
         method=method,
         behaviour=BehaviourRef(behaviour.name, behaviour.digest),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        trimtab_version=trimtab.__version__,
+        trimtab_version=VERSION,
     )
     if calibrate:
         vector = calibrator.calibrate(vector, candidates, budget=budget, seed=seed, progress=progress)
         if check:
             vector = check_held_out(
-                model, vector, behaviour, count=effort.held_out, max_new_tokens=MAX_ANSWER, seed=seed, progress=progress
+                model,
+                vector,
+                behaviour,
+                count=effort.held_out,
+                max_new_tokens=MAX_ANSWER,
+                seed=seed,
+                progress=progress,
             )
     return replace(vector, reliability=_reliability(states, vector))
 
@@ -166,7 +174,9 @@ def calibrate(
     if not vector.layers:
         raise VectorError("the vector steers no layer", fix="give one with non-zero weights")
     if layers == "auto" and (behaviour is None or not behaviour.positive.personas):
-        raise CalibrationError("layers cannot be ranked without a behaviour's personas", fix="pass behaviour=, or layers")
+        raise CalibrationError(
+            "layers cannot be ranked without a behaviour's personas", fix="pass behaviour=, or layers"
+        )
     effort = Effort()
     questions = ask(
         model,
@@ -189,7 +199,13 @@ def calibrate(
         calibrated = replace(calibrated, norms=vector.norms, weights=vector.weights)
     if check:
         calibrated = check_held_out(
-            model, calibrated, behaviour, count=effort.held_out, max_new_tokens=MAX_ANSWER, seed=seed, progress=progress
+            model,
+            calibrated,
+            behaviour,
+            count=effort.held_out,
+            max_new_tokens=MAX_ANSWER,
+            seed=seed,
+            progress=progress,
         )
     return calibrated
 
@@ -230,12 +246,14 @@ class _Calibrator:
     """Prepared question sets and directions, ready for any choice of layers.
 
     Attributes:
-        sets: Disjoint question sets: first round, rest of those with answers in character, rest for KL alone.
+        neutral: Every calibration question with the base model's own answer, for KL.
+        in_character: Disjoint sets with answers in character too: for the first round, and what later rounds add.
         steerable: Directions and norms.
         effort: How much of what.
     """
 
-    sets: tuple[QuestionSet, QuestionSet, QuestionSet]
+    neutral: QuestionSet
+    in_character: tuple[QuestionSet, ...]
     steerable: Steerable
     effort: Effort
 
@@ -243,12 +261,12 @@ class _Calibrator:
     def prepare(
         cls, model: Engine, questions: Sequence[Question], directions: Mapping[int, Array], effort: Effort
     ) -> _Calibrator:
-        bounds = (0, effort.first_round, effort.effect, effort.kl)
-        first, more, rest = (
-            QuestionSet(model, questions[start:stop]) for start, stop in zip(bounds, bounds[1:], strict=False)
-        )
-        norms = np.average([s.norms for s in (first, more, rest)], axis=0, weights=[len(first), len(more), len(rest)])
-        return cls((first, more, rest), Steerable(directions, {layer: float(norms[layer]) for layer in directions}), effort)
+        neutral = QuestionSet(model, [question.without_character() for question in questions])
+        told = [question for question in questions if question.under_positive is not None]
+        split = effort.first_round
+        sets = tuple(QuestionSet(model, part) for part in (told[:split], told[split:]) if part)
+        norms = {layer: float(neutral.norms[layer]) for layer in directions}
+        return cls(neutral, sets, Steerable(directions, norms), effort)
 
     def with_weights(self, vector: ControlVector) -> _Calibrator:
         """The vector's own norms and weights instead of flat ones."""
@@ -265,24 +283,16 @@ class _Calibrator:
         progress: OnProgress,
     ) -> ControlVector:
         """The vector with the layers that win, and the scale at which they spend the budget."""
-        first, more, _ = self.sets
-        has_effect = first.has_effect
-        ranked = self._rank(candidates, budget=budget, progress=progress) if has_effect and len(candidates) > 1 else ()
+        ranks = bool(self.in_character) and len(candidates) > 1
+        ranked = self._rank(candidates, budget=budget, progress=progress) if ranks else ()
         layers = ranked[0].layers if ranked else _without_ranking(candidates, vector.model.layers)
-        guess = ranked[0].scale if ranked else dict.fromkeys("+-", FIRST_GUESS * 1.2 / len(layers) ** 0.9)
+        guess = ranked[0].scale if ranked else dict.fromkeys(SIGNS, first_guess(len(layers)))
         phase = "Calibrating the strength"
         progress(Progress(phase, 0, 3))
-        spent = spend_both(self.sets, self.steerable, layers, budget=budget, guess=guess, tolerance=TOLERANCE)
+        spent = spend_both((self.neutral,), self.steerable, layers, budget=budget, guess=guess, tolerance=TOLERANCE)
         scale = {key: point.scale for key, point in spent.items()}
         progress(Progress(phase, 1, 3))
-        effect = None
-        if has_effect:
-            randoms = random_swings(
-                (first, more), self.steerable, layers, budget=budget, guess=2.5 * scale["+"], count=self.effort.randoms, seed=seed
-            )
-            progress(Progress(phase, 2, 3))
-            own = interval(np.concatenate([first.prompt_swing(), more.prompt_swing()]))
-            effect = effect_of((first, more), self.steerable, layers, scale, prompt_swing=own, randoms=randoms)
+        effect = self._effect(layers, scale, budget=budget, seed=seed) if self.in_character else None
         progress(Progress(phase, 3, 3))
         return replace(
             vector,
@@ -292,17 +302,29 @@ class _Calibrator:
             calibration=Calibration(
                 budget=budget,
                 kl={key: point.kl for key, point in spent.items()},
-                prompts=sum(map(len, self.sets)),
+                prompts=len(self.neutral),
                 effect=effect,
                 candidates=tuple(ranked),
                 held_out=None,
             ),
         )
 
+    def _effect(self, layers: tuple[int, ...], scale: dict[str, float], *, budget: float, seed: int) -> Effect:
+        randoms = random_swings(
+            self.in_character,
+            self.steerable,
+            layers,
+            budget=budget,
+            guess=RANDOM_GUESS * scale["+"],
+            count=self.effort.randoms,
+            seed=seed,
+        )
+        own = interval(np.concatenate([part.prompt_swing for part in self.in_character]))
+        return effect_of(self.in_character, self.steerable, layers, scale, prompt_swing=own, randoms=randoms)
+
     def _rank(
         self, candidates: Sequence[tuple[int, ...]], *, budget: float, progress: OnProgress
     ) -> tuple[Candidate, ...]:
-        first, more, _ = self.sets
         total = len(candidates) + min(self.effort.finalists, len(candidates))
         done = 0
 
@@ -311,14 +333,12 @@ class _Calibrator:
             done += 1
             progress(Progress("Trying layers at equal KL", done, total))
 
-        swings = [first.prompt_swing(), np.concatenate([first.prompt_swing(), more.prompt_swing()])]
         return sweep(
-            [(first,), (first, more)],
+            [self.in_character[:1], self.in_character],
             [self.effort.finalists],
             self.steerable,
             candidates,
             budget=budget,
-            prompt_swings=swings,
             on_candidate=step,
         )
 
