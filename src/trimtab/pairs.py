@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Protocol
 
 from trimtab.behaviours import Behaviour, Message, Template
 from trimtab.errors import BehaviourError
 
-MAX_PAIRS = 512
-MAX_CUTS = 8
+MAX_PAIRS = 480
+MAX_CUTS = 10
 
 
 class PromptFormat(Protocol):
@@ -51,6 +52,8 @@ def build_pairs(
     """
     if max_pairs < 2:
         raise BehaviourError(f"max_pairs is {max_pairs}", fix="ask for at least 2")
+    if max_cuts < 1:
+        raise BehaviourError(f"max_cuts is {max_cuts}", fix="ask for at least 1")
     made = _given(behaviour, format) if behaviour.pairs else _from_personas(behaviour, format, max_pairs, max_cuts)
     pairs: dict[ContrastivePair, None] = {}
     for pair in made:
@@ -77,16 +80,25 @@ def _given(behaviour: Behaviour, format: PromptFormat) -> Iterator[ContrastivePa
 def _from_personas(
     behaviour: Behaviour, format: PromptFormat, max_pairs: int, max_cuts: int
 ) -> Iterator[ContrastivePair]:
-    """Walk (suffix, persona pair, template) so that any beginning of the walk is an even sample of all."""
+    """One pair of each voice in turn, so that any beginning is an even sample of personas and templates.
+
+    A voice starts at its own suffix and walks on in steps, so that the voices share the suffixes out among themselves
+    before any suffix recurs.
+    """
     voices = _voices(behaviour)
-    suffixes = _spread(behaviour.suffixes, count=-(-max_pairs // max_cuts))
-    for turn in range(len(voices)):
-        for n, suffix in enumerate(suffixes):
-            positive, negative = voices[(n + turn) % len(voices)]
-            for cut in format.cuts(suffix, limit=max_cuts):
-                yield ContrastivePair(
-                    format.render(positive, continuation=cut), format.render(negative, continuation=cut)
-                )
+    suffixes = _spread(behaviour.suffixes, count=max(-(-max_pairs // max_cuts), min(len(voices), max_pairs)))
+
+    def walk(voice: int) -> Iterator[ContrastivePair]:
+        positive, negative = voices[voice]
+        for turn in range(len(voices)):
+            for suffix in suffixes[(voice - turn) % len(voices) :: len(voices)]:
+                for cut in format.cuts(suffix, limit=max_cuts):
+                    yield ContrastivePair(
+                        format.render(positive, continuation=cut), format.render(negative, continuation=cut)
+                    )
+
+    for row in zip_longest(*(walk(voice) for voice in range(len(voices)))):
+        yield from (pair for pair in row if pair is not None)
 
 
 def _voices(behaviour: Behaviour) -> list[tuple[tuple[Message, ...], tuple[Message, ...]]]:

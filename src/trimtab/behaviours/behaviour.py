@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import os
 import tomllib
 from dataclasses import asdict, dataclass, field
 from importlib import resources
@@ -13,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trimtab.behaviours.schema import BehaviourFile, MessageFile, PairFile, PoleFile
+from trimtab.behaviours.schema import LIST_FORM, TEXT_FORM, BehaviourFile, MessageFile, PairFile, PoleFile
 from trimtab.behaviours.texts import builtin_suffixes
 from trimtab.errors import BehaviourError
 
@@ -99,14 +100,16 @@ class Behaviour:
                 the message names the file, the key, what was found and what was expected.
         """
         path = Path(name_or_path)
-        if path.suffix == ".toml" or path.is_file():
+        if path.suffix == ".toml" or os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on overlong names
             return _from_file(path)
         name = str(name_or_path)
         if name in zoo_names():
             text = (_zoo() / f"{name}.toml").read_text(encoding="utf-8")
             return _from_text(text, where=f"{name} (zoo)", folder=None)
+        if len(path.parts) > 1:
+            return _from_file(path)
         near = difflib.get_close_matches(name, zoo_names(), n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are: {', '.join(zoo_names())}"
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are: {', '.join(zoo_names())}."
         raise BehaviourError(f"no behaviour named {name!r}", fix=f"{hint} A path to a .toml file works too")
 
     @property
@@ -128,7 +131,7 @@ def _zoo() -> Any:
 
 def _read(path: Path, *, what: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise BehaviourError(f"{what} {str(path)!r} does not exist", fix="check the path") from None
     except UnicodeDecodeError as error:
@@ -168,13 +171,13 @@ def _from_text(text: str, *, where: str, folder: Path | None) -> Behaviour:
 def _first_problem(error: ValidationError) -> str:
     """One line of a validation error: the key, what is wrong, what was found; and how many more there are."""
     first, *rest = error.errors(include_url=False)
-    key = ".".join(str(part) for part in first["loc"]) or "the file"
+    key = ".".join(str(part) for part in first["loc"] if part not in (TEXT_FORM, LIST_FORM)) or "the file"
     found = "" if first["type"] == "missing" else f" (found {str(first['input'])[:60]!r})"
     more = f" [and {len(rest)} more]" if rest else ""
     message = {
         "extra_forbidden": "is not a field of a behaviour file",
         "missing": "is required but missing",
-    }.get(first["type"], first["msg"])
+    }.get(first["type"], first["msg"].removeprefix("Value error, "))
     return f"{key}: {message}{found}{more}"
 
 
@@ -190,7 +193,7 @@ def _suffixes(given: str | list[str], *, where: str, folder: Path | None) -> tup
     if given == "builtin":
         return builtin_suffixes()
     if isinstance(given, str):
-        lines = _read(_beside(folder, given), what=f"{where}: suffixes file").splitlines()
+        lines = _read(_beside(folder, given), what=f"{where}: suffixes file").split("\n")
         given = [line.strip() for line in lines if line.strip()]
     if not given:
         raise BehaviourError(f"{where}: suffixes: no suffixes", fix="give at least one opening, or leave the field out")
@@ -202,7 +205,7 @@ def _pairs(given: str | list[PairFile] | None, *, where: str, folder: Path | Non
         return ()
     if isinstance(given, str):
         path = _beside(folder, given)
-        lines = _read(path, what=f"{where}: pairs file").splitlines()
+        lines = _read(path, what=f"{where}: pairs file").split("\n")  # a JSON string may hold U+2028
         given = [_pair_line(line, where=f"{path}:{n}") for n, line in enumerate(lines, start=1) if line.strip()]
     return tuple(ContrastiveText(_chat(pair.positive), _chat(pair.negative)) for pair in given)
 

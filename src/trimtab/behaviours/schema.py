@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+
+TEXT_FORM, LIST_FORM = "<text>", "<list>"
+
+
+def _form(value: object) -> str | None:
+    """Which form a field has that may be a text or a list, so that an error speaks of that form alone."""
+    if isinstance(value, str):
+        return TEXT_FORM
+    return LIST_FORM if isinstance(value, list) else None
+
+
+def _text_or_list(expected: str) -> Discriminator:
+    return Discriminator(_form, custom_error_type="form", custom_error_message=f"Input should be {expected}")
+
 
 DEFAULT_TEMPLATES: tuple[dict[str, str], ...] = (
     {"user": "Act as if you are {persona}."},
@@ -49,11 +63,17 @@ class MessageFile(_Strict):
     content: str
 
 
+Chat = Annotated[
+    Annotated[Text, Tag(TEXT_FORM)] | Annotated[list[MessageFile], Field(min_length=1), Tag(LIST_FORM)],
+    _text_or_list("a user message or a list of messages"),
+]
+
+
 class PairFile(_Strict):
     """A contrastive pair given outright; a string is a user message, a list is a chat."""
 
-    positive: Text | Annotated[list[MessageFile], Field(min_length=1)]
-    negative: Text | Annotated[list[MessageFile], Field(min_length=1)]
+    positive: Chat
+    negative: Chat
 
 
 class EvaluationFile(_Strict):
@@ -78,11 +98,20 @@ class BehaviourFile(_Strict):
         default_factory=lambda: [TemplateFile(**template) for template in DEFAULT_TEMPLATES],
         description="Every persona is put to the model in each of these ways.",
     )
-    suffixes: Literal["builtin"] | str | list[Text] = Field(
+    suffixes: Annotated[
+        Annotated[Literal["builtin"] | str, Tag(TEXT_FORM)] | Annotated[list[Text], Tag(LIST_FORM)],
+        _text_or_list("'builtin', the name of a text file, or a list of texts"),
+    ] = Field(
         default="builtin",
         description="Openings of the answer: 'builtin', a list, or a text file beside this one (one a line).",
     )
-    pairs: str | list[PairFile] | None = Field(
+    pairs: (
+        Annotated[
+            Annotated[str, Tag(TEXT_FORM)] | Annotated[list[PairFile], Tag(LIST_FORM)],
+            _text_or_list("the name of a JSONL file or a list of pairs"),
+        ]
+        | None
+    ) = Field(
         default=None,
         description="Pairs given outright, trained on instead of personas: a list, or a JSONL file beside this one.",
     )

@@ -10,7 +10,7 @@ from rich.table import Table
 from trimtab.cli.console import out
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from trimtab.vectors import Calibration, ControlVector, Effect
 
@@ -96,8 +96,7 @@ def _print_calibration(calibration: Calibration) -> None:
         out.print(_candidates(calibration))
 
 
-def _kl(kl: object) -> tuple[str, str]:
-    assert isinstance(kl, dict)
+def _kl(kl: Mapping[str, float]) -> tuple[str, str]:
     return f"{kl['+']:.3f}", f"{kl['-']:.3f}"
 
 

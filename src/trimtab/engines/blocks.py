@@ -67,10 +67,10 @@ def find_blocks(model: nn.Module) -> Blocks:
     """Find the decoder blocks of a causal language model.
 
     Every list of modules is watched during one pass of eight tokens. The longest list whose members each run once, in
-    order, each reading exactly what the one before put out, is the stream.
+    order, each reading exactly what the one before put out, and which is not a part of such a member, is the stream.
 
     Raises:
-        ModelError: No list of modules behaves so.
+        ModelError: No list of modules behaves so, or the model does not run on tokens alone.
     """
     embeddings = model.get_input_embeddings()  # type: ignore[operator]
     width = int(embeddings.weight.shape[-1])
@@ -93,7 +93,9 @@ def find_blocks(model: nn.Module) -> Blocks:
             f"each to the next (lists seen: {tried})",
             fix="only decoder-only models are supported",
         )
-    return max(chains, key=lambda found: (found.hidden_size == width, len(found.modules)))
+    several = [f"{found.path}." for found in chains if len(found.modules) > 1]
+    outer = [found for found in chains if not any(found.path.startswith(path) for path in several)]
+    return max(outer, key=lambda found: (found.hidden_size == width, len(found.modules)))
 
 
 @contextmanager
@@ -120,8 +122,15 @@ def _watching(blocks: dict[int, nn.Module]) -> Iterator[dict[int, _Seen]]:
 def _probe(model: nn.Module, *, rows: int) -> None:
     device = next(model.parameters()).device
     tokens = torch.arange(1, 1 + PROBE_TOKENS, device=device).remainder(rows)[None]
-    with torch.inference_mode():
-        model(input_ids=tokens, use_cache=False)
+    try:
+        with torch.inference_mode():
+            model(input_ids=tokens, use_cache=False)
+    except Exception as error:  # whatever a model does that wants more than tokens
+        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"{type(model).__name__} does not run on tokens alone: {problem}",
+            fix="only decoder-only models are supported",
+        ) from error
 
 
 def _end_of_chain(seen: Sequence[_Seen]) -> Tensor | None:
@@ -131,7 +140,7 @@ def _end_of_chain(seen: Sequence[_Seen]) -> Tensor | None:
         if len(block.inputs) != 1:
             return None
         given, state = block.inputs[0], block.outputs[0]
-        if given is None or state is None or given.shape != state.shape or state.shape[-2] != PROBE_TOKENS:
+        if given is None or state is None or given.shape != state.shape or state.shape[:-1] != (1, PROBE_TOKENS):
             return None
         if previous is not None and not torch.equal(given, previous):
             return None

@@ -8,14 +8,14 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
-from trimtab.behaviours import Behaviour, neutral_prompts
 from trimtab.engines import Engine, ForcedItem
 from trimtab.engines.base import Tokens
-from trimtab.learning.controls import effect_of, random_like
+from trimtab.learning.controls import RandomSwings, effect_record, random_like
 from trimtab.learning.progress import OnProgress, Progress
-from trimtab.learning.questions import Question, QuestionSet, ask, interval
-from trimtab.learning.sweep import Steerable
+from trimtab.learning.questions import EffectSet, KlSet, Question, interval
+from trimtab.learning.sweep import SIGNS, Steerable, signed_effects
 from trimtab.steering import Steering, Term
 from trimtab.vectors import ControlVector, HeldOut, Quality
 
@@ -25,9 +25,11 @@ PHASE = "Checking on held-out prompts"
 def check_held_out(
     model: Engine,
     vector: ControlVector,
-    behaviour: Behaviour | None,
+    questions: Sequence[Question],
+    effects: EffectSet | None,
     *,
-    count: int,
+    randoms: RandomSwings | None,
+    all_own: NDArray[np.float64],
     max_new_tokens: int,
     seed: int,
     progress: OnProgress,
@@ -35,35 +37,22 @@ def check_held_out(
     """The vector, its calibration record completed with what it does on prompts that calibration never saw."""
     assert vector.calibration is not None
     assert vector.scale is not None
-    texts = (behaviour.evaluation_prompts if behaviour else ()) or neutral_prompts().held_out[:count]
-    questions = ask(model, texts, behaviour, max_new_tokens=max_new_tokens, progress=progress)
-    asked = QuestionSet(model, questions)
     progress(Progress(PHASE, 0, 3))
-    steerable = Steerable(
-        vector.directions, {layer: vector.weights[layer] * vector.norms[layer] for layer in vector.directions}
-    )
-    scale = dict(vector.scale)
-    random = random_like(steerable, seed=seed)
-    kl = {
-        key: asked.measure(steerable.additions(vector.layers, sign * scale[key])).kl
-        for key, sign in (("+", 1.0), ("-", -1.0))
-    }
-    random_kl = asked.measure(random.additions(vector.layers, scale["+"])).kl
-    effect = None
-    calibrated = vector.calibration.effect
-    if asked.has_effect and calibrated is not None:
-        effect = effect_of(
-            (asked,),
-            steerable,
-            vector.layers,
-            scale,
-            prompt_swing=interval(asked.prompt_swing),
-            randoms=calibrated.random_swings,
-        )
+    shares = {layer: vector.weights[layer] * vector.norms[layer] for layer in vector.directions}
+    learned = Steerable(vector.directions, shares)
+    random = random_like(learned, seed=seed)
+    kl = KlSet(model, questions)
+    spent = {key: kl.measure(learned.additions(vector.layers, sign * vector.scale[key])) for key, sign in SIGNS.items()}
+    spent["random"] = kl.measure(random.additions(vector.layers, vector.scale["+"]))
+    effect = random_swing = None
+    if effects is not None and randoms is not None:
+        measured = signed_effects([effects], learned, vector.layers, vector.scale)
+        effect = effect_record(measured, effects.prompt_swing, randoms, all_own=all_own)
+        random_swing = interval(signed_effects([effects], random, vector.layers, vector.scale).swing)
     progress(Progress(PHASE, 1, 3))
     noise = replace(vector, directions=random.directions)
     quality = _qualities(model, questions, vector, noise, max_new_tokens, progress)
-    held_out = HeldOut(kl=kl, effect=effect, quality=quality, random_kl=random_kl, prompts=len(questions))
+    held_out = HeldOut(spent, effect, random_swing, quality, len(questions))
     return replace(vector, calibration=replace(vector.calibration, held_out=held_out))
 
 
@@ -77,7 +66,7 @@ def _qualities(
 ) -> dict[str, Quality]:
     """Greedy answers under each steering, as the base model sees them."""
     steerings = {"+": Term(vector, 1.0), "-": Term(vector, -1.0), "random": Term(noise, 1.0)}
-    answers: dict[str, list[Tokens]] = {"base": [question.answers[0] for question in questions]}
+    answers: dict[str, list[Tokens]] = {"base": [question.answer for question in questions]}
     chats = [[{"role": "user", "content": question.text}] for question in questions]
     for name, term in steerings.items():
         steered = model.generate(chats, steering=Steering((term,)), max_new_tokens=max_new_tokens)

@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimtab.engines.base import Array
-from trimtab.learning.questions import QuestionSet, interval
-from trimtab.learning.sweep import SIGNS, Steerable, measure_spent, spend_both, swing_at
+from trimtab.learning.questions import EffectSet, KlSet, interval
+from trimtab.learning.sweep import (
+    SIGNS,
+    SWEEP_TOLERANCE,
+    SignedEffects,
+    Steerable,
+    at_budget,
+    signed_effects,
+    spend_both,
+)
 from trimtab.vectors import Effect, Interval
 
-GUARD = 2.0  # the prompts' own swing must stand so many standard deviations above what random directions do
+GUARD = 1.5  # the prompts' own swing must be so many standard deviations of what random directions do
+
+
+@dataclass(frozen=True)
+class RandomSwings:
+    """What random directions do at the same layers and the same KL.
+
+    Attributes:
+        swings: Mean swing of each, in nats per token.
+        per_prompt: Root mean square of their swings on one prompt; without an effect, their mean over ``n`` prompts
+            spreads by this divided by the root of ``n``.
+    """
+
+    swings: tuple[float, ...]
+    per_prompt: float
+
+    def spread(self, prompts: int) -> float:
+        """Standard deviation of a random direction's mean swing on so many prompts."""
+        return self.per_prompt / math.sqrt(prompts)
 
 
 def random_like(steerable: Steerable, *, seed: int) -> Steerable:
@@ -25,7 +54,8 @@ def random_like(steerable: Steerable, *, seed: int) -> Steerable:
 
 
 def random_swings(
-    sets: Sequence[QuestionSet],
+    kl: KlSet,
+    sets: Sequence[EffectSet],
     steerable: Steerable,
     layers: Sequence[int],
     *,
@@ -33,67 +63,64 @@ def random_swings(
     guess: float,
     count: int,
     seed: int,
-) -> tuple[float, ...]:
-    """Mean swing (nats per token) of ``count`` random directions at the same layers and the same KL.
+) -> RandomSwings:
+    """Swings of ``count`` random directions at the same layers and the same KL.
 
-    Random directions spend alike, so one of them finds the scale on the first set, and all start from there.
+    Random directions spend alike, so each one's scale is a good guess for the next.
     """
-    found = spend_both(
-        sets[:1],
-        random_like(steerable, seed=seed),
-        layers,
-        budget=budget,
-        guess=dict.fromkeys(SIGNS, guess),
-        tolerance=0.2,
-    )
-    scale = {key: point.scale for key, point in found.items()}
+    scale = dict.fromkeys(SIGNS, guess)
     swings = []
     for number in range(count):
         random = random_like(steerable, seed=seed + number)
-        spent = spend_both(sets, random, layers, budget=budget, guess=scale, tolerance=0.3)
-        scale = {key: point.scale * (budget / point.kl) ** 0.5 for key, point in spent.items()}
-        swings.append(float(swing_at(spent, budget).mean()))
-    return tuple(swings)
+        spent = spend_both(kl, random, layers, budget=budget, guess=scale, tolerance=SWEEP_TOLERANCE)
+        scale = {key: point.scale for key, point in spent.items()}
+        swings.append(at_budget(signed_effects(sets, random, layers, scale), spent, budget))
+    return RandomSwings(
+        swings=tuple(float(swing.mean()) for swing in swings),
+        per_prompt=float(np.sqrt(np.mean([np.mean(np.square(swing)) for swing in swings]))),
+    )
 
 
-def effect_of(
-    sets: Sequence[QuestionSet],
-    steerable: Steerable,
-    layers: Sequence[int],
-    scale: dict[str, float],
-    *,
-    prompt_swing: Interval,
-    randoms: tuple[float, ...],
+def effect_record(
+    effects: SignedEffects, own: NDArray[np.float64], randoms: RandomSwings, *, all_own: NDArray[np.float64]
 ) -> Effect:
-    """The effect at ±1, beside the prompts' own and that of random directions."""
-    per_sign = {
-        key: measure_spent(sets, steerable, layers, sign=sign)(scale[key]).measured.effect
-        for key, sign in SIGNS.items()
-    }
-    swing = interval(per_sign["+"] - per_sign["-"])
-    reason = why_no_equivalents(prompt_swing, randoms)
+    """The effect at ±1, beside the prompts' own and that of random directions.
+
+    Args:
+        effects: Per question.
+        own: The prompts' own swing on the same questions.
+        randoms: Random directions at the same KL.
+        all_own: The prompts' own swing on every question asked, by which the guard decides.
+    """
+    swing, prompt_swing = interval(effects.swing), interval(own)
+    reason = why_no_equivalents(interval(all_own), randoms.spread(len(all_own)))
     return Effect(
-        effect={key: float(values.mean()) for key, values in per_sign.items()},
+        effect={"+": float(effects.plus.mean()), "-": float(effects.minus.mean())},
         swing=swing,
         prompt_swing=prompt_swing,
         prompt_equivalents=None if reason else swing.value / prompt_swing.value,
         reason=reason,
-        random_swings=randoms,
-        prompts=len(per_sign["+"]),
+        random_swings=randoms.swings,
+        random_spread=randoms.spread(len(own)),
+        prompts=len(own),
     )
 
 
-def why_no_equivalents(prompt_swing: Interval, randoms: Sequence[float]) -> str | None:
-    """Why dividing by the prompts' own swing would divide by noise; None if it would not."""
+def why_no_equivalents(prompt_swing: Interval, spread: float) -> str | None:
+    """Why dividing by the prompts' own swing would divide by noise; None if it would not.
+
+    Args:
+        prompt_swing: The prompts' own swing, in nats per token.
+        spread: Standard deviation of a random direction's mean swing on so many prompts.
+    """
     if prompt_swing.low <= 0:
         return (
             f"the model hardly follows these system prompts: their own swing is {prompt_swing.value:.3f} nat per token "
             f"(95 % interval {prompt_swing.low:.3f} to {prompt_swing.high:.3f})"
         )
-    spread = float(np.sqrt(np.mean(np.square(randoms)))) if randoms else 0.0
     if prompt_swing.value < GUARD * spread:
         return (
             f"the system prompts' own swing, {prompt_swing.value:.3f} nat per token, is not clearly above what random "
-            f"directions do ({spread:.3f})"
+            f"directions do (±{spread:.3f})"
         )
     return None

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from trimtab.errors import CalibrationError
 
-T = TypeVar("T")
 MAX_STEPS = 12
 EXPONENT = 2.0  # KL grows about as the square of the scale
 EXPONENTS = (0.8, 5.0)
@@ -17,16 +15,15 @@ MAX_STEP = 8.0
 
 
 @dataclass(frozen=True)
-class Spent(Generic[T]):
-    """What was measured at one scale."""
+class Spent:
+    """A scale, and the mean per-token KL (nats) that it spends."""
 
     scale: float
     kl: float
-    measured: T
 
 
-def spend(measure: Callable[[float], Spent[T]], *, budget: float, guess: float, tolerance: float) -> Spent[T]:
-    """The scale at which ``measure(scale).kl`` is within ``tolerance`` (relative) of ``budget``.
+def spend(kl_at: Callable[[float], float], *, budget: float, guess: float, tolerance: float) -> Spent:
+    """The scale at which ``kl_at(scale)`` is within ``tolerance`` (relative) of ``budget``.
 
     The secant runs on log KL over log scale, where KL is nearly a straight line; it is kept inside the bracket that
     the points so far give.
@@ -35,9 +32,9 @@ def spend(measure: Callable[[float], Spent[T]], *, budget: float, guess: float, 
         CalibrationError: No scale was found: the steering moves the model too little, or breaks it at once.
     """
     scale, low, high = guess, 0.0, math.inf
-    before: Spent[T] | None = None
+    before: Spent | None = None
     for _ in range(MAX_STEPS):
-        point = measure(scale)
+        point = Spent(scale, kl_at(scale))
         if math.isfinite(point.kl) and abs(point.kl / budget - 1.0) <= tolerance:
             return point
         if not math.isfinite(point.kl) or point.kl > budget:
@@ -54,7 +51,7 @@ def spend(measure: Callable[[float], Spent[T]], *, budget: float, guess: float, 
     )
 
 
-def _next(point: Spent[T], before: Spent[T] | None, budget: float) -> float:
+def _next(point: Spent, before: Spent | None, budget: float) -> float:
     if not math.isfinite(point.kl):
         return point.scale / 4.0
     if point.kl <= 0.0:

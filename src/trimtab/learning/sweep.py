@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.engines.base import Array
 from trimtab.errors import CalibrationError, SteeringError
-from trimtab.learning.questions import Measured, QuestionSet, interval
+from trimtab.learning.questions import EffectSet, KlSet, interval
 from trimtab.learning.secant import Spent, spend
 from trimtab.vectors import Candidate
 
 SIGNS: Mapping[str, float] = {"+": 1.0, "-": -1.0}
-SWEEP_TOLERANCE = 0.2  # effects are rescaled to the exact budget; final calibration is tighter
+SWEEP_TOLERANCE = 0.1  # effects are rescaled to the exact budget; final calibration is tighter
 FIRST_GUESS = 0.25  # of the layer's norm, for one layer
 CAUTION = 1.2  # a band spends a little less than its layers together
-SINGLES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
-BANDS = ((0.27, 0.83), (0.33, 0.67), (0.4, 0.83), (0.47, 0.8), (0.5, 0.67), (0.6, 0.9))
+SINGLES = (0.4, 0.55, 0.68, 0.8)
+BANDS = ((0.27, 0.83), (0.33, 0.67), (0.4, 0.83), (0.47, 0.8), (0.6, 0.9))
 DEFAULT_BAND = (0.47, 0.8)
 
 
@@ -72,109 +73,138 @@ def chosen_layers(depth: int, layers: str | Sequence[int]) -> tuple[tuple[int, .
     return (tuple(wanted),)
 
 
-def measure_spent(
-    sets: Sequence[QuestionSet], steerable: Steerable, layers: Sequence[int], *, sign: float
-) -> Callable[[float], Spent[Measured]]:
-    """What a coefficient of one sign does on several sets of questions together."""
+@dataclass(frozen=True)
+class SignedEffects:
+    """Effects per question (nats per token) at strength +1 and at strength -1."""
 
-    def measure(coefficient: float) -> Spent[Measured]:
-        additions = steerable.additions(layers, sign * coefficient)
-        parts = [questions.measure(additions) for questions in sets]
-        weights = [len(questions) for questions in sets]
-        kl = float(np.average([part.kl for part in parts], weights=weights))
-        effect = np.concatenate([part.effect for part in parts])
-        return Spent(coefficient, kl, Measured(kl, effect))
+    plus: NDArray[np.float64]
+    minus: NDArray[np.float64]
 
-    return measure
+    @property
+    def swing(self) -> NDArray[np.float64]:
+        """Effect at + minus effect at -, per question."""
+        return self.plus - self.minus
 
 
 def spend_both(
-    sets: Sequence[QuestionSet],
+    kl: KlSet,
     steerable: Steerable,
     layers: Sequence[int],
     *,
     budget: float,
     guess: Mapping[str, float],
     tolerance: float,
-) -> dict[str, Spent[Measured]]:
+) -> dict[str, Spent]:
     """Bring each sign of one choice of layers to the budget."""
     return {
-        key: spend(
-            measure_spent(sets, steerable, layers, sign=sign),
-            budget=budget,
-            guess=guess[key],
-            tolerance=tolerance,
-        )
+        key: spend(partial(_kl_at, kl, steerable, layers, sign), budget=budget, guess=guess[key], tolerance=tolerance)
         for key, sign in SIGNS.items()
     }
 
 
-def swing_at(spent: Mapping[str, Spent[Measured]], budget: float) -> NDArray[np.float64]:
-    """Per question, effect at + minus effect at -, each rescaled to the exact budget as the root of KL."""
-    plus, minus = (spent[key].measured.effect * np.sqrt(budget / spent[key].kl) for key in SIGNS)
-    swing: NDArray[np.float64] = plus - minus
+def _kl_at(kl: KlSet, steerable: Steerable, layers: Sequence[int], sign: float, coefficient: float) -> float:
+    return kl.measure(steerable.additions(layers, sign * coefficient))
+
+
+def signed_effects(
+    sets: Sequence[EffectSet], steerable: Steerable, layers: Sequence[int], scale: Mapping[str, float]
+) -> SignedEffects:
+    """Effects at the scale of each sign, on several sets of questions together."""
+    plus, minus = (
+        np.concatenate([part.measure(steerable.additions(layers, sign * scale[key])) for part in sets])
+        for key, sign in SIGNS.items()
+    )
+    return SignedEffects(plus, minus)
+
+
+def at_budget(effects: SignedEffects, spent: Mapping[str, Spent], budget: float) -> NDArray[np.float64]:
+    """Swing per question, each sign rescaled to the exact budget (effects grow as the root of KL)."""
+    plus, minus = (np.sqrt(budget / spent[key].kl) for key in SIGNS)
+    swing: NDArray[np.float64] = plus * effects.plus - minus * effects.minus
     return swing
 
 
 def sweep(
-    rounds: Sequence[Sequence[QuestionSet]],
-    keep: Sequence[int],
+    kl: KlSet,
+    rounds: Sequence[EffectSet],
     steerable: Steerable,
     candidates: Sequence[tuple[int, ...]],
     *,
+    keep: int,
     budget: float,
     on_candidate: Callable[[], None],
 ) -> tuple[Candidate, ...]:
     """Rank choices of layers by swing at equal KL, in rounds: few questions for all, more for the best.
 
     Args:
-        rounds: The question sets of each round.
-        keep: How many candidates enter each later round.
+        kl: Where KL is measured.
+        rounds: The questions that each round adds.
         steerable: Directions and norms.
         candidates: Choices of layers.
+        keep: How many candidates enter the later rounds.
         budget: Nats per token.
         on_candidate: Called after each candidate of each round.
 
     Returns:
-        All candidates, best first; those of the last round come before those dropped earlier.
+        All candidates that can spend the budget, best first; those of the last round come before those dropped earlier.
+
+    Raises:
+        CalibrationError: None of them can.
     """
-    guesses = _Guesses()
-    ranked: list[Candidate] = []
-    alive = list(candidates)
-    for number, sets in enumerate(rounds):
-        measured: list[Candidate] = []
-        for layers in alive:
-            try:
-                spent = spend_both(
-                    sets,
-                    steerable,
-                    layers,
-                    budget=budget,
-                    guess=guesses.of(layers),
-                    tolerance=SWEEP_TOLERANCE,
-                )
-            except CalibrationError:
-                on_candidate()
-                continue  # layers that cannot spend the budget are no choice
-            guesses.learn(layers, {key: point.scale for key, point in spent.items()})
-            swing = interval(swing_at(spent, budget))
-            measured.append(
-                Candidate(
-                    layers=layers,
-                    scale={key: point.scale for key, point in spent.items()},
-                    swing=swing,
-                    prompts=sum(map(len, sets)),
-                )
-            )
+    entries = _brought_to_budget(kl, steerable, candidates, budget=budget)
+    dropped: list[_Entry] = []
+    alive: list[_Entry] = []
+    for number, questions in enumerate(rounds):
+        alive = []
+        for entry in entries:
+            effects = signed_effects([questions], steerable, entry.layers, entry.scale)
+            swing = np.concatenate([entry.swing, at_budget(effects, entry.spent, budget)])
+            alive.append(replace(entry, swing=swing))
             on_candidate()
-        measured.sort(key=lambda candidate: -candidate.swing.value)
-        again = {candidate.layers for candidate in measured}
-        ranked = measured + [candidate for candidate in ranked if candidate.layers not in again]
-        if number < len(keep):
-            alive = [candidate.layers for candidate in measured[: keep[number]]]
-    if not ranked:
-        raise CalibrationError("no choice of layers can spend the budget", fix="try another method, or another budget")
-    return tuple(ranked)
+        alive.sort(key=lambda entry: -float(entry.swing.mean()))
+        entries = alive[:keep]
+        if number + 1 < len(rounds):
+            dropped = alive[keep:]
+    return tuple(entry.candidate() for entry in [*alive, *dropped])
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One choice of layers on its way through the rounds."""
+
+    layers: tuple[int, ...]
+    spent: Mapping[str, Spent]
+    swing: NDArray[np.float64]
+
+    @property
+    def scale(self) -> dict[str, float]:
+        return {key: point.scale for key, point in self.spent.items()}
+
+    def candidate(self) -> Candidate:
+        return Candidate(layers=self.layers, scale=self.scale, swing=interval(self.swing), prompts=len(self.swing))
+
+
+def _brought_to_budget(
+    kl: KlSet, steerable: Steerable, candidates: Sequence[tuple[int, ...]], *, budget: float
+) -> list[_Entry]:
+    """Every choice of layers that can spend the budget, with the scales at which it does."""
+    guesses = _Guesses()
+    entries = []
+    problem: CalibrationError | None = None
+    for layers in candidates:
+        try:
+            spent = spend_both(
+                kl, steerable, layers, budget=budget, guess=guesses.of(layers), tolerance=SWEEP_TOLERANCE
+            )
+        except CalibrationError as error:
+            problem = error
+            continue
+        entry = _Entry(layers, spent, np.zeros(0))
+        guesses.learn(layers, entry.scale)
+        entries.append(entry)
+    if not entries and problem is not None:
+        raise problem
+    return entries
 
 
 def first_guess(layers: int, *, single: float = FIRST_GUESS) -> float:

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import count
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trimtab.behaviours import Behaviour, neutral_prompts
 from trimtab.engines import Engine
 from trimtab.engines.base import Array
 from trimtab.errors import CalibrationError, VectorError
 from trimtab.learning.check import check_held_out
-from trimtab.learning.controls import effect_of, random_swings
+from trimtab.learning.controls import effect_record, random_swings
 from trimtab.learning.estimators import ESTIMATORS, pairwise_cosine, separation
 from trimtab.learning.progress import OnProgress, Progress, ignore
-from trimtab.learning.questions import Question, QuestionSet, ask, interval
+from trimtab.learning.questions import EffectSet, KlSet, Question, ask
 from trimtab.learning.sweep import (
     SIGNS,
     Steerable,
     band_layers,
     chosen_layers,
     first_guess,
+    signed_effects,
     spend_both,
     sweep,
 )
 from trimtab.pairs import MAX_PAIRS, ContrastivePair, build_pairs
-from trimtab.vectors import BehaviourRef, Calibration, Candidate, ControlVector, Effect, Reliability
+from trimtab.vectors import BehaviourRef, Calibration, Candidate, ControlVector, Reliability
 from trimtab.version import VERSION
 
 BUDGET = 0.4
 TOLERANCE = 0.02  # of the budget; the promise is 5 %
-MAX_ANSWER = 28
-RANDOM_GUESS = 3.0  # a random direction spends far less than a learned one of its length
+RANDOM_GUESS = 3.4  # a random direction spends far less than a learned one of its length
+SWEEP_PHASE = "Trying layers at equal KL"
+STRENGTH_PHASE = "Calibrating the strength"
 
 
 @dataclass(frozen=True)
@@ -41,20 +45,27 @@ class Effort:
     """How many prompts each part of calibration uses.
 
     Attributes:
+        sweep_kl: Questions on which candidates are brought to the budget.
         first_round: Questions with answers in character on which every candidate is tried.
-        effect: Questions with answers in character on which the best candidates are tried.
-        kl: Questions on which the final KL is measured; the first ``effect`` of them are the above.
+        effect: Questions with answers in character on which the best candidates are tried, the former included.
+        kl: Questions on which the final KL is measured.
         held_out: Questions of the check.
         finalists: Candidates that reach the second round.
         randoms: Random directions for comparison.
+        answer_tokens: Length of the model's answers.
     """
 
-    first_round: int = 5
-    effect: int = 16
+    sweep_kl: int = 8
+    first_round: int = 7
+    effect: int = 20
     kl: int = 24
-    held_out: int = 16
+    held_out: int = 12
     finalists: int = 3
     randoms: int = 3
+    answer_tokens: int = 24
+
+
+EFFORT = Effort()
 
 
 def train(
@@ -106,38 +117,20 @@ def train(
         layer: ESTIMATORS[method](states.positive[:, layer], states.negative[:, layer])
         for layer in range(model.info.layers)
     }
-    effort = Effort()
-    questions = ask(
-        model,
-        neutral_prompts().calibration[: effort.kl],
-        behaviour if calibrate else None,
-        in_character=effort.effect,
-        max_new_tokens=MAX_ANSWER,
-        progress=progress,
-    )
-    calibrator = _Calibrator.prepare(model, questions, directions, effort)
+    bench = _Bench.prepare(model, behaviour if calibrate else None, check=calibrate and check, progress=progress)
+    steered = candidates[0] if len(candidates) == 1 else band_layers(model.info.layers)
     vector = ControlVector(
         model=model.info,
         directions=directions,
-        norms=calibrator.steerable.norms,
-        weights=_flat(model.info.layers, candidates[0] if len(candidates) == 1 else band_layers(model.info.layers)),
+        norms=bench.norms(directions),
+        weights={layer: float(layer in steered) for layer in directions},
         method=method,
         behaviour=BehaviourRef(behaviour.name, behaviour.digest),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         trimtab_version=VERSION,
     )
     if calibrate:
-        vector = calibrator.calibrate(vector, candidates, budget=budget, seed=seed, progress=progress)
-        if check:
-            vector = check_held_out(
-                model,
-                vector,
-                behaviour,
-                count=effort.held_out,
-                max_new_tokens=MAX_ANSWER,
-                seed=seed,
-                progress=progress,
-            )
+        vector = _calibrated(bench, vector, candidates, budget=budget, seed=seed, progress=progress)
     return replace(vector, reliability=_reliability(states, vector))
 
 
@@ -177,37 +170,14 @@ def calibrate(
         raise CalibrationError(
             "layers cannot be ranked without a behaviour's personas", fix="pass behaviour=, or layers"
         )
-    effort = Effort()
-    questions = ask(
-        model,
-        neutral_prompts().calibration[: effort.kl],
-        behaviour,
-        in_character=effort.effect,
-        max_new_tokens=MAX_ANSWER,
-        progress=progress,
-    )
-    calibrator = _Calibrator.prepare(model, questions, vector.directions, effort)
-    keep = layers is None
-    candidates = (vector.layers,) if layers is None else chosen_layers(model.info.layers, layers)
-    missing = {layer for candidate in candidates for layer in candidate} - set(vector.directions)
+    candidates = None if layers is None else chosen_layers(model.info.layers, layers)
+    missing = {layer for candidate in candidates or () for layer in candidate} - set(vector.directions)
     if missing:
         raise VectorError(f"the vector has no direction for layers {sorted(missing)}", fix="choose among its own")
-    if keep:
-        calibrator = calibrator.with_weights(vector)
-    calibrated = calibrator.calibrate(vector, candidates, budget=budget, seed=seed, progress=progress)
-    if keep:
-        calibrated = replace(calibrated, norms=vector.norms, weights=vector.weights)
-    if check:
-        calibrated = check_held_out(
-            model,
-            calibrated,
-            behaviour,
-            count=effort.held_out,
-            max_new_tokens=MAX_ANSWER,
-            seed=seed,
-            progress=progress,
-        )
-    return calibrated
+    bench = _Bench.prepare(model, behaviour, check=check, progress=progress)
+    if candidates is not None:
+        vector = replace(vector, norms=bench.norms(vector.directions))
+    return _calibrated(bench, vector, candidates, budget=budget, seed=seed, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -242,115 +212,155 @@ def _reliability(states: _States, vector: ControlVector) -> Reliability:
 
 
 @dataclass(frozen=True)
-class _Calibrator:
-    """Prepared question sets and directions, ready for any choice of layers.
+class _Bench:
+    """Questions asked and answered, prepared for any vector of the model.
 
     Attributes:
-        neutral: Every calibration question with the base model's own answer, for KL.
-        in_character: Disjoint sets with answers in character too: for the first round, and what later rounds add.
-        steerable: Directions and norms.
-        effort: How much of what.
+        model: The engine.
+        sweep_kl: For the KL of candidates.
+        kl: For the final KL.
+        rounds: For effects on calibration prompts; empty where there are no answers in character.
+        held_out: Questions of the check; empty if it is not wanted.
+        held_out_effects: For effects on them, where there are answers in character.
     """
 
-    neutral: QuestionSet
-    in_character: tuple[QuestionSet, ...]
-    steerable: Steerable
-    effort: Effort
+    model: Engine
+    sweep_kl: KlSet
+    kl: KlSet
+    rounds: tuple[EffectSet, ...]
+    held_out: tuple[Question, ...]
+    held_out_effects: EffectSet | None
 
     @classmethod
-    def prepare(
-        cls, model: Engine, questions: Sequence[Question], directions: Mapping[int, Array], effort: Effort
-    ) -> _Calibrator:
-        neutral = QuestionSet(model, [question.without_character() for question in questions])
-        told = [question for question in questions if question.under_positive is not None]
-        split = effort.first_round
-        sets = tuple(QuestionSet(model, part) for part in (told[:split], told[split:]) if part)
-        norms = {layer: float(neutral.norms[layer]) for layer in directions}
-        return cls(neutral, sets, Steerable(directions, norms), effort)
-
-    def with_weights(self, vector: ControlVector) -> _Calibrator:
-        """The vector's own norms and weights instead of flat ones."""
-        own = {layer: vector.weights[layer] * vector.norms[layer] for layer in vector.directions}
-        return replace(self, steerable=Steerable(self.steerable.directions, own))
-
-    def calibrate(
-        self,
-        vector: ControlVector,
-        candidates: Sequence[tuple[int, ...]],
-        *,
-        budget: float,
-        seed: int,
-        progress: OnProgress,
-    ) -> ControlVector:
-        """The vector with the layers that win, and the scale at which they spend the budget."""
-        ranks = bool(self.in_character) and len(candidates) > 1
-        ranked = self._rank(candidates, budget=budget, progress=progress) if ranks else ()
-        layers = ranked[0].layers if ranked else _without_ranking(candidates, vector.model.layers)
-        guess = ranked[0].scale if ranked else dict.fromkeys(SIGNS, first_guess(len(layers)))
-        phase = "Calibrating the strength"
-        progress(Progress(phase, 0, 3))
-        spent = spend_both((self.neutral,), self.steerable, layers, budget=budget, guess=guess, tolerance=TOLERANCE)
-        scale = {key: point.scale for key, point in spent.items()}
-        progress(Progress(phase, 1, 3))
-        effect = self._effect(layers, scale, budget=budget, seed=seed) if self.in_character else None
-        progress(Progress(phase, 3, 3))
-        return replace(
-            vector,
-            norms=self.steerable.norms,
-            weights=_flat(vector.model.layers, layers, only=vector.directions),
-            scale=scale,
-            calibration=Calibration(
-                budget=budget,
-                kl={key: point.kl for key, point in spent.items()},
-                prompts=len(self.neutral),
-                effect=effect,
-                candidates=tuple(ranked),
-                held_out=None,
-            ),
+    def prepare(cls, model: Engine, behaviour: Behaviour | None, *, check: bool, progress: OnProgress) -> _Bench:
+        calibration = neutral_prompts().calibration[: EFFORT.kl]
+        own = behaviour.evaluation_prompts if behaviour is not None else ()
+        held_out = (own or neutral_prompts().held_out[: EFFORT.held_out]) if check else ()
+        told, rest = calibration[: EFFORT.effect], calibration[EFFORT.effect :]
+        asked = ask(
+            model,
+            [*told, *held_out, *rest],
+            behaviour,
+            in_character=len(told) + len(held_out),
+            max_new_tokens=EFFORT.answer_tokens,
+            progress=progress,
+        )
+        checked = asked[len(told) : len(told) + len(held_out)]
+        calibrated = [*asked[: len(told)], *asked[len(told) + len(held_out) :]]
+        in_character = [question for question in calibrated if question.in_character is not None]
+        parts = (in_character[: EFFORT.first_round], in_character[EFFORT.first_round :])
+        return cls(
+            model=model,
+            sweep_kl=KlSet(model, calibrated[: EFFORT.sweep_kl]),
+            kl=KlSet(model, calibrated),
+            rounds=tuple(EffectSet(model, part) for part in parts if part),
+            held_out=checked,
+            held_out_effects=EffectSet(model, checked) if in_character and checked else None,
         )
 
-    def _effect(self, layers: tuple[int, ...], scale: dict[str, float], *, budget: float, seed: int) -> Effect:
+    def norms(self, layers: Iterable[int]) -> dict[int, float]:
+        """Mean hidden-state norm on neutral text, of each of ``layers``."""
+        return {layer: float(self.kl.norms[layer]) for layer in layers}
+
+    def all_own(self) -> NDArray[np.float64]:
+        """The prompts' own swing on every question with answers in character."""
+        held_out = () if self.held_out_effects is None else (self.held_out_effects,)
+        return np.concatenate([part.prompt_swing for part in (*self.rounds, *held_out)])
+
+
+def _calibrated(
+    bench: _Bench,
+    vector: ControlVector,
+    candidates: Sequence[tuple[int, ...]] | None,
+    *,
+    budget: float,
+    seed: int,
+    progress: OnProgress,
+) -> ControlVector:
+    """The vector with the layers that win and the scale at which they spend the budget.
+
+    ``candidates`` None keeps the vector's own layers and weights.
+    """
+    steerable = Steerable(vector.directions, vector.norms)
+    ranked: tuple[Candidate, ...] = ()
+    if candidates is None:
+        layers = vector.layers
+        shares = {layer: vector.weights[layer] * vector.norms[layer] for layer in vector.directions}
+        steerable = Steerable(vector.directions, shares)
+    elif len(candidates) > 1 and bench.rounds:
+        ranked = _ranked(bench, steerable, candidates, budget=budget, progress=progress)
+        layers = ranked[0].layers
+    else:
+        layers = candidates[0] if len(candidates) == 1 else band_layers(vector.model.layers)
+    progress(Progress(STRENGTH_PHASE, 0, 3))
+    guess = ranked[0].scale if ranked else dict.fromkeys(SIGNS, first_guess(len(layers)))
+    spent = spend_both(bench.kl, steerable, layers, budget=budget, guess=guess, tolerance=TOLERANCE)
+    scale = {key: point.scale for key, point in spent.items()}
+    progress(Progress(STRENGTH_PHASE, 1, 3))
+    effect = randoms = None
+    all_own = np.zeros(0)
+    if bench.rounds:
+        all_own = bench.all_own()
+        progress(Progress(STRENGTH_PHASE, 2, 3))
+        guess_random = RANDOM_GUESS * scale["+"]
         randoms = random_swings(
-            self.in_character,
-            self.steerable,
+            bench.sweep_kl,
+            bench.rounds,
+            steerable,
             layers,
             budget=budget,
-            guess=RANDOM_GUESS * scale["+"],
-            count=self.effort.randoms,
+            guess=guess_random,
+            count=EFFORT.randoms,
             seed=seed,
         )
-        own = interval(np.concatenate([part.prompt_swing for part in self.in_character]))
-        return effect_of(self.in_character, self.steerable, layers, scale, prompt_swing=own, randoms=randoms)
+        own = np.concatenate([part.prompt_swing for part in bench.rounds])
+        effect = effect_record(signed_effects(bench.rounds, steerable, layers, scale), own, randoms, all_own=all_own)
+    progress(Progress(STRENGTH_PHASE, 3, 3))
+    calibration = Calibration(
+        budget=budget,
+        kl={key: point.kl for key, point in spent.items()},
+        prompts=len(bench.kl),
+        effect=effect,
+        candidates=ranked,
+        held_out=None,
+    )
+    weights = vector.weights if candidates is None else {layer: float(layer in layers) for layer in vector.directions}
+    vector = replace(vector, weights=weights, scale=scale, calibration=calibration)
+    if not bench.held_out:
+        return vector
+    return check_held_out(
+        bench.model,
+        vector,
+        bench.held_out,
+        bench.held_out_effects,
+        randoms=randoms,
+        all_own=all_own,
+        max_new_tokens=EFFORT.answer_tokens,
+        seed=seed,
+        progress=progress,
+    )
 
-    def _rank(
-        self, candidates: Sequence[tuple[int, ...]], *, budget: float, progress: OnProgress
-    ) -> tuple[Candidate, ...]:
-        total = len(candidates) + min(self.effort.finalists, len(candidates))
-        done = 0
 
-        def step() -> None:
-            nonlocal done
-            done += 1
-            progress(Progress("Trying layers at equal KL", done, total))
-
-        return sweep(
-            [self.in_character[:1], self.in_character],
-            [self.effort.finalists],
-            self.steerable,
-            candidates,
-            budget=budget,
-            on_candidate=step,
-        )
-
-
-def _without_ranking(candidates: Sequence[tuple[int, ...]], depth: int) -> tuple[int, ...]:
-    """Where no effect can be measured, the user's layers, or the band that serves most behaviours."""
-    return candidates[0] if len(candidates) == 1 else band_layers(depth)
-
-
-def _flat(depth: int, layers: Sequence[int], *, only: Mapping[int, Array] | None = None) -> dict[int, float]:
-    chosen = set(layers)
-    return {layer: float(layer in chosen) for layer in (only if only is not None else range(depth))}
+def _ranked(
+    bench: _Bench,
+    steerable: Steerable,
+    candidates: Sequence[tuple[int, ...]],
+    *,
+    budget: float,
+    progress: OnProgress,
+) -> tuple[Candidate, ...]:
+    total = len(candidates) + EFFORT.finalists * (len(bench.rounds) - 1)
+    steps = count(1)
+    progress(Progress(SWEEP_PHASE, 0, total))
+    return sweep(
+        bench.sweep_kl,
+        bench.rounds,
+        steerable,
+        candidates,
+        keep=EFFORT.finalists,
+        budget=budget,
+        on_candidate=lambda: progress(Progress(SWEEP_PHASE, next(steps), total)),
+    )
 
 
 def _check_budget(budget: float) -> None:

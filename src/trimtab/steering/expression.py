@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from trimtab.errors import SteeringError
 
-_NAME = re.compile(r"\s*((?:[A-Za-z]:[\\/])?[^:+]+?)\s*(?=[:+]|$)")
-_NUMBER = re.compile(r"\s*:\s*([^\s+:]*[eE][+-]\d+|[+-]?[^\s+:]*)\s*")
-_PLUS = re.compile(r"\+\s*")
+_NAME = re.compile(r"((?:[A-Za-z]:[\\/])?[^:+]+?)\s*(?=[:+]|$)")
+_NUMBER = re.compile(r"\s*:\s*([+-]?[^\s+:]*[eE][+-]\d+|[+-]?[^\s+:]*)\s*")
+_SPACE = re.compile(r"\s*")
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,24 @@ def parse_expression(text: str) -> tuple[ExpressionTerm, ...]:
         ExpressionTerm(name='formal', strength=-0.3)
     """
     terms = []
-    at = 0
+    at = _after_space(text, 0)
     while True:
         name = _NAME.match(text, at)
         if name is None:
             raise _unreadable(text, at, "expected the name or path of a vector")
         number = _NUMBER.match(text, name.end())
         terms.append(ExpressionTerm(name[1], _strength(text, number) if number else 1.0))
-        at = (number or name).end()
-        while at < len(text) and text[at].isspace():
-            at += 1
+        at = _after_space(text, (number or name).end())
         if at == len(text):
             return tuple(terms)
-        plus = _PLUS.match(text, at)
-        if plus is None:
+        if text[at] != "+":
             raise _unreadable(text, at, "expected '+' and another vector")
-        at = plus.end()
+        at = _after_space(text, at + 1)
+
+
+def _after_space(text: str, at: int) -> int:
+    space = _SPACE.match(text, at)
+    return space.end() if space else at
 
 
 def _strength(text: str, number: re.Match[str]) -> float:

@@ -22,6 +22,10 @@ class Term:
     strength: float | None = None
     coefficient: float | None = None
 
+    def __post_init__(self) -> None:
+        if (self.strength is None) == (self.coefficient is None):
+            raise SteeringError("give a term either a strength or a coefficient", fix="one of the two, not both")
+
     def __str__(self) -> str:
         amount = f"{self.strength:g}" if self.strength is not None else f"coefficient {self.coefficient:g}"
         return f"{self.vector.behaviour.name}:{amount}"

@@ -50,7 +50,14 @@ class _Header(BaseModel):
 def save_vector(vector: ControlVector, path: Path) -> Path:
     """Write ``vector`` to ``path`` so that a reader sees the old file or the new one, never a part of it."""
     tensors = {f"direction.{layer}": np.asarray(d) for layer, d in vector.directions.items()}
-    write_atomically(path, save(tensors, {METADATA_KEY: json.dumps(describe(vector), allow_nan=False)}))
+    try:
+        header = json.dumps(describe(vector), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise VectorError(
+            f"vector {vector.behaviour.name!r} cannot be written as JSON: {error}",
+            fix="its records must hold plain, finite numbers",
+        ) from None
+    write_atomically(path, save(tensors, {METADATA_KEY: header}))
     return path
 
 
@@ -77,6 +84,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OutputError: The folder is missing or read-only, or the disk is full; nothing is left behind.
     """
+    if not path.name:
+        raise OutputError(f"cannot write {str(path)!r}: not the name of a file", fix="name a file")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,12 +131,13 @@ def load_vector(path: Path) -> ControlVector:
 def _read_safetensors(path: Path) -> tuple[Mapping[str, str], dict[str, Array]]:
     try:
         with path.open("rb") as file:
-            start = file.read(4)
+            start = file.read(9)
     except FileNotFoundError:
         raise VectorError(f"vector file {str(path)!r} does not exist", fix="check the path") from None
     except OSError as error:
         raise VectorError(f"vector file {str(path)!r} cannot be read: {error.strerror}") from None
-    if start.startswith(_PICKLE_STARTS):
+    # Safetensors begins with a length that may look like a pickle's first bytes, but "{" follows it.
+    if start.startswith(_PICKLE_STARTS) and start[8:] != b"{":
         raise VectorError(
             f"{str(path)!r} is a pickle, which could run code and is never loaded",
             fix="save it as safetensors",
@@ -144,7 +154,7 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, str], dict[str, Array]]:
 def _parse_header(text: str, path: Path) -> _Header:
     try:
         version = json.loads(text).get("format")
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         raise VectorError(f"{str(path)!r}: its header is not JSON", fix="copy or train it again") from None
     if version != FORMAT:
         raise VectorError(f"{str(path)!r} has format {version}, this trimtab reads {FORMAT}", fix="upgrade trimtab")

@@ -21,7 +21,7 @@ def vectors_folder() -> Path:
 def vector_path(name: str) -> Path:
     """The file that a name or a path stands for; it need not exist."""
     path = Path(name)
-    if path.suffix == ".safetensors" or len(path.parts) > 1 or path.is_file():
+    if path.suffix == ".safetensors" or len(path.parts) > 1 or _is_file(path):
         return path
     return vectors_folder() / f"{name}.safetensors"
 
@@ -33,7 +33,7 @@ def find_vector(name: str) -> ControlVector:
         VectorError: There is none (with near names), or its file is not usable.
     """
     path = vector_path(name)
-    if path.is_file():
+    if _is_file(path):
         return ControlVector.load(path)
     if path.parent != vectors_folder():
         raise VectorError(f"vector file {name!r} does not exist", fix="check the path")
@@ -41,3 +41,8 @@ def find_vector(name: str) -> ControlVector:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"make it: trimtab train {name}"
     raise VectorError(f"no vector named {name!r} in {str(path.parent)!r}", fix=hint)
+
+
+def _is_file(path: Path) -> bool:
+    """Like ``Path.is_file``, but False where that raises: for a name that no file can have."""
+    return os.path.isfile(path)  # noqa: PTH113

@@ -30,6 +30,7 @@ class Effect:
         prompt_equivalents: ``swing / prompt_swing``, or None where that ratio would be noise.
         reason: Why ``prompt_equivalents`` is None.
         random_swings: Swings (nats per token) of random directions brought to the same KL.
+        random_spread: Standard deviation that such a swing has on so many prompts.
         prompts: How many prompts it was measured on.
     """
 
@@ -39,6 +40,7 @@ class Effect:
     prompt_equivalents: float | None
     reason: str | None
     random_swings: tuple[float, ...]
+    random_spread: float
     prompts: int
 
 
@@ -77,17 +79,18 @@ class HeldOut:
     """The check on prompts that calibration never saw.
 
     Attributes:
-        kl: Per sign, the mean per-token KL(base ‖ steered) in nats.
+        kl: Mean per-token KL(base ‖ steered) in nats under ``"+"``, ``"-"`` and ``"random"`` steering, the last by a
+            random direction of equal norm.
         effect: None where the behaviour has no personas to ask the model for.
+        random_swing: Swing (nats per token) of the random direction of equal norm; None where ``effect`` is.
         quality: Of the answers under ``"base"``, ``"+"``, ``"-"`` and ``"random"`` steering.
-        random_kl: KL of the random direction of equal norm, for comparison.
         prompts: How many prompts.
     """
 
     kl: Mapping[str, float]
     effect: Effect | None
+    random_swing: Interval | None
     quality: Mapping[str, Quality]
-    random_kl: float
     prompts: int
 
 

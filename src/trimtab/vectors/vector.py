@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 UNIT_TOLERANCE = 1e-3
+LONGEST_ADDITION = float(np.finfo(np.float32).max) / 2  # room for directions a little longer than 1
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,10 @@ class ControlVector:
 
     Example:
         >>> info = ModelInfo("m", "Llama", 2, 1, "")
-        >>> v = ControlVector(model=info, directions={0: np.array([1.0, 0.0], np.float32)}, norms={0: 10.0},
+        >>> v = ControlVector(model=info, directions={0: np.array([0.6, 0.8], np.float32)}, norms={0: 10.0},
         ...                   weights={0: 1.0}, scale={"+": 0.1, "-": 0.2})
         >>> (2 * v).addition(strength=-1)[0]
-        array([-4.,  0.], dtype=float32)
+        array([-2.4, -3.2], dtype=float32)
     """
 
     model: ModelInfo
@@ -132,21 +133,22 @@ class ControlVector:
             Layer to float32 ``[hidden]``; empty at 0.
 
         Raises:
-            SteeringError: The number is not finite, both or neither are given, or the vector has no strength unit.
+            SteeringError: The number is not finite or too large, both or neither are given, or the vector has no
+                strength unit.
         """
         if (strength is None) == (coefficient is None):
             raise SteeringError("give either a strength or a coefficient", fix="one of the two, not both")
         if strength is not None:
-            coefficient = strength * self._scale_of(strength)
+            coefficient = float(strength) * self._scale_of(strength)
         assert coefficient is not None
         if not math.isfinite(coefficient):
             raise SteeringError(f"{coefficient} is not a coefficient", fix="give a finite number")
         if coefficient == 0.0:
             return {}
-        return {
-            layer: (coefficient * self.weights[layer] * self.norms[layer] * self.directions[layer]).astype(np.float32)
-            for layer in self.layers
-        }
+        lengths = {layer: float(coefficient) * self.weights[layer] * self.norms[layer] for layer in self.layers}
+        if not all(abs(length) <= LONGEST_ADDITION for length in lengths.values()):
+            raise SteeringError(f"the coefficient {coefficient:g} overflows float32", fix="give a smaller number")
+        return {layer: np.float32(length) * self.directions[layer] for layer, length in lengths.items()}
 
     def _scale_of(self, strength: float) -> float:
         if not math.isfinite(strength):
@@ -274,7 +276,7 @@ def _sum(a: ControlVector, b: ControlVector) -> ControlVector:
     plus = _plus(_raw(a, "+"), _raw(b, "+"))
     lengths = {layer: float(np.linalg.norm(raw)) for layer, raw in plus.items()}
     kept = [layer for layer in plus if lengths[layer] > 0.0]
-    norms = {**b.norms, **a.norms}
+    norms = {layer: a.norms.get(layer) or b.norms[layer] for layer in kept}  # 0 where a adds nothing
     scale = None
     unit = 1.0
     if a.scale and b.scale:
@@ -283,7 +285,7 @@ def _sum(a: ControlVector, b: ControlVector) -> ControlVector:
     return ControlVector(
         model=a.model if a.model.fingerprint else b.model,
         directions={layer: (plus[layer] / lengths[layer]).astype(np.float32) for layer in kept},
-        norms={layer: norms[layer] for layer in kept},
+        norms=norms,
         weights={layer: lengths[layer] / (unit * norms[layer]) for layer in kept},
         scale=scale,
         method="arithmetic",
@@ -325,7 +327,7 @@ def _checked_directions(vector: ControlVector) -> dict[int, Array]:
     size, depth = vector.model.hidden_size, vector.model.layers
     checked = {}
     for layer in sorted(vector.directions):
-        if not 0 <= layer < depth:
+        if layer not in range(depth):
             raise VectorError(f"direction of layer {layer}, but {vector.model.name} has layers 0 to {depth - 1}")
         direction = np.array(vector.directions[layer], dtype=np.float32)
         if direction.shape != (size,):
@@ -336,7 +338,7 @@ def _checked_directions(vector: ControlVector) -> dict[int, Array]:
         if abs(length - 1.0) > UNIT_TOLERANCE:
             raise VectorError(f"direction of layer {layer} has length {length:.4g}, expected 1", fix="normalise it")
         direction.flags.writeable = False
-        checked[layer] = direction
+        checked[int(layer)] = direction
     return checked
 
 
@@ -347,7 +349,7 @@ def _checked_numbers(vector: ControlVector, name: str) -> dict[int, float]:
     for layer, number in given.items():
         if not math.isfinite(number) or number < 0:
             raise VectorError(f"{name}[{layer}] is {number}, expected a number of at least 0")
-    return {layer: float(given[layer]) for layer in sorted(given)}
+    return {int(layer): float(given[layer]) for layer in sorted(given)}
 
 
 def _checked_scale(scale: Mapping[str, float]) -> dict[str, float]:

@@ -84,8 +84,8 @@ def _convert(path: Path, folder: Path) -> None:
         try:
             loaded = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
             tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-        except (ValueError, KeyError, RuntimeError, ImportError, OSError) as error:
-            raise ModelError(f"transformers cannot read {str(path)!r}: {str(error).splitlines()[0]}") from error
+        except Exception as error:  # a damaged file can fail anywhere in the reader
+            raise ModelError(f"transformers cannot read {str(path)!r}: {first_line(error)}") from error
         # A model that was loaded from GGUF refuses to be saved; the same weights in a fresh model do not.
         plain = {key: value for key, value in loaded.config.to_dict().items() if key != "quantization_config"}
         config = AutoConfig.for_model(**plain)
@@ -94,6 +94,11 @@ def _convert(path: Path, folder: Path) -> None:
         fresh.generation_config = loaded.generation_config
         fresh.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, short enough to be a part of another message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextmanager

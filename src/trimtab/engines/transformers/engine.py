@@ -17,7 +17,7 @@ from trimtab.engines.blocks import find_blocks
 from trimtab.engines.transformers.chat import as_messages, opening_cuts, render_chat
 from trimtab.engines.transformers.fingerprint import fingerprint
 from trimtab.engines.transformers.forcing import PackedTeacherForcing
-from trimtab.engines.transformers.generation import Sampling, generate_tokens
+from trimtab.engines.transformers.generation import Sampling, count_repeats, generate_tokens
 from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.states import last_token_states
 from trimtab.errors import PromptError, SteeringError
@@ -215,17 +215,20 @@ class TransformersEngine:
             PromptError: A prompt is empty, not a chat, or does not fit into the context window.
             SteeringError: The steering cannot be done, or was not done as asked.
         """
+        if measure_kl and self._scopes:
+            raise SteeringError("KL cannot be measured inside steered()", fix="pass steering= to generate instead")
         sampling = Sampling(max_new_tokens, temperature, top_p, seed, use_cache)
         single = isinstance(prompts, str) or _is_chat(prompts)
         listed: Sequence[Any] = [prompts] if single else prompts
         tokens = [self._prompt_tokens(prompt, raw=raw, room=max_new_tokens) for prompt in listed]
         chosen = Steering.of(steering)
         additions = chosen.additions(self.info)
+        repeats = count_repeats(tokens)
         completions: list[Completion] = []
         for at in range(0, len(tokens), ROWS):
-            batch = tokens[at : at + ROWS]
-            watcher = _TextStream(self.decode, on_text).token if on_text and at == 0 else None
-            completions += self._generate_batch(batch, chosen, additions, sampling, on_token=watcher)
+            rows = slice(at, at + ROWS)
+            stream = _TextStream(self.decode, on_text) if on_text and at == 0 else None
+            completions += self._generate_batch(tokens[rows], repeats[rows], chosen, additions, sampling, stream)
         if measure_kl:
             completions = self._with_kl(tokens, completions, additions)
         return completions[0] if single else completions
@@ -233,11 +236,11 @@ class TransformersEngine:
     def _generate_batch(
         self,
         prompts: Sequence[Tokens],
+        repeats: Sequence[int],
         steering: Steering,
         additions: Mapping[int, NDArray[np.float32]],
         sampling: Sampling,
-        *,
-        on_token: Callable[[int], None] | None,
+        stream: _TextStream | None,
     ) -> list[Completion]:
         with ExitStack() as stack:
             hooks = stack.enter_context(SteeringHooks(self.model, self.blocks, additions))
@@ -249,8 +252,11 @@ class TransformersEngine:
                 hooks=active,
                 stop=self._stop_tokens(),
                 pad=self._pad_token(),
-                on_token=on_token,
+                repeats=repeats,
+                on_token=stream.token if stream else None,
             )
+        if stream:
+            stream.end()
         for hook in active:
             hook.check()
         layers = tuple(sorted({layer for hook in active for layer in hook.layers}))
@@ -278,8 +284,6 @@ class TransformersEngine:
         completions: Sequence[Completion],
         additions: Mapping[int, NDArray[np.float32]],
     ) -> list[Completion]:
-        if self._scopes:
-            raise SteeringError("KL cannot be measured inside steered()", fix="pass steering= to generate instead")
         items = [ForcedItem(p, (c.tokens,), reference=0) for p, c in zip(prompts, completions, strict=True)]
         scores = self.teacher_forcing(items).measure(additions)
         means = scores.kl / np.maximum(scores.kl_tokens, 1)
@@ -303,7 +307,7 @@ class TransformersEngine:
         return self._checked(self.encode(text), text, room=room)
 
     def _checked(self, tokens: Tokens, text: str, *, room: int = 0) -> Tokens:
-        if not tokens:
+        if not (text and tokens):
             raise PromptError("the text is empty", fix="give at least one token")
         window = self.context_window
         if window is not None and len(tokens) + room > window:
@@ -347,6 +351,14 @@ class _TextStream:
     def token(self, token: int) -> None:
         self._tokens.append(token)
         text = self._decode(self._tokens)
-        if len(text) > self._shown and not text.endswith("\ufffd"):
+        if not text.endswith("\ufffd"):
+            self._show(text)
+
+    def end(self) -> None:
+        """Nothing comes any more: give out what was held back."""
+        self._show(self._decode(self._tokens))
+
+    def _show(self, text: str) -> None:
+        if len(text) > self._shown:
             self._on_text(text[self._shown :])
             self._shown = len(text)

@@ -20,14 +20,14 @@ CONFIG_KEYS = (
 
 
 def fingerprint(model: PreTrainedModel) -> str:
-    """SHA-256 over the config's shape and a sample of every 2-D weight, in hexadecimal.
+    """SHA-256 over the config's shape and a sample of every matrix (a stack of experts counts as one), in hexadecimal.
 
     The sample is rounded to bfloat16, so that one model loaded in float32 and in bfloat16 is one model.
     """
     config = model.config.get_text_config().to_dict()
     digest = hashlib.sha256(json.dumps({key: config.get(key) for key in CONFIG_KEYS}, sort_keys=True).encode())
     for name, weight in sorted(model.named_parameters(), key=lambda item: item[0]):
-        if weight.ndim != 2 or not weight.is_floating_point():
+        if weight.ndim < 2 or not weight.is_floating_point():
             continue
         flat = weight.detach().flatten()
         step = max(1, flat.numel() // SAMPLES)

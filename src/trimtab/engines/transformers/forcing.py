@@ -4,7 +4,8 @@ Two things make it quick, and neither changes a result:
 
 - *Packing.* What all prompts begin with stands once in a pass, then each prompt with all its answers behind it; a mask
   lets each answer see its prompt and itself only, and position ids restart. A probe compares this with the plain way; a
-  model that does not honour custom masks or positions takes the plain way, one prompt with one answer at a time.
+  model that does not honour custom masks or positions, or does not look back as far as the items are long, takes the
+  plain way, one prompt with one answer at a time.
 - *Skipping.* Blocks up to the lowest steered one put out what they put out without steering, so their stored outputs
   are handed on instead of computed.
 """
@@ -12,6 +13,7 @@ Two things make it quick, and neither changes a result:
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -29,6 +31,7 @@ from trimtab.engines.transformers.hooks import SteeringHooks
 PASS_TOKENS = 512
 CACHE_BYTES = 2 * 1024**3
 PROBE_TOLERANCE = 1e-3  # nats; a mask that is not honoured is off by far more
+WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")  # what configs call a limit on looking back
 SINK_FACTOR = 8.0  # a token whose norm is so many times the median is an attention sink
 
 
@@ -143,7 +146,9 @@ class PackedTeacherForcing:
 
             return hook
 
-        handles = [block.register_forward_hook(keep(layer)) for layer, block in enumerate(self._blocks.modules)]
+        handles = [  # before the hooks of a steered() around this, which add to what is handed on
+            block.register_forward_hook(keep(layer), prepend=True) for layer, block in enumerate(self._blocks.modules)
+        ]
         try:
             yield
         finally:
@@ -231,6 +236,7 @@ def _plain(items: Sequence[ForcedItem]) -> list[_Pass]:
         )
         for n, item in enumerate(items)
         for a, answer in enumerate(item.answers)
+        if answer
     ]
 
 
@@ -276,6 +282,8 @@ class _Row:
         last = len(self.tokens) + len(own) - 1
         self._append(own, (number, -1), start=self._root)
         for index, answer in enumerate(item.answers):
+            if not answer:
+                continue
             fed = answer[:-1]
             positions = (last, *range(len(self.tokens), len(self.tokens) + len(fed)))
             self.answers.append(_Answer(number, index, positions, answer))
@@ -291,9 +299,10 @@ class _Row:
 
 
 def _is_packing_exact(model: nn.Module, items: Sequence[ForcedItem]) -> bool:
-    """Whether packed passes give what plain ones give, tried on the first two items."""
-    sample = [replace(item, answers=item.answers[:2]) for item in items[:2]]
-    if not sample:
+    """Whether packed passes give what plain ones give, tried on the two longest items."""
+    longest = sorted(items, key=_length, reverse=True)[:2]
+    sample = [replace(item, answers=item.answers[:2]) for item in longest]
+    if not sample or _length(longest[0]) > _reach(model):
         return False
     packed = _pack(sample)
     if "position_ids" not in inspect.signature(model.forward).parameters:
@@ -311,6 +320,18 @@ def _is_packing_exact(model: nn.Module, items: Sequence[ForcedItem]) -> bool:
             )
     except (RuntimeError, ValueError, TypeError, IndexError):
         return False  # the model has no use for a mask of this shape
+
+
+def _length(item: ForcedItem) -> int:
+    return len(item.prompt) + max(map(len, item.answers), default=0)
+
+
+def _reach(model: nn.Module) -> float:
+    """How many tokens every block can look back on; a mask of our own would let it look back further."""
+    config = getattr(model, "config", None)
+    text = config.get_text_config() if config is not None else None
+    windows = [getattr(text, name, None) for name in WINDOWS]
+    return min((window for window in windows if isinstance(window, int) and window > 0), default=math.inf)
 
 
 def _logprob_sums(model: nn.Module, passes: Sequence[_Pass], device: torch.device) -> Iterator[float]:

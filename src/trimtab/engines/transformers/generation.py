@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -52,12 +54,13 @@ def generate_tokens(
     hooks: Sequence[SteeringHooks],
     stop: Sequence[int],
     pad: int,
+    repeats: Sequence[int],
     on_token: Callable[[int], None] | None = None,
 ) -> list[Tokens]:
     """Continue every prompt; each answer ends with a stop token or at ``max_new_tokens``.
 
-    No penalty of any kind applies, whatever the model's own generation config says. A row's sampling noise depends on
-    the seed and on how often its prompt came before in the batch, not on its neighbours.
+    Nothing of the model's own generation config applies, no penalty and no forbidden token. A row's sampling noise
+    depends on the seed and on ``repeats``, how often its prompt came before, not on its neighbours.
     """
     width = max(map(len, prompts))
     ids = torch.tensor([(pad,) * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
@@ -65,20 +68,20 @@ def generate_tokens(
     mask = (torch.arange(width, device=model.device)[None] >= pads[:, None]).long()
     processors = LogitsProcessorList()
     if sampling.temperature > 0:
-        processors.append(TemperatureLogitsWarper(sampling.temperature))
+        processors.append(TemperatureLogitsWarper(float(sampling.temperature)))
         if sampling.top_p < 1.0:
             processors.append(TopPLogitsWarper(sampling.top_p))
-        processors.append(_GumbelNoise(prompts, sampling.seed))
+        processors.append(_GumbelNoise(repeats, sampling.seed))
     for hook in hooks:
         hook.skip_padding(pads)
     try:
-        with torch.inference_mode():
+        with _without_own_config(model), torch.inference_mode():
             output = model.generate(
                 input_ids=ids,
                 attention_mask=mask,
                 generation_config=_greedy(sampling, stop=stop, pad=pad),
                 logits_processor=processors,
-                streamer=_Streamer(on_token) if on_token else None,
+                streamer=_Streamer(on_token, stop) if on_token else None,
             )
     finally:
         for hook in hooks:
@@ -86,20 +89,35 @@ def generate_tokens(
     return [_up_to_stop(row, stop) for row in output[:, width:].tolist()]
 
 
+def count_repeats(prompts: Sequence[Tokens]) -> list[int]:
+    """How often each prompt came before in the list."""
+    seen: Counter[Tokens] = Counter()
+    repeats = []
+    for prompt in prompts:
+        repeats.append(seen[prompt])
+        seen[prompt] += 1
+    return repeats
+
+
+@contextmanager
+def _without_own_config(model: PreTrainedModel) -> Iterator[None]:
+    """``generate`` fills what a config leaves open from the model's own; for a while that one is blank."""
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
 def _greedy(sampling: Sampling, *, stop: Sequence[int], pad: int) -> GenerationConfig:
     return GenerationConfig(
         max_new_tokens=sampling.max_new_tokens,
-        min_new_tokens=0,
         do_sample=False,
         num_beams=1,
         use_cache=sampling.use_cache,
-        repetition_penalty=1.0,
-        encoder_repetition_penalty=1.0,
-        no_repeat_ngram_size=0,
-        renormalize_logits=False,
         eos_token_id=list(stop) or None,
         pad_token_id=pad,
-        return_dict_in_generate=False,
     )
 
 
@@ -114,36 +132,37 @@ def _up_to_stop(tokens: Sequence[int], stop: Sequence[int]) -> Tokens:
 class _GumbelNoise(LogitsProcessor):  # type: ignore[misc]
     """Turns the greedy choice into a sample: the largest of logits plus Gumbel noise is distributed as the softmax."""
 
-    def __init__(self, prompts: Sequence[Tokens], seed: int | None) -> None:
-        earlier: dict[Tokens, int] = {}
+    def __init__(self, repeats: Sequence[int], seed: int | None) -> None:
         self._generators = []
-        for prompt in prompts:
+        for repeat in repeats:
             generator = torch.Generator()
             if seed is None:
                 generator.seed()
             else:
-                generator.manual_seed(seed + 1_000_003 * earlier.get(prompt, 0))
-            earlier[prompt] = earlier.get(prompt, 0) + 1
+                generator.manual_seed((seed + 1_000_003 * repeat) % 2**63)
             self._generators.append(generator)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        uniform = torch.stack([torch.rand(scores.shape[-1], generator=g) for g in self._generators])
-        tiny = torch.finfo(torch.float32).tiny
-        noise = -torch.log(-torch.log(uniform.clamp(min=tiny)).clamp(min=tiny))
-        return scores.float() + noise.to(scores.device)
+        width = scores.shape[-1]
+        exponential = torch.stack([torch.empty(width).exponential_(generator=g) for g in self._generators])
+        return scores.float() - exponential.log().to(scores.device)
 
 
 @final
 class _Streamer(BaseStreamer):  # type: ignore[misc]
-    """Hands every generated token of the first row on; the prompt comes first and is not."""
+    """Hands every token of the first row on, the stop token included; neither the prompt nor what pads the row."""
 
-    def __init__(self, on_token: Callable[[int], None]) -> None:
+    def __init__(self, on_token: Callable[[int], None], stop: Sequence[int]) -> None:
         self._on_token = on_token
+        self._stop = stop
         self._prompt_seen = False
+        self._stopped = False
 
     def put(self, value: Any) -> None:
-        if self._prompt_seen:
-            self._on_token(int(value.reshape(-1)[0]))
+        if self._prompt_seen and not self._stopped:
+            token = int(value.reshape(-1)[0])
+            self._on_token(token)
+            self._stopped = token in self._stop
         self._prompt_seen = True
 
     def end(self) -> None:

@@ -15,6 +15,7 @@ from trimtab.engines.transformers.default_model import (
     INSTALL,
     converted_gguf,
     default_gguf,
+    first_line,
     quiet_transformers,
 )
 from trimtab.engines.transformers.engine import TransformersEngine
@@ -55,7 +56,7 @@ def load(
             raise ModelError("a loaded model needs its tokenizer", fix="pass tokenizer=")
         model = name_or_path
         if chosen is not None or device is not None:
-            model = model.to(device=device or model.device, dtype=chosen or model.dtype)
+            model = _moved(model, device or model.device, chosen or model.dtype)
         return TransformersEngine(model, tokenizer, name=model.name_or_path or type(model).__name__)
     name = str(name_or_path or DEFAULT_NAME)
     source = _source(name)
@@ -65,10 +66,10 @@ def load(
             tokenizer = tokenizer or AutoTokenizer.from_pretrained(source)
     except (OSError, HFValidationError) as error:
         raise _not_found(name, error) from None
-    except (ValueError, RuntimeError, KeyError, ImportError) as error:
-        raise ModelError(f"transformers cannot load {name!r}: {_first_line(error)}") from error
+    except Exception as error:  # a damaged file can fail anywhere in the reader
+        raise ModelError(f"transformers cannot load {name!r}: {first_line(error)}") from error
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return TransformersEngine(model.to(device), tokenizer, name=name)
+    return TransformersEngine(_moved(model, device, model.dtype), tokenizer, name=name)
 
 
 def _dtype(given: str | torch.dtype | None) -> torch.dtype | None:
@@ -92,17 +93,27 @@ def _source(name: str) -> str:
     return name
 
 
+def _moved(model: PreTrainedModel, device: str | torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    try:
+        return model.to(device=device, dtype=dtype)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise ModelError(
+            f"the model cannot be put on device {str(device)!r} as {dtype}: {first_line(error)}", fix="try device='cpu'"
+        ) from error
+
+
 def _not_found(name: str, error: Any) -> ModelError:
-    if name == DEFAULT_NAME:
+    if name == DEFAULT_NAME and not Path(name).is_dir():
         return ModelError(
             f"the default model is neither installed nor in the hub cache nor on reach ({HUB_ID})",
             fix=f"run: {INSTALL}",
         )
+    if Path(name).exists():
+        return ModelError(
+            f"model {name!r} cannot be read: {first_line(error)}",
+            fix="give a folder saved by transformers, or a .gguf file",
+        )
     return ModelError(
-        f"model {name!r} is neither a folder, nor in the hub cache, nor on reach: {_first_line(error)}",
+        f"model {name!r} is neither a folder, nor in the hub cache, nor on reach: {first_line(error)}",
         fix="check the name; trimtab.load() without a name gives the default model",
     )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

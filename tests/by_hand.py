@@ -1,0 +1,73 @@
+"""References written straight on torch and transformers, to compare the engine with; and what it may leave behind."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from trimtab.vectors import ControlVector
+
+
+def added_by_hand(*terms: tuple[ControlVector, float]) -> dict[int, Tensor]:
+    """What the terms add to each layer, straight from the definition of strength."""
+    total: dict[int, Tensor] = {}
+    for vector, strength in terms:
+        assert vector.scale is not None
+        sign = "+" if strength >= 0 else "-"
+        for layer, direction in vector.directions.items():
+            amount = abs(strength) * vector.scale[sign] * vector.weights[layer] * vector.norms[layer]
+            added = torch.from_numpy(np.array(direction)) * amount * (1 if sign == "+" else -1)
+            total[layer] = total.get(layer, torch.zeros(len(direction))) + added
+    return total
+
+
+@contextmanager
+def steering_by_hand(blocks: nn.ModuleList, *terms: tuple[ControlVector, float]) -> Iterator[None]:
+    """The reference: plain forward hooks on the blocks, and nothing of trimtab's engines."""
+
+    def adding(added: Tensor) -> Any:
+        def hook(_: nn.Module, __: Any, output: Any) -> Any:
+            if isinstance(output, tuple):
+                return (output[0] + added.to(output[0].dtype), *output[1:])
+            return output + added.to(output.dtype)
+
+        return hook
+
+    handles = [blocks[layer].register_forward_hook(adding(added)) for layer, added in added_by_hand(*terms).items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def logits_of(model: nn.Module, tokens: Sequence[int]) -> Tensor:
+    """The model's logits at every token of one sequence, read without any cache."""
+    with torch.no_grad():
+        logits: Tensor = model(input_ids=torch.tensor([list(tokens)]), use_cache=False).logits[0]
+    return logits
+
+
+def traces_in(model: nn.Module) -> list[str]:
+    """Hooks and replaced forwards that somebody left in the model."""
+    return [
+        f"{name or 'model'}: {kind}"
+        for name, module in model.named_modules()
+        for kind in ("_forward_hooks", "_forward_pre_hooks", "forward")
+        if module.__dict__.get(kind)
+    ]
+
+
+def digest_of(model: nn.Module) -> str:
+    """SHA-256 over all parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        digest.update(name.encode())
+        digest.update(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,201 @@
+"""The command line, run in this process on the default model: what goes where, and how mistakes end."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import trimtab
+from trimtab.cli import console, main
+from trimtab.errors import OutputError
+from trimtab.vectors import vectors_folder
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, smollm2):
+    """Run ``trimtab ARGUMENTS`` with the default model already loaded; gives (code, stdout, stderr)."""
+    monkeypatch.setattr("trimtab.engines.transformers.load", lambda name=None: smollm2)
+
+    def call(*arguments: str, stdin: str = ""):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with pytest.raises(SystemExit) as exit_:
+            main(list(arguments))
+        captured = capsys.readouterr()
+        return exit_.value.code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def happy_file(random_vector, smollm2) -> Path:
+    """A vector named happy in the vectors folder; its directions are random."""
+    return random_vector(smollm2, layers=[14, 15], name="happy").save(vectors_folder() / "happy.safetensors")
+
+
+MISTAKES = [
+    (("train", "hapy"), "did you mean 'happy'"),
+    (("train", "happy", "--method", "magic"), "no method named 'magic'"),
+    (("train", "happy", "--layers", "3-x"), "cannot read the layers"),
+    (("train", "happy", "--layers", "99", "--no-calibrate"), "not all layers of this model"),
+    (("train", "happy", "--budget", "0"), "makes no sense"),
+    (("train", "happy", "--max-pairs", "1"), "ask for at least 2"),
+    (("generate", "hi", "--steer", "nobody:1"), "no vector named 'nobody'"),
+    (("generate", "hi", "--steer", "happy:"), "column 7"),
+    (("generate", "hi", "--steer", "happy:nan"), "strength nan"),
+    (("generate", " "), "the prompt is empty"),
+    (("generate", "hi", "--temperature", "-1"), "temperature is -1.0"),
+    (("generate", "hi", "--raw", "--system", "x"), "exclude each other"),
+    (("generate", "word " * 9000), "reads 8192"),
+    (("show", "nothing.safetensors"), "does not exist"),
+    (("dance",), "No such command"),
+    (("generate",), "Missing argument"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), MISTAKES)
+def test_a_mistake_ends_with_one_line_and_code_2(run, happy_file, arguments, says):
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert out == ""
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("trimtab: ")
+    assert says in last
+    assert "Traceback" not in err
+
+
+def test_generate_prints_pure_json_with_text_and_receipt(run, happy_file):
+    code, out, _ = run("generate", "How was your day?", "--steer", f"{happy_file}:0.8", "-n", "6", "--kl", "--json")
+    assert code == 0
+    answer = json.loads(out)
+    assert answer["text"]
+    assert answer["receipt"]["layers"] == [14, 15]
+    assert answer["receipt"]["steering"] == "happy:0.8"
+    assert answer["receipt"]["tokens"] == answer["prompt_tokens"] + answer["completion_tokens"] - 1
+    assert answer["receipt"]["kl"] > 0
+
+
+def test_generate_streams_the_text_that_json_gives(run, happy_file):
+    _, streamed, _ = run("generate", "Tell me a story.", "--steer", "happy:1", "-n", "12")
+    _, out, _ = run("generate", "Tell me a story.", "--steer", "happy:1", "-n", "12", "--json")
+    assert streamed.strip() == json.loads(out)["text"].strip()
+
+
+def test_several_prompts_give_a_list_and_a_dash_reads_standard_input(run):
+    code, out, _ = run("generate", "Hello", "-", "-n", "4", "--json", stdin="What is rain?")
+    assert code == 0
+    assert len(json.loads(out)) == 2
+
+
+def test_compare_answers_as_itself_and_both_ways(run, happy_file):
+    code, out, _ = run("compare", "Hello there", "--steer", "happy:1", "-n", "5", "--json")
+    assert code == 0
+    compared = json.loads(out)
+    assert compared["baseline"]["receipt"]["layers"] == []
+    assert compared["plus"]["receipt"]["steering"] == "happy:1"
+    assert compared["minus"]["receipt"]["steering"] == "happy:-1"
+
+
+def test_compare_shows_three_columns_to_people(run, happy_file):
+    code, out, _ = run("compare", "Hello there", "--steer", "happy:1", "-n", "5")
+    assert code == 0
+    assert "baseline" in out
+    assert "> Hello there" in out
+
+
+def test_chat_keeps_the_talk_turns_the_dial_and_survives_a_wrong_one(run, happy_file):
+    talk = "Hello\n/steer happy:0.5\nAnd you?\n/steer nobody:1\n/reset\n/help\nHi\n/quit\nnever read\n"
+    code, out, err = run("chat", "--json", "-n", "4", stdin=talk)
+    assert code == 0
+    first, second, third = map(json.loads, out.splitlines())
+    assert first["receipt"]["steering"] == "none"
+    assert second["receipt"]["steering"] == third["receipt"]["steering"] == "happy:0.5"
+    assert second["prompt_tokens"] > first["prompt_tokens"]
+    assert third["prompt_tokens"] <= first["prompt_tokens"]
+    assert "no vector named 'nobody'" in err
+
+
+def test_show_prints_a_card_and_json(run, happy_file):
+    code, card, _ = run("show", str(happy_file))
+    assert code == 0
+    assert "layers 14-15" in card
+    _, out, _ = run("show", "happy", "--json")
+    assert json.loads(out)["weights"]["14"] == 1.0
+
+
+def test_the_zoo_lists_behaviours_and_which_are_trained(run, happy_file):
+    _, out, _ = run("zoo", "--json")
+    listed = {entry["name"]: entry for entry in json.loads(out)}
+    assert listed["happy"]["vector"] == str(happy_file)
+    assert listed["formal"]["vector"] is None
+    _, table, _ = run("zoo")
+    assert "formal" in table
+
+
+def test_show_pairs_prints_what_the_model_sees_and_trains_nothing(run, tmp_path):
+    code, out, _ = run("train", "happy", "--show-pairs", "3", "--json", "-o", str(tmp_path / "v.safetensors"))
+    assert code == 0
+    pairs = json.loads(out)["pairs"]
+    assert len(pairs) == 3
+    assert all("<|im_start|>assistant\n" in pair["positive"] for pair in pairs)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_without_calibration_writes_a_vector_and_json(run, tmp_path):
+    path = tmp_path / "happy.safetensors"
+    code, out, err = run("train", "happy", "--no-calibrate", "--max-pairs", "16", "-o", str(path), "--json")
+    assert code == 0
+    assert json.loads(out)["scale"] is None
+    assert "Collecting hidden states" in err
+    assert trimtab.ControlVector.load(path).scale is None
+    code, _, err = run("generate", "hi", "--steer", f"{path}:1")
+    assert code == 2
+    assert "never calibrated" in err
+
+
+def test_a_place_that_cannot_be_written_is_found_before_the_work(run, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = run("train", "happy", "-o", str(tmp_path / "file" / "v.safetensors"))
+    assert code == 2
+    assert "cannot write" in err
+    assert "Collecting" not in err
+
+
+def test_a_vector_that_cannot_be_saved_is_kept_elsewhere(random_vector, smollm2, tmp_path, monkeypatch):
+    vector = random_vector(smollm2, layers=[3], name="kept")
+    monkeypatch.setattr(console.tempfile, "gettempdir", lambda: str(tmp_path))
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="was kept in"):
+        console.save_with_care(vector, tmp_path / "file" / "v.safetensors")
+    (rescued,) = tmp_path.glob("rescued-*.safetensors")
+    assert trimtab.ControlVector.load(rescued).behaviour.name == "kept"
+
+
+def test_an_interrupt_ends_with_code_130_and_leaves_no_file(run, tmp_path, monkeypatch, smollm2):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(type(smollm2), "teacher_forcing", interrupted)
+    path = tmp_path / "v.safetensors"
+    code, out, err = run("train", "happy", "--max-pairs", "8", "-o", str(path))
+    assert code == 130
+    assert out == ""
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_of_every_verb_shows_an_example():
+    for verb in ("demo", "train", "generate", "compare", "chat", "show", "zoo"):
+        shown = subprocess.run(
+            [sys.executable, "-m", "trimtab", verb, "--help"], capture_output=True, text=True, check=True
+        )
+        assert f"Example: trimtab {verb}" in shown.stdout
+
+
+def test_layers_are_read_as_people_write_them():
+    assert console.parse_layers("14-16,3") == [14, 15, 16, 3]
+    assert console.parse_layers("auto") == "auto"

@@ -1,0 +1,73 @@
+"""Real models for the tests: the default one, and tiny ones of several families."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_CACHE"] = f"{tempfile.gettempdir()}/trimtab-no-hub"  # what happens to be cached plays no part
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import settings
+
+import trimtab
+from tiny_models import BY_NAME, CHAT_TEMPLATE, FAMILIES, Family, byte_tokenizer
+from trimtab.engines.transformers import TransformersEngine
+
+torch.set_num_threads(1)  # on a busy machine two threads wait for each other far longer than one computes
+settings.register_profile("trimtab", deadline=None, derandomize=True, database=None)
+settings.load_profile("trimtab")
+
+
+@pytest.fixture(autouse=True)
+def _own_vectors_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIMTAB_VECTORS", str(tmp_path / "vectors"))
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> TransformersEngine:
+    """The default model. Tests leave it as they found it."""
+    return trimtab.load()
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., TransformersEngine]:
+    """``tiny("gpt2", seed=1)`` makes a fresh tiny model; further names change its config."""
+
+    def make(
+        family: str = "llama",
+        *,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+        chat_template: str | None = CHAT_TEMPLATE,
+        **changes: Any,
+    ) -> TransformersEngine:
+        model = BY_NAME[family].build(seed=seed, **changes).to(dtype)
+        return TransformersEngine(model, byte_tokenizer(chat_template=chat_template), name=f"tiny {family}")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def llama(tiny: Callable[..., TransformersEngine]) -> TransformersEngine:
+    """One tiny Llama for all. Tests leave it as they found it."""
+    return tiny("llama")
+
+
+@pytest.fixture(scope="session", params=FAMILIES, ids=lambda family: family.name)
+def family(request: pytest.FixtureRequest) -> Family:
+    """Each family in turn."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def engine(family: Family, tiny: Callable[..., TransformersEngine]) -> TransformersEngine:
+    """A tiny model of each family in turn. Tests leave it as they found it."""
+    return tiny(family.name)

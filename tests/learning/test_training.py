@@ -1,0 +1,246 @@
+"""Training on a tiny random model (every path) and what the default model's happy vector must show (the truth)."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import trimtab
+from trimtab import Behaviour, ControlVector
+from trimtab.behaviours import neutral_prompts
+from trimtab.errors import CalibrationError, VectorError, VectorMismatchError
+from trimtab.learning import Progress
+from trimtab.learning.training import EFFORT
+
+TINY = {"max_pairs": 24}
+
+
+@pytest.fixture(scope="module")
+def tiny_trained(tiny_llama) -> ControlVector:
+    return trimtab.train(tiny_llama, Behaviour.load("happy"), **TINY)
+
+
+@pytest.mark.parametrize("method", ["mean_difference", "pca_center", "logistic", "lda"])
+def test_every_method_trains_a_vector_with_a_direction_for_every_layer(tiny_llama, method):
+    vector = trimtab.train(tiny_llama, Behaviour.load("formal"), method=method, calibrate=False, **TINY)
+    assert list(vector.directions) == list(range(tiny_llama.info.layers))
+    assert vector.method == method
+    assert vector.scale is None
+    assert vector.calibration is None
+    assert vector.reliability.pairs == 24
+
+
+def test_training_twice_gives_the_same_vector(tiny_llama, tiny_trained):
+    again = trimtab.train(tiny_llama, Behaviour.load("happy"), **TINY)
+    assert dict(again.scale) == dict(tiny_trained.scale)
+    assert again.calibration == tiny_trained.calibration
+    for layer, direction in again.directions.items():
+        np.testing.assert_array_equal(direction, tiny_trained.directions[layer])
+
+
+def test_directions_equal_the_mean_difference_of_states_collected_one_by_one(tiny_llama):
+    from trimtab.pairs import build_pairs
+
+    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), calibrate=False, **TINY)
+    pairs = build_pairs(Behaviour.load("happy"), tiny_llama, max_pairs=24)
+    slow = np.mean(
+        [
+            tiny_llama.hidden_states([p.positive])[0].astype(np.float64) - tiny_llama.hidden_states([p.negative])[0]
+            for p in pairs
+        ],
+        axis=0,
+    )
+    for layer, direction in vector.directions.items():
+        np.testing.assert_allclose(direction, slow[layer] / np.linalg.norm(slow[layer]), atol=1e-4)
+
+
+def test_a_trained_vector_survives_its_file(tiny_trained, tmp_path):
+    back = ControlVector.load(tiny_trained.save(tmp_path / "v.safetensors"))
+    assert back.calibration == tiny_trained.calibration
+    assert back.reliability == tiny_trained.reliability
+    assert dict(back.weights) == dict(tiny_trained.weights)
+
+
+def test_every_candidate_is_in_the_record_and_the_first_one_was_chosen(tiny_llama, tiny_trained):
+    from trimtab.learning.sweep import candidate_layers
+
+    candidates = tiny_trained.calibration.candidates
+    assert {c.layers for c in candidates} <= set(candidate_layers(tiny_llama.info.layers))
+    assert candidates[0].layers == tiny_trained.layers
+    finalists = [c for c in candidates if c.prompts == EFFORT.effect]
+    assert [c.swing.value for c in finalists] == sorted((c.swing.value for c in finalists), reverse=True)
+
+
+def test_given_layers_are_taken_without_a_sweep(tiny_llama):
+    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), layers=[1, 2], check=False, **TINY)
+    assert vector.layers == (1, 2)
+    assert vector.calibration.candidates == ()
+    assert vector.calibration.held_out is None
+    assert vector.calibration.effect is not None
+
+
+def test_progress_ends_every_phase(tiny_llama):
+    steps: list[Progress] = []
+    trimtab.train(tiny_llama, Behaviour.load("happy"), progress=steps.append, **TINY)
+    last = {step.phase: step for step in steps}
+    assert len(last) >= 5
+    assert all(step.done == step.total for step in last.values())
+
+
+def test_pairs_without_personas_are_calibrated_by_kl_alone(tiny_llama, tmp_path):
+    lines = [
+        json.dumps({"positive": f"Please, would you kindly {x}?", "negative": f"{x} now!"})
+        for x in ("open the door", "wait", "sing", "write a note")
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
+    (tmp_path / "polite.toml").write_text(
+        'name = "polite"\npairs = "pairs.jsonl"\n[positive]\nlabel = "polite"\n[negative]\nlabel = "rude"\n'
+    )
+    vector = trimtab.train(tiny_llama, Behaviour.load(tmp_path / "polite.toml"))
+    assert vector.calibration.effect is None
+    assert vector.calibration.kl["+"] == pytest.approx(0.4, rel=0.05)
+    assert vector.calibration.held_out.effect is None
+
+
+def test_calibrate_gives_a_mix_its_unit_and_keeps_its_directions(tiny_llama, tiny_trained):
+    other = trimtab.train(tiny_llama, Behaviour.load("formal"), layers=[1], check=False, **TINY)
+    mix = 0.5 * tiny_trained - 0.3 * other
+    calibrated = trimtab.calibrate(tiny_llama, mix, budget=0.2, check=False)
+    assert calibrated.calibration.kl["-"] == pytest.approx(0.2, rel=0.05)
+    assert dict(calibrated.weights) == dict(mix.weights)
+    for layer in mix.directions:
+        np.testing.assert_array_equal(calibrated.directions[layer], mix.directions[layer])
+
+
+def test_wrong_asks_are_refused(tiny_llama, tiny_trained, smollm2):
+    happy = Behaviour.load("happy")
+    with pytest.raises(VectorError, match="no method named 'magic'"):
+        trimtab.train(tiny_llama, happy, method="magic")
+    for budget in (0.0, -1.0, float("nan"), 100.0):
+        with pytest.raises(CalibrationError, match="makes no sense"):
+            trimtab.train(tiny_llama, happy, budget=budget)
+    with pytest.raises(VectorMismatchError):
+        trimtab.calibrate(smollm2, tiny_trained)
+    with pytest.raises(VectorError, match="steers no layer"):
+        trimtab.calibrate(tiny_llama, tiny_trained - tiny_trained)
+    with pytest.raises(CalibrationError, match="cannot be ranked"):
+        trimtab.calibrate(tiny_llama, tiny_trained, layers="auto")
+
+
+def test_training_leaves_no_hook_and_no_changed_weight(tiny_llama, weights_digest):
+    before = weights_digest(tiny_llama.model)
+    trimtab.train(tiny_llama, Behaviour.load("happy"), **TINY)
+    assert weights_digest(tiny_llama.model) == before
+    for module in tiny_llama.model.modules():
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+        assert "forward" not in module.__dict__
+
+
+# The truth: the default model ------------------------------------------------------------------------------------
+
+
+def reference_kl(engine, vector: ControlVector, strength: float, prompts) -> float:
+    """Mean per-token KL(base ‖ steered) along the base model's own greedy answers, straight on transformers."""
+    model, total, count = engine.model, 0.0, 0
+    for completion, prompt in zip(
+        engine.generate(list(prompts), max_new_tokens=EFFORT.answer_tokens), prompts, strict=True
+    ):
+        ids = [*engine.encode(engine.render(prompt)), *completion.tokens]
+        inputs = torch.tensor([ids])
+        where = slice(len(ids) - len(completion.tokens) - 1, len(ids) - 1)
+        with torch.inference_mode():
+            base = model(input_ids=inputs).logits[0, where].double().log_softmax(-1)
+            handles = []
+            for layer in vector.layers:
+                sign = "+" if strength > 0 else "-"
+                size = abs(strength) * vector.scale[sign] * vector.weights[layer] * vector.norms[layer]
+                added = torch.tensor(np.sign(strength) * size * vector.directions[layer].astype(np.float64)).float()
+                handles.append(
+                    model.model.layers[layer].register_forward_hook(lambda m, a, out, added=added: out + added)
+                )
+            steered = model(input_ids=inputs).logits[0, where].double().log_softmax(-1)
+            for handle in handles:
+                handle.remove()
+        total += float((base.exp() * (base - steered)).sum())
+        count += len(completion.tokens)
+    return total / count
+
+
+@pytest.mark.parametrize("strength", [1.0, -1.0])
+def test_happy_spends_the_budget_on_calibration_prompts_and_about_that_on_others(smollm2, happy, strength):
+    assert reference_kl(smollm2, happy, strength, neutral_prompts().calibration[: EFFORT.kl]) == pytest.approx(
+        0.4, rel=0.05
+    )
+    assert 0.25 <= reference_kl(smollm2, happy, strength, neutral_prompts().held_out[:24]) <= 0.6
+
+
+def test_happy_swings_by_at_least_three_prompt_equivalents(happy):
+    for effect in (happy.calibration.effect, happy.calibration.held_out.effect):
+        assert effect.swing.low > 0
+        assert effect.prompt_equivalents is not None, effect.reason
+        assert effect.prompt_equivalents >= 3
+
+
+def test_happy_at_plus_and_minus_one_reads_happy_and_sad(smollm2, happy):
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    analyser = SentimentIntensityAnalyzer()
+    prompts = list(neutral_prompts().held_out[:24])
+
+    def sentiment(strength: float) -> float:
+        answers = smollm2.generate(prompts, steering=[(happy, strength)], max_new_tokens=64)
+        return float(np.mean([analyser.polarity_scores(answer.text)["compound"] for answer in answers]))
+
+    assert sentiment(1.0) - sentiment(-1.0) >= 0.7
+
+
+def test_the_held_out_record_compares_with_a_random_direction(happy):
+    held_out = happy.calibration.held_out
+    assert set(held_out.quality) == {"base", "+", "-", "random"}
+    assert held_out.quality["base"].perplexity_ratio == pytest.approx(1.0)
+    assert held_out.kl["random"] < held_out.kl["+"]
+    assert held_out.random_swing.low <= held_out.random_swing.value
+
+
+@pytest.mark.slow
+def test_random_directions_swing_neither_way(smollm2, happy):
+    from trimtab.learning.controls import random_swings
+    from trimtab.learning.progress import ignore
+    from trimtab.learning.questions import EffectSet, KlSet, ask
+    from trimtab.learning.sweep import Steerable
+
+    texts = neutral_prompts().held_out[:24]
+    questions = ask(
+        smollm2,
+        texts,
+        Behaviour.load("happy"),
+        in_character=24,
+        max_new_tokens=EFFORT.answer_tokens,
+        progress=ignore,
+    )
+    asked = EffectSet(smollm2, questions)
+    randoms = random_swings(
+        KlSet(smollm2, questions),
+        [asked],
+        Steerable(happy.directions, happy.norms),
+        happy.layers,
+        budget=0.4,
+        guess=3 * happy.scale["+"],
+        count=8,
+        seed=100,
+    )
+    assert abs(np.mean(randoms.swings) / asked.prompt_swing.mean()) < 0.5
+
+
+@pytest.mark.slow
+def test_formal_is_calibrated_by_the_same_code(smollm2):
+    formal = trimtab.train(smollm2, Behaviour.load("formal"))
+    for sign in "+-":
+        assert formal.calibration.kl[sign] == pytest.approx(0.4, rel=0.05)
+        assert 0.25 <= formal.calibration.held_out.kl[sign] <= 0.6
+    assert formal.calibration.effect.swing.low > 0
+    assert formal.calibration.held_out.effect.swing.low > 0

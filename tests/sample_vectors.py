@@ -1,0 +1,69 @@
+"""Control vectors for the tests: small fixed ones, and random ones for hypothesis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from trimtab.vectors import BehaviourRef, ControlVector, ModelInfo
+
+MODEL = ModelInfo("tiny", "LlamaForCausalLM", hidden_size=4, layers=3, fingerprint="f00d")
+
+
+def directions(layers: Iterable[int], *, size: int = MODEL.hidden_size, seed: int = 0) -> dict[int, np.ndarray]:
+    """A random unit vector for each layer."""
+    random = np.random.default_rng(seed)
+    drawn = {layer: random.standard_normal(size) for layer in layers}
+    return {layer: (d / np.linalg.norm(d)).astype(np.float32) for layer, d in drawn.items()}
+
+
+def make_vector(name: str = "happy", *, seed: int = 0, **changes: Any) -> ControlVector:
+    """A calibrated vector on layers 0 and 2 of ``MODEL``; every field can be changed."""
+    fields: dict[str, Any] = {
+        "model": MODEL,
+        "directions": directions((0, 2), seed=seed),
+        "norms": {0: 10.0, 2: 20.0},
+        "weights": {0: 1.0, 2: 0.5},
+        "scale": {"+": 0.1, "-": 0.2},
+        "method": "mean",
+        "behaviour": BehaviourRef(name, f"digest of {name}"),
+    }
+    return ControlVector(**{**fields, **changes})
+
+
+@st.composite
+def control_vectors(
+    draw: st.DrawFn, *, model: ModelInfo = MODEL, calibrated: bool | None = True, ratio: float | None = None
+) -> ControlVector:
+    """Any vector for ``model``; ``ratio`` fixes how the scale of - relates to that of +."""
+    layers = draw(st.sets(st.integers(0, model.layers - 1)))
+
+    def numbers(low: float, high: float) -> dict[int, float]:
+        return {layer: draw(st.floats(low, high)) for layer in sorted(layers)}
+
+    scale = None
+    if calibrated or (calibrated is None and draw(st.booleans())):
+        plus = draw(st.floats(1e-3, 10.0))
+        scale = {"+": plus, "-": plus * ratio if ratio else draw(st.floats(1e-3, 10.0))}
+    weights = numbers(0.01, 2.0)
+    unsteered = draw(st.sets(st.sampled_from(sorted(layers)))) if layers else set()
+    return ControlVector(
+        model=model,
+        directions=directions(layers, size=model.hidden_size, seed=draw(st.integers(0, 999))),
+        norms=numbers(0.5, 200.0),
+        weights={layer: 0.0 if layer in unsteered else weight for layer, weight in weights.items()},
+        scale=scale,
+        method="mean",
+        behaviour=BehaviourRef(draw(st.sampled_from(["happy", "formal", "terse"])), "digest"),
+    )
+
+
+def dense(additions: Mapping[int, np.ndarray], *, model: ModelInfo = MODEL) -> np.ndarray:
+    """Additions as one float64 array ``[layers, hidden]``, zero where nothing is added."""
+    out = np.zeros((model.layers, model.hidden_size))
+    for layer, added in additions.items():
+        out[layer] = added
+    return out

@@ -1,0 +1,66 @@
+"""The package as a whole: what importing it costs, and what it promises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import trimtab
+
+ROOT = Path(__file__).parent.parent
+
+
+def modules_after(code: str) -> set[str]:
+    listing = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    return set(listing.stdout.split())
+
+
+def test_importing_trimtab_imports_neither_torch_nor_numpy():
+    loaded = modules_after("import trimtab")
+    assert not loaded & {"torch", "numpy", "transformers", "pydantic", "sklearn"}
+
+
+def test_the_help_of_the_command_line_imports_neither_torch_nor_numpy():
+    loaded = modules_after(
+        "from trimtab.cli import main\nimport contextlib, io\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n    main(['--help'])"
+    )
+    assert not loaded & {"torch", "numpy", "transformers", "sklearn"}
+
+
+@pytest.mark.parametrize("names", ["Behaviour, ControlVector, Steering, Term, TrimtabError"])
+def test_the_values_need_no_torch(names):
+    assert "torch" not in modules_after(f"from trimtab import {names}")
+
+
+def test_every_public_name_can_be_had():
+    for name in trimtab.__all__:
+        assert getattr(trimtab, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = trimtab.nonsense
+
+
+def test_the_version_is_the_same_everywhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == trimtab.__version__
+    assert f"## {trimtab.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_architecture_names_every_module():
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    package = ROOT / "src" / "trimtab"
+    for path in package.rglob("*.py"):
+        if path.name in ("__init__.py", "version.py") or "cli" in path.parts or path.parent.name == "steering":
+            continue
+        assert path.name in text, f"{path.relative_to(package)} is not in ARCHITECTURE.md"
+
+
+def test_no_file_of_the_package_is_longer_than_six_hundred_lines():
+    for path in (ROOT / "src").rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 600, path

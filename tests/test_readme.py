@@ -1,0 +1,58 @@
+"""The README's commands and code run as they stand."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+import trimtab
+from trimtab.cli import main
+from trimtab.vectors import vectors_folder
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line.strip() for block in blocks("bash") for line in block.splitlines()]
+    return [line.split("  #")[0].strip() for line in lines if line.startswith("trimtab ")]
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch, smollm2, happy):
+    """A folder with the trained vector where the README has it, and the model already loaded."""
+    happy.save(vectors_folder() / "happy.safetensors")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("trimtab.engines.transformers.load", lambda name=None: smollm2)
+    monkeypatch.setattr(trimtab, "load", lambda name=None: smollm2, raising=False)
+    monkeypatch.setattr("trimtab.learning.train", lambda *_, **__: happy)
+    monkeypatch.setattr(trimtab, "train", lambda *_, **__: happy, raising=False)
+
+
+def test_the_readme_shows_every_verb():
+    verbs = {command.split()[1] for command in commands()}
+    assert verbs >= {"train", "generate", "compare", "chat", "show", "zoo"}
+
+
+def test_every_command_of_the_readme_runs(workplace, capsys, monkeypatch):
+    import io
+
+    for command in commands():
+        monkeypatch.setattr(sys, "stdin", io.StringIO("Hello\n"))
+        with pytest.raises(SystemExit) as exit_:
+            main(shlex.split(command)[1:])
+        assert exit_.value.code == 0, command
+        assert capsys.readouterr().out.strip(), command
+
+
+def test_the_python_of_the_readme_runs(workplace, capsys):
+    for code in blocks("python"):
+        exec(compile(code, "README.md", "exec"), {})
+    assert capsys.readouterr().out.strip()
