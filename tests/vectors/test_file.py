@@ -104,7 +104,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Round trip and layout
 
 
-@settings(max_examples=40)
+@settings(max_examples=30)
 @given(data=st.data(), model=models)
 def test_every_vector_comes_back_from_its_file_as_it_was(folder, data, model):
     vector = data.draw(control_vectors(model=model, calibrated=None))

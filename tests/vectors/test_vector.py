@@ -45,6 +45,7 @@ def test_the_addition_is_exactly_the_documented_product(vector, strength):
     np.testing.assert_allclose(dense(vector.addition(strength)), by_the_book(vector, strength), rtol=5e-7, atol=1e-38)
 
 
+@few
 @given(control_vectors(), st.floats(0.01, 5.0))
 def test_a_coefficient_stands_in_for_strength_times_scale(vector, strength):
     by_strength = dense(vector.addition(-strength))
@@ -52,6 +53,7 @@ def test_a_coefficient_stands_in_for_strength_times_scale(vector, strength):
     np.testing.assert_array_equal(by_coefficient, by_strength)
 
 
+@few
 @given(control_vectors())
 def test_strength_zero_adds_nothing(vector):
     assert vector.addition(0) == vector.addition(0.0) == vector.addition(-0.0) == vector.addition(coefficient=0) == {}
@@ -192,6 +194,7 @@ def test_the_negative_side_of_a_mix_is_between_its_parts():
     np.testing.assert_allclose(mix.addition(1)[0], 2 * one["directions"][0], rtol=1e-6)
 
 
+@few
 @given(control_vectors(calibrated=None))
 def test_a_vector_minus_itself_steers_no_layer_and_adds_nothing(vector):
     nothing = vector - vector
@@ -199,11 +202,13 @@ def test_a_vector_minus_itself_steers_no_layer_and_adds_nothing(vector):
     assert nothing.addition(coefficient=1.0) == nothing.addition(coefficient=-1.0) == {}
 
 
+@few
 @given(control_vectors(), strengths)
 def test_doubling_and_halving_changes_nothing(vector, strength):
     np.testing.assert_array_equal(dense((2 * vector / 2).addition(strength)), dense(vector.addition(strength)))
 
 
+@few
 @given(control_vectors(), factors, strengths)
 def test_scaling_a_vector_scales_what_it_adds(vector, factor, strength):
     expected = factor * dense(vector.addition(strength))
@@ -211,6 +216,7 @@ def test_scaling_a_vector_scales_what_it_adds(vector, factor, strength):
     np.testing.assert_array_equal(dense((vector * factor).addition(1)), dense((factor * vector).addition(1)))
 
 
+@few
 @given(control_vectors(), factors, factors, positive_strengths)
 def test_scaling_distributes_over_a_sum(vector, x, y, strength):
     parts = dense((x * vector).addition(strength)), dense((y * vector).addition(strength))
@@ -219,6 +225,7 @@ def test_scaling_distributes_over_a_sum(vector, x, y, strength):
     )
 
 
+@few
 @given(control_vectors(), strengths)
 def test_the_negative_of_a_vector_adds_the_opposite(vector, strength):
     np.testing.assert_array_equal(dense((-vector).addition(strength)), -dense(vector.addition(strength)))

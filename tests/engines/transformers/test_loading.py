@@ -13,8 +13,6 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
 import trimtab
@@ -308,25 +306,16 @@ def test_a_damaged_gguf_file_is_an_error_and_leaves_nothing_in_the_cache(
     assert list((cache / "models").iterdir()) == []
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(cut=st.floats(0.0, 0.999), flip=st.integers(4, 400))
-def test_a_gguf_file_cut_off_or_flipped_anywhere_is_an_error_or_loads(
-    tiny_gguf: Path, tmp_path: Path, cache: Path, cut: float, flip: int
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.2, 0.5, 0.9, 0.999])
+def test_a_gguf_file_that_is_cut_off_is_an_error_and_leaves_nothing_in_the_cache(
+    tiny_gguf: Path, tmp_path: Path, cache: Path, share: float
 ) -> None:
-    whole = bytearray(tiny_gguf.read_bytes())
+    whole = tiny_gguf.read_bytes()
     path = tmp_path / "model.gguf"
-    for content in (
-        whole[: 4 + int(cut * (len(whole) - 4))],
-        whole[:flip] + bytes([whole[flip] ^ 255]) + whole[flip + 1 :],
-    ):
-        path.write_bytes(content)
-        try:
-            converted_gguf(path)
-        except ModelError:
-            pass
-        for left in (cache / "models").iterdir():
-            assert not left.name.startswith(".")
-            shutil.rmtree(left)
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(ModelError, match=r"cannot read '.*model\.gguf': ."):
+        trimtab.load(path)
+    assert list((cache / "models").iterdir()) == []
 
 
 def test_a_conversion_that_breaks_off_leaves_nothing_in_the_cache(
@@ -336,9 +325,10 @@ def test_a_conversion_that_breaks_off_leaves_nothing_in_the_cache(
         (folder / "config.json").write_text("{}")
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(default_model, "_convert", break_off)
-        converted_gguf(tiny_gguf)
+        with pytest.raises(KeyboardInterrupt):
+            converted_gguf(tiny_gguf)
     assert list((cache / "models").iterdir()) == []
     assert trimtab.load(tiny_gguf).info.layers == LAYERS
 
