@@ -18,8 +18,9 @@ import torch
 from hypothesis import settings
 
 import trimtab
-from tiny_models import BY_NAME, CHAT_TEMPLATE, FAMILIES, Family, byte_tokenizer
+from tiny_models import BY_NAME, CHAT_TEMPLATE, FAMILIES, Family, byte_tokenizer, vector_for
 from trimtab.engines.transformers import TransformersEngine
+from trimtab.vectors import ControlVector
 
 torch.set_num_threads(1)  # on a busy machine two threads wait for each other far longer than one computes
 settings.register_profile("trimtab", deadline=None, derandomize=True, database=None)
@@ -59,6 +60,24 @@ def tiny() -> Callable[..., TransformersEngine]:
 def llama(tiny: Callable[..., TransformersEngine]) -> TransformersEngine:
     """One tiny Llama for all. Tests leave it as they found it."""
     return tiny("llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tiny: Callable[..., TransformersEngine]) -> TransformersEngine:
+    """A tiny Llama with room for the long chats of training, which has a token for each byte."""
+    return tiny("llama", max_position_embeddings=8192)
+
+
+@pytest.fixture(scope="session")
+def random_vector() -> Callable[..., ControlVector]:
+    """``random_vector(engine, layers=[1, 2])`` makes a calibrated vector of random directions."""
+    return vector_for
+
+
+@pytest.fixture(scope="session")
+def happy(smollm2: TransformersEngine) -> ControlVector:
+    """The default model's happy vector, really trained: a minute or more, once."""
+    return trimtab.train(smollm2, trimtab.Behaviour.load("happy"))
 
 
 @pytest.fixture(scope="session", params=FAMILIES, ids=lambda family: family.name)

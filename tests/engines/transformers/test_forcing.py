@@ -101,8 +101,7 @@ def test_scores_of_the_default_model_equal_reading_each_sequence(smollm2: Transf
     questions = ["How was your day?", "How was the film?"]
     answers = tuple(map(smollm2.encode, [" It was fine, thank you.", " Awful"]))
     items = [
-        ForcedItem(smollm2.encode(smollm2.render(question)), answers, reference=number)
-        for number, question in enumerate(questions)
+        ForcedItem(smollm2.encode(question), answers, reference=number) for number, question in enumerate(questions)
     ]
     blocks = smollm2.model.model.layers
     prepared = smollm2.teacher_forcing(items)
@@ -200,15 +199,15 @@ def test_skipping_changes_nothing_bit_for_bit(
     np.testing.assert_array_equal(skipping.norms, computing.norms)
 
 
-def test_skipping_really_skips(tiny: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skipping_really_skips(tiny: Callable[..., TransformersEngine]) -> None:
     engine = tiny("llama")
     prepared = engine.teacher_forcing(TOGETHER)
-    ran = []
+    added = additions((vector_for(engine, layers=[2, 3]), 1.0))
+    ran: list[int] = []
     for number, block in enumerate(engine.model.model.layers):
         block.mlp.register_forward_hook(lambda *_, number=number: ran.append(number))
-    prepared.measure(additions((vector_for(engine, layers=[2, 3]), 1.0)))
-    assert set(ran[-len(prepared._passes) :]) == {3}
-    assert 2 not in ran[-2:]
+    prepared.measure(added)
+    assert ran == [3]
 
 
 def test_measuring_again_and_again_gives_the_same(llama: TransformersEngine) -> None:
@@ -343,7 +342,7 @@ def test_a_layer_that_is_not_steered_is_an_error(tiny: Callable[..., Transformer
             return block.forward(*args, **kwargs)
 
     engine.model.model.layers[3] = Bypass()
-    with pytest.raises(SteeringError, match="layer 3 .* steered 0 of"):
+    with pytest.raises(SteeringError, match=r"layer 3 .* steered 0 of"):
         prepared.measure(additions((vector_for(engine, layers=[1]), 1.0), (vector_for(engine, layers=[3]), 1.0)))
 
 

@@ -50,18 +50,18 @@ def terms_of(engine: TransformersEngine, strength: float) -> list[tuple[ControlV
 # Greedy ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("strength", [0.0, 1.0, -1.0])
+@pytest.mark.parametrize("strength", [0.0, -1.0])
 def test_greedy_answers_of_the_default_model_equal_a_loop_written_by_hand(
     smollm2: TransformersEngine, strength: float
 ) -> None:
     terms = [(vector_for(smollm2, layers=[5, 15, 25], size=0.1), strength)]
-    completion = smollm2.generate(PROMPTS[1], steering=terms, max_new_tokens=8)
+    completion = smollm2.generate(PROMPTS[1], steering=terms, max_new_tokens=6)
     prompt = smollm2.tokenizer(smollm2.render(PROMPTS[1]))["input_ids"]
-    assert completion.tokens == greedily(smollm2, smollm2.model.model.layers, prompt, 8, *terms)
+    assert completion.tokens == greedily(smollm2, smollm2.model.model.layers, prompt, 6, *terms)
     assert completion.text == smollm2.tokenizer.decode(completion.tokens)
 
 
-@pytest.mark.parametrize("strength", [0.0, 2.0, -2.0])
+@pytest.mark.parametrize("strength", [0.0, -2.0])
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_greedy_answers_of_every_family_equal_a_loop_written_by_hand(
     family: Family, engine: TransformersEngine, strength: float, use_cache: bool
@@ -69,26 +69,23 @@ def test_greedy_answers_of_every_family_equal_a_loop_written_by_hand(
     terms = terms_of(engine, strength)
     blocks = family.blocks(engine.model)
     for prompt in PROMPTS[:2]:
-        completion = engine.generate(prompt, steering=terms, max_new_tokens=24, use_cache=use_cache)
-        assert completion.tokens == greedily(engine, blocks, engine.encode(engine.render(prompt)), 24, *terms)
+        completion = engine.generate(prompt, steering=terms, max_new_tokens=14, use_cache=use_cache)
+        assert completion.tokens == greedily(engine, blocks, engine.encode(engine.render(prompt)), 14, *terms)
 
 
 def test_greedy_answers_equal_those_of_transformers(smollm2: TransformersEngine) -> None:
     ids = torch.tensor([smollm2.encode(smollm2.render(PROMPTS[0]))])
-    config = GenerationConfig(do_sample=False, max_new_tokens=12, pad_token_id=PAD)
+    config = GenerationConfig(do_sample=False, max_new_tokens=8, pad_token_id=PAD)
     expected = smollm2.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
-    completion = smollm2.generate(PROMPTS[0], max_new_tokens=12)
+    completion = smollm2.generate(PROMPTS[0], max_new_tokens=8)
     assert completion.tokens == tuple(expected[0, ids.shape[1] :].tolist())
 
 
-@pytest.mark.parametrize("strength", [0.0, 1.0])
-def test_the_cache_and_the_batch_change_no_answer_of_the_default_model(
-    smollm2: TransformersEngine, strength: float
-) -> None:
-    terms = [(vector_for(smollm2, layers=[5, 15, 25], size=0.1), strength)]
-    together = smollm2.generate(PROMPTS[:3], steering=terms, max_new_tokens=8)
-    alone = [smollm2.generate(prompt, steering=terms, max_new_tokens=8) for prompt in PROMPTS[:3]]
-    uncached = smollm2.generate(PROMPTS[:3], steering=terms, max_new_tokens=8, use_cache=False)
+def test_the_cache_and_the_batch_change_no_answer_of_the_default_model(smollm2: TransformersEngine) -> None:
+    terms = [(vector_for(smollm2, layers=[5, 15, 25], size=0.1), 1.0)]
+    together = smollm2.generate(PROMPTS[:2], steering=terms, max_new_tokens=5)
+    alone = [smollm2.generate(prompt, steering=terms, max_new_tokens=5) for prompt in PROMPTS[:2]]
+    uncached = smollm2.generate(PROMPTS[:2], steering=terms, max_new_tokens=5, use_cache=False)
     assert tokens_of(together) == tokens_of(alone) == tokens_of(uncached)
 
 
@@ -227,6 +224,12 @@ def test_a_seed_reproduces_and_another_seed_differs(llama: TransformersEngine) -
 
     assert sample(3) == sample(3)
     assert all(one != other for one, other in zip(sample(3), sample(4), strict=True))
+
+
+@pytest.mark.parametrize("seed", [-5, 0, 2**70])
+def test_any_whole_number_is_a_seed(llama: TransformersEngine, seed: int) -> None:
+    first, second = (llama.generate(PROMPTS[0], max_new_tokens=8, temperature=1.0, seed=seed) for _ in range(2))
+    assert first == second
 
 
 def test_sampling_without_a_seed_draws_anew(llama: TransformersEngine) -> None:
@@ -404,11 +407,8 @@ def test_letters_of_several_bytes_are_streamed_whole(tiny: Make) -> None:
 # Errors ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("prompt", ["", " \n\t", ["Hi", ""], [], [[]]], ids=repr)
+@pytest.mark.parametrize("prompt", ["", " \n\t", ["Hi", ""], [[]]], ids=repr)
 def test_an_empty_prompt_is_an_error(llama: TransformersEngine, prompt: Any) -> None:
-    if prompt == []:
-        assert llama.generate(prompt) == []
-        return
     with pytest.raises(PromptError):
         llama.generate(prompt, max_new_tokens=2)
 
@@ -475,7 +475,7 @@ def test_a_strength_that_is_no_number_is_an_error(llama: TransformersEngine, str
 
 def test_a_vector_for_another_model_is_an_error(llama: TransformersEngine, tiny: Make) -> None:
     for stranger in (tiny("llama", seed=1), tiny("llama", hidden_size=16), tiny("gpt2")):
-        with pytest.raises(VectorMismatchError, match="not for tiny llama|differ from those of tiny llama"):
+        with pytest.raises(VectorMismatchError, match=r"not for tiny llama|differ from those of tiny llama"):
             llama.generate("Hi", steering=[(vector_for(stranger), 1)])
 
 

@@ -57,7 +57,7 @@ def render_chat(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message],
 
 
 def opening_cuts(tokenizer: PreTrainedTokenizerBase, text: str, *, limit: int) -> tuple[str, ...]:
-    """``text`` cut after its first token, its second, and so on, ``limit`` at most; always proper prefixes of it."""
+    """``text`` cut after its first token, its second, and so on, ``limit`` at most; none is blank."""
     if tokenizer.is_fast:
         offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
         ends = [end for _, end in offsets]
