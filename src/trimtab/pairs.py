@@ -10,8 +10,8 @@ from typing import Protocol
 from trimtab.behaviours import Behaviour, Message, Template
 from trimtab.errors import BehaviourError
 
-MAX_PAIRS = 480
-MAX_CUTS = 10
+MAX_PAIRS = 420
+MAX_CUTS = 12
 
 
 class PromptFormat(Protocol):
@@ -124,14 +124,19 @@ def _spread(items: Sequence[str], *, count: int) -> list[str]:
 def persona_instructions(behaviour: Behaviour, index: int) -> ContrastivePair:
     """The system prompts that ask for the two poles, in the ``index``-th phrasing.
 
+    Templates that put the persona into a system message come first; the words of the others serve where there are none.
+
     Raises:
         BehaviourError: The behaviour has no personas.
     """
     positive, negative = behaviour.positive.personas, behaviour.negative.personas
     if not positive or not negative:
         raise BehaviourError(f"{behaviour.source}: no personas", fix="give each pole at least one")
-    template: Template = behaviour.templates[index % len(behaviour.templates)]
+    count = max(len(positive), len(negative))
+    turn = index + index // count  # so that no phrasing always meets the same kind of question
+    templates = [template for template in behaviour.templates if template.system] or list(behaviour.templates)
+    template: Template = templates[index // count % len(templates)]
     return ContrastivePair(
-        template.instruction(positive[index % len(positive)]),
-        template.instruction(negative[index % len(negative)]),
+        template.instruction(positive[turn % count % len(positive)]),
+        template.instruction(negative[turn % count % len(negative)]),
     )

@@ -35,7 +35,7 @@ def run(
     ] = "mean_difference",
     layers: Annotated[str, typer.Option(help="'auto' sweeps; or layers such as 14-24 or 8,12,16.")] = "auto",
     budget: Annotated[float, typer.Option(help="Nats per token that strength 1 spends: 0.3 gentle, 0.6 strong.")] = 0.4,
-    max_pairs: Annotated[int, typer.Option(help="Upper bound on contrastive pairs.")] = 480,
+    max_pairs: Annotated[int, typer.Option(help="Upper bound on contrastive pairs.")] = 420,
     calibrate: Annotated[bool, typer.Option(help="Place the vector and give its strength a unit.")] = True,
     check: Annotated[bool, typer.Option(help="Also measure on held-out prompts.")] = True,
     seed: Annotated[int, typer.Option(help="Of the random directions in the comparison.")] = 0,

@@ -55,13 +55,13 @@ class Effort:
         answer_tokens: Length of the model's answers.
     """
 
-    sweep_kl: int = 8
-    first_round: int = 7
-    effect: int = 20
-    kl: int = 24
-    held_out: int = 12
-    finalists: int = 3
-    randoms: int = 3
+    sweep_kl: int = 6
+    first_round: int = 5
+    effect: int = 16
+    kl: int = 18
+    held_out: int = 10
+    finalists: int = 5
+    randoms: int = 2
     answer_tokens: int = 24
 
 

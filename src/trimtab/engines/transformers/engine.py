@@ -16,7 +16,7 @@ from trimtab.engines.base import Completion, ForcedItem, Prompt, Receipt, Tokens
 from trimtab.engines.blocks import find_blocks
 from trimtab.engines.transformers.chat import as_messages, opening_cuts, render_chat
 from trimtab.engines.transformers.fingerprint import fingerprint
-from trimtab.engines.transformers.forcing import PackedTeacherForcing
+from trimtab.engines.transformers.forcing import PackedTeacherForcing, PackingProbe
 from trimtab.engines.transformers.generation import Sampling, count_repeats, generate_tokens
 from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.states import last_token_states
@@ -24,7 +24,7 @@ from trimtab.errors import PromptError, SteeringError
 from trimtab.steering import Steering, SteeringLike
 from trimtab.vectors import ModelInfo
 
-ROWS = 64
+ROWS = 96
 
 
 @final
@@ -50,6 +50,7 @@ class TransformersEngine:
             fingerprint=fingerprint(model),
         )
         self._scopes: list[tuple[Steering, SteeringHooks]] = []
+        self._packing = PackingProbe()
 
     def __repr__(self) -> str:
         return f"<TransformersEngine {self.info.name}: {self.info.architecture}, {self.info.layers} layers>"
@@ -125,7 +126,7 @@ class TransformersEngine:
 
     def teacher_forcing(self, items: Sequence[ForcedItem]) -> PackedTeacherForcing:
         """Prepare prompts and answers for scoring under many steerings."""
-        return PackedTeacherForcing(self.model, self.blocks, items)
+        return PackedTeacherForcing(self.model, self.blocks, items, probe=self._packing)
 
     # Steering ----------------------------------------------------------------------------------------------------
 

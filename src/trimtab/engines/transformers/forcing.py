@@ -30,6 +30,7 @@ from trimtab.engines.transformers.hooks import SteeringHooks
 
 PASS_TOKENS = 512
 CACHE_BYTES = 2 * 1024**3
+PROVEN_FACTOR = 1.5  # a mask honoured at one length is honoured at lengths not much greater
 PROBE_TOLERANCE = 1e-3  # nats; a mask that is not honoured is off by far more
 WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")  # what configs call a limit on looking back
 SINK_FACTOR = 8.0  # a token whose norm is so many times the median is an attention sink
@@ -63,12 +64,12 @@ class _Pass:
 class PackedTeacherForcing:
     """Prompts and answers prepared for one model; see ``TeacherForcing``."""
 
-    def __init__(self, model: nn.Module, blocks: Blocks, items: Sequence[ForcedItem]) -> None:
+    def __init__(self, model: nn.Module, blocks: Blocks, items: Sequence[ForcedItem], *, probe: PackingProbe) -> None:
         self._model = model
         self._blocks = blocks
         self._items = tuple(items)
         self._device = next(model.parameters()).device
-        self.packed = _is_packing_exact(model, self._items)
+        self.packed = probe.is_exact(model, self._items)
         self._passes = _pack(self._items) if self.packed else _plain(self._items)
         self._stored: list[list[Any]] = []
         self._reference: dict[int, Tensor] = {}
@@ -298,12 +299,28 @@ class _Row:
         return _Pass(tuple(self.tokens), tuple(self.answers), tuple(self.owner), tuple(self.place))
 
 
+@final
+class PackingProbe:
+    """Whether packed passes give what plain ones give; asked of the model once, and again for much longer items."""
+
+    def __init__(self) -> None:
+        self._proven = 0
+        self._refused = False
+
+    def is_exact(self, model: nn.Module, items: Sequence[ForcedItem]) -> bool:
+        """Whether these items may be packed, tried on the two longest of them where nothing is known yet."""
+        longest = max(map(_length, items), default=0)
+        if self._refused or not items or longest > _reach(model):
+            return False
+        if longest > PROVEN_FACTOR * self._proven:
+            self._refused = not _is_packing_exact(model, items)
+            self._proven = longest
+        return not self._refused
+
+
 def _is_packing_exact(model: nn.Module, items: Sequence[ForcedItem]) -> bool:
-    """Whether packed passes give what plain ones give, tried on the two longest items."""
     longest = sorted(items, key=_length, reverse=True)[:2]
     sample = [replace(item, answers=item.answers[:2]) for item in longest]
-    if not sample or _length(longest[0]) > _reach(model):
-        return False
     packed = _pack(sample)
     if "position_ids" not in inspect.signature(model.forward).parameters:
         return False
