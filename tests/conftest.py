@@ -77,7 +77,11 @@ def random_vector() -> Callable[..., ControlVector]:
 @pytest.fixture(scope="session")
 def happy(smollm2: TransformersEngine) -> ControlVector:
     """The default model's happy vector, really trained: a minute or more, once."""
-    return trimtab.train(smollm2, trimtab.Behaviour.load("happy"))
+    torch.set_num_threads(os.cpu_count() or 1)
+    try:
+        return trimtab.train(smollm2, trimtab.Behaviour.load("happy"))
+    finally:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", params=FAMILIES, ids=lambda family: family.name)

@@ -235,13 +235,20 @@ def test_fewer_than_one_cut_is_no_use(count):
 
 def test_instructions_ask_for_the_poles_in_each_phrasing_in_turn():
     behaviour = replace(behaviour_of(personas=3, negatives=2, suffixes=["I"]), templates=TEMPLATES)
-    asked = [persona_instructions(behaviour, n) for n in range(4)]
-    assert asked == [
-        ContrastivePair("Be P0.", "Be N0."),
-        ContrastivePair("You are P1.", "You are N1."),
-        ContrastivePair("Be P2.", "Be N0."),
-        ContrastivePair("You are P0.", "You are N1."),
+    asked = [persona_instructions(behaviour, n) for n in range(6)]
+    assert [pair.positive for pair in asked] == [
+        *("You are P0.", "You are P1.", "You are P2."),
+        *("You are P1.", "You are P2.", "You are P0."),  # shifted, so that no phrasing keeps meeting one kind
     ]
+    assert [pair.negative for pair in asked] == [
+        *("You are N0.", "You are N1.", "You are N0."),
+        *("You are N1.", "You are N0.", "You are N0."),
+    ]
+
+
+def test_instructions_take_the_words_of_a_user_message_where_no_template_has_a_system_message():
+    behaviour = replace(behaviour_of(personas=1, negatives=1, suffixes=["I"]), templates=(Template(user="Be {persona}."),))
+    assert persona_instructions(behaviour, 0) == ContrastivePair("Be P0.", "Be N0.")
 
 
 def test_a_behaviour_without_personas_cannot_be_asked_for():

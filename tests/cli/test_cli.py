@@ -124,7 +124,9 @@ def test_show_prints_a_card_and_json(run, happy_file):
     assert code == 0
     assert "layers 14-15" in card
     _, out, _ = run("show", "happy", "--json")
-    assert json.loads(out)["weights"]["14"] == 1.0
+    shown = json.loads(out)
+    assert [layer for layer, weight in shown["weights"].items() if weight] == ["14", "15"]
+    assert shown["model"]["hidden_size"] == 576
 
 
 def test_the_zoo_lists_behaviours_and_which_are_trained(run, happy_file):

@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from trimtab.errors import VectorError
 
 States: TypeAlias = NDArray[np.float32]
+SAME_STATES = "the two poles have the same hidden states"
 Estimator: TypeAlias = Callable[[States, States], States]
 
 
@@ -39,7 +40,7 @@ def pca_center(positive: States, negative: States) -> States:
 
     Unlike ``pca_diff`` this keeps the mean shift between the poles, which is what one is after.
     """
-    half = _differences(positive, negative) / 2.0
+    half = _distinct(positive, negative) / 2.0
     return _oriented(_first_component(np.concatenate([half, -half])), positive, negative)
 
 
@@ -49,7 +50,7 @@ def pca_diff(positive: States, negative: States) -> States:
     Centring the differences removes the very mean shift that a control vector stands for, so that what is left can
     point anywhere, even backwards. Prefer ``mean_difference``.
     """
-    return _oriented(_first_component(_differences(positive, negative)), positive, negative)
+    return _oriented(_first_component(_distinct(positive, negative)), positive, negative)
 
 
 def logistic(positive: States, negative: States) -> States:
@@ -94,14 +95,19 @@ def separation(direction: States, positive: States, negative: States) -> float:
 
 
 def _differences(positive: States, negative: States) -> NDArray[np.float64]:
-    if positive.shape != negative.shape or positive.ndim != 2 or len(positive) < 2:
-        if positive.shape == negative.shape and positive.ndim == 2 and len(positive) == 1:
-            return positive.astype(np.float64) - negative.astype(np.float64)
+    if positive.shape != negative.shape or positive.ndim != 2 or len(positive) == 0:
         raise VectorError(
             f"states of shape {list(positive.shape)} and {list(negative.shape)} are no pairs",
             fix="give two arrays [pair, hidden] of one shape",
         )
     return positive.astype(np.float64) - negative.astype(np.float64)
+
+
+def _distinct(positive: States, negative: States) -> NDArray[np.float64]:
+    differences = _differences(positive, negative)
+    if not differences.any():
+        raise VectorError(SAME_STATES, fix="make the personas differ more")
+    return differences
 
 
 def _first_component(rows: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -119,7 +125,7 @@ def _oriented(direction: NDArray[np.float64], positive: States, negative: States
     """Unit length, with the positive pole on the + side."""
     length = float(np.linalg.norm(direction))
     if not np.isfinite(length) or length < 1e-12:
-        raise VectorError("the two poles have the same hidden states", fix="make the personas differ more")
+        raise VectorError(SAME_STATES, fix="make the personas differ more")
     along = float((_differences(positive, negative) @ direction).mean())
     sign = -1.0 if along < 0 else 1.0
     unit: States = (sign * direction / length).astype(np.float32)

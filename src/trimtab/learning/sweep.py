@@ -19,7 +19,7 @@ SIGNS: Mapping[str, float] = {"+": 1.0, "-": -1.0}
 SWEEP_TOLERANCE = 0.1  # effects are rescaled to the exact budget; final calibration is tighter
 FIRST_GUESS = 0.25  # of the layer's norm, for one layer
 CAUTION = 1.2  # a band spends a little less than its layers together
-SINGLES = (0.4, 0.6, 0.8)
+SINGLES = (0.6, 0.8)
 BANDS = ((0.27, 0.83), (0.33, 0.67), (0.4, 0.83), (0.47, 0.8), (0.6, 0.9))
 DEFAULT_BAND = (0.47, 0.8)
 

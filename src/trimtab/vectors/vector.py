@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 UNIT_TOLERANCE = 1e-3
+CANCELLED = 1e-7  # what remains of two terms that is smaller than this part of them is rounding
 LONGEST_ADDITION = float(np.finfo(np.float32).max) / 2  # room for directions a little longer than 1
 
 
@@ -273,9 +274,13 @@ def _plus(a: Mapping[int, NDArray[np.float64]], b: Mapping[int, NDArray[np.float
 def _sum(a: ControlVector, b: ControlVector) -> ControlVector:
     """Add two vectors' raw coefficients; layers where nothing remains are dropped."""
     _check_mixable(a, b)
-    plus = _plus(_raw(a, "+"), _raw(b, "+"))
+    parts = (_raw(a, "+"), _raw(b, "+"))
+    plus = _plus(*parts)
     lengths = {layer: float(np.linalg.norm(raw)) for layer, raw in plus.items()}
-    kept = [layer for layer in plus if lengths[layer] > 0.0]
+    rounding = {
+        layer: CANCELLED * max(float(np.linalg.norm(part[layer])) for part in parts if layer in part) for layer in plus
+    }
+    kept = [layer for layer in plus if lengths[layer] > rounding[layer]]
     norms = {layer: a.norms.get(layer) or b.norms[layer] for layer in kept}  # 0 where a adds nothing
     scale = None
     unit = 1.0
