@@ -247,7 +247,9 @@ def test_instructions_ask_for_the_poles_in_each_phrasing_in_turn():
 
 
 def test_instructions_take_the_words_of_a_user_message_where_no_template_has_a_system_message():
-    behaviour = replace(behaviour_of(personas=1, negatives=1, suffixes=["I"]), templates=(Template(user="Be {persona}."),))
+    behaviour = replace(
+        behaviour_of(personas=1, negatives=1, suffixes=["I"]), templates=(Template(user="Be {persona}."),)
+    )
     assert persona_instructions(behaviour, 0) == ContrastivePair("Be P0.", "Be N0.")
 
 

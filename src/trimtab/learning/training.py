@@ -349,10 +349,10 @@ def _ranked(
     budget: float,
     progress: OnProgress,
 ) -> tuple[Candidate, ...]:
-    total = len(candidates) + EFFORT.finalists * (len(bench.rounds) - 1)
+    total = len(candidates) + min(EFFORT.finalists, len(candidates)) * (len(bench.rounds) - 1)
     steps = count(1)
     progress(Progress(SWEEP_PHASE, 0, total))
-    return sweep(
+    ranked = sweep(
         bench.sweep_kl,
         bench.rounds,
         steerable,
@@ -361,6 +361,8 @@ def _ranked(
         budget=budget,
         on_candidate=lambda: progress(Progress(SWEEP_PHASE, next(steps), total)),
     )
+    progress(Progress(SWEEP_PHASE, total, total))  # candidates that cannot spend the budget took no step
+    return ranked
 
 
 def _check_budget(budget: float) -> None:
