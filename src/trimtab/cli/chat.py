@@ -17,6 +17,7 @@ from trimtab.cli.console import (
     load_model,
     print_json,
     read_steering,
+    write_piece,
 )
 from trimtab.errors import TrimtabError
 
@@ -101,7 +102,7 @@ def _answer(
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
-            on_text=None if as_json else _write,
+            on_text=None if as_json else write_piece,
         )[0]
     except TrimtabError as error:
         err.print(str(error), style="red", markup=False)
@@ -112,8 +113,3 @@ def _answer(
         sys.stdout.write("\n")
     sys.stdout.flush()
     return completion.text
-
-
-def _write(piece: str) -> None:
-    sys.stdout.write(piece)
-    sys.stdout.flush()

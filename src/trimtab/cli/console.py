@@ -43,6 +43,12 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def write_piece(piece: str) -> None:
+    """Show a piece of streamed text at once."""
+    sys.stdout.write(piece)
+    sys.stdout.flush()
+
+
 @final
 class PhaseProgress:
     """Shows each phase of long work as a bar with the time left, on standard error; keeps the seconds of each."""

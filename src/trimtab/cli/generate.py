@@ -17,6 +17,7 @@ from trimtab.cli.console import (
     load_model,
     print_json,
     read_steering,
+    write_piece,
 )
 
 NAME = "generate"
@@ -63,7 +64,7 @@ def run(
         seed=seed,
         raw=raw,
         measure_kl=kl,
-        on_text=_write if streams else None,
+        on_text=write_piece if streams else None,
     )
     if json:
         printed = [completion_json(completion) for completion in completions]
@@ -76,8 +77,3 @@ def run(
             sys.stdout.write(f"> {text}\n{completion.text}\n\n")
         if completion.receipt.kl is not None:
             err.print(f"spent {completion.receipt.kl:.3f} nat per token", style="dim")
-
-
-def _write(piece: str) -> None:
-    sys.stdout.write(piece)
-    sys.stdout.flush()

@@ -22,7 +22,7 @@ from trimtab.learning.sweep import (
 )
 from trimtab.vectors import Effect, Interval
 
-GUARD = 1.28  # standard deviations: nine random directions in ten do less than the prompts' own swing
+GUARD = 1.0  # what random directions do by chance must stay below one prompt-equivalent
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def why_no_equivalents(prompt_swing: Interval, spread: float) -> str | None:
         )
     if prompt_swing.value < GUARD * spread:
         return (
-            f"the system prompts' own swing, {prompt_swing.value:.3f} nat per token, is not clearly above what random "
-            f"directions do (±{spread:.3f})"
+            f"the system prompts' own swing, {prompt_swing.value:.3f} nat per token, is not above what random "
+            f"directions do by chance (±{spread:.3f})"
         )
     return None
