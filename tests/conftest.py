@@ -19,7 +19,9 @@ from hypothesis import settings
 
 import trimtab
 from tiny_models import BY_NAME, CHAT_TEMPLATE, FAMILIES, Family, byte_tokenizer, vector_for
-from trimtab.engines.transformers import TransformersEngine
+from trimtab.engines.passes import Cost, Plan, plan_batches, plan_walk
+from trimtab.engines.prefix_tree import PrefixTree
+from trimtab.engines.transformers import TransformersEngine, proof
 from trimtab.vectors import ControlVector
 
 torch.set_num_threads(1)  # on a busy machine two threads wait for each other far longer than one computes
@@ -94,3 +96,13 @@ def family(request: pytest.FixtureRequest) -> Family:
 def engine(family: Family, tiny: Callable[..., TransformersEngine]) -> TransformersEngine:
     """A tiny model of each family in turn. Tests leave it as they found it."""
     return tiny(family.name)
+
+
+@pytest.fixture
+def always_walking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Walk over the tree wherever the model allows it, also where plain batches would cost less."""
+
+    def plan(tree: PrefixTree, cost: Cost, *, may_walk: bool, **_: object) -> Plan:
+        return plan_walk(tree, cost) if may_walk else plan_batches(tree, cost)
+
+    monkeypatch.setattr(proof, "plan_passes", plan)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from trimtab.vectors import ModelInfo
 Array: TypeAlias = NDArray[np.float32]
 Tokens: TypeAlias = tuple[int, ...]
 Prompt: TypeAlias = str | Sequence[Message | Mapping[str, str]]
+Position: TypeAlias = int | Literal["last", "mean", "all"]
+Span: TypeAlias = tuple[int | None, int | None]
 Additions: TypeAlias = Mapping[int, Array]
 
 
@@ -56,6 +58,45 @@ class Completion:
     finish_reason: str
     prompt_tokens: int
     receipt: Receipt
+
+
+@dataclass(frozen=True)
+class CollectionReport:
+    """How hidden states were collected.
+
+    Attributes:
+        path: ``"tree"``: every distinct prefix was computed once; ``"plain"``: every sequence that is a prefix of no
+            other was.
+        reason: Why that one.
+        sequences: Texts read.
+        tokens: Their tokens.
+        distinct: Their distinct prefixes.
+        computed: Tokens that went through the model, padding included.
+        passes: How often the model ran.
+        halved_to: Tokens of a pass after memory ran out; None if it did not.
+    """
+
+    path: str
+    reason: str
+    sequences: int
+    tokens: int
+    distinct: int
+    computed: int = 0
+    passes: int = 0
+    halved_to: int | None = None
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Hidden states and how they were come by.
+
+    Attributes:
+        states: ``[text, layer, hidden]``, float32; for all positions ``[token, layer, hidden]``, text after text.
+        report: Passes, tokens, and the path taken.
+    """
+
+    states: Array
+    report: CollectionReport
 
 
 @dataclass(frozen=True)
@@ -129,15 +170,16 @@ class Engine(Protocol):
     def cuts(self, text: str, *, limit: int) -> tuple[str, ...]:
         """``text`` cut after its first token, its second, and so on, ``limit`` at most."""
 
-    def hidden_states(
+    def collect(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str | Tokens],
         *,
         layers: Sequence[int] | None = None,
-        position: str = "last",
+        position: Position = "last",
+        span: Span | Sequence[Span] | None = None,
         progress: Callable[[int, int], None] | None = None,
-    ) -> Array:
-        """Outputs of decoder blocks, ``[text, layer, hidden]``, float32."""
+    ) -> Collected:
+        """Outputs of decoder blocks at chosen tokens, and how they were collected."""
 
     def generate(
         self, prompts: Sequence[Prompt], *, steering: SteeringLike = None, max_new_tokens: int = 128

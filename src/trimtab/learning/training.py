@@ -191,7 +191,7 @@ class _States:
 def _collect(model: Engine, pairs: Sequence[ContrastivePair], progress: OnProgress) -> _States:
     texts = [pair.positive for pair in pairs] + [pair.negative for pair in pairs]
     phase = "Collecting hidden states"
-    states = model.hidden_states(texts, progress=lambda done, total: progress(Progress(phase, done, total)))
+    states = model.collect(texts, progress=lambda done, total: progress(Progress(phase, done, total))).states
     return _States(states[: len(pairs)], states[len(pairs) :])
 
 

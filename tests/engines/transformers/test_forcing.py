@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ from torch import nn
 from by_hand import logits_of, steering_by_hand, traces_in
 from tiny_models import HIDDEN, WINDOW, Family, vector_for
 from trimtab.engines import ForcedItem, ForcedScores
-from trimtab.engines.transformers import TransformersEngine, forcing
+from trimtab.engines.passes import CPU
+from trimtab.engines.transformers import TransformersEngine, forcing, states
 from trimtab.errors import SteeringError
 from trimtab.vectors import ControlVector
 
+pytestmark = pytest.mark.usefixtures("always_walking")
 Term = tuple[ControlVector, float]
 
 TOGETHER = [
@@ -105,7 +108,7 @@ def test_scores_of_the_default_model_equal_reading_each_sequence(smollm2: Transf
     ]
     blocks = smollm2.model.model.layers
     prepared = smollm2.teacher_forcing(items)
-    assert prepared.packed
+    assert prepared.shares_prefixes
     assert_same(prepared.base, slowly(smollm2, blocks, items), tolerance=1e-4)
     term = (vector_for(smollm2, layers=[12, 13, 29]), -0.8)
     found = prepared.measure(additions(term))
@@ -129,20 +132,20 @@ def test_scores_of_every_family_equal_reading_each_sequence(
 
 def test_most_families_take_the_quick_way(family: Family, engine: TransformersEngine) -> None:
     """ALiBi reads distances off the mask, and a sliding window cannot be seen in a tree."""
-    assert engine.teacher_forcing(TOGETHER).packed == (family.name != "falcon_alibi")
+    assert engine.teacher_forcing(TOGETHER).shares_prefixes == (family.name != "falcon_alibi")
     windowed = family.name in {"falcon_alibi", "gemma3", "mistral"}
-    assert engine.teacher_forcing(LONG).packed == (not windowed)
+    assert engine.teacher_forcing(LONG).shares_prefixes == (not windowed)
 
 
-@pytest.mark.parametrize("budget", [1, 12, 30])
+@pytest.mark.parametrize("size", [1, 5, 12, 30])
 def test_scores_do_not_depend_on_how_items_are_put_into_passes(
-    llama: TransformersEngine, budget: int, monkeypatch: pytest.MonkeyPatch
+    llama: TransformersEngine, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = [*TOGETHER, *APART, *LONG]
     term = (vector_for(llama, layers=[1, 2]), 1.0)
-    monkeypatch.setattr(forcing, "PASS_TOKENS", budget)
+    monkeypatch.setattr(states, "CPU", replace(CPU, max_tokens=size))
     prepared = llama.teacher_forcing(items)
-    assert prepared.packed
+    assert prepared.shares_prefixes
     assert_same(prepared.measure(additions(term)), slowly(llama, llama.model.model.layers, items, term), tolerance=1e-4)
 
 
@@ -191,7 +194,7 @@ def test_skipping_changes_nothing_bit_for_bit(
     engine: TransformersEngine, items: list[ForcedItem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     skipping = engine.teacher_forcing(items)
-    monkeypatch.setattr(forcing, "CACHE_BYTES", 0)
+    monkeypatch.setattr(forcing, "STORED_BYTES", 0)
     computing = engine.teacher_forcing(items)
     for layers in ([0], [2], [1, 3], [3]):
         added = additions((vector_for(engine, layers=layers), 1.0))
@@ -246,7 +249,7 @@ def test_a_forward_that_somebody_else_replaced_is_put_back(tiny: Callable[..., T
     assert block.forward is replaced
 
 
-# Models that packing does not suit -----------------------------------------------------------------------------------
+# Models that walks do not suit ---------------------------------------------------------------------------------------
 
 
 def _without_mask(inner: Callable[..., Any]) -> Callable[..., Any]:
@@ -295,26 +298,26 @@ def _no_such_argument(inner: Callable[..., Any]) -> Callable[..., Any]:
 @pytest.mark.parametrize(
     ("wrap", "suits"),
     [
-        # One sequence alone is packed as it is: there is nothing for a mask or a position to tell.
-        (_without_mask, {"alone"}),
-        (_without_positions, {"alone"}),
-        (_without_mask_when_long, {"alone", "apart", "inside", "together"}),
+        (_without_mask, set()),
+        (_without_positions, set()),
+        (_without_mask_when_long, set()),  # a pass may be longer than the sequences in it
         (_flat_masks_only, set()),
         (_no_such_argument, set()),
     ],
     ids=lambda given: given.__name__[1:] if callable(given) else "",
 )
 @pytest.mark.parametrize("name", SETS)
-def test_a_model_that_packing_does_not_suit_is_read_plainly(
+def test_a_model_that_walks_do_not_suit_is_read_plainly(
     tiny: Callable[..., TransformersEngine], name: str, wrap: Callable[..., Any], suits: set[str]
 ) -> None:
-    engine = tiny("llama")
-    items, blocks = SETS[name], engine.model.model.layers
-    term = (vector_for(engine, layers=[1, 2]), 1.0)
-    expected = slowly(engine, blocks, items, term)
-    engine.model.forward = wrap(engine.model.forward)
+    plain = tiny("llama")
+    items, blocks = SETS[name], plain.model.model.layers
+    term = (vector_for(plain, layers=[1, 2]), 1.0)
+    expected = slowly(plain, blocks, items, term)
+    plain.model.forward = wrap(plain.model.forward)
+    engine = TransformersEngine(plain.model, plain.tokenizer, name="tiny wrapped llama")
     prepared = engine.teacher_forcing(items)
-    assert prepared.packed == (name in suits)
+    assert prepared.shares_prefixes == (name in suits)
     assert_same(prepared.measure(additions(term)), expected, tolerance=1e-4)
 
 
@@ -328,13 +331,14 @@ def test_a_head_that_cannot_run_at_some_positions_alone_is_run_at_all(tiny: Call
 
     engine.model.forward = forward
     prepared = engine.teacher_forcing(TOGETHER)
-    assert prepared.packed
+    assert prepared.shares_prefixes
     assert_same(prepared.base, expected, tolerance=1e-5)
 
 
 def test_a_layer_that_is_not_steered_is_an_error(tiny: Callable[..., TransformersEngine]) -> None:
     engine = tiny("llama")
     prepared = engine.teacher_forcing(TOGETHER)
+    added = additions((vector_for(engine, layers=[1]), 1.0), (vector_for(engine, layers=[3]), 1.0))
     block = engine.model.model.layers[3]
 
     class Bypass(nn.Module):
@@ -343,7 +347,7 @@ def test_a_layer_that_is_not_steered_is_an_error(tiny: Callable[..., Transformer
 
     engine.model.model.layers[3] = Bypass()
     with pytest.raises(SteeringError, match=r"layer 3 .* steered 0 of"):
-        prepared.measure(additions((vector_for(engine, layers=[1]), 1.0), (vector_for(engine, layers=[3]), 1.0)))
+        prepared.measure(added)
 
 
 # Norms -------------------------------------------------------------------------------------------------------------

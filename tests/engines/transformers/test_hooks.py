@@ -208,6 +208,8 @@ def test_an_exception_inside_a_scope_comes_through_and_leaves_nothing(llama: Tra
 def test_an_exception_in_the_model_comes_through_and_leaves_nothing(
     tiny: Callable[..., TransformersEngine], what: str, where: str
 ) -> None:
+    if (what, where) == ("hidden_states", "model.norm"):
+        pytest.skip("what comes after the last block is not run")
     engine = tiny("llama")
     do = doings(engine)[what]
     before = digest_of(engine.model)

@@ -13,7 +13,7 @@ from torch import nn
 
 from by_hand import traces_in
 from tiny_models import BOS, CONTEXT, HIDDEN, LAYERS, Family
-from trimtab.engines.transformers import TransformersEngine, states
+from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import PromptError, SteeringError
 
 TEXTS = ["Once", "Once upon a time", "A ship", "Once upon", "A ship", "The river\nran dry.", "Zürich, 9 €"]
@@ -80,16 +80,19 @@ def test_states_of_any_short_texts_equal_reading_one_text_at_a_time(
     assert error(llama.hidden_states(texts), np.stack([expected[text] for text in texts])) < TOLERANCE
 
 
-@pytest.mark.parametrize("budget", [1, 7, 16])
+@pytest.mark.parametrize("size", [1, 7, 16])
+@pytest.mark.parametrize("shared", [True, False], ids=["shared", "plain"])
+@pytest.mark.usefixtures("always_walking")
 def test_states_do_not_depend_on_how_texts_are_put_into_passes(
-    llama: TransformersEngine, budget: int, monkeypatch: pytest.MonkeyPatch
+    llama: TransformersEngine, size: int, shared: bool
 ) -> None:
-    whole = llama.hidden_states(TEXTS)
-    monkeypatch.setattr(states, "PASS_TOKENS", budget)
-    assert error(llama.hidden_states(TEXTS), whole) < TOLERANCE
+    whole = llama.hidden_states(TEXTS, share_prefixes=False)
+    assert error(llama.hidden_states(TEXTS, max_tokens=size, share_prefixes=shared), whole) < TOLERANCE
 
 
-def test_texts_that_begin_other_texts_are_read_only_once(llama: TransformersEngine) -> None:
+@pytest.mark.usefixtures("always_walking")
+def test_what_texts_share_is_read_only_once(llama: TransformersEngine) -> None:
+    llama.hidden_states(["a longer text", "another text"])  # whatever is proven is proven now
     read = 0
 
     def count(_: nn.Module, __: object, output: torch.Tensor) -> None:
@@ -97,9 +100,9 @@ def test_texts_that_begin_other_texts_are_read_only_once(llama: TransformersEngi
         read += output.shape[0] * output.shape[1]
 
     handle = llama.model.get_input_embeddings().register_forward_hook(count)
-    llama.hidden_states(["abc", "a", "abcdef", "ab", "abcdef", "abx"])
+    found = llama.collect(["abc", "a", "abcdef", "ab", "abcdef", "abx"])
     handle.remove()
-    assert read == len("<abcdef") + len("<abx")
+    assert read == found.report.computed == found.report.distinct == len("<abcdef") + len("x")
 
 
 def test_layers_come_in_the_order_asked_for(llama: TransformersEngine) -> None:
@@ -141,11 +144,6 @@ def test_a_text_may_fill_the_context_window_and_no_more(tiny: Callable[..., Tran
     assert engine.hidden_states([full]).shape == (1, LAYERS, HIDDEN)
     with pytest.raises(PromptError, match=rf"has {CONTEXT + 1} tokens, but tiny {name} reads {CONTEXT}"):
         engine.hidden_states(["x", full + "x"])
-
-
-def test_another_position_than_the_last_token_is_an_error(llama: TransformersEngine) -> None:
-    with pytest.raises(PromptError, match="position 'mean' is not known"):
-        llama.hidden_states(["a"], position="mean")
 
 
 def test_progress_runs_up_to_the_number_of_texts(llama: TransformersEngine) -> None:

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any, final, overload
+from typing import Any, Literal, final, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trimtab.behaviours import Message
-from trimtab.engines.base import Completion, ForcedItem, Prompt, Receipt, Tokens
+from trimtab.engines.base import Array, Collected, Completion, ForcedItem, Position, Prompt, Receipt, Span, Tokens
 from trimtab.engines.blocks import find_blocks
+from trimtab.engines.prefix_tree import build_tree
 from trimtab.engines.transformers.chat import as_messages, opening_cuts, render_chat
 from trimtab.engines.transformers.fingerprint import fingerprint
-from trimtab.engines.transformers.forcing import PackedTeacherForcing, PackingProbe
+from trimtab.engines.transformers.forcing import TreeTeacherForcing
 from trimtab.engines.transformers.generation import Sampling, count_repeats, generate_tokens
 from trimtab.engines.transformers.hooks import SteeringHooks
-from trimtab.engines.transformers.states import last_token_states
+from trimtab.engines.transformers.proof import WalkProof
+from trimtab.engines.transformers.states import cost_of, read_states, spans_of, wanted_at
 from trimtab.errors import PromptError, SteeringError
 from trimtab.steering import Steering, SteeringLike
 from trimtab.vectors import ModelInfo
@@ -50,7 +52,7 @@ class TransformersEngine:
             fingerprint=fingerprint(model),
         )
         self._scopes: list[tuple[Steering, SteeringHooks]] = []
-        self._packing = PackingProbe()
+        self._proof = WalkProof(model, self.blocks, limit=self.context_window)
 
     def __repr__(self) -> str:
         return f"<TransformersEngine {self.info.name}: {self.info.architecture}, {self.info.layers} layers>"
@@ -92,41 +94,155 @@ class TransformersEngine:
 
     # Reading -----------------------------------------------------------------------------------------------------
 
+    @overload
     def hidden_states(
         self,
-        texts: Sequence[str],
+        texts: Sequence[str | Tokens],
+        *,
+        layers: Sequence[int] | None = ...,
+        position: int | Literal["last", "mean"] = ...,
+        span: Span | Sequence[Span] | None = ...,
+        max_tokens: int | None = ...,
+        share_prefixes: bool = ...,
+        progress: Callable[[int, int], None] | None = ...,
+    ) -> Array: ...
+
+    @overload
+    def hidden_states(
+        self,
+        texts: Sequence[str | Tokens],
+        *,
+        layers: Sequence[int] | None = ...,
+        position: Literal["all"],
+        span: Span | Sequence[Span] | None = ...,
+        max_tokens: int | None = ...,
+        share_prefixes: bool = ...,
+        progress: Callable[[int, int], None] | None = ...,
+    ) -> list[Array]: ...
+
+    def hidden_states(
+        self,
+        texts: Sequence[str | Tokens],
         *,
         layers: Sequence[int] | None = None,
-        position: str = "last",
+        position: Position = "last",
+        span: Span | Sequence[Span] | None = None,
+        max_tokens: int | None = None,
+        share_prefixes: bool = True,
         progress: Callable[[int, int], None] | None = None,
-    ) -> NDArray[np.float32]:
-        """Outputs of decoder blocks, before any final norm.
+    ) -> Array | list[Array]:
+        """Outputs of decoder blocks, before any final norm. Prefixes that texts share are computed once.
 
         Args:
-            texts: Read as they are: no chat template, the tokenizer's own special tokens only.
+            texts: Read as they are: no chat template, the tokenizer's own special tokens only. Or token ids.
             layers: 0-based blocks, in the order wanted; None for all. Negative numbers count from the end.
-            position: ``"last"``: the state at each text's last token.
+            position: Which state of each text: ``"last"`` token, the token of an index (negative from the end),
+                ``"mean"`` over a span of tokens, or ``"all"`` of them.
+            span: For ``"mean"`` and ``"all"``: first token and the one after the last, as in a slice, for all texts
+                alike or one for each. None is the whole text, of which the first token is an attention sink in many
+                models.
+            max_tokens: Upper bound on the new tokens of one pass; a lower one takes less memory.
+            share_prefixes: Off, whole texts are read in batches by length.
             progress: Called with (texts done, all).
 
         Returns:
-            ``[text, layer, hidden]``, float32.
+            ``[text, layer, hidden]``, float32; for ``"all"`` a list of ``[token, layer, hidden]``, one for each text.
 
         Raises:
-            PromptError: A text is empty or longer than the context window.
+            PromptError: A text is empty or longer than the context window, or lacks the token or span asked for.
             SteeringError: A layer that the model does not have.
 
         Example:
             >>> model.hidden_states(["Hello"], layers=[15]).shape  # doctest: +SKIP
             (1, 1, 576)
         """
-        if position != "last":
-            raise PromptError(f"position {position!r} is not known", fix="use position='last'")
-        sequences = [self._checked(self.encode(text), text) for text in texts]
-        return last_token_states(self.model, self.blocks, sequences, layers=self._layers(layers), progress=progress)
+        sequences = self._sequences(texts)
+        states = self._collect(
+            sequences,
+            layers=layers,
+            position=position,
+            span=span,
+            max_tokens=max_tokens,
+            share_prefixes=share_prefixes,
+            progress=progress,
+        ).states
+        if position != "all":
+            return states
+        lengths = [stop - start for start, stop in spans_of(span, [len(tokens) for tokens in sequences])]
+        return np.split(states, np.cumsum(lengths)[:-1]) if lengths else []
 
-    def teacher_forcing(self, items: Sequence[ForcedItem]) -> PackedTeacherForcing:
+    def collect(
+        self,
+        texts: Sequence[str | Tokens],
+        *,
+        layers: Sequence[int] | None = None,
+        position: Position = "last",
+        span: Span | Sequence[Span] | None = None,
+        max_tokens: int | None = None,
+        share_prefixes: bool = True,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Collected:
+        """``hidden_states`` with a report: whether prefixes were shared, if not why, and what was computed.
+
+        For ``position="all"`` the states of all texts stand one after the other, ``[token, layer, hidden]``.
+
+        Example:
+            >>> model.collect(["Hello", "Hello you"]).report.path  # doctest: +SKIP
+            'plain'
+        """
+        return self._collect(
+            self._sequences(texts),
+            layers=layers,
+            position=position,
+            span=span,
+            max_tokens=max_tokens,
+            share_prefixes=share_prefixes,
+            progress=progress,
+        )
+
+    def _collect(
+        self,
+        sequences: Sequence[Tokens],
+        *,
+        layers: Sequence[int] | None,
+        position: Position,
+        span: Span | Sequence[Span] | None,
+        max_tokens: int | None,
+        share_prefixes: bool,
+        progress: Callable[[int, int], None] | None,
+    ) -> Collected:
+        if max_tokens is not None and max_tokens < 1:
+            raise PromptError(f"max_tokens is {max_tokens}", fix="allow at least 1")
+        tree = build_tree(sequences)
+        return read_states(
+            self.model,
+            self.blocks,
+            tree,
+            wanted_at(tree, position, span, lengths=[len(tokens) for tokens in sequences]),
+            layers=self._layers(layers),
+            cost=cost_of(self.model, self.blocks, max_tokens=max_tokens),
+            proof=self._proof if share_prefixes else None,
+            stop_early=not self._scopes,
+            progress=progress,
+        )
+
+    def _sequences(self, texts: Sequence[str | Tokens]) -> list[Tokens]:
+        if isinstance(texts, str):
+            raise PromptError("hidden_states was given one text", fix="give a list of texts")
+        return [
+            self._checked(self.encode(text), text) if isinstance(text, str) else self._checked(text, str(text))
+            for text in texts
+        ]
+
+    def teacher_forcing(self, items: Sequence[ForcedItem]) -> TreeTeacherForcing:
         """Prepare prompts and answers for scoring under many steerings."""
-        return PackedTeacherForcing(self.model, self.blocks, items, probe=self._packing)
+        return TreeTeacherForcing(
+            self.model,
+            self.blocks,
+            items,
+            cost=cost_of(self.model, self.blocks, max_tokens=None),
+            proof=self._proof,
+        )
 
     # Steering ----------------------------------------------------------------------------------------------------
 

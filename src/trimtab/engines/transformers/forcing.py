@@ -1,22 +1,16 @@
 """Teacher forcing, made for asking the same question under many steerings.
 
-Two things make it quick, and neither changes a result:
-
-- *Packing.* What all prompts begin with stands once in a pass, then each prompt with all its answers behind it; a mask
-  lets each answer see its prompt and itself only, and position ids restart. A probe compares this with the plain way; a
-  model that does not honour custom masks or positions, or does not look back as far as the items are long, takes the
-  plain way, one prompt with one answer at a time.
-- *Skipping.* Blocks up to the lowest steered one put out what they put out without steering, so their stored outputs
-  are handed on instead of computed.
+Prompts with their answers are read as one tree, so what they share is computed once; see ``walking``. And the blocks up
+to the lowest steered one put out what they put out without steering, so their stored outputs are handed on instead of
+computed. Neither changes a result.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, final
 
 import numpy as np
@@ -24,59 +18,87 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trimtab.engines.base import ForcedItem, ForcedScores, Tokens
+from trimtab.engines.base import ForcedItem, ForcedScores
 from trimtab.engines.blocks import Blocks, block_output
+from trimtab.engines.passes import Cost, Walk
+from trimtab.engines.prefix_tree import Ints, PrefixTree, build_tree
 from trimtab.engines.transformers.hooks import SteeringHooks
+from trimtab.engines.transformers.proof import WalkProof
+from trimtab.engines.transformers.walking import Pass, place, run_plan
 
-PASS_TOKENS = 512
-CACHE_BYTES = 2 * 1024**3
-PROVEN_FACTOR = 1.5  # a mask honoured at one length is honoured at lengths not much greater
-PROBE_TOLERANCE = 1e-3  # nats; a mask that is not honoured is off by far more
-WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")  # what configs call a limit on looking back
+READINGS = 20  # how often one set is asked about, roughly
+STORED_BYTES = 2 * 1024**3
 SINK_FACTOR = 8.0  # a token whose norm is so many times the median is an attention sink
 
 
 @dataclass(frozen=True)
-class _Answer:
-    """Where one answer's predictions are in a pass: ``targets[i]`` is predicted at ``positions[i]``."""
+class _Predictions:
+    """Every predicted token of every answer, by the node that predicts it (ascending).
 
-    item: int
-    answer: int
-    positions: tuple[int, ...]
-    targets: Tokens
+    ``answer`` numbers the answers of all items through; ``item`` is the item whose KL is measured there, or -1.
+    """
+
+    node: Ints
+    target: Ints
+    answer: Ints
+    item: Ints
+
+    def within(self, nodes: Ints) -> _Predictions:
+        """Those of some nodes."""
+        here = np.isin(self.node, nodes)
+        return _Predictions(self.node[here], self.target[here], self.answer[here], self.item[here])
 
 
 @dataclass(frozen=True)
-class _Pass:
-    """One row of tokens through the model. ``owner`` and ``place`` are None for a plain, causal row.
+class _Asked:
+    """What one pass is asked: logits at ``[rows[i], columns[i]]``; prediction ``j`` is read off number ``at[j]``."""
 
-    ``owner[t]`` is (prompt number, answer number or -1 for the prompt itself), (-1, -1) for what all prompts of the
-    pass begin with; ``place[t]`` is the position id.
-    """
+    predictions: _Predictions
+    rows: Ints
+    columns: Ints
+    at: Ints
 
-    tokens: Tokens
-    answers: tuple[_Answer, ...]
-    owner: tuple[tuple[int, int], ...] | None = None
-    place: tuple[int, ...] | None = None
+    @classmethod
+    def of(cls, predictions: _Predictions, nodes: Ints) -> _Asked:
+        here = predictions.within(nodes)
+        distinct, at = np.unique(here.node, return_inverse=True)
+        rows, columns = np.nonzero(np.isin(nodes, distinct))
+        order = np.argsort(nodes[rows, columns])
+        return cls(here, rows[order], columns[order], at)
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """Which predictions count for KL."""
+        found: NDArray[np.bool_] = self.predictions.item >= 0
+        return found
 
 
 @final
-class PackedTeacherForcing:
+class TreeTeacherForcing:
     """Prompts and answers prepared for one model; see ``TeacherForcing``."""
 
-    def __init__(self, model: nn.Module, blocks: Blocks, items: Sequence[ForcedItem], *, probe: PackingProbe) -> None:
+    def __init__(
+        self, model: nn.Module, blocks: Blocks, items: Sequence[ForcedItem], *, cost: Cost, proof: WalkProof
+    ) -> None:
         self._model = model
         self._blocks = blocks
         self._items = tuple(items)
-        self._device = next(model.parameters()).device
-        self.packed = probe.is_exact(model, self._items)
-        self._passes = _pack(self._items) if self.packed else _plain(self._items)
+        answers = [(n, a) for n, item in enumerate(items) for a, answer in enumerate(item.answers) if answer]
+        self._tree = build_tree([items[n].prompt + items[n].answers[a][:-1] for n, a in answers])
+        self._predictions = _predictions(self._tree, items, answers)
+        self._plan = proof.plan(self._tree, cost, times=READINGS)
+        self._asked: list[_Asked] = []
         self._stored: list[list[Any]] = []
-        self._reference: dict[int, Tensor] = {}
+        self._reference: list[Tensor] = []
         self._norm_sums = np.zeros(len(blocks.modules))
         self._norm_tokens = np.zeros(len(blocks.modules))
-        self._store = self._bytes_to_store() <= CACHE_BYTES
-        self.base = self._measure_base()
+        self._store = self._bytes_to_store() <= STORED_BYTES
+        self.base = self._run(self._record)
+
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether what the sequences share is computed once; if not, the model forbids it, or it saves nothing."""
+        return isinstance(self._plan, Walk)
 
     @property
     def norms(self) -> NDArray[np.float64]:
@@ -92,53 +114,58 @@ class PackedTeacherForcing:
         additions = {layer: added for layer, added in additions.items() if added.any()}
         if not additions:
             return self.base
-        scores = _Scores(self._items)
+
+        def score(number: int, row: Pass, scores: _Scores) -> None:
+            with self._skipping(number, up_to=min(additions)):
+                self._score(number, row, scores)
+
         with SteeringHooks(self._model, self._blocks, additions) as hooks:
-            for number, row in enumerate(self._passes):
-                with self._skipping(number, up_to=min(additions)):
-                    self._score(row, scores)
+            found = self._run(score)
         hooks.check()
-        return scores.done()
+        return found
 
-    def _measure_base(self) -> ForcedScores:
+    def _run(self, score: Callable[[int, Pass, _Scores], None]) -> ForcedScores:
         scores = _Scores(self._items)
-        for row in self._passes:
-            with self._recording():
-                self._score(row, scores, keep_reference=True)
+        numbers = iter(range(self._plan.passes))
+        with torch.inference_mode():
+            for _ in run_plan(self._tree, self._plan, lambda row: score(next(numbers), row, scores), model=self._model):
+                pass
         return scores.done()
 
-    def _score(self, row: _Pass, scores: _Scores, *, keep_reference: bool = False) -> None:
-        positions = [position for answer in row.answers for position in answer.positions]
-        with torch.inference_mode():
-            logits = _logits_at(self._model, row, positions, self._device)
-            at = 0
-            for answer in row.answers:
-                logprobs = logits[at : at + len(answer.targets)].float().log_softmax(-1)
-                at += len(answer.targets)
-                targets = torch.tensor(answer.targets, device=logprobs.device)
-                total = float(logprobs.gather(-1, targets[:, None]).sum(dtype=torch.float64))
-                scores.add_logprob(answer, total)
-                if self._items[answer.item].reference != answer.answer:
-                    continue
-                if keep_reference:
-                    self._reference[answer.item] = logprobs
-                else:
-                    base = self._reference[answer.item]
-                    scores.add_kl(answer, float((base.exp() * (base - logprobs)).sum(dtype=torch.float64)))
+    def _record(self, number: int, row: Pass, scores: _Scores) -> None:
+        self._asked.append(_Asked.of(self._predictions, row.nodes))
+        with self._recording(row.nodes):
+            self._score(number, row, scores, keep_reference=True)
+
+    def _score(self, number: int, row: Pass, scores: _Scores, *, keep_reference: bool = False) -> None:
+        asked = self._asked[number]
+        logprobs = _logits_at(self._model, row, asked).float().log_softmax(-1)
+        at, targets = (torch.from_numpy(given).to(logprobs.device) for given in (asked.at, asked.predictions.target))
+        scores.add_logprobs(asked.predictions.answer, logprobs[at, targets].double().cpu().numpy())
+        measured = np.unique(asked.at[asked.measured])
+        logprobs = logprobs[torch.from_numpy(measured).to(logprobs.device)]
+        if keep_reference:
+            self._reference.append(logprobs)
+        elif len(measured):
+            base = self._reference[number]
+            kl = (base.exp() * (base - logprobs)).sum(-1, dtype=torch.float64).cpu().numpy()
+            of_prediction = kl[np.searchsorted(measured, asked.at[asked.measured])]
+            scores.add_kl(asked.predictions.item[asked.measured], of_prediction)
 
     def _bytes_to_store(self) -> int:
-        tokens = sum(len(row.tokens) for row in self._passes)
-        width = next(self._model.parameters()).element_size()
-        return tokens * self._blocks.hidden_size * len(self._blocks.modules) * width
+        width = place(self._model)[1].itemsize
+        return len(self._tree) * self._blocks.hidden_size * len(self._blocks.modules) * width
 
     @contextmanager
-    def _recording(self) -> Iterator[None]:
+    def _recording(self, nodes: Ints) -> Iterator[None]:
         """Keep every block's output of the pass inside, and add up norms."""
         outputs: list[Any] = [None] * len(self._blocks.modules)
+        real = torch.from_numpy(nodes >= 0)
 
         def keep(layer: int) -> Any:
             def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-                norms = block_output(output)[0].float().norm(dim=-1)
+                state = block_output(output)
+                norms = state.float().norm(dim=-1)[real.to(state.device)]
                 norms = norms[norms <= SINK_FACTOR * norms.median()]
                 self._norm_sums[layer] += float(norms.sum())
                 self._norm_tokens[layer] += len(norms)
@@ -183,180 +210,53 @@ class _Scores:
     """Sums under way."""
 
     def __init__(self, items: Sequence[ForcedItem]) -> None:
-        self._logprob = [np.zeros(len(item.answers)) for item in items]
-        self._tokens = tuple(np.array([len(answer) for answer in item.answers], dtype=np.int64) for item in items)
+        self._items = items
+        self._logprob = np.zeros(sum(len(item.answers) for item in items))
         self._kl = np.zeros(len(items))
-        self._kl_tokens = np.array(
-            [0 if item.reference is None else len(item.answers[item.reference]) for item in items],
-            dtype=np.int64,
-        )
 
-    def add_logprob(self, answer: _Answer, total: float) -> None:
-        self._logprob[answer.item][answer.answer] = total
+    def add_logprobs(self, answers: Ints, logprobs: NDArray[np.float64]) -> None:
+        np.add.at(self._logprob, answers, logprobs)
 
-    def add_kl(self, answer: _Answer, total: float) -> None:
-        self._kl[answer.item] = total
+    def add_kl(self, items: Ints, kl: NDArray[np.float64]) -> None:
+        np.add.at(self._kl, items, kl)
 
     def done(self) -> ForcedScores:
-        return ForcedScores(tuple(self._logprob), self._tokens, self._kl, self._kl_tokens)
-
-
-def _logits_at(model: nn.Module, row: _Pass, positions: Sequence[int], device: torch.device) -> Tensor:
-    """Logits ``[len(positions), vocabulary]`` of one pass; the head runs at ``positions`` alone where it can."""
-    inputs: dict[str, Any] = {"input_ids": torch.tensor([row.tokens], device=device), "use_cache": False}
-    if row.owner is not None:
-        dtype = next(model.parameters()).dtype
-        inputs["attention_mask"] = _tree_mask(row.owner, dtype).to(device)
-        inputs["position_ids"] = torch.tensor([row.place], device=device)
-    index = torch.tensor(positions, device=device)
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        logits: Tensor = model(**inputs, logits_to_keep=index).logits[0]
-        return logits
-    logits = model(**inputs).logits[0]
-    return logits[index]
-
-
-def _tree_mask(owner: Sequence[tuple[int, int]], dtype: torch.dtype) -> Tensor:
-    """Additive mask ``[1, 1, token, token]``: a token sees what stands before it in its prompt and in its answer."""
-    prompt = torch.tensor([p for p, _ in owner])
-    answer = torch.tensor([a for _, a in owner])
-    root = (prompt == -1)[None]
-    same_prompt = prompt[:, None] == prompt[None]
-    sees = root | same_prompt & ((answer[None] == -1) | (answer[:, None] == answer[None]))
-    sees &= torch.ones(len(owner), len(owner), dtype=torch.bool).tril()
-    mask = torch.zeros(len(owner), len(owner), dtype=dtype).masked_fill(~sees, torch.finfo(dtype).min)
-    return mask[None, None]
-
-
-def _plain(items: Sequence[ForcedItem]) -> list[_Pass]:
-    """One prompt with one answer in each pass."""
-    return [
-        _Pass(
-            item.prompt + answer[:-1],
-            (_Answer(n, a, tuple(range(len(item.prompt) - 1, len(item.prompt) + len(answer) - 1)), answer),),
+        counts = np.array([len(item.answers) for item in self._items], dtype=np.int64)
+        kl_tokens = [0 if item.reference is None else len(item.answers[item.reference]) for item in self._items]
+        return ForcedScores(
+            logprob=tuple(np.split(self._logprob, np.cumsum(counts)[:-1])) if len(counts) else (),
+            tokens=tuple(np.array([len(answer) for answer in item.answers], dtype=np.int64) for item in self._items),
+            kl=self._kl,
+            kl_tokens=np.array(kl_tokens, dtype=np.int64),
         )
-        for n, item in enumerate(items)
-        for a, answer in enumerate(item.answers)
-        if answer
-    ]
 
 
-def _pack(items: Sequence[ForcedItem]) -> list[_Pass]:
-    """Each prompt once with its answers behind it; several prompts in a pass of about ``PASS_TOKENS``."""
-    root = _common_beginning([item.prompt for item in items])
-    passes: list[_Pass] = []
-    row = _Row(root)
-    for n, item in enumerate(items):
-        size = len(item.prompt) - len(root) + sum(len(answer) - 1 for answer in item.answers)
-        if row.answers and len(row.tokens) + size > PASS_TOKENS:
-            passes.append(row.closed())
-            row = _Row(root)
-        row.add(n, item)
-    if row.answers:
-        passes.append(row.closed())
-    return passes
+def _predictions(tree: PrefixTree, items: Sequence[ForcedItem], answers: Sequence[tuple[int, int]]) -> _Predictions:
+    """``answers`` are (item, answer) of each sequence of the tree."""
+    first_of_item = np.cumsum([0, *(len(item.answers) for item in items)])
+    parts = []
+    for end, (n, a) in zip(tree.ends.tolist(), answers, strict=True):
+        item = items[n]
+        nodes = tree.path(end)[len(item.prompt) - 1 :]
+        measured = n if item.reference == a else -1
+        numbers = np.full(len(nodes), first_of_item[n] + a), np.full(len(nodes), measured)
+        parts.append((nodes, np.array(item.answers[a], dtype=np.int64), *numbers))
+    if not parts:
+        return _Predictions(*(np.zeros(0, dtype=np.int64) for _ in range(4)))
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    order = np.argsort(columns[0], kind="stable")
+    return _Predictions(*(column[order] for column in columns))
 
 
-def _common_beginning(prompts: Sequence[Tokens]) -> Tokens:
-    """The tokens that all prompts begin with, short of the last token of any."""
-    if len(prompts) < 2:
-        return ()
-    first, last = min(prompts), max(prompts)
-    bound = min(map(len, prompts)) - 1
-    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), bound)
-    return first[: min(same, bound)]
-
-
-@final
-class _Row:
-    """A pass under construction."""
-
-    def __init__(self, root: Tokens) -> None:
-        self._root = len(root)
-        self.tokens = list(root)
-        self.owner = [(-1, -1)] * len(root)
-        self.place = list(range(len(root)))
-        self.answers: list[_Answer] = []
-
-    def add(self, number: int, item: ForcedItem) -> None:
-        own = item.prompt[self._root :]
-        last = len(self.tokens) + len(own) - 1
-        self._append(own, (number, -1), start=self._root)
-        for index, answer in enumerate(item.answers):
-            if not answer:
-                continue
-            fed = answer[:-1]
-            positions = (last, *range(len(self.tokens), len(self.tokens) + len(fed)))
-            self.answers.append(_Answer(number, index, positions, answer))
-            self._append(fed, (number, index), start=len(item.prompt))
-
-    def _append(self, tokens: Tokens, owner: tuple[int, int], *, start: int) -> None:
-        self.tokens += tokens
-        self.owner += [owner] * len(tokens)
-        self.place += range(start, start + len(tokens))
-
-    def closed(self) -> _Pass:
-        return _Pass(tuple(self.tokens), tuple(self.answers), tuple(self.owner), tuple(self.place))
-
-
-@final
-class PackingProbe:
-    """Whether packed passes give what plain ones give; asked of the model once, and again for much longer items."""
-
-    def __init__(self) -> None:
-        self._proven = 0
-        self._refused = False
-
-    def is_exact(self, model: nn.Module, items: Sequence[ForcedItem]) -> bool:
-        """Whether these items may be packed, tried on the two longest of them where nothing is known yet."""
-        longest = max(map(_length, items), default=0)
-        if self._refused or not items or longest > _reach(model):
-            return False
-        if longest > PROVEN_FACTOR * self._proven:
-            self._refused = not _is_packing_exact(model, items)
-            self._proven = longest
-        return not self._refused
-
-
-def _is_packing_exact(model: nn.Module, items: Sequence[ForcedItem]) -> bool:
-    longest = sorted(items, key=_length, reverse=True)[:2]
-    sample = [replace(item, answers=item.answers[:2]) for item in longest]
-    packed = _pack(sample)
-    if "position_ids" not in inspect.signature(model.forward).parameters:
-        return False
-    device = next(model.parameters()).device
-    try:
-        with torch.inference_mode():
-            return all(
-                abs(a - b) <= PROBE_TOLERANCE * max(1.0, abs(a))
-                for a, b in zip(
-                    _logprob_sums(model, _plain(sample), device),
-                    _logprob_sums(model, packed, device),
-                    strict=True,
-                )
-            )
-    except (RuntimeError, ValueError, TypeError, IndexError):
-        return False  # the model has no use for a mask of this shape
-
-
-def _length(item: ForcedItem) -> int:
-    return len(item.prompt) + max(map(len, item.answers), default=0)
-
-
-def _reach(model: nn.Module) -> float:
-    """How many tokens every block can look back on; a mask of our own would let it look back further."""
-    config = getattr(model, "config", None)
-    text = config.get_text_config() if config is not None else None
-    windows = [getattr(text, name, None) for name in WINDOWS]
-    return min((window for window in windows if isinstance(window, int) and window > 0), default=math.inf)
-
-
-def _logprob_sums(model: nn.Module, passes: Sequence[_Pass], device: torch.device) -> Iterator[float]:
-    for row in passes:
-        positions = [position for answer in row.answers for position in answer.positions]
-        targets = torch.tensor([target for answer in row.answers for target in answer.targets], device=device)
-        logprobs = _logits_at(model, row, positions, device).float().log_softmax(-1).gather(-1, targets[:, None])
-        at = 0
-        for answer in row.answers:
-            yield float(logprobs[at : at + len(answer.targets)].sum())
-            at += len(answer.targets)
+def _logits_at(model: nn.Module, row: Pass, asked: _Asked) -> Tensor:
+    """Logits ``[prediction, vocabulary]`` of one pass; the head runs at the columns asked for alone where it can."""
+    device, _ = place(model)
+    columns, at = np.unique(np.append(asked.columns, row.nodes.shape[1] - 1), return_inverse=True)
+    inputs = dict(row.inputs)
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        inputs["logits_to_keep"] = torch.from_numpy(columns).to(device)
+        found = at[:-1]
+    else:
+        found = asked.columns
+    logits: Tensor = model(**inputs).logits
+    return logits[torch.from_numpy(asked.rows).to(logits.device), torch.from_numpy(found).to(logits.device)]

@@ -1,120 +1,218 @@
-"""Collect hidden states: the outputs of chosen blocks at the last token of every text."""
+"""Collect hidden states: outputs of chosen blocks at chosen tokens of every sequence."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from scipy.sparse import csr_matrix
+from torch import nn
 
-from trimtab.engines.base import Tokens
-from trimtab.engines.blocks import Blocks, block_output
-
-PASS_TOKENS = 512
+from trimtab.engines.base import Collected, CollectionReport, Position, Span
+from trimtab.engines.blocks import Blocks
+from trimtab.engines.passes import CPU, CPU_HALF, GPU, Cost, Walk, plan_batches
+from trimtab.engines.prefix_tree import Ints, PrefixTree
+from trimtab.engines.transformers.keeping import keeping
+from trimtab.engines.transformers.proof import WalkProof
+from trimtab.engines.transformers.walking import Pass, place, run_plan
+from trimtab.errors import PromptError
 
 
 @dataclass(frozen=True)
-class _Read:
-    """One row of a pass, and which of its tokens end which texts."""
+class Wanted:
+    """What to read off a tree: ``result[target[i]] += weight[i] · state of node[i]``.
 
-    tokens: Tokens
-    wanted: tuple[tuple[int, int], ...]  # (index of the text, position of its last token)
+    Attributes:
+        node: Nodes of the tree, ascending.
+        target: The row of the result that each one belongs to.
+        weight: Its share in that row; None where every row is one node's state.
+        rows: Rows of the result.
+    """
+
+    node: Ints
+    target: Ints
+    weight: NDArray[np.float32] | None
+    rows: int
 
 
-def last_token_states(
+def cost_of(model: nn.Module, blocks: Blocks, *, max_tokens: int | None) -> Cost:
+    """The cost model of a model where it is."""
+    device, dtype = place(model)
+    cpu = CPU if dtype == torch.float32 else CPU_HALF
+    return Cost.of(
+        cpu if device.type == "cpu" else GPU,
+        layers=len(blocks.modules),
+        hidden=blocks.hidden_size,
+        parameters=sum(p.numel() for block in blocks.modules for p in block.parameters()),
+        max_tokens=max_tokens,
+    )
+
+
+def wanted_at(
+    tree: PrefixTree, position: Position, span: Span | Sequence[Span] | None, *, lengths: Sequence[int]
+) -> Wanted:
+    """What a position of ``hidden_states`` asks of a tree.
+
+    Raises:
+        PromptError: There is no such position, or a sequence has no such token or span.
+    """
+    if position in ("mean", "all"):
+        bounds = np.array(spans_of(span, lengths), dtype=np.int64).reshape(-1, 2)
+        return _over_spans(tree, bounds[:, 0], bounds[:, 1], mean=position == "mean")
+    if span is not None:
+        raise PromptError(f"a span makes no sense for position {position!r}", fix="use it with 'mean' or 'all'")
+    if position == "last":
+        return _at_nodes(tree.ends)
+    if isinstance(position, bool) or not isinstance(position, int):
+        raise PromptError(
+            f"position {position!r} is not known", fix="use 'last', 'mean', 'all' or the index of a token"
+        )
+    for length in lengths:
+        if not -length <= position < length:
+            raise PromptError(f"a text of {length} tokens has no token {position}", fix="choose another position")
+    return _at_nodes(_token_nodes(tree, np.array([position % length for length in lengths], dtype=np.int64)))
+
+
+def spans_of(span: Span | Sequence[Span] | None, lengths: Sequence[int]) -> list[tuple[int, int]]:
+    """First token and the one after the last, for each sequence of so many tokens.
+
+    Raises:
+        PromptError: A span is empty, or there is not one for each sequence.
+    """
+    if span is None:
+        return [(0, length) for length in lengths]
+    alike = len(span) == 2 and not isinstance(span[0], Sequence)
+    spans: list[Any] = [span] * len(lengths) if alike else list(span)
+    if len(spans) != len(lengths):
+        raise PromptError(f"{len(spans)} spans for {len(lengths)} texts", fix="give one span, or one for each text")
+    found = []
+    for given, length in zip(spans, lengths, strict=True):
+        start, stop, _ = slice(*given).indices(length)
+        if start >= stop:
+            raise PromptError(f"the span {given} of a text of {length} tokens is empty", fix="choose another span")
+        found.append((start, stop))
+    return found
+
+
+def _at_nodes(node: Ints) -> Wanted:
+    order = np.argsort(node, kind="stable")
+    return Wanted(node[order], order, None, len(node))
+
+
+def _token_nodes(tree: PrefixTree, tokens: Ints) -> Ints:
+    """The node of token ``tokens[i]`` of each sequence ``i``."""
+    node = tree.ends.copy()
+    while len(late := np.flatnonzero(tree.depth[node] > tokens)):
+        node[late] = tree.parent[node[late]]
+    return node
+
+
+def _over_spans(tree: PrefixTree, first: Ints, last: Ints, *, mean: bool) -> Wanted:
+    """Tokens ``first[i]`` up to ``last[i]`` of each sequence: their mean, or each a row of its own."""
+    lengths = last - first
+    offsets = np.cumsum(lengths) - lengths
+    sequence = np.arange(len(first))
+    parts: list[tuple[Ints, Ints, NDArray[np.float64]]] = []
+    at = tree.ends.copy()
+    while len(sequence):  # one step up all paths at a time
+        inside = (tree.depth[at] >= first[sequence]) & (tree.depth[at] < last[sequence])
+        which, node = sequence[inside], at[inside]
+        parts.append((node, which if mean else offsets[which] + tree.depth[node] - first[which], 1.0 / lengths[which]))
+        at = tree.parent[at]
+        sequence, at = sequence[at >= 0], at[at >= 0]
+    if not parts:
+        return _at_nodes(tree.ends)
+    node, target, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
+    order = np.argsort(node, kind="stable")
+    shares = weight[order].astype(np.float32) if mean else None
+    return Wanted(node[order], target[order], shares, len(first) if mean else int(lengths.sum()))
+
+
+def read_states(
     model: nn.Module,
     blocks: Blocks,
-    sequences: Sequence[Tokens],
+    tree: PrefixTree,
+    wanted: Wanted,
     *,
     layers: Sequence[int],
+    cost: Cost,
+    proof: WalkProof | None,
+    stop_early: bool,
     progress: Callable[[int, int], None] | None = None,
-) -> NDArray[np.float32]:
-    """Block outputs at the last token of each sequence, ``[sequence, layer, hidden]``, float32.
-
-    In a causal model the state at a token does not depend on what follows, so a sequence that is a prefix of another
-    is read off the longer one's pass. Rows of one pass have equal lengths: there is no padding, hence no mask.
+) -> Collected:
+    """Block outputs at the wanted nodes of a tree; hooks keep these and nothing else, and no head is run.
 
     Args:
-        model: The causal language model; its head is not run.
+        model: The causal language model.
         blocks: Its decoder blocks.
-        sequences: Token ids.
+        tree: The sequences.
+        wanted: What to keep, and where it goes.
         layers: Which blocks, in the order wanted.
+        cost: The cost model, by which passes are planned.
+        proof: Whether this model may be walked; None never walks.
+        stop_early: Skip the blocks behind the last wanted one.
         progress: Called with (sequences done, all).
     """
-    result = np.empty((len(sequences), len(layers), blocks.hidden_size), dtype=np.float32)
+    plan = proof.plan(tree, cost) if proof is not None else plan_batches(tree, cost)
+    result = np.zeros((wanted.rows, len(layers), blocks.hidden_size), dtype=np.float32)
     body = getattr(model, "base_model", model)
-    device = next(model.parameters()).device
-    done = 0
-    for rows in _passes(_longest(sequences)):
-        wanted = _Wanted.of(rows, device)
-        with _keeping(blocks, layers, wanted, result), torch.inference_mode():
-            body(input_ids=torch.tensor([read.tokens for read in rows], device=device), use_cache=False)
-        done += len(wanted.texts)
+    is_wanted = np.zeros(len(tree) + 1, dtype=bool)  # the last stands for no node
+    is_wanted[wanted.node] = True
+    ending = np.bincount(np.append(tree.ends, len(tree)), minlength=len(tree) + 1)
+    ending[-1] = done = 0
+    report = CollectionReport(
+        path="tree" if isinstance(plan, Walk) else "plain",
+        reason=_why(plan, proof),
+        sequences=len(tree.ends),
+        tokens=int((tree.depth[tree.ends] + 1).sum()),
+        distinct=len(tree),
+    )
+
+    def forward(row: Pass) -> Ints:
+        rows, columns = np.nonzero(is_wanted[row.nodes])
+        with keeping(blocks, layers, rows, columns, stop_early=stop_early) as kept, torch.inference_mode():
+            body(**row.inputs)
+        if len(rows):
+            _put(result, wanted, row.nodes[rows, columns], kept.stacked())
+        return row.nodes
+
+    def halved(size: int) -> None:
+        nonlocal report
+        report = replace(report, halved_to=size)
+
+    for nodes in run_plan(tree, plan, forward, model=model, on_halved=halved):
+        report = replace(report, passes=report.passes + 1, computed=report.computed + nodes.size)
+        done += int(ending[nodes].sum())
         if progress is not None:
-            progress(done, len(sequences))
-    return result
+            progress(done, len(tree.ends))
+    return Collected(result, report)
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    """The tokens to keep of one pass: ``texts[i]`` ends at ``[rows[i], positions[i]]``."""
-
-    texts: list[int]
-    rows: Tensor
-    positions: Tensor
-
-    @classmethod
-    def of(cls, reads: Sequence[_Read], device: torch.device) -> _Wanted:
-        flat = [(text, row, position) for row, read in enumerate(reads) for text, position in read.wanted]
-        texts, rows, positions = map(list, zip(*flat, strict=True))
-        return cls(texts, torch.tensor(rows, device=device), torch.tensor(positions, device=device))
+def _why(plan: Any, proof: WalkProof | None) -> str:
+    if isinstance(plan, Walk):
+        return "shared beginnings are computed once"
+    if proof is None:
+        return "asked for"
+    return proof.problem or "sharing would save nothing"
 
 
-@contextmanager
-def _keeping(blocks: Blocks, layers: Sequence[int], wanted: _Wanted, result: NDArray[np.float32]) -> Iterator[None]:
-    """Copy the wanted tokens of each block's output into ``result[text, slot]``, and nothing else."""
-
-    def keep(slot: int) -> Any:
-        def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            state = block_output(output)
-            picked = state[wanted.rows.to(state.device), wanted.positions.to(state.device)]
-            result[wanted.texts, slot] = picked.float().cpu().numpy()
-
-        return hook
-
-    handles = [blocks.modules[layer].register_forward_hook(keep(slot)) for slot, layer in enumerate(layers)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _longest(sequences: Sequence[Tokens]) -> list[_Read]:
-    """The sequences that are a prefix of no other, each with the texts that can be read off it."""
-    order = sorted(range(len(sequences)), key=lambda i: sequences[i], reverse=True)
-    reads: list[tuple[Tokens, list[tuple[int, int]]]] = []
-    for index in order:  # sorted downwards, a prefix comes right after what it is a prefix of
-        tokens = sequences[index]
-        if not reads or reads[-1][0][: len(tokens)] != tokens:
-            reads.append((tokens, []))
-        reads[-1][1].append((index, len(tokens) - 1))
-    return [_Read(tokens, tuple(wanted)) for tokens, wanted in reads]
-
-
-def _passes(reads: Sequence[_Read]) -> Iterator[list[_Read]]:
-    """Batches of equal length, of about ``PASS_TOKENS`` tokens."""
-    batch: list[_Read] = []
-    for read in sorted(reads, key=lambda read: len(read.tokens)):
-        full = (len(batch) + 1) * len(read.tokens) > PASS_TOKENS
-        if batch and (full or len(batch[0].tokens) != len(read.tokens)):
-            yield batch
-            batch = []
-        batch.append(read)
-    if batch:
-        yield batch
+def _put(result: NDArray[np.float32], wanted: Wanted, nodes: Ints, states: NDArray[np.float32]) -> None:
+    """Hand the states of some nodes to all rows that want them."""
+    order = np.argsort(nodes)
+    nodes = nodes[order]
+    first, last = np.searchsorted(wanted.node, nodes), np.searchsorted(wanted.node, nodes, side="right")
+    counts = last - first
+    source = np.repeat(order, counts)  # which state
+    which = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(int(counts.sum()))  # for which want
+    targets = wanted.target[which]
+    if wanted.weight is None:
+        result[targets] = states[source]
+        return
+    rows, place_of = np.unique(targets, return_inverse=True)
+    shares = csr_matrix((wanted.weight[which], (place_of, source)), shape=(len(rows), len(states)))
+    for slot in range(states.shape[1]):
+        result[rows, slot] += shares @ states[:, slot]

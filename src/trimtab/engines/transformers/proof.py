@@ -1,0 +1,122 @@
+"""Prove that a walk over a tree of tokens gives what plain passes give, on the model at hand.
+
+Whether a model honours a mask and position ids of ours cannot be told from its name: sliding windows, ALiBi, recurrence
+and masks of a model's own making all break it, each in its way. So it is tried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from trimtab.engines.blocks import Blocks
+from trimtab.engines.passes import Batches, Cost, Plan, Walk, plan_batches, plan_passes
+from trimtab.engines.prefix_tree import Ints, PrefixTree, build_tree
+from trimtab.engines.transformers.keeping import keeping
+from trimtab.engines.transformers.walking import Pass, place, run_plan
+
+EXACT = 1e-5  # relative error of a state in float32
+ROUNDINGS = 12.0  # in coarser dtypes, whose rounding hides anything finer; a mask not honoured is off by far more
+MARGIN = 1.25  # proven for somewhat longer sequences than those at hand, so that few need a proof of their own
+SHORTEST = 64
+
+
+@final
+class WalkProof:
+    """What is known of whether walks are exact on one model.
+
+    A sliding window, for one, shows only in sequences that are longer, so a proof holds up to the length that was
+    tried.
+
+    Attributes:
+        problem: Why long sequences are not walked, where that was found.
+    """
+
+    def __init__(self, model: nn.Module, blocks: Blocks, *, limit: int | None) -> None:
+        self._model = model
+        self._blocks = blocks
+        self._limit = limit
+        self._proven = _Tried(0, 0)
+        self._refused: int | None = None
+        self.problem = ""
+
+    def plan(self, tree: PrefixTree, cost: Cost, *, times: int = 1) -> Plan:
+        """The cheapest exact plan to read a tree so many times; a walk is proven before it is taken."""
+        longest = int(tree.depth.max()) + 1 if len(tree) else 0
+        refused = self._refused is not None and longest >= self._refused
+        wanted = _Tried(longest, cost.walk_tokens)
+        plan = plan_passes(tree, cost, may_walk=not refused, proven=self._proven.covers(wanted), times=times)
+        if isinstance(plan, Walk) and not self._holds(tree, wanted):
+            return plan_batches(tree, cost)
+        return plan
+
+    def _holds(self, tree: PrefixTree, wanted: _Tried) -> bool:
+        if self._proven.covers(wanted):
+            return True
+        longest = max(wanted.length, 2)
+        tokens = tree.token[tree.path(int(tree.depth.argmax()))]
+        roomy = max(int(MARGIN * longest), SHORTEST)
+        problem: str | None = None
+        for length in dict.fromkeys((max(min(roomy, self._limit or roomy), longest), longest)):
+            problem = self._problem(np.resize(tokens, length), row=wanted.row)
+            if problem is None:
+                self._proven = _Tried(max(self._proven.length, length), max(self._proven.row, wanted.row))
+                return True
+        self._refused, self.problem = wanted.length, problem or ""
+        return False
+
+    def _problem(self, tokens: Ints, *, row: int) -> str | None:
+        """What is wrong with a walk over sequences that share the first half of ``tokens``; None if nothing is.
+
+        The second of its two passes has ``row`` tokens or more, and sees the first through the cache. Compared are the
+        first sequence and the last, which has most before it that it must not see.
+        """
+        vocabulary = int(self._model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
+        half = len(tokens) // 2
+        count = 2 + row // (len(tokens) - half)
+        tails = (tokens[None, half:] + np.arange(min(count, vocabulary))[:, None]) % vocabulary
+        tree = build_tree([(*tokens[:half].tolist(), *tail) for tail in tails.tolist()])
+        cut = (half + len(tokens)) // 2
+        compared = build_tree([tree.token[tree.path(int(leaf))].tolist() for leaf in tree.leaves[[0, -1]]])
+        try:
+            walked = self._leaves(tree, Walk((0, cut, len(tree)), 0.0))[[0, -1]]
+        except Exception as error:  # whatever a model does that has no use for such inputs
+            return f"a mask of ours makes it fail: {(str(error).strip() or type(error).__name__).splitlines()[0][:100]}"
+        plain = self._leaves(compared, Batches((compared.leaves,), 0.0))
+        sizes = np.maximum(np.linalg.norm(plain, axis=-1), 1e-30)
+        off = float((np.linalg.norm(walked - plain, axis=-1) / sizes).max())
+        if off <= max(EXACT, ROUNDINGS * torch.finfo(place(self._model)[1]).eps):
+            return None
+        return f"over {len(tokens)} tokens it does not honour a mask and position ids of ours (states off by {off:.0e})"
+
+    def _leaves(self, tree: PrefixTree, plan: Plan) -> NDArray[np.float32]:
+        """States at every leaf, ``[leaf, layer, hidden]``."""
+        every = range(len(self._blocks.modules))
+        states = np.zeros((len(tree), len(every), self._blocks.hidden_size), dtype=np.float32)
+
+        def read(row: Pass) -> None:
+            rows, columns = np.nonzero(np.isin(row.nodes, tree.leaves))
+            with keeping(self._blocks, every, rows, columns) as kept, torch.inference_mode():
+                self._model(**row.inputs)
+            if len(rows):
+                states[row.nodes[rows, columns]] = kept.stacked()
+
+        for _ in run_plan(tree, plan, read, model=self._model):
+            pass
+        return states[tree.leaves]
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """How long the sequences and how long the passes were on which a walk was exact."""
+
+    length: int
+    row: int
+
+    def covers(self, wanted: _Tried) -> bool:
+        return wanted.length <= self.length and wanted.row <= self.row

@@ -1,0 +1,191 @@
+"""Run the passes that a plan asks for.
+
+In a walk, each pass computes the next nodes of the tree in preorder. Whatever they need of earlier passes lies on the
+path to the first of them, so between passes the keys and values are gathered down to that path. A mask lets every token
+see itself and its ancestors, and position ids are depths. Nothing is computed twice.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from trimtab.engines.passes import Batches, Plan, Walk
+from trimtab.engines.prefix_tree import Ints, PrefixTree
+
+T = TypeVar("T")
+KeysAndValues: TypeAlias = list[tuple[Tensor | None, Tensor | None]]
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One run of the model.
+
+    Attributes:
+        nodes: Which node of the tree stands where, ``[row, column]``; -1 where one stands again, or padding.
+        inputs: The model's keyword arguments.
+    """
+
+    nodes: Ints
+    inputs: dict[str, Any]
+
+
+def run_plan(
+    tree: PrefixTree,
+    plan: Plan,
+    forward: Callable[[Pass], T],
+    *,
+    model: nn.Module,
+    on_halved: Callable[[int], None] | None = None,
+) -> Iterator[T]:
+    """Run every pass of a plan through ``forward``, and hand on what it returns.
+
+    Args:
+        tree: What to read.
+        plan: The passes.
+        forward: Runs the model, without gradients.
+        model: Tells where inputs belong and what dtype masks have.
+        on_halved: Called with the new size when a pass ran out of memory and is tried again in halves; without it,
+            running out of memory is an error.
+    """
+    if isinstance(plan, Walk):
+        yield from _walk(tree, plan, forward, model, on_halved)
+    else:
+        yield from _run_batches(tree, plan, forward, model, on_halved)
+
+
+def _walk(
+    tree: PrefixTree,
+    plan: Walk,
+    forward: Callable[[Pass], T],
+    model: nn.Module,
+    on_halved: Callable[[int], None] | None,
+) -> Iterator[T]:
+    spans = deque(zip(plan.bounds[:-1], plan.bounds[1:], strict=True))
+    path = np.zeros(0, dtype=np.int64)
+    kept: KeysAndValues = []
+    while spans:
+        start, stop = spans.popleft()
+        if start == stop:
+            continue
+        nodes = np.arange(start, stop)
+        inputs = _walk_inputs(tree, path, nodes, kept, model, going_on=bool(spans))
+        try:
+            output = forward(Pass(nodes[None], inputs))
+        except RuntimeError as error:
+            if on_halved is None or stop - start == 1 or not _is_out_of_memory(error):
+                raise
+            half = (stop - start) // 2
+            spans = deque(piece for span in ((start, stop), *spans) for piece in _pieces(*span, half))
+            _release(error)
+            on_halved(half)
+            continue
+        yield output
+        if spans:
+            ahead = tree.path(int(tree.parent[spans[0][0]]))
+            kept = _gathered(inputs["past_key_values"], np.searchsorted(np.concatenate([path, nodes]), ahead))
+            path = ahead
+
+
+def _walk_inputs(
+    tree: PrefixTree, path: Ints, nodes: Ints, kept: KeysAndValues, model: nn.Module, *, going_on: bool
+) -> dict[str, Any]:
+    device, dtype = place(model)
+    inputs: dict[str, Any] = {"input_ids": torch.from_numpy(tree.token[nodes])[None].to(device), "use_cache": False}
+    if len(path) or going_on:
+        inputs["past_key_values"] = DynamicCache(ddp_cache_data=kept) if len(path) else DynamicCache()
+        inputs["use_cache"] = True
+    columns = np.concatenate([path, nodes])
+    sees = torch.from_numpy(tree.sees(nodes, columns))
+    if not len(path) and bool(sees.tril().sum() == len(nodes) * (len(nodes) + 1) // 2):
+        return inputs  # one sequence from its beginning: the model's own mask and positions
+    mask = torch.zeros(sees.shape, dtype=dtype).masked_fill_(~sees, torch.finfo(dtype).min)
+    inputs["attention_mask"] = mask[None, None].to(device)
+    inputs["position_ids"] = torch.from_numpy(tree.depth[nodes])[None].to(device)
+    return inputs
+
+
+def _gathered(cache: DynamicCache, columns: Ints) -> KeysAndValues:
+    """Keys and values of some columns alone; blocks that did not run have none."""
+    if not len(columns):
+        return []
+    return [
+        (None, None) if layer.keys is None else (_columns(layer.keys, columns), _columns(layer.values, columns))
+        for layer in cache.layers
+    ]
+
+
+def _columns(tensor: Tensor, columns: Ints) -> Tensor:
+    return tensor.index_select(-2, torch.from_numpy(columns).to(tensor.device))
+
+
+def _run_batches(
+    tree: PrefixTree,
+    plan: Batches,
+    forward: Callable[[Pass], T],
+    model: nn.Module,
+    on_halved: Callable[[int], None] | None,
+) -> Iterator[T]:
+    device, _ = place(model)
+    batches = deque(plan.leaves)
+    while batches:
+        leaves = batches.popleft()
+        nodes = _rows(tree, leaves)
+        tokens = np.where(nodes >= 0, tree.token[nodes], 0)  # padding at the end is seen by nothing that counts
+        try:
+            output = forward(
+                Pass(_once(tree, nodes, leaves), {"input_ids": torch.from_numpy(tokens).to(device), "use_cache": False})
+            )
+        except RuntimeError as error:
+            if on_halved is None or len(leaves) == 1 or not _is_out_of_memory(error):
+                raise
+            half = len(leaves) // 2
+            batches = deque(rows[a:b] for rows in (leaves, *batches) for a, b in _pieces(0, len(rows), half))
+            _release(error)
+            on_halved(half * nodes.shape[1])
+            continue
+        yield output
+
+
+def _rows(tree: PrefixTree, leaves: Ints) -> Ints:
+    """The path to each leaf, ``[row, column]``, -1 behind its end."""
+    nodes = np.full((len(leaves), int(tree.depth[leaves].max()) + 1), -1, dtype=np.int64)
+    at, rows = leaves.copy(), np.arange(len(leaves))
+    while len(rows):
+        nodes[rows, tree.depth[at]] = at
+        at = tree.parent[at]
+        rows, at = rows[at >= 0], at[at >= 0]
+    return nodes
+
+
+def _once(tree: PrefixTree, nodes: Ints, leaves: Ints) -> Ints:
+    """``nodes`` with each node left standing only on the row of the first leaf that begins with it."""
+    return np.where((nodes >= 0) & (tree.leaf_below(np.maximum(nodes, 0)) == leaves[:, None]), nodes, -1)
+
+
+def _pieces(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
+    for at in range(start, stop, size):
+        yield at, min(at + size, stop)
+
+
+def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where a model takes its inputs, and the dtype of what it computes."""
+    weight = model.get_input_embeddings().weight  # type: ignore[operator]
+    return weight.device, next(p.dtype for p in model.parameters() if p.dtype.is_floating_point)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _release(error: RuntimeError) -> None:
+    error.__traceback__ = None  # it holds on to the tensors of the failed pass
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
