@@ -189,5 +189,5 @@ class Engine(Protocol):
     def steered(self, steering: SteeringLike) -> AbstractContextManager[None]:
         """Steer everything that runs inside the ``with`` block."""
 
-    def teacher_forcing(self, items: Sequence[ForcedItem]) -> TeacherForcing:
-        """Prepare prompts and answers for scoring."""
+    def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> TeacherForcing:
+        """Prepare prompts and answers for scoring; ``once`` if only the base is wanted."""

@@ -76,7 +76,7 @@ def _qualities(
     items = [
         ForcedItem(question.prompt, tuple(answers[name][n] for name in names)) for n, question in enumerate(questions)
     ]
-    scores = model.teacher_forcing(items).base
+    scores = model.teacher_forcing(items, once=True).base
     progress(Progress(PHASE, 3, 3))
     logprob, tokens = np.array(scores.logprob).sum(axis=0), np.array(scores.tokens).sum(axis=0)
     perplexity = dict(zip(names, np.exp(-logprob / tokens), strict=True))

@@ -25,7 +25,6 @@ from trimtab.pairs import persona_instructions
 from trimtab.vectors import Interval
 
 RESAMPLES = 2000
-SHARING = 4  # questions under system prompts that are read together
 PHASE = "Letting the model answer"
 
 
@@ -112,11 +111,7 @@ class EffectSet:
             for _, told in self._told
             for prompt in (told.under_positive, told.under_negative)
         ]
-        preference = np.empty(len(under))
-        order = sorted(range(len(under)), key=lambda n: under[n].prompt)  # prompts of one persona share its words
-        for start in range(0, len(order), SHARING):
-            group = order[start : start + SHARING]
-            preference[group] = _preference(self._engine.teacher_forcing([under[n] for n in group]).base)
+        preference = _preference(self._engine.teacher_forcing(under, once=True).base)
         return preference[0::2] - preference[1::2]
 
 

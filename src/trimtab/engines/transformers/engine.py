@@ -14,12 +14,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trimtab.behaviours import Message
 from trimtab.engines.base import Array, Collected, Completion, ForcedItem, Position, Prompt, Receipt, Span, Tokens
 from trimtab.engines.blocks import find_blocks
+from trimtab.engines.passes import Cost
 from trimtab.engines.prefix_tree import build_tree
 from trimtab.engines.transformers.chat import as_messages, opening_cuts, render_chat
 from trimtab.engines.transformers.fingerprint import fingerprint
 from trimtab.engines.transformers.forcing import TreeTeacherForcing
 from trimtab.engines.transformers.generation import Sampling, count_repeats, generate_tokens
 from trimtab.engines.transformers.hooks import SteeringHooks
+from trimtab.engines.transformers.prefill import shared_prefill
 from trimtab.engines.transformers.proof import WalkProof
 from trimtab.engines.transformers.states import cost_of, read_states, spans_of, wanted_at
 from trimtab.errors import PromptError, SteeringError
@@ -220,7 +222,7 @@ class TransformersEngine:
             tree,
             wanted_at(tree, position, span, lengths=[len(tokens) for tokens in sequences]),
             layers=self._layers(layers),
-            cost=cost_of(self.model, self.blocks, max_tokens=max_tokens),
+            cost=self._cost(max_tokens),
             proof=self._proof if share_prefixes else None,
             stop_early=not self._scopes,
             progress=progress,
@@ -234,14 +236,15 @@ class TransformersEngine:
             for text in texts
         ]
 
-    def teacher_forcing(self, items: Sequence[ForcedItem]) -> TreeTeacherForcing:
-        """Prepare prompts and answers for scoring under many steerings."""
+    def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> TreeTeacherForcing:
+        """Prepare prompts and answers for scoring under many steerings; ``once`` if only the base is wanted."""
         return TreeTeacherForcing(
             self.model,
             self.blocks,
             items,
-            cost=cost_of(self.model, self.blocks, max_tokens=None),
+            cost=self._cost(),
             proof=self._proof,
+            once=once,
         )
 
     # Steering ----------------------------------------------------------------------------------------------------
@@ -362,10 +365,14 @@ class TransformersEngine:
         with ExitStack() as stack:
             hooks = stack.enter_context(SteeringHooks(self.model, self.blocks, additions))
             active = [hooks, *(scope for _, scope in self._scopes)]
+            prefilled = None
+            if sampling.use_cache:
+                prefilled = shared_prefill(self.model, prompts, cost=self._cost(), proof=self._proof)
             answers = generate_tokens(
                 self.model,
                 prompts,
                 sampling,
+                prefilled=prefilled,
                 hooks=active,
                 stop=self._stop_tokens(),
                 pad=self._pad_token(),
@@ -407,6 +414,9 @@ class TransformersEngine:
         return [replace(c, receipt=replace(c.receipt, kl=float(kl))) for c, kl in zip(completions, means, strict=True)]
 
     # Checks ------------------------------------------------------------------------------------------------------
+
+    def _cost(self, max_tokens: int | None = None) -> Cost:
+        return cost_of(self.model, self.blocks, max_tokens=max_tokens)
 
     def _layers(self, layers: Sequence[int] | None) -> list[int]:
         count = self.info.layers

@@ -73,12 +73,36 @@ class _Asked:
         return found
 
 
+@dataclass(frozen=True)
+class _Reference:
+    """The base model's distributions, ``[token, vocabulary]``."""
+
+    logits: Tensor
+    total: Tensor
+    probabilities: Tensor
+
+    @classmethod
+    def of(cls, logits: Tensor, total: Tensor) -> _Reference:
+        return cls(logits, total, (logits - total[:, None]).exp())
+
+    def kl_to(self, logits: Tensor, total: Tensor) -> Tensor:
+        """KL(base ‖ other) of each token: p · (base logits - other logits) - (base total - other total)."""
+        return torch.linalg.vecdot(self.probabilities, self.logits - logits) - self.total + total
+
+
 @final
 class TreeTeacherForcing:
     """Prompts and answers prepared for one model; see ``TeacherForcing``."""
 
     def __init__(
-        self, model: nn.Module, blocks: Blocks, items: Sequence[ForcedItem], *, cost: Cost, proof: WalkProof
+        self,
+        model: nn.Module,
+        blocks: Blocks,
+        items: Sequence[ForcedItem],
+        *,
+        cost: Cost,
+        proof: WalkProof,
+        once: bool = False,
     ) -> None:
         self._model = model
         self._blocks = blocks
@@ -86,13 +110,13 @@ class TreeTeacherForcing:
         answers = [(n, a) for n, item in enumerate(items) for a, answer in enumerate(item.answers) if answer]
         self._tree = build_tree([items[n].prompt + items[n].answers[a][:-1] for n, a in answers])
         self._predictions = _predictions(self._tree, items, answers)
-        self._plan = proof.plan(self._tree, cost, times=READINGS)
+        self._plan = proof.plan(self._tree, cost, times=1 if once else READINGS)
         self._asked: list[_Asked] = []
         self._stored: list[list[Any]] = []
-        self._reference: list[Tensor] = []
+        self._reference: list[_Reference] = []
         self._norm_sums = np.zeros(len(blocks.modules))
         self._norm_tokens = np.zeros(len(blocks.modules))
-        self._store = self._bytes_to_store() <= STORED_BYTES
+        self._store = not once and self._bytes_to_store() <= STORED_BYTES
         self.base = self._run(self._record)
 
     @property
@@ -139,16 +163,17 @@ class TreeTeacherForcing:
 
     def _score(self, number: int, row: Pass, scores: _Scores, *, keep_reference: bool = False) -> None:
         asked = self._asked[number]
-        logprobs = _logits_at(self._model, row, asked).float().log_softmax(-1)
-        at, targets = (torch.from_numpy(given).to(logprobs.device) for given in (asked.at, asked.predictions.target))
-        scores.add_logprobs(asked.predictions.answer, logprobs[at, targets].double().cpu().numpy())
+        logits = _logits_at(self._model, row, asked).float()
+        total = logits.logsumexp(-1)
+        at, targets = (torch.from_numpy(given).to(logits.device) for given in (asked.at, asked.predictions.target))
+        logprobs = logits[at, targets] - total[at]
+        scores.add_logprobs(asked.predictions.answer, logprobs.double().cpu().numpy())
         measured = np.unique(asked.at[asked.measured])
-        logprobs = logprobs[torch.from_numpy(measured).to(logprobs.device)]
+        here = torch.from_numpy(measured).to(logits.device)
         if keep_reference:
-            self._reference.append(logprobs)
+            self._reference.append(_Reference.of(logits[here], total[here]))
         elif len(measured):
-            base = self._reference[number]
-            kl = (base.exp() * (base - logprobs)).sum(-1, dtype=torch.float64).cpu().numpy()
+            kl = self._reference[number].kl_to(logits[here], total[here]).double().cpu().numpy()
             of_prediction = kl[np.searchsorted(measured, asked.at[asked.measured])]
             scores.add_kl(asked.predictions.item[asked.measured], of_prediction)
 

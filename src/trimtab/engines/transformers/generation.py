@@ -10,7 +10,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 from transformers.generation.streamers import BaseStreamer
 
@@ -56,8 +56,11 @@ def generate_tokens(
     pad: int,
     repeats: Sequence[int],
     on_token: Callable[[int], None] | None = None,
+    prefilled: DynamicCache | None = None,
 ) -> list[Tokens]:
     """Continue every prompt; each answer ends with a stop token or at ``max_new_tokens``.
+
+    ``prefilled`` has the keys and values of all but the prompts' last tokens, where those were read before.
 
     Nothing of the model's own generation config applies, no penalty and no forbidden token. A row's sampling noise
     depends on the seed and on ``repeats``, how often its prompt came before, not on its neighbours.
@@ -82,6 +85,7 @@ def generate_tokens(
                 generation_config=_greedy(sampling, stop=stop, pad=pad),
                 logits_processor=processors,
                 streamer=_Streamer(on_token, stop) if on_token else None,
+                past_key_values=prefilled,
             )
     finally:
         for hook in hooks:

@@ -43,6 +43,7 @@ def run_plan(
     forward: Callable[[Pass], T],
     *,
     model: nn.Module,
+    keep_cache: bool = False,
     on_halved: Callable[[int], None] | None = None,
 ) -> Iterator[T]:
     """Run every pass of a plan through ``forward``, and hand on what it returns.
@@ -52,11 +53,12 @@ def run_plan(
         plan: The passes.
         forward: Runs the model, without gradients.
         model: Tells where inputs belong and what dtype masks have.
+        keep_cache: Have every pass of a walk leave keys and values in ``past_key_values``, also one that stands alone.
         on_halved: Called with the new size when a pass ran out of memory and is tried again in halves; without it,
             running out of memory is an error.
     """
     if isinstance(plan, Walk):
-        yield from _walk(tree, plan, forward, model, on_halved)
+        yield from _walk(tree, plan, forward, model, keep_cache, on_halved)
     else:
         yield from _run_batches(tree, plan, forward, model, on_halved)
 
@@ -66,6 +68,7 @@ def _walk(
     plan: Walk,
     forward: Callable[[Pass], T],
     model: nn.Module,
+    keep_cache: bool,
     on_halved: Callable[[int], None] | None,
 ) -> Iterator[T]:
     spans = deque(zip(plan.bounds[:-1], plan.bounds[1:], strict=True))
@@ -76,7 +79,7 @@ def _walk(
         if start == stop:
             continue
         nodes = np.arange(start, stop)
-        inputs = _walk_inputs(tree, path, nodes, kept, model, going_on=bool(spans))
+        inputs = _walk_inputs(tree, path, nodes, kept, model, with_cache=keep_cache or len(path) > 0 or len(spans) > 0)
         try:
             output = forward(Pass(nodes[None], inputs))
         except RuntimeError as error:
@@ -95,11 +98,11 @@ def _walk(
 
 
 def _walk_inputs(
-    tree: PrefixTree, path: Ints, nodes: Ints, kept: KeysAndValues, model: nn.Module, *, going_on: bool
+    tree: PrefixTree, path: Ints, nodes: Ints, kept: KeysAndValues, model: nn.Module, *, with_cache: bool
 ) -> dict[str, Any]:
     device, dtype = place(model)
     inputs: dict[str, Any] = {"input_ids": torch.from_numpy(tree.token[nodes])[None].to(device), "use_cache": False}
-    if len(path) or going_on:
+    if with_cache:
         inputs["past_key_values"] = DynamicCache(ddp_cache_data=kept) if len(path) else DynamicCache()
         inputs["use_cache"] = True
     columns = np.concatenate([path, nodes])
@@ -137,7 +140,7 @@ def _run_batches(
     batches = deque(plan.leaves)
     while batches:
         leaves = batches.popleft()
-        nodes = _rows(tree, leaves)
+        nodes = rows_of(tree, leaves)
         tokens = np.where(nodes >= 0, tree.token[nodes], 0)  # padding at the end is seen by nothing that counts
         try:
             output = forward(
@@ -154,10 +157,10 @@ def _run_batches(
         yield output
 
 
-def _rows(tree: PrefixTree, leaves: Ints) -> Ints:
-    """The path to each leaf, ``[row, column]``, -1 behind its end."""
-    nodes = np.full((len(leaves), int(tree.depth[leaves].max()) + 1), -1, dtype=np.int64)
-    at, rows = leaves.copy(), np.arange(len(leaves))
+def rows_of(tree: PrefixTree, ends: Ints) -> Ints:
+    """The path to each of some nodes, ``[row, column]``, -1 behind its end."""
+    nodes = np.full((len(ends), int(tree.depth[ends].max()) + 1), -1, dtype=np.int64)
+    at, rows = ends.copy(), np.arange(len(ends))
     while len(rows):
         nodes[rows, tree.depth[at]] = at
         at = tree.parent[at]

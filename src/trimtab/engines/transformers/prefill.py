@@ -1,0 +1,65 @@
+"""Read the prompts of a batch as one tree, so that what they share is computed once, before decoding begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
+
+from trimtab.engines.base import Tokens
+from trimtab.engines.passes import Cost, Walk
+from trimtab.engines.prefix_tree import build_tree
+from trimtab.engines.transformers.proof import WalkProof
+from trimtab.engines.transformers.walking import Pass, rows_of, run_plan
+
+
+def shared_prefill(
+    model: PreTrainedModel, prompts: Sequence[Tokens], *, cost: Cost, proof: WalkProof
+) -> DynamicCache | None:
+    """Keys and values of every prompt but for its last token, ``[row, head, token, size]``, padded on the left.
+
+    Hooks that steer are at work here as in any other pass. None where reading prompt by prompt is as cheap, or where
+    the model does not allow walks.
+    """
+    if len(prompts) < 2 or min(map(len, prompts)) < 2:
+        return None
+    tree = build_tree([prompt[:-1] for prompt in prompts])
+    padded = len(prompts) * max(map(len, prompts))
+    if len(tree) + cost.launch > padded or not isinstance(plan := proof.plan(tree, cost), Walk):
+        return None
+    body = model.base_model
+    parts: list[list[tuple[Tensor, Tensor]]] = []
+
+    def read(row: Pass) -> None:
+        with torch.inference_mode():
+            body(**row.inputs)
+        new = row.nodes.shape[1]
+        parts.append([_last(layer, new) for layer in row.inputs["past_key_values"].layers])
+
+    for _ in run_plan(tree, plan, read, model=model, keep_cache=True):
+        pass
+    nodes = rows_of(tree, tree.ends)
+    shift = nodes.shape[1] - 1 - tree.depth[tree.ends]
+    columns = np.arange(nodes.shape[1])[None] - shift[:, None]
+    where = np.maximum(np.take_along_axis(nodes, np.maximum(columns, 0), axis=1), 0)  # the mask hides what pads
+    return DynamicCache(
+        ddp_cache_data=[
+            (_rows_first([keys for keys, _ in layer], where), _rows_first([values for _, values in layer], where))
+            for layer in zip(*parts, strict=True)
+        ]
+    )
+
+
+def _last(layer: Any, count: int) -> tuple[Tensor, Tensor]:
+    """Keys and values of a pass's own tokens, ``[head, token, size]``."""
+    return layer.keys[0, :, -count:], layer.values[0, :, -count:]
+
+
+def _rows_first(parts: Sequence[Tensor], where: Any) -> Tensor:
+    """``[row, head, token, size]`` from all nodes' ``[head, node, size]`` in pieces."""
+    nodes = torch.cat(list(parts), dim=1)
+    return nodes[:, torch.from_numpy(where).to(nodes.device)].transpose(0, 1).contiguous()
