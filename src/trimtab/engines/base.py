@@ -51,6 +51,7 @@ class Completion:
         finish_reason: ``"stop"`` if the model ended its turn, ``"length"`` if it ran out of ``max_new_tokens``.
         prompt_tokens: Length of the rendered prompt.
         receipt: What the steering did.
+        logprob: Log-probability of the answer under the steered model, in nats; None where it was sampled.
     """
 
     text: str
@@ -58,6 +59,7 @@ class Completion:
     finish_reason: str
     prompt_tokens: int
     receipt: Receipt
+    logprob: float | None = None
 
 
 @dataclass(frozen=True)

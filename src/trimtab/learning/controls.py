@@ -73,8 +73,9 @@ def random_swings(
     for number in range(count):
         random = random_like(steerable, seed=seed + number)
         spent = spend_both(kl, random, layers, budget=budget, guess=scale, tolerance=SWEEP_TOLERANCE)
-        scale = {key: point.scale for key, point in spent.items()}
-        swings.append(at_budget(signed_effects(sets, random, layers, scale), spent, budget))
+        tried = {key: point.scale for key, point in spent.items()}
+        swings.append(at_budget(signed_effects(sets, random, layers, tried), spent, budget))
+        scale = {key: point.at(budget) for key, point in spent.items()}
     return RandomSwings(
         swings=tuple(float(swing.mean()) for swing in swings),
         per_prompt=float(np.sqrt(np.mean([np.mean(np.square(swing)) for swing in swings]))),

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.behaviours import Behaviour, Message
-from trimtab.engines import Engine, ForcedItem, ForcedScores, TeacherForcing
+from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores, TeacherForcing
 from trimtab.engines.base import Additions, Tokens
 from trimtab.errors import CalibrationError
 from trimtab.learning.progress import OnProgress, Progress
@@ -37,12 +37,16 @@ class InCharacter:
         negative: The answer in the character of the negative pole.
         under_positive: The chat under the system prompt that asks for the positive pole.
         under_negative: The chat under the system prompt that asks for the negative pole.
+        positive_logprob: Log-probability of ``positive`` under the prompt that it was written under, in nats.
+        negative_logprob: Log-probability of ``negative`` under its own.
     """
 
     positive: Tokens
     negative: Tokens
     under_positive: Tokens
     under_negative: Tokens
+    positive_logprob: float
+    negative_logprob: float
 
 
 @dataclass(frozen=True)
@@ -106,13 +110,22 @@ class EffectSet:
     @cached_property
     def prompt_swing(self) -> NDArray[np.float64]:
         """What the system prompts themselves do: per question, preference under the positive minus the negative one."""
-        under = [
-            ForcedItem(prompt, (told.positive, told.negative))
+        crossed = [
+            ForcedItem(prompt, (answer,))
             for _, told in self._told
-            for prompt in (told.under_positive, told.under_negative)
+            for prompt, answer in ((told.under_positive, told.negative), (told.under_negative, told.positive))
         ]
-        preference = _preference(self._engine.teacher_forcing(under, once=True).base)
-        return preference[0::2] - preference[1::2]
+        scores = self._engine.teacher_forcing(crossed, once=True).base  # each answer under the other one's prompt
+        other = [float(logprob[0] / tokens[0]) for logprob, tokens in zip(scores.logprob, scores.tokens, strict=True)]
+        own = [
+            (told.positive_logprob / len(told.positive), told.negative_logprob / len(told.negative))
+            for _, told in self._told
+        ]
+        swings = [
+            (positive - negative_there) - (positive_there - negative)
+            for (positive, negative), negative_there, positive_there in zip(own, other[0::2], other[1::2], strict=True)
+        ]
+        return np.array(swings)
 
 
 def ask(
@@ -135,18 +148,28 @@ def ask(
             told.append((Message("system", instruction), Message("user", text)))
     everything = [*chats, *told]
     progress(Progress(PHASE, 0, 1))
-    answers = [done.tokens for done in engine.generate(everything, max_new_tokens=max_new_tokens)]
+    answers = engine.generate(everything, max_new_tokens=max_new_tokens)
     prompts = [engine.encode(engine.render(chat)) for chat in everything]
     progress(Progress(PHASE, 1, 1))
     return tuple(
         Question(
             text,
             prompts[n],
-            answers[n],
-            InCharacter(answers[at], answers[at + 1], prompts[at], prompts[at + 1]) if n < count else None,
+            answers[n].tokens,
+            _in_character(answers[at], answers[at + 1], prompts[at], prompts[at + 1]) if n < count else None,
         )
         for n, text in enumerate(texts)
         for at in [len(texts) + 2 * n]
+    )
+
+
+def _in_character(
+    positive: Completion, negative: Completion, under_positive: Tokens, under_negative: Tokens
+) -> InCharacter:
+    assert positive.logprob is not None  # answers are greedy
+    assert negative.logprob is not None
+    return InCharacter(
+        positive.tokens, negative.tokens, under_positive, under_negative, positive.logprob, negative.logprob
     )
 
 

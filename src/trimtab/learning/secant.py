@@ -21,6 +21,10 @@ class Spent:
     scale: float
     kl: float
 
+    def at(self, budget: float) -> float:
+        """The scale that spends ``budget``, if KL grows as the square of the scale from here."""
+        return self.scale * math.sqrt(budget / self.kl)
+
 
 def spend(kl_at: Callable[[float], float], *, budget: float, guess: float, tolerance: float) -> Spent:
     """The scale at which ``kl_at(scale)`` is within ``tolerance`` (relative) of ``budget``.

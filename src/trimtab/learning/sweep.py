@@ -16,7 +16,7 @@ from trimtab.learning.secant import Spent, spend
 from trimtab.vectors import Candidate
 
 SIGNS: Mapping[str, float] = {"+": 1.0, "-": -1.0}
-SWEEP_TOLERANCE = 0.1  # effects are rescaled to the exact budget; final calibration is tighter
+SWEEP_TOLERANCE = 0.25  # scales and effects are then brought to the exact budget; final calibration is tighter
 FIRST_GUESS = 0.25  # of the layer's norm, for one layer
 CAUTION = 1.2  # a band spends a little less than its layers together
 SINGLES = (0.6, 0.8)
@@ -124,13 +124,20 @@ def at_budget(effects: SignedEffects, spent: Mapping[str, Spent], budget: float)
     return swing
 
 
+@dataclass(frozen=True)
+class Round:
+    """One round of the sweep: the questions that it adds, and how many of the best candidates enter it."""
+
+    questions: EffectSet
+    enter: int
+
+
 def sweep(
     kl: KlSet,
-    rounds: Sequence[EffectSet],
+    rounds: Sequence[Round],
     steerable: Steerable,
     candidates: Sequence[tuple[int, ...]],
     *,
-    keep: int,
     budget: float,
     on_candidate: Callable[[], None],
 ) -> tuple[Candidate, ...]:
@@ -138,34 +145,30 @@ def sweep(
 
     Args:
         kl: Where KL is measured.
-        rounds: The questions that each round adds.
+        rounds: The questions that each round adds, and how many candidates enter it.
         steerable: Directions and norms.
         candidates: Choices of layers.
-        keep: How many candidates enter the later rounds.
         budget: Nats per token.
         on_candidate: Called after each candidate of each round.
 
     Returns:
-        All candidates that can spend the budget, best first; those of the last round come before those dropped earlier.
+        All candidates that can spend the budget, best first; those dropped early come last.
 
     Raises:
         CalibrationError: None of them can.
     """
-    entries = _brought_to_budget(kl, steerable, candidates, budget=budget)
+    alive = _brought_to_budget(kl, steerable, candidates, budget=budget)
     dropped: list[_Entry] = []
-    alive: list[_Entry] = []
-    for number, questions in enumerate(rounds):
-        alive = []
-        for entry in entries:
-            effects = signed_effects([questions], steerable, entry.layers, entry.scale)
+    for part in rounds:
+        alive, dropped = alive[: part.enter], [*alive[part.enter :], *dropped]
+        tried = []
+        for entry in alive:
+            effects = signed_effects([part.questions], steerable, entry.layers, entry.tried)
             swing = np.concatenate([entry.swing, at_budget(effects, entry.spent, budget)])
-            alive.append(replace(entry, swing=swing))
+            tried.append(replace(entry, swing=swing))
             on_candidate()
-        alive.sort(key=lambda entry: -float(entry.swing.mean()))
-        entries = alive[:keep]
-        if number + 1 < len(rounds):
-            dropped = alive[keep:]
-    return tuple(entry.candidate() for entry in [*alive, *dropped])
+        alive = sorted(tried, key=lambda entry: -float(entry.swing.mean()))
+    return tuple(entry.candidate(budget) for entry in [*alive, *dropped])
 
 
 @dataclass(frozen=True)
@@ -177,11 +180,16 @@ class _Entry:
     swing: NDArray[np.float64]
 
     @property
-    def scale(self) -> dict[str, float]:
+    def tried(self) -> dict[str, float]:
+        """The scales at which KL and effects were measured."""
         return {key: point.scale for key, point in self.spent.items()}
 
-    def candidate(self) -> Candidate:
-        return Candidate(layers=self.layers, scale=self.scale, swing=interval(self.swing), prompts=len(self.swing))
+    def scale(self, budget: float) -> dict[str, float]:
+        """The scales that spend the budget, from those next to them."""
+        return {key: point.at(budget) for key, point in self.spent.items()}
+
+    def candidate(self, budget: float) -> Candidate:
+        return Candidate(self.layers, self.scale(budget), interval(self.swing), len(self.swing))
 
 
 def _brought_to_budget(
@@ -200,7 +208,7 @@ def _brought_to_budget(
             problem = error
             continue
         entry = _Entry(layers, spent, np.zeros(0))
-        guesses.learn(layers, entry.scale)
+        guesses.learn(layers, entry.scale(budget))
         entries.append(entry)
     if not entries and problem is not None:
         raise problem

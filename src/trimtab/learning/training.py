@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import count
+from itertools import count, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from trimtab.learning.progress import OnProgress, Progress, ignore
 from trimtab.learning.questions import EffectSet, KlSet, Question, ask
 from trimtab.learning.sweep import (
     SIGNS,
+    Round,
     Steerable,
     band_layers,
     chosen_layers,
@@ -46,23 +47,25 @@ class Effort:
 
     Attributes:
         sweep_kl: Questions on which candidates are brought to the budget.
-        first_round: Questions with answers in character on which every candidate is tried.
-        effect: Questions with answers in character on which the best candidates are tried, the former included.
+        rounds: Rounds of the sweep: questions with answers in character that each adds, and how many of the best
+            candidates enter it.
         kl: Questions on which the final KL is measured.
         held_out: Questions of the check.
-        finalists: Candidates that reach the second round.
         randoms: Random directions for comparison.
         answer_tokens: Length of the model's answers.
     """
 
     sweep_kl: int = 6
-    first_round: int = 5
-    effect: int = 16
+    rounds: tuple[tuple[int, int], ...] = ((5, 99), (4, 4), (7, 2))
     kl: int = 18
     held_out: int = 10
-    finalists: int = 4
     randoms: int = 2
     answer_tokens: int = 24
+
+    @property
+    def effect(self) -> int:
+        """Questions with answers in character, of all rounds together."""
+        return sum(questions for questions, _ in self.rounds)
 
 
 EFFORT = Effort()
@@ -248,7 +251,8 @@ class _Bench:
         checked = asked[len(told) : len(told) + len(held_out)]
         calibrated = [*asked[: len(told)], *asked[len(told) + len(held_out) :]]
         in_character = [question for question in calibrated if question.in_character is not None]
-        parts = (in_character[: EFFORT.first_round], in_character[EFFORT.first_round :])
+        stops = np.cumsum([questions for questions, _ in EFFORT.rounds]).tolist()
+        parts = [in_character[start:stop] for start, stop in pairwise([0, *stops])]
         return cls(
             model=model,
             sweep_kl=KlSet(model, calibrated[: EFFORT.sweep_kl]),
@@ -349,15 +353,15 @@ def _ranked(
     budget: float,
     progress: OnProgress,
 ) -> tuple[Candidate, ...]:
-    total = len(candidates) + min(EFFORT.finalists, len(candidates)) * (len(bench.rounds) - 1)
+    rounds = [Round(part, enter) for part, (_, enter) in zip(bench.rounds, EFFORT.rounds, strict=False)]
+    total = sum(min(part.enter, len(candidates)) for part in rounds)
     steps = count(1)
     progress(Progress(SWEEP_PHASE, 0, total))
     ranked = sweep(
         bench.sweep_kl,
-        bench.rounds,
+        rounds,
         steerable,
         candidates,
-        keep=EFFORT.finalists,
         budget=budget,
         on_candidate=lambda: progress(Progress(SWEEP_PHASE, next(steps), total)),
     )

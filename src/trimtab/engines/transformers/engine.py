@@ -19,7 +19,7 @@ from trimtab.engines.prefix_tree import build_tree
 from trimtab.engines.transformers.chat import as_messages, opening_cuts, render_chat
 from trimtab.engines.transformers.fingerprint import fingerprint
 from trimtab.engines.transformers.forcing import TreeTeacherForcing
-from trimtab.engines.transformers.generation import Sampling, count_repeats, generate_tokens
+from trimtab.engines.transformers.generation import Generated, Sampling, count_repeats, generate_tokens
 from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.prefill import shared_prefill
 from trimtab.engines.transformers.proof import WalkProof
@@ -368,7 +368,7 @@ class TransformersEngine:
             prefilled = None
             if sampling.use_cache:
                 prefilled = shared_prefill(self.model, prompts, cost=self._cost(), proof=self._proof)
-            answers = generate_tokens(
+            generated = generate_tokens(
                 self.model,
                 prompts,
                 sampling,
@@ -387,12 +387,13 @@ class TransformersEngine:
         text = str(sum((scope for scope, _ in self._scopes), Steering()) + steering)
         return [
             self._completion(prompt, answer, layers, text, len(prompts))
-            for prompt, answer in zip(prompts, answers, strict=True)
+            for prompt, answer in zip(prompts, generated, strict=True)
         ]
 
     def _completion(
-        self, prompt: Tokens, answer: Tokens, layers: tuple[int, ...], steering: str, rows: int
+        self, prompt: Tokens, generated: Generated, layers: tuple[int, ...], steering: str, rows: int
     ) -> Completion:
+        answer = generated.tokens
         fed = len(prompt) + len(answer) - 1  # the last token is never read again
         return Completion(
             text=self.decode(answer),
@@ -400,6 +401,7 @@ class TransformersEngine:
             finish_reason="stop" if answer and answer[-1] in self._stop_tokens() else "length",
             prompt_tokens=len(prompt),
             receipt=Receipt(steering, layers, rows if layers else 0, fed if layers else 0),
+            logprob=generated.logprob,
         )
 
     def _with_kl(

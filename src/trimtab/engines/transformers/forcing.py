@@ -87,7 +87,8 @@ class _Reference:
 
     def kl_to(self, logits: Tensor, total: Tensor) -> Tensor:
         """KL(base ‖ other) of each token: p · (base logits - other logits) - (base total - other total)."""
-        return torch.linalg.vecdot(self.probabilities, self.logits - logits) - self.total + total
+        kl: Tensor = torch.linalg.vecdot(self.probabilities, self.logits - logits) - self.total + total
+        return kl
 
 
 @final

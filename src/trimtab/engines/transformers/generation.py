@@ -46,6 +46,14 @@ class Sampling:
             raise PromptError(f"top_p is {self.top_p}", fix="give a number above 0 and up to 1")
 
 
+@dataclass(frozen=True)
+class Generated:
+    """An answer's tokens and, where it was greedy, their summed log-probability in nats."""
+
+    tokens: Tokens
+    logprob: float | None
+
+
 def generate_tokens(
     model: PreTrainedModel,
     prompts: Sequence[Tokens],
@@ -57,7 +65,7 @@ def generate_tokens(
     repeats: Sequence[int],
     on_token: Callable[[int], None] | None = None,
     prefilled: DynamicCache | None = None,
-) -> list[Tokens]:
+) -> list[Generated]:
     """Continue every prompt; each answer ends with a stop token or at ``max_new_tokens``.
 
     ``prefilled`` has the keys and values of all but the prompts' last tokens, where those were read before.
@@ -70,6 +78,9 @@ def generate_tokens(
     pads = torch.tensor([width - len(prompt) for prompt in prompts], device=model.device)
     mask = (torch.arange(width, device=model.device)[None] >= pads[:, None]).long()
     processors = LogitsProcessorList()
+    best = _BestLogprobs() if sampling.temperature == 0 else None
+    if best:
+        processors.append(best)
     if sampling.temperature > 0:
         processors.append(TemperatureLogitsWarper(float(sampling.temperature)))
         if sampling.top_p < 1.0:
@@ -90,7 +101,8 @@ def generate_tokens(
     finally:
         for hook in hooks:
             hook.skip_padding(None)
-    return [_up_to_stop(row, stop) for row in output[:, width:].tolist()]
+    answers = [_up_to_stop(row, stop) for row in output[:, width:].tolist()]
+    return [Generated(answer, best.total(n, len(answer)) if best else None) for n, answer in enumerate(answers)]
 
 
 def count_repeats(prompts: Sequence[Tokens]) -> list[int]:
@@ -130,6 +142,23 @@ def _up_to_stop(tokens: Sequence[int], stop: Sequence[int]) -> Tokens:
         if token in stop:
             return tuple(tokens[: at + 1])
     return tuple(tokens)
+
+
+@final
+class _BestLogprobs(LogitsProcessor):  # type: ignore[misc]
+    """Notes the log-probability of every step's likeliest token, and changes nothing."""
+
+    def __init__(self) -> None:
+        self._steps: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        logits = scores.float()
+        self._steps.append(logits.amax(-1) - logits.logsumexp(-1))
+        return scores
+
+    def total(self, row: int, steps: int) -> float:
+        """Summed over a row's first steps."""
+        return float(sum(float(step[row]) for step in self._steps[:steps]))
 
 
 @final

@@ -6,8 +6,9 @@ and masks of a model's own making all break it, each in its way. So it is tried.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -41,6 +42,8 @@ class WalkProof:
         self._model = model
         self._blocks = blocks
         self._limit = limit
+        keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
+        self._no_head: dict[str, Any] = {"logits_to_keep": 1} if keeps else {}
         self._proven = _Tried(0, 0)
         self._refused: int | None = None
         self.problem = ""
@@ -102,7 +105,7 @@ class WalkProof:
         def read(row: Pass) -> None:
             rows, columns = np.nonzero(np.isin(row.nodes, tree.leaves))
             with keeping(self._blocks, every, rows, columns) as kept, torch.inference_mode():
-                self._model(**row.inputs)
+                self._model(**row.inputs, **self._no_head)
             if len(rows):
                 states[row.nodes[rows, columns]] = kept.stacked()
 

@@ -1,0 +1,1 @@
+"""Benchmarks: trimtab beside others on the same work, measured by the same lines."""

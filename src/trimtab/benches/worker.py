@@ -1,0 +1,153 @@
+"""trimtab's worker: hidden states by our engine, asked over JSON lines; also the tokens that cases are made of."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from trimtab.benches.peer_repeng import claim_output, measured, serve, versions
+from trimtab.engines.prefix_tree import build_tree
+from trimtab.engines.transformers import TransformersEngine, load
+from trimtab.engines.transformers.default_model import INSTALL, converted_gguf, default_gguf
+from trimtab.errors import ModelError
+
+MATMUL_RUNS = 10
+SHAPE = {
+    "hidden_size": 2048,
+    "num_hidden_layers": 16,
+    "intermediate_size": 8192,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 32000,
+}
+
+
+def main() -> None:
+    """Answer for trimtab; the one argument is a JSON object with model (null for the default), dtype and threads."""
+    answers = claim_output()
+    job = json.loads(sys.argv[1])
+    torch.set_num_threads(job["threads"])
+    folder = job["model"] or str(default_folder())
+    engine = load(folder, dtype=job["dtype"], device="cpu")
+
+    def run(request: Any) -> Mapping[str, Any]:
+        # A fresh engine for every run: what it must find out before it shares prefixes counts every time.
+        fresh = TransformersEngine(engine.model, engine.tokenizer, name=engine.info.name)
+        states, spent = measured(
+            lambda: fresh.hidden_states(request["texts"], share_prefixes=request["share_prefixes"])
+        )
+        if request["save"]:
+            np.save(request["save"], states)
+        return spent
+
+    def encode(request: Any) -> Mapping[str, Any]:
+        return {"tokens": [engine.encode(text) for text in request["texts"]]}
+
+    def decode(request: Any) -> Mapping[str, Any]:
+        return {"texts": [engine.decode(tokens) for tokens in request["tokens"]]}
+
+    def gpu(request: Any) -> Mapping[str, Any]:
+        return read_random_model(engine, request["tokens"], rounds=request["rounds"])
+
+    ready = {
+        "versions": versions(("trimtab", "torch", "transformers", "numpy")),
+        "model": folder,
+        "layers": engine.info.layers,
+        "vocabulary": len(engine.tokenizer),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+    serve(answers, ready, {"run": run, "encode": encode, "decode": decode, "gpu": gpu})
+
+
+def default_folder() -> Path:
+    """The default model as a folder that transformers loads.
+
+    Raises:
+        ModelError: It is not installed.
+    """
+    gguf = default_gguf()
+    if gguf is None:
+        raise ModelError("the default model is not installed", fix=f"run: {INSTALL}")
+    return converted_gguf(gguf)
+
+
+def read_random_model(
+    engine: TransformersEngine,
+    tokens: Sequence[Sequence[int]],
+    *,
+    rounds: int,
+    device: str = "cuda",
+    shape: Mapping[str, int] = SHAPE,
+    matmul: int = 8192,
+) -> dict[str, Any]:
+    """How fast a Llama with random bfloat16 weights is read, beside what the machine's matrix products reach.
+
+    Shares of the peak count the products with the blocks' weights alone: 2 operations per weight and token. Per given
+    token the share can exceed 1, as tokens that texts have in common are computed once.
+
+    Args:
+        engine: Lends its tokenizer, which is not used.
+        tokens: Token ids; taken modulo the vocabulary.
+        rounds: How often to read them, after one reading that warms up and proves that prefixes can be shared.
+        device: Where.
+        shape: What the model's config says.
+        matmul: Rows and columns of the matrices whose product gives the peak.
+    """
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = LlamaForCausalLM(LlamaConfig(**shape)).to(torch.bfloat16)
+    reader = TransformersEngine(model, engine.tokenizer, name="random Llama")
+    sequences = [tuple(token % shape["vocab_size"] for token in sequence) for sequence in tokens]
+    weights = sum(parameter.numel() for block in reader.blocks.modules for parameter in block.parameters())
+    given, distinct = sum(map(len, sequences)), len(build_tree(sequences))
+    reader.hidden_states(sequences)
+    seconds = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        reader.hidden_states(sequences)
+        seconds.append(time.perf_counter() - started)
+    middle, peak = statistics.median(seconds), matmul_peak(matmul, device=device)
+    return {
+        "block_parameters": weights,
+        "prompts": len(sequences),
+        "tokens": given,
+        "distinct_tokens": distinct,
+        "rounds": seconds,
+        "wall": middle,
+        "tokens_per_second": given / middle,
+        "distinct_tokens_per_second": distinct / middle,
+        "matmul_flops": peak,
+        "share_of_matmul": 2 * weights * distinct / middle / peak,
+        "share_of_matmul_given": 2 * weights * given / middle / peak,
+    }
+
+
+def matmul_peak(size: int, *, device: str) -> float:
+    """Floating-point operations a second in a product of two square bfloat16 matrices: the median of several."""
+    left, right = torch.randn(2, size, size, device=device, dtype=torch.bfloat16)
+    seconds = []
+    for _ in range(1 + MATMUL_RUNS):
+        _wait(device)
+        started = time.perf_counter()
+        torch.matmul(left, right)
+        _wait(device)
+        seconds.append(time.perf_counter() - started)
+    return float(2 * size**3 / statistics.median(seconds[1:]))
+
+
+def _wait(device: str) -> None:
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""``trimtab bench``: trimtab beside others on the same work."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from trimtab.cli.console import JsonOption, check_writable, err, out, print_json
+from trimtab.errors import MissingDependencyError, TrimtabError
+
+if TYPE_CHECKING:
+    from trimtab.benches.extraction import Plan, Step
+    from trimtab.benches.report import Record
+
+NAME = "bench"
+EXAMPLE = "trimtab bench extraction --cases ten-prompts --rounds 1"
+PEER_HINT = "Without --peer trimtab is measured beside itself without shared prefixes only; make bench sets repeng up."
+MIB = 1024**2
+
+app = typer.Typer(help="Measure trimtab beside others on the same work.", no_args_is_help=True)
+
+
+@app.command(epilog=f"Example: {EXAMPLE}")
+def extraction(
+    peer: Annotated[
+        str | None,
+        typer.Option(help="A Python that has repeng 0.4.0; without it only our own ways are measured."),
+    ] = None,
+    output: Annotated[str, typer.Option("--output", "-o", help="Folder for the numbers and the picture.")] = str(
+        Path("benches") / "results"
+    ),
+    cases: Annotated[str | None, typer.Option(help="Some of the cases, such as 'repeng-4000,ten-prompts'.")] = None,
+    dtypes: Annotated[str, typer.Option(help="Of the weights.")] = "float32,bfloat16",
+    rounds: Annotated[int, typer.Option(min=1, help="How often each side reads each case; medians count.")] = 3,
+    prompts: Annotated[int, typer.Option(min=2, help="Upper bound on the prompts of the recipe.")] = 4000,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of every side; all cores if not given.")] = None,
+    data: Annotated[str | None, typer.Option(help="Folder that has repeng/all_truncated_outputs.json.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Extract hidden states as trimtab does, as it does without sharing prefixes, and as repeng does; compare."""
+    from trimtab.benches.cases import Sizes
+    from trimtab.benches.extraction import Plan, usable_cores
+
+    plan = Plan(
+        cases=_names(cases) if cases is not None else Plan().cases,
+        dtypes=_names(dtypes),
+        rounds=rounds,
+        threads=threads or usable_cores(),
+        peer=peer,
+        data=Path(data) if data else None,
+        sizes=Sizes(prompts=prompts),
+    )
+    folder = Path(output)
+    check_writable(folder / "extraction.json")
+    if peer is None:
+        err.print(PEER_HINT, style="dim", markup=False)
+    measured = _measured(plan, as_json=json)
+    _keep(measured, folder)
+    _print(measured, as_json=json)
+    if not json:
+        out.print(f"Kept in [bold]{folder}[/bold].", soft_wrap=True)
+
+
+def _measured(plan: Plan, *, as_json: bool) -> dict[str, Any]:
+    """Run the benchmark; if it is stopped or fails, what was measured until then is printed first."""
+    from trimtab.benches.extraction import benchmark
+    from trimtab.benches.report import report
+
+    record: Record | None = None
+    try:
+        with _steps() as on_step, closing(benchmark(plan, on_step=on_step)) as records:
+            for newer in records:
+                record = newer
+    except (KeyboardInterrupt, TrimtabError) as stop:
+        if record is not None:
+            _print(report(record), as_json=as_json)
+        if isinstance(stop, KeyboardInterrupt):
+            raise typer.Abort from None
+        raise
+    assert record is not None
+    return report(record)
+
+
+@contextmanager
+def _steps() -> Iterator[Callable[[Step], None]]:
+    """One bar for everything on a terminal; elsewhere a line for each step."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TimeElapsedColumn(),
+        TextColumn("left", style="dim"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, disable=not err.is_terminal, speed_estimate_period=600) as bars:
+        task = bars.add_task("Starting", total=None)
+
+        def on_step(step: Step) -> None:
+            if not err.is_terminal:
+                err.print(step.what, markup=False)
+            if step.total:
+                bars.update(task, description=step.what, completed=step.done, total=step.total)
+            else:
+                bars.update(task, description=step.what)
+
+        yield on_step
+
+
+def _keep(measured: Mapping[str, Any], folder: Path) -> None:
+    from trimtab.benches.plot import draw_extraction
+    from trimtab.vectors.file import write_atomically
+
+    line = jsonlib.dumps(measured, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(folder / "extraction.json", line.encode())
+    try:
+        draw_extraction(measured, folder / "extraction.png")
+    except MissingDependencyError as error:
+        err.print(f"No picture: {error}.", style="dim", markup=False)
+
+
+def _print(measured: Mapping[str, Any], *, as_json: bool) -> None:
+    from trimtab.benches.report import count
+
+    if as_json:
+        print_json(measured)
+        return
+    for dtype, cases in measured["dtypes"].items():
+        out.print(_table(dtype, cases))
+    if measured["gpu"]:
+        gpu = measured["gpu"]
+        out.print(
+            f"{gpu['device']}: {gpu['tokens_per_second']:,.0f} tokens/s given, "
+            f"{gpu['distinct_tokens_per_second']:,.0f} computed; "
+            f"{gpu['share_of_matmul']:.0%} of what matrix products reach"
+        )
+    out.print(
+        f"{measured['machine']['cpu']}, {count(measured['threads'], 'thread')}, medians of "
+        f"{count(measured['rounds'], 'round')}. ×: how many times trimtab's a side takes. MiB: peak above the model. "
+        "diff.: of the worst vector, relative, trimtab's from the side's.",
+        style="dim",
+    )
+
+
+def _table(dtype: str, cases: Mapping[str, Any]) -> Table:
+    """A row a case; within it a line a side."""
+    table = Table(title=dtype, title_justify="left", box=box.HORIZONTALS, show_lines=True, pad_edge=False)
+    table.add_column("case")
+    table.add_column("side")
+    for header in ("wall s", "CPU s", "×wall", "×CPU", "MiB", "diff."):
+        table.add_column(header, justify="right")
+    for name, case in cases.items():
+        lines = [
+            (
+                side,
+                _seconds(figures["wall"]),
+                _seconds(figures["cpu"]),
+                _times(case["ratios"].get(side, {}).get("times_wall")),
+                _times(case["ratios"].get(side, {}).get("times_cpu")),
+                "–" if figures["memory"] is None else f"{figures['memory'] / MIB:.0f}",
+                f"{case['difference'][side]:.0e}" if side in case["difference"] else "",
+            )
+            for side, figures in case["sides"].items()
+        ]
+        about = f"{name}\n{case['tokens']:,} tokens\n{case['distinct_tokens']:,} distinct"
+        table.add_row(about, *("\n".join(column) for column in zip(*lines, strict=True)))
+    return table
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f}" if seconds < 100 else f"{seconds:.0f}"
+
+
+def _times(ratio: float | None) -> str:
+    return "" if ratio is None else f"{ratio:.2f}"
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

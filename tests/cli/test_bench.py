@@ -1,0 +1,92 @@
+"""``trimtab bench``: what is printed, what is kept, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trimtab.benches import extraction, workers
+from trimtab.cli import main
+
+SMALL = ("--cases", "ten-prompts", "--rounds", "1", "--dtypes", "float32", "--prompts", "10", "--threads", "1")
+
+
+@pytest.fixture
+def run(capsys, tmp_path):
+    """Run ``trimtab bench extraction ARGUMENTS`` into a folder; gives (code, stdout, stderr)."""
+
+    def call(*arguments: str):
+        with pytest.raises(SystemExit) as exit_:
+            main(["bench", "extraction", "-o", str(tmp_path / "results"), *SMALL, *arguments])
+        captured = capsys.readouterr()
+        return exit_.value.code, captured.out, captured.err
+
+    return call
+
+
+def test_our_two_ways_agree_on_the_default_model_and_the_numbers_are_kept(run, tmp_path):
+    code, out, err = run("--json")
+    assert code == 0
+    measured = json.loads(out)
+    case = measured["dtypes"]["float32"]["ten-prompts"]
+    assert measured["complete"] is True
+    assert case["prompts"] == 10
+    assert case["distinct_tokens"] < case["tokens"]
+    assert set(case["sides"]) == {"trimtab", "trimtab-plain"}
+    assert case["difference"]["trimtab-plain"] < 1e-4
+    assert case["ratios"]["trimtab-plain"]["times_cpu"] > 0
+    assert "Without --peer" in err
+    assert json.loads((tmp_path / "results" / "extraction.json").read_text()) == measured
+
+
+def test_an_interrupt_prints_what_was_measured_and_leaves_no_worker(run, monkeypatch):
+    fake = Path(__file__).parents[1] / "benches" / "fake_worker.py"
+    monkeypatch.setattr(workers, "own_command", lambda job: [sys.executable, str(fake)])
+    started = []
+    start = extraction.start_own
+
+    def noted(*arguments):
+        started.append(start(*arguments))
+        return started[-1]
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(extraction, "start_own", noted)
+    monkeypatch.setattr(extraction, "largest_difference", stopped)
+    code, out, err = run()
+    assert code == 130
+    assert "ten-prompts" in out
+    assert "trimtab: stopped" in err
+    assert len(started) == 2
+    for worker in started:
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker.pid, 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--peer", "nowhere/python"), "there is no interpreter 'nowhere/python'"),
+        (("--cases", "ten-promts"), "there is no case 'ten-promts'"),
+        (("--dtypes", "int8"), "there is no dtype 'int8'"),
+        (("--data", "nowhere"), "holds no repeng/all_truncated_outputs.json"),
+    ],
+)
+def test_a_mistake_ends_with_one_line_and_code_2(run, arguments, says):
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert out == ""
+    assert says in err.strip().splitlines()[-1]
+
+
+def test_help_shows_an_example_and_needs_no_torch():
+    code = "import sys; sys.argv[1:] = ['bench', 'extraction', '--help']; from trimtab.cli import main\n"
+    code += "try:\n    main()\nfinally:\n    assert 'torch' not in sys.modules"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Example: trimtab bench extraction" in shown.stdout
