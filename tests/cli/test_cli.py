@@ -177,17 +177,42 @@ def test_a_vector_that_cannot_be_saved_is_kept_elsewhere(random_vector, smollm2,
     assert trimtab.ControlVector.load(rescued).behaviour.name == "kept"
 
 
-def test_an_interrupt_ends_with_code_130_and_leaves_no_file(run, tmp_path, monkeypatch, smollm2):
+def test_an_interrupt_ends_with_code_130_leaves_no_file_and_can_be_resumed(run, tmp_path, monkeypatch, smollm2):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(type(smollm2), "teacher_forcing", interrupted)
-    path = tmp_path / "v.safetensors"
-    code, out, err = run("train", "happy", "--max-pairs", "8", "-o", str(path))
+    path, kept = tmp_path / "v.safetensors", tmp_path / "cache" / "kept.sqlite"
+    monkeypatch.setattr("trimtab.cli.train.checkpoint_path", lambda output: kept)
+    arguments = ("train", "happy", "--max-pairs", "8", "--layers", "15", "--no-check", "-o", str(path))
+    with monkeypatch.context() as patch:
+        patch.setattr(type(smollm2), "generate", interrupted)
+        code, out, err = run(*arguments)
     assert code == 130
     assert out == ""
     assert "Traceback" not in err
-    assert list(tmp_path.iterdir()) == []
+    assert "--resume goes on" in err
+    assert err.strip().splitlines()[-1] == "trimtab: stopped; no file was left half-written"
+    assert list(tmp_path.iterdir()) == [kept.parent]
+
+    with monkeypatch.context() as patch:  # states are not collected again; what comes after them is
+        patch.setattr(type(smollm2), "collect", interrupted)
+        patch.setattr("trimtab.learning.training._calibrated", lambda bench, vector, *_, **__: vector)
+        assert run(*arguments, "--resume")[0] == 0
+    assert trimtab.ControlVector.load(path).reliability.pairs == 8
+    assert not kept.exists()
+
+
+def test_resuming_nothing_says_so_and_trains(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("trimtab.cli.train.checkpoint_path", lambda output: tmp_path / "none.sqlite")
+    path = tmp_path / "v.safetensors"
+    code, out, err = run("train", "happy", "--max-pairs", "4", "--no-calibrate", "--resume", "--json", "-o", str(path))
+    assert code == 0
+    assert "nothing to resume" in err
+    collection = json.loads(out)["collection"]
+    assert collection["prompts"] == 8
+    assert collection["distinct"] <= collection["tokens"]
+    assert collection["path"] in ("tree", "plain")
+    assert collection["reason"]
 
 
 def test_help_of_every_verb_shows_an_example():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trimtab.errors import VectorError
 from trimtab.learning import ESTIMATORS
-from trimtab.learning.estimators import mean_difference, pairwise_cosine, pca_center, pca_diff, separation
+from trimtab.learning.estimators import mean_difference, pca_center, pca_diff
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -73,19 +73,6 @@ def test_pca_of_centred_pairs_equals_the_leading_eigenvector_of_the_second_momen
     half = (positive.astype(np.float64) - negative) / 2
     _, vectors = np.linalg.eigh(half.T @ half)
     assert abs(pca_center(positive, negative) @ vectors[:, -1]) == pytest.approx(1.0, abs=1e-5)
-
-
-def test_pairwise_cosine_equals_the_mean_over_all_pairs_of_pairs():
-    positive, negative, _ = poles(5, pairs=9)
-    units = positive.astype(np.float64) - negative
-    units /= np.linalg.norm(units, axis=1, keepdims=True)
-    slow = np.mean([units[i] @ units[j] for i in range(9) for j in range(9) if i != j])
-    assert pairwise_cosine(positive, negative) == pytest.approx(slow, abs=1e-9)
-
-
-def test_separation_counts_the_pairs_that_lie_the_right_way_round():
-    positive = np.array([[1, 0], [1, 0], [-1, 0], [2, 0]], np.float32)
-    assert separation(np.array([1, 0], np.float32), positive, np.zeros_like(positive)) == 0.75
 
 
 @pytest.mark.parametrize("name", ["mean_difference", "pca_center", "pca_diff"])

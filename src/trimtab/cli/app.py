@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; user mistakes end with one line on standard error and exit code 2."""
     try:
         code = app(args=arguments, standalone_mode=False)
+        if code == INTERRUPTED:  # typer's own way of taking Ctrl-C
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except TrimtabError as error:
         _fail(str(error), error.exit_code)

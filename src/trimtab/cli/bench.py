@@ -82,9 +82,7 @@ def _measured(plan: Plan, *, as_json: bool) -> dict[str, Any]:
     except (KeyboardInterrupt, TrimtabError) as stop:
         if record is not None:
             _print(report(record), as_json=as_json)
-        if isinstance(stop, KeyboardInterrupt):
-            raise typer.Abort from None
-        raise
+        raise stop from None
     assert record is not None
     return report(record)
 

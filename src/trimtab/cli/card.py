@@ -56,6 +56,11 @@ def _facts(vector: ControlVector) -> Table:
             "reliability",
             f"{r.pairs} pairs agree with cosine {r.pairwise_cosine:.2f}; {r.separation:.0%} lie the right way round",
         )
+    if vector.collection:
+        c = vector.collection
+        table.add_row(
+            "collected", f"{c.prompts:,} prompts, {c.tokens:,} tokens, {c.computed:,} of them computed ({c.reason})"
+        )
     table.add_row("made", f"{vector.created or 'unknown'} by trimtab {vector.trimtab_version or 'unknown'}")
     return table
 

@@ -64,6 +64,8 @@ class PhaseProgress:
     def on_progress(self, step: Progress) -> None:
         """Take one step of ``trimtab.train``."""
         self.begin(step.phase, total=step.total)
+        if step.note:
+            err.print(step.note, soft_wrap=True)
         self._bars.update(self._tasks[step.phase], completed=step.done, total=step.total)
 
     def begin(self, phase: str, *, total: int | None = None) -> None:

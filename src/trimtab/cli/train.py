@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from trimtab.cli.console import (
     JsonOption,
     ModelOption,
     check_writable,
+    err,
     load_model,
     out,
     parse_layers,
@@ -35,10 +37,16 @@ def run(
     ] = "mean_difference",
     layers: Annotated[str, typer.Option(help="'auto' sweeps; or layers such as 14-24 or 8,12,16.")] = "auto",
     budget: Annotated[float, typer.Option(help="Nats per token that strength 1 spends: 0.3 gentle, 0.6 strong.")] = 0.4,
+    source: Annotated[
+        str, typer.Option(help="prompts: contrasting prompts; responses: the model's own answers in character.")
+    ] = "prompts",
+    temperature: Annotated[float, typer.Option(help="Of those answers; 0 is greedy.")] = 0.0,
     max_pairs: Annotated[int, typer.Option(help="Upper bound on contrastive pairs.")] = 420,
     calibrate: Annotated[bool, typer.Option(help="Place the vector and give its strength a unit.")] = True,
     check: Annotated[bool, typer.Option(help="Also measure on held-out prompts.")] = True,
     seed: Annotated[int, typer.Option(help="Of the random directions in the comparison.")] = 0,
+    memory: Annotated[int, typer.Option(min=1, help="MiB that hidden states may take, for any number of pairs.")] = 512,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")] = False,
     show_pairs: Annotated[
         int, typer.Option("--show-pairs", min=0, help="Print so many pairs as the model sees them, and stop.")
     ] = 0,
@@ -60,18 +68,28 @@ def run(
         if not show_pairs:
             from trimtab.learning import train
 
-            vector = train(
-                engine,
-                described,
-                method=method,
-                layers=chosen,
-                calibrate=calibrate,
-                budget=budget,
-                max_pairs=max_pairs,
-                seed=seed,
-                check=check,
-                progress=phases.on_progress,
-            )
+            checkpoint = checkpoint_path(path)
+            _begin(checkpoint, resume=resume)
+            try:
+                vector = train(
+                    engine,
+                    described,
+                    method=method,
+                    layers=chosen,
+                    calibrate=calibrate,
+                    budget=budget,
+                    source=source,
+                    temperature=temperature,
+                    max_pairs=max_pairs,
+                    seed=seed,
+                    check=check,
+                    memory=memory * 1024**2,
+                    checkpoint=checkpoint,
+                    progress=phases.on_progress,
+                )
+            except KeyboardInterrupt:
+                err.print("Stopped. The same command with --resume goes on from here.", soft_wrap=True)
+                raise
     if show_pairs:
         _show_pairs(described, engine, show_pairs, max_pairs, as_json=json)
         return
@@ -84,6 +102,21 @@ def run(
         f"Saved to [bold]{path}[/bold]. Try: trimtab compare 'How was your day?' --steer {path}",
         soft_wrap=True,
     )
+
+
+def checkpoint_path(output: Path) -> Path:
+    """Where an interrupted training for ``output`` keeps what it found out: in the cache, not beside the file."""
+    from trimtab.engines.transformers.default_model import cache_folder
+
+    name = hashlib.sha256(str(output.absolute()).encode()).hexdigest()[:16]
+    return cache_folder() / "checkpoints" / f"{name}.sqlite"
+
+
+def _begin(checkpoint: Path, *, resume: bool) -> None:
+    if resume and not checkpoint.exists():
+        err.print("There is nothing to resume; training from the beginning.")
+    elif not resume:
+        checkpoint.unlink(missing_ok=True)
 
 
 def _show_pairs(behaviour: Any, engine: Any, count: int, max_pairs: int, *, as_json: bool) -> None:

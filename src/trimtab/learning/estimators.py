@@ -79,21 +79,6 @@ ESTIMATORS: Mapping[str, Estimator] = MappingProxyType(
 )
 
 
-def pairwise_cosine(positive: States, negative: States) -> float:
-    """Mean cosine between the differences of two pairs; 1 when all pairs agree, 0 when they have nothing in common."""
-    differences = _differences(positive, negative)
-    lengths = np.linalg.norm(differences, axis=1, keepdims=True)
-    units = differences / np.maximum(lengths, 1e-30)
-    count = len(units)
-    total = float(np.square(units.sum(axis=0)).sum())
-    return (total - count) / (count * (count - 1))
-
-
-def separation(direction: States, positive: States, negative: States) -> float:
-    """Share of pairs whose positive side projects further along ``direction`` than its negative side."""
-    return float((_differences(positive, negative) @ direction.astype(np.float64) > 0).mean())
-
-
 def _differences(positive: States, negative: States) -> NDArray[np.float64]:
     if positive.shape != negative.shape or positive.ndim != 2 or len(positive) == 0:
         raise VectorError(

@@ -15,11 +15,13 @@ class Progress:
         phase: What is being done, in words for people.
         done: Units of this phase done.
         total: All its units.
+        note: Something that people should know, such as that memory ran out and the work goes on in smaller pieces.
     """
 
     phase: str
     done: int
     total: int
+    note: str = ""
 
 
 OnProgress: TypeAlias = Callable[[Progress], None]

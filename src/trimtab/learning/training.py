@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import count, pairwise
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.behaviours import Behaviour, neutral_prompts
 from trimtab.engines import Engine
-from trimtab.engines.base import Array
 from trimtab.errors import CalibrationError, VectorError
 from trimtab.learning.check import check_held_out
+from trimtab.learning.contrast import MEMORY, Contrast, Contrasted, collect_contrast
 from trimtab.learning.controls import effect_record, random_swings
-from trimtab.learning.estimators import ESTIMATORS, pairwise_cosine, separation
+from trimtab.learning.estimators import ESTIMATORS
+from trimtab.learning.journal import FileJournal, Journal, NoJournal, RememberingEngine
 from trimtab.learning.progress import OnProgress, Progress, ignore
 from trimtab.learning.questions import EffectSet, KlSet, Question, ask
+from trimtab.learning.responses import answers_in_character
 from trimtab.learning.sweep import (
     SIGNS,
     Round,
@@ -30,13 +34,14 @@ from trimtab.learning.sweep import (
     spend_both,
     sweep,
 )
-from trimtab.pairs import MAX_PAIRS, ContrastivePair, build_pairs
-from trimtab.vectors import BehaviourRef, Calibration, Candidate, ControlVector, Reliability
+from trimtab.pairs import MAX_PAIRS, build_pairs
+from trimtab.vectors import BehaviourRef, Calibration, Candidate, ControlVector, ModelInfo, Reliability
 from trimtab.version import VERSION
 
 BUDGET = 0.4
 TOLERANCE = 0.03  # of the budget; the promise is 5 %
 RANDOM_GUESS = 3.4  # a random direction spends far less than a learned one of its length
+SOURCES = ("prompts", "responses")
 SWEEP_PHASE = "Trying layers at equal KL"
 STRENGTH_PHASE = "Calibrating the strength"
 
@@ -79,9 +84,13 @@ def train(
     layers: str | Sequence[int] = "auto",
     calibrate: bool = True,
     budget: float = BUDGET,
+    source: str = "prompts",
+    temperature: float = 0.0,
     max_pairs: int = MAX_PAIRS,
     seed: int = 0,
     check: bool = True,
+    memory: int = MEMORY,
+    checkpoint: str | Path | None = None,
     progress: OnProgress = ignore,
 ) -> ControlVector:
     """Train a control vector for a behaviour, place it, and give its strength a unit.
@@ -94,9 +103,15 @@ def train(
         calibrate: Find the scale at which strength ±1 spends the budget. Without it the vector steers by
             ``coefficient`` only.
         budget: Mean per-token KL(base ‖ steered) at strength ±1, in nats. 0.3 is gentle, 0.6 strong.
+        source: Whose states: ``"prompts"``, contrasting prompts at their last token; or ``"responses"``, the model's
+            own answers in the character of either pole, averaged over their tokens.
+        temperature: Of those answers; 0 is greedy.
         max_pairs: Upper bound on the number of contrastive pairs.
-        seed: Of the random directions in the comparison; everything else is deterministic.
+        seed: Of the random directions in the comparison, and of sampled answers; everything else is deterministic.
         check: Also measure on held-out prompts.
+        memory: Bytes that hidden states may take at a time; the number of pairs does not matter.
+        checkpoint: A file that keeps what was found out if the work is interrupted. Training again with the same
+            arguments goes on from there, to the same vector; the file is deleted at the end.
         progress: Called with each step of the work.
 
     Returns:
@@ -112,29 +127,95 @@ def train(
     """
     if method not in ESTIMATORS:
         raise VectorError(f"no method named {method!r}", fix=f"use one of {', '.join(ESTIMATORS)}")
+    if source not in SOURCES:
+        raise VectorError(f"no source named {source!r}", fix=f"use one of {', '.join(SOURCES)}")
     _check_budget(budget)
-    candidates = chosen_layers(model.info.layers, layers)
-    pairs = build_pairs(behaviour, model, max_pairs=max_pairs)
-    states = _collect(model, pairs, progress)
-    directions = {
-        layer: ESTIMATORS[method](states.positive[:, layer], states.negative[:, layer])
-        for layer in range(model.info.layers)
-    }
-    bench = _Bench.prepare(model, behaviour if calibrate else None, check=calibrate and check, progress=progress)
+    plan = _Plan(
+        method,
+        layers if isinstance(layers, str) else tuple(layers),
+        calibrate,
+        budget,
+        source,
+        temperature,
+        max_pairs,
+        seed,
+        check,
+        memory,
+    )
+    if checkpoint is None:
+        return _trained(model, behaviour, plan, NoJournal(), progress)
+    journal = FileJournal(Path(checkpoint), job=plan.job(model.info, behaviour))
+    try:
+        vector = _trained(RememberingEngine(model, journal), behaviour, plan, journal, progress)
+    except BaseException:
+        journal.close()
+        raise
+    journal.forget()
+    return vector
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What was asked of ``train``, which together with the model and the behaviour decides the result."""
+
+    method: str
+    layers: str | tuple[int, ...]
+    calibrate: bool
+    budget: float
+    source: str
+    temperature: float
+    max_pairs: int
+    seed: int
+    check: bool
+    memory: int
+
+    def job(self, model: ModelInfo, behaviour: Behaviour) -> str:
+        """A name for exactly this work."""
+        return json.dumps([VERSION, asdict(model), behaviour.digest, asdict(self)], sort_keys=True)
+
+
+def _trained(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal, progress: OnProgress) -> ControlVector:
+    candidates = chosen_layers(model.info.layers, plan.layers)
+    contrast = collect_contrast(
+        model,
+        _pairs(model, behaviour, plan, progress),
+        method=plan.method,
+        memory=plan.memory,
+        journal=journal,
+        progress=progress,
+    )
+    directions = {layer: contrast.direction(plan.method, layer) for layer in range(model.info.layers)}
+    check = plan.calibrate and plan.check
+    bench = _Bench.prepare(model, behaviour if plan.calibrate else None, check=check, progress=progress)
     steered = candidates[0] if len(candidates) == 1 else band_layers(model.info.layers)
     vector = ControlVector(
         model=model.info,
         directions=directions,
         norms=bench.norms(directions),
         weights={layer: float(layer in steered) for layer in directions},
-        method=method,
+        method=plan.method,
         behaviour=BehaviourRef(behaviour.name, behaviour.digest),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         trimtab_version=VERSION,
+        collection=contrast.collection,
     )
-    if calibrate:
-        vector = _calibrated(bench, vector, candidates, budget=budget, seed=seed, progress=progress)
-    return replace(vector, reliability=_reliability(states, vector))
+    if plan.calibrate:
+        vector = _calibrated(bench, vector, candidates, budget=plan.budget, seed=plan.seed, progress=progress)
+    return replace(vector, reliability=_reliability(contrast, vector))
+
+
+def _pairs(model: Engine, behaviour: Behaviour, plan: _Plan, progress: OnProgress) -> list[Contrasted]:
+    if plan.source == "responses":
+        return answers_in_character(
+            model,
+            behaviour,
+            max_pairs=plan.max_pairs,
+            temperature=plan.temperature,
+            seed=plan.seed,
+            progress=progress,
+        )
+    pairs = build_pairs(behaviour, model, max_pairs=plan.max_pairs)
+    return [Contrasted(pair.positive, pair.negative) for pair in pairs]
 
 
 def calibrate(
@@ -183,31 +264,11 @@ def calibrate(
     return _calibrated(bench, vector, candidates, budget=budget, seed=seed, progress=progress)
 
 
-@dataclass(frozen=True)
-class _States:
-    """Hidden states of both poles, ``[pair, layer, hidden]``."""
-
-    positive: Array
-    negative: Array
-
-
-def _collect(model: Engine, pairs: Sequence[ContrastivePair], progress: OnProgress) -> _States:
-    texts = [pair.positive for pair in pairs] + [pair.negative for pair in pairs]
-    phase = "Collecting hidden states"
-    states = model.collect(texts, progress=lambda done, total: progress(Progress(phase, done, total))).states
-    return _States(states[: len(pairs)], states[len(pairs) :])
-
-
-def _reliability(states: _States, vector: ControlVector) -> Reliability:
-    cosines = {
-        layer: pairwise_cosine(states.positive[:, layer], states.negative[:, layer]) for layer in vector.directions
-    }
-    separations = [
-        separation(vector.directions[layer], states.positive[:, layer], states.negative[:, layer])
-        for layer in vector.layers
-    ]
+def _reliability(contrast: Contrast, vector: ControlVector) -> Reliability:
+    cosines = {layer: contrast.sums.at(layer).pairwise_cosine for layer in vector.directions}
+    separations = [contrast.separation(vector.directions[layer], layer) for layer in vector.layers]
     return Reliability(
-        pairs=len(states.positive),
+        pairs=contrast.sums.pairs,
         pairwise_cosine=float(np.mean([cosines[layer] for layer in vector.layers])),
         separation=float(np.mean(separations)),
         cosine_by_layer=cosines,

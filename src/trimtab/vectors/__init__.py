@@ -5,6 +5,7 @@ from trimtab.vectors.folder import find_vector, vector_path, vectors_folder
 from trimtab.vectors.records import (
     Calibration,
     Candidate,
+    Collection,
     Effect,
     HeldOut,
     Interval,
@@ -17,6 +18,7 @@ __all__ = [
     "BehaviourRef",
     "Calibration",
     "Candidate",
+    "Collection",
     "ControlVector",
     "Effect",
     "HasModelInfo",

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from trimtab.errors import OutputError, VectorError
-from trimtab.vectors.records import Calibration, Reliability
+from trimtab.vectors.records import Calibration, Collection, Reliability
 from trimtab.vectors.vector import Array, BehaviourRef, ControlVector, ModelInfo
 
 FORMAT = 1
@@ -43,6 +43,7 @@ class _Header(BaseModel):
     scale: dict[str, Finite] | None
     calibration: Calibration | None = None
     reliability: Reliability | None = None
+    collection: Collection | None = None
     created: str = ""
     trimtab_version: str = ""
 
@@ -73,6 +74,7 @@ def describe(vector: ControlVector) -> dict[str, Any]:
         "scale": dict(vector.scale) if vector.scale else None,
         "calibration": asdict(vector.calibration) if vector.calibration else None,
         "reliability": asdict(vector.reliability) if vector.reliability else None,
+        "collection": asdict(vector.collection) if vector.collection else None,
         "created": vector.created,
         "trimtab_version": vector.trimtab_version,
     }
@@ -121,6 +123,7 @@ def load_vector(path: Path) -> ControlVector:
             behaviour=header.behaviour,
             calibration=header.calibration,
             reliability=header.reliability,
+            collection=header.collection,
             created=header.created,
             trimtab_version=header.trimtab_version,
         )

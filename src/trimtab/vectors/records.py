@@ -130,3 +130,25 @@ class Reliability:
     pairwise_cosine: float
     separation: float
     cosine_by_layer: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """How the hidden states of the pairs were collected.
+
+    Attributes:
+        path: ``"tree"``: every distinct prefix was computed once; ``"plain"``: every prompt that is a prefix of no
+            other was.
+        reason: Why that one.
+        prompts: Prompts read.
+        tokens: Their tokens.
+        distinct: Their distinct prefixes.
+        computed: Tokens that went through the model.
+    """
+
+    path: str
+    reason: str
+    prompts: int
+    tokens: int
+    distinct: int
+    computed: int

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from trimtab.errors import SteeringError, VectorError, VectorMismatchError
 
 if TYPE_CHECKING:
-    from trimtab.vectors.records import Calibration, Reliability
+    from trimtab.vectors.records import Calibration, Collection, Reliability
 
 Array = NDArray[np.float32]
 UNIT_TOLERANCE = 1e-3
@@ -82,6 +82,7 @@ class ControlVector:
         behaviour: What it was made from.
         calibration: How ``scale`` was found and what it reached.
         reliability: Whether the pairs agreed.
+        collection: How their hidden states were collected.
         created: ISO 8601 time.
         trimtab_version: The version that made it.
 
@@ -102,6 +103,7 @@ class ControlVector:
     behaviour: BehaviourRef = BehaviourRef("unnamed", "")
     calibration: Calibration | None = field(default=None, repr=False)
     reliability: Reliability | None = field(default=None, repr=False)
+    collection: Collection | None = field(default=None, repr=False)
     created: str = ""
     trimtab_version: str = ""
 

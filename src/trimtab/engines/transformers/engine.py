@@ -232,7 +232,7 @@ class TransformersEngine:
         if isinstance(texts, str):
             raise PromptError("hidden_states was given one text", fix="give a list of texts")
         return [
-            self._checked(self.encode(text), text) if isinstance(text, str) else self._checked(text, str(text))
+            self._checked(self.encode(text), text) if isinstance(text, str) else self._checked(tuple(text), None)
             for text in texts
         ]
 
@@ -435,11 +435,12 @@ class TransformersEngine:
         text = prompt if raw and isinstance(prompt, str) else self.render(prompt)
         return self._checked(self.encode(text), text, room=room)
 
-    def _checked(self, tokens: Tokens, text: str, *, room: int = 0) -> Tokens:
-        if not (text and tokens):
+    def _checked(self, tokens: Tokens, text: str | None, *, room: int = 0) -> Tokens:
+        if text == "" or not tokens:
             raise PromptError("the text is empty", fix="give at least one token")
         window = self.context_window
         if window is not None and len(tokens) + room > window:
+            text = self.decode(tokens) if text is None else text
             answer = f" and {room} for the answer" if room else ""
             raise PromptError(
                 f"the prompt has {len(tokens)} tokens{answer}, but {self.info.name} reads {window} ({text[:40]!r}...)",
