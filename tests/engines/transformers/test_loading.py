@@ -411,3 +411,14 @@ def test_a_fingerprint_reads_only_a_sample(smollm2: TransformersEngine, monkeypa
     assert fingerprint(smollm2.model) == smollm2.info.fingerprint
     assert 0 < max(taken) <= 64
     assert np.all(np.array(taken) > 0)
+
+
+def test_a_model_spread_over_whatever_there_is_gives_the_same_states(saved: Path) -> None:
+    whole, spread = trimtab.load(saved, device="cpu"), trimtab.load(saved, device="auto")
+    texts = ["Once upon a time", "Once upon a hill", "A ship"]
+    np.testing.assert_allclose(spread.hidden_states(texts), whole.hidden_states(texts), rtol=1e-4, atol=1e-5)
+
+
+def test_a_loaded_model_cannot_be_spread() -> None:
+    with pytest.raises(ModelError, match="is where it is"):
+        trimtab.load(BY_NAME["llama"].build(), tokenizer=byte_tokenizer(), device="auto")

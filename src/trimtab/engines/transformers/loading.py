@@ -21,6 +21,7 @@ from trimtab.engines.transformers.default_model import (
 from trimtab.engines.transformers.engine import TransformersEngine
 from trimtab.errors import ModelError
 
+AUTO = "auto"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -37,7 +38,8 @@ def load(
         name_or_path: ``"smollm2"`` (the default), a hub id, a local folder, a ``.gguf`` file, or a loaded model.
         dtype: Of the weights: ``"float32"`` (the default), ``"bfloat16"`` or ``"float16"``. A loaded model keeps its
             own unless one is given.
-        device: Where it runs; a GPU if there is one.
+        device: Where it runs; a GPU if there is one. ``"auto"`` spreads a large model over all GPUs, and what they
+            cannot hold over memory and disk, as accelerate sees fit.
         tokenizer: Needed with a loaded model only.
 
     Returns:
@@ -55,6 +57,8 @@ def load(
         if tokenizer is None:
             raise ModelError("a loaded model needs its tokenizer", fix="pass tokenizer=")
         model = name_or_path
+        if device == AUTO:
+            raise ModelError("a loaded model is where it is", fix="load it with device_map='auto', or by its name")
         if chosen is not None or device is not None:
             model = _moved(model, device or model.device, chosen or model.dtype)
         return TransformersEngine(model, tokenizer, name=model.name_or_path or type(model).__name__)
@@ -62,14 +66,16 @@ def load(
     source = _source(name)
     try:
         with quiet_transformers():
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=chosen or torch.float32)
+            spread = {"device_map": AUTO} if device == AUTO else {}
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=chosen or torch.float32, **spread)
             tokenizer = tokenizer or AutoTokenizer.from_pretrained(source)
     except (OSError, HFValidationError) as error:
         raise _not_found(name, error) from None
     except Exception as error:  # a damaged file can fail anywhere in the reader
         raise ModelError(f"transformers cannot load {name!r}: {first_line(error)}") from error
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return TransformersEngine(_moved(model, device, model.dtype), tokenizer, name=name)
+    if device != AUTO:
+        model = _moved(model, device or ("cuda" if torch.cuda.is_available() else "cpu"), model.dtype)
+    return TransformersEngine(model, tokenizer, name=name)
 
 
 def _dtype(given: str | torch.dtype | None) -> torch.dtype | None:
