@@ -72,8 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc hold on to freed memory: tensors of many megabytes come and go with every pass, and taking fresh pages
-    from the kernel for each costs a tenth of the time."""
+    """Have glibc hold on to freed memory.
+
+    Tensors of many megabytes come and go with every pass; taking fresh pages from the kernel for each costs a tenth of
+    the time.
+    """
     with suppress(OSError, AttributeError, TypeError):  # another system's allocator is left alone
         mallopt = ctypes.CDLL(None).mallopt
         for parameter, value in MALLOC.items():
