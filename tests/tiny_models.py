@@ -120,7 +120,37 @@ FAMILIES = (
     ),
     Family("phi", "PhiForCausalLM", "PhiConfig", "model.layers", {"partial_rotary_factor": 0.5}),
 )
-BY_NAME = {family.name: family for family in FAMILIES}
+RECURRENT = (  # what they read is in a state that no mask parts; the last two have blocks of attention too
+    Family("mamba", "MambaForCausalLM", "MambaConfig", "backbone.layers", {"state_size": 4}),
+    Family(
+        "mamba2",
+        "Mamba2ForCausalLM",
+        "Mamba2Config",
+        "backbone.layers",
+        {"num_heads": 4, "head_dim": 16, "state_size": 8, "n_groups": 2, "chunk_size": 8},
+    ),
+    Family(
+        "lfm2",
+        "Lfm2ForCausalLM",
+        "Lfm2Config",
+        "model.layers",
+        {"num_key_value_heads": 2, "layer_types": ["conv", "full_attention"] * 2},
+    ),
+    Family(
+        "jamba",
+        "JambaForCausalLM",
+        "JambaConfig",
+        "model.layers",
+        {
+            "num_key_value_heads": 2,
+            "attn_layer_period": 2,
+            "attn_layer_offset": 1,
+            "num_experts": 2,
+            "mamba_d_state": 4,
+        },
+    ),
+)
+BY_NAME = {family.name: family for family in (*FAMILIES, *RECURRENT)}
 
 
 def byte_tokenizer(*, chat_template: str | None = CHAT_TEMPLATE) -> PreTrainedTokenizerFast:

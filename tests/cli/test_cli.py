@@ -226,11 +226,3 @@ def test_help_of_every_verb_shows_an_example():
 def test_layers_are_read_as_people_write_them():
     assert console.parse_layers("14-16,3") == [14, 15, 16, 3]
     assert console.parse_layers("auto") == "auto"
-
-
-def test_an_allocator_that_cannot_be_tuned_is_left_alone(run, monkeypatch):
-    def none(_: object) -> None:
-        raise OSError("no such library")
-
-    monkeypatch.setattr("ctypes.CDLL", none)
-    assert run("zoo", "--json")[0] == 0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -14,7 +12,6 @@ from trimtab.cli import bench, chat, compare, demo, generate, show, train, zoo
 from trimtab.errors import TrimtabError
 
 INTERRUPTED = 130
-MALLOC = {-4: 0, -1: 2**31 - 1}  # M_MMAP_MAX: nothing by mmap; M_TRIM_THRESHOLD: give nothing back
 
 app = typer.Typer(
     name="trimtab",
@@ -51,7 +48,6 @@ app.add_typer(bench.app, name=bench.NAME)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; user mistakes end with one line on standard error and exit code 2."""
-    _keep_freed_memory()
     try:
         code = app(args=arguments, standalone_mode=False)
         if code == INTERRUPTED:  # typer's own way of taking Ctrl-C
@@ -69,18 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not hasattr(error, "format_message"):
             raise
         _fail(error.format_message(), getattr(error, "exit_code", 2))
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc hold on to freed memory.
-
-    Tensors of many megabytes come and go with every pass; taking fresh pages from the kernel for each costs a tenth of
-    the time.
-    """
-    with suppress(OSError, AttributeError, TypeError):  # another system's allocator is left alone
-        mallopt = ctypes.CDLL(None).mallopt
-        for parameter, value in MALLOC.items():
-            mallopt(parameter, value)
 
 
 def _fail(message: str, code: int) -> None:

@@ -20,7 +20,8 @@ class SteeringHooks:
     """A scope in which ``additions[layer]`` is added to every token that leaves each block.
 
     What the hooks saw is compared with the tokens that entered the model's embeddings: if a layer missed some, as
-    happens with hooks that a compiled model ignores, ``check`` raises.
+    happens with hooks that a compiled model ignores, ``check`` raises. A pass that broke off, as happens where memory
+    runs out, counts for nothing.
     """
 
     def __init__(self, model: nn.Module, blocks: Blocks, additions: Mapping[int, NDArray[np.float32]]) -> None:
@@ -30,6 +31,7 @@ class SteeringHooks:
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self._pads: Tensor | None = None
         self._moved: set[int] = set()
+        self._before: tuple[int, dict[int, int]] | None = None  # counts at the start of the pass under way
         self.entered = 0
         self.steered = dict.fromkeys(self._vectors, 0)
 
@@ -44,6 +46,9 @@ class SteeringHooks:
 
     def __enter__(self) -> SteeringHooks:
         if self._vectors:
+            body = getattr(self._model, "base_model", self._model)
+            self._handles.append(body.register_forward_pre_hook(self._begin_pass))
+            self._handles.append(body.register_forward_hook(self._end_pass))
             embeddings = self._model.get_input_embeddings()  # type: ignore[operator]
             self._handles.append(embeddings.register_forward_hook(self._count_entering))
             for layer in self._vectors:
@@ -64,12 +69,26 @@ class SteeringHooks:
         Raises:
             SteeringError: What was steered is not what was asked for.
         """
+        self._forget_broken_pass()
         for layer, count in self.steered.items():
             if count != self.entered:
                 raise SteeringError(
                     f"layer {layer} ({self._blocks.path}.{layer}) steered {count} of {self.entered} tokens",
                     fix="load the model uncompiled, and let nothing else call its blocks",
                 )
+
+    def _begin_pass(self, _: nn.Module, args: tuple[Any, ...]) -> None:
+        self._forget_broken_pass()
+        self._before = self.entered, dict(self.steered)
+
+    def _end_pass(self, _: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        self._before = None
+
+    def _forget_broken_pass(self) -> None:
+        """Take back what was counted in a pass that never ended."""
+        if self._before is not None:
+            self.entered, self.steered = self._before
+            self._before = None
 
     def _count_entering(self, _: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
         self.entered += output.shape[0] * output.shape[1]

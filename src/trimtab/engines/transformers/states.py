@@ -67,7 +67,7 @@ def wanted_at(
         raise PromptError(f"a span makes no sense for position {position!r}", fix="use it with 'mean' or 'all'")
     if position == "last":
         return _at_nodes(tree.ends)
-    if isinstance(position, bool) or not isinstance(position, int):
+    if isinstance(position, bool) or not isinstance(position, (int, np.integer)):
         raise PromptError(
             f"position {position!r} is not known", fix="use 'last', 'mean', 'all' or the index of a token"
         )
@@ -176,7 +176,7 @@ def read_states(
         rows, columns = np.nonzero(is_wanted[row.nodes])
         with keeping(blocks, layers, rows, columns, stop_early=stop_early) as kept, torch.inference_mode():
             body(**row.inputs)
-        if len(rows):
+        if len(rows) and layers:
             _put(result, wanted, row.nodes[rows, columns], kept.stacked())
         return row.nodes
 

@@ -180,8 +180,11 @@ def _pieces(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
 
 def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
     """Where a model takes its inputs, and the dtype of what it computes."""
-    weight = model.get_input_embeddings().weight  # type: ignore[operator]
-    return weight.device, next(p.dtype for p in model.parameters() if p.dtype.is_floating_point)
+    embeddings = model.get_input_embeddings()  # type: ignore[operator]
+    device = embeddings.weight.device
+    if device.type == "meta":  # accelerate fetches the weights when they are needed
+        device = torch.device(getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None) or "cpu")
+    return device, next(p.dtype for p in model.parameters() if p.dtype.is_floating_point)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
