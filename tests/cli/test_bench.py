@@ -75,7 +75,7 @@ def test_an_interrupt_prints_what_was_measured_and_leaves_no_worker(run, monkeyp
         (("--peer", "nowhere/python"), "there is no interpreter 'nowhere/python'"),
         (("--cases", "ten-promts"), "there is no case 'ten-promts'"),
         (("--dtypes", "int8"), "there is no dtype 'int8'"),
-        (("--data", "nowhere"), "holds no repeng/all_truncated_outputs.json"),
+        (("--data", "nowhere"), "holds no repeng/true_facts.json or repeng/all_truncated_outputs.json"),
     ],
 )
 def test_a_mistake_ends_with_one_line_and_code_2(run, arguments, says):

@@ -14,9 +14,11 @@ import numpy as np
 from trimtab.behaviours import builtin_suffixes
 from trimtab.errors import BenchmarkError
 
-TEMPLATE = "[INST] Write as a person who feels deeply {persona}. [/INST] {opening}"
+TEMPLATE = (
+    "[INST] Write the way a person does who feels {persona} about everything that happens today. [/INST] {opening}"
+)
 PERSONAS = ("happy", "sad")
-OPENINGS_FILE = Path("repeng") / "all_truncated_outputs.json"
+OPENINGS_FILES = (Path("repeng") / "true_facts.json", Path("repeng") / "all_truncated_outputs.json")
 DATA_FOLDERS = (Path("..") / "shared" / "data", Path("shared") / "data")
 WORD = re.compile(r" [a-z]{3,}")
 RECIPE = "repeng-4000"
@@ -50,7 +52,7 @@ class Sizes:
         longest: Length of the longest of them.
         long_unshared: Long texts that share nothing.
         long_shared: Texts with one long beginning in common.
-        beginning: Its length, and that of the long texts that share nothing.
+        beginning: Its length, and the mean length of the long texts that share nothing.
         ending: What follows the common beginning in each text.
     """
 
@@ -85,24 +87,30 @@ def find_openings(folder: Path | None = None) -> Openings:
     """The openings of repeng if they are at hand, else the built-in ones.
 
     Args:
-        folder: Where to look for ``repeng/all_truncated_outputs.json``; None for the usual places.
+        folder: Where to look for ``repeng/*.json``; None for the usual places.
 
     Raises:
-        BenchmarkError: The folder that was named does not hold them, or the file is not a list of texts.
+        BenchmarkError: The folder that was named holds none, or a file is not a list of texts.
     """
     for place in DATA_FOLDERS if folder is None else (folder,):
-        path = place / OPENINGS_FILE
-        if path.is_file():
-            try:
-                texts = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:
-                texts = None
-            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-                raise BenchmarkError(f"{str(path)!r} is not a JSON list of texts", fix="copy it again")
-            return Openings(tuple(text for text in texts if text), OPENINGS_FILE.as_posix())
+        names = [name for name in OPENINGS_FILES if (place / name).is_file()]
+        if names:
+            texts = [text for name in names for text in _texts_in(place / name)]
+            return Openings(tuple(texts), " and ".join(name.as_posix() for name in names))
     if folder is not None:
-        raise BenchmarkError(f"{str(folder)!r} holds no {OPENINGS_FILE.as_posix()}", fix="leave --data out")
+        wanted = " or ".join(name.as_posix() for name in OPENINGS_FILES)
+        raise BenchmarkError(f"{str(folder)!r} holds no {wanted}", fix="leave --data out")
     return Openings(builtin_suffixes(), "built-in openings")
+
+
+def _texts_in(path: Path) -> list[str]:
+    try:
+        texts = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        texts = None
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise BenchmarkError(f"{str(path)!r} is not a JSON list of texts", fix="copy it again")
+    return [text for text in texts if text]
 
 
 def build_cases(words: Words, openings: Sequence[str], sizes: Sizes, names: Sequence[str]) -> tuple[Case, ...]:
@@ -111,17 +119,11 @@ def build_cases(words: Words, openings: Sequence[str], sizes: Sizes, names: Sequ
 
 
 def recipe(words: Words, openings: Sequence[str], sizes: Sizes) -> tuple[str, ...]:
-    """The recipe of repeng: every opening cut after each of its tokens, under each persona in turn.
-
-    As there, a cut that several openings have in common comes up as often as they do.
-    """
+    """The recipe of repeng: every opening cut after each of its tokens, under each persona in turn; no cut twice."""
     cuts = [tokens[:end] for tokens in words.encode(openings) for end in range(1, len(tokens) + 1)]
     wanted = -(-sizes.prompts // len(PERSONAS))
-    prompts = [
-        TEMPLATE.format(persona=persona, opening=opening)
-        for opening in words.decode(cuts[:wanted])
-        for persona in PERSONAS
-    ]
+    distinct = list(dict.fromkeys(words.decode(cuts)))[:wanted]
+    prompts = [TEMPLATE.format(persona=persona, opening=opening) for opening in distinct for persona in PERSONAS]
     return tuple(prompts[: sizes.prompts])
 
 
@@ -145,8 +147,9 @@ def no_shared_prefix(words: Words, openings: Sequence[str], sizes: Sizes) -> tup
 
 
 def long_unshared(words: Words, openings: Sequence[str], sizes: Sizes) -> tuple[str, ...]:
-    """A few long texts of random words that have nothing in common."""
-    longs = replace(sizes, unshared=sizes.long_unshared, shortest=sizes.beginning, longest=sizes.beginning)
+    """A few long texts of random words that have nothing in common, half as long to half as long again."""
+    half = sizes.beginning // 2
+    longs = replace(sizes, unshared=sizes.long_unshared, shortest=half, longest=sizes.beginning + half)
     return no_shared_prefix(words, openings, longs)
 
 

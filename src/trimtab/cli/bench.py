@@ -42,7 +42,7 @@ def extraction(
     rounds: Annotated[int, typer.Option(min=1, help="How often each side reads each case; medians count.")] = 3,
     prompts: Annotated[int, typer.Option(min=2, help="Upper bound on the prompts of the recipe.")] = 4000,
     threads: Annotated[int | None, typer.Option(min=1, help="Of every side; all cores if not given.")] = None,
-    data: Annotated[str | None, typer.Option(help="Folder that has repeng/all_truncated_outputs.json.")] = None,
+    data: Annotated[str | None, typer.Option(help="Folder that has repeng/true_facts.json.")] = None,
     json: JsonOption = False,
 ) -> None:
     """Extract hidden states as trimtab does, as it does without sharing prefixes, and as repeng does; compare."""

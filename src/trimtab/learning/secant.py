@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from trimtab.errors import CalibrationError
 
 MAX_STEPS = 12
-EXPONENT = 2.0  # KL grows about as the square of the scale
+EXPONENT = 1.75  # KL grows as the square of a small scale, and a little less steeply around the usual budgets
 EXPONENTS = (0.8, 5.0)
 MAX_STEP = 8.0
 
@@ -22,8 +22,8 @@ class Spent:
     kl: float
 
     def at(self, budget: float) -> float:
-        """The scale that spends ``budget``, if KL grows as the square of the scale from here."""
-        return self.scale * math.sqrt(budget / self.kl)
+        """The scale that spends ``budget``, if KL goes on from here as it usually does."""
+        return self.scale * float((budget / self.kl) ** (1.0 / EXPONENT))
 
 
 def spend(kl_at: Callable[[float], float], *, budget: float, guess: float, tolerance: float) -> Spent:

@@ -118,8 +118,8 @@ def signed_effects(
 
 
 def at_budget(effects: SignedEffects, spent: Mapping[str, Spent], budget: float) -> NDArray[np.float64]:
-    """Swing per question, each sign rescaled to the exact budget (effects grow as the root of KL)."""
-    plus, minus = (np.sqrt(budget / spent[key].kl) for key in SIGNS)
+    """Swing per question, each sign brought to the exact budget (effects grow as the scale does)."""
+    plus, minus = (spent[key].at(budget) / spent[key].scale for key in SIGNS)
     swing: NDArray[np.float64] = plus * effects.plus - minus * effects.minus
     return swing
 
