@@ -258,6 +258,39 @@ def test_a_layer_that_is_ignored_now_and_then_is_an_error(tiny: Callable[..., Tr
         read_twice()
 
 
+def test_a_pass_that_broke_off_counts_for_nothing(tiny: Callable[..., TransformersEngine]) -> None:
+    """Neither the last pass nor an earlier one; and what is ignored in another pass is still seen."""
+    engine = tiny("llama")
+    layers = engine.model.model.layers
+    vector = vector_for(engine, layers=[0, 3])
+    tokens = torch.tensor([[1, 2, 3]])
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no memory")
+
+    def break_off() -> None:
+        handle = layers[2].register_forward_pre_hook(broken)
+        with pytest.raises(RuntimeError, match="no memory"):
+            engine.model(input_ids=tokens)
+        handle.remove()
+
+    with engine.steered([(vector, 1)]):
+        break_off()
+        break_off()
+        engine.model(input_ids=tokens)
+        break_off()
+
+    def ignore_one() -> None:
+        with engine.steered([(vector, 1)]):
+            with bypassed(layers[3], layers, "3"):
+                engine.model(input_ids=tokens)
+            break_off()
+
+    with pytest.raises(SteeringError, match=r"layer 3 .* steered 0 of 3 tokens"):
+        ignore_one()
+    assert traces_in(engine.model) == []
+
+
 def test_a_layer_that_steers_more_than_the_model_read_is_an_error(llama: TransformersEngine) -> None:
     state = torch.randn(1, 2, HIDDEN)
     rope = llama.model.model.rotary_emb(state, torch.arange(2)[None])

@@ -1,8 +1,9 @@
-"""Hidden states: what each block puts out at the last token of each text."""
+"""Hidden states: what each block puts out at chosen tokens of each text."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,6 +106,185 @@ def test_what_texts_share_is_read_only_once(llama: TransformersEngine) -> None:
     assert read == found.report.computed == found.report.distinct == len("<abcdef") + len("x")
 
 
+# Positions ---------------------------------------------------------------------------------------------------------
+
+SPANS = [(0, 2), (1, 4), (-3, None), (2, None), (None, -1), (-100, 100), (3, 5)]  # one for each of TEXTS
+
+
+def all_slowly(engine: TransformersEngine, blocks: nn.ModuleList, texts: Sequence[str]) -> list[np.ndarray]:
+    """``[token, layer, hidden]`` of each text: the states of all that it begins with, each read by itself."""
+    found = []
+    for text in texts:
+        tokens = engine.tokenizer(text)["input_ids"]
+        caught: list[np.ndarray] = []
+
+        def catch(_: nn.Module, __: object, output: object, caught: list[np.ndarray] = caught) -> None:
+            state = output[0] if isinstance(output, tuple) else output
+            caught.append(state[0, -1].float().numpy())
+
+        handles = [block.register_forward_hook(catch) for block in blocks]
+        with torch.no_grad():
+            for end in range(1, len(tokens) + 1):
+                engine.model(input_ids=torch.tensor([tokens[:end]]), use_cache=False)
+        for handle in handles:
+            handle.remove()
+        found.append(np.stack(caught).reshape(len(tokens), len(blocks), -1))
+    return found
+
+
+@pytest.fixture(scope="module")
+def every_state(llama: TransformersEngine) -> list[np.ndarray]:
+    return all_slowly(llama, llama.model.model.layers, TEXTS)
+
+
+walked_or_plain = pytest.mark.parametrize("shared", [True, False], ids=["shared", "plain"])
+
+
+@walked_or_plain
+@pytest.mark.parametrize("position", [0, 2, -1, -2])
+@pytest.mark.usefixtures("always_walking")
+def test_the_token_of_an_index_counts_from_either_end(
+    llama: TransformersEngine, every_state: list[np.ndarray], position: int, shared: bool
+) -> None:
+    found = llama.hidden_states(TEXTS, position=position, max_tokens=7, share_prefixes=shared)
+    assert error(found, np.stack([states[position] for states in every_state])) < TOLERANCE
+
+
+def test_the_last_index_is_the_last_token(llama: TransformersEngine) -> None:
+    np.testing.assert_array_equal(llama.hidden_states(TEXTS, position=-1), llama.hidden_states(TEXTS))
+
+
+def test_an_index_may_be_numpys(llama: TransformersEngine) -> None:
+    found = llama.hidden_states(TEXTS, position=np.int64(2))
+    np.testing.assert_array_equal(found, llama.hidden_states(TEXTS, position=2))
+
+
+@walked_or_plain
+@pytest.mark.parametrize("span", [None, (1, None), (0, 3), (-2, None), (None, -1), SPANS], ids=str)
+@pytest.mark.usefixtures("always_walking")
+def test_a_mean_is_over_a_span_of_each_text(
+    llama: TransformersEngine, every_state: list[np.ndarray], span: Any, shared: bool
+) -> None:
+    found = llama.hidden_states(TEXTS, position="mean", span=span, max_tokens=7, share_prefixes=shared)
+    assert found.dtype == np.float32
+    spans = span if isinstance(span, list) else [span or (None, None)] * len(TEXTS)
+    expected = [
+        states[slice(*span)].astype(np.float64).mean(axis=0) for states, span in zip(every_state, spans, strict=True)
+    ]
+    assert error(found, np.stack(expected)) < TOLERANCE
+
+
+@walked_or_plain
+@pytest.mark.parametrize("span", [None, (1, None), (-2, None), SPANS], ids=str)
+@pytest.mark.usefixtures("always_walking")
+def test_all_tokens_of_a_span_come_text_by_text(
+    llama: TransformersEngine, every_state: list[np.ndarray], span: Any, shared: bool
+) -> None:
+    found = llama.hidden_states(TEXTS, position="all", span=span, max_tokens=7, share_prefixes=shared)
+    assert isinstance(found, list)
+    assert len(found) == len(TEXTS)
+    spans = span if isinstance(span, list) else [span or (None, None)] * len(TEXTS)
+    for mine, states, one in zip(found, every_state, spans, strict=True):
+        assert mine.dtype == np.float32
+        assert error(mine, states[slice(*one)]) < TOLERANCE
+    collected = llama.collect(TEXTS, position="all", span=span, share_prefixes=shared).states
+    assert collected.shape == (sum(map(len, found)), LAYERS, HIDDEN)
+    assert error(collected, np.concatenate(found)) < TOLERANCE
+
+
+def test_positions_of_every_family_are_those_of_the_whole_text(family: Family, engine: TransformersEngine) -> None:
+    """The slow reference, of one long and one short text."""
+    texts = [TEXTS[1], TEXTS[0]]
+    expected = all_slowly(engine, family.blocks(engine.model), texts)
+    for mine, states in zip(engine.hidden_states(texts, position="all"), expected, strict=True):
+        assert error(mine, states) < TOLERANCE
+    means = np.stack([states[1:].mean(axis=0) for states in expected])
+    assert error(engine.hidden_states(texts, position="mean", span=(1, None)), means) < TOLERANCE
+
+
+def test_a_position_goes_with_a_choice_of_layers(llama: TransformersEngine, every_state: list[np.ndarray]) -> None:
+    found = llama.hidden_states(TEXTS, position="mean", layers=[2, 0, 2])
+    assert error(found, np.stack([states[:, [2, 0, 2]].mean(axis=0) for states in every_state])) < TOLERANCE
+    rows = llama.hidden_states(TEXTS, position="all", layers=[-1])
+    assert [row.shape for row in rows] == [(len(states), 1, HIDDEN) for states in every_state]
+
+
+def test_two_texts_may_have_two_spans(llama: TransformersEngine) -> None:
+    """Which are not mistaken for the two ends of one."""
+    found = llama.hidden_states(["abcd", "abcdef"], position="all", span=[(0, 2), (1, 4)])
+    assert [len(states) for states in found] == [2, 3]
+    assert len(llama.hidden_states(["abcd"], position="all", span=[(1, 3)])[0]) == 2
+
+
+@pytest.mark.parametrize("position", ["middle", "", "LAST", True, False, 1.0, None, (0,)], ids=repr)
+def test_an_unknown_position_is_an_error(llama: TransformersEngine, position: Any) -> None:
+    with pytest.raises(PromptError, match=r"position .* is not known; use 'last', 'mean', 'all' or the index"):
+        llama.hidden_states(["abc"], position=position)
+
+
+@pytest.mark.parametrize("position", [3, 100, -4])
+def test_an_index_beyond_any_text_is_an_error(llama: TransformersEngine, position: int) -> None:
+    with pytest.raises(PromptError, match=rf"a text of [37] tokens has no token {position}"):
+        llama.hidden_states(["abcdef", "ab"], position=position)
+
+
+@pytest.mark.parametrize("span", [(2, 2), (3, 1), (3, None), (None, 0), (-1, -1), [(0, 2), (5, 9)]], ids=str)
+@pytest.mark.parametrize("position", ["mean", "all"])
+def test_an_empty_span_is_an_error(llama: TransformersEngine, position: Any, span: Any) -> None:
+    with pytest.raises(PromptError, match=r"the span .* of a text of [37] tokens is empty"):
+        llama.hidden_states(["abcdef", "ab"], position=position, span=span)
+
+
+@pytest.mark.parametrize("span", [[(0, 1)], [(0, 1)] * 3, []], ids=len)
+@pytest.mark.parametrize("position", ["mean", "all"])
+def test_the_wrong_number_of_spans_is_an_error(llama: TransformersEngine, position: Any, span: Any) -> None:
+    with pytest.raises(PromptError, match=f"{len(span)} spans for 2 texts"):
+        llama.hidden_states(["abcdef", "ab"], position=position, span=span)
+
+
+@pytest.mark.parametrize("position", ["last", 0, -1])
+def test_a_span_for_a_position_of_one_token_is_an_error(llama: TransformersEngine, position: Any) -> None:
+    with pytest.raises(PromptError, match="a span makes no sense for position"):
+        llama.hidden_states(["abc"], position=position, span=(0, 2))
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_passes_of_no_tokens_are_an_error(llama: TransformersEngine, size: int) -> None:
+    with pytest.raises(PromptError, match=f"max_tokens is {size}; allow at least 1"):
+        llama.hidden_states(["abc"], max_tokens=size)
+
+
+def test_a_bare_string_is_an_error(llama: TransformersEngine) -> None:
+    for read in (llama.hidden_states, llama.collect):
+        with pytest.raises(PromptError, match="was given one text; give a list of texts"):
+            read("abc")
+
+
+# Layers, texts and tokens ------------------------------------------------------------------------------------------
+
+
+def test_token_ids_may_stand_in_for_texts(llama: TransformersEngine) -> None:
+    tokens = [llama.encode(text) for text in TEXTS]
+    expected = llama.hidden_states(TEXTS)
+    np.testing.assert_array_equal(llama.hidden_states(tokens), expected)
+    mixed = [text if n % 2 else tokens[n] for n, text in enumerate(TEXTS)]
+    np.testing.assert_array_equal(llama.hidden_states(mixed), expected)
+    np.testing.assert_array_equal(llama.hidden_states([list(ids) for ids in tokens]), expected)
+    bare = llama.hidden_states([tokens[0][1:]])  # nothing is put before token ids
+    assert np.abs(bare - expected[:1]).max() > 0.01
+
+
+def test_no_token_ids_are_an_error(llama: TransformersEngine) -> None:
+    with pytest.raises(PromptError, match="the text is empty"):
+        llama.hidden_states([(1, 2), ()])
+
+
+def test_token_ids_may_fill_the_context_window_and_no_more(llama: TransformersEngine) -> None:
+    assert llama.hidden_states([(7,) * CONTEXT]).shape == (1, LAYERS, HIDDEN)
+    with pytest.raises(PromptError, match=rf"has {CONTEXT + 1} tokens, but tiny llama reads {CONTEXT}"):
+        llama.hidden_states([(7,) * (CONTEXT + 1)])
+
+
 def test_layers_come_in_the_order_asked_for(llama: TransformersEngine) -> None:
     every = llama.hidden_states(TEXTS)
     some = llama.hidden_states(TEXTS, layers=[3, 0, -3, 3])
@@ -117,8 +297,18 @@ def test_a_layer_that_the_model_does_not_have_is_an_error(llama: TransformersEng
         llama.hidden_states(["a"], layers=[0, layer])
 
 
-def test_no_texts_give_no_states(llama: TransformersEngine) -> None:
-    assert llama.hidden_states([]).shape == (0, LAYERS, HIDDEN)
+@pytest.mark.parametrize("position", ["last", 3, "mean"])
+def test_no_texts_give_no_states(llama: TransformersEngine, position: Any) -> None:
+    assert llama.hidden_states([], position=position).shape == (0, LAYERS, HIDDEN)
+
+
+def test_no_texts_have_no_tokens(llama: TransformersEngine) -> None:
+    assert llama.hidden_states([], position="all") == []
+    assert llama.collect([]).report.passes == 0
+
+
+def test_no_layers_give_no_states(llama: TransformersEngine) -> None:
+    assert llama.hidden_states(["abc", "ab"], layers=[]).shape == (2, 0, HIDDEN)
 
 
 def test_states_of_a_bfloat16_model_come_as_float32(tiny: Callable[..., TransformersEngine]) -> None:
@@ -153,6 +343,65 @@ def test_progress_runs_up_to_the_number_of_texts(llama: TransformersEngine) -> N
     assert done == sorted(set(done))
     assert seen[-1] == (len(TEXTS), len(TEXTS))
     assert {total for _, total in seen} == {len(TEXTS)}
+
+
+@walked_or_plain
+@pytest.mark.parametrize("position", ["last", 0, "mean", "all"])
+@pytest.mark.parametrize("size", [1, 6, None])
+@pytest.mark.usefixtures("always_walking")
+def test_progress_counts_each_text_once_whatever_is_read_of_it(
+    llama: TransformersEngine, size: int | None, position: Any, shared: bool
+) -> None:
+    seen: list[tuple[int, int]] = []
+    llama.hidden_states(
+        TEXTS,
+        position=position,
+        max_tokens=size,
+        share_prefixes=shared,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    done = [pair[0] for pair in seen]
+    assert done == sorted(done)
+    assert seen[-1] == (len(TEXTS), len(TEXTS))
+    assert {total for _, total in seen} == {len(TEXTS)}
+
+
+# Reports -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_report_of_a_walk_counts_what_was_computed(llama: TransformersEngine, always_walking: None) -> None:
+    texts = ["abc", "a", "abcdef", "ab", "abcdef", "xyz"]
+    report = llama.collect(texts, max_tokens=4).report
+    assert (report.path, report.reason) == ("tree", "shared beginnings are computed once")
+    assert report.sequences == len(texts)
+    assert report.tokens == sum(1 + len(text) for text in texts)
+    assert report.distinct == report.computed == len("<abcdef") + len("xyz")
+    assert report.passes == 3
+    assert report.halved_to is None
+
+
+def test_a_report_of_plain_batches_counts_padding_and_leaves_out_beginnings_of_others(
+    llama: TransformersEngine,
+) -> None:
+    texts = ["abc", "a", "abcdef", "ab", "abcdef", "xyz"]
+    report = llama.collect(texts, share_prefixes=False).report
+    assert (report.path, report.reason) == ("plain", "asked for")
+    assert (report.sequences, report.tokens, report.distinct) == (6, sum(1 + len(text) for text in texts), 10)
+    assert report.computed == 2 * len("<abcdef")
+    assert report.passes == 1
+    one_by_one = llama.collect(texts, share_prefixes=False, max_tokens=1).report
+    assert (one_by_one.computed, one_by_one.passes) == (len("<abcdef") + len("<xyz"), 2)
+    assert report.halved_to is None
+
+
+def test_a_report_says_that_sharing_would_save_nothing(llama: TransformersEngine) -> None:
+    report = llama.collect([(1, 2, 3), (4, 5, 6)]).report
+    assert (report.path, report.reason) == ("plain", "sharing would save nothing")
+
+
+def test_the_report_goes_with_the_states(llama: TransformersEngine) -> None:
+    collected = llama.collect(TEXTS, layers=[1], position="mean")
+    np.testing.assert_array_equal(collected.states, llama.hidden_states(TEXTS, layers=[1], position="mean"))
 
 
 def test_a_bos_is_put_before_a_text_once(llama: TransformersEngine) -> None:
