@@ -54,6 +54,17 @@ def logits_of(model: nn.Module, tokens: Sequence[int]) -> Tensor:
     return logits
 
 
+def greedily(
+    engine: Any, blocks: nn.ModuleList, prompt: Sequence[int], count: int, *terms: tuple[ControlVector, float]
+) -> tuple[int, ...]:
+    """The most likely token again and again, everything read anew for each."""
+    answer: list[int] = []
+    with steering_by_hand(blocks, *terms):
+        while len(answer) < count and (not answer or answer[-1] not in engine._stop_tokens()):
+            answer.append(int(logits_of(engine.model, [*prompt, *answer])[-1].argmax()))
+    return tuple(answer)
+
+
 def traces_in(model: nn.Module) -> list[str]:
     """Hooks and replaced forwards that somebody left in the model."""
     return [

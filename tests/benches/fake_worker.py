@@ -20,6 +20,8 @@ def main() -> None:
             answer = {"tokens": [[ord(letter) for letter in text] for text in request["texts"]]}
         elif request["do"] == "decode":
             answer = {"texts": ["".join(map(chr, tokens)) for tokens in request["tokens"]]}
+        elif request["do"] == "render":
+            answer = {"texts": [f"<{message}>" for message in request["messages"]]}
         else:
             answer = run(request)
         print(json.dumps(answer), flush=True)

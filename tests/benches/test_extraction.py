@@ -39,6 +39,9 @@ class EngineWords:
     def decode(self, tokens):
         return [self.engine.decode(ids) for ids in tokens]
 
+    def render(self, messages):
+        return [self.engine.render(message) for message in messages]
+
 
 @pytest.fixture(scope="module")
 def words(smollm2):
@@ -84,7 +87,7 @@ def texts_of(name, words, sizes=SMALL):
 
 def test_the_recipe_cuts_every_opening_after_each_token_under_each_persona(words):
     texts = texts_of("repeng-4000", words)
-    endings = [text.partition("[/INST] ")[2] for text in texts]
+    endings = [text.rpartition("assistant\n")[2] for text in texts]
     assert endings == ["I", "I", "I love", "I love", "I love this", "I love this", "It", "It", "It was"]
     assert all(PERSONAS[number % 2] in text for number, text in enumerate(texts))
     assert len(texts_of("repeng-4000", words, replace(SMALL, prompts=4000))) == 2 * 6

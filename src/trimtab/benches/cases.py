@@ -14,9 +14,7 @@ import numpy as np
 from trimtab.behaviours import builtin_suffixes
 from trimtab.errors import BenchmarkError
 
-TEMPLATE = (
-    "[INST] Write the way a person does who feels {persona} about everything that happens today. [/INST] {opening}"
-)
+TEMPLATE = "Write the way a person does who feels {persona} about everything that happens today."
 PERSONAS = ("happy", "sad")
 OPENINGS_FILES = (Path("repeng") / "true_facts.json", Path("repeng") / "all_truncated_outputs.json")
 DATA_FOLDERS = (Path("..") / "shared" / "data", Path("shared") / "data")
@@ -38,6 +36,9 @@ class Words(Protocol):
 
     def decode(self, tokens: Sequence[Sequence[int]]) -> list[str]:
         """The text of each sequence of token ids."""
+
+    def render(self, messages: Sequence[str]) -> list[str]:
+        """Each user message as the model sees it, up to where its answer begins."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ def recipe(words: Words, openings: Sequence[str], sizes: Sizes) -> tuple[str, ..
     cuts = [tokens[:end] for tokens in words.encode(openings) for end in range(1, len(tokens) + 1)]
     wanted = -(-sizes.prompts // len(PERSONAS))
     distinct = list(dict.fromkeys(words.decode(cuts)))[:wanted]
-    prompts = [TEMPLATE.format(persona=persona, opening=opening) for opening in distinct for persona in PERSONAS]
+    asked = words.render([TEMPLATE.format(persona=persona) for persona in PERSONAS])
+    prompts = [beginning + opening for opening in distinct for beginning in asked]
     return tuple(prompts[: sizes.prompts])
 
 

@@ -92,6 +92,11 @@ class WorkerWords:
         texts: list[str] = self.worker.ask("decode", tokens=[list(ids) for ids in tokens])["texts"]
         return texts
 
+    def render(self, messages: Sequence[str]) -> list[str]:
+        """Each user message as the model sees it, up to where its answer begins."""
+        texts: list[str] = self.worker.ask("render", messages=list(messages))["texts"]
+        return texts
+
 
 def benchmark(plan: Plan, *, on_step: Callable[[Step], None] = lambda _: None) -> Generator[Record, None, None]:
     """Measure; gives all that has been measured so far, again and again, the last time when complete.

@@ -55,6 +55,9 @@ def main() -> None:
     def decode(request: Any) -> Mapping[str, Any]:
         return {"texts": [engine.decode(tokens) for tokens in request["tokens"]]}
 
+    def render(request: Any) -> Mapping[str, Any]:
+        return {"texts": [engine.render(message) for message in request["messages"]]}
+
     def gpu(request: Any) -> Mapping[str, Any]:
         return read_random_model(engine, request["tokens"], rounds=request["rounds"])
 
@@ -65,7 +68,7 @@ def main() -> None:
         "vocabulary": len(engine.tokenizer),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
-    serve(answers, ready, {"run": run, "encode": encode, "decode": decode, "gpu": gpu})
+    serve(answers, ready, {"run": run, "encode": encode, "decode": decode, "render": render, "gpu": gpu})
 
 
 def default_folder() -> Path:

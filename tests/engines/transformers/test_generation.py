@@ -14,31 +14,18 @@ from torch import nn
 from transformers import GenerationConfig
 
 import trimtab
-from by_hand import logits_of, steering_by_hand, traces_in
-from tiny_models import BY_NAME, CONTEXT, EOS, LAYERS, PAD, RECURRENT, Family, vector_for
+from by_hand import greedily, logits_of, steering_by_hand, traces_in
+from tiny_models import CONTEXT, EOS, LAYERS, PAD, Family, vector_for
 from trimtab.behaviours import Message
 from trimtab.engines import Completion, ForcedItem
-from trimtab.engines.passes import CPU, Cost
-from trimtab.engines.transformers import TransformersEngine, states
+from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers import engine as engine_module
-from trimtab.engines.transformers.prefill import shared_prefill
 from trimtab.errors import PromptError, SteeringError, VectorMismatchError
 from trimtab.steering import Steering, Term
 from trimtab.vectors import ControlVector
 
 PROMPTS = ["Hi", "How was your day at the sea?", "Name a fruit", "One more, a little longer than the others are?"]
 Make = Callable[..., TransformersEngine]
-
-
-def greedily(
-    engine: TransformersEngine, blocks: nn.ModuleList, prompt: Sequence[int], count: int, *terms: tuple[Any, float]
-) -> tuple[int, ...]:
-    """The most likely token again and again, everything read anew for each."""
-    answer: list[int] = []
-    with steering_by_hand(blocks, *terms):
-        while len(answer) < count and (not answer or answer[-1] not in engine._stop_tokens()):
-            answer.append(int(logits_of(engine.model, [*prompt, *answer])[-1].argmax()))
-    return tuple(answer)
 
 
 def tokens_of(completions: Sequence[Completion]) -> list[tuple[int, ...]]:
@@ -105,86 +92,6 @@ def test_a_batch_of_every_family_equals_one_by_one(
         assert tokens_of(together) != tokens_of(engine.generate(PROMPTS, steering=terms, max_new_tokens=10))
     uncached = engine.generate(PROMPTS, steering=terms, max_new_tokens=10, use_cache=False, **sampling)
     assert tokens_of(uncached) == tokens_of(alone)
-
-
-SHARED = "<bos>The keeper of the light"  # longer than the window of the families that have one
-SHARING = [
-    SHARED,
-    "<bos>The keeper of the sheep sat down",
-    f"{SHARED}house counted the ships that came by",
-    "<bos>The",
-    SHARED,
-    "<bos>A ship",
-]
-SHORT = ["<bos>A ship", "<bos>A sheep", "<bos>A shi", "<bos>Ah"]  # within it
-
-
-@pytest.fixture
-def prefills(always_walking: None, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Prompts are read as a tree wherever the model allows it; for each batch from here on, whether they were."""
-    seen: list[bool] = []
-
-    def noting(*args: Any, cost: Cost, **kwargs: Any) -> Any:
-        prefilled = shared_prefill(*args, cost=replace(cost, launch=0.0), **kwargs)
-        seen.append(prefilled is not None)
-        return prefilled
-
-    monkeypatch.setattr(engine_module, "shared_prefill", noting)
-    return seen
-
-
-@pytest.mark.parametrize("prompts", [SHARING, SHORT], ids=["long", "short"])
-@pytest.mark.parametrize("strength", [0.0, -2.0])
-def test_prompts_of_every_family_that_begin_alike_are_answered_as_one_by_one(
-    family: Family, engine: TransformersEngine, strength: float, prompts: list[str], prefills: list[bool]
-) -> None:
-    """They are read as one tree first, the families with a window only up to it."""
-    terms = terms_of(engine, strength)
-    together = engine.generate(prompts, steering=terms, max_new_tokens=14, raw=True)
-    windowed = family.name in {"gemma3", "mistral"} and prompts is SHARING
-    assert prefills == [family.name != "falcon_alibi" and not windowed]
-    blocks = family.blocks(engine.model)
-    for prompt, completion in zip(prompts, together, strict=True):
-        alone = engine.generate(prompt, steering=terms, max_new_tokens=14, raw=True)
-        assert completion.tokens == alone.tokens
-        assert completion.tokens == greedily(engine, blocks, engine.encode(prompt), 14, *terms)
-        assert completion.logprob == pytest.approx(alone.logprob, abs=1e-3)
-        assert completion.receipt.tokens == alone.receipt.tokens
-    assert traces_in(engine.model) == []
-
-
-@pytest.mark.parametrize("strength", [0.0, 1.5])
-def test_prompts_read_as_a_tree_in_many_passes_are_answered_as_one_by_one(
-    llama: TransformersEngine, strength: float, prefills: list[bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    terms = terms_of(llama, strength)
-    alone = [llama.generate(prompt, steering=terms, max_new_tokens=8, raw=True) for prompt in SHARING]
-    monkeypatch.setattr(states, "CPU", replace(CPU, max_tokens=5))
-    together = llama.generate(SHARING, steering=terms, max_new_tokens=8, raw=True)
-    assert prefills == [False] * len(SHARING) + [True]
-    assert tokens_of(together) == tokens_of(alone)
-    sampled = llama.generate(SHARING, steering=terms, max_new_tokens=8, raw=True, temperature=1.0, seed=3)
-    assert (
-        sampled[0].tokens
-        == llama.generate(SHARING[0], steering=terms, max_new_tokens=8, raw=True, temperature=1.0, seed=3).tokens
-    )
-    with llama.steered(terms):
-        assert tokens_of(llama.generate(SHARING, max_new_tokens=8, raw=True)) == tokens_of(alone)
-
-
-@pytest.mark.parametrize("name", [family.name for family in RECURRENT])
-def test_prompts_of_recurrent_models_are_answered_as_one_by_one_without_a_tree(
-    tiny: Make, name: str, prefills: list[bool]
-) -> None:
-    """That a tree does not suit them is found out in the middle of a pass, under steering."""
-    engine = tiny(name)
-    terms = terms_of(tiny(name), 1.0)
-    together = engine.generate(SHORT, steering=terms, max_new_tokens=6, raw=True)
-    assert prefills == [False]
-    blocks = BY_NAME[name].blocks(engine.model)
-    for prompt, completion in zip(SHORT, together, strict=True):
-        assert completion.tokens == greedily(engine, blocks, engine.encode(prompt), 6, *terms)
-    assert traces_in(engine.model) == []
 
 
 # Log-probabilities -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from by_hand import traces_in
-from tiny_models import BOS, CONTEXT, HIDDEN, LAYERS, Family
+from tiny_models import BOS, CONTEXT, HIDDEN, LAYERS, VOCABULARY, Family
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import PromptError, SteeringError
 
@@ -419,3 +419,15 @@ def test_the_default_models_tokenizer_adds_nothing(smollm2: TransformersEngine) 
     assert smollm2.tokenizer.decode(smollm2.encode("hi there")) == "hi there"
     chat = smollm2.render("hi")
     assert smollm2.tokenizer.decode(smollm2.encode(chat)) == chat
+
+
+@pytest.mark.parametrize("token", [-1, VOCABULARY])
+def test_a_token_that_the_model_does_not_have_is_an_error(llama: TransformersEngine, token: int) -> None:
+    with pytest.raises(PromptError, match=f"no token {token}; tiny llama has tokens 0 to {VOCABULARY - 1}"):
+        llama.hidden_states([(1, 2), (1, token)])
+
+
+@pytest.mark.parametrize("span", [(1,), (0, 3, 2), (1.0, 2), [(0, 3, 2), (0, 1)], [3, (0, 1)]], ids=str)
+def test_what_is_no_span_is_an_error(llama: TransformersEngine, span: Any) -> None:
+    with pytest.raises(PromptError, match=r"is no span|spans for"):
+        llama.hidden_states(["abc", "abcd"], position="mean", span=span)

@@ -386,3 +386,30 @@ def test_inside_a_scope_every_block_runs_so_that_all_steering_is_seen(tiny: Make
     with made.engine.steered([term]):
         found = made.engine.hidden_states(SHARING, layers=[0])
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.usefixtures("always_walking")
+def test_memory_that_runs_out_during_the_proof_refuses_no_later_walk(tiny: Make) -> None:
+    model = one_by_one(tiny, "llama")
+    with failing(model, above=max(map(len, SHARING))):
+        found = model.engine.collect(SHARING)
+    model.assert_same(found.states, SHARING)
+    assert found.report.path == "plain"
+    assert "memory ran out" in found.report.reason
+    assert model.engine.collect(SHARING).report.path == "tree"
+
+
+@pytest.mark.usefixtures("always_walking")
+def test_a_proof_keeps_to_the_size_of_passes_but_for_the_texts_it_compares_with(tiny: Make) -> None:
+    model = one_by_one(tiny, "llama")
+    texts = [(*range(1, 100), last) for last in (5, 6)]
+    sizes: list[int] = []
+    handle = model.engine.model.get_input_embeddings().register_forward_hook(
+        lambda _, __, output: sizes.append(output.shape[0] * output.shape[1])
+    )
+    found = model.engine.collect(texts, max_tokens=8)
+    handle.remove()
+    assert found.report.path == "tree"
+    whole = [size for size in sizes if size > 8]
+    assert len(whole) == 2
+    assert max(whole) <= 1.25 * len(texts[0])

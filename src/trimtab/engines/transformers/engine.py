@@ -232,7 +232,7 @@ class TransformersEngine:
         if isinstance(texts, str):
             raise PromptError("hidden_states was given one text", fix="give a list of texts")
         return [
-            self._checked(self.encode(text), text) if isinstance(text, str) else self._checked(tuple(text), None)
+            self._checked(self.encode(text), text) if isinstance(text, str) else self._checked(self._ids(text), None)
             for text in texts
         ]
 
@@ -416,6 +416,13 @@ class TransformersEngine:
         return [replace(c, receipt=replace(c.receipt, kl=float(kl))) for c, kl in zip(completions, means, strict=True)]
 
     # Checks ------------------------------------------------------------------------------------------------------
+
+    def _ids(self, tokens: Tokens) -> Tokens:
+        rows = int(self.model.get_input_embeddings().weight.shape[0])
+        for token in tokens:
+            if not 0 <= token < rows:
+                raise PromptError(f"there is no token {token}", fix=f"{self.info.name} has tokens 0 to {rows - 1}")
+        return tuple(tokens)
 
     def _cost(self, max_tokens: int | None = None) -> Cost:
         return cost_of(self.model, self.blocks, max_tokens=max_tokens)

@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
@@ -156,9 +159,15 @@ class _BestLogprobs(LogitsProcessor):  # type: ignore[misc]
         self._steps.append(logits.amax(-1) - logits.logsumexp(-1))
         return scores
 
+    @cached_property
+    def _table(self) -> NDArray[np.float64]:
+        """``[row, step]``, once all steps are done."""
+        table: NDArray[np.float64] = torch.stack(self._steps, dim=1).double().cpu().numpy()
+        return table
+
     def total(self, row: int, steps: int) -> float:
         """Summed over a row's first steps."""
-        return float(sum(float(step[row]) for step in self._steps[:steps]))
+        return float(self._table[row, :steps].sum())
 
 
 @final

@@ -40,7 +40,7 @@ def shared_prefill(
         new = row.nodes.shape[1]
         parts.append([_last(layer, new) for layer in row.inputs["past_key_values"].layers])
 
-    for _ in run_plan(tree, plan, read, model=model, keep_cache=True):
+    for _ in run_plan(tree, plan, read, model=model, keep_cache=True, on_halved=lambda _: None):
         pass
     nodes = rows_of(tree, tree.ends)
     shift = nodes.shape[1] - 1 - tree.depth[tree.ends]

@@ -19,7 +19,7 @@ from trimtab.engines.blocks import Blocks
 from trimtab.engines.passes import Batches, Cost, Plan, Walk, plan_batches, plan_passes
 from trimtab.engines.prefix_tree import Ints, PrefixTree, build_tree
 from trimtab.engines.transformers.keeping import keeping
-from trimtab.engines.transformers.walking import Pass, place, run_plan
+from trimtab.engines.transformers.walking import Pass, is_out_of_memory, place, release, run_plan
 
 EXACT = 1e-5  # relative error of a state in float32
 ROUNDINGS = 12.0  # in coarser dtypes, whose rounding hides anything finer; a mask not honoured is off by far more
@@ -44,7 +44,7 @@ class WalkProof:
         self._limit = limit
         keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._no_head: dict[str, Any] = {"logits_to_keep": 1} if keeps else {}
-        self._proven = _Tried(0, 0)
+        self._proven: list[_Tried] = []
         self._refused: int | None = None
         self.problem = ""
 
@@ -53,65 +53,77 @@ class WalkProof:
         longest = int(tree.depth.max()) + 1 if len(tree) else 0
         refused = self._refused is not None and longest >= self._refused
         wanted = _Tried(longest, cost.walk_tokens)
-        plan = plan_passes(tree, cost, may_walk=not refused, proven=self._proven.covers(wanted), times=times)
+        plan = plan_passes(tree, cost, may_walk=not refused, proven=self._covers(wanted), times=times)
         if isinstance(plan, Walk) and not self._holds(tree, wanted):
             return plan_batches(tree, cost)
         return plan
 
+    def _covers(self, wanted: _Tried) -> bool:
+        return any(tried.covers(wanted) for tried in self._proven)
+
     def _holds(self, tree: PrefixTree, wanted: _Tried) -> bool:
-        if self._proven.covers(wanted):
+        if self._covers(wanted):
             return True
         longest = max(wanted.length, 2)
         tokens = tree.token[tree.path(int(tree.depth.argmax()))]
         roomy = max(int(MARGIN * longest), SHORTEST)
-        problem: str | None = None
         for length in dict.fromkeys((max(min(roomy, self._limit or roomy), longest), longest)):
-            problem = self._problem(np.resize(tokens, length), row=wanted.row)
+            try:
+                problem = self._problem(np.resize(tokens, length), row=wanted.row)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                release(error)
+                self.problem = "memory ran out while a walk was tried"
+                return False  # there may be more of it the next time
             if problem is None:
-                self._proven = _Tried(max(self._proven.length, length), max(self._proven.row, wanted.row))
+                self._proven.append(_Tried(length, wanted.row))
                 return True
         self._refused, self.problem = wanted.length, problem or ""
         return False
 
     def _problem(self, tokens: Ints, *, row: int) -> str | None:
-        """What is wrong with a walk over sequences that share the first half of ``tokens``; None if nothing is.
+        """What is wrong with a walk over sequences that share most of ``tokens``; None if nothing is.
 
-        The second of its two passes has ``row`` tokens or more, and sees the first through the cache. Compared are the
-        first sequence and the last, which has most before it that it must not see.
+        The last of its passes has ``row`` tokens and several endings in it, and sees what they share through the cache.
+        Compared are the first sequence and the last, which has most before it that it must not see.
         """
         vocabulary = int(self._model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
-        half = len(tokens) // 2
-        count = 2 + row // (len(tokens) - half)
-        tails = (tokens[None, half:] + np.arange(min(count, vocabulary))[:, None]) % vocabulary
-        tree = build_tree([(*tokens[:half].tolist(), *tail) for tail in tails.tolist()])
-        cut = (half + len(tokens)) // 2
-        compared = build_tree([tree.token[tree.path(int(leaf))].tolist() for leaf in tree.leaves[[0, -1]]])
+        ending = min(len(tokens) - len(tokens) // 2, max(row // 3, 1))
+        shared = len(tokens) - ending
+        count = min(2 + row // ending, vocabulary)
+        endings = (tokens[None, shared:] + np.arange(count)[:, None]) % vocabulary
+        tree = build_tree([(*tokens[:shared].tolist(), *ending) for ending in endings.tolist()])
+        ends = [tree.leaves[0], tree.leaves[-1]]
+        bounds = (0, *sorted(range(len(tree), 0, -row)))
         try:
-            walked = self._leaves(tree, Walk((0, cut, len(tree)), 0.0))[[0, -1]]
+            walked = self._states(tree, Walk(bounds, 0.0), ends)
         except Exception as error:  # whatever a model does that has no use for such inputs
+            if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                raise
             return f"a mask of ours makes it fail: {(str(error).strip() or type(error).__name__).splitlines()[0][:100]}"
-        plain = self._leaves(compared, Batches((compared.leaves,), 0.0))
+        plain = self._states(tree, Batches(tuple(np.array([end]) for end in ends), 0.0), ends)
         sizes = np.maximum(np.linalg.norm(plain, axis=-1), 1e-30)
         off = float((np.linalg.norm(walked - plain, axis=-1) / sizes).max())
         if off <= max(EXACT, ROUNDINGS * torch.finfo(place(self._model)[1]).eps):
             return None
         return f"over {len(tokens)} tokens it does not honour a mask and position ids of ours (states off by {off:.0e})"
 
-    def _leaves(self, tree: PrefixTree, plan: Plan) -> NDArray[np.float32]:
-        """States at every leaf, ``[leaf, layer, hidden]``."""
+    def _states(self, tree: PrefixTree, plan: Plan, ends: list[np.int64]) -> NDArray[np.float32]:
+        """States at some leaves, ``[leaf, layer, hidden]``."""
         every = range(len(self._blocks.modules))
-        states = np.zeros((len(tree), len(every), self._blocks.hidden_size), dtype=np.float32)
+        states = np.zeros((len(ends), len(every), self._blocks.hidden_size), dtype=np.float32)
 
         def read(row: Pass) -> None:
-            rows, columns = np.nonzero(np.isin(row.nodes, tree.leaves))
+            rows, columns = np.nonzero(np.isin(row.nodes, ends))
             with keeping(self._blocks, every, rows, columns) as kept, torch.inference_mode():
                 self._model(**row.inputs, **self._no_head)
             if len(rows):
-                states[row.nodes[rows, columns]] = kept.stacked()
+                states[np.searchsorted(ends, row.nodes[rows, columns])] = kept.stacked()
 
         for _ in run_plan(tree, plan, read, model=self._model):
             pass
-        return states[tree.leaves]
+        return states
 
 
 @dataclass(frozen=True)

@@ -87,10 +87,18 @@ def spans_of(span: Span | Sequence[Span] | None, lengths: Sequence[int]) -> list
         return [(0, length) for length in lengths]
     alike = len(span) == 2 and not isinstance(span[0], Sequence)
     spans: list[Any] = [span] * len(lengths) if alike else list(span)
+    if not all(isinstance(given, Sequence) for given in spans):
+        raise PromptError(
+            f"{span!r} is no span", fix="give (first token, the one after the last), or one for each text"
+        )
     if len(spans) != len(lengths):
         raise PromptError(f"{len(spans)} spans for {len(lengths)} texts", fix="give one span, or one for each text")
     found = []
     for given, length in zip(spans, lengths, strict=True):
+        if len(given) != 2 or not all(bound is None or isinstance(bound, (int, np.integer)) for bound in given):
+            raise PromptError(
+                f"{given!r} is no span", fix="give (first token, the one after the last), or None for either"
+            )
         start, stop, _ = slice(*given).indices(length)
         if start >= stop:
             raise PromptError(f"the span {given} of a text of {length} tokens is empty", fix="choose another span")

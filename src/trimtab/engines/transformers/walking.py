@@ -83,11 +83,11 @@ def _walk(
         try:
             output = forward(Pass(nodes[None], inputs))
         except RuntimeError as error:
-            if on_halved is None or stop - start == 1 or not _is_out_of_memory(error):
+            if on_halved is None or stop - start == 1 or not is_out_of_memory(error):
                 raise
             half = (stop - start) // 2
             spans = deque(piece for span in ((start, stop), *spans) for piece in _pieces(*span, half))
-            _release(error)
+            release(error)
             on_halved(half)
             continue
         yield output
@@ -147,11 +147,11 @@ def _run_batches(
                 Pass(_once(tree, nodes, leaves), {"input_ids": torch.from_numpy(tokens).to(device), "use_cache": False})
             )
         except RuntimeError as error:
-            if on_halved is None or len(leaves) == 1 or not _is_out_of_memory(error):
+            if on_halved is None or len(leaves) == 1 or not is_out_of_memory(error):
                 raise
             half = len(leaves) // 2
             batches = deque(rows[a:b] for rows in (leaves, *batches) for a, b in _pieces(0, len(rows), half))
-            _release(error)
+            release(error)
             on_halved(half * nodes.shape[1])
             continue
         yield output
@@ -187,11 +187,13 @@ def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
     return device, next(p.dtype for p in model.parameters() if p.dtype.is_floating_point)
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an allocation failed."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _release(error: RuntimeError) -> None:
+def release(error: RuntimeError) -> None:
+    """Let go of what a failed pass had allocated."""
     error.__traceback__ = None  # it holds on to the tensors of the failed pass
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
