@@ -172,6 +172,7 @@ def test_the_file_has_the_documented_layout(tmp_path):
         "scale",
         "calibration",
         "reliability",
+        "collection",
         "created",
         "trimtab_version",
     }
