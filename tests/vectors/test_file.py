@@ -29,6 +29,7 @@ from trimtab.errors import OutputError, TrimtabError, VectorError, VectorMismatc
 from trimtab.vectors import (
     BehaviourRef,
     Calibration,
+    Collection,
     ControlVector,
     ModelInfo,
     Reliability,
@@ -85,7 +86,18 @@ FULL = make_vector(
     created="2026-01-02T03:04:05+00:00",
     trimtab_version="0.1.0",
 )
-RECORDS = ("model", "norms", "weights", "scale", "method", "behaviour", "calibration", "reliability", "created")
+RECORDS = (
+    "model",
+    "norms",
+    "weights",
+    "scale",
+    "method",
+    "behaviour",
+    "calibration",
+    "reliability",
+    "collection",
+    "created",
+)
 
 
 def assert_same_vector(found: ControlVector, expected: ControlVector) -> None:
@@ -114,6 +126,7 @@ def test_every_vector_comes_back_from_its_file_as_it_was(folder, data, model):
             {
                 "calibration": st.none() | record(Calibration),
                 "reliability": st.none() | record(Reliability),
+                "collection": st.none() | record(Collection),
                 "behaviour": st.builds(BehaviourRef, words, words),
                 "method": words,
                 "created": words,
