@@ -258,7 +258,6 @@ def test_the_picture_needs_matplotlib_and_says_so(monkeypatch, tmp_path):
 
 
 def test_a_picture_is_drawn_of_whatever_was_measured(tmp_path):
-    pytest.importorskip("matplotlib")
     runs = [Run("float32", "long", side, 1.0, 2.0, memory) for side, memory in (("trimtab", 5), ("repeng", None))]
     for name, record in (("all", record_of(*runs)), ("own", record_of(runs[0]))):
         draw_extraction(report(record), tmp_path / f"{name}.png")
