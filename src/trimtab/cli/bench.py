@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from trimtab.cli.console import JsonOption, check_writable, err, out, print_json
+from trimtab.cli.console import JsonOption, check_writable, err, out, print_json, progress_bars
 from trimtab.errors import MissingDependencyError, TrimtabError
 
 if TYPE_CHECKING:
@@ -79,10 +78,10 @@ def _measured(plan: Plan, *, as_json: bool) -> dict[str, Any]:
         with _steps() as on_step, closing(benchmark(plan, on_step=on_step)) as records:
             for newer in records:
                 record = newer
-    except (KeyboardInterrupt, TrimtabError) as stop:
+    except (KeyboardInterrupt, TrimtabError):
         if record is not None:
             _print(report(record), as_json=as_json)
-        raise stop from None
+        raise
     assert record is not None
     return report(record)
 
@@ -90,14 +89,7 @@ def _measured(plan: Plan, *, as_json: bool) -> dict[str, Any]:
 @contextmanager
 def _steps() -> Iterator[Callable[[Step], None]]:
     """One bar for everything on a terminal; elsewhere a line for each step."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        TimeElapsedColumn(),
-        TextColumn("left", style="dim"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, disable=not err.is_terminal, speed_estimate_period=600) as bars:
+    with progress_bars(speed_estimate_period=600) as bars:
         task = bars.add_task("Starting", total=None)
 
         def on_step(step: Step) -> None:

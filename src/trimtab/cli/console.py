@@ -92,17 +92,28 @@ class PhaseProgress:
         self._phase = None
 
 
-@contextmanager
-def phase_progress() -> Iterator[PhaseProgress]:
-    """Progress bars on standard error for the work inside."""
-    columns = (
+def progress_bars(*, speed_estimate_period: float = 30.0) -> Bars:
+    """Bars on standard error with time spent and left; nothing where that is no terminal.
+
+    Args:
+        speed_estimate_period: Seconds of the past by which the time left is told; long where steps are.
+    """
+    return Bars(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
         TimeElapsedColumn(),
         TextColumn("left", style="dim"),
         TimeRemainingColumn(),
+        console=err,
+        disable=not err.is_terminal,
+        speed_estimate_period=speed_estimate_period,
     )
-    with Bars(*columns, console=err, transient=False, disable=not err.is_terminal) as bars:
+
+
+@contextmanager
+def phase_progress() -> Iterator[PhaseProgress]:
+    """Progress bars on standard error for the work inside."""
+    with progress_bars() as bars:
         phases = PhaseProgress(bars)
         yield phases
         phases.finish()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -32,6 +33,11 @@ class Blocks:
     path: str
     modules: tuple[nn.Module, ...]
     hidden_size: int
+
+    @cached_property
+    def parameters(self) -> int:
+        """How many weights they have together."""
+        return sum(weight.numel() for block in self.modules for weight in block.parameters())
 
 
 @dataclass

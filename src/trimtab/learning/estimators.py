@@ -32,7 +32,8 @@ def mean_difference(positive: States, negative: States) -> States:
         >>> mean_difference(np.array([[2.0, 0.0]], np.float32), np.array([[0.0, 0.0]], np.float32))
         array([1., 0.], dtype=float32)
     """
-    return _oriented(_differences(positive, negative).mean(axis=0), positive, negative)
+    shift = _differences(positive, negative).mean(axis=0)
+    return oriented(shift, shift)
 
 
 def pca_center(positive: States, negative: States) -> States:
@@ -41,7 +42,7 @@ def pca_center(positive: States, negative: States) -> States:
     Unlike ``pca_diff`` this keeps the mean shift between the poles, which is what one is after.
     """
     half = _distinct(positive, negative) / 2.0
-    return _oriented(_first_component(np.concatenate([half, -half])), positive, negative)
+    return oriented(_first_component(np.concatenate([half, -half])), half.mean(axis=0))
 
 
 def pca_diff(positive: States, negative: States) -> States:
@@ -50,7 +51,8 @@ def pca_diff(positive: States, negative: States) -> States:
     Centring the differences removes the very mean shift that a control vector stands for, so that what is left can
     point anywhere, even backwards. Prefer ``mean_difference``.
     """
-    return _oriented(_first_component(_distinct(positive, negative)), positive, negative)
+    differences = _distinct(positive, negative)
+    return oriented(_first_component(differences), differences.mean(axis=0))
 
 
 def logistic(positive: States, negative: States) -> States:
@@ -58,14 +60,14 @@ def logistic(positive: States, negative: States) -> States:
     features, labels = _labelled(positive, negative)
     spread = features.std(axis=0) + 1e-6
     probe = LogisticRegression(C=0.1, max_iter=2000).fit(features / spread, labels)
-    return _oriented(probe.coef_[0] / spread, positive, negative)
+    return oriented(probe.coef_[0] / spread, _differences(positive, negative).mean(axis=0))
 
 
 def lda(positive: States, negative: States) -> States:
     """Fisher's linear discriminant with Ledoit–Wolf shrinkage of the covariance: for reading rather than steering."""
     features, labels = _labelled(positive, negative)
     probe = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(features, labels)
-    return _oriented(probe.coef_[0], positive, negative)
+    return oriented(probe.coef_[0], _differences(positive, negative).mean(axis=0))
 
 
 ESTIMATORS: Mapping[str, Estimator] = MappingProxyType(
@@ -106,12 +108,19 @@ def _labelled(positive: States, negative: States) -> tuple[NDArray[np.float64], 
     return features, np.repeat([1, 0], [len(positive), len(negative)])
 
 
-def _oriented(direction: NDArray[np.float64], positive: States, negative: States) -> States:
-    """Unit length, with the positive pole on the + side."""
+def oriented(direction: NDArray[np.float64], shift: NDArray[np.float64]) -> States:
+    """``direction`` at unit length, turned so that the positive pole is on its + side.
+
+    Args:
+        direction: Which axis, ``[hidden]``.
+        shift: From the negative pole to the positive one, ``[hidden]``; of any length.
+
+    Raises:
+        VectorError: The direction has no length.
+    """
     length = float(np.linalg.norm(direction))
     if not np.isfinite(length) or length < 1e-12:
         raise VectorError(SAME_STATES, fix="make the personas differ more")
-    along = float((_differences(positive, negative) @ direction).mean())
-    sign = -1.0 if along < 0 else 1.0
+    sign = -1.0 if float(shift @ direction) < 0 else 1.0
     unit: States = (sign * direction / length).astype(np.float32)
     return unit

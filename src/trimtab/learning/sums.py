@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.errors import VectorError
-from trimtab.learning.estimators import SAME_STATES, States
+from trimtab.learning.estimators import SAME_STATES, States, oriented
 
 Doubles: TypeAlias = NDArray[np.float64]
 
@@ -95,18 +95,19 @@ class StreamingEstimator:
 
 
 def _mean_difference(sums: LayerSums) -> States:
-    return _oriented(sums.total, sums)
+    return oriented(sums.total, sums.total)
 
 
 def _pca_center(sums: LayerSums) -> States:
     """Half differences and their opposites have mean 0, so their covariance is the sum of outer products."""
     assert sums.second is not None
-    return _oriented(_first_component(sums.second), sums)
+    return oriented(_first_component(sums.second), sums.total)
 
 
 def _pca_diff(sums: LayerSums) -> States:
     assert sums.second is not None
-    return _oriented(_first_component(sums.second - np.outer(sums.total, sums.total) / sums.pairs), sums)
+    centred = sums.second - np.outer(sums.total, sums.total) / sums.pairs
+    return oriented(_first_component(centred), sums.total)
 
 
 STREAMING: Mapping[str, StreamingEstimator] = MappingProxyType(
@@ -123,13 +124,3 @@ def _first_component(scatter: Doubles) -> Doubles:
         raise VectorError(SAME_STATES, fix="make the personas differ more")
     component: Doubles = np.linalg.eigh(scatter).eigenvectors[:, -1]
     return component
-
-
-def _oriented(direction: Doubles, sums: LayerSums) -> States:
-    """Unit length, with the positive pole on the + side."""
-    length = float(np.linalg.norm(direction))
-    if not np.isfinite(length) or length < 1e-12:
-        raise VectorError(SAME_STATES, fix="make the personas differ more")
-    sign = -1.0 if float(sums.total @ direction) < 0 else 1.0
-    unit: States = (sign * direction / length).astype(np.float32)
-    return unit

@@ -89,9 +89,9 @@ class WalkProof:
         Compared are the first sequence and the last, which has most before it that it must not see.
         """
         vocabulary = int(self._model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
-        ending = min(len(tokens) - len(tokens) // 2, max(row // 3, 1))
-        shared = len(tokens) - ending
-        count = min(2 + row // ending, vocabulary)
+        own = min(len(tokens) - len(tokens) // 2, max(row // 3, 1))
+        shared = len(tokens) - own
+        count = min(2 + row // own, vocabulary)
         endings = (tokens[None, shared:] + np.arange(count)[:, None]) % vocabulary
         tree = build_tree([(*tokens[:shared].tolist(), *ending) for ending in endings.tolist()])
         ends = [tree.leaves[0], tree.leaves[-1]]

@@ -14,7 +14,7 @@ from torch import nn
 
 from trimtab.engines.base import Collected, CollectionReport, Position, Span
 from trimtab.engines.blocks import Blocks
-from trimtab.engines.passes import CPU, CPU_HALF, GPU, Cost, Walk, plan_batches
+from trimtab.engines.passes import CPU, CPU_HALF, GPU, Cost, Plan, Walk, plan_batches
 from trimtab.engines.prefix_tree import Ints, PrefixTree
 from trimtab.engines.transformers.keeping import keeping
 from trimtab.engines.transformers.proof import WalkProof
@@ -47,7 +47,7 @@ def cost_of(model: nn.Module, blocks: Blocks, *, max_tokens: int | None) -> Cost
         cpu if device.type == "cpu" else GPU,
         layers=len(blocks.modules),
         hidden=blocks.hidden_size,
-        parameters=sum(p.numel() for block in blocks.modules for p in block.parameters()),
+        parameters=blocks.parameters,
         max_tokens=max_tokens,
     )
 
@@ -200,7 +200,7 @@ def read_states(
     return Collected(result, report)
 
 
-def _why(plan: Any, proof: WalkProof | None) -> str:
+def _why(plan: Plan, proof: WalkProof | None) -> str:
     if isinstance(plan, Walk):
         return "shared beginnings are computed once"
     if proof is None:
