@@ -67,6 +67,32 @@ def test_text_that_names_no_vector_is_refused(tmp_path, monkeypatch):
         Steering.of("happy:one")
 
 
+@pytest.mark.parametrize("form", [form for form, _ in FORMS.values()], ids=FORMS)
+def test_one_steering_is_for_every_row(form):
+    assert [row.terms for row in Steering.of_rows(form, rows=3)] == [Steering.of(form).terms] * 3
+
+
+@pytest.mark.parametrize("form", [form for form, _ in FORMS.values()], ids=FORMS)
+def test_a_list_gives_each_row_its_own(form):
+    rows = Steering.of_rows([form, None, [(FORMAL, 0.5)]], rows=3)
+    assert [row.terms for row in rows] == [Steering.of(form).terms, (), (Term(FORMAL, 0.5),)]
+
+
+def test_rows_may_be_texts(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_VECTORS", str(tmp_path))
+    HAPPY.save(tmp_path / "happy.safetensors")
+    assert list(map(str, Steering.of_rows(["happy:0.5", None, "happy:-1"], rows=3))) == [
+        "happy:0.5",
+        "none",
+        "happy:-1",
+    ]
+
+
+def test_as_many_steerings_as_rows_are_needed():
+    with pytest.raises(SteeringError, match="2 steerings for 3 prompts; give one steering, or one for each"):
+        Steering.of_rows([[(HAPPY, 1)], None], rows=3)
+
+
 REFUSED = {
     "a bare vector": HAPPY,
     "a bare term": Term(HAPPY, 1.0),
@@ -91,6 +117,12 @@ REFUSED = {
 def test_what_is_no_steering_is_refused(given):
     with pytest.raises(SteeringError, match=r"is not a steering; give a list of \(vector, strength\) or text"):
         Steering.of(given)
+
+
+@pytest.mark.parametrize("given", [given for name, given in REFUSED.items() if not name.startswith("a list")], ids=str)
+def test_what_is_no_steering_of_rows_is_refused(given):
+    with pytest.raises(SteeringError, match=r"is not a steering|steerings for"):
+        Steering.of_rows(given, rows=7)
 
 
 def test_a_term_has_a_strength_or_a_coefficient():

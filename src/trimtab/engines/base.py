@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.behaviours import Message
-from trimtab.steering import SteeringLike
+from trimtab.steering import RowsLike, SteeringLike
 from trimtab.vectors import ModelInfo
 
 Array: TypeAlias = NDArray[np.float32]
@@ -188,12 +188,12 @@ class Engine(Protocol):
         self,
         prompts: Sequence[Prompt],
         *,
-        steering: SteeringLike = None,
+        steering: RowsLike = None,
         max_new_tokens: int = 128,
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> list[Completion]:
-        """Answer each prompt, greedily unless a temperature is given."""
+        """Answer each prompt, greedily unless a temperature is given; one steering for all, or one for each."""
 
     def steered(self, steering: SteeringLike) -> AbstractContextManager[None]:
         """Steer everything that runs inside the ``with`` block."""

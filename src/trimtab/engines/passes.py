@@ -89,6 +89,10 @@ class Walk:
         """How many times the model runs."""
         return len(self.bounds) - 1
 
+    def largest(self, tree: PrefixTree) -> int:
+        """New tokens of the largest pass."""
+        return int(np.diff(self.bounds).max(initial=0))
+
 
 @dataclass(frozen=True)
 class Batches:
@@ -101,6 +105,10 @@ class Batches:
     def passes(self) -> int:
         """How many times the model runs."""
         return len(self.leaves)
+
+    def largest(self, tree: PrefixTree) -> int:
+        """Tokens of the largest pass, padding included."""
+        return max((len(leaves) * int(tree.depth[leaves].max() + 1) for leaves in self.leaves), default=0)
 
 
 Plan: TypeAlias = Walk | Batches

@@ -51,7 +51,7 @@ def check_held_out(
         random_swing = interval(signed_effects([effects], random, vector.layers, vector.scale).swing)
     progress(Progress(PHASE, 1, 3))
     noise = replace(vector, directions=random.directions)
-    quality = _qualities(model, questions, vector, noise, max_new_tokens, progress)
+    quality = _qualities(model, questions, kl.own_logprob, vector, noise, max_new_tokens, progress)
     held_out = HeldOut(spent, effect, random_swing, quality, len(questions))
     return replace(vector, calibration=replace(vector.calibration, held_out=held_out))
 
@@ -59,6 +59,7 @@ def check_held_out(
 def _qualities(
     model: Engine,
     questions: Sequence[Question],
+    own_logprob: float,
     vector: ControlVector,
     noise: ControlVector,
     max_new_tokens: int,
@@ -68,19 +69,24 @@ def _qualities(
     steerings = {"+": Term(vector, 1.0), "-": Term(vector, -1.0), "random": Term(noise, 1.0)}
     answers: dict[str, list[Tokens]] = {"base": [question.answer for question in questions]}
     chats = [[{"role": "user", "content": question.text}] for question in questions]
-    for name, term in steerings.items():
-        steered = model.generate(chats, steering=Steering((term,)), max_new_tokens=max_new_tokens)
+    rows = [steering for term in steerings.values() for steering in [Steering((term,))] * len(chats)]
+    written = model.generate(chats * len(steerings), steering=rows, max_new_tokens=max_new_tokens)
+    for number, name in enumerate(steerings):
+        steered = written[number * len(chats) : (number + 1) * len(chats)]
         answers[name] = [completion.tokens for completion in steered]
     progress(Progress(PHASE, 2, 3))
-    names = list(answers)
     items = [
-        ForcedItem(question.prompt, tuple(answers[name][n] for name in names)) for n, question in enumerate(questions)
+        ForcedItem(question.prompt, tuple(answers[name][n] for name in steerings))
+        for n, question in enumerate(questions)
     ]
     scores = model.teacher_forcing(items, once=True).base
     progress(Progress(PHASE, 3, 3))
-    logprob, tokens = np.array(scores.logprob).sum(axis=0), np.array(scores.tokens).sum(axis=0)
-    perplexity = dict(zip(names, np.exp(-logprob / tokens), strict=True))
-    return {name: Quality(float(perplexity[name] / perplexity["base"]), distinct_2(answers[name])) for name in names}
+    logprob = {"base": own_logprob, **dict(zip(steerings, np.array(scores.logprob).sum(axis=0), strict=True))}
+    surprise = {name: -logprob[name] / sum(map(len, given)) for name, given in answers.items()}
+    return {
+        name: Quality(float(np.exp(surprise[name] - surprise["base"])), distinct_2(given))
+        for name, given in answers.items()
+    }
 
 
 def distinct_2(answers: Sequence[Tokens]) -> float:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores, Prompt, Receipt, TeacherForcing
 from trimtab.engines.base import Additions, Collected, Position, Span, Tokens
 from trimtab.errors import OutputError
-from trimtab.steering import Steering, SteeringLike
+from trimtab.steering import RowsLike, Steering, SteeringLike
 from trimtab.vectors import ModelInfo
 
 JOB = "job"
@@ -166,19 +166,20 @@ class RememberingEngine:
         self,
         prompts: Sequence[Prompt],
         *,
-        steering: SteeringLike = None,
+        steering: RowsLike = None,
         max_new_tokens: int = 128,
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> list[Completion]:
         """Answers to the prompts, noted as a whole; unseeded samples are never noted."""
-        added = Steering.of(steering).additions(self.info)
-        asked = [self._engine.render(prompt) for prompt in prompts]
-        key = f"generate {_digest(json.dumps([asked, max_new_tokens, temperature, seed]).encode(), _bytes(added))}"
+        rows = Steering.of_rows(steering, rows=len(prompts))
+        added = {id(row): _digest(_bytes(row.additions(self.info))) for row in rows}
+        asked = [(self._engine.render(prompt), added[id(row)]) for prompt, row in zip(prompts, rows, strict=True)]
+        key = f"generate {_digest(json.dumps([asked, max_new_tokens, temperature, seed]).encode())}"
         if (kept := self._journal.get(key)) is not None:
             return [_completion(given) for given in json.loads(kept)]
         answers = self._engine.generate(
-            prompts, steering=steering, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
+            prompts, steering=rows, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
         )
         if temperature == 0 or seed is not None:
             self._journal.put(key, json.dumps([asdict(answer) for answer in answers]).encode())

@@ -83,6 +83,11 @@ class KlSet:
         """Mean hidden-state norm per layer on these questions, ``[layer]``."""
         return self._forced.norms
 
+    @property
+    def own_logprob(self) -> float:
+        """Log-probability of all the model's own answers together, in nats."""
+        return float(np.concatenate(self._forced.base.logprob).sum())
+
     def measure(self, additions: Additions) -> float:
         """Mean per-token KL(base ‖ steered) in nats when ``additions[layer]`` is added to each block's output."""
         return self._forced.measure(additions).mean_kl

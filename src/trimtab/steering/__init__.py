@@ -1,6 +1,6 @@
 """Steering: what to apply in one request."""
 
 from trimtab.steering.expression import ExpressionTerm, parse_expression
-from trimtab.steering.steering import Steering, SteeringLike, Term
+from trimtab.steering.steering import RowsLike, Steering, SteeringLike, Term
 
-__all__ = ["ExpressionTerm", "Steering", "SteeringLike", "Term", "parse_expression"]
+__all__ = ["ExpressionTerm", "RowsLike", "Steering", "SteeringLike", "Term", "parse_expression"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,7 @@ class Term:
 
 
 SteeringLike: TypeAlias = "Steering | str | Sequence[Term | tuple[ControlVector, float]] | None"
+RowsLike: TypeAlias = "SteeringLike | Sequence[SteeringLike]"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,26 @@ class Steering:
             return cls(tuple(_term(item) for item in given))
         raise _not_a_steering(given)
 
+    @classmethod
+    def of_rows(cls, given: RowsLike, *, rows: int) -> tuple[Steering, ...]:
+        """A steering for each row, from one for all of them or from a list with one for each.
+
+        Raises:
+            SteeringError: It is neither, or the list has another length.
+            VectorError: A vector that a text names cannot be found or read.
+
+        Example:
+            >>> Steering.of_rows([None, []], rows=2)
+            (Steering(terms=()), Steering(terms=()))
+        """
+        if not _is_one_for_each(given):
+            return (cls.of(cast("SteeringLike", given)),) * rows
+        each = cast("Sequence[SteeringLike]", given)
+        if len(each) != rows:
+            raise SteeringError(f"{len(each)} steerings for {rows} prompts", fix="give one steering, or one for each")
+        texts = {item: cls.of(item) for item in each if isinstance(item, str)}  # a vector is read once
+        return tuple(texts[item] if isinstance(item, str) else cls.of(item) for item in each)
+
     def __str__(self) -> str:
         return " + ".join(map(str, self.terms)) or "none"
 
@@ -82,6 +103,17 @@ class Steering:
             for layer, added in term.vector.addition(term.strength, coefficient=term.coefficient).items():
                 total[layer] = total[layer] + added if layer in total else added
         return {layer: total[layer] for layer in sorted(total) if total[layer].any()}
+
+
+def _is_one_for_each(given: object) -> bool:
+    """Whether this is a list of steerings, and not the terms of one."""
+    if isinstance(given, (Steering, str)) or not isinstance(given, Sequence) or not given:
+        return False
+    return not any(isinstance(item, (Term, ControlVector)) or _names_a_vector(item) for item in given)
+
+
+def _names_a_vector(item: object) -> bool:
+    return isinstance(item, Sequence) and any(isinstance(part, ControlVector) for part in item)
 
 
 def _term(item: object) -> Term:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -395,3 +396,49 @@ def test_norms_of_the_default_model_leave_attention_sinks_out(smollm2: Transform
     assert not kept[0, 15]  # the first token is one
     expected = np.where(kept, every, 0).sum(0) / kept.sum(0)
     np.testing.assert_allclose(smollm2.teacher_forcing(items).norms, expected, rtol=1e-4)
+
+
+# Out of memory -----------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def room_for(engine: TransformersEngine, tokens: int) -> Iterator[None]:
+    """Passes of more tokens than these fail in the middle."""
+
+    def fail(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if args[0].shape[0] * args[0].shape[1] > tokens:
+            raise torch.OutOfMemoryError
+
+    with engine.blocks.modules[1].register_forward_hook(fail):
+        yield
+
+
+@pytest.mark.parametrize("room", [2, 3, 5])
+@pytest.mark.parametrize("when", ["preparing", "measuring"])
+def test_where_memory_runs_out_passes_are_halved_and_nothing_changes(
+    llama: TransformersEngine, random_vector: Callable[..., ControlVector], room: int, when: str
+) -> None:
+    additions = random_vector(llama, layers=[0, 1]).addition(1.0)
+    expected = llama.teacher_forcing(TOGETHER)
+    assert expected.halved_to is None
+    if when == "preparing":
+        with room_for(llama, room):
+            forced = llama.teacher_forcing(TOGETHER)
+            found = forced.measure(additions)
+    else:
+        forced = llama.teacher_forcing(TOGETHER)
+        with room_for(llama, room):
+            found = forced.measure(additions)
+    assert forced.halved_to is not None
+    assert forced.halved_to <= room
+    wanted = expected.measure(additions)
+    np.testing.assert_allclose(found.kl, wanted.kl, rtol=1e-4)
+    np.testing.assert_allclose(np.concatenate(found.logprob), np.concatenate(wanted.logprob), rtol=1e-4)
+    np.testing.assert_allclose(forced.norms, expected.norms, rtol=1e-4)
+    assert traces_in(llama.model) == []
+
+
+def test_where_not_even_one_token_fits_running_out_of_memory_is_an_error(llama: TransformersEngine) -> None:
+    llama.teacher_forcing(TOGETHER)
+    with room_for(llama, 0), pytest.raises(torch.OutOfMemoryError):
+        llama.teacher_forcing(TOGETHER)

@@ -94,6 +94,72 @@ def test_a_batch_of_every_family_equals_one_by_one(
     assert tokens_of(uncached) == tokens_of(alone)
 
 
+# A steering for each row -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 1.0, "seed": 3}], ids=["greedy", "sampled"])
+@pytest.mark.usefixtures("always_walking")
+def test_a_row_with_a_steering_of_its_own_answers_as_if_it_were_alone(
+    engine: TransformersEngine, sampling: dict[str, Any]
+) -> None:
+    up, down = terms_of(engine, 1.0), terms_of(engine, -1.0)
+    prompts = [prompt for prompt in PROMPTS for _ in range(4)]
+    steerings = [up, None, down, up] * len(PROMPTS)
+    together = engine.generate(prompts, steering=steerings, max_new_tokens=8, measure_kl=True, **sampling)
+    for n, (prompt, own) in enumerate(zip(prompts, steerings, strict=True)):
+        if sampling and n % 4 == 3:
+            continue  # its noise is that of a prompt asked again
+        alone = engine.generate(prompt, steering=own, max_new_tokens=8, measure_kl=True, **sampling)
+        if not sampling or n % 4 == 0:
+            assert together[n].tokens == alone.tokens
+        assert together[n].receipt.layers == alone.receipt.layers
+        assert together[n].receipt.steering == alone.receipt.steering
+        assert (together[n].receipt.tokens > 0) == (own is not None)
+        if not sampling:
+            assert together[n].receipt.kl == pytest.approx(alone.receipt.kl, rel=1e-3, abs=1e-6)
+    assert {c.receipt.rows for c in together if c.receipt.layers} == {3 * len(PROMPTS)}
+    assert traces_in(engine.model) == []
+
+
+def test_rows_of_the_default_model_with_steerings_of_their_own(
+    smollm2: TransformersEngine, happy: ControlVector
+) -> None:
+    prompts = ["How was your day?", "Tell me about your neighbour, please.", "How was your day?"]
+    steerings = [[(happy, 1)], None, [(happy, -1)]]
+    together = smollm2.generate(prompts, steering=steerings, max_new_tokens=16)
+    alone = [smollm2.generate(p, steering=s, max_new_tokens=16) for p, s in zip(prompts, steerings, strict=True)]
+    assert tokens_of(together) == tokens_of(alone)
+    assert together[0].text != together[2].text
+
+
+def test_more_rows_than_fit_into_a_batch_keep_their_own_steerings(
+    llama: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steerings = [terms_of(llama, strength) for strength in (1.0, -1.0, 0.5)] * 3
+    prompts = [PROMPTS[0]] * len(steerings)
+    whole = llama.generate(prompts, steering=steerings, max_new_tokens=6, measure_kl=True)
+    monkeypatch.setattr(engine_module, "ROWS", 4)
+    assert tokens_of(llama.generate(prompts, steering=steerings, max_new_tokens=6, measure_kl=True)) == tokens_of(whole)
+
+
+def test_a_steering_that_cannot_be_done_is_refused_before_any_row_is_answered(
+    llama: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "ROWS", 1)
+    bare = replace(vector_for(llama), scale=None)
+    pieces: list[str] = []
+    with pytest.raises(SteeringError, match="coefficient"):
+        llama.generate(["one", "two"], steering=[None, [(bare, 1.0)]], max_new_tokens=2, on_text=pieces.append)
+    assert pieces == []
+
+
+def test_one_row_that_is_not_moved_is_noticed_among_others(tiny: Make) -> None:
+    engine = tiny("llama", dtype=torch.bfloat16)
+    vector = vector_for(engine)
+    with pytest.raises(SteeringError, match="too small to move the hidden states"):
+        engine.generate(["one", "two"], steering=[[(vector, 1.0)], [(vector, 1e-6)]], max_new_tokens=2)
+
+
 # Log-probabilities -------------------------------------------------------------------------------------------------
 
 

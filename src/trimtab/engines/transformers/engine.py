@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Literal, final, overload
 
 import numpy as np
-from numpy.typing import NDArray
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from trimtab.behaviours import Message
 from trimtab.engines.base import Array, Collected, Completion, ForcedItem, Position, Prompt, Receipt, Span, Tokens
@@ -21,14 +20,15 @@ from trimtab.engines.transformers.fingerprint import fingerprint
 from trimtab.engines.transformers.forcing import TreeTeacherForcing
 from trimtab.engines.transformers.generation import Generated, Sampling, count_repeats, generate_tokens
 from trimtab.engines.transformers.hooks import SteeringHooks
-from trimtab.engines.transformers.prefill import shared_prefill
+from trimtab.engines.transformers.mixes import Mix, additions_of, mixes_of, mixes_within
+from trimtab.engines.transformers.prefill import join_rows, shared_prefill
 from trimtab.engines.transformers.proof import WalkProof
 from trimtab.engines.transformers.states import cost_of, read_states, spans_of, wanted_at
 from trimtab.errors import PromptError, SteeringError
-from trimtab.steering import Steering, SteeringLike
+from trimtab.steering import RowsLike, Steering, SteeringLike
 from trimtab.vectors import ModelInfo
 
-ROWS = 96
+ROWS = 128
 
 
 @final
@@ -272,7 +272,7 @@ class TransformersEngine:
         self,
         prompts: str,
         *,
-        steering: SteeringLike = ...,
+        steering: RowsLike = ...,
         max_new_tokens: int = ...,
         temperature: float = ...,
         top_p: float = ...,
@@ -288,7 +288,7 @@ class TransformersEngine:
         self,
         prompts: Sequence[Prompt],
         *,
-        steering: SteeringLike = ...,
+        steering: RowsLike = ...,
         max_new_tokens: int = ...,
         temperature: float = ...,
         top_p: float = ...,
@@ -303,7 +303,7 @@ class TransformersEngine:
         self,
         prompts: str | Sequence[Prompt],
         *,
-        steering: SteeringLike = None,
+        steering: RowsLike = None,
         max_new_tokens: int = 128,
         temperature: float = 0.0,
         top_p: float = 1.0,
@@ -318,7 +318,8 @@ class TransformersEngine:
         Args:
             prompts: A string, one chat (a list of messages), or a list of these.
             steering: A list of ``(vector, strength)``, a ``Steering``, or text such as ``"happy:0.8 + formal:-0.3"``.
-                It acts on every token, of the prompt and of the answer, and on every row alike.
+                It acts on every token, of the prompt and of the answer, and on every row alike; a list of such
+                steerings gives each prompt its own.
             max_new_tokens: Upper bound on the answer's length.
             temperature: 0 is greedy.
             top_p: Sample from the smallest set of tokens with this much probability.
@@ -341,33 +342,30 @@ class TransformersEngine:
         single = isinstance(prompts, str) or _is_chat(prompts)
         listed: Sequence[Any] = [prompts] if single else prompts
         tokens = [self._prompt_tokens(prompt, raw=raw, room=max_new_tokens) for prompt in listed]
-        chosen = Steering.of(steering)
-        additions = chosen.additions(self.info)
+        mixes = mixes_of(Steering.of_rows(steering, rows=len(tokens)), self.info)
         repeats = count_repeats(tokens)
         completions: list[Completion] = []
         for at in range(0, len(tokens), ROWS):
             rows = slice(at, at + ROWS)
             stream = _TextStream(self.decode, on_text) if on_text and at == 0 else None
-            completions += self._generate_batch(tokens[rows], repeats[rows], chosen, additions, sampling, stream)
+            completions += self._generate_batch(
+                tokens[rows], repeats[rows], mixes_within(mixes, rows), sampling, stream
+            )
         if measure_kl:
-            completions = self._with_kl(tokens, completions, additions)
+            completions = self._with_kl(tokens, completions, mixes)
         return completions[0] if single else completions
 
     def _generate_batch(
         self,
         prompts: Sequence[Tokens],
         repeats: Sequence[int],
-        steering: Steering,
-        additions: Mapping[int, NDArray[np.float32]],
+        mixes: Sequence[Mix],
         sampling: Sampling,
         stream: _TextStream | None,
     ) -> list[Completion]:
-        with ExitStack() as stack:
-            hooks = stack.enter_context(SteeringHooks(self.model, self.blocks, additions))
+        prefilled = self._prefilled(prompts, mixes) if sampling.use_cache else None
+        with SteeringHooks(self.model, self.blocks, additions_of(mixes)) as hooks:
             active = [hooks, *(scope for _, scope in self._scopes)]
-            prefilled = None
-            if sampling.use_cache:
-                prefilled = shared_prefill(self.model, prompts, cost=self._cost(), proof=self._proof)
             generated = generate_tokens(
                 self.model,
                 prompts,
@@ -383,16 +381,39 @@ class TransformersEngine:
             stream.end()
         for hook in active:
             hook.check()
-        layers = tuple(sorted({layer for hook in active for layer in hook.layers}))
-        text = str(sum((scope for scope, _ in self._scopes), Steering()) + steering)
+        receipts = self._receipts(mixes)
         return [
-            self._completion(prompt, answer, layers, text, len(prompts))
-            for prompt, answer in zip(prompts, generated, strict=True)
+            self._completion(prompt, answer, receipt)
+            for prompt, answer, receipt in zip(prompts, generated, receipts, strict=True)
         ]
 
-    def _completion(
-        self, prompt: Tokens, generated: Generated, layers: tuple[int, ...], steering: str, rows: int
-    ) -> Completion:
+    def _prefilled(self, prompts: Sequence[Tokens], mixes: Sequence[Mix]) -> DynamicCache | None:
+        """The prompts of each mix read as one tree; None where that saves nothing, or not for each of them."""
+        caches = []
+        smallest_first = sorted(mixes, key=lambda mix: len(mix.rows))  # they are the likeliest to save nothing
+        for mix in smallest_first:
+            with SteeringHooks(self.model, self.blocks, mix.additions) as hooks:
+                own = [prompts[row] for row in mix.rows]
+                cache = shared_prefill(self.model, own, cost=self._cost(), proof=self._proof)
+            hooks.check()
+            if cache is None:
+                return None
+            caches.append(cache)
+        return join_rows(caches, [mix.rows for mix in smallest_first])
+
+    def _receipts(self, mixes: Sequence[Mix]) -> list[Receipt]:
+        """What every row was given, but for its tokens."""
+        outer = sum((scope for scope, _ in self._scopes), Steering())
+        layers = {layer for _, hooks in self._scopes for layer in hooks.layers}
+        own = {row: mix for mix in mixes for row in mix.rows}
+        steered = sum(len(mix.rows) for mix in mixes if layers or mix.additions)
+        receipts = []
+        for row in range(len(own)):
+            where = tuple(sorted(layers | set(own[row].additions)))
+            receipts.append(Receipt(str(outer + own[row].steering), where, steered if where else 0, 0))
+        return receipts
+
+    def _completion(self, prompt: Tokens, generated: Generated, receipt: Receipt) -> Completion:
         answer = generated.tokens
         fed = len(prompt) + len(answer) - 1  # the last token is never read again
         return Completion(
@@ -400,7 +421,7 @@ class TransformersEngine:
             tokens=answer,
             finish_reason="stop" if answer and answer[-1] in self._stop_tokens() else "length",
             prompt_tokens=len(prompt),
-            receipt=Receipt(steering, layers, rows if layers else 0, fed if layers else 0),
+            receipt=replace(receipt, tokens=fed if receipt.layers else 0),
             logprob=generated.logprob,
         )
 
@@ -408,11 +429,13 @@ class TransformersEngine:
         self,
         prompts: Sequence[Tokens],
         completions: Sequence[Completion],
-        additions: Mapping[int, NDArray[np.float32]],
+        mixes: Sequence[Mix],
     ) -> list[Completion]:
-        items = [ForcedItem(p, (c.tokens,), reference=0) for p, c in zip(prompts, completions, strict=True)]
-        scores = self.teacher_forcing(items).measure(additions)
-        means = scores.kl / np.maximum(scores.kl_tokens, 1)
+        means = np.zeros(len(prompts))
+        for mix in mixes:
+            items = [ForcedItem(prompts[row], (completions[row].tokens,), reference=0) for row in mix.rows]
+            scores = self.teacher_forcing(items).measure(mix.additions)
+            means[list(mix.rows)] = scores.kl / np.maximum(scores.kl_tokens, 1)
         return [replace(c, receipt=replace(c.receipt, kl=float(kl))) for c, kl in zip(completions, means, strict=True)]
 
     # Checks ------------------------------------------------------------------------------------------------------

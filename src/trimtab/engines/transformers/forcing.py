@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import numpy as np
@@ -24,7 +24,7 @@ from trimtab.engines.passes import Cost, Walk
 from trimtab.engines.prefix_tree import Ints, PrefixTree, build_tree
 from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.proof import WalkProof
-from trimtab.engines.transformers.walking import Pass, place, run_plan
+from trimtab.engines.transformers.walking import Pass, is_out_of_memory, place, release, run_plan
 
 READINGS = 20  # how often one set is asked about, roughly
 STORED_BYTES = 2 * 1024**3
@@ -93,7 +93,11 @@ class _Reference:
 
 @final
 class TreeTeacherForcing:
-    """Prompts and answers prepared for one model; see ``TeacherForcing``."""
+    """Prompts and answers prepared for one model; see ``TeacherForcing``.
+
+    Attributes:
+        halved_to: Tokens of a pass after memory ran out; None if it did not.
+    """
 
     def __init__(
         self,
@@ -111,14 +115,39 @@ class TreeTeacherForcing:
         answers = [(n, a) for n, item in enumerate(items) for a, answer in enumerate(item.answers) if answer]
         self._tree = build_tree([items[n].prompt + items[n].answers[a][:-1] for n, a in answers])
         self._predictions = _predictions(self._tree, items, answers)
-        self._plan = proof.plan(self._tree, cost, times=1 if once else READINGS)
+        self._proof = proof
+        self._times = 1 if once else READINGS
+        self._store = not once and self._bytes_to_store() <= STORED_BYTES
+        self.halved_to: int | None = None
+        self._set_out(cost)
+        self.base = self._fitting(lambda: self.base)
+
+    def _set_out(self, cost: Cost) -> None:
+        """Plan the passes; nothing is known of them yet."""
+        self._cost = cost
+        self._plan = self._proof.plan(self._tree, cost, times=self._times)
         self._asked: list[_Asked] = []
         self._stored: list[list[Any]] = []
         self._reference: list[_Reference] = []
-        self._norm_sums = np.zeros(len(blocks.modules))
-        self._norm_tokens = np.zeros(len(blocks.modules))
-        self._store = not once and self._bytes_to_store() <= STORED_BYTES
-        self.base = self._run(self._record)
+        self._norm_sums = np.zeros(len(self._blocks.modules))
+        self._norm_tokens = np.zeros(len(self._blocks.modules))
+
+    def _fitting(self, work: Callable[[], ForcedScores]) -> ForcedScores:
+        """What ``work`` gives, with passes halved until memory suffices; the base is then recorded anew."""
+        while True:
+            try:
+                if not self._asked:
+                    self.base = self._run(self._record)
+                return work()
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                largest = self._plan.largest(self._tree)
+                self._set_out(replace(self._cost, max_tokens=max(largest // 2, 1)))
+                if self._plan.largest(self._tree) >= largest:  # one sequence, or one token, is a pass by itself
+                    raise
+                release(error)
+                self.halved_to = self._plan.largest(self._tree)
 
     @property
     def shares_prefixes(self) -> bool:
@@ -144,10 +173,13 @@ class TreeTeacherForcing:
             with self._skipping(number, up_to=min(additions)):
                 self._score(number, row, scores)
 
-        with SteeringHooks(self._model, self._blocks, additions) as hooks:
-            found = self._run(score)
-        hooks.check()
-        return found
+        def steered() -> ForcedScores:
+            with SteeringHooks(self._model, self._blocks, additions) as hooks:
+                found = self._run(score)
+            hooks.check()
+            return found
+
+        return self._fitting(steered)
 
     def _run(self, score: Callable[[int, Pass, _Scores], None]) -> ForcedScores:
         scores = _Scores(self._items)

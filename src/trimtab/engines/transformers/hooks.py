@@ -19,6 +19,7 @@ from trimtab.errors import SteeringError
 class SteeringHooks:
     """A scope in which ``additions[layer]`` is added to every token that leaves each block.
 
+    An addition is ``[hidden]``, the same for every row, or ``[row, hidden]``, one for each row of the passes inside.
     What the hooks saw is compared with the tokens that entered the model's embeddings: if a layer missed some, as
     happens with hooks that a compiled model ignores, ``check`` raises. A pass that broke off, as happens where memory
     runs out, counts for nothing.
@@ -108,13 +109,16 @@ class SteeringHooks:
 
     def _masked(self, vector: Tensor, state: Tensor) -> Tensor:
         """``vector`` for every token of ``state`` (``[row, token, hidden]``), 0 for padding on the left."""
+        if vector.ndim == 2:
+            vector = vector[:, None]
         if self._pads is None or state.shape[1] == 1:
             return vector
         real = torch.arange(state.shape[1], device=state.device)[None] >= self._pads.to(state.device)[:, None]
         return vector * real[:, :, None].to(vector.dtype)
 
     def _check_moved(self, layer: int, before: Tensor, after: Tensor) -> None:
-        if torch.equal(before[:, -1], after[:, -1]):
+        meant = self._vectors[layer].ne(0).any(-1)
+        if bool((before[:, -1].eq(after[:, -1]).all(-1) & meant).any()):
             raise SteeringError(
                 f"the addition at layer {layer} is too small to move the hidden states in {before.dtype}",
                 fix="use a larger strength, or load the model in float32",

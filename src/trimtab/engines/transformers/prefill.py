@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from trimtab.engines.base import Tokens
@@ -50,6 +50,25 @@ def shared_prefill(
         ddp_cache_data=[
             (_rows_first([keys for keys, _ in layer], where), _rows_first([values for _, values in layer], where))
             for layer in zip(*parts, strict=True)
+        ]
+    )
+
+
+def join_rows(caches: Sequence[DynamicCache], rows: Sequence[Sequence[int]]) -> DynamicCache:
+    """One cache of several, row ``i`` of ``caches[n]`` at ``rows[n][i]``; shorter ones are padded on the left."""
+    if len(caches) == 1:
+        return caches[0]
+    width = max(cache.get_seq_length() for cache in caches)
+    order = np.argsort(np.concatenate([np.asarray(part) for part in rows]))
+
+    def joined(parts: Sequence[Tensor]) -> Tensor:
+        padded = [nn.functional.pad(part, (0, 0, width - part.shape[-2], 0)) for part in parts]
+        return torch.cat(padded)[torch.from_numpy(order).to(padded[0].device)]
+
+    return DynamicCache(
+        ddp_cache_data=[
+            (joined([layer.keys for layer in layers]), joined([layer.values for layer in layers]))
+            for layers in zip(*(cache.layers for cache in caches), strict=True)
         ]
     )
 

@@ -24,7 +24,7 @@ from trimtab.engines.transformers.walking import Pass, is_out_of_memory, place, 
 EXACT = 1e-5  # relative error of a state in float32
 ROUNDINGS = 12.0  # in coarser dtypes, whose rounding hides anything finer; a mask not honoured is off by far more
 MARGIN = 1.25  # proven for somewhat longer sequences than those at hand, so that few need a proof of their own
-SHORTEST = 64
+SHORTEST = 128  # shorter sequences gain little from a shorter proof
 
 
 @final
