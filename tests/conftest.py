@@ -102,7 +102,7 @@ def engine(family: Family, tiny: Callable[..., TransformersEngine]) -> Transform
 def always_walking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Walk over the tree wherever the model allows it, also where plain batches would cost less."""
 
-    def plan(tree: PrefixTree, cost: Cost, *, may_walk: bool, **_: object) -> Plan:
+    def plan(tree: PrefixTree, cost: Cost, *, may_walk: bool = True, **_: object) -> Plan:
         return plan_walk(tree, cost) if may_walk else plan_batches(tree, cost)
 
     monkeypatch.setattr(proof, "plan_passes", plan)

@@ -19,7 +19,7 @@ from trimtab.vectors import vectors_folder
 @pytest.fixture
 def run(capsys, monkeypatch, smollm2):
     """Run ``trimtab ARGUMENTS`` with the default model already loaded; gives (code, stdout, stderr)."""
-    monkeypatch.setattr("trimtab.engines.transformers.load", lambda name=None: smollm2)
+    monkeypatch.setattr("trimtab.engines.transformers.load", lambda name=None, **_: smollm2)
 
     def call(*arguments: str, stdin: str = ""):
         monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
@@ -83,6 +83,30 @@ def test_generate_streams_the_text_that_json_gives(run, happy_file):
     _, streamed, _ = run("generate", "Tell me a story.", "--steer", "happy:1", "-n", "12")
     _, out, _ = run("generate", "Tell me a story.", "--steer", "happy:1", "-n", "12", "--json")
     assert streamed.strip() == json.loads(out)["text"].strip()
+
+
+def test_a_model_without_a_chat_template_is_announced_to_people_who_chat(run, tiny, monkeypatch):
+    monkeypatch.setattr("trimtab.engines.transformers.load", lambda *_, **__: tiny("llama", chat_template=None))
+    notice = "tiny llama has no chat template"
+    assert notice in run("generate", "Hi", "-n", "2")[2]
+    assert notice not in run("generate", "Hi", "-n", "2", "--raw")[2]
+    assert notice not in run("generate", "Hi", "-n", "2", "--json")[2]
+    assert notice in run("chat", "-n", "2", stdin="Hi\n")[2]
+
+
+@pytest.mark.parametrize(
+    "verb", [("generate", "Hi"), ("compare", "Hi", "-s", "happy:1"), ("chat",), ("demo",), ("train", "happy")]
+)
+def test_every_verb_with_a_model_takes_its_dtype_and_license(run, happy_file, monkeypatch, verb):
+    given = {}
+
+    def load(name, **options):
+        given.update(options, name=name)
+        raise OutputError("far enough")
+
+    monkeypatch.setattr("trimtab.engines.transformers.load", load)
+    assert run(*verb, "--model", "gemma3-270m", "--dtype", "bfloat16", "--accept-license", "gemma")[0] == 2
+    assert given == {"name": "gemma3-270m", "dtype": "bfloat16", "accept_license": "gemma"}
 
 
 def test_several_prompts_give_a_list_and_a_dash_reads_standard_input(run):

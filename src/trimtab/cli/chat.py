@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from trimtab.cli.console import (
+    DtypeOption,
     ForceOption,
     JsonOption,
+    LicenseOption,
     ModelOption,
+    ThinkingOption,
     TokensOption,
     completion_json,
     err,
@@ -38,11 +41,14 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Makes sampling reproducible.")] = None,
     force: ForceOption = False,
     model: ModelOption = None,
+    dtype: DtypeOption = None,
+    accept_license: LicenseOption = None,
+    thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
     """Chat; with --json each answer is one JSON document on a line of its own."""
     steering = read_steering(steer, force=force)
-    engine = load_model(model)
+    engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
     steering.additions(engine.info)  # a vector for another model is refused before the first word
     start: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
     messages = list(start)

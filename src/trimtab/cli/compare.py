@@ -8,9 +8,12 @@ import typer
 from rich.table import Table
 
 from trimtab.cli.console import (
+    DtypeOption,
     ForceOption,
     JsonOption,
+    LicenseOption,
     ModelOption,
+    ThinkingOption,
     TokensOption,
     completion_json,
     load_model,
@@ -37,11 +40,14 @@ def run(
     max_new_tokens: TokensOption = 64,
     force: ForceOption = False,
     model: ModelOption = None,
+    dtype: DtypeOption = None,
+    accept_license: LicenseOption = None,
+    thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
     """Answer side by side: unsteered, steered, and steered the other way."""
     steering = read_steering(steer, force=force)
-    engine = load_model(model)
+    engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
     columns = compare(engine, prompts, steering, max_new_tokens=max_new_tokens)
     if json:
         rows = comparison_json(prompts, columns)

@@ -30,6 +30,18 @@ ModelOption = Annotated[
     str | None,
     typer.Option("--model", "-m", help="Hub id, folder or .gguf file; SmolLM2-135M-Instruct if not given."),
 ]
+DtypeOption = Annotated[
+    str | None,
+    typer.Option("--dtype", help="Of the weights: float32 if not given, bfloat16, float16; auto: as they were saved."),
+]
+LicenseOption = Annotated[
+    str | None,
+    typer.Option("--accept-license", help="Accept a model's license by its id, such as gemma for gemma3-270m."),
+]
+ThinkingOption = Annotated[
+    bool | None,
+    typer.Option("--thinking/--no-thinking", help="Have a reasoning model think first or not; else as its template."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON to standard output, and nothing else there.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Use a vector although it was trained for other weights.")]
 TokensOption = Annotated[int, typer.Option("--max-new-tokens", "-n", min=1, help="Upper bound on an answer's length.")]
@@ -119,11 +131,26 @@ def phase_progress() -> Iterator[PhaseProgress]:
         phases.finish()
 
 
-def load_model(name: str | None) -> TransformersEngine:
-    """Load the model that the user named."""
+def load_model(
+    name: str | None,
+    *,
+    dtype: str | None = None,
+    accept_license: str | None = None,
+    thinking: bool | None = None,
+    notice: bool = False,
+) -> TransformersEngine:
+    """Load the model that the user named; with ``notice`` say so if it has no chat template."""
     from trimtab.engines.transformers import load
 
-    return load(name)
+    engine = load(name, dtype=dtype, accept_license=accept_license, thinking=thinking)
+    if notice and not engine.has_chat_template:
+        err.print(
+            f"{engine.info.name} has no chat template: it reads bare text, and may not answer as an assistant.",
+            style="dim",
+            markup=False,
+            soft_wrap=True,
+        )
+    return engine
 
 
 def read_steering(expression: str | None, *, force: bool) -> Steering:

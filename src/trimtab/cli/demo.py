@@ -11,7 +11,9 @@ from rich.markup import escape
 from trimtab.cli.card import layer_range
 from trimtab.cli.compare import compare, comparison_json, comparison_table
 from trimtab.cli.console import (
+    DtypeOption,
     JsonOption,
+    LicenseOption,
     ModelOption,
     PhaseProgress,
     check_writable,
@@ -38,6 +40,8 @@ def run(
     behaviour: Annotated[str, typer.Argument(help="A behaviour of the zoo, or a path to a .toml file.")] = "happy",
     fresh: Annotated[bool, typer.Option("--fresh", help="Train anew even if the vector is there already.")] = False,
     model: ModelOption = None,
+    dtype: DtypeOption = None,
+    accept_license: LicenseOption = None,
     json: JsonOption = False,
 ) -> None:
     """Train, place and calibrate a vector before your eyes, then answer the same prompts three ways."""
@@ -50,7 +54,7 @@ def run(
     check_writable(path)
     with phase_progress() as phases:
         phases.begin("Loading the model")
-        engine = load_model(model)
+        engine = load_model(model, dtype=dtype, accept_license=accept_license, notice=not json)
         if not json:
             _introduce(described, engine)
         vector = None if fresh else _already_there(path, described, engine)

@@ -8,9 +8,12 @@ from typing import Annotated
 import typer
 
 from trimtab.cli.console import (
+    DtypeOption,
     ForceOption,
     JsonOption,
+    LicenseOption,
     ModelOption,
+    ThinkingOption,
     TokensOption,
     completion_json,
     err,
@@ -38,6 +41,9 @@ def run(
     kl: Annotated[bool, typer.Option("--kl", help="Measure what the steering spent on each answer.")] = False,
     force: ForceOption = False,
     model: ModelOption = None,
+    dtype: DtypeOption = None,
+    accept_license: LicenseOption = None,
+    thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
     """Answer one prompt or several, steered or not."""
@@ -53,7 +59,7 @@ def run(
     chats = (
         [[{"role": "system", "content": system}, {"role": "user", "content": t}] for t in texts] if system else texts
     )
-    engine = load_model(model)
+    engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not (raw or json))
     streams = len(texts) == 1 and not json
     completions = engine.generate(
         chats,

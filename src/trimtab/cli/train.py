@@ -10,8 +10,11 @@ import typer
 
 from trimtab.cli.card import print_card
 from trimtab.cli.console import (
+    DtypeOption,
     JsonOption,
+    LicenseOption,
     ModelOption,
+    ThinkingOption,
     check_writable,
     err,
     load_model,
@@ -51,6 +54,9 @@ def run(
         int, typer.Option("--show-pairs", min=0, help="Print so many pairs as the model sees them, and stop.")
     ] = 0,
     model: ModelOption = None,
+    dtype: DtypeOption = None,
+    accept_license: LicenseOption = None,
+    thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
     """Train a control vector for a behaviour, place it on the best layers, and calibrate its strength."""
@@ -64,7 +70,7 @@ def run(
         check_writable(path)
     with phase_progress() as phases:
         phases.begin("Loading the model")
-        engine = load_model(model)
+        engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
         if not show_pairs:
             from trimtab.learning import train
 

@@ -1,14 +1,15 @@
-"""Find the decoder blocks of a torch model from its structure, and prove them by one pass.
+"""The decoder blocks of a torch model: where they are, what their outputs look like, and hooks on them.
 
-The residual-stream blocks are the repeated module whose output is the stream: each one's output is what the next one
-reads, and it is as wide as the token embeddings. Names of classes play no part.
+``finding`` finds them and ``proving`` proves them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,35 +18,125 @@ from torch import Tensor, nn
 
 from trimtab.errors import ModelError
 
-PROBE_TOKENS = 8
+
+@dataclass(frozen=True)
+class Layout:
+    """Which axes of a hidden state are its rows and its tokens; whatever else it has is its width.
+
+    Most models put out ``[row, token, hidden]``. Some have the tokens first, and some carry several streams, which
+    count as one of their width together.
+
+    Attributes:
+        rows: The axis of rows.
+        tokens: The axis of tokens.
+        offset: Positions that stand before the first token, such as those of a learned prefix.
+        extra: Whether there are more positions than tokens at all.
+    """
+
+    rows: int = 0
+    tokens: int = 1
+    offset: int = 0
+    extra: bool = False
+
+    def view(self, state: Tensor) -> Tensor:
+        """``[row, position, hidden]`` of a state, without copying where that can be."""
+        if (self.rows, self.tokens, state.ndim) == (0, 1, 3):
+            return state
+        return state.movedim((self.rows, self.tokens), (0, 1)).flatten(2)
+
+    def add(self, state: Tensor, added: Tensor) -> Tensor:
+        """``state`` with ``added`` (``[hidden]``, or with leading axes that broadcast to row and position) in it."""
+        if (self.rows, self.tokens, state.ndim) == (0, 1, 3):
+            return state + added
+        moved = state.movedim((self.rows, self.tokens), (0, 1))
+        total = moved + added.reshape(*added.shape[:-1], *moved.shape[2:])
+        return total.movedim((0, 1), (self.rows, self.tokens))
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """The decoder blocks, in order of computation.
+    """The blocks of the residual stream, in order of computation.
 
     Attributes:
-        path: Where they are in the model, such as ``model.layers``.
-        modules: The blocks.
+        path: The list that they are members of, such as ``model.layers``.
+        names: Where each layer's module is.
+        modules: The module of each layer; one that runs several times in a pass stands here as often.
         hidden_size: Width of the stream.
+        body: The smallest known part of the model that runs them all; it leaves the head out where that can be.
+        layout: What their outputs look like.
+        causal: Whether a state depends on the tokens before it alone.
+        encoder: Whether they are an encoder's, beside a decoder.
+        reader: The module that reads what the last block puts out; empty if none reads just that.
+        idle: Members of the list that do not run on text alone.
     """
 
     path: str
+    names: tuple[str, ...]
     modules: tuple[nn.Module, ...]
     hidden_size: int
+    body: nn.Module
+    layout: Layout = Layout()
+    causal: bool = True
+    encoder: bool = False
+    reader: str = ""
+    idle: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.modules)
 
     @cached_property
     def parameters(self) -> int:
-        """How many weights they have together."""
+        """How many weights they have together, as often as each takes part in a pass."""
         return sum(weight.numel() for block in self.modules for weight in block.parameters())
 
+    @cached_property
+    def repeated(self) -> bool:
+        """Whether a module stands for several layers."""
+        return len(set(self.modules)) < len(self.modules)
 
-@dataclass
-class _Seen:
-    """What the probe saw of one block."""
+    def state(self, output: Any) -> Tensor:
+        """``[row, position, hidden]`` of what a block returned."""
+        return self.layout.view(block_output(output))
 
-    inputs: list[Tensor | None] = field(default_factory=list)
-    outputs: list[Tensor | None] = field(default_factory=list)
+    def tokens(self, state: Tensor, count: int) -> Tensor:
+        """``state`` (``[row, position, hidden]``) of the ``count`` tokens alone."""
+        return state[:, self.layout.offset : self.layout.offset + count] if self.layout.extra else state
+
+    @contextmanager
+    def hooked(self, layers: Iterable[int], act: Callable[[int, Any], Any], *, prepend: bool = False) -> Iterator[None]:
+        """Inside, ``act(layer, output)`` is called when a layer has run; what it returns, unless None, replaces that.
+
+        Args:
+            layers: Which.
+            act: Called with the layer and what its block returned.
+            prepend: Before hooks that are there already, instead of after them.
+        """
+        wanted = frozenset(layers)
+        own: defaultdict[nn.Module, list[int]] = defaultdict(list)
+        for layer, module in enumerate(self.modules):
+            own[module].append(layer)
+        runs = dict.fromkeys(own, 0)  # of each module, in the pass under way
+
+        def after(module: nn.Module, _: tuple[Any, ...], output: Any) -> Any:
+            which = own[module]
+            layer = which[runs[module] % len(which)]
+            runs[module] += 1
+            return act(layer, output) if layer in wanted else None
+
+        def begin(*_: Any) -> None:
+            runs.update(dict.fromkeys(own, 0))
+
+        handles = [self.body.register_forward_pre_hook(begin)] if self.repeated else []
+        handles += [
+            module.register_forward_hook(after, prepend=prepend)
+            for module, which in own.items()
+            if wanted.intersection(which)
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 def block_output(output: Any) -> Tensor:
@@ -63,92 +154,18 @@ def block_output(output: Any) -> Tensor:
 def with_block_output(output: Any, state: Tensor) -> Any:
     """``output`` as a block returned it, with another hidden state in it."""
     if isinstance(output, tuple):
-        return (state, *output[1:])
+        rest = (state, *output[1:])
+        return type(output)(*rest) if hasattr(output, "_fields") else rest
     if isinstance(output, list):
         return [state, *output[1:]]
     return state
 
 
-def find_blocks(model: nn.Module) -> Blocks:
-    """Find the decoder blocks of a causal language model.
-
-    Every list of modules is watched during one pass of eight tokens. The longest list whose members each run once, in
-    order, each reading exactly what the one before put out, and which is not a part of such a member, is the stream.
-
-    Raises:
-        ModelError: No list of modules behaves so, or the model does not run on tokens alone.
-    """
-    embeddings = model.get_input_embeddings()  # type: ignore[operator]
-    width = int(embeddings.weight.shape[-1])
-    candidates = {
-        name: tuple(module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module)
-    }
-    with _watching({id(block): block for blocks in candidates.values() for block in blocks}) as seen:
-        _probe(model, rows=int(embeddings.weight.shape[0]))
-    chains = [
-        Blocks(name, blocks, int(state.shape[-1]))
-        for name, blocks in candidates.items()
-        if (state := _end_of_chain([seen[id(block)] for block in blocks])) is not None
-    ]
-    if not chains:
-        tried = ", ".join(f"{name} ({len(blocks)})" for name, blocks in candidates.items()) or "none"
-        raise ModelError(
-            f"cannot find the decoder blocks of {type(model).__name__}: no list of modules passes a hidden state from "
-            f"each to the next (lists seen: {tried})",
-            fix="only decoder-only models are supported",
-        )
-    several = [f"{found.path}." for found in chains if len(found.modules) > 1]
-    outer = [found for found in chains if not any(found.path.startswith(path) for path in several)]
-    return max(outer, key=lambda found: (found.hidden_size == width, len(found.modules)))
-
-
 @contextmanager
-def _watching(blocks: dict[int, nn.Module]) -> Iterator[dict[int, _Seen]]:
-    seen = {key: _Seen() for key in blocks}
-
-    def watch(key: int) -> Any:
-        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            given = args[0] if args else kwargs.get("hidden_states")
-            state = output[0] if isinstance(output, (tuple, list)) and output else output
-            seen[key].inputs.append(given if isinstance(given, Tensor) else None)
-            seen[key].outputs.append(state if isinstance(state, Tensor) else None)
-
-        return hook
-
-    handles = [block.register_forward_hook(watch(key), with_kwargs=True) for key, block in blocks.items()]
-    try:
-        yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _probe(model: nn.Module, *, rows: int) -> None:
-    device = next(model.parameters()).device
-    tokens = torch.arange(1, 1 + PROBE_TOKENS, device=device).remainder(rows)[None]
-    try:
-        with torch.inference_mode():
-            model(input_ids=tokens, use_cache=False)
-    except Exception as error:  # whatever a model does that wants more than tokens
-        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            f"{type(model).__name__} does not run on tokens alone: {problem}",
-            fix="only decoder-only models are supported",
-        ) from error
-
-
-def _end_of_chain(seen: Sequence[_Seen]) -> Tensor | None:
-    """The last block's output, if every block ran once and read what the one before it put out."""
-    previous: Tensor | None = None
-    for block in seen:
-        if len(block.inputs) != 1:
-            return None
-        given, state = block.inputs[0], block.outputs[0]
-        if given is None or state is None or given.shape != state.shape or state.shape[:-1] != (1, PROBE_TOKENS):
-            return None
-        if previous is not None and not torch.equal(given, previous):
-            return None
-        previous = state
-    return previous
+def eagerly() -> Iterator[None]:
+    """Inside, compiled models run as they were written: compiled code takes no notice of hooks that came later."""
+    if "torch._dynamo" not in sys.modules:  # nothing has been compiled, and the import takes seconds
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield

@@ -149,8 +149,14 @@ def plan_walk(tree: PrefixTree, cost: Cost) -> Walk:
     return Walk(tuple(bounds), len(tree) + cost.pair * looks + cost.launch * passes)
 
 
-def plan_batches(tree: PrefixTree, cost: Cost) -> Batches:
-    """Leaves by length; a sequence joins a batch while the padding costs less than another pass would."""
+def plan_batches(tree: PrefixTree, cost: Cost, *, may_pad: bool = True) -> Batches:
+    """Leaves by length; a sequence joins a batch while the padding costs less than another pass would.
+
+    Args:
+        tree: What to read.
+        cost: The cost model.
+        may_pad: Whether padding at the end changes nothing; if not, only sequences of one length share a batch.
+    """
     lengths = tree.depth[tree.leaves] + 1
     order = np.argsort(-lengths, kind="stable")
     room = min(cost.max_tokens, int(BATCH_LAUNCHES * cost.launch))
@@ -162,7 +168,7 @@ def plan_batches(tree: PrefixTree, cost: Cost) -> Batches:
         longest, waste, stop = sizes[start], 0, start + 1
         while stop < len(sizes) and (stop - start + 1) * longest <= room:
             waste += longest - sizes[stop]
-            if waste > cost.launch:
+            if waste > (cost.launch if may_pad else 0):
                 break
             stop += 1
         batches.append(tree.leaves[order[start:stop]])

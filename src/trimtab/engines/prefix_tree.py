@@ -88,6 +88,28 @@ def build_tree(sequences: Sequence[Sequence[int]]) -> PrefixTree:
     return _in_preorder(*_with_tails(shared, flat, starts, lengths))
 
 
+def build_chains(sequences: Sequence[Sequence[int]]) -> PrefixTree:
+    """The same with nothing shared, each sequence by itself: for models in which a state knows of later tokens.
+
+    Raises:
+        ValueError: A sequence is empty.
+
+    Example:
+        >>> tree = build_chains([[7, 8], [7]])
+        >>> tree.token.tolist(), tree.parent.tolist(), tree.ends.tolist()
+        ([7, 8, 7], [-1, 0, -1], [1, 2])
+    """
+    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+    if len(lengths) and not lengths.min():
+        raise ValueError("an empty sequence has no last token")
+    ends = np.cumsum(lengths) - 1
+    token = np.fromiter(chain.from_iterable(sequences), dtype=np.int64, count=int(lengths.sum()))
+    number = np.arange(len(token))
+    depth = number - np.repeat(ends - lengths + 1, lengths)
+    parent = np.where(depth > 0, number - 1, -1)
+    return PrefixTree(token, parent, depth, np.repeat(lengths, lengths) - depth, ends)
+
+
 @dataclass(frozen=True)
 class _Levels:
     """The nodes on which sequences were parted, level by level: a parent comes before its children.

@@ -323,7 +323,7 @@ def test_a_vector_for_another_model_is_refused_before_anything_is_hooked(
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_every_layer_counts_every_token_that_enters(llama: TransformersEngine, use_cache: bool) -> None:
     added = {layer: np.ones(HIDDEN, dtype=np.float32) for layer in (0, 3)}
-    with SteeringHooks(llama.model, llama.blocks, added) as hooks:
+    with SteeringHooks(llama.blocks, added) as hooks:
         llama.model(input_ids=torch.ones(5, 7, dtype=torch.long), use_cache=use_cache)
         llama.model(input_ids=torch.ones(2, 3, dtype=torch.long), use_cache=use_cache)
     hooks.check()
@@ -350,7 +350,7 @@ def test_padding_on_the_left_is_not_steered(engine: TransformersEngine) -> None:
         return seen[0]
 
     plain = states()
-    with SteeringHooks(engine.model, engine.blocks, {last: added}) as hooks:
+    with SteeringHooks(engine.blocks, {last: added}) as hooks:
         hooks.skip_padding((mask == 0).sum(-1))
         padded = states()
         hooks.skip_padding(None)
@@ -366,7 +366,7 @@ def test_a_hook_does_not_change_the_vector_that_it_was_given(llama: Transformers
     before = {layer: direction.copy() for layer, direction in vector.directions.items()}
     additions = vector.addition(1.0)
     kept = {layer: added.copy() for layer, added in additions.items()}
-    with SteeringHooks(llama.model, llama.blocks, additions):
+    with SteeringHooks(llama.blocks, additions):
         logits_of(llama.model, [1, 2, 3])
     assert all(np.array_equal(vector.directions[layer], before[layer]) for layer in before)
     assert all(np.array_equal(additions[layer], kept[layer]) for layer in kept)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import json
 import shutil
 import struct
 from collections.abc import Callable
@@ -13,7 +15,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedModel
+from transformers import ByT5Tokenizer, PreTrainedModel
 
 import trimtab
 from by_hand import logits_of
@@ -58,7 +60,10 @@ def in_gguf() -> PreTrainedModel:
 @pytest.fixture(scope="session")
 def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny Llama as llama.cpp's own converter would write it."""
-    path = tmp_path_factory.mktemp("gguf") / "tiny.gguf"
+    return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
+
+
+def write_gguf(path: Path, *, add_bos: bool | None = None) -> Path:
     model = in_gguf()
     config = model.config
     writer = gguf.GGUFWriter(path, "llama")
@@ -80,6 +85,8 @@ def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer.add_token_merges(["a b"])
     writer.add_bos_token_id(BOS)
     writer.add_eos_token_id(EOS)
+    if add_bos is not None:
+        writer.add_add_bos_token(add_bos)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, LAYERS)
     heads = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
     for name, weight in model.state_dict().items():
@@ -151,6 +158,40 @@ def test_a_given_tokenizer_replaces_the_folders_own(copy: Path) -> None:
         trimtab.load(copy)
 
 
+def test_dtype_auto_is_the_dtype_in_which_a_model_was_saved(copy: Path) -> None:
+    trimtab.load(copy, dtype="bfloat16").model.save_pretrained(copy)
+    assert trimtab.load(copy, dtype="auto").model.dtype == torch.bfloat16
+    assert trimtab.load(copy).model.dtype == torch.float32
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
+def test_a_folder_without_a_tokenizer_is_an_error_and_never_an_empty_one(family: str, tmp_path: Path) -> None:
+    BY_NAME[family].build().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"no tokenizer can be loaded from '.*'.*; pass tokenizer=, or give a folder"):
+        trimtab.load(tmp_path)
+
+
+def test_a_tokenizer_without_a_padding_token_serves_batches(copy: Path) -> None:
+    tokenizer = byte_tokenizer()
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(copy)
+    engine = trimtab.load(copy)
+    assert engine.tokenizer.pad_token_id is None
+    prompts = ["Hi", "Hello there, how are you?"]
+    alone = [engine.generate(prompt, max_new_tokens=5).tokens for prompt in prompts]
+    assert [completion.tokens for completion in engine.generate(prompts, max_new_tokens=5)] == alone
+
+
+def test_a_tokenizer_that_exists_only_in_python_serves_as_well(tmp_path: Path) -> None:
+    BY_NAME["llama"].build(vocab_size=384).save_pretrained(tmp_path)
+    ByT5Tokenizer().save_pretrained(tmp_path)
+    engine = trimtab.load(tmp_path)
+    assert not engine.tokenizer.is_fast
+    assert engine.decode(engine.encode("hi, 9 €")) == "hi, 9 €"
+    assert engine.cuts("abc", limit=2) == ("a", "ab")
+    assert [len(c.tokens) for c in engine.generate(["Hi", "Hello there"], max_new_tokens=3)] == [3, 3]
+
+
 # What cannot be loaded -----------------------------------------------------------------------------------------------
 
 
@@ -196,7 +237,7 @@ def test_a_file_that_is_no_model_is_an_error(tmp_path: Path) -> None:
 
 
 def test_an_unknown_dtype_is_an_error_that_names_the_known_ones(saved: Path) -> None:
-    with pytest.raises(ModelError, match="unknown dtype 'float33'; use one of float32, bfloat16, float16"):
+    with pytest.raises(ModelError, match="unknown dtype 'float33'; use one of float32, bfloat16, float16, auto"):
         trimtab.load(saved, dtype="float33")
 
 
@@ -230,6 +271,33 @@ def test_a_gguf_file_is_loaded_with_its_weights_and_tokenizer(tiny_gguf: Path) -
     torch.testing.assert_close(logits_of(engine.model, TOKENS), expected, rtol=1e-4, atol=1e-4)
     assert engine.decode(engine.encode("hi, 9 €")) == "hi, 9 €"
     assert engine.info.fingerprint == fingerprint(in_gguf())
+
+
+@pytest.mark.parametrize("add_bos", [True, False, None])
+def test_texts_begin_as_the_gguf_file_says(tmp_path: Path, add_bos: bool | None) -> None:
+    path = write_gguf(tmp_path / "tiny.gguf", add_bos=add_bos)
+    for _ in range(2):  # converted, then as it was kept
+        engine = trimtab.load(path)
+        assert engine.encode("hi").count(BOS) == bool(add_bos)
+        assert engine.encode("<bos>hi").count(BOS) == 1
+
+
+def test_a_conversion_says_one_line_and_shows_no_bar(tiny_gguf: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    trimtab.load(tiny_gguf)
+    assert capfd.readouterr() == ("", "Converting tiny.gguf, once\n")
+    trimtab.load(tiny_gguf)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_folder_that_holds_a_gguf_file_alone_names_it(tiny_gguf: Path) -> None:
+    with pytest.raises(ModelError, match=r"holds no config\.json; give '.*tiny\.gguf'"):
+        trimtab.load(tiny_gguf.parent)
+
+
+def test_a_folder_that_holds_an_adapter_alone_says_how_to_load_it(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="holds an adapter alone; load it with peft, and pass its model"):
+        trimtab.load(tmp_path)
 
 
 def test_a_gguf_file_is_converted_once_for_each_content(
@@ -376,6 +444,29 @@ def test_the_default_model_is_smollm2_with_its_own_template(smollm2: Transformer
 
 def test_a_fingerprint_is_the_same_in_float32_and_bfloat16(saved: Path) -> None:
     assert trimtab.load(saved).info.fingerprint == trimtab.load(saved, dtype="bfloat16").info.fingerprint
+
+
+def by_the_book(model: PreTrainedModel) -> str:
+    """The fingerprint of an ordinary model as it was first defined; vectors in files rely on it."""
+    config = model.config.get_text_config().to_dict()
+    keys = ("hidden_size", "intermediate_size", "model_type", "num_attention_heads", "num_hidden_layers", "vocab_size")
+    digest = hashlib.sha256(json.dumps({key: config.get(key) for key in keys}).encode())
+    for name, weight in sorted(model.named_parameters()):
+        if weight.ndim > 1:
+            sample = weight.detach().flatten()[:: max(1, weight.numel() // 64)][:64]
+            digest.update(name.encode() + sample.to(torch.bfloat16).view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("name", BY_NAME)
+def test_the_fingerprint_of_an_ordinary_model_stays_what_it_was(name: str, tied: bool) -> None:
+    model = BY_NAME[name].build(tie_word_embeddings=tied)
+    assert fingerprint(model) == by_the_book(model)
+
+
+def test_vectors_for_the_default_model_that_were_trained_before_still_match(smollm2: TransformersEngine) -> None:
+    assert smollm2.info.fingerprint == "cc165133a9c065bf0924e42fee7f840ea1107c315584b1901eaa444a4fc296cc"
 
 
 def test_a_fingerprint_does_not_depend_on_the_name(saved: Path, copy: Path) -> None:

@@ -12,9 +12,9 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from trimtab.behaviours import Message
 from trimtab.engines.base import Array, Collected, Completion, ForcedItem, Position, Prompt, Receipt, Span, Tokens
-from trimtab.engines.blocks import find_blocks
+from trimtab.engines.finding import find_and_prove, is_encoder_decoder
 from trimtab.engines.passes import Cost
-from trimtab.engines.prefix_tree import build_tree
+from trimtab.engines.prefix_tree import build_chains, build_tree
 from trimtab.engines.transformers.chat import as_messages, opening_cuts, render_chat
 from trimtab.engines.transformers.fingerprint import fingerprint
 from trimtab.engines.transformers.forcing import TreeTeacherForcing
@@ -24,6 +24,7 @@ from trimtab.engines.transformers.mixes import Mix, additions_of, mixes_of, mixe
 from trimtab.engines.transformers.prefill import join_rows, shared_prefill
 from trimtab.engines.transformers.proof import WalkProof
 from trimtab.engines.transformers.states import cost_of, read_states, spans_of, wanted_at
+from trimtab.engines.transformers.walking import Sources
 from trimtab.errors import PromptError, SteeringError
 from trimtab.steering import RowsLike, Steering, SteeringLike
 from trimtab.vectors import ModelInfo
@@ -39,25 +40,44 @@ class TransformersEngine:
         model: The transformers model; its weights are never changed.
         tokenizer: Its tokenizer.
         info: What vectors depend on.
-        blocks: The decoder blocks, found and proven.
+        blocks: The decoder blocks, or the encoder's, found and proven.
+        proof: What was seen when they were steered on trial.
+        has_encoder: Whether an encoder reads the prompts and a decoder answers.
+        thinking: Whether a reasoning model is told to think before it answers; None leaves that to its template.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, name: str) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        encoder: bool = False,
+        thinking: bool | None = None,
+    ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
-        self.blocks = find_blocks(model)
+        found = find_and_prove(model, encoder=encoder)
+        self.blocks, self.proof = found.blocks, found.proof
+        self.has_encoder = is_encoder_decoder(model)
+        self.thinking = thinking
         self.info = ModelInfo(
             name=name,
             architecture=type(model).__name__,
             hidden_size=self.blocks.hidden_size,
-            layers=len(self.blocks.modules),
+            layers=len(self.blocks),
             fingerprint=fingerprint(model),
         )
         self._scopes: list[tuple[Steering, SteeringHooks]] = []
-        self._proof = WalkProof(model, self.blocks, limit=self.context_window)
+        self._proof = WalkProof(model, self.blocks, limit=self.context_window, never=self._why_never_walked())
 
     def __repr__(self) -> str:
         return f"<TransformersEngine {self.info.name}: {self.info.architecture}, {self.info.layers} layers>"
+
+    def _why_never_walked(self) -> str:
+        if self.has_encoder:
+            return "an encoder reads every text as a whole"
+        return "" if self.blocks.causal else "a state knows of the tokens after it too"
 
     # Text and tokens ---------------------------------------------------------------------------------------------
 
@@ -88,7 +108,7 @@ class TransformersEngine:
         Raises:
             PromptError: It is not a chat, or the model's template does not take it.
         """
-        return render_chat(self.tokenizer, as_messages(messages), continuation=continuation)
+        return render_chat(self.tokenizer, as_messages(messages), continuation=continuation, thinking=self.thinking)
 
     def cuts(self, text: str, *, limit: int) -> tuple[str, ...]:
         """``text`` cut after its first token, its second, and so on, ``limit`` at most."""
@@ -150,6 +170,9 @@ class TransformersEngine:
         Returns:
             ``[text, layer, hidden]``, float32; for ``"all"`` a list of ``[token, layer, hidden]``, one for each text.
 
+        The states of an encoder-decoder model are those of the token with which its decoder begins, once its encoder
+        has read the text; or the encoder's own, if it was loaded with ``encoder=True``.
+
         Raises:
             PromptError: A text is empty or longer than the context window, or lacks the token or span asked for.
             SteeringError: A layer that the model does not have.
@@ -170,7 +193,8 @@ class TransformersEngine:
         ).states
         if position != "all":
             return states
-        lengths = [stop - start for start, stop in spans_of(span, [len(tokens) for tokens in sequences])]
+        read = [len(self._start() if self._reads_sources else tokens) for tokens in sequences]
+        lengths = [stop - start for start, stop in spans_of(span, read)]
         return np.split(states, np.cumsum(lengths)[:-1]) if lengths else []
 
     def collect(
@@ -215,12 +239,19 @@ class TransformersEngine:
     ) -> Collected:
         if max_tokens is not None and max_tokens < 1:
             raise PromptError(f"max_tokens is {max_tokens}", fix="allow at least 1")
-        tree = build_tree(sequences)
+        sources = None
+        if self._reads_sources:
+            read, sequences = sequences, [self._start()] * len(sequences)
+            tree = build_chains(sequences)
+            sources = Sources(dict(zip(tree.ends.tolist(), read, strict=True)), self._pad_token())
+        else:
+            tree = build_tree(sequences) if self.blocks.causal else build_chains(sequences)
         return read_states(
             self.model,
             self.blocks,
             tree,
             wanted_at(tree, position, span, lengths=[len(tokens) for tokens in sequences]),
+            sources=sources,
             layers=self._layers(layers),
             cost=self._cost(max_tokens),
             proof=self._proof if share_prefixes else None,
@@ -237,7 +268,17 @@ class TransformersEngine:
         ]
 
     def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> TreeTeacherForcing:
-        """Prepare prompts and answers for scoring under many steerings; ``once`` if only the base is wanted."""
+        """Prepare prompts and answers for scoring under many steerings; ``once`` if only the base is wanted.
+
+        Raises:
+            SteeringError: The engine steers an encoder, which predicts nothing.
+        """
+        if self.blocks.encoder:
+            raise SteeringError("an encoder predicts no tokens to score", fix="load the model without encoder=True")
+        sources = None
+        if self._reads_sources:
+            sources = [item.prompt for item in items]
+            items = [replace(item, prompt=self._start()) for item in items]
         return TreeTeacherForcing(
             self.model,
             self.blocks,
@@ -245,6 +286,8 @@ class TransformersEngine:
             cost=self._cost(),
             proof=self._proof,
             once=once,
+            pad=self._pad_token(),
+            sources=sources,
         )
 
     # Steering ----------------------------------------------------------------------------------------------------
@@ -259,7 +302,7 @@ class TransformersEngine:
             SteeringError: What was steered inside is not what was asked for.
         """
         chosen = Steering.of(steering)
-        with SteeringHooks(self.model, self.blocks, chosen.additions(self.info)) as hooks:
+        with SteeringHooks(self.blocks, chosen.additions(self.info)) as hooks:
             self._scopes.append((chosen, hooks))
             try:
                 yield
@@ -363,8 +406,8 @@ class TransformersEngine:
         sampling: Sampling,
         stream: _TextStream | None,
     ) -> list[Completion]:
-        prefilled = self._prefilled(prompts, mixes) if sampling.use_cache else None
-        with SteeringHooks(self.model, self.blocks, additions_of(mixes)) as hooks:
+        prefilled = self._prefilled(prompts, mixes) if sampling.use_cache and not self.has_encoder else None
+        with SteeringHooks(self.blocks, additions_of(mixes)) as hooks:
             active = [hooks, *(scope for _, scope in self._scopes)]
             generated = generate_tokens(
                 self.model,
@@ -374,6 +417,7 @@ class TransformersEngine:
                 hooks=active,
                 stop=self._stop_tokens(),
                 pad=self._pad_token(),
+                start=self._start() if self.has_encoder else None,
                 repeats=repeats,
                 on_token=stream.token if stream else None,
             )
@@ -392,9 +436,9 @@ class TransformersEngine:
         caches = []
         smallest_first = sorted(mixes, key=lambda mix: len(mix.rows))  # they are the likeliest to save nothing
         for mix in smallest_first:
-            with SteeringHooks(self.model, self.blocks, mix.additions) as hooks:
+            with SteeringHooks(self.blocks, mix.additions) as hooks:
                 own = [prompts[row] for row in mix.rows]
-                cache = shared_prefill(self.model, own, cost=self._cost(), proof=self._proof)
+                cache = shared_prefill(self.model, self.blocks, own, cost=self._cost(), proof=self._proof)
             hooks.check()
             if cache is None:
                 return None
@@ -416,6 +460,8 @@ class TransformersEngine:
     def _completion(self, prompt: Tokens, generated: Generated, receipt: Receipt) -> Completion:
         answer = generated.tokens
         fed = len(prompt) + len(answer) - 1  # the last token is never read again
+        if self.has_encoder:
+            fed = len(prompt) if self.blocks.encoder else len(self._start()) + len(answer) - 1
         return Completion(
             text=self.decode(answer),
             tokens=answer,
@@ -485,6 +531,20 @@ class TransformersEngine:
         if configured is None:
             return ()
         return tuple(configured) if isinstance(configured, (list, tuple)) else (int(configured),)
+
+    @property
+    def _reads_sources(self) -> bool:
+        """Whether an encoder reads the texts, and a decoder is what is looked at."""
+        return self.has_encoder and not self.blocks.encoder
+
+    def _start(self) -> Tokens:
+        """The tokens with which a decoder begins, beside an encoder."""
+        for config in (self.model.generation_config, self.model.config):
+            given = getattr(config, "decoder_start_token_id", None)
+            if isinstance(given, int):
+                return (given,)
+        start = self.tokenizer.bos_token_id
+        return (int(self._pad_token() if start is None else start),)
 
     def _pad_token(self) -> int:
         pad = self.tokenizer.pad_token_id

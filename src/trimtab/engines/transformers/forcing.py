@@ -11,21 +11,22 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trimtab.engines.base import ForcedItem, ForcedScores
-from trimtab.engines.blocks import Blocks, block_output
+from trimtab.engines.base import ForcedItem, ForcedScores, Tokens
+from trimtab.engines.blocks import Blocks, eagerly
 from trimtab.engines.passes import Cost, Walk
-from trimtab.engines.prefix_tree import Ints, PrefixTree, build_tree
+from trimtab.engines.prefix_tree import Ints, PrefixTree, build_chains, build_tree
 from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.proof import WalkProof
-from trimtab.engines.transformers.walking import Pass, is_out_of_memory, place, release, run_plan
+from trimtab.engines.transformers.walking import Pass, Sources, is_out_of_memory, place, release, run_plan
 
+T = TypeVar("T")
 READINGS = 20  # how often one set is asked about, roughly
 STORED_BYTES = 2 * 1024**3
 SINK_FACTOR = 8.0  # a token whose norm is so many times the median is an attention sink
@@ -108,16 +109,23 @@ class TreeTeacherForcing:
         cost: Cost,
         proof: WalkProof,
         once: bool = False,
+        pad: int = 0,
+        sources: Sequence[Tokens] | None = None,
     ) -> None:
         self._model = model
         self._blocks = blocks
         self._items = tuple(items)
         answers = [(n, a) for n, item in enumerate(items) for a, answer in enumerate(item.answers) if answer]
-        self._tree = build_tree([items[n].prompt + items[n].answers[a][:-1] for n, a in answers])
+        build = build_tree if sources is None and blocks.causal else build_chains
+        self._tree = build([items[n].prompt + items[n].answers[a][:-1] for n, a in answers])
+        self._sources: Sources | None = None
+        if sources is not None:
+            read = {end: sources[n] for end, (n, _) in zip(self._tree.ends.tolist(), answers, strict=True)}
+            self._sources = Sources(read, pad)
         self._predictions = _predictions(self._tree, items, answers)
         self._proof = proof
         self._times = 1 if once else READINGS
-        self._store = not once and self._bytes_to_store() <= STORED_BYTES
+        self._store = not once and proof.skips is not False and self._bytes_to_store() <= STORED_BYTES
         self.halved_to: int | None = None
         self._set_out(cost)
         self.base = self._fitting(lambda: self.base)
@@ -129,8 +137,8 @@ class TreeTeacherForcing:
         self._asked: list[_Asked] = []
         self._stored: list[list[Any]] = []
         self._reference: list[_Reference] = []
-        self._norm_sums = np.zeros(len(self._blocks.modules))
-        self._norm_tokens = np.zeros(len(self._blocks.modules))
+        self._norm_sums = np.zeros(len(self._blocks))
+        self._norm_tokens = np.zeros(len(self._blocks))
 
     def _fitting(self, work: Callable[[], ForcedScores]) -> ForcedScores:
         """What ``work`` gives, with passes halved until memory suffices; the base is then recorded anew."""
@@ -138,6 +146,9 @@ class TreeTeacherForcing:
             try:
                 if not self._asked:
                     self.base = self._run(self._record)
+                    if self._store and not self._may_skip():
+                        self._store = False
+                        self._stored.clear()
                 return work()
             except RuntimeError as error:
                 if not is_out_of_memory(error):
@@ -174,7 +185,7 @@ class TreeTeacherForcing:
                 self._score(number, row, scores)
 
         def steered() -> ForcedScores:
-            with SteeringHooks(self._model, self._blocks, additions) as hooks:
+            with SteeringHooks(self._blocks, additions) as hooks:
                 found = self._run(score)
             hooks.check()
             return found
@@ -184,10 +195,13 @@ class TreeTeacherForcing:
     def _run(self, score: Callable[[int, Pass, _Scores], None]) -> ForcedScores:
         scores = _Scores(self._items)
         numbers = iter(range(self._plan.passes))
-        with torch.inference_mode():
-            for _ in run_plan(self._tree, self._plan, lambda row: score(next(numbers), row, scores), model=self._model):
+        with torch.inference_mode(), eagerly():
+            for _ in self._passes(lambda row: score(next(numbers), row, scores)):
                 pass
         return scores.done()
+
+    def _passes(self, forward: Callable[[Pass], T]) -> Iterator[T]:
+        return run_plan(self._tree, self._plan, forward, model=self._model, sources=self._sources)
 
     def _record(self, number: int, row: Pass, scores: _Scores) -> None:
         self._asked.append(_Asked.of(self._predictions, row.nodes))
@@ -210,36 +224,51 @@ class TreeTeacherForcing:
             of_prediction = kl[np.searchsorted(measured, asked.at[asked.measured])]
             scores.add_kl(asked.predictions.item[asked.measured], of_prediction)
 
+    def _may_skip(self) -> bool:
+        """Whether blocks that hand on stored outputs leave no gap: some models have later blocks read more of them."""
+        if self._proof.skips is None and self._asked:
+            self._proof.skips = all(self._same_with_skipped(up_to) for up_to in {0, max(len(self._blocks) - 2, 0)})
+        return self._proof.skips is not False
+
+    def _same_with_skipped(self, up_to: int) -> bool:
+        def logits(row: Pass) -> Tensor:
+            return _logits_at(self._model, row, self._asked[0])
+
+        def skipping(row: Pass) -> Tensor:
+            with self._skipping(0, up_to=up_to):
+                return logits(row)
+
+        with torch.inference_mode(), eagerly():
+            whole = next(self._passes(logits))
+            try:
+                return torch.equal(next(self._passes(skipping)), whole)
+            except Exception as error:  # whatever a later block does that misses something
+                if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                    raise
+                return False
+
     def _bytes_to_store(self) -> int:
         width = place(self._model)[1].itemsize
-        return len(self._tree) * self._blocks.hidden_size * len(self._blocks.modules) * width
+        return len(self._tree) * self._blocks.hidden_size * len(self._blocks) * width
 
     @contextmanager
     def _recording(self, nodes: Ints) -> Iterator[None]:
         """Keep every block's output of the pass inside, and add up norms."""
-        outputs: list[Any] = [None] * len(self._blocks.modules)
+        outputs: list[Any] = [None] * len(self._blocks)
         real = torch.from_numpy(nodes >= 0)
 
-        def keep(layer: int) -> Any:
-            def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-                state = block_output(output)
-                norms = state.float().norm(dim=-1)[real.to(state.device)]
-                norms = norms[norms <= SINK_FACTOR * norms.median()]
-                self._norm_sums[layer] += float(norms.sum())
-                self._norm_tokens[layer] += len(norms)
-                if self._store:
-                    outputs[layer] = output
+        def keep(layer: int, output: Any) -> None:
+            state = self._blocks.tokens(self._blocks.state(output), nodes.shape[1])
+            norms = state.float().norm(dim=-1)[real.to(state.device)]
+            norms = norms[norms <= SINK_FACTOR * norms.median()]
+            self._norm_sums[layer] += float(norms.sum())
+            self._norm_tokens[layer] += len(norms)
+            if self._store:
+                outputs[layer] = output
 
-            return hook
-
-        handles = [  # before the hooks of a steered() around this, which add to what is handed on
-            block.register_forward_hook(keep(layer), prepend=True) for layer, block in enumerate(self._blocks.modules)
-        ]
-        try:
+        # Before the hooks of a steered() around this, which add to what is handed on.
+        with self._blocks.hooked(range(len(self._blocks)), keep, prepend=True):
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
         self._stored.append(outputs)
 
     @contextmanager

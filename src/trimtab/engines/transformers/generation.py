@@ -18,7 +18,9 @@ from transformers.generation.logits_process import TemperatureLogitsWarper, TopP
 from transformers.generation.streamers import BaseStreamer
 
 from trimtab.engines.base import Tokens
+from trimtab.engines.blocks import eagerly
 from trimtab.engines.transformers.hooks import SteeringHooks
+from trimtab.engines.transformers.walking import encoder_inputs, place
 from trimtab.errors import PromptError
 
 
@@ -66,20 +68,19 @@ def generate_tokens(
     stop: Sequence[int],
     pad: int,
     repeats: Sequence[int],
+    start: Tokens | None = None,
     on_token: Callable[[int], None] | None = None,
     prefilled: DynamicCache | None = None,
 ) -> list[Generated]:
     """Continue every prompt; each answer ends with a stop token or at ``max_new_tokens``.
 
+    ``start`` is with what the decoder of an encoder-decoder model begins; its encoder reads the prompts.
     ``prefilled`` has the keys and values of all but the prompts' last tokens, where those were read before.
 
     Nothing of the model's own generation config applies, no penalty and no forbidden token. A row's sampling noise
     depends on the seed and on ``repeats``, how often its prompt came before, not on its neighbours.
     """
-    width = max(map(len, prompts))
-    ids = torch.tensor([(pad,) * (width - len(prompt)) + prompt for prompt in prompts], device=model.device)
-    pads = torch.tensor([width - len(prompt) for prompt in prompts], device=model.device)
-    mask = (torch.arange(width, device=model.device)[None] >= pads[:, None]).long()
+    inputs, pads = _inputs(prompts, pad=pad, device=place(model)[0], encoder=start is not None)
     processors = LogitsProcessorList()
     best = _BestLogprobs() if sampling.temperature == 0 else None
     if best:
@@ -92,11 +93,10 @@ def generate_tokens(
     for hook in hooks:
         hook.skip_padding(pads)
     try:
-        with _without_own_config(model), torch.inference_mode():
+        with _without_own_config(model), torch.inference_mode(), eagerly():
             output = model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                generation_config=_greedy(sampling, stop=stop, pad=pad),
+                **inputs,
+                generation_config=_greedy(sampling, stop=stop, pad=pad, start=start),
                 logits_processor=processors,
                 streamer=_Streamer(on_token, stop) if on_token else None,
                 past_key_values=prefilled,
@@ -104,7 +104,8 @@ def generate_tokens(
     finally:
         for hook in hooks:
             hook.skip_padding(None)
-    answers = [_up_to_stop(row, stop) for row in output[:, width:].tolist()]
+    begun = inputs["input_ids"].shape[1] if start is None else len(start)
+    answers = [_up_to_stop(row, stop) for row in output[:, begun:].tolist()]
     return [Generated(answer, best.total(n, len(answer)) if best else None) for n, answer in enumerate(answers)]
 
 
@@ -129,7 +130,20 @@ def _without_own_config(model: PreTrainedModel) -> Iterator[None]:
         model.generation_config = own
 
 
-def _greedy(sampling: Sampling, *, stop: Sequence[int], pad: int) -> GenerationConfig:
+def _inputs(
+    prompts: Sequence[Tokens], *, pad: int, device: torch.device, encoder: bool
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """The prompts as the model takes them, and how many tokens of each row are padding on the left."""
+    if encoder:
+        return encoder_inputs(prompts, pad=pad, device=device), None
+    width = max(map(len, prompts))
+    ids = torch.tensor([(pad,) * (width - len(prompt)) + prompt for prompt in prompts], device=device)
+    pads = torch.tensor([width - len(prompt) for prompt in prompts], device=device)
+    mask = (torch.arange(width, device=device)[None] >= pads[:, None]).long()
+    return {"input_ids": ids, "attention_mask": mask}, pads
+
+
+def _greedy(sampling: Sampling, *, stop: Sequence[int], pad: int, start: Tokens | None) -> GenerationConfig:
     return GenerationConfig(
         max_new_tokens=sampling.max_new_tokens,
         do_sample=False,
@@ -137,6 +151,7 @@ def _greedy(sampling: Sampling, *, stop: Sequence[int], pad: int) -> GenerationC
         use_cache=sampling.use_cache,
         eos_token_id=list(stop) or None,
         pad_token_id=pad,
+        decoder_start_token_id=start[0] if start is not None else None,
     )
 
 

@@ -10,9 +10,9 @@ from typing import Any, final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from trimtab.engines.blocks import Blocks, block_output
+from trimtab.engines.blocks import Blocks
 from trimtab.engines.prefix_tree import Ints
 from trimtab.errors import ModelError
 
@@ -22,7 +22,7 @@ class Kept:
     """States of one pass, filled in while it runs."""
 
     def __init__(self, blocks: Blocks, layers: Sequence[int]) -> None:
-        self._path = blocks.path
+        self._names = blocks.names
         self._layers = layers
         self._states: dict[int, Tensor] = {}
 
@@ -39,7 +39,7 @@ class Kept:
         for layer in self._layers:
             if layer not in self._states:
                 raise ModelError(
-                    f"nothing was seen of layer {layer} ({self._path}.{layer})",
+                    f"nothing was seen of layer {layer} ({self._names[layer]})",
                     fix="load the model uncompiled, and let nothing else call its blocks",
                 )
         states: NDArray[np.float32] = torch.stack(
@@ -71,22 +71,17 @@ def keeping(
 
     @cache
     def where(device: torch.device) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)
+        positions = columns + blocks.layout.offset
+        return torch.from_numpy(rows).to(device), torch.from_numpy(positions).to(device)
 
-    def keep(layer: int) -> Any:
-        def hook(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            state = block_output(output)
-            kept.put(layer, state[where(state.device)])
-            if stop_early and layer == last:
-                raise _Enough
+    def keep(layer: int, output: Any) -> None:
+        state = blocks.state(output)
+        kept.put(layer, state[where(state.device)])
+        if stop_early and layer == last:
+            raise _Enough
 
-        return hook
-
-    handles = [blocks.modules[layer].register_forward_hook(keep(layer)) for layer in sorted(set(layers))]
     try:
-        yield kept
+        with blocks.hooked(layers, keep):
+            yield kept
     except _Enough:
         pass
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub.errors import HFValidationError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from torch import nn
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from trimtab.engines.transformers.default_model import (
     DEFAULT_NAME,
@@ -19,93 +22,215 @@ from trimtab.engines.transformers.default_model import (
     quiet_transformers,
 )
 from trimtab.engines.transformers.engine import TransformersEngine
-from trimtab.errors import ModelError
+from trimtab.engines.transformers.families import auto_class, check_complete, check_own_code
+from trimtab.engines.transformers.known_models import KNOWN, known_gguf
+from trimtab.engines.transformers.wrapped import fixed_by, unwrapped
+from trimtab.errors import MissingDependencyError, ModelError, TrimtabError
 
 AUTO = "auto"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+# What reads a quantised checkpoint, by the method that its config names.
+QUANTISERS = {
+    "aqlm": "'aqlm[gpu,cpu]'",
+    "auto-round": "auto-round",
+    "awq": "gptqmodel",
+    "bitsandbytes": "bitsandbytes",
+    "compressed-tensors": "compressed-tensors",
+    "eetq": "kernels",
+    "fp8": "kernels",
+    "gptq": "optimum gptqmodel",
+    "hqq": "hqq",
+    "mxfp4": "kernels",
+    "quanto": "optimum-quanto",
+    "torchao": "torchao",
+    "vptq": "vptq",
+}
 
 
 def load(
-    name_or_path: str | Path | PreTrainedModel | None = None,
+    name_or_path: str | Path | nn.Module | None = None,
     *,
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
+    accept_license: str | None = None,
+    encoder: bool = False,
+    thinking: bool | None = None,
 ) -> TransformersEngine:
     """Load a model and make it ready to be steered.
 
     Args:
-        name_or_path: ``"smollm2"`` (the default), a hub id, a local folder, a ``.gguf`` file, or a loaded model.
-        dtype: Of the weights: ``"float32"`` (the default), ``"bfloat16"`` or ``"float16"``. A loaded model keeps its
-            own unless one is given.
+        name_or_path: ``"smollm2"`` (the default), ``"gemma3-270m"``, a hub id, a local folder, a ``.gguf`` file, or a
+            loaded model; that one may be compiled, have adapters, be quantised or be spread over devices.
+        dtype: Of the weights: ``"float32"`` (the default), ``"bfloat16"``, ``"float16"``, or ``"auto"`` for the
+            checkpoint's own. A loaded model keeps its own unless one is given, a quantised checkpoint in any case.
         device: Where it runs; a GPU if there is one. ``"auto"`` spreads a large model over all GPUs, and what they
             cannot hold over memory and disk, as accelerate sees fit.
         tokenizer: Needed with a loaded model only.
+        accept_license: The id of a model's license that you accept, such as ``"gemma"``.
+        encoder: Steer the encoder of an encoder-decoder instead of its decoder.
+        thinking: Whether a reasoning model is told to think before it answers; None leaves that to its template.
 
     Returns:
         An engine.
 
     Raises:
         ModelError: It cannot be found or loaded, or its decoder blocks cannot be found.
+        MissingDependencyError: What reads its quantised weights or its tokenizer is not installed.
 
     Example:
         >>> model = load()  # doctest: +SKIP
         >>> model.generate("How was your day?").text  # doctest: +SKIP
     """
     chosen = _dtype(dtype)
-    if isinstance(name_or_path, PreTrainedModel):
+    if isinstance(name_or_path, nn.Module):
+        model = unwrapped(name_or_path)
         if tokenizer is None:
             raise ModelError("a loaded model needs its tokenizer", fix="pass tokenizer=")
-        model = name_or_path
         if device == AUTO:
             raise ModelError("a loaded model is where it is", fix="load it with device_map='auto', or by its name")
-        if chosen is not None or device is not None:
-            model = _moved(model, device or model.device, chosen or model.dtype)
-        return TransformersEngine(model, tokenizer, name=model.name_or_path or type(model).__name__)
+        if isinstance(chosen, torch.dtype) or device is not None:
+            model = _moved(model, device or model.device, chosen if isinstance(chosen, torch.dtype) else model.dtype)
+        called = model.name_or_path or type(model).__name__
+        return TransformersEngine(model, tokenizer, name=called, encoder=encoder, thinking=thinking)
     name = str(name_or_path or DEFAULT_NAME)
-    source = _source(name)
+    source = _source(name, accept_license)
+    model, tokenizer = _read(source, name, chosen, device, tokenizer)
+    if device != AUTO and fixed_by(model) is None:
+        model = _moved(model, device or _best_device(), model.dtype)
+    return TransformersEngine(model, tokenizer, name=name, encoder=encoder, thinking=thinking)
+
+
+def _read(
+    source: str,
+    name: str,
+    dtype: torch.dtype | str | None,
+    device: str | torch.device | None,
+    tokenizer: PreTrainedTokenizerBase | None,
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model and the tokenizer in a folder or on the hub."""
+    method: str | None = None
     try:
         with quiet_transformers():
-            spread = {"device_map": AUTO} if device == AUTO else {}
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=chosen or torch.float32, **spread)
-            tokenizer = tokenizer or AutoTokenizer.from_pretrained(source)
+            check_own_code(source)
+            config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+            method = _quantisation(config)
+            auto = auto_class(config, name=name)
+            model, found = auto.from_pretrained(
+                source,
+                dtype=dtype or (AUTO if method else torch.float32),
+                device_map=_device_map(device, quantised=method is not None),
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+            check_complete(found["missing_keys"], name=name)
+            return model, tokenizer or _tokenizer(source, name)
+    except TrimtabError:
+        raise
+    except ImportError as error:
+        raise _not_installed(name, method, error) from None
     except (OSError, HFValidationError) as error:
         raise _not_found(name, error) from None
     except Exception as error:  # a damaged file can fail anywhere in the reader
         raise ModelError(f"transformers cannot load {name!r}: {first_line(error)}") from error
-    if device != AUTO:
-        model = _moved(model, device or ("cuda" if torch.cuda.is_available() else "cpu"), model.dtype)
-    return TransformersEngine(model, tokenizer, name=name)
 
 
-def _dtype(given: str | torch.dtype | None) -> torch.dtype | None:
-    if given is None or isinstance(given, torch.dtype):
+def _tokenizer(source: str, name: str) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
+    except ImportError:
+        raise
+    except Exception as error:  # as with the model
+        if any(Path(source).glob("*.model")) and importlib.util.find_spec("sentencepiece") is None:
+            raise MissingDependencyError(
+                f"the tokenizer of {name!r} is in sentencepiece's format", fix="run: pip install sentencepiece"
+            ) from None
+        raise _no_tokenizer(name, first_line(error)) from error
+    # Some classes make an empty tokenizer where there are no files, without a word.
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise _no_tokenizer(name, "it holds none")
+    return tokenizer
+
+
+def _no_tokenizer(name: str, reason: str) -> ModelError:
+    return ModelError(
+        f"no tokenizer can be loaded from {name!r}: {reason}",
+        fix="pass tokenizer=, or give a folder in which the tokenizer was saved too",
+    )
+
+
+def _dtype(given: str | torch.dtype | None) -> torch.dtype | str | None:
+    if given is None or isinstance(given, torch.dtype) or given == AUTO:
         return given
     if given not in DTYPES:
-        raise ModelError(f"unknown dtype {given!r}", fix=f"use one of {', '.join(DTYPES)}")
+        raise ModelError(f"unknown dtype {given!r}", fix=f"use one of {', '.join(DTYPES)}, {AUTO}")
     return DTYPES[given]
 
 
-def _source(name: str) -> str:
+def _source(name: str, accept_license: str | None) -> str:
     """What transformers is to load: a folder, or a hub id."""
-    if name == DEFAULT_NAME and not Path(name).is_dir():
+    path = Path(name)
+    if name == DEFAULT_NAME and not path.is_dir():
         gguf = default_gguf()
         return str(converted_gguf(gguf)) if gguf else HUB_ID
-    path = Path(name)
-    if path.suffix == ".gguf":
+    if name in KNOWN and not path.is_dir():
+        return str(converted_gguf(known_gguf(KNOWN[name], accept_license=accept_license)))
+    if path.suffix.lower() == ".gguf":
         return str(converted_gguf(path))
     if path.is_dir() and not (path / "config.json").is_file():
-        raise ModelError(f"folder {name!r} holds no config.json", fix="give a folder saved by transformers")
+        if (path / "adapter_config.json").is_file():
+            raise ModelError(f"folder {name!r} holds an adapter alone", fix="load it with peft, and pass its model")
+        inside = next(iter(sorted(path.glob("*.gguf"))), None)
+        fix = f"give {str(inside)!r}" if inside else "give a folder saved by transformers"
+        raise ModelError(f"folder {name!r} holds no config.json", fix=fix)
     return name
 
 
+def _quantisation(config: PreTrainedConfig) -> str | None:
+    """The method by which the checkpoint is quantised."""
+    said = getattr(config, "quantization_config", None)
+    if not said:
+        return None
+    method = said.get("quant_method") if isinstance(said, dict) else said.quant_method
+    return str(getattr(method, "value", method) or "bitsandbytes")
+
+
+def _best_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _device_map(device: str | torch.device | None, *, quantised: bool) -> Any:
+    """Where the weights go while they are read; None if the model is moved afterwards, which quantised ones refuse."""
+    if device == AUTO:
+        return AUTO
+    return {"": str(device or _best_device())} if quantised else None
+
+
 def _moved(model: PreTrainedModel, device: str | torch.device, dtype: torch.dtype) -> PreTrainedModel:
+    fixed = fixed_by(model)
+    if fixed is not None:
+        raise ModelError(
+            f"the model is {fixed}, and so neither moved nor cast", fix="load it as wanted, and give no dtype or device"
+        )
     try:
         return model.to(device=device, dtype=dtype)
     except (RuntimeError, AssertionError, ValueError) as error:
         raise ModelError(
             f"the model cannot be put on device {str(device)!r} as {dtype}: {first_line(error)}", fix="try device='cpu'"
         ) from error
+
+
+def _not_installed(name: str, method: str | None, error: ImportError) -> MissingDependencyError:
+    line = re.search(r"pip install [^`\n]+", str(error))
+    if method in QUANTISERS:
+        return MissingDependencyError(
+            f"{name!r} is quantised by {method}, and what reads that is missing: {first_line(error)}",
+            fix=f"run: pip install {QUANTISERS[method]}",
+        )
+    return MissingDependencyError(
+        f"{name!r} needs a package that is missing: {first_line(error)}",
+        fix=f"run: {line.group().strip()}" if line else "install it",
+    )
 
 
 def _not_found(name: str, error: Any) -> ModelError:

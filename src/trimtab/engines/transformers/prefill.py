@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from trimtab.engines.base import Tokens
+from trimtab.engines.blocks import Blocks, eagerly
 from trimtab.engines.passes import Cost, Walk
 from trimtab.engines.prefix_tree import build_tree
 from trimtab.engines.transformers.proof import WalkProof
@@ -18,7 +19,7 @@ from trimtab.engines.transformers.walking import Pass, rows_of, run_plan
 
 
 def shared_prefill(
-    model: PreTrainedModel, prompts: Sequence[Tokens], *, cost: Cost, proof: WalkProof
+    model: PreTrainedModel, blocks: Blocks, prompts: Sequence[Tokens], *, cost: Cost, proof: WalkProof
 ) -> DynamicCache | None:
     """Keys and values of every prompt but for its last token, ``[row, head, token, size]``, padded on the left.
 
@@ -31,12 +32,11 @@ def shared_prefill(
     padded = len(prompts) * max(map(len, prompts))
     if len(tree) + cost.launch > padded or not isinstance(plan := proof.plan(tree, cost), Walk):
         return None
-    body = model.base_model
     parts: list[list[tuple[Tensor, Tensor]]] = []
 
     def read(row: Pass) -> None:
-        with torch.inference_mode():
-            body(**row.inputs)
+        with torch.inference_mode(), eagerly():
+            blocks.body(**row.inputs)
         new = row.nodes.shape[1]
         parts.append([_last(layer, new) for layer in row.inputs["past_key_values"].layers])
 

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from trimtab.engines.blocks import Blocks
+from trimtab.engines.blocks import Blocks, eagerly
 from trimtab.engines.passes import Batches, Cost, Plan, Walk, plan_batches, plan_passes
 from trimtab.engines.prefix_tree import Ints, PrefixTree, build_tree
 from trimtab.engines.transformers.keeping import keeping
@@ -34,28 +34,37 @@ class WalkProof:
     A sliding window, for one, shows only in sequences that are longer, so a proof holds up to the length that was
     tried.
 
+    Args:
+        model: The model.
+        blocks: Its blocks.
+        limit: How many tokens it can read.
+        never: Why nothing is to be walked, where that is known beforehand.
+
     Attributes:
         problem: Why long sequences are not walked, where that was found.
+        skips: Whether blocks may hand on outputs of an earlier pass instead of running; None if that was never tried.
     """
 
-    def __init__(self, model: nn.Module, blocks: Blocks, *, limit: int | None) -> None:
+    def __init__(self, model: nn.Module, blocks: Blocks, *, limit: int | None, never: str = "") -> None:
         self._model = model
         self._blocks = blocks
         self._limit = limit
         keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
         self._no_head: dict[str, Any] = {"logits_to_keep": 1} if keeps else {}
         self._proven: list[_Tried] = []
-        self._refused: int | None = None
-        self.problem = ""
+        self._refused: int | None = 0 if never else None
+        self.problem = never
+        self.skips: bool | None = False if blocks.repeated else None
 
     def plan(self, tree: PrefixTree, cost: Cost, *, times: int = 1) -> Plan:
         """The cheapest exact plan to read a tree so many times; a walk is proven before it is taken."""
         longest = int(tree.depth.max()) + 1 if len(tree) else 0
-        refused = self._refused is not None and longest >= self._refused
+        if self._refused is not None and longest >= self._refused:
+            return plan_batches(tree, cost, may_pad=self._blocks.causal)
         wanted = _Tried(longest, cost.walk_tokens)
-        plan = plan_passes(tree, cost, may_walk=not refused, proven=self._covers(wanted), times=times)
+        plan = plan_passes(tree, cost, proven=self._covers(wanted), times=times)
         if isinstance(plan, Walk) and not self._holds(tree, wanted):
-            return plan_batches(tree, cost)
+            return plan_batches(tree, cost, may_pad=self._blocks.causal)
         return plan
 
     def _covers(self, wanted: _Tried) -> bool:
@@ -111,12 +120,12 @@ class WalkProof:
 
     def _states(self, tree: PrefixTree, plan: Plan, ends: list[np.int64]) -> NDArray[np.float32]:
         """States at some leaves, ``[leaf, layer, hidden]``."""
-        every = range(len(self._blocks.modules))
+        every = range(len(self._blocks))
         states = np.zeros((len(ends), len(every), self._blocks.hidden_size), dtype=np.float32)
 
         def read(row: Pass) -> None:
             rows, columns = np.nonzero(np.isin(row.nodes, ends))
-            with keeping(self._blocks, every, rows, columns) as kept, torch.inference_mode():
+            with keeping(self._blocks, every, rows, columns) as kept, torch.inference_mode(), eagerly():
                 self._model(**row.inputs, **self._no_head)
             if len(rows):
                 states[np.searchsorted(ends, row.nodes[rows, columns])] = kept.stacked()

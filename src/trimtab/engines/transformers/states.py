@@ -13,12 +13,12 @@ from scipy.sparse import csr_matrix
 from torch import nn
 
 from trimtab.engines.base import Collected, CollectionReport, Position, Span
-from trimtab.engines.blocks import Blocks
+from trimtab.engines.blocks import Blocks, eagerly
 from trimtab.engines.passes import CPU, CPU_HALF, GPU, Cost, Plan, Walk, plan_batches
 from trimtab.engines.prefix_tree import Ints, PrefixTree
 from trimtab.engines.transformers.keeping import keeping
 from trimtab.engines.transformers.proof import WalkProof
-from trimtab.engines.transformers.walking import Pass, place, run_plan
+from trimtab.engines.transformers.walking import Pass, Sources, place, run_plan
 from trimtab.errors import PromptError
 
 
@@ -45,7 +45,7 @@ def cost_of(model: nn.Module, blocks: Blocks, *, max_tokens: int | None) -> Cost
     cpu = CPU if dtype == torch.float32 else CPU_HALF
     return Cost.of(
         cpu if device.type == "cpu" else GPU,
-        layers=len(blocks.modules),
+        layers=len(blocks),
         hidden=blocks.hidden_size,
         parameters=blocks.parameters,
         max_tokens=max_tokens,
@@ -150,6 +150,7 @@ def read_states(
     cost: Cost,
     proof: WalkProof | None,
     stop_early: bool,
+    sources: Sources | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Collected:
     """Block outputs at the wanted nodes of a tree; hooks keep these and nothing else, and no head is run.
@@ -163,11 +164,12 @@ def read_states(
         cost: The cost model, by which passes are planned.
         proof: Whether this model may be walked; None never walks.
         stop_early: Skip the blocks behind the last wanted one.
+        sources: What an encoder reads beside each sequence.
         progress: Called with (sequences done, all).
     """
-    plan = proof.plan(tree, cost) if proof is not None else plan_batches(tree, cost)
+    plan = proof.plan(tree, cost) if proof is not None else plan_batches(tree, cost, may_pad=blocks.causal)
     result = np.zeros((wanted.rows, len(layers), blocks.hidden_size), dtype=np.float32)
-    body = getattr(model, "base_model", model)
+    unwanted = {"use_cache"} if blocks.encoder else set()  # it has none
     is_wanted = np.zeros(len(tree) + 1, dtype=bool)  # the last stands for no node
     is_wanted[wanted.node] = True
     ending = np.bincount(np.append(tree.ends, len(tree)), minlength=len(tree) + 1)
@@ -182,8 +184,8 @@ def read_states(
 
     def forward(row: Pass) -> Ints:
         rows, columns = np.nonzero(is_wanted[row.nodes])
-        with keeping(blocks, layers, rows, columns, stop_early=stop_early) as kept, torch.inference_mode():
-            body(**row.inputs)
+        with keeping(blocks, layers, rows, columns, stop_early=stop_early) as kept, torch.inference_mode(), eagerly():
+            blocks.body(**{name: given for name, given in row.inputs.items() if name not in unwanted})
         if len(rows) and layers:
             _put(result, wanted, row.nodes[rows, columns], kept.stacked())
         return row.nodes
@@ -192,7 +194,7 @@ def read_states(
         nonlocal report
         report = replace(report, halved_to=size)
 
-    for nodes in run_plan(tree, plan, forward, model=model, on_halved=halved):
+    for nodes in run_plan(tree, plan, forward, model=model, sources=sources, on_halved=halved):
         report = replace(report, passes=report.passes + 1, computed=report.computed + nodes.size)
         done += int(ending[nodes].sum())
         if progress is not None:

@@ -8,7 +8,7 @@ see itself and its ancestors, and position ids are depths. Nothing is computed t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from trimtab.engines.base import Tokens
 from trimtab.engines.passes import Batches, Plan, Walk
 from trimtab.engines.prefix_tree import Ints, PrefixTree
 
@@ -37,6 +38,31 @@ class Pass:
     inputs: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Sources:
+    """What the encoder of an encoder-decoder model reads beside each sequence of its decoder.
+
+    Attributes:
+        tokens: Token ids, by the leaf at which the decoder's sequence ends.
+        pad: What fills shorter ones up; a mask hides it.
+    """
+
+    tokens: Mapping[int, Tokens]
+    pad: int
+
+    def inputs(self, leaves: Ints, device: torch.device) -> dict[str, Any]:
+        """The model's keyword arguments for the encoder."""
+        return encoder_inputs([self.tokens[leaf] for leaf in leaves.tolist()], pad=self.pad, device=device)
+
+
+def encoder_inputs(sequences: Sequence[Tokens], *, pad: int, device: torch.device) -> dict[str, Tensor]:
+    """Token ids padded on the right, as encoders with absolute positions want them, and the mask that hides it."""
+    width = max(map(len, sequences))
+    ids = torch.tensor([tokens + (pad,) * (width - len(tokens)) for tokens in sequences])
+    mask = torch.arange(width)[None] < torch.tensor([[len(tokens)] for tokens in sequences])
+    return {"input_ids": ids.to(device), "attention_mask": mask.long().to(device)}
+
+
 def run_plan(
     tree: PrefixTree,
     plan: Plan,
@@ -44,6 +70,7 @@ def run_plan(
     *,
     model: nn.Module,
     keep_cache: bool = False,
+    sources: Sources | None = None,
     on_halved: Callable[[int], None] | None = None,
 ) -> Iterator[T]:
     """Run every pass of a plan through ``forward``, and hand on what it returns.
@@ -54,13 +81,14 @@ def run_plan(
         forward: Runs the model, without gradients.
         model: Tells where inputs belong and what dtype masks have.
         keep_cache: Have every pass of a walk leave keys and values in ``past_key_values``, also one that stands alone.
+        sources: What an encoder reads beside each sequence; only plain batches take that.
         on_halved: Called with the new size when a pass ran out of memory and is tried again in halves; without it,
             running out of memory is an error.
     """
     if isinstance(plan, Walk):
         yield from _walk(tree, plan, forward, model, keep_cache, on_halved)
     else:
-        yield from _run_batches(tree, plan, forward, model, on_halved)
+        yield from _run_batches(tree, plan, forward, model, sources, on_halved)
 
 
 def _walk(
@@ -134,6 +162,7 @@ def _run_batches(
     plan: Batches,
     forward: Callable[[Pass], T],
     model: nn.Module,
+    sources: Sources | None,
     on_halved: Callable[[int], None] | None,
 ) -> Iterator[T]:
     device, _ = place(model)
@@ -142,10 +171,11 @@ def _run_batches(
         leaves = batches.popleft()
         nodes = rows_of(tree, leaves)
         tokens = np.where(nodes >= 0, tree.token[nodes], 0)  # padding at the end is seen by nothing that counts
+        ids = torch.from_numpy(tokens).to(device)
+        read = {"input_ids": ids} if sources is None else {"decoder_input_ids": ids, **sources.inputs(leaves, device)}
+        inputs: dict[str, Any] = {**read, "use_cache": False}
         try:
-            output = forward(
-                Pass(_once(tree, nodes, leaves), {"input_ids": torch.from_numpy(tokens).to(device), "use_cache": False})
-            )
+            output = forward(Pass(_once(tree, nodes, leaves), inputs))
         except RuntimeError as error:
             if on_halved is None or len(leaves) == 1 or not is_out_of_memory(error):
                 raise

@@ -1,0 +1,300 @@
+"""Finding the decoder blocks of a model from what they do, and proving them by steering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import T5Config, T5ForConditionalGeneration
+
+from by_hand import traces_in
+from tiny_models import HIDDEN, LAYERS, Family
+from trimtab.engines import finding
+from trimtab.engines.blocks import block_output
+from trimtab.engines.finding import find_and_prove, find_blocks
+from trimtab.engines.transformers import TransformersEngine
+from trimtab.errors import ModelError
+
+WIDTH = 16
+TOKENS = 20
+
+
+class Block(nn.Module):
+    """A residual block; ``wrap`` makes what it returns from the new state."""
+
+    def __init__(self, wrap: Callable[[Tensor], Any] = lambda state: state, *, width: int = WIDTH) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+        self.wrap = wrap
+
+    def forward(self, hidden_states: Tensor) -> Any:
+        return self.wrap(hidden_states + self.linear(hidden_states).tanh())
+
+
+class Toy(nn.Module):
+    """A model of four blocks; ``decoy`` runs on the embedded tokens before them."""
+
+    def __init__(
+        self,
+        blocks: nn.Module | None = None,
+        *,
+        decoy: nn.Module | None = None,
+        run: Callable[[nn.Module, Tensor], Any] | None = None,
+        step: Callable[[nn.Module, Tensor], Tensor] = lambda block, state: block(state),
+    ) -> None:
+        super().__init__()
+        self.decoy = decoy
+        self.layers = blocks if blocks is not None else nn.ModuleList(Block() for _ in range(4))
+        self.embeddings = nn.Embedding(TOKENS, WIDTH)
+        self._run_decoy = run
+        self._step = step
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings
+
+    def forward(self, input_ids: Tensor, use_cache: bool = False) -> Tensor:
+        state = self.embeddings(input_ids)
+        if self.decoy is not None and self._run_decoy is not None:
+            self._run_decoy(self.decoy, state)
+        for block in self.layers:
+            state = self._step(block, state)
+        return state
+
+
+def test_the_blocks_of_every_family_are_found(family: Family, engine: TransformersEngine) -> None:
+    found = find_blocks(engine.model)
+    assert found.path == family.path
+    assert found.modules == tuple(family.blocks(engine.model))
+    assert len(found.modules) == LAYERS
+    assert found.hidden_size == HIDDEN
+
+
+def test_finding_leaves_no_hooks_behind(engine: TransformersEngine) -> None:
+    find_blocks(engine.model)
+    assert traces_in(engine.model) == []
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda state: state, lambda state: (state, None), lambda state: [state, "cache"]],
+    ids=["tensor", "tuple", "list"],
+)
+def test_blocks_may_return_a_tensor_or_a_tuple_or_a_list(wrap: Callable[[Tensor], Any]) -> None:
+    model = Toy(
+        nn.ModuleList(Block(wrap) for _ in range(3)),
+        step=lambda block, state: block_output(block(state)),
+    )
+    assert find_blocks(model).path == "layers"
+
+
+def test_blocks_may_take_the_state_by_keyword() -> None:
+    model = Toy(step=lambda block, state: block(hidden_states=state))
+    assert find_blocks(model).modules == tuple(model.layers)
+
+
+def test_a_longer_list_that_is_never_run_is_not_chosen() -> None:
+    model = Toy(decoy=nn.ModuleList(Block() for _ in range(9)))
+    assert find_blocks(model).path == "layers"
+
+
+def test_a_longer_list_that_does_not_chain_is_not_chosen() -> None:
+    def side_by_side(decoy: nn.Module, state: Tensor) -> None:
+        for block in decoy:
+            block(state)
+
+    model = Toy(decoy=nn.ModuleList(Block() for _ in range(9)), run=side_by_side)
+    assert find_blocks(model).path == "layers"
+
+
+def test_a_longer_list_that_runs_backwards_is_not_chosen() -> None:
+    def backwards(decoy: nn.Module, state: Tensor) -> None:
+        for block in reversed(list(decoy)):
+            state = block(state)
+
+    model = Toy(decoy=nn.ModuleList(Block() for _ in range(9)), run=backwards)
+    assert find_blocks(model).path == "layers"
+
+
+def test_a_longer_chain_of_another_width_is_not_chosen() -> None:
+    def narrow(decoy: nn.Module, state: Tensor) -> None:
+        state = state[..., :4]
+        for block in decoy:
+            state = block(state)
+
+    model = Toy(decoy=nn.ModuleList(Block(width=4) for _ in range(9)), run=narrow)
+    assert find_blocks(model).path == "layers"
+
+
+def test_a_list_whose_members_put_out_flat_tensors_is_not_chosen() -> None:
+    def per_channel(decoy: nn.Module, state: Tensor) -> None:
+        flat = state.flatten()
+        for gate in decoy:
+            flat = gate(flat)
+
+    model = Toy(decoy=nn.ModuleList(nn.Tanh() for _ in range(9)), run=per_channel)
+    assert find_blocks(model).path == "layers"
+
+
+def test_a_longer_chain_inside_one_block_is_not_chosen() -> None:
+    class Deep(Block):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.ModuleList(Block() for _ in range(9))
+
+        def forward(self, hidden_states: Tensor) -> Any:
+            state = hidden_states
+            for block in self.inner:
+                state = block(state)
+            return super().forward(hidden_states + state)
+
+    model = Toy(nn.ModuleList([Block(), Deep(), Block()]))
+    assert find_blocks(model).path == "layers"
+
+
+def test_a_model_whose_blocks_do_not_chain_is_refused() -> None:
+    model = Toy(step=lambda block, state: 0.5 * block(state))
+    with pytest.raises(ModelError, match=r"cannot find the decoder blocks of Toy.*layers \(4\)"):
+        find_blocks(model)
+    assert traces_in(model) == []
+
+
+def test_a_model_that_runs_each_block_twice_has_twice_as_many_layers() -> None:
+    found = find_blocks(Toy(step=lambda block, state: block(block(state))))
+    assert found.names == tuple(f"layers.{number}" for number in range(4) for _ in range(2))
+
+
+def test_a_model_without_lists_is_refused() -> None:
+    model = Toy(nn.Sequential(Block(), Block()))
+    with pytest.raises(ModelError, match="lists seen: none"):
+        find_blocks(model)
+
+
+def t5() -> T5ForConditionalGeneration:
+    sizes = {"vocab_size": 40, "d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 2, "num_decoder_layers": 3}
+    return T5ForConditionalGeneration(T5Config(**sizes, num_heads=2)).eval()
+
+
+def test_of_an_encoder_and_a_decoder_the_decoder_is_found_and_the_encoder_on_request() -> None:
+    model = t5()
+    decoder, encoder = find_blocks(model), find_blocks(model, encoder=True)
+    assert (decoder.path, len(decoder), decoder.causal) == ("decoder.block", 3, True)
+    assert (encoder.path, len(encoder), encoder.causal) == ("encoder.block", 2, False)
+    assert encoder.body is model.encoder
+    assert encoder.encoder
+    assert traces_in(model) == []
+
+
+def test_a_decoder_by_itself_has_no_encoder_to_find(llama: TransformersEngine) -> None:
+    with pytest.raises(ModelError, match="has no encoder beside its decoder"):
+        find_blocks(llama.model, encoder=True)
+
+
+def test_a_model_that_does_not_run_on_tokens_alone_is_refused_and_keeps_no_hooks() -> None:
+    class Picture(Toy):
+        def forward(self, input_ids: Tensor, pixels: Tensor, use_cache: bool = False) -> Tensor:
+            return super().forward(input_ids) + pixels
+
+    model = Picture()
+    with pytest.raises(ModelError, match=r"Picture does not run on tokens alone: .*'pixels'"):
+        find_blocks(model)
+    assert traces_in(model) == []
+
+
+def test_a_model_with_fewer_token_ids_than_the_probe_is_long_is_probed_all_the_same(
+    tiny: Callable[..., TransformersEngine],
+) -> None:
+    engine = tiny("llama", vocab_size=5, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    assert engine.blocks.path == "model.layers"
+
+
+# Proof -------------------------------------------------------------------------------------------------------------
+
+
+def passes_of(model: nn.Module) -> list[int]:
+    """A list that gets the number of tokens of every pass of the model from now on."""
+    sizes: list[int] = []
+    model.get_input_embeddings().register_forward_hook(lambda _, given, __: sizes.append(given[0].numel()))
+    return sizes
+
+
+def test_the_proof_takes_two_passes_of_six_tokens_beside_the_one_that_finds(tiny: Callable[..., Any]) -> None:
+    model = tiny("llama").model
+    sizes = passes_of(model)
+    found = find_and_prove(model)
+    assert sizes == [6, 6, 6]
+    assert found.proof.passes == 2
+    assert found.proof.moved > 0.01
+
+
+def test_what_was_proven_is_remembered_for_models_of_one_config(
+    tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, "PROVEN", {})
+    first = tiny("llama").model
+    found = find_and_prove(first)
+
+    def no_pass(*_: Any, **__: Any) -> None:
+        pytest.fail("the model ran again")
+
+    second = tiny("llama", seed=1).model
+    other = tiny("llama", num_hidden_layers=2).model
+    with monkeypatch.context() as patch:
+        patch.setattr(finding, "watched_pass", no_pass)
+        again = find_and_prove(second)
+    assert again.proof == found.proof
+    assert again.blocks.modules == tuple(second.model.layers)
+    assert again.blocks.body is second.model
+    assert len(find_blocks(other)) == 2
+
+
+def test_a_model_that_somebody_changed_is_not_taken_for_what_was_proven(tiny: Callable[..., Any]) -> None:
+    model = tiny("llama").model
+    find_blocks(model)
+    for block in model.model.layers:
+        block.forward = lambda hidden_states, **_: hidden_states.mean() + torch.zeros_like(hidden_states)
+    with pytest.raises(ModelError, match=r"model.layers: model.layers.1 ignores what it is given|does not depend"):
+        find_blocks(model)
+
+
+def test_one_block_that_runs_several_times_is_several_layers() -> None:
+    def again(block: nn.Module, state: Tensor) -> Tensor:
+        for _ in range(5):
+            state = block(state)
+        return state
+
+    class Deep(Block):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH))
+
+    model = Toy(nn.ModuleList([Deep()]), step=again)
+    found = find_blocks(model)
+    assert found.names == ("layers.0",) * 5
+    assert found.repeated
+
+
+def test_what_is_added_behind_a_side_branch_is_not_taken_for_steering() -> None:
+    class Forked(Toy):
+        def forward(self, input_ids: Tensor, use_cache: bool = False) -> Tensor:
+            return super().forward(input_ids) + 0.1 * self.embeddings(input_ids).flip(-1)
+
+    with pytest.raises(ModelError, match="does not hang on the last of them alone"):
+        find_blocks(Forked())
+
+
+def test_blocks_whose_hooks_are_ignored_are_refused() -> None:
+    model = Toy(step=lambda block, state: block.forward(state))
+    with pytest.raises(ModelError, match="cannot find the decoder blocks of Toy"):
+        find_blocks(model)
+
+
+def test_a_model_that_never_does_the_same_twice_is_refused() -> None:
+    class Restless(Toy):
+        def forward(self, input_ids: Tensor, use_cache: bool = False) -> Tensor:
+            return super().forward(input_ids) * (1 + torch.rand(1))
+
+    with pytest.raises(ModelError, match=r"cannot be proven: layers: the result (is not the same|does not hang)"):
+        find_blocks(Restless())
