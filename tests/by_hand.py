@@ -60,7 +60,7 @@ def greedily(
     """The most likely token again and again, everything read anew for each."""
     answer: list[int] = []
     with steering_by_hand(blocks, *terms):
-        while len(answer) < count and (not answer or answer[-1] not in engine._stop_tokens()):
+        while len(answer) < count and (not answer or answer[-1] not in engine.stop_tokens):
             answer.append(int(logits_of(engine.model, [*prompt, *answer])[-1].argmax()))
     return tuple(answer)
 

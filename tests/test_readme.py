@@ -30,7 +30,7 @@ def workplace(tmp_path, monkeypatch, smollm2, happy):
     """A folder with the trained vector where the README has it, and the model already loaded."""
     happy.save(vectors_folder() / "happy.safetensors")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("trimtab.engines.transformers.load", lambda name=None: smollm2)
+    monkeypatch.setattr("trimtab.engines.transformers.load", lambda name=None, **_: smollm2)
     monkeypatch.setattr(trimtab, "load", lambda name=None: smollm2, raising=False)
     monkeypatch.setattr("trimtab.learning.train", lambda *_, **__: happy)
     monkeypatch.setattr(trimtab, "train", lambda *_, **__: happy, raising=False)
@@ -38,7 +38,7 @@ def workplace(tmp_path, monkeypatch, smollm2, happy):
 
 def test_the_readme_shows_every_verb():
     verbs = {command.split()[1] for command in commands()}
-    assert verbs >= {"train", "generate", "compare", "chat", "show", "zoo"}
+    assert verbs >= {"train", "generate", "compare", "chat", "show", "zoo", "doctor"}
 
 
 def test_every_command_of_the_readme_runs(workplace, capsys, monkeypatch):

@@ -106,7 +106,23 @@ def test_every_verb_with_a_model_takes_its_dtype_and_license(run, happy_file, mo
 
     monkeypatch.setattr("trimtab.engines.transformers.load", load)
     assert run(*verb, "--model", "gemma3-270m", "--dtype", "bfloat16", "--accept-license", "gemma")[0] == 2
-    assert given == {"name": "gemma3-270m", "dtype": "bfloat16", "accept_license": "gemma"}
+    assert given == {"name": "gemma3-270m", "dtype": "bfloat16", "accept_license": "gemma", "thinking": None}
+
+
+@pytest.mark.parametrize(
+    "verb", [("generate", "Hi"), ("compare", "Hi", "-s", "happy:1"), ("chat",), ("train", "happy")]
+)
+def test_a_model_that_reasons_can_be_told_to_and_not_to(run, happy_file, monkeypatch, verb):
+    told = []
+
+    def load(name, *, thinking, **options):
+        told.append(thinking)
+        raise OutputError("far enough")
+
+    monkeypatch.setattr("trimtab.engines.transformers.load", load)
+    for option in ("--thinking", "--no-thinking"):
+        assert run(*verb, option)[0] == 2
+    assert told == [True, False]
 
 
 def test_several_prompts_give_a_list_and_a_dash_reads_standard_input(run):
@@ -240,7 +256,7 @@ def test_resuming_nothing_says_so_and_trains(run, tmp_path, monkeypatch):
 
 
 def test_help_of_every_verb_shows_an_example():
-    for verb in ("demo", "train", "generate", "compare", "chat", "show", "zoo"):
+    for verb in ("demo", "train", "generate", "compare", "chat", "show", "zoo", "doctor"):
         shown = subprocess.run(
             [sys.executable, "-m", "trimtab", verb, "--help"], capture_output=True, text=True, check=True
         )

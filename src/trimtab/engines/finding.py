@@ -272,12 +272,23 @@ def _blocks(model: nn.Module, chain: _Chain, seen: Watched, *, body: nn.Module, 
 
 
 def _body_name(model: nn.Module, chain: _Chain, seen: Watched, tokens: Tensor, *, encoder: bool) -> str:
-    """Where the smallest part of the model is that is given the tokens and runs the blocks; empty for the whole."""
+    """Where the smallest part of the model is that reads tokens by itself and runs the blocks; empty for the whole."""
     around = [call for call in seen.calls if call.start < chain.start and chain.end < call.end]
+    base = getattr(model, "base_model", model)
     if is_encoder_decoder(model) and not encoder:  # a decoder by itself would lack its encoder
-        base = getattr(model, "base_model", model)
         return next((call.name for call in around if call.module is base), "")
-    return next((call.name for call in reversed(around) if call.was_given(tokens)), "")
+    for call in reversed(around):
+        if call.was_given(tokens) and (call.module is base or encoder or _reads_alone(call.module, tokens)):
+            return call.name
+    return ""
+
+
+def _reads_alone(part: nn.Module, tokens: Tensor) -> bool:
+    try:
+        run_once(part, lambda given: part(input_ids=given, use_cache=False), tokens)
+    except ModelError:
+        return False
+    return True
 
 
 def _identity(model: nn.Module, *, encoder: bool) -> str | None:

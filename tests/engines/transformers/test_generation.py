@@ -499,12 +499,12 @@ def test_only_the_first_row_is_streamed_and_only_until_it_stops(tiny: Make) -> N
 
 
 def test_letters_of_several_bytes_are_streamed_whole(tiny: Make) -> None:
-    from trimtab.engines.transformers.engine import _TextStream
+    from trimtab.engines.transformers.streaming import TextStream
 
     engine = tiny("llama")
     text = "naïve — 9 €, 日本 🚢!"
     pieces: list[str] = []
-    stream = _TextStream(engine.decode, pieces.append)
+    stream = TextStream(engine.decode, pieces.append)
     for token in engine.encode(text)[1:]:
         stream.token(token)
     stream.end()

@@ -18,18 +18,26 @@ from trimtab.engines.prefix_tree import build_chains, build_tree
 from trimtab.engines.transformers.chat import as_messages, opening_cuts, render_chat
 from trimtab.engines.transformers.fingerprint import fingerprint
 from trimtab.engines.transformers.forcing import TreeTeacherForcing
-from trimtab.engines.transformers.generation import Generated, Sampling, count_repeats, generate_tokens
+from trimtab.engines.transformers.generation import (
+    Generated,
+    Sampling,
+    count_repeats,
+    generate_tokens,
+    prepares_plainly,
+)
 from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.mixes import Mix, additions_of, mixes_of, mixes_within
 from trimtab.engines.transformers.prefill import join_rows, shared_prefill
 from trimtab.engines.transformers.proof import WalkProof
 from trimtab.engines.transformers.states import cost_of, read_states, spans_of, wanted_at
+from trimtab.engines.transformers.streaming import TextStream
 from trimtab.engines.transformers.walking import Sources
 from trimtab.errors import PromptError, SteeringError
 from trimtab.steering import RowsLike, Steering, SteeringLike
 from trimtab.vectors import ModelInfo
 
 ROWS = 128
+PROOF_PUSH = 100.0
 
 
 @final
@@ -69,6 +77,7 @@ class TransformersEngine:
             fingerprint=fingerprint(model),
         )
         self._scopes: list[tuple[Steering, SteeringHooks]] = []
+        self._answers_proven: bool | None = None
         self._proof = WalkProof(model, self.blocks, limit=self.context_window, never=self._why_never_walked())
 
     def __repr__(self) -> str:
@@ -90,7 +99,17 @@ class TransformersEngine:
     def context_window(self) -> int | None:
         """How many tokens the model can read, if its config says so."""
         window = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return int(window) if window else None
+        return int(window) if window and window > 0 else None
+
+    @property
+    def stop_tokens(self) -> tuple[int, ...]:
+        """The tokens with which an answer ends."""
+        configured = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
+        if configured is None:
+            configured = self.tokenizer.eos_token_id
+        if configured is None:
+            return ()
+        return tuple(configured) if isinstance(configured, (list, tuple)) else (int(configured),)
 
     def encode(self, text: str) -> Tokens:
         """Token ids of a text, with the tokenizer's own special tokens, never doubled."""
@@ -390,7 +409,7 @@ class TransformersEngine:
         completions: list[Completion] = []
         for at in range(0, len(tokens), ROWS):
             rows = slice(at, at + ROWS)
-            stream = _TextStream(self.decode, on_text) if on_text and at == 0 else None
+            stream = TextStream(self.decode, on_text) if on_text and at == 0 else None
             completions += self._generate_batch(
                 tokens[rows], repeats[rows], mixes_within(mixes, rows), sampling, stream
             )
@@ -404,8 +423,10 @@ class TransformersEngine:
         repeats: Sequence[int],
         mixes: Sequence[Mix],
         sampling: Sampling,
-        stream: _TextStream | None,
+        stream: TextStream | None,
     ) -> list[Completion]:
+        if self._scopes or any(mix.additions for mix in mixes):
+            self._prove_answers(prompts[0])
         prefilled = self._prefilled(prompts, mixes) if sampling.use_cache and not self.has_encoder else None
         with SteeringHooks(self.blocks, additions_of(mixes)) as hooks:
             active = [hooks, *(scope for _, scope in self._scopes)]
@@ -415,7 +436,7 @@ class TransformersEngine:
                 sampling,
                 prefilled=prefilled,
                 hooks=active,
-                stop=self._stop_tokens(),
+                stop=self.stop_tokens,
                 pad=self._pad_token(),
                 start=self._start() if self.has_encoder else None,
                 repeats=repeats,
@@ -430,6 +451,36 @@ class TransformersEngine:
             self._completion(prompt, answer, receipt)
             for prompt, answer, receipt in zip(prompts, generated, receipts, strict=True)
         ]
+
+    def _prove_answers(self, prompt: Tokens) -> None:
+        """Make sure, once, that answers hang on the last block too, where a model prepares its passes in its own way.
+
+        Raises:
+            SteeringError: They do not.
+        """
+        if self._answers_proven is None and not prepares_plainly(self.model):
+            push = np.where(np.arange(self.info.hidden_size) % 3, -PROOF_PUSH, PROOF_PUSH).astype(np.float32)
+            first, pushed = (self._first_token(prompt, additions) for additions in ({}, {self.info.layers - 1: push}))
+            self._answers_proven = first != pushed
+        if self._answers_proven is False:
+            raise SteeringError(
+                f"answers of {self.info.name} do not hang on its last block: {self.info.architecture} generates in "
+                "another way than it reads",
+                fix="its states can be read, and its plain passes steered",
+            )
+
+    def _first_token(self, prompt: Tokens, additions: Mapping[int, Array]) -> Generated:
+        with SteeringHooks(self.blocks, additions) as hooks:
+            return generate_tokens(
+                self.model,
+                [prompt],
+                Sampling(max_new_tokens=1, use_cache=False),
+                hooks=[hooks],
+                stop=self.stop_tokens,
+                pad=self._pad_token(),
+                start=self._start() if self.has_encoder else None,
+                repeats=[0],
+            )[0]
 
     def _prefilled(self, prompts: Sequence[Tokens], mixes: Sequence[Mix]) -> DynamicCache | None:
         """The prompts of each mix read as one tree; None where that saves nothing, or not for each of them."""
@@ -459,13 +510,12 @@ class TransformersEngine:
 
     def _completion(self, prompt: Tokens, generated: Generated, receipt: Receipt) -> Completion:
         answer = generated.tokens
-        fed = len(prompt) + len(answer) - 1  # the last token is never read again
-        if self.has_encoder:
-            fed = len(prompt) if self.blocks.encoder else len(self._start()) + len(answer) - 1
+        read = self._start() if self._reads_sources else prompt
+        fed = len(read) + (0 if self.blocks.encoder else len(answer) - 1)  # the last token is never read again
         return Completion(
             text=self.decode(answer),
             tokens=answer,
-            finish_reason="stop" if answer and answer[-1] in self._stop_tokens() else "length",
+            finish_reason="stop" if answer and answer[-1] in self.stop_tokens else "length",
             prompt_tokens=len(prompt),
             receipt=replace(receipt, tokens=fed if receipt.layers else 0),
             logprob=generated.logprob,
@@ -524,14 +574,6 @@ class TransformersEngine:
             )
         return tokens
 
-    def _stop_tokens(self) -> tuple[int, ...]:
-        configured = self.model.generation_config.eos_token_id if self.model.generation_config else None
-        if configured is None:
-            configured = self.tokenizer.eos_token_id
-        if configured is None:
-            return ()
-        return tuple(configured) if isinstance(configured, (list, tuple)) else (int(configured),)
-
     @property
     def _reads_sources(self) -> bool:
         """Whether an encoder reads the texts, and a decoder is what is looked at."""
@@ -539,7 +581,7 @@ class TransformersEngine:
 
     def _start(self) -> Tokens:
         """The tokens with which a decoder begins, beside an encoder."""
-        for config in (self.model.generation_config, self.model.config):
+        for config in (getattr(self.model, "generation_config", None), self.model.config):
             given = getattr(config, "decoder_start_token_id", None)
             if isinstance(given, int):
                 return (given,)
@@ -550,35 +592,9 @@ class TransformersEngine:
         pad = self.tokenizer.pad_token_id
         if pad is not None:
             return int(pad)
-        stop = self._stop_tokens()
+        stop = self.stop_tokens
         return stop[0] if stop else 0
 
 
 def _is_chat(prompts: Any) -> bool:
     return bool(prompts) and isinstance(prompts[0], (Message, Mapping))
-
-
-@final
-class _TextStream:
-    """Turns tokens into pieces of text, holding back what later tokens may still change."""
-
-    def __init__(self, decode: Callable[[Sequence[int]], str], on_text: Callable[[str], None]) -> None:
-        self._decode = decode
-        self._on_text = on_text
-        self._tokens: list[int] = []
-        self._shown = 0
-
-    def token(self, token: int) -> None:
-        self._tokens.append(token)
-        text = self._decode(self._tokens)
-        if not text.endswith("\ufffd"):
-            self._show(text)
-
-    def end(self) -> None:
-        """Nothing comes any more: give out what was held back."""
-        self._show(self._decode(self._tokens))
-
-    def _show(self, text: str) -> None:
-        if len(text) > self._shown:
-            self._on_text(text[self._shown :])
-            self._shown = len(text)

@@ -13,7 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedModel
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+)
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 from transformers.generation.streamers import BaseStreamer
 
@@ -21,7 +28,7 @@ from trimtab.engines.base import Tokens
 from trimtab.engines.blocks import eagerly
 from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.walking import encoder_inputs, place
-from trimtab.errors import PromptError
+from trimtab.errors import ModelError, PromptError
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,8 @@ def generate_tokens(
     depends on the seed and on ``repeats``, how often its prompt came before, not on its neighbours.
     """
     inputs, pads = _inputs(prompts, pad=pad, device=place(model)[0], encoder=start is not None)
-    processors = LogitsProcessorList()
+    ran = _Ran()
+    processors = LogitsProcessorList([ran])
     best = _BestLogprobs() if sampling.temperature == 0 else None
     if best:
         processors.append(best)
@@ -104,9 +112,20 @@ def generate_tokens(
     finally:
         for hook in hooks:
             hook.skip_padding(None)
+    if not ran.steps:
+        raise ModelError(
+            f"generate() of {type(model).__name__} chooses by itself: it takes no notice of temperature and seed",
+            fix="use model.generate of transformers inside engine.steered(), and its own settings",
+        )
     begun = inputs["input_ids"].shape[1] if start is None else len(start)
     answers = [_up_to_stop(row, stop) for row in output[:, begun:].tolist()]
     return [Generated(answer, best.total(n, len(answer)) if best else None) for n, answer in enumerate(answers)]
+
+
+def prepares_plainly(model: PreTrainedModel) -> bool:
+    """Whether a model's ``generate`` gives it what any other's does, so that it computes what a plain pass does."""
+    own = type(model).prepare_inputs_for_generation
+    return own is GenerationMixin.prepare_inputs_for_generation
 
 
 def count_repeats(prompts: Sequence[Tokens]) -> list[int]:
@@ -183,6 +202,18 @@ class _BestLogprobs(LogitsProcessor):  # type: ignore[misc]
     def total(self, row: int, steps: int) -> float:
         """Summed over a row's first steps."""
         return float(self._table[row, :steps].sum())
+
+
+@final
+class _Ran(LogitsProcessor):  # type: ignore[misc]
+    """Sees whether a model's own ``generate`` asks for what it was given."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.steps += 1
+        return scores
 
 
 @final

@@ -73,7 +73,7 @@ class SteeringHooks:
             if count != self.entered:
                 raise SteeringError(
                     f"layer {layer} ({self._blocks.names[layer]}) steered {count} of {self.entered} tokens",
-                    fix="load the model uncompiled, and let nothing else call its blocks",
+                    fix="load the model uncompiled, let nothing else call its blocks, or generate with use_cache=False",
                 )
 
     def _begin_pass(self, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
