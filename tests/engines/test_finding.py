@@ -72,6 +72,13 @@ def test_the_blocks_of_every_family_are_found(family: Family, engine: Transforme
     assert found.hidden_size == HIDDEN
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_coarse_rounding_changes_nothing_of_what_is_found(family: Family, dtype: torch.dtype) -> None:
+    model = family.build().to(dtype)
+    found = find_blocks(model)
+    assert (found.path, len(found), found.causal) == (family.path, LAYERS, True)
+
+
 def test_finding_leaves_no_hooks_behind(engine: TransformersEngine) -> None:
     find_blocks(engine.model)
     assert traces_in(engine.model) == []

@@ -19,11 +19,10 @@ from torch import Tensor, nn
 from trimtab.engines.blocks import Blocks, Layout
 from trimtab.engines.probing import (
     ALIKE,
-    SAME,
     Call,
     Run,
     Watched,
-    difference,
+    differing,
     layout_of,
     probe_tokens,
     read_by,
@@ -179,14 +178,14 @@ def _may_be_blocks(model: nn.Module) -> dict[str, nn.Module]:
 
 def _candidates(model: nn.Module, seen: Watched) -> Iterator[_Chain]:
     """Chains of calls, the last to end first: such as hand on exactly, and such as have something in between."""
-    by_name: dict[int, list[Call]] = {}
+    by_module: dict[nn.Module, list[Call]] = {}
     for call in seen.calls:
-        by_name.setdefault(id(call.module), []).append(call)
+        by_module.setdefault(call.module, []).append(call)
     groups = {
-        name: sorted((call for _, member in listed for call in by_name.get(id(member), ())), key=lambda c: c.start)
+        name: sorted((call for _, member in listed for call in by_module.get(member, ())), key=lambda c: c.start)
         for name, listed in _lists(model).items()
     }
-    again = {calls[0].name: calls for calls in by_name.values() if len(calls) > 1 and any(calls[0].module.children())}
+    again = {calls[0].name: calls for calls in by_module.values() if len(calls) > 1 and any(calls[0].module.children())}
     exact = [
         _Chain(name, tuple(calls), layout)
         for name, calls in {**again, **groups}.items()
@@ -255,7 +254,7 @@ def _blocks(model: nn.Module, chain: _Chain, seen: Watched, *, body: nn.Module, 
     reader = read_by(last, later)
     states = chain.layout.view(last.state)
     offset = chain.layout.offset
-    known_early = difference(*states[:, offset : offset + ALIKE].float())
+    known_early = differing(*states[:, offset : offset + ALIKE])
     ran = {call.name for call in chain.calls}
     return Blocks(
         path=chain.path,
@@ -264,7 +263,7 @@ def _blocks(model: nn.Module, chain: _Chain, seen: Watched, *, body: nn.Module, 
         hidden_size=int(states.shape[-1]),
         body=body,
         layout=chain.layout,
-        causal=bool((known_early <= SAME).all()),
+        causal=not bool(known_early.any()),
         encoder=encoder,
         reader=reader.name if reader is not None else "",
         idle=tuple(name for name, _ in _lists(model).get(chain.path, ()) if name not in ran),

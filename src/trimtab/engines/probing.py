@@ -22,6 +22,7 @@ ALIKE = 2  # tokens with which both rows begin
 TOKENS = 3
 FIRST_TOKEN = 20  # the lowest ids are often special ones
 SAME = 1e-4  # relative difference that counts as none: rows of a batch may be rounded differently
+ROUNDINGS = 8.0  # the same in coarser dtypes
 
 Key: TypeAlias = tuple[int, torch.Size]
 Run: TypeAlias = Callable[[Tensor], Any]
@@ -133,8 +134,7 @@ def layout_of(state: Tensor) -> Layout | None:
         for tokens in axes:
             if rows == tokens or state.shape[rows] != ROWS or state.shape[tokens] < TOKENS:
                 continue
-            first, second = state.movedim((rows, tokens), (0, 1)).flatten(2).float()
-            differ = difference(first, second) > SAME
+            differ = differing(*state.movedim((rows, tokens), (0, 1)).flatten(2))
             if not differ.any():
                 continue
             start = int(differ.int().argmax()) - ALIKE
@@ -143,10 +143,16 @@ def layout_of(state: Tensor) -> Layout | None:
     return None
 
 
-def difference(one: Tensor, other: Tensor) -> Tensor:
-    """How far the vectors on the last axis are apart, relative to their norm."""
-    apart: Tensor = (one - other).norm(dim=-1) / other.norm(dim=-1).clamp_min(1e-30)
-    return apart
+def differing(one: Tensor, other: Tensor) -> Tensor:
+    """Which of the vectors on the last axis differ by more than rounding."""
+    apart = (one.float() - other.float()).norm(dim=-1) / other.float().norm(dim=-1).clamp_min(1e-30)
+    found: Tensor = apart > rounding(one.dtype, at_least=SAME)
+    return found
+
+
+def rounding(dtype: torch.dtype, *, at_least: float) -> float:
+    """A relative difference that means nothing."""
+    return max(at_least, ROUNDINGS * torch.finfo(dtype).eps)
 
 
 @contextmanager

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from trimtab.engines.blocks import Blocks, block_output, with_block_output
-from trimtab.engines.probing import result_of
+from trimtab.engines.probing import result_of, rounding
 
 PUSH = 0.5  # of the root mean square of a state
 BRANCHING = 0.02  # of what the rows' results are apart: less than this is rounding, more is another way to the result
@@ -138,6 +138,6 @@ def _problem(
     left = (steered[0].float() - steered[1].float()).norm()
     if float(apart) == 0.0:
         return "the result does not depend on what is read"
-    if float(left / apart) > BRANCHING:
+    if float(left / apart) > rounding(base.dtype, at_least=BRANCHING):
         return "the result does not hang on the last of them alone: something else leads to it past them"
     return None
