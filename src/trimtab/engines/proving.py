@@ -76,10 +76,14 @@ def prove(
         return Proof(problem, passes=1)
     if not torch.equal(result_of(run()), base):
         return Proof("the result is not the same again once the hooks are gone", passes=2)
-    before, after = base[0].float(), steered[0].float()
+    return Proof(None, passes=2, moved=moved_by(base[0], steered[0]))
+
+
+def moved_by(before: Tensor, after: Tensor) -> float:
+    """How far a result moved, in units of what it was (norms); logits of forbidden tokens are left out."""
+    before, after = before.float(), after.float()
     told = (before.abs() < HIDDEN) & (after.abs() < HIDDEN)
-    moved = float((after - before)[told].norm() / before[told].norm().clamp_min(1e-30))
-    return Proof(None, passes=2, moved=moved)
+    return float((after - before)[told].norm() / before[told].norm().clamp_min(1e-30))
 
 
 def _push(blocks: Blocks, seen: _Seen) -> Callable[[int, Any], Any]:

@@ -227,25 +227,26 @@ class TreeTeacherForcing:
     def _may_skip(self) -> bool:
         """Whether blocks that hand on stored outputs leave no gap: some models have later blocks read more of them."""
         if self._proof.skips is None and self._asked:
-            self._proof.skips = all(self._same_with_skipped(up_to) for up_to in {0, max(len(self._blocks) - 2, 0)})
+            with torch.inference_mode(), eagerly():
+                whole = next(self._passes(self._first_logits))
+                ends = {0, max(len(self._blocks) - 2, 0)}
+                self._proof.skips = all(self._same_with_skipped(whole, up_to=end) for end in ends)
         return self._proof.skips is not False
 
-    def _same_with_skipped(self, up_to: int) -> bool:
-        def logits(row: Pass) -> Tensor:
-            return _logits_at(self._model, row, self._asked[0])
+    def _first_logits(self, row: Pass) -> Tensor:
+        return _logits_at(self._model, row, self._asked[0])
 
+    def _same_with_skipped(self, whole: Tensor, *, up_to: int) -> bool:
         def skipping(row: Pass) -> Tensor:
             with self._skipping(0, up_to=up_to):
-                return logits(row)
+                return self._first_logits(row)
 
-        with torch.inference_mode(), eagerly():
-            whole = next(self._passes(logits))
-            try:
-                return torch.equal(next(self._passes(skipping)), whole)
-            except Exception as error:  # whatever a later block does that misses something
-                if isinstance(error, RuntimeError) and is_out_of_memory(error):
-                    raise
-                return False
+        try:
+            return torch.equal(next(self._passes(skipping)), whole)
+        except Exception as error:  # whatever a later block does that misses something
+            if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                raise
+            return False
 
     def _bytes_to_store(self) -> int:
         width = place(self._model)[1].itemsize

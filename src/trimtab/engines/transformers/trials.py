@@ -21,7 +21,7 @@ from trimtab.engines.finding import runner, vocabulary_of
 from trimtab.engines.passes import Walk
 from trimtab.engines.prefix_tree import build_tree
 from trimtab.engines.probing import probe_tokens, result_of, run_once
-from trimtab.engines.proving import HIDDEN
+from trimtab.engines.proving import moved_by
 from trimtab.engines.transformers.default_model import first_line
 from trimtab.engines.transformers.engine import TransformersEngine
 from trimtab.engines.transformers.forcing import SINK_FACTOR, TreeTeacherForcing
@@ -237,8 +237,7 @@ def _steering(engine: TransformersEngine, vector: ControlVector) -> Capability:
         steered = result()
     if not torch.equal(result(), before):
         return Capability("steer", "no", "the logits are not the same again once the steering is gone")
-    told = (before.abs() < HIDDEN) & (steered.abs() < HIDDEN)
-    moved = float((steered - before)[told].norm() / before[told].norm().clamp_min(1e-30))
+    moved = moved_by(before, steered)
     if not moved > 0.0:  # also where it is not a number
         return Capability("steer", "no", f"half a state's length at layer {vector.layers[0]} does not move the logits")
     why = f"at layer {vector.layers[0]} it moves the logits by {moved:.0%} of their size, and leaves no trace"
