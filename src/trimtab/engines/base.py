@@ -23,6 +23,41 @@ Additions: TypeAlias = Mapping[int, Array]
 
 
 @dataclass(frozen=True)
+class Turn:
+    """The words of one chat message among the tokens of a prompt: ``start`` up to, but not with, ``stop``."""
+
+    role: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class MarkedPrompt:
+    """A prompt as the model reads it, and what its tokens are.
+
+    Attributes:
+        text: As it was rendered.
+        tokens: Token ids.
+        offsets: First character of each token, and the one after its last; a token that stands for no text has none,
+            so both are the same.
+        turns: The words of each message, in order, without the template's marks; none for bare text.
+        words: Tokens that count for scores: those of turns, or of bare text all but special ones; never the first one
+            that a decoder reads, which is an attention sink.
+        opening: The character at which the template opens the assistant's turn to come; the text's length if it
+            does not.
+        located: Whether every message was found in the rendered text.
+    """
+
+    text: str
+    tokens: Tokens
+    offsets: tuple[tuple[int, int], ...]
+    turns: tuple[Turn, ...]
+    words: tuple[bool, ...]
+    opening: int
+    located: bool = True
+
+
+@dataclass(frozen=True)
 class Receipt:
     """What was done to one completion, as counted in the forward pass.
 

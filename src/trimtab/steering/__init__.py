@@ -1,6 +1,30 @@
 """Steering: what to apply in one request."""
 
-from trimtab.steering.expression import ExpressionTerm, parse_expression
+from trimtab.steering.conditions import AllOf, AnyOf, Comparison, Condition, FalsePositives, Not
+from trimtab.steering.operators import Ablate, Add, Bound, Cap, Clamp, Floor, Operator, Rotate
+from trimtab.steering.scopes import Part, Schedule, Scope
 from trimtab.steering.steering import RowsLike, Steering, SteeringLike, Term
 
-__all__ = ["ExpressionTerm", "RowsLike", "Steering", "SteeringLike", "Term", "parse_expression"]
+__all__ = [
+    "Ablate",
+    "Add",
+    "AllOf",
+    "AnyOf",
+    "Bound",
+    "Cap",
+    "Clamp",
+    "Comparison",
+    "Condition",
+    "FalsePositives",
+    "Floor",
+    "Not",
+    "Operator",
+    "Part",
+    "Rotate",
+    "RowsLike",
+    "Schedule",
+    "Scope",
+    "Steering",
+    "SteeringLike",
+    "Term",
+]

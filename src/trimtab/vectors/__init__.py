@@ -3,18 +3,25 @@
 from trimtab.vectors.file import describe, write_atomically
 from trimtab.vectors.folder import find_vector, vector_path, vectors_folder
 from trimtab.vectors.records import (
+    PERCENTS,
     Calibration,
     Candidate,
     Collection,
     Effect,
     HeldOut,
     Interval,
+    Neutral,
+    Pool,
     Quality,
+    Reader,
     Reliability,
+    Spread,
+    ThresholdFit,
 )
 from trimtab.vectors.vector import BehaviourRef, ControlVector, HasModelInfo, ModelInfo
 
 __all__ = [
+    "PERCENTS",
     "BehaviourRef",
     "Calibration",
     "Candidate",
@@ -25,8 +32,13 @@ __all__ = [
     "HeldOut",
     "Interval",
     "ModelInfo",
+    "Neutral",
+    "Pool",
     "Quality",
+    "Reader",
     "Reliability",
+    "Spread",
+    "ThresholdFit",
     "describe",
     "find_vector",
     "vector_path",

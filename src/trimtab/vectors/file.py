@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from trimtab.errors import OutputError, VectorError
-from trimtab.vectors.records import Calibration, Collection, Reliability
+from trimtab.vectors.records import Calibration, Collection, Neutral, Reader, Reliability, ThresholdFit
 from trimtab.vectors.vector import Array, BehaviourRef, ControlVector, ModelInfo
 
 FORMAT = 1
@@ -44,6 +44,10 @@ class _Header(BaseModel):
     calibration: Calibration | None = None
     reliability: Reliability | None = None
     collection: Collection | None = None
+    neutral: Neutral | None = None
+    reader: Reader | None = None
+    fits: tuple[ThresholdFit, ...] = ()
+    operator_scales: dict[str, dict[str, Finite]] = {}
     created: str = ""
     trimtab_version: str = ""
 
@@ -75,6 +79,10 @@ def describe(vector: ControlVector) -> dict[str, Any]:
         "calibration": asdict(vector.calibration) if vector.calibration else None,
         "reliability": asdict(vector.reliability) if vector.reliability else None,
         "collection": asdict(vector.collection) if vector.collection else None,
+        "neutral": asdict(vector.neutral) if vector.neutral else None,
+        "reader": asdict(vector.reader) if vector.reader else None,
+        "fits": [asdict(fit) for fit in vector.fits],
+        "operator_scales": {name: dict(scale) for name, scale in vector.operator_scales.items()},
         "created": vector.created,
         "trimtab_version": vector.trimtab_version,
     }
@@ -124,6 +132,10 @@ def load_vector(path: Path) -> ControlVector:
             calibration=header.calibration,
             reliability=header.reliability,
             collection=header.collection,
+            neutral=header.neutral,
+            reader=header.reader,
+            fits=header.fits,
+            operator_scales=header.operator_scales,
             created=header.created,
             trimtab_version=header.trimtab_version,
         )

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Pool: TypeAlias = Literal["token", "mean", "last"]
+PERCENTS = (0, 1, 2, 5, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 95, 98, 99, 100)
+"""The percentiles of neutral projections that a vector keeps; those between are interpolated."""
 
 
 @dataclass(frozen=True)
@@ -152,3 +157,74 @@ class Collection:
     tokens: int
     distinct: int
     computed: int
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation of projections, by layer."""
+
+    mean: Mapping[int, float]
+    deviation: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """Projections of neutral chats on a vector's directions: what readings are measured against.
+
+    Only words count: the template's marks, special tokens and attention sinks are left out.
+
+    Attributes:
+        token: Of single tokens, of the prompts and of the model's own answers where it gave some.
+        mean: Of the mean over a prompt's words.
+        last: At the prompt's last token, from which the answer is begun.
+        percentiles: By layer, of single tokens, at ``PERCENTS``.
+        prompts: How many prompts.
+        tokens: How many tokens.
+    """
+
+    token: Spread
+    mean: Spread
+    last: Spread
+    percentiles: Mapping[int, tuple[float, ...]]
+    prompts: int
+    tokens: int
+
+    def spread(self, pool: Pool) -> Spread:
+        """Mean and deviation of a token, of a mean over words, or of a last token."""
+        return {"token": self.token, "mean": self.mean, "last": self.last}[pool]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Where a vector is read, and how well that told its poles apart.
+
+    Attributes:
+        layers: Their z-scores are averaged.
+        pool: How a text is read: ``"mean"`` over its words, or at its ``"last"`` token.
+        auroc: On texts that it was not fitted on; None if that was not measured.
+        auroc_by_layer: The same for each layer by itself.
+        positives: How many texts of the positive pole it was fitted on.
+        negatives: How many of the negative one.
+    """
+
+    layers: tuple[int, ...]
+    pool: Literal["mean", "last"] = "mean"
+    auroc: float | None = None
+    auroc_by_layer: Mapping[int, float] | None = None
+    positives: int = 0
+    negatives: int = 0
+
+
+@dataclass(frozen=True)
+class ThresholdFit:
+    """Readings of texts on which a condition should not fire, from which thresholds for a rate follow.
+
+    Attributes:
+        at: What was read: ``"prompt"``, ``"last-user-turn"`` or ``"token"``.
+        readings: Their z-scores, ascending; at most some hundreds, evenly chosen.
+        texts: How many texts.
+    """
+
+    at: str
+    readings: tuple[float, ...]
+    texts: int

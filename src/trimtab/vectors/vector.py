@@ -8,7 +8,7 @@ What is added to the output of block ``l`` at strength ``s`` is exactly
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from trimtab.errors import SteeringError, VectorError, VectorMismatchError
 
 if TYPE_CHECKING:
-    from trimtab.vectors.records import Calibration, Collection, Reliability
+    from trimtab.vectors.records import Calibration, Collection, Neutral, Reader, Reliability, ThresholdFit
 
 Array = NDArray[np.float32]
 UNIT_TOLERANCE = 1e-3
@@ -83,6 +83,10 @@ class ControlVector:
         calibration: How ``scale`` was found and what it reached.
         reliability: Whether the pairs agreed.
         collection: How their hidden states were collected.
+        neutral: Projections of neutral text, against which readings and bounds are measured; None if not measured.
+        reader: Where the vector is best read; None reads it at its steered layers, over a text's words.
+        fits: Readings of texts on which a condition should not fire.
+        operator_scales: ``scale`` of other operators than adding, by name, where they were calibrated.
         created: ISO 8601 time.
         trimtab_version: The version that made it.
 
@@ -104,6 +108,10 @@ class ControlVector:
     calibration: Calibration | None = field(default=None, repr=False)
     reliability: Reliability | None = field(default=None, repr=False)
     collection: Collection | None = field(default=None, repr=False)
+    neutral: Neutral | None = field(default=None, repr=False)
+    reader: Reader | None = field(default=None, repr=False)
+    fits: tuple[ThresholdFit, ...] = field(default=(), repr=False)
+    operator_scales: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
     created: str = ""
     trimtab_version: str = ""
 
@@ -114,6 +122,8 @@ class ControlVector:
             freeze(self, name, MappingProxyType(_checked_numbers(self, name)))
         if self.scale is not None:
             freeze(self, "scale", MappingProxyType(_checked_scale(self.scale)))
+        scales = {name: MappingProxyType(_checked_scale(scale)) for name, scale in self.operator_scales.items()}
+        freeze(self, "operator_scales", MappingProxyType(scales))
 
     def __repr__(self) -> str:
         state = "calibrated" if self.scale else "uncalibrated"
@@ -125,12 +135,21 @@ class ControlVector:
         """The layers that are steered: those of non-zero weight, in order."""
         return tuple(layer for layer in sorted(self.weights) if self.weights[layer] != 0.0)
 
-    def addition(self, strength: float | None = None, *, coefficient: float | None = None) -> dict[int, Array]:
+    def addition(
+        self,
+        strength: float | None = None,
+        *,
+        coefficient: float | None = None,
+        layers: Sequence[int] | None = None,
+        operator: str = "add",
+    ) -> dict[int, Array]:
         """What is added to each block's output.
 
         Args:
             strength: The calibrated dial; 0 is off, ±1 spends the budget.
             coefficient: Instead of a strength: the raw multiplier of ``weights[l] · norms[l] · direction[l]``.
+            layers: Other layers than the vector's own; see ``multipliers``.
+            operator: Whose strength it is: ``"add"`` or ``"add_preserving_norm"``.
 
         Returns:
             Layer to float32 ``[hidden]``; empty at 0.
@@ -139,32 +158,82 @@ class ControlVector:
             SteeringError: The number is not finite or too large, both or neither are given, or the vector has no
                 strength unit.
         """
+        found = self.multipliers(strength, coefficient=coefficient, layers=layers, operator=operator)
+        lengths = {layer: multiplier * self.norms[layer] for layer, multiplier in found.items()}
+        if not all(abs(length) <= LONGEST_ADDITION for length in lengths.values()):
+            amount = strength if coefficient is None else coefficient
+            raise SteeringError(f"{amount:g} of {self.behaviour.name!r} overflows float32", fix="give a smaller number")
+        return {layer: np.float32(length) * self.directions[layer] for layer, length in lengths.items()}
+
+    def multipliers(
+        self,
+        strength: float | None = None,
+        *,
+        coefficient: float | None = None,
+        layers: Sequence[int] | None = None,
+        operator: str = "add",
+    ) -> dict[int, float]:
+        """How far each layer is moved, in norms of the layer (or radians, for rotating); empty at 0.
+
+        Given ``layers``, a coefficient counts at each of them, and a strength spreads over them what it has on the
+        vector's own layers together: many small pushes and few large ones spend about alike.
+        """
         if (strength is None) == (coefficient is None):
             raise SteeringError("give either a strength or a coefficient", fix="one of the two, not both")
+        weights = {layer: self.weights[layer] for layer in (self.layers if layers is None else layers)}
         if strength is not None:
-            coefficient = float(strength) * self._scale_of(strength)
+            coefficient = float(strength) * self._scale_of(strength, operator)
+            if layers is not None:
+                weights = dict.fromkeys(layers, sum(self.weights.values()) / len(layers))
+        elif layers is not None:
+            weights = dict.fromkeys(layers, 1.0)
         assert coefficient is not None
         if not math.isfinite(coefficient):
             raise SteeringError(f"{coefficient} is not a coefficient", fix="give a finite number")
         if coefficient == 0.0:
             return {}
-        lengths = {layer: float(coefficient) * self.weights[layer] * self.norms[layer] for layer in self.layers}
-        if not all(abs(length) <= LONGEST_ADDITION for length in lengths.values()):
-            raise SteeringError(f"the coefficient {coefficient:g} overflows float32", fix="give a smaller number")
-        return {layer: np.float32(length) * self.directions[layer] for layer, length in lengths.items()}
+        return {layer: float(coefficient) * weight for layer, weight in weights.items()}
 
-    def _scale_of(self, strength: float) -> float:
+    def _scale_of(self, strength: float, operator: str) -> float:
         if not math.isfinite(strength):
             raise SteeringError(
                 f"strength {strength} for {self.behaviour.name!r} is not a number to steer by",
                 fix="give a finite number, such as 0.8",
             )
+        sign = "+" if strength >= 0 else "-"
+        if operator != "add":
+            if operator not in self.operator_scales:
+                raise SteeringError(
+                    f"{self.behaviour.name!r} was never calibrated for {operator}",
+                    fix=f"calibrate it with trimtab.calibrate(model, vector, operator={operator!r})",
+                )
+            return self.operator_scales[operator][sign]
         if self.scale is None:
             raise SteeringError(
                 f"{self.behaviour.name!r} was never calibrated, so a strength has no meaning for it",
                 fix="calibrate it with trimtab.calibrate(model, vector), or steer by coefficient=",
             )
-        return self.scale["+" if strength >= 0 else "-"]
+        return self.scale[sign]
+
+    @property
+    def reading_layers(self) -> tuple[int, ...]:
+        """The layers at which it is read: its reader's, else those that are steered."""
+        return self.reader.layers if self.reader is not None else self.layers
+
+    def fitted_threshold(self, rate: float, *, at: str, above: bool = True) -> float:
+        """The z-score that a share of the texts passes which a condition was fitted on.
+
+        Args:
+            rate: The share, such as 0.02.
+            at: What is read: ``"prompt"``, ``"last-user-turn"`` or ``"token"``.
+            above: Whether the condition is ``above`` or ``below``.
+
+        Raises:
+            SteeringError: It was not fitted there, or on too few texts for such a rate.
+        """
+        from trimtab.vectors.thresholds import threshold_for
+
+        return threshold_for(self, rate, at=at, above=above)
 
     def check_model(self, model: ModelInfo) -> None:
         """Refuse a model that this vector does not belong to.
@@ -204,6 +273,10 @@ class ControlVector:
             method="arithmetic",
             behaviour=BehaviourRef(f"{float(factor):g} * {_wrapped(self.behaviour.name)}", ""),
             calibration=None,
+            neutral=None,
+            reader=None,
+            fits=(),
+            operator_scales={},
         )
 
     __rmul__ = __mul__

@@ -1,0 +1,138 @@
+"""Conditions: whether a term acts, decided by what the hidden states read on a vector.
+
+A reading is a z-score: the projection on the vector's direction against that of neutral text, averaged over the layers
+and tokens at which the vector is read (``ControlVector.reader``). Readings are of the model as it is without what the
+condition decides about, and every row is decided by itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, final
+
+from trimtab.errors import SteeringError
+from trimtab.vectors import ControlVector
+
+At: TypeAlias = Literal["prompt", "token", "last-user-turn"]
+Side: TypeAlias = Literal["above", "below"]
+
+
+@final
+@dataclass(frozen=True)
+class FalsePositives:
+    """The threshold that this share of the texts passes which the condition was fitted on (``fit_threshold``)."""
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < 1:
+            raise SteeringError(f"{self.rate} is not a false-positive rate", fix="give one between 0% and 100%")
+
+
+@final
+@dataclass(frozen=True)
+class Comparison:
+    """``vector above|below threshold at …``.
+
+    Attributes:
+        vector: What is read.
+        side: ``"above"`` or ``"below"``.
+        threshold: In z-units of the vector's neutral text; or a rate of false positives, for which it was fitted.
+        at: ``"prompt"``: once, on the whole prompt; ``"last-user-turn"``: once, on the last user message;
+            ``"token"``: anew for each generated token, on the state from which it was chosen.
+        release: For ``"token"``: once it holds, it goes on until the reading is on the other side of this (hysteresis).
+        name: How the vector was named; its behaviour's name if empty.
+
+    Raises:
+        SteeringError: The threshold is no number, or the vector has no neutral statistics or was not fitted.
+    """
+
+    vector: ControlVector
+    side: Side
+    threshold: float | FalsePositives
+    at: At = "prompt"
+    release: float | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        called = self.name or self.vector.behaviour.name
+        if not isinstance(self.threshold, FalsePositives) and not math.isfinite(self.threshold):
+            raise SteeringError(f"the threshold {self.threshold} on {called!r} is not a number", fix="give a z-score")
+        if self.vector.neutral is None:
+            raise SteeringError(
+                f"{called!r} has no neutral statistics, so nothing can be read against them",
+                fix="train it again, or measure them with trimtab.calibrate(model, vector)",
+            )
+        level = self.level
+        if self.release is None:
+            return
+        if self.at != "token":
+            raise SteeringError(f"a condition at {self.at} is decided once", fix="leave 'until' out, or say 'at token'")
+        apart = level - self.release if self.side == "above" else self.release - level
+        if not (math.isfinite(self.release) and apart >= 0):
+            raise SteeringError(
+                f"{called!r} {self.side} {level:g} cannot hold until {self.release:g}",
+                fix="let go below the threshold of 'above', or above that of 'below'",
+            )
+
+    @property
+    def level(self) -> float:
+        """The threshold as a z-score."""
+        if isinstance(self.threshold, FalsePositives):
+            return self.vector.fitted_threshold(self.threshold.rate, at=self.at, above=self.side == "above")
+        return float(self.threshold)
+
+    def holds(self, reading: float, *, held: bool = False) -> bool:
+        """Whether a reading passes; ``held`` if it did before."""
+        level = self.release if held and self.release is not None else self.level
+        return reading > level if self.side == "above" else reading < level
+
+
+@final
+@dataclass(frozen=True)
+class AllOf:
+    """Every part holds."""
+
+    parts: tuple[Condition, ...]
+
+
+@final
+@dataclass(frozen=True)
+class AnyOf:
+    """At least one part holds."""
+
+    parts: tuple[Condition, ...]
+
+
+@final
+@dataclass(frozen=True)
+class Not:
+    """The part does not hold."""
+
+    part: Condition
+
+
+Condition: TypeAlias = Comparison | AllOf | AnyOf | Not
+
+
+def comparisons(condition: Condition) -> Iterator[Comparison]:
+    """The comparisons that a condition is made of, from left to right."""
+    if isinstance(condition, Comparison):
+        yield condition
+    elif isinstance(condition, Not):
+        yield from comparisons(condition.part)
+    else:
+        for part in condition.parts:
+            yield from comparisons(part)
+
+
+def decide(condition: Condition, holds: dict[Comparison, bool]) -> bool:
+    """Whether a condition holds, given whether each of its comparisons does."""
+    if isinstance(condition, Comparison):
+        return holds[condition]
+    if isinstance(condition, Not):
+        return not decide(condition.part, holds)
+    decided = [decide(part, holds) for part in condition.parts]
+    return all(decided) if isinstance(condition, AllOf) else any(decided)

@@ -1,0 +1,137 @@
+"""Token scopes: which tokens a term touches, and how its force changes along the answer.
+
+Padding and the attention sink (the first token of a text that a decoder reads) are in no scope. Whether a token is in a
+scope is decided when it is read, from the prompt and from what was generated up to it; so a scope means the same with
+and without a cache.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Literal, TypeAlias, final
+
+from trimtab.errors import SteeringError
+
+PartKind: TypeAlias = Literal[
+    "prompt", "generated", "system", "user", "assistant", "after", "before", "thinking", "answer", "first", "from"
+]
+ScheduleKind: TypeAlias = Literal["decay", "half-life"]
+
+TURNS = ("system", "user", "assistant")
+OF_GENERATED = ("generated", "thinking", "answer", "first", "from")  # parts that hold generated tokens alone
+_EXCLUDING = (
+    *(({"prompt"}, {kind}) for kind in OF_GENERATED),
+    *(({turn}, {kind}) for turn in ("system", "user") for kind in OF_GENERATED),
+    *(({a}, {b}) for a, b in combinations(TURNS, 2)),
+    ({"thinking"}, {"answer"}),
+)
+
+
+@final
+@dataclass(frozen=True)
+class Part:
+    """A set of tokens.
+
+    * ``prompt``, ``generated``: what the model was given, and what it wrote (a generated token counts once it is read).
+    * ``system``, ``user``, ``assistant``: the words of such turns, without the template's marks around them; what is
+      being generated is the assistant's.
+    * ``after``, ``before``: everything after, or before, the first place where ``text`` stands. Where the prompt does
+      not have it, the answer is looked through as it grows: the token that completes ``text`` is neither.
+    * ``thinking``, ``answer``: the thoughts of a reasoning model in what it generates, and what follows them. The
+      marks themselves are neither. A model without such marks only answers.
+    * ``first``, ``from``: generated tokens up to, and from, the number ``count``.
+    """
+
+    kind: PartKind
+    text: str = ""
+    count: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind in ("after", "before") and not self.text:
+            raise SteeringError(f"{self.kind}: of what?", fix=f'write the text, such as {self.kind}:"Answer"')
+        if self.kind in ("first", "from") and self.count < (1 if self.kind == "first" else 0):
+            raise SteeringError(f"{self.kind} {self.count} is not a number of tokens", fix="give at least 1")
+
+
+@final
+@dataclass(frozen=True)
+class Schedule:
+    """How a term's force fades along the answer; on the prompt it is whole.
+
+    Attributes:
+        kind: ``"decay"``: from 1 down to 0 in a straight line, over ``tokens`` generated tokens; ``"half-life"``:
+            halved with every ``tokens`` of them.
+        tokens: How many.
+    """
+
+    kind: ScheduleKind
+    tokens: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.tokens) and self.tokens > 0):
+            raise SteeringError(f"{self.kind} over {self.tokens} tokens", fix="give a number above 0")
+
+    def gain(self, generated: int) -> float:
+        """What the force is multiplied by at generated token number ``generated``, which is 0 for the first one."""
+        if self.kind == "decay":
+            return max(0.0, 1.0 - generated / self.tokens)
+        return float(0.5 ** (generated / self.tokens))
+
+
+@final
+@dataclass(frozen=True)
+class Scope:
+    """The tokens that are in every one of ``parts``; no parts means all tokens.
+
+    Example:
+        >>> Scope((Part("generated"), Part("first", count=8))).parts[1].count
+        8
+    """
+
+    parts: tuple[Part, ...] = ()
+    schedule: Schedule | None = None
+
+    def __post_init__(self) -> None:
+        kinds = {part.kind for part in self.parts}
+        for a, b in _EXCLUDING:
+            if a <= kinds and b <= kinds:
+                raise _contradiction(f"{min(a)} and {min(b)}")
+        first = min((part.count for part in self.parts if part.kind == "first"), default=math.inf)
+        start = max((part.count for part in self.parts if part.kind == "from"), default=0)
+        if start >= first:
+            raise _contradiction(f"the first {first} and from {start}")
+        before = {part.text for part in self.parts if part.kind == "before"}
+        if both := before & {part.text for part in self.parts if part.kind == "after"}:
+            raise _contradiction(f"before and after {min(both)!r}")
+        if self.schedule is not None and kinds & {"prompt", "system", "user"}:
+            raise _contradiction(f"a {self.schedule.kind} over generated tokens and {min(kinds)}")
+
+    @classmethod
+    def of(cls, text: str) -> Scope:
+        """A scope from its text form, such as ``"generated, first 8, half-life 16"``.
+
+        Raises:
+            SteeringError: It does not read so.
+        """
+        from trimtab.steering.expression import parse_scope
+
+        return parse_scope(text)
+
+    def __str__(self) -> str:
+        from trimtab.steering.expression import format_scope
+
+        return format_scope(self)
+
+    @property
+    def is_all(self) -> bool:
+        """Whether it is every token, at full force."""
+        return not self.parts and self.schedule is None
+
+
+def _contradiction(what: str) -> SteeringError:
+    return SteeringError(f"no token can be in {what}", fix="drop one of the two")
+
+
+ALL = Scope()
