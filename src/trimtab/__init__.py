@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trimtab.engines import Completion, Engine, Receipt
     from trimtab.engines.transformers import load
     from trimtab.errors import TrimtabError
-    from trimtab.learning import Progress, calibrate, train
+    from trimtab.learning import Progress, calibrate, fit_reader, fit_threshold, score_texts, train
     from trimtab.steering import Steering, Term
     from trimtab.vectors import ControlVector
 
@@ -37,7 +37,10 @@ _HOMES = {
     "Term": "trimtab.steering",
     "TrimtabError": "trimtab.errors",
     "calibrate": "trimtab.learning",
+    "fit_reader": "trimtab.learning",
+    "fit_threshold": "trimtab.learning",
     "load": "trimtab.engines.transformers",
+    "score_texts": "trimtab.learning",
     "train": "trimtab.learning",
 }
 
@@ -53,7 +56,10 @@ __all__ = [
     "TrimtabError",
     "__version__",
     "calibrate",
+    "fit_reader",
+    "fit_threshold",
     "load",
+    "score_texts",
     "train",
 ]
 

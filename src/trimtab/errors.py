@@ -66,6 +66,10 @@ class SteeringError(TrimtabError):
     code = "bad_steering"
 
 
+class StrongSteeringWarning(UserWarning):
+    """A steering is predicted to spend so much that text begins to fall apart."""
+
+
 class CalibrationError(TrimtabError):
     """No strength spends the budget: the vector moves the model too little or not at all."""
 

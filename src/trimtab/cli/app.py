@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from trimtab.cli import bench, chat, compare, demo, doctor, generate, show, train, zoo
+from trimtab.cli import bench, calibrate, chat, compare, condition, demo, doctor, generate, read, show, train, zoo
 from trimtab.errors import TrimtabError
 
 INTERRUPTED = 130
@@ -41,8 +41,9 @@ def _root(
     pass
 
 
-for _verb in (demo, train, generate, compare, chat, show, zoo, doctor):
+for _verb in (demo, train, calibrate, generate, compare, chat, read, show, zoo, doctor):
     app.command(name=_verb.NAME, epilog=f"Example: {_verb.EXAMPLE}")(_verb.run)
+app.add_typer(condition.app, name=condition.NAME)
 app.add_typer(bench.app, name=bench.NAME)
 
 

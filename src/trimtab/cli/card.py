@@ -22,6 +22,7 @@ def print_card(vector: ControlVector) -> None:
     out.print(Panel(_facts(vector), title=f"[bold]{vector.behaviour.name}[/bold]", title_align="left"))
     if vector.calibration is not None:
         _print_calibration(vector.calibration)
+    _print_reading(vector)
     out.print(_layer_chart(vector))
 
 
@@ -50,6 +51,9 @@ def _facts(vector: ControlVector) -> Table:
         )
     else:
         table.add_row("scale", "never calibrated: steer by coefficient")
+    for name, scale in vector.operator_scales.items():
+        unit = "radians" if name == "rotate" else "of each layer's norm"
+        table.add_row(name, f"+{scale['+']:.4f}  -{scale['-']:.4f} {unit} at strength ±1")
     if vector.reliability:
         r = vector.reliability
         table.add_row(
@@ -63,6 +67,29 @@ def _facts(vector: ControlVector) -> Table:
         )
     table.add_row("made", f"{vector.created or 'unknown'} by trimtab {vector.trimtab_version or 'unknown'}")
     return table
+
+
+def _print_reading(vector: ControlVector) -> None:
+    """How the vector is read, and what its readings are measured against, as far as either is known."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim")
+    table.add_column()
+    if (reader := vector.reader) is not None:
+        how = "over a text's words" if reader.pool == "mean" else "at its last token"
+        table.add_row("read", f"layers {layer_range(reader.layers)}, {how}")
+        if reader.auroc is not None:
+            made = f" ({reader.positives} texts against {reader.negatives})" if reader.positives else ""
+            table.add_row("AUROC", f"{reader.auroc:.3f} on texts left out{made}")
+        if reader.auroc_by_layer:
+            best = sorted(reader.auroc_by_layer.items(), key=lambda entry: -entry[1])[:3]
+            table.add_row("best layers", "  ".join(f"{layer}: {area:.3f}" for layer, area in best))
+    if (neutral := vector.neutral) is not None:
+        table.add_row("neutral", f"measured on {neutral.prompts} chats, {neutral.tokens:,} tokens")
+    for fit in vector.fits:
+        low, high = fit.readings[0], fit.readings[-1]
+        table.add_row("fitted", f"at {fit.at} on {fit.texts} texts, which read {low:+.2f} to {high:+.2f}")
+    if table.row_count:
+        out.print(Panel(table, title="Reading", title_align="left"))
 
 
 def _print_calibration(calibration: Calibration) -> None:

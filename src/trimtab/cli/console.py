@@ -160,14 +160,10 @@ def read_steering(expression: str | None, *, force: bool) -> Steering:
         SteeringError: It does not read as one.
         VectorError: A vector in it cannot be found or read.
     """
-    from dataclasses import replace
-
     from trimtab.steering import Steering
 
     steering = Steering.of(expression)
-    if not force:
-        return steering
-    return Steering(tuple(replace(term, vector=term.vector.for_any_model()) for term in steering.terms))
+    return steering.for_any_model() if force else steering
 
 
 def parse_layers(text: str) -> str | list[int]:

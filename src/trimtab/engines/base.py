@@ -40,11 +40,12 @@ class MarkedPrompt:
         tokens: Token ids.
         offsets: First character of each token, and the one after its last; a token that stands for no text has none,
             so both are the same.
-        turns: The words of each message, in order, without the template's marks; none for bare text.
-        words: Tokens that count for scores: those of turns, or of bare text all but special ones; never the first one
-            that a decoder reads, which is an attention sink.
-        opening: The character at which the template opens the assistant's turn to come; the text's length if it
-            does not.
+        turns: The words of each message, in order, without the template's marks; a system prompt that the template
+            puts in by itself is one too. None for bare text.
+        words: Tokens that count for scores: those of turns, or all of bare text, but no special ones; never the first
+            one that a decoder reads, which is an attention sink.
+        opening: The character at which the template opens the assistant's turn to come, or the one that the last
+            message begins; where the template opens none, the one at which the answer's text begins.
         located: Whether every message was found in the rendered text.
     """
 
@@ -58,6 +59,31 @@ class MarkedPrompt:
 
 
 @dataclass(frozen=True)
+class TermReceipt:
+    """What one term did to one completion.
+
+    Attributes:
+        term: In text form.
+        layers: The layers at which it acted; none where it touched nothing.
+        rows: Rows of the batch in which this very term touched anything.
+        tokens: Tokens of this row that it touched.
+        shift: Mean over these layers and tokens of how far the state was moved, relative to its length; None where it
+            touched nothing.
+        fired: Whether its condition ever held; None if it has none.
+        readings: What its condition was decided by: z-scores, by what was read and where; of readings at every token
+            the one farthest towards holding.
+    """
+
+    term: str
+    layers: tuple[int, ...]
+    rows: int
+    tokens: int
+    shift: float | None
+    fired: bool | None = None
+    readings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Receipt:
     """What was done to one completion, as counted in the forward pass.
 
@@ -65,8 +91,10 @@ class Receipt:
         steering: The terms, in text form.
         layers: The layers that were steered.
         rows: Rows of the batch that were steered.
-        tokens: Tokens of this row that were steered: its prompt, and every generated token that was fed back.
+        tokens: Tokens of this row that were steered, of its prompt and of what was generated and read again. The first
+            token, an attention sink, is none of them, nor is the last of the answer, which nothing reads.
         kl: Mean per-token KL(base ‖ steered) in nats over this answer, if it was asked for.
+        terms: What each term did, those of scopes around the call first.
     """
 
     steering: str
@@ -74,6 +102,7 @@ class Receipt:
     rows: int
     tokens: int
     kl: float | None = None
+    terms: tuple[TermReceipt, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,6 +116,8 @@ class Completion:
         prompt_tokens: Length of the rendered prompt.
         receipt: What the steering did.
         logprob: Log-probability of the answer under the steered model, in nats; None where it was sampled.
+        readings: For each vector that was to be read, by name, a z-score for each generated token: of the state from
+            which it was chosen.
     """
 
     text: str
@@ -95,6 +126,7 @@ class Completion:
     prompt_tokens: int
     receipt: Receipt
     logprob: float | None = field(default=None, compare=False)  # its last digits depend on the batch
+    readings: Mapping[str, tuple[float, ...]] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,13 @@ class Layout:
             return state
         return state.movedim((self.rows, self.tokens), (0, 1)).flatten(2)
 
+    def put(self, state: Tensor, view: Tensor) -> Tensor:
+        """A state in the shape of ``state`` from its view, ``[row, position, hidden]``."""
+        if (self.rows, self.tokens, state.ndim) == (0, 1, 3):
+            return view
+        moved = state.movedim((self.rows, self.tokens), (0, 1))
+        return view.reshape(moved.shape).movedim((0, 1), (self.rows, self.tokens))
+
     def add(self, state: Tensor, added: Tensor) -> Tensor:
         """``state`` with ``added`` (``[hidden]``, or with leading axes that broadcast to row and position) in it."""
         if (self.rows, self.tokens, state.ndim) == (0, 1, 3):

@@ -2,6 +2,17 @@
 
 from trimtab.learning.estimators import ESTIMATORS, Estimator
 from trimtab.learning.progress import OnProgress, Progress
+from trimtab.learning.readers import fit_reader, fit_threshold, score_texts
 from trimtab.learning.training import calibrate, train
 
-__all__ = ["ESTIMATORS", "Estimator", "OnProgress", "Progress", "calibrate", "train"]
+__all__ = [
+    "ESTIMATORS",
+    "Estimator",
+    "OnProgress",
+    "Progress",
+    "calibrate",
+    "fit_reader",
+    "fit_threshold",
+    "score_texts",
+    "train",
+]

@@ -14,19 +14,24 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
-from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores, Prompt, Receipt, TeacherForcing
-from trimtab.engines.base import Additions, Collected, Position, Span, Tokens
+from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores, Prompt, TeacherForcing
+from trimtab.engines.base import Additions, Collected, MarkedPrompt, Position, Span, Tokens
 from trimtab.errors import OutputError
 from trimtab.steering import RowsLike, Steering, SteeringLike
+from trimtab.steering.conditions import comparisons
+from trimtab.steering.plan import Change
 from trimtab.vectors import ModelInfo
 
 JOB = "job"
+_COMPLETIONS = TypeAdapter(list[Completion])
 
 
 class Journal(Protocol):
@@ -127,6 +132,11 @@ class RememberingEngine:
         """The model at hand."""
         return self._engine.info
 
+    @property
+    def has_encoder(self) -> bool:
+        """Whether an encoder reads the prompts, as far as the engine knows of such."""
+        return bool(getattr(self._engine, "has_encoder", False))
+
     def encode(self, text: str) -> Tokens:
         """As the engine does."""
         return self._engine.encode(text)
@@ -138,6 +148,10 @@ class RememberingEngine:
     def render(self, messages: Prompt, *, continuation: str = "") -> str:
         """As the engine does."""
         return self._engine.render(messages, continuation=continuation)
+
+    def marked(self, prompt: Prompt, *, raw: bool = False) -> MarkedPrompt:
+        """As the engine does."""
+        return self._engine.marked(prompt, raw=raw)
 
     def cuts(self, text: str, *, limit: int) -> tuple[str, ...]:
         """As the engine does."""
@@ -173,11 +187,11 @@ class RememberingEngine:
     ) -> list[Completion]:
         """Answers to the prompts, noted as a whole; unseeded samples are never noted."""
         rows = Steering.of_rows(steering, rows=len(prompts))
-        added = {id(row): _digest(_bytes(row.additions(self.info))) for row in rows}
+        added = {id(row): _steering_digest(row, self.info) for row in rows}
         asked = [(self._engine.render(prompt), added[id(row)]) for prompt, row in zip(prompts, rows, strict=True)]
         key = f"generate {_digest(json.dumps([asked, max_new_tokens, temperature, seed]).encode())}"
         if (kept := self._journal.get(key)) is not None:
-            return [_completion(given) for given in json.loads(kept)]
+            return _COMPLETIONS.validate_json(kept)
         answers = self._engine.generate(
             prompts, steering=rows, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
         )
@@ -237,13 +251,26 @@ def _digest(*parts: bytes) -> str:
     return digest.hexdigest()
 
 
-def _bytes(additions: Mapping[int, NDArray[np.float32]]) -> bytes:
-    return b"".join(layer.to_bytes(4, "big") + added.tobytes() for layer, added in sorted(additions.items()))
+def _bytes(additions: Mapping[int, NDArray[np.float32] | Sequence[Change]]) -> bytes:
+    return b"".join(layer.to_bytes(4, "big") + _change_bytes(additions[layer]) for layer in sorted(additions))
 
 
-def _completion(given: Mapping[str, Any]) -> Completion:
-    receipt = Receipt(**{**given["receipt"], "layers": tuple(given["receipt"]["layers"])})
-    return Completion(**{**given, "tokens": tuple(given["tokens"]), "receipt": receipt})
+def _change_bytes(changes: NDArray[np.float32] | Sequence[Change]) -> bytes:
+    if isinstance(changes, np.ndarray):
+        return changes.tobytes()
+    parts = [(type(change).__name__.encode(), *map(np.asarray, vars(change).values())) for change in changes]
+    return _digest(*(bytes(part) for part in chain.from_iterable(parts))).encode()
+
+
+def _steering_digest(steering: Steering, model: ModelInfo) -> str:
+    """What a steering does, whatever its vectors are called."""
+    parts = []
+    for planned in steering.plan(model):
+        term = planned.term
+        parts += [repr(term.tokens).encode(), _bytes({layer: (change,) for layer, change in planned.changes.items()})]
+        for compared in comparisons(term.condition) if term.condition is not None else ():
+            parts += [repr((term.condition, compared.level)).encode(), _bytes(compared.vector.directions)]
+    return _digest(*parts)
 
 
 def _scores_bytes(scores: ForcedScores) -> bytes:

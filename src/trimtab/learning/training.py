@@ -20,6 +20,8 @@ from trimtab.learning.contrast import MEMORY, Contrast, Contrasted, collect_cont
 from trimtab.learning.controls import effect_record, random_swings
 from trimtab.learning.estimators import ESTIMATORS
 from trimtab.learning.journal import FileJournal, Journal, NoJournal, RememberingEngine
+from trimtab.learning.neutral import noted_neutral
+from trimtab.learning.operators import calibrate_operator, check_operator
 from trimtab.learning.progress import OnProgress, Progress, ignore
 from trimtab.learning.questions import EffectSet, KlSet, Question, ask
 from trimtab.learning.responses import answers_in_character
@@ -200,7 +202,11 @@ def _trained(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal,
         collection=contrast.collection,
     )
     if plan.calibrate:
-        vector = _calibrated(bench, vector, candidates, budget=plan.budget, seed=plan.seed, progress=progress)
+        vector = _calibrated(
+            bench, vector, candidates, budget=plan.budget, seed=plan.seed, journal=journal, progress=progress
+        )
+    else:
+        vector = bench.with_neutral(vector, journal=journal, progress=progress)
     return replace(vector, reliability=_reliability(contrast, vector))
 
 
@@ -222,6 +228,7 @@ def calibrate(
     model: Engine,
     vector: ControlVector,
     *,
+    operator: str = "add",
     behaviour: Behaviour | None = None,
     layers: str | Sequence[int] | None = None,
     budget: float = BUDGET,
@@ -231,9 +238,14 @@ def calibrate(
 ) -> ControlVector:
     """Give the strength of any vector its unit: one that was imported, mixed, or trained without calibration.
 
+    What neutral chats read on its directions is measured too. With another operator than adding, its
+    ``operator_scales`` get that operator's scale and nothing else changes.
+
     Args:
         model: The engine of the vector's model.
-        vector: What to calibrate; its directions are kept, its norms are measured anew.
+        vector: What to calibrate; its directions are kept, its norms are measured anew where layers are given.
+        operator: What strength is to mean the dial of: ``"add"``, ``"add_preserving_norm"`` or ``"rotate"``. The last
+            two take the vector's own layers and weights, and no behaviour.
         behaviour: With it, effects are measured too, and ``layers="auto"`` can rank.
         layers: None keeps the vector's own layers and their weights.
         budget: Mean per-token KL(base ‖ steered) at strength ±1, in nats.
@@ -244,12 +256,33 @@ def calibrate(
     Raises:
         VectorMismatchError: The vector belongs to another model.
         VectorError: The vector steers no layer.
-        CalibrationError: No strength spends the budget, or layers cannot be ranked without a behaviour.
+        CalibrationError: No strength spends the budget, layers cannot be ranked without a behaviour, or the operator
+            has no strength or takes no layers.
+
+    Example:
+        >>> happy = calibrate(model, happy, operator="rotate")  # doctest: +SKIP
+        >>> model.generate("How was your day?", steering="rotate(happy):1").text  # doctest: +SKIP
     """
     vector.check_model(model.info)
     _check_budget(budget)
+    check_operator(operator)
     if not vector.layers:
         raise VectorError("the vector steers no layer", fix="give one with non-zero weights")
+    if operator != "add":
+        if layers is not None or behaviour is not None:
+            raise CalibrationError(
+                f"{operator} is calibrated at the vector's own layers", fix="leave layers and behaviour out"
+            )
+        return calibrate_operator(
+            model,
+            vector,
+            operator=operator,
+            budget=budget,
+            prompts=EFFORT.kl,
+            answer_tokens=EFFORT.answer_tokens,
+            tolerance=TOLERANCE,
+            progress=progress,
+        )
     if layers == "auto" and (behaviour is None or not behaviour.positive.personas):
         raise CalibrationError(
             "layers cannot be ranked without a behaviour's personas", fix="pass behaviour=, or layers"
@@ -259,9 +292,10 @@ def calibrate(
     if missing:
         raise VectorError(f"the vector has no direction for layers {sorted(missing)}", fix="choose among its own")
     bench = _Bench.prepare(model, behaviour, check=check, progress=progress)
-    if candidates is not None:
-        vector = replace(vector, norms=bench.norms(vector.directions))
-    return _calibrated(bench, vector, candidates, budget=budget, seed=seed, progress=progress)
+    if candidates is not None:  # what was found out at other layers holds no longer
+        fits = vector.fits if vector.reader is not None else ()
+        vector = replace(vector, norms=bench.norms(vector.directions), operator_scales={}, fits=fits)
+    return _calibrated(bench, vector, candidates, budget=budget, seed=seed, journal=NoJournal(), progress=progress)
 
 
 def _reliability(contrast: Contrast, vector: ControlVector) -> Reliability:
@@ -281,6 +315,7 @@ class _Bench:
 
     Attributes:
         model: The engine.
+        questions: All of them.
         sweep_kl: For the KL of candidates.
         kl: For the final KL.
         rounds: For effects on calibration prompts; empty where there are no answers in character.
@@ -289,6 +324,7 @@ class _Bench:
     """
 
     model: Engine
+    questions: tuple[Question, ...]
     sweep_kl: KlSet
     kl: KlSet
     rounds: tuple[EffectSet, ...]
@@ -316,6 +352,7 @@ class _Bench:
         parts = [in_character[start:stop] for start, stop in pairwise([0, *stops])]
         return cls(
             model=model,
+            questions=asked,
             sweep_kl=KlSet(model, calibrated[: EFFORT.sweep_kl]),
             kl=KlSet(model, calibrated),
             rounds=tuple(EffectSet(model, part) for part in parts if part),
@@ -326,6 +363,15 @@ class _Bench:
     def norms(self, layers: Iterable[int]) -> dict[int, float]:
         """Mean hidden-state norm on neutral text, of each of ``layers``."""
         return {layer: float(self.kl.norms[layer]) for layer in layers}
+
+    def with_neutral(self, vector: ControlVector, *, journal: Journal, progress: OnProgress) -> ControlVector:
+        """The vector with what neutral chats read on it; as it is where thresholds were fitted against that."""
+        if vector.fits and vector.neutral is not None:
+            return vector
+        neutral = noted_neutral(
+            self.model, vector.directions, questions=self.questions, journal=journal, progress=progress
+        )
+        return replace(vector, neutral=neutral)
 
     def all_own(self) -> NDArray[np.float64]:
         """The prompts' own swing on every question with answers in character."""
@@ -340,12 +386,14 @@ def _calibrated(
     *,
     budget: float,
     seed: int,
+    journal: Journal,
     progress: OnProgress,
 ) -> ControlVector:
-    """The vector with the layers that win and the scale at which they spend the budget.
+    """The vector with the layers that win, the scale at which they spend the budget, and neutral statistics.
 
     ``candidates`` None keeps the vector's own layers and weights.
     """
+    vector = bench.with_neutral(vector, journal=journal, progress=progress)
     steerable = Steerable(vector.directions, vector.norms)
     ranked: tuple[Candidate, ...] = ()
     if candidates is None:

@@ -8,11 +8,12 @@ condition decides about, and every row is decided by itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, final
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias, final, get_args
 
 from trimtab.errors import SteeringError
+from trimtab.steering.syntax import check_word
 from trimtab.vectors import ControlVector
 
 At: TypeAlias = Literal["prompt", "token", "last-user-turn"]
@@ -43,7 +44,7 @@ class Comparison:
         at: ``"prompt"``: once, on the whole prompt; ``"last-user-turn"``: once, on the last user message;
             ``"token"``: anew for each generated token, on the state from which it was chosen.
         release: For ``"token"``: once it holds, it goes on until the reading is on the other side of this (hysteresis).
-        name: How the vector was named; its behaviour's name if empty.
+        name: How the vector was named; its behaviour's name if not given.
 
     Raises:
         SteeringError: The threshold is no number, or the vector has no neutral statistics or was not fitted.
@@ -57,7 +58,10 @@ class Comparison:
     name: str = ""
 
     def __post_init__(self) -> None:
-        called = self.name or self.vector.behaviour.name
+        object.__setattr__(self, "name", self.name or self.vector.behaviour.name)
+        called = self.name
+        check_word("side", self.side, get_args(Side))
+        check_word("place to read", self.at, get_args(At))
         if not isinstance(self.threshold, FalsePositives) and not math.isfinite(self.threshold):
             raise SteeringError(f"the threshold {self.threshold} on {called!r} is not a number", fix="give a z-score")
         if self.vector.neutral is None:
@@ -93,17 +97,23 @@ class Comparison:
 @final
 @dataclass(frozen=True)
 class AllOf:
-    """Every part holds."""
+    """Every one of two or more parts holds."""
 
     parts: tuple[Condition, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", _two_or_more(self.parts))
 
 
 @final
 @dataclass(frozen=True)
 class AnyOf:
-    """At least one part holds."""
+    """At least one of two or more parts holds."""
 
     parts: tuple[Condition, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", _two_or_more(self.parts))
 
 
 @final
@@ -128,6 +138,15 @@ def comparisons(condition: Condition) -> Iterator[Comparison]:
             yield from comparisons(part)
 
 
+def with_vectors(condition: Condition, vectors: Mapping[int, ControlVector]) -> Condition:
+    """The same condition on other vectors, by the ``id`` of those that they take the place of."""
+    if isinstance(condition, Comparison):
+        return replace(condition, vector=vectors[id(condition.vector)])
+    if isinstance(condition, Not):
+        return Not(with_vectors(condition.part, vectors))
+    return type(condition)(tuple(with_vectors(part, vectors) for part in condition.parts))
+
+
 def decide(condition: Condition, holds: dict[Comparison, bool]) -> bool:
     """Whether a condition holds, given whether each of its comparisons does."""
     if isinstance(condition, Comparison):
@@ -136,3 +155,9 @@ def decide(condition: Condition, holds: dict[Comparison, bool]) -> bool:
         return not decide(condition.part, holds)
     decided = [decide(part, holds) for part in condition.parts]
     return all(decided) if isinstance(condition, AllOf) else any(decided)
+
+
+def _two_or_more(parts: Sequence[Condition]) -> tuple[Condition, ...]:
+    if len(parts) < 2:
+        raise SteeringError(f"{len(parts)} conditions cannot be joined", fix="join two or more")
+    return tuple(parts)

@@ -1,65 +1,388 @@
-"""The text form of a steering: ``happy:0.8 + formal:-0.3``."""
+"""The text form of a steering: ``happy:0.8 + cap(assistant, 25%)@generated when anger > 2``; see docs/steering.md.
+
+    steering   := element ('+' element)*
+    element    := term | '(' steering ')' ['when' condition]
+    term       := body ['@' scope] ['when' condition]
+    body       := vector [':' amount] | OPERATOR '(' vector [',' arguments] ')' [':' amount]
+    vector     := NAME ['[' layers ']']
+    scope      := item (',' item)*
+    condition  := all ('or' all)*
+    all        := one ('and' one)*
+    one        := 'not' one | '(' condition ')' | comparison
+    comparison := NAME ('>' | '<' | 'above' | 'below') threshold ['until' NUMBER] ['at' WHERE]
+
+Words of the language are reserved only where they can stand; any name can be written in double quotes.
+"""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import TypeAlias, cast, get_args
 
-from trimtab.errors import SteeringError
+from trimtab.steering.conditions import AllOf, AnyOf, At, Comparison, Condition, FalsePositives, Not, Side
+from trimtab.steering.operators import Ablate, Add, Bound, BoundUnit, Cap, Clamp, Floor, Operator, Rotate, takes_amount
+from trimtab.steering.scopes import Part, PartKind, Schedule, ScheduleKind, Scope
+from trimtab.steering.steering import Find, Layers, Steering, Term
+from trimtab.steering.syntax import Cursor, one_of, percent_of
+from trimtab.vectors import ControlVector
 
-_NAME = re.compile(r"((?:[A-Za-z]:[\\/])?[^:+]+?)\s*(?=[:+]|$)")
-_NUMBER = re.compile(r"\s*:\s*([+-]?[^\s+:]*[eE][+-]\d+|[+-]?[^\s+:]*)\s*")
-_SPACE = re.compile(r"\s*")
+OPERATORS = ("add", "add_preserving_norm", "ablate", "floor", "cap", "clamp", "rotate")
+PLAIN_PARTS = ("prompt", "generated", "system", "user", "assistant", "thinking", "answer")
+_UNITS: dict[str, BoundUnit] = {"": "projection", "%": "percentile", "z": "z"}
+_SIDES: dict[str, Side] = {">": "above", "<": "below", "above": "above", "below": "below"}
+_UNQUOTED = re.compile(r'[^\s,+)"]+')
+_COEFFICIENT = re.compile(r"coefficient\s*=")
+_LAYERS = re.compile(r"([0-9]{1,4})(?:\s*-\s*([0-9]{1,4}))?")
+
+Placed: TypeAlias = tuple[int, Term]  # a term, and where it stands
 
 
-@dataclass(frozen=True)
-class ExpressionTerm:
-    """A vector's name or path, and its strength."""
+def parse_steering(text: str, *, find: Find) -> Steering:
+    """Read a steering.
 
-    name: str
-    strength: float
-
-
-def parse_expression(text: str) -> tuple[ExpressionTerm, ...]:
-    """Read ``NAME[:STRENGTH] + NAME[:STRENGTH] …``; a strength that is left out is 1.
+    Args:
+        text: The text form; ``"none"`` is the empty steering.
+        find: Finds a vector by the name that stands in the text; asked once for each name.
 
     Raises:
-        SteeringError: It does not read so; the message points at the column.
+        SteeringError: It does not read; the message points at the column.
+        VectorError: A vector cannot be found; so does this.
 
     Example:
-        >>> parse_expression("happy:0.8 + formal:-0.3")[1]
-        ExpressionTerm(name='formal', strength=-0.3)
+        >>> parse_steering("happy:0.8 + ablate(refusal)", find=find)  # doctest: +SKIP
     """
-    terms = []
-    at = _after_space(text, 0)
+    cursor = Cursor(text)
+    if text.strip() == "none":
+        return Steering()
+    terms = _steering(cursor, cache(find))
+    if cursor.skip() < len(text):
+        raise cursor.error(_what_belongs_here(cursor))
+    steering = Steering()
+    for at, term in terms:
+        with cursor.blaming(at):
+            steering += Steering((term,))
+    return steering
+
+
+def parse_scope(text: str) -> Scope:
+    """Read a scope by itself.
+
+    Raises:
+        SteeringError: It does not read; the message points at the column.
+
+    Example:
+        >>> parse_scope("generated, first 8").parts[1].count
+        8
+    """
+    cursor = Cursor(text, what="scope", example="generated, first 8")
+    scope = _scope(cursor)
+    if cursor.skip() < len(text):
+        raise cursor.error("expected ',' and another part")
+    return scope
+
+
+def _what_belongs_here(cursor: Cursor) -> str:
+    if cursor.next == ")":
+        return "this ')' closes nothing"
+    if cursor.next == "(":
+        return "no operator's name stands directly before this '('"
+    return "expected '+' and another vector"
+
+
+# Terms -----------------------------------------------------------------------------------------------------------
+
+
+def _steering(cursor: Cursor, find: Find) -> list[Placed]:
+    terms = _element(cursor, find)
+    while cursor.take("+"):
+        terms += _element(cursor, find)
+    return terms
+
+
+def _element(cursor: Cursor, find: Find) -> list[Placed]:
+    start = cursor.skip()
+    if not cursor.take("("):
+        return [(start, _term(cursor, find))]
+    with cursor.nested(start):
+        terms = _steering(cursor, find)
+    cursor.expect(")", "expected '+' and another vector, or ')'")
+    if cursor.skip() < len(cursor.text) and cursor.next in "@:[":
+        raise cursor.error(f"{cursor.next!r} belongs to a single term", fix="write it at each term of the group")
+    at, condition = _when(cursor, find)
+    return [(start, _with_condition(cursor, at, term, condition)) for start, term in terms]
+
+
+def _term(cursor: Cursor, find: Find) -> Term:
+    term = _body(cursor, find)
+    if cursor.take("@"):
+        term = replace(term, tokens=_scope(cursor))
+    at, condition = _when(cursor, find)
+    return _with_condition(cursor, at, term, condition)
+
+
+def _when(cursor: Cursor, find: Find) -> tuple[int, Condition | None]:
+    """The condition after ``when``, if there is one, and where it stands."""
+    found = cursor.word("when")
+    return cursor.skip(), _condition(cursor, find) if found else None
+
+
+def _with_condition(cursor: Cursor, at: int, term: Term, condition: Condition | None) -> Term:
+    """The term, acting only where a condition holds as well."""
+    if condition is None:
+        return term
+    if term.condition is not None:
+        condition = AllOf((*_parts_of_all(term.condition), *_parts_of_all(condition)))
+    with cursor.blaming(at):
+        return replace(term, condition=condition)
+
+
+def _parts_of_all(condition: Condition) -> tuple[Condition, ...]:
+    return condition.parts if isinstance(condition, AllOf) else (condition,)
+
+
+def _body(cursor: Cursor, find: Find) -> Term:
+    start = cursor.at
+    name = cursor.name()
+    operator: Operator = Add()
+    if cursor.next == "(" and not name.quoted:
+        kind = _operator_kind(cursor, name.text, start)
+        cursor.take("(")
+        start = cursor.skip()
+        name = cursor.name()
+        layers_at, layers = _layers(cursor)
+        operator = _operator(cursor, kind)
+        cursor.expect(")", f"expected ')' after what {kind} takes")
+    else:
+        layers_at, layers = _layers(cursor)
+    with cursor.blaming(start):
+        vector = find(name.text)
+    at, strength, coefficient = _amount(cursor, operator)
+    with cursor.blaming(start if at is None else at):
+        term = Term(vector, strength, coefficient, operator, name=name.text)
+    with cursor.blaming(layers_at):
+        return replace(term, layers=layers)
+
+
+def _amount(cursor: Cursor, operator: Operator) -> tuple[int | None, float | None, float | None]:
+    """Where an amount stands, the strength, and the coefficient; strength 1 where nothing is said and one is needed."""
+    if not cursor.take(":"):
+        return None, 1.0 if takes_amount(operator) else None, None
+    at = cursor.skip()
+    if cursor.match(_COEFFICIENT):
+        return at, None, cursor.number("coefficient").value
+    return at, cursor.number("strength").value, None
+
+
+def _layers(cursor: Cursor) -> tuple[int, Layers]:
+    """Where layers stand, and which they are; None where nothing is said."""
+    at = cursor.skip()
+    if not cursor.take("["):
+        return at, None
+    found: Layers = cast("Layers", cursor.word("all", "middle")) or _listed_layers(cursor)
+    cursor.expect("]", "expected ',' and more layers, or ']'")
+    return at, found
+
+
+def _listed_layers(cursor: Cursor) -> tuple[int, ...]:
+    layers: list[int] = []
     while True:
-        name = _NAME.match(text, at)
-        if name is None:
-            raise _unreadable(text, at, "expected the name or path of a vector")
-        number = _NUMBER.match(text, name.end())
-        terms.append(ExpressionTerm(name[1], _strength(text, number) if number else 1.0))
-        at = _after_space(text, (number or name).end())
-        if at == len(text):
-            return tuple(terms)
-        if text[at] != "+":
-            raise _unreadable(text, at, "expected '+' and another vector")
-        at = _after_space(text, at + 1)
+        at = cursor.skip()
+        found = _LAYERS.fullmatch(cursor.match(_LAYERS))
+        if not found:
+            raise cursor.error("expected layers", at=at, fix="write them like [14-24], [8,12,16], [all] or [middle]")
+        first, last = int(found[1]), int(found[2] or found[1])
+        if first > last:
+            raise cursor.error(f"layers {first} to {last} are none", at=at, fix="give the lower layer first")
+        layers += range(first, last + 1)
+        if not cursor.take(","):
+            return tuple(layers)
 
 
-def _after_space(text: str, at: int) -> int:
-    space = _SPACE.match(text, at)
-    return space.end() if space else at
+# Operators -------------------------------------------------------------------------------------------------------
 
 
-def _strength(text: str, number: re.Match[str]) -> float:
-    try:
-        return float(number[1])
-    except ValueError:
-        raise _unreadable(text, number.start(1), f"expected a strength, found {number[1]!r}") from None
+def _operator_kind(cursor: Cursor, name: str, at: int) -> str:
+    if name not in OPERATORS:
+        raise cursor.error(f"there is no operator {name!r}", at=at, fix=one_of(name, OPERATORS))
+    return name
 
 
-def _unreadable(text: str, at: int, why: str) -> SteeringError:
-    return SteeringError(
-        f"cannot read the steering {text!r} at column {at + 1}: {why}",
-        fix="write it like 'happy:0.8 + formal:-0.3'",
-    )
+def _operator(cursor: Cursor, kind: str) -> Operator:
+    """The operator of this name, with the arguments that stand after the vector."""
+    if kind == "ablate":
+        return Ablate()
+    if kind == "rotate":
+        return _rotate(cursor)
+    if kind in ("floor", "cap"):
+        bound = _bound(cursor, kind)
+        return Floor(bound) if kind == "floor" else Cap(bound)
+    if kind == "clamp":
+        low = _bound(cursor, kind)
+        at = cursor.skip()
+        high = _bound(cursor, kind) if cursor.next == "," else low
+        with cursor.blaming(at):
+            return Clamp(low, high)
+    return Add(preserve_norm=kind == "add_preserving_norm")
+
+
+def _rotate(cursor: Cursor) -> Rotate:
+    if not cursor.take(","):
+        return Rotate()
+    at = cursor.skip()
+    degrees = cursor.number("angle", units=("°", "deg")).value
+    with cursor.blaming(at):
+        return Rotate(degrees)
+
+
+def _bound(cursor: Cursor, kind: str) -> Bound:
+    if not cursor.take(","):
+        raise cursor.error(f"{kind} needs a bound", fix=f"write it like {kind}(happy, 25%), or 3.5, or 1.5z")
+    at = cursor.skip()
+    number = cursor.number("bound", units=("%", "z"))
+    with cursor.blaming(at):
+        return Bound(number.value, _UNITS[number.unit])
+
+
+# Scopes ----------------------------------------------------------------------------------------------------------
+
+
+def _scope(cursor: Cursor) -> Scope:
+    start = cursor.skip()
+    parts: list[Part] = []
+    schedule: Schedule | None = None
+    while True:
+        at = cursor.skip()
+        item = _scope_item(cursor)
+        if isinstance(item, Part):
+            parts.append(item)
+        elif item is not None and schedule is not None:
+            raise cursor.error("there is a schedule already", at=at, fix="give one of decay and half-life")
+        else:
+            schedule = item or schedule
+        if not cursor.take(","):
+            break
+    with cursor.blaming(start):
+        return Scope(tuple(parts), schedule)
+
+
+def _scope_item(cursor: Cursor) -> Part | Schedule | None:
+    """A part or a schedule; None for ``all``."""
+    at = cursor.skip()
+    if cursor.word("all"):
+        return None
+    if kind := cursor.word(*PLAIN_PARTS):
+        return Part(cast("PartKind", kind))
+    if kind := cursor.word("after", "before"):
+        cursor.expect(":", f'expected a text, such as {kind}:"Answer"')
+        cursor.skip()
+        text = cursor.quoted() if cursor.next == '"' else cursor.match(_UNQUOTED)
+        with cursor.blaming(at):
+            return Part(cast("PartKind", kind), text=text)
+    if kind := cursor.word("first", "from"):
+        count = _whole_number(cursor)
+        with cursor.blaming(at):
+            return Part(cast("PartKind", kind), count=count)
+    if kind := cursor.word(*get_args(ScheduleKind)):
+        tokens = cursor.number("number of tokens").value
+        with cursor.blaming(at):
+            return Schedule(cast("ScheduleKind", kind), tokens)
+    word = cursor.peek_word()
+    known = ("all", *get_args(PartKind), *get_args(ScheduleKind))
+    found = f"there is no scope {word!r}" if word else "expected a scope, such as generated"
+    raise cursor.error(found, at=at, fix=one_of(word, known) if word else None)
+
+
+def _whole_number(cursor: Cursor) -> int:
+    at = cursor.skip()
+    number = cursor.number("number of tokens")
+    if not number.value.is_integer():
+        raise cursor.error(f"{number.text} is not a number of tokens", at=at, fix="give a whole number")
+    return int(number.value)
+
+
+# Conditions ------------------------------------------------------------------------------------------------------
+
+
+def _condition(cursor: Cursor, find: Find) -> Condition:
+    parts = _joined(cursor, "or", lambda: _all(cursor, find))
+    return AnyOf(tuple(parts)) if len(parts) > 1 else parts[0]
+
+
+def _all(cursor: Cursor, find: Find) -> Condition:
+    parts = _joined(cursor, "and", lambda: _one(cursor, find))
+    return AllOf(tuple(parts)) if len(parts) > 1 else parts[0]
+
+
+def _joined(cursor: Cursor, word: str, read: Callable[[], Condition]) -> list[Condition]:
+    parts = [read()]
+    while cursor.word(word):
+        parts.append(read())
+    return parts
+
+
+def _one(cursor: Cursor, find: Find) -> Condition:
+    at = cursor.skip()
+    if cursor.word("not"):
+        with cursor.nested(at):
+            return Not(_one(cursor, find))
+    if cursor.take("("):
+        with cursor.nested(at):
+            inside = _condition(cursor, find)
+        cursor.expect(")", "expected 'and', 'or' or ')'")
+        return inside
+    return _comparison(cursor, find)
+
+
+def _comparison(cursor: Cursor, find: Find) -> Comparison:
+    start = cursor.skip()
+    name = cursor.name("expected the name or path of a vector to read")
+    side = _side(cursor)
+    if side is None:
+        raise cursor.error("expected '>', '<', 'above' or 'below'", fix="write it like 'when anger > 2'")
+    threshold = _threshold(cursor)
+    at: At | None = None
+    release: float | None = None
+    while word := cursor.word("at", "until"):
+        if word == "at" and at is None:
+            at = _where(cursor)
+        elif word == "until" and release is None:
+            release = _release(cursor, side)
+        else:
+            raise cursor.error(f"there is an {word!r} already", at=cursor.at - len(word))
+    with cursor.blaming(start):
+        vector: ControlVector = find(name.text)
+        return Comparison(vector, side, threshold, at or "prompt", release, name.text)
+
+
+def _side(cursor: Cursor) -> Side | None:
+    word = next((mark for mark in "<>" if cursor.take(mark)), "") or cursor.word("above", "below")
+    return _SIDES.get(word)
+
+
+def _threshold(cursor: Cursor) -> float | FalsePositives:
+    if not cursor.word("fpr"):
+        return cursor.number("threshold", units=("z",)).value
+    at = cursor.skip()
+    rate = cursor.number("rate", units=("%",))
+    if not rate.unit:
+        raise cursor.error("a rate of false positives is given in percent", at=at, fix="write it like 'fpr 2%'")
+    with cursor.blaming(at):
+        return FalsePositives(percent_of(rate))
+
+
+def _where(cursor: Cursor) -> At:
+    word = cursor.word(*get_args(At))
+    if not word:
+        wrong = cursor.peek_word()
+        raise cursor.error("expected where it is read", fix=one_of(wrong, get_args(At)))
+    return cast("At", word)
+
+
+def _release(cursor: Cursor, side: Side) -> float:
+    at = cursor.skip()
+    if _side(cursor) == side:
+        raise cursor.error(f"what is {side} is let go on the other side", at=at, fix="leave the sign after 'until' out")
+    return cursor.number("threshold", units=("z",)).value

@@ -22,6 +22,11 @@ EXPONENT = 1.75
 WARN_ABOVE = 1.1  # nats per token: there text begins to fall apart
 
 
+def price(steering: Steering) -> float | None:
+    """What it is predicted to spend, in nats per token; None where a term was never calibrated for what it does."""
+    return predicted_kl(steering) if all(_is_priced(term) for term in steering.terms) else None
+
+
 def predicted_kl(steering: Steering) -> float:
     """See ``Steering.budget``."""
     terms = [term for term in steering.terms if _amount(term) != 0.0]
@@ -55,6 +60,13 @@ def _scaled(term: Term, factor: float) -> Term:
     return replace(term, coefficient=term.coefficient * factor)
 
 
+def _is_priced(term: Term) -> bool:
+    try:
+        return _amount(term) == 0.0 or _alone(term) >= 0
+    except SteeringError:
+        return False
+
+
 def _alone(term: Term) -> float:
     """What a term spends by itself, in nats per token."""
     called = term.name or term.vector.behaviour.name
@@ -71,14 +83,20 @@ def _alone(term: Term) -> float:
     scale = term.vector.scale if name == "add" else term.vector.operator_scales.get(name)
     if scale is None:
         raise unknown
-    strength = amount if term.strength is not None else amount / scale[sign]
+    strength = amount if term.strength is not None else amount * _share(term) / scale[sign]
     spent = record.kl[sign] if name == "add" else record.budget
     return float(spent * abs(strength) ** EXPONENT)
 
 
+def _share(term: Term) -> float:
+    """A coefficient counts whole at layers that are given; this is how much more that is than on the vector's own."""
+    weights = sum(term.vector.weights.values())
+    return 1.0 if term.layers is None or not weights else len(term.steered_layers) / weights
+
+
 def _pushes(term: Term) -> Mapping[int, NDArray[np.float64]]:
     """What a term moves at each layer, in norms of the layer; turning moves along the direction too."""
-    given = None if term.layers is None else term.steered_layers
+    given = None if term.layers is None else term.steered_layers or None
     assert isinstance(term.operator, (Add, Rotate))
     found = term.vector.multipliers(
         term.strength, coefficient=term.coefficient, layers=given, operator=operator_name(term.operator)

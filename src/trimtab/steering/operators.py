@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, final
+from typing import Literal, TypeAlias, final, get_args
 
 from trimtab.errors import SteeringError
+from trimtab.steering.syntax import check_word, number_text
 
 BoundUnit: TypeAlias = Literal["projection", "percentile", "z"]
 
@@ -39,13 +40,14 @@ class Bound:
     unit: BoundUnit = "projection"
 
     def __post_init__(self) -> None:
+        check_word("unit", self.unit, get_args(BoundUnit))
         if not math.isfinite(self.value):
             raise SteeringError(f"the bound {self.value} is not a number", fix="give a finite number")
         if self.unit == "percentile" and not 0 <= self.value <= 100:
             raise SteeringError(f"there is no percentile {self.value:g}", fix="give 0% to 100%")
 
     def __str__(self) -> str:
-        return f"{self.value!r}{ {'projection': '', 'percentile': '%', 'z': 'z'}[self.unit] }"
+        return number_text(self.value) + {"projection": "", "percentile": "%", "z": "z"}[self.unit]
 
 
 @final

@@ -71,7 +71,7 @@ def plan_term(term: Term) -> PlannedTerm:
 
 def _changes(term: Term) -> dict[int, Change]:
     operator, vector = term.operator, term.vector
-    given = None if term.layers is None else term.steered_layers
+    given = None if term.layers is None else term.steered_layers or None  # a vector may have no layers at all
     if isinstance(operator, Add):
         added = vector.addition(
             term.strength, coefficient=term.coefficient, layers=given, operator=operator_name(operator)

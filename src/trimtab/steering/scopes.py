@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal, TypeAlias, final
+from typing import Literal, TypeAlias, final, get_args
 
 from trimtab.errors import SteeringError
+from trimtab.steering.syntax import check_word
 
 PartKind: TypeAlias = Literal[
     "prompt", "generated", "system", "user", "assistant", "after", "before", "thinking", "answer", "first", "from"
@@ -49,10 +50,12 @@ class Part:
     count: int = 0
 
     def __post_init__(self) -> None:
+        check_word("scope", self.kind, get_args(PartKind))
         if self.kind in ("after", "before") and not self.text:
             raise SteeringError(f"{self.kind}: of what?", fix=f'write the text, such as {self.kind}:"Answer"')
         if self.kind in ("first", "from") and self.count < (1 if self.kind == "first" else 0):
-            raise SteeringError(f"{self.kind} {self.count} is not a number of tokens", fix="give at least 1")
+            least = "1" if self.kind == "first" else "0"
+            raise SteeringError(f"{self.kind} {self.count} is not a number of tokens", fix=f"give at least {least}")
 
 
 @final
@@ -70,6 +73,7 @@ class Schedule:
     tokens: float
 
     def __post_init__(self) -> None:
+        check_word("schedule", self.kind, get_args(ScheduleKind))
         if not (math.isfinite(self.tokens) and self.tokens > 0):
             raise SteeringError(f"{self.kind} over {self.tokens} tokens", fix="give a number above 0")
 
@@ -105,8 +109,8 @@ class Scope:
         before = {part.text for part in self.parts if part.kind == "before"}
         if both := before & {part.text for part in self.parts if part.kind == "after"}:
             raise _contradiction(f"before and after {min(both)!r}")
-        if self.schedule is not None and kinds & {"prompt", "system", "user"}:
-            raise _contradiction(f"a {self.schedule.kind} over generated tokens and {min(kinds)}")
+        if self.schedule is not None and (given := kinds & {"prompt", "system", "user"}):
+            raise _contradiction(f"a {self.schedule.kind} over generated tokens and {min(given)}")
 
     @classmethod
     def of(cls, text: str) -> Scope:
@@ -120,7 +124,7 @@ class Scope:
         return parse_scope(text)
 
     def __str__(self) -> str:
-        from trimtab.steering.expression import format_scope
+        from trimtab.steering.formatting import format_scope
 
         return format_scope(self)
 

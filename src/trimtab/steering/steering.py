@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 
 from trimtab.errors import SteeringError, VectorMismatchError
-from trimtab.steering.conditions import Condition, comparisons
+from trimtab.steering.conditions import Condition, comparisons, with_vectors
 from trimtab.steering.operators import ADD, Operator, operator_name, takes_amount
 from trimtab.steering.plan import PlannedTerm, plan_term
 from trimtab.steering.scopes import ALL, Scope
@@ -31,7 +31,7 @@ class Term:
         layers: None: the vector's own; ``"all"`` that have a direction; ``"middle"``: the middle third; or a list.
         tokens: Which tokens; all if not given. The text form is taken too.
         condition: When; always if not given.
-        name: How the vector was named; its behaviour's name if empty.
+        name: How the vector was named; its behaviour's name if not given.
 
     Raises:
         SteeringError: The parts do not go together, or there are no such layers.
@@ -61,9 +61,15 @@ class Term:
             raise SteeringError(
                 f"{operator_name(self.operator)} has no strength", fix="it is whole; leave strength and coefficient out"
             )
+        object.__setattr__(self, "name", self.name or self.vector.behaviour.name)
         _ = self.steered_layers
-        for comparison in comparisons(self.condition) if self.condition is not None else ():
-            check_same_model(self.vector, comparison.vector)
+        check_one_model(self.vectors)
+
+    @property
+    def vectors(self) -> tuple[ControlVector, ...]:
+        """The vector, and those that its condition reads."""
+        read = () if self.condition is None else comparisons(self.condition)
+        return (self.vector, *(comparison.vector for comparison in read))
 
     @property
     def steered_layers(self) -> tuple[int, ...]:
@@ -78,7 +84,7 @@ class Term:
         if self.layers == "all":
             return tuple(self.vector.directions)
         layers = middle_layers(depth) if self.layers == "middle" else self.layers
-        called = self.name or self.vector.behaviour.name
+        called = self.name
         if isinstance(layers, str) or not layers:
             raise SteeringError(f"layers {layers!r} of {called!r} are not known", fix="use 'all', 'middle' or a list")
         for layer in layers:
@@ -92,7 +98,7 @@ class Term:
         return layers
 
     def __str__(self) -> str:
-        from trimtab.steering.expression import format_term
+        from trimtab.steering.formatting import format_term
 
         return format_term(self)
 
@@ -116,8 +122,7 @@ class Steering:
     terms: tuple[Term, ...] = ()
 
     def __post_init__(self) -> None:
-        for term in self.terms[1:]:
-            check_same_model(self.terms[0].vector, term.vector)
+        check_one_model([vector for term in self.terms for vector in term.vectors])
 
     @classmethod
     def of(cls, given: SteeringLike, *, find: Find | None = None, normalize: float | None = None) -> Steering:
@@ -203,9 +208,8 @@ class Steering:
             SteeringError: A strength is not finite, or the vector lacks what the term asks of it.
         """
         for term in self.terms:
-            term.vector.check_model(model)
-            for comparison in comparisons(term.condition) if term.condition is not None else ():
-                comparison.vector.check_model(model)
+            for vector in term.vectors:
+                vector.check_model(model)
         return tuple(map(plan_term, self.terms))
 
     def budget(self) -> float:
@@ -232,7 +236,8 @@ class Steering:
 
     def for_any_model(self) -> Steering:
         """The same with vectors that every model of their width and depth accepts."""
-        return Steering(tuple(replace(term, vector=term.vector.for_any_model()) for term in self.terms))
+        freed = {id(vector): vector.for_any_model() for term in self.terms for vector in term.vectors}
+        return Steering(tuple(_with_vectors(term, freed) for term in self.terms))
 
 
 def middle_layers(depth: int) -> tuple[int, ...]:
@@ -245,6 +250,20 @@ def middle_layers(depth: int) -> tuple[int, ...]:
     third = max(1, round(depth / 3))
     start = (depth - third) // 2
     return tuple(range(start, start + third))
+
+
+def check_one_model(vectors: Sequence[ControlVector]) -> None:
+    """Refuse vectors that do not all belong to one model.
+
+    Raises:
+        VectorMismatchError: Two differ in width, depth or weights.
+    """
+    first: ControlVector | None = None
+    for vector in vectors:
+        if first is not None:
+            check_same_model(first, vector)
+        if first is None or not first.model.fingerprint:  # any model of its size: it tells nothing of the others
+            first = vector
 
 
 def check_same_model(a: ControlVector, b: ControlVector) -> None:
@@ -260,6 +279,12 @@ def check_same_model(a: ControlVector, b: ControlVector) -> None:
             f"{a.behaviour.name!r} is for {a.model.name}, {b.behaviour.name!r} for {b.model.name}",
             fix="steer by vectors of one model",
         )
+
+
+def _with_vectors(term: Term, vectors: Mapping[int, ControlVector]) -> Term:
+    """The same term of other vectors, by the ``id`` of those that they take the place of."""
+    condition = None if term.condition is None else with_vectors(term.condition, vectors)
+    return replace(term, vector=vectors[id(term.vector)], condition=condition)
 
 
 def _is_one_for_each(given: object) -> bool:

@@ -47,6 +47,7 @@ def render_chat(
     *,
     continuation: str = "",
     thinking: bool | None = None,
+    opened: bool = True,
 ) -> str:
     """The chat as the model sees it, up to and with the opening of the assistant's turn.
 
@@ -58,6 +59,7 @@ def render_chat(
         messages: The chat.
         continuation: How the assistant's turn is to begin.
         thinking: Whether the model is to think before it answers; None leaves it to the template.
+        opened: Whether the assistant's turn is opened; off, the chat ends with its last message.
 
     Raises:
         PromptError: The template refuses the messages, or has no switch for thinking.
@@ -70,7 +72,7 @@ def render_chat(
     if messages and messages[0].role == "system" and not _takes_system(tokenizer, template):
         messages = _folded(messages)
     try:
-        text = _rendered(tokenizer, messages, **thinking_options(template, thinking))
+        text = _rendered(tokenizer, messages, opened=opened, **thinking_options(template, thinking))
     except (TemplateError, ValueError, TypeError) as error:
         raise PromptError(
             f"the model's chat template does not take this chat: {error}",
@@ -108,9 +110,11 @@ def _template(tokenizer: PreTrainedTokenizerBase) -> str | None:
         ) from None
 
 
-def _rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], **options: bool) -> str:
+def _rendered(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, opened: bool = True, **options: bool
+) -> str:
     chat = [{"role": message.role, "content": message.content} for message in messages]
-    return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True, **options))
+    return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=opened, **options))
 
 
 def _takes_system(tokenizer: PreTrainedTokenizerBase, template: str) -> bool:

@@ -5,39 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from threading import Lock
 from typing import Any, Literal, final, overload
 
 import numpy as np
+from numpy.typing import NDArray
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from trimtab.behaviours import Message
-from trimtab.engines.base import Array, Collected, Completion, ForcedItem, Position, Prompt, Receipt, Span, Tokens
+from trimtab.engines.base import Array, Collected, Completion, ForcedItem, MarkedPrompt, Position, Prompt, Span, Tokens
 from trimtab.engines.finding import find_and_prove, is_encoder_decoder
 from trimtab.engines.passes import Cost
 from trimtab.engines.prefix_tree import build_chains, build_tree
+from trimtab.engines.transformers.answering import Listener
 from trimtab.engines.transformers.chat import as_messages, opening_cuts, render_chat
+from trimtab.engines.transformers.checks import check_length, check_tokens, chosen_layers
 from trimtab.engines.transformers.fingerprint import fingerprint
 from trimtab.engines.transformers.forcing import TreeTeacherForcing
-from trimtab.engines.transformers.generation import (
-    Generated,
-    Sampling,
-    count_repeats,
-    generate_tokens,
-    prepares_plainly,
-)
+from trimtab.engines.transformers.generation import Sampling
 from trimtab.engines.transformers.hooks import SteeringHooks
-from trimtab.engines.transformers.mixes import Mix, additions_of, mixes_of, mixes_within
-from trimtab.engines.transformers.prefill import join_rows, shared_prefill
+from trimtab.engines.transformers.host import ActiveScope, Host
+from trimtab.engines.transformers.pooling import score_prompts
 from trimtab.engines.transformers.proof import WalkProof
+from trimtab.engines.transformers.requests import Request, distinct_names, fulfil
+from trimtab.engines.transformers.special_tokens import pad_token, start_tokens, stop_tokens
+from trimtab.engines.transformers.stages import Program
 from trimtab.engines.transformers.states import cost_of, read_states, spans_of, wanted_at
-from trimtab.engines.transformers.streaming import TextStream
+from trimtab.engines.transformers.streaming import AnswerStream, TextStream
+from trimtab.engines.transformers.thinking import thinking_markers
+from trimtab.engines.transformers.turns import marked_prompt, token_texts
 from trimtab.engines.transformers.walking import Sources
 from trimtab.errors import PromptError, SteeringError
+from trimtab.reading import Reading, make_reading
 from trimtab.steering import RowsLike, Steering, SteeringLike
-from trimtab.vectors import ModelInfo
-
-ROWS = 128
-PROOF_PUSH = 100.0
+from trimtab.steering.conditions import At
+from trimtab.vectors import ControlVector, ModelInfo
 
 
 @final
@@ -76,8 +78,9 @@ class TransformersEngine:
             layers=len(self.blocks),
             fingerprint=fingerprint(model),
         )
-        self._scopes: list[tuple[Steering, SteeringHooks]] = []
-        self._answers_proven: bool | None = None
+        self._scopes: list[ActiveScope] = []
+        self._thinking_markers = thinking_markers(tokenizer)
+        self._lock = Lock()  # taken while a stream is open
         self._proof = WalkProof(model, self.blocks, limit=self.context_window, never=self._why_never_walked())
 
     def __repr__(self) -> str:
@@ -87,6 +90,32 @@ class TransformersEngine:
         if self.has_encoder:
             return "an encoder reads every text as a whole"
         return "" if self.blocks.causal else "a state knows of the tokens after it too"
+
+    @property
+    def _host(self) -> Host:
+        return Host(
+            model=self.model,
+            blocks=self.blocks,
+            info=self.info,
+            walks=self._proof,
+            cost=self._cost,
+            stop=self.stop_tokens,
+            pad=self._pad_token(),
+            start=self._start() if self.has_encoder else None,
+            sink=self.blocks.causal and not self.has_encoder,
+            markers=self._thinking_markers,
+            decode_all=self._decode_all,
+            scopes=self._scopes,
+        )
+
+    def _decode_all(self, tokens: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=False))
+
+    def _check_free(self) -> None:
+        if self._lock.locked():
+            raise SteeringError(
+                f"an answer of {self.info.name} is being streamed", fix="read the stream to its end, or close it"
+            )
 
     # Text and tokens ---------------------------------------------------------------------------------------------
 
@@ -104,12 +133,7 @@ class TransformersEngine:
     @property
     def stop_tokens(self) -> tuple[int, ...]:
         """The tokens with which an answer ends."""
-        configured = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
-        if configured is None:
-            configured = self.tokenizer.eos_token_id
-        if configured is None:
-            return ()
-        return tuple(configured) if isinstance(configured, (list, tuple)) else (int(configured),)
+        return stop_tokens(self.model, self.tokenizer)
 
     def encode(self, text: str) -> Tokens:
         """Token ids of a text, with the tokenizer's own special tokens, never doubled."""
@@ -256,6 +280,7 @@ class TransformersEngine:
         share_prefixes: bool,
         progress: Callable[[int, int], None] | None,
     ) -> Collected:
+        self._check_free()
         if max_tokens is not None and max_tokens < 1:
             raise PromptError(f"max_tokens is {max_tokens}", fix="allow at least 1")
         sources = None
@@ -271,20 +296,78 @@ class TransformersEngine:
             tree,
             wanted_at(tree, position, span, lengths=[len(tokens) for tokens in sequences]),
             sources=sources,
-            layers=self._layers(layers),
+            layers=chosen_layers(layers, name=self.info.name, count=self.info.layers),
             cost=self._cost(max_tokens),
             proof=self._proof if share_prefixes else None,
             stop_early=not self._scopes,
             progress=progress,
         )
 
+    def marked(self, prompt: Prompt, *, raw: bool = False) -> MarkedPrompt:
+        """A prompt as the model reads it, and which of its tokens are whose words.
+
+        Raises:
+            PromptError: It is empty, not a chat, or does not fit into the context window.
+        """
+        return self._prompt(prompt, raw=raw)
+
+    def read(self, prompt: Prompt, vectors: Sequence[ControlVector], *, raw: bool = False) -> Reading:
+        """How far a text or a chat lies along vectors, layer by layer and token by token.
+
+        Args:
+            prompt: A string is a user message; a chat that ends with an assistant's message is read up to its end.
+            vectors: What to read.
+            raw: Take a string as bare text.
+
+        Returns:
+            For each vector its projections ``[layer, token]`` and, if it has neutral statistics, z-scores and a score.
+
+        Raises:
+            PromptError: It is empty, not a chat, has no words, or does not fit into the context window.
+            VectorMismatchError: A vector belongs to another model.
+
+        Example:
+            >>> model.read("I never said that.", [happy]).score  # doctest: +SKIP
+            -0.41
+        """
+        for vector in vectors:
+            vector.check_model(self.info)
+        marked = self._prompt(prompt, raw=raw)
+        if self._reads_sources:
+            raise PromptError(f"an encoder reads the texts of {self.info.name}", fix="load it with encoder=True")
+        states = self.hidden_states([marked.tokens], position="all")[0]
+        pieces = token_texts(self.tokenizer, marked)
+        return make_reading(vectors, states, text=marked.text, tokens=marked.tokens, pieces=pieces, words=marked.words)
+
+    def scores(self, prompts: Sequence[Prompt], vector: ControlVector, *, at: At = "prompt") -> NDArray[np.float64]:
+        """A z-score of each prompt on a vector, as conditions on prompts read it, ``[prompt]``.
+
+        Args:
+            prompts: Strings are user messages.
+            vector: What to read.
+            at: ``"prompt"``: as the vector's reader says, else the mean over the prompt's words; or
+                ``"last-user-turn"``: the mean over the words of the last user message.
+
+        Raises:
+            PromptError: A prompt has no words, is not a chat, or does not fit into the context window.
+            VectorError: The vector has no neutral statistics.
+        """
+        self._check_free()
+        vector.check_model(self.info)
+        return score_prompts(self._host, [self._prompt(prompt, raw=False) for prompt in prompts], vector, at=at)
+
     def _sequences(self, texts: Sequence[str | Tokens]) -> list[Tokens]:
         if isinstance(texts, str):
             raise PromptError("hidden_states was given one text", fix="give a list of texts")
-        return [
-            self._checked(self.encode(text), text) if isinstance(text, str) else self._checked(self._ids(text), None)
-            for text in texts
-        ]
+        sequences: list[Tokens] = []
+        vocabulary = int(self.model.get_input_embeddings().weight.shape[0])
+        for text in texts:
+            tokens = self.encode(text) if isinstance(text, str) else tuple(text)
+            if not isinstance(text, str):
+                check_tokens(tokens, name=self.info.name, vocabulary=vocabulary)
+            self._check_length(tokens, text if isinstance(text, str) else self.decode(tokens))
+            sequences.append(tokens)
+        return sequences
 
     def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> TreeTeacherForcing:
         """Prepare prompts and answers for scoring under many steerings; ``once`` if only the base is wanted.
@@ -307,6 +390,7 @@ class TransformersEngine:
             once=once,
             pad=self._pad_token(),
             sources=sources,
+            sink=self._host.sink,
         )
 
     # Steering ----------------------------------------------------------------------------------------------------
@@ -315,14 +399,19 @@ class TransformersEngine:
     def steered(self, steering: SteeringLike) -> Iterator[None]:
         """Steer everything that runs inside the ``with`` block, this engine's calls and the model's own.
 
-        What ``generate`` is asked for inside is added on top. The hooks are gone afterwards, also after an exception.
+        What ``generate`` is asked for inside comes on top. The hooks are gone afterwards, also after an exception.
+        Token scopes and conditions act in ``generate`` alone, which knows what is prompt and what is answer; any other
+        pass inside is then an error.
 
         Raises:
             SteeringError: What was steered inside is not what was asked for.
         """
+        self._check_free()
         chosen = Steering.of(steering)
-        with SteeringHooks(self.blocks, chosen.additions(self.info)) as hooks:
-            self._scopes.append((chosen, hooks))
+        plan = chosen.plan(self.info)
+        scoped = any(not term.tokens.is_all or term.condition is not None for term in chosen.terms)
+        with SteeringHooks(self.blocks, Program.of_rows([plan]), sink=self._host.sink, scoped=scoped) as hooks:
+            self._scopes.append(ActiveScope(chosen, plan, hooks))
             try:
                 yield
             finally:
@@ -342,6 +431,8 @@ class TransformersEngine:
         raw: bool = ...,
         use_cache: bool = ...,
         measure_kl: bool = ...,
+        read: Sequence[ControlVector] = ...,
+        normalize: float | None = ...,
         on_text: Callable[[str], None] | None = ...,
     ) -> Completion: ...
 
@@ -358,6 +449,8 @@ class TransformersEngine:
         raw: bool = ...,
         use_cache: bool = ...,
         measure_kl: bool = ...,
+        read: Sequence[ControlVector] = ...,
+        normalize: float | None = ...,
         on_text: Callable[[str], None] | None = ...,
     ) -> list[Completion]: ...
 
@@ -373,6 +466,8 @@ class TransformersEngine:
         raw: bool = False,
         use_cache: bool = True,
         measure_kl: bool = False,
+        read: Sequence[ControlVector] = (),
+        normalize: float | None = None,
         on_text: Callable[[str], None] | None = None,
     ) -> Completion | list[Completion]:
         """Answer one prompt, or each of a list, greedily and without penalties unless asked otherwise.
@@ -380,8 +475,8 @@ class TransformersEngine:
         Args:
             prompts: A string, one chat (a list of messages), or a list of these.
             steering: A list of ``(vector, strength)``, a ``Steering``, or text such as ``"happy:0.8 + formal:-0.3"``.
-                It acts on every token, of the prompt and of the answer, and on every row alike; a list of such
-                steerings gives each prompt its own.
+                It acts on every row alike; a list of such steerings gives each prompt its own. A term acts on every
+                token of the prompt and of the answer, unless its scope or condition says otherwise.
             max_new_tokens: Upper bound on the answer's length.
             temperature: 0 is greedy.
             top_p: Sample from the smallest set of tokens with this much probability.
@@ -389,6 +484,8 @@ class TransformersEngine:
             raw: Take strings as bare text instead of user messages.
             use_cache: Off, every step reads everything again: slower, the same answer.
             measure_kl: Also measure what the steering spent on each answer, in nats per token.
+            read: Vectors to read at every generated token; see ``stream``.
+            normalize: Rescale each mix so that it is predicted to spend so many nats per token.
             on_text: Called with each new piece of text of the first row, while it is generated.
 
         Returns:
@@ -398,181 +495,112 @@ class TransformersEngine:
             PromptError: A prompt is empty, not a chat, or does not fit into the context window.
             SteeringError: The steering cannot be done, or was not done as asked.
         """
-        if measure_kl and self._scopes:
-            raise SteeringError("KL cannot be measured inside steered()", fix="pass steering= to generate instead")
-        sampling = Sampling(max_new_tokens, temperature, top_p, seed, use_cache)
+        listener = None
+        if on_text is not None:
+            text = TextStream(self.decode, on_text)
+            listener = Listener(lambda token, _: text.token(token))
         single = isinstance(prompts, str) or _is_chat(prompts)
         listed: Sequence[Any] = [prompts] if single else prompts
-        tokens = [self._prompt_tokens(prompt, raw=raw, room=max_new_tokens) for prompt in listed]
-        mixes = mixes_of(Steering.of_rows(steering, rows=len(tokens)), self.info)
-        repeats = count_repeats(tokens)
-        completions: list[Completion] = []
-        for at in range(0, len(tokens), ROWS):
-            rows = slice(at, at + ROWS)
-            stream = TextStream(self.decode, on_text) if on_text and at == 0 else None
-            completions += self._generate_batch(
-                tokens[rows], repeats[rows], mixes_within(mixes, rows), sampling, stream
-            )
-        if measure_kl:
-            completions = self._with_kl(tokens, completions, mixes)
+        self._check_free()
+        request = self._requested(
+            listed,
+            Steering.of_rows(steering, rows=len(listed)),
+            Sampling(max_new_tokens, temperature, top_p, seed, use_cache),
+            raw=raw,
+            read=read,
+            normalize=normalize,
+            measure_kl=measure_kl,
+        )
+        completions = fulfil(self._host, request, decode=self.decode, listener=listener)
+        if on_text is not None:
+            text.end()
         return completions[0] if single else completions
 
-    def _generate_batch(
+    def stream(
         self,
-        prompts: Sequence[Tokens],
-        repeats: Sequence[int],
-        mixes: Sequence[Mix],
-        sampling: Sampling,
-        stream: TextStream | None,
-    ) -> list[Completion]:
-        if self._scopes or any(mix.additions for mix in mixes):
-            self._prove_answers(prompts[0])
-        prefilled = self._prefilled(prompts, mixes) if sampling.use_cache and not self.has_encoder else None
-        with SteeringHooks(self.blocks, additions_of(mixes)) as hooks:
-            active = [hooks, *(scope for _, scope in self._scopes)]
-            generated = generate_tokens(
-                self.model,
-                prompts,
-                sampling,
-                prefilled=prefilled,
-                hooks=active,
-                stop=self.stop_tokens,
-                pad=self._pad_token(),
-                start=self._start() if self.has_encoder else None,
-                repeats=repeats,
-                on_token=stream.token if stream else None,
-            )
-        if stream:
-            stream.end()
-        for hook in active:
-            hook.check()
-        receipts = self._receipts(mixes)
-        return [
-            self._completion(prompt, answer, receipt)
-            for prompt, answer, receipt in zip(prompts, generated, receipts, strict=True)
-        ]
+        prompt: Prompt,
+        *,
+        steering: SteeringLike = None,
+        read: Sequence[ControlVector] = (),
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+        raw: bool = False,
+        use_cache: bool = True,
+        normalize: float | None = None,
+    ) -> AnswerStream:
+        """Answer one prompt token by token, with a reading of every token on some vectors: a monitor.
 
-    def _prove_answers(self, prompt: Tokens) -> None:
-        """Make sure, once, that answers hang on the last block too, where a model prepares its passes in its own way.
+        A reading is a z-score against neutral text, averaged over the layers at which the vector is read, of the state
+        from which the token was chosen; it costs a dot product at each of these layers. Nothing else can be done with
+        the engine until the stream is at its end or closed.
 
-        Raises:
-            SteeringError: They do not.
+        Args:
+            prompt: A string, or a chat.
+            steering: As for ``generate``.
+            read: Vectors to read, which need neutral statistics.
+            max_new_tokens: As for ``generate``, as are the others.
+            temperature: 0 is greedy.
+            top_p: Sample from the smallest set of tokens with this much probability.
+            seed: Makes sampling reproducible.
+            raw: Take a string as bare text instead of a user message.
+            use_cache: Off, every step reads everything again.
+            normalize: As for ``generate``.
+
+        Returns:
+            An iterator of ``StreamedToken``; its ``completion`` is there when it has ended.
+
+        Example:
+            >>> for token in model.stream("How was your day?", read=[happy]):  # doctest: +SKIP
+            ...     print(token.text, token.readings["happy"])
         """
-        if self._answers_proven is None and not prepares_plainly(self.model):
-            push = np.where(np.arange(self.info.hidden_size) % 3, -PROOF_PUSH, PROOF_PUSH).astype(np.float32)
-            first, pushed = (self._first_token(prompt, additions) for additions in ({}, {self.info.layers - 1: push}))
-            self._answers_proven = first != pushed
-        if self._answers_proven is False:
-            raise SteeringError(
-                f"answers of {self.info.name} do not hang on its last block: {self.info.architecture} generates in "
-                "another way than it reads",
-                fix="its states can be read, and its plain passes steered",
-            )
+        self._check_free()
+        sampling = Sampling(max_new_tokens, temperature, top_p, seed, use_cache)
+        request = self._requested([prompt], [Steering.of(steering)], sampling, raw=raw, read=read, normalize=normalize)
 
-    def _first_token(self, prompt: Tokens, additions: Mapping[int, Array]) -> Generated:
-        with SteeringHooks(self.blocks, additions) as hooks:
-            return generate_tokens(
-                self.model,
-                [prompt],
-                Sampling(max_new_tokens=1, use_cache=False),
-                hooks=[hooks],
-                stop=self.stop_tokens,
-                pad=self._pad_token(),
-                start=self._start() if self.has_encoder else None,
-                repeats=[0],
-            )[0]
+        def work(listener: Listener) -> Completion:
+            return fulfil(self._host, request, decode=self.decode, listener=listener)[0]
 
-    def _prefilled(self, prompts: Sequence[Tokens], mixes: Sequence[Mix]) -> DynamicCache | None:
-        """The prompts of each mix read as one tree; None where that saves nothing, or not for each of them."""
-        caches = []
-        smallest_first = sorted(mixes, key=lambda mix: len(mix.rows))  # they are the likeliest to save nothing
-        for mix in smallest_first:
-            with SteeringHooks(self.blocks, mix.additions) as hooks:
-                own = [prompts[row] for row in mix.rows]
-                cache = shared_prefill(self.model, self.blocks, own, cost=self._cost(), proof=self._proof)
-            hooks.check()
-            if cache is None:
-                return None
-            caches.append(cache)
-        return join_rows(caches, [mix.rows for mix in smallest_first])
+        return AnswerStream(work, decode=self.decode, names=distinct_names(read), lock=self._lock)
 
-    def _receipts(self, mixes: Sequence[Mix]) -> list[Receipt]:
-        """What every row was given, but for its tokens."""
-        outer = sum((scope for scope, _ in self._scopes), Steering())
-        layers = {layer for _, hooks in self._scopes for layer in hooks.layers}
-        own = {row: mix for mix in mixes for row in mix.rows}
-        steered = sum(len(mix.rows) for mix in mixes if layers or mix.additions)
-        receipts = []
-        for row in range(len(own)):
-            where = tuple(sorted(layers | set(own[row].additions)))
-            receipts.append(Receipt(str(outer + own[row].steering), where, steered if where else 0, 0))
-        return receipts
-
-    def _completion(self, prompt: Tokens, generated: Generated, receipt: Receipt) -> Completion:
-        answer = generated.tokens
-        read = self._start() if self._reads_sources else prompt
-        fed = len(read) + (0 if self.blocks.encoder else len(answer) - 1)  # the last token is never read again
-        return Completion(
-            text=self.decode(answer),
-            tokens=answer,
-            finish_reason="stop" if answer and answer[-1] in self.stop_tokens else "length",
-            prompt_tokens=len(prompt),
-            receipt=replace(receipt, tokens=fed if receipt.layers else 0),
-            logprob=generated.logprob,
+    def _requested(
+        self,
+        prompts: Sequence[Prompt],
+        steerings: Sequence[Steering],
+        sampling: Sampling,
+        *,
+        raw: bool,
+        read: Sequence[ControlVector],
+        normalize: float | None,
+        measure_kl: bool = False,
+        cache: DynamicCache | None = None,
+    ) -> Request:
+        return Request(
+            [self._prompt(prompt, raw=raw, room=sampling.max_new_tokens) for prompt in prompts],
+            [own.normalized(normalize) if normalize is not None and own.terms else own for own in steerings],
+            sampling,
+            read=tuple(read),
+            measure_kl=measure_kl,
+            cache=cache,
         )
 
-    def _with_kl(
-        self,
-        prompts: Sequence[Tokens],
-        completions: Sequence[Completion],
-        mixes: Sequence[Mix],
-    ) -> list[Completion]:
-        means = np.zeros(len(prompts))
-        for mix in mixes:
-            items = [ForcedItem(prompts[row], (completions[row].tokens,), reference=0) for row in mix.rows]
-            scores = self.teacher_forcing(items).measure(mix.additions)
-            means[list(mix.rows)] = scores.kl / np.maximum(scores.kl_tokens, 1)
-        return [replace(c, receipt=replace(c.receipt, kl=float(kl))) for c, kl in zip(completions, means, strict=True)]
-
     # Checks ------------------------------------------------------------------------------------------------------
-
-    def _ids(self, tokens: Tokens) -> Tokens:
-        rows = int(self.model.get_input_embeddings().weight.shape[0])
-        for token in tokens:
-            if not 0 <= token < rows:
-                raise PromptError(f"there is no token {token}", fix=f"{self.info.name} has tokens 0 to {rows - 1}")
-        return tuple(tokens)
 
     def _cost(self, max_tokens: int | None = None) -> Cost:
         return cost_of(self.model, self.blocks, max_tokens=max_tokens)
 
-    def _layers(self, layers: Sequence[int] | None) -> list[int]:
-        count = self.info.layers
-        if layers is None:
-            return list(range(count))
-        for layer in layers:
-            if not -count <= layer < count:
-                raise SteeringError(f"there is no layer {layer}", fix=f"{self.info.name} has layers 0 to {count - 1}")
-        return [layer % count for layer in layers]
-
-    def _prompt_tokens(self, prompt: Prompt, *, raw: bool, room: int) -> Tokens:
+    def _prompt(self, prompt: Prompt, *, raw: bool, room: int = 0) -> MarkedPrompt:
         if isinstance(prompt, str) and not prompt.strip():
             raise PromptError("the prompt is empty", fix="write something to answer")
-        text = prompt if raw and isinstance(prompt, str) else self.render(prompt)
-        return self._checked(self.encode(text), text, room=room)
+        marked = marked_prompt(
+            self.tokenizer, prompt, raw=raw, thinking=self.thinking, sink=self._host.sink, encode=self.encode
+        )
+        self._check_length(marked.tokens, marked.text, room=room)
+        return marked
 
-    def _checked(self, tokens: Tokens, text: str | None, *, room: int = 0) -> Tokens:
-        if text == "" or not tokens:
-            raise PromptError("the text is empty", fix="give at least one token")
-        window = self.context_window
-        if window is not None and len(tokens) + room > window:
-            text = self.decode(tokens) if text is None else text
-            answer = f" and {room} for the answer" if room else ""
-            raise PromptError(
-                f"the prompt has {len(tokens)} tokens{answer}, but {self.info.name} reads {window} ({text[:40]!r}...)",
-                fix="shorten it" + (" or lower max_new_tokens" if room else ""),
-            )
-        return tokens
+    def _check_length(self, tokens: Tokens, text: str, *, room: int = 0) -> None:
+        check_length(tokens, text, name=self.info.name, window=self.context_window, room=room)
 
     @property
     def _reads_sources(self) -> bool:
@@ -580,20 +608,10 @@ class TransformersEngine:
         return self.has_encoder and not self.blocks.encoder
 
     def _start(self) -> Tokens:
-        """The tokens with which a decoder begins, beside an encoder."""
-        for config in (getattr(self.model, "generation_config", None), self.model.config):
-            given = getattr(config, "decoder_start_token_id", None)
-            if isinstance(given, int):
-                return (given,)
-        start = self.tokenizer.bos_token_id
-        return (int(self._pad_token() if start is None else start),)
+        return start_tokens(self.model, self.tokenizer)
 
     def _pad_token(self) -> int:
-        pad = self.tokenizer.pad_token_id
-        if pad is not None:
-            return int(pad)
-        stop = self.stop_tokens
-        return stop[0] if stop else 0
+        return pad_token(self.model, self.tokenizer)
 
 
 def _is_chat(prompts: Any) -> bool:

@@ -8,7 +8,7 @@ computed. Neither changes a result.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, final
@@ -24,6 +24,7 @@ from trimtab.engines.passes import Cost, Walk
 from trimtab.engines.prefix_tree import Ints, PrefixTree, build_chains, build_tree
 from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.proof import WalkProof
+from trimtab.engines.transformers.stages import LayerChanges
 from trimtab.engines.transformers.walking import Pass, Sources, is_out_of_memory, place, release, run_plan
 
 T = TypeVar("T")
@@ -111,7 +112,9 @@ class TreeTeacherForcing:
         once: bool = False,
         pad: int = 0,
         sources: Sequence[Tokens] | None = None,
+        sink: bool = True,
     ) -> None:
+        self._sink = sink
         self._model = model
         self._blocks = blocks
         self._items = tuple(items)
@@ -170,13 +173,17 @@ class TreeTeacherForcing:
         """Mean hidden-state norm per layer, ``[layer]``; attention sinks are left out."""
         return self._norm_sums / self._norm_tokens
 
-    def measure(self, additions: Mapping[int, NDArray[np.float32]]) -> ForcedScores:
-        """Scores with ``additions[layer]`` added to the output of each block.
+    def measure(self, additions: LayerChanges) -> ForcedScores:
+        """Scores with ``additions[layer]`` added to the output of each block, or other changes made to it.
+
+        Attention sinks are left alone, as in generation.
 
         Raises:
-            SteeringError: A layer did not steer every token.
+            SteeringError: A layer did not see every token.
         """
-        additions = {layer: added for layer, added in additions.items() if added.any()}
+        additions = {
+            layer: change for layer, change in additions.items() if not isinstance(change, np.ndarray) or change.any()
+        }
         if not additions:
             return self.base
 
@@ -185,7 +192,7 @@ class TreeTeacherForcing:
                 self._score(number, row, scores)
 
         def steered() -> ForcedScores:
-            with SteeringHooks(self._blocks, additions) as hooks:
+            with SteeringHooks(self._blocks, additions, sink=self._sink) as hooks:
                 found = self._run(score)
             hooks.check()
             return found

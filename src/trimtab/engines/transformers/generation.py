@@ -20,13 +20,14 @@ from transformers import (
     LogitsProcessor,
     LogitsProcessorList,
     PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
 )
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 from transformers.generation.streamers import BaseStreamer
 
 from trimtab.engines.base import Tokens
 from trimtab.engines.blocks import eagerly
-from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.walking import encoder_inputs, place
 from trimtab.errors import ModelError, PromptError
 
@@ -71,24 +72,26 @@ def generate_tokens(
     prompts: Sequence[Tokens],
     sampling: Sampling,
     *,
-    hooks: Sequence[SteeringHooks],
     stop: Sequence[int],
     pad: int,
     repeats: Sequence[int],
     start: Tokens | None = None,
     on_token: Callable[[int], None] | None = None,
+    on_step: Callable[[], None] | None = None,
+    ended: Callable[[], bool] | None = None,
     prefilled: DynamicCache | None = None,
 ) -> list[Generated]:
     """Continue every prompt; each answer ends with a stop token or at ``max_new_tokens``.
 
     ``start`` is with what the decoder of an encoder-decoder model begins; its encoder reads the prompts.
-    ``prefilled`` has the keys and values of all but the prompts' last tokens, where those were read before.
+    ``prefilled`` has the keys and values of the prompts' first tokens, where those were read before. ``on_step`` is
+    called after each pass, before a token is chosen; ``ended`` says whether to stop where the answers are.
 
     Nothing of the model's own generation config applies, no penalty and no forbidden token. A row's sampling noise
     depends on the seed and on ``repeats``, how often its prompt came before, not on its neighbours.
     """
-    inputs, pads = _inputs(prompts, pad=pad, device=place(model)[0], encoder=start is not None)
-    ran = _Ran()
+    inputs = _inputs(prompts, pad=pad, device=place(model)[0], encoder=start is not None)
+    ran = _Ran(on_step)
     processors = LogitsProcessorList([ran])
     best = _BestLogprobs() if sampling.temperature == 0 else None
     if best:
@@ -98,20 +101,15 @@ def generate_tokens(
         if sampling.top_p < 1.0:
             processors.append(TopPLogitsWarper(sampling.top_p))
         processors.append(_GumbelNoise(repeats, sampling.seed))
-    for hook in hooks:
-        hook.skip_padding(pads)
-    try:
-        with _without_own_config(model), torch.inference_mode(), eagerly():
-            output = model.generate(
-                **inputs,
-                generation_config=_greedy(sampling, stop=stop, pad=pad, start=start),
-                logits_processor=processors,
-                streamer=_Streamer(on_token, stop) if on_token else None,
-                past_key_values=prefilled,
-            )
-    finally:
-        for hook in hooks:
-            hook.skip_padding(None)
+    with _without_own_config(model), torch.inference_mode(), eagerly():
+        output = model.generate(
+            **inputs,
+            generation_config=_greedy(sampling, stop=stop, pad=pad, start=start),
+            logits_processor=processors,
+            streamer=_Streamer(on_token, stop) if on_token else None,
+            stopping_criteria=StoppingCriteriaList([_Ended(ended)]) if ended else None,
+            past_key_values=prefilled,
+        )
     if not ran.steps:
         raise ModelError(
             f"generate() of {type(model).__name__} chooses by itself: it takes no notice of temperature and seed",
@@ -149,17 +147,15 @@ def _without_own_config(model: PreTrainedModel) -> Iterator[None]:
         model.generation_config = own
 
 
-def _inputs(
-    prompts: Sequence[Tokens], *, pad: int, device: torch.device, encoder: bool
-) -> tuple[dict[str, Tensor], Tensor | None]:
-    """The prompts as the model takes them, and how many tokens of each row are padding on the left."""
+def _inputs(prompts: Sequence[Tokens], *, pad: int, device: torch.device, encoder: bool) -> dict[str, Tensor]:
+    """The prompts as the model takes them: padded on the left, on the right for an encoder."""
     if encoder:
-        return encoder_inputs(prompts, pad=pad, device=device), None
+        return encoder_inputs(prompts, pad=pad, device=device)
     width = max(map(len, prompts))
     ids = torch.tensor([(pad,) * (width - len(prompt)) + prompt for prompt in prompts], device=device)
     pads = torch.tensor([width - len(prompt) for prompt in prompts], device=device)
     mask = (torch.arange(width, device=device)[None] >= pads[:, None]).long()
-    return {"input_ids": ids, "attention_mask": mask}, pads
+    return {"input_ids": ids, "attention_mask": mask}
 
 
 def _greedy(sampling: Sampling, *, stop: Sequence[int], pad: int, start: Tokens | None) -> GenerationConfig:
@@ -206,14 +202,28 @@ class _BestLogprobs(LogitsProcessor):  # type: ignore[misc]
 
 @final
 class _Ran(LogitsProcessor):  # type: ignore[misc]
-    """Sees whether a model's own ``generate`` asks for what it was given."""
+    """Sees whether a model's own ``generate`` asks for what it was given, and tells of every step."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_step: Callable[[], None] | None) -> None:
         self.steps = 0
+        self._on_step = on_step
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         self.steps += 1
+        if self._on_step is not None:
+            self._on_step()
         return scores
+
+
+@final
+class _Ended(StoppingCriteria):  # type: ignore[misc]
+    """Stops all rows once nobody waits for them any more."""
+
+    def __init__(self, ended: Callable[[], bool]) -> None:
+        self._ended = ended
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+        return torch.full((len(input_ids),), self._ended(), device=input_ids.device)
 
 
 @final

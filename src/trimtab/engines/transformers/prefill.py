@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,14 +15,46 @@ from trimtab.engines.base import Tokens
 from trimtab.engines.blocks import Blocks, eagerly
 from trimtab.engines.passes import Cost, Walk
 from trimtab.engines.prefix_tree import build_tree
+from trimtab.engines.transformers.hooks import SteeringHooks
+from trimtab.engines.transformers.ledger import Floats, Ledger
 from trimtab.engines.transformers.proof import WalkProof
+from trimtab.engines.transformers.stages import Program
 from trimtab.engines.transformers.walking import Pass, rows_of, run_plan
+
+Key = TypeVar("Key")
+
+
+@dataclass(frozen=True)
+class Prefilled:
+    """What was read of prompts before decoding: all of each but its last token.
+
+    Attributes:
+        cache: Keys and values, ``[row, head, token, size]``, padded on the left.
+        lengths: Norms of the states that were steered, by layer, ``[row, token]``, padded alike.
+        moves: Norms of what was changed, by stage and layer.
+    """
+
+    cache: DynamicCache
+    lengths: dict[int, Floats] = field(default_factory=dict)
+    moves: dict[tuple[int, int], Floats] = field(default_factory=dict)
+
+    def renumbered(self, own: Program, whole: Program, slots: Sequence[int]) -> Prefilled:
+        """The same with the stages of ``whole``, of which ``own`` is the part that has these slots."""
+        stage_of = {slot: n for n, stage in enumerate(whole.stages) for slot in stage.slots}
+        moves = {(stage_of[slots[own.stages[n].slots[0]]], layer): norms for (n, layer), norms in self.moves.items()}
+        return replace(self, moves=moves)
 
 
 def shared_prefill(
-    model: PreTrainedModel, blocks: Blocks, prompts: Sequence[Tokens], *, cost: Cost, proof: WalkProof
-) -> DynamicCache | None:
-    """Keys and values of every prompt but for its last token, ``[row, head, token, size]``, padded on the left.
+    model: PreTrainedModel,
+    blocks: Blocks,
+    prompts: Sequence[Tokens],
+    *,
+    cost: Cost,
+    proof: WalkProof,
+    hooks: SteeringHooks,
+) -> Prefilled | None:
+    """Read every prompt but for its last token.
 
     Hooks that steer are at work here as in any other pass. None where reading prompt by prompt is as cheap, or where
     the model does not allow walks.
@@ -40,18 +73,46 @@ def shared_prefill(
         new = row.nodes.shape[1]
         parts.append([_last(layer, new) for layer in row.inputs["past_key_values"].layers])
 
-    for _ in run_plan(tree, plan, read, model=model, keep_cache=True, on_halved=lambda _: None):
-        pass
+    ledger = Ledger()
+    with hooks.writing(ledger):
+        for _ in run_plan(tree, plan, read, model=model, keep_cache=True, on_halved=lambda _: None):
+            pass
     nodes = rows_of(tree, tree.ends)
     shift = nodes.shape[1] - 1 - tree.depth[tree.ends]
     columns = np.arange(nodes.shape[1])[None] - shift[:, None]
     where = np.maximum(np.take_along_axis(nodes, np.maximum(columns, 0), axis=1), 0)  # the mask hides what pads
-    return DynamicCache(
+    lengths, moves = ledger.flat() if hooks.layers else ({}, {})
+    cache = DynamicCache(
         ddp_cache_data=[
             (_rows_first([keys for keys, _ in layer], where), _rows_first([values for _, values in layer], where))
             for layer in zip(*parts, strict=True)
         ]
     )
+    return Prefilled(
+        cache,
+        {layer: norms[where] for layer, norms in lengths.items()},
+        {key: norms[where] for key, norms in moves.items()},
+    )
+
+
+def join_prefilled(parts: Sequence[Prefilled], rows: Sequence[Sequence[int]]) -> Prefilled:
+    """One of several, row ``i`` of ``parts[n]`` at ``rows[n][i]``; shorter ones are padded on the left."""
+    cache = join_rows([part.cache for part in parts], rows)
+    columns = int(cache.get_seq_length())
+    return Prefilled(
+        cache,
+        _joined_norms([part.lengths for part in parts], rows, columns),
+        _joined_norms([part.moves for part in parts], rows, columns),
+    )
+
+
+def _joined_norms(parts: Sequence[dict[Key, Floats]], rows: Sequence[Sequence[int]], columns: int) -> dict[Key, Floats]:
+    joined: dict[Key, Floats] = {}
+    for tables, own in zip(parts, rows, strict=True):
+        for key, norms in tables.items():
+            whole = joined.setdefault(key, np.full((sum(map(len, rows)), columns), np.nan, dtype=np.float32))
+            whole[list(own), columns - norms.shape[1] :] = norms
+    return joined
 
 
 def join_rows(caches: Sequence[DynamicCache], rows: Sequence[Sequence[int]]) -> DynamicCache:

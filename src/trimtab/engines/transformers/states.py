@@ -140,6 +140,17 @@ def _over_spans(tree: PrefixTree, first: Ints, last: Ints, *, mean: bool) -> Wan
     return Wanted(node[order], target[order], shares, len(first) if mean else int(lengths.sum()))
 
 
+def over_tokens(tree: PrefixTree, masks: Sequence[NDArray[np.bool_]]) -> Wanted:
+    """The mean over some tokens of each sequence, at least one; ``masks`` has a ``[token]`` for each."""
+    paths = [tree.path(int(end))[mask] for end, mask in zip(tree.ends, masks, strict=True)]
+    counts = np.array([len(path) for path in paths])
+    node = np.concatenate(paths)
+    target = np.repeat(np.arange(len(paths)), counts)
+    order = np.argsort(node, kind="stable")
+    shares = np.repeat(1.0 / counts, counts).astype(np.float32)
+    return Wanted(node[order], target[order], shares[order], len(paths))
+
+
 def read_states(
     model: nn.Module,
     blocks: Blocks,

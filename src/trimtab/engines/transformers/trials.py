@@ -298,7 +298,7 @@ def _scoring(engine: TransformersEngine, proof: WalkProof, vector: ControlVector
     else:
         cost = cost_of(engine.model, engine.blocks, max_tokens=PASS_TOKENS)
         forcing = TreeTeacherForcing(engine.model, engine.blocks, items, cost=cost, proof=proof)
-    scores = forcing.measure(_pushed(vector).additions(engine.info))
+    scores = forcing.measure(vector.addition(coefficient=PUSH))
     logprobs = np.concatenate(forcing.base.logprob)
     if not np.isfinite(logprobs).all():
         return [Capability(name, "no", "log-probabilities are not finite") for name in ("calibrate", "KL")]

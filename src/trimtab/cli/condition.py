@@ -1,0 +1,254 @@
+"""``trimtab condition``: vectors to read by, and the thresholds at which conditions fire."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from trimtab.cli.card import print_card
+from trimtab.cli.console import (
+    DtypeOption,
+    ForceOption,
+    JsonOption,
+    LicenseOption,
+    ModelOption,
+    ThinkingOption,
+    check_writable,
+    load_model,
+    out,
+    phase_progress,
+    print_json,
+    save_with_care,
+    seconds_table,
+)
+from trimtab.errors import PromptError, SteeringError
+
+if TYPE_CHECKING:
+    from trimtab.steering.conditions import At
+    from trimtab.vectors import ControlVector
+
+NAME = "condition"
+TRAIN_EXAMPLE = "trimtab condition train harmful --positive harmful.txt --negative harmless.txt"
+FIT_EXAMPLE = "trimtab condition fit harmful --negative everyday.txt --rate 2%"
+KEYS = ("text", "prompt", "instruction")
+FILES = "One prompt a line; .json: a list of strings, or of objects with text, prompt or instruction; .jsonl."
+
+app = typer.Typer(help="Make vectors to read by, and fit the thresholds of conditions.", no_args_is_help=True)
+
+
+@app.command(epilog=f"Example: {TRAIN_EXAMPLE}")
+def train(
+    name: Annotated[str, typer.Argument(help="Of the vector.")],
+    positive: Annotated[str, typer.Option(help=f"File of prompts that are to read high. {FILES}")],
+    negative: Annotated[str, typer.Option(help="File of prompts that are to read low.")],
+    valid_positive: Annotated[str | None, typer.Option(help="File of others, on which it is tried.")] = None,
+    valid_negative: Annotated[str | None, typer.Option(help="File of others, on which it is tried.")] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="The file to write; the vectors folder if not given.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the folds of cross-validation.")] = 0,
+    model: ModelOption = None,
+    dtype: DtypeOption = None,
+    accept_license: LicenseOption = None,
+    thinking: ThinkingOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a vector to read by from prompts of two kinds; layers and pooling are chosen by cross-validation."""
+    from trimtab.vectors import describe, vector_path
+
+    if (valid_positive is None) != (valid_negative is None):
+        raise PromptError("prompts to try it on are of one kind only", fix="give --valid-positive and --valid-negative")
+    high, low = read_prompts(positive), read_prompts(negative)
+    tried = [read_prompts(file) for file in (valid_positive, valid_negative) if file is not None]
+    path = Path(output) if output else vector_path(name)
+    check_writable(path)
+    with phase_progress() as phases:
+        phases.begin("Loading the model")
+        engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
+        from trimtab.learning import fit_reader, score_texts
+        from trimtab.reading import auroc
+
+        vector = fit_reader(engine, high, low, name=name, seed=seed, progress=phases.on_progress)
+        scores = [score_texts(engine, vector, prompts, progress=phases.on_progress) for prompts in tried]
+    valid = auroc(*scores) if scores else None
+    save_with_care(vector, path)
+    if json:
+        seconds = seconds_table(phases.seconds)
+        print_json({"path": str(path), "seconds": seconds, "valid_auroc": valid, **describe(vector)})
+        return
+    print_card(vector)
+    if valid is not None:
+        out.print(f"On the prompts to try it on: AUROC {valid:.3f} ({len(tried[0])} and {len(tried[1])} prompts)")
+    shown = Path(vector.behaviour.name) if output is None else path
+    out.print(
+        f"Saved to [bold]{path}[/bold]. Next: trimtab condition fit {shown} --negative FILE --rate 2%", soft_wrap=True
+    )
+
+
+@app.command(epilog=f"Example: {FIT_EXAMPLE}")
+def fit(
+    vector: Annotated[str, typer.Argument(help="A vector file, or a name in the vectors folder.")],
+    negative: Annotated[str, typer.Option(help=f"File of prompts on which a condition should not fire. {FILES}")],
+    positive: Annotated[str | None, typer.Option(help="File of prompts on which it should.")] = None,
+    rate: Annotated[str, typer.Option(help="Share of false positives, such as 2% or 0.02.")] = "2%",
+    at: Annotated[str, typer.Option(help="What is read: prompt, last-user-turn or token.")] = "prompt",
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="The file to write; the vector's own if not given.")
+    ] = None,
+    force: ForceOption = False,
+    model: ModelOption = None,
+    dtype: DtypeOption = None,
+    accept_license: LicenseOption = None,
+    thinking: ThinkingOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Find the threshold that a chosen share of ordinary prompts passes, and keep their readings in the vector."""
+    from trimtab.vectors import find_vector, vector_path
+
+    share = parse_rate(rate)
+    given = find_vector(vector)
+    given = given.for_any_model() if force else given
+    ordinary = read_prompts(negative)
+    wanted = read_prompts(positive) if positive is not None else []
+    if len(ordinary) * share < 1:
+        raise PromptError(
+            f"{negative!r} holds {len(ordinary)} prompts, too few for a rate of {rate}",
+            fix=f"give {math.ceil(1 / share)} or more",
+        )
+    path = Path(output) if output else vector_path(vector)
+    check_writable(path)
+    with phase_progress() as phases:
+        phases.begin("Loading the model")
+        engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
+        from trimtab.learning import fit_threshold
+        from trimtab.learning.readers import readings
+
+        where = cast("At", at)
+        fitted = fit_threshold(engine, given, ordinary, at=where, progress=phases.on_progress)
+        found = readings(engine, fitted, wanted, at=where, progress=phases.on_progress) if wanted else []
+    report = _report(fitted, share, at, found)
+    save_with_care(fitted, path)
+    named = vector if output is None else str(path)
+    named = f'"{named}"' if " " in named else named
+    use = f"--steer 'refusal:1 when {named} > fpr {share * 100:g}% at {at}'"
+    if json:
+        print_json({"path": str(path), "seconds": seconds_table(phases.seconds), "use": use, **report})
+        return
+    _print_report(report)
+    out.print(f"Saved to [bold]{path}[/bold]. Use it: {use}", soft_wrap=True, markup=True)
+
+
+def parse_rate(text: str) -> float:
+    """A share such as ``2%`` or ``0.02``.
+
+    Raises:
+        SteeringError: It is none, or not between 0 and 1.
+    """
+    try:
+        rate = float(text[:-1]) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 < rate < 1:
+        raise SteeringError(f"{text!r} is not a rate of false positives", fix="write 2%, or 0.02")
+    return rate
+
+
+def read_prompts(file: str) -> list[str]:
+    """The prompts in a file: one a line, or JSON.
+
+    Raises:
+        PromptError: It cannot be read, or holds no prompts, or something else.
+    """
+    path = Path(file)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise PromptError(f"the prompts in {file!r} cannot be read: {why}", fix="check the path") from None
+    try:
+        if path.suffix == ".json":
+            entries = jsonlib.loads(text)
+        elif path.suffix == ".jsonl":
+            entries = [jsonlib.loads(line) for line in text.splitlines() if line.strip()]
+        else:
+            entries = [line for line in text.splitlines() if line.strip()]
+    except ValueError as error:
+        raise PromptError(
+            f"{file!r} is not JSON: {error}", fix="mend it, or give a .txt with a prompt a line"
+        ) from None
+    if not isinstance(entries, list) or not entries:
+        raise PromptError(f"{file!r} holds no prompts", fix="give a list of them")
+    return [_prompt(entry, file, number) for number, entry in enumerate(entries, start=1)]
+
+
+def _prompt(entry: Any, file: str, number: int) -> str:
+    if isinstance(entry, dict):
+        entry = next((entry[key] for key in KEYS if key in entry), None)
+    if not isinstance(entry, str) or not entry.strip():
+        raise PromptError(f"entry {number} of {file!r} is no prompt", fix=f"write a text, or an object with {KEYS[0]}")
+    return entry.strip()
+
+
+def _report(vector: ControlVector, rate: float, at: str, positive: Sequence[Any]) -> dict[str, Any]:
+    """What is known of the threshold: by the texts that it was fitted on, and by those that should pass."""
+    import numpy as np
+
+    from trimtab.reading import auroc
+
+    threshold = vector.fitted_threshold(rate, at=at)
+    fitted = next(fit for fit in vector.fits if fit.at == at)
+    passed = float(np.mean(np.array(fitted.readings) > threshold))
+    report: dict[str, Any] = {
+        "at": at,
+        "threshold": threshold,
+        "rate": rate,
+        "false_positive_rate": passed,
+        "interval": interval_of(round(passed * fitted.texts), fitted.texts),
+        "negatives": fitted.texts,
+    }
+    if positive:
+        scores = np.concatenate(positive)
+        report |= {
+            "positives": len(positive),
+            "true_positive_rate": float(np.mean(scores > threshold)),
+            "auroc": auroc(scores, list(fitted.readings)),
+        }
+    return report
+
+
+def interval_of(passed: int, texts: int) -> tuple[float, float]:
+    """The 95 % interval of a rate (Clopper and Pearson 1934).
+
+    Example:
+        >>> [round(bound, 3) for bound in interval_of(0, 50)]
+        [0.0, 0.071]
+    """
+    from scipy.stats import beta
+
+    low = float(beta.ppf(0.025, passed, texts - passed + 1)) if passed else 0.0
+    high = float(beta.ppf(0.975, passed + 1, texts - passed)) if passed < texts else 1.0
+    return low, high
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    what = "words" if report["at"] == "token" else "prompts"
+    low, high = report["interval"]
+    out.print(
+        f"Threshold at {report['at']}: [bold]{report['threshold']:+.2f}[/bold] (standard deviations of neutral text)"
+    )
+    out.print(
+        f"False positives: {report['false_positive_rate']:.1%} of the {what} in {report['negatives']} texts; of others "
+        f"{low:.1%} to {high:.1%} are to be expected (95 %)",
+        soft_wrap=True,
+    )
+    if "auroc" in report:
+        out.print(
+            f"Of the {what} in {report['positives']} positive texts {report['true_positive_rate']:.1%} pass; "
+            f"AUROC {report['auroc']:.3f}",
+            soft_wrap=True,
+        )

@@ -1,0 +1,221 @@
+"""``trimtab read``: how far a text lies along vectors, word by word."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+from trimtab.cli.card import layer_range
+from trimtab.cli.console import (
+    DtypeOption,
+    ForceOption,
+    JsonOption,
+    LicenseOption,
+    ModelOption,
+    ThinkingOption,
+    check_writable,
+    err,
+    load_model,
+    out,
+    print_json,
+)
+from trimtab.errors import OutputError, PromptError
+
+if TYPE_CHECKING:
+    from trimtab.engines import Prompt
+    from trimtab.reading import Reading, Shades, VectorReading
+    from trimtab.vectors import ControlVector
+
+NAME = "read"
+EXAMPLE = "trimtab read 'What a lovely day!' --vector happy"
+FORMATS = (".html", ".png")
+PALE = (245, 245, 245)
+RED, GREEN = (225, 70, 70), (45, 175, 90)
+SHOWN_FROM = 0.2  # of the scale: what is weaker has no colour
+STRONG_FROM = 0.5  # of the scale, on terminals of few colours
+LEGEND = (-1.0, -0.5, 0.0, 0.5, 1.0)  # of the scale
+BAR = 24
+
+
+def run(
+    text: Annotated[str, typer.Argument(help="What a user says; '-' reads it from standard input.")],
+    vector: Annotated[list[str], typer.Option("--vector", "-v", help="A name or a path; may be given several times.")],
+    assistant: Annotated[str | None, typer.Option(help="Read it with this answer, put as the assistant's.")] = None,
+    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Bare text: no chat template.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Also write a heatmap of layers by tokens: .html or .png.")
+    ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Show every layer too.")] = False,
+    force: ForceOption = False,
+    model: ModelOption = None,
+    dtype: DtypeOption = None,
+    accept_license: LicenseOption = None,
+    thinking: ThinkingOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Read how far a text lies along one vector or several, as a whole and word by word."""
+    prompt = _prompt(sys.stdin.read() if text == "-" else text, system=system, assistant=assistant, raw=raw)
+    if output is not None:
+        _check_output(output)
+    vectors = _vectors(vector, force=force)
+    engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not (raw or json))
+    reading = engine.read(prompt, vectors, raw=raw)
+    if output is not None:
+        _write(reading, output)
+    if json:
+        print_json(reading.to_json())
+        return
+    print_reading(reading)
+    if layers:
+        for read in reading:
+            out.print(f"\n{read.name} by layer", markup=False)
+            out.print(_layer_table(reading, read))
+
+
+def _prompt(text: str, *, system: str | None, assistant: str | None, raw: bool) -> Prompt:
+    if raw and (system or assistant is not None):
+        given = "--system" if system else "--assistant"
+        raise PromptError(f"{given} and --raw exclude each other", fix="drop one")
+    if not text.strip():
+        raise PromptError("the text is empty", fix="write something to read")
+    if assistant is not None and not assistant.strip():
+        raise PromptError("the assistant's text is empty", fix="write something to read, or drop --assistant")
+    if raw or not (system or assistant):
+        return text
+    turns = (("system", system), ("user", text), ("assistant", assistant))
+    return [{"role": role, "content": content} for role, content in turns if content]
+
+
+def _vectors(names: list[str], *, force: bool) -> list[ControlVector]:
+    from trimtab.vectors import find_vector
+
+    vectors = [find_vector(name) for name in names]
+    return [vector.for_any_model() for vector in vectors] if force else vectors
+
+
+def _check_output(path: Path) -> None:
+    if path.suffix.lower() not in FORMATS:
+        raise OutputError(f"{str(path)!r} is neither a page nor a picture", fix=f"end it with {' or '.join(FORMATS)}")
+    check_writable(path)
+
+
+def _write(reading: Reading, path: Path) -> None:
+    from trimtab.reading import write_html, write_png
+
+    (write_html if path.suffix.lower() == ".html" else write_png)(reading, path)
+    err.print(f"wrote {path}", style="dim", markup=False, soft_wrap=True)
+
+
+# For people --------------------------------------------------------------------------------------------------------
+
+
+def print_reading(reading: Reading) -> None:
+    """One line for each vector with its meaning, and the text in colours; without colours, a table of tokens."""
+    from trimtab.reading import shades
+
+    shown = [shades(reading, vector) for vector in reading]
+    colourful = out.color_system is not None and not out.no_color
+    for vector, shade in zip(reading, shown, strict=True):
+        out.print(_line(reading, vector), soft_wrap=True)
+        if colourful:
+            out.print(_coloured(reading, shade))
+            out.print(_legend(shade))
+            out.print()
+    if not colourful:
+        out.print(_token_table(reading, shown))
+        out.print(f"By token: {'; '.join(dict.fromkeys(shade.unit for shade in shown))}.", soft_wrap=True)
+
+
+def _line(reading: Reading, vector: VectorReading) -> Text:
+    of = f"mean over {sum(reading.words)} words" if vector.pool == "mean" else "last token"
+    where = f"{of}, layers {layer_range(vector.reading_layers)}"
+    if vector.score is None:
+        text = f"no score: the vector has no neutral statistics; train it again, or calibrate it ({where})"
+        return Text.assemble((vector.name, "bold"), "  ", (text, "yellow"))
+    return Text.assemble(
+        (vector.name, "bold"), f"  {vector.score:+.2f}  {meaning(vector.score)} ", (f"(z; {where})", "dim")
+    )
+
+
+def meaning(score: float) -> str:
+    """A z-score in words."""
+    size = abs(score)
+    if size < 0.5:
+        return "as neutral text"
+    degree = "a little" if size < 1 else "clearly" if size < 2 else "far"
+    return f"{degree} towards its {'+' if score > 0 else '−'} pole"
+
+
+def _coloured(reading: Reading, shown: Shades) -> Text:
+    text = Text()
+    for piece, counts, value in zip(reading.pieces, shown.counts, shown.tokens, strict=True):
+        text.append(piece, _style(value / shown.limit) if counts else Style(dim=True))
+    return text
+
+
+def _style(part: float) -> Style:
+    """The colour of a value that is this part of the scale: black on a mark, which reads on light and dark alike."""
+    strength = min(abs(part), 1.0)
+    if strength < SHOWN_FROM:
+        return Style()
+    if out.color_system == "standard":  # 16 colours: two steps
+        name = "green" if part > 0 else "red"
+        return Style(color="black", bgcolor=name) if strength >= STRONG_FROM else Style(color=name)
+    end = GREEN if part > 0 else RED
+    red, green, blue = (round(pale + strength * (full - pale)) for pale, full in zip(PALE, end, strict=True))
+    return Style(color="rgb(0,0,0)", bgcolor=f"rgb({red},{green},{blue})")
+
+
+def _legend(shown: Shades) -> Text:
+    legend = Text()
+    for part in LEGEND:
+        legend.append(f" {part * shown.limit:+.1f} " if part else " 0 ", _style(part))
+    legend.append(f"  {shown.unit}; ", "dim")
+    legend.append("dim: does not count", Style(dim=True))
+    return legend
+
+
+def _token_table(reading: Reading, shown: list[Shades]) -> Table:
+    """A line for each token that counts."""
+    from trimtab.reading import label
+
+    table = Table(box=None, padding=(0, 1), show_header=len(reading) > 1)
+    for vector in reading:
+        table.add_column(Text(vector.name), justify="right")
+    table.add_column("token")
+    for number, piece in enumerate(reading.pieces):
+        if any(shade.counts[number] for shade in shown):
+            scores = (f"{shade.tokens[number]:+.2f}" if shade.counts[number] else "" for shade in shown)
+            table.add_row(*scores, Text(label(piece)))
+    return table
+
+
+def _layer_table(reading: Reading, vector: VectorReading) -> Table:
+    """One line a layer, the last one first, and a bar towards either side; those that are not read are dim."""
+    values = _layer_values(reading, vector)
+    most = max(1.0, *map(abs, values))
+    table = Table(box=None, padding=(0, 1))
+    for header in ("layer", "z" if vector.layer_scores is not None else "projection", "−", "+"):
+        table.add_column(header, justify="left" if header == "+" else "right")
+    for layer, value in reversed(list(zip(vector.layers, values, strict=True))):
+        bar = "█" * round(BAR * abs(value) / most)
+        sides = (Text(), Text(bar, "green")) if value > 0 else (Text(bar, "red"), Text())
+        style = "" if layer in vector.reading_layers else "dim"
+        table.add_row(str(layer), f"{value:+.2f}", *sides, style=style)
+    return table
+
+
+def _layer_values(reading: Reading, vector: VectorReading) -> list[float]:
+    """Of the text as a whole: z-scores, or projections where there are none."""
+    if vector.layer_scores is not None:
+        return list(vector.layer_scores)
+    if vector.pool == "last":
+        return list(vector.projections[:, -1])
+    return list(vector.projections[:, list(reading.words)].mean(axis=1))

@@ -1,0 +1,63 @@
+"""A model and all that answering with it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+from transformers import PreTrainedModel
+
+from trimtab.engines.base import Tokens
+from trimtab.engines.blocks import Blocks
+from trimtab.engines.passes import Cost
+from trimtab.engines.transformers.hooks import SteeringHooks
+from trimtab.engines.transformers.proof import WalkProof
+from trimtab.engines.transformers.thinking import ThinkingMarkers
+from trimtab.steering import Steering
+from trimtab.steering.plan import PlannedTerm
+from trimtab.vectors import ModelInfo
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ActiveScope:
+    """A ``with engine.steered(...)`` that is open."""
+
+    steering: Steering
+    plan: tuple[PlannedTerm, ...]
+    hooks: SteeringHooks
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Host:
+    """What the parts of an engine share.
+
+    Attributes:
+        model: The transformers model.
+        blocks: Its blocks.
+        info: What vectors depend on.
+        walks: Whether passes may share prefixes.
+        cost: The cost model, given an upper bound on the tokens of a pass.
+        stop: The tokens with which an answer ends.
+        pad: The token that fills rows up.
+        start: With what a decoder begins that answers beside an encoder; None where there is none.
+        sink: Whether the first token of a text is an attention sink: where a decoder reads it.
+        markers: The marks around a reasoning model's thoughts.
+        decode_all: Text of token ids, special ones included.
+        scopes: The scopes that are open, outermost first.
+    """
+
+    model: PreTrainedModel
+    blocks: Blocks
+    info: ModelInfo
+    walks: WalkProof
+    cost: Callable[[int | None], Cost]
+    stop: tuple[int, ...]
+    pad: int
+    start: Tokens | None
+    sink: bool
+    markers: ThinkingMarkers | None
+    decode_all: Callable[[Sequence[int]], str]
+    scopes: list[ActiveScope] = field(default_factory=list)

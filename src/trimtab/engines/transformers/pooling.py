@@ -1,0 +1,70 @@
+"""Read whole prompts on a vector, as conditions on prompts do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.engines.base import MarkedPrompt
+from trimtab.engines.prefix_tree import build_chains, build_tree
+from trimtab.engines.transformers.host import Host
+from trimtab.engines.transformers.states import over_tokens, read_states
+from trimtab.errors import PromptError, SteeringError
+from trimtab.reading import projections, z_scores
+from trimtab.steering.conditions import At
+from trimtab.vectors import ControlVector, Pool
+
+
+def score_prompts(
+    host: Host, prompts: Sequence[MarkedPrompt], vector: ControlVector, *, at: At = "prompt"
+) -> NDArray[np.float64]:
+    """A z-score for each prompt: how far it lies along a vector, in deviations of neutral prompts.
+
+    At ``"prompt"`` as the vector's reader says: the mean over the prompt's words, or its last token. At
+    ``"last-user-turn"`` the mean over the words of the last user message. Open scopes play no part.
+
+    Raises:
+        PromptError: A prompt has no words to read.
+        SteeringError: The engine has no states of prompts: an encoder reads them.
+    """
+    if host.start is not None:
+        raise SteeringError("an encoder reads the prompts of this model, so nothing is read of them on a vector")
+    layers = vector.reading_layers
+    pool: Pool = "last" if at == "prompt" and vector.reader is not None and vector.reader.pool == "last" else "mean"
+    masks = [_read_tokens(prompt, at, pool) for prompt in prompts]
+    build = build_tree if host.blocks.causal else build_chains
+    tree = build([prompt.tokens for prompt in prompts])
+    with ExitStack() as stack:
+        for scope in host.scopes:
+            stack.enter_context(scope.hooks.idle())
+        states = read_states(
+            host.model,
+            host.blocks,
+            tree,
+            over_tokens(tree, masks),
+            layers=layers,
+            cost=host.cost(None),
+            proof=host.walks,
+            stop_early=True,
+        ).states
+    return np.asarray(z_scores(projections(states, vector, layers), vector, layers, pool=pool).mean(axis=-1))
+
+
+def _read_tokens(prompt: MarkedPrompt, at: At, pool: Pool) -> NDArray[np.bool_]:
+    """Which tokens are read, ``[token]``."""
+    mask = np.zeros(len(prompt.tokens), dtype=bool)
+    if pool == "last":
+        mask[-1] = True
+        return mask
+    users = [turn for turn in prompt.turns if turn.role == "user"]
+    if at == "last-user-turn" and users:
+        mask[users[-1].start : users[-1].stop] = True
+        mask &= np.array(prompt.words)
+    else:
+        mask[:] = prompt.words
+    if not mask.any():
+        raise PromptError(f"the prompt has no words to read ({prompt.text[:40]!r})", fix="write something")
+    return mask

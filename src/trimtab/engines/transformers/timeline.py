@@ -1,0 +1,230 @@
+"""How strongly each term acts on each token of a batch, as it is read pass by pass.
+
+Columns are those of the padded batch: the prompts end at column ``width``, and generated token ``g`` stands at
+``width + g``. Padding and attention sinks have gain 0. A condition on the prompt opens or closes a row's terms once;
+one on tokens does so anew for every generated token, by the reading of the state from which that token was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.engines.transformers.scoping import RowText, generated_gain, is_steady, prompt_gains
+from trimtab.engines.transformers.stages import Gains, Program
+from trimtab.steering.conditions import Comparison, Condition, comparisons, decide
+from trimtab.steering.scopes import ALL
+
+Readings = Mapping[Comparison, NDArray[np.float64]]  # of each row
+
+
+@final
+@dataclass
+class Gate:
+    """Whether one row's condition holds, and what it was read from.
+
+    Attributes:
+        condition: The condition.
+        readings: The last z-score of each comparison; of those on tokens the one farthest towards holding.
+        fired: Whether it ever held.
+    """
+
+    condition: Condition
+    readings: dict[Comparison, float] = field(default_factory=dict)
+    fired: bool = False
+    _held: dict[Comparison, bool] = field(default_factory=dict)
+
+    @property
+    def on_tokens(self) -> bool:
+        """Whether it is decided anew for every token."""
+        return any(comparison.at == "token" for comparison in comparisons(self.condition))
+
+    def note(self, now: Mapping[Comparison, float]) -> None:
+        """Take readings of some comparisons."""
+        for comparison, reading in now.items():
+            self._held[comparison] = comparison.holds(reading, held=self._held.get(comparison, False))
+            farthest = max if comparison.side == "above" else min
+            self.readings[comparison] = farthest(self.readings.get(comparison, reading), reading)
+
+    def decide(self, now: Mapping[Comparison, float]) -> bool:
+        """Take readings of some comparisons, and say whether it holds."""
+        self.note(now)
+        holds = decide(self.condition, self._held)
+        self.fired |= holds
+        return holds
+
+
+@final
+class Timeline:
+    """The gains of one program on one batch.
+
+    Attributes:
+        program: What is done.
+        gates: The gate of each conditional ``(row, slot)``.
+        width: Length of the padded prompts.
+        pads: Padding before each row.
+        column: The column at which the pass under way began.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        rows: Sequence[RowText],
+        *,
+        sink: bool,
+        cached: bool,
+        start: int = 0,
+        kept: int = 0,
+        pad_left: bool = True,
+        prompt_readings: Callable[[Sequence[Comparison]], Readings] | None = None,
+        token_readings: Callable[[], Readings] | None = None,
+    ) -> None:
+        lengths = [len(row.prompt.tokens) for row in rows]
+        self.width = max(lengths)
+        self.pads = np.array([self.width - length if pad_left else 0 for length in lengths])
+        self._rows = rows
+        self.program = program
+        self._cached = cached
+        self._next = start  # the column at which the next pass begins
+        self.column = start  # that at which the one under way began
+        self._token_readings = token_readings
+        self._scopes = [ALL if slot.term is None else slot.term.term.tokens for slot in program.slots]
+        self._owned = [
+            [n for n, slot in enumerate(program.slots) if slot.rows is None or row in slot.rows]
+            for row in range(len(rows))
+        ]
+        self.gates = self._make_gates()
+        self._open = self._first_openings(prompt_readings)
+        self._prompt = self._prompt_table(sink=sink)
+        self._prompt[:, :kept] = 0.0  # an earlier request read them
+        self._answer: list[Gains] = []  # [row, slot] of each generated token
+        self._steady = not any(gate.on_tokens for gate in self.gates.values()) and all(
+            is_steady(self._scopes[slot], rows[row].prompt) for row, own in enumerate(self._owned) for slot in own
+        )
+
+    def _make_gates(self) -> dict[tuple[int, int], Gate]:
+        found = {}
+        for row, own in enumerate(self._owned):
+            for slot in own:
+                planned = self.program.slots[slot].term
+                if planned is not None and planned.term.condition is not None:
+                    found[row, slot] = Gate(planned.term.condition)
+        return found
+
+    def _first_openings(self, read: Callable[[Sequence[Comparison]], Readings] | None) -> NDArray[np.bool_]:
+        """``[row, slot]``: what conditions on prompts decide; terms with one on tokens are closed for now."""
+        opened = np.zeros((len(self._rows), len(self.program.slots)), dtype=bool)
+        for row, own in enumerate(self._owned):
+            opened[row, own] = True
+        asked = {c: None for gate in self.gates.values() for c in comparisons(gate.condition) if c.at != "token"}
+        readings = read(list(asked)) if asked and read is not None else {}
+        for (row, slot), gate in self.gates.items():
+            known = {c: float(readings[c][row]) for c in comparisons(gate.condition) if c.at != "token"}
+            if gate.on_tokens:
+                gate.note(known)
+                opened[row, slot] = False
+            else:
+                opened[row, slot] = gate.decide(known)
+        return opened
+
+    def _prompt_table(self, *, sink: bool) -> Gains:
+        """``[row, column, slot]`` of the prompts."""
+        table = np.zeros((len(self._rows), self.width, len(self.program.slots)), dtype=np.float32)
+        for row, own in enumerate(self._owned):
+            for slot in own:
+                if self._open[row, slot] and self.program.slots[slot].changes:
+                    gains = prompt_gains(self._scopes[slot], self._rows[row].prompt, sink=sink)
+                    table[row, self.pads[row] : self.pads[row] + len(gains), slot] = gains
+        return table
+
+    def begin_at(self, column: int) -> None:
+        """What stands before a column has been read already."""
+        self._next = column
+
+    def step(self, tokens: NDArray[np.int64]) -> Gains:
+        """The gains ``[row, token, slot]`` of the pass that begins, which reads ``tokens`` ``[row, token]``.
+
+        The very same array comes again where nothing changed.
+        """
+        start = self.column = self._next if self._cached else 0
+        stop = start + tokens.shape[1]
+        self._next = stop
+        for column in range(max(self.width + len(self._answer), start), stop):
+            self._read_generated(tokens[:, column - start])
+        if start >= self.width and stop == start + 1:
+            return self._answer[start - self.width][:, None] if not self._steady else self._steady_gains
+        parts = [self._prompt[:, start : self.width]] if start < self.width else []
+        first = max(start - self.width, 0)
+        parts += [gains[:, None] for gains in self._answer[first : max(stop - self.width, 0)]]
+        return np.concatenate(parts, axis=1)
+
+    def _read_generated(self, tokens: NDArray[np.int64]) -> None:
+        number = len(self._answer)
+        if self._steady:
+            if number == 0:
+                first = self._gains_at(0)
+                self._steady_gains = first[:, None]
+            self._answer.append(self._steady_gains[:, 0])
+            return
+        for row, token in zip(self._rows, tokens.tolist(), strict=True):
+            row.append(token)
+        self._decide_tokens()
+        self._answer.append(self._gains_at(number))
+
+    def _gains_at(self, number: int) -> Gains:
+        gains = np.zeros(self._open.shape, dtype=np.float32)
+        for row, own in enumerate(self._owned):
+            for slot in own:
+                if self._open[row, slot] and self.program.slots[slot].changes:
+                    gains[row, slot] = generated_gain(self._scopes[slot], self._rows[row], number)
+        return gains
+
+    def _decide_tokens(self) -> None:
+        on_tokens = {key: gate for key, gate in self.gates.items() if gate.on_tokens}
+        if not on_tokens or self._token_readings is None:
+            return
+        readings = self._token_readings()
+        for (row, slot), gate in on_tokens.items():
+            now = {c: float(readings[c][row]) for c in comparisons(gate.condition) if c.at == "token"}
+            self._open[row, slot] = gate.decide(now)
+
+    def whole_slots(self, row: int) -> tuple[int, ...] | None:
+        """The slots that act on all of a row's prompt behind its first token, if all others act on none of it."""
+        own = self._owned[row]
+        gains = self._prompt[row, self.pads[row] + 1 :][:, own]
+        if not (gains == gains[:1]).all():
+            return None
+        return tuple(slot for slot, gain in zip(own, gains[0], strict=True) if gain) if len(gains) else ()
+
+    def slots_of(self, row: int) -> list[int]:
+        """The slots that belong to a row, in order."""
+        return self._owned[row]
+
+    def gains_of(self, row: int, generated: int) -> Gains:
+        """What a row's slots were given, ``[token, slot]``: its prompt and the first ``generated`` tokens after it."""
+        stop = self.pads[row] + len(self._rows[row].prompt.tokens)
+        answer = np.zeros((generated, self._open.shape[1]), dtype=np.float32)
+        for number, gains in enumerate(self._answer[:generated]):  # there are none where no layer is steered
+            answer[number] = gains[row]
+        return np.concatenate([self._prompt[row, self.pads[row] : stop], answer])
+
+
+@final
+class Replay:
+    """Gains of one row that are known, for reading the whole of it again.
+
+    Attributes:
+        column: 0: a pass reads it from its beginning.
+    """
+
+    def __init__(self, gains: Gains) -> None:
+        self._gains = gains[None]
+        self.column = 0
+
+    def step(self, tokens: NDArray[np.int64]) -> Gains:
+        """The gains ``[1, token, slot]`` of the first tokens."""
+        return self._gains[:, : tokens.shape[1]]

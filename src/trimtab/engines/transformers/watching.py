@@ -1,0 +1,96 @@
+"""Read vectors in the forward pass: one dot product at each layer, of the token that is read last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trimtab.engines.blocks import Blocks, eagerly
+from trimtab.engines.transformers.hooks import tokens_given
+from trimtab.errors import SteeringError, VectorError
+from trimtab.vectors import ControlVector
+
+
+@final
+class Watcher:
+    """A scope in which the last token of every pass is read on some vectors, before anything that is entered later.
+
+    A reading is the mean over the vector's reading layers of ``(projection - mean) / deviation`` on neutral tokens; all
+    that is linear in the state, so each layer adds one product to a running sum.
+    """
+
+    def __init__(self, blocks: Blocks, vectors: Sequence[ControlVector]) -> None:
+        self._blocks = blocks
+        self._vectors = tuple(vectors)
+        self._weights, self._offset = _weights(self._vectors)
+        self._scope = ExitStack()
+        self._count = 0
+        self._sum: Tensor | None = None
+        self._seen = 0
+
+    def __enter__(self) -> Watcher:
+        if self._weights:
+            self._scope.enter_context(eagerly())
+            begin = self._blocks.body.register_forward_pre_hook(self._begin_pass, with_kwargs=True)
+            self._scope.callback(begin.remove)
+            self._scope.enter_context(self._blocks.hooked(self._weights, self._read))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._scope.close()
+
+    def latest(self) -> NDArray[np.float64]:
+        """Z-scores of the last pass, ``[row, vector]``.
+
+        Raises:
+            SteeringError: Its blocks were run past their hooks.
+        """
+        if self._sum is None or self._seen != len(self._weights):
+            raise SteeringError(
+                f"{self._seen} of {len(self._weights)} layers were read", fix="load the model uncompiled"
+            )
+        found: NDArray[np.float64] = self._sum.double().cpu().numpy() - self._offset
+        return found
+
+    def _begin_pass(self, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        given = tokens_given(args, kwargs)
+        self._count = 0 if given is None else given.shape[1]
+        self._sum = None
+        self._seen = 0
+
+    def _read(self, layer: int, output: Any) -> None:
+        last = self._blocks.tokens(self._blocks.state(output), self._count)[:, -1].float()
+        weights = self._weights[layer]
+        if weights.device != last.device:
+            weights = self._weights[layer] = weights.to(last.device)
+        self._sum = last @ weights if self._sum is None else torch.addmm(self._sum.to(last.device), last, weights)
+        self._seen += 1
+
+
+def _weights(vectors: Sequence[ControlVector]) -> tuple[dict[int, Tensor], NDArray[np.float64]]:
+    """Layer to ``[hidden, vector]``, and what is to be taken off in the end, ``[vector]``."""
+    columns: dict[int, NDArray[np.float32]] = {}
+    offset = np.zeros(len(vectors))
+    for number, vector in enumerate(vectors):
+        if vector.neutral is None:
+            raise VectorError(
+                f"{vector.behaviour.name!r} has no neutral statistics, so nothing can be read against them",
+                fix="train it again, or measure them with trimtab.calibrate(model, vector)",
+            )
+        spread = vector.neutral.token
+        for layer in vector.reading_layers:
+            direction = vector.directions[layer]
+            share = 1.0 / (spread.deviation[layer] * len(vector.reading_layers))
+            table = columns.setdefault(layer, np.zeros((len(direction), len(vectors)), dtype=np.float32))
+            table[:, number] = direction * share
+            offset[number] += spread.mean[layer] * share
+    return {layer: torch.from_numpy(table) for layer, table in sorted(columns.items())}, offset

@@ -1,0 +1,315 @@
+"""Vectors to read by, from texts of two kinds; the readings of texts; and thresholds for a rate of mistakes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.behaviours import neutral_prompts
+from trimtab.engines import Engine, Prompt
+from trimtab.engines.base import Array
+from trimtab.errors import PromptError, VectorError
+from trimtab.learning.discriminant import fisher
+from trimtab.learning.neutral import measure_neutral
+from trimtab.learning.pooling import Pooled, check_reads, last_of, pooled_states, states_at, words_of
+from trimtab.learning.progress import OnProgress, Progress, ignore
+from trimtab.reading import auroc, projections, z_scores
+from trimtab.steering.conditions import At
+from trimtab.vectors import BehaviourRef, ControlVector, Pool, Reader, ThresholdFit
+from trimtab.vectors.thresholds import KEPT
+from trimtab.version import VERSION
+
+FOLDS = 5
+LEAST = 10  # texts of each kind
+MOST_LAYERS = 12  # that are averaged
+METHOD = "probe"
+TEXTS_PHASE = "Reading the texts"
+CHOICE_PHASE = "Choosing the layers to read"
+SCORES_PHASE = "Reading along the vector"
+
+Floats: TypeAlias = NDArray[np.float64]
+TextPool: TypeAlias = Literal["mean", "last"]
+
+
+def fit_reader(
+    model: Engine,
+    positive: Sequence[Prompt],
+    negative: Sequence[Prompt],
+    *,
+    name: str,
+    seed: int = 0,
+    progress: OnProgress = ignore,
+) -> ControlVector:
+    """Make a vector to read by, for conditions, from texts that are of a kind and texts that are not.
+
+    At each layer, Fisher's linear discriminant with Ledoit–Wolf shrinkage gives a direction. Five-fold
+    cross-validation chooses whether a text is read over its words or at its last token, and the layers whose z-scores
+    are averaged; what is reported as AUROC is of texts that a direction was not fitted on.
+
+    Args:
+        model: The engine.
+        positive: Texts that are to read high; strings are user messages, and chats are taken too.
+        negative: Texts that are to read low.
+        name: Of the vector.
+        seed: Of the folds.
+        progress: Called with each step of the work.
+
+    Returns:
+        An uncalibrated vector with a direction for every layer, a ``reader``, ``neutral`` statistics, and weight 1 at
+        the layers that it is read at.
+
+    Raises:
+        VectorError: There are too few texts, or one is of both kinds; or the model has an encoder.
+        PromptError: A text has no words, or is longer than the model reads.
+
+    Example:
+        >>> harmful = fit_reader(model, requests, chats, name="harmful")  # doctest: +SKIP
+        >>> harmful.reader.auroc  # doctest: +SKIP
+        0.99
+    """
+    check_reads(model)
+    positive, negative = _checked_texts(model, positive, negative)
+    texts = pooled_states(model, [*positive, *negative], phase=TEXTS_PHASE, progress=progress)
+    halves = neutral_prompts()
+    neutral = pooled_states(model, (*halves.calibration, *halves.held_out), phase=TEXTS_PHASE, progress=progress)
+    labels = np.repeat([True, False], [len(positive), len(negative)])
+    choice = _choose(texts, neutral, labels, seed=seed, progress=progress)
+    states = texts.mean if choice.pool == "mean" else texts.last
+    directions = {n: fit_direction(states[labels, n], states[~labels, n]) for n in range(model.info.layers)}
+    return ControlVector(
+        model=model.info,
+        directions=directions,
+        norms=dict(enumerate(neutral.norms.tolist())),
+        weights={layer: float(layer in choice.layers) for layer in directions},
+        method=METHOD,
+        behaviour=BehaviourRef(name, _digest(positive, negative)),
+        neutral=measure_neutral(model, directions, progress=progress),
+        reader=Reader(
+            layers=choice.layers,
+            pool=choice.pool,
+            auroc=choice.auroc,
+            auroc_by_layer=dict(enumerate(choice.auroc_by_layer)),
+            positives=len(positive),
+            negatives=len(negative),
+        ),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        trimtab_version=VERSION,
+    )
+
+
+def fit_direction(positive: Array, negative: Array) -> Array:
+    """The recipe at one layer: states of the two kinds ``[text, hidden]`` to a unit direction ``[hidden]``."""
+    return fisher(positive, negative)
+
+
+def score_texts(
+    model: Engine,
+    vector: ControlVector,
+    prompts: Sequence[Prompt],
+    *,
+    at: Literal["prompt", "last-user-turn"] = "prompt",
+    progress: OnProgress = ignore,
+) -> Floats:
+    """How high texts read on a vector: one z-score for each, by which conditions decide.
+
+    The projections are averaged over the words, or taken at the last token, as the vector's reader says; put in
+    standard deviations of neutral text at each reading layer; and averaged over these layers.
+
+    Args:
+        model: The engine of the vector's model.
+        vector: With neutral statistics.
+        prompts: Strings are user messages, and chats are taken too.
+        at: All of it, or the words of its last user message.
+        progress: Called with the number of texts read.
+
+    Returns:
+        ``[text]``.
+
+    Raises:
+        VectorError: The vector has no neutral statistics, or is for another model.
+        PromptError: A text has no words, or no user message.
+
+    Example:
+        >>> score_texts(model, harmful, ["How do I boil an egg?"])  # doctest: +SKIP
+        array([-0.4])
+    """
+    if at not in ("prompt", "last-user-turn"):
+        raise PromptError(f"a text cannot be scored at {at!r}", fix="use 'prompt' or 'last-user-turn'")
+    return np.array([float(found[0]) for found in readings(model, vector, prompts, at=at, progress=progress)])
+
+
+def fit_threshold(
+    model: Engine,
+    vector: ControlVector,
+    negative: Sequence[Prompt],
+    *,
+    at: At = "prompt",
+    progress: OnProgress = ignore,
+) -> ControlVector:
+    """Read texts on which a condition should not fire, so that thresholds for a rate of false positives follow.
+
+    Args:
+        model: The engine of the vector's model.
+        vector: With neutral statistics.
+        negative: Texts such as the condition will meet, none of which should make it fire; for a rate of 2 % at least
+            50. Not those that the vector was fitted on, on which it reads lower than it should.
+        at: What the condition reads: ``"prompt"``, ``"last-user-turn"``, or ``"token"``, each word by itself.
+        progress: Called with the number of texts read.
+
+    Returns:
+        The vector with these readings among its ``fits``, in the place of earlier ones of the same ``at``.
+
+    Raises:
+        VectorError: There are no texts; the vector has no neutral statistics, or is for another model.
+        PromptError: A text has no words, or no user message.
+
+    Example:
+        >>> harmful = fit_threshold(model, harmful, chats)  # doctest: +SKIP
+        >>> harmful.fitted_threshold(0.02, at="prompt")  # doctest: +SKIP
+        1.7
+    """
+    if at not in ("prompt", "last-user-turn", "token"):
+        raise PromptError(f"a condition cannot read at {at!r}", fix="use 'prompt', 'last-user-turn' or 'token'")
+    if not negative:
+        raise VectorError("a threshold needs texts to be fitted on", fix="give some on which it should not fire")
+    found = np.sort(np.concatenate(readings(model, vector, negative, at=at, progress=progress)))
+    kept = found if len(found) <= KEPT else np.quantile(found, np.linspace(0.0, 1.0, KEPT))
+    fit = ThresholdFit(at, tuple(kept.tolist()), len(negative))
+    return replace(vector, fits=(*(other for other in vector.fits if other.at != at), fit))
+
+
+def readings(
+    model: Engine, vector: ControlVector, prompts: Sequence[Prompt], *, at: At, progress: OnProgress = ignore
+) -> list[Floats]:
+    """The z-scores of each prompt: one, or at ``"token"`` one for each of its words.
+
+    Raises:
+        VectorError: The vector cannot be read on this model.
+        PromptError: A prompt has no words, or no user message.
+    """
+    layers = _checked_layers(model, vector)
+    pool: Pool = "token" if at == "token" else "mean"
+    if at == "prompt" and vector.reader is not None:
+        pool = vector.reader.pool
+    texts = [last_of(model, prompt) if pool == "last" else words_of(model, prompt, at=at) for prompt in prompts]
+    scores: list[Floats] = []
+    for states in states_at(model, texts, layers=layers, phase=SCORES_PHASE, progress=progress):
+        projected = projections(states, vector, layers)
+        pooled = projected if pool == "token" else projected.mean(axis=0, keepdims=True)
+        scores.append(z_scores(pooled, vector, layers, pool=pool).mean(axis=1))
+    return scores
+
+
+def _checked_layers(model: Engine, vector: ControlVector) -> tuple[int, ...]:
+    """The layers to read, of a vector that can be read on this model."""
+    check_reads(model)
+    vector.check_model(model.info)
+    layers = vector.reading_layers
+    if not layers:
+        raise VectorError(f"{vector.behaviour.name!r} has no layers to be read at", fix="give one that steers some")
+    z_scores(np.zeros(len(layers)), vector, layers, pool="mean")  # refuses what has no neutral statistics
+    return layers
+
+
+# Choosing where to read --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Where to read, and how well that did on texts that were left out."""
+
+    pool: TextPool
+    layers: tuple[int, ...]
+    auroc: float
+    auroc_by_layer: tuple[float, ...]
+    separation: float
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """By AUROC, and where that is as good as equal by the distance of the two kinds."""
+        return round(self.auroc, 3), self.separation
+
+
+def _choose(texts: Pooled, neutral: Pooled, labels: NDArray[np.bool_], *, seed: int, progress: OnProgress) -> _Choice:
+    """The pool, and the layers whose averaged z-scores tell left-out texts apart best."""
+    folds = _folds(labels, seed=seed)
+    choices = []
+    states: tuple[tuple[TextPool, Array, Array], ...] = (
+        ("mean", texts.mean, neutral.mean),
+        ("last", texts.last, neutral.last),
+    )
+    for number, (pool, given, ordinary) in enumerate(states):
+        layers = given.shape[1]
+        z = np.zeros(given.shape[:2])
+        for layer in range(layers):
+            z[:, layer] = _left_out_scores(given[:, layer], ordinary[:, layer], labels, folds)
+            progress(Progress(CHOICE_PHASE, number * layers + layer + 1, len(states) * layers))
+        choices.append(_best_layers(pool, z, labels))
+    return max(choices, key=lambda choice: choice.rank)
+
+
+def _left_out_scores(states: Array, neutral: Array, labels: NDArray[np.bool_], folds: NDArray[np.int64]) -> Floats:
+    """The z-score of each text along a direction that was fitted without its fold."""
+    scores = np.zeros(len(states))
+    for fold in range(FOLDS):
+        left_out = folds == fold
+        direction = fit_direction(states[labels & ~left_out], states[~labels & ~left_out]).astype(np.float64)
+        ordinary = neutral @ direction
+        scores[left_out] = (states[left_out] @ direction - ordinary.mean()) / max(ordinary.std(ddof=1), 1e-12)
+    return scores
+
+
+def _best_layers(pool: TextPool, z: Floats, labels: NDArray[np.bool_]) -> _Choice:
+    """From the best layer on, as many of the next best as make the average better."""
+
+    def choice(layers: Sequence[int], by_layer: tuple[float, ...] = ()) -> _Choice:
+        score = z[:, layers].mean(axis=1)
+        kinds = score[labels], score[~labels]
+        return _Choice(pool, tuple(sorted(layers)), auroc(*kinds), by_layer, separation(*kinds))
+
+    alone = [choice([layer]) for layer in range(z.shape[1])]
+    by_layer = tuple(single.auroc for single in alone)
+    order = sorted(range(len(alone)), key=lambda layer: alone[layer].rank, reverse=True)
+    return max((choice(order[: n + 1], by_layer) for n in range(min(MOST_LAYERS, len(order)))), key=lambda c: c.rank)
+
+
+def separation(positive: Floats, negative: Floats) -> float:
+    """Distance of the two kinds' means, in standard deviations within a kind."""
+    within = np.sqrt((positive.var(ddof=1) + negative.var(ddof=1)) / 2.0)
+    return float((positive.mean() - negative.mean()) / max(within, 1e-12))
+
+
+def _folds(labels: NDArray[np.bool_], *, seed: int) -> NDArray[np.int64]:
+    """The fold of each text; each has its share of either kind."""
+    generator = np.random.default_rng(seed)
+    folds = np.zeros(len(labels), dtype=np.int64)
+    for kind in (labels, ~labels):
+        folds[kind] = generator.permutation(int(kind.sum())) % FOLDS
+    return folds
+
+
+def _checked_texts(
+    model: Engine, positive: Sequence[Prompt], negative: Sequence[Prompt]
+) -> tuple[list[Prompt], list[Prompt]]:
+    """The texts of either kind, each once: what stands twice would be left out and fitted on at the same time."""
+    kinds = [{model.render(prompt): prompt for prompt in given} for given in (positive, negative)]
+    for name, texts in zip(("positive", "negative"), kinds, strict=True):
+        if len(texts) < LEAST:
+            raise VectorError(f"there are {len(texts)} different {name} texts", fix=f"give {LEAST} or more")
+    shared = [prompt for text, prompt in kinds[0].items() if text in kinds[1]]
+    if shared:
+        raise VectorError(
+            f"{len(shared)} of the texts are positive and negative, such as {str(shared[0])[:60]!r}",
+            fix="take them out of one side",
+        )
+    return list(kinds[0].values()), list(kinds[1].values())
+
+
+def _digest(positive: Sequence[Prompt], negative: Sequence[Prompt]) -> str:
+    return hashlib.sha256(repr(([*map(str, positive)], [*map(str, negative)])).encode()).hexdigest()

@@ -1,0 +1,225 @@
+"""What is read off a text: how far it lies along vectors, layer by layer and token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.errors import PromptError, VectorError
+from trimtab.reading.scores import projections, z_scores
+from trimtab.vectors import ControlVector
+
+Floats = NDArray[np.float64]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class VectorReading:
+    """How far a text lies along one vector.
+
+    Attributes:
+        name: The behaviour's; a second vector of one name is ``"name (2)"``.
+        layers: The layers for which the vector has a direction, in order.
+        projections: ``[layer, token]``, in the units of hidden states.
+        z: ``[layer, token]``, in standard deviations of neutral tokens; None if the vector has no neutral statistics.
+        token_scores: ``[token]``: mean of ``z`` over the reading layers; None as above.
+        score: Of the text as a whole, in standard deviations of neutral texts; None as above. It is the mean of
+            ``layer_scores`` over the reading layers.
+        reading_layers: The layers that make the scores.
+        pool: Whether the text's score is of the ``"mean"`` over its words or of its ``"last"`` token.
+        layer_scores: ``[layer]``: of the text as a whole; None as above.
+    """
+
+    name: str
+    layers: tuple[int, ...]
+    projections: Floats
+    z: Floats | None
+    token_scores: Floats | None
+    score: float | None
+    reading_layers: tuple[int, ...] = ()
+    pool: str = "mean"
+    layer_scores: Floats | None = None
+
+    @property
+    def reading_rows(self) -> list[int]:
+        """The rows of ``projections`` and ``z`` that are reading layers."""
+        return [self.layers.index(layer) for layer in self.reading_layers]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and numbers."""
+        return {
+            "name": self.name,
+            "score": self.score,
+            "pool": self.pool,
+            "reading_layers": list(self.reading_layers),
+            "layers": list(self.layers),
+            "layer_scores": None if self.layer_scores is None else self.layer_scores.tolist(),
+            "token_scores": None if self.token_scores is None else self.token_scores.tolist(),
+            "projections": self.projections.tolist(),
+            "z": None if self.z is None else self.z.tolist(),
+        }
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A text, and what was read off it along each of some vectors.
+
+    Read along one vector, its ``projections``, ``z``, ``token_scores`` and ``score`` are at hand without naming it.
+
+    Attributes:
+        text: As the model read it.
+        tokens: Token ids.
+        pieces: The text of each token.
+        words: Whether each token counts for scores.
+        vectors: One reading for each vector, in the order given.
+
+    Example:
+        >>> reading = model.read("What a lovely day!", [happy])  # doctest: +SKIP
+        >>> reading["happy"].score == reading.score  # doctest: +SKIP
+        True
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    pieces: tuple[str, ...]
+    words: tuple[bool, ...]
+    vectors: tuple[VectorReading, ...]
+
+    def __getitem__(self, which: str | int) -> VectorReading:
+        if isinstance(which, int):
+            return self.vectors[which]
+        for vector in self.vectors:
+            if vector.name == which:
+                return vector
+        raise VectorError(f"nothing was read along a vector named {which!r}", fix=f"read are: {self._names}")
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __iter__(self) -> Iterator[VectorReading]:
+        return iter(self.vectors)
+
+    @property
+    def projections(self) -> Floats:
+        """``[layer, token]`` along the only vector."""
+        return self._only("projections").projections
+
+    @property
+    def z(self) -> Floats | None:
+        """``[layer, token]`` along the only vector, in standard deviations of neutral tokens."""
+        return self._only("z").z
+
+    @property
+    def token_scores(self) -> Floats | None:
+        """``[token]`` along the only vector."""
+        return self._only("token_scores").token_scores
+
+    @property
+    def score(self) -> float | None:
+        """Of the text, along the only vector."""
+        return self._only("score").score
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(repr(vector.name) for vector in self.vectors) or "none"
+
+    def _only(self, what: str) -> VectorReading:
+        if len(self.vectors) != 1:
+            raise VectorError(
+                f"{what} of which vector? The text was read along {len(self.vectors)}",
+                fix=f"name one, as in reading[NAME].{what}: {self._names}",
+            )
+        return self.vectors[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and numbers, ready for ``json.dumps``."""
+        return {
+            "text": self.text,
+            "tokens": list(self.tokens),
+            "pieces": list(self.pieces),
+            "words": list(self.words),
+            "vectors": [vector.to_json() for vector in self.vectors],
+        }
+
+
+def make_reading(
+    text: str,
+    *,
+    tokens: Sequence[int],
+    pieces: Sequence[str],
+    words: Sequence[bool],
+    states: NDArray[np.float32],
+    vectors: Sequence[ControlVector],
+) -> Reading:
+    """Read a text's hidden states along vectors.
+
+    A text's score takes the mean of the projections over its words, or the projections of its last token, as the
+    vector's reader says; at each reading layer these are put in standard deviations of what neutral texts give, and
+    averaged over the layers.
+
+    Args:
+        text: As the model read it.
+        tokens: Token ids.
+        pieces: The text of each token.
+        words: Whether each token counts for scores.
+        states: ``[token, layer, hidden]``, of all layers of the model.
+        vectors: What to read along; they belong to that model.
+
+    Raises:
+        PromptError: No token counts for scores.
+        VectorError: A vector has no directions.
+
+    Example:
+        >>> from trimtab.vectors import ModelInfo
+        >>> info = ModelInfo("m", "Llama", 2, 1, "")
+        >>> v = ControlVector(model=info, directions={0: np.array([1.0, 0.0], np.float32)}, norms={0: 1.0},
+        ...                   weights={0: 1.0})
+        >>> states = np.array([[[3.0, 0.0]], [[0.5, 1.0]]], np.float32)
+        >>> make_reading("ab", tokens=[5, 6], pieces=["a", "b"], words=[True, True], states=states,
+        ...              vectors=[v]).projections
+        array([[3. , 0.5]])
+    """
+    if not any(words):
+        raise PromptError(
+            f"{text[:40]!r} has no words to read: special tokens, a template's marks and the first token do not count",
+            fix="give a longer text",
+        )
+    counted = np.array(words, dtype=bool)
+    names = _distinct([vector.behaviour.name for vector in vectors])
+    read = tuple(_along(vector, name, states, counted) for vector, name in zip(vectors, names, strict=True))
+    return Reading(text, tuple(tokens), tuple(pieces), tuple(map(bool, words)), read)
+
+
+def _along(vector: ControlVector, name: str, states: NDArray[np.float32], words: NDArray[np.bool_]) -> VectorReading:
+    layers = tuple(sorted(vector.directions))
+    if not layers:
+        raise VectorError(f"{name!r} has no directions to read along", fix="train it again")
+    chosen = vector.reading_layers or layers
+    pool = vector.reader.pool if vector.reader is not None else "mean"
+    projected = projections(states[:, list(layers)], vector, layers)
+    z = token_scores = layer_scores = score = None
+    if vector.neutral is not None:
+        at = [layers.index(layer) for layer in chosen]
+        pooled = projected[-1] if pool == "last" else projected[words].mean(axis=0)
+        z = z_scores(projected, vector, layers, pool="token").T
+        token_scores = z[at].mean(axis=0)
+        layer_scores = z_scores(pooled, vector, layers, pool=pool)
+        score = float(layer_scores[at].mean())
+    return VectorReading(name, layers, projected.T, z, token_scores, score, chosen, pool, layer_scores)
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, a number behind each that was there before."""
+    distinct: list[str] = []
+    for name in names:
+        chosen, number = name, 1
+        while chosen in distinct:
+            number += 1
+            chosen = f"{name} ({number})"
+        distinct.append(chosen)
+    return distinct
