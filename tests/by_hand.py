@@ -28,14 +28,22 @@ def added_by_hand(*terms: tuple[ControlVector, float]) -> dict[int, Tensor]:
 
 
 @contextmanager
-def steering_by_hand(blocks: nn.ModuleList, *terms: tuple[ControlVector, float]) -> Iterator[None]:
-    """The reference: plain forward hooks on the blocks, and nothing of trimtab's engines."""
+def steering_by_hand(
+    blocks: nn.ModuleList, *terms: tuple[ControlVector, float], sink: bool = True
+) -> Iterator[None]:
+    """The reference: plain forward hooks on the blocks, and nothing of trimtab's engines.
+
+    Inside, every pass reads whole texts, one or several of one length. Their first token, an attention sink, is left
+    alone, unless ``sink`` is off: what an encoder reads, or a decoder writes beside one, has none.
+    """
 
     def adding(added: Tensor) -> Any:
         def hook(_: nn.Module, __: Any, output: Any) -> Any:
-            if isinstance(output, tuple):
-                return (output[0] + added.to(output[0].dtype), *output[1:])
-            return output + added.to(output.dtype)
+            state = output[0] if isinstance(output, tuple) else output
+            total = state + added.to(state.dtype)
+            if sink:
+                total = torch.cat([state[:, :1], total[:, 1:]], dim=1)
+            return (total, *output[1:]) if isinstance(output, tuple) else total
 
         return hook
 

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from trimtab.vectors import BehaviourRef, ControlVector, ModelInfo
+from trimtab.vectors import (
+    PERCENTS,
+    BehaviourRef,
+    Calibration,
+    ControlVector,
+    ModelInfo,
+    Neutral,
+    Spread,
+    ThresholdFit,
+)
 
 MODEL = ModelInfo("tiny", "LlamaForCausalLM", hidden_size=4, layers=3, fingerprint="f00d")
 
@@ -32,6 +41,28 @@ def make_vector(name: str = "happy", *, seed: int = 0, **changes: Any) -> Contro
         "behaviour": BehaviourRef(name, f"digest of {name}"),
     }
     return ControlVector(**{**fields, **changes})
+
+
+def neutral_record(layers: Iterable[int] = (0, 2)) -> Neutral:
+    """Percentile ``p`` at layer ``l`` is ``p + 100 l``; readings there have mean ``l`` and deviation 2."""
+    layers = tuple(layers)
+    spread = Spread({layer: float(layer) for layer in layers}, dict.fromkeys(layers, 2.0))
+    percentiles = {layer: tuple(p + 100.0 * layer for p in PERCENTS) for layer in layers}
+    return Neutral(spread, spread, spread, percentiles, prompts=5, tokens=100)
+
+
+def calibration_record(*, budget: float = 0.4, plus: float = 0.4, minus: float = 0.4) -> Calibration:
+    """What a calibration reached on each sign, and nothing else."""
+    return Calibration(budget, {"+": plus, "-": minus}, prompts=8, effect=None, candidates=(), held_out=None)
+
+
+def make_reader(name: str = "anger", *, seed: int = 0, **changes: Any) -> ControlVector:
+    """A vector that conditions can read and bounds can refer to, fitted on 101 texts of readings 0 to 100."""
+    fits = tuple(
+        ThresholdFit(at, tuple(map(float, range(101))), texts=101) for at in ("prompt", "token", "last-user-turn")
+    )
+    fields = {"neutral": neutral_record(), "calibration": calibration_record(), "fits": fits, **changes}
+    return make_vector(name, seed=seed, **fields)
 
 
 @st.composite

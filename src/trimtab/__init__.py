@@ -18,9 +18,10 @@ from trimtab.version import VERSION
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour
     from trimtab.engines import Completion, Engine, Receipt
-    from trimtab.engines.transformers import load
+    from trimtab.engines.transformers import Chat, load
     from trimtab.errors import TrimtabError
     from trimtab.learning import Progress, calibrate, fit_reader, fit_threshold, score_texts, train
+    from trimtab.reading import Reading
     from trimtab.steering import Steering, Term
     from trimtab.vectors import ControlVector
 
@@ -28,10 +29,12 @@ __version__ = VERSION
 
 _HOMES = {
     "Behaviour": "trimtab.behaviours",
+    "Chat": "trimtab.engines.transformers",
     "Completion": "trimtab.engines",
     "ControlVector": "trimtab.vectors",
     "Engine": "trimtab.engines",
     "Progress": "trimtab.learning",
+    "Reading": "trimtab.reading",
     "Receipt": "trimtab.engines",
     "Steering": "trimtab.steering",
     "Term": "trimtab.steering",
@@ -46,10 +49,12 @@ _HOMES = {
 
 __all__ = [
     "Behaviour",
+    "Chat",
     "Completion",
     "ControlVector",
     "Engine",
     "Progress",
+    "Reading",
     "Receipt",
     "Steering",
     "Term",

@@ -132,3 +132,43 @@ def test_samples_without_a_seed_are_never_remembered(tiny_llama, tmp_path):
 def test_no_journal_knows_nothing():
     NoJournal().put("a", b"b")
     assert NoJournal().get("a") is None
+
+
+def test_answers_under_other_scopes_operators_and_conditions_are_other_answers(tiny_llama, random_vector, tmp_path):
+    from dataclasses import replace
+
+    from trimtab.learning.neutral import measure_neutral
+    from trimtab.steering import Ablate, Add, Comparison, Term
+
+    vector = random_vector(tiny_llama)
+    vector = replace(vector, neutral=measure_neutral(tiny_llama, vector.directions))
+    terms = [
+        Term(vector, 1.0),
+        Term(vector, 1.0, tokens="generated"),
+        Term(vector, coefficient=0.2, operator=Add(preserve_norm=True)),
+        Term(vector, operator=Ablate()),
+        Term(vector, 1.0, condition=Comparison(vector, "above", 0.0)),
+        Term(vector, 1.0, condition=Comparison(vector, "above", 0.5)),
+        Term(vector, 1.0, condition=Comparison(vector, "below", 0.5)),
+    ]
+    journal = FileJournal(tmp_path / "x.sqlite", job="")
+    engine = RememberingEngine(tiny_llama, journal)
+    first = [engine.generate(["hi"], steering=[term], max_new_tokens=3) for term in terms]
+    assert len(journal) == len(terms)
+    assert [engine.generate(["hi"], steering=[term], max_new_tokens=3) for term in terms] == first
+    assert len(journal) == len(terms)
+
+
+def test_scores_under_other_changes_are_other_scores(tiny_llama, random_vector, tmp_path):
+    from trimtab.learning.operators import changes_of
+
+    vector = random_vector(tiny_llama)
+    journal = FileJournal(tmp_path / "x.sqlite", job="")
+    forced = RememberingEngine(tiny_llama, journal).teacher_forcing(ITEMS)
+    asked = [changes_of(vector, name, 0.2) for name in ("rotate", "add_preserving_norm")]
+    asked += [changes_of(vector, "rotate", 0.3), vector.addition(coefficient=0.2)]
+    first = [forced.measure(changes).kl for changes in asked]
+    assert len(journal) == len(asked)
+    for changes, kl in zip(asked, first, strict=True):
+        np.testing.assert_array_equal(forced.measure(changes).kl, kl)
+    assert len({tuple(kl) for kl in first}) == len(asked)

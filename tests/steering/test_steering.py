@@ -11,15 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sample_vectors import MODEL, control_vectors, dense, directions, make_vector
+from sample_vectors import MODEL, control_vectors, dense, directions, make_reader, make_vector
 from trimtab.errors import SteeringError, VectorError, VectorMismatchError
-from trimtab.steering import Steering, Term
+from trimtab.steering import Ablate, AllOf, AnyOf, Comparison, Not, Scope, Steering, Term
+from trimtab.steering.plan import Push
 
 HAPPY = make_vector("happy")
 FORMAL = make_vector(
     "formal", seed=1, directions=directions((1, 2), seed=1), norms={1: 5.0, 2: 8.0}, weights={1: 1, 2: 2}
 )
 BARE = make_vector("bare", scale=None)
+
+
+def added(steering: Steering, *, model=MODEL) -> np.ndarray:
+    """What all terms add together, where adding is all that they do: ``[layers, hidden]``."""
+    total = np.zeros((model.layers, model.hidden_size))
+    for planned in steering.plan(model):
+        assert all(isinstance(change, Push) and not change.preserve_norm for change in planned.changes.values())
+        total += dense({layer: change.added for layer, change in planned.changes.items()}, model=model)
+    return total
 
 
 # The forms that are taken
@@ -43,6 +53,12 @@ def test_a_steering_is_made_from(form, terms):
     assert [(term.vector, term.strength) for term in Steering.of(form).terms] == terms
 
 
+def test_a_term_alone_is_a_steering():
+    term = Term(HAPPY, 0.8)
+    assert Steering.of(term) == Steering((term,))
+    assert Steering.of_rows(term, rows=2) == (Steering((term,)),) * 2
+
+
 def test_a_term_with_a_coefficient_keeps_it():
     (term,) = Steering.of([Term(BARE, coefficient=0.25)]).terms
     assert (term.vector, term.strength, term.coefficient) == (BARE, None, 0.25)
@@ -53,9 +69,8 @@ def test_text_names_vectors_in_the_folder_or_by_path(tmp_path, monkeypatch):
     HAPPY.save(tmp_path / "vectors" / "happy.safetensors")
     path = FORMAL.save(tmp_path / "elsewhere" / "formal.safetensors")
     steering = Steering.of(f"happy:0.8 + {path}:-0.3 + happy")
-    assert str(steering) == "happy:0.8 + formal:-0.3 + happy:1"
-    expected = Steering.of([(HAPPY, 1.8), (FORMAL, -0.3)]).additions(MODEL)
-    np.testing.assert_allclose(dense(steering.additions(MODEL)), dense(expected), rtol=1e-5)
+    assert str(steering) == f"happy:0.8 + {path}:-0.3 + happy:1"
+    np.testing.assert_allclose(added(steering), added(Steering.of([(HAPPY, 1.8), (FORMAL, -0.3)])), rtol=1e-5)
 
 
 def test_text_that_names_no_vector_is_refused(tmp_path, monkeypatch):
@@ -95,7 +110,6 @@ def test_as_many_steerings_as_rows_are_needed():
 
 REFUSED = {
     "a bare vector": HAPPY,
-    "a bare term": Term(HAPPY, 1.0),
     "a bare pair": (HAPPY, 0.8),
     "a number": 0.8,
     "a dict": {"happy": 0.8},
@@ -134,7 +148,7 @@ def test_a_term_has_a_strength_or_a_coefficient():
 
 def test_a_steering_reads_like_its_text_form():
     assert str(Steering.of([(HAPPY, 0.8), (FORMAL, -0.25)])) == "happy:0.8 + formal:-0.25"
-    assert str(Steering.of([Term(HAPPY, coefficient=2)])) == "happy:coefficient 2"
+    assert str(Steering.of([Term(HAPPY, coefficient=2)])) == "happy:coefficient=2"
     assert str(Steering.of(None)) == "none"
 
 
@@ -143,51 +157,123 @@ def test_steerings_are_joined_in_order():
     assert [(term.vector, term.strength) for term in joined.terms] == [(HAPPY, 1), (FORMAL, 2), (HAPPY, 3)]
 
 
+def test_a_term_is_called_by_its_behaviour_where_nobody_named_it():
+    assert Term(HAPPY, 1.0).name == "happy"
+    assert Term(HAPPY, 1.0) == Term(HAPPY, 1.0, name="happy") != Term(HAPPY, 1.0, name="./happy.safetensors")
+    assert str(Term(0.5 * HAPPY, coefficient=1.0)) == '"0.5 * happy":coefficient=1'
+
+
+def test_scopes_of_terms_may_be_texts():
+    assert Term(HAPPY, 1.0, tokens="generated, first 8").tokens == Scope.of("generated, first 8")
+
+
+# Layers
+
+
+def test_layers_are_the_vectors_own_all_or_the_ones_that_are_named():
+    wide = make_vector(
+        directions=directions((0, 1, 2)), norms=dict.fromkeys((0, 1, 2), 1.0), weights={0: 0, 1: 0, 2: 1}
+    )
+    steered = {
+        layers: Term(wide, 1.0, layers=layers).steered_layers for layers in (None, "all", "middle", (2, 0), (1, 1))
+    }
+    assert steered == {None: (2,), "all": (0, 1, 2), "middle": (1,), (2, 0): (0, 2), (1, 1): (1,)}
+
+
+@pytest.mark.parametrize(
+    ("layers", "why"),
+    {
+        (3,): "there is no layer 3; 'happy' is for layers 0 to 2",
+        (-1,): "there is no layer -1; 'happy' is for layers 0 to 2",
+        (0, 1): "'happy' has no direction at layer 1; it has them at 0, 2",
+        "middle": "'happy' has no direction at layer 1; it has them at 0, 2",
+        "most": "layers 'most' of 'happy' are not known; use 'all', 'middle' or a list",
+        (): r"layers \(\) of 'happy' are not known",
+    }.items(),
+    ids=str,
+)
+def test_layers_that_are_not_there_are_refused(layers, why):
+    with pytest.raises(SteeringError, match=why):
+        Term(HAPPY, 1.0, layers=layers)
+
+
+# Whose vectors
+
+ANGER, HAPPY_READ = make_reader("anger"), make_reader("happy", seed=3)
+OTHER = make_reader("other", model=dataclasses.replace(MODEL, name="big", fingerprint="beef"))
+WIDE = make_vector(
+    "wide", model=dataclasses.replace(MODEL, hidden_size=8, fingerprint=""), directions=directions((0, 2), size=8)
+)
+ANYWHERE = make_reader("anywhere").for_any_model()
+
+
+@pytest.mark.parametrize(
+    "vectors", [(HAPPY, OTHER), (HAPPY, WIDE), (ANYWHERE, HAPPY, OTHER), (ANYWHERE, WIDE)], ids=str
+)
+def test_vectors_of_two_models_cannot_be_mixed(vectors):
+    with pytest.raises(VectorMismatchError, match="steer by vectors of one model"):
+        Steering.of([(vector, 1.0) for vector in vectors])
+    with pytest.raises(VectorMismatchError):
+        Steering.of([(vectors[0], 1.0)]) + Steering.of([(vector, 1.0) for vector in vectors[1:]])
+
+
+def test_vectors_for_any_model_go_with_any():
+    assert len(Steering.of([(ANYWHERE, 1.0), (HAPPY, 1.0), (ANYWHERE, 1.0)]).terms) == 3
+
+
+def test_conditions_read_vectors_of_the_same_model():
+    strange = Not(AnyOf((Comparison(ANGER, "above", 1.0), Comparison(OTHER, "above", 1.0))))
+    with pytest.raises(VectorMismatchError, match=r"'happy' is for tiny, 'other' for big"):
+        Term(HAPPY, 1.0, condition=strange)
+    reading_anger = Term(ANYWHERE, 1.0, condition=Comparison(ANGER, "above", 1.0))
+    with pytest.raises(VectorMismatchError, match=r"'anger' is for tiny, 'other' for big"):
+        Steering((reading_anger, Term(OTHER, 1.0)))
+
+
+def test_a_steering_for_any_model_has_conditions_for_any_model():
+    condition = AllOf((Comparison(ANGER, "above", 1.0), Not(Comparison(HAPPY_READ, "below", 2.0))))
+    freed = Steering((Term(HAPPY_READ, 1.0, condition=condition), Term(ANGER, 0.5))).for_any_model()
+    first, second = freed.terms
+    assert first.condition.parts[0].vector is second.vector
+    assert first.condition.parts[1].part.vector is first.vector
+    assert len(freed.plan(dataclasses.replace(MODEL, fingerprint="beef"))) == 2
+
+
 # What it adds
 
 
 def test_no_terms_add_nothing():
-    assert Steering.of(None).additions(MODEL) == {}
-    assert Steering.of([(HAPPY, 0.0)]).additions(MODEL) == {}
+    assert Steering.of(None).plan(MODEL) == ()
+    (planned,) = Steering.of([(HAPPY, 0.0)]).plan(MODEL)
+    assert planned.changes == {}
 
 
 @given(control_vectors(), control_vectors(), st.floats(-3, 3), st.floats(-3, 3))
-def test_terms_add_up(a, b, x, y):
+def test_terms_are_planned_in_order_and_add_up(a, b, x, y):
     parts = dense(a.addition(x)), dense(b.addition(y))
-    added = Steering.of([(a, x), (b, y)]).additions(MODEL)
+    steering = Steering.of([(a, x), (b, y)])
     largest = max(np.abs(part).max() for part in parts)
-    np.testing.assert_allclose(dense(added), sum(parts), rtol=1e-6, atol=1e-6 * largest)
-    assert list(added) == sorted(added)
-    assert all(array.dtype == np.float32 and array.shape == (MODEL.hidden_size,) for array in added.values())
+    np.testing.assert_allclose(added(steering), sum(parts), rtol=1e-6, atol=1e-6 * largest)
+    planned = steering.plan(MODEL)
+    assert [part.term for part in planned] == list(steering.terms)
+    for part in planned:
+        assert list(part.changes) == sorted(part.changes)
+        assert all(change.added.dtype == np.float32 and change.added.any() for change in part.changes.values())
 
 
 def test_each_term_uses_the_scale_of_its_own_sign():
-    added = Steering.of([(HAPPY, 1), (HAPPY, -1)]).additions(MODEL)
     left = dense(HAPPY.addition(coefficient=HAPPY.scale["+"] - HAPPY.scale["-"]))
-    np.testing.assert_allclose(dense(added), left, rtol=1e-5)
+    np.testing.assert_allclose(added(Steering.of([(HAPPY, 1), (HAPPY, -1)])), left, rtol=1e-5)
 
 
 def test_strengths_and_coefficients_add_up():
-    added = Steering.of([(HAPPY, 1), Term(BARE, coefficient=0.1)]).additions(MODEL)
-    np.testing.assert_allclose(dense(added), 2 * dense(HAPPY.addition(1)), rtol=1e-6)
+    steering = Steering.of([(HAPPY, 1), Term(BARE, coefficient=0.1)])
+    np.testing.assert_allclose(added(steering), 2 * dense(HAPPY.addition(1)), rtol=1e-6)
 
 
 @given(control_vectors(ratio=1.0), st.floats(0.01, 3))
-def test_layers_where_terms_cancel_are_left_out(vector, strength):
-    assert Steering.of([(vector, strength), (vector, -strength)]).additions(MODEL) == {}
-
-
-def test_layers_where_terms_do_not_cancel_stay():
-    opposite = make_vector("opposite", directions={0: -HAPPY.directions[0], 2: FORMAL.directions[2]})
-    added = Steering.of([(HAPPY, 1), (opposite, 1)]).additions(MODEL)
-    assert list(added) == [2]
-
-
-def test_what_is_done_to_the_additions_reaches_neither_steering_nor_vector():
-    steering = Steering.of([(HAPPY, 1)])
-    before = dense(steering.additions(MODEL))
-    steering.additions(MODEL)[0][:] = 99
-    np.testing.assert_array_equal(dense(steering.additions(MODEL)), before)
+def test_terms_that_are_opposite_cancel(vector, strength):
+    assert not added(Steering.of([(vector, strength), (vector, -strength)])).any()
 
 
 # What it refuses to add
@@ -197,22 +283,35 @@ def test_what_is_done_to_the_additions_reaches_neither_steering_nor_vector():
 def test_a_term_for_another_model_is_refused_by_name(change):
     other = dataclasses.replace(MODEL, name="other", **change)
     with pytest.raises(VectorMismatchError, match=r"'happy' is for tiny.*other"):
-        Steering.of([(HAPPY, 1)]).additions(other)
+        Steering.of([(HAPPY, 1)]).plan(other)
     if "fingerprint" in change:
-        assert list(Steering.of([(HAPPY.for_any_model(), 1)]).additions(other)) == [0, 2]
+        (planned,) = Steering.of([(HAPPY.for_any_model(), 1)]).plan(other)
+        assert list(planned.changes) == [0, 2]
 
 
 def test_a_term_for_another_model_is_refused_even_at_strength_zero():
     with pytest.raises(VectorMismatchError):
-        Steering.of([(HAPPY, 0)]).additions(dataclasses.replace(MODEL, hidden_size=8))
+        Steering.of([(HAPPY, 0)]).plan(dataclasses.replace(MODEL, hidden_size=8))
+
+
+def test_a_condition_for_another_model_is_refused():
+    steering = Steering((Term(ANYWHERE, 1.0, condition=Comparison(ANGER, "above", 1.0)),))
+    with pytest.raises(VectorMismatchError, match="'anger' is for tiny"):
+        steering.plan(dataclasses.replace(MODEL, fingerprint="beef"))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_strength_that_is_not_finite_is_refused(bad):
     with pytest.raises(SteeringError, match=f"strength {bad} for 'formal'"):
-        Steering.of([(HAPPY, 1), (FORMAL, bad)]).additions(MODEL)
+        Steering.of([(HAPPY, 1), (FORMAL, bad)]).plan(MODEL)
 
 
 def test_a_vector_without_a_unit_is_refused_by_strength():
     with pytest.raises(SteeringError, match="'bare' was never calibrated"):
-        Steering.of([(HAPPY, 1), (BARE, 1)]).additions(MODEL)
+        Steering.of([(HAPPY, 1), (BARE, 1)]).plan(MODEL)
+
+
+def test_what_is_whole_has_no_strength():
+    with pytest.raises(SteeringError, match="ablate has no strength; it is whole"):
+        Term(HAPPY, 1.0, operator=Ablate())
+    assert Term(HAPPY, operator=Ablate()).strength is None

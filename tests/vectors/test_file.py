@@ -11,6 +11,7 @@ import os
 import pickle
 import threading
 import types
+import typing
 import zipfile
 from collections import abc
 from pathlib import Path
@@ -32,7 +33,10 @@ from trimtab.vectors import (
     Collection,
     ControlVector,
     ModelInfo,
+    Neutral,
+    Reader,
     Reliability,
+    ThresholdFit,
     describe,
     write_atomically,
 )
@@ -54,6 +58,8 @@ def record(kind: Any) -> st.SearchStrategy:
             return st.lists(record(inner[0]), max_size=2).map(tuple)
         case abc.Mapping:
             return st.dictionaries(record(inner[0]), record(inner[1]), max_size=3)
+        case typing.Literal:
+            return st.sampled_from(inner)
         case types.NoneType:
             return st.none()
         case builtins.float:
@@ -75,6 +81,8 @@ def filled(kind: Any) -> Any:
             return filled(inner[0])
         case builtins.tuple:
             return (filled(inner[0]),)
+        case typing.Literal:
+            return inner[0]
         case abc.Mapping:
             return {key: filled(inner[1]) for key in (("+", "-") if inner[0] is str else (0, 2))}
     return {float: 0.25, int: 3, str: "text"}[kind]
@@ -83,6 +91,10 @@ def filled(kind: Any) -> Any:
 FULL = make_vector(
     calibration=filled(Calibration),
     reliability=filled(Reliability),
+    neutral=filled(Neutral),
+    reader=filled(Reader),
+    fits=(filled(ThresholdFit),),
+    operator_scales={"rotate": {"+": 0.3, "-": 0.4}},
     created="2026-01-02T03:04:05+00:00",
     trimtab_version="0.1.0",
 )
@@ -96,6 +108,10 @@ RECORDS = (
     "calibration",
     "reliability",
     "collection",
+    "neutral",
+    "reader",
+    "fits",
+    "operator_scales",
     "created",
 )
 
@@ -127,6 +143,12 @@ def test_every_vector_comes_back_from_its_file_as_it_was(folder, data, model):
                 "calibration": st.none() | record(Calibration),
                 "reliability": st.none() | record(Reliability),
                 "collection": st.none() | record(Collection),
+                "neutral": st.none() | record(Neutral),
+                "reader": st.none() | record(Reader),
+                "fits": st.lists(record(ThresholdFit), max_size=2).map(tuple),
+                "operator_scales": st.dictionaries(
+                    words, st.fixed_dictionaries({"+": st.floats(0.1, 9), "-": st.floats(0.1, 9)}), max_size=2
+                ),
                 "behaviour": st.builds(BehaviourRef, words, words),
                 "method": words,
                 "created": words,
@@ -140,8 +162,8 @@ def test_every_vector_comes_back_from_its_file_as_it_was(folder, data, model):
 
 def test_a_file_loads_even_if_the_length_of_its_header_reads_like_a_pickle(folder):
     starts = set()
-    for length in range(0, 850, 8):
-        vector = make_vector(method="x" * length)
+    for length in range(0, 1000, 8):
+        vector = make_vector(method="x" * length, directions={}, norms={}, weights={})
         path = vector.save(folder / "v.safetensors")
         starts.add(path.read_bytes()[:2])
         assert ControlVector.load(path).method == vector.method
@@ -186,6 +208,10 @@ def test_the_file_has_the_documented_layout(tmp_path):
         "calibration",
         "reliability",
         "collection",
+        "neutral",
+        "reader",
+        "fits",
+        "operator_scales",
         "created",
         "trimtab_version",
     }
@@ -203,6 +229,10 @@ def test_the_file_has_the_documented_layout(tmp_path):
     assert header["scale"] == {"+": 0.1, "-": 0.2}
     assert header["calibration"]["budget"] == FULL.calibration.budget
     assert header["calibration"]["kl"] == FULL.calibration.kl
+    assert header["neutral"]["percentiles"] == {"0": [0.25], "2": [0.25]}
+    assert header["reader"]["layers"] == [3]
+    assert header["fits"] == [{"at": "text", "readings": [0.25], "texts": 3}]
+    assert header["operator_scales"] == {"rotate": {"+": 0.3, "-": 0.4}}
     assert header["reliability"]["cosine_by_layer"] == {"0": 0.25, "2": 0.25}
 
 

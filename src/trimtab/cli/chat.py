@@ -22,11 +22,10 @@ from trimtab.cli.console import (
     read_steering,
     write_piece,
 )
-from trimtab.errors import TrimtabError
+from trimtab.errors import SteeringError, TrimtabError
 
 if TYPE_CHECKING:
-    from trimtab.engines.transformers import TransformersEngine
-    from trimtab.steering import Steering
+    from trimtab.engines.transformers import Chat
 
 NAME = "chat"
 EXAMPLE = "trimtab chat --steer happy:0.8"
@@ -36,6 +35,9 @@ HELP = "/steer happy:0.8 turns the dial, /steer alone lets go, /reset forgets th
 def run(
     steer: Annotated[str | None, typer.Option("--steer", "-s", help="Such as 'happy:0.8': names or paths.")] = None,
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    cache: Annotated[
+        str, typer.Option(help="Earlier turns: 'recompute' reads them under the steering of now, 'keep' as they were.")
+    ] = "recompute",
     max_new_tokens: TokensOption = 256,
     temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
     seed: Annotated[int | None, typer.Option(help="Makes sampling reproducible.")] = None,
@@ -47,28 +49,25 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Chat; with --json each answer is one JSON document on a line of its own."""
+    from trimtab.engines.transformers import Chat
+
     steering = read_steering(steer, force=force)
     engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
-    steering.additions(engine.info)  # a vector for another model is refused before the first word
-    start: list[dict[str, str]] = [{"role": "system", "content": system}] if system else []
-    messages = list(start)
+    if cache not in ("recompute", "keep"):
+        raise SteeringError(f"--cache {cache} is not known", fix="use recompute or keep")
+    chat = Chat(engine, system=system, steering=steering, cache="keep" if cache == "keep" else "recompute")
     err.print(HELP, style="dim")
     while (line := _read_line()) is not None:
         if line in ("/quit", "/exit"):
             break
         if line == "/reset":
-            messages = list(start)
+            chat.reset()
         elif line.split(maxsplit=1)[:1] == ["/steer"]:
-            steering = _new_steering(line, steering, engine, force=force)
+            _steer(chat, line, force=force)
         elif line.startswith("/"):
             err.print(HELP, style="dim")
         elif line:
-            messages.append({"role": "user", "content": line})
-            answer = _answer(engine, messages, steering, max_new_tokens, temperature, seed, as_json=json)
-            if answer is None:
-                messages.pop()
-            else:
-                messages.append({"role": "assistant", "content": answer})
+            _answer(chat, line, max_new_tokens, temperature, seed, as_json=json)
 
 
 def _read_line() -> str | None:
@@ -78,44 +77,33 @@ def _read_line() -> str | None:
     return line.strip() if line else None
 
 
-def _new_steering(line: str, current: Steering, engine: TransformersEngine, *, force: bool) -> Steering:
+def _steer(chat: Chat, line: str, *, force: bool) -> None:
     _, _, expression = line.partition(" ")
     try:
-        wanted = read_steering(expression.strip() or None, force=force)
-        wanted.additions(engine.info)
+        chat.steering = read_steering(expression.strip() or None, force=force)
     except TrimtabError as error:
         err.print(str(error), style="red", markup=False)
-        return current
-    err.print(f"steering: {wanted}", style="dim")
-    return wanted
+        return
+    err.print(f"steering: {chat.steering}", style="dim", markup=False)
 
 
 def _answer(
-    engine: TransformersEngine,
-    messages: list[dict[str, str]],
-    steering: Steering,
-    max_new_tokens: int,
-    temperature: float,
-    seed: int | None,
-    *,
-    as_json: bool,
-) -> str | None:
-    """One answer, streamed; None if this turn cannot be answered, with the reason on standard error."""
+    chat: Chat, line: str, max_new_tokens: int, temperature: float, seed: int | None, *, as_json: bool
+) -> None:
+    """One answer, streamed; where a turn cannot be answered, the reason on standard error."""
     try:
-        completion = engine.generate(
-            [messages],
-            steering=steering,
+        completion = chat.send(
+            line,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
             on_text=None if as_json else write_piece,
-        )[0]
+        )
     except TrimtabError as error:
         err.print(str(error), style="red", markup=False)
-        return None
+        return
     if as_json:
         print_json(completion_json(completion))
     else:
         sys.stdout.write("\n")
     sys.stdout.flush()
-    return completion.text

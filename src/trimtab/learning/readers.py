@@ -16,6 +16,7 @@ from trimtab.engines import Engine, Prompt
 from trimtab.engines.base import Array
 from trimtab.errors import PromptError, VectorError
 from trimtab.learning.discriminant import fisher
+from trimtab.learning.neutral import PHASE as NEUTRAL_PHASE
 from trimtab.learning.neutral import measure_neutral
 from trimtab.learning.pooling import Pooled, check_reads, last_of, pooled_states, states_at, words_of
 from trimtab.learning.progress import OnProgress, Progress, ignore
@@ -50,7 +51,8 @@ def fit_reader(
 
     At each layer, Fisher's linear discriminant with Ledoit–Wolf shrinkage gives a direction. Five-fold
     cross-validation chooses whether a text is read over its words or at its last token, and the layers whose z-scores
-    are averaged; what is reported as AUROC is of texts that a direction was not fitted on.
+    are averaged. What is reported as AUROC is of texts that a direction was not fitted on; since the layers were chosen
+    by the same texts, it is a little higher than others will find.
 
     Args:
         model: The engine.
@@ -77,7 +79,7 @@ def fit_reader(
     positive, negative = _checked_texts(model, positive, negative)
     texts = pooled_states(model, [*positive, *negative], phase=TEXTS_PHASE, progress=progress)
     halves = neutral_prompts()
-    neutral = pooled_states(model, (*halves.calibration, *halves.held_out), phase=TEXTS_PHASE, progress=progress)
+    neutral = pooled_states(model, (*halves.calibration, *halves.held_out), phase=NEUTRAL_PHASE, progress=progress)
     labels = np.repeat([True, False], [len(positive), len(negative)])
     choice = _choose(texts, neutral, labels, seed=seed, progress=progress)
     states = texts.mean if choice.pool == "mean" else texts.last

@@ -148,13 +148,13 @@ class Reading:
 
 
 def make_reading(
-    text: str,
+    vectors: Sequence[ControlVector],
+    states: NDArray[np.float32],
     *,
+    text: str,
     tokens: Sequence[int],
     pieces: Sequence[str],
     words: Sequence[bool],
-    states: NDArray[np.float32],
-    vectors: Sequence[ControlVector],
 ) -> Reading:
     """Read a text's hidden states along vectors.
 
@@ -163,12 +163,12 @@ def make_reading(
     averaged over the layers.
 
     Args:
+        vectors: What to read along.
+        states: ``[token, layer, hidden]``, of all layers of the model to which the vectors belong.
         text: As the model read it.
         tokens: Token ids.
         pieces: The text of each token.
         words: Whether each token counts for scores.
-        states: ``[token, layer, hidden]``, of all layers of the model.
-        vectors: What to read along; they belong to that model.
 
     Raises:
         PromptError: No token counts for scores.
@@ -180,8 +180,7 @@ def make_reading(
         >>> v = ControlVector(model=info, directions={0: np.array([1.0, 0.0], np.float32)}, norms={0: 1.0},
         ...                   weights={0: 1.0})
         >>> states = np.array([[[3.0, 0.0]], [[0.5, 1.0]]], np.float32)
-        >>> make_reading("ab", tokens=[5, 6], pieces=["a", "b"], words=[True, True], states=states,
-        ...              vectors=[v]).projections
+        >>> make_reading([v], states, text="ab", tokens=[5, 6], pieces=["a", "b"], words=[True, True]).projections
         array([[3. , 0.5]])
     """
     if not any(words):

@@ -18,8 +18,7 @@ from by_hand import greedily, logits_of, steering_by_hand, traces_in
 from tiny_models import CONTEXT, EOS, LAYERS, PAD, Family, vector_for
 from trimtab.behaviours import Message
 from trimtab.engines import Completion, ForcedItem
-from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers import engine as engine_module
+from trimtab.engines.transformers import TransformersEngine, requests
 from trimtab.errors import PromptError, SteeringError, VectorMismatchError
 from trimtab.steering import Steering, Term
 from trimtab.vectors import ControlVector
@@ -138,14 +137,14 @@ def test_more_rows_than_fit_into_a_batch_keep_their_own_steerings(
     steerings = [terms_of(llama, strength) for strength in (1.0, -1.0, 0.5)] * 3
     prompts = [PROMPTS[0]] * len(steerings)
     whole = llama.generate(prompts, steering=steerings, max_new_tokens=6, measure_kl=True)
-    monkeypatch.setattr(engine_module, "ROWS", 4)
+    monkeypatch.setattr(requests, "ROWS", 4)
     assert tokens_of(llama.generate(prompts, steering=steerings, max_new_tokens=6, measure_kl=True)) == tokens_of(whole)
 
 
 def test_a_steering_that_cannot_be_done_is_refused_before_any_row_is_answered(
     llama: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "ROWS", 1)
+    monkeypatch.setattr(requests, "ROWS", 1)
     bare = replace(vector_for(llama), scale=None)
     pieces: list[str] = []
     with pytest.raises(SteeringError, match="coefficient"):
@@ -216,7 +215,7 @@ def test_more_prompts_than_fit_into_a_batch_are_answered_in_order(
     llama: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = llama.generate(PROMPTS, max_new_tokens=6)
-    monkeypatch.setattr(engine_module, "ROWS", 3)
+    monkeypatch.setattr(requests, "ROWS", 3)
     found = llama.generate(PROMPTS, max_new_tokens=6)
     assert found == expected
 
@@ -354,7 +353,7 @@ def test_sampling_leaves_the_global_generator_alone(llama: TransformersEngine) -
 def test_one_prompt_asked_many_times_gets_many_answers(
     llama: TransformersEngine, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_module, "ROWS", rows)
+    monkeypatch.setattr(requests, "ROWS", rows)
     answers = tokens_of(llama.generate([PROMPTS[0]] * 8, max_new_tokens=16, temperature=2.0, seed=1))
     assert len(set(answers)) == 8
     assert answers[0] == llama.generate(PROMPTS[0], max_new_tokens=16, temperature=2.0, seed=1).tokens
@@ -429,7 +428,7 @@ def test_a_receipt_counts_layers_rows_and_tokens(engine: TransformersEngine) -> 
             assert receipt.steering == "calm:1.5"
             assert receipt.layers == (0, 3)
             assert receipt.rows == count
-            assert receipt.tokens == completion.prompt_tokens + len(completion.tokens) - 1
+            assert receipt.tokens == completion.prompt_tokens - 1 + len(completion.tokens) - 1  # no sink, no last one
             assert receipt.kl is None
 
 
@@ -439,7 +438,7 @@ def test_the_receipts_tokens_are_those_that_went_through_the_model(llama: Transf
     handle = llama.blocks.modules[0].register_forward_hook(lambda _, args, __: read.append(args[0].shape[1]))
     completion = llama.generate("Hi", steering=terms, max_new_tokens=9)
     handle.remove()
-    assert completion.receipt.tokens == sum(read)
+    assert completion.receipt.tokens == sum(read) - 1  # the first one is an attention sink
 
 
 def test_an_unsteered_receipt_says_so(llama: TransformersEngine) -> None:

@@ -11,8 +11,7 @@ import pytest
 from by_hand import greedily, traces_in
 from tiny_models import BY_NAME, RECURRENT, Family, vector_for
 from trimtab.engines.passes import CPU, Cost
-from trimtab.engines.transformers import TransformersEngine, states
-from trimtab.engines.transformers import engine as engine_module
+from trimtab.engines.transformers import TransformersEngine, answering, states
 from trimtab.engines.transformers.prefill import shared_prefill
 from trimtab.vectors import ControlVector
 
@@ -44,7 +43,7 @@ def prefills(always_walking: None, monkeypatch: pytest.MonkeyPatch) -> list[bool
         seen.append(prefilled is not None)
         return prefilled
 
-    monkeypatch.setattr(engine_module, "shared_prefill", noting)
+    monkeypatch.setattr(answering, "shared_prefill", noting)
     return seen
 
 

@@ -1,6 +1,7 @@
-"""The reference engine: any decoder-only model that transformers can load."""
+"""The reference engine: any model that writes text and that transformers can load."""
 
+from trimtab.engines.transformers.conversation import Chat
 from trimtab.engines.transformers.engine import TransformersEngine
 from trimtab.engines.transformers.loading import load
 
-__all__ = ["TransformersEngine", "load"]
+__all__ = ["Chat", "TransformersEngine", "load"]

@@ -22,7 +22,7 @@ from trimtab.engines.transformers.chat import as_messages, opening_cuts, render_
 from trimtab.engines.transformers.checks import check_length, check_tokens, chosen_layers
 from trimtab.engines.transformers.fingerprint import fingerprint
 from trimtab.engines.transformers.forcing import TreeTeacherForcing
-from trimtab.engines.transformers.generation import Sampling
+from trimtab.engines.transformers.generation import Sampling, keeps_keys_and_values
 from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.host import ActiveScope, Host
 from trimtab.engines.transformers.pooling import score_prompts
@@ -225,7 +225,7 @@ class TransformersEngine:
             (1, 1, 576)
         """
         sequences = self._sequences(texts)
-        states = self._collect(
+        states = self.collect(
             sequences,
             layers=layers,
             position=position,
@@ -259,30 +259,10 @@ class TransformersEngine:
             >>> model.collect(["Hello", "Hello you"]).report.path  # doctest: +SKIP
             'plain'
         """
-        return self._collect(
-            self._sequences(texts),
-            layers=layers,
-            position=position,
-            span=span,
-            max_tokens=max_tokens,
-            share_prefixes=share_prefixes,
-            progress=progress,
-        )
-
-    def _collect(
-        self,
-        sequences: Sequence[Tokens],
-        *,
-        layers: Sequence[int] | None,
-        position: Position,
-        span: Span | Sequence[Span] | None,
-        max_tokens: int | None,
-        share_prefixes: bool,
-        progress: Callable[[int, int], None] | None,
-    ) -> Collected:
         self._check_free()
         if max_tokens is not None and max_tokens < 1:
             raise PromptError(f"max_tokens is {max_tokens}", fix="allow at least 1")
+        sequences = self._sequences(texts)
         sources = None
         if self._reads_sources:
             read, sequences = sequences, [self._start()] * len(sequences)
@@ -495,10 +475,6 @@ class TransformersEngine:
             PromptError: A prompt is empty, not a chat, or does not fit into the context window.
             SteeringError: The steering cannot be done, or was not done as asked.
         """
-        listener = None
-        if on_text is not None:
-            text = TextStream(self.decode, on_text)
-            listener = Listener(lambda token, _: text.token(token))
         single = isinstance(prompts, str) or _is_chat(prompts)
         listed: Sequence[Any] = [prompts] if single else prompts
         self._check_free()
@@ -511,10 +487,45 @@ class TransformersEngine:
             normalize=normalize,
             measure_kl=measure_kl,
         )
-        completions = fulfil(self._host, request, decode=self.decode, listener=listener)
-        if on_text is not None:
-            text.end()
+        completions = self._fulfilled(request, on_text)
         return completions[0] if single else completions
+
+    def _fulfilled(self, request: Request, on_text: Callable[[str], None] | None) -> list[Completion]:
+        if on_text is None:
+            return fulfil(self._host, request, decode=self.decode, listener=None)
+        text = TextStream(self.decode, on_text)
+        listener = Listener(lambda token, _: text.token(token))
+        completions = fulfil(self._host, request, decode=self.decode, listener=listener)
+        text.end()
+        return completions
+
+    @property
+    def keeps_turns(self) -> bool:
+        """Whether what was read of a chat can be kept as keys and values, and the chat gone on with from there."""
+        return self.blocks.causal and not self.has_encoder and keeps_keys_and_values(self.model)
+
+    def reply(
+        self,
+        messages: Prompt,
+        *,
+        cache: DynamicCache | None,
+        steering: SteeringLike = None,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+        read: Sequence[ControlVector] = (),
+        on_text: Callable[[str], None] | None = None,
+    ) -> Completion:
+        """Answer one chat, of which ``cache`` has the beginning; ``Chat`` is made of it.
+
+        Only what the cache does not have is read, and steered; it then has all but the answer's last token. The other
+        options are those of ``generate``.
+        """
+        self._check_free()
+        sampling = Sampling(max_new_tokens, temperature, top_p, seed)
+        request = self._requested([messages], [Steering.of(steering)], sampling, read=read, cache=cache)
+        return self._fulfilled(request, on_text)[0]
 
     def stream(
         self,
@@ -570,9 +581,9 @@ class TransformersEngine:
         steerings: Sequence[Steering],
         sampling: Sampling,
         *,
-        raw: bool,
-        read: Sequence[ControlVector],
-        normalize: float | None,
+        raw: bool = False,
+        read: Sequence[ControlVector] = (),
+        normalize: float | None = None,
         measure_kl: bool = False,
         cache: DynamicCache | None = None,
     ) -> Request:

@@ -23,6 +23,7 @@ from transformers import (
     StoppingCriteria,
     StoppingCriteriaList,
 )
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 from transformers.generation.streamers import BaseStreamer
 
@@ -124,6 +125,12 @@ def prepares_plainly(model: PreTrainedModel) -> bool:
     """Whether a model's ``generate`` gives it what any other's does, so that it computes what a plain pass does."""
     own = type(model).prepare_inputs_for_generation
     return own is GenerationMixin.prepare_inputs_for_generation
+
+
+def keeps_keys_and_values(model: PreTrainedModel) -> bool:
+    """Whether all that a model remembers of a text is keys and values of its tokens, so that it may be cut short."""
+    kinds = {type(layer) for layer in DynamicCache(config=model.config.get_text_config(decoder=True)).layers}
+    return kinds <= {DynamicLayer, DynamicSlidingWindowLayer}
 
 
 def count_repeats(prompts: Sequence[Tokens]) -> list[int]:

@@ -84,7 +84,8 @@ def marked_prompt(
         _turn(role, place, offsets, found) for (role, place), found in zip(layout.places, within, strict=True)
     )
     bare = not layout.places and layout.located
-    candidates = {n for n, (start, stop) in enumerate(offsets) if start < stop} if bare else set().union(*within)
+    said = [found for (role, _), found in zip(layout.places, within, strict=True) if role != "system"]
+    candidates = {n for n, (start, stop) in enumerate(offsets) if start < stop} if bare else set().union(*said)
     special = _special_tokens(tokenizer)
     words = tuple(n in candidates and token not in special and not (sink and n == 0) for n, token in enumerate(tokens))
     return MarkedPrompt(layout.text, tokens, offsets, turns, words, layout.opening, layout.located)

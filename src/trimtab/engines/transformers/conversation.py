@@ -1,0 +1,161 @@
+"""A chat whose steering may change between turns, with a say in what becomes of the turns before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeAlias, final
+
+from transformers import DynamicCache
+
+from trimtab.behaviours import Message
+from trimtab.engines.base import Completion, Tokens
+from trimtab.engines.transformers.chat import as_messages
+from trimtab.engines.transformers.engine import TransformersEngine
+from trimtab.errors import PromptError, SteeringError
+from trimtab.steering import Steering, SteeringLike
+from trimtab.vectors import ControlVector
+
+CacheMode: TypeAlias = Literal["recompute", "keep"]
+
+
+@final
+class Chat:
+    """Messages, a steering, and what the model remembers of earlier turns.
+
+    Steering acts on how the model reads as much as on how it writes. So when it changes between two turns, what was
+    read before can be treated in two ways:
+
+    * ``cache="recompute"``: every turn reads the whole chat anew, under the steering of that turn. The answer is that
+      of ``generate`` for the same messages; of how earlier turns were steered it knows only what was said.
+    * ``cache="keep"``: keys and values of earlier turns stay as they were computed, under the steering of their time;
+      only what is new is read. That is quicker, and the mood of earlier turns lingers. Where the template changes what
+      was said before (or a token border moves), the chat is read anew from that place on.
+
+    Args:
+        model: The engine.
+        system: A system prompt.
+        steering: What is applied until ``steering`` is set to something else.
+        cache: What becomes of earlier turns.
+        messages: What was said before.
+
+    Raises:
+        PromptError: What was said before is no chat.
+        SteeringError: The steering does not belong to the model, or earlier turns cannot be kept.
+
+    Example:
+        >>> chat = Chat(model, steering=[(happy, 1)])  # doctest: +SKIP
+        >>> chat.send("How was your day?").text  # doctest: +SKIP
+        >>> chat.steering = [(happy, -1)]  # doctest: +SKIP
+        >>> chat.send("And what now?").text  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        model: TransformersEngine,
+        *,
+        system: str | None = None,
+        steering: SteeringLike = None,
+        cache: CacheMode = "recompute",
+        messages: Sequence[Message | Mapping[str, str]] = (),
+    ) -> None:
+        if cache not in ("recompute", "keep"):
+            raise SteeringError(f"cache={cache!r} is not known", fix="use 'recompute' or 'keep'")
+        if cache == "keep" and not model.keeps_turns:
+            raise SteeringError(
+                f"earlier turns of {model.info.name} cannot be kept: what it remembers is not keys and values",
+                fix="use cache='recompute'",
+            )
+        self._model = model
+        self._begun = (*((Message("system", system),) if system else ()), *(as_messages(messages) if messages else ()))
+        self._messages = self._begun
+        self._mode = cache
+        self._steering = self._checked(steering)
+        self._read: Tokens = ()  # what the cache has keys and values of
+        self._cache: DynamicCache | None = None
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """What was said so far."""
+        return self._messages
+
+    @property
+    def steering(self) -> Steering:
+        """What is applied to the turns to come."""
+        return self._steering
+
+    @steering.setter
+    def steering(self, given: SteeringLike) -> None:
+        self._steering = self._checked(given)
+
+    def _checked(self, given: SteeringLike) -> Steering:
+        steering = Steering.of(given)
+        steering.plan(self._model.info)  # a vector for another model is refused before the first word
+        return steering
+
+    def reset(self) -> None:
+        """Forget everything but the system prompt and the messages that the chat began with."""
+        self._messages = self._begun
+        self._forget()
+
+    def _forget(self) -> None:
+        self._read, self._cache = (), None
+
+    def send(
+        self,
+        text: str,
+        *,
+        max_new_tokens: int = 256,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+        read: Sequence[ControlVector] = (),
+        on_text: Callable[[str], None] | None = None,
+    ) -> Completion:
+        """Say something, and get an answer; both are then part of the chat. A turn that fails leaves no trace.
+
+        Args:
+            text: The user's message.
+            max_new_tokens: Upper bound on the answer's length.
+            temperature: 0 is greedy.
+            top_p: Sample from the smallest set of tokens with this much probability.
+            seed: Makes sampling reproducible.
+            read: Vectors to read at every generated token.
+            on_text: Called with each new piece of text.
+
+        Raises:
+            PromptError: The message is empty, or the chat does not fit into the context window any more.
+            SteeringError: The steering was not done as asked.
+        """
+        if not text.strip():
+            raise PromptError("the message is empty", fix="write something to answer")
+        asked = (*self._messages, Message("user", text))
+        cache = self._kept_for(self._model.marked(asked).tokens) if self._mode == "keep" else None
+        self._forget()  # should this turn break off, the cache is of no use
+        answer = self._model.reply(
+            asked,
+            cache=cache,
+            steering=self._steering,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            read=read,
+            on_text=on_text,
+        )
+        if cache is not None:
+            self._read, self._cache = (*self._model.marked(asked).tokens, *answer.tokens[:-1]), cache
+        self._messages = (*asked, Message("assistant", answer.text))
+        return answer
+
+    def _kept_for(self, tokens: Tokens) -> DynamicCache:
+        """The cache with as much of it as the new prompt begins with; the prompt's last token is always read anew."""
+        if self._cache is None:
+            return DynamicCache()
+        alike = 0
+        for old, new in zip(self._read, tokens[:-1], strict=False):
+            if old != new:
+                break
+            alike += 1
+        if alike < len(self._read):
+            self._cache.crop(alike - len(self._read))
+        return self._cache

@@ -1,0 +1,145 @@
+"""Heatmaps: pages that are whole by themselves, pictures, and what they show."""
+
+from __future__ import annotations
+
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sample_vectors import MODEL, make_vector
+from trimtab.errors import MissingDependencyError, OutputError
+from trimtab.reading import Reading, label, make_reading, shades, write_html, write_png
+from trimtab.vectors import Neutral, Reader, Spread
+
+PIECES = ("<s>", "a <b>", " & $x^2$", "\n\n", "日本", "")
+WORDS = (False, True, True, True, True, True)
+SPREAD = Spread({0: 0.0, 2: 0.0}, {0: 1.0, 2: 1.0})
+NEUTRAL = Neutral(SPREAD, SPREAD, SPREAD, {}, prompts=3, tokens=30)
+
+
+def reading(*, scale: float = 1.0, pieces: tuple[str, ...] = PIECES, **changes: Any) -> Reading:
+    drawn = np.random.default_rng(0).standard_normal((len(pieces), MODEL.layers, MODEL.hidden_size))
+    drawn[0] *= 1000
+    return make_reading(
+        [make_vector("happy <3", neutral=NEUTRAL, **changes), make_vector("formal", seed=1)],
+        (scale * drawn).astype(np.float32),
+        text="".join(pieces),
+        tokens=range(len(pieces)),
+        pieces=pieces,
+        words=(False, *(True,) * (len(pieces) - 1)),
+    )
+
+
+class Page(HTMLParser):
+    """What a page has in it."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in ("meta",):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for seen, attributes in self.seen if seen == tag]
+
+
+def test_a_page_is_well_formed_and_needs_nothing_else(tmp_path: Path):
+    path = write_html(reading(), tmp_path / "new" / "page.html")
+    page = Page(path.read_text("utf-8"))
+    assert page.open == []
+    assert not {"script", "link", "img", "b>"} & {tag for tag, _ in page.seen}
+    assert "http" not in path.read_text("utf-8")
+    assert "a <b> & $x^2$\n\n日本" in page.text
+    assert "happy <3: score" in page.text
+    assert "formal: no score" in page.text
+
+
+def test_every_layer_and_token_has_a_cell_with_its_number(tmp_path: Path):
+    read = reading()
+    cells = Page(write_html(read, tmp_path / "page.html").read_text("utf-8")).all("td")
+    assert len(cells) == 2 * 2 * len(PIECES)
+    titles = [cell["title"] for cell in cells]
+    assert f"layer 2, a <b>: {read[0].z[1, 1]:+.2f}" in titles
+    assert f"layer 0, 日本: {read[0].z[0, 4]:+.2f}" in titles
+
+
+def test_what_does_not_count_is_grey_in_the_text(tmp_path: Path):
+    spans = Page(write_html(reading(), tmp_path / "page.html").read_text("utf-8")).all("span")
+    assert len([span for span in spans if span.get("class") == "out"]) == 2  # the first token, for each vector
+    assert len([span for span in spans if "background" in (span.get("style") or "")]) == 2 * (len(PIECES) - 1)
+
+
+def test_the_scale_is_symmetric_and_made_by_words_alone():
+    read = reading(scale=4.0)
+    shown = shades(read, read[0])
+    assert shown.limit == np.ceil(np.percentile(np.abs(read[0].z[:, 1:]), 98))
+    np.testing.assert_array_equal(shown.counts, WORDS)
+    assert shades(reading(scale=1e-3), reading(scale=1e-3)[0]).limit == 3.0
+
+
+def test_without_neutral_statistics_a_text_is_its_own_measure():
+    read = reading()
+    shown = shades(read, read["formal"])
+    np.testing.assert_allclose(shown.cells[:, 1:].mean(axis=1), 0.0, atol=1e-12)
+    np.testing.assert_allclose(shown.cells[:, 1:].std(axis=1), 1.0)
+    assert "this text's words" in shown.unit
+
+
+def test_a_single_word_without_neutral_statistics_is_in_the_middle():
+    read = reading(pieces=("<s>", "word"))
+    np.testing.assert_array_equal(shades(read, read["formal"]).cells[:, 1], 0.0)
+
+
+def test_a_last_token_that_is_read_counts():
+    words = (True, True, False)
+    drawn = np.ones((3, MODEL.layers, MODEL.hidden_size), np.float32)
+    vector = make_vector(neutral=NEUTRAL, reader=Reader((0,), pool="last"))
+    read = make_reading([vector], drawn, text="abc", tokens=(1, 2, 3), pieces="abc", words=words)
+    np.testing.assert_array_equal(shades(read, read[0]).counts, [True, True, True])
+
+
+@pytest.mark.parametrize("tokens", [2, len(PIECES), 250])
+def test_a_picture_is_drawn_whatever_the_text_is(tmp_path: Path, tokens: int):
+    pieces = (PIECES * (tokens // len(PIECES) + 1))[:tokens]
+    path = write_png(reading(pieces=pieces), tmp_path / "picture.png")
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG")
+    width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
+    assert 500 < width < 6000
+    assert 300 < height < 2000
+
+
+def test_without_matplotlib_a_picture_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'trimtab\[bench\]'"):
+        write_png(reading(), tmp_path / "picture.png")
+    write_html(reading(), tmp_path / "page.html")
+
+
+@pytest.mark.parametrize("write", [write_html, write_png])
+def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path, write: Any):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        write(reading(), tmp_path / "file" / "out")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(("piece", "shown"), [(" day", "day"), ("\n\n", "↵↵"), ("  ", "␣␣"), ("", ""), ("a\tb", "a⇥b")])
+def test_a_label_stands_on_one_line(piece: str, shown: str):
+    assert label(piece) == shown

@@ -1,0 +1,56 @@
+"""Thresholds for a rate of false positives, and what a vector keeps to give them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sample_vectors import make_vector
+from trimtab.errors import SteeringError
+from trimtab.vectors import Neutral, Reader, Spread, ThresholdFit
+
+READINGS = tuple(float(n) for n in range(101))
+FITTED = make_vector(fits=(ThresholdFit("prompt", READINGS, 101), ThresholdFit("token", (0.0, 1.0), 20)))
+
+
+@pytest.mark.parametrize(("rate", "above", "below"), [(0.02, 98.0, 2.0), (0.1, 90.0, 10.0), (0.015, 98.5, 1.5)])
+def test_a_threshold_is_passed_by_the_share_asked_for_on_either_side(rate, above, below):
+    assert FITTED.fitted_threshold(rate, at="prompt") == pytest.approx(above)
+    assert FITTED.fitted_threshold(rate, at="prompt", above=False) == pytest.approx(below)
+    passed = np.mean(np.array(READINGS) > FITTED.fitted_threshold(rate, at="prompt"))
+    assert passed == pytest.approx(rate, abs=1 / len(READINGS))
+
+
+def test_the_fit_of_the_place_that_is_read_counts():
+    assert FITTED.fitted_threshold(0.25, at="token") == pytest.approx(0.75)
+
+
+def test_a_place_that_was_not_fitted_is_refused_with_the_command_that_fits_it():
+    with pytest.raises(SteeringError, match="trimtab condition fit happy --at last-user-turn --negative FILE"):
+        FITTED.fitted_threshold(0.1, at="last-user-turn")
+
+
+def test_a_rate_that_needs_more_texts_is_refused_with_their_number():
+    assert FITTED.fitted_threshold(0.05, at="token") > 0
+    with pytest.raises(SteeringError, match="fit it on 25 texts or more"):
+        FITTED.fitted_threshold(0.04, at="token")
+
+
+def test_arithmetic_forgets_what_was_read_along_other_directions():
+    spread = Spread({0: 0.0, 2: 0.0}, {0: 1.0, 2: 1.0})
+    vector = make_vector(
+        fits=FITTED.fits,
+        neutral=Neutral(spread, spread, spread, {}, 2, 9),
+        reader=Reader((2,)),
+        operator_scales={"rotate": {"+": 0.1, "-": 0.1}},
+    )
+    for mixed in (2 * vector, -vector, vector + vector):
+        assert mixed.neutral is None
+        assert mixed.reader is None
+        assert mixed.fits == ()
+        assert mixed.operator_scales == {}
+
+
+def test_a_vector_is_read_where_its_reader_says_and_else_where_it_steers():
+    assert make_vector().reading_layers == (0, 2)
+    assert make_vector(reader=Reader((2,))).reading_layers == (2,)
