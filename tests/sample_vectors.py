@@ -93,7 +93,7 @@ def control_vectors(
 
 
 def dense(additions: Mapping[int, np.ndarray], *, model: ModelInfo = MODEL) -> np.ndarray:
-    """Additions as one float64 array ``[layers, hidden]``, zero where nothing is added."""
+    """Changes as one float64 array ``[layers, hidden]``, zero where nothing is added."""
     out = np.zeros((model.layers, model.hidden_size))
     for layer, added in additions.items():
         out[layer] = added

@@ -4,6 +4,8 @@ Nothing here asks the engine where the blocks are. Transformers says itself whos
 (``_can_record_outputs``); where a class does not say, a person has read its code and written the list down. The
 engine's ``Layout`` is used for one thing: to bring states of several streams, or with their tokens first, into
 ``[row, token, hidden]``.
+
+Where a decoder without an encoder reads a text, its first token is an attention sink, which no steering touches.
 """
 
 from __future__ import annotations
@@ -89,7 +91,8 @@ class Reference:
         blocks: Its blocks, in the order in which they run.
         final_norm: What reads the last one; None where nothing of a usual name stands beside the list.
         shaped: ``[row, token, hidden]`` of a state of so many tokens.
-        added: A state with a vector ``[hidden]`` added to every token.
+        added: A state with vectors added to its tokens, ``[token, hidden]``, and to nothing that stands beside them.
+        sink: Whether the first token of a text is left alone.
     """
 
     architecture: Architecture
@@ -98,6 +101,7 @@ class Reference:
     final_norm: nn.Module | None
     shaped: Callable[[Tensor, int], Tensor]
     added: Callable[[Tensor, Tensor], Tensor]
+    sink: bool
 
     @property
     def has_encoder(self) -> bool:
@@ -150,34 +154,58 @@ class Reference:
 
     @contextmanager
     def steering(self, additions: Mapping[int, Tensor]) -> Iterator[None]:
-        """Inside, vectors are added on the way into what reads a block's output: the next block, or the final norm."""
+        """Inside, vectors are added on the way into what reads a block's output: the next block, or the final norm.
+
+        A pass of one token goes on with a text, one of several begins it.
+        """
+        reading = _Reading()
         with ExitStack() as stack:
+            stack.callback(self.model.register_forward_pre_hook(reading.begin, with_kwargs=True).remove)
             for layer, vector in additions.items():
                 after = self.blocks[layer + 1] if layer + 1 < len(self.blocks) else self.final_norm
+
+                def move(state: Tensor, vector: Tensor = vector) -> Tensor:
+                    table = vector.expand(reading.tokens, -1).clone()
+                    if self.sink and reading.tokens > 1:
+                        table[0] = 0
+                    return self.added(state, table)
+
                 if after is None or self.architecture.name in BEHIND:
-                    handle = self.blocks[layer].register_forward_hook(self._adding_behind(vector))
+                    handle = self.blocks[layer].register_forward_hook(_behind(move))
                 else:
-                    handle = after.register_forward_pre_hook(self._adding_before(vector), with_kwargs=True)
+                    handle = after.register_forward_pre_hook(_before(move), with_kwargs=True)
                 stack.callback(handle.remove)
             yield
 
-    def _adding_before(self, vector: Tensor) -> Any:
-        def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if args:
-                return (self.added(args[0], vector), *args[1:]), kwargs
-            return args, {**kwargs, "hidden_states": self.added(kwargs["hidden_states"], vector)}
 
-        return hook
+class _Reading:
+    """How many tokens of a row the pass under way reads."""
 
-    def _adding_behind(self, vector: Tensor) -> Any:
-        def hook(_: nn.Module, __: Any, output: Any) -> Any:
-            if isinstance(output, tuple):
-                return (self.added(output[0], vector), *output[1:])
-            if isinstance(output, list):
-                return [self.added(output[0], vector), *output[1:]]
-            return self.added(output, vector)
+    tokens = 0
 
-        return hook
+    def begin(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        given = [kwargs.get(name) for name in ("decoder_input_ids", "input_ids", "inputs_embeds")]
+        self.tokens = next(tensor.shape[1] for tensor in (*given, *args) if tensor is not None)
+
+
+def _before(move: Callable[[Tensor], Tensor]) -> Any:
+    def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if args:
+            return (move(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": move(kwargs["hidden_states"])}
+
+    return hook
+
+
+def _behind(move: Callable[[Tensor], Tensor]) -> Any:
+    def hook(_: nn.Module, __: Any, output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (move(output[0]), *output[1:])
+        if isinstance(output, list):
+            return [move(output[0]), *output[1:]]
+        return move(output)
+
+    return hook
 
 
 def reference_for(model: PreTrainedModel, architecture: Architecture, layout_of: Blocks) -> Reference:
@@ -191,8 +219,17 @@ def reference_for(model: PreTrainedModel, architecture: Architecture, layout_of:
         blocks,
         norms[0] if norms else None,
         shaped=lambda state, count: layout_of.tokens(layout_of.layout.view(state), count),
-        added=layout_of.layout.add,
+        added=lambda state, table: _added(state, table, layout_of),
+        sink=not model.config.is_encoder_decoder and layout_of.causal,
     )
+
+
+def _added(state: Tensor, table: Tensor, layout_of: Blocks) -> Tensor:
+    layout = layout_of.layout
+    positions = layout.view(state).shape[1]
+    wide = table.new_zeros(positions, table.shape[1])
+    layout_of.tokens(wide[None], len(table))[0] += table
+    return layout.add(state, wide)
 
 
 def _blocks(model: PreTrainedModel, architecture: Architecture) -> tuple[str, tuple[nn.Module, ...]]:

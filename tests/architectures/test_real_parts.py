@@ -48,15 +48,15 @@ def logits(model: nn.Module, **inputs: Any) -> Tensor:
     return found
 
 
-def by_hand(blocks: nn.ModuleList, added: Mapping[int, Tensor]) -> Any:
-    return adding({blocks[layer]: {0: vector} for layer, vector in added.items()})
+def by_hand(engine: TransformersEngine, blocks: nn.ModuleList, added: Mapping[int, Tensor]) -> Any:
+    return adding({blocks[layer]: {0: vector} for layer, vector in added.items()}, sink=not engine.has_encoder)
 
 
 def assert_steered(engine: TransformersEngine, blocks: nn.ModuleList, model: nn.Module, **inputs: Any) -> None:
     steering, added = steering_at(engine, 1, len(engine.blocks) - 1)
     with torch.compiler.set_stance("force_eager"):
         unsteered = logits(engine.model, **inputs)
-        with by_hand(blocks, added):
+        with by_hand(engine, blocks, added):
             wanted = logits(engine.model, **inputs)
     with engine.steered(steering):
         steered = logits(model, **inputs)
@@ -156,7 +156,7 @@ def test_steering_an_encoder_changes_what_the_decoder_says(name: str, path: str)
     steered, unsteered = (engine.generate("Hi", steering=chosen, max_new_tokens=5) for chosen in (steering, None))
     assert steered.logprob != unsteered.logprob
     assert unsteered.tokens == _answer(engine)
-    with by_hand(blocks, added):
+    with by_hand(engine, blocks, added):
         assert steered.tokens == _answer(engine)
 
 

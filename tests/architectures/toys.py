@@ -104,9 +104,16 @@ def logits_of(model: nn.Module, tokens: Tensor = TOKENS) -> Tensor:
 
 
 @contextmanager
-def adding(runs: Mapping[nn.Module, Mapping[int, Tensor]]) -> Iterator[None]:
-    """Inside, a vector is added behind the n-th run of a module, by plain hooks. Counts over one pass."""
+def adding(runs: Mapping[nn.Module, Mapping[int, Tensor]], *, sink: bool = False) -> Iterator[None]:
+    """Inside, a vector is added behind the n-th run of a module, by plain hooks. Counts over one pass.
+
+    With ``sink`` the first of several tokens is left alone.
+    """
     done = dict.fromkeys(runs, 0)
+
+    def moved(state: Tensor, vector: Tensor) -> Tensor:
+        total = state + vector
+        return torch.cat([state[:, :1], total[:, 1:]], dim=1) if sink and state.shape[1] > 1 else total
 
     def hook(module: nn.Module, _: Any, output: Any) -> Any:
         vector = runs[module].get(done[module])
@@ -114,8 +121,10 @@ def adding(runs: Mapping[nn.Module, Mapping[int, Tensor]]) -> Iterator[None]:
         if vector is None:
             return None
         if isinstance(output, Named):
-            return output._replace(state=output.state + vector)
-        return type(output)((output[0] + vector, *output[1:])) if isinstance(output, (tuple, list)) else output + vector
+            return output._replace(state=moved(output.state, vector))
+        if isinstance(output, (tuple, list)):
+            return type(output)((moved(output[0], vector), *output[1:]))
+        return moved(output, vector)
 
     handles = [module.register_forward_hook(hook) for module in runs]
     try:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trimtab.behaviours import Message
 from trimtab.steering import RowsLike, SteeringLike
+from trimtab.steering.plan import Change
 from trimtab.vectors import ModelInfo
 
 Array: TypeAlias = NDArray[np.float32]
@@ -19,7 +20,7 @@ Tokens: TypeAlias = tuple[int, ...]
 Prompt: TypeAlias = str | Sequence[Message | Mapping[str, str]]
 Position: TypeAlias = int | Literal["last", "mean", "all"]
 Span: TypeAlias = tuple[int | None, int | None]
-Additions: TypeAlias = Mapping[int, Array]
+Changes: TypeAlias = Mapping[int, Array | Sequence[Change]]  # by layer; an array stands for adding it
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class MarkedPrompt:
             so both are the same.
         turns: The words of each message, in order, without the template's marks; a system prompt that the template
             puts in by itself is one too. None for bare text.
-        words: Tokens that count for scores: those of turns, or all of bare text, but no special ones; never the first
-            one that a decoder reads, which is an attention sink.
+        words: Tokens that count for scores: those of all turns but the system's, or all of bare text, but no special
+            ones; never the first one that a decoder reads, which is an attention sink.
         opening: The character at which the template opens the assistant's turn to come, or the one that the last
             message begins; where the template opens none, the one at which the answer's text begins.
         located: Whether every message was found in the rendered text.
@@ -216,8 +217,8 @@ class TeacherForcing(Protocol):
     def norms(self) -> NDArray[np.float64]:
         """Mean hidden-state norm per layer over the items' tokens, ``[layer]``; attention sinks are left out."""
 
-    def measure(self, additions: Additions) -> ForcedScores:
-        """Scores with ``additions[layer]`` (``[hidden]``) added to the output of each block."""
+    def measure(self, additions: Changes) -> ForcedScores:
+        """Scores with ``additions[layer]`` (``[hidden]``) added to the output of each block, or other changes made."""
 
 
 class Engine(Protocol):
@@ -235,6 +236,9 @@ class Engine(Protocol):
 
     def render(self, messages: Prompt, *, continuation: str = "") -> str:
         """The chat as the model sees it, with ``continuation`` opening the assistant's turn."""
+
+    def marked(self, prompt: Prompt, *, raw: bool = False) -> MarkedPrompt:
+        """A prompt as the model reads it, and which of its tokens are whose words."""
 
     def cuts(self, text: str, *, limit: int) -> tuple[str, ...]:
         """``text`` cut after its first token, its second, and so on, ``limit`` at most."""

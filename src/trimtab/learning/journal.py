@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores, Prompt, TeacherForcing
-from trimtab.engines.base import Additions, Collected, MarkedPrompt, Position, Span, Tokens
+from trimtab.engines.base import Changes, Collected, MarkedPrompt, Position, Span, Tokens
 from trimtab.errors import OutputError
 from trimtab.steering import RowsLike, Steering, SteeringLike
 from trimtab.steering.conditions import comparisons
@@ -234,7 +234,7 @@ class _RememberingForcing:
         self._journal.put(key, norms.tobytes())
         return norms
 
-    def measure(self, additions: Additions) -> ForcedScores:
+    def measure(self, additions: Changes) -> ForcedScores:
         """Scores with additions."""
         key = f"scores {self._name} {_digest(_bytes(additions))}"
         if (kept := self._journal.get(key)) is not None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from trimtab.behaviours import Behaviour, Message
 from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores, TeacherForcing
-from trimtab.engines.base import Additions, Tokens
+from trimtab.engines.base import Changes, Tokens
 from trimtab.errors import CalibrationError
 from trimtab.learning.progress import OnProgress, Progress
 from trimtab.pairs import persona_instructions
@@ -88,7 +88,7 @@ class KlSet:
         """Log-probability of all the model's own answers together, in nats."""
         return float(np.concatenate(self._forced.base.logprob).sum())
 
-    def measure(self, additions: Additions) -> float:
+    def measure(self, additions: Changes) -> float:
         """Mean per-token KL(base ‖ steered) in nats when ``additions[layer]`` is added to each block's output."""
         return self._forced.measure(additions).mean_kl
 
@@ -108,7 +108,7 @@ class EffectSet:
     def __len__(self) -> int:
         return len(self._told)
 
-    def measure(self, additions: Additions) -> NDArray[np.float64]:
+    def measure(self, additions: Changes) -> NDArray[np.float64]:
         """Effect per question, in nats per token, when ``additions[layer]`` is added to each block's output."""
         return _preference(self._forced.measure(additions)) - _preference(self._forced.base)
 

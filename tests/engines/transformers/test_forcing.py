@@ -128,7 +128,8 @@ def test_scores_of_every_family_equal_reading_each_sequence(
         term = (vector_for(engine, layers=layers), strength)
         found = prepared.measure(additions(term))
         assert_same(found, slowly(engine, blocks, items, term), tolerance=1e-4)
-        assert (found.kl[found.kl_tokens > 0] > 1e-4).all()
+        moved = [item.reference is not None and len(item.prompt) > 1 for item in items]  # alone, a sink is left alone
+        np.testing.assert_array_equal(found.kl > 1e-4, moved)
 
 
 def test_most_families_take_the_quick_way(family: Family, engine: TransformersEngine) -> None:

@@ -323,16 +323,17 @@ def test_a_vector_for_another_model_is_refused_before_anything_is_hooked(
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_every_layer_counts_every_token_that_enters(llama: TransformersEngine, use_cache: bool) -> None:
     added = {layer: np.ones(HIDDEN, dtype=np.float32) for layer in (0, 3)}
-    with SteeringHooks(llama.blocks, added) as hooks:
+    with SteeringHooks(llama.blocks, added, sink=True) as hooks:
         llama.model(input_ids=torch.ones(5, 7, dtype=torch.long), use_cache=use_cache)
         llama.model(input_ids=torch.ones(2, 3, dtype=torch.long), use_cache=use_cache)
     hooks.check()
     assert hooks.entered == 5 * 7 + 2 * 3
-    assert hooks.steered == {0: hooks.entered, 3: hooks.entered}
+    assert hooks.seen == {0: hooks.entered, 3: hooks.entered}
     assert hooks.layers == (0, 3)
 
 
-def test_padding_on_the_left_is_not_steered(engine: TransformersEngine) -> None:
+@pytest.mark.parametrize("sink", [True, False])
+def test_padding_on_the_left_is_not_steered_nor_is_a_sink(engine: TransformersEngine, sink: bool) -> None:
     """Seen at the last layer, whose output nothing of this pass depends on."""
     ids = torch.tensor([[PAD, PAD, PAD, 1, 2], [PAD, 3, 4, 5, 6], [7, 8, 9, 10, 11]])
     mask = (ids != PAD).long()
@@ -350,15 +351,35 @@ def test_padding_on_the_left_is_not_steered(engine: TransformersEngine) -> None:
         return seen[0]
 
     plain = states()
-    with SteeringHooks(engine.blocks, {last: added}) as hooks:
-        hooks.skip_padding((mask == 0).sum(-1))
+    with SteeringHooks(engine.blocks, {last: added}, sink=sink) as hooks:
         padded = states()
-        hooks.skip_padding(None)
-        unpadded = states()
     hooks.check()
-    expected = torch.from_numpy(added) * mask[..., None]
+    touched = mask.clone()
+    if sink:
+        touched[[0, 1, 2], [3, 1, 0]] = 0  # the first token behind the padding
+    expected = torch.from_numpy(added) * touched[..., None]
     torch.testing.assert_close(padded - plain, expected, rtol=0, atol=1e-4)
-    torch.testing.assert_close(unpadded - plain, torch.from_numpy(added).expand_as(plain), rtol=0, atol=1e-4)
+    assert torch.equal(padded[touched == 0], plain[touched == 0])
+
+
+def test_the_first_of_the_tokens_that_follow_a_cache_is_steered(family: Family, engine: TransformersEngine) -> None:
+    """It is the first of its pass, but not of its text."""
+    tokens = engine.encode(TEXT)
+    vector = vector_for(engine, layers=[1])
+    with steering_by_hand(family.blocks(engine.model), (vector, 1.0)):
+        expected = logits_of(engine.model, tokens)
+    ids = torch.tensor([tokens])
+    with engine.steered([(vector, 1.0)]), torch.no_grad():
+        begun = engine.model(input_ids=ids[:, :5], use_cache=True)
+        gone_on = engine.model(input_ids=ids[:, 5:], past_key_values=begun.past_key_values, use_cache=True)
+    found = torch.cat([begun.logits[0], gone_on.logits[0]])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+def test_a_text_of_one_token_is_not_steered(llama: TransformersEngine) -> None:
+    plain = logits_of(llama.model, [5])
+    with llama.steered([(vector_for(llama), 3.0)]):
+        assert torch.equal(logits_of(llama.model, [5]), plain)
 
 
 def test_a_hook_does_not_change_the_vector_that_it_was_given(llama: TransformersEngine) -> None:
@@ -366,7 +387,7 @@ def test_a_hook_does_not_change_the_vector_that_it_was_given(llama: Transformers
     before = {layer: direction.copy() for layer, direction in vector.directions.items()}
     additions = vector.addition(1.0)
     kept = {layer: added.copy() for layer, added in additions.items()}
-    with SteeringHooks(llama.blocks, additions):
+    with SteeringHooks(llama.blocks, additions, sink=True):
         logits_of(llama.model, [1, 2, 3])
     assert all(np.array_equal(vector.directions[layer], before[layer]) for layer in before)
     assert all(np.array_equal(additions[layer], kept[layer]) for layer in kept)

@@ -18,13 +18,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trimtab.engines.base import ForcedItem, ForcedScores, Tokens
+from trimtab.engines.base import Changes, ForcedItem, ForcedScores, Tokens
 from trimtab.engines.blocks import Blocks, eagerly
 from trimtab.engines.passes import Cost, Walk
 from trimtab.engines.prefix_tree import Ints, PrefixTree, build_chains, build_tree
 from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.proof import WalkProof
-from trimtab.engines.transformers.stages import LayerChanges
 from trimtab.engines.transformers.walking import Pass, Sources, is_out_of_memory, place, release, run_plan
 
 T = TypeVar("T")
@@ -173,7 +172,7 @@ class TreeTeacherForcing:
         """Mean hidden-state norm per layer, ``[layer]``; attention sinks are left out."""
         return self._norm_sums / self._norm_tokens
 
-    def measure(self, additions: LayerChanges) -> ForcedScores:
+    def measure(self, additions: Changes) -> ForcedScores:
         """Scores with ``additions[layer]`` added to the output of each block, or other changes made to it.
 
         Attention sinks are left alone, as in generation.

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from trimtab.engines.base import Changes
 from trimtab.engines.blocks import Blocks, block_output, eagerly, with_block_output
 from trimtab.engines.transformers.ledger import Ledger
 from trimtab.engines.transformers.stages import (
     Gains,
-    LayerChanges,
     Program,
     StageTables,
     bounded,
@@ -47,7 +47,7 @@ class SteeringHooks:
         seen: Of these, the tokens that came by at each layer.
     """
 
-    def __init__(self, blocks: Blocks, program: Program | LayerChanges, *, sink: bool, scoped: bool = False) -> None:
+    def __init__(self, blocks: Blocks, program: Program | Changes, *, sink: bool, scoped: bool = False) -> None:
         self.program = program if isinstance(program, Program) else Program.of_all(program)
         self._blocks = blocks
         self._sink = sink

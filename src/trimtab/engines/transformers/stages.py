@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trimtab.engines.base import Changes
 from trimtab.steering.plan import Bounded, Change, PlannedTerm, Push, Turned
 
 Kind: TypeAlias = Literal["push", "push_preserving_norm", "bound", "turn"]
 Gains: TypeAlias = NDArray[np.float32]
-LayerChanges: TypeAlias = Mapping[int, "NDArray[np.float32] | Sequence[Change]"]
 
 
 @final
@@ -73,7 +73,7 @@ class Program:
     by_layer: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # the stages that act there
 
     @classmethod
-    def of_all(cls, changes: LayerChanges) -> Program:
+    def of_all(cls, changes: Changes) -> Program:
         """The same changes for every row; an array stands for pushing by it."""
         listed = {layer: [Push(c)] if isinstance(c, np.ndarray) else list(c) for layer, c in changes.items()}
         depth = max(map(len, listed.values()), default=0)
