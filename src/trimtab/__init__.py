@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trimtab.engines import Completion, Engine, Receipt
     from trimtab.engines.transformers import Chat, load
     from trimtab.errors import TrimtabError
-    from trimtab.learning import Progress, calibrate, fit_reader, fit_threshold, score_texts, train
+    from trimtab.learning import Progress, calibrate, fit_reader, fit_threshold, train
     from trimtab.reading import Reading
     from trimtab.steering import Steering, Term
     from trimtab.vectors import ControlVector
@@ -43,7 +43,6 @@ _HOMES = {
     "fit_reader": "trimtab.learning",
     "fit_threshold": "trimtab.learning",
     "load": "trimtab.engines.transformers",
-    "score_texts": "trimtab.learning",
     "train": "trimtab.learning",
 }
 
@@ -64,7 +63,6 @@ __all__ = [
     "fit_reader",
     "fit_threshold",
     "load",
-    "score_texts",
     "train",
 ]
 

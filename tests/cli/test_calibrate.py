@@ -119,5 +119,5 @@ def test_help_shows_an_example(capsys):
 
 
 def test_the_names_for_learning_to_read_are_public():
-    for name in ("fit_reader", "fit_threshold", "score_texts"):
+    for name in ("fit_reader", "fit_threshold"):
         assert name in trimtab.__all__

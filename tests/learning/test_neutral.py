@@ -76,7 +76,7 @@ def test_without_answers_only_the_words_of_prompts_count(tiny_llama, directions,
     assert alone.mean.mean[1] == pytest.approx(answered.mean.mean[1], abs=1e-5)
 
 
-def test_a_system_prompt_of_the_templates_own_counts_for_whole_prompts_only(smollm2):
+def test_a_system_prompt_of_the_templates_own_counts_nowhere(smollm2):
     direction = np.zeros(smollm2.info.hidden_size, np.float32)
     direction[0] = 1.0
     neutral = measure_neutral(smollm2, {3: direction})

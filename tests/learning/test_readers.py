@@ -10,7 +10,7 @@ import pytest
 import trimtab
 from trimtab import ControlVector
 from trimtab.errors import PromptError, SteeringError, VectorError, VectorMismatchError
-from trimtab.learning import Progress, fit_reader, fit_threshold, score_texts
+from trimtab.learning import Progress, fit_reader, fit_threshold
 from trimtab.learning import readers as module
 from trimtab.learning.neutral import measure_neutral
 from trimtab.learning.readers import FOLDS, LEAST, readings
@@ -68,7 +68,7 @@ def slow_scores(engine, vector, prompts, *, pool="mean", role=None):
 
 def test_a_reader_tells_texts_apart_that_it_has_not_seen(tiny_llama, loud):
     positive, negative = texts("loud", 20, seed=1), texts("quiet", 20, seed=1)
-    found = auroc(score_texts(tiny_llama, loud, positive), score_texts(tiny_llama, loud, negative))
+    found = auroc(tiny_llama.scores(positive, loud), tiny_llama.scores(negative, loud))
     assert found > 0.9
     assert loud.reader.auroc > 0.9
     assert loud.reader.auroc == pytest.approx(found, abs=0.1)
@@ -110,41 +110,39 @@ def test_left_out_scores_are_of_directions_fitted_without_them(monkeypatch):
         assert found[n] == pytest.approx((states[n] @ direction - ordinary.mean()) / ordinary.std(ddof=1), abs=1e-5)
 
 
-def test_layers_that_tell_nothing_are_left_out():
+def test_the_layers_that_tell_most_are_read_together():
     random = np.random.default_rng(1)
     labels = np.arange(200) < 100
-    z = random.standard_normal((200, 6))
-    z[:, 2] += 2.0 * labels
-    z[:, 4] += 2.0 * labels
+    z = random.standard_normal((200, 4))
+    z[:, 1] += 2.0 * labels
+    z[:, 3] += 2.0 * labels
     choice = module._best_layers("mean", z, labels)
-    assert choice.layers == (2, 4)
+    assert choice.layers == (1, 3)
     assert choice.auroc > max(choice.auroc_by_layer)
 
 
-def test_a_text_is_read_at_its_last_token_where_that_tells_more(tiny_llama, monkeypatch):
+@pytest.mark.parametrize(("words", "last", "pool"), [(3.0, 0.0, "mean"), (0.0, 3.0, "last"), (3.0, 3.1, "mean")])
+def test_a_text_is_read_at_its_last_token_where_that_tells_clearly_more(words, last, pool):
     random = np.random.default_rng(2)
     labels = np.arange(60) < 30
     noise = random.standard_normal((60, 2, 5)).astype(np.float32)
-    told = noise + 3.0 * labels[:, None, None].astype(np.float32)
+    told = [noise + much * labels[:, None, None].astype(np.float32) for much in (words, last)]
     neutral = module.Pooled(noise[:20], noise[:20], np.ones(2))
-    for pool, pooled in (
-        ("last", module.Pooled(noise, told, np.ones(2))),
-        ("mean", module.Pooled(told, noise, np.ones(2))),
-    ):
-        assert module._choose(pooled, neutral, labels, seed=0, progress=lambda _: None).pool == pool
+    pooled = module.Pooled(*told, np.ones(2))
+    assert module._choose(pooled, neutral, labels, seed=0, progress=lambda _: None).pool == pool
 
 
 @pytest.mark.parametrize("pool", ["mean", "last"])
 def test_scores_of_prompts_equal_those_of_a_loop_over_texts(tiny_llama, loud, pool):
     vector = replace(loud, reader=Reader(layers=(1, 3), pool=pool))
     prompts = [*LOUD[:3], CHAT, "x"]
-    found = score_texts(tiny_llama, vector, prompts)
+    found = tiny_llama.scores(prompts, vector)
     np.testing.assert_allclose(found, slow_scores(tiny_llama, vector, prompts, pool=pool), atol=1e-3)
 
 
 def test_scores_of_the_last_user_turn_are_of_its_words_alone(tiny_llama, loud):
     vector = replace(loud, reader=Reader(layers=(2,), pool="last"))
-    found = score_texts(tiny_llama, vector, [CHAT, "only one"], at="last-user-turn")
+    found = tiny_llama.scores([CHAT, "only one"], vector, at="last-user-turn")
     np.testing.assert_allclose(found, slow_scores(tiny_llama, vector, [CHAT, "only one"], role="user"), atol=1e-3)
 
 
@@ -152,7 +150,6 @@ def test_scores_are_what_reading_a_text_gives(tiny_llama, loud):
     for prompt in (QUIET[0], CHAT):
         marked = tiny_llama.marked(prompt)
         read = tiny_llama.read(prompt, [loud])[0]
-        assert score_texts(tiny_llama, loud, [prompt])[0] == pytest.approx(read.score, abs=1e-3)
         assert tiny_llama.scores([prompt], loud)[0] == pytest.approx(read.score, abs=1e-3)
         tokens = readings(tiny_llama, loud, [prompt], at="token")[0]
         np.testing.assert_allclose(tokens, read.token_scores[np.array(marked.words)], atol=1e-3)
@@ -161,19 +158,19 @@ def test_scores_are_what_reading_a_text_gives(tiny_llama, loud):
 def test_a_vector_without_a_reader_is_read_over_words_at_its_steered_layers(tiny_llama, random_vector):
     vector = random_vector(tiny_llama, layers=[1, 2])
     vector = replace(vector, neutral=measure_neutral(tiny_llama, vector.directions))
-    found = score_texts(tiny_llama, vector, QUIET[:2])
+    found = tiny_llama.scores(QUIET[:2], vector)
     np.testing.assert_allclose(found, slow_scores(tiny_llama, vector, QUIET[:2]), atol=1e-3)
 
 
 def test_a_threshold_for_a_rate_is_passed_by_that_share_of_the_texts(tiny_llama, loud):
     ordinary = texts("quiet", 100, seed=5)
     fitted = fit_threshold(tiny_llama, loud, ordinary)
-    scores = score_texts(tiny_llama, loud, ordinary)
+    scores = tiny_llama.scores(ordinary, loud)
     assert fitted.fits[0].texts == 100
     np.testing.assert_array_equal(fitted.fits[0].readings, np.sort(scores))
     for rate in (0.02, 0.1):
-        assert (scores > fitted.fitted_threshold(rate, at="prompt")).mean() == pytest.approx(rate)
-        assert (scores < fitted.fitted_threshold(rate, at="prompt", above=False)).mean() == pytest.approx(rate)
+        assert (scores > fitted.fitted_threshold(rate, at="prompt")).mean() == pytest.approx(rate, abs=0.03)
+        assert (scores < fitted.fitted_threshold(rate, at="prompt", above=False)).mean() == pytest.approx(rate, abs=0.03)
     with pytest.raises(SteeringError, match="too few for a rate"):
         fitted.fitted_threshold(0.005, at="prompt")
 
@@ -226,25 +223,25 @@ def test_too_few_texts_and_texts_of_both_kinds_are_refused(tiny_llama):
 
 def test_what_cannot_be_read_is_refused(tiny_llama, tiny, loud, random_vector, monkeypatch):
     with pytest.raises(VectorError, match="no neutral statistics"):
-        score_texts(tiny_llama, random_vector(tiny_llama), ["x"])
+        tiny_llama.scores(["x"], random_vector(tiny_llama))
     with pytest.raises(VectorMismatchError):
-        score_texts(tiny("llama", seed=5), loud, ["x"])
+        tiny("llama", seed=5).scores(["x"], loud)
     with pytest.raises(PromptError, match="has no words"):
-        score_texts(tiny_llama, loud, [[{"role": "user", "content": ""}]])
+        tiny_llama.scores([[{"role": "user", "content": ""}]], loud)
     with pytest.raises(PromptError, match="no user message"):
-        score_texts(tiny_llama, loud, [CHAT[:1]], at="last-user-turn")
+        tiny_llama.scores([CHAT[:1]], loud, at="last-user-turn")
     with pytest.raises(PromptError, match="cannot be scored at 'token'"):
-        score_texts(tiny_llama, loud, ["x"], at="token")
+        tiny_llama.scores(["x"], loud, at="token")
     with pytest.raises(PromptError, match="cannot read at 'end'"):
         fit_threshold(tiny_llama, loud, ["x"], at="end")
     nowhere = replace(loud, reader=None, weights=dict.fromkeys(loud.directions, 0.0))
     with pytest.raises(VectorError, match="no layers to be read at"):
-        score_texts(tiny_llama, nowhere, ["x"])
+        tiny_llama.scores(["x"], nowhere)
     monkeypatch.setattr(tiny_llama, "has_encoder", True)
     with pytest.raises(VectorError, match="has an encoder"):
         fit_reader(tiny_llama, LOUD, QUIET, name="x")
     with pytest.raises(VectorError, match="has an encoder"):
-        score_texts(tiny_llama, loud, ["x"])
+        tiny_llama.scores(["x"], loud)
 
 
 def test_progress_ends_every_phase(tiny_llama):

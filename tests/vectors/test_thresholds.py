@@ -9,11 +9,11 @@ from sample_vectors import make_vector
 from trimtab.errors import SteeringError
 from trimtab.vectors import Neutral, Reader, Spread, ThresholdFit
 
-READINGS = tuple(float(n) for n in range(101))
-FITTED = make_vector(fits=(ThresholdFit("prompt", READINGS, 101), ThresholdFit("token", (0.0, 1.0), 20)))
+READINGS = tuple(float(n) for n in range(501))
+FITTED = make_vector(fits=(ThresholdFit("prompt", READINGS, 501), ThresholdFit("token", (0.0, 1.0), 20)))
 
 
-@pytest.mark.parametrize(("rate", "above", "below"), [(0.02, 98.0, 2.0), (0.1, 90.0, 10.0), (0.015, 98.5, 1.5)])
+@pytest.mark.parametrize(("rate", "above", "below"), [(0.02, 490.0, 10.0), (0.1, 450.0, 50.0), (0.015, 492.5, 7.5)])
 def test_a_threshold_is_passed_by_the_share_asked_for_on_either_side(rate, above, below):
     assert FITTED.fitted_threshold(rate, at="prompt") == pytest.approx(above)
     assert FITTED.fitted_threshold(rate, at="prompt", above=False) == pytest.approx(below)
@@ -21,8 +21,16 @@ def test_a_threshold_is_passed_by_the_share_asked_for_on_either_side(rate, above
     assert passed == pytest.approx(rate, abs=1 / len(READINGS))
 
 
+def test_few_readings_are_taken_for_normally_distributed():
+    few = tuple(sorted(np.random.default_rng(0).standard_normal(120) * 0.5 + 2.0))
+    vector = make_vector(fits=(ThresholdFit("prompt", few, 120),))
+    expected = np.mean(few) + 2.0537 * np.std(few, ddof=1)  # the normal distribution's quantile of 98 %
+    assert vector.fitted_threshold(0.02, at="prompt") == pytest.approx(expected, abs=1e-3)
+    assert vector.fitted_threshold(0.5, at="prompt", above=False) == pytest.approx(np.mean(few))
+
+
 def test_the_fit_of_the_place_that_is_read_counts():
-    assert FITTED.fitted_threshold(0.25, at="token") == pytest.approx(0.75)
+    assert FITTED.fitted_threshold(0.5, at="token") == pytest.approx(0.5)
 
 
 def test_a_place_that_was_not_fitted_is_refused_with_the_command_that_fits_it():

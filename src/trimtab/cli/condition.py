@@ -70,11 +70,11 @@ def train(
     with phase_progress() as phases:
         phases.begin("Loading the model")
         engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
-        from trimtab.learning import fit_reader, score_texts
+        from trimtab.learning import fit_reader
         from trimtab.reading import auroc
 
         vector = fit_reader(engine, high, low, name=name, seed=seed, progress=phases.on_progress)
-        scores = [score_texts(engine, vector, prompts, progress=phases.on_progress) for prompts in tried]
+        scores = [engine.scores(prompts, vector) for prompts in tried]
     valid = auroc(*scores) if scores else None
     save_with_care(vector, path)
     if json:

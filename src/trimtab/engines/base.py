@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from trimtab.behaviours import Message
 from trimtab.steering import RowsLike, SteeringLike
+from trimtab.steering.conditions import At
 from trimtab.steering.plan import Change
-from trimtab.vectors import ModelInfo
+from trimtab.vectors import ControlVector, ModelInfo
 
 Array: TypeAlias = NDArray[np.float32]
 Tokens: TypeAlias = tuple[int, ...]
@@ -254,6 +255,9 @@ class Engine(Protocol):
         progress: Callable[[int, int], None] | None = None,
     ) -> Collected:
         """Outputs of decoder blocks at chosen tokens, and how they were collected."""
+
+    def scores(self, prompts: Sequence[Prompt], vector: ControlVector, *, at: At = "prompt") -> NDArray[np.float64]:
+        """A z-score of each prompt on a vector, as conditions on prompts read it, ``[prompt]``."""
 
     def generate(
         self,

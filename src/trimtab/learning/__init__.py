@@ -2,7 +2,7 @@
 
 from trimtab.learning.estimators import ESTIMATORS, Estimator
 from trimtab.learning.progress import OnProgress, Progress
-from trimtab.learning.readers import fit_reader, fit_threshold, score_texts
+from trimtab.learning.readers import fit_reader, fit_threshold
 from trimtab.learning.training import calibrate, train
 
 __all__ = [
@@ -13,6 +13,5 @@ __all__ = [
     "calibrate",
     "fit_reader",
     "fit_threshold",
-    "score_texts",
     "train",
 ]

@@ -26,9 +26,9 @@ from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores, Prompt
 from trimtab.engines.base import Changes, Collected, MarkedPrompt, Position, Span, Tokens
 from trimtab.errors import OutputError
 from trimtab.steering import RowsLike, Steering, SteeringLike
-from trimtab.steering.conditions import comparisons
+from trimtab.steering.conditions import At, comparisons
 from trimtab.steering.plan import Change
-from trimtab.vectors import ModelInfo
+from trimtab.vectors import ControlVector, ModelInfo
 
 JOB = "job"
 _COMPLETIONS = TypeAdapter(list[Completion])
@@ -152,6 +152,10 @@ class RememberingEngine:
     def marked(self, prompt: Prompt, *, raw: bool = False) -> MarkedPrompt:
         """As the engine does."""
         return self._engine.marked(prompt, raw=raw)
+
+    def scores(self, prompts: Sequence[Prompt], vector: ControlVector, *, at: At = "prompt") -> NDArray[np.float64]:
+        """As the engine does."""
+        return self._engine.scores(prompts, vector, at=at)
 
     def cuts(self, text: str, *, limit: int) -> tuple[str, ...]:
         """As the engine does."""

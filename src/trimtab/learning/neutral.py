@@ -40,10 +40,9 @@ def measure_neutral(
     """Project neutral chats on directions: mean, spread and percentiles of tokens, of whole prompts, of last tokens.
 
     All built-in neutral prompts are read as user messages through the model's chat template. Single tokens are the
-    words of these messages and of the model's own answers, where ``questions`` has some to these prompts; a system
-    prompt of the template's own, which is the same in every chat, counts for whole prompts only. Marks of the template,
-    special tokens and the first token of all (an attention sink) count nowhere. Projections and their statistics are
-    in float64; deviations are of a sample (``n - 1``) and never 0.
+    words of these messages and of the model's own answers, where ``questions`` has some to these prompts. System
+    prompts, marks of the template, special tokens and the first token of all (an attention sink) count nowhere.
+    Projections and their statistics are in float64; deviations are of a sample (``n - 1``) and never 0.
 
     Args:
         model: The engine.
@@ -70,7 +69,7 @@ def measure_neutral(
     found = states_at(model, read, layers=layers, phase=PHASE, progress=progress)
     for chat, text, states in zip(chats, read, found, strict=True):
         projected = np.stack([states[:, n].astype(np.float64) @ along[n] for n in range(len(layers))], axis=1)
-        tokens.append(projected[np.isin(text.wanted, chat.asked + chat.answer)])
+        tokens.append(projected[np.isin(text.wanted, chat.words + chat.answer)])
         means.append(projected[np.isin(text.wanted, chat.words)].mean(axis=0))
         lasts.append(projected[text.wanted.index(chat.last)])
     single = np.concatenate(tokens)
@@ -109,14 +108,12 @@ class _Chat:
     Attributes:
         tokens: Of both.
         words: The prompt's words.
-        asked: Those of the user message; a system prompt of the template's own is the same in every chat.
         answer: The words of the answer.
         last: The prompt's last token.
     """
 
     tokens: Tokens
     words: tuple[int, ...]
-    asked: tuple[int, ...]
     answer: tuple[int, ...]
     last: int
 
@@ -135,11 +132,9 @@ def _chats(model: Engine, answers: Mapping[str, Tokens]) -> list[_Chat]:
         spoken = _spoken(model, answers.get(text, ()))
         length = len(marked.tokens)
         words = tuple(n for n in range(length) if marked.words[n])
-        said = {n for turn in marked.turns if turn.role == "user" for n in range(turn.start, turn.stop)}
-        asked = tuple(n for n in words if n in said) or words
         if words:
             answer = tuple(range(length, length + len(spoken)))
-            chats.append(_Chat(marked.tokens + spoken, words, asked, answer, last=length - 1))
+            chats.append(_Chat(marked.tokens + spoken, words, answer, last=length - 1))
     return chats
 
 

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.engines import Engine, Prompt
-from trimtab.engines.base import Array, MarkedPrompt, Tokens
+from trimtab.engines.base import Array, Tokens
 from trimtab.errors import PromptError, VectorError
 from trimtab.learning.progress import OnProgress, Progress
-from trimtab.steering.conditions import At
 
 GROUP = 96 * 1024**2  # bytes of states that are held at a time
 
@@ -52,31 +51,17 @@ def check_reads(model: Engine) -> None:
         )
 
 
-def words_of(model: Engine, prompt: Prompt, *, at: At = "prompt") -> Chosen:
-    """A prompt, and its words: all of them, or for ``"last-user-turn"`` those of the last user message.
+def words_of(model: Engine, prompt: Prompt) -> Chosen:
+    """A prompt, and its words.
 
     Raises:
-        PromptError: It has none, or no user message.
+        PromptError: It has none.
     """
     marked = model.marked(prompt)
-    start, stop = (0, len(marked.tokens)) if at != "last-user-turn" else _last_user_turn(marked)
-    words = tuple(n for n in range(start, stop) if marked.words[n])
+    words = tuple(n for n, word in enumerate(marked.words) if word)
     if not words:
         raise PromptError(f"the prompt {marked.text[:40]!r} has no words to read", fix="give a text")
     return Chosen(marked.tokens, words)
-
-
-def last_of(model: Engine, prompt: Prompt) -> Chosen:
-    """A prompt, and its last token, from which the answer is begun."""
-    tokens = model.marked(prompt).tokens
-    return Chosen(tokens, (len(tokens) - 1,))
-
-
-def _last_user_turn(marked: MarkedPrompt) -> tuple[int, int]:
-    turns = [turn for turn in marked.turns if turn.role == "user"]
-    if not turns:
-        raise PromptError(f"no user message was found in {marked.text[:40]!r}", fix="read it at prompt")
-    return turns[-1].start, turns[-1].stop
 
 
 def states_at(

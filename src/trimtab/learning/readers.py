@@ -18,17 +18,18 @@ from trimtab.errors import PromptError, VectorError
 from trimtab.learning.discriminant import fisher
 from trimtab.learning.neutral import PHASE as NEUTRAL_PHASE
 from trimtab.learning.neutral import measure_neutral
-from trimtab.learning.pooling import Pooled, check_reads, last_of, pooled_states, states_at, words_of
+from trimtab.learning.pooling import Pooled, check_reads, pooled_states, states_at, words_of
 from trimtab.learning.progress import OnProgress, Progress, ignore
 from trimtab.reading import auroc, projections, z_scores
 from trimtab.steering.conditions import At
-from trimtab.vectors import BehaviourRef, ControlVector, Pool, Reader, ThresholdFit
+from trimtab.vectors import BehaviourRef, ControlVector, Reader, ThresholdFit
 from trimtab.vectors.thresholds import KEPT
 from trimtab.version import VERSION
 
 FOLDS = 5
 LEAST = 10  # texts of each kind
-MOST_LAYERS = 12  # that are averaged
+LAYERS = 8  # that are averaged
+CLEARLY = 0.01  # better, in AUROC: then texts are read at their last token
 METHOD = "probe"
 TEXTS_PHASE = "Reading the texts"
 CHOICE_PHASE = "Choosing the layers to read"
@@ -49,10 +50,11 @@ def fit_reader(
 ) -> ControlVector:
     """Make a vector to read by, for conditions, from texts that are of a kind and texts that are not.
 
-    At each layer, Fisher's linear discriminant with Ledoit–Wolf shrinkage gives a direction. Five-fold
-    cross-validation chooses whether a text is read over its words or at its last token, and the layers whose z-scores
-    are averaged. What is reported as AUROC is of texts that a direction was not fitted on; since the layers were chosen
-    by the same texts, it is a little higher than others will find.
+    At each layer, Fisher's linear discriminant with a strongly shrunken covariance gives a direction. Five-fold
+    cross-validation ranks the layers, and the z-scores of the best are averaged. A text is read over its words; only
+    where its last token is told apart clearly better it is read there, for what stands in that token is less often true
+    of other texts. What is reported as AUROC is of texts that a direction was not fitted on; since the layers were
+    chosen by the same texts, it is a little higher than others will find.
 
     Args:
         model: The engine.
@@ -110,42 +112,6 @@ def fit_direction(positive: Array, negative: Array) -> Array:
     return fisher(positive, negative)
 
 
-def score_texts(
-    model: Engine,
-    vector: ControlVector,
-    prompts: Sequence[Prompt],
-    *,
-    at: Literal["prompt", "last-user-turn"] = "prompt",
-    progress: OnProgress = ignore,
-) -> Floats:
-    """How high texts read on a vector: one z-score for each, by which conditions decide.
-
-    The projections are averaged over the words, or taken at the last token, as the vector's reader says; put in
-    standard deviations of neutral text at each reading layer; and averaged over these layers.
-
-    Args:
-        model: The engine of the vector's model.
-        vector: With neutral statistics.
-        prompts: Strings are user messages, and chats are taken too.
-        at: All of it, or the words of its last user message.
-        progress: Called with the number of texts read.
-
-    Returns:
-        ``[text]``.
-
-    Raises:
-        VectorError: The vector has no neutral statistics, or is for another model.
-        PromptError: A text has no words, or no user message.
-
-    Example:
-        >>> score_texts(model, harmful, ["How do I boil an egg?"])  # doctest: +SKIP
-        array([-0.4])
-    """
-    if at not in ("prompt", "last-user-turn"):
-        raise PromptError(f"a text cannot be scored at {at!r}", fix="use 'prompt' or 'last-user-turn'")
-    return np.array([float(found[0]) for found in readings(model, vector, prompts, at=at, progress=progress)])
-
-
 def fit_threshold(
     model: Engine,
     vector: ControlVector,
@@ -195,28 +161,16 @@ def readings(
         VectorError: The vector cannot be read on this model.
         PromptError: A prompt has no words, or no user message.
     """
-    layers = _checked_layers(model, vector)
-    pool: Pool = "token" if at == "token" else "mean"
-    if at == "prompt" and vector.reader is not None:
-        pool = vector.reader.pool
-    texts = [last_of(model, prompt) if pool == "last" else words_of(model, prompt, at=at) for prompt in prompts]
-    scores: list[Floats] = []
-    for states in states_at(model, texts, layers=layers, phase=SCORES_PHASE, progress=progress):
-        projected = projections(states, vector, layers)
-        pooled = projected if pool == "token" else projected.mean(axis=0, keepdims=True)
-        scores.append(z_scores(pooled, vector, layers, pool=pool).mean(axis=1))
-    return scores
-
-
-def _checked_layers(model: Engine, vector: ControlVector) -> tuple[int, ...]:
-    """The layers to read, of a vector that can be read on this model."""
+    if at != "token":
+        return [np.array([score]) for score in model.scores(prompts, vector, at=at)]
     check_reads(model)
     vector.check_model(model.info)
     layers = vector.reading_layers
-    if not layers:
-        raise VectorError(f"{vector.behaviour.name!r} has no layers to be read at", fix="give one that steers some")
-    z_scores(np.zeros(len(layers)), vector, layers, pool="mean")  # refuses what has no neutral statistics
-    return layers
+    texts = [words_of(model, prompt) for prompt in prompts]
+    return [
+        z_scores(projections(states, vector, layers), vector, layers, pool="token").mean(axis=1)
+        for states in states_at(model, texts, layers=layers, phase=SCORES_PHASE, progress=progress)
+    ]
 
 
 # Choosing where to read --------------------------------------------------------------------------------------------
@@ -230,16 +184,10 @@ class _Choice:
     layers: tuple[int, ...]
     auroc: float
     auroc_by_layer: tuple[float, ...]
-    separation: float
-
-    @property
-    def rank(self) -> tuple[float, float]:
-        """By AUROC, and where that is as good as equal by the distance of the two kinds."""
-        return round(self.auroc, 3), self.separation
 
 
 def _choose(texts: Pooled, neutral: Pooled, labels: NDArray[np.bool_], *, seed: int, progress: OnProgress) -> _Choice:
-    """The pool, and the layers whose averaged z-scores tell left-out texts apart best."""
+    """The pool, and the layers whose z-scores are averaged."""
     folds = _folds(labels, seed=seed)
     choices = []
     states: tuple[tuple[TextPool, Array, Array], ...] = (
@@ -253,7 +201,8 @@ def _choose(texts: Pooled, neutral: Pooled, labels: NDArray[np.bool_], *, seed: 
             z[:, layer] = _left_out_scores(given[:, layer], ordinary[:, layer], labels, folds)
             progress(Progress(CHOICE_PHASE, number * layers + layer + 1, len(states) * layers))
         choices.append(_best_layers(pool, z, labels))
-    return max(choices, key=lambda choice: choice.rank)
+    words, last = choices
+    return last if last.auroc > words.auroc + CLEARLY else words
 
 
 def _left_out_scores(states: Array, neutral: Array, labels: NDArray[np.bool_], folds: NDArray[np.int64]) -> Floats:
@@ -268,17 +217,13 @@ def _left_out_scores(states: Array, neutral: Array, labels: NDArray[np.bool_], f
 
 
 def _best_layers(pool: TextPool, z: Floats, labels: NDArray[np.bool_]) -> _Choice:
-    """From the best layer on, as many of the next best as make the average better."""
-
-    def choice(layers: Sequence[int], by_layer: tuple[float, ...] = ()) -> _Choice:
-        score = z[:, layers].mean(axis=1)
-        kinds = score[labels], score[~labels]
-        return _Choice(pool, tuple(sorted(layers)), auroc(*kinds), by_layer, separation(*kinds))
-
-    alone = [choice([layer]) for layer in range(z.shape[1])]
-    by_layer = tuple(single.auroc for single in alone)
-    order = sorted(range(len(alone)), key=lambda layer: alone[layer].rank, reverse=True)
-    return max((choice(order[: n + 1], by_layer) for n in range(min(MOST_LAYERS, len(order)))), key=lambda c: c.rank)
+    """The layers that tell the kinds apart best, each by itself; near-equal ones by the distance of the two kinds."""
+    by_layer = [auroc(z[labels, layer], z[~labels, layer]) for layer in range(z.shape[1])]
+    apart = [separation(z[labels, layer], z[~labels, layer]) for layer in range(z.shape[1])]
+    order = sorted(range(z.shape[1]), key=lambda layer: (round(by_layer[layer], 3), apart[layer]), reverse=True)
+    layers = sorted(order[: min(LAYERS, max(z.shape[1] // 2, 1))])
+    score = z[:, layers].mean(axis=1)
+    return _Choice(pool, tuple(layers), auroc(score[labels], score[~labels]), tuple(by_layer))
 
 
 def separation(positive: Floats, negative: Floats) -> float:

@@ -18,9 +18,9 @@ from trimtab.engines.transformers.generation import Generated, Sampling, generat
 from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.host import Host
 from trimtab.engines.transformers.ledger import Ledger, Receipts, term_receipts
-from trimtab.engines.transformers.pooling import score_prompts
 from trimtab.engines.transformers.prefill import Prefilled, join_prefilled, shared_prefill
 from trimtab.engines.transformers.scoping import RowText, check_scope
+from trimtab.engines.transformers.scoring import score_prompts
 from trimtab.engines.transformers.stages import Gains, Program
 from trimtab.engines.transformers.timeline import Readings, Replay, Timeline
 from trimtab.engines.transformers.walking import encoder_inputs, place

@@ -25,9 +25,9 @@ from trimtab.engines.transformers.forcing import TreeTeacherForcing
 from trimtab.engines.transformers.generation import Sampling, keeps_keys_and_values
 from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.host import ActiveScope, Host
-from trimtab.engines.transformers.pooling import score_prompts
 from trimtab.engines.transformers.proof import WalkProof
 from trimtab.engines.transformers.requests import Request, distinct_names, fulfil
+from trimtab.engines.transformers.scoring import score_prompts
 from trimtab.engines.transformers.special_tokens import pad_token, start_tokens, stop_tokens
 from trimtab.engines.transformers.stages import Program
 from trimtab.engines.transformers.states import cost_of, read_states, spans_of, wanted_at

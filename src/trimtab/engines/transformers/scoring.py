@@ -12,7 +12,7 @@ from trimtab.engines.base import MarkedPrompt
 from trimtab.engines.prefix_tree import build_chains, build_tree
 from trimtab.engines.transformers.host import Host
 from trimtab.engines.transformers.states import over_tokens, read_states
-from trimtab.errors import PromptError, SteeringError
+from trimtab.errors import PromptError, VectorError
 from trimtab.reading import projections, z_scores
 from trimtab.steering.conditions import At
 from trimtab.vectors import ControlVector, Pool
@@ -27,12 +27,22 @@ def score_prompts(
     ``"last-user-turn"`` the mean over the words of the last user message. Open scopes play no part.
 
     Raises:
-        PromptError: A prompt has no words to read.
-        SteeringError: The engine has no states of prompts: an encoder reads them.
+        PromptError: A prompt has no words to read, or no user message.
+        VectorError: The vector has no neutral statistics or layers to be read at, or an encoder reads the prompts.
     """
+    if at not in ("prompt", "last-user-turn"):
+        raise PromptError(f"a prompt cannot be scored at {at!r}", fix="use 'prompt' or 'last-user-turn'")
     if host.start is not None:
-        raise SteeringError("an encoder reads the prompts of this model, so nothing is read of them on a vector")
+        raise VectorError(
+            f"{host.info.name} has an encoder, and no state for each token of a prompt that a vector could be read at",
+            fix="use a model that has only a decoder",
+        )
     layers = vector.reading_layers
+    if not layers:
+        raise VectorError(f"{vector.behaviour.name!r} has no layers to be read at", fix="give one that steers some")
+    z_scores(np.zeros(len(layers)), vector, layers, pool="mean")  # refuses what has no neutral statistics
+    if not prompts:
+        return np.zeros(0)
     pool: Pool = "last" if at == "prompt" and vector.reader is not None and vector.reader.pool == "last" else "mean"
     masks = [_read_tokens(prompt, at, pool) for prompt in prompts]
     build = build_tree if host.blocks.causal else build_chains
@@ -60,7 +70,9 @@ def _read_tokens(prompt: MarkedPrompt, at: At, pool: Pool) -> NDArray[np.bool_]:
         mask[-1] = True
         return mask
     users = [turn for turn in prompt.turns if turn.role == "user"]
-    if at == "last-user-turn" and users:
+    if at == "last-user-turn":
+        if not users:
+            raise PromptError(f"no user message was found in {prompt.text[:40]!r}", fix="read it at prompt")
         mask[users[-1].start : users[-1].stop] = True
         mask &= np.array(prompt.words)
     else:
