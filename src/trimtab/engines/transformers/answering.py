@@ -223,9 +223,7 @@ def _prefilled(host: Host, batch: Batch, line: Timeline, sampling: Sampling) -> 
         program = Program.of_rows([plan])
         with SteeringHooks(host.blocks, program, sink=host.sink) as hooks:
             prompts = [batch.prompts[row].tokens for row in own]
-            found = shared_prefill(
-                host.model, host.blocks, prompts, cost=host.cost(None), proof=host.walks, hooks=hooks
-            )
+            found = shared_prefill(host.model, host.blocks, prompts, cost=host.cost(), proof=host.walks, hooks=hooks)
         hooks.check()
         if found is None:
             return None

@@ -33,6 +33,11 @@ def as_messages(prompt: Prompt) -> tuple[Message, ...]:
     return messages
 
 
+def is_chat(prompts: Any) -> bool:
+    """Whether this is one chat, and not a list of prompts."""
+    return bool(prompts) and isinstance(prompts[0], (Message, Mapping))
+
+
 def _message(given: Any) -> Message:
     if isinstance(given, Message):
         return given

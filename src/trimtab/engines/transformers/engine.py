@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from threading import Lock
@@ -12,29 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from trimtab.behaviours import Message
 from trimtab.engines.base import Array, Collected, Completion, ForcedItem, MarkedPrompt, Position, Prompt, Span, Tokens
 from trimtab.engines.finding import find_and_prove, is_encoder_decoder
-from trimtab.engines.passes import Cost
-from trimtab.engines.prefix_tree import build_chains, build_tree
 from trimtab.engines.transformers.answering import Listener
-from trimtab.engines.transformers.chat import as_messages, opening_cuts, render_chat
+from trimtab.engines.transformers.chat import as_messages, is_chat, opening_cuts, render_chat
 from trimtab.engines.transformers.checks import check_length, check_tokens, chosen_layers
+from trimtab.engines.transformers.collecting import collect_states
 from trimtab.engines.transformers.fingerprint import fingerprint
 from trimtab.engines.transformers.forcing import TreeTeacherForcing
 from trimtab.engines.transformers.generation import Sampling, keeps_keys_and_values
 from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.host import ActiveScope, Host
 from trimtab.engines.transformers.proof import WalkProof
-from trimtab.engines.transformers.requests import Request, distinct_names, fulfil
+from trimtab.engines.transformers.requests import Request, distinct_names, fulfil, normalized_rows
 from trimtab.engines.transformers.scoring import score_prompts
 from trimtab.engines.transformers.special_tokens import pad_token, start_tokens, stop_tokens
 from trimtab.engines.transformers.stages import Program
-from trimtab.engines.transformers.states import cost_of, read_states, spans_of, wanted_at
+from trimtab.engines.transformers.states import spans_of
 from trimtab.engines.transformers.streaming import AnswerStream, TextStream
 from trimtab.engines.transformers.thinking import thinking_markers
 from trimtab.engines.transformers.turns import marked_prompt, token_texts
-from trimtab.engines.transformers.walking import Sources
 from trimtab.errors import PromptError, SteeringError
 from trimtab.reading import Reading, make_reading
 from trimtab.steering import RowsLike, Steering, SteeringLike
@@ -98,10 +95,9 @@ class TransformersEngine:
             blocks=self.blocks,
             info=self.info,
             walks=self._proof,
-            cost=self._cost,
             stop=self.stop_tokens,
-            pad=self._pad_token(),
-            start=self._start() if self.has_encoder else None,
+            pad=pad_token(self.model, self.tokenizer),
+            start=start_tokens(self.model, self.tokenizer) if self.has_encoder else None,
             sink=self.blocks.causal and not self.has_encoder,
             markers=self._thinking_markers,
             decode_all=self._decode_all,
@@ -236,7 +232,8 @@ class TransformersEngine:
         ).states
         if position != "all":
             return states
-        read = [len(self._start() if self._reads_sources else tokens) for tokens in sequences]
+        host = self._host
+        read = [len(host.start if host.reads_sources and host.start else tokens) for tokens in sequences]
         lengths = [stop - start for start, stop in spans_of(span, read)]
         return np.split(states, np.cumsum(lengths)[:-1]) if lengths else []
 
@@ -263,23 +260,14 @@ class TransformersEngine:
         if max_tokens is not None and max_tokens < 1:
             raise PromptError(f"max_tokens is {max_tokens}", fix="allow at least 1")
         sequences = self._sequences(texts)
-        sources = None
-        if self._reads_sources:
-            read, sequences = sequences, [self._start()] * len(sequences)
-            tree = build_chains(sequences)
-            sources = Sources(dict(zip(tree.ends.tolist(), read, strict=True)), self._pad_token())
-        else:
-            tree = build_tree(sequences) if self.blocks.causal else build_chains(sequences)
-        return read_states(
-            self.model,
-            self.blocks,
-            tree,
-            wanted_at(tree, position, span, lengths=[len(tokens) for tokens in sequences]),
-            sources=sources,
+        return collect_states(
+            self._host,
+            sequences,
             layers=chosen_layers(layers, name=self.info.name, count=self.info.layers),
-            cost=self._cost(max_tokens),
-            proof=self._proof if share_prefixes else None,
-            stop_early=not self._scopes,
+            position=position,
+            span=span,
+            max_tokens=max_tokens,
+            share_prefixes=share_prefixes,
             progress=progress,
         )
 
@@ -313,7 +301,7 @@ class TransformersEngine:
         for vector in vectors:
             vector.check_model(self.info)
         marked = self._prompt(prompt, raw=raw)
-        if self._reads_sources:
+        if self._host.reads_sources:
             raise PromptError(f"an encoder reads the texts of {self.info.name}", fix="load it with encoder=True")
         states = self.hidden_states([marked.tokens], position="all")[0]
         pieces = token_texts(self.tokenizer, marked)
@@ -357,20 +345,20 @@ class TransformersEngine:
         """
         if self.blocks.encoder:
             raise SteeringError("an encoder predicts no tokens to score", fix="load the model without encoder=True")
-        sources = None
-        if self._reads_sources:
+        host, sources = self._host, None
+        if host.reads_sources and host.start is not None:
             sources = [item.prompt for item in items]
-            items = [replace(item, prompt=self._start()) for item in items]
+            items = [replace(item, prompt=host.start) for item in items]
         return TreeTeacherForcing(
             self.model,
             self.blocks,
             items,
-            cost=self._cost(),
+            cost=host.cost(),
             proof=self._proof,
             once=once,
-            pad=self._pad_token(),
+            pad=host.pad,
             sources=sources,
-            sink=self._host.sink,
+            sink=host.sink,
         )
 
     # Steering ----------------------------------------------------------------------------------------------------
@@ -475,7 +463,7 @@ class TransformersEngine:
             PromptError: A prompt is empty, not a chat, or does not fit into the context window.
             SteeringError: The steering cannot be done, or was not done as asked.
         """
-        single = isinstance(prompts, str) or _is_chat(prompts)
+        single = isinstance(prompts, str) or is_chat(prompts)
         listed: Sequence[Any] = [prompts] if single else prompts
         self._check_free()
         request = self._requested(
@@ -589,7 +577,7 @@ class TransformersEngine:
     ) -> Request:
         return Request(
             [self._prompt(prompt, raw=raw, room=sampling.max_new_tokens) for prompt in prompts],
-            [own.normalized(normalize) if normalize is not None and own.terms else own for own in steerings],
+            steerings if normalize is None else normalized_rows(steerings, normalize),
             sampling,
             read=tuple(read),
             measure_kl=measure_kl,
@@ -597,9 +585,6 @@ class TransformersEngine:
         )
 
     # Checks ------------------------------------------------------------------------------------------------------
-
-    def _cost(self, max_tokens: int | None = None) -> Cost:
-        return cost_of(self.model, self.blocks, max_tokens=max_tokens)
 
     def _prompt(self, prompt: Prompt, *, raw: bool, room: int = 0) -> MarkedPrompt:
         if isinstance(prompt, str) and not prompt.strip():
@@ -612,18 +597,3 @@ class TransformersEngine:
 
     def _check_length(self, tokens: Tokens, text: str, *, room: int = 0) -> None:
         check_length(tokens, text, name=self.info.name, window=self.context_window, room=room)
-
-    @property
-    def _reads_sources(self) -> bool:
-        """Whether an encoder reads the texts, and a decoder is what is looked at."""
-        return self.has_encoder and not self.blocks.encoder
-
-    def _start(self) -> Tokens:
-        return start_tokens(self.model, self.tokenizer)
-
-    def _pad_token(self) -> int:
-        return pad_token(self.model, self.tokenizer)
-
-
-def _is_chat(prompts: Any) -> bool:
-    return bool(prompts) and isinstance(prompts[0], (Message, Mapping))

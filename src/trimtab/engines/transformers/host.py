@@ -13,6 +13,7 @@ from trimtab.engines.blocks import Blocks
 from trimtab.engines.passes import Cost
 from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.proof import WalkProof
+from trimtab.engines.transformers.states import cost_of
 from trimtab.engines.transformers.thinking import ThinkingMarkers
 from trimtab.steering import Steering
 from trimtab.steering.plan import PlannedTerm
@@ -39,7 +40,6 @@ class Host:
         blocks: Its blocks.
         info: What vectors depend on.
         walks: Whether passes may share prefixes.
-        cost: The cost model, given an upper bound on the tokens of a pass.
         stop: The tokens with which an answer ends.
         pad: The token that fills rows up.
         start: With what a decoder begins that answers beside an encoder; None where there is none.
@@ -53,7 +53,6 @@ class Host:
     blocks: Blocks
     info: ModelInfo
     walks: WalkProof
-    cost: Callable[[int | None], Cost]
     stop: tuple[int, ...]
     pad: int
     start: Tokens | None
@@ -61,3 +60,12 @@ class Host:
     markers: ThinkingMarkers | None
     decode_all: Callable[[Sequence[int]], str]
     scopes: list[ActiveScope] = field(default_factory=list)
+
+    @property
+    def reads_sources(self) -> bool:
+        """Whether an encoder reads the texts, and a decoder is what is looked at."""
+        return self.start is not None and not self.blocks.encoder
+
+    def cost(self, max_tokens: int | None = None) -> Cost:
+        """The cost model of the model where it is, given an upper bound on the tokens of a pass."""
+        return cost_of(self.model, self.blocks, max_tokens=max_tokens)

@@ -125,6 +125,12 @@ def _completions(
     return completions
 
 
+def normalized_rows(steerings: Sequence[Steering], budget: float) -> list[Steering]:
+    """Every mix rescaled to a budget; rows that were steered alike still are, by the same object."""
+    distinct = {id(own): own.normalized(budget) if own.terms else own for own in steerings}
+    return [distinct[id(own)] for own in steerings]
+
+
 def warn_if_strong(steering: Steering) -> None:
     """Warn where a mix is predicted to spend so much that text falls apart; say nothing where nothing is known."""
     spent = price(steering)

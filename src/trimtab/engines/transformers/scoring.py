@@ -56,7 +56,7 @@ def score_prompts(
             tree,
             over_tokens(tree, masks),
             layers=layers,
-            cost=host.cost(None),
+            cost=host.cost(),
             proof=host.walks,
             stop_early=True,
         ).states
