@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from trimtab.engines import Completion, Engine, Receipt
     from trimtab.engines.transformers import Chat, load
     from trimtab.errors import TrimtabError
-    from trimtab.learning import Progress, calibrate, fit_reader, fit_threshold, train
+    from trimtab.learning import Progress, calibrate, fit_reader, fit_threshold, measure_spending, train
     from trimtab.reading import Reading
     from trimtab.steering import Steering, Term
     from trimtab.vectors import ControlVector
@@ -43,6 +43,7 @@ _HOMES = {
     "fit_reader": "trimtab.learning",
     "fit_threshold": "trimtab.learning",
     "load": "trimtab.engines.transformers",
+    "measure_spending": "trimtab.learning",
     "train": "trimtab.learning",
 }
 
@@ -63,6 +64,7 @@ __all__ = [
     "fit_reader",
     "fit_threshold",
     "load",
+    "measure_spending",
     "train",
 ]
 

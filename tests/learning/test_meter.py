@@ -1,0 +1,49 @@
+"""What a mix really spends, beside the prediction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from sample_vectors import calibration_record
+from tiny_models import vector_for
+from trimtab import Steering, Term, measure_spending
+from trimtab.errors import SteeringError, StrongSteeringWarning
+from trimtab.steering import Ablate
+
+
+def test_what_a_mix_spends_is_near_what_was_predicted(happy, smollm2):
+    """On the default model, for one vector at several strengths, and for it and a random one of the same price."""
+    for strength in (0.5, 1.0, -1.0):
+        spent = measure_spending(smollm2, [(happy, strength)])
+        assert spent.measured == pytest.approx(spent.predicted, rel=0.35)
+    assert measure_spending(smollm2, [(happy, 0.7), (happy, 0.3)]).measured == pytest.approx(
+        measure_spending(smollm2, [(happy, 1.0)]).measured, rel=1e-3
+    )
+
+
+def test_a_rescaled_mix_spends_its_budget(happy, smollm2):
+    spent = measure_spending(smollm2, Steering.of([(happy, 3.0)]).normalized(0.2))
+    assert spent.predicted == pytest.approx(0.2)
+    assert spent.measured == pytest.approx(0.2, rel=0.35)
+
+
+def test_without_a_calibration_nothing_is_predicted_but_all_is_measured(tiny_llama):
+    vector = vector_for(tiny_llama)
+    spent = measure_spending(tiny_llama, [(vector, 1.0), Term(vector, operator=Ablate())], prompts=2)
+    assert spent.predicted is None
+    assert spent.measured > 0
+    assert spent.prompts == 2
+
+
+def test_what_hangs_on_the_request_is_refused(tiny_llama):
+    with pytest.raises(SteeringError, match="measure_kl"):
+        measure_spending(tiny_llama, Steering((Term(vector_for(tiny_llama), 1.0, tokens="generated"),)))
+
+
+def test_a_mix_above_what_text_bears_is_warned_of(tiny_llama):
+    strong = replace(vector_for(tiny_llama), calibration=calibration_record())
+    with pytest.warns(StrongSteeringWarning, match="predicted to spend"):
+        tiny_llama.generate("Hello", steering=[(strong, 3.0)], max_new_tokens=2)
+    tiny_llama.generate("Hello", steering=[(strong, 3.0)], normalize=0.4, max_new_tokens=2)
