@@ -34,12 +34,14 @@ class Watcher:
         self._count = 0
         self._sum: Tensor | None = None
         self._seen = 0
+        self._read_last: Tensor | None = None  # the sum of the pass that ended last
 
     def __enter__(self) -> Watcher:
         if self._weights:
             self._scope.enter_context(eagerly())
             begin = self._blocks.body.register_forward_pre_hook(self._begin_pass, with_kwargs=True)
             self._scope.callback(begin.remove)
+            self._scope.callback(self._blocks.body.register_forward_hook(self._end_pass).remove)
             self._scope.enter_context(self._blocks.hooked(self._weights, self._read))
         return self
 
@@ -49,16 +51,16 @@ class Watcher:
         self._scope.close()
 
     def latest(self) -> NDArray[np.float64]:
-        """Z-scores of the last pass, ``[row, vector]``.
+        """Z-scores of the pass that ended last, ``[row, vector]``; also while the next one begins.
 
         Raises:
             SteeringError: Its blocks were run past their hooks.
         """
-        if self._sum is None or self._seen != len(self._weights):
+        if self._read_last is None:
             raise SteeringError(
                 f"{self._seen} of {len(self._weights)} layers were read", fix="load the model uncompiled"
             )
-        found: NDArray[np.float64] = self._sum.double().cpu().numpy() - self._offset
+        found: NDArray[np.float64] = self._read_last.double().cpu().numpy() - self._offset
         return found
 
     def _begin_pass(self, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -66,6 +68,9 @@ class Watcher:
         self._count = 0 if given is None else given.shape[1]
         self._sum = None
         self._seen = 0
+
+    def _end_pass(self, *_: Any) -> None:
+        self._read_last = self._sum if self._seen == len(self._weights) else None
 
     def _read(self, layer: int, output: Any) -> None:
         last = self._blocks.tokens(self._blocks.state(output), self._count)[:, -1].float()
