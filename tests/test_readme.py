@@ -38,7 +38,7 @@ def workplace(tmp_path, monkeypatch, smollm2, happy):
 
 def test_the_readme_shows_every_verb():
     verbs = {command.split()[1] for command in commands()}
-    assert verbs >= {"train", "generate", "compare", "chat", "show", "zoo", "doctor"}
+    assert verbs >= {"train", "generate", "compare", "chat", "read", "show", "zoo", "doctor"}
 
 
 def test_every_command_of_the_readme_runs(workplace, capsys, monkeypatch):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 
 from trimtab.cli import bench, calibrate, chat, compare, condition, demo, doctor, generate, read, show, train, zoo
-from trimtab.errors import TrimtabError
+from trimtab.errors import StrongSteeringWarning, TrimtabError
 
 INTERRUPTED = 130
 
@@ -50,7 +52,8 @@ app.add_typer(bench.app, name=bench.NAME)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; user mistakes end with one line on standard error and exit code 2."""
     try:
-        code = app(args=arguments, standalone_mode=False)
+        with _plain_warnings():
+            code = app(args=arguments, standalone_mode=False)
         if code == INTERRUPTED:  # typer's own way of taking Ctrl-C
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
@@ -66,6 +69,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if not hasattr(error, "format_message"):
             raise
         _fail(error.format_message(), getattr(error, "exit_code", 2))
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Inside, warnings of our own are a line of text like errors are."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def show_plainly(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+            if issubclass(category, StrongSteeringWarning):
+                print(f"trimtab: warning: {message}", file=sys.stderr)
+            else:
+                show(message, category, *rest)
+
+        warnings.showwarning = show_plainly
+        warnings.simplefilter("always", StrongSteeringWarning)
+        yield
 
 
 def _fail(message: str, code: int) -> None:

@@ -87,9 +87,7 @@ def _steer(chat: Chat, line: str, *, force: bool) -> None:
     err.print(f"steering: {chat.steering}", style="dim", markup=False)
 
 
-def _answer(
-    chat: Chat, line: str, max_new_tokens: int, temperature: float, seed: int | None, *, as_json: bool
-) -> None:
+def _answer(chat: Chat, line: str, max_new_tokens: int, temperature: float, seed: int | None, *, as_json: bool) -> None:
     """One answer, streamed; where a turn cannot be answered, the reason on standard error."""
     try:
         completion = chat.send(

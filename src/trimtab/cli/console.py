@@ -192,6 +192,7 @@ def completion_json(completion: Completion) -> dict[str, Any]:
         "prompt_tokens": completion.prompt_tokens,
         "completion_tokens": len(completion.tokens),
         "receipt": asdict(completion.receipt),
+        "readings": {name: list(scores) for name, scores in completion.readings.items()},
     }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from statistics import fmean
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +24,9 @@ from trimtab.cli.console import (
     write_piece,
 )
 
+if TYPE_CHECKING:
+    from trimtab.engines.base import TermReceipt
+
 NAME = "generate"
 EXAMPLE = "trimtab generate 'How was your day?' --steer happy:0.8"
 
@@ -30,7 +34,8 @@ EXAMPLE = "trimtab generate 'How was your day?' --steer happy:0.8"
 def run(
     prompts: Annotated[list[str], typer.Argument(help="One prompt or several; '-' reads one from standard input.")],
     steer: Annotated[
-        str | None, typer.Option("--steer", "-s", help="Such as 'happy:0.8 + formal:-0.3': names or paths.")
+        str | None,
+        typer.Option("--steer", "-s", help="Such as 'happy:0.8 + formal:-0.3@generated'; see docs/steering.md."),
     ] = None,
     system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
     max_new_tokens: TokensOption = 128,
@@ -39,6 +44,13 @@ def run(
     seed: Annotated[int | None, typer.Option(help="Makes sampling reproducible.")] = None,
     raw: Annotated[bool, typer.Option("--raw", help="Bare text: no chat template.")] = False,
     kl: Annotated[bool, typer.Option("--kl", help="Measure what the steering spent on each answer.")] = False,
+    normalize: Annotated[
+        float | None, typer.Option(help="Rescale the mix so that it is predicted to spend so many nats per token.")
+    ] = None,
+    read: Annotated[
+        list[str] | None, typer.Option("--read", help="A vector to read at every generated token; may be repeated.")
+    ] = None,
+    receipt: Annotated[bool, typer.Option("--receipt", help="Say what each term did.")] = False,
     force: ForceOption = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,
@@ -48,6 +60,7 @@ def run(
 ) -> None:
     """Answer one prompt or several, steered or not."""
     from trimtab.errors import PromptError
+    from trimtab.vectors import find_vector
 
     steering = read_steering(steer, force=force)
     texts = [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts]
@@ -70,6 +83,8 @@ def run(
         seed=seed,
         raw=raw,
         measure_kl=kl,
+        read=[find_vector(name).for_any_model() if force else find_vector(name) for name in read or []],
+        normalize=normalize,
         on_text=write_piece if streams else None,
     )
     if json:
@@ -83,3 +98,22 @@ def run(
             sys.stdout.write(f"> {text}\n{completion.text}\n\n")
         if completion.receipt.kl is not None:
             err.print(f"spent {completion.receipt.kl:.3f} nat per token", style="dim")
+        for name, scores in completion.readings.items():
+            err.print(
+                f"reads {fmean(scores):+.2f} on {name} (z-score, mean over the answer)", style="dim", markup=False
+            )
+        for term in completion.receipt.terms if receipt else ():
+            err.print(_told(term), style="dim", markup=False, soft_wrap=True)
+
+
+def _told(term: TermReceipt) -> str:
+    """What one term did, in a line."""
+    parts = [f"{term.term}: {term.tokens} tokens"]
+    if term.layers:
+        parts.append(f"layers {term.layers[0]}-{term.layers[-1]}")
+    if term.shift is not None:
+        parts.append(f"moved by {term.shift:.1%} of their length")
+    if term.fired is not None:
+        parts.append("fired" if term.fired else "did not fire")
+    parts += [f"{what} {value:+.2f}" for what, value in term.readings.items()]
+    return ", ".join(parts)
