@@ -83,7 +83,7 @@ def _plain_warnings() -> Iterator[None]:
             else:
                 show(message, category, *rest)
 
-        warnings.showwarning = show_plainly
+        warnings.showwarning = show_plainly  # type: ignore[assignment]
         warnings.simplefilter("always", StrongSteeringWarning)
         yield
 

@@ -12,17 +12,24 @@ import typer
 from rich import box
 from rich.table import Table
 
-from trimtab.cli.console import JsonOption, check_writable, err, out, print_json, progress_bars
+from trimtab.cli.console import JsonOption, ModelOption, check_writable, err, out, print_json, progress_bars
 from trimtab.errors import MissingDependencyError, TrimtabError
 
 if TYPE_CHECKING:
     from trimtab.benches.extraction import Plan, Step
     from trimtab.benches.report import Record
+    from trimtab.benches.steering import Plan as SteeringPlan
+    from trimtab.benches.steering import Record as SteeringRecord
 
 NAME = "bench"
 EXAMPLE = "trimtab bench extraction --cases ten-prompts --rounds 1"
+STEERING_EXAMPLE = "trimtab bench steering --rounds 3"
 PEER_HINT = "Without --peer trimtab is measured beside itself without shared prefixes only; make bench sets repeng up."
 MIB = 1024**2
+DATA = str(Path("..") / "shared" / "data")
+
+DataOption = Annotated[str, typer.Option(help="Folder of public data sets; none of them comes with trimtab.")]
+FolderOption = Annotated[str, typer.Option("--output", "-o", help="Folder for the numbers.")]
 
 app = typer.Typer(help="Measure trimtab beside others on the same work.", no_args_is_help=True)
 
@@ -33,9 +40,7 @@ def extraction(
         str | None,
         typer.Option(help="A Python that has repeng 0.4.0; without it only our own ways are measured."),
     ] = None,
-    output: Annotated[str, typer.Option("--output", "-o", help="Folder for the numbers and the picture.")] = str(
-        Path("benches") / "results"
-    ),
+    output: OutputOption = RESULTS,
     cases: Annotated[str | None, typer.Option(help="Some of the cases, such as 'repeng-4000,ten-prompts'.")] = None,
     dtypes: Annotated[str, typer.Option(help="Of the weights.")] = "float32,bfloat16",
     rounds: Annotated[int, typer.Option(min=1, help="How often each side reads each case; medians count.")] = 3,
@@ -66,6 +71,97 @@ def extraction(
     _print(measured, as_json=json)
     if not json:
         out.print(f"Kept in [bold]{folder}[/bold].", soft_wrap=True)
+
+
+@app.command(epilog="Example: trimtab bench guard --data ../shared/data")
+def guard(
+    data: DataOption = DATA,
+    output: FolderOption = str(Path("benches") / "results"),
+    refusing: Annotated[
+        str | None, typer.Option(help="The refusing vector, a name or a path; trained if not given.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a guard that refuses harmful requests, and count what it refuses among prompts held out."""
+    from trimtab.benches.guard import Plan, benchmark, table
+    from trimtab.vectors import find_vector
+
+    folder = Path(output)
+    check_writable(folder / "guard.json")
+    vector = find_vector(refusing) if refusing is not None else None
+    with _steps() as on_step:
+        measured = benchmark(Plan(Path(data)), refusing=vector, on_step=on_step)
+    _tell(measured, table(measured), folder, as_json=json)
+
+
+@app.command(epilog="Example: trimtab bench reading --data ../shared/data")
+def reading(
+    data: DataOption = DATA, output: FolderOption = str(Path("benches") / "results"), json: JsonOption = False
+) -> None:
+    """Read emotions off scenes and truth off statements at every layer, on texts held out."""
+    from trimtab.benches.reading import Plan, benchmark, table
+
+    folder = Path(output)
+    check_writable(folder / "reading.json")
+    with _steps() as on_step:
+        measured = benchmark(Plan(Path(data)), on_step=on_step)
+    _tell(measured, table(measured), folder, as_json=json)
+
+
+def _tell(measured: Mapping[str, Any], table: str, folder: Path, *, as_json: bool) -> None:
+    """Keep the numbers under the benchmark's name, and print them."""
+    from trimtab.vectors.file import write_atomically
+
+    path = folder / f"{measured['benchmark']}.json"
+    write_atomically(path, (jsonlib.dumps(measured, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    if as_json:
+        print_json(measured)
+        return
+    out.print(table, markup=False, soft_wrap=True)
+    out.print(f"Kept in [bold]{path}[/bold].", soft_wrap=True)
+
+
+@app.command(epilog=f"Example: {STEERING_EXAMPLE}")
+def steering(
+    output: OutputOption = RESULTS,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each side takes its turn; medians count.")] = 12,
+    tokens: Annotated[int, typer.Option(min=3, help="Generated in a turn.")] = 16,
+    threads: Annotated[int, typer.Option(min=1, help="Of the model.")] = 1,
+    model: ModelOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Generate steered, read and unsteered in turn, and compare what a decoding step takes."""
+    from trimtab.benches.steering import Plan
+
+    plan = Plan(rounds=rounds, tokens=tokens, threads=threads, model=model)
+    folder = Path(output)
+    check_writable(folder / "steering.json")
+    record: SteeringRecord | None = None
+    try:
+        for newer in _steering_records(plan):
+            record = newer
+    finally:  # also of what was measured until it was stopped
+        if record is not None:
+            _finish_steering(record, folder, as_json=json)
+
+
+def _steering_records(plan: SteeringPlan) -> Iterator[SteeringRecord]:
+    from trimtab.benches.steering import benchmark
+
+    with _steps() as on_step, closing(benchmark(plan, on_step=on_step)) as records:
+        yield from records
+
+
+def _finish_steering(record: SteeringRecord, folder: Path, *, as_json: bool) -> None:
+    from trimtab.benches.steering import report
+
+    measured = report(record)
+    _write(measured, folder / "steering.json")
+    if as_json:
+        print_json(measured)
+        return
+    _print_steering(measured)
+    out.print(f"Kept in [bold]{folder}[/bold].", soft_wrap=True)
 
 
 def _measured(plan: Plan, *, as_json: bool) -> dict[str, Any]:
@@ -105,14 +201,18 @@ def _steps() -> Iterator[Callable[[Step], None]]:
 
 def _keep(measured: Mapping[str, Any], folder: Path) -> None:
     from trimtab.benches.plot import draw_extraction
-    from trimtab.vectors.file import write_atomically
 
-    line = jsonlib.dumps(measured, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(folder / "extraction.json", line.encode())
+    _write(measured, folder / "extraction.json")
     try:
         draw_extraction(measured, folder / "extraction.png")
     except MissingDependencyError as error:
         err.print(f"No picture: {error}.", style="dim", markup=False)
+
+
+def _write(measured: Mapping[str, Any], path: Path) -> None:
+    from trimtab.vectors.file import write_atomically
+
+    write_atomically(path, (jsonlib.dumps(measured, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def _print(measured: Mapping[str, Any], *, as_json: bool) -> None:
@@ -161,6 +261,46 @@ def _table(dtype: str, cases: Mapping[str, Any]) -> Table:
         about = f"{name}\n{case['tokens']:,} tokens\n{case['distinct_tokens']:,} distinct"
         table.add_row(about, *("\n".join(column) for column in zip(*lines, strict=True)))
     return table
+
+
+def _print_steering(measured: Mapping[str, Any]) -> None:
+    from trimtab.benches.report import count
+
+    for rows, sides in measured["rows"].items():
+        out.print(_steering_table(count(int(rows), "row"), sides))
+    out.print(
+        f"{measured['machine']['cpu']}, {count(measured['threads'], 'thread')}, "
+        f"load {' to '.join(f'{load:g}' for load in measured['machine']['load'])}, medians of "
+        f"{count(measured['rounds'], 'round')} of {count(measured['tokens'], 'token')}. ms: of a decoding step, wall. "
+        "×: how many times the step of an unsteered turn beside it, with 95 % intervals. before, after: ms of a whole "
+        "call beside its steps, more than unsteered.",
+        style="dim",
+    )
+
+
+def _steering_table(title: str, sides: Mapping[str, Any]) -> Table:
+    """A row a side."""
+    table = Table(title=title, title_justify="left", box=box.HORIZONTALS, pad_edge=False)
+    table.add_column("side")
+    for header in ("unsteered ms", "ms", "×wall", "×CPU", "target", "before", "after"):
+        table.add_column(header, justify="right")
+    for name, side in sides.items():
+        own, plain = side["milliseconds"], side["unsteered_milliseconds"]
+        table.add_row(
+            name,
+            f"{plain['wall']:.1f}",
+            f"{own['wall']:.1f}",
+            _interval(side["step"]["wall"]),
+            _interval(side["step"]["cpu"]),
+            "" if side["target"] is None else f"{side['target']:.2f}",
+            *(f"{own[part] - plain[part]:+.0f}" for part in ("before", "after")),
+        )
+    return table
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    mark = {None: "", True: " ✓", False: " ✗"}[found["met"]]
+    return f"{found['ratio']:.3f} ({found['low']:.3f} to {found['high']:.3f}){mark}"
 
 
 def _seconds(seconds: float) -> str:
