@@ -4,7 +4,7 @@
 #   make test     set up, then run the tests; make test-slow runs the longer ones
 #   make test-architectures   try every class of model that transformers has; make architectures writes what came of it
 #   make check    lint, format, types, import contracts
-#   make bench    set up repeng beside trimtab, then measure both; BENCH="--rounds 1" passes options on
+#   make bench    set up repeng beside trimtab, then measure both (BENCH="--rounds 1" passes options on), and steering
 #   make clean    forget the environments
 
 PYTHON ?= python3
@@ -52,6 +52,7 @@ architectures: $(STAMP)
 
 bench: $(VENV)/.installed-bench $(PEERS)/.installed
 	$(BIN)/trimtab bench extraction --peer $(PEERS)/bin/python -o benches/results $(BENCH)
+	$(BIN)/trimtab bench steering -o benches/results
 
 $(VENV)/.installed-bench: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"

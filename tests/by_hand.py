@@ -28,9 +28,7 @@ def added_by_hand(*terms: tuple[ControlVector, float]) -> dict[int, Tensor]:
 
 
 @contextmanager
-def steering_by_hand(
-    blocks: nn.ModuleList, *terms: tuple[ControlVector, float], sink: bool = True
-) -> Iterator[None]:
+def steering_by_hand(blocks: nn.ModuleList, *terms: tuple[ControlVector, float], sink: bool = True) -> Iterator[None]:
     """The reference: plain forward hooks on the blocks, and nothing of trimtab's engines.
 
     Inside, every pass reads whole texts, one or several of one length. Their first token, an attention sink, is left

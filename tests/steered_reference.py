@@ -54,9 +54,7 @@ class Prompt:
     decode: Callable[[Sequence[int]], str]
 
     def seen(self, answer: Sequence[int]) -> list[Seen]:
-        prompt = [
-            Seen(n, n - len(self.tokens), self.text, place, "", "") for n, place in enumerate(self.places)
-        ]
+        prompt = [Seen(n, n - len(self.tokens), self.text, place, "", "") for n, place in enumerate(self.places)]
         texts = [self.decode(answer[:n]) for n in range(len(answer) + 1)]
         return prompt + [
             Seen(len(prompt) + n, n, self.text, (0, 0), texts[n], texts[n + 1]) for n in range(len(answer))

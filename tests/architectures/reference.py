@@ -91,7 +91,7 @@ class Reference:
         blocks: Its blocks, in the order in which they run.
         final_norm: What reads the last one; None where nothing of a usual name stands beside the list.
         shaped: ``[row, token, hidden]`` of a state of so many tokens.
-        added: A state with vectors added to its tokens, ``[token, hidden]``, and to nothing that stands beside them.
+        added: A state with vectors added to its tokens, ``[token, hidden]``, and to nothing that stands before them.
         sink: Whether the first token of a text is left alone.
     """
 
@@ -228,7 +228,10 @@ def _added(state: Tensor, table: Tensor, layout_of: Blocks) -> Tensor:
     layout = layout_of.layout
     positions = layout.view(state).shape[1]
     wide = table.new_zeros(positions, table.shape[1])
-    layout_of.tokens(wide[None], len(table))[0] += table
+    if layout.offset == 0 and positions % len(table) == 0:
+        wide += table.repeat(positions // len(table), 1)  # several streams of the same tokens, one behind the other
+    else:
+        layout_of.tokens(wide[None], len(table))[0] += table
     return layout.add(state, wide)
 
 

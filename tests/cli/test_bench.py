@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.benches import extraction, workers
+from trimtab.benches import extraction, steering, workers
 from trimtab.cli import main
 
 SMALL = ("--cases", "ten-prompts", "--rounds", "1", "--dtypes", "float32", "--prompts", "10", "--threads", "1")
@@ -90,3 +90,40 @@ def test_help_shows_an_example_and_needs_no_torch():
     code += "try:\n    main()\nfinally:\n    assert 'torch' not in sys.modules"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Example: trimtab bench extraction" in shown.stdout
+
+
+STEERING = ("bench", "steering", "--rounds", "1", "--tokens", "3")
+
+
+def test_what_steering_costs_is_printed_and_kept(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(steering, "BATCH", 2)
+    with pytest.raises(SystemExit) as exit_:
+        main([*STEERING, "-o", str(tmp_path), "--json"])
+    assert exit_.value.code == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["complete"] is True
+    assert measured["rows"]["2"]["mixes"]["step"]["cpu"]["ratio"] > 0
+    assert json.loads((tmp_path / "steering.json").read_text()) == measured
+
+
+def test_an_interrupt_keeps_and_prints_what_was_measured_of_steering(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(steering, "BATCH", 2)
+    turn = steering._turn
+    ways = []
+
+    def stopped(engine, side, *arguments, **options):
+        ways.append(side.name)
+        if ways.count("monitor") == 4:  # two to warm up, one of one row, one of two
+            raise KeyboardInterrupt
+        return turn(engine, side, *arguments, **options)
+
+    monkeypatch.setattr(steering, "_turn", stopped)
+    with pytest.raises(SystemExit) as exit_:
+        main([*STEERING, "-o", str(tmp_path)])
+    captured = capsys.readouterr()
+    assert exit_.value.code == 130
+    assert "trimtab: stopped" in captured.err
+    assert "vector, monitor" in captured.out
+    kept = json.loads((tmp_path / "steering.json").read_text())
+    assert kept["complete"] is False
+    assert set(kept["rows"]["2"]) == {"one vector"}

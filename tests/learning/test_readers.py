@@ -170,7 +170,9 @@ def test_a_threshold_for_a_rate_is_passed_by_that_share_of_the_texts(tiny_llama,
     np.testing.assert_array_equal(fitted.fits[0].readings, np.sort(scores))
     for rate in (0.02, 0.1):
         assert (scores > fitted.fitted_threshold(rate, at="prompt")).mean() == pytest.approx(rate, abs=0.03)
-        assert (scores < fitted.fitted_threshold(rate, at="prompt", above=False)).mean() == pytest.approx(rate, abs=0.03)
+        assert (scores < fitted.fitted_threshold(rate, at="prompt", above=False)).mean() == pytest.approx(
+            rate, abs=0.03
+        )
     with pytest.raises(SteeringError, match="too few for a rate"):
         fitted.fitted_threshold(0.005, at="prompt")
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
 from trimtab.behaviours import neutral_prompts
 from trimtab.benches.extraction import Step
@@ -173,15 +173,15 @@ def make_sides(vectors: Sequence[ControlVector]) -> tuple[Side, ...]:
         sides += [
             Side("one vector", rows, TARGETS["vector"], alike),
             Side("monitor", rows, TARGETS["monitor"], read=(watched,)),
-            Side("one vector and monitor", rows, TARGETS["monitor"], alike, (watched,)),
+            Side("vector, monitor", rows, TARGETS["monitor"], alike, (watched,)),
         ]
     varied = {
         "operators": [Term(pool[0], operator=OPERATORS[row % len(OPERATORS)]) for row in range(BATCH)],
-        "scopes and schedules": [Term(pool[0], 1.0, tokens=Scope.of(SCOPES[row % len(SCOPES)])) for row in range(BATCH)],
+        "scopes, schedules": [Term(pool[0], 1.0, tokens=Scope.of(SCOPES[row % len(SCOPES)])) for row in range(BATCH)],
         "prompt condition": [Term(pool[0], 1.0, condition=always)] * BATCH,
         "token condition": [Term(pool[0], 1.0, condition=replace(always, at="token"))] * BATCH,
     }
-    sides.append(Side("16 mixes", BATCH, TARGETS["mixes"], tuple(_mix(pool, row) for row in range(BATCH))))
+    sides.append(Side("mixes", BATCH, TARGETS["mixes"], tuple(_mix(pool, row) for row in range(BATCH))))
     sides += [Side(name, BATCH, steering=tuple(Steering((term,)) for term in terms)) for name, terms in varied.items()]
     return tuple(sides)
 
@@ -262,9 +262,7 @@ def _called(side: Side) -> str:
     return f"{count(side.rows, 'row')}, {side.name}"
 
 
-def _turn(
-    engine: TransformersEngine, side: Side, stamps: list[tuple[float, float]], *, tokens: int
-) -> Spent:
+def _turn(engine: TransformersEngine, side: Side, stamps: list[tuple[float, float]], *, tokens: int) -> Spent:
     """Answer once; ``stamps`` collects when passes begin."""
     stamps.clear()
     started = time.perf_counter()

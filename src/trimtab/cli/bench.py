@@ -31,7 +31,7 @@ DATA = str(Path("..") / "shared" / "data")
 DataOption = Annotated[str, typer.Option(help="Folder of public data sets; none of them comes with trimtab.")]
 FolderOption = Annotated[str, typer.Option("--output", "-o", help="Folder for the numbers.")]
 
-app = typer.Typer(help="Measure trimtab beside others on the same work.", no_args_is_help=True)
+app = typer.Typer(help="Measure trimtab beside others, or beside itself, on the same work.", no_args_is_help=True)
 
 
 @app.command(epilog=f"Example: {EXAMPLE}")
@@ -40,7 +40,9 @@ def extraction(
         str | None,
         typer.Option(help="A Python that has repeng 0.4.0; without it only our own ways are measured."),
     ] = None,
-    output: OutputOption = RESULTS,
+    output: Annotated[str, typer.Option("--output", "-o", help="Folder for the numbers and the picture.")] = str(
+        Path("benches") / "results"
+    ),
     cases: Annotated[str | None, typer.Option(help="Some of the cases, such as 'repeng-4000,ten-prompts'.")] = None,
     dtypes: Annotated[str, typer.Option(help="Of the weights.")] = "float32,bfloat16",
     rounds: Annotated[int, typer.Option(min=1, help="How often each side reads each case; medians count.")] = 3,
@@ -123,7 +125,7 @@ def _tell(measured: Mapping[str, Any], table: str, folder: Path, *, as_json: boo
 
 @app.command(epilog=f"Example: {STEERING_EXAMPLE}")
 def steering(
-    output: OutputOption = RESULTS,
+    output: FolderOption = str(Path("benches") / "results"),
     rounds: Annotated[int, typer.Option(min=1, help="How often each side takes its turn; medians count.")] = 12,
     tokens: Annotated[int, typer.Option(min=3, help="Generated in a turn.")] = 16,
     threads: Annotated[int, typer.Option(min=1, help="Of the model.")] = 1,
@@ -271,36 +273,32 @@ def _print_steering(measured: Mapping[str, Any]) -> None:
     out.print(
         f"{measured['machine']['cpu']}, {count(measured['threads'], 'thread')}, "
         f"load {' to '.join(f'{load:g}' for load in measured['machine']['load'])}, medians of "
-        f"{count(measured['rounds'], 'round')} of {count(measured['tokens'], 'token')}. ms: of a decoding step, wall. "
-        "×: how many times the step of an unsteered turn beside it, with 95 % intervals. before, after: ms of a whole "
-        "call beside its steps, more than unsteered.",
+        f"{count(measured['rounds'], 'round')} of {count(measured['tokens'], 'token')}. "
+        "ms: of a decoding step; plain: unsteered. ×: how many times the plain one beside it, with 95 % intervals.",
         style="dim",
     )
 
 
 def _steering_table(title: str, sides: Mapping[str, Any]) -> Table:
     """A row a side."""
-    table = Table(title=title, title_justify="left", box=box.HORIZONTALS, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=box.HORIZONTALS, pad_edge=False, collapse_padding=True)
     table.add_column("side")
-    for header in ("unsteered ms", "ms", "×wall", "×CPU", "target", "before", "after"):
-        table.add_column(header, justify="right")
+    for header in ("plain", "ms", "×wall", "×CPU", "target"):
+        table.add_column(header, justify="right", no_wrap=True)
     for name, side in sides.items():
-        own, plain = side["milliseconds"], side["unsteered_milliseconds"]
         table.add_row(
             name,
-            f"{plain['wall']:.1f}",
-            f"{own['wall']:.1f}",
-            _interval(side["step"]["wall"]),
-            _interval(side["step"]["cpu"]),
+            f"{side['unsteered_milliseconds']['wall']:.1f}",
+            f"{side['milliseconds']['wall']:.1f}",
+            *(_interval(side["step"][clock]) for clock in ("wall", "cpu")),
             "" if side["target"] is None else f"{side['target']:.2f}",
-            *(f"{own[part] - plain[part]:+.0f}" for part in ("before", "after")),
         )
     return table
 
 
 def _interval(found: Mapping[str, Any]) -> str:
-    mark = {None: "", True: " ✓", False: " ✗"}[found["met"]]
-    return f"{found['ratio']:.3f} ({found['low']:.3f} to {found['high']:.3f}){mark}"
+    mark = {None: " ", True: "✓", False: "✗"}[found["met"]]
+    return f"{found['ratio']:.3f}{mark} {found['low']:.3f}–{found['high']:.3f}"
 
 
 def _seconds(seconds: float) -> str:

@@ -27,6 +27,11 @@ def price(steering: Steering) -> float | None:
     return predicted_kl(steering) if all(_is_priced(term) for term in steering.terms) else None
 
 
+def known_price(steering: Steering) -> float:
+    """What those of its terms are predicted to spend that were calibrated for what they do, in nats per token."""
+    return predicted_kl(Steering(tuple(term for term in steering.terms if _is_priced(term))))
+
+
 def predicted_kl(steering: Steering) -> float:
     """See ``Steering.budget``."""
     terms = [term for term in steering.terms if _amount(term) != 0.0]

@@ -251,10 +251,12 @@ class SteeringHooks:
         return found
 
     def _at_positions(self, gains: Gains, positions: int) -> Gains:
-        """Positions beside the tokens have gain 0."""
+        """Positions before the tokens have gain 0; further streams behind them, token by token, the same gains."""
         if gains.shape[1] == positions:
             return np.ascontiguousarray(gains)
         layout = self._blocks.layout
+        if layout.offset == 0 and positions % gains.shape[1] == 0:
+            return np.concatenate([gains] * (positions // gains.shape[1]), axis=1)
         wide = np.zeros((gains.shape[0], positions, *gains.shape[2:]), dtype=np.float32)
         wide[:, layout.offset : layout.offset + gains.shape[1]] = gains
         return wide

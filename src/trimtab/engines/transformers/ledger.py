@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TypeAlias, final
 
 import numpy as np
@@ -110,7 +111,8 @@ def term_receipts(ledger: Ledger, program: Program, timeline: Timeline, *, gener
     """
     rows, columns = len(generated), timeline.width + max(generated, default=0)
     gains = [timeline.gains_of(row, count) for row, count in enumerate(generated)]  # [token, slot] of each row
-    shifts = {number: _Shifts(ledger, program, number, rows, columns) for number in range(len(program.slots))}
+    tables = _Tables(ledger, rows, columns)
+    shifts = {number: _Shifts(tables, program, number) for number in range(len(program.slots))}
     touched_rows = {number: sum(bool(own[:, number].any()) for own in gains) for number in range(len(program.slots))}
     receipts: list[list[TermReceipt]] = []
     for row in range(rows):
@@ -146,20 +148,29 @@ def _asked(comparison: Comparison) -> str:
 
 
 @final
+class _Tables:
+    """The norms of a ledger as tables, each made once, however many slots ask for it."""
+
+    def __init__(self, ledger: Ledger, rows: int, columns: int) -> None:
+        self.lengths = cache(lambda layer: ledger.all_lengths(layer, rows=rows, columns=columns))
+        self.moves = cache(lambda stage, layer: ledger.all_moves(stage, layer, rows=rows, columns=columns))
+
+
+@final
 class _Shifts:
     """How far one slot moved the states, relative to their length."""
 
-    def __init__(self, ledger: Ledger, program: Program, number: int, rows: int, columns: int) -> None:
+    def __init__(self, tables: _Tables, program: Program, number: int) -> None:
         self._lengths: list[Floats] = []
         self._moves: list[Floats | float] = []
         stage = next((n for n, stage in enumerate(program.stages) if number in stage.slots), None)
         for layer, change in program.slots[number].changes.items():
             assert stage is not None
-            self._lengths.append(ledger.all_lengths(layer, rows=rows, columns=columns))
+            self._lengths.append(tables.lengths(layer))
             if isinstance(change, Push) and not change.preserve_norm:
                 self._moves.append(float(np.linalg.norm(change.added)))
             else:
-                self._moves.append(ledger.all_moves(stage, layer, rows=rows, columns=columns))
+                self._moves.append(tables.moves(stage, layer))
 
     def mean(self, row: int, gains: Floats, *, first: int) -> float | None:
         """Over the layers and the touched tokens of a row, whose first token stands at column ``first``."""

@@ -23,7 +23,7 @@ from trimtab.engines.transformers.generation import Sampling, count_repeats
 from trimtab.engines.transformers.host import Host
 from trimtab.errors import SteeringError, StrongSteeringWarning
 from trimtab.steering import Steering
-from trimtab.steering.meter import WARN_ABOVE, price
+from trimtab.steering.meter import WARN_ABOVE, known_price
 from trimtab.vectors import ControlVector
 
 ROWS = 128
@@ -64,9 +64,8 @@ def fulfil(
         raise SteeringError("KL cannot be measured inside steered()", fix="pass steering= to generate instead")
     for vector in request.read:
         vector.check_model(host.info)
-    distinct = {id(steering): steering for steering in request.steerings}
-    plans = {key: steering.plan(host.info) for key, steering in distinct.items()}
-    for steering in distinct.values():
+    plans = {steering: steering.plan(host.info) for steering in dict.fromkeys(request.steerings)}  # equal ones are one
+    for steering in plans:
         warn_if_strong(steering)
     if request.prompts and (host.scopes or any(planned.changes for plan in plans.values() for planned in plan)):
         _prove_answers(host, request.prompts[0].tokens)
@@ -77,7 +76,7 @@ def fulfil(
         own = request.steerings[rows]
         batch = Batch(
             request.prompts[rows],
-            [plans[id(steering)] for steering in own],
+            [plans[steering] for steering in own],
             repeats[rows],
             read=request.read,
             cache=request.cache,
@@ -132,9 +131,9 @@ def normalized_rows(steerings: Sequence[Steering], budget: float) -> list[Steeri
 
 
 def warn_if_strong(steering: Steering) -> None:
-    """Warn where a mix is predicted to spend so much that text falls apart; say nothing where nothing is known."""
-    spent = price(steering)
-    if spent is not None and spent > WARN_ABOVE:
+    """Warn where what is known of a mix is predicted to spend so much that text falls apart."""
+    spent = known_price(steering)
+    if spent > WARN_ABOVE:
         warnings.warn(
             f"{steering} is predicted to spend {spent:.2f} nat per token; above {WARN_ABOVE} text begins to fall apart "
             "(lower its strengths, or give normalize=0.4)",

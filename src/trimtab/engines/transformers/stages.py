@@ -174,10 +174,14 @@ class StageTables:
         directions = _tensor([nothing if c is None else np.asarray(c.direction) for c in own])  # type: ignore[union-attr]
         if self._stage.kind == "turn":
             angles = [c.radians if isinstance(c, Turned) else 0.0 for c in own]
-            return self._by_row(directions), self._by_row(torch.tensor(angles))
+            return self._by_row(directions), self._by_row(torch.tensor(angles, dtype=torch.float32))
         lows = [c.low if isinstance(c, Bounded) else -np.inf for c in own]
         highs = [c.high if isinstance(c, Bounded) else np.inf for c in own]
-        return self._by_row(directions), self._by_row(torch.tensor(lows)), self._by_row(torch.tensor(highs))
+        return (
+            self._by_row(directions),
+            self._by_row(torch.tensor(lows, dtype=torch.float32)),
+            self._by_row(torch.tensor(highs, dtype=torch.float32)),
+        )
 
     def _by_row(self, table: Tensor) -> Tensor:
         """``[row, 1, …]`` from one line for each slot; a row without a slot gets any, for its gain is 0."""

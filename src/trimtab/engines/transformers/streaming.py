@@ -153,7 +153,10 @@ class AnswerStream:
             self._wanted.get()
             if self._ended.is_set():
                 return
-            self._completion = self._work(Listener(on_token, self._ended.is_set))
+            completion = self._work(Listener(on_token, self._ended.is_set))
+            if self._ended.is_set():  # it was broken off
+                return
+            self._completion = completion
             text.end()
             if self._pieces:
                 self._tokens.put(StreamedToken(None, "".join(self._pieces)))

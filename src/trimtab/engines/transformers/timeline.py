@@ -90,6 +90,7 @@ class Timeline:
         self.program = program
         self._cached = cached
         self._next = start  # the column at which the next pass begins
+        self._begun = False
         self.column = start  # that at which the one under way began
         self._token_readings = token_readings
         self._scopes = [ALL if slot.term is None else slot.term.term.tokens for slot in program.slots]
@@ -150,7 +151,9 @@ class Timeline:
 
         The very same array comes again where nothing changed.
         """
-        start = self.column = self._next if self._cached else 0
+        anew = not self._cached or (self._begun and tokens.shape[1] > 1)  # some models keep nothing, whatever is asked
+        start = self.column = 0 if anew else self._next
+        self._begun = True
         stop = start + tokens.shape[1]
         self._next = stop
         for column in range(max(self.width + len(self._answer), start), stop):

@@ -1,0 +1,131 @@
+"""Terms for the engine beside the same ones for the reference, and a look at what left the blocks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+import steered_reference as by_reference
+from steered_reference import HandTerm, Prompt, Rule
+from trimtab.engines.transformers import TransformersEngine
+from trimtab.steering import Ablate, Add, Clamp, Floor, Rotate, Scope, Term
+from trimtab.steering.operators import Operator
+from trimtab.vectors import ControlVector
+
+
+@dataclass(frozen=True)
+class Host:
+    """An engine, and its blocks as known without it."""
+
+    engine: TransformersEngine
+    blocks: nn.ModuleList
+    vectors: tuple[ControlVector, ControlVector]
+
+    def prompt(self, chat: Any) -> Prompt:
+        """Rendered; where its tokens stand is said by the tokenizer."""
+        text = self.engine.render(chat)
+        tokens = self.engine.encode(text)
+        own = self.engine.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        assert tuple(own["input_ids"]) == tokens
+        return Prompt(text, tokens, own["offset_mapping"], self.engine.tokenizer.decode)
+
+
+# What each operator is, here and there -----------------------------------------------------------------------------
+
+
+def term(
+    vector: ControlVector, operator: Operator, *, amount: float | None = None, scope: str = "", rule: Rule | None = None
+) -> tuple[Term, HandTerm]:
+    """A term for the engine, and the same for the reference."""
+    tokens = Scope.of(scope) if scope else Scope()
+    takes = isinstance(operator, Add) or operator == Rotate()
+    asked = Term(vector, coefficient=amount if takes else None, operator=operator, tokens=tokens)
+    operation, amounts = _by_hand(vector, operator, amount or 0.0)
+    return asked, HandTerm(operation, vector.directions, amounts, rule or (lambda seen: 1.0))
+
+
+def _by_hand(vector: ControlVector, operator: Operator, amount: float) -> tuple[Any, Mapping[int, float]]:
+    layers = vector.directions
+    if isinstance(operator, Add):
+        added = {layer: amount * vector.weights[layer] * vector.norms[layer] for layer in layers}
+        return by_reference.add_preserving_norm if operator.preserve_norm else by_reference.add, added
+    if isinstance(operator, Rotate):
+        if operator.degrees is None:
+            return by_reference.rotate, {layer: amount * vector.weights[layer] for layer in layers}
+        return by_reference.rotate, dict.fromkeys(layers, math.radians(operator.degrees))
+    if isinstance(operator, Clamp):
+        return by_reference.clamp_to(operator.low.value, operator.high.value), {}
+    if isinstance(operator, Ablate):
+        return by_reference.ablate, {}
+    operation = by_reference.floor if isinstance(operator, Floor) else by_reference.cap
+    return operation, dict.fromkeys(layers, operator.bound.value)
+
+
+# Scopes ----
+
+SYSTEM, USER, SAID = "Be kind, please.", "Where is the ship?", "It sank."
+CHAT = [
+    {"role": "system", "content": SYSTEM},
+    {"role": "user", "content": USER},
+    {"role": "assistant", "content": SAID},
+    {"role": "user", "content": "Oh no! Why?"},
+]
+R = by_reference
+SCOPES: tuple[tuple[str, Rule], ...] = (
+    ("prompt", R.in_prompt),
+    ("generated", R.in_answer),
+    ("system", R.words_of(SYSTEM)),
+    ("user", R.words_of(USER, "Oh no! Why?")),
+    ("assistant", lambda seen: max(R.words_of(SAID)(seen), R.in_answer(seen))),
+    ('after:"the ship"', R.after("the ship")),
+    ('before:"the ship"', R.before("the ship")),
+    ('after:"kind", before:"Oh no"', R.both(R.after("kind"), R.before("Oh no"))),
+    ("first 2", R.counted(0, 2)),
+    ("from 3", R.counted(3, math.inf)),
+    ("first 4, from 1", R.counted(1, 4)),
+    ("decay 4", R.decay(4)),
+    ("half-life 1.5", R.half_life(1.5)),
+    ("generated, half-life 2", R.both(R.in_answer, R.half_life(2))),
+)
+
+
+def scoped_rows(host: Host, scopes: Sequence[tuple[str, Rule]]) -> list[list[tuple[Term, HandTerm]]]:
+    first, second = host.vectors
+    return [
+        [
+            term(first, Add(), amount=0.8, scope=scope, rule=rule),
+            term(second, Rotate(35.0), scope=scope, rule=rule),
+        ]
+        for scope, rule in scopes
+    ]
+
+
+# Seeing what left the blocks ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def states_between(blocks: nn.ModuleList, *, cached: bool) -> Iterator[dict[int, torch.Tensor]]:
+    """What each block but the first is given, ``[row, column, hidden]``, by the layer before it."""
+    found: dict[int, torch.Tensor] = {}
+
+    def hook(layer: int) -> Callable[..., None]:
+        def see(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            state = (args[0] if args else kwargs["hidden_states"]).detach().float()
+            found[layer] = torch.cat([found[layer], state], dim=1) if cached and layer in found else state
+
+        return see
+
+    handles = [
+        block.register_forward_pre_hook(hook(layer), with_kwargs=True) for layer, block in enumerate(list(blocks)[1:])
+    ]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()

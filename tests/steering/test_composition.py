@@ -1,0 +1,251 @@
+"""The laws by which operators compose, on the very functions that act in the forward pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from torch import Tensor
+
+from sample_vectors import make_vector
+from trimtab.engines.transformers.stages import (
+    Program,
+    StageTables,
+    bounded,
+    pushed_preserving_norm,
+    slot_gains,
+    turned,
+)
+from trimtab.steering import Term
+from trimtab.steering.plan import Bounded, Change, PlannedTerm, Push, Turned
+
+WIDTH = 6
+TERM = Term(make_vector(), 1.0)  # what the changes are said to come from plays no part
+CLOSE = 1e-4  # of a state's length
+
+numbers = st.floats(-10, 10, width=32)
+vectors = arrays(np.float32, WIDTH, elements=numbers)
+directions = vectors.filter(lambda v: np.linalg.norm(v) > 0.1).map(lambda v: (v / np.linalg.norm(v)).astype(np.float32))
+states = vectors.filter(lambda v: np.linalg.norm(v) > 0.1).map(lambda v: torch.from_numpy(v)[None, None])
+pushes = vectors.map(Push)
+bounds = st.builds(
+    lambda u, a, b: Bounded(u, min(a, b), max(a, b)),
+    directions,
+    numbers | st.just(-math.inf),
+    numbers | st.just(math.inf),
+)
+
+
+def through(state: Tensor, *applied: Change) -> Tensor:
+    """``state`` (``[row, token, hidden]``) after the changes, as a program of one layer does them."""
+    program = Program.of_all({0: list(applied)})
+    return run(program, np.ones((1, 1, len(program.slots)), dtype=np.float32), state)
+
+
+def run(program: Program, gains: np.ndarray, state: Tensor) -> Tensor:
+    for stage in program.stages:
+        tables, own = StageTables(program, stage).at(0, state), torch.from_numpy(slot_gains(stage, gains))
+        if stage.kind == "push":
+            state = state + own @ tables[0]
+        elif stage.kind == "bound":
+            state = state + bounded(state, tables, own)
+        else:
+            state = (turned if stage.kind == "turn" else pushed_preserving_norm)(state, tables, own)
+    return state
+
+
+@st.composite
+def anyhow(draw: st.DrawFn) -> Change:
+    """Any change in no special position, for a plane that rounding alone spans tells nothing."""
+    noise = np.random.default_rng(draw(st.integers(0, 2**32)))
+    u = noise.standard_normal(WIDTH)
+    u, (low, high) = (u / np.linalg.norm(u)).astype(np.float32), sorted(noise.standard_normal(2))
+    kinds = Push(3 * u), Push(-2 * u, True), Bounded(u, low, high), Bounded(u, low, math.inf), Turned(u, high)
+    return draw(st.sampled_from(kinds))
+
+
+def assert_close(a: Tensor, b: Tensor, *sizes: Tensor) -> None:
+    scale = max(1.0, *(float(size.norm()) for size in (a, b, *sizes)))
+    assert float((a - b).norm()) <= CLOSE * scale
+
+
+def projection(state: Tensor, direction: np.ndarray) -> float:
+    return float(state[0, 0] @ torch.from_numpy(direction))
+
+
+def angle_to(state: Tensor, direction: np.ndarray) -> float:
+    across = state[0, 0] - projection(state, direction) * torch.from_numpy(direction)
+    return math.atan2(float(across.norm()), projection(state, direction))
+
+
+# Adding ------------------------------------------------------------------------------------------------------------
+
+
+@given(states, st.lists(pushes, min_size=2, max_size=4), st.randoms())
+def test_adds_commute_and_add_up(state: Tensor, added: list[Push], random) -> None:
+    shuffled = list(added)
+    random.shuffle(shuffled)
+    found = through(state, *added)
+    assert_close(found, through(state, *shuffled))
+    assert_close(found, state + torch.from_numpy(sum(push.added for push in added)))
+
+
+@given(states, vectors)
+def test_adding_that_preserves_norms_keeps_the_length_and_points_where_adding_does(state: Tensor, added) -> None:
+    plain = through(state, Push(added))
+    assume(plain.norm() > 1e-2)
+    found = through(state, Push(added, preserve_norm=True))
+    assert_close(found.norm(), state.norm())
+    assert_close(found / found.norm(), plain / plain.norm())
+
+
+# Bounds ------------------------------------------------------------------------------------------------------------
+
+
+@given(states, bounds)
+def test_a_bound_twice_is_once_and_moves_the_projection_into_its_range(state: Tensor, bound: Bounded) -> None:
+    once = through(state, bound)
+    assert_close(through(once, bound), once)
+    before, now = projection(state, bound.direction), projection(once, bound.direction)
+    assert abs(now - min(max(before, bound.low), bound.high)) < 1e-3
+    assert_close(once - now * torch.from_numpy(bound.direction), state - before * torch.from_numpy(bound.direction))
+
+
+@given(states, directions)
+def test_ablating_is_clamping_at_nothing(state: Tensor, u: np.ndarray) -> None:
+    ablated = through(state, Bounded(u, 0.0, 0.0))
+    along = projection(state, u)
+    assert_close(ablated, state - along * torch.from_numpy(u))
+    assert abs(projection(ablated, u)) < 1e-4
+
+
+@given(states, directions, numbers, numbers)
+def test_of_two_floors_the_higher_counts_and_of_two_caps_the_lower(state: Tensor, u, a: float, b: float) -> None:
+    floors = Bounded(u, a, math.inf), Bounded(u, b, math.inf)
+    caps = Bounded(u, -math.inf, a), Bounded(u, -math.inf, b)
+    assert_close(through(state, *floors), through(state, Bounded(u, max(a, b), math.inf)))
+    assert_close(through(state, *caps), through(state, Bounded(u, -math.inf, min(a, b))))
+    assert_close(through(state, *floors), through(state, *reversed(floors)))
+    assert_close(through(state, *caps), through(state, *reversed(caps)))
+
+
+@given(states, directions, numbers, numbers)
+def test_a_clamp_is_a_floor_and_a_cap_in_either_order(state: Tensor, u: np.ndarray, a: float, b: float) -> None:
+    low, high = min(a, b), max(a, b)
+    floor, cap = Bounded(u, low, math.inf), Bounded(u, -math.inf, high)
+    clamped = through(state, Bounded(u, low, high))
+    assert_close(through(state, floor, cap), clamped)
+    assert_close(through(state, cap, floor), clamped)
+
+
+@given(states, directions, numbers, numbers)
+def test_of_a_floor_above_a_cap_the_last_one_counts(state: Tensor, u: np.ndarray, a: float, b: float) -> None:
+    assume(abs(a - b) > 0.1)
+    floor, cap = Bounded(u, max(a, b), math.inf), Bounded(u, -math.inf, min(a, b))
+    assert abs(projection(through(state, floor, cap), u) - min(a, b)) < 1e-3
+    assert abs(projection(through(state, cap, floor), u) - max(a, b)) < 1e-3
+
+
+@given(states, bounds, st.tuples(numbers, numbers))
+def test_a_clamp_after_a_clamp_has_the_last_word(state: Tensor, first: Bounded, range_) -> None:
+    second = Bounded(first.direction, min(range_), max(range_))
+    found = projection(through(state, first, second), first.direction)
+    within = min(max(projection(state, first.direction), first.low), first.high)
+    assert abs(found - min(max(within, second.low), second.high)) < 1e-3
+
+
+# Turning -----------------------------------------------------------------------------------------------------------
+
+angles = st.floats(-3.0, 3.0, width=32)
+
+
+def off_axis(state: Tensor, u: np.ndarray) -> bool:
+    """Whether state and direction span a plane that can be told in float32."""
+    return 0.05 < angle_to(state, u) < math.pi - 0.05
+
+
+@given(states, directions, angles)
+def test_turning_keeps_the_length_and_stays_in_the_plane(state: Tensor, u: np.ndarray, angle: float) -> None:
+    assume(off_axis(state, u))
+    found = through(state, Turned(u, angle))
+    assert_close(found.norm(), state.norm())
+    wanted = min(max(angle_to(state, u) - angle, 0.0), math.pi)
+    assert abs(angle_to(found, u) - wanted) < 2e-3
+    basis = torch.stack([state[0, 0], torch.from_numpy(u)], dim=1)
+    outside = (
+        found[0, 0] - basis @ torch.linalg.lstsq(basis.double(), found[0, 0].double()[:, None]).solution[:, 0].float()
+    )
+    assert float(outside.norm()) < 1e-3 * float(state.norm())
+
+
+@given(states, directions, angles, angles)
+def test_angles_add_up_until_the_direction_is_reached(state: Tensor, u: np.ndarray, a: float, b: float) -> None:
+    between = angle_to(state, u)
+    assume(off_axis(state, u))
+    assume(0.05 < between - a < math.pi - 0.05)  # the first turn does not come to an end
+    assert_close(through(state, Turned(u, a), Turned(u, b)), through(state, Turned(u, a + b)), 10 * state)
+    assert_close(through(state, Turned(u, a), Turned(u, -a)), state, 10 * state)
+
+
+@given(states, directions)
+def test_half_a_turn_lands_on_the_direction_or_its_opposite(state: Tensor, u: np.ndarray) -> None:
+    assume(off_axis(state, u))
+    length = float(state.norm())
+    assert_close(through(state, Turned(u, math.pi)), length * torch.from_numpy(u), 10 * state)
+    assert_close(through(state, Turned(u, -math.pi)), -length * torch.from_numpy(u), 10 * state)
+
+
+@given(directions, angles, st.floats(0.5, 10.0), st.sampled_from([1, -1]))
+def test_a_state_along_the_direction_spans_no_plane_and_stays(u, angle: float, length: float, sign: int) -> None:
+    state = torch.from_numpy(sign * length * u.astype(np.float64)).float()[None, None]
+    assert_close(through(state, Turned(u, angle)), state)
+
+
+# Order and gains ---------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(anyhow(), min_size=1, max_size=5))
+def test_changes_act_in_the_order_of_the_list(applied: Sequence[Change]) -> None:
+    state = one_by_one = torch.arange(1.0, WIDTH + 1)[None, None]
+    for change in applied:
+        one_by_one = through(one_by_one, change)
+    assert_close(through(state, *applied), one_by_one)
+
+
+def test_order_matters_where_something_is_not_adding() -> None:
+    u = np.eye(WIDTH, dtype=np.float32)[0]
+    state = torch.ones(1, 1, WIDTH)
+    push, ablation = Push(3 * u), Bounded(u, 0.0, 0.0)
+    assert projection(through(state, push, ablation), u) == 0
+    assert projection(through(state, ablation, push), u) == 3
+
+
+@given(st.lists(st.lists(anyhow(), max_size=4), min_size=2, max_size=4))
+def test_rows_with_lists_of_their_own_are_changed_as_if_each_were_alone(rows: Sequence[Sequence[Change]]) -> None:
+    state = torch.arange(1.0, WIDTH + 1)[None, None]
+    terms = [[PlannedTerm(TERM, {0: change}) for change in own] for own in rows]
+    program = Program.of_rows(terms)
+    gains = np.zeros((len(rows), 1, len(program.slots)), dtype=np.float32)
+    for number, slot in enumerate(program.slots):
+        gains[slice(None) if slot.rows is None else list(slot.rows), 0, number] = 1.0
+    found = run(program, gains, state.repeat(len(rows), 1, 1))
+    for row, own in enumerate(rows):
+        assert_close(found[row : row + 1], through(state, *own))
+        if not own:
+            assert torch.equal(found[row : row + 1], state)
+
+
+@given(st.lists(anyhow(), min_size=1, max_size=4))
+def test_a_token_whose_gains_are_nothing_stays_bit_for_bit(applied: Sequence[Change]) -> None:
+    program = Program.of_all({0: list(applied)})
+    gains = np.ones((1, 2, len(program.slots)), dtype=np.float32)
+    gains[0, 0] = 0.0
+    state = torch.arange(1.0, WIDTH + 1).expand(1, 2, WIDTH)
+    found = run(program, gains, state)
+    assert torch.equal(found[:, 0], state[:, 0])
+    assert_close(found[:, 1:], through(state[:, 1:], *applied))
