@@ -25,7 +25,7 @@ def check_length(tokens: Tokens, text: str, *, name: str, window: int | None, ro
     Raises:
         PromptError: It is, or does not.
     """
-    if not tokens:
+    if not (tokens and text):
         raise PromptError("the text is empty", fix="give at least one token")
     if window is not None and len(tokens) + room > window:
         answer = f" and {room} for the answer" if room else ""

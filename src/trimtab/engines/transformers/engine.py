@@ -333,7 +333,7 @@ class TransformersEngine:
             tokens = self.encode(text) if isinstance(text, str) else tuple(text)
             if not isinstance(text, str):
                 check_tokens(tokens, name=self.info.name, vocabulary=vocabulary)
-            self._check_length(tokens, text if isinstance(text, str) else self.decode(tokens))
+            self._check_length(tokens, text if isinstance(text, str) else str(tokens))
             sequences.append(tokens)
         return sequences
 
