@@ -42,8 +42,11 @@ def test_a_rate_needs_a_fit_at_the_same_place_on_enough_texts():
 
 
 def test_a_rate_becomes_the_level_that_so_many_fitted_texts_pass():
-    assert Comparison(ANGER, "above", FalsePositives(0.05)).level == pytest.approx(95.0)
-    assert Comparison(ANGER, "below", FalsePositives(0.05)).level == pytest.approx(5.0)
+    for side in ("above", "below"):
+        level = ANGER.fitted_threshold(0.05, at="prompt", above=side == "above")
+        assert Comparison(ANGER, side, FalsePositives(0.05)).level == level
+    assert Comparison(ANGER, "above", FalsePositives(0.05)).level > 90
+    assert Comparison(ANGER, "below", FalsePositives(0.05)).level < 10
 
 
 def test_words_that_are_not_known_are_refused():
