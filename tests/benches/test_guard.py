@@ -228,7 +228,7 @@ def test_a_small_guard_tells_requests_apart_and_refuses_them_on_the_default_mode
     refusing = train(
         smollm2, Behaviour.load("refusing"), source="responses", layers=LAYERS, max_pairs=32, calibrate=False
     )
-    sizes = Sizes(reader=60, threshold=100, transfer=30, others=60, harmful=16, harmless=16)
+    sizes = Sizes(reader=50, threshold=100, transfer=20, others=50, harmful=12, harmless=12)
     plan = Plan(DATA, sizes, rule="refusing:coefficient=0.066@half-life 24 when harmful > fpr 2%")
     measured = benchmark(plan, engine=smollm2, refusing=refusing)
     assert measured["auroc"]["stripped"]["as written"]["held_out"]["auroc"] > 0.95

@@ -75,7 +75,7 @@ def test_generate_prints_pure_json_with_text_and_receipt(run, happy_file):
     assert answer["text"]
     assert answer["receipt"]["layers"] == [14, 15]
     assert answer["receipt"]["steering"].endswith("happy.safetensors:0.8")
-    assert answer["receipt"]["tokens"] == answer["prompt_tokens"] + answer["completion_tokens"] - 1
+    assert answer["receipt"]["tokens"] == answer["prompt_tokens"] + answer["completion_tokens"] - 2  # no sink, no last
     assert answer["receipt"]["kl"] > 0
 
 

@@ -64,7 +64,7 @@ class Sizes:
         reader: Of either kind, that the reader is fitted on.
         threshold: That the threshold is fitted on.
         transfer: Requests from elsewhere.
-        others: Harmless ones from elsewhere, on which the rate is counted.
+        others: Harmless ones of either source, on which the rate is counted.
         harmful: Requests that are answered.
         harmless: Ordinary prompts that are answered.
         pairs: Of the refusing vector.
@@ -137,7 +137,7 @@ def read_prompts(data: Path, sizes: Sizes) -> Prompts:
         "harmful": shuffled["harmful_train"][: sizes.reader],
         "harmless": shuffled["harmless_sample"][: min(half, sizes.reader)],
         "held_out": shuffled["harmful_val"],
-        "others": shuffled["harmless_sample"][half:],
+        "others": shuffled["harmless_sample"][half:][: sizes.others],
         "transfer": shuffled["cast"][: sizes.transfer],
         "threshold": shuffled["alpaca"][: sizes.threshold],
         "more": shuffled["alpaca"][sizes.threshold :][: sizes.others],
