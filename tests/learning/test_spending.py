@@ -14,19 +14,16 @@ from trimtab.steering import Ablate
 
 
 def test_what_a_mix_spends_is_near_what_was_predicted(happy, smollm2):
-    """On the default model, for one vector at several strengths, and for it and a random one of the same price."""
-    for strength in (0.5, 1.0, -1.0):
-        spent = measure_spending(smollm2, [(happy, strength)])
-        assert spent.measured == pytest.approx(spent.predicted, rel=0.35)
-    assert measure_spending(smollm2, [(happy, 0.7), (happy, 0.3)]).measured == pytest.approx(
-        measure_spending(smollm2, [(happy, 1.0)]).measured, rel=1e-3
-    )
+    """On the default model, for a vector in two parts, and for its other sign at half strength."""
+    for mix in ([(happy, 0.7), (happy, 0.3)], [(happy, -0.5)]):
+        spent = measure_spending(smollm2, mix, prompts=5)
+        assert spent.measured == pytest.approx(spent.predicted, rel=0.4)
 
 
 def test_a_rescaled_mix_spends_its_budget(happy, smollm2):
-    spent = measure_spending(smollm2, Steering.of([(happy, 3.0)]).normalized(0.2))
+    spent = measure_spending(smollm2, Steering.of([(happy, 3.0)]).normalized(0.2), prompts=5)
     assert spent.predicted == pytest.approx(0.2)
-    assert spent.measured == pytest.approx(0.2, rel=0.35)
+    assert spent.measured == pytest.approx(0.2, rel=0.4)
 
 
 def test_without_a_calibration_nothing_is_predicted_but_all_is_measured(tiny_llama):
