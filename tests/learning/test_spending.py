@@ -13,6 +13,7 @@ from trimtab.errors import SteeringError, StrongSteeringWarning
 from trimtab.steering import Ablate
 
 
+@pytest.mark.slow
 def test_what_a_mix_spends_is_near_what_was_predicted(happy, smollm2):
     """On the default model, for a vector in two parts, and for its other sign at half strength."""
     for mix in ([(happy, 0.7), (happy, 0.3)], [(happy, -0.5)]):
@@ -20,6 +21,7 @@ def test_what_a_mix_spends_is_near_what_was_predicted(happy, smollm2):
         assert spent.measured == pytest.approx(spent.predicted, rel=0.4)
 
 
+@pytest.mark.slow
 def test_a_rescaled_mix_spends_its_budget(happy, smollm2):
     spent = measure_spending(smollm2, Steering.of([(happy, 3.0)]).normalized(0.2), prompts=5)
     assert spent.predicted == pytest.approx(0.2)

@@ -168,6 +168,7 @@ def reference_kl(engine, vector: ControlVector, strength: float, prompts) -> flo
     return total / count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strength", [1.0, -1.0])
 def test_happy_spends_the_budget_on_calibration_prompts_and_about_that_on_others(smollm2, happy, strength):
     assert reference_kl(smollm2, happy, strength, neutral_prompts().calibration[: EFFORT.kl]) == pytest.approx(
