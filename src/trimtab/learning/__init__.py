@@ -1,9 +1,9 @@
 """Learning: from pairs of hidden states to a calibrated control vector."""
 
 from trimtab.learning.estimators import ESTIMATORS, Estimator
-from trimtab.learning.spending import Spending, measure_spending
 from trimtab.learning.progress import OnProgress, Progress
 from trimtab.learning.readers import fit_reader, fit_threshold
+from trimtab.learning.spending import Spending, measure_spending
 from trimtab.learning.training import calibrate, train
 
 __all__ = [
