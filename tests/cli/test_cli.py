@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
@@ -11,24 +10,15 @@ from pathlib import Path
 import pytest
 
 import trimtab
-from trimtab.cli import console, main
+from trimtab.cli import console
 from trimtab.errors import OutputError
 from trimtab.vectors import vectors_folder
 
 
 @pytest.fixture
-def run(capsys, monkeypatch, smollm2):
-    """Run ``trimtab ARGUMENTS`` with the default model already loaded; gives (code, stdout, stderr)."""
-    monkeypatch.setattr("trimtab.engines.transformers.load", lambda name=None, **_: smollm2)
-
-    def call(*arguments: str, stdin: str = ""):
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as exit_:
-            main(list(arguments))
-        captured = capsys.readouterr()
-        return exit_.value.code, captured.out, captured.err
-
-    return call
+def run(run_on, smollm2):
+    """Run ``trimtab ARGUMENTS``; gives (code, stdout, stderr)."""
+    return run_on(smollm2)
 
 
 @pytest.fixture

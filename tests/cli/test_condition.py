@@ -22,17 +22,9 @@ def prompts(letters: str, count: int, seed: int) -> list[str]:
 
 
 @pytest.fixture
-def run(capsys, monkeypatch, tiny_llama):
-    """Run ``trimtab ARGUMENTS`` on a tiny model; gives (code, stdout, stderr)."""
-    monkeypatch.setattr("trimtab.engines.transformers.load", lambda name=None, **_: tiny_llama)
-
-    def call(*arguments: str):
-        with pytest.raises(SystemExit) as exit_:
-            main(list(map(str, arguments)))
-        captured = capsys.readouterr()
-        return exit_.value.code, captured.out, captured.err
-
-    return call
+def run(run_on, tiny_llama):
+    """Run ``trimtab ARGUMENTS``; gives (code, stdout, stderr)."""
+    return run_on(tiny_llama)
 
 
 @pytest.fixture

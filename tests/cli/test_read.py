@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from trimtab.cli import console, main
+from trimtab.cli import console
 from trimtab.cli import read as read_verb
 from trimtab.engines.transformers.turns import marked_prompt, token_texts
 from trimtab.reading import make_reading
@@ -37,18 +36,9 @@ def plain_read(engine, prompt, vectors, *, raw=False):
 
 
 @pytest.fixture
-def run(capsys, monkeypatch, smollm2):
-    """Run ``trimtab ARGUMENTS`` with the default model already loaded; gives (code, stdout, stderr)."""
-    monkeypatch.setattr("trimtab.engines.transformers.load", lambda name=None, **_: smollm2)
-
-    def call(*arguments: str, stdin: str = ""):
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with pytest.raises(SystemExit) as exit_:
-            main(list(arguments))
-        captured = capsys.readouterr()
-        return exit_.value.code, captured.out, captured.err
-
-    return call
+def run(run_on, smollm2):
+    """Run ``trimtab ARGUMENTS``; gives (code, stdout, stderr)."""
+    return run_on(smollm2)
 
 
 @pytest.fixture(autouse=True)

@@ -189,7 +189,7 @@ def make_reading(
             fix="give a longer text",
         )
     counted = np.array(words, dtype=bool)
-    names = _distinct([vector.behaviour.name for vector in vectors])
+    names = distinct_names([vector.behaviour.name for vector in vectors])
     read = tuple(_along(vector, name, states, counted) for vector, name in zip(vectors, names, strict=True))
     return Reading(text, tuple(tokens), tuple(pieces), tuple(map(bool, words)), read)
 
@@ -212,8 +212,13 @@ def _along(vector: ControlVector, name: str, states: NDArray[np.float32], words:
     return VectorReading(name, layers, projected.T, z, token_scores, score, chosen, pool, layer_scores)
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
-    """The names, a number behind each that was there before."""
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """The names, a number behind each that was there before.
+
+    Example:
+        >>> distinct_names(["happy", "happy"])
+        ['happy', 'happy (2)']
+    """
     distinct: list[str] = []
     for name in names:
         chosen, number = name, 1

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from trimtab.errors import VectorError
-from trimtab.vectors import ControlVector, Pool
+from trimtab.vectors import ControlVector, Neutral, Pool
 
 Floats = NDArray[np.float64]
 
@@ -42,16 +42,25 @@ def z_scores(projected: Floats, vector: ControlVector, layers: Sequence[int], *,
     Raises:
         VectorError: The vector has no neutral statistics.
     """
+    spread = neutral_of(vector).spread(pool)
+    mean = np.array([spread.mean[layer] for layer in layers])
+    deviation = np.array([spread.deviation[layer] for layer in layers])
+    scored: Floats = (projected - mean) / deviation
+    return scored
+
+
+def neutral_of(vector: ControlVector) -> Neutral:
+    """The neutral statistics of a vector that is to be read.
+
+    Raises:
+        VectorError: It has none.
+    """
     if vector.neutral is None:
         raise VectorError(
             f"{vector.behaviour.name!r} has no neutral statistics, so nothing can be read against them",
             fix="train it again, or measure them with trimtab.calibrate(model, vector)",
         )
-    spread = vector.neutral.spread(pool)
-    mean = np.array([spread.mean[layer] for layer in layers])
-    deviation = np.array([spread.deviation[layer] for layer in layers])
-    scored: Floats = (projected - mean) / deviation
-    return scored
+    return vector.neutral
 
 
 def auroc(positive: Sequence[float] | Floats, negative: Sequence[float] | Floats) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from typing import TypeAlias, final
 
 import numpy as np
@@ -26,7 +27,7 @@ from trimtab.engines.transformers.timeline import Readings, Replay, Timeline
 from trimtab.engines.transformers.walking import encoder_inputs, place
 from trimtab.engines.transformers.watching import Watcher
 from trimtab.errors import SteeringError
-from trimtab.steering.conditions import Comparison, comparisons
+from trimtab.steering.conditions import At, Comparison, comparisons
 from trimtab.steering.plan import PlannedTerm
 from trimtab.vectors import ControlVector
 
@@ -108,9 +109,20 @@ def answer_batch(host: Host, batch: Batch, sampling: Sampling, *, listener: List
             return {c: latest[:, watched.index(c.vector)] for c in _on_tokens([own, *outer])}
 
         outer = [scope.hooks.program for scope in host.scopes]
+        read_prompts = _prompt_reader(host, batch.prompts)
         kept = batch.cache.get_seq_length() if batch.cache is not None else 0
         lines = [
-            _timeline(host, program, rows, batch, sampling, kept=kept, token_readings=token_readings)
+            Timeline(
+                program,
+                rows,
+                sink=host.sink,
+                cached=sampling.use_cache and not host.blocks.encoder,
+                start=kept,
+                kept=kept,
+                pad_left=host.start is None,
+                prompt_readings=read_prompts,
+                token_readings=token_readings,
+            )
             for program in (*outer, own)
         ]
         ledgers = [Ledger() for _ in lines]
@@ -179,32 +191,14 @@ def _watched(batch: Batch, host: Host) -> list[ControlVector]:
     return [*batch.read, *dict.fromkeys(c.vector for c in conditions if c.vector not in batch.read)]
 
 
-def _timeline(
-    host: Host,
-    program: Program,
-    rows: Sequence[RowText],
-    batch: Batch,
-    sampling: Sampling,
-    *,
-    kept: int,
-    token_readings: Callable[[], Readings],
-) -> Timeline:
-    def prompt_readings(
-        asked: Sequence[Comparison],
-    ) -> Mapping[Comparison, Floats]:
-        return {c: score_prompts(host, batch.prompts, c.vector, at=c.at) for c in asked}
+def _prompt_reader(host: Host, prompts: Sequence[MarkedPrompt]) -> Callable[[Sequence[Comparison]], Readings]:
+    """Reads the prompts once on each vector and place, however many comparisons ask for it."""
 
-    return Timeline(
-        program,
-        rows,
-        sink=host.sink,
-        cached=sampling.use_cache and not host.blocks.encoder,
-        start=kept,
-        kept=kept,
-        pad_left=host.start is None,
-        prompt_readings=prompt_readings,
-        token_readings=token_readings,
-    )
+    @cache
+    def scored(vector: ControlVector, at: At) -> Floats:
+        return score_prompts(host, prompts, vector, at=at)
+
+    return lambda asked: {c: scored(c.vector, c.at) for c in asked}
 
 
 def _prefilled(host: Host, batch: Batch, line: Timeline, sampling: Sampling) -> Prefilled | None:

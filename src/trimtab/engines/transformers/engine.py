@@ -24,7 +24,7 @@ from trimtab.engines.transformers.generation import Sampling, keeps_keys_and_val
 from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.host import ActiveScope, Host
 from trimtab.engines.transformers.proof import WalkProof
-from trimtab.engines.transformers.requests import Request, distinct_names, fulfil, normalized_rows
+from trimtab.engines.transformers.requests import Request, fulfil, normalized_rows
 from trimtab.engines.transformers.scoring import score_prompts
 from trimtab.engines.transformers.special_tokens import pad_token, start_tokens, stop_tokens
 from trimtab.engines.transformers.stages import Program
@@ -33,7 +33,7 @@ from trimtab.engines.transformers.streaming import AnswerStream, TextStream
 from trimtab.engines.transformers.thinking import thinking_markers
 from trimtab.engines.transformers.turns import marked_prompt, token_texts
 from trimtab.errors import PromptError, SteeringError
-from trimtab.reading import Reading, make_reading
+from trimtab.reading import Reading, distinct_names, make_reading
 from trimtab.steering import RowsLike, Steering, SteeringLike
 from trimtab.steering.conditions import At
 from trimtab.vectors import ControlVector, ModelInfo
@@ -561,7 +561,8 @@ class TransformersEngine:
         def work(listener: Listener) -> Completion:
             return fulfil(self._host, request, decode=self.decode, listener=listener)[0]
 
-        return AnswerStream(work, decode=self.decode, names=distinct_names(read), lock=self._lock)
+        names = distinct_names([vector.behaviour.name for vector in read])
+        return AnswerStream(work, decode=self.decode, names=names, lock=self._lock)
 
     def _requested(
         self,

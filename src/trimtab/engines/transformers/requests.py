@@ -22,6 +22,7 @@ from trimtab.engines.transformers.answering import (
 from trimtab.engines.transformers.generation import Sampling, count_repeats
 from trimtab.engines.transformers.host import Host
 from trimtab.errors import SteeringError, StrongSteeringWarning
+from trimtab.reading import distinct_names
 from trimtab.steering import Steering
 from trimtab.steering.meter import WARN_ABOVE, known_price
 from trimtab.vectors import ControlVector
@@ -96,7 +97,7 @@ def _completions(
     decode: Callable[[Sequence[int]], str],
 ) -> list[Completion]:
     outer = sum((scope.steering for scope in host.scopes), Steering())
-    names = distinct_names(batch.read)
+    names = distinct_names([vector.behaviour.name for vector in batch.read])
     steered = sum(answer.touched > 0 for answer in answers)
     completions = []
     for prompt, plan, steering, answer in zip(batch.prompts, batch.plans, steerings, answers, strict=True):
@@ -140,17 +141,6 @@ def warn_if_strong(steering: Steering) -> None:
             StrongSteeringWarning,
             stacklevel=4,
         )
-
-
-def distinct_names(vectors: Sequence[ControlVector]) -> tuple[str, ...]:
-    """A name for each vector; the second of one name gets a number."""
-    names: list[str] = []
-    for vector in vectors:
-        name, number = vector.behaviour.name, 2
-        while name in names:
-            name, number = f"{vector.behaviour.name} ({number})", number + 1
-        names.append(name)
-    return tuple(names)
 
 
 def _prove_answers(host: Host, prompt: Tokens) -> None:

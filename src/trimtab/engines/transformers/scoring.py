@@ -13,7 +13,7 @@ from trimtab.engines.prefix_tree import build_chains, build_tree
 from trimtab.engines.transformers.host import Host
 from trimtab.engines.transformers.states import over_tokens, read_states
 from trimtab.errors import PromptError, VectorError
-from trimtab.reading import projections, z_scores
+from trimtab.reading import neutral_of, projections, z_scores
 from trimtab.steering.conditions import At
 from trimtab.vectors import ControlVector, Pool
 
@@ -40,7 +40,7 @@ def score_prompts(
     layers = vector.reading_layers
     if not layers:
         raise VectorError(f"{vector.behaviour.name!r} has no layers to be read at", fix="give one that steers some")
-    z_scores(np.zeros(len(layers)), vector, layers, pool="mean")  # refuses what has no neutral statistics
+    neutral_of(vector)
     if not prompts:
         return np.zeros(0)
     pool: Pool = "last" if at == "prompt" and vector.reader is not None and vector.reader.pool == "last" else "mean"

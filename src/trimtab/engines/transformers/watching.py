@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from trimtab.engines.blocks import Blocks, eagerly
 from trimtab.engines.transformers.hooks import tokens_given
-from trimtab.errors import SteeringError, VectorError
+from trimtab.errors import SteeringError
+from trimtab.reading import neutral_of
 from trimtab.vectors import ControlVector
 
 
@@ -86,12 +87,7 @@ def _weights(vectors: Sequence[ControlVector]) -> tuple[dict[int, Tensor], NDArr
     columns: dict[int, NDArray[np.float32]] = {}
     offset = np.zeros(len(vectors))
     for number, vector in enumerate(vectors):
-        if vector.neutral is None:
-            raise VectorError(
-                f"{vector.behaviour.name!r} has no neutral statistics, so nothing can be read against them",
-                fix="train it again, or measure them with trimtab.calibrate(model, vector)",
-            )
-        spread = vector.neutral.token
+        spread = neutral_of(vector).token
         for layer in vector.reading_layers:
             direction = vector.directions[layer]
             share = 1.0 / (spread.deviation[layer] * len(vector.reading_layers))
