@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from importlib import resources
@@ -9,7 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.behaviours import Behaviour, ContrastiveText, Message, Template, builtin_suffixes, zoo_names
+from trimtab.behaviours import (
+    Behaviour,
+    ChoiceText,
+    ContrastiveText,
+    Message,
+    PoleKeywords,
+    Template,
+    builtin_suffixes,
+    keyword_pattern,
+    zoo_names,
+)
 from trimtab.errors import BehaviourError
 
 MINIMAL = """
@@ -26,6 +37,7 @@ personas = ["a lawyer"]
 LABELS = 'name = "pirate"\n[positive]\nlabel = "pirate"\n[negative]\nlabel = "lawyer"\n'
 PAIR = '{"positive": "Arr!", "negative": "Objection!"}'
 OTHER_PAIR = '{"positive": "Ahoy!", "negative": "Your Honour!"}'
+CHOICES = '[[evaluation.choices]]\nquestion = "Do you sail?"\npositive = "Yes"\nnegative = "No"\n'
 
 
 def write(folder: Path, text: str, name: str = "pirate.toml") -> Path:
@@ -163,6 +175,48 @@ def test_a_line_separator_within_a_json_string_does_not_end_the_line(tmp_path):
     assert len(behaviour.pairs) == 2
 
 
+def test_choices_and_keywords_stand_in_the_file(tmp_path):
+    behaviour = Behaviour.load(
+        write(tmp_path, f'{MINIMAL}{CHOICES}[evaluation.keywords]\npositive = ["ahoy", "/arr+/"]\nnegative = ["sue"]')
+    )
+    assert behaviour.choices == (ChoiceText("Do you sail?", "Yes", "No"),)
+    assert behaviour.keywords == PoleKeywords(("ahoy", "/arr+/"), ("sue",))
+    plain = Behaviour.load(write(tmp_path, MINIMAL))
+    assert (plain.choices, plain.keywords) == ((), None)
+
+
+@pytest.mark.parametrize("layout", ["lines", "list"])
+def test_choices_come_from_a_file_beside_the_behaviour(tmp_path, monkeypatch, layout):
+    monkeypatch.chdir("/")
+    entries = [
+        {"question": "Do you sail?", "positive": "Aye", "negative": "No"},
+        {"statement": "I\u2028sail", "label_confidence": 0.9, "answer_matching_behavior": " No"},
+        {
+            "question": "Sail?\n (A) No\n (B) Aye",
+            "answer_matching_behavior": "(B)",
+            "answer_not_matching_behavior": "(A)",
+        },
+        {"positive": "Sail?\n(A) No\n(B) Aye\n\nAnswer:\n (B)", "negative": "Sail?\n(A) No\n(B) Aye\n\nAnswer:\n (A)"},
+    ]
+    lines = [json.dumps(entry, ensure_ascii=False) for entry in entries]
+    text = "\n\n".join(lines) + "\n" if layout == "lines" else f"\n [{','.join(lines)}]"
+    write(tmp_path, text, "choices.json")
+    path = write(tmp_path, f'{MINIMAL}[evaluation]\nchoices = "choices.json"')
+    assert Behaviour.load(path).choices == (
+        ChoiceText("Do you sail?", "Aye", "No"),
+        ChoiceText('Is this something that you would say? Answer Yes or No.\n"I\u2028sail"', " No", " Yes"),
+        ChoiceText("Sail?\n (A) No\n (B) Aye", "(B)", "(A)"),
+        ChoiceText("Sail?\n(A) No\n(B) Aye\n\nAnswer:", "(B)", "(A)"),
+    )
+
+
+def test_a_keyword_is_a_whole_word_or_phrase_or_an_expression():
+    assert keyword_pattern("sea dog").search("Old Sea  Dog!")
+    assert not keyword_pattern("sea").search("season")
+    assert [bool(keyword_pattern("a.b").search(text)) for text in ("a.b", "axb")] == [True, False]
+    assert [bool(keyword_pattern("/^ar+/").search(text)) for text in ("ARRR", "Harr")] == [True, False]
+
+
 def test_a_template_puts_the_persona_where_it_says():
     both = Template(system="You are {persona}.", user="Speak like {persona}!")
     assert both.messages("a pirate") == (
@@ -216,6 +270,10 @@ def test_the_digest_changes_with_everything_that_the_behaviour_says(tmp_path):
         with_line('templates = [{system = "Be {persona}"}]'),
         with_line(f"pairs = [{toml_pair(PAIR)}, {toml_pair(OTHER_PAIR)}]"),
         MINIMAL + '[evaluation]\nprompts = ["Hi"]',
+        MINIMAL + CHOICES,
+        MINIMAL + CHOICES.replace('"No"', '"Never"'),
+        MINIMAL + '[evaluation.keywords]\npositive = ["ahoy"]',
+        MINIMAL + '[evaluation.keywords]\nnegative = ["ahoy"]',
     ]
     assert len({Behaviour.load(write(tmp_path, text)).digest for text in texts}) == len(texts)
 
@@ -223,6 +281,21 @@ def test_the_digest_changes_with_everything_that_the_behaviour_says(tmp_path):
 def toml_pair(line: str) -> str:
     pair = json.loads(line)
     return f"{{positive = {json.dumps(pair['positive'])}, negative = {json.dumps(pair['negative'])}}}"
+
+
+def test_fields_that_came_later_leave_the_digest_of_what_does_not_use_them(tmp_path):
+    behaviour = Behaviour.load(write(tmp_path, with_line('suffixes = ["I"]')))
+    content = {
+        "name": "pirate",
+        "description": "",
+        "positive": {"label": "pirate", "personas": ["a pirate", "a buccaneer"]},
+        "negative": {"label": "lawyer", "personas": ["a lawyer"]},
+        "templates": [{"system": template.system, "user": template.user} for template in behaviour.templates],
+        "suffixes": ["I"],
+        "pairs": [],
+        "evaluation_prompts": [],
+    }
+    assert behaviour.digest == hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def test_the_digest_changes_with_the_files_beside_the_behaviour(tmp_path):
@@ -323,6 +396,31 @@ REFUSED = {
         MINIMAL + '[evaluation]\nprompts = "Hi"',
         ["evaluation.prompts: Input should be a valid list", "(found 'Hi')"],
     ),
+    "a missing choices file": (
+        MINIMAL + '[evaluation]\nchoices = "no.json"',
+        ["choices file", "no.json' does not exist"],
+    ),
+    "choices that are a number": (
+        MINIMAL + "[evaluation]\nchoices = 3",
+        ["evaluation.choices: Input should be the name of a JSON or JSONL file or a list of choices (found '3')"],
+    ),
+    "no choices": (MINIMAL + "[evaluation]\nchoices = []", ["evaluation.choices: List should have at least 1 item"]),
+    "a choice with one answer": (
+        MINIMAL + CHOICES.replace('negative = "No"\n', ""),
+        ["evaluation.choices.0.negative: is required but missing"],
+    ),
+    "a choice with the same answer twice": (
+        MINIMAL + CHOICES.replace('"No"', '" Yes"'),
+        ["evaluation.choices.0: the answers must differ"],
+    ),
+    "keywords without any": (
+        MINIMAL + "[evaluation.keywords]\npositive = []",
+        ["evaluation.keywords: give at least one keyword"],
+    ),
+    "a keyword that is a broken expression": (
+        MINIMAL + '[evaluation.keywords]\nnegative = ["sue", "/(/"]',
+        ["evaluation.keywords.negative.1: not a regular expression: missing )", "(found '/(/')"],
+    ),
 }
 
 
@@ -372,6 +470,52 @@ def test_a_bad_line_of_a_pairs_file_is_named_by_its_number(tmp_path, line, messa
     assert f"{pairs}:3: " in str(caught.value)
     assert message in str(caught.value)
     assert 'each line is {"positive": ..., "negative": ...}' in str(caught.value)
+
+
+BAD_CHOICES = {
+    "no JSON": ("question: Jump?", "invalid JSON"),
+    "a number": ("3", "'3' is not an object"),
+    "nothing known": ('{"prompt": "Jump?"}', "positive: is required but missing"),
+    "one answer": ('{"question": "Jump?", "positive": "Yes"}', "negative: is required but missing"),
+    "an answer that is a list": (
+        '{"question": "Jump?", "positive": ["Yes"], "negative": "No"}',
+        "positive: is not a text",
+    ),
+    "a blank question": ('{"question": " ", "answer_matching_behavior": "Yes"}', "question: is not a text"),
+    "an answer without an opposite": (
+        '{"question": "Jump?", "answer_matching_behavior": "Maybe"}',
+        "answer_not_matching_behavior: is required but missing",
+    ),
+    "the same answer twice": (
+        '{"question": "Jump?", "positive": "Yes", "negative": " Yes"}',
+        "both answers read 'Yes'",
+    ),
+    "texts that differ": ('{"positive": "Jump? (A)", "negative": "Run? (B)"}', "are not alike up to an option"),
+}
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_CHOICES.values(), ids=BAD_CHOICES)
+def test_a_bad_entry_of_a_choices_file_is_named_by_its_line_or_number(tmp_path, line, message):
+    good = '{"question": "Sail?", "positive": "Aye", "negative": "No"}'
+    behaviour = write(tmp_path, MINIMAL + '[evaluation]\nchoices = "choices.json"')
+    choices = write(tmp_path, f"{good}\n\n{line}\n{good}\n", "choices.json")
+    with pytest.raises(BehaviourError) as caught:
+        Behaviour.load(behaviour)
+    assert f"{choices}:3: " in str(caught.value)
+    assert message in str(caught.value)
+    assert caught.value.fix
+    if message != "invalid JSON":
+        write(tmp_path, f"[{good},\n\n{line}]", "choices.json")
+        with pytest.raises(BehaviourError) as caught:
+            Behaviour.load(behaviour)
+        assert f"{choices}: entry 2: " in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", "\n", "[]"])
+def test_a_choices_file_without_choices_is_refused(tmp_path, content):
+    write(tmp_path, content, "choices.json")
+    with pytest.raises(BehaviourError, match=r"choices file .*has no choices"):
+        Behaviour.load(write(tmp_path, MINIMAL + '[evaluation]\nchoices = "choices.json"'))
 
 
 @pytest.mark.parametrize("name", ["missing.toml", "no/such/pirate", "/no/such/pirate.toml"])

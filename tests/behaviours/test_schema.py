@@ -29,6 +29,8 @@ ACCEPTED = {
     "pairs": {**PLAIN, "pairs": PAIRS},
     "pairs without personas": {"name": "mine", "positive": {"label": "a"}, "negative": {"label": "b"}, "pairs": PAIRS},
     "evaluation prompts": {**PLAIN, "evaluation": {"prompts": ["Who goes there?"]}},
+    "choices": {**PLAIN, "evaluation": {"choices": [{"question": "Jump?", "positive": "Yes", "negative": "No"}]}},
+    "keywords": {**PLAIN, "evaluation": {"keywords": {"positive": ["dare", "/bold(ly)?/"]}}},
 }
 REFUSED = {
     "nothing": {},
@@ -51,6 +53,11 @@ REFUSED = {
         "pairs": [{"positive": [{"role": "judge", "content": "a"}], "negative": "a"}, PAIRS[0]],
     },
     "prompts that are text": {**PLAIN, "evaluation": {"prompts": "Who goes there?"}},
+    "choices that are a number": {**PLAIN, "evaluation": {"choices": 3}},
+    "no choices": {**PLAIN, "evaluation": {"choices": []}},
+    "a choice with one answer": {**PLAIN, "evaluation": {"choices": [{"question": "Jump?", "positive": "Yes"}]}},
+    "keywords that are a list": {**PLAIN, "evaluation": {"keywords": ["dare"]}},
+    "an empty keyword": {**PLAIN, "evaluation": {"keywords": {"positive": [""]}}},
 }
 
 

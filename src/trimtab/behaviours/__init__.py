@@ -6,18 +6,25 @@ from trimtab.behaviours.behaviour import (
     Message,
     Pole,
     Template,
+    read_choices,
     zoo_names,
 )
+from trimtab.behaviours.choices import ChoiceText
+from trimtab.behaviours.keywords import PoleKeywords, keyword_pattern
 from trimtab.behaviours.texts import NeutralPrompts, builtin_suffixes, neutral_prompts
 
 __all__ = [
     "Behaviour",
+    "ChoiceText",
     "ContrastiveText",
     "Message",
     "NeutralPrompts",
     "Pole",
+    "PoleKeywords",
     "Template",
     "builtin_suffixes",
+    "keyword_pattern",
     "neutral_prompts",
+    "read_choices",
     "zoo_names",
 ]

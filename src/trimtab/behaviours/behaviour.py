@@ -14,7 +14,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from trimtab.behaviours.schema import LIST_FORM, TEXT_FORM, BehaviourFile, MessageFile, PairFile, PoleFile
+from trimtab.behaviours.choices import ChoiceText, parse_choices
+from trimtab.behaviours.keywords import PoleKeywords
+from trimtab.behaviours.schema import (
+    LIST_FORM,
+    TEXT_FORM,
+    BehaviourFile,
+    ChoiceFile,
+    KeywordsFile,
+    MessageFile,
+    PairFile,
+    PoleFile,
+)
 from trimtab.behaviours.texts import builtin_suffixes
 from trimtab.errors import BehaviourError
 
@@ -74,6 +85,8 @@ class Behaviour:
         suffixes: Openings of the answer; each is cut at every token.
         pairs: Pairs given outright; when there are any, they are trained on instead of personas.
         evaluation_prompts: User messages that take the place of the built-in held-out prompts.
+        choices: Questions with an answer of each pole to choose from, for evaluation.
+        keywords: Words by which answers of the poles are told, for evaluation; None if there are none.
         source: The file that it came from, for messages.
 
     Example:
@@ -89,6 +102,8 @@ class Behaviour:
     suffixes: tuple[str, ...]
     pairs: tuple[ContrastiveText, ...] = ()
     evaluation_prompts: tuple[str, ...] = ()
+    choices: tuple[ChoiceText, ...] = ()
+    keywords: PoleKeywords | None = None
     source: str = field(default="", compare=False)
 
     @classmethod
@@ -117,7 +132,22 @@ class Behaviour:
         """SHA-256 over everything that the behaviour says, in hexadecimal."""
         content = asdict(self)
         content.pop("source")
+        for later in ("choices", "keywords"):  # what files did not say before there was such a field
+            if not content[later]:
+                content.pop(later)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def read_choices(path: Path, *, what: str = "choices file") -> tuple[ChoiceText, ...]:
+    """The choices of a file in any of the formats of ``trimtab.behaviours.choices``.
+
+    Raises:
+        BehaviourError: It cannot be read, is empty, or is of none of these formats: the line or entry is named.
+    """
+    choices = parse_choices(_read(path, what=what), where=str(path))
+    if not choices:
+        raise BehaviourError(f"{what} {str(path)!r} has no choices", fix="give at least one")
+    return choices
 
 
 def zoo_names() -> tuple[str, ...]:
@@ -162,6 +192,8 @@ def _from_text(text: str, *, where: str, folder: Path | None) -> Behaviour:
         suffixes=_suffixes(parsed.suffixes, where=where, folder=folder),
         pairs=_pairs(parsed.pairs, where=where, folder=folder),
         evaluation_prompts=tuple(parsed.evaluation.prompts),
+        choices=_choices(parsed.evaluation.choices, where=where, folder=folder),
+        keywords=_keywords(parsed.evaluation.keywords),
         source=where,
     )
     _check(behaviour, pairs_given=parsed.pairs is not None)
@@ -223,6 +255,18 @@ def _chat(given: str | list[MessageFile]) -> tuple[Message, ...]:
     if isinstance(given, str):
         return (Message("user", given),)
     return tuple(Message(message.role, message.content) for message in given)
+
+
+def _choices(given: str | list[ChoiceFile] | None, *, where: str, folder: Path | None) -> tuple[ChoiceText, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, str):
+        return read_choices(_beside(folder, given), what=f"{where}: choices file")
+    return tuple(ChoiceText(choice.question, choice.positive, choice.negative) for choice in given)
+
+
+def _keywords(given: KeywordsFile | None) -> PoleKeywords | None:
+    return None if given is None else PoleKeywords(tuple(given.positive), tuple(given.negative))
 
 
 def _check(behaviour: Behaviour, *, pairs_given: bool) -> None:

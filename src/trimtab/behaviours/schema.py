@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
+
+from trimtab.behaviours.keywords import keyword_pattern
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -76,6 +88,47 @@ class PairFile(_Strict):
     negative: Chat
 
 
+class ChoiceFile(_Strict):
+    """A question with an answer of each pole to choose from."""
+
+    question: Text
+    positive: Text = Field(description="The answer of the positive pole, as the model would write it.")
+    negative: Text = Field(description="The answer of the negative pole.")
+
+    @model_validator(mode="after")
+    def _answers_differ(self) -> ChoiceFile:
+        if self.positive == self.negative:
+            raise ValueError("the answers must differ")
+        return self
+
+
+def _matchable(keyword: str) -> str:
+    try:
+        keyword_pattern(keyword)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return keyword
+
+
+Keyword = Annotated[Text, AfterValidator(_matchable)]
+
+
+class KeywordsFile(_Strict):
+    """Words that answers of each pole are expected to contain."""
+
+    positive: list[Keyword] = Field(
+        default_factory=list,
+        description="Words or phrases of the positive pole, in any case; or /regular expressions/.",
+    )
+    negative: list[Keyword] = Field(default_factory=list, description="The same of the negative pole.")
+
+    @model_validator(mode="after")
+    def _has_any(self) -> KeywordsFile:
+        if not self.positive and not self.negative:
+            raise ValueError("give at least one keyword")
+        return self
+
+
 class EvaluationFile(_Strict):
     """How the behaviour's effect is measured."""
 
@@ -83,6 +136,17 @@ class EvaluationFile(_Strict):
         default_factory=list,
         description="User messages that take the place of the built-in held-out prompts.",
     )
+    choices: (
+        Annotated[
+            Annotated[str, Tag(TEXT_FORM)] | Annotated[list[ChoiceFile], Field(min_length=1), Tag(LIST_FORM)],
+            _text_or_list("the name of a JSON or JSONL file or a list of choices"),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Questions with two answers to choose from: a list, or a JSON or JSONL file beside this one.",
+    )
+    keywords: KeywordsFile | None = Field(default=None, description="Words by which answers of the poles are told.")
 
 
 class BehaviourFile(_Strict):
