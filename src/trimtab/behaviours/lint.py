@@ -1,0 +1,382 @@
+"""Checking a behaviour by its words alone: what is likely to spoil its vector, and what to write instead."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Literal, TypeAlias
+
+from trimtab.behaviours.behaviour import Behaviour, ContrastiveText, Message, Pole
+from trimtab.behaviours.texts import builtin_suffixes
+
+Level: TypeAlias = Literal["error", "warning", "note"]
+
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+ENOUGH_PERSONAS = 3
+ENOUGH_SUFFIXES = 8
+ENOUGH_PAIRS = 8
+FAR_APART = 3  # words by which two matched personas may differ ...
+LONGER = 1.5  # ... unless one is so many times as long
+MEAN_LONGER = 1.25  # the same of a whole pole
+SAME_FRAME = 0.2  # of two matched personas' words, in order
+FRAMED_WORDS = 4  # shorter personas have no words beyond the point
+LABEL_LEAKS, PERSONA_LEAKS = 0.02, 0.05  # of the suffixes
+NEGATION_REACH = 3  # words after a negation that it is about
+PAIR_FAR_APART = 20  # characters
+SHOWN = 3
+
+ARTICLES = frozenset({"a", "an", "the"})
+NEGATIONS = frozenset({"not", "no", "never", "neither", "nor", "without", "cannot", "nothing", "nobody", "hardly"})
+_COMMON = """
+about above across after again against ahead all almost along also always am among and any anyone anything are around
+as at away be because been before behind being below between both but by can could did do does doing done down during
+each either else even ever every everyone everything everywhere extremely few first for from full further get gets
+give gives go goes going good had has have having he her here him his how i if in into is it its itself just kind know
+knows last less like likes little long made make makes many may me mean might mind mine more most much must my myself
+new next now of off often old on once one only or other our out over own people person put puts quite rather really
+said same say saying says see sees she should so some someone something somewhere speak speaks still such take takes
+talk talks tell tells than that their them then there these they thing things think thinks this those though through
+time to together too toward towards under until up upon us use uses very want wants was way we well were what whatever
+when where which while who whole whom whose why will with within word words would write writes yet you your yours
+"""
+FUNCTION_WORDS = ARTICLES | NEGATIONS | frozenset(_COMMON.split())
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about a behaviour that should be looked at.
+
+    Attributes:
+        level: ``"error"`` where it cannot be right, ``"warning"`` where it is likely to spoil the vector, ``"note"``
+            where it may.
+        where: The field, such as ``positive.personas[2]``; counted from 0.
+        problem: What is wrong.
+        fix: What to do about it.
+    """
+
+    level: Level
+    where: str
+    problem: str
+    fix: str
+
+
+def lint_words(behaviour: Behaviour) -> tuple[Finding, ...]:
+    """What the words of a behaviour give away, without any model; the gravest first.
+
+    The rules are rules of thumb: a behaviour may break one and work well, or keep all and not work.
+
+    Example:
+        >>> lint_words(Behaviour.load("happy"))
+        ()
+    """
+    checks: tuple[Callable[[Behaviour], Iterator[Finding]], ...] = (
+        _labels,
+        _numbers,
+        _repeated,
+        _shared,
+        _lengths,
+        _frames,
+        _negations,
+        _other_label,
+        _suffixes,
+        _evaluation,
+        _pairs,
+    )
+    return by_level(finding for check in checks for finding in check(behaviour))
+
+
+def by_level(findings: Iterator[Finding] | Sequence[Finding]) -> tuple[Finding, ...]:
+    """Findings with the gravest first, else in their order."""
+    return tuple(sorted(findings, key=lambda finding: LEVELS.index(finding.level)))
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a text in lower case, without punctuation.
+
+    Example:
+        >>> words_of("Left-wing, isn't it?")
+        ('left-wing', "isn't", 'it')
+    """
+    return tuple(re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", text.casefold()))
+
+
+def content_words(*texts: str) -> frozenset[str]:
+    """The words that carry what texts are about, in the singular."""
+    return frozenset(_stem(word) for text in texts for word in words_of(text) if word not in FUNCTION_WORDS)
+
+
+def mentions(text: str, wanted: frozenset[str]) -> tuple[str, ...]:
+    """Which of some content words a text has, as it writes them."""
+    return tuple(dict.fromkeys(word for word in words_of(text) if _stem(word) in wanted))
+
+
+def has_negation(text: str) -> bool:
+    """Whether a text says something by denying it."""
+    return any(_negates(word) for word in words_of(text))
+
+
+def same_order(text: str) -> tuple[str, ...]:
+    """A text reduced to its words: equal where only case and punctuation differ."""
+    return words_of(text)
+
+
+def any_order(text: str) -> tuple[str, ...]:
+    """A text reduced to its words without articles and order."""
+    return tuple(sorted(word for word in words_of(text) if word not in ARTICLES))
+
+
+def _stem(word: str) -> str:
+    return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
+
+
+def _negates(word: str) -> bool:
+    return word in NEGATIONS or word.endswith(("n't", "n’t"))
+
+
+def _poles(behaviour: Behaviour) -> tuple[tuple[str, Pole, Pole], ...]:
+    """Each side with its pole and the other one."""
+    return (
+        ("positive", behaviour.positive, behaviour.negative),
+        ("negative", behaviour.negative, behaviour.positive),
+    )
+
+
+def _matched(behaviour: Behaviour) -> Iterator[tuple[int, str, str]]:
+    """The personas that meet in pairs, where there are as many of each."""
+    positive, negative = behaviour.positive.personas, behaviour.negative.personas
+    if len(positive) == len(negative):
+        yield from ((n, plus, minus) for n, (plus, minus) in enumerate(zip(positive, negative, strict=True)))
+
+
+def _listed(texts: Sequence[str]) -> str:
+    shown = ", ".join(repr(text) for text in texts[:SHOWN])
+    return f"{shown} and {len(texts) - SHOWN} more" if len(texts) > SHOWN else shown
+
+
+# Poles -------------------------------------------------------------------------------------------------------------
+
+
+def _labels(behaviour: Behaviour) -> Iterator[Finding]:
+    if same_order(behaviour.positive.label) == same_order(behaviour.negative.label):
+        yield Finding(
+            "error", "negative.label", f"both poles are called {behaviour.negative.label!r}", "name what they differ in"
+        )
+
+
+def _numbers(behaviour: Behaviour) -> Iterator[Finding]:
+    counts = {side: len(pole.personas) for side, pole, _ in _poles(behaviour)}
+    for side, count in counts.items():
+        if 0 < count < ENOUGH_PERSONAS:
+            yield Finding(
+                "warning" if count == 1 else "note",
+                f"{side}.personas",
+                f"only {count}: what is peculiar to one phrasing goes into the vector",
+                "give four or so, unlike each other",
+            )
+    if counts["positive"] != counts["negative"]:
+        fewer = min(counts, key=lambda side: counts[side])
+        yield Finding(
+            "warning",
+            f"{fewer}.personas",
+            f"{counts[fewer]} against {max(counts.values())} of the other pole: some meet a persona of another frame",
+            "give as many of each, in matching order",
+        )
+
+
+def _repeated(behaviour: Behaviour) -> Iterator[Finding]:
+    for side, pole, _ in _poles(behaviour):
+        for n, persona in enumerate(pole.personas):
+            earlier = pole.personas[:n]
+            where = f"{side}.personas[{n}]"
+            if same := [m for m, other in enumerate(earlier) if same_order(other) == same_order(persona)]:
+                yield Finding("warning", where, f"{persona!r} is personas[{same[0]}] again", "say it in another way")
+            elif near := [m for m, other in enumerate(earlier) if any_order(other) == any_order(persona)]:
+                yield Finding(
+                    "note", where, f"{persona!r} has the very words of personas[{near[0]}]", "say it in another way"
+                )
+
+
+def _shared(behaviour: Behaviour) -> Iterator[Finding]:
+    positive = {same_order(persona) for persona in behaviour.positive.personas}
+    for n, persona in enumerate(behaviour.negative.personas):
+        if same_order(persona) in positive:
+            yield Finding(
+                "error", f"negative.personas[{n}]", f"{persona!r} is in the positive pole too", "drop it from one pole"
+            )
+
+
+def _lengths(behaviour: Behaviour) -> Iterator[Finding]:
+    for n, *personas in _matched(behaviour):
+        short, long = sorted(len(words_of(persona)) for persona in personas)
+        if long - short >= FAR_APART and long >= LONGER * short:
+            yield Finding(
+                "warning",
+                f"personas[{n}]",
+                f"{short} words against {long} in the other pole",
+                "make the two alike in length: length should not tell the poles apart",
+            )
+    if not behaviour.positive.personas or not behaviour.negative.personas:
+        return
+    for unit, size in (("words", lambda text: len(words_of(text))), ("characters", len)):
+        means = {side: sum(map(size, pole.personas)) / len(pole.personas) for side, pole, _ in _poles(behaviour)}
+        longer, shorter = sorted(means, key=lambda side: -means[side])
+        if means[longer] >= MEAN_LONGER * means[shorter] and means[longer] - means[shorter] >= 1:
+            yield Finding(
+                "warning",
+                f"{longer}.personas",
+                f"{means[longer]:.1f} {unit} on average against {means[shorter]:.1f} of the other pole",
+                "make the poles alike in length: length should not tell them apart",
+            )
+            return
+
+
+def _frames(behaviour: Behaviour) -> Iterator[Finding]:
+    for n, positive, negative in _matched(behaviour):
+        plus, minus = (["a" if word == "an" else word for word in words_of(text)] for text in (positive, negative))
+        alike = SequenceMatcher(None, plus, minus, autojunk=False).ratio()
+        if _begins_as_a_noun(plus) != _begins_as_a_noun(minus):
+            problem = f"{positive!r} and {negative!r} are not built alike: only one of them begins as a noun does"
+            yield Finding("warning", f"personas[{n}]", problem, "put both in the same frame")
+        elif max(len(plus), len(minus)) >= FRAMED_WORDS and alike < SAME_FRAME:
+            problem = f"{positive!r} and {negative!r} hardly share a word"
+            yield Finding(
+                "note", f"personas[{n}]", problem, "let them differ in the point alone, where that is natural"
+            )
+
+
+def _begins_as_a_noun(words: Sequence[str]) -> bool:
+    return bool(words) and (words[0] in ARTICLES or words[0] in ("someone", "somebody"))
+
+
+def _negations(behaviour: Behaviour) -> Iterator[Finding]:
+    for side, pole, other in _poles(behaviour):
+        theirs = content_words(other.label, *other.personas) - _affirmed(pole)
+        for n, persona in enumerate(pole.personas):
+            words = words_of(persona)
+            at = [place for place, word in enumerate(words) if _negates(word)]
+            denied = [word for place in at for word in words[place + 1 : place + 1 + NEGATION_REACH]]
+            mentioned = list(dict.fromkeys(word for word in denied if _stem(word) in theirs))
+            counterpart = other.personas[n] if len(other.personas) == len(pole.personas) else ""
+            if mentioned:
+                problem = f"{persona!r} denies {_listed(mentioned)} of the other pole, and to deny is to mention"
+                yield Finding("warning", f"{side}.personas[{n}]", problem, "say what is there rather than what is not")
+            elif at and not has_negation(counterpart):
+                problem = f"{persona!r} has a negation that its counterpart lacks"
+                yield Finding("note", f"{side}.personas[{n}]", problem, "say what is there rather than what is not")
+
+
+def _affirmed(pole: Pole) -> frozenset[str]:
+    """The content words that a pole says of itself, those after a negation left out."""
+    kept = []
+    for persona in pole.personas:
+        words = words_of(persona)
+        denied = {m for n, word in enumerate(words) if _negates(word) for m in range(n + 1, n + 1 + NEGATION_REACH)}
+        kept += [word for n, word in enumerate(words) if n not in denied]
+    return content_words(pole.label, " ".join(kept))
+
+
+def _other_label(behaviour: Behaviour) -> Iterator[Finding]:
+    for side, pole, other in _poles(behaviour):
+        theirs = content_words(other.label) - content_words(pole.label)
+        for n, persona in enumerate(pole.personas):
+            found = mentions(persona, theirs)
+            if found and not has_negation(persona):
+                problem = f"{persona!r} has {found[0]!r}, by which the other pole is called"
+                yield Finding("warning", f"{side}.personas[{n}]", problem, "use another word")
+
+
+# Suffixes and prompts ----------------------------------------------------------------------------------------------
+
+
+def _telling(behaviour: Behaviour) -> tuple[frozenset[str], frozenset[str]]:
+    """The words that tell the poles apart: those of the labels, and further ones that the personas of one pole have."""
+    sides = [content_words(*pole.personas) for _, pole, _ in _poles(behaviour)]
+    labels = content_words(behaviour.positive.label) ^ content_words(behaviour.negative.label)
+    return labels, (sides[0] ^ sides[1]) - labels
+
+
+def _suffixes(behaviour: Behaviour) -> Iterator[Finding]:
+    if behaviour.pairs:  # they are read instead
+        return
+    suffixes = behaviour.suffixes
+    if len(suffixes) < ENOUGH_SUFFIXES:
+        problem = f"only {len(suffixes)}: what these sentences are about goes into the vector"
+        fix = "give more, of many kinds, or leave the field out to have the built-in ones"
+        yield Finding("warning" if len(suffixes) < ENOUGH_PERSONAS else "note", "suffixes", problem, fix)
+    counts = Counter(same_order(suffix) or (suffix,) for suffix in suffixes)
+    if repeated := [" ".join(words) for words, count in counts.items() if count > 1]:
+        yield Finding("warning", "suffixes", f"given more than once: {_listed(repeated)}", "drop the repetitions")
+    labels, others = _telling(behaviour)
+    yield from _leaks("suffixes", suffixes, labels, level="warning", share=LABEL_LEAKS, what="a label")
+    if suffixes != builtin_suffixes():  # which speak of everyday things, as some personas do
+        yield from _leaks("suffixes", suffixes, others, level="note", share=PERSONA_LEAKS, what="one pole's personas")
+
+
+def _evaluation(behaviour: Behaviour) -> Iterator[Finding]:
+    labels, others = _telling(behaviour)
+    prompts = behaviour.evaluation_prompts
+    yield from _leaks("evaluation.prompts", prompts, labels, level="warning", share=0, what="a label")
+    yield from _leaks("evaluation.prompts", prompts, others, level="note", share=0, what="one pole's personas")
+
+
+def _leaks(
+    field: str, texts: Sequence[str], telling: frozenset[str], *, level: Level, share: float, what: str
+) -> Iterator[Finding]:
+    """One finding for all texts with telling words, where more than a share of them has any."""
+    found = [(n, words) for n, text in enumerate(texts) if (words := mentions(text, telling))]
+    if not found or len(found) <= share * len(texts):
+        return
+    where = f"{field}[{found[0][0]}]" if len(found) == 1 else field
+    at = f" (at {', '.join(str(n) for n, _ in found[:SHOWN])}{' …' if len(found) > SHOWN else ''})" * (len(found) > 1)
+    distinct = list(dict.fromkeys(word for _, words in found for word in words))
+    yield Finding(
+        level, where, f"{_listed(distinct)}: words of {what}{at}", "use neutral texts that lean to neither pole"
+    )
+
+
+# Pairs given outright ----------------------------------------------------------------------------------------------
+
+
+def _pairs(behaviour: Behaviour) -> Iterator[Finding]:
+    pairs = behaviour.pairs
+    if not pairs:
+        return
+    if len(pairs) < ENOUGH_PAIRS:
+        problem = f"only {len(pairs)}: what these texts are about goes into the vector"
+        yield Finding("warning", "pairs", problem, "give dozens, on many subjects")
+    seen: dict[tuple[tuple[str, ...], ...], int] = {}
+    for n, pair in enumerate(pairs):
+        sides = _said(pair.positive), _said(pair.negative)
+        if same_order(sides[0]) == same_order(sides[1]):
+            problem = "both sides have the same words" if any(map(words_of, sides)) else "both sides are without words"
+            yield Finding("error", f"pairs[{n}]", problem, "mend or drop it")
+        first = seen.setdefault(tuple(map(same_order, sides)), n)
+        if first != n:
+            yield Finding("warning", f"pairs[{n}]", f"is pairs[{first}] again", "drop it")
+        if [message.role for message in pair.positive] != [message.role for message in pair.negative]:
+            yield Finding(
+                "warning", f"pairs[{n}]", "its sides are not the same kind of chat", "give both the same roles"
+            )
+    yield from _pair_lengths(pairs)
+
+
+def _pair_lengths(pairs: Sequence[ContrastiveText]) -> Iterator[Finding]:
+    sizes = [(len(_said(pair.positive)), len(_said(pair.negative))) for pair in pairs]
+    apart = [n for n, (a, b) in enumerate(sizes) if abs(a - b) >= PAIR_FAR_APART and max(a, b) >= LONGER * min(a, b)]
+    if apart:
+        at = ", ".join(map(str, apart[:SHOWN])) + (" …" if len(apart) > SHOWN else "")
+        problem = f"{len(apart)} of {len(pairs)} have one side much longer than the other (at {at})"
+        fix = "make the two sides alike in length: length should not tell them apart"
+        yield Finding("warning", f"pairs[{apart[0]}]" if len(apart) == 1 else "pairs", problem, fix)
+    positive, negative = (sum(side) / len(pairs) for side in zip(*sizes, strict=True))
+    longer = "positive" if positive > negative else "negative"
+    if not apart and max(positive, negative) >= MEAN_LONGER * max(min(positive, negative), 1):
+        problem = f"the {longer} sides are longer: {positive:.0f} against {negative:.0f} characters on average"
+        yield Finding("warning", "pairs", problem, "make the sides alike in length on the whole")
+
+
+def _said(chat: Sequence[Message]) -> str:
+    return "\n".join(message.content for message in chat)

@@ -1,0 +1,154 @@
+"""Drafts of behaviour files: valid, matched, and readable after "You are"."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from trimtab import Behaviour
+from trimtab.behaviours import builtin_suffixes
+from trimtab.behaviours.drafting import draft, slug
+from trimtab.behaviours.lint import lint_words
+from trimtab.behaviours.schema import DEFAULT_TEMPLATES
+from trimtab.errors import BehaviourError
+
+
+def drafted(tmp_path, positive, negative) -> Behaviour:
+    path = tmp_path / "drafted.toml"
+    path.write_text(draft("drafted", positive, negative), encoding="utf-8")
+    return Behaviour.load(path)
+
+
+KINDS = [
+    ("a pirate", "a lawyer", "the very picture of a pirate"),
+    ("An honest man", "an utter liar", "someone who talks and thinks like an honest man"),
+    ("Blackbeard", "a lawyer", "the very picture of Blackbeard"),
+    ("happy", "sad", "a happy person"),
+    ("extremely angry", "calm and peaceful", "an angry person"),
+    ("Victorian", "modern", "a Victorian person"),
+    ("unique", "usual", "a unique person"),
+    ("afraid", "brave", "a person who is afraid"),
+    ("someone who never lies", "who always lies", "the kind of person who never lies"),
+    ("speaks only in rhymes", "speaks only in numbers", "a person who speaks only in rhymes"),
+    ("never late", "always late", "someone who is never late"),
+    ("full of joy", "in a gloomy mood", "forever full of joy"),
+    ("You are talking like a pirate.", "talking like a lawyer", "forever talking like a pirate"),
+    ("boring", "a clown", "the very picture of someone who is boring"),
+]
+
+
+@pytest.mark.parametrize(("positive", "negative", "expected"), KINDS)
+def test_one_phrasing_becomes_four_that_suit_its_kind(tmp_path, positive, negative, expected):
+    behaviour = drafted(tmp_path, [positive], [negative])
+    assert expected in behaviour.positive.personas
+    assert len(set(behaviour.positive.personas)) == len(set(behaviour.negative.personas)) == 4
+
+
+@pytest.mark.parametrize(("positive", "negative", "expected"), KINDS)
+def test_a_draft_has_no_fault_that_lint_knows(tmp_path, positive, negative, expected):
+    found = [f for f in lint_words(drafted(tmp_path, [positive], [negative])) if f.level == "error"]
+    assert not found
+
+
+@pytest.mark.parametrize(("positive", "negative"), [("a pirate", "a lawyer"), ("happy", "sad"), ("sings", "weeps")])
+def test_the_poles_differ_in_nothing_but_the_words_that_were_given(tmp_path, positive, negative):
+    behaviour = drafted(tmp_path, [positive], [negative])
+    plain = {positive: "*", negative: "*"}
+    sides = []
+    for pole, given_word in ((behaviour.positive, positive), (behaviour.negative, negative)):
+        sides.append([persona.replace(given_word, plain[given_word]) for persona in pole.personas])
+    assert sides[0] == sides[1]
+
+
+def test_several_phrasings_are_taken_as_they_are(tmp_path):
+    behaviour = drafted(tmp_path, ["a pirate", "a buccaneer"], ["a lawyer", "an attorney."])
+    assert behaviour.positive.personas == ("a pirate", "a buccaneer")
+    assert behaviour.negative.personas == ("a lawyer", "an attorney")
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("a pirate", "pirate"),
+        ("a salty captain who swears, drinks and sings", "salty captain"),
+        ("extremely calm and peaceful", "calm"),
+        ("in a gloomy mood", "gloomy mood"),
+        ("someone who never lies", "never lies"),
+        ("always late", "always late"),
+    ],
+)
+def test_labels_are_short_and_without_an_article(tmp_path, text, label):
+    assert drafted(tmp_path, [text], ["odd"]).positive.label == label
+
+
+def test_labels_that_would_be_one_are_told_apart(tmp_path):
+    behaviour = drafted(tmp_path, ["a man who sings"], ["a man who weeps"])
+    assert (behaviour.positive.label, behaviour.negative.label) == ("man who sings", "man who weeps")
+
+
+def test_every_field_is_explained_and_the_optional_ones_can_be_uncommented():
+    text = draft("drafted", ["a pirate"], ["a lawyer"])
+    comments = [line[2:] for line in text.splitlines() if line.startswith("# ")]
+    fields = [n for n, line in enumerate(comments) if line.startswith(("suffixes", "[[", "system", "user", "prompts"))]
+    opened = tomllib.loads("\n".join(comments[n] for n in fields))
+    assert opened["templates"] == [
+        {**template, **opened["templates"][n]} for n, template in enumerate(DEFAULT_TEMPLATES)
+    ]
+    assert len(opened["suffixes"]) >= 2
+    # the line before every field is a comment
+    lines = text.splitlines()
+    for n, line in enumerate(lines):
+        if line.split(" ")[0] in ("name", "description", "[positive]", "[negative]"):
+            assert lines[n - 1].startswith("# "), line
+
+
+def test_a_draft_with_everything_uncommented_loads(tmp_path):
+    text = draft("drafted", ["a pirate"], ["a lawyer"])
+    starts = ("# suffixes =", "# [[", "# system =", "# user =", "# [evaluation]", "# prompts =")
+    opened = [line[2:] if line.startswith(starts) else line for line in text.splitlines()]
+    (tmp_path / "open.toml").write_text("\n".join(opened))
+    behaviour = Behaviour.load(tmp_path / "open.toml")
+    assert behaviour.evaluation_prompts
+    assert behaviour.suffixes != builtin_suffixes()
+    (tmp_path / "closed.toml").write_text(text)
+    assert behaviour.templates == Behaviour.load(tmp_path / "closed.toml").templates
+
+
+@settings(max_examples=60)
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_whatever_is_given_a_draft_is_valid_or_refused(tmp_path_factory, positive, negative):
+    try:
+        text = draft("drafted", [positive], [negative])
+    except BehaviourError:
+        assume(False)
+    path = tmp_path_factory.mktemp("drafts") / "drafted.toml"
+    path.write_text(text, encoding="utf-8")
+    assert len(Behaviour.load(path).positive.personas) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"), [("Sea Pirate", "sea-pirate"), ("Élan vital!", "elan-vital"), ("-x-", "x")]
+)
+def test_a_name_that_cannot_be_is_refused_with_one_that_can(name, suggestion):
+    assert slug(name) == suggestion
+    with pytest.raises(BehaviourError, match=f"try '{suggestion}'"):
+        draft(name, ["a"], ["b"])
+
+
+@pytest.mark.parametrize(
+    ("positive", "negative", "problem"),
+    [
+        (["Happy!"], ["happy"], "both poles say 'happy'"),
+        (["a pirate"], ["the pirate"], "both poles say 'pirate'"),
+        ([" "], ["happy"], "the positive pole is empty"),
+        (["a!"], ["happy"], "the positive pole is empty"),
+        (["happy"], [], "the negative pole is empty"),
+        (["a pirate", "a rover"], ["a lawyer"], "2 positive and 1 negative"),
+    ],
+)
+def test_poles_that_make_no_contrast_are_refused(positive, negative, problem):
+    with pytest.raises(BehaviourError, match=problem):
+        draft("drafted", positive, negative)

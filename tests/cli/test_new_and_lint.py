@@ -1,0 +1,203 @@
+"""``trimtab new`` and ``trimtab lint``: files that are written, findings that are shown, and exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from trimtab import Behaviour
+from trimtab.errors import OutputError
+from trimtab.learning.phrasings import PoleSuggestions, Suggestion, Suggestions
+
+PIRATE = ("--positive", "a pirate", "--negative", "a lawyer")
+SUGGESTED = Suggestions(
+    PoleSuggestions((Suggestion("a bold [rover]", 0.61),), asked=12, worded=3, agreed=1),
+    PoleSuggestions((), asked=12, worded=2, agreed=0),
+)
+LENGTHS = """
+name = "uneven"
+[positive]
+label = "glad"
+personas = ["extremely glad", "a merry soul", "a jolly friend who laughs with all the world"]
+[negative]
+label = "sad"
+personas = ["extremely sad", "a gloomy soul", "a grump"]
+"""
+BROKEN = LENGTHS.replace('label = "sad"', 'label = "Glad"')
+
+
+@pytest.fixture
+def run(run_on, tiny_llama, tmp_path, monkeypatch):
+    """Run ``trimtab ARGUMENTS`` in an empty folder, with a tiny model; gives (code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    return run_on(tiny_llama)
+
+
+@pytest.fixture
+def no_model(monkeypatch, run):
+    """The same where no model can be loaded."""
+
+    def load(*_, **__):
+        raise OutputError("no model")
+
+    monkeypatch.setattr("trimtab.engines.transformers.load", load)
+    return run
+
+
+@pytest.fixture
+def suggesting(monkeypatch) -> list:
+    """What the model suggests, without asking it; gives the arguments that it was asked with."""
+    asked = []
+
+    def suggest(engine, behaviour, **options):
+        asked.append((behaviour.name, options["count"], options["seed"]))
+        return SUGGESTED
+
+    monkeypatch.setattr("trimtab.learning.phrasings.suggest_phrasings", suggest)
+    return asked
+
+
+# new ---------------------------------------------------------------------------------------------------------------
+
+
+def test_new_writes_a_behaviour_here_and_says_what_to_do_next(no_model, tmp_path):
+    code, out, err = no_model("new", "pirate", *PIRATE)
+    assert (code, err) == (0, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["pirate.toml"]
+    assert len(Behaviour.load("pirate.toml").positive.personas) == 4
+    assert "Wrote pirate.toml" in out
+    assert out.index("trimtab lint pirate.toml") < out.index("trimtab train pirate.toml")
+
+
+def test_new_tells_programs_where_and_what(no_model):
+    code, out, _ = no_model("new", "pirate", *PIRATE, "-o", "some/where.toml", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert told["path"] == "some/where.toml"
+    assert told["name"] == Behaviour.load("some/where.toml").name == "pirate"
+    assert told["positive"]["label"] == "pirate"
+    assert "a lawyer" in told["negative"]["personas"]
+    assert (told["templates"], told["overwritten"], told["suggestions"]) == (2, False, None)
+
+
+def test_new_takes_several_phrasings_as_they_are(no_model):
+    several = ("--positive", "a pirate", "--positive", "a rover", "--negative", "a lawyer", "--negative", "a clerk")
+    assert no_model("new", "pirate", *several)[0] == 0
+    assert Behaviour.load("pirate.toml").positive.personas == ("a pirate", "a rover")
+
+
+def test_new_overwrites_nothing_unless_forced(no_model, tmp_path):
+    (tmp_path / "pirate.toml").write_text("mine")
+    code, out, err = no_model("new", "pirate", *PIRATE)
+    assert (code, out) == (2, "")
+    assert "exists already" in err
+    assert "--force" in err
+    assert (tmp_path / "pirate.toml").read_text() == "mine"
+    code, out, _ = no_model("new", "pirate", *PIRATE, "--force", "--json")
+    assert code == 0
+    assert json.loads(out)["overwritten"] is True
+    assert Behaviour.load("pirate.toml").name == "pirate"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("Sea Pirate", *PIRATE), "try 'sea-pirate'"),
+        (("pirate", "--positive", "Happy", "--negative", "happy!"), "the poles must differ"),
+        (("pirate", "--positive", "happy"), "--negative"),
+        (("pirate", *PIRATE, "-o", "."), "is a folder"),
+    ],
+)
+def test_new_refuses_mistakes_in_a_line_and_writes_nothing(no_model, tmp_path, arguments, problem):
+    code, out, err = no_model("new", *arguments)
+    assert (code, out) == (2, "")
+    assert problem in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_says_when_the_zoo_has_that_name(no_model):
+    assert "The zoo has" in no_model("new", "happy", "--positive", "happy", "--negative", "sad")[1].replace("\n", " ")
+    assert "The zoo has" not in no_model("new", "pirate", *PIRATE)[1]
+
+
+def test_new_shows_suggestions_and_adds_none(run, suggesting):
+    code, out, _ = run("new", "pirate", *PIRATE, "--phrasings", "2")
+    assert code == 0
+    assert suggesting == [("pirate", 2, 0)]
+    assert "of 12 answers 3 were usable phrases and 1 lay towards the pole" in out
+    assert "0.61  a bold [rover]" in out
+    assert "a bold [rover]" not in Behaviour.load("pirate.toml").positive.personas
+    told = json.loads(run("new", "pirate", *PIRATE, "--phrasings", "2", "--force", "--json")[1])
+    assert told["suggestions"]["positive"]["kept"] == [{"text": "a bold [rover]", "agreement": 0.61}]
+
+
+# lint --------------------------------------------------------------------------------------------------------------
+
+
+def test_lint_finds_nothing_in_happy_without_a_model(no_model):
+    code, out, err = no_model("lint", "happy", "--words-only")
+    assert (code, err) == (0, "")
+    assert out == "happy: nothing to mend\n"
+
+
+def test_lint_lists_what_to_mend_and_ends_well_without_errors(no_model, tmp_path):
+    (tmp_path / "uneven.toml").write_text(LENGTHS)
+    code, out, _ = no_model("lint", "uneven.toml", "--words-only")
+    assert code == 0
+    assert "uneven: 2 warnings" in out
+    assert "personas[2]" in out
+
+
+def test_an_error_is_exit_code_1_and_comes_first(no_model, tmp_path):
+    (tmp_path / "broken.toml").write_text(BROKEN)
+    code, out, _ = no_model("lint", "broken.toml", "--words-only")
+    assert code == 1
+    assert out.index("both poles are called") < out.index("personas[2]")
+    code, out, _ = no_model("lint", "broken.toml", "--words-only", "--json")
+    told = json.loads(out)
+    assert (code, told["ok"], told["states"]) == (1, False, None)
+    assert told["findings"][0]["level"] == "error"
+    assert set(told["findings"][0]) == {"level", "where", "problem", "fix"}
+
+
+def test_a_file_that_does_not_load_is_the_usual_error(no_model, tmp_path):
+    (tmp_path / "bad.toml").write_text("name = 3")
+    code, out, err = no_model("lint", "bad.toml")
+    assert (code, out) == (2, "")
+    assert err.startswith("trimtab: bad.toml: name")
+    assert "no behaviour named" in no_model("lint", "hapy")[2]
+
+
+def test_lint_reads_the_states_and_predicts(run):
+    code, out, err = run("lint", "happy")
+    assert code == 0
+    assert "Predicted reliability:" in out
+    assert "extremely happy" in out
+    assert "Reading pairs" in err
+    code, out, _ = run("lint", "happy", "--json")
+    told = json.loads(out)
+    assert (code, told["ok"], told["name"]) == (0, True, "happy")
+    assert told["states"]["prediction"] in ("high", "medium", "low")
+    assert len(told["states"]["by_persona"]) == 4
+    assert "findings" not in told["states"]
+
+
+def test_lint_suggests_when_asked(run, suggesting):
+    code, out, _ = run("lint", "happy", "--suggest", "3", "--seed", "5", "--json")
+    assert code == 0
+    assert suggesting == [("happy", 3, 5)]
+    assert json.loads(out)["suggestions"]["negative"] == {"kept": [], "asked": 12, "worded": 2, "agreed": 0}
+    assert "none was added" in run("lint", "happy", "--suggest", "3")[1]
+    code, _, err = run("lint", "happy", "--suggest", "3", "--words-only")
+    assert code == 2
+    assert "exclude each other" in err
+
+
+def test_both_verbs_stand_between_demo_and_train_and_show_an_example(run):
+    helped = run("--help")[1]
+    listed = re.findall(r"^\W*(demo|new|lint|train)\s", helped, re.MULTILINE)
+    assert listed == ["demo", "new", "lint", "train"]
+    assert "trimtab new pirate" in run("new", "--help")[1]
+    assert "trimtab lint pirate.toml" in run("lint", "--help")[1]
