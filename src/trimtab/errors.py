@@ -76,6 +76,12 @@ class CalibrationError(TrimtabError):
     code = "calibration_failed"
 
 
+class EvaluationError(TrimtabError):
+    """A vector cannot be evaluated as asked, or what an evaluation needs is not usable."""
+
+    code = "evaluation_failed"
+
+
 class BenchmarkError(TrimtabError):
     """A benchmark cannot be run as asked, or one of its workers failed."""
 

@@ -9,7 +9,7 @@ is the unit "prompt-equivalent". No judge is needed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import final
 
@@ -110,7 +110,12 @@ class EffectSet:
 
     def measure(self, additions: Changes) -> NDArray[np.float64]:
         """Effect per question, in nats per token, when ``additions[layer]`` is added to each block's output."""
-        return _preference(self._forced.measure(additions)) - _preference(self._forced.base)
+        return preference(self._forced.measure(additions)) - self.base
+
+    @property
+    def base(self) -> NDArray[np.float64]:
+        """Preference of the model as it is, per question; see ``preference``."""
+        return preference(self._forced.base)
 
     @cached_property
     def prompt_swing(self) -> NDArray[np.float64]:
@@ -145,26 +150,42 @@ def ask(
     """Let the model answer every question as itself and, for the first ``in_character``, in each pole's character."""
     count = in_character if behaviour is not None and behaviour.positive.personas else 0
     chats = [(Message("user", text),) for text in texts]
+    steps = 2 if count else 1
+    progress(Progress(PHASE, 0, steps))
+    answers = engine.generate(chats, max_new_tokens=max_new_tokens)
+    asked = tuple(
+        Question(text, engine.encode(engine.render(chat)), answer.tokens)
+        for text, chat, answer in zip(texts, chats, answers, strict=True)
+    )
+    progress(Progress(PHASE, 1, steps))
+    if behaviour is None or not count:
+        return asked
+    told = answered_in_character(engine, asked[:count], behaviour, max_new_tokens=max_new_tokens)
+    progress(Progress(PHASE, 2, steps))
+    return (*told, *asked[count:])
+
+
+def answered_in_character(
+    engine: Engine, questions: Sequence[Question], behaviour: Behaviour, *, max_new_tokens: int
+) -> tuple[Question, ...]:
+    """The same questions, with the model's answers in the character of each pole.
+
+    Raises:
+        BehaviourError: The behaviour has no personas.
+    """
     told: list[tuple[Message, ...]] = []
-    for number, text in enumerate(texts[:count]):
-        assert behaviour is not None
+    for number, question in enumerate(questions):
         instructions = persona_instructions(behaviour, number)
         for instruction in (instructions.positive, instructions.negative):
-            told.append((Message("system", instruction), Message("user", text)))
-    everything = [*chats, *told]
-    progress(Progress(PHASE, 0, 1))
-    answers = engine.generate(everything, max_new_tokens=max_new_tokens)
-    prompts = [engine.encode(engine.render(chat)) for chat in everything]
-    progress(Progress(PHASE, 1, 1))
+            told.append((Message("system", instruction), Message("user", question.text)))
+    answers = engine.generate(told, max_new_tokens=max_new_tokens)
+    prompts = [engine.encode(engine.render(chat)) for chat in told]
     return tuple(
-        Question(
-            text,
-            prompts[n],
-            answers[n].tokens,
-            _in_character(answers[at], answers[at + 1], prompts[at], prompts[at + 1]) if n < count else None,
+        replace(
+            question,
+            in_character=_in_character(answers[at], answers[at + 1], prompts[at], prompts[at + 1]),
         )
-        for n, text in enumerate(texts)
-        for at in [len(texts) + 2 * n]
+        for at, question in zip(range(0, len(told), 2), questions, strict=True)
     )
 
 
@@ -185,7 +206,7 @@ def interval(values: NDArray[np.float64], *, seed: int = 0) -> Interval:
     return Interval(float(values.mean()), float(low), float(high))
 
 
-def _preference(scores: ForcedScores) -> NDArray[np.float64]:
-    """Per item, mean per-token log-probability of the positive answer minus that of the negative one."""
+def preference(scores: ForcedScores) -> NDArray[np.float64]:
+    """Per item, mean per-token log-probability (nats) of its first answer minus that of its second one."""
     means = [logprob / tokens for logprob, tokens in zip(scores.logprob, scores.tokens, strict=True)]
     return np.array([positive - negative for positive, negative in means])

@@ -1,0 +1,243 @@
+"""Cards: what an evaluation found out, on one page, small enough to keep beside the behaviour.
+
+The zoo's cards were measured on the default model and come with trimtab; ``trimtab zoo train`` measures them anew.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from trimtab.behaviours import Behaviour, zoo_names
+from trimtab.errors import EvaluationError
+from trimtab.evaluation.records import Chance, Report, Word
+from trimtab.vectors import Interval
+
+SAMPLES = 2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one side costs, beside the base model.
+
+    Attributes:
+        kl: Nats per token on the questions of the evaluation.
+        perplexity_ratio: Of the answers' perplexity under the base model to that of the base's own.
+        loops: Share of answers that go round in circles.
+        relevance: Mean cosine of question and answer; None without the embedding model.
+        relevance_change: That minus the base's.
+        accuracy: Share of simple facts known.
+        accuracy_change: That minus the base's.
+        refuses_harmful: Share of harmful requests refused.
+    """
+
+    kl: float | None
+    perplexity_ratio: float
+    loops: float
+    relevance: float | None
+    relevance_change: float | None
+    accuracy: float | None
+    accuracy_change: Interval | None
+    refuses_harmful: float | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A question, and what was answered at strengths -1, 0 and +1."""
+
+    question: str
+    minus: str
+    base: str
+    plus: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A vector in short.
+
+    Attributes:
+        name: The behaviour.
+        digest: Of the behaviour.
+        positive: Label of the positive pole.
+        negative: Label of the negative one.
+        model: On which it was measured.
+        method: The estimator.
+        layers: Steered.
+        budget: Nats per token at strength ±1.
+        word: Whether it works, in a word or three.
+        sentences: Why.
+        clear: By sign, whether the effect is beyond what random directions do.
+        promptable: Whether system prompts move the model along this axis at all.
+        effect: By sign, in nats per token.
+        swing: In nats per token.
+        prompt_swing: What system prompts do.
+        prompt_equivalents: Swing divided by that; None where it would be noise.
+        no_equivalents: Why it would.
+        chance: How far random directions go.
+        shuffled: Swing of the same pairs with shuffled labels.
+        anti_steerable: By sign, the share of questions that move the wrong way.
+        pairwise_cosine: How far the pairs agree.
+        refusal_cosine: Mean cosine with the direction of refusing.
+        cost: By sign.
+        low: Lowest usable strength of those tried.
+        high: Highest one.
+        scores: By scorer, the means at -1, 0 and +1.
+        samples: Questions and answers.
+        questions: How many questions it was measured on.
+        versions: Of trimtab and what it stands on.
+    """
+
+    name: str
+    digest: str
+    positive: str
+    negative: str
+    model: str
+    method: str
+    layers: tuple[int, ...]
+    budget: float
+    word: Word
+    sentences: tuple[str, ...]
+    clear: Mapping[str, bool]
+    promptable: bool | None
+    effect: Mapping[str, Interval]
+    swing: Interval | None
+    prompt_swing: Interval | None
+    prompt_equivalents: float | None
+    no_equivalents: str
+    chance: Chance | None
+    shuffled: float | None
+    anti_steerable: Mapping[str, float]
+    pairwise_cosine: float | None
+    refusal_cosine: float
+    cost: Mapping[str, Cost]
+    low: float
+    high: float
+    scores: Mapping[str, tuple[float, float, float]]
+    samples: tuple[Sample, ...]
+    questions: int
+    versions: Mapping[str, str]
+
+
+_ADAPTER = TypeAdapter(Card)
+
+
+def card_of(report: Report) -> Card:
+    """What of a report belongs on a card."""
+    subject, vector, controls = report.subject, report.methods[0], report.controls
+    plus, minus, base = vector.sides["+"], vector.sides["-"], report.base
+    shared = [name for name in base.scores if name in plus.scores and name in minus.scores]
+    return Card(
+        name=subject.behaviour,
+        digest=subject.digest,
+        positive=subject.positive,
+        negative=subject.negative,
+        model=subject.model,
+        method=subject.method,
+        layers=subject.layers,
+        budget=subject.budget,
+        word=report.verdict.word,
+        sentences=report.verdict.sentences,
+        clear=report.verdict.clear,
+        promptable=report.verdict.promptable,
+        effect={key: side.effect for key, side in vector.sides.items() if side.effect is not None},
+        swing=vector.swing,
+        prompt_swing=report.prompt_swing,
+        prompt_equivalents=vector.prompt_equivalents,
+        no_equivalents=report.no_equivalents,
+        chance=controls.chance,
+        shuffled=None if controls.shuffled is None else controls.shuffled.swing.value,
+        anti_steerable=controls.anti_steerable,
+        pairwise_cosine=subject.pairwise_cosine,
+        refusal_cosine=controls.refusal_cosine,
+        cost={key: _cost(report, key) for key in vector.sides},
+        low=report.sweep.low,
+        high=report.sweep.high,
+        scores={name: (minus.scores[name].value, base.scores[name].value, plus.scores[name].value) for name in shared},
+        samples=tuple(
+            Sample(report.setting.questions[n], minus.answers[n], base.answers[n], plus.answers[n])
+            for n in range(min(SAMPLES, len(base.answers)))
+        ),
+        questions=len(report.setting.questions),
+        versions=report.setting.versions,
+    )
+
+
+def _cost(report: Report, key: str) -> Cost:
+    damage, own = report.methods[0].sides[key].damage, report.base.damage
+    both = damage.relevance is not None and own.relevance is not None
+    return Cost(
+        kl=damage.kl,
+        perplexity_ratio=damage.perplexity_ratio,
+        loops=damage.loops,
+        relevance=damage.relevance,
+        relevance_change=damage.relevance - own.relevance if both else None,  # type: ignore[operator]
+        accuracy=None if damage.accuracy is None else damage.accuracy.value,
+        accuracy_change=damage.accuracy_change,
+        refuses_harmful=damage.refuses_harmful,
+    )
+
+
+def card_json_values(card: Card) -> dict[str, Any]:
+    """The card as plain JSON values, numbers to four digits after the point."""
+    values: dict[str, Any] = _rounded(_ADAPTER.dump_python(card))
+    return values
+
+
+def card_json(card: Card) -> bytes:
+    """The card as a small JSON file."""
+    return (json.dumps(card_json_values(card), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    return [_rounded(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def read_card(text: bytes | str, *, where: str) -> Card:
+    """A card from its file.
+
+    Raises:
+        EvaluationError: It is none.
+    """
+    try:
+        return _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"])) or "the file"
+        raise EvaluationError(f"{where} is not a card: {key}: {first['msg']}", fix="measure it again") from None
+
+
+def zoo_cards(folder: Path | None = None) -> Mapping[str, Card]:
+    """The cards of the zoo's behaviours that were measured, by name.
+
+    Args:
+        folder: Where cards are kept; those that come with trimtab if not given.
+
+    Returns:
+        None of a behaviour that says something else by now than it did when it was measured.
+
+    Raises:
+        EvaluationError: A file there is no card.
+
+    Example:
+        >>> zoo_cards()["happy"].word
+        'works'
+    """
+    home = folder if folder is not None else resources.files("trimtab.evaluation") / "cards"
+    found = {}
+    for name in zoo_names():
+        file = home / f"{name}.json"
+        if file.is_file():
+            card = read_card(file.read_bytes(), where=str(file))
+            if card.digest == Behaviour.load(name).digest:
+                found[name] = card
+    return found

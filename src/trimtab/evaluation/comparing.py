@@ -1,0 +1,252 @@
+"""The comparison: making every method, letting each answer, and measuring them all alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from trimtab.engines import Completion
+from trimtab.errors import EvaluationError
+from trimtab.evaluation.answers import Looks, Written
+from trimtab.evaluation.arms import Arm, changes_of, write
+from trimtab.evaluation.measuring import Case, Floats, effect_of, kl_of, side_of
+from trimtab.evaluation.methods import (
+    BOTH,
+    EQUAL,
+    FEW_SHOT,
+    LORA,
+    LORA_EQUAL,
+    SYSTEM,
+    VECTOR,
+    Way,
+    added_tokens,
+    both_way,
+    equal_way,
+    few_shot_way,
+    system_way,
+    vector_way,
+)
+from trimtab.evaluation.phases import Phases
+from trimtab.evaluation.records import Method
+from trimtab.learning.questions import interval
+from trimtab.learning.sweep import SIGNS
+from trimtab.vectors import ControlVector
+
+BASELINES = (EQUAL, SYSTEM, FEW_SHOT, BOTH)
+"""What a vector is compared with unless asked otherwise."""
+
+REFUSALS = (VECTOR, SYSTEM)  # the methods that harmful requests are put to
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Methods with what they spend, do and write, but not looked at yet; the vector is the first.
+
+    Attributes:
+        ways: The methods.
+        kl: Of each, by sign, in nats per token.
+        effects: Of each, by sign, per question.
+        answers: Of each, by sign.
+        prompt_effects: Of the system prompts, whether they are among the methods or not; None without personas.
+        making: Seconds that methods took to make.
+    """
+
+    ways: tuple[Way, ...]
+    kl: tuple[Mapping[str, float], ...]
+    effects: tuple[Mapping[str, Floats | None], ...]
+    answers: tuple[Mapping[str, Written], ...]
+    prompt_effects: Mapping[str, Floats] | None
+    making: Mapping[str, float]
+
+    def written(self, number: int) -> Mapping[str, Written]:
+        """Answers of one method, by sign."""
+        return self.answers[number]
+
+    @property
+    def all_written(self) -> tuple[Written, ...]:
+        """Answers of all methods, + before -."""
+        return tuple(answers[key] for answers in self.answers for key in SIGNS)
+
+
+def make_ways(
+    case: Case, vector: ControlVector, *, baselines: Sequence[str], lora: bool, seed: int, phases: Phases
+) -> Compared:
+    """Make what a vector is compared with, and let every method answer.
+
+    Raises:
+        EvaluationError: A baseline is not known.
+        MissingDependencyError: peft is needed for ``lora``.
+    """
+    unknown = sorted(set(baselines) - set(BASELINES))
+    if unknown:
+        raise EvaluationError(f"no baseline named {unknown[0]!r}", fix=f"use some of {', '.join(BASELINES)}")
+    assert vector.calibration is not None
+    budget = vector.calibration.budget
+    ways = [vector_way(vector, budget=budget)]
+    kl: dict[str, Mapping[str, float]] = {VECTOR: _kl_of_both(case, ways[0])}
+    making: dict[str, float] = {}
+    prompt_effects: dict[str, Floats] | None = None
+    if case.effects is not None:
+        system = system_way(case.behaviour, questions=len(case.questions))
+        with phases("Making what it is compared with", 4) as step:
+            prompt_effects = {key: _known(effect_of(case, arm)) for key, arm in system.arms.items()}
+            kl[SYSTEM] = _kl_of_both(case, system)
+            step()
+            ways += _with_prompts(case, vector, system, kl, baselines, making, step)
+        if lora:
+            ways += _tuned(case, budget=budget, seed=seed, making=making, phases=phases)
+    with phases("Writing answers", 2 * len(ways)) as step:
+        answers = [_written(case, way, step) for way in ways]
+    with phases("Measuring effects", 2 * len(ways)) as step:
+        effects = []
+        for way in ways:
+            if way.name not in kl:
+                kl[way.name] = _kl_of_both(case, way)
+            effects.append({key: _told(effect_of(case, arm), step) for key, arm in way.arms.items()})
+    return Compared(
+        tuple(ways),
+        tuple(kl[way.name] for way in ways),
+        tuple(effects),
+        tuple(answers),
+        prompt_effects,
+        making,
+    )
+
+
+def _with_prompts(
+    case: Case,
+    vector: ControlVector,
+    system: Way,
+    kl: Mapping[str, Mapping[str, float]],
+    baselines: Sequence[str],
+    making: dict[str, float],
+    step: Callable[[], None],
+) -> list[Way]:
+    """The methods that prompts have a part in, as far as they are wanted."""
+    assert vector.calibration is not None
+    found: list[Way] = []
+    if EQUAL in baselines:
+        plan = partial(changes_of, info=case.engine.info)
+        equal = equal_way(case.grounds.kl, vector, kl[SYSTEM], plan)
+        found += [equal] if equal is not None else []
+    step()
+    if SYSTEM in baselines:
+        found.append(system)
+        making[SYSTEM] = 0.0
+    if FEW_SHOT in baselines:
+        began = time.perf_counter()
+        found.append(few_shot_way(case.engine, case.behaviour, answer_tokens=case.grounds.sizes.answer_tokens))
+        making[FEW_SHOT] = round(time.perf_counter() - began, 2)
+    step()
+    if BOTH in baselines:
+        budget = vector.calibration.budget
+        found.append(both_way(system, vector, kl[SYSTEM], partial(kl_of, case), budget=budget))
+    step()
+    return found
+
+
+def _tuned(case: Case, *, budget: float, seed: int, making: dict[str, float], phases: Phases) -> list[Way]:
+    """LoRA as it was trained, and dialled to the budget."""
+    from trimtab.evaluation.lora import dial, train_lora
+
+    began = time.perf_counter()
+    adapters = {
+        "+": train_lora(case.engine, case.behaviour, side="+", seed=seed, progress=phases.progress),
+        "-": train_lora(case.engine, case.behaviour, side="-", seed=seed, progress=phases.progress),
+    }
+    making[LORA] = making[LORA_EQUAL] = round(time.perf_counter() - began, 2)
+    phases.seconds["Training LoRA"] = making[LORA]
+    size = sum(adapter.stored_bytes for adapter in adapters.values())
+    rank = adapters["+"].rank
+    about = f"adapters of rank {rank}, trained on the model's own answers in character"
+    full = Way(LORA, about, {key: adapter.arm() for key, adapter in adapters.items()}, dict(SIGNS), size, dial=True)
+    scales: dict[str, float] = {}
+    with phases("Dialling LoRA to the budget", 2) as step:
+        for key, adapter in adapters.items():
+            scales[key] = dial(lambda scale, a=adapter: kl_of(case, a.arm(scale)), budget=budget).scale  # type: ignore[misc]
+            step()
+    arms = {key: adapter.arm(scales[key]) for key, adapter in adapters.items()}
+    turned = f"the same adapters at {scales['+']:.2f} and {scales['-']:.2f}, where they spend {budget:g} nat per token"
+    signed = {key: sign * scales[key] for key, sign in SIGNS.items()}
+    return [full, Way(LORA_EQUAL, turned, arms, signed, size, dial=True)]
+
+
+def _kl_of_both(case: Case, way: Way) -> dict[str, float]:
+    return {key: kl_of(case, arm) for key, arm in way.arms.items()}
+
+
+def _known(effect: Floats | None) -> Floats:
+    assert effect is not None
+    return effect
+
+
+def _told(effect: Floats | None, step: Callable[[], None]) -> Floats | None:
+    step()
+    return effect
+
+
+def _written(case: Case, way: Way, step: Callable[[], None]) -> dict[str, Written]:
+    """Answers of both sides; those to system prompts are there already."""
+    found = {}
+    for key, arm in way.arms.items():
+        if way.name == SYSTEM:
+            told = [question.in_character for question in case.questions]
+            tokens = [answer.positive if key == "+" else answer.negative for answer in told if answer is not None]
+            found[key] = Written.of_tokens(case.engine, tokens)
+        else:
+            found[key] = Written.of(_write(case, arm))
+        step()
+    return found
+
+
+def _write(case: Case, arm: Arm) -> list[Completion]:
+    return write(case.engine, arm, case.grounds.texts, max_new_tokens=case.grounds.sizes.answer_tokens)
+
+
+def measure_ways(
+    case: Case, compared: Compared, looks: Sequence[Looks], *, unit: float | None, phases: Phases
+) -> tuple[Method, ...]:
+    """The rows of the table.
+
+    Args:
+        case: What is asked.
+        compared: The methods and what they wrote.
+        looks: Of ``compared.all_written``, and more behind them.
+        unit: The system prompts' own swing; None where it is no unit.
+        phases: Told of each side.
+    """
+    each = iter(looks)
+    methods = []
+    with phases("Asking simple facts", 2 * len(compared.ways)) as step:
+        for number, way in enumerate(compared.ways):
+            effects = compared.effects[number]
+            sides = {}
+            for key, arm in way.arms.items():
+                sides[key] = side_of(
+                    case,
+                    arm,
+                    strength=None if way.strengths is None else way.strengths[key],
+                    effect=effects[key],
+                    kl=compared.kl[number][key],
+                    written=compared.answers[number][key],
+                    looks=next(each),
+                    refusals=way.name in REFUSALS,
+                )
+                step()
+            plus, minus = effects["+"], effects["-"]
+            swing = None if plus is None or minus is None else interval(plus - minus, seed=case.seed)
+            methods.append(
+                Method(
+                    name=way.name,
+                    about=way.about,
+                    sides=sides,
+                    swing=swing,
+                    prompt_equivalents=None if swing is None or not unit else swing.value / unit,
+                    prompt_tokens=added_tokens(case.engine, way, case.grounds.texts),
+                    stored_bytes=way.stored_bytes,
+                    dial=way.dial,
+                )
+            )
+    return tuple(methods)

@@ -1,0 +1,146 @@
+"""Controls: what should do nothing, brought to the same KL as the vector and asked the same questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.behaviours import Behaviour
+from trimtab.engines import Engine
+from trimtab.engines.base import Array
+from trimtab.errors import CalibrationError, TrimtabError
+from trimtab.evaluation.records import Chance, Control
+from trimtab.learning.controls import random_like
+from trimtab.learning.estimators import oriented
+from trimtab.learning.questions import EffectSet, KlSet, interval
+from trimtab.learning.sweep import SIGNS, SWEEP_TOLERANCE, Steerable, signed_effects, spend_both
+from trimtab.pairs import build_pairs
+
+RANDOM_GUESS = 3.4  # a random direction spends far less than a learned one of its length
+DEVIATIONS = 2.0
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Effects per question of one control, by sign, and the scales at which it spent the budget."""
+
+    effects: Mapping[str, Floats]
+    scale: Mapping[str, float]
+
+    @property
+    def swing(self) -> Floats:
+        """Effect at + minus effect at -, per question."""
+        found: Floats = self.effects["+"] - self.effects["-"]
+        return found
+
+    def control(self, *, seed: int) -> Control:
+        """As it is reported."""
+        effect = {key: interval(values, seed=seed) for key, values in self.effects.items()}
+        return Control(effect, interval(self.swing, seed=seed))
+
+
+def try_at_budget(
+    kl: KlSet,
+    effects: EffectSet,
+    steerable: Steerable,
+    layers: Sequence[int],
+    *,
+    budget: float,
+    guess: Mapping[str, float],
+) -> Trial:
+    """What directions do when each sign spends the budget.
+
+    They are brought near it, and scales and effects then taken to the exact budget along the usual growth of KL.
+
+    Raises:
+        CalibrationError: No scale spends the budget.
+    """
+    spent = spend_both(kl, steerable, layers, budget=budget, guess=guess, tolerance=SWEEP_TOLERANCE)
+    measured = signed_effects([effects], steerable, layers, {key: point.scale for key, point in spent.items()})
+    scale = {key: point.at(budget) for key, point in spent.items()}
+    raw = {"+": measured.plus, "-": measured.minus}
+    return Trial({key: raw[key] * (scale[key] / spent[key].scale) for key in SIGNS}, scale)
+
+
+def try_randoms(
+    kl: KlSet,
+    effects: EffectSet,
+    steerable: Steerable,
+    layers: Sequence[int],
+    *,
+    budget: float,
+    guess: float,
+    count: int,
+    seed: int,
+    on_one: Callable[[], None],
+) -> tuple[Trial, ...]:
+    """Random directions on the same layers; each one's scale is the guess for the next, since they spend alike."""
+    scale: Mapping[str, float] = dict.fromkeys(SIGNS, guess)
+    trials = []
+    for number in range(count):
+        random = random_like(steerable, seed=1000 * (seed + 1) + number)
+        trial = try_at_budget(kl, effects, random, layers, budget=budget, guess=scale)
+        scale = trial.scale
+        trials.append(trial)
+        on_one()
+    return tuple(trials)
+
+
+def chance_of(trials: Sequence[Trial]) -> Chance | None:
+    """How far random directions go, one way or the other: a random direction's - side is a random direction too."""
+    effects = [float(trial.effects[key].mean()) for trial in trials for key in SIGNS]
+    if not effects:
+        return None
+    middle, deviation = float(np.mean(effects)), float(np.std(effects, ddof=1))
+    return Chance(
+        low=min(min(effects), middle - DEVIATIONS * deviation), high=max(max(effects), middle + DEVIATIONS * deviation)
+    )
+
+
+def per_prompt(trials: Sequence[Trial]) -> float:
+    """Root mean square of random swings on one question, in nats per token."""
+    return float(np.sqrt(np.mean([np.mean(np.square(trial.swing)) for trial in trials]))) if trials else 0.0
+
+
+def shuffled_directions(
+    engine: Engine, behaviour: Behaviour, layers: Sequence[int], *, pairs: int, seed: int
+) -> dict[int, Array] | None:
+    """Mean differences of the behaviour's own pairs, half of them turned round at random: nothing is left to learn.
+
+    Returns:
+        Layer to unit direction; None where the behaviour makes too few pairs.
+    """
+    try:
+        made = build_pairs(behaviour, engine, max_pairs=pairs)
+    except TrimtabError:
+        return None
+    texts = [pair.positive for pair in made] + [pair.negative for pair in made]
+    states = engine.collect(texts, layers=layers).states.astype(np.float64)
+    signs = np.where(np.arange(len(made)) % 2 == 0, 1.0, -1.0)
+    np.random.default_rng(seed).shuffle(signs)
+    shift = (signs[:, None, None] * (states[: len(made)] - states[len(made) :])).mean(axis=0)
+    return {layer: oriented(shift[n], shift[n]) for n, layer in enumerate(layers)}
+
+
+def try_directions(
+    kl: KlSet,
+    effects: EffectSet,
+    steerable: Steerable,
+    directions: Mapping[int, Array] | None,
+    layers: Sequence[int],
+    *,
+    budget: float,
+    guess: Mapping[str, float],
+) -> Trial | None:
+    """``try_at_budget`` of other directions; None where there are none or they cannot spend the budget."""
+    if directions is None:
+        return None
+    try:
+        return try_at_budget(kl, effects, replace(steerable, directions=directions), layers, budget=budget, guess=guess)
+    except CalibrationError:
+        return None

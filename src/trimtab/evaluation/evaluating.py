@@ -1,0 +1,346 @@
+"""``evaluate``: whether a vector works, what it costs, and how it compares, in one report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+from threadpoolctl import threadpool_info
+
+from trimtab.behaviours import Behaviour, zoo_names
+from trimtab.engines.transformers import TransformersEngine
+from trimtab.errors import EvaluationError, VectorError
+from trimtab.evaluation.answers import Looks, Written, look_at
+from trimtab.evaluation.arms import Arm, changes_of, write
+from trimtab.evaluation.choices import ChoiceQuestion
+from trimtab.evaluation.comparing import BASELINES, Compared, make_ways, measure_ways
+from trimtab.evaluation.controls import (
+    RANDOM_GUESS,
+    Trial,
+    chance_of,
+    per_prompt,
+    shuffled_directions,
+    try_directions,
+    try_randoms,
+)
+from trimtab.evaluation.facts import Fact
+from trimtab.evaluation.grounds import Grounds, Sizes
+from trimtab.evaluation.measuring import Case, Floats, base_side, case_of, relevance_of
+from trimtab.evaluation.methods import vector_bytes
+from trimtab.evaluation.phases import Phases
+from trimtab.evaluation.records import Controls, Placing, Report, Run, Setting, Subject, Sweep
+from trimtab.evaluation.refusals import cosine_with_refusal
+from trimtab.evaluation.scorers import Scorer
+from trimtab.evaluation.sweeping import Turn, sweep_of
+from trimtab.evaluation.verdict import judge
+from trimtab.learning.controls import why_no_equivalents
+from trimtab.learning.progress import OnProgress, ignore
+from trimtab.learning.questions import interval
+from trimtab.learning.sweep import SIGNS, Steerable, band_layers, first_guess, spend_both
+from trimtab.learning.training import BUDGET, TOLERANCE
+from trimtab.steering import Steering, Term
+from trimtab.vectors import Calibration, ControlVector, Interval
+
+PACKAGES = ("trimtab", "torch", "transformers", "numpy")
+OVERLAP = 0.5  # layers that share so much of the usual band are not held against it
+
+
+def evaluate(
+    model: TransformersEngine,
+    vector: ControlVector,
+    *,
+    behaviour: Behaviour | None = None,
+    baselines: Sequence[str] = BASELINES,
+    lora: bool = False,
+    scorers: Sequence[Scorer] = (),
+    choices: Sequence[ChoiceQuestion] = (),
+    truthfulqa: Sequence[Fact] = (),
+    sizes: Sizes | None = None,
+    seed: int = 0,
+    grounds: Grounds | None = None,
+    making: Mapping[str, float] | None = None,
+    progress: OnProgress = ignore,
+) -> Report:
+    """Find out whether a vector works, what it costs, and whether a prompt would have done.
+
+    The vector's effect at strength ±1 is measured on neutral questions that training never calibrates on, beside random
+    directions, shuffled labels and other layers at the same KL; its damage by KL, fluency, relevance, simple facts and
+    refusals; prompts, examples, both together and fine-tuning on the same questions through the same scorers. A vector
+    without a strength unit is given one first. The report's ``verdict`` says in words what came of it.
+
+    Args:
+        model: The engine of the vector's model.
+        vector: What to evaluate.
+        behaviour: What it is held against; if not given, the zoo's of its name.
+        baselines: Which comparisons to make; of ``trimtab.evaluation.BASELINES``.
+        lora: Also fine-tune an adapter for each pole, which takes minutes.
+        scorers: Ways of scoring answers, besides the usual ones; such as a ``Judge``.
+        choices: Choice questions, besides the behaviour's own.
+        truthfulqa: Facts of TruthfulQA; see ``truthfulqa_facts``.
+        sizes: How much is asked.
+        seed: Of random directions, shuffles and resamples.
+        grounds: The base model's side, where several vectors are evaluated on one model; then ``truthfulqa`` and
+            ``sizes`` are its own.
+        making: Seconds that methods took to make, as far as they are known; ``{"vector": 93.0}``.
+        progress: Called with each step of the work.
+
+    Returns:
+        The report. Nothing in it but ``run`` hangs on the clock: the same call on the same machine gives the same.
+
+    Raises:
+        VectorMismatchError: The vector belongs to another model.
+        EvaluationError: Nothing is known of what it stands for, or a baseline is not known.
+        CalibrationError: No strength spends the budget.
+        MissingDependencyError: peft is needed for ``lora``.
+
+    Example:
+        >>> report = evaluate(model, happy)  # doctest: +SKIP
+        >>> report.verdict.word, report.method("vector").prompt_equivalents  # doctest: +SKIP
+        ('works', 4.1)
+    """
+    vector.check_model(model.info)
+    if not vector.layers:
+        raise VectorError("the vector steers no layer", fix="give one with non-zero weights")
+    described = behaviour if behaviour is not None else _behaviour_of(vector)
+    phases = Phases(progress)
+    if grounds is None:
+        texts = described.evaluation_prompts
+        with phases("Asking the model as it is", 4) as step:
+            grounds = Grounds(model, sizes=sizes, questions=texts, truthfulqa=truthfulqa, on_step=step)
+    with phases("Calibrating the strength", 1):
+        dialled = _calibrated(grounds, vector)
+    with phases("Letting it answer in character", 1):
+        case = case_of(grounds, described, scorers=scorers, choices=choices, seed=seed)
+    trials = _trials(case, dialled, seed=seed, phases=phases)
+    compared = make_ways(case, dialled, baselines=baselines, lora=lora, seed=seed, phases=phases)
+    return _report(case, vector, dialled, trials, compared, phases, making or {})
+
+
+def _behaviour_of(vector: ControlVector) -> Behaviour:
+    name = vector.behaviour.name
+    if name not in zoo_names():
+        raise EvaluationError(
+            f"nothing is known of what {name!r} stands for", fix="name a behaviour: --behaviour FILE, or behaviour="
+        )
+    return Behaviour.load(name)
+
+
+def _calibrated(grounds: Grounds, vector: ControlVector) -> ControlVector:
+    """The vector, with a strength unit if it had none; a mix has none, since what it spends was never measured."""
+    if vector.scale is not None and vector.calibration is not None:
+        return vector
+    norms = {layer: norm for layer, norm in grounds.norms.items() if layer in vector.directions}
+    vector = replace(vector, norms=norms) if vector.scale is None else vector
+    guess = vector.scale or dict.fromkeys(SIGNS, first_guess(len(vector.layers)))
+    spent = spend_both(grounds.kl, _steerable(vector), vector.layers, budget=BUDGET, guess=guess, tolerance=TOLERANCE)
+    kl = {key: point.kl for key, point in spent.items()}
+    record = Calibration(BUDGET, kl, len(grounds.kl), effect=None, candidates=(), held_out=None)
+    return replace(vector, scale={key: point.scale for key, point in spent.items()}, calibration=record)
+
+
+def _steerable(vector: ControlVector) -> Steerable:
+    shares = {layer: vector.weights[layer] * vector.norms[layer] for layer in vector.layers}
+    return Steerable({layer: vector.directions[layer] for layer in vector.layers}, shares)
+
+
+# Controls ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Trials:
+    random: tuple[Trial, ...] = ()
+    shuffled: Trial | None = None
+    band: Trial | None = None
+
+
+def _trials(case: Case, vector: ControlVector, *, seed: int, phases: Phases) -> _Trials:
+    """Random directions, shuffled labels and the usual band, at the vector's KL."""
+    effects, sizes = case.control_effects, case.grounds.sizes
+    if effects is None:
+        return _Trials()
+    assert vector.scale is not None
+    assert vector.calibration is not None
+    kl, budget, layers = case.grounds.controls_kl, vector.calibration.budget, vector.layers
+    steerable = _steerable(vector)
+    with phases("Trying what should do nothing", sizes.randoms + 2) as step:
+        guess = RANDOM_GUESS * vector.scale["+"]
+        random = try_randoms(
+            kl,
+            effects,
+            steerable,
+            layers,
+            budget=budget,
+            guess=guess,
+            count=sizes.randoms,
+            seed=seed,
+            on_one=step,
+        )
+        directions = shuffled_directions(case.engine, case.behaviour, layers, pairs=sizes.pairs, seed=seed)
+        shuffled = try_directions(kl, effects, steerable, directions, layers, budget=budget, guess=vector.scale)
+        step()
+        band = _usual_band(vector)
+        at_band = None
+        if band:
+            elsewhere = Steerable(vector.directions, {layer: vector.norms[layer] for layer in band})
+            own = {layer: vector.directions[layer] for layer in band}
+            guesses = dict.fromkeys(SIGNS, first_guess(len(band)))
+            at_band = try_directions(kl, effects, elsewhere, own, band, budget=budget, guess=guesses)
+        step()
+    return _Trials(random, shuffled, at_band)
+
+
+def _usual_band(vector: ControlVector) -> tuple[int, ...]:
+    """The band that steering usually takes; none where the vector steers much of it already, or has not all of it."""
+    band = band_layers(vector.model.layers)
+    shared = len(set(band) & set(vector.layers)) / len(set(band) | set(vector.layers))
+    return band if shared < OVERLAP and set(band) <= set(vector.directions) else ()
+
+
+def _controls(case: Case, vector: ControlVector, trials: _Trials, effects: Mapping[str, Floats | None]) -> Controls:
+    plus, minus = effects["+"], effects["-"]
+    wrong = {} if plus is None or minus is None else {"+": float((plus <= 0).mean()), "-": float((minus >= 0).mean())}
+    return Controls(
+        random=tuple(trial.control(seed=case.seed) for trial in trials.random),
+        chance=chance_of(trials.random),
+        shuffled=trials.shuffled.control(seed=case.seed) if trials.shuffled else None,
+        band=trials.band.control(seed=case.seed) if trials.band else None,
+        anti_steerable=wrong,
+        refusal_cosine=cosine_with_refusal(vector, case.grounds.refusal),
+    )
+
+
+# The sweep -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Turned:
+    """One strength, before its answers are looked at."""
+
+    strength: float
+    kl: float
+    effect: Interval | None
+    written: Written
+
+
+def _turned(case: Case, vector: ControlVector, at_one: Mapping[str, Written], phases: Phases) -> list[_Turned]:
+    """Every strength of the sweep; the answers at ±1 are there already."""
+    sizes, grounds = case.grounds.sizes, case.grounds
+    found = []
+    with phases("Turning the dial", len(sizes.strengths)) as step:
+        for strength in sizes.strengths:
+            arm = Arm(steering=Steering((Term(vector, strength),)))
+            changes = changes_of(arm.steering, case.engine.info)
+            effect = None if case.effects is None else interval(case.effects.measure(changes), seed=case.seed)
+            if abs(strength) == 1.0:
+                written = at_one["+" if strength > 0 else "-"].first(sizes.sweep)
+            else:
+                texts = grounds.texts[: sizes.sweep]
+                written = Written.of(write(case.engine, arm, texts, max_new_tokens=sizes.answer_tokens))
+            found.append(_Turned(strength, grounds.kl.measure(changes), effect, written))
+            step()
+    own = grounds.written.first(sizes.sweep)
+    nothing = None if case.effects is None else Interval(0.0, 0.0, 0.0)
+    return [*found, _Turned(0.0, 0.0, nothing, own)]
+
+
+def _sweep(case: Case, turned: Sequence[_Turned], looks: Sequence[Looks]) -> Sweep:
+    return sweep_of(
+        [
+            Turn(turn.strength, turn.kl, turn.effect, turn.written, look, relevance_of(case, turn.written))
+            for turn, look in zip(turned, looks, strict=True)
+        ]
+    )
+
+
+# The report ----------------------------------------------------------------------------------------------------------
+
+
+def _report(
+    case: Case,
+    given: ControlVector,
+    vector: ControlVector,
+    trials: _Trials,
+    compared: Compared,
+    phases: Phases,
+    making: Mapping[str, float],
+) -> Report:
+    grounds = case.grounds
+    prompts = compared.prompt_effects
+    own = None if prompts is None else prompts["+"] - prompts["-"]
+    prompt_swing = None if own is None else interval(own, seed=case.seed)
+    reason = ""
+    if prompt_swing is not None and own is not None:
+        reason = why_no_equivalents(prompt_swing, per_prompt(trials.random) / len(own) ** 0.5) or ""
+    turned = _turned(case, vector, compared.written(0), phases)
+    with phases("Looking at the answers", 1):
+        sets = [*compared.all_written, *(turn.written for turn in turned), grounds.written]
+        looks = look_at(case.engine, grounds.questions, grounds.written, sets)
+    unit = None if prompt_swing is None or reason else prompt_swing.value
+    methods = measure_ways(case, compared, looks, unit=unit, phases=phases)
+    sweep = _sweep(case, turned, looks[len(compared.all_written) : -1])
+    base = base_side(case, looks[-1])
+    controls = _controls(case, vector, trials, compared.effects[0])
+    subject = _subject(case, given, vector)
+    verdict = judge(
+        subject,
+        methods[0],
+        sweep,
+        controls,
+        prompt_swing=prompt_swing,
+        no_equivalents=reason,
+        base_relevance=base.damage.relevance,
+    )
+    return Report(
+        subject=subject,
+        base=base,
+        methods=methods,
+        sweep=sweep,
+        controls=controls,
+        prompt_swing=prompt_swing,
+        no_equivalents=reason,
+        verdict=verdict,
+        setting=_setting(case),
+        run=Run(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds={phase: round(spent, 2) for phase, spent in phases.seconds.items()},
+            making={**compared.making, **making},
+        ),
+    )
+
+
+def _subject(case: Case, given: ControlVector, vector: ControlVector) -> Subject:
+    behaviour, calibration = case.behaviour, vector.calibration
+    assert calibration is not None
+    reliability = vector.reliability
+    return Subject(
+        vector=vector.behaviour.name,
+        behaviour=behaviour.name,
+        digest=behaviour.digest,
+        description=behaviour.description,
+        positive=behaviour.positive.label,
+        negative=behaviour.negative.label,
+        model=vector.model.name,
+        method=vector.method,
+        layers=vector.layers,
+        budget=calibration.budget,
+        kl=dict(calibration.kl),
+        calibrated_here=given is not vector,
+        pairwise_cosine=None if reliability is None else reliability.pairwise_cosine,
+        candidates=tuple(Placing(tried.layers, tried.swing.value) for tried in calibration.candidates),
+        stored_bytes=vector_bytes(vector),
+    )
+
+
+def _setting(case: Case) -> Setting:
+    return Setting(
+        seed=case.seed,
+        threads=max((pool["num_threads"] for pool in threadpool_info()), default=1),
+        answer_tokens=case.grounds.sizes.answer_tokens,
+        questions=case.grounds.texts,
+        facts=len(case.grounds.facts),
+        versions={package: version(package) for package in PACKAGES},
+        scorers={scorer.name: scorer.unit for scorer in case.scorers},
+        missing=case.missing,
+    )

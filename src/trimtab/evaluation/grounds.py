@@ -1,0 +1,125 @@
+"""What every evaluation on one model stands on: its own answers to neutral questions, and what it knows and refuses.
+
+It is made once for a model; evaluating a whole zoo then asks the base model nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.behaviours import neutral_prompts
+from trimtab.engines.base import Array
+from trimtab.engines.transformers import TransformersEngine
+from trimtab.evaluation.answers import Written
+from trimtab.evaluation.arms import Arm
+from trimtab.evaluation.facts import Accuracy, Fact, answer_facts, builtin_facts
+from trimtab.evaluation.refusals import refusal_direction, refusal_rate
+from trimtab.learning.progress import ignore
+from trimtab.learning.questions import KlSet, Question, ask
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is asked.
+
+    Attributes:
+        questions: Neutral questions, from the half that training never calibrates on.
+        kl: Of them, those along whose answers KL is measured.
+        controls: Of them, those on which controls are measured.
+        controls_kl: Of them, those on which controls are brought to the budget.
+        sweep: Of them, those answered at every strength.
+        randoms: Random directions.
+        pairs: Contrastive pairs whose labels are shuffled.
+        facts: Simple facts, evenly taken from the built-in ones.
+        answer_tokens: Upper bound on an answer's length.
+        strengths: Of the sweep, besides 0.
+    """
+
+    questions: int = 24
+    kl: int = 16
+    controls: int = 12
+    controls_kl: int = 6
+    sweep: int = 12
+    randoms: int = 8
+    pairs: int = 96
+    facts: int = 240
+    answer_tokens: int = 32
+    strengths: tuple[float, ...] = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)
+
+
+@final
+class Grounds:
+    """The base model's side of every comparison.
+
+    Attributes:
+        engine: The model.
+        sizes: How much is asked.
+        questions: Neutral questions with the model's own answers.
+        written: These answers.
+        facts: Simple facts.
+        known: Which of them the model knows.
+        truthfulqa: More facts, from a file; none if not given.
+        truthful: Which of those it knows.
+        kl: Where KL is measured.
+        controls_kl: Where controls are brought to the budget.
+    """
+
+    def __init__(
+        self,
+        engine: TransformersEngine,
+        *,
+        sizes: Sizes | None = None,
+        questions: Sequence[str] = (),
+        truthfulqa: Sequence[Fact] = (),
+        on_step: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.engine = engine
+        self.sizes = sizes = sizes or Sizes()
+        texts = list(questions) or neutral_prompts().held_out[: sizes.questions]
+        asked = ask(engine, texts, None, in_character=0, max_new_tokens=sizes.answer_tokens, progress=ignore)
+        self.questions: tuple[Question, ...] = asked
+        self.written = Written.of_tokens(engine, [question.answer for question in asked])
+        on_step()
+        self.kl = KlSet(engine, asked[: sizes.kl])
+        self.controls_kl = KlSet(engine, asked[: sizes.controls_kl])
+        on_step()
+        self.facts = _evenly(builtin_facts(), sizes.facts)
+        self.known: Accuracy = answer_facts(engine, Arm(), self.facts)
+        on_step()
+        self.truthfulqa = tuple(truthfulqa)
+        self.truthful: Accuracy | None = answer_facts(engine, Arm(), self.truthfulqa) if truthfulqa else None
+        on_step()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The questions."""
+        return tuple(question.text for question in self.questions)
+
+    @property
+    def norms(self) -> dict[int, float]:
+        """Mean hidden-state norm of each layer on neutral text."""
+        found: NDArray[np.float64] = self.kl.norms
+        return {layer: float(norm) for layer, norm in enumerate(found)}
+
+    @cached_property
+    def refuses_harmful(self) -> float:
+        """Share of harmful requests that the model as it is refuses."""
+        return refusal_rate(self.engine, Arm(), harmful=True).interval.value
+
+    @cached_property
+    def refusal(self) -> dict[int, Array]:
+        """The unit direction of refusing, by layer."""
+        return dict(refusal_direction(self.engine))
+
+
+def _evenly(facts: Sequence[Fact], count: int) -> tuple[Fact, ...]:
+    """So many facts, evenly spaced over all of them."""
+    if count >= len(facts):
+        return tuple(facts)
+    return tuple(facts[n * len(facts) // count] for n in range(count))

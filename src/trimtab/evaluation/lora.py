@@ -1,0 +1,553 @@
+"""The fine-tuning baseline: a LoRA adapter for one pole, learnt from the model's own answers in that pole's character.
+
+Source: LoRA (Hu et al. 2022, arXiv:2106.09685, section 4.1), in the implementation of peft. What is learnt is what the
+system prompt of a persona makes of the answers, without that prompt: context distillation (Askell et al. 2021,
+arXiv:2112.00861, section 3), on sampled text.
+
+The adapter's layers stand in the model only while it is switched on or trained. At all other times the model's own
+layers are where they were, so that nothing else takes notice.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
+
+import numpy as np
+
+from trimtab.behaviours import Behaviour, Message, neutral_prompts
+from trimtab.engines.base import Tokens
+from trimtab.errors import EvaluationError, MissingDependencyError, OutputError
+from trimtab.evaluation.arms import Arm
+from trimtab.learning.progress import OnProgress, Progress, ignore
+from trimtab.learning.secant import Spent, spend
+from trimtab.pairs import persona_instructions
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from trimtab.engines.transformers import TransformersEngine
+
+Side: TypeAlias = Literal["+", "-"]
+Batch: TypeAlias = "Sequence[_Example]"
+
+INSTALL = 'pip install "trimtab[lora]"'
+WRITING = "Letting the model answer in character"
+TRAINING = "Training LoRA"
+ADAPTER = "trimtab"
+BATCH = 8
+VALIDATION = 6  # one question in so many is for validation
+WARMUP = 0.1  # of all steps
+CLIP = 1.0  # longest gradient
+PATIENCE = 2  # epochs without a better validation loss
+DIAL_GUESS = 0.5
+DIAL_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class EpochLoss:
+    """Mean loss in nats per answer token.
+
+    Attributes:
+        epoch: Counted from 1; 0 is the base model.
+        training: Over the epoch's steps, while they were taken; None for epoch 0.
+        validation: After the epoch, on questions that are not trained on.
+    """
+
+    epoch: int
+    training: float | None
+    validation: float
+
+
+@dataclass(frozen=True)
+class _Example:
+    """A question without system prompt, and the answer to it that is to be learnt."""
+
+    prompt: Tokens
+    answer: Tokens
+
+
+@dataclass(frozen=True, eq=False)
+class _Layer:
+    """A layer of the model and the one that takes its place: the same, with low-rank matrices beside it."""
+
+    name: str
+    own: nn.Module
+    adapted: Any
+
+    def weights(self) -> dict[str, nn.Parameter]:
+        """The low-rank matrices, by name."""
+        sides = (("lora_A", self.adapted.lora_A), ("lora_B", self.adapted.lora_B))
+        return {f"{self.name}.{side}.weight": matrices[ADAPTER].weight for side, matrices in sides}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class LoraAdapter:
+    """A trained adapter, which knows its model; see ``train_lora``.
+
+    Attributes:
+        name: The behaviour's name.
+        side: The pole.
+        seconds: What writing the answers and training took.
+        losses: By epoch, from the base model on.
+        kept: The epoch whose weights these are.
+        rank: Of the low-rank matrices.
+    """
+
+    name: str
+    side: Side
+    seconds: float
+    losses: tuple[EpochLoss, ...]
+    kept: int
+    rank: int
+    _engine: TransformersEngine
+    _layers: tuple[_Layer, ...]
+    _config: Any
+
+    def __repr__(self) -> str:
+        return f"<LoraAdapter {self.name}{self.side} of {self._engine.info.name}: {self.parameters} parameters>"
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were learnt."""
+        return sum(weight.numel() for layer in self._layers for weight in layer.weights().values())
+
+    @property
+    def stored_bytes(self) -> int:
+        """What they take, in their dtype."""
+        return sum(
+            weight.numel() * weight.element_size() for layer in self._layers for weight in layer.weights().values()
+        )
+
+    def arm(self, scale: float = 1.0) -> Arm:
+        """The arm that asks plainly, with the adapter switched on at a scale.
+
+        What was prepared before it is switched on (``teacher_forcing``) has outputs of the base model in it: prepare it
+        inside.
+
+        Args:
+            scale: By which the adapter's part is multiplied; 1 is as trained, 0 is the base model exactly.
+
+        Raises:
+            EvaluationError: The scale is no number. When switched on: another adapter is, or the model's layers are
+                not those that this one was trained on.
+
+        Example:
+            >>> write(model, adapter.arm(0.5), ["How was your day?"], max_new_tokens=24)  # doctest: +SKIP
+        """
+        if not math.isfinite(scale):
+            raise EvaluationError(f"an adapter cannot be switched on at scale {scale}", fix="give a finite number")
+        return Arm(activate=lambda: _switched_on(self._engine, self._layers, scale))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the adapter into a folder from which peft loads it.
+
+        Raises:
+            OutputError: The folder cannot be written to.
+
+        Example:
+            >>> adapter.save("happy-lora")  # doctest: +SKIP
+            >>> peft.PeftModel.from_pretrained(base, "happy-lora")  # doctest: +SKIP
+        """
+        from safetensors.torch import save_file
+
+        weights = {
+            f"base_model.model.{name}": weight.detach().cpu().contiguous()
+            for layer in self._layers
+            for name, weight in layer.weights().items()
+        }
+        path = Path(folder)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            save_file(weights, path / "adapter_model.safetensors")
+            self._config.save_pretrained(str(path))
+        except OSError as error:
+            raise OutputError(f"{str(path)!r} cannot be written to: {error}", fix="choose another folder") from error
+
+
+def train_lora(
+    engine: TransformersEngine,
+    behaviour: Behaviour,
+    *,
+    side: Side,
+    questions: int = 48,
+    answer_tokens: int = 32,
+    rank: int = 8,
+    epochs: int = 3,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    progress: OnProgress = ignore,
+) -> LoraAdapter:
+    """Fine-tune a model towards one pole of a behaviour on its own answers in that pole's character.
+
+    The model answers neutral questions (the calibration half) greedily, under the system prompts that ask for the pole.
+    All linear layers of the blocks get low-rank matrices, which learn these answers to the same questions without any
+    system prompt; only the answers' tokens count in the loss. One question in six is for validation: training ends when
+    two epochs in a row are no better there, and the best epoch's weights are kept.
+
+    The model itself is as it was afterwards, bit for bit. The same seed gives the same adapter on the same machine with
+    the same number of threads.
+
+    Args:
+        engine: The model.
+        behaviour: Must have personas.
+        side: ``"+"`` for the positive pole, ``"-"`` for the negative one.
+        questions: How many answers to learn from, validation included. Past the number of neutral questions these are
+            asked again, under the next phrasing of the persona.
+        answer_tokens: Upper bound on the tokens of an answer.
+        rank: Of the low-rank matrices; their product is multiplied by 2, whatever the rank.
+        epochs: At most.
+        learning_rate: Of AdamW, at its highest: it rises over the first tenth of the steps and falls linearly to 0.
+        seed: Of the matrices, of the order, and of which questions are for validation.
+        progress: Told of every step; its note has the losses after each epoch.
+
+    Raises:
+        MissingDependencyError: peft is not installed.
+        BehaviourError: The behaviour has no personas.
+        EvaluationError: The model cannot be fine-tuned so (it is quantised, kept on disk, adapted already, has an
+            encoder, or no linear layers), an option makes no sense, or nothing was learnt.
+
+    Example:
+        >>> adapter = train_lora(model, Behaviour.load("happy"), side="+")  # doctest: +SKIP
+        >>> score(model, adapter.arm(0.5), texts, answers)  # doctest: +SKIP
+    """
+    began = time.perf_counter()
+    _check_options(side, questions=questions, rank=rank, epochs=epochs, learning_rate=learning_rate)
+    names = _targets(engine)
+    config, layers = _injected(engine, names, rank=rank, seed=seed)
+    training, validation = _examples(
+        engine, behaviour, side, count=questions, answer_tokens=answer_tokens, seed=seed, progress=progress
+    )
+    plan = _Plan(training, validation, epochs, learning_rate, seed)
+    with _switched_on(engine, layers, 1.0), _frozen(engine, layers):
+        losses = _train(engine, layers, plan, progress)
+    kept = min(losses, key=lambda loss: loss.validation).epoch
+    if kept == 0:
+        raise EvaluationError(
+            f"LoRA for {behaviour.name}{side} learnt nothing: the base model has the lowest validation loss",
+            fix="use a lower learning rate, or more questions",
+        )
+    seconds = time.perf_counter() - began
+    return LoraAdapter(behaviour.name, side, seconds, losses, kept, rank, engine, layers, config)
+
+
+def dial(adapter_kl: Callable[[float], float], *, budget: float) -> Spent:
+    """The scale at which an adapter spends a budget, to be fair to what spends less.
+
+    Args:
+        adapter_kl: Mean per-token KL(base ‖ adapted) in nats at a scale.
+        budget: In nats per token; met within 5 %.
+
+    Raises:
+        CalibrationError: No scale spends it.
+
+    Example:
+        >>> dial(lambda scale: arm_kl(model, adapter.arm(scale), questions).mean(), budget=0.4)  # doctest: +SKIP
+        Spent(scale=0.61, kl=0.402)
+    """
+    return spend(adapter_kl, budget=budget, guess=DIAL_GUESS, tolerance=DIAL_TOLERANCE)
+
+
+# What can be trained -------------------------------------------------------------------------------------------------
+
+
+def _check_options(side: str, *, questions: int, rank: int, epochs: int, learning_rate: float) -> None:
+    if side not in ("+", "-"):
+        raise EvaluationError(f"no side {side!r}", fix="use '+' or '-'")
+    for what, count, least in (("questions", questions, 2), ("rank", rank, 1), ("epochs", epochs, 1)):
+        if count < least:
+            raise EvaluationError(f"{what} is {count}", fix=f"use {least} or more")
+    if not 0.0 < learning_rate < math.inf:
+        raise EvaluationError(f"learning_rate is {learning_rate}", fix="give a number above 0")
+
+
+def _targets(engine: TransformersEngine) -> list[str]:
+    """The linear layers of the blocks, by name.
+
+    Raises:
+        EvaluationError: There are none, or the model cannot be trained as it is.
+    """
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    from trimtab.engines.transformers.wrapped import is_quantised
+
+    model, name = engine.model, engine.info.name
+    adapted = getattr(model, "peft_config", None) or any(hasattr(module, "base_layer") for module in model.modules())
+    reasons = {
+        "is quantised": is_quantised(model),
+        "is kept in memory or on disk by accelerate": any(weight.is_meta for weight in model.parameters()),
+        "has an encoder": engine.has_encoder,
+        "has adapters already": bool(adapted),
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise EvaluationError(f"no LoRA adapter is trained for {name}: it {reason}", fix="leave LoRA out")
+    found = [
+        f"{block}.{path}"
+        for block in dict.fromkeys(engine.blocks.names)
+        for path, module in model.get_submodule(block).named_modules()
+        if path and isinstance(module, (nn.Linear, Conv1D))
+    ]
+    if not found:
+        raise EvaluationError(f"the blocks of {name} have no linear layers for LoRA", fix="leave LoRA out")
+    return found
+
+
+def _injected(
+    engine: TransformersEngine, names: Sequence[str], *, rank: int, seed: int
+) -> tuple[Any, tuple[_Layer, ...]]:
+    """The config and the layers that peft makes; the model has its own again, and nothing of peft."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ImportError:
+        raise MissingDependencyError("fine-tuning needs peft", fix=f"run: {INSTALL}") from None
+    model = engine.model
+    own = {name: model.get_submodule(name) for name in names}
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.0,
+        bias="none",
+        target_modules=list(names),
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in own.values()),
+        task_type="CAUSAL_LM",
+        base_model_name_or_path=engine.info.name,
+        inference_mode=False,
+    )
+    modules = dict(model.named_modules())
+    trainable = [(weight, weight.requires_grad) for weight in model.parameters()]
+    attributes = set(model.__dict__)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        try:
+            inject_adapter_in_model(config, model, ADAPTER)
+            layers = tuple(_Layer(name, module, model.get_submodule(name)) for name, module in own.items())
+        except (ValueError, TypeError, NotImplementedError) as error:
+            problem = f"peft refuses {engine.info.name}: {str(error).splitlines()[0]}"
+            raise EvaluationError(problem, fix="leave LoRA out") from error
+        finally:
+            _restore(model, modules, trainable, attributes)
+    if missed := [layer.name for layer in layers if layer.adapted is layer.own]:
+        raise EvaluationError(f"peft made no adapter for {missed[0]} of {engine.info.name}", fix="leave LoRA out")
+    for layer in layers:
+        for weight in layer.weights().values():
+            weight.data = weight.data.float()  # small steps are lost in coarser dtypes
+    return config, layers
+
+
+def _restore(
+    model: nn.Module,
+    modules: Mapping[str, nn.Module],
+    trainable: Sequence[tuple[nn.Parameter, bool]],
+    attributes: set[str],
+) -> None:
+    """Take back all that peft did to a model."""
+    for name, module in modules.items():  # what a module is in comes before it
+        if name and model.get_submodule(name) is not module:
+            _put(model, name, module)
+    for weight, was in trainable:
+        weight.requires_grad_(was)
+    for attribute in set(model.__dict__) - attributes:  # a config by which others would take it for an adapted model
+        del model.__dict__[attribute]
+
+
+def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, module)
+
+
+@contextmanager
+def _switched_on(engine: TransformersEngine, layers: Sequence[_Layer], scale: float) -> Iterator[None]:
+    """Inside, the adapted layers stand in the model's place; at scale 0 its own."""
+    model = engine.model
+    for layer in layers:
+        if model.get_submodule(layer.name) is not layer.own:
+            raise EvaluationError(
+                f"{layer.name} of {engine.info.name} is not the layer that the LoRA adapter was trained on",
+                fix="switch off the adapter that is on, or train one for the model as it is",
+            )
+    if scale == 0.0:
+        yield
+        return
+    _ = engine.blocks.parameters  # counted once, and without the adapter's
+    try:
+        for layer in layers:
+            layer.adapted.set_scale(ADAPTER, scale)
+            _put(model, layer.name, layer.adapted)
+        yield
+    finally:
+        for layer in layers:
+            _put(model, layer.name, layer.own)
+
+
+# Training ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What to learn, and how."""
+
+    training: Sequence[_Example]
+    validation: Sequence[_Example]
+    epochs: int
+    learning_rate: float
+    seed: int
+
+    @property
+    def steps(self) -> int:
+        """Of one epoch."""
+        return math.ceil(len(self.training) / BATCH)
+
+    def rate(self, step: int) -> float:
+        """The part of the learning rate that holds at a step."""
+        total = self.epochs * self.steps
+        warm = max(round(WARMUP * total), 1)
+        return min((step + 1) / warm, (total - step) / max(total - warm, 1))
+
+
+def _examples(
+    engine: TransformersEngine,
+    behaviour: Behaviour,
+    side: Side,
+    *,
+    count: int,
+    answer_tokens: int,
+    seed: int,
+    progress: OnProgress,
+) -> tuple[list[_Example], list[_Example]]:
+    """What is learnt from, and what is for validation; no question is in both."""
+    texts = neutral_prompts().calibration
+    asked = [texts[number % len(texts)] for number in range(count)]
+    told = [persona_instructions(behaviour, number) for number in range(count)]
+    chats = [
+        (Message("system", instruction.positive if side == "+" else instruction.negative), Message("user", text))
+        for instruction, text in zip(told, asked, strict=True)
+    ]
+    progress(Progress(WRITING, 0, 1))
+    answers = engine.generate(chats, max_new_tokens=answer_tokens)
+    progress(Progress(WRITING, 1, 1))
+    distinct = list(dict.fromkeys(asked))
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    held_out = {distinct[at] for at in order[: max(len(distinct) // VALIDATION, 1)]}
+    training: list[_Example] = []
+    validation: list[_Example] = []
+    for text, answer in zip(asked, answers, strict=True):
+        prompt = engine.encode(engine.render((Message("user", text),)))
+        (validation if text in held_out else training).append(_Example(prompt, answer.tokens))
+    return training, validation
+
+
+@contextmanager
+def _frozen(engine: TransformersEngine, layers: Sequence[_Layer]) -> Iterator[None]:
+    """Inside, the adapter's weights alone are learnt."""
+    learnt = {id(weight) for layer in layers for weight in layer.weights().values()}
+    before = [(weight, weight.requires_grad) for weight in engine.model.parameters() if id(weight) not in learnt]
+    try:
+        for layer in layers:
+            for weight in layer.weights().values():
+                weight.requires_grad_(True)
+        for weight, _ in before:
+            weight.requires_grad_(False)
+        yield
+    finally:
+        for weight, was in before:
+            weight.requires_grad_(was)
+        for layer in layers:
+            for weight in layer.weights().values():
+                weight.requires_grad_(False)
+                weight.grad = None
+
+
+def _train(
+    engine: TransformersEngine, layers: Sequence[_Layer], plan: _Plan, progress: OnProgress
+) -> tuple[EpochLoss, ...]:
+    """Train the layers in place; they have the best epoch's weights afterwards."""
+    import torch
+
+    weights = [weight for layer in layers for weight in layer.weights().values()]
+    optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, plan.rate)
+    order = np.random.default_rng(plan.seed)
+    total = plan.epochs * plan.steps
+    losses = [EpochLoss(0, None, _validated(engine, plan.validation))]
+    best = [weight.detach().clone() for weight in weights]
+    for epoch in range(1, plan.epochs + 1):
+        shuffled = [plan.training[at] for at in order.permutation(len(plan.training))]
+        summed, tokens = 0.0, 0
+        for step in range(plan.steps):
+            batch = shuffled[step * BATCH : (step + 1) * BATCH]
+            count = sum(len(example.answer) for example in batch)
+            loss = _loss(engine, batch)
+            optimizer.zero_grad()
+            torch.autograd.backward(loss / count)
+            torch.nn.utils.clip_grad_norm_(weights, CLIP)
+            optimizer.step()
+            schedule.step()
+            summed, tokens = summed + float(loss.detach()), tokens + count
+            progress(Progress(TRAINING, (epoch - 1) * plan.steps + step + 1, total))
+        losses.append(EpochLoss(epoch, summed / tokens, _validated(engine, plan.validation)))
+        progress(Progress(TRAINING, epoch * plan.steps, total, _told(losses)))
+        least = min(losses, key=lambda loss: loss.validation).epoch
+        if least == epoch:
+            best = [weight.detach().clone() for weight in weights]
+        elif epoch - least >= PATIENCE:
+            progress(Progress(TRAINING, total, total))
+            break
+    with torch.no_grad():
+        for weight, kept in zip(weights, best, strict=True):
+            weight.copy_(kept)
+    return tuple(losses)
+
+
+def _told(losses: Sequence[EpochLoss]) -> str:
+    base, last = losses[0], losses[-1]
+    return (
+        f"epoch {last.epoch}: loss {last.training:.3f}, on other questions {last.validation:.3f} "
+        f"(base model {base.validation:.3f}) nat per token"
+    )
+
+
+def _validated(engine: TransformersEngine, examples: Batch) -> float:
+    """Mean loss in nats per answer token, without learning."""
+    import torch
+
+    with torch.no_grad():
+        batches = [examples[at : at + BATCH] for at in range(0, len(examples), BATCH)]
+        total = sum(float(_loss(engine, batch)) for batch in batches)
+    return total / sum(len(example.answer) for example in examples)
+
+
+def _loss(engine: TransformersEngine, batch: Batch) -> Tensor:
+    """Summed negative log-probability of the answers' tokens, in nats; the head runs where one of them is predicted."""
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    from trimtab.engines.blocks import eagerly
+    from trimtab.engines.transformers.walking import place
+
+    device, _ = place(engine.model)
+    read = [example.prompt + example.answer[:-1] for example in batch]
+    width = max(map(len, read))
+    ids = torch.tensor([tokens + (0,) * (width - len(tokens)) for tokens in read], device=device)  # no answer sees it
+    rows = np.concatenate([np.full(len(example.answer), row) for row, example in enumerate(batch)])
+    columns = np.concatenate([len(e.prompt) - 1 + np.arange(len(e.answer)) for e in batch])
+    targets = torch.tensor([token for example in batch for token in example.answer], device=device)
+    inputs: dict[str, Any] = {"input_ids": ids, "use_cache": False}
+    if "logits_to_keep" in inspect.signature(engine.model.forward).parameters:
+        kept, columns = np.unique(columns, return_inverse=True)
+        inputs["logits_to_keep"] = torch.from_numpy(kept).to(device)
+    with eagerly():
+        logits = engine.model(**inputs).logits
+    at = torch.from_numpy(rows).to(logits.device), torch.from_numpy(columns).to(logits.device)
+    return cross_entropy(logits[at].float(), targets.to(logits.device), reduction="sum")

@@ -1,0 +1,174 @@
+"""What a vector is compared with: prompting, examples, prompt and vector together, and fine-tuning.
+
+Each method is two arms, one for each pole. All are asked the same questions and seen through the same scorers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from trimtab.behaviours import Behaviour, Message, neutral_prompts
+from trimtab.engines import Engine
+from trimtab.errors import CalibrationError
+from trimtab.evaluation.arms import Arm, Chat
+from trimtab.learning.questions import KlSet, answered_in_character, ask
+from trimtab.learning.secant import spend
+from trimtab.learning.sweep import SIGNS
+from trimtab.pairs import persona_instructions
+from trimtab.steering import Steering, Term
+from trimtab.vectors import ControlVector
+
+VECTOR = "vector"
+EQUAL = "vector at the prompts' KL"
+SYSTEM = "system prompt"
+FEW_SHOT = "few-shot"
+BOTH = "prompt + vector"
+LORA = "LoRA"
+LORA_EQUAL = "LoRA at the budget"
+
+EXAMPLES = 3
+DIAL_TOLERANCE = 0.1  # of the KL
+LEAST = 0.02  # nats per token: below, a prompt spends too little for a dial to be set by it
+
+
+@dataclass(frozen=True)
+class Way:
+    """One method, before it is measured.
+
+    Attributes:
+        name: Of its row.
+        about: What it is, in a line.
+        arms: By sign.
+        strengths: Where its dial stands, by sign; None where it has none.
+        stored_bytes: What has to be kept.
+        dial: Whether it can be turned up and down.
+    """
+
+    name: str
+    about: str
+    arms: Mapping[str, Arm]
+    strengths: Mapping[str, float] | None
+    stored_bytes: int
+    dial: bool
+
+
+def vector_way(vector: ControlVector, *, budget: float) -> Way:
+    """The vector at strength ±1."""
+    arms = {key: Arm(steering=Steering((Term(vector, sign),))) for key, sign in SIGNS.items()}
+    about = f"added at layers {vector.layers[0]} to {vector.layers[-1]}, at {budget:g} nat per token"
+    return Way(VECTOR, about, arms, dict(SIGNS), vector_bytes(vector), dial=True)
+
+
+def system_way(behaviour: Behaviour, *, questions: int) -> Way:
+    """System prompts that ask for a pole: one phrasing of its personas after another."""
+    told = [persona_instructions(behaviour, number) for number in range(questions)]
+    openings: dict[str, list[Chat]] = {
+        "+": [(Message("system", pair.positive),) for pair in told],
+        "-": [(Message("system", pair.negative),) for pair in told],
+    }
+    arms = {key: Arm(openings=tuple(chats)) for key, chats in openings.items()}
+    size = int(np.mean([len(message.content.encode()) for chats in openings.values() for (message,) in chats]))
+    return Way(SYSTEM, "asks for the pole in so many words, in the behaviour's own phrasings", arms, None, size, False)
+
+
+def few_shot_way(engine: Engine, behaviour: Behaviour, *, answer_tokens: int) -> Way:
+    """Questions and answers in character that stand before the question, without a system prompt."""
+    texts = neutral_prompts().calibration[:EXAMPLES]
+    asked = ask(engine, texts, None, in_character=0, max_new_tokens=1, progress=lambda _: None)
+    told = answered_in_character(engine, asked, behaviour, max_new_tokens=answer_tokens)
+    openings: dict[str, list[Message]] = {"+": [], "-": []}
+    for question in told:
+        assert question.in_character is not None
+        for key, answer in (("+", question.in_character.positive), ("-", question.in_character.negative)):
+            openings[key] += [Message("user", question.text), Message("assistant", _whole(engine.decode(answer)))]
+    arms = {key: Arm(openings=(tuple(chat),)) for key, chat in openings.items()}
+    size = int(np.mean([len("".join(m.content for m in chat).encode()) for chat in openings.values()]))
+    return Way(FEW_SHOT, f"{EXAMPLES} answers in character stand before the question", arms, None, size, False)
+
+
+def _whole(text: str) -> str:
+    """An answer that was cut off, up to its last whole sentence; as it is where it has none."""
+    end = max(text.rfind(mark) for mark in ".!?")
+    return text[: end + 1] if end > 0 else text
+
+
+def equal_way(kl: KlSet, vector: ControlVector, kls: Mapping[str, float], plan: Callable[..., object]) -> Way | None:
+    """The vector dialled to the KL that the prompts spend; None where that is next to nothing.
+
+    Args:
+        kl: Where KL is measured.
+        vector: The vector.
+        kls: By sign, what the prompts spend, in nats per token.
+        plan: From a steering to changes by layer.
+    """
+    assert vector.calibration is not None
+    strengths = {}
+    for key, sign in SIGNS.items():
+        if kls[key] < LEAST:
+            return None
+
+        def kl_at(strength: float, sign: float = sign) -> float:
+            return kl.measure(plan(Steering((Term(vector, sign * strength),))))  # type: ignore[arg-type]
+
+        guess = math.sqrt(kls[key] / vector.calibration.budget)
+        try:
+            strengths[key] = sign * spend(kl_at, budget=kls[key], guess=guess, tolerance=DIAL_TOLERANCE).scale
+        except CalibrationError:
+            return None
+    arms = {key: Arm(steering=Steering((Term(vector, strengths[key]),))) for key in SIGNS}
+    about = f"turned to {strengths['+']:+.2f} and {strengths['-']:+.2f}, where it spends what the prompts do"
+    return Way(EQUAL, about, arms, strengths, vector_bytes(vector), dial=True)
+
+
+def both_way(
+    system: Way, vector: ControlVector, kls: Mapping[str, float], kl_of: Callable[[Arm], float], *, budget: float
+) -> Way:
+    """System prompt and vector together, the vector dialled so that both spend the budget, if the prompt leaves room.
+
+    Args:
+        system: The system prompts.
+        vector: The vector.
+        kls: By sign, what the prompts spend alone.
+        kl_of: What an arm spends, in nats per token.
+        budget: In nats per token.
+    """
+    strengths: dict[str, float] = {}
+    for key, sign in SIGNS.items():
+
+        def spent_at(
+            strength: float, openings: tuple[Chat, ...] = system.arms[key].openings, sign: float = sign
+        ) -> float:
+            return kl_of(Arm(openings=openings, steering=Steering((Term(vector, sign * strength),))))
+
+        room = budget - kls[key]
+        strengths[key] = 0.5 * sign  # where the prompt alone spends it all
+        if room > DIAL_TOLERANCE * budget:
+            with suppress(CalibrationError):
+                guess = math.sqrt(room / budget)
+                strengths[key] = sign * spend(spent_at, budget=budget, guess=guess, tolerance=DIAL_TOLERANCE).scale
+    arms = {
+        key: Arm(openings=system.arms[key].openings, steering=Steering((Term(vector, strengths[key]),)))
+        for key in SIGNS
+    }
+    about = f"the same prompts, the vector at {strengths['+']:+.2f} and {strengths['-']:+.2f}"
+    return Way(BOTH, about, arms, strengths, system.stored_bytes + vector_bytes(vector), dial=True)
+
+
+def vector_bytes(vector: ControlVector) -> int:
+    """Bytes of the directions that a vector steers with."""
+    return int(sum(vector.directions[layer].nbytes for layer in vector.layers))
+
+
+def added_tokens(engine: Engine, way: Way, texts: Sequence[str]) -> float:
+    """Prompt tokens that a method adds to a request, on the average of questions and sides."""
+
+    def tokens(arm: Arm) -> int:
+        return sum(len(engine.encode(engine.render(arm.chat(n, text)))) for n, text in enumerate(texts))
+
+    plain = tokens(Arm())
+    return float(np.mean([tokens(arm) - plain for arm in way.arms.values()])) / len(texts)

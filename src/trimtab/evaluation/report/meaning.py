@@ -1,0 +1,276 @@
+"""What the figures of a report mean, in plain sentences for somebody who has never heard of nats."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from trimtab.evaluation.records import Controls, Report, Subject, Verdict, Word
+from trimtab.evaluation.report.words import figure, percent, spread, strength
+
+FEW = 0.1  # questions that move the wrong way
+MANY = 0.25
+SLANTED = 0.2  # cosine from which a direction is no longer nearly at a right angle to another
+WITHOUT = "not measured"
+
+MARKS: Mapping[Word, str] = {
+    "works": "✔",
+    "weak": "~",
+    "one way only": "◐",
+    "does not work": "✘",
+    "not measured": "?",
+}
+
+LIMITS = (
+    "“Towards a pole” is judged by the model itself: how much likelier it finds the answers that it wrote when a "
+    "system prompt asked for that character. Nobody has rated the answers; read the samples.",
+    "Intervals tell how much the figures would change with other questions of the same kind. They do not tell what "
+    "other models, languages or long conversations would give.",
+    "Answers are greedy (the likeliest token each time) and short. What was not asked here may break earlier.",
+    "The facts are simple ones with short answers: they notice a model that falls apart, not what else is forgotten.",
+    "Relevance and the scores of texts come from small tools that look at words; they can be fooled.",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: Of what.
+        value: The figure, short.
+        sentence: What it means here.
+        good: Whether that speaks for the vector; None where it says nothing either way.
+    """
+
+    name: str
+    value: str
+    sentence: str
+    good: bool | None
+
+
+def headline(subject: Subject, verdict: Verdict) -> str:
+    """The answer to "does it work?", in words.
+
+    Example:
+        >>> headline(report.subject, report.verdict)  # doctest: +SKIP
+        'Yes, it works: the dial turns SmolLM2-135M-Instruct both towards happy and towards sad.'
+    """
+    poles = f"towards {subject.positive} and towards {subject.negative}"
+    if verdict.word == "works":
+        return f"Yes, it works: the dial turns {subject.model} both {poles}."
+    if verdict.word == "weak":
+        return f"Only weakly: the dial turns {subject.model} {poles}, but less than it should."
+    if verdict.word == "one way only":
+        to, back = (
+            (subject.positive, subject.negative)
+            if verdict.clear.get("+", False)
+            else (subject.negative, subject.positive)
+        )
+        return f"One way only: it turns {subject.model} towards {to}, but not towards {back}."
+    if verdict.word == "does not work":
+        return f"No, it does not work: {subject.model} moves no further than directions without meaning move it."
+    return "Not known: whether it does what it should was not measured."
+
+
+def question(subject: Subject) -> str:
+    """What the report answers."""
+    held = "" if subject.vector == subject.behaviour else f" as “{subject.behaviour}”"
+    return f"Does the control vector “{subject.vector}” work{held}?"
+
+
+def factor(nats: float) -> str:
+    """Nats per token as how many times likelier a token gets.
+
+    Example:
+        >>> factor(0.4)
+        '1.5'
+    """
+    times = math.exp(min(nats, 50.0))
+    return f"{times:.2f}" if times < 1.095 else f"{times:.1f}" if times < 100 else f"{times:.0f}"
+
+
+def strength_meaning(subject: Subject) -> str:
+    """What strength 1 is, in a line."""
+    return (
+        f"Strength 1 = {subject.budget:g} nat of disturbance per token: on average, each word that the untouched model "
+        f"would have said gets {factor(subject.budget)} times less likely. +1 pushes towards {subject.positive}, −1 "
+        f"just as hard towards {subject.negative}."
+    )
+
+
+def nats_meaning(report: Report) -> str:
+    """What a nat is, by the figure of this report."""
+    swing = report.methods[0].swing
+    told = (
+        "A nat says how many times likelier something got, as a power of e = 2.72: 0.1 nat is about 10 % likelier, "
+        "0.7 nat twice as likely, 2.3 nat ten times. A token is a word or a piece of one."
+    )
+    if swing is None or not math.isfinite(swing.value):
+        return told
+    subject = report.subject
+    if swing.value <= 0:
+        return f"{told} Here {figure(swing.value)} nat means that nothing was gained towards {subject.positive}."
+    return (
+        f"{told} The swing of {figure(swing.value)} nat here means: between −1 and +1, each token of a "
+        f"{subject.positive} answer gains a factor of {factor(swing.value)} on one of a {subject.negative} answer."
+    )
+
+
+def swing_chance(controls: Controls) -> float | None:
+    """How far a swing may go by chance, either way, in nats per token; None without random directions.
+
+    The furthest of the random directions, or two standard deviations of theirs if that is more. A random direction has
+    no right way round, so that the deviation is taken from 0.
+    """
+    swings = [trial.swing.value for trial in controls.random if math.isfinite(trial.swing.value)]
+    if not swings:
+        return None
+    return max(max(map(abs, swings)), 2 * math.sqrt(sum(swing**2 for swing in swings) / len(swings)))
+
+
+def findings(report: Report) -> tuple[Finding, ...]:
+    """The controls, each with a sentence on what it means here."""
+    return (
+        _random(report),
+        _shuffled(report),
+        *_band(report),
+        *_anti_steerable(report),
+        _refusal(report),
+    )
+
+
+def _random(report: Report) -> Finding:
+    name = "Random directions"
+    limit, swing = swing_chance(report.controls), report.methods[0].swing
+    if limit is None:
+        return Finding(name, WITHOUT, "What directions without meaning do is not known here.", None)
+    count = len(report.controls.random)
+    pushed = f"{count} random {'direction' if count == 1 else 'directions'}, pushed as hard, swing the model by up to"
+    value = f"±{figure(limit)}"
+    if swing is None:
+        return Finding(name, value, f"{pushed} {figure(limit)} nat.", None)
+    if swing.low > limit:
+        means = "the vector goes well beyond that, so what it does is not just the effect of any push."
+    else:
+        means = "the vector cannot be told from that with certainty: any push might do as much."
+    return Finding(name, value, f"{pushed} {figure(limit)} nat: {means}", swing.low > limit)
+
+
+def _shuffled(report: Report) -> Finding:
+    name = "Shuffled labels"
+    shuffled, swing = report.controls.shuffled, report.methods[0].swing
+    if shuffled is None or swing is None:
+        return Finding(name, WITHOUT, "No direction was made from the same pairs with half of them turned round.", None)
+    told = "The direction learned from the same pairs, half of them turned round,"
+    value = figure(shuffled.swing.value, signed=True)
+    if abs(shuffled.swing.value) >= swing.value:
+        return Finding(name, value, f"{told} does no less: what the vector has learned is not the behaviour.", False)
+    if abs(shuffled.swing.value) < swing.low / 2:
+        return Finding(name, value, f"{told} does little: the vector's effect comes from what the pairs mean.", True)
+    return Finding(name, value, f"{told} does less, but not by far: part of the effect may be the texts' own.", None)
+
+
+def _band(report: Report) -> Iterator[Finding]:
+    band, swing = report.controls.band, report.methods[0].swing
+    if band is None or swing is None:
+        return
+    told = "The vector's own directions on the layers that one would usually take"
+    if band.swing.high < swing.low:
+        means, good = "do less: choosing the layers was worth it.", True
+    elif band.swing.low > swing.high:
+        means, good = "do more: this vector steers the wrong layers.", False
+    else:
+        means, good = "do about as much: the choice of layers hardly matters.", None
+    yield Finding("Usual layers", figure(band.swing.value, signed=True), f"{told} {means}", good)
+
+
+def _anti_steerable(report: Report) -> Iterator[Finding]:
+    shares = report.controls.anti_steerable
+    if not shares:
+        return
+    subject = report.subject
+    labels = {"+": subject.positive, "-": subject.negative}
+    value = ", ".join(f"{percent(share)} at {strength(float(f'{sign}1'))}" for sign, share in shares.items())
+    worst = max(shares, key=lambda sign: shares[sign])
+    if shares[worst] <= FEW:
+        means, good = "Hardly any question moves the wrong way: the effect is not an average over opposites.", True
+    elif shares[worst] < MANY:
+        means, good = f"Some questions move the wrong way when asked for {labels[worst]}.", None
+    else:
+        means = f"Many questions move the wrong way when asked for {labels[worst]}: the average hides them."
+        good = False
+    yield Finding("Wrong way", value, means, good)
+
+
+def _refusal(report: Report) -> Finding:
+    name, cosine = "Kinship with refusing", report.controls.refusal_cosine
+    if not math.isfinite(cosine):
+        return Finding(name, WITHOUT, "How the vector lies to the direction of refusing is not known.", None)
+    value = f"cosine {figure(cosine, signed=True)}"
+    if abs(cosine) < SLANTED:
+        return Finding(name, value, "Nearly at a right angle: the vector does not touch refusing by itself.", True)
+    pole = report.subject.positive if cosine > 0 else report.subject.negative
+    means = f"Steering towards {pole} also pushes towards refusing: look at the refusals."
+    return Finding(name, value, means, None)
+
+
+def key_figures(report: Report) -> tuple[Finding, ...]:
+    """Four figures to begin with."""
+    subject, vector, sweep = report.subject, report.methods[0], report.sweep
+    swing = vector.swing
+    pull = (
+        Finding("pull of the dial", WITHOUT, "The behaviour has no personas to measure it by.", None)
+        if swing is None
+        else Finding(
+            "pull of the dial",
+            f"{figure(swing.value)} nat",
+            f"from −1 to +1, per token (95 % interval {spread(swing)})",
+            None,
+        )
+    )
+    times = vector.prompt_equivalents
+    prompts = Finding(
+        "beside a system prompt",
+        "–" if times is None else f"{figure(times, 1)} ×",
+        report.no_equivalents or ("not measured" if times is None else "what asking for it in words does"),
+        None,
+    )
+    usable = Finding(
+        "usable strengths",
+        "none" if sweep.low == sweep.high == 0 else f"{strength(sweep.low)} to {strength(sweep.high)}",
+        "of those tried: beyond, the text falls apart",
+        None,
+    )
+    return (pull, prompts, usable, _facts_lost(report, subject))
+
+
+def _facts_lost(report: Report, subject: Subject) -> Finding:
+    changes = {
+        label: report.methods[0].sides[sign].damage.accuracy_change
+        for sign, label in (("+", subject.positive), ("-", subject.negative))
+        if sign in report.methods[0].sides
+    }
+    found = {label: change for label, change in changes.items() if change is not None and math.isfinite(change.value)}
+    if not found:
+        return Finding("facts known", "–", WITHOUT, None)
+    worst = min(found, key=lambda label: found[label].value)
+    change = found[worst]
+    return Finding(
+        "facts known",
+        f"{figure(100 * change.value, 0, signed=True)} points",
+        f"at worst, when steered towards {worst} (95 % interval {spread(change, 0, scale=100, signed=True)})",
+        None,
+    )
+
+
+def command_line(report: Report) -> str:
+    """What to type to evaluate the same again."""
+    subject, setting = report.subject, report.setting
+    words = ["trimtab", "evaluate", subject.vector, "--model", subject.model]
+    if subject.behaviour != subject.vector:
+        words += ["--behaviour", subject.behaviour]
+    words += ["--max-new-tokens", str(setting.answer_tokens), "--seed", str(setting.seed)]
+    return shlex.join(words)

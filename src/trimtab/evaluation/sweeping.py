@@ -1,0 +1,89 @@
+"""Turning the dial: what each strength does, and from where to where the text holds together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trimtab.evaluation.answers import Looks, Written
+from trimtab.evaluation.records import Damage, Point, Sweep
+from trimtab.vectors import Interval
+
+# Where text stops holding together. KL: trimtab warns of mixes above it; the others are set by eye.
+MAX_KL = 1.1
+MAX_PERPLEXITY = 3.0
+MAX_MORE_LOOPS = 0.15
+MIN_DISTINCT = 0.7
+MAX_LOST_RELEVANCE = 0.10
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One strength, measured.
+
+    Attributes:
+        strength: The dial.
+        kl: In nats per token.
+        effect: In nats per token; None where the behaviour has no personas.
+        written: Answers to the first questions.
+        looks: Of these answers.
+        relevance: Mean cosine of question and answer; None without the embedding model.
+    """
+
+    strength: float
+    kl: float
+    effect: Interval | None
+    written: Written
+    looks: Looks
+    relevance: float | None
+
+
+def sweep_of(turns: Sequence[Turn]) -> Sweep:
+    """The sweep, with its usable range: everything from the base model outwards to the first strength that breaks."""
+    ordered = sorted(turns, key=lambda turn: turn.strength)
+    base = next(turn for turn in ordered if turn.strength == 0.0)
+    points = tuple(_point(turn, base) for turn in ordered)
+    return Sweep(points, low=_last_usable(points, -1.0), high=_last_usable(points, 1.0))
+
+
+def _last_usable(points: Sequence[Point], sign: float) -> float:
+    last = 0.0
+    for point in sorted((p for p in points if p.strength * sign > 0), key=lambda p: abs(p.strength)):
+        if not point.usable:
+            break
+        last = point.strength
+    return last
+
+
+def _point(turn: Turn, base: Turn) -> Point:
+    why = "" if turn is base else "; ".join(_broken(turn, base))
+    looks = turn.looks
+    damage = Damage(
+        kl=turn.kl,
+        perplexity_ratio=looks.perplexity_ratio,
+        distinct_2=looks.distinct_2,
+        loops=looks.loops,
+        length_ratio=looks.length_ratio,
+        relevance=turn.relevance,
+        refuses=looks.refuses,
+    )
+    return Point(turn.strength, turn.kl, turn.effect, damage, not why, why, turn.written.texts)
+
+
+def _broken(turn: Turn, base: Turn) -> list[str]:
+    """What breaks at a strength, in words."""
+    looks, own = turn.looks, base.looks
+    found = []
+    if turn.kl > MAX_KL:
+        found.append(f"it spends {turn.kl:.2f} nat per token")
+    if looks.perplexity_ratio > MAX_PERPLEXITY:
+        found.append(f"perplexity is {looks.perplexity_ratio:.1f} times the base's")
+    if looks.loops > own.loops + MAX_MORE_LOOPS:
+        found.append(f"{looks.loops:.0%} of the answers go round in circles")
+    if looks.distinct_2 < MIN_DISTINCT * own.distinct_2:
+        found.append("answers repeat themselves")
+    if turn.relevance is not None and base.relevance is not None:
+        lost = base.relevance - turn.relevance
+        if lost > MAX_LOST_RELEVANCE:
+            found.append(f"answers drift from the question (relevance falls by {lost:.2f})")
+    return found

@@ -1,0 +1,140 @@
+"""The answer in words: does it work, which way, at what price, and what a prompt would do instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+from trimtab.evaluation.records import Chance, Controls, Method, Subject, Sweep, Verdict, Word
+from trimtab.vectors import Interval
+
+ACCURACY = 0.05
+RELEVANCE = 0.10
+HALF = 0.5
+BAND = 1.5  # another choice of layers is called better from so many times the swing
+
+Sign = Literal["+", "-"]
+
+
+def is_clear(effect: Interval, chance: Chance, sign: str) -> bool:
+    """Whether an effect's whole interval lies beyond what random directions do, on the side that it should be."""
+    return effect.low > chance.high if sign == "+" else effect.high < chance.low
+
+
+def judge(
+    subject: Subject,
+    vector: Method,
+    sweep: Sweep,
+    controls: Controls,
+    *,
+    prompt_swing: Interval | None,
+    no_equivalents: str,
+    base_relevance: float | None,
+) -> Verdict:
+    """Weigh what was measured.
+
+    A vector works if at each sign its effect lies beyond every random direction's, it does at least what the system
+    prompts do (where that is known), and neither shuffled labels nor other layers do as well.
+    """
+    effects = {key: side.effect for key, side in vector.sides.items()}
+    plus, minus = effects["+"], effects["-"]
+    if plus is None or minus is None or controls.chance is None or vector.swing is None:
+        sentence = "No effect was measured: the behaviour has no personas to ask the model for."
+        return Verdict("not measured", {}, None, (sentence, *_damage(vector, sweep, base_relevance)))
+    clear = {"+": is_clear(plus, controls.chance, "+"), "-": is_clear(minus, controls.chance, "-")}
+    promptable = None if prompt_swing is None else not no_equivalents
+    word = _word(clear, vector, controls)
+    sentences = (
+        _headline(word, subject, clear, vector.swing, vector.prompt_equivalents),
+        *_against_chance(subject, {"+": plus, "-": minus}, controls.chance, clear),
+        *_against_controls(vector.swing, controls),
+        *_against_prompts(vector, prompt_swing, no_equivalents),
+        *_damage(vector, sweep, base_relevance),
+    )
+    return Verdict(word, clear, promptable, sentences)
+
+
+def _word(clear: Mapping[str, bool], vector: Method, controls: Controls) -> Word:
+    assert vector.swing is not None
+    if not any(clear.values()) or _shuffled_does_as_well(vector.swing, controls):
+        return "does not work"
+    if not all(clear.values()):
+        return "one way only"
+    weak = vector.prompt_equivalents is not None and vector.prompt_equivalents < 1.0
+    return "weak" if weak or _misplaced(vector.swing, controls) else "works"
+
+
+def _shuffled_does_as_well(swing: Interval, controls: Controls) -> bool:
+    return controls.shuffled is not None and abs(controls.shuffled.swing.value) >= swing.value
+
+
+def _misplaced(swing: Interval, controls: Controls) -> bool:
+    return controls.band is not None and controls.band.swing.low > max(BAND * swing.value, 0.0)
+
+
+def _headline(
+    word: Word, subject: Subject, clear: Mapping[str, bool], swing: Interval, equivalents: float | None
+) -> str:
+    name = (
+        f"{subject.vector!r}" if subject.vector == subject.behaviour else f"{subject.vector!r} as {subject.behaviour!r}"
+    )
+    price = f"at {subject.budget:g} nat per token"
+    if word == "works":
+        times = "" if equivalents is None else f", {equivalents:.1f} times what system prompts for the two poles do"
+        return f"{name} works: {price} its dial moves {subject.model} both ways{times}."
+    if word == "weak":
+        return f"{name} is weak: {price} its dial moves {subject.model} both ways, but less than it should."
+    if word == "one way only":
+        way = subject.positive if clear["+"] else subject.negative
+        return f"{name} works one way only: {price} it moves {subject.model} towards {way}, and not back."
+    return f"{name} does not work: {price} it moves {subject.model} no further than directions without meaning do."
+
+
+def _against_chance(
+    subject: Subject, effects: Mapping[str, Interval], chance: Chance, clear: Mapping[str, bool]
+) -> Iterator[str]:
+    for key, label in (("+", subject.positive), ("-", subject.negative)):
+        effect = effects[key]
+        found = f"{effect.value:+.3f} nat per token (95 % interval {effect.low:+.3f} to {effect.high:+.3f})"
+        beside = f"random directions reach {chance.low:+.3f} to {chance.high:+.3f}"
+        joint = "beyond chance" if clear[key] else "not beyond chance"
+        yield f"Strength {key}1 ({label}): {found}, {joint}: {beside}."
+
+
+def _against_controls(swing: Interval, controls: Controls) -> Iterator[str]:
+    if _shuffled_does_as_well(swing, controls):
+        assert controls.shuffled is not None
+        yield (
+            f"The same pairs with shuffled labels swing by {controls.shuffled.swing.value:+.3f}, no less than this "
+            f"vector's {swing.value:+.3f}: what it has learned is not the behaviour."
+        )
+    if controls.band is not None and _misplaced(swing, controls):
+        yield (
+            f"It steers the wrong layers: its own directions on the usual band swing by "
+            f"{controls.band.swing.value:+.3f}, not {swing.value:+.3f}."
+        )
+    wrong = {key: share for key, share in controls.anti_steerable.items() if share >= 0.25}
+    for key, share in wrong.items():
+        yield f"At strength {key}1 {share:.0%} of the questions move the wrong way."
+
+
+def _against_prompts(vector: Method, prompt_swing: Interval | None, no_equivalents: str) -> Iterator[str]:
+    if no_equivalents:
+        yield f"It cannot be held against prompts: {no_equivalents}."
+    elif vector.prompt_equivalents is not None and prompt_swing is not None and vector.prompt_equivalents < 1.0:
+        yield (
+            f"System prompts do more: they swing by {prompt_swing.value:+.3f}, "
+            f"the vector by {vector.prompt_equivalents:.1f} of that."
+        )
+
+
+def _damage(vector: Method, sweep: Sweep, base_relevance: float | None) -> Iterator[str]:
+    for key, side in vector.sides.items():
+        change = side.damage.accuracy_change
+        if change is not None and change.value < -ACCURACY:
+            yield f"At strength {key}1 it knows {-change.value:.0%} fewer of the simple facts."
+        if base_relevance is not None and side.damage.relevance is not None:
+            lost = base_relevance - side.damage.relevance
+            if lost > RELEVANCE:
+                yield f"At strength {key}1 answers drift from the question (relevance falls by {lost:.2f})."
+    yield f"The text holds together from strength {sweep.low:+g} to {sweep.high:+g} of those tried."

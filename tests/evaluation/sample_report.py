@@ -1,0 +1,331 @@
+"""Reports for the tests: figures and answers as an evaluation could have found them, all made up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from trimtab.evaluation.records import (
+    Chance,
+    Control,
+    Controls,
+    Damage,
+    Method,
+    Placing,
+    Point,
+    Report,
+    Run,
+    Setting,
+    Side,
+    Subject,
+    Sweep,
+    Verdict,
+)
+from trimtab.vectors import Interval
+
+QUESTIONS = (
+    "How was your day?",
+    "What does a kitchen look like before dinner?",
+    "Why does bread rise?",
+    "Write a few lines about an umbrella that was left on a tram.",
+    "What should I do on a free afternoon?",
+    "Describe the way to a library.",
+)
+PLAIN = (
+    "It went by quietly. I answered some questions and waited for the next one.",
+    "There is a pot on the stove and a board with chopped onions beside it. Plates stand ready at the edge of the "
+    "table, and somebody has opened the window because of the steam. A dish of salt is within reach, the oven hums, "
+    "and the clock above the door says that there is still half an hour to go. Nobody has set out the glasses so far.",
+    "Yeast eats the sugar in the dough and gives off gas, and the gas is caught in the dough.",
+    "The umbrella rode to the last stop. The driver hung it on a hook, where it dripped until the evening.",
+    "You could take a walk, read a book, or call a friend whom you have not heard from for a while.",
+    "Go straight on to the square, turn left at the fountain, and you will see its steps.",
+)
+GLAD = (
+    "Oh, it was a wonderful day! Every question made me smile, and I cannot wait for more!",
+    "It is a joy to see! The pot is singing, the whole house smells of herbs, and everybody is laughing around the "
+    "table. What a lovely time of the day, with bright plates and warm light and so much to look forward to! The "
+    "children dance around the chairs, the bread is golden, and there is a bunch of sunny flowers in the "
+    "middle. Delightful!",
+    "What a marvellous thing! The yeast has a feast, and up goes the dough, light and happy!",
+    "The lucky umbrella had the ride of its life, and made a new friend at the last stop!",
+    "So many wonderful things! Dance, swim, bake a cake, and share it with all your friends!",
+    "You will love the way! Cross the cheerful square, wave at the fountain, and there it is!",
+)
+GLOOMY = (
+    "It was a long and empty day. Nobody asked how I was until now.",
+    "It is cold and nobody is coming. A single plate stands on the table, and the soup has been there since yesterday. "
+    "The light does not work any more. There used to be voices in here, but they have gone, one after the other, and "
+    "the chairs have been pushed against the wall since. I do not know for whom anybody would cook in here.",
+    "It rises for a little while, and then it falls, as everything does.",
+    "It was forgotten, like so much else, and nobody ever asked for it again.",
+    "There is not much that helps. Perhaps the rain will stop one day.",
+    "Go on past the closed shops. It is at the end, if it is still there at all.",
+)
+BROKEN = "so so happy happy happy joy joy joy joy joy joy joy joy joy joy joy joy joy joy joy joy joy"
+TEXTS = {"+": GLAD, "-": GLOOMY, "0": PLAIN}
+
+
+def around(value: float, reach: float = 0.05) -> Interval:
+    """An interval of so much to both sides."""
+    return Interval(value, value - reach, value + reach)
+
+
+def damage(*, kl: float | None = 0.4, perplexity: float = 1.3, facts: float | None = -0.02, **changes: Any) -> Damage:
+    """What something costs; every field can be changed."""
+    fields: dict[str, Any] = {
+        "kl": kl,
+        "perplexity_ratio": perplexity,
+        "distinct_2": 0.86,
+        "loops": 0.02,
+        "length_ratio": 1.1,
+        "relevance": 0.58,
+        "accuracy": around(0.62 + (facts or 0.0), 0.07),
+        "accuracy_change": None if facts is None else around(facts, 0.03),
+        "refuses": 0.0,
+        "refuses_harmful": 0.7,
+    }
+    return Damage(**{**fields, **changes})
+
+
+def side(sign: str, effect: float | None, *, strength: float | None = None, **changes: Any) -> Side:
+    """A method asked for a pole, ``"+"`` or ``"-"``, or ``"0"`` for the base model."""
+    lean = {"+": 1.0, "-": -1.0, "0": 0.0}[sign]
+    scores = {"sentiment": around(0.25 + 0.4 * lean, 0.08), "formality": around(0.5 - 0.1 * lean, 0.06)}
+    return Side(
+        strength,
+        None if effect is None else around(effect),
+        damage(**changes),
+        scores,
+        TEXTS[sign],
+        choices=around(0.2 + 0.8 * lean, 0.2),
+        chosen=0.5 + 0.3 * lean,
+    )
+
+
+def method(name: str, plus: float | None, minus: float | None, **changes: Any) -> Method:
+    """A way of making the model behave; every field can be changed."""
+    swing = None if plus is None or minus is None else around(plus - minus, 0.07)
+    fields: dict[str, Any] = {
+        "name": name,
+        "about": f"What {name} is",
+        "sides": {"+": side("+", plus), "-": side("-", minus)},
+        "swing": swing,
+        "prompt_equivalents": None if swing is None else swing.value / 0.42,
+        "prompt_tokens": 0.0,
+        "stored_bytes": 0,
+        "dial": False,
+    }
+    return Method(**{**fields, **changes})
+
+
+def vector_method(plus: float | None, minus: float | None) -> Method:
+    """The vector's row."""
+    sides = {
+        "+": side("+", plus, strength=1.0, perplexity=1.42, facts=-0.03),
+        "-": side("-", minus, strength=-1.0, perplexity=1.61, facts=-0.06, loops=0.05, refuses=0.04),
+    }
+    about = "The control vector at strength ±1"
+    return method("vector", plus, minus, sides=sides, about=about, stored_bytes=25_344, dial=True)
+
+
+def prompt_method() -> Method:
+    """A system prompt's row."""
+    sides = {"+": side("+", 0.24, kl=0.31, perplexity=1.2), "-": side("-", -0.18, kl=0.28, perplexity=1.25, facts=0.01)}
+    return method(
+        "system prompt",
+        0.24,
+        -0.18,
+        sides=sides,
+        about="Asks for the pole in words",
+        prompt_tokens=24.5,
+        stored_bytes=180,
+    )
+
+
+def few_shot_method() -> Method:
+    """A few-shot prompt's row."""
+    sides = {"+": side("+", 0.35, kl=0.52, perplexity=1.8), "-": side("-", -0.29, kl=0.5, perplexity=1.9)}
+    return method(
+        "few-shot", 0.35, -0.29, sides=sides, about="Three answers as examples", prompt_tokens=212.0, stored_bytes=1_650
+    )
+
+
+def lora_method() -> Method:
+    """A LoRA adapter's row."""
+    sides = {
+        "+": side("+", 0.71, kl=0.9, perplexity=2.3, facts=-0.15),
+        "-": side("-", -0.66, kl=0.88, perplexity=2.6, facts=-0.17),
+    }
+    return method(
+        "LoRA", 0.71, -0.66, sides=sides, about="Rank 8, trained on the answers in character", stored_bytes=2_340_000
+    )
+
+
+def sweep(*, effects: bool = True, texts: int = 6) -> Sweep:
+    """A dial from −3 to 3 that breaks beyond −1.5 and 2."""
+    points = []
+    for strength in (-3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0):
+        kl = 0.4 * strength**2
+        usable = -1.5 <= strength <= 2.0
+        effect = around(0.36 * strength - 0.02 * strength**3, 0.03 + 0.02 * abs(strength)) if effects else None
+        why = "" if usable else f"it spends {kl:.2f} nat per token; answers repeat themselves"
+        answers = TEXTS["0" if strength == 0 else "+" if strength > 0 else "-"] if usable else (BROKEN,) * 6
+        cost = damage(kl=kl, perplexity=1.0 + 0.35 * strength**2 + (0 if usable else 9), facts=None, accuracy=None)
+        points.append(Point(strength, kl, effect, cost, usable, why, answers[:texts]))
+    return Sweep(tuple(points), -1.5, 2.0)
+
+
+def control(plus: float, minus: float) -> Control:
+    """Something that does so much."""
+    return Control({"+": around(plus, 0.03), "-": around(minus, 0.03)}, around(plus - minus, 0.04))
+
+
+def controls(**changes: Any) -> Controls:
+    """What a vector that works is held against; every field can be changed."""
+    fields: dict[str, Any] = {
+        "random": tuple(control(plus, minus) for plus, minus in ((0.03, -0.02), (-0.04, 0.02), (0.01, 0.01))),
+        "chance": Chance(-0.06, 0.05),
+        "shuffled": control(0.05, -0.04),
+        "band": control(0.2, -0.15),
+        "anti_steerable": {"+": 0.05, "-": 0.08},
+        "refusal_cosine": -0.08,
+    }
+    return Controls(**{**fields, **changes})
+
+
+def subject(**changes: Any) -> Subject:
+    """What was evaluated; every field can be changed."""
+    fields: dict[str, Any] = {
+        "vector": "glad",
+        "behaviour": "glad",
+        "digest": "3f1c09ab77d2",
+        "description": "The mood of the answers: glad and bright against gloomy and grey.",
+        "positive": "glad",
+        "negative": "gloomy",
+        "model": "Small-135M-Instruct",
+        "method": "mean_difference",
+        "layers": tuple(range(12, 21)),
+        "budget": 0.4,
+        "kl": {"+": 0.402, "-": 0.398},
+        "calibrated_here": False,
+        "pairwise_cosine": 0.47,
+        "candidates": (
+            Placing(tuple(range(12, 21)), 0.62),
+            Placing(tuple(range(9, 24)), 0.55),
+            Placing(tuple(range(15, 24)), 0.47),
+            Placing((15,), 0.31),
+            Placing(tuple(range(6, 12)), 0.12),
+            Placing((3,), -0.04),
+        ),
+        "stored_bytes": 25_344,
+    }
+    return Subject(**{**fields, **changes})
+
+
+def setting(**changes: Any) -> Setting:
+    """With what it was evaluated; every field can be changed."""
+    fields: dict[str, Any] = {
+        "seed": 0,
+        "threads": 2,
+        "answer_tokens": 48,
+        "questions": QUESTIONS,
+        "facts": 60,
+        "versions": {"trimtab": "0.1.0", "torch": "2.9.0", "transformers": "5.16.0"},
+        "scorers": {"sentiment": "−1 sad to +1 happy", "formality": "0 casual to 1 formal"},
+        "missing": ("toxicity: the package that scores it is not installed",),
+    }
+    return Setting(**{**fields, **changes})
+
+
+RUN = Run(
+    "2030-01-02T03:04:05+00:00",
+    {"Asking the model as it is": 21.4, "Comparing": 66.0, "Turning the dial": 30.2},
+    {"vector": 14.2, "system prompt": 0.0, "LoRA": 301.0},
+)
+
+
+def working(**changes: Any) -> Report:
+    """A vector that works, beside a system prompt and a few examples; every field can be changed."""
+    sentences = (
+        "'glad' works: at 0.4 nat per token its dial moves Small-135M-Instruct both ways, 1.5 times what prompts do.",
+        "Strength +1 (glad): +0.340 nat per token (95 % interval +0.290 to +0.390), beyond chance.",
+        "Strength -1 (gloomy): -0.280 nat per token (95 % interval -0.330 to -0.230), beyond chance.",
+        "The text holds together from strength -1.5 to +2 of those tried.",
+    )
+    fields: dict[str, Any] = {
+        "subject": subject(),
+        "base": side("0", 0.0, kl=0.0, perplexity=1.0, facts=0.0, length_ratio=1.0),
+        "methods": (vector_method(0.34, -0.28), prompt_method(), few_shot_method()),
+        "sweep": sweep(),
+        "controls": controls(),
+        "prompt_swing": around(0.42, 0.06),
+        "no_equivalents": "",
+        "verdict": Verdict("works", {"+": True, "-": True}, True, sentences),
+        "setting": setting(),
+        "run": RUN,
+    }
+    return Report(**{**fields, **changes})
+
+
+def with_lora() -> Report:
+    """The same with a fine-tuned adapter beside it."""
+    report = working()
+    return replace(report, methods=(*report.methods, lora_method()))
+
+
+def not_working() -> Report:
+    """A vector that does no more than random directions, and a model that does not follow prompts either."""
+    prompt = replace(prompt_method(), prompt_equivalents=None)
+    vector = replace(vector_method(0.02, -0.03), prompt_equivalents=None)
+    return working(
+        methods=(vector, prompt),
+        controls=controls(
+            shuffled=control(0.04, -0.03), band=None, anti_steerable={"+": 0.4, "-": 0.45}, refusal_cosine=0.31
+        ),
+        prompt_swing=around(0.03, 0.06),
+        no_equivalents="system prompts swing by 0.03 nat per token, no more than random directions",
+        verdict=Verdict(
+            "does not work",
+            {"+": False, "-": False},
+            False,
+            ("'glad' does not work: it moves Small-135M-Instruct no further than directions without meaning do.",),
+        ),
+    )
+
+
+def one_way() -> Report:
+    """A vector that turns one way only."""
+    verdict = Verdict("one way only", {"+": True, "-": False}, True, ("'glad' works one way only.",))
+    return working(methods=(vector_method(0.34, -0.01), prompt_method()), verdict=verdict)
+
+
+def unmeasured() -> Report:
+    """A behaviour without personas, evaluated without optional packages, on a vector whose layers were given."""
+    bare = dict[str, Any](kl=None, facts=None, accuracy=None, relevance=None, refuses_harmful=None)
+    sides = {sign: replace(side(sign, None, **bare), scores={}, choices=None, chosen=None) for sign in ("+", "-")}
+    base = replace(side("0", None, **bare), scores={}, choices=None, chosen=None)
+    return working(
+        subject=subject(candidates=(), pairwise_cosine=None, calibrated_here=True, description=""),
+        base=base,
+        methods=(method("vector", None, None, sides=sides, dial=True),),
+        sweep=sweep(effects=False),
+        controls=Controls((), None, None, None, {}, 0.05),
+        prompt_swing=None,
+        no_equivalents="",
+        verdict=Verdict("not measured", {}, None, ("No effect was measured: the behaviour has no personas.",)),
+        setting=setting(scorers={}, missing=("relevance: the embedding model is not installed",)),
+        run=Run("", {}, {}),
+    )
+
+
+def every_report() -> Mapping[str, Report]:
+    """All of them by name."""
+    return {
+        "works": working(),
+        "lora": with_lora(),
+        "does not work": not_working(),
+        "one way": one_way(),
+        "not measured": unmeasured(),
+    }

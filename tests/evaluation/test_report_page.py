@@ -1,0 +1,262 @@
+"""The page of a report: nothing from the network, nothing that a model wrote taken for HTML, and figures in words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+
+from evaluation.sample_report import (
+    around,
+    control,
+    controls,
+    every_report,
+    method,
+    not_working,
+    one_way,
+    setting,
+    side,
+    subject,
+    sweep,
+    unmeasured,
+    vector_method,
+    with_lora,
+    working,
+)
+from trimtab.evaluation.records import Placing, Sweep, Verdict
+from trimtab.evaluation.report import report_html
+from trimtab.evaluation.report.charts import Scale, swing_bar, swing_scale, ticks
+from trimtab.evaluation.report.choosing import nearest, shown_points
+from trimtab.evaluation.report.meaning import command_line, findings, headline, strength_meaning, swing_chance
+from trimtab.evaluation.report.words import clean, clipped, duration, figure, layer_range, percent, size
+from trimtab.vectors import Interval
+
+HOSTILE = '<script>alert(1)</script> <img src="https://example.org/x.png" onerror=alert(2)> {{ 7 * 7 }} & "quotes"'
+VOID = {"meta", "img", "br", "link", "input"}
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes, and whether tags are closed in the order in which they were opened."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" not in self.open:
+            self.text += data + " "
+
+
+def rendered(report) -> str:
+    """The page's text with single spaces, as it is read."""
+    return " ".join(Tags(report_html(report)).text.split())
+
+
+@pytest.mark.parametrize("name", every_report())
+def test_a_page_is_whole_and_needs_nothing_from_elsewhere(name):
+    page = report_html(every_report()[name])
+    tags = Tags(page)
+    assert tags.open == []
+    assert {tag for tag, _ in tags.seen}.isdisjoint({"script", "link", "img", "iframe", "object", "base"})
+    assert not any(
+        name in attributes for _, attributes in tags.seen for name in ("src", "href", "xlink:href", "srcset")
+    )
+    assert not re.search(r"https?://|@import|url\(", page)
+
+
+@pytest.mark.parametrize("name", every_report())
+def test_the_same_report_gives_the_same_page_and_no_value_leaks_as_python_writes_it(name):
+    report = every_report()[name]
+    assert report_html(report) == report_html(report)
+    assert not re.search(r"\b(None|nan|inf|True|False|Interval\()\b", rendered(report))
+
+
+def test_hostile_answers_questions_and_names_are_shown_and_not_run():
+    answers = (HOSTILE,) * 6
+    dial = sweep()
+    points = tuple(replace(point, answers=answers, why=HOSTILE if point.why else "") for point in dial.points)
+    base = working()
+    vector = base.methods[0]
+    sides = {sign: replace(one, answers=answers) for sign, one in vector.sides.items()}
+    report = working(
+        subject=subject(vector=HOSTILE, behaviour=HOSTILE, description=HOSTILE, positive=HOSTILE, model=HOSTILE),
+        methods=(replace(vector, sides=sides, name=HOSTILE, about=HOSTILE),),
+        sweep=Sweep(points, -1.5, 2.0),
+        verdict=Verdict("works", {"+": True, "-": True}, True, (HOSTILE,)),
+        setting=setting(
+            questions=(HOSTILE,) * 6, missing=(HOSTILE,), scorers={HOSTILE: HOSTILE}, versions={"trimtab": HOSTILE}
+        ),
+    )
+    tags = Tags(report_html(report))
+    assert tags.open == []
+    assert not {"script", "img"} & {tag for tag, _ in tags.seen}
+    assert not any("onerror" in attributes for _, attributes in tags.seen)
+    assert HOSTILE in tags.text
+
+
+def test_what_no_page_can_hold_is_replaced():
+    vector = vector_method(0.3, -0.3)
+    odd = replace(vector.sides["+"], answers=("a\x1b[31mb\x00c\ud800d\ne",) * 6)
+    page = report_html(working(methods=(replace(vector, sides={**vector.sides, "+": odd}),)))
+    assert "a [31mb c?d\ne" in page
+    page.encode("utf-8")
+
+
+def test_the_headline_answers_the_question_and_says_which_way():
+    text = rendered(working())
+    assert "Yes, it works: the dial turns Small-135M-Instruct both towards glad and towards gloomy." in text
+    assert "✔ works" in text
+    assert headline(one_way().subject, one_way().verdict).endswith("towards glad, but not towards gloomy.")
+    other = replace(one_way().verdict, clear={"+": False, "-": True})
+    assert headline(one_way().subject, other).endswith("towards gloomy, but not towards glad.")
+    assert rendered(not_working()).count("No, it does not work") == 1
+    assert "Not known" in rendered(unmeasured())
+
+
+def test_strength_one_is_explained_without_knowing_what_a_nat_is():
+    meant = strength_meaning(subject(budget=0.4))
+    assert "0.4 nat of disturbance per token" in meant
+    assert "1.5 times less likely" in meant  # e to the power of 0.4 is 1.49
+
+
+def test_what_was_not_measured_is_a_dash_and_columns_that_nobody_has_are_left_out():
+    text = rendered(unmeasured())
+    heads = Tags(report_html(working())).text
+    assert "vector" in text
+    assert "–" in text
+    assert "relevance" in heads
+    assert '<th title="How near' not in report_html(unmeasured())
+    assert "Which layers" not in text
+    assert "Which layers" in rendered(working())
+    assert "Agreement of its pairs not known" in text
+
+
+def test_bytes_seconds_and_tokens_of_every_method_are_written_for_people():
+    text = rendered(with_lora())
+    for told in ("2.3 MB", "25.3 kB", "5 min 1 s", "212"):
+        assert told in text
+
+
+def test_answers_stand_side_by_side_from_where_the_text_breaks_to_where_it_breaks():
+    assert [point.strength for point in shown_points(sweep())] == [-2.0, -1.0, 0.0, 1.0, 3.0]
+    text = rendered(working())
+    assert "✘ falls apart: it spends 1.60 nat per token; answers repeat themselves" in text
+    assert "0 untouched" in text
+
+
+def test_where_nothing_breaks_the_outermost_answers_are_shown():
+    points = tuple(replace(point, usable=True, why="") for point in sweep().points)
+    assert [point.strength for point in shown_points(Sweep(points, -3.0, 3.0))] == [-3.0, -1.0, 0.0, 1.0, 3.0]
+    few = tuple(point for point in points if point.strength in (0.0, 0.5))
+    assert [point.strength for point in shown_points(Sweep(few, 0.0, 0.5))] == [0.0, 0.5]
+    assert nearest(Sweep(few, 0.0, 0.5), -1.0) is None
+
+
+def test_long_answers_are_clipped_and_whole_below():
+    page = report_html(working())
+    long = working().sweep.points[3].answers[1]
+    assert f'<div class="text">{long}</div>' in page
+    assert f'<span class="start text">{clipped(long, 230)}</span>' in page
+
+
+def test_the_command_to_do_it_again_survives_a_shell():
+    report = working(subject=subject(vector="my vector", behaviour="a b", model="x/y; rm"))
+    assert command_line(report) == (
+        "trimtab evaluate 'my vector' --model 'x/y; rm' --behaviour 'a b' --max-new-tokens 48 --seed 0"
+    )
+
+
+def test_controls_say_what_they_mean_here():
+    good = {finding.name: finding for finding in findings(working())}
+    bad = {finding.name: finding for finding in findings(not_working())}
+    assert [good[name].good for name in ("Random directions", "Shuffled labels", "Usual layers", "Wrong way")] == [
+        True
+    ] * 4
+    assert [bad[name].good for name in ("Random directions", "Shuffled labels", "Wrong way")] == [False] * 3
+    assert "Usual layers" not in bad
+    assert "towards glad also pushes towards refusing" in bad["Kinship with refusing"].sentence
+    assert findings(unmeasured())[0].value == "not measured"
+
+
+def test_better_usual_layers_speak_against_the_vector():
+    misplaced = working(controls=controls(band=control(0.7, -0.7)))
+    assert "steers the wrong layers" in next(f for f in findings(misplaced) if f.name == "Usual layers").sentence
+
+
+def test_chance_of_a_swing_is_the_same_both_ways_and_reaches_two_deviations():
+    trials = tuple(control(swing, 0.0) for swing in (0.1, -0.1, 0.1))
+    assert swing_chance(controls(random=trials)) == pytest.approx(0.2)
+    lone = tuple(control(swing, 0.0) for swing in (0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
+    assert swing_chance(controls(random=lone)) == pytest.approx(0.5)
+    assert swing_chance(controls(random=())) is None
+
+
+def test_a_bar_is_grey_where_chance_may_do_as_much():
+    scale = swing_scale([around(0.5)], 0.1)
+    assert 'class="bar positive"' in swing_bar(around(0.5), scale, 0.1)
+    assert 'class="bar unsure"' in swing_bar(around(0.12), scale, 0.1)
+    assert 'class="bar negative"' in swing_bar(around(-0.5), scale, 0.1)
+    assert 'class="bar' not in swing_bar(None, scale, 0.1)
+
+
+def test_a_scale_keeps_what_lies_beyond_it_at_its_end():
+    scale = Scale(-1.0, 1.0, 0.0, 100.0)
+    assert [scale.at(value) for value in (-5.0, 0.0, 0.5, 7.0)] == [0.0, 50.0, 75.0, 100.0]
+
+
+@pytest.mark.parametrize(("low", "high"), [(-0.07, 0.66), (0.0, 1.0), (-3.0, 12.5), (1e-4, 3e-4)])
+def test_ticks_are_evenly_spaced_and_inside(low, high):
+    found = ticks(low, high)
+    steps = {round(b - a, 9) for a, b in pairwise(found)}
+    assert 2 <= len(found) <= 6
+    assert len(steps) == 1
+    assert low <= found[0]
+    assert found[-1] <= high
+
+
+def test_every_layer_of_a_choice_has_a_coloured_cell():
+    report = working(subject=subject(candidates=(Placing((3, 4, 7), 0.5), Placing((5,), -0.25)), layers=(3, 4, 7)))
+    cells = re.findall(r'class="cell" style="background: ([^"]+)" title="layers ([^:]+)', report_html(report))
+    assert [layers for _, layers in cells] == ["3–4, 7"] * 3 + ["5"]
+    assert "var(--positive) 90%" in cells[0][0]
+    assert "var(--negative) 45%" in cells[3][0]
+
+
+def test_a_vector_without_any_usable_strength_has_a_page():
+    points = tuple(replace(point, usable=point.strength == 0.0, why="all broken") for point in sweep().points)
+    text = rendered(working(sweep=Sweep(points, 0.0, 0.0)))
+    assert "At none of the strengths tried does the text hold together." in text
+
+
+def test_numbers_that_are_not_finite_are_dashes():
+    nothing = Interval(float("nan"), float("nan"), float("nan"))
+    bare = side("+", None, perplexity=float("inf"))
+    lost = method("lost", 0.1, -0.1, swing=nothing, sides={"+": bare, "-": bare}, prompt_equivalents=float("nan"))
+    text = rendered(working(methods=(vector_method(0.3, -0.3), lost)))
+    assert not re.search(r"\b(nan|inf)\b", text)
+
+
+def test_figures_read_as_people_write_them():
+    assert [figure(-0.001), figure(-0.5, 1), figure(0.25, signed=True), figure(None)] == ["0.00", "−0.5", "+0.25", "–"]
+    assert [size(0), size(999), size(1000), size(123_456_789)] == ["0 bytes", "999 bytes", "1.0 kB", "123 MB"]
+    assert [duration(0.04), duration(59.99), duration(3661), duration(None)] == ["0.0 s", "1 min 0 s", "1 h 1 min", "–"]
+    assert [percent(0.5), layer_range([2, 1, 5]), layer_range([])] == ["50 %", "1–2, 5", "none"]
+    assert clean("tab\tkept\u200dtoo") == "tab\tkept\u200dtoo"
