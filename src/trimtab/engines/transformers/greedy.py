@@ -1,0 +1,92 @@
+"""What the model thinks of given answers, and whether it would have written them itself.
+
+Evaluation harnesses ask for both at once: the summed log-probability of an answer, and whether every token of it is the
+likeliest one where it stands. One reading of prompts and answers gives both; beginnings that they share are read once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trimtab.engines.base import ForcedItem
+from trimtab.engines.blocks import eagerly
+from trimtab.engines.prefix_tree import build_chains, build_tree
+from trimtab.engines.transformers.engine import TransformersEngine
+from trimtab.engines.transformers.forcing import _Asked, _logits_at, _predictions
+from trimtab.engines.transformers.walking import Pass, run_plan
+from trimtab.errors import SteeringError
+
+
+@dataclass(frozen=True)
+class GreedyScores:
+    """What the model thinks of the answers.
+
+    Attributes:
+        logprob: Summed log-probability of each answer, ``[item][answer]``, in nats.
+        greedy: Whether each answer is made of the likeliest tokens, ``[item][answer]``; true of an empty one.
+    """
+
+    logprob: tuple[NDArray[np.float64], ...]
+    greedy: tuple[NDArray[np.bool_], ...]
+
+
+def greedy_scores(
+    engine: TransformersEngine, items: Sequence[ForcedItem], *, max_tokens: int | None = None
+) -> GreedyScores:
+    """Score answers to prompts, as the model is steered where this is called.
+
+    Of two tokens that are equally likely, the one with the lower id counts as the likeliest, as in greedy decoding.
+
+    Args:
+        engine: The model. Inside ``engine.steered(...)`` it is the steered one.
+        items: Prompts and answers; ``reference`` plays no part.
+        max_tokens: Upper bound on the new tokens of one pass; a lower one takes less memory. Where memory runs out,
+            passes are halved.
+
+    Raises:
+        SteeringError: An encoder reads the prompts, or the steering around the call has scopes or conditions.
+
+    Example:
+        >>> item = ForcedItem(model.encode("The sky is"), (model.encode(" blue"),))  # doctest: +SKIP
+        >>> with model.steered([(happy, 1.0)]):  # doctest: +SKIP
+        ...     greedy_scores(model, [item]).greedy[0]
+        array([ True])
+    """
+    if engine.has_encoder or engine.blocks.encoder:
+        raise SteeringError(
+            f"an encoder reads the prompts of {engine.info.name}", fix="answers of decoder-only models can be scored"
+        )
+    host = engine._host
+    answers = [(n, a) for n, item in enumerate(items) for a, answer in enumerate(item.answers) if answer]
+    build = build_tree if host.blocks.causal else build_chains
+    tree = build([items[n].prompt + items[n].answers[a][:-1] for n, a in answers])
+    predictions = _predictions(tree, items, answers)
+    counts = [len(item.answers) for item in items]
+    logprob: NDArray[np.float64] = np.zeros(sum(counts))
+    greedy: NDArray[np.bool_] = np.ones(sum(counts), dtype=bool)
+
+    def score(row: Pass) -> None:
+        asked = _Asked.of(predictions, row.nodes)
+        if not len(asked.at):
+            _logits_at(engine.model, row, asked)  # later passes need its keys and values
+            return
+        logits = _logits_at(engine.model, row, asked).float()
+        at, targets = (torch.from_numpy(given).to(logits.device) for given in (asked.at, asked.predictions.target))
+        scores = logits[at, targets] - logits.logsumexp(-1)[at]
+        np.add.at(logprob, asked.predictions.answer, scores.double().cpu().numpy())
+        likeliest = logits.argmax(-1)[at] == targets
+        np.logical_and.at(greedy, asked.predictions.answer, likeliest.cpu().numpy())
+
+    plan = host.walks.plan(tree, host.cost(max_tokens))
+    with torch.inference_mode(), eagerly():
+        for _ in run_plan(tree, plan, score, model=engine.model, on_halved=lambda _: None):
+            pass
+    ends = np.cumsum(counts)[:-1]
+    if not counts:
+        return GreedyScores((), ())
+    return GreedyScores(tuple(np.split(logprob, ends)), tuple(np.split(greedy, ends)))

@@ -1,0 +1,237 @@
+"""A steered model for Inspect, to be given to its Python API."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from threading import Lock
+from typing import TYPE_CHECKING, Any, final
+from weakref import WeakKeyDictionary
+
+from trimtab.engines.base import Completion
+from trimtab.engines.transformers import TransformersEngine
+from trimtab.errors import MissingDependencyError, PromptError, SteeringError
+from trimtab.interop.stopping import cut_at
+from trimtab.steering import Steering, SteeringLike
+
+if TYPE_CHECKING:
+    from inspect_ai.model import Model
+
+INSTALL = 'pip install "trimtab[inspect]"'
+PROVIDER = "trimtab"
+UNSUPPORTED = (  # settings that would change an answer, and that the engine does not have
+    "frequency_penalty",
+    "presence_penalty",
+    "logit_bias",
+    "top_k",
+    "logprobs",
+    "top_logprobs",
+    "prompt_logprobs",
+    "verbosity",
+    "effort",
+    "reasoning_effort",
+    "reasoning_mode",
+    "reasoning_tokens",
+    "response_schema",
+    "modalities",
+)
+_LOCKS: WeakKeyDictionary[TransformersEngine, Lock] = WeakKeyDictionary()  # an engine does one thing at a time
+
+
+def steered_model(engine: TransformersEngine, steering: SteeringLike = None, *, max_new_tokens: int = 1024) -> Model:
+    """A model for ``inspect_ai.eval(task, model=...)``, steered in every answer.
+
+    One request may be steered in its own way: ``GenerateConfig(extra_body={"steering": "happy:0.8"})``, as text or in
+    the JSON form, takes the place of ``steering`` for it. Answers are greedy unless a temperature is asked for. What
+    the steering did stands in the metadata of each output, under ``"steering"``.
+
+    Args:
+        engine: The model, as ``trimtab.load`` gives it.
+        steering: Whatever ``Steering.of`` takes, scopes and conditions too.
+        max_new_tokens: Upper bound on an answer's length, where a task does not give one.
+
+    Raises:
+        MissingDependencyError: inspect-ai is not installed.
+        SteeringError: It is no steering for this model.
+        VectorError: A vector that the steering names cannot be found.
+
+    Example:
+        >>> inspect_ai.eval(task, model=steered_model(model, "happy:0.8"))  # doctest: +SKIP
+    """
+    provider = _provider()
+    from inspect_ai.model import GenerateConfig, Model
+
+    chosen = Steering.of(steering)
+    chosen.plan(engine.info)  # what cannot be done is said before the evaluation has begun
+    api = provider(engine.info.name, setup=_Setup(engine, chosen, max_new_tokens))
+    return Model(api, GenerateConfig(), {"steering": str(chosen)})
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Setup:
+    """What ``steered_model`` was given."""
+
+    engine: TransformersEngine
+    steering: Steering
+    max_new_tokens: int
+
+    def __str__(self) -> str:
+        return str(self.steering)
+
+
+@final
+@dataclass(frozen=True)
+class _Written:
+    """Answers to one request, what stands in the log with them, and whether the window was what ended them."""
+
+    completions: Sequence[Completion]
+    stops: tuple[str, ...]
+    seconds: float
+    window_ends: bool
+
+
+@cache
+def _provider() -> Any:
+    """Inspect's kind of model provider, registered under the name that logs show."""
+    try:
+        import anyio.to_thread
+        from inspect_ai.model import (
+            ChatCompletionChoice,
+            ChatMessageAssistant,
+            ModelAPI,
+            ModelOutput,
+            ModelUsage,
+            modelapi,
+        )
+    except ImportError as error:
+        raise MissingDependencyError(f"inspect-ai cannot be imported: {error}", fix=INSTALL) from None
+
+    @final
+    class SteeredAPI(ModelAPI):  # type: ignore[misc]
+        """Answers of a steered model."""
+
+        def __init__(self, model_name: str, *_: Any, setup: _Setup | None = None, **__: Any) -> None:
+            if setup is None:
+                raise SteeringError(
+                    f"'{PROVIDER}/{model_name}' cannot be made from its name",
+                    fix="give eval the model itself: model=steered_model(engine, steering)",
+                )
+            super().__init__(model_name)
+            self._setup = setup
+
+        def max_tokens(self) -> int:
+            return self._setup.max_new_tokens
+
+        def max_connections(self) -> int:
+            return 1
+
+        def collapse_user_messages(self) -> bool:
+            return True
+
+        async def count_text_tokens(self, text: str) -> int:
+            return len(self._setup.engine.encode(text))
+
+        async def generate(self, input: list[Any], tools: list[Any], tool_choice: Any, config: Any) -> Any:
+            if tools:
+                raise PromptError(
+                    f"{self.model_name} is asked to call tools, which trimtab does not do",
+                    fix="use a task without tools",
+                )
+            written = await anyio.to_thread.run_sync(_write, self._setup, _chat(input), config)
+            return self._output(written)
+
+        def _output(self, written: _Written) -> Any:
+            first = written.completions[0]
+            tokens = sum(len(completion.tokens) for completion in written.completions)
+            return ModelOutput(
+                model=self.model_name,
+                choices=[self._choice(completion, written) for completion in written.completions],
+                usage=ModelUsage(
+                    input_tokens=first.prompt_tokens, output_tokens=tokens, total_tokens=first.prompt_tokens + tokens
+                ),
+                time=written.seconds,
+                metadata={"steering": _receipt(first)},
+            )
+
+        def _choice(self, completion: Completion, written: _Written) -> Any:
+            text = cut_at(completion.text, written.stops)
+            reason = "stop"
+            if text == completion.text and completion.finish_reason == "length":
+                reason = "model_length" if written.window_ends else "max_tokens"
+            message = ChatMessageAssistant(content=text, model=self.model_name, source="generate")
+            return ChatCompletionChoice(message=message, stop_reason=reason)
+
+    @modelapi(name=PROVIDER)  # type: ignore[untyped-decorator]
+    def trimtab_provider() -> Any:
+        return SteeredAPI
+
+    return trimtab_provider
+
+
+def _write(setup: _Setup, chat: Sequence[Mapping[str, str]], config: Any) -> _Written:
+    """Answer a chat; other threads wait for their turn."""
+    _check(config)
+    steering = _steering(setup, config)
+    engine = setup.engine
+    with _LOCKS.setdefault(engine, Lock()):
+        begun = time.perf_counter()
+        asked = setup.max_new_tokens if config.max_tokens is None else int(config.max_tokens)
+        room = asked if engine.context_window is None else engine.context_window - len(engine.marked(chat).tokens)
+        completions = engine.generate(
+            [chat] * (config.num_choices or 1),
+            steering=steering,
+            max_new_tokens=min(asked, max(room, 1)),
+            temperature=config.temperature or 0.0,
+            top_p=1.0 if config.top_p is None else config.top_p,
+            seed=config.seed,
+        )
+        return _Written(completions, tuple(config.stop_seqs or ()), time.perf_counter() - begun, room < asked)
+
+
+def _check(config: Any) -> None:
+    """Refuse settings that would change the answer, if there were any way to heed them."""
+    asked = [name for name in UNSUPPORTED if getattr(config, name, None)]
+    if (config.best_of or 1) > 1:
+        asked.append("best_of")
+    if asked:
+        raise PromptError(f"the task asks for {', '.join(asked)}, which trimtab does not have", fix="leave it out")
+
+
+def _steering(setup: _Setup, config: Any) -> Steering:
+    """The steering of one request."""
+    body = dict(config.extra_body or {})
+    if "steering" not in body:
+        own = setup.steering
+    else:
+        given = body.pop("steering")
+        own = Steering.from_json(given) if isinstance(given, (Mapping, list)) else Steering.of(given)
+    if body:
+        raise PromptError(f"extra_body has {', '.join(sorted(body))}", fix="it may have 'steering' alone")
+    return own
+
+
+def _chat(messages: Sequence[Any]) -> list[dict[str, str]]:
+    """Inspect's messages as the engine takes them.
+
+    Raises:
+        PromptError: They have tool calls, or anything but text.
+    """
+    chat = []
+    for message in messages:
+        if message.role == "tool" or getattr(message, "tool_calls", None):
+            raise PromptError("the chat has tool calls, which trimtab does not do", fix="use a task without tools")
+        parts = [] if isinstance(message.content, str) else message.content
+        other = sorted({part.type for part in parts} - {"text"})
+        if other:
+            raise PromptError(f"a message has {', '.join(other)}, but {PROVIDER} reads text", fix="use a task of text")
+        chat.append({"role": message.role, "content": message.text})
+    return chat
+
+
+def _receipt(completion: Completion) -> dict[str, Any]:
+    """What was done to an answer, for the log."""
+    receipt = completion.receipt
+    return {"steering": receipt.steering, "layers": list(receipt.layers), "tokens": receipt.tokens}

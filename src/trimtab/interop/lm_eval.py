@@ -1,0 +1,375 @@
+"""A steered model for EleutherAI's lm-evaluation-harness, to be given to its Python API.
+
+Tokens, windows and stop strings are treated as the harness's own ``HFLM`` treats them, so that without steering the
+numbers are those of ``HFLM`` for the same weights.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, final
+
+from trimtab.engines.base import ForcedItem, Tokens
+from trimtab.engines.transformers import TransformersEngine
+from trimtab.engines.transformers.greedy import greedy_scores
+from trimtab.errors import MissingDependencyError, PromptError, SteeringError
+from trimtab.interop.stopping import cut_at
+from trimtab.steering import Steering, SteeringLike
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+
+INSTALL = 'pip install "trimtab[lm-eval]"'
+FALLBACK_WINDOW = 2048  # as HFLM has it, where a model's config says nothing
+FIRST_ROUND, GROWTH = 32, 4  # tokens written before stop strings are looked for, and how that number grows
+MARK = "trimtab steering"  # the key under which a cache of responses says whose they are
+WITHOUT_EFFECT: Mapping[str, tuple[Any, ...]] = {  # settings that the engine does not have, where they change nothing
+    "top_k": (None, 0, -1),
+    "min_p": (None, 0.0),
+    "num_beams": (None, 1),
+    "num_return_sequences": (None, 1),
+    "repetition_penalty": (None, 1.0),
+    "no_repeat_ngram_size": (None, 0),
+    "length_penalty": (None, 1.0),
+    "use_cache": (None, True),
+}
+OF_SAMPLING = ("top_k", "min_p", "top_p", "typical_p")  # these change nothing in a greedy answer
+
+
+def steered_lm(
+    engine: TransformersEngine,
+    steering: SteeringLike = None,
+    *,
+    max_new_tokens: int = 256,
+    batch_size: int = 32,
+    seed: int | None = 0,
+    progress: bool = True,
+) -> LM:
+    """A model for ``lm_eval.simple_evaluate(model=...)``, steered in everything that a task asks of it.
+
+    Args:
+        engine: The model, as ``trimtab.load`` gives it.
+        steering: Whatever ``Steering.of`` takes. Token scopes and conditions act in ``generate_until`` tasks alone.
+        max_new_tokens: Upper bound on an answer's length, where a task does not give one.
+        batch_size: Requests that are worked on together.
+        seed: Makes sampling reproducible, where a task samples; None draws anew.
+        progress: Whether to show bars, as the harness's own models do.
+
+    Raises:
+        MissingDependencyError: lm-eval is not installed.
+        SteeringError: It is no steering for this model, or an encoder reads the model's prompts.
+        VectorError: A vector that the steering names cannot be found.
+
+    Example:
+        >>> lm = steered_lm(model, "happy:0.8")  # doctest: +SKIP
+        >>> lm_eval.simple_evaluate(model=lm, tasks=["arc_easy"], limit=20)["results"]  # doctest: +SKIP
+    """
+    made = _lm_class()
+    if engine.has_encoder or engine.blocks.encoder:
+        raise SteeringError(
+            f"an encoder reads the prompts of {engine.info.name}", fix="evaluate a decoder-only model with lm-eval"
+        )
+    if batch_size < 1:
+        raise PromptError(f"batch_size is {batch_size}", fix="work on at least 1 request at a time")
+    chosen = Steering.of(steering)
+    chosen.plan(engine.info)  # what cannot be done is said before the harness has begun
+    lm: LM = made(_Setup(engine, chosen, max_new_tokens, batch_size, seed, progress))
+    return lm
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Setup:
+    """What ``steered_lm`` was given."""
+
+    engine: TransformersEngine
+    steering: Steering
+    max_new_tokens: int
+    batch_size: int
+    seed: int | None
+    progress: bool
+
+
+@final
+@dataclass(frozen=True)
+class _Settings:
+    """How answers to one kind of request are to be written."""
+
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    stops: tuple[str, ...]
+
+
+@cache
+def _lm_class() -> Any:
+    """The harness's class of models, with what it asks of them done by an engine."""
+    try:
+        from lm_eval import utils
+        from lm_eval.api.model import TemplateLM
+        from lm_eval.models.utils import normalize_gen_kwargs
+        from tqdm import tqdm
+    except ImportError as error:
+        raise MissingDependencyError(f"lm-eval cannot be imported: {error}", fix=INSTALL) from None
+
+    @final
+    class SteeredLM(TemplateLM):  # type: ignore[misc]
+        """Log-likelihoods and answers of a steered model."""
+
+        def __init__(self, setup: _Setup) -> None:
+            super().__init__()
+            self._setup = setup
+            self._engine = setup.engine
+            self.tokenizer = setup.engine.tokenizer
+            self._device = setup.engine.model.device
+
+        # What the harness wants to know of the model ---------------------------------------------------------------
+
+        @property
+        def eot_token_id(self) -> int:
+            return int(self.tokenizer.eos_token_id)
+
+        @property
+        def prefix_token_id(self) -> int:
+            start = self.tokenizer.bos_token_id
+            return self.eot_token_id if start is None else int(start)
+
+        @property
+        def max_length(self) -> int:
+            return self._engine.context_window or FALLBACK_WINDOW
+
+        @property
+        def max_gen_toks(self) -> int:
+            return self._setup.max_new_tokens
+
+        @property
+        def tokenizer_name(self) -> str:
+            return str(self.tokenizer.name_or_path).replace("/", "__")
+
+        def get_model_info(self) -> dict[str, str]:
+            info = self._engine.info
+            return {
+                "model_name": info.name,
+                "model_fingerprint": info.fingerprint,
+                "steering": str(self._setup.steering),
+            }
+
+        def set_cache_hook(self, cache_hook: Any) -> None:
+            _check_cache(cache_hook.dbdict, owner=f"{self.get_model_info()}")
+            super().set_cache_hook(cache_hook)
+
+        # Text and tokens -------------------------------------------------------------------------------------------
+
+        def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+            if add_special_tokens is None:
+                return list(self._engine.encode(string))
+            return list(self.tokenizer(string, add_special_tokens=add_special_tokens)["input_ids"])
+
+        def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+            if add_generation_prompt:
+                return self._engine.render(chat_history)
+            *before, last = chat_history
+            if last["role"] != "assistant" or not before:
+                raise PromptError(
+                    "a chat that is not to be answered ends with what the assistant said",
+                    fix="let the last message be the assistant's",
+                )
+            return self._engine.render(before, continuation=last["content"])
+
+        # Log-likelihoods -------------------------------------------------------------------------------------------
+
+        def _loglikelihood_tokens(
+            self, requests: list[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **_: Any
+        ) -> list[tuple[float, bool]]:
+            found: list[tuple[float, bool]] = []
+            items = _items(requests, window=self.max_length)
+            for batch in self._batches(requests, "Running loglikelihood requests", disable_tqdm):
+                scored = self._scored(items[len(found) : len(found) + len(batch)])
+                for (request, _context, _continuation), answer in zip(batch, scored, strict=True):
+                    if request is not None:
+                        self.cache_hook.add_partial("loglikelihood", request, answer)
+                found += scored
+            return found
+
+        def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
+            windows = [self._windows(request.args[0]) for request in requests]
+            flat = [(None, *window) for own in windows for window in own]
+            scores = iter(self._loglikelihood_tokens(flat, disable_tqdm))
+            found = [sum(next(scores)[0] for _ in own) for own in windows]
+            for request, total in zip(requests, found, strict=True):
+                self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
+            return found
+
+        def _windows(self, text: str) -> list[tuple[list[int], list[int]]]:
+            """The text cut to the model's window: tokens that are only read, and tokens that are scored."""
+            windows = utils.get_rolling_token_windows(
+                token_list=self.tok_encode(text),
+                prefix_token=self.prefix_token_id,
+                max_seq_len=self.max_length,
+                context_len=1,
+            )
+            return [utils.make_disjoint_window(window) for window in windows]
+
+        def _scored(self, items: Sequence[ForcedItem]) -> list[tuple[float, bool]]:
+            _check_everywhere(self._setup.steering)
+            with self._engine.steered(self._setup.steering):
+                scores = greedy_scores(self._engine, items)
+            return [(float(a[0]), bool(b[0])) for a, b in zip(scores.logprob, scores.greedy, strict=True)]
+
+        # Answers ---------------------------------------------------------------------------------------------------
+
+        def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
+            written: dict[int, str] = {}
+            numbered = list(enumerate(requests))
+            for count, batch in enumerate(self._batches(numbered, "Running generate_until requests", disable_tqdm)):
+                alike: dict[str, list[int]] = {}
+                for number, request in batch:
+                    alike.setdefault(repr(request.args[1]), []).append(number)
+                for numbers in alike.values():
+                    settings = _settings(normalize_gen_kwargs(requests[numbers[0]].args[1], self.max_gen_toks))
+                    contexts = [self._fitting(requests[number].args[0], settings) for number in numbers]
+                    for number, text in zip(numbers, self._written(contexts, settings, batch=count), strict=True):
+                        written[number] = text
+                        self.cache_hook.add_partial("generate_until", requests[number].args, text)
+            return [written[number] for number in range(len(requests))]
+
+        def _fitting(self, context: str, settings: _Settings) -> str:
+            """The context, cut from the left where it leaves no room for the answer."""
+            if not context:
+                return str(self.tokenizer.decode([self.prefix_token_id]))
+            room = self.max_length - settings.max_new_tokens
+            tokens = self._engine.encode(context)
+            if len(tokens) <= room:
+                return context
+            if room < 1:
+                raise PromptError(
+                    f"{settings.max_new_tokens} tokens for the answer do not fit into the {self.max_length} that "
+                    f"{self._engine.info.name} reads",
+                    fix="lower max_gen_toks",
+                )
+            _warn_cut(len(tokens), room)
+            for start in range(len(tokens) - room, len(tokens)):  # token borders may move at a cut
+                text = str(self.tokenizer.decode(list(tokens[start:])))
+                if len(self._engine.encode(text)) <= room:
+                    return text
+            raise PromptError(f"no end of a context of {len(tokens)} tokens fits", fix="lower max_gen_toks")
+
+        def _written(self, contexts: Sequence[str], settings: _Settings, *, batch: int) -> list[str]:
+            """Answers, up to the first stop string.
+
+            Greedy ones are written in rounds, each longer, of those only that have neither ended nor met a stop
+            string: few need all the tokens that tasks allow. A round begins anew, and finds the same tokens again.
+            A sampled prompt that comes again is drawn anew: within a batch by the engine, else by another seed.
+            """
+            seed = None if self._setup.seed is None else self._setup.seed + batch
+            texts: dict[int, str] = {}
+            waiting = list(range(len(contexts)))
+            for limit in _rounds(settings):
+                completions = self._engine.generate(
+                    [contexts[number] for number in waiting],
+                    steering=self._setup.steering,
+                    max_new_tokens=limit,
+                    temperature=settings.temperature,
+                    top_p=settings.top_p,
+                    seed=seed,
+                    raw=True,
+                )
+                over = []
+                for number, completion in zip(waiting, completions, strict=True):
+                    texts[number] = cut_at(completion.text, settings.stops)
+                    if completion.finish_reason == "length" and texts[number] == completion.text:
+                        over.append(number)
+                waiting = over
+                if not waiting:
+                    break
+            return [texts[number] for number in range(len(contexts))]
+
+        def _batches(self, requests: Sequence[Any], title: str, quiet: bool) -> Iterator[list[Any]]:
+            size = self._setup.batch_size
+            with tqdm(total=len(requests), desc=title, disable=quiet or not self._setup.progress) as bar:
+                for start in range(0, len(requests), size):
+                    batch = list(requests[start : start + size])
+                    yield batch
+                    bar.update(len(batch))
+
+    return SteeredLM
+
+
+def _items(requests: Sequence[tuple[Any, list[int], list[int]]], *, window: int) -> list[ForcedItem]:
+    """Contexts and continuations as prompts and answers, cut from the left to what the model reads."""
+    items = []
+    for request, context, continuation in requests:
+        if not continuation:
+            raise PromptError(
+                f"the continuation of {request!r} has no tokens of its own", fix="let the task's targets be texts"
+            )
+        room = window + 1 - len(continuation)  # the last token is predicted, not read
+        if room < 1:
+            raise PromptError(f"a continuation has {len(continuation)} tokens", fix=f"the model reads {window}")
+        if len(context) > room:
+            _warn_cut(len(context), room)
+        prompt: Tokens = tuple(context[-room:])
+        items.append(ForcedItem(prompt, (tuple(continuation),)))
+    return items
+
+
+def _warn_cut(tokens: int, room: int) -> None:
+    warnings.warn(
+        f"a context of {tokens} tokens was cut from the left to {room}, to fit into the model's window", stacklevel=3
+    )
+
+
+def _check_everywhere(steering: Steering) -> None:
+    """Refuse a steering that is not of all tokens."""
+    for term in steering.terms:
+        if not term.tokens.is_all or term.condition is not None:
+            raise SteeringError(
+                f"{term}: token scopes and conditions act while answers are written, and this task scores given ones",
+                fix="drop the scope or condition, or choose tasks that generate",
+            )
+
+
+def _check_cache(stored: Any, *, owner: str) -> None:
+    """Refuse a file of responses that another model or steering gave: the harness files them by the request alone."""
+    if stored is None:
+        return
+    if stored.get(MARK, owner) != owner or (MARK not in stored and len(stored)):
+        raise SteeringError(
+            f"the cache has responses of {stored.get(MARK, 'another model')}, not of {owner}",
+            fix="give use_cache another file for each model and steering",
+        )
+    stored[MARK] = owner
+
+
+def _settings(given: Mapping[str, Any]) -> _Settings:
+    """What the engine is asked for.
+
+    Raises:
+        PromptError: A task asks for something that the engine does not have, and that would change the answer.
+    """
+    samples = bool(given.get("do_sample"))
+    for name, value in given.items():
+        if name in ("do_sample", "until", "max_gen_toks", "temperature", "top_p"):
+            continue
+        if value in WITHOUT_EFFECT.get(name, (None,)) or (name in OF_SAMPLING and not samples):
+            continue
+        raise PromptError(f"a task asks for {name}={value!r}, which trimtab does not have", fix="leave it out")
+    temperature, top_p = given.get("temperature"), given.get("top_p")
+    return _Settings(
+        max_new_tokens=int(given["max_gen_toks"]),
+        temperature=(1.0 if temperature is None else float(temperature)) if samples else 0.0,
+        top_p=1.0 if top_p is None or not samples else float(top_p),
+        stops=tuple(given["until"]),
+    )
+
+
+def _rounds(settings: _Settings) -> Iterator[int]:
+    """How many tokens are written in each round."""
+    limit = FIRST_ROUND
+    while settings.temperature == 0 and any(settings.stops) and limit * GROWTH <= settings.max_new_tokens:
+        yield limit
+        limit *= GROWTH
+    yield settings.max_new_tokens
