@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from trimtab.engines import Completion, Engine, Receipt
     from trimtab.engines.transformers import Chat, load
     from trimtab.errors import TrimtabError
+    from trimtab.evaluation import Report, evaluate
     from trimtab.learning import Progress, calibrate, fit_reader, fit_threshold, measure_spending, train
+    from trimtab.learning.zoo import zoo_vector
     from trimtab.reading import Reading
     from trimtab.steering import Steering, Term
     from trimtab.vectors import ControlVector
@@ -35,16 +37,19 @@ _HOMES = {
     "Engine": "trimtab.engines",
     "Progress": "trimtab.learning",
     "Reading": "trimtab.reading",
+    "Report": "trimtab.evaluation",
     "Receipt": "trimtab.engines",
     "Steering": "trimtab.steering",
     "Term": "trimtab.steering",
     "TrimtabError": "trimtab.errors",
     "calibrate": "trimtab.learning",
+    "evaluate": "trimtab.evaluation",
     "fit_reader": "trimtab.learning",
     "fit_threshold": "trimtab.learning",
     "load": "trimtab.engines.transformers",
     "measure_spending": "trimtab.learning",
     "train": "trimtab.learning",
+    "zoo_vector": "trimtab.learning.zoo",
 }
 
 __all__ = [
@@ -56,16 +61,19 @@ __all__ = [
     "Progress",
     "Reading",
     "Receipt",
+    "Report",
     "Steering",
     "Term",
     "TrimtabError",
     "__version__",
     "calibrate",
+    "evaluate",
     "fit_reader",
     "fit_threshold",
     "load",
     "measure_spending",
     "train",
+    "zoo_vector",
 ]
 
 

@@ -10,7 +10,23 @@ from typing import Annotated, Any
 
 import typer
 
-from trimtab.cli import bench, calibrate, chat, compare, condition, demo, doctor, generate, read, show, train, zoo
+from trimtab.cli import (
+    bench,
+    calibrate,
+    chat,
+    compare,
+    condition,
+    demo,
+    doctor,
+    evaluate,
+    generate,
+    lint,
+    new,
+    read,
+    show,
+    train,
+    zoo,
+)
 from trimtab.errors import StrongSteeringWarning, TrimtabError
 
 INTERRUPTED = 130
@@ -43,8 +59,9 @@ def _root(
     pass
 
 
-for _verb in (demo, train, calibrate, generate, compare, chat, read, show, zoo, doctor):
+for _verb in (demo, new, lint, train, calibrate, generate, compare, chat, read, evaluate, show, doctor):
     app.command(name=_verb.NAME, epilog=f"Example: {_verb.EXAMPLE}")(_verb.run)
+app.add_typer(zoo.app, name=zoo.NAME)
 app.add_typer(condition.app, name=condition.NAME)
 app.add_typer(bench.app, name=bench.NAME)
 

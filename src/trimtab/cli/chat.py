@@ -17,11 +17,10 @@ from trimtab.cli.console import (
     TokensOption,
     completion_json,
     err,
-    load_model,
     print_json,
-    read_steering,
     write_piece,
 )
+from trimtab.cli.desk import Desk
 from trimtab.errors import SteeringError, TrimtabError
 
 if TYPE_CHECKING:
@@ -51,8 +50,9 @@ def run(
     """Chat; with --json each answer is one JSON document on a line of its own."""
     from trimtab.engines.transformers import Chat
 
-    steering = read_steering(steer, force=force)
-    engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
+    desk = Desk(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json, force=force)
+    steering = desk.steering(steer)
+    engine = desk.engine
     if cache not in ("recompute", "keep"):
         raise SteeringError(f"--cache {cache} is not known", fix="use recompute or keep")
     chat = Chat(engine, system=system, steering=steering, cache="keep" if cache == "keep" else "recompute")
@@ -63,7 +63,7 @@ def run(
         if line == "/reset":
             chat.reset()
         elif line.split(maxsplit=1)[:1] == ["/steer"]:
-            _steer(chat, line, force=force)
+            _steer(chat, line, desk)
         elif line.startswith("/"):
             err.print(HELP, style="dim")
         elif line:
@@ -77,10 +77,10 @@ def _read_line() -> str | None:
     return line.strip() if line else None
 
 
-def _steer(chat: Chat, line: str, *, force: bool) -> None:
+def _steer(chat: Chat, line: str, desk: Desk) -> None:
     _, _, expression = line.partition(" ")
     try:
-        chat.steering = read_steering(expression.strip() or None, force=force)
+        chat.steering = desk.steering(expression.strip() or None)
     except TrimtabError as error:
         err.print(str(error), style="red", markup=False)
         return

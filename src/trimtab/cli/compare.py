@@ -16,11 +16,10 @@ from trimtab.cli.console import (
     ThinkingOption,
     TokensOption,
     completion_json,
-    load_model,
     out,
     print_json,
-    read_steering,
 )
+from trimtab.cli.desk import Desk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,8 +45,9 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Answer side by side: unsteered, steered, and steered the other way."""
-    steering = read_steering(steer, force=force)
-    engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
+    desk = Desk(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json, force=force)
+    steering = desk.steering(steer)
+    engine = desk.engine
     columns = compare(engine, prompts, steering, max_new_tokens=max_new_tokens)
     if json:
         rows = comparison_json(prompts, columns)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from trimtab.engines import Completion
     from trimtab.engines.transformers import TransformersEngine
     from trimtab.learning import Progress
-    from trimtab.steering import Steering
     from trimtab.vectors import ControlVector
 
 ModelOption = Annotated[
@@ -151,19 +150,6 @@ def load_model(
             soft_wrap=True,
         )
     return engine
-
-
-def read_steering(expression: str | None, *, force: bool) -> Steering:
-    """The steering that the user wrote.
-
-    Raises:
-        SteeringError: It does not read as one.
-        VectorError: A vector in it cannot be found or read.
-    """
-    from trimtab.steering import Steering
-
-    steering = Steering.of(expression)
-    return steering.for_any_model() if force else steering
 
 
 def parse_layers(text: str) -> str | list[int]:

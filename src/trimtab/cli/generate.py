@@ -18,11 +18,10 @@ from trimtab.cli.console import (
     TokensOption,
     completion_json,
     err,
-    load_model,
     print_json,
-    read_steering,
     write_piece,
 )
+from trimtab.cli.desk import Desk
 
 if TYPE_CHECKING:
     from trimtab.engines.base import TermReceipt
@@ -60,9 +59,16 @@ def run(
 ) -> None:
     """Answer one prompt or several, steered or not."""
     from trimtab.errors import PromptError
-    from trimtab.vectors import find_vector
 
-    steering = read_steering(steer, force=force)
+    desk = Desk(
+        model,
+        dtype=dtype,
+        accept_license=accept_license,
+        thinking=thinking,
+        notice=not (raw or json),
+        force=force,
+    )
+    steering = desk.steering(steer)
     texts = [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts]
     if system and raw:
         raise PromptError("--system and --raw exclude each other", fix="drop one")
@@ -72,7 +78,7 @@ def run(
     chats = (
         [[{"role": "system", "content": system}, {"role": "user", "content": t}] for t in texts] if system else texts
     )
-    engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not (raw or json))
+    engine = desk.engine
     streams = len(texts) == 1 and not json
     completions = engine.generate(
         chats,
@@ -83,7 +89,7 @@ def run(
         seed=seed,
         raw=raw,
         measure_kl=kl,
-        read=[find_vector(name).for_any_model() if force else find_vector(name) for name in read or []],
+        read=desk.vectors(read or []),
         normalize=normalize,
         on_text=write_piece if streams else None,
     )

@@ -21,16 +21,15 @@ from trimtab.cli.console import (
     ThinkingOption,
     check_writable,
     err,
-    load_model,
     out,
     print_json,
 )
+from trimtab.cli.desk import Desk
 from trimtab.errors import OutputError, PromptError
 
 if TYPE_CHECKING:
     from trimtab.engines import Prompt
     from trimtab.reading import Reading, Shades, VectorReading
-    from trimtab.vectors import ControlVector
 
 NAME = "read"
 EXAMPLE = "trimtab read 'What a lovely day!' --vector happy"
@@ -64,9 +63,16 @@ def run(
     prompt = _prompt(sys.stdin.read() if text == "-" else text, system=system, assistant=assistant, raw=raw)
     if output is not None:
         _check_output(output)
-    vectors = _vectors(vector, force=force)
-    engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not (raw or json))
-    reading = engine.read(prompt, vectors, raw=raw)
+    desk = Desk(
+        model,
+        dtype=dtype,
+        accept_license=accept_license,
+        thinking=thinking,
+        notice=not (raw or json),
+        force=force,
+    )
+    vectors = desk.vectors(vector)
+    reading = desk.engine.read(prompt, vectors, raw=raw)
     if output is not None:
         _write(reading, output)
     if json:
@@ -91,13 +97,6 @@ def _prompt(text: str, *, system: str | None, assistant: str | None, raw: bool) 
         return text
     turns = (("system", system), ("user", text), ("assistant", assistant))
     return [{"role": role, "content": content} for role, content in turns if content]
-
-
-def _vectors(names: list[str], *, force: bool) -> list[ControlVector]:
-    from trimtab.vectors import find_vector
-
-    vectors = [find_vector(name) for name in names]
-    return [vector.for_any_model() for vector in vectors] if force else vectors
 
 
 def _check_output(path: Path) -> None:

@@ -1,46 +1,286 @@
-"""``trimtab zoo``: the behaviours that come with trimtab."""
+"""``trimtab zoo``: the behaviours that come with trimtab, what they do, and making their vectors."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.markup import escape
+from rich.panel import Panel
 from rich.table import Table
 
-from trimtab.cli.console import JsonOption, out, print_json
+from trimtab.cli.card import layer_range
+from trimtab.cli.console import (
+    DtypeOption,
+    JsonOption,
+    LicenseOption,
+    ModelOption,
+    check_writable,
+    err,
+    load_model,
+    out,
+    phase_progress,
+    print_json,
+)
+from trimtab.errors import BehaviourError, EvaluationError, TrimtabError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from trimtab.engines.transformers import TransformersEngine
+    from trimtab.evaluation import Card, Grounds
 
 NAME = "zoo"
 EXAMPLE = "trimtab zoo"
+CARD_EXAMPLE = "trimtab zoo card happy"
+TRAIN_EXAMPLE = "trimtab zoo train --all"
+COLOURS = {"works": "green", "weak": "yellow", "one way only": "yellow", "does not work": "red"}
+
+app = typer.Typer(help="List the behaviours that come along, with what they do; show cards; make vectors.")
 
 
-def run(json: JsonOption = False) -> None:
-    """List the behaviours that can be trained by name, and which of them have a vector already."""
+@app.callback(invoke_without_command=True, epilog=f"Example: {EXAMPLE}")
+def listing(context: typer.Context, json: JsonOption = False) -> None:
+    """List the behaviours that come along, with what was measured of them; show cards; make vectors."""
+    if context.invoked_subcommand is not None:
+        return
     from trimtab.behaviours import Behaviour, zoo_names
+    from trimtab.evaluation.cards import zoo_cards
+
+    behaviours, cards = [Behaviour.load(name) for name in zoo_names()], zoo_cards()
+    if json:
+        print_json([_entry(behaviour, cards.get(behaviour.name)) for behaviour in behaviours])
+        return
+    table = Table(title="Behaviours", title_justify="left", box=box.HORIZONTALS, pad_edge=False)
+    for header in ("name", "+ / −", "verdict"):
+        table.add_column(header, no_wrap=header != "+ / −")
+    for header in ("swing", "×", "ppl", "facts", "cos"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for behaviour in behaviours:
+        poles = f"{behaviour.positive.label} / {behaviour.negative.label}"
+        table.add_row(f"[bold]{behaviour.name}[/bold]", escape(poles), *_measured(cards.get(behaviour.name)))
+    out.print(table)
+    out.print(_caption(cards), style="dim")
+    out.print("Steer by name, on any model: trimtab compare 'How was your day?' --steer happy:0.8", style="dim")
+
+
+def _caption(cards: Mapping[str, Card]) -> str:
+    if not cards:
+        return "Nothing was measured of them yet."
+    models = ", ".join(sorted({card.model for card in cards.values()}))
+    return (
+        f"Measured on {models} at strength ±1. swing: nats per token from -1 to +1; ×: times that of system prompts; "
+        "ppl: perplexity, times the base's; facts: change in those known (the worse side of both); cos: how far the "
+        "pairs agree. trimtab zoo card NAME tells more."
+    )
+
+
+def _measured(card: Card | None) -> tuple[str, ...]:
+    if card is None:
+        return ("–",) * 6
+    colour = COLOURS.get(card.word, "dim")
+    changes = [cost.accuracy_change.value for cost in card.cost.values() if cost.accuracy_change is not None]
+    return (
+        f"[{colour}]{card.word}[/{colour}]",
+        "–" if card.swing is None else f"{card.swing.value:.2f}",
+        "–" if card.prompt_equivalents is None else f"{card.prompt_equivalents:.1f}",
+        f"{max(cost.perplexity_ratio for cost in card.cost.values()):.1f}",
+        f"{min(changes):+.0%}" if changes else "–",
+        "–" if card.pairwise_cosine is None else f"{card.pairwise_cosine:.2f}",
+    )
+
+
+def _entry(behaviour: Any, card: Card | None) -> dict[str, Any]:
+    from trimtab.evaluation.cards import card_json_values
     from trimtab.vectors import vector_path
 
-    behaviours = [Behaviour.load(name) for name in zoo_names()]
+    path = vector_path(behaviour.name)
+    return {
+        "name": behaviour.name,
+        "description": behaviour.description,
+        "positive": behaviour.positive.label,
+        "negative": behaviour.negative.label,
+        "vector": str(path) if path.is_file() else None,
+        "card": None if card is None else card_json_values(card),
+    }
+
+
+# One card ------------------------------------------------------------------------------------------------------------
+
+
+@app.command(epilog=f"Example: {CARD_EXAMPLE}")
+def card(
+    name: Annotated[str, typer.Argument(help="A behaviour of the zoo.")],
+    folder: Annotated[Path | None, typer.Option(help="Where cards are; those that come along if not given.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what was measured of one behaviour."""
+    from trimtab.behaviours import Behaviour
+    from trimtab.evaluation.cards import card_json_values, zoo_cards
+
+    behaviour = Behaviour.load(name)
+    found = zoo_cards(folder).get(behaviour.name)
+    if found is None:
+        raise EvaluationError(
+            f"{name!r} has no card", fix=f"measure it: trimtab zoo train {name}, or trimtab evaluate {name}"
+        )
     if json:
-        print_json(
-            [
-                {
-                    "name": behaviour.name,
-                    "description": behaviour.description,
-                    "positive": behaviour.positive.label,
-                    "negative": behaviour.negative.label,
-                    "vector": str(path) if (path := vector_path(behaviour.name)).is_file() else None,
-                }
-                for behaviour in behaviours
-            ]
-        )
+        print_json(card_json_values(found))
         return
-    table = Table(title="Behaviours", title_justify="left")
-    for header in ("name", "+", "−", "what changes", "vector"):
-        table.add_column(header)
-    for behaviour in behaviours:
-        trained = "trained" if vector_path(behaviour.name).is_file() else "–"
-        table.add_row(
-            f"[bold]{behaviour.name}[/bold]",
-            behaviour.positive.label,
-            behaviour.negative.label,
-            behaviour.description,
-            trained,
+    _print_card(found, behaviour.description)
+
+
+def _print_card(found: Card, description: str) -> None:
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim")
+    facts.add_column()
+    for row in _facts(found):
+        facts.add_row(*row)
+    title = f"[bold]{found.name}[/bold]: {escape(found.positive)} against {escape(found.negative)}"
+    out.print(Panel(facts, title=title, title_align="left", subtitle=escape(description), subtitle_align="left"))
+    for sentence in found.sentences:
+        out.print(f"• {sentence}", markup=False)
+    for sample in found.samples:
+        table = Table(title=escape(sample.question), title_justify="left", show_lines=True, expand=True)
+        for header in ("−1", "0", "+1"):
+            table.add_column(header, ratio=1, overflow="fold")
+        table.add_row(*(escape(text.strip()) for text in (sample.minus, sample.base, sample.plus)))
+        out.print(table)
+
+
+def _facts(found: Card) -> list[tuple[str, str]]:
+    colour = COLOURS.get(found.word, "dim")
+    rows = [
+        ("verdict", f"[{colour}]{found.word}[/{colour}] on {found.model}"),
+        (
+            "steers",
+            f"layers {layer_range(found.layers)}, by {found.method}; strength 1 is {found.budget:g} nat per token",
+        ),
+    ]
+    if found.swing is not None and found.effect:
+        low, high = found.swing.low, found.swing.high
+        rows.append(("swing", f"{found.swing.value:.3f} nat per token ({low:.3f} to {high:.3f})"))
+    if found.prompt_swing is not None:
+        times = (
+            "" if found.prompt_equivalents is None else f"; the vector does {found.prompt_equivalents:.1f} times that"
         )
-    out.print(table)
-    out.print("Train one: trimtab train happy", style="dim")
+        rows.append(("prompts", f"system prompts swing by {found.prompt_swing.value:.3f}{times}"))
+    if found.chance is not None:
+        rows.append(("chance", f"random directions reach {found.chance.low:+.3f} to {found.chance.high:+.3f}"))
+    for key, label in (("+", "at +1"), ("-", "at −1")):
+        cost = found.cost[key]
+        parts = [f"perplexity × {cost.perplexity_ratio:.1f}", f"loops {cost.loops:.0%}"]
+        if cost.accuracy_change is not None:
+            parts.append(f"facts {cost.accuracy_change.value:+.0%}")
+        if cost.relevance_change is not None:
+            parts.append(f"relevance {cost.relevance_change:+.2f}")
+        rows.append((label, ", ".join(parts)))
+    rows.append(("usable", f"from strength {found.low:+g} to {found.high:+g} of those tried"))
+    return rows
+
+
+# Making vectors ------------------------------------------------------------------------------------------------------
+
+
+@app.command(epilog=f"Example: {TRAIN_EXAMPLE}")
+def train(
+    names: Annotated[list[str] | None, typer.Argument(help="Behaviours of the zoo.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    cards: Annotated[
+        Path | None, typer.Option(help="Where cards are written; beside the vectors if not given.")
+    ] = None,
+    measure: Annotated[bool, typer.Option(help="Evaluate each vector, and write its card.")] = True,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Also those that are there already.")] = False,
+    seed: Annotated[int, typer.Option(help="Of random directions, shuffles and resamples.")] = 0,
+    model: ModelOption = None,
+    dtype: DtypeOption = None,
+    accept_license: LicenseOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make vectors and cards; what is there already is kept, so that an interrupted run goes on where it stopped."""
+    from trimtab.behaviours import Behaviour, zoo_names
+
+    chosen = list(zoo_names()) if every else list(names or ())
+    if not chosen:
+        raise BehaviourError("no behaviour is named", fix="name some, or give --all")
+    for name in chosen:
+        Behaviour.load(name)  # refuses what is not there before the work
+    with phase_progress() as phases:
+        phases.begin("Loading the model")
+        engine = load_model(model, dtype=dtype, accept_license=accept_license, notice=not json)
+    results = _make(engine, chosen, cards=cards, measure=measure, rebuild=rebuild, seed=seed)
+    if json:
+        print_json(results)
+        return
+    for result in results:
+        out.print(f"{result['name']}: {result['outcome']}", markup=False, soft_wrap=True)
+
+
+def _make(
+    engine: TransformersEngine, names: Sequence[str], *, cards: Path | None, measure: bool, rebuild: bool, seed: int
+) -> list[dict[str, Any]]:
+    """Each behaviour in turn; one that fails is reported, and the others are made."""
+    from trimtab.learning.zoo import zoo_path
+
+    grounds: Grounds | None = None
+    results = []
+    for number, name in enumerate(names, start=1):
+        path = zoo_path(name, engine.info)
+        target = (cards if cards is not None else path.parent / "cards") / f"{name}.json"
+        check_writable(target)
+        err.print(f"{name} ({number} of {len(names)})", style="bold", markup=False)
+        try:
+            made = _made(engine, name, target, grounds, measure=measure, rebuild=rebuild, seed=seed)
+            outcome, grounds = made.outcome, made.grounds
+        except TrimtabError as error:
+            outcome = f"failed: {error}"
+        results.append({"name": name, "vector": str(path), "card": str(target), "outcome": outcome})
+    return results
+
+
+@dataclass(frozen=True)
+class _Made:
+    """What came of a behaviour, and the base model's side for the next one."""
+
+    outcome: str
+    grounds: Grounds | None
+
+
+def _made(
+    engine: TransformersEngine,
+    name: str,
+    target: Path,
+    grounds: Grounds | None,
+    *,
+    measure: bool,
+    rebuild: bool,
+    seed: int,
+) -> _Made:
+    """Make one vector and its card."""
+    from trimtab.behaviours import Behaviour
+    from trimtab.evaluation import Grounds, card_json, card_of, evaluate, read_card
+    from trimtab.learning.zoo import zoo_path, zoo_vector
+    from trimtab.vectors.file import write_atomically
+
+    behaviour = Behaviour.load(name)
+    if target.is_file() and zoo_path(name, engine.info).is_file() and not rebuild:
+        kept = read_card(target.read_bytes(), where=str(target))
+        if kept.digest == behaviour.digest and kept.model == engine.info.name:
+            return _Made(f"kept: {kept.word}", grounds)
+    with phase_progress() as phases:
+        vector = zoo_vector(engine, name, rebuild=rebuild, seed=seed, progress=phases.on_progress)
+        if not measure:
+            return _Made("trained", grounds)
+        if grounds is None and not behaviour.evaluation_prompts:
+            phases.begin("Asking the model as it is")
+            grounds = Grounds(engine)
+        own = None if behaviour.evaluation_prompts else grounds
+        report = evaluate(
+            engine, vector, behaviour=behaviour, baselines=(), seed=seed, grounds=own, progress=phases.on_progress
+        )
+    made = card_of(report)
+    write_atomically(target, card_json(made))
+    return _Made(made.word, grounds)
