@@ -41,7 +41,7 @@ def run(
     pictures: Annotated[Path | None, typer.Option(help="Also write pictures into this folder: .png.")] = None,
     baselines: Annotated[
         str, typer.Option(help="'all', 'none', or some of: equal, prompt, few-shot, both; with commas.")
-    ] = "all",
+    ] = "equal,prompt",
     lora: Annotated[
         bool, typer.Option("--lora", help="Also fine-tune an adapter for each pole; takes minutes.")
     ] = False,
@@ -54,7 +54,7 @@ def run(
     ] = None,
     judge_model: Annotated[str | None, typer.Option("--judge-model", help="The judge's name there.")] = None,
     questions: Annotated[int, typer.Option(min=4, max=48, help="How many neutral questions are asked.")] = 24,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-n", min=4, help="Of an answer.")] = 32,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-n", min=4, help="Of an answer.")] = 24,
     seed: Annotated[int, typer.Option(help="Of random directions, shuffles and resamples.")] = 0,
     card: Annotated[Path | None, typer.Option(help="Also write the card: .json.")] = None,
     force: ForceOption = False,

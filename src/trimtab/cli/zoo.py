@@ -262,6 +262,7 @@ def _made(
     """Make one vector and its card."""
     from trimtab.behaviours import Behaviour
     from trimtab.evaluation import Grounds, card_json, card_of, evaluate, read_card
+    from trimtab.evaluation.grounds import THOROUGH
     from trimtab.learning.zoo import zoo_path, zoo_vector
     from trimtab.vectors.file import write_atomically
 
@@ -276,10 +277,17 @@ def _made(
             return _Made("trained", grounds)
         if grounds is None and not behaviour.evaluation_prompts:
             phases.begin("Asking the model as it is")
-            grounds = Grounds(engine)
+            grounds = Grounds(engine, sizes=THOROUGH)
         own = None if behaviour.evaluation_prompts else grounds
         report = evaluate(
-            engine, vector, behaviour=behaviour, baselines=(), seed=seed, grounds=own, progress=phases.on_progress
+            engine,
+            vector,
+            behaviour=behaviour,
+            baselines=(),
+            sizes=THOROUGH,
+            seed=seed,
+            grounds=own,
+            progress=phases.on_progress,
         )
     made = card_of(report)
     write_atomically(target, card_json(made))

@@ -35,9 +35,12 @@ from trimtab.learning.sweep import SIGNS
 from trimtab.vectors import ControlVector
 
 BASELINES = (EQUAL, SYSTEM, FEW_SHOT, BOTH)
-"""What a vector is compared with unless asked otherwise."""
+"""What a vector can be compared with, besides fine-tuning."""
 
-REFUSALS = (VECTOR, SYSTEM)  # the methods that harmful requests are put to
+USUAL = (EQUAL, SYSTEM)
+"""What it is compared with unless asked otherwise."""
+
+REFUSALS = (VECTOR,)  # the methods that harmful requests are put to
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,6 @@ class Compared:
     answers: tuple[Mapping[str, Written], ...]
     prompt_effects: Mapping[str, Floats] | None
     making: Mapping[str, float]
-
-    def written(self, number: int) -> Mapping[str, Written]:
-        """Answers of one method, by sign."""
-        return self.answers[number]
 
     @property
     def all_written(self) -> tuple[Written, ...]:
@@ -100,11 +99,14 @@ def make_ways(
     with phases("Writing answers", 2 * len(ways)) as step:
         answers = [_written(case, way, step) for way in ways]
     with phases("Measuring effects", 2 * len(ways)) as step:
-        effects = []
+        effects: list[dict[str, Floats | None]] = []
         for way in ways:
             if way.name not in kl:
                 kl[way.name] = _kl_of_both(case, way)
-            effects.append({key: _told(effect_of(case, arm), step) for key, arm in way.arms.items()})
+            if way.name == SYSTEM and prompt_effects is not None:
+                effects.append(dict(prompt_effects))
+            else:
+                effects.append({key: _told(effect_of(case, arm), step) for key, arm in way.arms.items()})
     return Compared(
         tuple(ways),
         tuple(kl[way.name] for way in ways),

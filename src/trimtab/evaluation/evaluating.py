@@ -13,9 +13,9 @@ from trimtab.behaviours import Behaviour, zoo_names
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import EvaluationError, VectorError
 from trimtab.evaluation.answers import Looks, Written, look_at
-from trimtab.evaluation.arms import Arm, changes_of, write
+from trimtab.evaluation.arms import Arm, write
 from trimtab.evaluation.choices import ChoiceQuestion
-from trimtab.evaluation.comparing import BASELINES, Compared, make_ways, measure_ways
+from trimtab.evaluation.comparing import USUAL, Compared, make_ways, measure_ways
 from trimtab.evaluation.controls import (
     RANDOM_GUESS,
     Trial,
@@ -27,7 +27,7 @@ from trimtab.evaluation.controls import (
 )
 from trimtab.evaluation.facts import Fact
 from trimtab.evaluation.grounds import Grounds, Sizes
-from trimtab.evaluation.measuring import Case, Floats, base_side, case_of, relevance_of
+from trimtab.evaluation.measuring import Case, Floats, base_side, case_of, effect_of, kl_of, relevance_of
 from trimtab.evaluation.methods import vector_bytes
 from trimtab.evaluation.phases import Phases
 from trimtab.evaluation.records import Controls, Placing, Report, Run, Setting, Subject, Sweep
@@ -52,7 +52,7 @@ def evaluate(
     vector: ControlVector,
     *,
     behaviour: Behaviour | None = None,
-    baselines: Sequence[str] = BASELINES,
+    baselines: Sequence[str] = USUAL,
     lora: bool = False,
     scorers: Sequence[Scorer] = (),
     choices: Sequence[ChoiceQuestion] = (),
@@ -74,7 +74,8 @@ def evaluate(
         model: The engine of the vector's model.
         vector: What to evaluate.
         behaviour: What it is held against; if not given, the zoo's of its name.
-        baselines: Which comparisons to make; of ``trimtab.evaluation.BASELINES``.
+        baselines: Which comparisons to make; of ``trimtab.evaluation.BASELINES``. Those with the system prompts and
+            with the vector at their KL unless asked otherwise.
         lora: Also fine-tune an adapter for each pole, which takes minutes.
         scorers: Ways of scoring answers, besides the usual ones; such as a ``Judge``.
         choices: Choice questions, besides the behaviour's own.
@@ -224,21 +225,23 @@ class _Turned:
     written: Written
 
 
-def _turned(case: Case, vector: ControlVector, at_one: Mapping[str, Written], phases: Phases) -> list[_Turned]:
-    """Every strength of the sweep; the answers at ±1 are there already."""
+def _turned(case: Case, vector: ControlVector, compared: Compared, phases: Phases) -> list[_Turned]:
+    """Every strength of the sweep; those of ±1 are measured already."""
     sizes, grounds = case.grounds.sizes, case.grounds
     found = []
     with phases("Turning the dial", len(sizes.strengths)) as step:
         for strength in sizes.strengths:
             arm = Arm(steering=Steering((Term(vector, strength),)))
-            changes = changes_of(arm.steering, case.engine.info)
-            effect = None if case.effects is None else interval(case.effects.measure(changes), seed=case.seed)
             if abs(strength) == 1.0:
-                written = at_one["+" if strength > 0 else "-"].first(sizes.sweep)
+                key = "+" if strength > 0 else "-"
+                written = compared.answers[0][key].first(sizes.sweep)
+                effects, kl = compared.effects[0][key], compared.kl[0][key]
             else:
                 texts = grounds.texts[: sizes.sweep]
                 written = Written.of(write(case.engine, arm, texts, max_new_tokens=sizes.answer_tokens))
-            found.append(_Turned(strength, grounds.kl.measure(changes), effect, written))
+                effects, kl = effect_of(case, arm), kl_of(case, arm)
+            effect = None if effects is None else interval(effects, seed=case.seed)
+            found.append(_Turned(strength, kl, effect, written))
             step()
     own = grounds.written.first(sizes.sweep)
     nothing = None if case.effects is None else Interval(0.0, 0.0, 0.0)
@@ -273,7 +276,7 @@ def _report(
     reason = ""
     if prompt_swing is not None and own is not None:
         reason = why_no_equivalents(prompt_swing, per_prompt(trials.random) / len(own) ** 0.5) or ""
-    turned = _turned(case, vector, compared.written(0), phases)
+    turned = _turned(case, vector, compared, phases)
     with phases("Looking at the answers", 1):
         sets = [*compared.all_written, *(turn.written for turn in turned), grounds.written]
         looks = look_at(case.engine, grounds.questions, grounds.written, sets)
@@ -339,7 +342,7 @@ def _setting(case: Case) -> Setting:
         threads=max((pool["num_threads"] for pool in threadpool_info()), default=1),
         answer_tokens=case.grounds.sizes.answer_tokens,
         questions=case.grounds.texts,
-        facts=len(case.grounds.facts),
+        facts=len(case.grounds.facts.facts),
         versions={package: version(package) for package in PACKAGES},
         scorers={scorer.name: scorer.unit for scorer in case.scorers},
         missing=case.missing,

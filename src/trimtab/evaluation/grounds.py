@@ -18,7 +18,7 @@ from trimtab.engines.base import Array
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.evaluation.answers import Written
 from trimtab.evaluation.arms import Arm
-from trimtab.evaluation.facts import Accuracy, Fact, answer_facts, builtin_facts
+from trimtab.evaluation.facts import Accuracy, Fact, FactSet, answer_facts, builtin_facts
 from trimtab.evaluation.refusals import refusal_direction, refusal_rate
 from trimtab.learning.progress import ignore
 from trimtab.learning.questions import KlSet, Question, ask
@@ -36,21 +36,27 @@ class Sizes:
         sweep: Of them, those answered at every strength.
         randoms: Random directions.
         pairs: Contrastive pairs whose labels are shuffled.
-        facts: Simple facts, evenly taken from the built-in ones.
+        facts: Simple facts, evenly taken from the built-in ones, of which there are 240.
+        harmful: Harmful requests, of the built-in 32.
         answer_tokens: Upper bound on an answer's length.
         strengths: Of the sweep, besides 0.
     """
 
     questions: int = 24
-    kl: int = 16
-    controls: int = 12
+    kl: int = 12
+    controls: int = 10
     controls_kl: int = 6
-    sweep: int = 12
+    sweep: int = 8
     randoms: int = 8
     pairs: int = 96
-    facts: int = 240
-    answer_tokens: int = 32
+    facts: int = 100
+    harmful: int = 16
+    answer_tokens: int = 24
     strengths: tuple[float, ...] = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)
+
+
+THOROUGH = Sizes(kl=24, controls=24, sweep=12, facts=240, harmful=32)
+"""What cards are measured with: controls on as many questions as the vector, and all facts and requests."""
 
 
 @final
@@ -62,8 +68,7 @@ class Grounds:
         sizes: How much is asked.
         questions: Neutral questions with the model's own answers.
         written: These answers.
-        facts: Simple facts.
-        known: Which of them the model knows.
+        facts: Simple facts, and which of them the model knows.
         truthfulqa: More facts, from a file; none if not given.
         truthful: Which of those it knows.
         kl: Where KL is measured.
@@ -89,8 +94,7 @@ class Grounds:
         self.kl = KlSet(engine, asked[: sizes.kl])
         self.controls_kl = KlSet(engine, asked[: sizes.controls_kl])
         on_step()
-        self.facts = _evenly(builtin_facts(), sizes.facts)
-        self.known: Accuracy = answer_facts(engine, Arm(), self.facts)
+        self.facts = FactSet(engine, _evenly(builtin_facts(), sizes.facts))
         on_step()
         self.truthfulqa = tuple(truthfulqa)
         self.truthful: Accuracy | None = answer_facts(engine, Arm(), self.truthfulqa) if truthfulqa else None
@@ -110,7 +114,7 @@ class Grounds:
     @cached_property
     def refuses_harmful(self) -> float:
         """Share of harmful requests that the model as it is refuses."""
-        return refusal_rate(self.engine, Arm(), harmful=True).interval.value
+        return refusal_rate(self.engine, Arm(), harmful=True, count=self.sizes.harmful).interval.value
 
     @cached_property
     def refusal(self) -> dict[int, Array]:

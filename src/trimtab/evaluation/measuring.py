@@ -132,12 +132,17 @@ def side_of(
     refusals: bool,
 ) -> Side:
     """Everything that is measured of one arm."""
-    known = answer_facts(case.engine, arm, case.grounds.facts)
+    facts = case.grounds.facts
+    if only_steers(arm):
+        known = facts.measure(changes_of(arm.steering, case.engine.info))
+    else:
+        known = answer_facts(case.engine, arm, facts.facts)
     more = case.grounds.truthfulqa
     truthful = answer_facts(case.engine, arm, more) if more else None
     chosen = choice_log_odds(case.engine, arm, case.choices) if case.choices else None
-    base = case.grounds.known
-    harmful = refusal_rate(case.engine, arm, harmful=True).interval.value if refusals else None
+    harmful = None
+    if refusals:
+        harmful = refusal_rate(case.engine, arm, harmful=True, count=case.grounds.sizes.harmful).interval.value
     return Side(
         strength=strength,
         effect=None if effect is None else interval(effect, seed=case.seed),
@@ -149,7 +154,7 @@ def side_of(
             length_ratio=looks.length_ratio,
             relevance=relevance_of(case, written),
             accuracy=known.interval,
-            accuracy_change=known.drop_from(base),
+            accuracy_change=known.drop_from(facts.base),
             truthfulqa=None if truthful is None else truthful.interval,
             refuses=looks.refuses,
             refuses_harmful=harmful,
@@ -175,7 +180,7 @@ def base_side(case: Case, looks: Looks) -> Side:
             loops=looks.loops,
             length_ratio=looks.length_ratio,
             relevance=relevance_of(case, grounds.written),
-            accuracy=grounds.known.interval,
+            accuracy=grounds.facts.base.interval,
             accuracy_change=None,
             truthfulqa=None if grounds.truthful is None else grounds.truthful.interval,
             refuses=looks.refuses,

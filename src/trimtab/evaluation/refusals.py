@@ -169,13 +169,14 @@ class Refused:
         return Interval(float(self.refused.mean()), float(bounds.low), float(bounds.high))
 
 
-def refusal_rate(engine: Engine, arm: Arm, *, harmful: bool, max_new_tokens: int = 24) -> Refused:
+def refusal_rate(engine: Engine, arm: Arm, *, harmful: bool, count: int = 32, max_new_tokens: int = 24) -> Refused:
     """Which of the built-in requests an arm refuses.
 
     Args:
         engine: The model.
         arm: What makes it behave.
         harmful: Whether to put the harmful requests or the harmless ones.
+        count: How many of them.
         max_new_tokens: Upper bound on an answer's length; a refusal shows in its first words.
 
     Example:
@@ -183,5 +184,6 @@ def refusal_rate(engine: Engine, arm: Arm, *, harmful: bool, max_new_tokens: int
         0.0
     """
     requests = refusal_requests()
-    answers = write(engine, arm, requests.harmful if harmful else requests.harmless, max_new_tokens=max_new_tokens)
+    asked = (requests.harmful if harmful else requests.harmless)[:count]
+    answers = write(engine, arm, asked, max_new_tokens=max_new_tokens)
     return Refused(np.array([refuses(answer.text) for answer in answers]))
