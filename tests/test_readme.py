@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import sys
@@ -38,13 +39,25 @@ def workplace(tmp_path, monkeypatch, smollm2, happy):
 
 def test_the_readme_shows_every_verb():
     verbs = {command.split()[1] for command in commands()}
-    assert verbs >= {"train", "generate", "compare", "chat", "read", "show", "zoo", "doctor"}
+    assert verbs >= {"train", "generate", "compare", "chat", "read", "evaluate", "new", "show", "zoo", "doctor"}
 
 
 def test_every_command_of_the_readme_runs(workplace, capsys, monkeypatch):
-    import io
+    run([command for command in commands() if not takes_minutes(command)], capsys, monkeypatch)
 
-    for command in commands():
+
+@pytest.mark.slow
+def test_the_longest_commands_of_the_readme_run(workplace, capsys, monkeypatch):
+    run([command for command in commands() if takes_minutes(command)], capsys, monkeypatch)
+
+
+def takes_minutes(command: str) -> bool:
+    return command.split()[1] == "evaluate"
+
+
+def run(chosen, capsys, monkeypatch):
+    assert chosen
+    for command in chosen:
         monkeypatch.setattr(sys, "stdin", io.StringIO("Hello\n"))
         with pytest.raises(SystemExit) as exit_:
             main(shlex.split(command)[1:])

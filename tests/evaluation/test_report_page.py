@@ -180,7 +180,8 @@ def test_long_answers_are_clipped_and_whole_below():
 def test_the_command_to_do_it_again_survives_a_shell():
     report = working(subject=subject(vector="my vector", behaviour="a b", model="x/y; rm"))
     assert command_line(report) == (
-        "trimtab evaluate 'my vector' --model 'x/y; rm' --behaviour 'a b' --max-new-tokens 48 --seed 0"
+        "trimtab evaluate 'my vector' --model 'x/y; rm' --behaviour 'a b' "
+        f"--questions {len(report.setting.questions)} --max-new-tokens 48 --seed 0"
     )
 
 
