@@ -8,9 +8,10 @@ from rich.panel import Panel
 from rich.table import Table
 
 from trimtab.cli.console import out
+from trimtab.layers import layer_range
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from trimtab.vectors import Calibration, ControlVector, Effect
 
@@ -24,17 +25,6 @@ def print_card(vector: ControlVector) -> None:
         _print_calibration(vector.calibration)
     _print_reading(vector)
     out.print(_layer_chart(vector))
-
-
-def layer_range(layers: Iterable[int]) -> str:
-    """Layers as people write them: ``14-24``, ``3,7-9``."""
-    runs: list[list[int]] = []
-    for layer in sorted(layers):
-        if runs and runs[-1][-1] == layer - 1:
-            runs[-1].append(layer)
-        else:
-            runs.append([layer])
-    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs) or "none"
 
 
 def _facts(vector: ControlVector) -> Table:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from trimtab.cli.card import layer_range
 from trimtab.cli.compare import compare, comparison_json, comparison_table
 from trimtab.cli.console import (
     DtypeOption,
@@ -25,6 +24,7 @@ from trimtab.cli.console import (
     save_with_care,
     seconds_table,
 )
+from trimtab.layers import layer_range
 
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour

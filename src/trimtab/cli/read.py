@@ -11,7 +11,6 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from trimtab.cli.card import layer_range
 from trimtab.cli.console import (
     DtypeOption,
     ForceOption,
@@ -26,6 +25,7 @@ from trimtab.cli.console import (
 )
 from trimtab.cli.desk import Desk
 from trimtab.errors import OutputError, PromptError
+from trimtab.layers import layer_range
 
 if TYPE_CHECKING:
     from trimtab.engines import Prompt

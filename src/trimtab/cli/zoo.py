@@ -12,7 +12,6 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from trimtab.cli.card import layer_range
 from trimtab.cli.console import (
     DtypeOption,
     JsonOption,
@@ -26,6 +25,7 @@ from trimtab.cli.console import (
     print_json,
 )
 from trimtab.errors import BehaviourError, EvaluationError, TrimtabError
+from trimtab.layers import layer_range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.errors import MissingDependencyError
+from trimtab.layers import layer_range
 from trimtab.reading.reading import Reading, VectorReading
 from trimtab.vectors import write_atomically
 
@@ -149,19 +150,9 @@ def _section(reading: Reading, vector: VectorReading) -> str:
 def _explained(reading: Reading, vector: VectorReading) -> str:
     of = f"the mean over {sum(reading.words)} words" if vector.pool == "mean" else "the last token"
     return (
-        f"Read at layers {_ranges(vector.reading_layers)} (bold), of {of}. What is grey does not count: special "
+        f"Read at layers {layer_range(vector.reading_layers)} (bold), of {of}. What is grey does not count: special "
         "tokens, the template's marks and the first token."
     )
-
-
-def _ranges(layers: tuple[int, ...]) -> str:
-    runs: list[tuple[int, int]] = []
-    for layer in layers:
-        if runs and runs[-1][1] == layer - 1:
-            runs[-1] = (runs[-1][0], layer)
-        else:
-            runs.append((layer, layer))
-    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
 
 
 def _legend(shown: Shades) -> str:

@@ -272,5 +272,12 @@ def command_line(report: Report) -> str:
     words = ["trimtab", "evaluate", subject.vector, "--model", subject.model]
     if subject.behaviour != subject.vector:
         words += ["--behaviour", subject.behaviour]
-    words += ["--questions", str(len(setting.questions)), "--max-new-tokens", str(setting.answer_tokens), "--seed", str(setting.seed)]
+    words += [
+        "--questions",
+        str(len(setting.questions)),
+        "--max-new-tokens",
+        str(setting.answer_tokens),
+        "--seed",
+        str(setting.seed),
+    ]
     return shlex.join(words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+from trimtab import layers as ranges
 from trimtab.vectors import Interval
 
 DASH = "–"
@@ -110,19 +111,13 @@ def duration(seconds: float | None) -> str:
 
 
 def layer_range(layers: Iterable[int]) -> str:
-    """Layers with their runs drawn together.
+    """Layers with their runs drawn together, with the dash of print.
 
     Example:
         >>> layer_range([3, 7, 8, 9])
         '3, 7–9'
     """
-    runs: list[list[int]] = []
-    for layer in sorted(layers):
-        if runs and runs[-1][-1] == layer - 1:
-            runs[-1].append(layer)
-        else:
-            runs.append([layer])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs) or "none"
+    return ranges.layer_range(layers, dash="–")
 
 
 def clean(text: str) -> str:
