@@ -11,10 +11,10 @@ import trimtab
 from trimtab import Behaviour
 from trimtab.behaviours import neutral_prompts
 from trimtab.errors import CalibrationError
+from trimtab.learning.calibrating import EFFORT, TOLERANCE
 from trimtab.learning.operators import changes_of
 from trimtab.learning.progress import ignore
 from trimtab.learning.questions import KlSet, ask
-from trimtab.learning.training import EFFORT, TOLERANCE
 from trimtab.steering import Add, Rotate, Term
 from trimtab.steering.plan import Push, Turned, plan_term
 

@@ -14,7 +14,7 @@ from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import neutral_prompts
 from trimtab.errors import CalibrationError, VectorError, VectorMismatchError
 from trimtab.learning import Progress
-from trimtab.learning.training import EFFORT
+from trimtab.learning.calibrating import EFFORT
 
 TINY = {"max_pairs": 24}
 
@@ -40,6 +40,25 @@ def test_training_twice_gives_the_same_vector(tiny_llama, tiny_trained):
     assert again.calibration == tiny_trained.calibration
     for layer, direction in again.directions.items():
         np.testing.assert_array_equal(direction, tiny_trained.directions[layer])
+
+
+def test_a_refined_vector_is_calibrated_like_any_other_and_keeps_its_layers(tiny_llama, tiny_trained):
+    told = []
+    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), refine=6, progress=told.append, **TINY)
+    assert vector.method == "mean_difference+refined"
+    assert vector.layers == tiny_trained.layers
+    for layer in vector.directions:
+        cosine = float(vector.directions[layer] @ tiny_trained.directions[layer])
+        assert (0.8 < cosine < 0.99999) if layer in vector.layers else cosine == pytest.approx(1.0, abs=1e-5)
+    assert all(abs(kl / 0.4 - 1) <= 0.05 for kl in vector.calibration.kl.values())
+    steps = [(step.done, step.total) for step in told if step.phase == "Refining the directions"]
+    assert steps[0] == (0, 6)
+    assert steps[-1] == (6, 6)
+
+
+def test_steps_cannot_be_fewer_than_none(tiny_llama):
+    with pytest.raises(CalibrationError, match="cannot be taken"):
+        trimtab.train(tiny_llama, Behaviour.load("happy"), refine=-1, **TINY)
 
 
 def test_directions_equal_the_mean_difference_of_states_collected_one_by_one(tiny_llama):

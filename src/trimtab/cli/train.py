@@ -47,6 +47,9 @@ def run(
     max_pairs: Annotated[int, typer.Option(help="Upper bound on contrastive pairs.")] = 420,
     calibrate: Annotated[bool, typer.Option(help="Place the vector and give its strength a unit.")] = True,
     check: Annotated[bool, typer.Option(help="Also measure on held-out prompts.")] = True,
+    refine: Annotated[
+        int, typer.Option(min=0, help="Steps uphill from the direction: more effect for the same KL; 40 are a minute.")
+    ] = 0,
     seed: Annotated[int, typer.Option(help="Of the random directions in the comparison.")] = 0,
     memory: Annotated[int, typer.Option(min=1, help="MiB that hidden states may take, for any number of pairs.")] = 512,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")] = False,
@@ -89,6 +92,7 @@ def run(
                     max_pairs=max_pairs,
                     seed=seed,
                     check=check,
+                    refine=refine,
                     memory=memory * 1024**2,
                     checkpoint=checkpoint,
                     progress=phases.on_progress,

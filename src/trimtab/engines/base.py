@@ -222,6 +222,45 @@ class TeacherForcing(Protocol):
         """Scores with ``additions[layer]`` (``[hidden]``) added to the output of each block, or other changes made."""
 
 
+@dataclass(frozen=True)
+class Preference:
+    """A question with answers, between which additions are to make a difference; all are token ids.
+
+    Attributes:
+        prompt: The question.
+        positive: An answer that is to become likelier with the additions, and less likely with their opposite.
+        negative: One that is to become less likely.
+        own: The model's own answer, along which KL is measured.
+    """
+
+    prompt: Tokens
+    positive: Tokens
+    negative: Tokens
+    own: Tokens
+
+
+@dataclass(frozen=True)
+class Slope:
+    """What additions do, and which way to change them.
+
+    Attributes:
+        preference: Half the swing, in nats per token.
+        kl: Mean per-token KL(base ‖ steered) of both signs, in nats.
+        gradient: Of ``preference - price · KL`` with respect to each layer's addition, ``[hidden]``.
+    """
+
+    preference: float
+    kl: float
+    gradient: Mapping[int, Array]
+
+
+class Slopes(Protocol):
+    """Fixed questions and answers, whose preference can be made steeper."""
+
+    def at(self, additions: Mapping[int, Array], numbers: Sequence[int], *, price: float) -> Slope:
+        """Value and gradient of ``preference - price · KL`` on the questions ``numbers``."""
+
+
 class Engine(Protocol):
     """Something that runs one model."""
 
@@ -275,3 +314,6 @@ class Engine(Protocol):
 
     def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> TeacherForcing:
         """Prepare prompts and answers for scoring; ``once`` if only the base is wanted."""
+
+    def slopes(self, items: Sequence[Preference]) -> Slopes | None:
+        """Prepare questions for gradients with respect to additions; None where the engine has no gradients."""

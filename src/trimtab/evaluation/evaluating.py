@@ -15,7 +15,7 @@ from trimtab.errors import EvaluationError, VectorError
 from trimtab.evaluation.answers import Looks, Written, look_at
 from trimtab.evaluation.arms import Arm, write
 from trimtab.evaluation.choices import ChoiceQuestion
-from trimtab.evaluation.comparing import USUAL, Compared, make_ways, measure_ways
+from trimtab.evaluation.comparing import USUAL, Compared, check_baselines, make_ways, measure_ways
 from trimtab.evaluation.controls import (
     RANDOM_GUESS,
     Trial,
@@ -35,11 +35,11 @@ from trimtab.evaluation.refusals import cosine_with_refusal
 from trimtab.evaluation.scorers import Scorer
 from trimtab.evaluation.sweeping import Turn, sweep_of
 from trimtab.evaluation.verdict import judge
+from trimtab.learning.calibrating import BUDGET, TOLERANCE
 from trimtab.learning.controls import why_no_equivalents
 from trimtab.learning.progress import OnProgress, ignore
 from trimtab.learning.questions import interval
 from trimtab.learning.sweep import SIGNS, Steerable, band_layers, first_guess, spend_both
-from trimtab.learning.training import BUDGET, TOLERANCE
 from trimtab.steering import Steering, Term
 from trimtab.vectors import Calibration, ControlVector, Interval
 
@@ -101,6 +101,7 @@ def evaluate(
         >>> report.verdict.word, report.method("vector").prompt_equivalents  # doctest: +SKIP
         ('works', 4.1)
     """
+    check_baselines(baselines)
     vector.check_model(model.info)
     if not vector.layers:
         raise VectorError("the vector steers no layer", fix="give one with non-zero weights")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from trimtab.engines.base import Tokens
 from trimtab.errors import PromptError, SteeringError
@@ -33,6 +33,31 @@ def check_length(tokens: Tokens, text: str, *, name: str, window: int | None, ro
             f"the prompt has {len(tokens)} tokens{answer}, but {name} reads {window} ({text[:40]!r}...)",
             fix="shorten it" + (" or lower max_new_tokens" if room else ""),
         )
+
+
+def checked_sequences(
+    texts: Sequence[str | Tokens],
+    *,
+    encode: Callable[[str], Tokens],
+    name: str,
+    vocabulary: int,
+    window: int | None,
+) -> list[Tokens]:
+    """Texts as token ids, or token ids as they are, each fit to be read.
+
+    Raises:
+        PromptError: It is one text and no list, or one of them is empty, too long, or has tokens that there are not.
+    """
+    if isinstance(texts, str):
+        raise PromptError("hidden_states was given one text", fix="give a list of texts")
+    sequences: list[Tokens] = []
+    for text in texts:
+        tokens = encode(text) if isinstance(text, str) else tuple(text)
+        if not isinstance(text, str):
+            check_tokens(tokens, name=name, vocabulary=vocabulary)
+        check_length(tokens, text if isinstance(text, str) else str(tokens), name=name, window=window)
+        sequences.append(tokens)
+    return sequences
 
 
 def chosen_layers(layers: Sequence[int] | None, *, name: str, count: int) -> list[int]:

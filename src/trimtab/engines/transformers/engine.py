@@ -12,20 +12,32 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from trimtab.engines.base import Array, Collected, Completion, ForcedItem, MarkedPrompt, Position, Prompt, Span, Tokens
+from trimtab.engines.base import (
+    Array,
+    Collected,
+    Completion,
+    ForcedItem,
+    MarkedPrompt,
+    Position,
+    Preference,
+    Prompt,
+    Span,
+    Tokens,
+)
 from trimtab.engines.finding import find_and_prove, is_encoder_decoder
 from trimtab.engines.transformers.answering import Listener
 from trimtab.engines.transformers.chat import as_messages, is_chat, opening_cuts, render_chat
-from trimtab.engines.transformers.checks import check_length, check_tokens, chosen_layers
+from trimtab.engines.transformers.checks import check_length, checked_sequences, chosen_layers
 from trimtab.engines.transformers.collecting import collect_states
 from trimtab.engines.transformers.fingerprint import fingerprint
 from trimtab.engines.transformers.forcing import TreeTeacherForcing
 from trimtab.engines.transformers.generation import Sampling, keeps_keys_and_values
 from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.host import ActiveScope, Host
-from trimtab.engines.transformers.proof import WalkProof
+from trimtab.engines.transformers.proof import prepared_proof
 from trimtab.engines.transformers.requests import Request, fulfil, normalized_rows
 from trimtab.engines.transformers.scoring import score_prompts
+from trimtab.engines.transformers.slopes import PreferenceSlopes, prepare_slopes
 from trimtab.engines.transformers.special_tokens import pad_token, start_tokens, stop_tokens
 from trimtab.engines.transformers.stages import Program
 from trimtab.engines.transformers.states import spans_of
@@ -78,15 +90,10 @@ class TransformersEngine:
         self._scopes: list[ActiveScope] = []
         self._thinking_markers = thinking_markers(tokenizer)
         self._lock = Lock()  # taken while a stream is open
-        self._proof = WalkProof(model, self.blocks, limit=self.context_window, never=self._why_never_walked())
+        self._proof = prepared_proof(model, self.blocks, limit=self.context_window, encoder=self.has_encoder)
 
     def __repr__(self) -> str:
         return f"<TransformersEngine {self.info.name}: {self.info.architecture}, {self.info.layers} layers>"
-
-    def _why_never_walked(self) -> str:
-        if self.has_encoder:
-            return "an encoder reads every text as a whole"
-        return "" if self.blocks.causal else "a state knows of the tokens after it too"
 
     @property
     def _host(self) -> Host:
@@ -325,17 +332,12 @@ class TransformersEngine:
         return score_prompts(self._host, [self._prompt(prompt, raw=False) for prompt in prompts], vector, at=at)
 
     def _sequences(self, texts: Sequence[str | Tokens]) -> list[Tokens]:
-        if isinstance(texts, str):
-            raise PromptError("hidden_states was given one text", fix="give a list of texts")
-        sequences: list[Tokens] = []
-        vocabulary = int(self.model.get_input_embeddings().weight.shape[0])
-        for text in texts:
-            tokens = self.encode(text) if isinstance(text, str) else tuple(text)
-            if not isinstance(text, str):
-                check_tokens(tokens, name=self.info.name, vocabulary=vocabulary)
-            self._check_length(tokens, text if isinstance(text, str) else str(tokens))
-            sequences.append(tokens)
-        return sequences
+        name, window, size = self.info.name, self.context_window, int(self.model.get_input_embeddings().weight.shape[0])
+        return checked_sequences(texts, encode=self.encode, name=name, vocabulary=size, window=window)
+
+    def slopes(self, items: Sequence[Preference]) -> PreferenceSlopes | None:
+        """Prepare questions for gradients; None for a model whose states know of later tokens, or have an encoder."""
+        return prepare_slopes(self._host, items)
 
     def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> TreeTeacherForcing:
         """Prepare prompts and answers for scoring under many steerings; ``once`` if only the base is wanted.
@@ -593,8 +595,5 @@ class TransformersEngine:
         marked = marked_prompt(
             self.tokenizer, prompt, raw=raw, thinking=self.thinking, sink=self._host.sink, encode=self.encode
         )
-        self._check_length(marked.tokens, marked.text, room=room)
+        check_length(marked.tokens, marked.text, name=self.info.name, window=self.context_window, room=room)
         return marked
-
-    def _check_length(self, tokens: Tokens, text: str, *, room: int = 0) -> None:
-        check_length(tokens, text, name=self.info.name, window=self.context_window, room=room)

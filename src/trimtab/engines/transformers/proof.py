@@ -144,3 +144,11 @@ class _Tried:
 
     def covers(self, wanted: _Tried) -> bool:
         return wanted.length <= self.length and wanted.row <= self.row
+
+
+def prepared_proof(model: nn.Module, blocks: Blocks, *, limit: int | None, encoder: bool) -> WalkProof:
+    """A proof to be made when it is needed; for some models it is known beforehand that a walk would be wrong."""
+    never = "" if blocks.causal else "a state knows of the tokens after it too"
+    if encoder:
+        never = "an encoder reads every text as a whole"
+    return WalkProof(model, blocks, limit=limit, never=never)
