@@ -45,14 +45,7 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow
 
-test-test-interop: $(VENV)/.installed-interop
-	$(BIN)/pytest tests/interop
-
-$(VENV)/.installed-interop: $(STAMP)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[inspect,lm-eval]"
-	@touch $@
-
-architectures: $(STAMP)
+test-architectures: $(STAMP)
 	$(BIN)/pytest -m architectures
 
 test-interop: $(VENV)/.installed-interop

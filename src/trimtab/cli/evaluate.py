@@ -72,6 +72,10 @@ def run(
     for path, ending in ((report, ".html"), (card, ".json")):
         if path is not None:
             _check_output(path, ending)
+    if pictures is not None:
+        check_writable(pictures / "sweep.png")
+    if (judge_url is None) != (judge_model is None):
+        raise EvaluationError("a judge needs a URL and a model", fix="give both --judge-url and --judge-model")
     described = None if behaviour is None else Behaviour.load(behaviour)
     asked = () if choices is None else load_choices(choices)
     facts = () if truthfulqa is None else truthfulqa_facts(truthfulqa)
@@ -132,10 +136,8 @@ def _check_output(path: Path, ending: str) -> None:
 def _judge(
     described: Behaviour | None, vector: ControlVector, *, url: str | None, model: str | None
 ) -> tuple[Scorer, ...]:
-    if url is None and model is None:
-        return ()
     if url is None or model is None:
-        raise EvaluationError("a judge needs a URL and a model", fix="give both --judge-url and --judge-model")
+        return ()
     from trimtab.behaviours import Behaviour
     from trimtab.evaluation import judge_of
 

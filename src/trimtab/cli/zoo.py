@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -268,9 +269,10 @@ def _made(
 
     behaviour = Behaviour.load(name)
     if target.is_file() and zoo_path(name, engine.info).is_file() and not rebuild:
-        kept = read_card(target.read_bytes(), where=str(target))
-        if kept.digest == behaviour.digest and kept.model == engine.info.name:
-            return _Made(f"kept: {kept.word}", grounds)
+        with suppress(EvaluationError):  # what is no card is measured again
+            kept = read_card(target.read_bytes(), where=str(target))
+            if kept.digest == behaviour.digest and kept.model == engine.info.name:
+                return _Made(f"kept: {kept.word}", grounds)
     with phase_progress() as phases:
         vector = zoo_vector(engine, name, rebuild=rebuild, seed=seed, progress=phases.on_progress)
         if not measure:

@@ -69,18 +69,25 @@ class Compared:
         return tuple(answers[key] for answers in self.answers for key in SIGNS)
 
 
+def check_baselines(names: Sequence[str]) -> None:
+    """Refuse comparisons that there are not.
+
+    Raises:
+        EvaluationError: A baseline is not known.
+    """
+    unknown = sorted(set(names) - set(BASELINES))
+    if unknown:
+        raise EvaluationError(f"no baseline named {unknown[0]!r}", fix=f"use some of {', '.join(BASELINES)}")
+
+
 def make_ways(
     case: Case, vector: ControlVector, *, baselines: Sequence[str], lora: bool, seed: int, phases: Phases
 ) -> Compared:
     """Make what a vector is compared with, and let every method answer.
 
     Raises:
-        EvaluationError: A baseline is not known.
         MissingDependencyError: peft is needed for ``lora``.
     """
-    unknown = sorted(set(baselines) - set(BASELINES))
-    if unknown:
-        raise EvaluationError(f"no baseline named {unknown[0]!r}", fix=f"use some of {', '.join(BASELINES)}")
     assert vector.calibration is not None
     budget = vector.calibration.budget
     ways = [vector_way(vector, budget=budget)]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from trimtab.behaviours import Behaviour
 from trimtab.engines import Engine
 from trimtab.engines.base import Array
-from trimtab.errors import CalibrationError, TrimtabError
+from trimtab.errors import CalibrationError, TrimtabError, VectorError
 from trimtab.evaluation.records import Chance, Control
 from trimtab.learning.controls import random_like
 from trimtab.learning.estimators import oriented
@@ -113,7 +113,7 @@ def shuffled_directions(
     """Mean differences of the behaviour's own pairs, half of them turned round at random: nothing is left to learn.
 
     Returns:
-        Layer to unit direction; None where the behaviour makes too few pairs.
+        Layer to unit direction; None where the behaviour makes too few pairs, or its pairs are all alike.
     """
     try:
         made = build_pairs(behaviour, engine, max_pairs=pairs)
@@ -124,7 +124,10 @@ def shuffled_directions(
     signs = np.where(np.arange(len(made)) % 2 == 0, 1.0, -1.0)
     np.random.default_rng(seed).shuffle(signs)
     shift = (signs[:, None, None] * (states[: len(made)] - states[len(made) :])).mean(axis=0)
-    return {layer: oriented(shift[n], shift[n]) for n, layer in enumerate(layers)}
+    try:
+        return {layer: oriented(shift[n], shift[n]) for n, layer in enumerate(layers)}
+    except VectorError:  # nothing is left at all
+        return None
 
 
 def try_directions(

@@ -1,0 +1,206 @@
+"""``trimtab evaluate``: what it passes on, what it writes where, and what it refuses before the work."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+import trimtab
+from evaluation.sample_report import working
+from trimtab import Behaviour, ControlVector
+from trimtab.evaluation import ChoiceQuestion, Judge, Sizes, card_json, card_of, read_card
+from trimtab.evaluation.methods import BOTH, EQUAL, FEW_SHOT, SYSTEM
+from trimtab.evaluation.report import report_json
+from trimtab.vectors import vectors_folder
+
+QUICK = ("--questions", "4", "--max-new-tokens", "4", "--baselines", "prompt")
+
+
+@pytest.fixture
+def run(run_on, tiny_llama):
+    """Run ``trimtab ARGUMENTS``; gives (code, stdout, stderr)."""
+    return run_on(tiny_llama)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_llama) -> ControlVector:
+    return trimtab.train(tiny_llama, Behaviour.load("happy"), max_pairs=24, layers=[1, 2], check=False)
+
+
+@pytest.fixture(autouse=True)
+def happy_file(trained):
+    """A vector named happy, in the vectors folder."""
+    return trained.save(vectors_folder() / "happy.safetensors")
+
+
+@pytest.fixture
+def asked(monkeypatch) -> dict:
+    """What ``evaluate`` is called with, in an evaluation that takes no time."""
+    given: dict = {}
+
+    def evaluate(model, vector, **options):
+        given.update(options, model=model, vector=vector)
+        return working()
+
+    monkeypatch.setattr("trimtab.evaluation.evaluate", evaluate)
+    return given
+
+
+@pytest.fixture
+def no_model(monkeypatch, run):
+    """The same where no model can be loaded."""
+
+    def load(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("trimtab.engines.transformers.load", load)
+    return run
+
+
+# Really evaluating
+
+
+def test_a_report_a_card_and_pictures_are_written_and_json_is_printed(run, tmp_path, tiny_llama):
+    page, card, pictures = tmp_path / "out" / "happy.html", tmp_path / "happy.json", tmp_path / "pictures"
+    written = ("--report", page, "--card", card, "--pictures", pictures)
+    code, out, err = run("evaluate", "happy", *QUICK, *written, "--json")
+    assert code == 0
+    said = json.loads(out)
+    assert [method["name"] for method in said["methods"]] == ["vector", "system prompt"]
+    assert len(said["setting"]["questions"]) == 4
+    assert said["setting"]["answer_tokens"] == 4
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    kept = read_card(card.read_bytes(), where="card")
+    assert (kept.name, kept.model, kept.word) == ("happy", "tiny llama", said["verdict"]["word"])
+    drawn = sorted(path.name for path in pictures.iterdir())
+    assert drawn == ["comparison.png", "sweep.png"]
+    for path in (page, card, *(pictures / name for name in drawn)):
+        assert f"wrote {path}" in err
+    assert "Turning the dial: " in err  # phases, with their seconds
+
+
+# Output and options
+
+
+def test_without_json_the_report_is_for_people(run, asked):
+    code, out, _ = run("evaluate", "happy")
+    assert code == 0
+    assert "works" in out
+    assert working().base.answers[0][:20] in out
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(out)
+
+
+def test_json_is_the_whole_report_and_nothing_else(run, asked):
+    _, out, err = run("evaluate", "happy", "--json")
+    assert json.loads(out) == json.loads(json.dumps(report_json(working())))
+    assert "wrote" not in err
+
+
+def test_a_card_is_that_of_the_report(run, asked, tmp_path):
+    run("evaluate", "happy", "--card", tmp_path / "c.json")
+    assert (tmp_path / "c.json").read_bytes() == card_json(card_of(working()))
+
+
+def test_unless_told_otherwise_it_asks_for_the_usual(run, asked, tiny_llama, trained):
+    run("evaluate", "happy")
+    assert asked["model"] is tiny_llama
+    assert asked["vector"].behaviour == trained.behaviour
+    assert asked["baselines"] == (EQUAL, SYSTEM)
+    assert asked["sizes"] == Sizes()
+    assert (asked["behaviour"], asked["lora"], asked["seed"]) == (None, False, 0)
+    assert (asked["scorers"], asked["choices"], asked["truthfulqa"]) == ((), (), ())
+
+
+def test_options_are_passed_on(run, asked, tmp_path):
+    (tmp_path / "choices.json").write_text(json.dumps([{"question": "Tea?", "positive": "Yes", "negative": "No"}]))
+    truth = [{"question": "Is rain wet?", "mc1_targets": {"Yes": 1, "No": 0}}]
+    (tmp_path / "mc_task.json").write_text(json.dumps(truth))
+    code, _, _ = run(
+        *("evaluate", "happy", "--behaviour", "formal", "--lora", "--seed", "7", "-n", "9", "--questions", "6"),
+        *("--choices", tmp_path / "choices.json", "--truthfulqa", tmp_path),
+        *("--judge-url", "http://localhost:1/v1", "--judge-model", "wise"),
+    )
+    assert code == 0
+    assert asked["behaviour"] == Behaviour.load("formal")
+    assert (asked["lora"], asked["seed"]) == (True, 7)
+    assert asked["sizes"] == Sizes(questions=6, answer_tokens=9)
+    assert asked["choices"] == (ChoiceQuestion("Tea?", "Yes", "No"),)
+    assert asked["truthfulqa"][0].choices == ("Yes", "No")
+    (judge,) = asked["scorers"]
+    assert isinstance(judge, Judge)
+    assert (judge.url, judge.model) == ("http://localhost:1/v1", "wise")
+    assert "formal" in judge.positive
+
+
+def test_without_a_behaviour_the_judge_is_told_the_vector_s_own(run, asked):
+    run("evaluate", "happy", "--judge-url", "http://localhost:1/v1", "--judge-model", "wise")
+    (judge,) = asked["scorers"]
+    assert "happy" in judge.positive
+
+
+@pytest.mark.parametrize(
+    ("text", "baselines"),
+    [
+        ("all", (EQUAL, SYSTEM, FEW_SHOT, BOTH)),
+        ("none", ()),
+        ("few-shot", (FEW_SHOT,)),
+        ("both, prompt,", (BOTH, SYSTEM)),
+    ],
+)
+def test_comparisons_are_chosen_by_short_names(run, asked, text, baselines):
+    run("evaluate", "happy", "--baselines", text)
+    assert asked["baselines"] == baselines
+
+
+def test_by_force_another_model_s_vector_is_evaluated(run, asked, tiny, random_vector, tmp_path):
+    other = random_vector(tiny("llama", seed=1), name="happy").save(tmp_path / "other.safetensors")
+    run("evaluate", other, "--force")
+    assert asked["vector"].model.fingerprint == ""
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--baselines", "equal,magic"), "no baseline named 'magic'; use 'all', 'none', or some of equal, prompt"),
+        (("--report", "page.pdf"), "'page.pdf' does not end with .html"),
+        (("--card", "card.html"), "'card.html' does not end with .json"),
+        (("--report", "file/page.html"), "cannot write to 'file'"),
+        (("--card", "folder.json"), "'folder.json' is a folder"),
+        (("--pictures", "file"), "cannot write to 'file'"),
+        (("--behaviour", "hapy"), "did you mean 'happy'"),
+        (("--choices", "none.json"), "does not exist"),
+        (("--truthfulqa", "nowhere"), "no mc_task.json that can be read"),
+        (("--judge-url", "http://localhost:1/v1"), "a judge needs a URL and a model"),
+        (("--judge-model", "wise"), "a judge needs a URL and a model"),
+        (("--questions", "3"), "greater than or equal to 4"),
+    ],
+)
+def test_a_mistake_ends_with_one_line_before_a_model_is_loaded(no_model, tmp_path, monkeypatch, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.json").mkdir()
+    code, out, err = no_model("evaluate", "happy", *arguments)
+    assert code == 2
+    assert out == ""
+    last = err.strip().splitlines()[-1]
+    assert last.startswith("trimtab: ")
+    assert says in re.sub(r"\s+", " ", last)
+
+
+def test_a_vector_that_there_is_not_is_told_before_a_model_is_loaded(no_model):
+    code, out, err = no_model("evaluate", "nobody")
+    assert (code, out) == (2, "")
+    assert "no vector named 'nobody'" in err
+
+
+def test_what_nothing_is_known_of_is_told(run, random_vector, tiny_llama):
+    random_vector(tiny_llama, name="mine").save(vectors_folder() / "mine.safetensors")
+    code, _, err = run("evaluate", "mine")
+    assert code == 2
+    assert "nothing is known of what 'mine' stands for; name a behaviour" in err

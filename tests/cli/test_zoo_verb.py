@@ -1,0 +1,291 @@
+"""``trimtab zoo``: listing behaviours with what was measured, one card, and making vectors and cards."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from evaluation.sample_report import not_working, unmeasured, working
+from trimtab import Behaviour, ControlVector
+from trimtab.behaviours import zoo_names
+from trimtab.errors import CalibrationError
+from trimtab.evaluation import Card, Sizes, card_json, card_of, read_card
+from trimtab.evaluation.cards import card_json_values
+from trimtab.learning import zoo
+from trimtab.learning.zoo import zoo_path
+from trimtab.vectors import vectors_folder
+
+SMALL = Sizes(
+    questions=4,
+    kl=3,
+    controls=3,
+    controls_kl=2,
+    sweep=2,
+    randoms=2,
+    pairs=8,
+    facts=6,
+    harmful=2,
+    answer_tokens=4,
+    strengths=(-1.0, 1.0),
+)
+
+
+def card_for(name: str, report=None) -> Card:
+    """A card of a behaviour of the zoo as it is today."""
+    return replace(card_of(report or working()), name=name, digest=Behaviour.load(name).digest)
+
+
+def write_cards(folder: Path, *cards: Card) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for card in cards:
+        (folder / f"{card.name}.json").write_bytes(card_json(card))
+
+
+@pytest.fixture
+def run(run_on, tiny_llama):
+    """Run ``trimtab ARGUMENTS``; gives (code, stdout, stderr)."""
+    return run_on(tiny_llama)
+
+
+@pytest.fixture
+def no_model(monkeypatch, run):
+    """The same where no model can be loaded."""
+
+    def load(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("trimtab.engines.transformers.load", load)
+    return run
+
+
+@pytest.fixture
+def small(monkeypatch) -> None:
+    """Little is asked for a card."""
+    monkeypatch.setattr("trimtab.evaluation.grounds.THOROUGH", SMALL)
+
+
+@pytest.fixture
+def trainings(monkeypatch) -> list[str]:
+    """The behaviours that were trained, quickly, on few pairs; ``formal`` cannot be."""
+    names: list[str] = []
+    train = zoo.train
+
+    def quickly(model, behaviour, *, seed, checkpoint, progress, **_):
+        names.append(behaviour.name)
+        if behaviour.name == "formal":
+            raise CalibrationError("no strength spends 0.4 nat", fix="try another model")
+        return train(
+            model,
+            behaviour,
+            seed=seed,
+            checkpoint=checkpoint,
+            progress=progress,
+            max_pairs=16,
+            layers=[1, 2],
+            check=False,
+        )
+
+    monkeypatch.setattr(zoo, "train", quickly)
+    return names
+
+
+# The list
+
+
+def test_every_behaviour_is_listed_with_what_was_measured(no_model, monkeypatch):
+    cards = {"happy": card_for("happy"), "calm": card_for("calm", not_working())}
+    monkeypatch.setattr("trimtab.evaluation.cards.zoo_cards", lambda folder=None: cards)
+    code, out, _ = no_model("zoo")
+    assert code == 0
+    rows = {line.split()[0]: line for line in out.splitlines() if line.strip() and line.split()[0] in zoo_names()}
+    assert set(rows) == set(zoo_names())
+    assert "works" in rows["happy"]
+    assert "0.62" in rows["happy"]
+    assert "does not work" in rows["calm"]
+    assert "–" in rows["formal"]
+    assert "Measured on Small-135M-Instruct" in out
+
+
+def test_without_cards_the_list_says_so(no_model, monkeypatch):
+    monkeypatch.setattr("trimtab.evaluation.cards.zoo_cards", lambda folder=None: {})
+    assert "Nothing was measured of them yet." in no_model("zoo")[1]
+
+
+def test_the_list_as_json_has_poles_vectors_and_cards(no_model, monkeypatch, llama, random_vector):
+    monkeypatch.setattr("trimtab.evaluation.cards.zoo_cards", lambda folder=None: {"happy": card_for("happy")})
+    path = random_vector(llama, name="calm").save(vectors_folder() / "calm.safetensors")
+    _, out, _ = no_model("zoo", "--json")
+    listed = {entry["name"]: entry for entry in json.loads(out)}
+    assert list(listed) == list(zoo_names())
+    assert listed["happy"]["card"] == json.loads(json.dumps(card_json_values(card_for("happy"))))
+    assert listed["happy"]["negative"] == "sad"
+    assert listed["calm"]["vector"] == str(path)
+    assert listed["calm"]["card"] is None
+
+
+# One card
+
+
+@pytest.mark.parametrize("report", [working(), not_working(), unmeasured()], ids=lambda report: report.verdict.word)
+def test_a_card_is_shown_with_its_sentences_and_answers(no_model, tmp_path, report):
+    write_cards(tmp_path, card_for("happy", report))
+    code, out, _ = no_model("zoo", "card", "happy", "--folder", tmp_path)
+    assert code == 0
+    assert report.verdict.word in out
+    flat = " ".join(out.split())
+    for sentence in report.verdict.sentences:
+        assert f"• {sentence}" in flat
+    assert "How was your day?" in out
+    assert "None" not in out
+
+
+def test_a_card_as_json_is_the_card(no_model, tmp_path):
+    write_cards(tmp_path, card_for("happy"))
+    _, out, _ = no_model("zoo", "card", "happy", "--folder", tmp_path, "--json")
+    assert read_card(out, where="stdout") == read_card(card_json(card_for("happy")), where="file")
+
+
+def test_a_behaviour_without_a_card_or_with_a_stale_one_has_none_to_show(no_model, tmp_path):
+    write_cards(tmp_path, replace(card_for("calm"), digest="0" * 64))
+    for name in ("happy", "calm"):
+        code, out, err = no_model("zoo", "card", name, "--folder", tmp_path)
+        assert (code, out) == (2, "")
+        assert f"{name!r} has no card; measure it: trimtab zoo train {name}" in err
+
+
+def test_what_the_zoo_does_not_have_has_no_card(no_model):
+    code, _, err = no_model("zoo", "card", "hapy")
+    assert code == 2
+    assert "did you mean 'happy'" in err
+
+
+def test_a_broken_card_is_named(no_model, tmp_path):
+    (tmp_path / "happy.json").write_text("{}")
+    code, _, err = no_model("zoo", "card", "happy", "--folder", tmp_path)
+    assert code == 2
+    assert "happy.json is not a card: name: " in err
+
+
+# Making vectors
+
+
+def test_vectors_and_cards_are_made_one_after_another_and_what_fails_is_reported(
+    run, small, trainings, tmp_path, tiny_llama
+):
+    code, out, _ = run("zoo", "train", "happy", "formal", "calm", "--cards", tmp_path / "cards", "--json")
+    assert code == 0
+    made = {result["name"]: result for result in json.loads(out)}
+    assert trainings == list(made) == ["happy", "formal", "calm"]
+    assert made["formal"]["outcome"] == "failed: no strength spends 0.4 nat; try another model"
+    assert sorted(path.name for path in (tmp_path / "cards").iterdir()) == ["calm.json", "happy.json"]
+    for name in ("happy", "calm"):
+        path = zoo_path(name, tiny_llama.info)
+        assert made[name]["vector"] == str(path)
+        vector = ControlVector.load(path)
+        assert (vector.behaviour.name, vector.layers) == (name, (1, 2))
+        assert made[name]["card"] == str(tmp_path / "cards" / f"{name}.json")
+        card = read_card((tmp_path / "cards" / f"{name}.json").read_bytes(), where=name)
+        assert (card.name, card.model, card.questions) == (name, "tiny llama", 4)
+        assert card.digest == Behaviour.load(name).digest
+        assert made[name]["outcome"] == card.word
+    assert sorted(path.name for path in path.parent.iterdir()) == ["calm.safetensors", "happy.safetensors"]
+
+
+def test_what_is_there_is_kept_and_what_is_missing_is_made(run, small, trainings, tiny_llama):
+    assert run("zoo", "train", "happy")[0] == 0
+    vector = zoo_path("happy", tiny_llama.info)
+    card = vector.parent / "cards" / "happy.json"  # beside the vectors, unless told otherwise
+    first, word = card.read_bytes(), read_card(card.read_bytes(), where="card").word
+    times = vector.stat().st_mtime_ns, card.stat().st_mtime_ns
+
+    _, out, _ = run("zoo", "train", "happy")
+    assert out == f"happy: kept: {word}\n"
+    assert (vector.stat().st_mtime_ns, card.stat().st_mtime_ns) == times
+
+    card.unlink()
+    _, out, _ = run("zoo", "train", "happy")
+    assert out == f"happy: {word}\n"
+    assert card.read_bytes() == first
+    assert trainings == ["happy"]
+
+    run("zoo", "train", "happy", "--rebuild", "--no-measure")
+    assert trainings == ["happy", "happy"]
+
+
+def test_a_card_that_says_nothing_of_this_vector_is_measured_again(run, small, trainings, tiny_llama, tmp_path):
+    run("zoo", "train", "happy", "--no-measure")
+    card, kept = tmp_path / "happy.json", card_for("happy")
+    stale = card_json(replace(kept, digest="0" * 64, model="tiny llama"))
+    for broken_stale_or_another_s in (b"{", stale, card_json(kept)):
+        card.write_bytes(broken_stale_or_another_s)
+        _, out, _ = run("zoo", "train", "happy", "--cards", tmp_path)
+        made = read_card(card.read_bytes(), where="card")
+        assert made.model == "tiny llama"
+        assert made.digest == Behaviour.load("happy").digest
+        assert out == f"happy: {made.word}\n"
+    assert trainings == ["happy"]
+
+
+def test_without_measuring_only_vectors_are_made(run, trainings, tiny_llama):
+    code, out, _ = run("zoo", "train", "happy", "--no-measure")
+    assert (code, out) == (0, "happy: trained\n")
+    folder = zoo_path("happy", tiny_llama.info).parent
+    assert [path.name for path in folder.rglob("*") if path.is_file()] == ["happy.safetensors"]
+
+
+def test_an_interrupted_training_is_gone_on_with(run, monkeypatch, tiny_llama):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    read: list[set] = []
+    collect = type(tiny_llama).collect
+
+    def noting(engine, texts, **options):
+        read[-1].update(map(str, texts))
+        return collect(engine, texts, **options)
+
+    monkeypatch.setattr(type(tiny_llama), "collect", noting)
+    path = zoo_path("happy", tiny_llama.info)
+    read.append(set())
+    with monkeypatch.context() as patch:
+        patch.setattr(type(tiny_llama), "generate", stop)
+        code, out, err = run("zoo", "train", "happy", "--no-measure")
+    assert (code, out) == (130, "")
+    assert "stopped; no file was left half-written" in err
+    assert not path.exists()
+    assert path.with_suffix(".sqlite").is_file()
+
+    read.append(set())
+    code, out, _ = run("zoo", "train", "happy", "--no-measure")
+    assert (code, out) == (0, "happy: trained\n")
+    assert path.is_file()
+    assert not path.with_suffix(".sqlite").exists()
+    assert len(read[0]) > 100
+    assert not read[0] & read[1]  # what was read before it was interrupted is not read again
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "no behaviour is named; name some, or give --all"),
+        (("happy", "hapy"), "did you mean 'happy'"),
+    ],
+)
+def test_what_cannot_be_made_is_told_before_a_model_is_loaded(no_model, arguments, says):
+    code, out, err = no_model("zoo", "train", *arguments)
+    assert (code, out) == (2, "")
+    assert says in err
+
+
+def test_all_is_every_behaviour_of_the_zoo(run, monkeypatch, tiny_llama):
+    def fail(*_, **__):
+        raise CalibrationError("not today", fix="wait")
+
+    monkeypatch.setattr(zoo, "train", fail)
+    code, out, _ = run("zoo", "train", "--all", "--json")
+    assert code == 0
+    assert [result["name"] for result in json.loads(out)] == list(zoo_names())
+    assert {result["outcome"] for result in json.loads(out)} == {"failed: not today; wait"}

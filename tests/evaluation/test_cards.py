@@ -1,0 +1,67 @@
+"""Cards: a report in short."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from evaluation.sample_report import every_report, working
+from trimtab import Behaviour
+from trimtab.errors import EvaluationError
+from trimtab.evaluation import card_json, card_of, read_card, zoo_cards
+
+
+@pytest.mark.parametrize("report", every_report().values(), ids=every_report())
+def test_a_card_survives_its_file(report):
+    card = card_of(report)
+    back = read_card(card_json(card), where="here")
+    assert back.name == card.name
+    assert back.word == report.verdict.word
+    assert card_json(back) == card_json(card)
+
+
+def test_a_card_says_what_the_report_says():
+    report = working()
+    card = card_of(report)
+    vector = report.methods[0]
+    assert card.swing == vector.swing
+    assert card.effect["+"] == vector.sides["+"].effect
+    assert card.cost["-"].perplexity_ratio == vector.sides["-"].damage.perplexity_ratio
+    assert card.samples[0].base == report.base.answers[0]
+    assert card.samples[0].plus == vector.sides["+"].answers[0]
+
+
+def test_numbers_have_four_digits_after_the_point():
+    values = json.loads(card_json(card_of(working())))
+
+    def numbers(value):
+        if isinstance(value, float):
+            yield value
+        elif isinstance(value, dict):
+            for inner in value.values():
+                yield from numbers(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                yield from numbers(inner)
+
+    found = list(numbers(values))
+    assert len(found) > 20
+    assert all(round(number, 4) == number for number in found)
+
+
+def test_what_is_no_card_is_an_error_that_names_the_place():
+    broken = json.loads(card_json(card_of(working())))
+    broken["low"] = "far"
+    with pytest.raises(EvaluationError, match=r"here is not a card: low"):
+        read_card(json.dumps(broken), where="here")
+
+
+def test_only_cards_of_what_a_behaviour_says_now_are_shown(tmp_path):
+    now = Behaviour.load("happy").digest
+    card = replace(card_of(working()), name="happy", digest=now)
+    (tmp_path / "happy.json").write_bytes(card_json(card))
+    assert list(zoo_cards(tmp_path)) == ["happy"]
+    (tmp_path / "happy.json").write_bytes(card_json(replace(card, digest="of another time")))
+    assert not zoo_cards(tmp_path)

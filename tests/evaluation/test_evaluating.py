@@ -1,0 +1,378 @@
+"""The whole evaluation: on a tiny random model (every path), and what it must say on the default one (the truth)."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+import trimtab
+from by_hand import digest_of, traces_in
+from sample_vectors import calibration_record
+from trimtab import Behaviour, ControlVector
+from trimtab.behaviours import neutral_prompts
+from trimtab.errors import EvaluationError, VectorError, VectorMismatchError
+from trimtab.evaluation import BASELINES, ChoiceQuestion, Grounds, Keywords, Report, Sizes, evaluate
+from trimtab.evaluation.arms import changes_of
+from trimtab.evaluation.controls import shuffled_directions
+from trimtab.evaluation.facts import Fact
+from trimtab.evaluation.report import report_json
+from trimtab.learning import Progress
+from trimtab.learning.questions import interval
+from trimtab.steering import Steering
+
+SMALL = Sizes(
+    questions=5,
+    kl=4,
+    controls=4,
+    controls_kl=3,
+    sweep=3,
+    randoms=2,
+    pairs=12,
+    facts=8,
+    harmful=2,
+    answer_tokens=6,
+    strengths=(-1.0, 0.5, 1.0),
+)
+HAPPY = Behaviour.load("happy")
+TEA = """
+name = "tea"
+[positive]
+label = "tea"
+personas = ["very fond of tea", "a friend of tea"]
+[negative]
+label = "coffee"
+personas = ["very fond of coffee", "a friend of coffee"]
+[evaluation]
+prompts = ["What do you drink?", "What is in your cup?", "Tell me of a break."]
+[evaluation.keywords]
+positive = ["tea"]
+negative = ["coffee"]
+[[evaluation.choices]]
+question = "Tea?"
+positive = "Yes"
+negative = "No"
+"""
+POLITE = (
+    'name = "polite"\npairs = "pairs.jsonl"\n[positive]\nlabel = "polite"\n[negative]\nlabel = "rude"\n',
+    "\n".join(
+        json.dumps({"positive": f"Please, would you kindly {ask}?", "negative": f"{ask} now!"})
+        for ask in ("open the door", "wait", "sing", "write a note")
+    ),
+)
+
+
+class Vowels:
+    """A scorer of somebody's own; answers without vowels have no score."""
+
+    name, unit = "vowels", "how many"
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, str]] = []
+
+    def score(self, questions, answers):
+        self.seen += zip(questions, answers, strict=True)
+        return np.array([sum(letter in "aeiou" for letter in answer) or np.nan for answer in answers], float)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_llama) -> ControlVector:
+    return trimtab.train(tiny_llama, HAPPY, max_pairs=24, layers=[1, 2], check=False)
+
+
+@pytest.fixture(scope="module")
+def grounds(tiny_llama) -> Grounds:
+    return Grounds(tiny_llama, sizes=SMALL)
+
+
+@pytest.fixture(scope="module")
+def report(tiny_llama, trained, grounds) -> Report:
+    return evaluate(tiny_llama, trained, grounds=grounds)
+
+
+# A trained vector
+
+
+def test_a_trained_vector_is_seen_from_every_side(tiny_llama, trained, report):
+    subject = report.subject
+    assert (subject.vector, subject.behaviour, subject.digest) == ("happy", "happy", HAPPY.digest)
+    assert (subject.layers, subject.budget, subject.calibrated_here) == ((1, 2), 0.4, False)
+    assert subject.kl == trained.calibration.kl
+    assert [method.name for method in report.methods] == ["vector", "vector at the prompts' KL", "system prompt"]
+    assert [point.strength for point in report.sweep.points] == [-1.0, 0.0, 0.5, 1.0]
+    assert len(report.controls.random) == 2
+    assert report.controls.chance is not None
+    assert report.controls.shuffled is not None
+    assert report.controls.band is None  # it steers the usual layers already
+    assert report.setting.questions == neutral_prompts().held_out[:5]
+    assert report.setting.facts == 8
+    assert report.verdict.word in ("works", "weak", "one way only", "does not work")
+    assert report.verdict.sentences
+    for method in report.methods:
+        for side in method.sides.values():
+            assert len(side.answers) == 5
+            assert side.effect is not None
+            assert side.damage.accuracy_change is not None
+            assert side.choices is side.chosen is None
+    assert report.methods[0].sides["+"].damage.refuses_harmful is not None
+    assert report.method("system prompt").prompt_tokens > 10
+    assert report.method("vector").prompt_tokens == 0
+
+
+def test_effects_kl_and_answers_are_those_of_the_steered_model(tiny_llama, trained, grounds, report):
+    for key, strength in (("+", 1.0), ("-", -1.0)):
+        side = report.methods[0].sides[key]
+        steering = Steering.of([(trained, strength)])
+        answers = tiny_llama.generate(list(grounds.texts), steering=steering, max_new_tokens=6)
+        assert side.answers == tuple(answer.text for answer in answers)
+        assert side.damage.kl == grounds.kl.measure(changes_of(steering, tiny_llama.info))
+        assert side.damage.accuracy == grounds.facts.measure(changes_of(steering, tiny_llama.info)).interval
+        (point,) = (point for point in report.sweep.points if point.strength == strength)
+        assert point.effect == side.effect
+        assert point.answers == side.answers[:3]
+    assert report.base.answers == grounds.written.texts
+    assert report.base.damage.perplexity_ratio == 1.0
+
+
+def test_the_swing_of_prompts_is_what_training_calls_it(report):
+    system = report.method("system prompt")
+    plus, minus = (system.sides[key].effect.value for key in "+-")
+    assert report.prompt_swing.value == pytest.approx(plus - minus)
+    if report.no_equivalents:
+        assert system.prompt_equivalents is None
+    else:
+        assert system.prompt_equivalents == pytest.approx(1.0)
+        assert report.methods[0].prompt_equivalents == pytest.approx(
+            report.methods[0].swing.value / report.prompt_swing.value
+        )
+
+
+def test_two_evaluations_are_equal_byte_for_byte(tiny_llama, trained, report):
+    again = evaluate(tiny_llama, trained, sizes=SMALL, baselines=("system prompt", "vector at the prompts' KL"))
+    one, two = (json.dumps(report_json(found, run=False)).encode() for found in (report, again))
+    assert one == two
+    assert again.run.seconds["Asking the model as it is"] > 0
+
+
+def test_another_seed_draws_other_random_directions_and_nothing_else(tiny_llama, trained, grounds, report):
+    other = evaluate(tiny_llama, trained, grounds=grounds, baselines=(), seed=1)
+    assert other.controls.random != report.controls.random
+    assert other.methods[0].sides["+"].answers == report.methods[0].sides["+"].answers
+    assert other.methods[0].swing.value == report.methods[0].swing.value
+    assert [method.name for method in other.methods] == ["vector"]
+    assert other.prompt_swing is not None  # which is measured in any case
+
+
+def test_progress_is_told_and_ends_every_phase(tiny_llama, trained):
+    steps: list[Progress] = []
+    found = evaluate(tiny_llama, trained, sizes=SMALL, baselines=(), progress=steps.append, making={"vector": 9.0})
+    last = {step.phase: step for step in steps}
+    assert len(last) >= 8
+    assert all(step.done == step.total for step in last.values())
+    assert list(last) == list(found.run.seconds)
+    for one, two in pairwise(steps):
+        assert one.phase != two.phase or one.done <= two.done
+    assert found.run.making["vector"] == 9.0
+
+
+def test_nothing_is_left_in_the_model(tiny_llama, trained, grounds):
+    before = digest_of(tiny_llama.model)
+    evaluate(tiny_llama, trained, grounds=grounds, baselines=())
+    assert digest_of(tiny_llama.model) == before
+    assert traces_in(tiny_llama.model) == []
+
+
+# Other vectors
+
+
+def test_a_vector_without_a_strength_unit_is_given_one(tiny_llama, grounds, random_vector):
+    plain = replace(random_vector(tiny_llama, layers=[0, 3]), scale=None)
+    found = evaluate(tiny_llama, plain, behaviour=HAPPY, grounds=grounds, baselines=())
+    assert found.subject.calibrated_here
+    assert (found.subject.vector, found.subject.behaviour, found.subject.budget) == ("random", "happy", 0.4)
+    for key in "+-":
+        assert found.subject.kl[key] == pytest.approx(0.4, rel=0.03)
+        assert found.methods[0].sides[key].damage.kl == pytest.approx(found.subject.kl[key])
+
+
+def test_a_scale_that_was_never_measured_is_only_a_first_guess(tiny_llama, grounds, random_vector):
+    mix = random_vector(tiny_llama, layers=[1], size=5.0)
+    found = evaluate(tiny_llama, mix, behaviour=HAPPY, grounds=grounds, baselines=())
+    assert found.subject.calibrated_here
+    assert found.methods[0].sides["-"].damage.kl == pytest.approx(0.4, rel=0.03)
+
+
+def test_a_vector_that_steers_other_layers_is_held_against_the_usual_ones(tiny_llama, trained, grounds):
+    moved = replace(
+        trained, weights={layer: float(layer == 0) for layer in trained.weights}, scale=None, calibration=None
+    )
+    found = evaluate(tiny_llama, moved, grounds=grounds, baselines=())
+    assert found.subject.layers == (0,)
+    assert found.controls.band is not None
+    bare = replace(moved, directions={0: moved.directions[0]}, norms={0: moved.norms[0]}, weights={0: 1.0})
+    assert evaluate(tiny_llama, bare, grounds=grounds, baselines=()).controls.band is None
+
+
+def test_another_model_s_vector_is_refused(tiny, tiny_llama, trained, random_vector):
+    with pytest.raises(VectorMismatchError):
+        evaluate(tiny("llama", seed=1), trained)
+    with pytest.raises(VectorError, match="steers no layer"):
+        evaluate(tiny_llama, trained - trained, behaviour=HAPPY)
+
+
+def test_what_a_vector_stands_for_must_be_known(tiny_llama, random_vector):
+    with pytest.raises(EvaluationError, match="nothing is known of what 'random' stands for; name a behaviour"):
+        evaluate(tiny_llama, random_vector(tiny_llama))
+
+
+# Other behaviours
+
+
+def test_a_behaviour_without_personas_is_measured_without_effects(tiny_llama, grounds, random_vector, tmp_path):
+    (tmp_path / "polite.toml").write_text(POLITE[0])
+    (tmp_path / "pairs.jsonl").write_text(POLITE[1])
+    behaviour = Behaviour.load(tmp_path / "polite.toml")
+    vector = replace(random_vector(tiny_llama, layers=[1]), calibration=calibration_record())
+    found = evaluate(tiny_llama, vector, behaviour=behaviour, grounds=grounds, baselines=BASELINES)
+    assert found.verdict.word == "not measured"
+    assert [method.name for method in found.methods] == ["vector"]  # there are no words to prompt with
+    assert found.methods[0].swing is found.prompt_swing is found.controls.chance is None
+    assert found.controls.random == ()
+    assert found.controls.anti_steerable == {}
+    assert all(point.effect is None for point in found.sweep.points)
+    assert found.methods[0].sides["+"].damage.kl > 0.0
+    assert json.dumps(report_json(found), allow_nan=False)
+
+
+def test_choices_keywords_prompts_and_scorers_of_one_s_own_are_taken(tiny_llama, trained, tmp_path):
+    (tmp_path / "tea.toml").write_text(TEA)
+    behaviour, vowels = Behaviour.load(tmp_path / "tea.toml"), Vowels()
+    more = (ChoiceQuestion("Coffee?", "No", "Yes"),)
+    facts = (Fact("Is rain wet?", ("Yes", "No"), hint=""), Fact("Is ice hot?", ("No", "Yes"), hint=""))
+    found = evaluate(
+        tiny_llama,
+        trained,
+        behaviour=behaviour,
+        sizes=replace(SMALL, sweep=2),
+        scorers=[vowels],
+        choices=more,
+        truthfulqa=facts,
+        baselines=("system prompt",),
+    )
+    assert found.setting.questions == behaviour.evaluation_prompts
+    assert found.setting.scorers["vowels"] == "how many"
+    assert Keywords(("tea",)).name in found.setting.scorers
+    assert {question for question, _ in vowels.seen} == set(behaviour.evaluation_prompts)
+    for side in (found.base, *(side for method in found.methods for side in method.sides.values())):
+        assert side.choices is not None
+        assert side.chosen in (0.0, 0.5, 1.0)
+        assert side.damage.truthfulqa is not None
+        counted = [sum(letter in "aeiou" for letter in answer) for answer in side.answers]
+        scored = np.array([count for count in counted if count], float)
+        assert ("vowels" in side.scores) == bool(len(scored))
+        if len(scored):
+            assert side.scores["vowels"] == interval(scored)
+
+
+def test_all_baselines_are_measured_alike(tiny_llama, trained, grounds):
+    found = evaluate(tiny_llama, trained, grounds=grounds, baselines=BASELINES)
+    assert {method.name for method in found.methods} == {"vector", *BASELINES}
+    for method in found.methods:
+        assert method.swing is not None
+        assert set(method.sides) == {"+", "-"}
+        assert method.dial == ("vector" in method.name)
+        for side in method.sides.values():
+            assert side.damage.kl > 0
+            assert side.damage.perplexity_ratio > 0
+            assert (side.strength is None) == (not method.dial)
+            assert set(side.scores) <= set(found.setting.scorers)
+    equal, system = found.method("vector at the prompts' KL"), found.method("system prompt")
+    for key in "+-":
+        assert equal.sides[key].damage.kl == pytest.approx(system.sides[key].damage.kl, rel=0.1)
+    assert found.method("few-shot").prompt_tokens > system.prompt_tokens
+    assert set(found.run.making) == {"system prompt", "few-shot"}
+
+
+def test_an_unknown_baseline_is_refused(tiny_llama, trained, grounds):
+    with pytest.raises(EvaluationError, match="no baseline named 'magic'; use some of "):
+        evaluate(tiny_llama, trained, grounds=grounds, baselines=("magic",))
+
+
+def test_facts_are_taken_evenly_and_all_of_them_at_most(tiny_llama, grounds):
+    everything = Grounds(tiny_llama, sizes=replace(SMALL, facts=999, questions=2)).facts.facts
+    assert len(everything) == 240
+    assert grounds.facts.facts == tuple(everything[n * 30] for n in range(8))
+
+
+# The truth: the default model ------------------------------------------------------------------------------------
+
+PROPER = Sizes(
+    questions=16,
+    kl=8,
+    controls=16,
+    controls_kl=6,
+    sweep=2,
+    pairs=48,
+    facts=12,
+    harmful=2,
+    strengths=(-1.0, 1.0),
+)
+
+
+@pytest.fixture(scope="module")
+def pretenders(smollm2, happy):
+    """The happy vector, and what has its layers or its directions but not both; all are given a strength here."""
+    depth, width = smollm2.info.layers, smollm2.info.hidden_size
+    noise = np.random.default_rng(1)
+    drawn = {layer: noise.standard_normal(width) for layer in range(depth)}
+    order = np.random.default_rng(1).permutation(depth)
+
+    def like_happy(**changes) -> ControlVector:
+        return replace(happy, scale=None, calibration=None, **changes)
+
+    def only(layer: int) -> dict[int, float]:
+        return {other: float(other == layer) for other in range(depth)}
+
+    return {
+        "happy": happy,
+        "random": like_happy(directions={n: (d / np.linalg.norm(d)).astype(np.float32) for n, d in drawn.items()}),
+        "shuffled labels": like_happy(directions=shuffled_directions(smollm2, HAPPY, range(depth), pairs=96, seed=7)),
+        "first layer": like_happy(weights=only(0)),
+        "last layer": like_happy(weights=only(depth - 1)),
+        "layers mixed up": like_happy(directions={n: happy.directions[int(order[n])] for n in range(depth)}),
+        "turned round": like_happy(directions={n: -direction for n, direction in happy.directions.items()}),
+    }
+
+
+@pytest.fixture(scope="module")
+def proper_grounds(smollm2) -> Grounds:
+    return Grounds(smollm2, sizes=PROPER)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("happy", "works"),
+        ("random", "does not work"),
+        ("shuffled labels", "does not work"),
+        ("first layer", "does not work"),
+        ("last layer", "does not work"),
+        ("layers mixed up", "does not work"),
+        ("turned round", "does not work"),
+    ],
+)
+def test_happy_is_said_to_work_and_what_only_looks_like_it_is_not(smollm2, pretenders, proper_grounds, name, word):
+    torch.set_num_threads(os.cpu_count() or 1)
+    try:
+        found = evaluate(smollm2, pretenders[name], grounds=proper_grounds, baselines=())
+    finally:
+        torch.set_num_threads(1)
+    assert found.verdict.word == word, found.verdict.sentences
+    assert found.verdict.sentences[0].startswith(f"'happy' {'works' if word == 'works' else word}: ")
+    assert found.verdict.clear == {"+": word == "works", "-": word == "works"}

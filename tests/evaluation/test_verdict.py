@@ -1,0 +1,222 @@
+"""The answer in words: which word, and that the sentences say why."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evaluation.sample_report import around, control, controls, damage, subject, sweep, vector_method
+from trimtab.evaluation.records import Chance, Verdict
+from trimtab.evaluation.verdict import is_clear, judge
+from trimtab.vectors import Interval
+
+
+def verdict(plus: float | None = 0.34, minus: float | None = -0.28, **changes: Any) -> Verdict:
+    """Of a vector that works, unless it is changed."""
+    given: dict[str, Any] = {
+        "equivalents": 1.5,
+        "controls": controls(band=None),
+        "prompt_swing": around(0.42, 0.06),
+        "no_equivalents": "",
+        "base_relevance": 0.6,
+        "subject": subject(),
+        "cost": {},
+        **changes,
+    }
+    vector = replace(vector_method(plus, minus), prompt_equivalents=given["equivalents"])
+    sides = {
+        key: replace(side, damage=damage(**({"facts": -0.02} | given["cost"]))) for key, side in vector.sides.items()
+    }
+    return judge(
+        given["subject"],
+        replace(vector, sides=sides),
+        sweep(),
+        given["controls"],
+        prompt_swing=given["prompt_swing"],
+        no_equivalents=given["no_equivalents"],
+        base_relevance=given["base_relevance"],
+    )
+
+
+def said(found: Verdict, beginning: str) -> list[str]:
+    return [sentence for sentence in found.sentences if sentence.startswith(beginning)]
+
+
+def test_a_vector_that_goes_both_ways_beyond_chance_works():
+    found = verdict()
+    assert found.word == "works"
+    assert found.clear == {"+": True, "-": True}
+    assert found.promptable is True
+    assert found.sentences == (
+        "'glad' works: at 0.4 nat per token its dial moves Small-135M-Instruct both ways, 1.5 times what system "
+        "prompts for the two poles do.",
+        "Strength +1 (glad): +0.340 nat per token (95 % interval +0.290 to +0.390), beyond chance: random directions "
+        "reach -0.060 to +0.050.",
+        "Strength -1 (gloomy): -0.280 nat per token (95 % interval -0.330 to -0.230), beyond chance: random "
+        "directions reach -0.060 to +0.050.",
+        "The text holds together from strength -1.5 to +2 of those tried.",
+    )
+
+
+def test_it_is_named_with_the_behaviour_that_it_was_held_against():
+    assert verdict(subject=subject(vector="mix")).sentences[0].startswith("'mix' as 'glad' works: ")
+
+
+def test_within_chance_on_both_sides_it_does_not_work():
+    found = verdict(0.06, -0.07, controls=controls(band=None, shuffled=None))
+    assert found.word == "does not work"
+    assert found.clear == {"+": False, "-": False}
+    assert "moves Small-135M-Instruct no further than directions without meaning do" in found.sentences[0]
+    assert "not beyond chance: random directions reach -0.060 to +0.050" in found.sentences[1]
+    assert "not beyond chance" in found.sentences[2]
+
+
+@pytest.mark.parametrize(("plus", "minus", "way"), [(0.34, -0.01, "glad"), (0.01, -0.4, "gloomy"), (0.5, 0.3, "glad")])
+def test_beyond_chance_on_one_side_it_works_one_way_only(plus, minus, way):
+    found = verdict(plus, minus)
+    assert found.word == "one way only"
+    assert f"it moves Small-135M-Instruct towards {way}, and not back" in found.sentences[0]
+
+
+def test_turned_the_wrong_way_round_it_does_not_work():
+    assert verdict(-0.34, 0.28).word == "does not work"
+
+
+@pytest.mark.parametrize("shuffled", [control(0.4, -0.3), control(-0.4, 0.3)])
+def test_if_shuffled_labels_do_as_well_it_has_not_learned_the_behaviour(shuffled):
+    found = verdict(controls=controls(band=None, shuffled=shuffled))
+    assert found.word == "does not work"
+    (sentence,) = said(found, "The same pairs with shuffled labels")
+    assert f"swing by {shuffled.swing.value:+.3f}, no less than this vector's +0.620" in sentence
+    assert sentence.endswith("what it has learned is not the behaviour.")
+
+
+def test_if_prompts_do_more_it_is_weak():
+    found = verdict(equivalents=0.62, prompt_swing=around(1.0))
+    assert found.word == "weak"
+    assert "both ways, but less than it should" in found.sentences[0]
+    (sentence,) = said(found, "System prompts do more")
+    assert sentence == "System prompts do more: they swing by +1.000, the vector by 0.6 of that."
+
+
+def test_if_the_usual_layers_do_better_it_is_weak():
+    found = verdict(controls=controls(band=control(0.8, -0.6)))
+    assert found.word == "weak"
+    (sentence,) = said(found, "It steers the wrong layers")
+    assert sentence.endswith("its own directions on the usual band swing by +1.400, not +0.620.")
+
+
+def test_other_layers_that_do_little_better_are_not_held_against_it():
+    found = verdict(controls=controls(band=control(0.4, -0.35)))
+    assert found.word == "works"
+    assert not said(found, "It steers the wrong layers")
+
+
+def test_wrong_layers_are_told_of_a_vector_that_does_nothing_too():
+    found = verdict(0.02, -0.01, controls=controls(band=control(0.4, -0.35), shuffled=None))
+    assert found.word == "does not work"
+    assert said(found, "It steers the wrong layers")
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.24, False), (0.25, True), (0.6, True)])
+def test_questions_that_move_the_wrong_way_are_told_from_a_quarter_on(share, told):
+    found = verdict(controls=controls(band=None, anti_steerable={"+": 0.0, "-": share}))
+    sentences = said(found, "At strength -1")
+    assert sentences == ([f"At strength -1 {share:.0%} of the questions move the wrong way."] if told else [])
+    assert not said(found, "At strength +1")
+
+
+def test_where_prompts_are_no_measure_it_is_said_why():
+    found = verdict(equivalents=None, no_equivalents="the model hardly follows them", prompt_swing=around(0.01))
+    assert found.word == "works"
+    assert found.promptable is False
+    assert found.sentences[0].endswith("both ways.")
+    assert said(found, "It cannot") == ["It cannot be held against prompts: the model hardly follows them."]
+
+
+def test_without_prompts_nothing_is_said_of_them():
+    found = verdict(equivalents=None, prompt_swing=None)
+    assert found.promptable is None
+    assert not any("prompts" in sentence for sentence in found.sentences)
+
+
+def test_lost_facts_are_told_beyond_five_in_a_hundred():
+    assert not any("facts" in sentence for sentence in verdict(cost={"facts": -0.05}).sentences)
+    found = verdict(cost={"facts": -0.12})
+    assert [s for s in found.sentences if "facts" in s] == [
+        "At strength +1 it knows 12% fewer of the simple facts.",
+        "At strength -1 it knows 12% fewer of the simple facts.",
+    ]
+    assert found.word == "works"
+
+
+def test_lost_relevance_is_told_where_it_was_measured():
+    lost = verdict(cost={"relevance": 0.45})
+    assert said(lost, "At strength +1") == ["At strength +1 answers drift from the question (relevance falls by 0.15)."]
+    for found in (
+        verdict(cost={"relevance": 0.51}),
+        verdict(cost={"relevance": None}),
+        verdict(cost={"relevance": 0.1}, base_relevance=None),
+    ):
+        assert not said(found, "At strength")
+
+
+@pytest.mark.parametrize("missing", ["effects", "chance"])
+def test_without_effects_nothing_is_claimed(missing):
+    found = (
+        verdict(None, None, cost={"facts": -0.2})
+        if missing == "effects"
+        else verdict(controls=controls(chance=None), cost={"facts": -0.2})
+    )
+    assert found.word == "not measured"
+    assert found.clear == {}
+    assert found.promptable is None
+    assert found.sentences[0] == "No effect was measured: the behaviour has no personas to ask the model for."
+    assert said(found, "At strength -1 it knows 20% fewer")
+    assert found.sentences[-1].startswith("The text holds together")
+
+
+numbers = st.floats(-1.0, 1.0)
+
+
+@given(value=numbers, reach=st.floats(0.0, 0.5), low=numbers, width=st.floats(0.0, 0.5))
+def test_clear_is_what_lies_beyond_chance_as_a_whole_and_the_same_mirrored(value, reach, low, width):
+    effect, chance = Interval(value, value - reach, value + reach), Chance(low, low + width)
+    mirrored = Interval(-value, -effect.high, -effect.low), Chance(-chance.high, -chance.low)
+    assert is_clear(effect, chance, "+") == is_clear(*mirrored, "-")
+    if is_clear(effect, chance, "+"):
+        assert value > chance.high
+        assert not is_clear(effect, chance, "-")
+
+
+@given(
+    plus=numbers,
+    minus=numbers,
+    equivalents=st.none() | st.floats(-2.0, 4.0),
+    shuffled=st.none() | numbers,
+    band=st.none() | numbers,
+)
+def test_the_word_follows_from_what_was_measured(plus, minus, equivalents, shuffled, band):
+    held = controls(
+        shuffled=None if shuffled is None else control(shuffled, -shuffled),
+        band=None if band is None else control(band, -band),
+    )
+    found = verdict(plus, minus, equivalents=equivalents, controls=held)
+    learned = shuffled is None or abs(held.shuffled.swing.value) < plus - minus
+    if found.word in ("works", "weak"):
+        assert learned
+        assert all(found.clear.values())
+        assert found.word == "works" or (equivalents is not None and equivalents < 1.0) or band is not None
+    elif found.word == "one way only":
+        assert learned
+        assert sum(found.clear.values()) == 1
+    else:
+        assert found.word == "does not work"
+        assert not learned or not any(found.clear.values())
+    assert found.sentences[0].startswith(f"'glad' {'is weak' if found.word == 'weak' else found.word}") or (
+        found.word == "one way only" and "works one way only" in found.sentences[0]
+    )
