@@ -22,9 +22,22 @@ def main() -> None:
             answer = {"texts": ["".join(map(chr, tokens)) for tokens in request["tokens"]]}
         elif request["do"] == "render":
             answer = {"texts": [f"<{message}>" for message in request["messages"]]}
+        elif request["do"] == "train":
+            answer = train(request)
         else:
             answer = run(request)
         print(json.dumps(answer), flush=True)
+
+
+def train(request):
+    """Directions at random, of as many layers and numbers as the test's model has, the first layer left out."""
+    layers, hidden = map(int, os.environ["FAKE_WORKER_SHAPE"].split("x"))
+    noise = np.random.default_rng(len(request["positive"]))
+    for path in request["save"].values():
+        drawn = noise.standard_normal((layers, hidden)).astype(np.float32)
+        drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+        np.savez(path, **{str(layer): drawn[layer] for layer in range(1, layers)})
+    return {}
 
 
 def run(request):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.benches import extraction, steering, workers
+from trimtab.benches import extraction, methods, steering, workers
 from trimtab.cli import main
 
 SMALL = ("--cases", "ten-prompts", "--rounds", "1", "--dtypes", "float32", "--prompts", "10", "--threads", "1")
@@ -127,3 +127,38 @@ def test_an_interrupt_keeps_and_prints_what_was_measured_of_steering(capsys, tmp
     kept = json.loads((tmp_path / "steering.json").read_text())
     assert kept["complete"] is False
     assert set(kept["rows"]["2"]) == {"one vector"}
+
+
+def test_methods_prints_who_is_ahead_and_keeps_what_was_measured_until_it_was_stopped(capsys, tmp_path, monkeypatch):
+    raw = {"coefficient": {"+": 1.0, "-": 1.0}, "kl": {"+": 0.1, "-": 0.1}, "effect": {"+": 0.1, "-": -0.1}}
+    ways = {
+        name: {"layers": [1], "raw": raw, "scale": {"+": 1.0, "-": 1.0}, "effect": {"+": [swing], "-": [0.0]}}
+        for name, swing in (("trimtab", 0.6), ("CAA", 0.4))
+    }
+    job = {"model": "toy", "device": "cpu", "budget": 0.4, "questions": 1, "versions": {"python": "3"}}
+    one = {"behaviour": "happy", "job": job, "peer": None, "pairs": 4, "method": "mean_difference",
+           "prompt_swing": [0.2], "ways": ways}  # fmt: skip
+
+    def stopped(plan, folder, **_):
+        assert plan.behaviours == ("happy", "calm")
+        assert folder == tmp_path / "methods"
+        yield one
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(methods, "benchmark", stopped)
+    with pytest.raises(SystemExit) as exit_:
+        main(["bench", "methods", "--behaviours", "happy,calm", "-o", str(tmp_path)])
+    captured = capsys.readouterr()
+    assert exit_.value.code == 130
+    assert "| happy | 0.600 | 0.400 |" in captured.out
+    assert "trimtab − CAA: +0.200" in captured.out
+    assert "repeng's vectors are left out" in captured.err
+    assert json.loads((tmp_path / "methods.json").read_text())["complete"] is False
+    assert (tmp_path / "methods.png").is_file()
+
+
+def test_methods_of_no_such_behaviour_is_an_error_before_the_work(capsys, tmp_path):
+    with pytest.raises(SystemExit) as exit_:
+        main(["bench", "methods", "--behaviours", "nonsense", "-o", str(tmp_path)])
+    assert exit_.value.code == 2
+    assert "no behaviour named 'nonsense' in the zoo" in capsys.readouterr().err

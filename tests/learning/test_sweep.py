@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trimtab.errors import SteeringError
-from trimtab.learning.sweep import Steerable, band_layers, candidate_layers, chosen_layers, first_guess
+from trimtab.learning.sweep import Round, Steerable, band_layers, candidate_layers, chosen_layers, first_guess, sweep
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 12, 30, 80])
@@ -47,3 +47,42 @@ def test_additions_are_coefficient_times_norm_times_direction():
 
 def test_a_first_guess_shares_the_scale_among_the_layers_of_a_band():
     assert first_guess(10) < first_guess(1)
+
+
+class Measured:
+    """Questions whose effects are told beforehand, by the layers that are steered."""
+
+    def __init__(self, effects):
+        self.effects = effects
+
+    def measure(self, additions):
+        layers = tuple(sorted(additions))
+        sign = np.sign(additions[layers[0]][0])
+        return sign * np.array(self.effects[layers]) / 2
+
+
+class Spending:
+    """Spends the budget whatever is added."""
+
+    def measure(self, additions):
+        return 0.4
+
+
+def chosen(effects):
+    steerable = Steerable({n: np.array([1.0], np.float32) for n in range(4)}, dict.fromkeys(range(4), 1.0))
+    rounds = [Round(Measured(effects), 9)]
+    found = sweep(Spending(), rounds, steerable, list(effects), budget=0.4, on_candidate=lambda: None)
+    return [candidate.layers for candidate in found]
+
+
+def test_of_choices_that_questions_do_not_tell_apart_the_widest_is_taken():
+    near = {(1,): [1.0, 0.2, 0.9, 0.5], (1, 2): [0.6, 0.6, 0.5, 0.5], (0, 1, 2): [0.2, 1.0, 0.6, 0.6], (3,): [0.1] * 4}
+    assert chosen(near) == [(0, 1, 2), (1,), (1, 2), (3,)]
+
+
+def test_what_is_clearly_better_is_taken_however_narrow():
+    assert chosen({(1,): [1.0, 1.1, 0.9, 1.0], (0, 1, 2): [0.2, 0.4, 0.1, 0.2]}) == [(1,), (0, 1, 2)]
+
+
+def test_one_question_tells_nothing_apart():
+    assert chosen({(1,): [1.0], (0, 1, 2): [0.2]}) == [(0, 1, 2), (1,)]

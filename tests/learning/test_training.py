@@ -91,7 +91,8 @@ def test_every_candidate_is_in_the_record_and_the_first_one_was_chosen(tiny_llam
     assert {c.layers for c in candidates} <= set(candidate_layers(tiny_llama.info.layers))
     assert candidates[0].layers == tiny_trained.layers
     finalists = [c for c in candidates if c.prompts == EFFORT.effect]
-    assert [c.swing.value for c in finalists] == sorted((c.swing.value for c in finalists), reverse=True)
+    others = [c.swing.value for c in finalists[1:]]
+    assert others == sorted(others, reverse=True)
 
 
 def test_given_layers_are_taken_without_a_sweep(tiny_llama):

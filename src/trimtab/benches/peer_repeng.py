@@ -1,4 +1,4 @@
-"""The peer's worker: hidden states by repeng, asked over JSON lines.
+"""The peer's worker: hidden states and control vectors by repeng, asked over JSON lines.
 
 It is run by path, by an interpreter that has repeng and knows nothing of trimtab, and so imports nothing of it. How a
 run is measured and how questions are answered stands here too, and trimtab's worker borrows both: the two sides are
@@ -82,16 +82,18 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 def main() -> None:
-    """Answer for repeng; the one argument is a JSON object with model, dtype and threads."""
+    """Answer for repeng; the one argument is a JSON object with model, dtype, threads and device."""
     answers = claim_output()
     import numpy as np
     import torch
+    from repeng import ControlVector, DatasetEntry, extract
     from repeng.extract import batched_get_hiddens
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     job = json.loads(sys.argv[1])
     torch.set_num_threads(job["threads"])
-    model = AutoModelForCausalLM.from_pretrained(job["model"], dtype=getattr(torch, job["dtype"])).eval()
+    model = AutoModelForCausalLM.from_pretrained(job["model"], dtype=getattr(torch, job["dtype"]))
+    model = model.to(job["device"]).eval()
     tokenizer = AutoTokenizer.from_pretrained(job["model"], padding_side="right")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -104,7 +106,20 @@ def main() -> None:
             np.save(request["save"], np.stack([states[layer] for layer in layers], axis=1))
         return spent
 
-    serve(answers, {"versions": versions(("repeng", "torch", "transformers", "numpy"))}, {"run": run})
+    def train(request: Any) -> Mapping[str, Any]:
+        entries = [DatasetEntry(*pair) for pair in zip(request["positive"], request["negative"], strict=True)]
+        texts = [text for entry in entries for text in (entry.positive, entry.negative)]
+        with torch.inference_mode():
+            states = batched_get_hiddens(model, tokenizer, texts, layers[1:], BATCH)
+        # The texts are read once for all methods; each gets states of its own, since one of them changes them.
+        extract.batched_get_hiddens = lambda *_: {layer: given.copy() for layer, given in states.items()}
+        for method, path in request["save"].items():
+            vector = ControlVector.train(model, tokenizer, entries, method=method, batch_size=BATCH)
+            np.savez(path, **{str(layer): direction for layer, direction in vector.directions.items()})
+        return {}
+
+    ready = {"versions": versions(("repeng", "torch", "transformers", "numpy"))}
+    serve(answers, ready, {"run": run, "train": train})
 
 
 if __name__ == "__main__":

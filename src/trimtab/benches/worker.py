@@ -32,12 +32,12 @@ SHAPE = {
 
 
 def main() -> None:
-    """Answer for trimtab; the one argument is a JSON object with model (null for the default), dtype and threads."""
+    """Answer for trimtab; the one argument is a job in JSON, whose model is null for the default one."""
     answers = claim_output()
     job = json.loads(sys.argv[1])
     torch.set_num_threads(job["threads"])
     folder = job["model"] or str(default_folder())
-    engine = load(folder, dtype=job["dtype"], device="cpu")
+    engine = load(folder, dtype=job["dtype"], device=job["device"])
 
     def run(request: Any) -> Mapping[str, Any]:
         # A fresh engine for every run: what it must find out before it shares prefixes counts every time.

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -28,11 +28,13 @@ class Job:
         dtype: Of the weights.
         threads: How many it may compute with.
         model: The folder with the model; None for the default one, which only trimtab's worker knows.
+        device: Where it computes.
     """
 
     dtype: str
     threads: int
     model: str | None = None
+    device: str = "cpu"
 
 
 @final
@@ -137,7 +139,7 @@ def own_command(job: Job) -> list[str]:
 
 
 def _argument(job: Job) -> str:
-    return json.dumps({"model": job.model, "dtype": job.dtype, "threads": job.threads})
+    return json.dumps(asdict(job))
 
 
 def _environment(threads: int) -> dict[str, str]:

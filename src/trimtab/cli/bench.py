@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as jsonlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 
 NAME = "bench"
 EXAMPLE = "trimtab bench extraction --cases ten-prompts --rounds 1"
+METHODS_EXAMPLE = "trimtab bench methods --behaviours happy,honest"
 STEERING_EXAMPLE = "trimtab bench steering --rounds 3"
 PEER_HINT = "Without --peer trimtab is measured beside itself without shared prefixes only; make bench sets repeng up."
+NO_REPENG = "Without --peer repeng's vectors are left out; make bench sets repeng up."
 MIB = 1024**2
 DATA = str(Path("..") / "shared" / "data")
 
@@ -108,6 +111,44 @@ def reading(
     with _steps() as on_step:
         measured = benchmark(Plan(Path(data)), on_step=on_step)
     _tell(measured, table(measured), folder, as_json=json)
+
+
+@app.command(epilog=f"Example: {METHODS_EXAMPLE}")
+def methods(
+    peer: Annotated[
+        str | None, typer.Option(help="A Python that has repeng 0.4.0; without it repeng's vectors are left out.")
+    ] = None,
+    behaviours: Annotated[
+        str | None, typer.Option(help="Some of the zoo's, such as 'happy,honest'; all if not given.")
+    ] = None,
+    output: FolderOption = str(Path("benches") / "results"),
+    model: ModelOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare how far trimtab's, repeng's, single-layer and random vectors move the model for the same KL.
+
+    Each behaviour's numbers are kept as soon as they are there; run it again to go on where it was stopped.
+    """
+    from trimtab.benches.methods import Plan, benchmark
+    from trimtab.benches.standings import draw_standings, standings, table
+
+    plan = Plan(peer=peer, model=model)
+    if behaviours is not None:
+        plan = replace(plan, behaviours=_names(behaviours))
+    folder = Path(output)
+    check_writable(folder / "methods.json")
+    if peer is None:
+        err.print(NO_REPENG, style="dim", markup=False)
+    measured = []
+    try:
+        with _steps() as on_step:
+            for one in benchmark(plan, folder / "methods", on_step=on_step):
+                measured.append(one)
+    finally:  # also of what was measured until it was stopped
+        if measured:
+            found = standings(measured, wanted=len(plan.behaviours))
+            _tell(found, table(found), folder, as_json=json)
+            _drawn(draw_standings, found, folder / "methods.png")
 
 
 def _tell(measured: Mapping[str, Any], table: str, folder: Path, *, as_json: bool) -> None:
@@ -205,8 +246,13 @@ def _keep(measured: Mapping[str, Any], folder: Path) -> None:
     from trimtab.benches.plot import draw_extraction
 
     _write(measured, folder / "extraction.json")
+    _drawn(draw_extraction, measured, folder / "extraction.png")
+
+
+def _drawn(draw: Callable[[Mapping[str, Any], Path], None], measured: Mapping[str, Any], path: Path) -> None:
+    """Draw a picture, where there is what draws it."""
     try:
-        draw_extraction(measured, folder / "extraction.png")
+        draw(measured, path)
     except MissingDependencyError as error:
         err.print(f"No picture: {error}.", style="dim", markup=False)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,8 +21,9 @@ SWEEP_TOLERANCE = 0.25  # scales and effects are then brought to the exact budge
 FIRST_GUESS = 0.25  # of the layer's norm, for one layer
 CAUTION = 1.2  # a band spends a little less than its layers together
 SINGLES = (0.6, 0.8)
-BANDS = ((0.27, 0.83), (0.33, 0.67), (0.4, 0.83), (0.47, 0.8), (0.6, 0.9))
+BANDS = ((0.27, 0.83), (0.33, 0.9), (0.4, 0.83), (0.47, 0.8), (0.6, 0.9))
 DEFAULT_BAND = (0.47, 0.8)
+DOUBT = 1.96  # standard errors within which a candidate is not clearly worse than another
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,10 @@ def sweep(
 ) -> tuple[Candidate, ...]:
     """Rank choices of layers by swing at equal KL, in rounds: few questions for all, more for the best.
 
+    The widest choice that is not clearly worse than the best comes first. Few questions tell near-equals apart badly,
+    and what wins by luck loses elsewhere; many layers, each pushed a little, are the safer choice. (The one-standard-
+    error rule of Breiman et al. 1984, section 3.4.3, with two, paired by question.)
+
     Args:
         kl: Where KL is measured.
         rounds: The questions that each round adds, and how many candidates enter it.
@@ -152,7 +158,7 @@ def sweep(
         on_candidate: Called after each candidate of each round.
 
     Returns:
-        All candidates that can spend the budget, best first; those dropped early come last.
+        All candidates that can spend the budget: the chosen one, the others by swing, and those dropped early last.
 
     Raises:
         CalibrationError: None of them can.
@@ -167,7 +173,7 @@ def sweep(
             swing = np.concatenate([entry.swing, at_budget(effects, entry.spent, budget)])
             tried.append(replace(entry, swing=swing))
             on_candidate()
-        alive = sorted(tried, key=lambda entry: -float(entry.swing.mean()))
+        alive = _safest_first(tried)
     return tuple(entry.candidate(budget) for entry in [*alive, *dropped])
 
 
@@ -190,6 +196,20 @@ class _Entry:
 
     def candidate(self, budget: float) -> Candidate:
         return Candidate(self.layers, self.scale(budget), interval(self.swing), len(self.swing))
+
+
+def _safest_first(entries: Sequence[_Entry]) -> list[_Entry]:
+    """By swing, but the widest of those not clearly worse than the best before all others."""
+    ranked = sorted(entries, key=lambda entry: -float(entry.swing.mean()))
+
+    def clearly_worse(entry: _Entry) -> bool:
+        behind = ranked[0].swing - entry.swing
+        if len(behind) < 2:
+            return False
+        return float(behind.mean()) > DOUBT * float(behind.std(ddof=1)) / math.sqrt(len(behind))
+
+    safest = max((entry for entry in ranked if not clearly_worse(entry)), key=lambda entry: len(entry.layers))
+    return [safest, *(entry for entry in ranked if entry is not safest)]
 
 
 def _brought_to_budget(

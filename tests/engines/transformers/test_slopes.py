@@ -9,6 +9,7 @@ import pytest
 
 from trimtab.engines import ForcedItem
 from trimtab.engines.base import Preference
+from trimtab.engines.transformers.slopes import PreferenceSlopes
 
 PRICE = 0.7
 
@@ -42,6 +43,30 @@ def test_values_are_those_of_teacher_forcing(engine):
     given, additions = items(engine), pushes(engine)
     found = engine.slopes(given).at(additions, [0, 1], price=PRICE)
     preference, kl = slow_value(engine, given, additions)
+    assert found.preference == pytest.approx(preference, abs=2e-5)
+    assert found.kl == pytest.approx(kl, abs=2e-5)
+
+
+@pytest.mark.parametrize("room", [1, 40, 512])
+def test_sharing_what_sequences_begin_with_changes_nothing(llama, room):
+    given, additions = items(llama), pushes(llama)
+    given = [*given, replace(given[0], positive=given[1].own), replace(given[1], prompt=given[0].prompt)]
+    apart, shared = (
+        PreferenceSlopes(llama.model, llama.blocks, given, sink=True, shared_tokens=tokens) for tokens in (None, room)
+    )
+    expected, found = (slopes.at(additions, [2, 0, 3, 1], price=PRICE) for slopes in (apart, shared))
+    assert found.preference == pytest.approx(expected.preference, abs=1e-6)
+    assert found.kl == pytest.approx(expected.kl, abs=1e-6)
+    for layer, gradient in expected.gradient.items():
+        assert np.allclose(found.gradient[layer], gradient, atol=1e-6)
+
+
+def test_a_model_that_takes_no_mask_of_ours_gets_a_row_for_each_answer(tiny):
+    recurrent = tiny("mamba", seed=2)
+    given, additions = items(recurrent), pushes(recurrent)
+    slopes = recurrent.slopes(given)
+    preference, kl = slow_value(recurrent, given, additions)
+    found = slopes.at(additions, [0, 1], price=PRICE)
     assert found.preference == pytest.approx(preference, abs=2e-5)
     assert found.kl == pytest.approx(kl, abs=2e-5)
 
