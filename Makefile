@@ -5,7 +5,8 @@
 #   make test-architectures   try every class of model that transformers has; make architectures writes what came of it
 #   make test-interop   set up lm-eval and inspect-ai too, then run them against a steered model
 #   make check    lint, format, types, import contracts
-#   make bench    set up repeng beside trimtab, then measure both (BENCH="--rounds 1" passes options on), and steering
+#   make bench    set up repeng beside trimtab, then measure both: speed (BENCH="--rounds 1" passes options on), what
+#                 steering costs, and how far the same KL goes (over an hour; what was measured is kept)
 #   make clean    forget the environments
 
 PYTHON ?= python3

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from trimtab.behaviours import Behaviour, neutral_prompts
 from trimtab.engines import Engine
-from trimtab.errors import CalibrationError, VectorError
+from trimtab.errors import CalibrationError, ModelError, VectorError
 from trimtab.learning.check import check_held_out
 from trimtab.learning.controls import effect_record, random_swings
 from trimtab.learning.journal import Journal, NoJournal
@@ -40,10 +40,11 @@ from trimtab.vectors import Calibration, Candidate, ControlVector
 BUDGET = 0.4
 TOLERANCE = 0.03  # of the budget; the promise is 5 %
 RANDOM_GUESS = 3.4  # a random direction spends far less than a learned one of its length
-REFINE = 0  # steps; 40 gain some per cent of effect, and take about a minute on two cores
+REFINE = 40  # steps; they take about a minute on two cores
 SWEEP_PHASE = "Trying layers at equal KL"
 STRENGTH_PHASE = "Calibrating the strength"
 REFINE_PHASE = "Refining the directions"
+UNREFINED = "the directions stay as they were estimated"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Effort:
     held_out: int = 10
     randoms: int = 2
     answer_tokens: int = 24
-    refine: int = 24
+    refine: int = 48
 
     @property
     def effect(self) -> int:
@@ -321,27 +322,32 @@ def _refined(
     journal: Journal,
     told: OnProgress,
 ) -> _Placed | None:
-    """The same layers after steps uphill; None where the engine has no gradients."""
+    """The same layers after steps uphill; None where the engine has no gradients, which is told."""
     items = preferences(bench.told)
     slopes = bench.model.slopes(items) if items else None
     if slopes is None:
+        told(Progress(REFINE_PHASE, steps, steps, note=f"{UNREFINED}: there are no gradients to be had"))
         return None
     effects = signed_effects(bench.rounds[:1], placed.steerable, placed.layers, placed.scale)
     middle = float(np.mean(list(placed.scale.values())))
     norms = {layer: vector.norms[layer] for layer in placed.layers}
     done = count(1)
     told(Progress(REFINE_PHASE, 0, steps))
-    refined = refine(
-        slopes,
-        placed.steerable.additions(placed.layers, middle),
-        norms,
-        questions=len(items),
-        price=price_of(float(effects.swing.mean()) / 2, budget),
-        steps=steps,
-        seed=seed,
-        journal=journal,
-        on_step=lambda: told(Progress(REFINE_PHASE, next(done), steps)),
-    )
+    try:
+        refined = refine(
+            slopes,
+            placed.steerable.additions(placed.layers, middle),
+            norms,
+            questions=len(items),
+            price=price_of(float(effects.swing.mean()) / 2, budget),
+            steps=steps,
+            seed=seed,
+            journal=journal,
+            on_step=lambda: told(Progress(REFINE_PHASE, next(done), steps)),
+        )
+    except ModelError as error:
+        told(Progress(REFINE_PHASE, steps, steps, note=f"{UNREFINED}: {error.problem}"))
+        return None
     told(Progress(REFINE_PHASE, steps, steps))
     lengths = {layer: float(np.linalg.norm(added)) for layer, added in refined.items()}
     directions = dict(placed.steerable.directions)

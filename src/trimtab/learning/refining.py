@@ -26,7 +26,7 @@ from trimtab.learning.questions import Question
 
 KEY = "refining"
 BATCH = 2  # questions of a step
-STEP = 0.035  # longest step of a layer's vector, in lengths of it
+STEP = 0.07  # longest step of a layer's vector, in lengths of it
 WARMUP = 5
 DECAY = (0.9, 0.95)
 EPSILON = 1e-12

@@ -64,8 +64,8 @@ def train(
         max_pairs: Upper bound on the number of contrastive pairs.
         seed: Of the random directions in the comparison, and of sampled answers; everything else is deterministic.
         check: Also measure on held-out prompts.
-        refine: Steps uphill from the direction, at the budget: more effect for the same KL, for about a second each. 0
-            leaves the estimator's directions as they are.
+        refine: Steps uphill from the estimator's directions, at the budget: more effect for the same KL, for about a
+            second each. 0 leaves them as they are, and so it is where the engine has no gradients.
         memory: Bytes that hidden states may take at a time; the number of pairs does not matter.
         checkpoint: A file that keeps what was found out if the work is interrupted. Training again with the same
             arguments goes on from there, to the same vector; the file is deleted at the end.

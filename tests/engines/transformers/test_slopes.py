@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from trimtab.engines import ForcedItem
 from trimtab.engines.base import Preference
 from trimtab.engines.transformers.slopes import PreferenceSlopes
+from trimtab.errors import ModelError
 
 PRICE = 0.7
 
@@ -59,6 +61,39 @@ def test_sharing_what_sequences_begin_with_changes_nothing(llama, room):
     assert found.kl == pytest.approx(expected.kl, abs=1e-6)
     for layer, gradient in expected.gradient.items():
         assert np.allclose(found.gradient[layer], gradient, atol=1e-6)
+
+
+def test_when_memory_runs_out_questions_are_done_one_by_one(llama, monkeypatch):
+    given, additions = items(llama), pushes(llama)
+    slopes = PreferenceSlopes(llama.model, llama.blocks, given, sink=True, shared_tokens=512)
+    expected = slopes.at(additions, [0, 1], price=PRICE)
+    part = PreferenceSlopes._part
+
+    def little(self, group, *arguments, **options):
+        if len(group) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return part(self, group, *arguments, **options)
+
+    monkeypatch.setattr(PreferenceSlopes, "_part", little)
+    most = 1
+    found = slopes.at(additions, [0, 1], price=PRICE)
+    assert found.preference == pytest.approx(expected.preference, abs=1e-6)
+    assert np.allclose(found.gradient[1], expected.gradient[1], atol=1e-6)
+    most = 0
+    with pytest.raises(ModelError, match=r"memory does not suffice .*refine=0"):
+        slopes.at(additions, [0, 1], price=PRICE)
+
+
+def test_a_model_without_gradients_says_so(llama, monkeypatch):
+    slopes = llama.slopes(items(llama))
+
+    def cut(self, *arguments, **options):
+        return [[logprobs.detach() for logprobs in row] for row in found(self, *arguments, **options)]
+
+    found = PreferenceSlopes._logprobs
+    monkeypatch.setattr(PreferenceSlopes, "_logprobs", cut)
+    with pytest.raises(ModelError, match="no gradients: element 0 of tensors does not require grad"):
+        slopes.at(pushes(llama), [0, 1], price=PRICE)
 
 
 def test_a_model_that_takes_no_mask_of_ours_gets_a_row_for_each_answer(tiny):

@@ -8,6 +8,7 @@ direction serves both sides of a dial.
 from __future__ import annotations
 
 import inspect
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,13 +23,16 @@ from trimtab.engines.base import Array, Preference, Slope, Tokens
 from trimtab.engines.blocks import Blocks, block_output, eagerly, with_block_output
 from trimtab.engines.passes import Walk
 from trimtab.engines.prefix_tree import Ints, build_tree
+from trimtab.engines.transformers.default_model import first_line
 from trimtab.engines.transformers.host import Host
-from trimtab.engines.transformers.walking import place
+from trimtab.engines.transformers.walking import is_out_of_memory, place, release
+from trimtab.errors import ModelError
 
 if TYPE_CHECKING:
     from torch import nn
 
 SIGNS = (1.0, -1.0)
+WITHOUT = "train with refine=0"
 
 Sequences: TypeAlias = Sequence["_Sequence"]
 
@@ -78,6 +82,9 @@ class PreferenceSlopes:
             additions: Layer to ``[hidden]``, for the positive sign.
             numbers: Which questions.
             price: Nats of preference that a nat of KL is worth.
+
+        Raises:
+            ModelError: The model has no gradients, or there is no memory for them.
         """
         device, _ = place(self._model)
         pushes = {
@@ -87,15 +94,38 @@ class PreferenceSlopes:
         gradient = {layer: np.zeros_like(added, dtype=np.float32) for layer, added in additions.items()}
         value = cost = 0.0
         with _frozen(self._model), torch.enable_grad(), eagerly():
-            for group in self._groups(numbers):
-                sequences = [sequence for n in group for sequence in _sequences(self._items[n])]
-                found = self._logprobs(sequences, SIGNS, pushes)
-                preference, kl = (total / (len(SIGNS) * len(numbers)) for total in self._totals(found, group))
-                slopes = torch.autograd.grad(preference - price * kl, list(pushes.values()))
-                for layer, slope in zip(pushes, slopes, strict=True):
-                    gradient[layer] += slope.cpu().numpy()
-                value, cost = value + float(preference.detach()), cost + float(kl.detach())
+            for part in self._parts(numbers, pushes, price=price):
+                value, cost = value + part.preference, cost + part.kl
+                for layer, slope in part.gradient.items():
+                    gradient[layer] += slope
         return Slope(preference=value, kl=cost, gradient=gradient)
+
+    def _parts(self, numbers: Sequence[int], pushes: Mapping[int, Tensor], *, price: float) -> Iterator[Slope]:
+        """What each pass contributes; one that memory does not suffice for is done question by question."""
+        groups = deque(self._groups(numbers))
+        while groups:
+            group = groups.popleft()
+            try:
+                yield self._part(group, pushes, price=price, share=len(SIGNS) * len(numbers))
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise ModelError(f"no gradients: {first_line(error)}", fix=WITHOUT) from error
+                release(error)
+                if len(group) == 1:
+                    problem = "memory does not suffice for the gradients of one question"
+                    raise ModelError(problem, fix=WITHOUT) from None
+                groups.extendleft([n] for n in reversed(group))
+
+    def _part(self, group: Sequence[int], pushes: Mapping[int, Tensor], *, price: float, share: int) -> Slope:
+        sequences = [sequence for n in group for sequence in _sequences(self._items[n])]
+        found = self._logprobs(sequences, SIGNS, pushes)
+        preference, kl = (total / share for total in self._totals(found, group))
+        slopes = torch.autograd.grad(preference - price * kl, list(pushes.values()))
+        return Slope(
+            preference=float(preference.detach()),
+            kl=float(kl.detach()),
+            gradient={layer: slope.cpu().numpy() for layer, slope in zip(pushes, slopes, strict=True)},
+        )
 
     def _groups(self, numbers: Sequence[int]) -> list[list[int]]:
         """The questions pass by pass."""
@@ -155,7 +185,9 @@ class PreferenceSlopes:
         factors = torch.zeros(len(where), view.shape[1], 1, device=view.device)
         offset = self._blocks.layout.offset
         factors[:, offset : offset + where.shape[1]] = where.to(view.device)
-        return with_block_output(output, self._blocks.layout.add(state, (factors * push).to(view.dtype)))
+        return with_block_output(
+            output, self._blocks.layout.add(state, (factors * push.to(view.device)).to(view.dtype))
+        )
 
 
 @dataclass(frozen=True)
