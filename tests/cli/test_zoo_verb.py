@@ -100,13 +100,15 @@ def test_every_behaviour_is_listed_with_what_was_measured(no_model, monkeypatch)
     monkeypatch.setattr("trimtab.evaluation.cards.zoo_cards", lambda folder=None: cards)
     code, out, _ = no_model("zoo")
     assert code == 0
-    rows = {line.split()[0]: line for line in out.splitlines() if line.strip() and line.split()[0] in zoo_names()}
+    listed = [line for line in out.splitlines() if line.strip() and line.split()[0] in zoo_names()]
+    rows = {line.split()[0]: line for line in reversed(listed)}
     assert set(rows) == set(zoo_names())
     assert "works" in rows["happy"]
     assert "0.62" in rows["happy"]
     assert "does not work" in rows["calm"]
     assert "–" in rows["formal"]
     assert "Measured on Small-135M-Instruct" in out
+    assert "neither way beyond chance" in " ".join(out.split("What speaks against them:")[1].split())
 
 
 def test_without_cards_the_list_says_so(no_model, monkeypatch):

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from evaluation.sample_report import every_report, working
+from evaluation.sample_report import every_report, not_working, working
 from trimtab import Behaviour
 from trimtab.errors import EvaluationError
 from trimtab.evaluation import card_json, card_of, read_card, zoo_cards
+from trimtab.evaluation.cards import shortfalls
+from trimtab.vectors import Interval
 
 
 @pytest.mark.parametrize("report", every_report().values(), ids=every_report())
@@ -65,3 +67,22 @@ def test_only_cards_of_what_a_behaviour_says_now_are_shown(tmp_path):
     assert list(zoo_cards(tmp_path)) == ["happy"]
     (tmp_path / "happy.json").write_bytes(card_json(replace(card, digest="of another time")))
     assert not zoo_cards(tmp_path)
+
+
+def test_what_speaks_against_a_vector_is_told_briefly():
+    good, bad = card_of(working()), card_of(not_working())
+    assert shortfalls(good) == ("knows 6% fewer facts at -1",)
+    assert "neither way beyond chance" in shortfalls(bad)
+    good = replace(good, cost=dict.fromkeys("+-", good.cost["+"]))
+    assert shortfalls(good) == ()
+    half = replace(good, clear={"+": True, "-": False}, shuffled=9.0, prompt_equivalents=0.5, promptable=False)
+    assert shortfalls(half) == (
+        "system prompts do not move this model along it either",
+        "towards gloomy within chance",
+        "shuffled labels do as well",
+        "system prompts do more",
+    )
+    dear = replace(good.cost["+"], accuracy_change=Interval(-0.08, -0.1, -0.06), relevance_change=-0.2)
+    told = shortfalls(replace(good, cost={**good.cost, "+": dear}))
+    assert told == ("knows 8% fewer facts at +1", "answers drift from the question at +1")
+    assert shortfalls(replace(good, cost=dict.fromkeys("+-", dear)))[-1] == "answers drift from the question"

@@ -12,7 +12,7 @@ import trimtab
 from by_hand import digest_of, traces_in
 from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import neutral_prompts
-from trimtab.errors import CalibrationError, VectorError, VectorMismatchError
+from trimtab.errors import CalibrationError, ModelError, VectorError, VectorMismatchError
 from trimtab.learning import Progress
 from trimtab.learning.calibrating import EFFORT
 
@@ -42,18 +42,43 @@ def test_training_twice_gives_the_same_vector(tiny_llama, tiny_trained):
         np.testing.assert_array_equal(direction, tiny_trained.directions[layer])
 
 
-def test_a_refined_vector_is_calibrated_like_any_other_and_keeps_its_layers(tiny_llama, tiny_trained):
+def test_a_refined_vector_is_calibrated_like_any_other_and_keeps_its_layers(tiny_llama):
     told = []
-    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), refine=6, progress=told.append, **TINY)
-    assert vector.method == "mean_difference+refined"
-    assert vector.layers == tiny_trained.layers
+    happy = Behaviour.load("happy")
+    plain = trimtab.train(tiny_llama, happy, refine=0, **TINY)
+    vector = trimtab.train(tiny_llama, happy, refine=6, progress=told.append, **TINY)
+    assert (plain.method, vector.method) == ("mean_difference", "mean_difference+refined")
+    assert vector.layers == plain.layers
     for layer in vector.directions:
-        cosine = float(vector.directions[layer] @ tiny_trained.directions[layer])
+        cosine = float(vector.directions[layer] @ plain.directions[layer])
         assert (0.8 < cosine < 0.99999) if layer in vector.layers else cosine == pytest.approx(1.0, abs=1e-5)
     assert all(abs(kl / 0.4 - 1) <= 0.05 for kl in vector.calibration.kl.values())
     steps = [(step.done, step.total) for step in told if step.phase == "Refining the directions"]
     assert steps[0] == (0, 6)
     assert steps[-1] == (6, 6)
+
+
+class Stuck:
+    """Slopes that fail when they are wanted."""
+
+    def at(self, additions, numbers, *, price):
+        raise ModelError("no gradients: a kernel knows no way back", fix="train with refine=0")
+
+
+@pytest.mark.parametrize(
+    ("slopes", "why"), [(None, "there are no gradients to be had"), (Stuck(), "a kernel knows no way back")]
+)
+def test_without_gradients_directions_stay_as_they_were_estimated_and_that_is_told(
+    tiny_llama, monkeypatch, slopes, why
+):
+    monkeypatch.setattr(type(tiny_llama), "slopes", lambda self, items: slopes)
+    told = []
+    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), layers=[1, 2], progress=told.append, **TINY)
+    assert vector.method == "mean_difference"
+    [note] = [step.note for step in told if step.note]
+    assert note.startswith("the directions stay as they were estimated: ")
+    assert why in note
+    assert vector.calibration.kl["+"] == pytest.approx(0.4, rel=0.05)
 
 
 def test_steps_cannot_be_fewer_than_none(tiny_llama):

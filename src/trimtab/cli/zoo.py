@@ -55,16 +55,17 @@ def listing(context: typer.Context, json: JsonOption = False) -> None:
     if json:
         print_json([_entry(behaviour, cards.get(behaviour.name)) for behaviour in behaviours])
         return
-    table = Table(title="Behaviours", title_justify="left", box=box.HORIZONTALS, pad_edge=False)
-    for header in ("name", "+ / −", "verdict"):
-        table.add_column(header, no_wrap=header != "+ / −")
-    for header in ("swing", "×", "ppl", "facts", "cos"):
+    table = Table(title="Behaviours", title_justify="left", box=box.HORIZONTALS, padding=0, show_edge=False)
+    for header in ("+", "−", "verdict"):
+        table.add_column(header, no_wrap=True)
+    for header in ("swing", "×", "ppl", "facts", "rel.", "cos"):
         table.add_column(header, justify="right", no_wrap=True)
     for behaviour in behaviours:
-        poles = f"{behaviour.positive.label} / {behaviour.negative.label}"
-        table.add_row(f"[bold]{behaviour.name}[/bold]", escape(poles), *_measured(cards.get(behaviour.name)))
+        found = _measured(cards.get(behaviour.name))
+        table.add_row(f"[bold]{behaviour.name}[/bold]", escape(behaviour.negative.label), *found)
     out.print(table)
     out.print(_caption(cards), style="dim")
+    _print_shortfalls(cards)
     out.print("Steer by name, on any model: trimtab compare 'How was your day?' --steer happy:0.8", style="dim")
 
 
@@ -73,23 +74,41 @@ def _caption(cards: Mapping[str, Card]) -> str:
         return "Nothing was measured of them yet."
     models = ", ".join(sorted({card.model for card in cards.values()}))
     return (
-        f"Measured on {models} at strength ±1. swing: nats per token from -1 to +1; ×: times that of system prompts; "
-        "ppl: perplexity, times the base's; facts: change in those known (the worse side of both); cos: how far the "
-        "pairs agree. trimtab zoo card NAME tells more."
+        f"Measured on {models} at strength ±1. swing: nats per token from -1 to +1; ×: times that of system prompts, "
+        "where these move the model; ppl: perplexity, times the base's; facts: change in those known; rel.: change in "
+        "relevance (each the worse side of both); cos: how far the pairs agree. trimtab zoo card NAME tells more."
     )
+
+
+def _print_shortfalls(cards: Mapping[str, Card]) -> None:
+    from trimtab.evaluation.cards import shortfalls
+
+    told = {name: found for name, card in cards.items() if (found := shortfalls(card))}
+    if not told:
+        return
+    lines = Table.grid(padding=(0, 1))
+    lines.add_column(style="bold", no_wrap=True)
+    lines.add_column()
+    for name, found in told.items():
+        lines.add_row(name, escape("; ".join(found)))
+    out.print("\nWhat speaks against them:")
+    out.print(lines)
+    out.print()
 
 
 def _measured(card: Card | None) -> tuple[str, ...]:
     if card is None:
-        return ("–",) * 6
+        return ("–",) * 7
     colour = COLOURS.get(card.word, "dim")
     changes = [cost.accuracy_change.value for cost in card.cost.values() if cost.accuracy_change is not None]
+    drifts = [cost.relevance_change for cost in card.cost.values() if cost.relevance_change is not None]
     return (
         f"[{colour}]{card.word}[/{colour}]",
         "–" if card.swing is None else f"{card.swing.value:.2f}",
         "–" if card.prompt_equivalents is None else f"{card.prompt_equivalents:.1f}",
         f"{max(cost.perplexity_ratio for cost in card.cost.values()):.1f}",
         f"{min(changes):+.0%}" if changes else "–",
+        f"{min(drifts):+.2f}" if drifts else "–",
         "–" if card.pairwise_cosine is None else f"{card.pairwise_cosine:.2f}",
     )
 

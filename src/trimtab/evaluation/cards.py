@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from trimtab.behaviours import Behaviour, zoo_names
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.records import Chance, Report, Word
+from trimtab.evaluation.verdict import ACCURACY, RELEVANCE
 from trimtab.vectors import Interval
 
 SAMPLES = 2
@@ -181,6 +182,35 @@ def _cost(report: Report, key: str) -> Cost:
         accuracy_change=damage.accuracy_change,
         refuses_harmful=damage.refuses_harmful,
     )
+
+
+def shortfalls(card: Card) -> tuple[str, ...]:
+    """What speaks against a vector, briefly: where it does nothing, what would do as well, and what it costs too much.
+
+    Example:
+        >>> shortfalls(zoo_cards()["happy"])
+        ()
+    """
+    labels = {"+": card.positive, "-": card.negative}
+    found = []
+    if card.promptable is False:
+        found.append("system prompts do not move this model along it either")
+    dull = [labels[key] for key, clear in card.clear.items() if not clear]
+    if len(dull) == len(labels):
+        found.append("neither way beyond chance")
+    elif dull:
+        found.append(f"towards {dull[0]} within chance")
+    if card.shuffled is not None and card.swing is not None and abs(card.shuffled) >= card.swing.value:
+        found.append("shuffled labels do as well")
+    if card.prompt_equivalents is not None and card.prompt_equivalents < 1.0:
+        found.append("system prompts do more")
+    for key, cost in card.cost.items():
+        if cost.accuracy_change is not None and cost.accuracy_change.value < -ACCURACY:
+            found.append(f"knows {-cost.accuracy_change.value:.0%} fewer facts at {key}1")
+    drifts = [key for key, cost in card.cost.items() if (cost.relevance_change or 0.0) < -RELEVANCE]
+    if drifts:
+        found.append("answers drift from the question" + (f" at {drifts[0]}1" if len(drifts) == 1 else ""))
+    return tuple(found)
 
 
 def card_json_values(card: Card) -> dict[str, Any]:
