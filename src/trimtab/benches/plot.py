@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trimtab.benches.report import count
 from trimtab.errors import MissingDependencyError
 from trimtab.vectors.file import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 INSTALL = "pip install 'trimtab[bench]'"
 COLOURS = {"repeng": "#c44e52", "trimtab-plain": "#7a93b4"}
@@ -22,6 +25,33 @@ FIGURES = (  # what is drawn: its key, its name, how it is written, and its unit
 )
 
 
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, off every screen.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingDependencyError("a picture needs matplotlib", fix=f"run: {INSTALL}") from None
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def keep_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
+    picture = BytesIO()
+    figure.savefig(picture, format="png", dpi=130)
+    write_atomically(path, picture.getvalue())
+
+
 def draw_extraction(measured: Mapping[str, Any], path: Path) -> None:
     """Draw what ``report`` gave: CPU time as times trimtab's, peak memory beside it, one row of panels a dtype.
 
@@ -29,17 +59,11 @@ def draw_extraction(measured: Mapping[str, Any], path: Path) -> None:
         MissingDependencyError: matplotlib is not installed.
         OutputError: The file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError("a picture needs matplotlib", fix=f"run: {INSTALL}") from None
     dtypes = {dtype: cases for dtype, cases in measured["dtypes"].items() if cases}
     if not dtypes:
         return
     rows = max(len(cases) for cases in dtypes.values())
-    figure = Figure(figsize=(12, 1.2 + len(dtypes) * (0.9 + 0.66 * rows)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(12, 1.2 + len(dtypes) * (0.9 + 0.66 * rows))
     panels = figure.subplots(len(dtypes), 2, sharex="col", sharey="row", squeeze=False)
     for column, (key, title, unit, per) in enumerate(FIGURES):
         for row, (dtype, cases) in enumerate(dtypes.items()):
@@ -52,9 +76,7 @@ def draw_extraction(measured: Mapping[str, Any], path: Path) -> None:
         fontsize=11,
     )
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    picture = BytesIO()
-    figure.savefig(picture, format="png", dpi=130)
-    write_atomically(path, picture.getvalue())
+    keep_figure(figure, path)
 
 
 def _bars(panel: Any, cases: Mapping[str, Any], key: str, unit: tuple[str, str], per: float) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -12,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.benches.methods import CAA, OWN, RANDOM
-from trimtab.errors import BenchmarkError, MissingDependencyError
+from trimtab.benches.plot import keep_figure, new_figure
+from trimtab.errors import BenchmarkError
 from trimtab.learning.questions import RESAMPLES, interval
 from trimtab.vectors import Interval
-from trimtab.vectors.file import write_atomically
 
-INSTALL = "pip install 'trimtab[bench]'"
 COLOURS = {
     OWN: "#1f5fa8",
     "repeng pca_diff": "#c44e52",
@@ -157,14 +155,8 @@ def draw_standings(found: Mapping[str, Any], path: Path) -> None:
         MissingDependencyError: matplotlib is not installed.
         OutputError: The file cannot be written.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingDependencyError("a picture needs matplotlib", fix=f"run: {INSTALL}") from None
     rows = sorted(found["behaviours"].items(), key=lambda item: _value(item[1], OWN))
-    figure = Figure(figsize=(8, 1.8 + 0.32 * len(rows)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 1.8 + 0.32 * len(rows))
     panel = figure.subplots()
     for name in found["ways"]:
         found_at = [_value(own, name) for _, own in rows]
@@ -189,9 +181,7 @@ def draw_standings(found: Mapping[str, Any], path: Path) -> None:
     panel.tick_params(axis="y", length=0)
     panel.legend(loc="lower right", frameon=False, fontsize=9)
     panel.set_title(f"How far the same KL moves {found['model']}", fontsize=11, loc="left")
-    picture = BytesIO()
-    figure.savefig(picture, format="png", dpi=140, metadata={"Software": None})
-    write_atomically(path, picture.getvalue())
+    keep_figure(figure, path)
 
 
 def _value(own: Mapping[str, Any], way: str) -> float:
