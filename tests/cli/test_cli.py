@@ -177,6 +177,7 @@ def test_show_pairs_prints_what_the_model_sees_and_trains_nothing(run, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_train_without_calibration_writes_a_vector_and_json(run, tmp_path):
     path = tmp_path / "happy.safetensors"
     code, out, err = run("train", "happy", "--no-calibrate", "--max-pairs", "16", "-o", str(path), "--json")
@@ -232,6 +233,7 @@ def test_an_interrupt_ends_with_code_130_leaves_no_file_and_can_be_resumed(run, 
     assert not kept.exists()
 
 
+@pytest.mark.slow
 def test_resuming_nothing_says_so_and_trains(run, tmp_path, monkeypatch):
     monkeypatch.setattr("trimtab.cli.train.checkpoint_path", lambda output: tmp_path / "none.sqlite")
     path = tmp_path / "v.safetensors"

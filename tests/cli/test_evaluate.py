@@ -26,7 +26,7 @@ def run(run_on, tiny_llama):
 
 @pytest.fixture(scope="module")
 def trained(tiny_llama) -> ControlVector:
-    return trimtab.train(tiny_llama, Behaviour.load("happy"), max_pairs=24, layers=[1, 2], check=False)
+    return trimtab.train(tiny_llama, Behaviour.load("happy"), max_pairs=24, layers=[1, 2], check=False, refine=2)
 
 
 @pytest.fixture(autouse=True)

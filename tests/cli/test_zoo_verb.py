@@ -86,6 +86,7 @@ def trainings(monkeypatch) -> list[str]:
             max_pairs=16,
             layers=[1, 2],
             check=False,
+            refine=0,
         )
 
     monkeypatch.setattr(zoo, "train", quickly)

@@ -16,15 +16,15 @@ from by_hand import digest_of, traces_in
 from sample_vectors import calibration_record
 from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import neutral_prompts
-from trimtab.errors import EvaluationError, VectorError, VectorMismatchError
+from trimtab.errors import EvaluationError, StrongSteeringWarning, VectorError, VectorMismatchError
 from trimtab.evaluation import BASELINES, ChoiceQuestion, Grounds, Keywords, Report, Sizes, evaluate
-from trimtab.evaluation.arms import changes_of
+from trimtab.evaluation.arms import Arm, changes_of, write
 from trimtab.evaluation.controls import shuffled_directions
 from trimtab.evaluation.facts import Fact
 from trimtab.evaluation.report import report_json
 from trimtab.learning import Progress
 from trimtab.learning.questions import interval
-from trimtab.steering import Steering
+from trimtab.steering import Steering, Term
 
 SMALL = Sizes(
     questions=5,
@@ -82,7 +82,7 @@ class Vowels:
 
 @pytest.fixture(scope="module")
 def trained(tiny_llama) -> ControlVector:
-    return trimtab.train(tiny_llama, HAPPY, max_pairs=24, layers=[1, 2], check=False)
+    return trimtab.train(tiny_llama, HAPPY, max_pairs=24, layers=[1, 2], check=False, refine=2)
 
 
 @pytest.fixture(scope="module")
@@ -296,6 +296,13 @@ def test_all_baselines_are_measured_alike(tiny_llama, trained, grounds):
         assert equal.sides[key].damage.kl == pytest.approx(system.sides[key].damage.kl, rel=0.1)
     assert found.method("few-shot").prompt_tokens > system.prompt_tokens
     assert set(found.run.making) == {"system prompt", "few-shot"}
+
+
+def test_strong_steering_is_measured_here_and_not_warned_of(tiny_llama, trained):
+    strong = Arm(steering=Steering((Term(trained, 4.0),)))
+    with pytest.warns(StrongSteeringWarning):
+        tiny_llama.generate("Hi", steering=strong.steering, max_new_tokens=2)
+    assert len(write(tiny_llama, strong, ["Hi"], max_new_tokens=2)) == 1  # warnings are errors in tests
 
 
 def test_an_unknown_baseline_is_refused(tiny_llama, trained, grounds):

@@ -16,7 +16,7 @@ from trimtab.errors import CalibrationError, ModelError, VectorError, VectorMism
 from trimtab.learning import Progress
 from trimtab.learning.calibrating import EFFORT
 
-TINY = {"max_pairs": 24}
+TINY = {"max_pairs": 24, "refine": 2}
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,8 @@ def test_training_twice_gives_the_same_vector(tiny_llama, tiny_trained):
 def test_a_refined_vector_is_calibrated_like_any_other_and_keeps_its_layers(tiny_llama):
     told = []
     happy = Behaviour.load("happy")
-    plain = trimtab.train(tiny_llama, happy, refine=0, **TINY)
-    vector = trimtab.train(tiny_llama, happy, refine=6, progress=told.append, **TINY)
+    plain = trimtab.train(tiny_llama, happy, max_pairs=24, refine=0)
+    vector = trimtab.train(tiny_llama, happy, max_pairs=24, refine=6, progress=told.append)
     assert (plain.method, vector.method) == ("mean_difference", "mean_difference+refined")
     assert vector.layers == plain.layers
     for layer in vector.directions:
@@ -83,7 +83,7 @@ def test_without_gradients_directions_stay_as_they_were_estimated_and_that_is_to
 
 def test_steps_cannot_be_fewer_than_none(tiny_llama):
     with pytest.raises(CalibrationError, match="cannot be taken"):
-        trimtab.train(tiny_llama, Behaviour.load("happy"), refine=-1, **TINY)
+        trimtab.train(tiny_llama, Behaviour.load("happy"), refine=-1)
 
 
 def test_directions_equal_the_mean_difference_of_states_collected_one_by_one(tiny_llama):

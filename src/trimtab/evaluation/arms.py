@@ -6,6 +6,7 @@ what is done to the weights (an adapter that is switched on). The base model is 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import TypeAlias
 from trimtab.behaviours import Message
 from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores
 from trimtab.engines.base import Tokens
+from trimtab.errors import StrongSteeringWarning
 from trimtab.steering import Steering
 from trimtab.steering.plan import Change
 from trimtab.vectors import ModelInfo
@@ -51,9 +53,10 @@ class Arm:
 
 
 def write(engine: Engine, arm: Arm, texts: Sequence[str], *, max_new_tokens: int) -> list[Completion]:
-    """Greedy answers of an arm to every question."""
+    """Greedy answers of an arm to every question; what they spend is measured, so no warning is needed of that."""
     chats = [arm.chat(number, text) for number, text in enumerate(texts)]
-    with arm.active():
+    with arm.active(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", StrongSteeringWarning)
         return engine.generate(chats, steering=arm.steering, max_new_tokens=max_new_tokens)
 
 
