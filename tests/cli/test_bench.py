@@ -29,6 +29,7 @@ def run(capsys, tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_our_two_ways_agree_on_the_default_model_and_the_numbers_are_kept(run, tmp_path):
     code, out, err = run("--json")
     assert code == 0
@@ -95,6 +96,7 @@ def test_help_shows_an_example_and_needs_no_torch():
 STEERING = ("bench", "steering", "--rounds", "1", "--tokens", "3")
 
 
+@pytest.mark.slow
 def test_what_steering_costs_is_printed_and_kept(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(steering, "BATCH", 2)
     with pytest.raises(SystemExit) as exit_:
