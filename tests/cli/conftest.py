@@ -29,3 +29,14 @@ def run_on(capsys, monkeypatch) -> Callable[..., Any]:
         return call
 
     return runner
+
+
+@pytest.fixture
+def no_model(monkeypatch, run):
+    """A file's own ``run``, where no model may be loaded."""
+
+    def load(*_: Any, **__: Any) -> None:
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("trimtab.engines.transformers.load", load)
+    return run

@@ -48,17 +48,6 @@ def asked(monkeypatch) -> dict:
     return given
 
 
-@pytest.fixture
-def no_model(monkeypatch, run):
-    """The same where no model can be loaded."""
-
-    def load(*_, **__):
-        raise AssertionError("a model was loaded")
-
-    monkeypatch.setattr("trimtab.engines.transformers.load", load)
-    return run
-
-
 # Really evaluating
 
 

@@ -51,17 +51,6 @@ def run(run_on, tiny_llama):
 
 
 @pytest.fixture
-def no_model(monkeypatch, run):
-    """The same where no model can be loaded."""
-
-    def load(*_, **__):
-        raise AssertionError("a model was loaded")
-
-    monkeypatch.setattr("trimtab.engines.transformers.load", load)
-    return run
-
-
-@pytest.fixture
 def small(monkeypatch) -> None:
     """Little is asked for a card."""
     monkeypatch.setattr("trimtab.evaluation.grounds.THOROUGH", SMALL)

@@ -23,13 +23,13 @@ from trimtab.benches.worker import default_folder
 from trimtab.benches.workers import Job, Worker, check_peer, start_peer
 from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.errors import BenchmarkError, CalibrationError
-from trimtab.learning.calibrating import BUDGET, EFFORT, RANDOM_GUESS, TOLERANCE, Bench
-from trimtab.learning.contrast import MEMORY, Contrast, Contrasted, collect_contrast
-from trimtab.learning.controls import random_like
+from trimtab.learning.calibrating import BUDGET, TOLERANCE, Bench, rank_layers
+from trimtab.learning.contrast import MEMORY, Contrasted, collect_contrast
+from trimtab.learning.controls import RANDOM_GUESS, random_like
 from trimtab.learning.journal import NoJournal
 from trimtab.learning.progress import ignore
-from trimtab.learning.questions import EffectSet, KlSet, answered_in_character, ask
-from trimtab.learning.sweep import SIGNS, Round, Steerable, signed_effects, spend_both, sweep
+from trimtab.learning.questions import EffectSet, KlSet, Question, answered_in_character, ask
+from trimtab.learning.sweep import SIGNS, Steerable, band_layers, signed_effects, spend_both
 from trimtab.learning.zoo import zoo_vector
 from trimtab.pairs import ContrastivePair, build_pairs
 from trimtab.vectors import ControlVector
@@ -169,7 +169,7 @@ class _Crew:
     model: TransformersEngine
     worker: Worker | None
     versions: Mapping[str, str] | None
-    questions: tuple[Any, ...]
+    questions: tuple[Question, ...]
     kl: KlSet
 
 
@@ -192,7 +192,7 @@ def _measured(plan: Plan, crew: _Crew, behaviour: Behaviour, step: Callable[[str
     ways = {OWN: own_way(vector)}
     if crew.worker is not None:
         step("repeng's training")
-        ways |= peer_ways(crew.worker, pairs, vector)
+        ways |= peer_ways(crew.worker, pairs, ways[OWN], depth=model.info.layers)
     step("looking for the best single layer")
     ways[CAA] = caa_way(model, behaviour, pairs, budget=plan.budget)
     ways[RANDOM] = random_way(ways[OWN])
@@ -235,12 +235,10 @@ def _as_it_comes(way: Way, kl: KlSet, effects: EffectSet) -> dict[str, Any]:
 def own_way(vector: ControlVector) -> Way:
     """A trained vector as it is used: at strength 1 the coefficient is its scale."""
     assert vector.scale is not None
-    added = {layer: vector.weights[layer] * vector.norms[layer] for layer in vector.layers}
-    steerable = Steerable({layer: vector.directions[layer] for layer in vector.layers}, added)
-    return Way(vector.layers, steerable, dict(vector.scale), dict(vector.scale))
+    return Way(vector.layers, Steerable.of(vector, vector.layers), dict(vector.scale), dict(vector.scale))
 
 
-def peer_ways(worker: Worker, pairs: Sequence[ContrastivePair], vector: ControlVector) -> dict[str, Way]:
+def peer_ways(worker: Worker, pairs: Sequence[ContrastivePair], own: Way, *, depth: int) -> dict[str, Way]:
     """Repeng's vectors from the same pairs, on the layers that its README steers, the same amount added at each."""
     with tempfile.TemporaryDirectory() as folder:
         paths = {method: str(Path(folder) / f"{method}.npz") for method in PEERS.values()}
@@ -254,9 +252,8 @@ def peer_ways(worker: Worker, pairs: Sequence[ContrastivePair], vector: ControlV
         for name, method in PEERS.items():
             with np.load(paths[method]) as arrays:
                 learned[name] = {int(layer): arrays[layer] for layer in arrays.files}
-    depth = vector.model.layers
     layers = tuple(depth + layer for layer in PEER_LAYERS if depth + layer > 0) or tuple(range(1, depth))
-    guess = dict.fromkeys(SIGNS, total_added(own_way(vector)) / len(layers))
+    guess = dict.fromkeys(SIGNS, total_added(own) / len(layers))
     return {
         name: Way(
             layers,
@@ -279,7 +276,7 @@ def caa_way(model: TransformersEngine, behaviour: Behaviour, pairs: Sequence[Con
     Source: Rimsky et al. 2024, section 3: the layer is found by a sweep. Here the sweep is on the questions that
     trimtab's vectors are calibrated on.
     """
-    contrast: Contrast = collect_contrast(
+    contrast = collect_contrast(
         model,
         [Contrasted(pair.positive, pair.negative) for pair in pairs],
         method="mean_difference",
@@ -287,16 +284,14 @@ def caa_way(model: TransformersEngine, behaviour: Behaviour, pairs: Sequence[Con
         journal=NoJournal(),
         progress=ignore,
     )
-    low, high = (round(share * (model.info.layers - 1)) for share in CAA_LAYERS)
-    layers = range(low, high + 1, CAA_EVERY)
+    layers = band_layers(model.info.layers, CAA_LAYERS)[::CAA_EVERY]
     shifts = {layer: contrast.sums.at(layer).total / contrast.sums.pairs for layer in layers}
     steerable = Steerable(
         {layer: contrast.direction("mean_difference", layer) for layer in layers},
         {layer: float(np.linalg.norm(shift)) for layer, shift in shifts.items()},
     )
     bench = Bench.prepare(model, behaviour, check=False, progress=ignore)
-    rounds = [Round(part, enter) for part, (_, enter) in zip(bench.rounds, EFFORT.rounds, strict=False)]
-    best = sweep(bench.sweep_kl, rounds, steerable, [(n,) for n in layers], budget=budget, on_candidate=lambda: None)[0]
+    best = rank_layers(bench, steerable, [(layer,) for layer in layers], budget=budget, progress=ignore)[0]
     return Way(best.layers, steerable, dict(best.scale), dict.fromkeys(SIGNS, CAA_COEFFICIENT))
 
 

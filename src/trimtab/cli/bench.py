@@ -153,10 +153,8 @@ def methods(
 
 def _tell(measured: Mapping[str, Any], table: str, folder: Path, *, as_json: bool) -> None:
     """Keep the numbers under the benchmark's name, and print them."""
-    from trimtab.vectors.file import write_atomically
-
     path = folder / f"{measured['benchmark']}.json"
-    write_atomically(path, (jsonlib.dumps(measured, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    _write(measured, path)
     if as_json:
         print_json(measured)
         return

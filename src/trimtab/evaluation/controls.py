@@ -19,7 +19,6 @@ from trimtab.learning.questions import EffectSet, KlSet, interval
 from trimtab.learning.sweep import SIGNS, SWEEP_TOLERANCE, Steerable, signed_effects, spend_both
 from trimtab.pairs import build_pairs
 
-RANDOM_GUESS = 3.4  # a random direction spends far less than a learned one of its length
 DEVIATIONS = 2.0
 
 Floats = NDArray[np.float64]

@@ -17,7 +17,6 @@ from trimtab.evaluation.arms import Arm, write
 from trimtab.evaluation.choices import ChoiceQuestion
 from trimtab.evaluation.comparing import USUAL, Compared, check_baselines, make_ways, measure_ways
 from trimtab.evaluation.controls import (
-    RANDOM_GUESS,
     Trial,
     chance_of,
     per_prompt,
@@ -36,7 +35,7 @@ from trimtab.evaluation.scorers import Scorer
 from trimtab.evaluation.sweeping import Turn, sweep_of
 from trimtab.evaluation.verdict import judge
 from trimtab.learning.calibrating import BUDGET, TOLERANCE
-from trimtab.learning.controls import why_no_equivalents
+from trimtab.learning.controls import RANDOM_GUESS, why_no_equivalents
 from trimtab.learning.progress import OnProgress, ignore
 from trimtab.learning.questions import interval
 from trimtab.learning.sweep import SIGNS, Steerable, band_layers, first_guess, spend_both
@@ -136,15 +135,11 @@ def _calibrated(grounds: Grounds, vector: ControlVector) -> ControlVector:
     norms = {layer: norm for layer, norm in grounds.norms.items() if layer in vector.directions}
     vector = replace(vector, norms=norms) if vector.scale is None else vector
     guess = vector.scale or dict.fromkeys(SIGNS, first_guess(len(vector.layers)))
-    spent = spend_both(grounds.kl, _steerable(vector), vector.layers, budget=BUDGET, guess=guess, tolerance=TOLERANCE)
+    steerable = Steerable.of(vector, vector.layers)
+    spent = spend_both(grounds.kl, steerable, vector.layers, budget=BUDGET, guess=guess, tolerance=TOLERANCE)
     kl = {key: point.kl for key, point in spent.items()}
     record = Calibration(BUDGET, kl, len(grounds.kl), effect=None, candidates=(), held_out=None)
     return replace(vector, scale={key: point.scale for key, point in spent.items()}, calibration=record)
-
-
-def _steerable(vector: ControlVector) -> Steerable:
-    shares = {layer: vector.weights[layer] * vector.norms[layer] for layer in vector.layers}
-    return Steerable({layer: vector.directions[layer] for layer in vector.layers}, shares)
 
 
 # Controls ------------------------------------------------------------------------------------------------------------
@@ -165,7 +160,7 @@ def _trials(case: Case, vector: ControlVector, *, seed: int, phases: Phases) -> 
     assert vector.scale is not None
     assert vector.calibration is not None
     kl, budget, layers = case.grounds.controls_kl, vector.calibration.budget, vector.layers
-    steerable = _steerable(vector)
+    steerable = Steerable.of(vector, layers)
     with phases("Trying what should do nothing", sizes.randoms + 2) as step:
         guess = RANDOM_GUESS * vector.scale["+"]
         random = try_randoms(

@@ -16,7 +16,7 @@ from trimtab.behaviours import Behaviour, neutral_prompts
 from trimtab.engines import Engine
 from trimtab.errors import CalibrationError, ModelError, VectorError
 from trimtab.learning.check import check_held_out
-from trimtab.learning.controls import effect_record, random_swings
+from trimtab.learning.controls import RANDOM_GUESS, effect_record, random_swings
 from trimtab.learning.journal import Journal, NoJournal
 from trimtab.learning.neutral import noted_neutral
 from trimtab.learning.operators import calibrate_operator, check_operator
@@ -39,7 +39,6 @@ from trimtab.vectors import Calibration, Candidate, ControlVector
 
 BUDGET = 0.4
 TOLERANCE = 0.03  # of the budget; the promise is 5 %
-RANDOM_GUESS = 3.4  # a random direction spends far less than a learned one of its length
 REFINE = 40  # steps; they take about a minute on two cores
 SWEEP_PHASE = "Trying layers at equal KL"
 STRENGTH_PHASE = "Calibrating the strength"
@@ -271,7 +270,7 @@ def calibrated(
     ranked: tuple[Candidate, ...] = ()
     if candidates is not None and len(candidates) > 1 and bench.rounds:
         steerable = Steerable(vector.directions, vector.norms)
-        ranked = _ranked(bench, steerable, candidates, budget=budget, progress=progress)
+        ranked = rank_layers(bench, steerable, candidates, budget=budget, progress=progress)
     progress(Progress(STRENGTH_PHASE, 0, 3))
     placed = _placed(bench, vector, candidates, ranked, budget=budget)
     if refine and bench.told:
@@ -297,15 +296,13 @@ def _placed(
     budget: float,
 ) -> _Placed:
     """The best layers, or those that were asked for, brought to the budget."""
-    shares = dict(vector.norms)
+    steerable = Steerable(vector.directions, vector.norms)
     if candidates is None:
-        layers = vector.layers
-        shares = {layer: vector.weights[layer] * vector.norms[layer] for layer in vector.directions}
+        layers, steerable = vector.layers, Steerable.of(vector, vector.directions)
     elif ranked:
         layers = ranked[0].layers
     else:
         layers = candidates[0] if len(candidates) == 1 else band_layers(vector.model.layers)
-    steerable = Steerable(vector.directions, shares)
     guess = ranked[0].scale if ranked else dict.fromkeys(SIGNS, first_guess(len(layers)))
     spent = spend_both(bench.kl, steerable, layers, budget=budget, guess=guess, tolerance=TOLERANCE)
     return _Placed(layers, steerable, spent)
@@ -414,7 +411,7 @@ def _measured(
     )
 
 
-def _ranked(
+def rank_layers(
     bench: Bench,
     steerable: Steerable,
     candidates: Sequence[tuple[int, ...]],
@@ -422,6 +419,11 @@ def _ranked(
     budget: float,
     progress: OnProgress,
 ) -> tuple[Candidate, ...]:
+    """Choices of layers by swing at equal KL, on the questions of the bench; see ``sweep``.
+
+    Raises:
+        CalibrationError: None of them can spend the budget.
+    """
     rounds = [Round(part, enter) for part, (_, enter) in zip(bench.rounds, EFFORT.rounds, strict=False)]
     total = sum(min(part.enter, len(candidates)) for part in rounds)
     steps = count(1)

@@ -38,8 +38,7 @@ def check_held_out(
     assert vector.calibration is not None
     assert vector.scale is not None
     progress(Progress(PHASE, 0, 3))
-    shares = {layer: vector.weights[layer] * vector.norms[layer] for layer in vector.directions}
-    learned = Steerable(vector.directions, shares)
+    learned = Steerable.of(vector, vector.directions)
     random = random_like(learned, seed=seed)
     kl = KlSet(model, questions)
     spent = {key: kl.measure(learned.additions(vector.layers, sign * vector.scale[key])) for key, sign in SIGNS.items()}

@@ -22,6 +22,7 @@ from trimtab.learning.sweep import (
 )
 from trimtab.vectors import Effect, Interval
 
+RANDOM_GUESS = 3.4  # a random direction spends far less than a learned one of its length
 GUARD = 1.0  # what random directions do by chance must stay below one prompt-equivalent
 
 

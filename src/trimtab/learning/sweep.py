@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -14,7 +14,7 @@ from trimtab.engines.base import Array
 from trimtab.errors import CalibrationError, SteeringError
 from trimtab.learning.questions import EffectSet, KlSet, interval
 from trimtab.learning.secant import Spent, spend
-from trimtab.vectors import Candidate
+from trimtab.vectors import Candidate, ControlVector
 
 SIGNS: Mapping[str, float] = {"+": 1.0, "-": -1.0}
 SWEEP_TOLERANCE = 0.25  # scales and effects are then brought to the exact budget; final calibration is tighter
@@ -37,6 +37,13 @@ class Steerable:
 
     directions: Mapping[int, Array]
     norms: Mapping[int, float]
+
+    @classmethod
+    def of(cls, vector: ControlVector, layers: Iterable[int]) -> Steerable:
+        """What a vector adds at a coefficient of 1, as far as it concerns ``layers``: norms with its weights."""
+        chosen = tuple(layers)
+        norms = {layer: vector.weights[layer] * vector.norms[layer] for layer in chosen}
+        return cls({layer: vector.directions[layer] for layer in chosen}, norms)
 
     def additions(self, layers: Sequence[int], coefficient: float) -> dict[int, Array]:
         """``coefficient · norms[l] · direction[l]`` for each of ``layers``."""
