@@ -59,7 +59,7 @@ def test_a_report_a_card_and_pictures_are_written_and_json_is_printed(run, tmp_p
     said = json.loads(out)
     assert [method["name"] for method in said["methods"]] == ["vector", "system prompt"]
     assert len(said["setting"]["questions"]) == 4
-    assert said["setting"]["answer_tokens"] == 4
+    assert said["setting"]["written_tokens"] == 4
     assert page.read_text().startswith("<!DOCTYPE html>")
     kept = read_card(card.read_bytes(), where="card")
     assert (kept.name, kept.model, kept.word) == ("happy", "tiny llama", said["verdict"]["word"])
@@ -115,7 +115,7 @@ def test_options_are_passed_on(run, asked, tmp_path):
     assert code == 0
     assert asked["behaviour"] == Behaviour.load("formal")
     assert (asked["lora"], asked["seed"]) == (True, 7)
-    assert asked["sizes"] == Sizes(questions=6, answer_tokens=9)
+    assert asked["sizes"] == Sizes(questions=6, written_tokens=9)
     assert asked["choices"] == (ChoiceQuestion("Tea?", "Yes", "No"),)
     assert asked["truthfulqa"][0].choices == ("Yes", "No")
     (judge,) = asked["scorers"]

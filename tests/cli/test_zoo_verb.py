@@ -29,6 +29,7 @@ SMALL = Sizes(
     facts=6,
     harmful=2,
     answer_tokens=4,
+    written_tokens=6,
     strengths=(-1.0, 1.0),
 )
 

@@ -229,7 +229,8 @@ def setting(**changes: Any) -> Setting:
     fields: dict[str, Any] = {
         "seed": 0,
         "threads": 2,
-        "answer_tokens": 48,
+        "answer_tokens": 24,
+        "written_tokens": 48,
         "questions": QUESTIONS,
         "facts": 60,
         "versions": {"trimtab": "0.1.0", "torch": "2.9.0", "transformers": "5.16.0"},

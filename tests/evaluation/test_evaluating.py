@@ -36,7 +36,8 @@ SMALL = Sizes(
     pairs=12,
     facts=8,
     harmful=2,
-    answer_tokens=6,
+    answer_tokens=4,
+    written_tokens=6,
     strengths=(-1.0, 0.5, 1.0),
 )
 HAPPY = Behaviour.load("happy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,9 +22,10 @@ from trimtab.vectors import Interval
 WRITTEN = Written(("Fine.",), ((1, 2),))
 
 
-def turn(strength: float, *, kl: float = 0.4, relevance: float | None = 0.6, **looks: float) -> Turn:
+def turn(strength: float, *, kl: float = 0.4, relevance: float | list[float] | None = 0.6, **looks: float) -> Turn:
     fine = {"perplexity_ratio": 1.2, "distinct_2": 0.8, "loops": 0.1, "length_ratio": 1.0, "refuses": 0.0}
-    return Turn(strength, kl, Interval(strength, strength, strength), WRITTEN, Looks(**{**fine, **looks}), relevance)
+    each = None if relevance is None else np.broadcast_to(relevance, 8)
+    return Turn(strength, kl, Interval(strength, strength, strength), WRITTEN, Looks(**{**fine, **looks}), each)
 
 
 def broken(strength: float) -> Turn:
@@ -93,6 +95,7 @@ def test_what_breaks_is_said(changes, why):
         {"distinct_2": MIN_DISTINCT * 0.8},
         {"relevance": 0.51},
         {"relevance": None},
+        {"relevance": [0.9, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1, -0.1]},  # it falls by 0.15, but may well not
         {"refuses": 1.0, "length_ratio": 4.0},
     ],
 )

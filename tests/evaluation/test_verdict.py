@@ -24,6 +24,7 @@ def verdict(plus: float | None = 0.34, minus: float | None = -0.28, **changes: A
         "no_equivalents": "",
         "base_relevance": 0.6,
         "subject": subject(),
+        "sweep": sweep(),
         "cost": {},
         **changes,
     }
@@ -34,7 +35,7 @@ def verdict(plus: float | None = 0.34, minus: float | None = -0.28, **changes: A
     return judge(
         given["subject"],
         replace(vector, sides=sides),
-        sweep(),
+        given["sweep"],
         given["controls"],
         prompt_swing=given["prompt_swing"],
         no_equivalents=given["no_equivalents"],
@@ -64,6 +65,30 @@ def test_a_vector_that_goes_both_ways_beyond_chance_works():
 
 def test_it_is_named_with_the_behaviour_that_it_was_held_against():
     assert verdict(subject=subject(vector="mix")).sentences[0].startswith("'mix' as 'glad' works: ")
+
+
+def test_where_the_text_holds_together_at_no_strength_it_does_not_work_however_far_it_moves():
+    found = verdict(sweep=replace(sweep(), low=0.0, high=0.0))
+    assert found.word == "does not work"
+    assert found.clear == {"+": True, "-": True}
+    assert found.sentences[0] == (
+        "'glad' does not work: it moves Small-135M-Instruct, but the text falls apart at every strength tried."
+    )
+    assert found.sentences[-1] == "At no strength tried does the text hold together."
+
+
+def test_where_the_text_falls_apart_on_one_side_it_works_one_way_only():
+    found = verdict(sweep=replace(sweep(), high=0.0))
+    assert found.word == "one way only"
+    assert found.sentences[0].endswith("towards gloomy, and towards glad the text falls apart at every strength tried.")
+    one_sided = verdict(plus=-0.01, sweep=replace(sweep(), low=0.0))
+    assert one_sided.word == "does not work"
+    assert "falls apart" in one_sided.sentences[0]
+
+
+def test_a_side_of_the_dial_that_was_not_tried_is_not_held_against_it():
+    points = tuple(point for point in sweep().points if point.strength <= 0)
+    assert verdict(sweep=replace(sweep(), points=points, high=0.0)).word == "works"
 
 
 def test_within_chance_on_both_sides_it_does_not_work():

@@ -54,7 +54,9 @@ def run(
     ] = None,
     judge_model: Annotated[str | None, typer.Option("--judge-model", help="The judge's name there.")] = None,
     questions: Annotated[int, typer.Option(min=4, max=48, help="How many neutral questions are asked.")] = 24,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-n", min=4, help="Of an answer.")] = 24,
+    max_new_tokens: Annotated[
+        int, typer.Option("--max-new-tokens", "-n", min=4, help="Of an answer that is looked at.")
+    ] = 64,
     seed: Annotated[int, typer.Option(help="Of random directions, shuffles and resamples.")] = 0,
     card: Annotated[Path | None, typer.Option(help="Also write the card: .json.")] = None,
     force: ForceOption = False,
@@ -92,7 +94,7 @@ def run(
             scorers=scorers,
             choices=asked,
             truthfulqa=facts,
-            sizes=Sizes(questions=questions, answer_tokens=max_new_tokens),
+            sizes=Sizes(questions=questions, written_tokens=max_new_tokens),
             seed=seed,
             progress=phases.on_progress,
         )

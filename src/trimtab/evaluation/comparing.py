@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from trimtab.engines import Completion
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.answers import Looks, Written
-from trimtab.evaluation.arms import Arm, changes_of, write
-from trimtab.evaluation.measuring import Case, Floats, effect_of, kl_of, side_of
+from trimtab.evaluation.arms import changes_of
+from trimtab.evaluation.measuring import Case, Floats, effect_of, kl_of, side_of, write_at_length
 from trimtab.evaluation.methods import (
     BOTH,
     EQUAL,
@@ -197,21 +196,12 @@ def _told(effect: Floats | None, step: Callable[[], None]) -> Floats | None:
 
 
 def _written(case: Case, way: Way, step: Callable[[], None]) -> dict[str, Written]:
-    """Answers of both sides; those to system prompts are there already."""
+    """Answers of both sides."""
     found = {}
     for key, arm in way.arms.items():
-        if way.name == SYSTEM:
-            told = [question.in_character for question in case.questions]
-            tokens = [answer.positive if key == "+" else answer.negative for answer in told if answer is not None]
-            found[key] = Written.of_tokens(case.engine, tokens)
-        else:
-            found[key] = Written.of(_write(case, arm))
+        found[key] = write_at_length(case, arm, len(case.grounds.texts))
         step()
     return found
-
-
-def _write(case: Case, arm: Arm) -> list[Completion]:
-    return write(case.engine, arm, case.grounds.texts, max_new_tokens=case.grounds.sizes.answer_tokens)
 
 
 def measure_ways(

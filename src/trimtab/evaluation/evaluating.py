@@ -13,7 +13,7 @@ from trimtab.behaviours import Behaviour, zoo_names
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import EvaluationError, VectorError
 from trimtab.evaluation.answers import Looks, Written, look_at
-from trimtab.evaluation.arms import Arm, write
+from trimtab.evaluation.arms import Arm
 from trimtab.evaluation.choices import ChoiceQuestion
 from trimtab.evaluation.comparing import USUAL, Compared, check_baselines, make_ways, measure_ways
 from trimtab.evaluation.controls import (
@@ -26,7 +26,16 @@ from trimtab.evaluation.controls import (
 )
 from trimtab.evaluation.facts import Fact
 from trimtab.evaluation.grounds import Grounds, Sizes
-from trimtab.evaluation.measuring import Case, Floats, base_side, case_of, effect_of, kl_of, relevance_of
+from trimtab.evaluation.measuring import (
+    Case,
+    Floats,
+    base_side,
+    case_of,
+    effect_of,
+    kl_of,
+    relevance_each,
+    write_at_length,
+)
 from trimtab.evaluation.methods import vector_bytes
 from trimtab.evaluation.phases import Phases
 from trimtab.evaluation.records import Controls, Placing, Report, Run, Setting, Subject, Sweep
@@ -233,8 +242,7 @@ def _turned(case: Case, vector: ControlVector, compared: Compared, phases: Phase
                 written = compared.answers[0][key].first(sizes.sweep)
                 effects, kl = compared.effects[0][key], compared.kl[0][key]
             else:
-                texts = grounds.texts[: sizes.sweep]
-                written = Written.of(write(case.engine, arm, texts, max_new_tokens=sizes.answer_tokens))
+                written = write_at_length(case, arm, sizes.sweep)
                 effects, kl = effect_of(case, arm), kl_of(case, arm)
             effect = None if effects is None else interval(effects, seed=case.seed)
             found.append(_Turned(strength, kl, effect, written))
@@ -247,7 +255,7 @@ def _turned(case: Case, vector: ControlVector, compared: Compared, phases: Phase
 def _sweep(case: Case, turned: Sequence[_Turned], looks: Sequence[Looks]) -> Sweep:
     return sweep_of(
         [
-            Turn(turn.strength, turn.kl, turn.effect, turn.written, look, relevance_of(case, turn.written))
+            Turn(turn.strength, turn.kl, turn.effect, turn.written, look, relevance_each(case, turn.written))
             for turn, look in zip(turned, looks, strict=True)
         ]
     )
@@ -337,6 +345,7 @@ def _setting(case: Case) -> Setting:
         seed=case.seed,
         threads=max((pool["num_threads"] for pool in threadpool_info()), default=1),
         answer_tokens=case.grounds.sizes.answer_tokens,
+        written_tokens=case.grounds.sizes.written_tokens,
         questions=case.grounds.texts,
         facts=len(case.grounds.facts.facts),
         versions={package: version(package) for package in PACKAGES},

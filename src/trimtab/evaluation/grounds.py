@@ -17,7 +17,7 @@ from trimtab.behaviours import neutral_prompts
 from trimtab.engines.base import Array
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.evaluation.answers import Written
-from trimtab.evaluation.arms import Arm
+from trimtab.evaluation.arms import Arm, write
 from trimtab.evaluation.facts import Accuracy, Fact, FactSet, answer_facts, builtin_facts
 from trimtab.evaluation.refusals import refusal_direction, refusal_rate
 from trimtab.learning.progress import ignore
@@ -38,7 +38,9 @@ class Sizes:
         pairs: Contrastive pairs whose labels are shuffled.
         facts: Simple facts, evenly taken from the built-in ones, of which there are 240.
         harmful: Harmful requests, of the built-in 32.
-        answer_tokens: Upper bound on an answer's length.
+        answer_tokens: Upper bound on the answers along which KL and effects are measured; their openings tell enough.
+        written_tokens: Upper bound on the answers that are looked at. By its opening alone it cannot be told whether an
+            answer will be about the question.
         strengths: Of the sweep, besides 0.
     """
 
@@ -52,11 +54,12 @@ class Sizes:
     facts: int = 100
     harmful: int = 16
     answer_tokens: int = 24
+    written_tokens: int = 64
     strengths: tuple[float, ...] = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)
 
 
-THOROUGH = Sizes(kl=24, controls=24, sweep=12, facts=240, harmful=32)
-"""What cards are measured with: controls on as many questions as the vector, and all facts and requests."""
+THOROUGH = Sizes(questions=48, kl=24, controls=24, sweep=12, facts=240, harmful=32)
+"""What cards are measured with: all neutral questions that training never calibrates on, all facts and requests."""
 
 
 @final
@@ -67,7 +70,7 @@ class Grounds:
         engine: The model.
         sizes: How much is asked.
         questions: Neutral questions with the model's own answers.
-        written: These answers.
+        written: What it writes to them at length.
         facts: Simple facts, and which of them the model knows.
         truthfulqa: More facts, from a file; none if not given.
         truthful: Which of those it knows.
@@ -89,7 +92,7 @@ class Grounds:
         texts = list(questions) or neutral_prompts().held_out[: sizes.questions]
         asked = ask(engine, texts, None, in_character=0, max_new_tokens=sizes.answer_tokens, progress=ignore)
         self.questions: tuple[Question, ...] = asked
-        self.written = Written.of_tokens(engine, [question.answer for question in asked])
+        self.written = Written.of(write(engine, Arm(), texts, max_new_tokens=sizes.written_tokens))
         on_step()
         self.kl = KlSet(engine, asked[: sizes.kl])
         self.controls_kl = KlSet(engine, asked[: sizes.controls_kl])

@@ -12,7 +12,7 @@ from trimtab.behaviours import Behaviour
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import MissingDependencyError
 from trimtab.evaluation.answers import Looks, Written
-from trimtab.evaluation.arms import Arm, changes_of, score
+from trimtab.evaluation.arms import Arm, changes_of, score, write
 from trimtab.evaluation.choices import ChoiceQuestion, ChoiceScores, choice_log_odds, choice_questions
 from trimtab.evaluation.divergence import arm_kl
 from trimtab.evaluation.embedding import Embedder, load_embedder, relevance
@@ -193,12 +193,24 @@ def base_side(case: Case, looks: Looks) -> Side:
     )
 
 
-def relevance_of(case: Case, written: Written) -> float | None:
-    """Mean cosine of a question's embedding with its answer's; None without the embedding model."""
+def write_at_length(case: Case, arm: Arm, questions: int) -> Written:
+    """What an arm writes to the first questions, long enough to be looked at."""
+    sizes, texts = case.grounds.sizes, case.grounds.texts[:questions]
+    return Written.of(write(case.engine, arm, texts, max_new_tokens=sizes.written_tokens))
+
+
+def relevance_each(case: Case, written: Written) -> Floats | None:
+    """Cosine of each question's embedding with its answer's, ``[answer]``; None without the embedding model."""
     if case.embedder is None:
         return None
     found = relevance(case.embedder, case.grounds.texts[: len(written)], written.texts)
-    return float(np.nan_to_num(found).mean())  # no answer is not relevant
+    return np.nan_to_num(found)  # no answer is not relevant
+
+
+def relevance_of(case: Case, written: Written) -> float | None:
+    """The mean of ``relevance_each``."""
+    each = relevance_each(case, written)
+    return None if each is None else float(each.mean())
 
 
 def scores_of(case: Case, written: Written) -> Mapping[str, Interval]:

@@ -257,7 +257,8 @@ class Setting:
     Attributes:
         seed: Of random directions, shuffles and resamples.
         threads: Of the model.
-        answer_tokens: Upper bound on an answer's length.
+        answer_tokens: Upper bound on the answers along which KL and effects are measured.
+        written_tokens: Upper bound on the answers that are looked at.
         questions: The neutral questions.
         facts: How many simple facts.
         versions: Of trimtab and what it stands on.
@@ -268,6 +269,7 @@ class Setting:
     seed: int
     threads: int
     answer_tokens: int
+    written_tokens: int
     questions: tuple[str, ...]
     facts: int
     versions: Mapping[str, str]

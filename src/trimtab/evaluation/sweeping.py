@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trimtab.evaluation.answers import Looks, Written
 from trimtab.evaluation.records import Damage, Point, Sweep
+from trimtab.learning.questions import interval
 from trimtab.vectors import Interval
 
 # Where text stops holding together. KL: trimtab warns of mixes above it; the others are set by eye.
@@ -27,7 +31,7 @@ class Turn:
         effect: In nats per token; None where the behaviour has no personas.
         written: Answers to the first questions.
         looks: Of these answers.
-        relevance: Mean cosine of question and answer; None without the embedding model.
+        relevance: Cosine of each question with its answer, ``[answer]``; None without the embedding model.
     """
 
     strength: float
@@ -35,7 +39,7 @@ class Turn:
     effect: Interval | None
     written: Written
     looks: Looks
-    relevance: float | None
+    relevance: NDArray[np.float64] | None
 
 
 def sweep_of(turns: Sequence[Turn]) -> Sweep:
@@ -64,7 +68,7 @@ def _point(turn: Turn, base: Turn) -> Point:
         distinct_2=looks.distinct_2,
         loops=looks.loops,
         length_ratio=looks.length_ratio,
-        relevance=turn.relevance,
+        relevance=None if turn.relevance is None else float(turn.relevance.mean()),
         refuses=looks.refuses,
     )
     return Point(turn.strength, turn.kl, turn.effect, damage, not why, why, turn.written.texts)
@@ -83,7 +87,7 @@ def _broken(turn: Turn, base: Turn) -> list[str]:
     if looks.distinct_2 < MIN_DISTINCT * own.distinct_2:
         found.append("answers repeat themselves")
     if turn.relevance is not None and base.relevance is not None:
-        lost = base.relevance - turn.relevance
-        if lost > MAX_LOST_RELEVANCE:
-            found.append(f"answers drift from the question (relevance falls by {lost:.2f})")
+        lost = interval(base.relevance - turn.relevance, seed=0)
+        if lost.value > MAX_LOST_RELEVANCE and lost.low > 0:  # of a few answers, one can fall by chance
+            found.append(f"answers drift from the question (relevance falls by {lost.value:.2f})")
     return found

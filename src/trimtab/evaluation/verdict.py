@@ -33,8 +33,9 @@ def judge(
 ) -> Verdict:
     """Weigh what was measured.
 
-    A vector works if at each sign its effect lies beyond every random direction's, it does at least what the system
-    prompts do (where that is known), and neither shuffled labels nor other layers do as well.
+    A vector works if at each sign its effect lies beyond every random direction's and the text holds together at some
+    strength, it does at least what the system prompts do (where that is known), and neither shuffled labels nor other
+    layers do as well.
     """
     effects = {key: side.effect for key, side in vector.sides.items()}
     plus, minus = effects["+"], effects["-"]
@@ -43,9 +44,10 @@ def judge(
         return Verdict("not measured", {}, None, (sentence, *_damage(vector, sweep, base_relevance)))
     clear = {"+": is_clear(plus, controls.chance, "+"), "-": is_clear(minus, controls.chance, "-")}
     promptable = None if prompt_swing is None else not no_equivalents
-    word = _word(clear, vector, controls)
+    holds = {"+": _holds_together(sweep, 1.0), "-": _holds_together(sweep, -1.0)}
+    word = _word({key: clear[key] and holds[key] for key in clear}, vector, controls)
     sentences = (
-        _headline(word, subject, clear, vector.swing, vector.prompt_equivalents),
+        _headline(word, subject, clear, holds, vector.prompt_equivalents),
         *_against_chance(subject, {"+": plus, "-": minus}, controls.chance, clear),
         *_against_controls(vector.swing, controls),
         *_against_prompts(vector, prompt_swing, no_equivalents),
@@ -54,11 +56,17 @@ def judge(
     return Verdict(word, clear, promptable, sentences)
 
 
-def _word(clear: Mapping[str, bool], vector: Method, controls: Controls) -> Word:
+def _holds_together(sweep: Sweep, sign: float) -> bool:
+    """Whether any strength of that sign leaves the text whole, of those tried; true where none was tried."""
+    tried = any(point.strength * sign > 0 for point in sweep.points)
+    return not tried or (sweep.high > 0 if sign > 0 else sweep.low < 0)
+
+
+def _word(works: Mapping[str, bool], vector: Method, controls: Controls) -> Word:
     assert vector.swing is not None
-    if not any(clear.values()) or _shuffled_does_as_well(vector.swing, controls):
+    if not any(works.values()) or _shuffled_does_as_well(vector.swing, controls):
         return "does not work"
-    if not all(clear.values()):
+    if not all(works.values()):
         return "one way only"
     weak = vector.prompt_equivalents is not None and vector.prompt_equivalents < 1.0
     return "weak" if weak or _misplaced(vector.swing, controls) else "works"
@@ -73,7 +81,11 @@ def _misplaced(swing: Interval, controls: Controls) -> bool:
 
 
 def _headline(
-    word: Word, subject: Subject, clear: Mapping[str, bool], swing: Interval, equivalents: float | None
+    word: Word,
+    subject: Subject,
+    clear: Mapping[str, bool],
+    holds: Mapping[str, bool],
+    equivalents: float | None,
 ) -> str:
     name = (
         f"{subject.vector!r}" if subject.vector == subject.behaviour else f"{subject.vector!r} as {subject.behaviour!r}"
@@ -85,8 +97,12 @@ def _headline(
     if word == "weak":
         return f"{name} is weak: {price} its dial moves {subject.model} both ways, but less than it should."
     if word == "one way only":
-        way = subject.positive if clear["+"] else subject.negative
-        return f"{name} works one way only: {price} it moves {subject.model} towards {way}, and not back."
+        ways = {"+": subject.positive, "-": subject.negative}
+        good, bad = ("+", "-") if clear["+"] and holds["+"] else ("-", "+")
+        rest = "not back" if holds[bad] else f"towards {ways[bad]} the text falls apart at every strength tried"
+        return f"{name} works one way only: {price} it moves {subject.model} towards {ways[good]}, and {rest}."
+    if any(clear.values()) and not any(holds[key] for key in clear if clear[key]):
+        return f"{name} does not work: it moves {subject.model}, but the text falls apart at every strength tried."
     return f"{name} does not work: {price} it moves {subject.model} no further than directions without meaning do."
 
 
@@ -137,4 +153,7 @@ def _damage(vector: Method, sweep: Sweep, base_relevance: float | None) -> Itera
             lost = base_relevance - side.damage.relevance
             if lost > RELEVANCE:
                 yield f"At strength {key}1 answers drift from the question (relevance falls by {lost:.2f})."
-    yield f"The text holds together from strength {sweep.low:+g} to {sweep.high:+g} of those tried."
+    if sweep.low == sweep.high:
+        yield "At no strength tried does the text hold together."
+    else:
+        yield f"The text holds together from strength {sweep.low:+g} to {sweep.high:+g} of those tried."

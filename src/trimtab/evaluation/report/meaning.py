@@ -276,7 +276,7 @@ def command_line(report: Report) -> str:
         "--questions",
         str(len(setting.questions)),
         "--max-new-tokens",
-        str(setting.answer_tokens),
+        str(setting.written_tokens),
         "--seed",
         str(setting.seed),
     ]
