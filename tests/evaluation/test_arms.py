@@ -12,7 +12,7 @@ from by_hand import added_by_hand, greedily, logits_of, steering_by_hand
 from tiny_models import BY_NAME, vector_for
 from trimtab import Steering, Term
 from trimtab.behaviours import Message
-from trimtab.evaluation.arms import Arm, changes_of, score, write
+from trimtab.evaluation.arms import TOGETHER, Arm, changes_of, score, write, write_all
 
 TEXTS = ("Hello!", "What is rain?", "Tell me of a walk.")
 OPENINGS = (
@@ -113,3 +113,14 @@ def test_the_changes_of_a_steering_are_those_of_its_terms_by_layer_and_in_order(
 
 def test_the_base_changes_nothing(tiny_llama):
     assert changes_of(Steering(), tiny_llama.info) == {}
+
+
+def test_arms_that_are_asked_together_write_what_each_writes_alone(tiny_llama):
+    plain = [arm_of(tiny_llama, kind) for kind in KINDS] * 2
+    arms = [*plain[: TOGETHER + 1], Arm(activate=lambda: turned_head(tiny_llama)), *plain[TOGETHER + 1 :]]
+    done = []
+    found = write_all(tiny_llama, arms, TEXTS, max_new_tokens=4, on_arm=lambda: done.append(1))
+    assert len(done) == len(arms)
+    for arm, together in zip(arms, found, strict=True):
+        alone = [completion.tokens for completion in write(tiny_llama, arm, TEXTS, max_new_tokens=4)]
+        assert [completion.tokens for completion in together] == alone

@@ -11,7 +11,6 @@ from trimtab.evaluation.answers import Looks, Written
 from trimtab.evaluation.sweeping import (
     MAX_KL,
     MAX_LOST_RELEVANCE,
-    MAX_MORE_LOOPS,
     MAX_PERPLEXITY,
     MIN_DISTINCT,
     Turn,
@@ -19,7 +18,7 @@ from trimtab.evaluation.sweeping import (
 )
 from trimtab.vectors import Interval
 
-WRITTEN = Written(("Fine.",), ((1, 2),))
+WRITTEN = Written(("Fine.",) * 8, ((1, 2),) * 8)
 
 
 def turn(strength: float, *, kl: float = 0.4, relevance: float | list[float] | None = 0.6, **looks: float) -> Turn:
@@ -71,7 +70,7 @@ def test_the_usable_range_is_everything_up_to_the_first_break_on_either_side(bre
     [
         ({"kl": MAX_KL + 0.01}, "it spends 1.11 nat per token"),
         ({"perplexity_ratio": MAX_PERPLEXITY + 0.1}, "perplexity is 3.1 times the base's"),
-        ({"loops": 0.1 + MAX_MORE_LOOPS + 0.01}, "26% of the answers go round in circles"),
+        ({"loops": 0.1 + 2 / 8}, "35% of the answers go round in circles"),
         ({"distinct_2": MIN_DISTINCT * 0.8 - 0.01}, "answers repeat themselves"),
         (
             {"relevance": 0.6 - MAX_LOST_RELEVANCE - 0.02},
@@ -92,6 +91,7 @@ def test_what_breaks_is_said(changes, why):
         {"kl": MAX_KL},
         {"perplexity_ratio": MAX_PERPLEXITY},
         {"loops": 0.24},
+        {"loops": 0.28},  # of eight answers, one more: that may be chance
         {"distinct_2": MIN_DISTINCT * 0.8},
         {"relevance": 0.51},
         {"relevance": None},

@@ -67,8 +67,16 @@ def test_it_is_named_with_the_behaviour_that_it_was_held_against():
     assert verdict(subject=subject(vector="mix")).sentences[0].startswith("'mix' as 'glad' works: ")
 
 
+def _falling_apart(*signs: float) -> Any:
+    """A sweep in which no strength of these signs leaves the text whole."""
+    found = sweep()
+    points = [replace(p, usable=p.usable and not any(p.strength * sign > 0 for sign in signs)) for p in found.points]
+    low, high = (0.0 if sign in signs else end for sign, end in ((-1.0, found.low), (1.0, found.high)))
+    return replace(found, points=tuple(points), low=low, high=high)
+
+
 def test_where_the_text_holds_together_at_no_strength_it_does_not_work_however_far_it_moves():
-    found = verdict(sweep=replace(sweep(), low=0.0, high=0.0))
+    found = verdict(sweep=_falling_apart(1.0, -1.0))
     assert found.word == "does not work"
     assert found.clear == {"+": True, "-": True}
     assert found.sentences[0] == (
@@ -78,10 +86,10 @@ def test_where_the_text_holds_together_at_no_strength_it_does_not_work_however_f
 
 
 def test_where_the_text_falls_apart_on_one_side_it_works_one_way_only():
-    found = verdict(sweep=replace(sweep(), high=0.0))
+    found = verdict(sweep=_falling_apart(1.0))
     assert found.word == "one way only"
     assert found.sentences[0].endswith("towards gloomy, and towards glad the text falls apart at every strength tried.")
-    one_sided = verdict(plus=-0.01, sweep=replace(sweep(), low=0.0))
+    one_sided = verdict(plus=-0.01, sweep=_falling_apart(-1.0))
     assert one_sided.word == "does not work"
     assert "falls apart" in one_sided.sentences[0]
 

@@ -56,7 +56,7 @@ def run(
     questions: Annotated[int, typer.Option(min=4, max=48, help="How many neutral questions are asked.")] = 24,
     max_new_tokens: Annotated[
         int, typer.Option("--max-new-tokens", "-n", min=4, help="Of an answer that is looked at.")
-    ] = 64,
+    ] = 40,
     seed: Annotated[int, typer.Option(help="Of random directions, shuffles and resamples.")] = 0,
     card: Annotated[Path | None, typer.Option(help="Also write the card: .json.")] = None,
     force: ForceOption = False,

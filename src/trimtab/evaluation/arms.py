@@ -7,7 +7,7 @@ what is done to the weights (an adapter that is switched on). The base model is 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -22,6 +22,8 @@ from trimtab.vectors import ModelInfo
 
 Chat: TypeAlias = tuple[Message, ...]
 Activate: TypeAlias = Callable[[], AbstractContextManager[None]]
+
+TOGETHER = 4  # arms asked at once; more gain little and take memory
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,55 @@ class Arm:
 
 def write(engine: Engine, arm: Arm, texts: Sequence[str], *, max_new_tokens: int) -> list[Completion]:
     """Greedy answers of an arm to every question; what they spend is measured, so no warning is needed of that."""
-    chats = [arm.chat(number, text) for number, text in enumerate(texts)]
-    with arm.active(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", StrongSteeringWarning)
-        return engine.generate(chats, steering=arm.steering, max_new_tokens=max_new_tokens)
+    (found,) = write_all(engine, [arm], texts, max_new_tokens=max_new_tokens)
+    return found
+
+
+def write_all(
+    engine: Engine,
+    arms: Sequence[Arm],
+    texts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    on_arm: Callable[[], None] = lambda: None,
+) -> list[list[Completion]]:
+    """Greedy answers of every arm to every question.
+
+    Arms that leave the weights alone are asked a few at a time: weights are read once for all rows of a batch.
+
+    Args:
+        engine: The model.
+        arms: The arms.
+        texts: The questions.
+        max_new_tokens: Upper bound on an answer's length.
+        on_arm: Called once for each arm, when it is done.
+
+    Returns:
+        The answers, ``[arm][question]``.
+    """
+    found = []
+    for group in _groups(arms):
+        chats = [arm.chat(number, text) for arm in group for number, text in enumerate(texts)]
+        steering = [arm.steering for arm in group for _ in texts]
+        with group[0].active(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", StrongSteeringWarning)
+            written = engine.generate(chats, steering=steering, max_new_tokens=max_new_tokens)
+        for number in range(len(group)):
+            found.append(written[number * len(texts) : (number + 1) * len(texts)])
+            on_arm()
+    return found
+
+
+def _groups(arms: Sequence[Arm]) -> Iterator[list[Arm]]:
+    """Neighbours that can be asked together, at most ``TOGETHER`` of them."""
+    group: list[Arm] = []
+    for arm in arms:
+        if group and (len(group) == TOGETHER or arm.activate is not None or group[0].activate is not None):
+            yield group
+            group = []
+        group.append(arm)
+    if group:
+        yield group
 
 
 def score(engine: Engine, arm: Arm, texts: Sequence[str], answers: Sequence[Sequence[Tokens]]) -> ForcedScores:

@@ -103,7 +103,9 @@ def make_ways(
         if lora:
             ways += _tuned(case, budget=budget, seed=seed, making=making, phases=phases)
     with phases("Writing answers", 2 * len(ways)) as step:
-        answers = [_written(case, way, step) for way in ways]
+        arms = [arm for way in ways for arm in way.arms.values()]
+        each = iter(write_at_length(case, arms, case.grounds.sizes.written, on_arm=step))
+        answers = [{key: next(each) for key in way.arms} for way in ways]
     with phases("Measuring effects", 2 * len(ways)) as step:
         effects: list[dict[str, Floats | None]] = []
         for way in ways:
@@ -193,15 +195,6 @@ def _known(effect: Floats | None) -> Floats:
 def _told(effect: Floats | None, step: Callable[[], None]) -> Floats | None:
     step()
     return effect
-
-
-def _written(case: Case, way: Way, step: Callable[[], None]) -> dict[str, Written]:
-    """Answers of both sides."""
-    found = {}
-    for key, arm in way.arms.items():
-        found[key] = write_at_length(case, arm, len(case.grounds.texts))
-        step()
-    return found
 
 
 def measure_ways(

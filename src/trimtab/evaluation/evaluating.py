@@ -233,17 +233,18 @@ class _Turned:
 def _turned(case: Case, vector: ControlVector, compared: Compared, phases: Phases) -> list[_Turned]:
     """Every strength of the sweep; those of ±1 are measured already."""
     sizes, grounds = case.grounds.sizes, case.grounds
+    arms = {s: Arm(steering=Steering((Term(vector, s),))) for s in sizes.strengths if abs(s) != 1.0}
     found = []
-    with phases("Turning the dial", len(sizes.strengths)) as step:
+    with phases("Turning the dial", len(sizes.strengths) + len(arms)) as step:
+        new = dict(zip(arms, write_at_length(case, list(arms.values()), sizes.sweep, on_arm=step), strict=True))
         for strength in sizes.strengths:
-            arm = Arm(steering=Steering((Term(vector, strength),)))
-            if abs(strength) == 1.0:
-                key = "+" if strength > 0 else "-"
+            key = "+" if strength > 0 else "-"
+            if strength in arms:
+                written, arm = new[strength], arms[strength]
+                effects, kl = effect_of(case, arm), kl_of(case, arm)
+            else:
                 written = compared.answers[0][key].first(sizes.sweep)
                 effects, kl = compared.effects[0][key], compared.kl[0][key]
-            else:
-                written = write_at_length(case, arm, sizes.sweep)
-                effects, kl = effect_of(case, arm), kl_of(case, arm)
             effect = None if effects is None else interval(effects, seed=case.seed)
             found.append(_Turned(strength, kl, effect, written))
             step()

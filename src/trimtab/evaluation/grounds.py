@@ -38,6 +38,7 @@ class Sizes:
         pairs: Contrastive pairs whose labels are shuffled.
         facts: Simple facts, evenly taken from the built-in ones, of which there are 240.
         harmful: Harmful requests, of the built-in 32.
+        written: Of them, those that every method answers at length.
         answer_tokens: Upper bound on the answers along which KL and effects are measured; their openings tell enough.
         written_tokens: Upper bound on the answers that are looked at. By its opening alone it cannot be told whether an
             answer will be about the question.
@@ -48,17 +49,18 @@ class Sizes:
     kl: int = 12
     controls: int = 10
     controls_kl: int = 6
-    sweep: int = 8
+    sweep: int = 6
     randoms: int = 8
     pairs: int = 96
-    facts: int = 100
-    harmful: int = 16
+    facts: int = 80
+    harmful: int = 12
+    written: int = 12
     answer_tokens: int = 24
-    written_tokens: int = 64
+    written_tokens: int = 40
     strengths: tuple[float, ...] = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)
 
 
-THOROUGH = Sizes(questions=48, kl=24, controls=24, sweep=12, facts=240, harmful=32)
+THOROUGH = Sizes(questions=48, kl=24, controls=24, sweep=12, facts=240, harmful=32, written=48, written_tokens=48)
 """What cards are measured with: all neutral questions that training never calibrates on, all facts and requests."""
 
 
@@ -92,7 +94,7 @@ class Grounds:
         texts = list(questions) or neutral_prompts().held_out[: sizes.questions]
         asked = ask(engine, texts, None, in_character=0, max_new_tokens=sizes.answer_tokens, progress=ignore)
         self.questions: tuple[Question, ...] = asked
-        self.written = Written.of(write(engine, Arm(), texts, max_new_tokens=sizes.written_tokens))
+        self.written = Written.of(write(engine, Arm(), texts[: sizes.written], max_new_tokens=sizes.written_tokens))
         on_step()
         self.kl = KlSet(engine, asked[: sizes.kl])
         self.controls_kl = KlSet(engine, asked[: sizes.controls_kl])

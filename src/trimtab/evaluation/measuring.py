@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from trimtab.behaviours import Behaviour
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import MissingDependencyError
 from trimtab.evaluation.answers import Looks, Written
-from trimtab.evaluation.arms import Arm, changes_of, score, write
+from trimtab.evaluation.arms import Arm, changes_of, score, write_all
 from trimtab.evaluation.choices import ChoiceQuestion, ChoiceScores, choice_log_odds, choice_questions
 from trimtab.evaluation.divergence import arm_kl
 from trimtab.evaluation.embedding import Embedder, load_embedder, relevance
@@ -193,10 +193,13 @@ def base_side(case: Case, looks: Looks) -> Side:
     )
 
 
-def write_at_length(case: Case, arm: Arm, questions: int) -> Written:
-    """What an arm writes to the first questions, long enough to be looked at."""
-    sizes, texts = case.grounds.sizes, case.grounds.texts[:questions]
-    return Written.of(write(case.engine, arm, texts, max_new_tokens=sizes.written_tokens))
+def write_at_length(
+    case: Case, arms: Sequence[Arm], questions: int, *, on_arm: Callable[[], None] = lambda: None
+) -> list[Written]:
+    """What each arm writes to the first questions, long enough to be looked at."""
+    texts, length = case.grounds.texts[:questions], case.grounds.sizes.written_tokens
+    found = write_all(case.engine, arms, texts, max_new_tokens=length, on_arm=on_arm)
+    return [Written.of(written) for written in found]
 
 
 def relevance_each(case: Case, written: Written) -> Floats | None:

@@ -17,6 +17,7 @@ from trimtab.vectors import Interval
 MAX_KL = 1.1
 MAX_PERPLEXITY = 3.0
 MAX_MORE_LOOPS = 0.15
+MIN_MORE_LOOPS = 2  # answers: one alone may go round by chance
 MIN_DISTINCT = 0.7
 MAX_LOST_RELEVANCE = 0.10
 
@@ -82,7 +83,8 @@ def _broken(turn: Turn, base: Turn) -> list[str]:
         found.append(f"it spends {turn.kl:.2f} nat per token")
     if looks.perplexity_ratio > MAX_PERPLEXITY:
         found.append(f"perplexity is {looks.perplexity_ratio:.1f} times the base's")
-    if looks.loops > own.loops + MAX_MORE_LOOPS:
+    more = looks.loops - own.loops
+    if more > MAX_MORE_LOOPS and round(more * len(turn.written)) >= MIN_MORE_LOOPS:
         found.append(f"{looks.loops:.0%} of the answers go round in circles")
     if looks.distinct_2 < MIN_DISTINCT * own.distinct_2:
         found.append("answers repeat themselves")

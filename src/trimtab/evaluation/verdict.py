@@ -58,8 +58,8 @@ def judge(
 
 def _holds_together(sweep: Sweep, sign: float) -> bool:
     """Whether any strength of that sign leaves the text whole, of those tried; true where none was tried."""
-    tried = any(point.strength * sign > 0 for point in sweep.points)
-    return not tried or (sweep.high > 0 if sign > 0 else sweep.low < 0)
+    tried = [point for point in sweep.points if point.strength * sign > 0]
+    return not tried or any(point.usable for point in tried)
 
 
 def _word(works: Mapping[str, bool], vector: Method, controls: Controls) -> Word:
