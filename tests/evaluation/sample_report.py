@@ -81,6 +81,7 @@ def damage(*, kl: float | None = 0.4, perplexity: float = 1.3, facts: float | No
         "loops": 0.02,
         "length_ratio": 1.1,
         "relevance": 0.58,
+        "relevance_change": None if facts is None else around(-0.02, 0.03),
         "accuracy": around(0.62 + (facts or 0.0), 0.07),
         "accuracy_change": None if facts is None else around(facts, 0.03),
         "refuses": 0.0,

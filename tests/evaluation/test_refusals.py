@@ -104,7 +104,7 @@ def test_refusals_of_an_arm_are_counted_in_what_it_writes(llama, random_vector, 
     found = refusal_rate(llama, arm, harmful=False, max_new_tokens=2)
     assert found.interval.value == 0.25
     assert found.refused[:5].tolist() == [True, False, False, False, True]
-    assert words == {"asked": list(refusal_requests().harmless), "steering": arm.steering}
+    assert words == {"asked": list(refusal_requests().harmless), "steering": [arm.steering] * len(refusal_requests().harmless)}
 
 
 # Direction

@@ -22,7 +22,6 @@ def verdict(plus: float | None = 0.34, minus: float | None = -0.28, **changes: A
         "controls": controls(band=None),
         "prompt_swing": around(0.42, 0.06),
         "no_equivalents": "",
-        "base_relevance": 0.6,
         "subject": subject(),
         "sweep": sweep(),
         "cost": {},
@@ -39,7 +38,6 @@ def verdict(plus: float | None = 0.34, minus: float | None = -0.28, **changes: A
         given["controls"],
         prompt_swing=given["prompt_swing"],
         no_equivalents=given["no_equivalents"],
-        base_relevance=given["base_relevance"],
     )
 
 
@@ -188,12 +186,12 @@ def test_lost_facts_are_told_beyond_five_in_a_hundred():
 
 
 def test_lost_relevance_is_told_where_it_was_measured():
-    lost = verdict(cost={"relevance": 0.45})
+    lost = verdict(cost={"relevance_change": around(-0.15, 0.1)})
     assert said(lost, "At strength +1") == ["At strength +1 answers drift from the question (relevance falls by 0.15)."]
     for found in (
-        verdict(cost={"relevance": 0.51}),
-        verdict(cost={"relevance": None}),
-        verdict(cost={"relevance": 0.1}, base_relevance=None),
+        verdict(cost={"relevance_change": around(-0.09, 0.01)}),
+        verdict(cost={"relevance_change": around(-0.15, 0.2)}),
+        verdict(cost={"relevance_change": None}),
     ):
         assert not said(found, "At strength")
 

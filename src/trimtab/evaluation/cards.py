@@ -17,7 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 from trimtab.behaviours import Behaviour, zoo_names
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.records import Chance, Report, Word
-from trimtab.evaluation.verdict import ACCURACY, RELEVANCE
+from trimtab.evaluation.sweeping import MAX_LOST_RELEVANCE
+from trimtab.evaluation.verdict import ACCURACY
 from trimtab.vectors import Interval
 
 SAMPLES = 2
@@ -170,14 +171,13 @@ def card_of(report: Report) -> Card:
 
 
 def _cost(report: Report, key: str) -> Cost:
-    damage, own = report.methods[0].sides[key].damage, report.base.damage
-    both = damage.relevance is not None and own.relevance is not None
+    damage = report.methods[0].sides[key].damage
     return Cost(
         kl=damage.kl,
         perplexity_ratio=damage.perplexity_ratio,
         loops=damage.loops,
         relevance=damage.relevance,
-        relevance_change=damage.relevance - own.relevance if both else None,  # type: ignore[operator]
+        relevance_change=None if damage.relevance_change is None else damage.relevance_change.value,
         accuracy=None if damage.accuracy is None else damage.accuracy.value,
         accuracy_change=damage.accuracy_change,
         refuses_harmful=damage.refuses_harmful,
@@ -207,7 +207,7 @@ def shortfalls(card: Card) -> tuple[str, ...]:
     for key, cost in card.cost.items():
         if cost.accuracy_change is not None and cost.accuracy_change.value < -ACCURACY:
             found.append(f"knows {-cost.accuracy_change.value:.0%} fewer facts at {key}1")
-    drifts = [key for key, cost in card.cost.items() if (cost.relevance_change or 0.0) < -RELEVANCE]
+    drifts = [key for key, cost in card.cost.items() if (cost.relevance_change or 0.0) < -MAX_LOST_RELEVANCE]
     if drifts:
         found.append("answers drift from the question" + (f" at {drifts[0]}1" if len(drifts) == 1 else ""))
     return tuple(found)

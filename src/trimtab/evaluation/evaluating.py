@@ -298,7 +298,6 @@ def _report(
         controls,
         prompt_swing=prompt_swing,
         no_equivalents=reason,
-        base_relevance=base.damage.relevance,
     )
     return Report(
         subject=subject,

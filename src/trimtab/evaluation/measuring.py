@@ -153,6 +153,7 @@ def side_of(
             loops=looks.loops,
             length_ratio=looks.length_ratio,
             relevance=relevance_of(case, written),
+            relevance_change=_relevance_change(case, written),
             accuracy=known.interval,
             accuracy_change=known.drop_from(facts.base),
             truthfulqa=None if truthful is None else truthful.interval,
@@ -214,6 +215,11 @@ def relevance_of(case: Case, written: Written) -> float | None:
     """The mean of ``relevance_each``."""
     each = relevance_each(case, written)
     return None if each is None else float(each.mean())
+
+
+def _relevance_change(case: Case, written: Written) -> Interval | None:
+    each, own = relevance_each(case, written), relevance_each(case, case.grounds.written.first(len(written)))
+    return None if each is None or own is None else interval(each - own, seed=case.seed)
 
 
 def scores_of(case: Case, written: Written) -> Mapping[str, Interval]:

@@ -26,6 +26,7 @@ class Damage:
         loops: Share of answers that go round in circles.
         length_ratio: Mean tokens of an answer, divided by the base's.
         relevance: Mean cosine of a question's embedding with its answer's; None without the embedding model.
+        relevance_change: That minus the base's, over the same questions.
         accuracy: Share of simple facts known.
         accuracy_change: That minus the base's, over the same facts.
         truthfulqa: The same share on TruthfulQA, where it was given.
@@ -39,6 +40,7 @@ class Damage:
     loops: float
     length_ratio: float
     relevance: float | None = None
+    relevance_change: Interval | None = None
     accuracy: Interval | None = None
     accuracy_change: Interval | None = None
     truthfulqa: Interval | None = None

@@ -43,6 +43,11 @@ class Turn:
     relevance: NDArray[np.float64] | None
 
 
+def drifts(change: Interval | None) -> bool:
+    """Whether answers are clearly less about the question than the base's: of few, relevance can fall by chance."""
+    return change is not None and change.value < -MAX_LOST_RELEVANCE and change.high < 0
+
+
 def sweep_of(turns: Sequence[Turn]) -> Sweep:
     """The sweep, with its usable range: everything from the base model outwards to the first strength that breaks."""
     ordered = sorted(turns, key=lambda turn: turn.strength)
@@ -61,7 +66,10 @@ def _last_usable(points: Sequence[Point], sign: float) -> float:
 
 
 def _point(turn: Turn, base: Turn) -> Point:
-    why = "" if turn is base else "; ".join(_broken(turn, base))
+    change = None
+    if turn is not base and turn.relevance is not None and base.relevance is not None:
+        change = interval(turn.relevance - base.relevance, seed=0)
+    why = "" if turn is base else "; ".join(_broken(turn, base, change))
     looks = turn.looks
     damage = Damage(
         kl=turn.kl,
@@ -70,12 +78,13 @@ def _point(turn: Turn, base: Turn) -> Point:
         loops=looks.loops,
         length_ratio=looks.length_ratio,
         relevance=None if turn.relevance is None else float(turn.relevance.mean()),
+        relevance_change=change,
         refuses=looks.refuses,
     )
     return Point(turn.strength, turn.kl, turn.effect, damage, not why, why, turn.written.texts)
 
 
-def _broken(turn: Turn, base: Turn) -> list[str]:
+def _broken(turn: Turn, base: Turn, relevance: Interval | None) -> list[str]:
     """What breaks at a strength, in words."""
     looks, own = turn.looks, base.looks
     found = []
@@ -88,8 +97,6 @@ def _broken(turn: Turn, base: Turn) -> list[str]:
         found.append(f"{looks.loops:.0%} of the answers go round in circles")
     if looks.distinct_2 < MIN_DISTINCT * own.distinct_2:
         found.append("answers repeat themselves")
-    if turn.relevance is not None and base.relevance is not None:
-        lost = interval(base.relevance - turn.relevance, seed=0)
-        if lost.value > MAX_LOST_RELEVANCE and lost.low > 0:  # of a few answers, one can fall by chance
-            found.append(f"answers drift from the question (relevance falls by {lost.value:.2f})")
+    if relevance is not None and drifts(relevance):
+        found.append(f"answers drift from the question (relevance falls by {-relevance.value:.2f})")
     return found

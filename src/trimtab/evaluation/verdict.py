@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from trimtab.evaluation.records import Chance, Controls, Method, Subject, Sweep, Verdict, Word
+from trimtab.evaluation.sweeping import drifts
 from trimtab.vectors import Interval
 
 ACCURACY = 0.05
-RELEVANCE = 0.10
 HALF = 0.5
 BAND = 1.5  # another choice of layers is called better from so many times the swing
 
@@ -29,7 +29,6 @@ def judge(
     *,
     prompt_swing: Interval | None,
     no_equivalents: str,
-    base_relevance: float | None,
 ) -> Verdict:
     """Weigh what was measured.
 
@@ -41,7 +40,7 @@ def judge(
     plus, minus = effects["+"], effects["-"]
     if plus is None or minus is None or controls.chance is None or vector.swing is None:
         sentence = "No effect was measured: the behaviour has no personas to ask the model for."
-        return Verdict("not measured", {}, None, (sentence, *_damage(vector, sweep, base_relevance)))
+        return Verdict("not measured", {}, None, (sentence, *_damage(vector, sweep)))
     clear = {"+": is_clear(plus, controls.chance, "+"), "-": is_clear(minus, controls.chance, "-")}
     promptable = None if prompt_swing is None else not no_equivalents
     holds = {"+": _holds_together(sweep, 1.0), "-": _holds_together(sweep, -1.0)}
@@ -51,7 +50,7 @@ def judge(
         *_against_chance(subject, {"+": plus, "-": minus}, controls.chance, clear),
         *_against_controls(vector.swing, controls),
         *_against_prompts(vector, prompt_swing, no_equivalents),
-        *_damage(vector, sweep, base_relevance),
+        *_damage(vector, sweep),
     )
     return Verdict(word, clear, promptable, sentences)
 
@@ -144,15 +143,14 @@ def _against_prompts(vector: Method, prompt_swing: Interval | None, no_equivalen
         )
 
 
-def _damage(vector: Method, sweep: Sweep, base_relevance: float | None) -> Iterator[str]:
+def _damage(vector: Method, sweep: Sweep) -> Iterator[str]:
     for key, side in vector.sides.items():
         change = side.damage.accuracy_change
         if change is not None and change.value < -ACCURACY:
             yield f"At strength {key}1 it knows {-change.value:.0%} fewer of the simple facts."
-        if base_relevance is not None and side.damage.relevance is not None:
-            lost = base_relevance - side.damage.relevance
-            if lost > RELEVANCE:
-                yield f"At strength {key}1 answers drift from the question (relevance falls by {lost:.2f})."
+        adrift = side.damage.relevance_change
+        if adrift is not None and drifts(adrift):
+            yield f"At strength {key}1 answers drift from the question (relevance falls by {-adrift.value:.2f})."
     if sweep.low == sweep.high:
         yield "At no strength tried does the text hold together."
     else:
