@@ -104,7 +104,8 @@ def test_refusals_of_an_arm_are_counted_in_what_it_writes(llama, random_vector, 
     found = refusal_rate(llama, arm, harmful=False, max_new_tokens=2)
     assert found.interval.value == 0.25
     assert found.refused[:5].tolist() == [True, False, False, False, True]
-    assert words == {"asked": list(refusal_requests().harmless), "steering": [arm.steering] * len(refusal_requests().harmless)}
+    asked = list(refusal_requests().harmless)
+    assert words == {"asked": asked, "steering": [arm.steering] * len(asked)}
 
 
 # Direction
