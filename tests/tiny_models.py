@@ -195,3 +195,14 @@ def vector_for(
         scale={"+": size, "-": size * ratio},
         behaviour=BehaviourRef(name, "0" * 64),
     )
+
+
+def small_t5() -> transformers.PreTrainedModel:
+    """A decoder beside an encoder, of bytes."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 3, "num_decoder_layers": 3, "num_heads": 4}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = T5Config(vocab_size=259, **sizes, decoder_start_token_id=258, pad_token_id=258, eos_token_id=257)
+        return T5ForConditionalGeneration(config).eval()

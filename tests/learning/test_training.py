@@ -59,19 +59,22 @@ def test_a_refined_vector_is_calibrated_like_any_other_and_keeps_its_layers(tiny
 
 
 class Stuck:
-    """Slopes that fail when they are wanted."""
+    """Gradients that fail when they are wanted."""
+
+    def slopes(self, items):
+        return self
 
     def at(self, additions, numbers, *, price):
         raise ModelError("no gradients: a kernel knows no way back", fix="train with refine=0")
 
 
 @pytest.mark.parametrize(
-    ("slopes", "why"), [(None, "there are no gradients to be had"), (Stuck(), "a kernel knows no way back")]
+    ("gradients", "why"), [(None, "there are no gradients to be had"), (Stuck(), "a kernel knows no way back")]
 )
 def test_without_gradients_directions_stay_as_they_were_estimated_and_that_is_told(
-    tiny_llama, monkeypatch, slopes, why
+    tiny_llama, monkeypatch, gradients, why
 ):
-    monkeypatch.setattr(type(tiny_llama), "slopes", lambda self, items: slopes)
+    monkeypatch.setattr(type(tiny_llama), "gradients", gradients)
     told = []
     vector = trimtab.train(tiny_llama, Behaviour.load("happy"), layers=[1, 2], progress=told.append, **TINY)
     assert vector.method == "mean_difference"

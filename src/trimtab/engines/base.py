@@ -261,6 +261,74 @@ class Slopes(Protocol):
         """Value and gradient of ``preference - price · KL`` on the questions ``numbers``."""
 
 
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """What a model expects at every token of an answer, in short: its likeliest tokens and the mass of the others.
+
+    Attributes:
+        tokens: Token ids of the likeliest, ``[token, top]``.
+        logprobs: Their log-probabilities in nats, likewise.
+        rest: Logarithm of what all the others have together, ``[token]``.
+    """
+
+    tokens: NDArray[np.int32]
+    logprobs: NDArray[np.float16]
+    rest: NDArray[np.float16]
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """An answer with what a student is to expect along it.
+
+    Attributes:
+        prompt: Token ids of the chat as the student sees it.
+        answer: Of the answer.
+        expected: By the teacher, at every token of the answer.
+    """
+
+    prompt: Tokens
+    answer: Tokens
+    expected: Expected
+
+
+@dataclass(frozen=True, eq=False)
+class Gap:
+    """How far a student is from its teacher, and which way that grows.
+
+    Attributes:
+        kl: Mean KL(teacher ‖ student) per token, in nats.
+        gradient: Of it, by layer, ``[hidden]``.
+    """
+
+    kl: float
+    gradient: Mapping[int, Array]
+
+
+class Imitation(Protocol):
+    """Fixed lessons, of which additions can be learned."""
+
+    def at(self, additions: Mapping[int, Array], numbers: Sequence[int]) -> Gap:
+        """Loss and gradient on the lessons ``numbers``."""
+
+    def measure(self, additions: Mapping[int, Array]) -> NDArray[np.float64]:
+        """The loss of every lesson, ``[lesson]``."""
+
+
+class Gradients(Protocol):
+    """Gradients of one model with respect to what is added to its hidden states."""
+
+    def slopes(self, items: Sequence[Preference]) -> Slopes:
+        """Prepare questions whose preference is to be made steeper."""
+
+    def expectations(
+        self, texts: Sequence[tuple[Tokens, Tokens]], *, top: int, additions: Mapping[int, Array]
+    ) -> list[Expected]:
+        """What the model expects at every token of answers (prompt, answer), while ``additions`` are added."""
+
+    def imitation(self, lessons: Sequence[Lesson], *, generated: bool = False) -> Imitation:
+        """Prepare lessons to be learned, by additions at all tokens or at generated ones alone."""
+
+
 class Engine(Protocol):
     """Something that runs one model."""
 
@@ -315,5 +383,6 @@ class Engine(Protocol):
     def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> TeacherForcing:
         """Prepare prompts and answers for scoring; ``once`` if only the base is wanted."""
 
-    def slopes(self, items: Sequence[Preference]) -> Slopes | None:
-        """Prepare questions for gradients with respect to additions; None where the engine has no gradients."""
+    @property
+    def gradients(self) -> Gradients | None:
+        """What training by gradient needs; None where the engine has no gradients."""

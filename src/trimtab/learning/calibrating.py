@@ -321,8 +321,8 @@ def _refined(
 ) -> _Placed | None:
     """The same layers after steps uphill; None where the engine has no gradients, which is told."""
     items = preferences(bench.told)
-    slopes = bench.model.slopes(items) if items else None
-    if slopes is None:
+    gradients = bench.model.gradients
+    if gradients is None or not items:
         told(Progress(REFINE_PHASE, steps, steps, note=f"{UNREFINED}: there are no gradients to be had"))
         return None
     effects = signed_effects(bench.rounds[:1], placed.steerable, placed.layers, placed.scale)
@@ -332,7 +332,7 @@ def _refined(
     told(Progress(REFINE_PHASE, 0, steps))
     try:
         refined = refine(
-            slopes,
+            gradients.slopes(items),
             placed.steerable.additions(placed.layers, middle),
             norms,
             questions=len(items),

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores, Prompt, TeacherForcing
-from trimtab.engines.base import Changes, Collected, MarkedPrompt, Position, Preference, Slopes, Span, Tokens
+from trimtab.engines.base import Changes, Collected, MarkedPrompt, Position, Gradients, Span, Tokens
 from trimtab.errors import OutputError
 from trimtab.steering import RowsLike, Steering, SteeringLike
 from trimtab.steering.conditions import At, comparisons
@@ -203,9 +203,10 @@ class RememberingEngine:
             self._journal.put(key, json.dumps([asdict(answer) for answer in answers]).encode())
         return answers
 
-    def slopes(self, items: Sequence[Preference]) -> Slopes | None:
-        """As the engine does; who takes steps by them notes where they led."""
-        return self._engine.slopes(items)
+    @property
+    def gradients(self) -> Gradients | None:
+        """The engine's; who takes steps by them notes where they led."""
+        return self._engine.gradients
 
     def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> TeacherForcing:
         """Prepared only when something is asked that was not noted."""

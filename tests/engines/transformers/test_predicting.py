@@ -8,7 +8,7 @@ import torch
 
 import trimtab
 from by_hand import logits_of, steering_by_hand
-from tiny_models import BY_NAME, byte_tokenizer, vector_for
+from tiny_models import BY_NAME, byte_tokenizer, small_t5, vector_for
 from trimtab import Term
 from trimtab.engines.transformers.predicting import predict
 from trimtab.errors import PromptError, SteeringError
@@ -53,16 +53,6 @@ def test_a_decoder_beside_an_encoder_predicts_after_its_own_beginning():
     reader = trimtab.load(model, tokenizer=byte_tokenizer(), encoder=True)
     with pytest.raises(SteeringError, match="an encoder predicts no tokens"):
         predict(reader, SEQUENCES)
-
-
-def small_t5():
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    sizes = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 3, "num_decoder_layers": 3, "num_heads": 4}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = T5Config(vocab_size=259, **sizes, decoder_start_token_id=258, pad_token_id=258, eos_token_id=257)
-        return T5ForConditionalGeneration(config).eval()
 
 
 def test_an_answer_of_no_tokens_has_no_rows(llama):

@@ -10,6 +10,7 @@ import torch
 
 from trimtab.engines import ForcedItem
 from trimtab.engines.base import Preference
+from trimtab.engines.transformers.pushing import Pushing
 from trimtab.engines.transformers.slopes import PreferenceSlopes
 from trimtab.errors import ModelError
 
@@ -43,7 +44,7 @@ def slow_value(engine, given, additions):
 
 def test_values_are_those_of_teacher_forcing(engine):
     given, additions = items(engine), pushes(engine)
-    found = engine.slopes(given).at(additions, [0, 1], price=PRICE)
+    found = engine.gradients.slopes(given).at(additions, [0, 1], price=PRICE)
     preference, kl = slow_value(engine, given, additions)
     assert found.preference == pytest.approx(preference, abs=2e-5)
     assert found.kl == pytest.approx(kl, abs=2e-5)
@@ -54,7 +55,8 @@ def test_sharing_what_sequences_begin_with_changes_nothing(llama, room):
     given, additions = items(llama), pushes(llama)
     given = [*given, replace(given[0], positive=given[1].own), replace(given[1], prompt=given[0].prompt)]
     apart, shared = (
-        PreferenceSlopes(llama.model, llama.blocks, given, sink=True, shared_tokens=tokens) for tokens in (None, room)
+        PreferenceSlopes(Pushing(llama.model, llama.blocks, sink=True, shared_tokens=tokens), given)
+        for tokens in (None, room)
     )
     expected, found = (slopes.at(additions, [2, 0, 3, 1], price=PRICE) for slopes in (apart, shared))
     assert found.preference == pytest.approx(expected.preference, abs=1e-6)
@@ -65,7 +67,7 @@ def test_sharing_what_sequences_begin_with_changes_nothing(llama, room):
 
 def test_when_memory_runs_out_questions_are_done_one_by_one(llama, monkeypatch):
     given, additions = items(llama), pushes(llama)
-    slopes = PreferenceSlopes(llama.model, llama.blocks, given, sink=True, shared_tokens=512)
+    slopes = PreferenceSlopes(Pushing(llama.model, llama.blocks, sink=True, shared_tokens=512), given)
     expected = slopes.at(additions, [0, 1], price=PRICE)
     part = PreferenceSlopes._part
 
@@ -85,13 +87,13 @@ def test_when_memory_runs_out_questions_are_done_one_by_one(llama, monkeypatch):
 
 
 def test_a_model_without_gradients_says_so(llama, monkeypatch):
-    slopes = llama.slopes(items(llama))
+    slopes = llama.gradients.slopes(items(llama))
 
     def cut(self, *arguments, **options):
         return [[logprobs.detach() for logprobs in row] for row in found(self, *arguments, **options)]
 
-    found = PreferenceSlopes._logprobs
-    monkeypatch.setattr(PreferenceSlopes, "_logprobs", cut)
+    found = Pushing.logprobs
+    monkeypatch.setattr(Pushing, "logprobs", cut)
     with pytest.raises(ModelError, match="no gradients: element 0 of tensors does not require grad"):
         slopes.at(pushes(llama), [0, 1], price=PRICE)
 
@@ -99,7 +101,7 @@ def test_a_model_without_gradients_says_so(llama, monkeypatch):
 def test_a_model_that_takes_no_mask_of_ours_gets_a_row_for_each_answer(tiny):
     recurrent = tiny("mamba", seed=2)
     given, additions = items(recurrent), pushes(recurrent)
-    slopes = recurrent.slopes(given)
+    slopes = recurrent.gradients.slopes(given)
     preference, kl = slow_value(recurrent, given, additions)
     found = slopes.at(additions, [0, 1], price=PRICE)
     assert found.preference == pytest.approx(preference, abs=2e-5)
@@ -109,7 +111,7 @@ def test_a_model_that_takes_no_mask_of_ours_gets_a_row_for_each_answer(tiny):
 def test_gradients_are_the_differences_that_small_changes_make(engine):
     if "Moe" in engine.info.architecture:
         pytest.skip("a router that turns to another expert makes a jump, which has no slope")
-    slopes, additions = engine.slopes(items(engine)), pushes(engine)
+    slopes, additions = engine.gradients.slopes(items(engine)), pushes(engine)
     found = slopes.at(additions, [0, 1], price=PRICE)
     way = pushes(engine, scale=1.0, seed=1)
     step = 2e-3
@@ -125,7 +127,7 @@ def test_gradients_are_the_differences_that_small_changes_make(engine):
 
 def test_a_question_does_not_depend_on_its_neighbours(llama):
     engine = llama
-    slopes, additions = engine.slopes(items(engine)), pushes(engine)
+    slopes, additions = engine.gradients.slopes(items(engine)), pushes(engine)
     alone = [slopes.at(additions, [n], price=PRICE) for n in (0, 1)]
     both = slopes.at(additions, [0, 1], price=PRICE)
     assert both.preference == pytest.approx((alone[0].preference + alone[1].preference) / 2, abs=1e-5)
@@ -137,7 +139,7 @@ def test_nothing_added_has_no_price_and_the_model_is_left_as_it_was(llama):
     weights = {name: weight.clone() for name, weight in engine.model.named_parameters()}
     wanted = {name: weight.requires_grad for name, weight in engine.model.named_parameters()}
     nothing = {layer: np.zeros(engine.info.hidden_size, np.float32) for layer in range(engine.info.layers)}
-    found = engine.slopes(items(engine)).at(nothing, [0, 1], price=PRICE)
+    found = engine.gradients.slopes(items(engine)).at(nothing, [0, 1], price=PRICE)
     assert found.kl == pytest.approx(0.0, abs=1e-6)
     assert found.preference == pytest.approx(0.0, abs=1e-6)
     for name, weight in engine.model.named_parameters():
@@ -150,7 +152,7 @@ def test_where_the_preferred_answer_is_the_other_one_the_slope_turns_round(llama
     engine = llama
     given, additions = items(engine), pushes(engine)
     turned = [replace(item, positive=item.negative, negative=item.positive) for item in given]
-    one = engine.slopes(given).at(additions, [0, 1], price=0.0)
-    other = engine.slopes(turned).at(additions, [0, 1], price=0.0)
+    one = engine.gradients.slopes(given).at(additions, [0, 1], price=0.0)
+    other = engine.gradients.slopes(turned).at(additions, [0, 1], price=0.0)
     assert other.preference == pytest.approx(-one.preference, abs=1e-6)
     assert np.allclose(other.gradient[0], -one.gradient[0], atol=1e-6)

@@ -33,11 +33,11 @@ from trimtab.engines.transformers.fingerprint import fingerprint
 from trimtab.engines.transformers.forcing import TreeTeacherForcing
 from trimtab.engines.transformers.generation import Sampling, keeps_keys_and_values
 from trimtab.engines.transformers.hooks import SteeringHooks
+from trimtab.engines.transformers.gradients import HostGradients
 from trimtab.engines.transformers.host import ActiveScope, Host
 from trimtab.engines.transformers.proof import prepared_proof
 from trimtab.engines.transformers.requests import Request, fulfil, normalized_rows
 from trimtab.engines.transformers.scoring import score_prompts
-from trimtab.engines.transformers.slopes import PreferenceSlopes, prepare_slopes
 from trimtab.engines.transformers.special_tokens import pad_token, start_tokens, stop_tokens
 from trimtab.engines.transformers.stages import Program
 from trimtab.engines.transformers.states import spans_of
@@ -335,9 +335,10 @@ class TransformersEngine:
         name, window, size = self.info.name, self.context_window, int(self.model.get_input_embeddings().weight.shape[0])
         return checked_sequences(texts, encode=self.encode, name=name, vocabulary=size, window=window)
 
-    def slopes(self, items: Sequence[Preference]) -> PreferenceSlopes | None:
-        """Prepare questions for gradients; None for a model whose states know of later tokens, or have an encoder."""
-        return prepare_slopes(self._host, items)
+    @property
+    def gradients(self) -> HostGradients | None:
+        """What training by gradient needs; None for a model that passes with padding at the end would mislead."""
+        return HostGradients.of(self._host)
 
     def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> TreeTeacherForcing:
         """Prepare prompts and answers for scoring under many steerings; ``once`` if only the base is wanted.

@@ -1,0 +1,44 @@
+"""What training by gradient needs of a model: gradients with respect to what is added to hidden states, never to weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from trimtab.engines.base import Array, Expected, Lesson, Preference, Tokens
+from trimtab.engines.transformers.host import Host
+from trimtab.engines.transformers.imitation import TeacherImitation, expectations
+from trimtab.engines.transformers.pushing import has_gradients
+from trimtab.engines.transformers.slopes import PreferenceSlopes
+
+
+@final
+@dataclass(frozen=True)
+class HostGradients:
+    """See ``trimtab.engines.base.Gradients``.
+
+    Attributes:
+        host: A model for which ``has_gradients`` holds.
+    """
+
+    host: Host
+
+    @classmethod
+    def of(cls, host: Host) -> HostGradients | None:
+        """Of a model, if texts of it can be padded at their end without effect."""
+        return cls(host) if has_gradients(host) else None
+
+    def slopes(self, items: Sequence[Preference]) -> PreferenceSlopes:
+        """Prepare questions whose preference is to be made steeper."""
+        return PreferenceSlopes.of(self.host, items)
+
+    def expectations(
+        self, texts: Sequence[tuple[Tokens, Tokens]], *, top: int, additions: Mapping[int, Array]
+    ) -> list[Expected]:
+        """What the model expects at every token of answers (prompt, answer), while ``additions`` are added."""
+        return expectations(self.host, texts, top=top, additions=additions)
+
+    def imitation(self, lessons: Sequence[Lesson], *, generated: bool = False) -> TeacherImitation:
+        """Prepare lessons to be learned, by additions at all tokens or at generated ones alone."""
+        return TeacherImitation.of(self.host, lessons, generated=generated)

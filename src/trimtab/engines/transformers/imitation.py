@@ -1,0 +1,152 @@
+"""How far a model is from predicting what another chat makes it predict, and which way that changes with additions.
+
+The other chat, under a system prompt say, is the teacher: what it expects at every token of an answer is noted once, as
+its likeliest tokens and the mass of all the others. The student reads the same answer after a prompt of its own, with
+one vector per layer added; its loss is the KL divergence from teacher to student per token, in nats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trimtab.engines.base import Array, Expected, Gap, Lesson, Tokens
+from trimtab.engines.transformers.host import Host
+from trimtab.engines.transformers.pushing import Pushing, Texts, Told, frozen
+
+
+def expectations(
+    host: Host, texts: Sequence[tuple[Tokens, Tokens]], *, top: int, additions: Mapping[int, Array]
+) -> list[Expected]:
+    """What a model expects at every token of given answers.
+
+    Args:
+        host: The model.
+        texts: Prompts with answers, as token ids.
+        top: How many of the likeliest tokens are noted.
+        additions: Layer to ``[hidden]``: what is added meanwhile.
+
+    Returns:
+        Of each answer.
+    """
+    told: list[Texts] = [[Told(prompt, answer)] for prompt, answer in texts]
+    pushing = Pushing.of(host, told)
+    with torch.no_grad():
+        pushes = pushing.pushes(additions, gradients=False)
+
+        def work(group: Sequence[int]) -> list[Expected]:
+            (found,) = pushing.logprobs([told[n][0] for n in group], (1.0,), pushes)
+            return [_noted(logprobs, top) for logprobs in found]
+
+        return [expected for part in pushing.parts(told, range(len(told)), work) for expected in part]
+
+
+def _noted(logprobs: Tensor, top: int) -> Expected:
+    """The likeliest tokens and the mass of the others, of ``[token, vocabulary]``."""
+    best = logprobs.topk(min(top, logprobs.shape[-1]), dim=-1)
+    rest = _rest(logprobs, best.indices)
+    half = np.finfo(np.float16)
+    return Expected(
+        tokens=best.indices.cpu().numpy().astype(np.int32),
+        logprobs=best.values.clamp(min=float(half.min)).cpu().numpy().astype(np.float16),
+        rest=rest.clamp(min=float(half.min)).cpu().numpy().astype(np.float16),
+    )
+
+
+def _rest(logprobs: Tensor, tokens: Tensor) -> Tensor:
+    """Logarithm of the mass of all tokens but some, ``[token]``; no cancelling however little it is."""
+    if tokens.shape[-1] == logprobs.shape[-1]:
+        return torch.full(logprobs.shape[:-1], -torch.inf, device=logprobs.device)
+    return logprobs.scatter(-1, tokens, -torch.inf).logsumexp(-1)
+
+
+@final
+class TeacherImitation:
+    """Lessons prepared for one model; see ``trimtab.engines.base.Imitation``.
+
+    Args:
+        pushing: Passes of the model.
+        lessons: What is to be predicted.
+    """
+
+    @classmethod
+    def of(cls, host: Host, lessons: Sequence[Lesson], *, generated: bool) -> TeacherImitation:
+        """Lessons for a model that has gradients; ``generated`` adds at the answers' tokens alone."""
+        texts: list[Texts] = [[Told(lesson.prompt, lesson.answer)] for lesson in lessons]
+        return cls(Pushing.of(host, texts, generated=generated), lessons)
+
+    def __init__(self, pushing: Pushing, lessons: Sequence[Lesson]) -> None:
+        self._pushing = pushing
+        self._texts: list[Texts] = [[Told(lesson.prompt, lesson.answer)] for lesson in lessons]
+        self._targets = [_Target.of(lesson.expected) for lesson in lessons]
+
+    def at(self, additions: Mapping[int, Array], numbers: Sequence[int]) -> Gap:
+        """Mean KL(teacher ‖ student) of some of the lessons, and its gradient.
+
+        Raises:
+            ModelError: The model has no gradients, or there is no memory for them.
+        """
+        pushes = self._pushing.pushes(additions)
+        gradient = {layer: np.zeros_like(added, dtype=np.float32) for layer, added in additions.items()}
+        loss = 0.0
+
+        def work(group: Sequence[int]) -> Gap:
+            total = torch.stack(self._losses(group, pushes)).sum() / len(numbers)
+            slopes = torch.autograd.grad(total, list(pushes.values()))
+            return Gap(
+                kl=float(total.detach()),
+                gradient={layer: slope.cpu().numpy() for layer, slope in zip(pushes, slopes, strict=True)},
+            )
+
+        with frozen(self._pushing.model), torch.enable_grad():
+            for part in self._pushing.parts(self._texts, numbers, work):
+                loss += part.kl
+                for layer, slope in part.gradient.items():
+                    gradient[layer] += slope
+        return Gap(kl=loss, gradient=gradient)
+
+    def measure(self, additions: Mapping[int, Array]) -> NDArray[np.float64]:
+        """Mean KL(teacher ‖ student) per token of every lesson, ``[lesson]``, in nats."""
+        with torch.no_grad():
+            pushes = self._pushing.pushes(additions, gradients=False)
+
+            def work(group: Sequence[int]) -> list[float]:
+                return [float(loss) for loss in self._losses(group, pushes)]
+
+            parts: Iterator[list[float]] = self._pushing.parts(self._texts, range(len(self._texts)), work)
+            return np.array([loss for part in parts for loss in part])
+
+    def _losses(self, group: Sequence[int], pushes: Mapping[int, Tensor]) -> list[Tensor]:
+        (found,) = self._pushing.logprobs([self._texts[n][0] for n in group], (1.0,), pushes)
+        return [self._targets[n].kl(logprobs) for n, logprobs in zip(group, found, strict=True)]
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What the teacher expects along one answer: probabilities that add up to 1, and their logarithms."""
+
+    tokens: Tensor
+    probability: Tensor
+    logarithm: Tensor
+
+    @classmethod
+    def of(cls, expected: Expected) -> _Target:
+        rest = torch.from_numpy(expected.rest).float()[:, None]
+        logprobs = torch.cat([torch.from_numpy(expected.logprobs).float(), rest], dim=-1)
+        logarithm = logprobs.log_softmax(-1)  # what was rounded to 16 bits adds up to 1 again
+        return cls(torch.from_numpy(expected.tokens).long(), logarithm.exp(), logarithm)
+
+    def kl(self, logprobs: Tensor) -> Tensor:
+        """Mean KL(teacher ‖ student) per token, of the student's ``[token, vocabulary]``."""
+        device = logprobs.device
+        tokens = self.tokens.to(device)
+        student = torch.cat([logprobs.gather(-1, tokens), _rest(logprobs, tokens)[:, None]], dim=-1)
+        probability, logarithm = self.probability.to(device), self.logarithm.to(device)
+        each = torch.where(probability > 0, probability * (logarithm - student), 0.0)
+        return each.sum(-1).mean()

@@ -1,0 +1,193 @@
+"""Lessons: what a teacher expects, how far a student is from it, and which way that changes."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+import trimtab
+from tiny_models import BY_NAME, byte_tokenizer, small_t5
+from trimtab.engines.base import Lesson
+from trimtab.engines.transformers.imitation import TeacherImitation
+from trimtab.engines.transformers.pushing import Pushing
+from trimtab.errors import ModelError
+
+ALL = 99_999
+ASKED = ("Hello there", "What?")
+ANSWERS = (" fine day", " sad day, it is")
+
+
+def taught(engine):
+    """What the teacher reads."""
+    return [
+        (engine.encode(f"Be glad. {text}"), engine.encode(f"x{answer}")[1:])
+        for text, answer in zip(ASKED, ANSWERS, strict=True)
+    ]
+
+
+def lessons(engine, *, top=ALL, additions=None):
+    expected = engine.gradients.expectations(taught(engine), top=top, additions=additions or {})
+    rows = zip(ASKED, taught(engine), expected, strict=True)
+    return [Lesson(engine.encode(text), answer, found) for text, (_, answer), found in rows]
+
+
+def pushes(engine, *, scale=0.3, seed=0):
+    generator = np.random.default_rng(seed)
+    size = engine.info.hidden_size
+    return {layer: (scale * generator.standard_normal(size)).astype(np.float32) for layer in range(engine.info.layers)}
+
+
+@contextmanager
+def pushed_by_hand(engine, family, additions, first):
+    """Plain hooks: everything from token ``first`` on is moved."""
+
+    def hook(added):
+        def add(_, __, output):
+            state = output[0] if isinstance(output, tuple) else output
+            moved = torch.cat([state[:, :first], state[:, first:] + torch.from_numpy(added)], dim=1)
+            return (moved, *output[1:]) if isinstance(output, tuple) else moved
+
+        return add
+
+    blocks = family.blocks(engine.model)
+    handles = [blocks[layer].register_forward_hook(hook(added)) for layer, added in additions.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def logprobs_of(engine, prompt, answer):
+    """Of a text read by itself, at each of the answer's tokens, ``[token, vocabulary]``."""
+    with torch.no_grad():
+        logits = engine.model(torch.tensor([[*prompt, *answer[:-1]]]), use_cache=False).logits[0, len(prompt) - 1 :]
+    return logits.double().log_softmax(-1)
+
+
+def slow_losses(engine, family, given, additions, *, generated=False):
+    """KL from teacher to student over the whole vocabulary, one text after the other."""
+    losses = []
+    for lesson, (prompt, answer) in zip(given, taught(engine), strict=True):
+        teacher = logprobs_of(engine, prompt, answer)
+        with pushed_by_hand(engine, family, additions, len(lesson.prompt) if generated else 1):
+            student = logprobs_of(engine, lesson.prompt, answer)
+        losses.append(float((teacher.exp() * (teacher - student)).sum(-1).mean()))
+    return losses
+
+
+def test_expectations_are_the_likeliest_tokens_and_the_mass_of_the_others(engine):
+    for (prompt, answer), found in zip(
+        taught(engine), engine.gradients.expectations(taught(engine), top=5, additions={}), strict=True
+    ):
+        slow = logprobs_of(engine, prompt, answer)
+        best = slow.topk(5, dim=-1)
+        assert found.tokens.shape == found.logprobs.shape == (len(answer), 5)
+        assert np.allclose(found.logprobs, best.values, atol=6e-3)
+        assert np.allclose(slow.gather(-1, torch.from_numpy(found.tokens).long()), best.values, atol=1e-4)
+        assert np.allclose(found.rest, (1 - best.values.exp().sum(-1)).log(), atol=6e-3)
+        assert (found.logprobs.dtype, found.rest.dtype) == (np.float16, np.float16)
+
+
+def test_losses_are_the_divergences_over_the_whole_vocabulary(engine, family):
+    given, additions = lessons(engine), pushes(engine)
+    imitation = engine.gradients.imitation(given)
+    slow = slow_losses(engine, family, given, additions)
+    assert imitation.measure(additions) == pytest.approx(slow, abs=2e-3)
+    assert imitation.at(additions, [0, 1]).kl == pytest.approx(np.mean(slow), abs=2e-3)
+
+
+def test_at_generated_tokens_alone_prompts_are_read_as_they_are(engine, family):
+    given, additions = lessons(engine), pushes(engine)
+    imitation = engine.gradients.imitation(given, generated=True)
+    slow = slow_losses(engine, family, given, additions, generated=True)
+    assert imitation.measure(additions) == pytest.approx(slow, abs=2e-3)
+
+
+def test_gradients_are_the_differences_that_small_changes_make(engine):
+    if "Moe" in engine.info.architecture:
+        pytest.skip("a router that turns to another expert makes a jump, which has no slope")
+    imitation, additions, way = engine.gradients.imitation(lessons(engine)), pushes(engine), pushes(engine, seed=1)
+    step = 6e-3
+
+    def value(sign):
+        moved = {layer: (additions[layer] + sign * step * way[layer]).astype(np.float32) for layer in additions}
+        return imitation.at(moved, [0, 1]).kl
+
+    found = imitation.at(additions, [0, 1])
+    slope = sum(float(found.gradient[layer] @ way[layer]) for layer in additions)
+    assert slope == pytest.approx((value(1) - value(-1)) / (2 * step), rel=2e-2, abs=1e-3)
+
+
+def test_of_few_noted_tokens_the_loss_is_a_little_less_never_more(llama):
+    additions = pushes(llama)
+    whole = llama.gradients.imitation(lessons(llama)).measure(additions)
+    shares = [llama.gradients.imitation(lessons(llama, top=top)).measure(additions) / whole for top in (1, 8, 64, 256)]
+    assert all((share <= 1.01).all() for share in shares)
+    assert np.mean(shares[0]) < np.mean(shares[1]) < np.mean(shares[2]) < np.mean(shares[3]) + 1e-3
+
+
+def test_a_student_that_reads_what_the_teacher_reads_has_nothing_to_learn(llama):
+    given = [
+        Lesson(prompt, answer, lesson.expected)
+        for (prompt, answer), lesson in zip(taught(llama), lessons(llama), strict=True)
+    ]
+    nothing = {layer: np.zeros(llama.info.hidden_size, np.float32) for layer in (1, 2)}
+    found = llama.gradients.imitation(given).at(nothing, [0, 1])
+    assert found.kl == pytest.approx(0.0, abs=1e-4)
+    assert max(np.abs(slope).max() for slope in found.gradient.values()) < 1e-2
+
+
+def test_a_teacher_can_be_steered_itself(llama):
+    additions = pushes(llama)
+    expected = llama.gradients.expectations(taught(llama), top=3, additions=additions)
+    with pushed_by_hand(llama, BY_NAME["llama"], additions, 1):
+        for (prompt, answer), found in zip(taught(llama), expected, strict=True):
+            assert np.allclose(found.logprobs, logprobs_of(llama, prompt, answer).topk(3, dim=-1).values, atol=6e-3)
+
+
+@pytest.mark.parametrize("generated", [False, True])
+@pytest.mark.parametrize("room", [1, 24, 512])
+def test_sharing_what_texts_begin_with_changes_nothing(llama, room, generated):
+    given, additions = lessons(llama), pushes(llama)
+    given = [*given, Lesson(given[0].prompt, given[1].answer, given[1].expected)]
+    apart, shared = (
+        TeacherImitation(
+            Pushing(llama.model, llama.blocks, sink=True, generated=generated, shared_tokens=tokens), given
+        )
+        for tokens in (None, room)
+    )
+    assert shared.measure(additions) == pytest.approx(apart.measure(additions), abs=1e-4)
+    one, other = apart.at(additions, [2, 0]), shared.at(additions, [2, 0])
+    for layer in additions:
+        assert np.allclose(one.gradient[layer], other.gradient[layer], atol=1e-4)
+
+
+def test_when_memory_runs_out_lessons_are_done_one_by_one(llama, monkeypatch):
+    imitation, additions = llama.gradients.imitation(lessons(llama)), pushes(llama)
+    whole = imitation.at(additions, [0, 1])
+    most, asked = 1, []
+    logprobs = Pushing.logprobs
+
+    def little(self, texts, factors, pushes):
+        asked.append(len(texts))
+        if len(texts) > most:
+            raise torch.OutOfMemoryError("out of memory")
+        return logprobs(self, texts, factors, pushes)
+
+    monkeypatch.setattr(Pushing, "logprobs", little)
+    found = imitation.at(additions, [0, 1])
+    assert asked == [2, 1, 1]
+    assert found.kl == pytest.approx(whole.kl, abs=1e-6)
+    assert np.allclose(found.gradient[0], whole.gradient[0], atol=1e-6)
+    most = 0
+    with pytest.raises(ModelError, match="memory does not suffice"):
+        imitation.at(additions, [0, 1])
+
+
+def test_a_decoder_beside_an_encoder_has_no_gradients(llama):
+    assert llama.gradients is not None
+    assert trimtab.load(small_t5(), tokenizer=byte_tokenizer()).gradients is None
