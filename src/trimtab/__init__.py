@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from trimtab.engines.transformers import Chat, load
     from trimtab.errors import TrimtabError
     from trimtab.evaluation import Report, evaluate
-    from trimtab.learning import Progress, calibrate, fit_reader, fit_threshold, measure_spending, train
+    from trimtab.learning import Progress, calibrate, distill, fit_reader, fit_threshold, measure_spending, train
     from trimtab.learning.zoo import zoo_vector
     from trimtab.reading import Reading
     from trimtab.steering import Steering, Term
@@ -43,6 +43,7 @@ _HOMES = {
     "Term": "trimtab.steering",
     "TrimtabError": "trimtab.errors",
     "calibrate": "trimtab.learning",
+    "distill": "trimtab.learning",
     "evaluate": "trimtab.evaluation",
     "fit_reader": "trimtab.learning",
     "fit_threshold": "trimtab.learning",
@@ -67,6 +68,7 @@ __all__ = [
     "TrimtabError",
     "__version__",
     "calibrate",
+    "distill",
     "evaluate",
     "fit_reader",
     "fit_threshold",

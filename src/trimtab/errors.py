@@ -76,6 +76,12 @@ class CalibrationError(TrimtabError):
     code = "calibration_failed"
 
 
+class DistillError(TrimtabError):
+    """A prompt cannot be distilled as asked, or learning went wrong."""
+
+    code = "distilling_failed"
+
+
 class EvaluationError(TrimtabError):
     """A vector cannot be evaluated as asked, or what an evaluation needs is not usable."""
 

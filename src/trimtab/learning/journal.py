@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores, Prompt, TeacherForcing
-from trimtab.engines.base import Changes, Collected, MarkedPrompt, Position, Gradients, Span, Tokens
+from trimtab.engines.base import Changes, Collected, Gradients, MarkedPrompt, Position, Span, Tokens
 from trimtab.errors import OutputError
 from trimtab.steering import RowsLike, Steering, SteeringLike
 from trimtab.steering.conditions import At, comparisons
@@ -42,6 +42,22 @@ class Journal(Protocol):
 
     def put(self, key: str, value: bytes) -> None:
         """Note it for good, over what was there."""
+
+
+def put_arrays(journal: Journal, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Note some arrays under one key."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    journal.put(key, buffer.getvalue())
+
+
+def get_arrays(journal: Journal, key: str) -> dict[str, NDArray[Any]] | None:
+    """Arrays noted by ``put_arrays``, if any were."""
+    kept = journal.get(key)
+    if kept is None:
+        return None
+    with np.load(io.BytesIO(kept), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 @final

@@ -6,34 +6,27 @@ once. The steps are short and few on purpose: far from the mean difference, grad
 questions alone.
 
 Source: preference optimisation of steering vectors is BiPO's idea (Cao et al. 2024, arXiv:2406.00045, section 3); here
-the price of KL stands in place of a reference model, and the start is the mean difference. Steps are Adam's (Kingma and
-Ba 2015, algorithm 1).
+the price of KL stands in place of a reference model, and the start is the mean difference.
 """
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trimtab.engines.base import Array, Preference, Slopes
-from trimtab.learning.journal import Journal
+from trimtab.learning.adam import Adam
+from trimtab.learning.journal import Journal, get_arrays, put_arrays
 from trimtab.learning.questions import Question
 
 KEY = "refining"
 BATCH = 2  # questions of a step
 STEP = 0.07  # longest step of a layer's vector, in lengths of it
 WARMUP = 5
-DECAY = (0.9, 0.95)
-EPSILON = 1e-12
 GROWTH = 1.75  # KL grows with this power of the scale around the usual budgets
 KEEP_EVERY = 10
-
-Floats = NDArray[np.float64]
 
 
 def preferences(questions: Sequence[Question]) -> list[Preference]:
@@ -85,16 +78,16 @@ def refine(
     unit = np.array([norms[layer] for layer in layers])[:, None]
     at = np.stack([additions[layer] for layer in layers]).astype(np.float64) / unit  # [layer, hidden]
     rate = STEP * float(np.linalg.norm(at, axis=1).mean()) / math.sqrt(at.shape[1])
-    state = _State.restored(journal, at) or _State(0, at, np.zeros_like(at), np.zeros_like(at))
+    state = Adam.of_arrays(get_arrays(journal, KEY), like=at) or Adam.beginning(at)
     order = _order(questions, steps, seed)
     for number in range(state.step, steps):
         pushed = {layer: (state.at[n] * unit[n]).astype(np.float32) for n, layer in enumerate(layers)}
         slope = slopes.at(pushed, order[number], price=price)
         gradient = np.stack([slope.gradient[layer] for layer in layers]).astype(np.float64) * unit
         warm = min(1.0, (number + 1) / WARMUP)
-        state = state.after(gradient, rate=rate * warm * 0.5 * (1 + math.cos(math.pi * number / steps)))
+        state = state.downhill(-gradient, rate=rate * warm * 0.5 * (1 + math.cos(math.pi * number / steps)))
         if state.step % KEEP_EVERY == 0:
-            state.keep(journal)
+            put_arrays(journal, KEY, state.arrays())
         on_step()
     return {layer: (state.at[n] * unit[n]).astype(np.float32) for n, layer in enumerate(layers)}
 
@@ -106,38 +99,3 @@ def _order(questions: int, steps: int, seed: int) -> list[list[int]]:
     rounds = -(-steps * batch // questions)
     numbers = np.concatenate([generator.permutation(questions) for _ in range(rounds)])
     return [numbers[n * batch : (n + 1) * batch].tolist() for n in range(steps)]
-
-
-@dataclass(frozen=True)
-class _State:
-    """Adam's state after so many steps, ``[layer, hidden]``."""
-
-    step: int
-    at: Floats
-    first: Floats
-    second: Floats
-
-    def after(self, gradient: Floats, *, rate: float) -> _State:
-        """One step uphill."""
-        step = self.step + 1
-        first = DECAY[0] * self.first + (1 - DECAY[0]) * gradient
-        second = DECAY[1] * self.second + (1 - DECAY[1]) * gradient**2
-        ahead = first / (1 - DECAY[0] ** step)
-        spread = np.sqrt(second / (1 - DECAY[1] ** step))
-        return _State(step, self.at + rate * ahead / (spread + EPSILON), first, second)
-
-    def keep(self, journal: Journal) -> None:
-        """Note it."""
-        buffer = io.BytesIO()
-        np.savez(buffer, step=self.step, at=self.at, first=self.first, second=self.second)
-        journal.put(KEY, buffer.getvalue())
-
-    @classmethod
-    def restored(cls, journal: Journal, like: Floats) -> _State | None:
-        """What was noted, if anything of that shape was."""
-        kept = journal.get(KEY)
-        if kept is None:
-            return None
-        with np.load(io.BytesIO(kept), allow_pickle=False) as arrays:
-            state = cls(int(arrays["step"]), arrays["at"], arrays["first"], arrays["second"])
-        return state if state.at.shape == like.shape else None

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from trimtab.errors import OutputError, VectorError
-from trimtab.vectors.records import Calibration, Collection, Neutral, Reader, Reliability, ThresholdFit
+from trimtab.vectors.records import Calibration, Collection, Distillation, Neutral, Reader, Reliability, ThresholdFit
 from trimtab.vectors.vector import Array, BehaviourRef, ControlVector, ModelInfo
 
 FORMAT = 1
@@ -44,6 +44,7 @@ class _Header(BaseModel):
     calibration: Calibration | None = None
     reliability: Reliability | None = None
     collection: Collection | None = None
+    distillation: Distillation | None = None
     neutral: Neutral | None = None
     reader: Reader | None = None
     fits: tuple[ThresholdFit, ...] = ()
@@ -79,6 +80,7 @@ def describe(vector: ControlVector) -> dict[str, Any]:
         "calibration": asdict(vector.calibration) if vector.calibration else None,
         "reliability": asdict(vector.reliability) if vector.reliability else None,
         "collection": asdict(vector.collection) if vector.collection else None,
+        "distillation": asdict(vector.distillation) if vector.distillation else None,
         "neutral": asdict(vector.neutral) if vector.neutral else None,
         "reader": asdict(vector.reader) if vector.reader else None,
         "fits": [asdict(fit) for fit in vector.fits],
@@ -132,6 +134,7 @@ def load_vector(path: Path) -> ControlVector:
             calibration=header.calibration,
             reliability=header.reliability,
             collection=header.collection,
+            distillation=header.distillation,
             neutral=header.neutral,
             reader=header.reader,
             fits=header.fits,

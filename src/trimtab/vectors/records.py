@@ -121,6 +121,29 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Distillation:
+    """How near a vector came to the prompt that it was learned from.
+
+    Attributes:
+        prompt_tokens: Tokens by which the prompt makes a request longer.
+        tokens: At which tokens it was added while it was learned: ``"all"`` or ``"generated"``.
+        kl_before: Mean KL(prompted ‖ base) per token in nats, along answers that were not learned from.
+        kl_after: The same for the steered model.
+        lessons: Answers learned from.
+        others: Answers by which the best point was chosen, on which both KLs were measured.
+        steps: Taken until then.
+    """
+
+    prompt_tokens: int
+    tokens: Literal["all", "generated"]
+    kl_before: float
+    kl_after: float
+    lessons: int
+    others: int
+    steps: int
+
+
+@dataclass(frozen=True)
 class Reliability:
     """Whether the pairs agree with each other.
 

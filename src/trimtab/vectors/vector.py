@@ -20,7 +20,15 @@ from numpy.typing import NDArray
 from trimtab.errors import SteeringError, VectorError, VectorMismatchError
 
 if TYPE_CHECKING:
-    from trimtab.vectors.records import Calibration, Collection, Neutral, Reader, Reliability, ThresholdFit
+    from trimtab.vectors.records import (
+        Calibration,
+        Collection,
+        Distillation,
+        Neutral,
+        Reader,
+        Reliability,
+        ThresholdFit,
+    )
 
 Array = NDArray[np.float32]
 UNIT_TOLERANCE = 1e-3
@@ -83,6 +91,7 @@ class ControlVector:
         calibration: How ``scale`` was found and what it reached.
         reliability: Whether the pairs agreed.
         collection: How their hidden states were collected.
+        distillation: How near it came to the prompt that it was learned from, if it was.
         neutral: Projections of neutral text, against which readings and bounds are measured; None if not measured.
         reader: Where the vector is best read; None reads it at its steered layers, over a text's words.
         fits: Readings of texts on which a condition should not fire.
@@ -108,6 +117,7 @@ class ControlVector:
     calibration: Calibration | None = field(default=None, repr=False)
     reliability: Reliability | None = field(default=None, repr=False)
     collection: Collection | None = field(default=None, repr=False)
+    distillation: Distillation | None = field(default=None, repr=False)
     neutral: Neutral | None = field(default=None, repr=False)
     reader: Reader | None = field(default=None, repr=False)
     fits: tuple[ThresholdFit, ...] = field(default=(), repr=False)
@@ -273,6 +283,7 @@ class ControlVector:
             method="arithmetic",
             behaviour=BehaviourRef(f"{float(factor):g} * {_wrapped(self.behaviour.name)}", ""),
             calibration=None,
+            distillation=None,
             neutral=None,
             reader=None,
             fits=(),

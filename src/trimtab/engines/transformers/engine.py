@@ -19,7 +19,6 @@ from trimtab.engines.base import (
     ForcedItem,
     MarkedPrompt,
     Position,
-    Preference,
     Prompt,
     Span,
     Tokens,
@@ -32,8 +31,8 @@ from trimtab.engines.transformers.collecting import collect_states
 from trimtab.engines.transformers.fingerprint import fingerprint
 from trimtab.engines.transformers.forcing import TreeTeacherForcing
 from trimtab.engines.transformers.generation import Sampling, keeps_keys_and_values
-from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.gradients import HostGradients
+from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.host import ActiveScope, Host
 from trimtab.engines.transformers.proof import prepared_proof
 from trimtab.engines.transformers.requests import Request, fulfil, normalized_rows

@@ -1,4 +1,4 @@
-"""What training by gradient needs of a model: gradients with respect to what is added to hidden states, never to weights."""
+"""Training by gradient: with respect to what is added to hidden states, never to weights."""
 
 from __future__ import annotations
 

@@ -1,0 +1,324 @@
+"""From a system prompt to a control vector that makes the model behave as if the prompt were there.
+
+The teacher is the model under the prompt, the student the same model without it but with one vector per layer added.
+The vectors are learned so that the student predicts, along answers that the teacher sampled, what the teacher predicts.
+
+Source: context distillation (Askell et al. 2021, arXiv:2112.00861, section 2.2), with vectors for weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from trimtab.behaviours import neutral_prompts
+from trimtab.engines import Engine
+from trimtab.engines.base import Array, Gradients, Lesson
+from trimtab.errors import DistillError
+from trimtab.learning.imitating import Learned, Schedule, imitate
+from trimtab.learning.journal import FileJournal, Journal, NoJournal, RememberingEngine
+from trimtab.learning.lessons import SystemPrompt, Teacher, Tokened, answered_by, lessons_of
+from trimtab.learning.neutral import noted_neutral
+from trimtab.learning.progress import OnProgress, Progress, ignore
+from trimtab.learning.questions import KlSet, Question, ask
+from trimtab.learning.sweep import band_layers, chosen_layers
+from trimtab.steering import Scope, Steering, SteeringLike
+from trimtab.steering.plan import Push
+from trimtab.vectors import BehaviourRef, Calibration, ControlVector, Distillation
+from trimtab.version import VERSION
+
+METHOD = "distilled"
+LEARN_PHASE = "Learning from the prompted model"
+NOTE_PHASE = "Noting what it expects"
+PRICE_PHASE = "Measuring what it spends"
+NEUTRAL = 18  # neutral questions, of which norms and KL are measured
+NEUTRAL_TOKENS = 24
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is learned from.
+
+    Attributes:
+        prompts: Users' messages, of the built-in ones.
+        apart: Of all of them, one in so many is not learned from but chooses the best point.
+        answers: Sampled answers to each.
+        answer_tokens: Upper bound on an answer's length.
+        temperature: Of the samples; 0 is greedy, and then one answer is enough.
+        schedule: How steps are taken.
+    """
+
+    prompts: int = 42
+    apart: int = 7
+    answers: int = 2
+    answer_tokens: int = 32
+    temperature: float = 1.0
+    schedule: Schedule = field(default_factory=Schedule)
+
+
+def distill(
+    model: Engine,
+    system_prompt: SystemPrompt,
+    *,
+    prompts: Sequence[str] | None = None,
+    name: str = "prompt",
+    layers: str | Sequence[int] = "all",
+    tokens: Tokened = "all",
+    on_top_of: SteeringLike = None,
+    effort: Effort | None = None,
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    progress: OnProgress = ignore,
+) -> ControlVector:
+    """Compile a prompt into a control vector: at strength 1 the model answers as if the prompt stood there.
+
+    Args:
+        model: An engine, from ``trimtab.load``.
+        system_prompt: A system prompt; or messages that stand before the user's, such as examples.
+        prompts: Users' messages such as the vector will meet; the built-in ones if not given.
+        name: What to call the vector.
+        layers: ``"all"``, ``"band"`` (the usual middle layers), or the layers themselves.
+        tokens: Where the vector is added while it learns: at ``"all"`` tokens, or at ``"generated"`` ones alone. It is
+            to be used at the same: ``model.generate(…, steering="name@generated:1")``.
+        on_top_of: What is active besides, for teacher and student alike; plain additions at all tokens only.
+        effort: How much is learned from.
+        seed: Of the sampled answers and of the order in which they are learned.
+        checkpoint: A file that keeps what was found out if the work is interrupted. Distilling again with the same
+            arguments goes on from there, to the same vector; the file is deleted at the end.
+        progress: Called with each step of the work.
+
+    Returns:
+        A control vector whose strength 1 is as distilled. ``distillation`` tells how near it came to the prompt.
+
+    Raises:
+        DistillError: The prompt is empty, there are too few users' messages, or learning went wrong.
+        PromptError: The prompt does not fit into the context window.
+        ModelError: The model has no gradients.
+
+    Example:
+        >>> pirate = distill(model, "You are a pirate. Speak like one.")  # doctest: +SKIP
+        >>> model.generate("How are you?", steering=[(pirate, 1)]).text  # doctest: +SKIP
+    """
+    effort = effort or Effort()
+    plan = _Plan(
+        teacher=Teacher.of(system_prompt),
+        texts=_texts(prompts, effort),
+        name=name,
+        layers=_layers(model.info.layers, layers),
+        tokens=tokens,
+        steering=Steering.of(on_top_of),
+        effort=effort,
+        seed=seed,
+    )
+    if tokens not in ("all", "generated"):
+        raise DistillError(f"no tokens named {tokens!r}", fix="use 'all' or 'generated'")
+    gradients = model.gradients
+    if gradients is None:
+        raise DistillError(
+            f"{model.info.name} has no gradients with respect to its hidden states",
+            fix="use a decoder-only model; or train a vector from contrasting prompts: trimtab.train",
+        )
+    if checkpoint is None:
+        return _distilled(model, gradients, plan, NoJournal(), progress)
+    journal = FileJournal(Path(checkpoint), job=plan.job(model))
+    try:
+        vector = _distilled(RememberingEngine(model, journal), gradients, plan, journal, progress)
+    except BaseException:
+        journal.close()
+        raise
+    journal.forget()
+    return vector
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What was asked of ``distill``, which together with the model decides the result."""
+
+    teacher: Teacher
+    texts: tuple[str, ...]
+    name: str
+    layers: tuple[int, ...]
+    tokens: Tokened
+    steering: Steering
+    effort: Effort
+    seed: int
+
+    def job(self, model: Engine) -> str:
+        """A name for exactly this work."""
+        asked = {**asdict(replace(self, steering=Steering())), "steering": repr(self.steering)}
+        return json.dumps([VERSION, asdict(model.info), asked], sort_keys=True, default=str)
+
+    @property
+    def digest(self) -> str:
+        """Of the prompt."""
+        return hashlib.sha256(json.dumps([asdict(m) for m in self.teacher.opening]).encode()).hexdigest()
+
+
+def _texts(prompts: Sequence[str] | None, effort: Effort) -> tuple[str, ...]:
+    texts = tuple(dict.fromkeys(prompts if prompts is not None else neutral_prompts().calibration[: effort.prompts]))
+    if len(texts) < 2 or not all(text.strip() for text in texts):
+        raise DistillError(
+            "a prompt is distilled on at least two messages with words in them", fix="give more, or leave prompts out"
+        )
+    return texts
+
+
+def _layers(depth: int, layers: str | Sequence[int]) -> tuple[int, ...]:
+    if layers == "all":
+        return tuple(range(depth))
+    if layers == "band":
+        return band_layers(depth)
+    if isinstance(layers, str):
+        raise DistillError(f"layers {layers!r} are not known", fix="use 'all', 'band' or a list such as [14, 15, 16]")
+    return chosen_layers(depth, layers)[0]
+
+
+def _distilled(
+    model: Engine, gradients: Gradients, plan: _Plan, journal: Journal, progress: OnProgress
+) -> ControlVector:
+    neutral = ask(
+        model,
+        neutral_prompts().calibration[:NEUTRAL],
+        None,
+        in_character=0,
+        max_new_tokens=NEUTRAL_TOKENS,
+        progress=progress,
+    )
+    kl = KlSet(model, neutral)
+    norms = {layer: float(kl.norms[layer]) for layer in range(model.info.layers)}
+    active = _active(model, plan.steering)
+    lessons, others = _lessons(model, gradients, plan, active, progress)
+    learned = _learned(gradients, plan, lessons, others, norms, active, model.info.hidden_size, journal, progress)
+    vector = _vector(model, plan, learned, norms, lessons=len(lessons), others=len(others))
+    return _finished(model, vector, kl, neutral, journal, progress)
+
+
+def _active(model: Engine, steering: Steering) -> dict[int, Array]:
+    """What a steering adds to each layer, together.
+
+    Raises:
+        DistillError: It does something else.
+    """
+    total: dict[int, Array] = {}
+    for planned in steering.plan(model.info):
+        everywhere = planned.term.tokens == Scope() and planned.term.condition is None
+        for layer, change in planned.changes.items():
+            if not (everywhere and isinstance(change, Push) and not change.preserve_norm):
+                fix = "give plain strengths, without scopes, conditions or operators"
+                raise DistillError(f"cannot distil on top of {planned.term}", fix=fix)
+            total[layer] = total[layer] + change.added if layer in total else change.added
+    return total
+
+
+def _lessons(
+    model: Engine, gradients: Gradients, plan: _Plan, active: Mapping[int, Array], progress: OnProgress
+) -> tuple[list[Lesson], list[Lesson]]:
+    """Lessons to learn from, and others by which the best point is chosen; no message is in both."""
+    effort = plan.effort
+    answered = answered_by(
+        model,
+        plan.teacher,
+        plan.texts,
+        answers=effort.answers if effort.temperature > 0 else 1,
+        max_new_tokens=effort.answer_tokens,
+        temperature=effort.temperature,
+        seed=plan.seed,
+        steering=plan.steering,
+        progress=progress,
+    )
+    progress(Progress(NOTE_PHASE, 0, 1))
+    lessons = lessons_of(gradients, answered, additions=active)
+    progress(Progress(NOTE_PHASE, 1, 1))
+    apart = set(plan.texts[effort.apart - 1 :: effort.apart] or plan.texts[-1:])
+    chosen = [[lesson for lesson, a in zip(lessons, answered, strict=True) if (a.text in apart) == k] for k in (0, 1)]
+    if not all(chosen):
+        raise DistillError("the prompted model answers too few of the messages", fix="give more, or other ones")
+    return chosen[0], chosen[1]
+
+
+def _learned(
+    gradients: Gradients,
+    plan: _Plan,
+    lessons: Sequence[Lesson],
+    others: Sequence[Lesson],
+    norms: Mapping[int, float],
+    active: Mapping[int, Array],
+    width: int,
+    journal: Journal,
+    progress: OnProgress,
+) -> Learned:
+    schedule, generated = plan.effort.schedule, plan.tokens == "generated"
+
+    def told(step: int, kl: float) -> None:
+        progress(Progress(f"{LEARN_PHASE} ({kl:.3f} nat apart)", step, schedule.steps))
+
+    learned = imitate(
+        gradients.imitation(lessons, generated=generated),
+        gradients.imitation(others, generated=generated),
+        {layer: norms[layer] for layer in plan.layers},
+        count=len(lessons),
+        width=width,
+        schedule=schedule,
+        active=active,
+        seed=plan.seed,
+        journal=journal,
+        on_step=told,
+    )
+    if not any(np.any(added) for added in learned.additions.values()):
+        raise DistillError(
+            "nothing was learned: no step brought the model nearer to the prompted one",
+            fix="give more prompts, or see whether the prompt changes its answers at all",
+        )
+    return learned
+
+
+def _vector(
+    model: Engine, plan: _Plan, learned: Learned, norms: Mapping[int, float], *, lessons: int, others: int
+) -> ControlVector:
+    lengths = {layer: float(np.linalg.norm(added)) for layer, added in learned.additions.items()}
+    layers = [layer for layer, length in lengths.items() if length > 0]
+    chat = model.encode(model.render(plan.teacher.chat(plan.texts[0])))
+    plain = model.encode(model.render([plan.teacher.chat(plan.texts[0])[-1]]))
+    return ControlVector(
+        model=model.info,
+        directions={layer: (learned.additions[layer] / lengths[layer]).astype(np.float32) for layer in layers},
+        norms={layer: norms[layer] for layer in layers},
+        weights={layer: lengths[layer] / norms[layer] for layer in layers},
+        scale={"+": 1.0, "-": 1.0},
+        method=METHOD,
+        behaviour=BehaviourRef(plan.name, plan.digest),
+        distillation=Distillation(
+            prompt_tokens=len(chat) - len(plain),
+            tokens=plan.tokens,
+            kl_before=learned.looks[0].kl,
+            kl_after=learned.best.kl,
+            lessons=lessons,
+            others=others,
+            steps=learned.best.step,
+        ),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        trimtab_version=VERSION,
+    )
+
+
+def _finished(
+    model: Engine,
+    vector: ControlVector,
+    kl: KlSet,
+    neutral: Sequence[Question],
+    journal: Journal,
+    progress: OnProgress,
+) -> ControlVector:
+    """The vector with what it spends on neutral chats, and what they read on it."""
+    progress(Progress(PRICE_PHASE, 0, 1))
+    spent = {key: kl.measure(vector.addition(sign)) for key, sign in (("+", 1.0), ("-", -1.0))}
+    progress(Progress(PRICE_PHASE, 1, 1))
+    record = Calibration(spent["+"], spent, len(kl), effect=None, candidates=(), held_out=None)
+    measured = noted_neutral(model, vector.directions, questions=neutral, journal=journal, progress=progress)
+    return replace(vector, calibration=record, neutral=measured)
