@@ -17,6 +17,7 @@ from trimtab.cli import (
     compare,
     condition,
     demo,
+    distill,
     doctor,
     evaluate,
     generate,
@@ -59,7 +60,7 @@ def _root(
     pass
 
 
-for _verb in (demo, new, lint, train, calibrate, generate, compare, chat, read, evaluate, show, doctor):
+for _verb in (demo, new, lint, train, distill, calibrate, generate, compare, chat, read, evaluate, show, doctor):
     app.command(name=_verb.NAME, epilog=f"Example: {_verb.EXAMPLE}")(_verb.run)
 app.add_typer(zoo.app, name=zoo.NAME)
 app.add_typer(condition.app, name=condition.NAME)

@@ -50,6 +50,14 @@ def _facts(vector: ControlVector) -> Table:
             "reliability",
             f"{r.pairs} pairs agree with cosine {r.pairwise_cosine:.2f}; {r.separation:.0%} lie the right way round",
         )
+    if vector.distillation:
+        d = vector.distillation
+        table.add_row(
+            "distilled",
+            f"a prompt of {d.prompt_tokens} tokens: {d.kl_before:.3f} nat apart without it, {d.kl_after:.3f} steered, "
+            f"{1 - d.kl_after / d.kl_before:.0%} of the way",
+        )
+        table.add_row("learned", f"from {d.lessons} answers in {d.steps} steps, told on {d.others} others")
     if vector.collection:
         c = vector.collection
         table.add_row(

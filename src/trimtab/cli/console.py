@@ -77,7 +77,8 @@ class PhaseProgress:
         self.begin(step.phase, total=step.total)
         if step.note:
             err.print(step.note, soft_wrap=True)
-        self._bars.update(self._tasks[step.phase], completed=step.done, total=step.total)
+        shown = f"{step.phase} ({step.status})" if step.status else step.phase
+        self._bars.update(self._tasks[step.phase], description=shown, completed=step.done, total=step.total)
 
     def begin(self, phase: str, *, total: int | None = None) -> None:
         """Enter a phase; the time until the next one counts as this one's."""

@@ -78,7 +78,7 @@ def run(
             from trimtab.learning import train
 
             checkpoint = checkpoint_path(path)
-            _begin(checkpoint, resume=resume)
+            begin_checkpoint(checkpoint, resume=resume)
             try:
                 vector = train(
                     engine,
@@ -122,9 +122,10 @@ def checkpoint_path(output: Path) -> Path:
     return cache_folder() / "checkpoints" / f"{name}.sqlite"
 
 
-def _begin(checkpoint: Path, *, resume: bool) -> None:
+def begin_checkpoint(checkpoint: Path, *, resume: bool) -> None:
+    """Keep what interrupted work found out if it is to be gone on with, else forget it."""
     if resume and not checkpoint.exists():
-        err.print("There is nothing to resume; training from the beginning.")
+        err.print("There is nothing to resume; beginning anew.")
     elif not resume:
         checkpoint.unlink(missing_ok=True)
 

@@ -256,7 +256,7 @@ def _learned(
     schedule, generated = plan.effort.schedule, plan.tokens == "generated"
 
     def told(step: int, kl: float) -> None:
-        progress(Progress(f"{LEARN_PHASE} ({kl:.3f} nat apart)", step, schedule.steps))
+        progress(Progress(LEARN_PHASE, step, schedule.steps, status=f"{kl:.3f} nat apart"))
 
     learned = imitate(
         gradients.imitation(lessons, generated=generated),

@@ -15,6 +15,7 @@ class Progress:
         phase: What is being done, in words for people.
         done: Units of this phase done.
         total: All its units.
+        status: How it stands, where more than its steps can be told, such as a number that falls.
         note: Something that people should know, such as that memory ran out and the work goes on in smaller pieces.
     """
 
@@ -22,6 +23,7 @@ class Progress:
     done: int
     total: int
     note: str = ""
+    status: str = ""
 
 
 OnProgress: TypeAlias = Callable[[Progress], None]

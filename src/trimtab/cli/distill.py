@@ -1,0 +1,157 @@
+"""``trimtab distill``: from a system prompt to a vector that stands in for it."""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from trimtab.cli.card import print_card
+from trimtab.cli.console import (
+    DtypeOption,
+    JsonOption,
+    LicenseOption,
+    ModelOption,
+    ThinkingOption,
+    check_writable,
+    err,
+    out,
+    parse_layers,
+    phase_progress,
+    print_json,
+    save_with_care,
+    seconds_table,
+)
+from trimtab.cli.desk import Desk
+from trimtab.cli.train import begin_checkpoint, checkpoint_path
+from trimtab.errors import DistillError
+
+if TYPE_CHECKING:
+    from trimtab.learning.lessons import SystemPrompt, Tokened
+
+NAME = "distill"
+EXAMPLE = 'trimtab distill --system-prompt "You are a pirate. Speak like one." -o pirate.safetensors'
+
+
+def run(
+    system_prompt: Annotated[
+        str,
+        typer.Option("--system-prompt", "-p", help="The prompt; or a text file with it, or messages in a .json file."),
+    ],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="The file to write; the vectors folder if not given.")
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="A text file of users' messages, one a line; built-in ones if not given.")
+    ] = None,
+    layers: Annotated[str, typer.Option(help="'all', 'band' for the middle ones, or layers such as 14-24.")] = "all",
+    tokens: Annotated[str, typer.Option(help="Where it is added as it learns: all, or generated.")] = "all",
+    on_top_of: Annotated[
+        str | None, typer.Option("--on-top-of", help="What is active besides, such as happy:0.8.")
+    ] = None,
+    answers: Annotated[int, typer.Option(min=1, help="Sampled answers to each message.")] = 2,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-n", min=4, help="Of an answer.")] = 32,
+    steps: Annotated[int, typer.Option(min=1, help="Steps at most, about a second each.")] = 80,
+    batch: Annotated[int, typer.Option(min=1, help="Answers of a step.")] = 6,
+    seed: Annotated[int, typer.Option(help="Of the sampled answers and of the order they are learned in.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where interrupted work stopped.")] = False,
+    model: ModelOption = None,
+    dtype: DtypeOption = None,
+    accept_license: LicenseOption = None,
+    thinking: ThinkingOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compile a system prompt into a vector: at strength 1 the model answers as if the prompt stood there."""
+    from dataclasses import replace
+
+    from trimtab.learning import distill
+    from trimtab.learning.distilling import Effort
+    from trimtab.learning.lessons import Teacher
+    from trimtab.vectors import describe, vector_path
+
+    given = _prompt(system_prompt)
+    Teacher.of(given)  # refuses what is no prompt before the model is loaded
+    texts = None if prompts is None else _lines(prompts)
+    path = Path(output) if output else vector_path("prompt")
+    check_writable(path)
+    usual = Effort()
+    effort = replace(
+        usual,
+        answers=answers,
+        answer_tokens=max_new_tokens,
+        schedule=replace(usual.schedule, steps=steps, batch=batch),
+    )
+    desk = Desk(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
+    below = desk.steering(on_top_of)
+    checkpoint = checkpoint_path(path)
+    begin_checkpoint(checkpoint, resume=resume)
+    with phase_progress() as phases:
+        phases.begin("Loading the model")
+        engine = desk.engine
+        try:
+            vector = distill(
+                engine,
+                given,
+                prompts=texts,
+                name=path.stem,
+                layers=layers if layers in ("all", "band") else parse_layers(layers),
+                tokens=_tokens(tokens),
+                on_top_of=below,
+                effort=effort,
+                seed=seed,
+                checkpoint=checkpoint,
+                progress=phases.on_progress,
+            )
+        except KeyboardInterrupt:
+            err.print("Stopped. The same command with --resume goes on from here.", soft_wrap=True)
+            raise
+    save_with_care(vector, path)
+    if json:
+        print_json({"path": str(path), "seconds": seconds_table(phases.seconds), **describe(vector)})
+        return
+    print_card(vector)
+    where = "" if tokens == "all" else f"@{tokens}"
+    out.print(f"Saved to [bold]{path}[/bold]. Try: trimtab chat --steer '{path}{where}'", soft_wrap=True)
+
+
+def _tokens(text: str) -> Tokened:
+    if text not in ("all", "generated"):
+        raise DistillError(f"no tokens named {text!r}", fix="use 'all' or 'generated'")
+    return text  # type: ignore[return-value]
+
+
+def _prompt(text: str) -> SystemPrompt:
+    """The text itself, or what is in the file of that name.
+
+    Raises:
+        DistillError: The file cannot be read, or holds no messages.
+    """
+    path = Path(text)
+    try:
+        if len(text) > 1000 or not path.is_file():
+            return text
+        written = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DistillError(f"{text!r} cannot be read: {error}", fix="give a text file, or the prompt itself") from None
+    except ValueError:  # no file can have such a name
+        return text
+    if path.suffix.lower() != ".json":
+        return written
+    try:
+        messages = json_module.loads(written)
+    except ValueError as error:
+        raise DistillError(f"{text!r} is not JSON: {error}", fix="write a list of messages") from None
+    if not isinstance(messages, list):
+        raise DistillError(f"{text!r} holds no list of messages", fix='write [{"role": …, "content": …}, …]')
+    return messages
+
+
+def _lines(path: Path) -> Sequence[str]:
+    try:
+        written = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DistillError(f"{str(path)!r} cannot be read: {error}", fix="give a text file") from None
+    return [line.strip() for line in written.splitlines() if line.strip()]

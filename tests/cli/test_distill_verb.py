@@ -1,0 +1,134 @@
+"""``trimtab distill``: what it passes on, what it writes, and what it refuses before the work."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import trimtab
+from tiny_models import vector_for
+from trimtab.vectors import vectors_folder
+
+QUICK = ("--steps", "4", "--batch", "2", "--answers", "1", "-n", "4")
+
+
+@pytest.fixture
+def run(run_on, llama):
+    """Run ``trimtab ARGUMENTS``; gives (code, stdout, stderr)."""
+    return run_on(llama)
+
+
+@pytest.fixture
+def messages(tmp_path):
+    """A file of users' messages."""
+    path = tmp_path / "messages.txt"
+    path.write_text("Hello!\n\n  What is rain?  \nWhy?\nSing.\nWho?\nWell?\nAnd?\nNow?\n")
+    return path
+
+
+def test_a_vector_is_written_and_its_card_is_shown(run, messages, tmp_path, llama):
+    path = tmp_path / "out" / "pirate.safetensors"
+    code, out, err = run("distill", "-p", "You are a pirate.", "-o", path, "--prompts", messages, *QUICK)
+    assert code == 0, err
+    vector = trimtab.ControlVector.load(path, model=llama)
+    assert vector.behaviour.name == "pirate"
+    assert vector.distillation.lessons + vector.distillation.others == 8
+    assert f"a prompt of {vector.distillation.prompt_tokens} tokens" in out
+    assert "Saved to" in out
+    assert "Learning from the prompted model" in err
+
+
+def test_json_tells_what_the_file_says(run, messages, tmp_path):
+    path = tmp_path / "sea.safetensors"
+    code, out, _ = run("distill", "-p", "Speak of the sea.", "-o", path, "--prompts", messages, *QUICK, "--json")
+    assert code == 0
+    said = json.loads(out)
+    assert said["path"] == str(path)
+    assert said["method"] == "distilled"
+    assert said["distillation"]["kl_after"] <= said["distillation"]["kl_before"]
+    assert said["seconds"]["Learning from the prompted model"] > 0
+
+
+def test_the_prompt_is_read_from_a_text_file_or_from_messages_in_json(run, messages, tmp_path, monkeypatch):
+    asked = []
+
+    def distill(model, prompt, **options):
+        asked.append((prompt, options))
+        return vector_for(model, layers=[1])
+
+    monkeypatch.setattr("trimtab.learning.distill", distill)
+    text, chat = tmp_path / "prompt.md", tmp_path / "chat.json"
+    text.write_text("Be kind.\nBe brief.\n")
+    chat.write_text(json.dumps([{"role": "system", "content": "Hm."}]))
+    for given in (text, chat, "Be kind."):
+        assert run("distill", "-p", given, "-o", tmp_path / "v.safetensors", "--prompts", messages)[0] == 0
+    assert [prompt for prompt, _ in asked] == [
+        "Be kind.\nBe brief.\n",
+        [{"role": "system", "content": "Hm."}],
+        "Be kind.",
+    ]
+    assert asked[0][1]["prompts"][:2] == ["Hello!", "What is rain?"]
+
+
+def test_options_are_passed_on(run, tmp_path, monkeypatch, llama):
+    below = vector_for(llama, layers=[1])
+    below.save(vectors_folder() / "below.safetensors")
+    given = {}
+
+    def distill(model, prompt, **options):
+        given.update(options)
+        return vector_for(model, layers=[1])
+
+    monkeypatch.setattr("trimtab.learning.distill", distill)
+    code, _, err = run(
+        *("distill", "-p", "Be kind.", "-o", tmp_path / "v.safetensors", "--layers", "1-2", "--tokens", "generated"),
+        *("--on-top-of", "below:0.5", "--answers", 3, "-n", 9, "--steps", 7, "--batch", 5, "--seed", 11),
+    )
+    assert code == 0, err
+    assert (given["layers"], given["tokens"], given["seed"], given["name"]) == ([1, 2], "generated", 11, "v")
+    assert [(term.vector.behaviour.name, term.strength) for term in given["on_top_of"].terms] == [
+        (below.behaviour.name, 0.5)
+    ]
+    effort = given["effort"]
+    assert (effort.answers, effort.answer_tokens, effort.schedule.steps, effort.schedule.batch) == (3, 9, 7, 5)
+
+
+def test_interrupted_work_says_how_to_go_on(run, messages, tmp_path, monkeypatch):
+    def distill(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trimtab.learning.distill", distill)
+    path = tmp_path / "v.safetensors"
+    code, _, err = run("distill", "-p", "Be kind.", "-o", path, "--prompts", messages)
+    assert code == 130
+    assert "--resume goes on from here" in err
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("-p", " "), "the prompt is empty"),
+        (("-p", "Hm.", "--prompts", "nowhere.txt"), "'nowhere.txt' cannot be read"),
+        (("-p", "Hm.", "-o", "/proc/no/v.safetensors"), "cannot write to"),
+        (("-p", "Hm.", "--on-top-of", "nothing:1"), "nothing"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_model_is_loaded(no_model, options, why):
+    code, _, err = no_model("distill", *options)
+    assert code == 2
+    assert why in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [("{", "is not JSON"), ('"Hm."', "holds no list of messages"), ('[{"role": "user", "content": "Hi"}]', "the user")],
+)
+def test_messages_that_are_none_are_refused_before_the_model_is_loaded(no_model, tmp_path, content, why):
+    path = tmp_path / "chat.json"
+    path.write_text(content)
+    code, _, err = no_model("distill", "-p", path)
+    assert code == 2
+    assert why in err
