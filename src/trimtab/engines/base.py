@@ -310,8 +310,8 @@ class Imitation(Protocol):
     def at(self, additions: Mapping[int, Array], numbers: Sequence[int]) -> Gap:
         """Loss and gradient on the lessons ``numbers``."""
 
-    def measure(self, additions: Mapping[int, Array]) -> NDArray[np.float64]:
-        """The loss of every lesson, ``[lesson]``."""
+    def measure(self, additions: Mapping[int, Array]) -> list[NDArray[np.float64]]:
+        """Of every lesson, KL(teacher ‖ student) at each token of its answer, in nats; its mean is the loss."""
 
 
 class Gradients(Protocol):

@@ -154,7 +154,7 @@ def _together(own: Mapping[int, Array], active: Mapping[int, Array]) -> dict[int
 
 
 def _look(others: Imitation, step: int, additions: Mapping[int, Array]) -> Look:
-    return Look(step, float(others.measure(additions).mean()))
+    return Look(step, float(np.mean([each.mean() for each in others.measure(additions)])))
 
 
 def _rate(schedule: Schedule, number: int, width: int) -> float:

@@ -97,7 +97,7 @@ class TeacherImitation:
         loss = 0.0
 
         def work(group: Sequence[int]) -> Gap:
-            total = torch.stack(self._losses(group, pushes)).sum() / len(numbers)
+            total = torch.stack([each.mean() for each in self._each(group, pushes)]).sum() / len(numbers)
             slopes = torch.autograd.grad(total, list(pushes.values()))
             return Gap(
                 kl=float(total.detach()),
@@ -111,18 +111,18 @@ class TeacherImitation:
                     gradient[layer] += slope
         return Gap(kl=loss, gradient=gradient)
 
-    def measure(self, additions: Mapping[int, Array]) -> NDArray[np.float64]:
-        """Mean KL(teacher ‖ student) per token of every lesson, ``[lesson]``, in nats."""
+    def measure(self, additions: Mapping[int, Array]) -> list[NDArray[np.float64]]:
+        """Of every lesson, KL(teacher ‖ student) at each token of its answer, in nats."""
         with torch.no_grad():
             pushes = self._pushing.pushes(additions, gradients=False)
 
-            def work(group: Sequence[int]) -> list[float]:
-                return [float(loss) for loss in self._losses(group, pushes)]
+            def work(group: Sequence[int]) -> list[NDArray[np.float64]]:
+                return [each.cpu().double().numpy() for each in self._each(group, pushes)]
 
-            parts: Iterator[list[float]] = self._pushing.parts(self._texts, range(len(self._texts)), work)
-            return np.array([loss for part in parts for loss in part])
+            parts: Iterator[list[NDArray[np.float64]]] = self._pushing.parts(self._texts, range(len(self._texts)), work)
+            return [each for part in parts for each in part]
 
-    def _losses(self, group: Sequence[int], pushes: Mapping[int, Tensor]) -> list[Tensor]:
+    def _each(self, group: Sequence[int], pushes: Mapping[int, Tensor]) -> list[Tensor]:
         (found,) = self._pushing.logprobs([self._texts[n][0] for n in group], (1.0,), pushes)
         return [self._targets[n].kl(logprobs) for n, logprobs in zip(group, found, strict=True)]
 
@@ -143,10 +143,10 @@ class _Target:
         return cls(torch.from_numpy(expected.tokens).long(), logarithm.exp(), logarithm)
 
     def kl(self, logprobs: Tensor) -> Tensor:
-        """Mean KL(teacher ‖ student) per token, of the student's ``[token, vocabulary]``."""
+        """KL(teacher ‖ student) at every token, of the student's ``[token, vocabulary]``."""
         device = logprobs.device
         tokens = self.tokens.to(device)
         student = torch.cat([logprobs.gather(-1, tokens), _rest(logprobs, tokens)[:, None]], dim=-1)
         probability, logarithm = self.probability.to(device), self.logarithm.to(device)
         each = torch.where(probability > 0, probability * (logarithm - student), 0.0)
-        return each.sum(-1).mean()
+        return each.sum(-1)

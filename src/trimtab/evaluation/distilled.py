@@ -1,0 +1,434 @@
+"""How much of a prompt a distilled vector carries: beside other ways of doing without it, and rule by rule.
+
+Everything is measured along answers that the prompted model samples to messages which were not learned from: how far
+are the plain, the steered and the otherwise prompted model from what the prompted one predicts there.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.behaviours import Message, neutral_prompts
+from trimtab.engines import Engine
+from trimtab.engines.base import Array, Expected, Gradients, Lesson
+from trimtab.errors import EvaluationError
+from trimtab.evaluation.rules import Rule, first_sentence, rules_of
+from trimtab.learning.lessons import Answered, SystemPrompt, Teacher, answered_by, lessons_of
+from trimtab.learning.progress import OnProgress, Progress, ignore
+from trimtab.learning.questions import RESAMPLES
+from trimtab.learning.sweep import band_layers
+from trimtab.steering import Steering, Term
+from trimtab.vectors import ControlVector, Interval
+
+PROBE_PHASE = "Asking what was not learned from"
+WAYS_PHASE = "Measuring how near each comes to the prompt"
+RULES_PHASE = "Weighing the rules one by one"
+SAMPLES_PHASE = "Writing samples"
+MULTIPLES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)  # of the mean difference at many layers, each of which counts
+SINGLE = (0.5, 1.0, 1.5, 2.0, 3.0)  # and at one layer
+MATTERS = 0.01  # nats per token: what a prompt's answers lose without a rule that they follow
+TOOK = 0.5
+PREFILLS = 5
+
+Tokens = list[NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is asked.
+
+    Attributes:
+        prompts: Users' messages, of the built-in ones that nothing is learned from.
+        learning: Messages from which the mean difference is made.
+        answer_tokens: Upper bound on an answer's length.
+        rules: Messages on which rules are weighed.
+        samples: Messages answered for people to read.
+        sample_tokens: Upper bound on these answers.
+        strengths: Of the dial.
+    """
+
+    prompts: int = 24
+    learning: int = 16
+    answer_tokens: int = 32
+    rules: int = 12
+    samples: int = 4
+    sample_tokens: int = 48
+    strengths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+
+
+@dataclass(frozen=True)
+class Closed:
+    """How near something comes to the prompted model.
+
+    Attributes:
+        name: What it is.
+        about: How it was made, in words.
+        kl: Mean KL(prompted ‖ this) per token, in nats.
+        closed: Share of the gap between the plain and the prompted model that it closes: 1 - KL / KL of the plain one.
+    """
+
+    name: str
+    about: str
+    kl: float
+    closed: Interval
+
+
+@dataclass(frozen=True)
+class RuleClosed:
+    """Whether a vector carries one rule of a prompt.
+
+    Attributes:
+        text: The rule.
+        weight: Mean KL per token, in nats, from the whole prompt to the prompt without it: what following it changes.
+        closed: Of the gap that leaving it out leaves, the share that the steered model closes, where the rule counts:
+            tokens weigh as much as they would change without it. None if they hardly would.
+        word: ``"took"``, ``"did not take"``, or ``"not followed"`` even by the prompted model.
+    """
+
+    text: str
+    weight: float
+    closed: Interval | None
+    word: str
+
+
+@dataclass(frozen=True)
+class DistilledSample:
+    """One message and three answers."""
+
+    question: str
+    prompted: str
+    steered: str
+    neither: str
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What a request is spared.
+
+    Attributes:
+        tokens: Of the prompt, in every request.
+        of_context: Their share of the context window; None where that is not known.
+        prefill_with: Seconds until the first token, with the prompt.
+        prefill_without: Without it.
+    """
+
+    tokens: int
+    of_context: float | None
+    prefill_with: float
+    prefill_without: float
+
+
+@dataclass(frozen=True)
+class DistilledReport:
+    """Everything that was found out about a distilled vector.
+
+    Attributes:
+        name: Of the vector.
+        base_kl: Mean KL(prompted ‖ plain) per token, in nats: the gap.
+        vector: What the vector does at strength 1.
+        others: What else could stand in for the prompt.
+        dial: What it does at other strengths.
+        rules: Rule by rule; empty where the prompt is a single one.
+        saving: What a request is spared.
+        samples: Side by side.
+        prompts: How many messages it was measured on.
+    """
+
+    name: str
+    base_kl: float
+    vector: Closed
+    others: tuple[Closed, ...]
+    dial: Mapping[float, float]
+    rules: tuple[RuleClosed, ...]
+    saving: Saving
+    samples: tuple[DistilledSample, ...]
+    prompts: int
+
+    @property
+    def stays(self) -> tuple[str, ...]:
+        """The rules that must stay in the prompt."""
+        return tuple(rule.text for rule in self.rules if rule.word == "did not take")
+
+
+def evaluate_distilled(
+    model: Engine,
+    vector: ControlVector,
+    system_prompt: SystemPrompt,
+    *,
+    prompts: Sequence[str] | None = None,
+    sizes: Sizes | None = None,
+    seed: int = 1,
+    progress: OnProgress = ignore,
+) -> DistilledReport:
+    """Find out how much of a prompt a vector carries, and what must stay in the prompt.
+
+    Args:
+        model: The engine of the vector's model.
+        vector: What ``distill`` made.
+        system_prompt: What it was made from.
+        prompts: Users' messages that it was not learned from; the built-in ones if not given.
+        sizes: How much is asked.
+        seed: Of the prompted model's answers, and of resamples; another one than in learning.
+        progress: Called with each step of the work.
+
+    Raises:
+        VectorMismatchError: The vector belongs to another model.
+        EvaluationError: The model has no gradients, or the prompt changes nothing.
+
+    Example:
+        >>> report = evaluate_distilled(model, pirate, "You are a pirate.")  # doctest: +SKIP
+        >>> report.vector.closed.value, report.stays  # doctest: +SKIP
+        (0.78, ())
+    """
+    vector.check_model(model.info)
+    sizes, teacher = sizes or Sizes(), Teacher.of(system_prompt)
+    gradients = model.gradients
+    if gradients is None:
+        raise EvaluationError(f"{model.info.name} cannot be measured so", fix="use a decoder-only model")
+    texts = list(prompts) if prompts is not None else list(neutral_prompts().held_out[: sizes.prompts])
+    progress(Progress(PROBE_PHASE, 0, 1))
+    probes = _Probes.ask(model, gradients, teacher, texts, sizes=sizes, seed=seed)
+    progress(Progress(PROBE_PHASE, 1, 1))
+    if probes.base_kl < MATTERS:
+        raise EvaluationError(
+            f"the prompt changes answers by {probes.base_kl:.4f} nat per token, which is next to nothing",
+            fix="give users' messages to which the prompt matters",
+        )
+    dial, others = _ways(probes, vector, teacher, sizes, progress)
+    whole = "".join(message.content for message in teacher.opening if message.role == "system")
+    rules = rules_of(whole) if len(teacher.opening) == 1 else ()
+    weighed = []
+    for number, rule in enumerate(rules):
+        progress(Progress(RULES_PHASE, number, len(rules)))
+        weighed.append(_weighed(probes, vector, rule, sizes))
+    progress(Progress(SAMPLES_PHASE, 0, 1))
+    samples = _samples(model, vector, teacher, texts[: sizes.samples], sizes)
+    saving = _saving(model, teacher, texts[0])
+    progress(Progress(SAMPLES_PHASE, 1, 1))
+    return DistilledReport(
+        name=vector.behaviour.name,
+        base_kl=probes.base_kl,
+        vector=next(way for way in others if way.name == "vector"),
+        others=tuple(way for way in others if way.name != "vector"),
+        dial=dial,
+        rules=tuple(weighed),
+        saving=saving,
+        samples=samples,
+        prompts=len(dict.fromkeys(a.text for a in probes.answered)),
+    )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Probes:
+    """Answers of the prompted model, by which students are measured."""
+
+    model: Engine
+    gradients: Gradients
+    answered: tuple[Answered, ...]
+    expected: tuple[Expected, ...]
+    base: Tokens
+    seed: int
+
+    @classmethod
+    def ask(
+        cls, model: Engine, gradients: Gradients, teacher: Teacher, texts: Sequence[str], *, sizes: Sizes, seed: int
+    ) -> _Probes:
+        answered = answered_by(
+            model,
+            teacher,
+            texts,
+            answers=1,
+            max_new_tokens=sizes.answer_tokens,
+            temperature=1.0,
+            seed=seed,
+            steering=Steering(),
+            progress=ignore,
+        )
+        lessons = lessons_of(gradients, answered, additions={})
+        base = gradients.imitation(lessons).measure({})
+        return cls(model, gradients, tuple(answered), tuple(lesson.expected for lesson in lessons), base, seed)
+
+    @property
+    def base_kl(self) -> float:
+        """Mean KL(prompted ‖ plain) per token."""
+        return _mean(self.base)
+
+    def student(
+        self,
+        *,
+        opening: Sequence[Message] = (),
+        additions: Mapping[int, Array],
+        generated: bool = False,
+        first: int = 0,
+    ) -> Tokens:
+        """KL(prompted ‖ student) at every token of every answer; of the first so many answers if ``first`` is given."""
+        stop = first or len(self.answered)
+        lessons = [
+            Lesson(
+                self.model.encode(self.model.render([*opening, Message("user", a.text)])) if opening else a.prompt,
+                a.answer,
+                expected,
+            )
+            for a, expected in zip(self.answered[:stop], self.expected[:stop], strict=True)
+        ]
+        return self.gradients.imitation(lessons, generated=generated).measure(additions)
+
+    def closed(self, name: str, about: str, found: Tokens) -> Closed:
+        """What a student closes of the gap."""
+        own, base = (np.array([each.mean() for each in tokens]) for tokens in (found, self.base))
+        return Closed(name, about, float(own.mean()), _share(own, base, seed=self.seed))
+
+
+def _mean(tokens: Tokens) -> float:
+    return float(np.mean([each.mean() for each in tokens]))
+
+
+def _share(own: NDArray[np.float64], base: NDArray[np.float64], *, seed: int) -> Interval:
+    """``1 - mean(own) / mean(base)`` with its 95 % bootstrap interval over answers."""
+    draws = np.random.default_rng(seed).integers(0, len(own), size=(RESAMPLES, len(own)))
+    shares = 1 - own[draws].mean(axis=1) / base[draws].mean(axis=1)
+    low, high = np.percentile(shares, [2.5, 97.5])
+    return Interval(float(1 - own.mean() / base.mean()), float(low), float(high))
+
+
+# Ways of doing without the prompt -----------------------------------------------------------------------------------
+
+
+def _ways(
+    probes: _Probes, vector: ControlVector, teacher: Teacher, sizes: Sizes, progress: OnProgress
+) -> tuple[dict[float, float], list[Closed]]:
+    """The dial, and what each way closes."""
+    steps = len(sizes.strengths) + 3
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        progress(Progress(WAYS_PHASE, done, steps))
+        done += 1
+
+    generated = _generated(vector)
+    dial = {}
+    for strength in (0.0, *sizes.strengths):
+        step()
+        found = probes.student(additions=vector.addition(strength), generated=generated)
+        dial[strength] = _mean(found)
+    step()
+    whole = probes.student(additions=vector.addition(1.0), generated=generated)
+    ways = [probes.closed("vector", f"layers {vector.layers[0]} to {vector.layers[-1]}, strength 1", whole)]
+    ways.append(_mean_difference(probes, teacher, sizes))
+    step()
+    if len(teacher.opening) == 1:
+        sentence = first_sentence(teacher.opening[0].content)
+        if sentence != teacher.opening[0].content.strip():
+            opening = [Message(teacher.opening[0].role, sentence)]
+            tokens = len(probes.model.encode(sentence))
+            about = f"the prompt cut down to its first sentence, {tokens} tokens"
+            ways.append(probes.closed("one sentence", about, probes.student(opening=opening, additions={})))
+    step()
+    return dial, ways
+
+
+def _generated(vector: ControlVector) -> bool:
+    return vector.distillation is not None and vector.distillation.tokens == "generated"
+
+
+def _mean_difference(probes: _Probes, teacher: Teacher, sizes: Sizes) -> Closed:
+    """The best multiple of prompted minus plain hidden states, at all layers, the usual band, or one layer.
+
+    It is chosen on the very answers that it is measured on, which is to its favour.
+    """
+    model, depth = probes.model, probes.model.info.layers
+    answered = answered_by(
+        model,
+        teacher,
+        neutral_prompts().calibration[: sizes.learning],
+        answers=1,
+        max_new_tokens=sizes.answer_tokens,
+        temperature=1.0,
+        seed=probes.seed,
+        steering=Steering(),
+        progress=ignore,
+    )
+    states = []
+    for prompts in ([a.prompted for a in answered], [a.prompt for a in answered]):
+        texts = [prompt + a.answer for prompt, a in zip(prompts, answered, strict=True)]
+        spans = [(len(prompt), None) for prompt in prompts]
+        states.append(model.collect(texts, position="mean", span=spans).states)
+    difference = (states[0] - states[1]).mean(axis=0)  # [layer, hidden]
+    band, middle = band_layers(depth), (depth // 2,)
+    tried = [(layers, by) for layers in (tuple(range(depth)), band) for by in MULTIPLES]
+    tried += [(middle, by) for by in SINGLE]
+
+    def student(layers: Sequence[int], by: float) -> Tokens:
+        return probes.student(additions={layer: np.float32(by) * difference[layer] for layer in layers})
+
+    best = min(tried, key=lambda way: _mean(student(*way)))
+    about = f"prompted minus plain states, times {best[1]:g}, layers {best[0][0]} to {best[0][-1]}"
+    return probes.closed("mean difference", about, student(*best))
+
+
+# Rules --------------------------------------------------------------------------------------------------------------
+
+
+def _weighed(probes: _Probes, vector: ControlVector, rule: Rule, sizes: Sizes) -> RuleClosed:
+    """Where a rule counts, is the steered model nearer to the whole prompt than the prompt without the rule is?"""
+    without = probes.student(opening=[Message("system", rule.without)], additions={}, first=sizes.rules)
+    steered = probes.student(additions=vector.addition(1.0), generated=_generated(vector), first=sizes.rules)
+    weight = _mean(without)
+    if weight < MATTERS:
+        return RuleClosed(rule.text, weight, None, "not followed")
+    left = np.array([(each * each).sum() for each in without])
+    own = np.array([(each * found).sum() for each, found in zip(without, steered, strict=True)])
+    closed = _share(own, left, seed=probes.seed)
+    return RuleClosed(rule.text, weight, closed, "took" if closed.value >= TOOK else "did not take")
+
+
+# What people see and what it saves ----------------------------------------------------------------------------------
+
+
+def _samples(
+    model: Engine, vector: ControlVector, teacher: Teacher, texts: Sequence[str], sizes: Sizes
+) -> tuple[DistilledSample, ...]:
+    steering = Steering((Term(vector, 1.0),))
+    if _generated(vector):
+        from trimtab.steering import Scope
+
+        steering = Steering((Term(vector, 1.0, tokens=Scope.of("generated")),))
+    plain = [[Message("user", text)] for text in texts]
+    written = model.generate(
+        [*[teacher.chat(text) for text in texts], *plain, *plain],
+        steering=[*[Steering()] * len(texts), *[steering] * len(texts), *[Steering()] * len(texts)],
+        max_new_tokens=sizes.sample_tokens,
+    )
+    rows = [written[start : start + len(texts)] for start in range(0, 3 * len(texts), len(texts))]
+    return tuple(
+        DistilledSample(text, prompted.text, steered.text, neither.text)
+        for text, prompted, steered, neither in zip(texts, *rows, strict=True)
+    )
+
+
+def _saving(model: Engine, teacher: Teacher, text: str) -> Saving:
+    chats = {True: list(teacher.chat(text)), False: [Message("user", text)]}
+    lengths = {key: len(model.encode(model.render(chat))) for key, chat in chats.items()}
+    seconds = {key: _until_first_token(model, chat) for key, chat in chats.items()}
+    spared = lengths[True] - lengths[False]
+    window = getattr(model, "context_window", None)
+    return Saving(spared, spared / window if window else None, seconds[True], seconds[False])
+
+
+def _until_first_token(model: Engine, chat: Sequence[Message]) -> float:
+    """Median seconds."""
+    taken = []
+    for _ in range(PREFILLS):
+        began = time.perf_counter()
+        model.generate([chat], max_new_tokens=1)
+        taken.append(time.perf_counter() - began)
+    return median(taken)

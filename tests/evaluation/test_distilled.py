@@ -1,0 +1,137 @@
+"""What a distilled vector carries of its prompt, beside other ways and rule by rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+import trimtab
+from tiny_models import byte_tokenizer, small_t5, vector_for
+from trimtab.behaviours import Message
+from trimtab.errors import EvaluationError
+from trimtab.evaluation.distilled import Sizes, _share, evaluate_distilled
+from trimtab.learning.distilling import Effort, distill
+from trimtab.learning.imitating import Schedule
+
+LEARNED = ("Hello!", "What is rain?", "Tell me of a walk.", "Who is there?", "Why?", "Sing.")
+ASKED = ("How are you?", "Where is it?", "Say more.")
+PROMPT = "Speak of the sea. Be brief!"
+SMALL = Sizes(prompts=3, learning=4, answer_tokens=6, rules=3, samples=2, sample_tokens=4, strengths=(0.5, 1.0))
+EFFORT = Effort(apart=3, answers=1, answer_tokens=6, schedule=Schedule(steps=30, batch=4, stride=0.05, check_every=5))
+
+
+@pytest.fixture(scope="module")
+def sea(llama):
+    return distill(llama, PROMPT, prompts=LEARNED, effort=EFFORT, name="sea")
+
+
+@pytest.fixture(scope="module")
+def report(llama, sea):
+    return evaluate_distilled(llama, sea, PROMPT, prompts=ASKED, sizes=SMALL)
+
+
+def slow_gaps(engine, opening, *, steering=(), seed=1):
+    """Mean KL from the prompted to another model along its sampled answers, text by text."""
+    chats = [[Message("system", PROMPT), Message("user", text)] for text in ASKED]
+    answers = engine.generate(chats, max_new_tokens=6, temperature=1.0, seed=seed)
+
+    def logprobs(chat, answer):
+        read = engine.encode(engine.render(chat))
+        with torch.no_grad():
+            logits = engine.model(torch.tensor([[*read, *answer[:-1]]]), use_cache=False).logits[0]
+        return logits[len(read) - 1 :].double().log_softmax(-1)
+
+    gaps = []
+    for chat, completion in zip(chats, answers, strict=True):
+        prompted = logprobs(chat, completion.tokens)
+        with engine.steered(list(steering)):
+            other = logprobs([*opening, chat[-1]], completion.tokens)
+        gaps.append(float((prompted.exp() * (prompted - other)).sum(-1).mean()))
+    return np.array(gaps)
+
+
+def test_the_gap_and_what_the_vector_closes_of_it_are_those_of_a_slow_reference(llama, sea, report):
+    base, steered = slow_gaps(llama, []), slow_gaps(llama, [], steering=[(sea, 1.0)])
+    assert report.base_kl == pytest.approx(base.mean(), rel=0.02)
+    assert report.vector.kl == pytest.approx(steered.mean(), rel=0.02)
+    assert report.vector.closed.value == pytest.approx(1 - steered.mean() / base.mean(), abs=0.02)
+    assert report.vector.closed.low <= report.vector.closed.value <= report.vector.closed.high
+    assert report.prompts == 3
+
+
+def test_the_dial_begins_at_the_plain_model_and_goes_through_the_vector(report):
+    assert list(report.dial) == [0.0, 0.5, 1.0]
+    assert report.dial[0.0] == pytest.approx(report.base_kl)
+    assert report.dial[1.0] == pytest.approx(report.vector.kl)
+    assert report.dial[1.0] < report.dial[0.5] < report.dial[0.0]
+
+
+def test_other_ways_are_measured_alike(llama, report):
+    ways = {way.name: way for way in report.others}
+    assert set(ways) == {"mean difference", "one sentence"}
+    shortened = slow_gaps(llama, [Message("system", "Speak of the sea.")])
+    assert ways["one sentence"].kl == pytest.approx(shortened.mean(), rel=0.02)
+    assert ways["mean difference"].kl < report.base_kl * 1.05
+
+
+def test_every_rule_is_weighed(report):
+    assert [rule.text for rule in report.rules] == ["Speak of the sea.", "Be brief!"]
+    for rule in report.rules:
+        assert rule.word in ("took", "did not take", "not followed")
+        assert (rule.closed is None) == (rule.word == "not followed")
+    assert set(report.stays) <= {"Speak of the sea.", "Be brief!"}
+
+
+def test_what_a_request_is_spared_is_counted_and_timed(llama, report):
+    chats = ([Message("system", PROMPT), Message("user", ASKED[0])], [Message("user", ASKED[0])])
+    whole, plain = (len(llama.encode(llama.render(chat))) for chat in chats)
+    assert report.saving.tokens == whole - plain
+    assert report.saving.of_context == pytest.approx((whole - plain) / llama.context_window)
+    assert min(report.saving.prefill_with, report.saving.prefill_without) > 0
+
+
+def test_samples_stand_side_by_side(llama, sea, report):
+    (first, _) = report.samples
+    assert first.question == ASKED[0]
+    assert first.steered == llama.generate(ASKED[0], steering=[(sea, 1.0)], max_new_tokens=4).text
+    assert first.neither == llama.generate(ASKED[0], max_new_tokens=4).text
+
+
+def test_a_vector_that_does_nothing_closes_nothing(llama, sea):
+    idle = replace(sea, scale={"+": 1e-4, "-": 1e-4})
+    found = evaluate_distilled(llama, idle, PROMPT, prompts=ASKED, sizes=SMALL)
+    assert found.vector.closed.value == pytest.approx(0.0, abs=5e-3)
+    assert all(rule.word != "took" for rule in found.rules)
+    assert found.stays
+
+
+def test_the_same_call_finds_the_same(llama, sea, report):
+    again = evaluate_distilled(llama, sea, PROMPT, prompts=ASKED, sizes=SMALL)
+    assert replace(again, saving=report.saving) == report
+
+
+def test_a_single_instruction_has_neither_rules_nor_a_first_sentence(llama, sea):
+    found = evaluate_distilled(llama, sea, "Speak of the sea.", prompts=ASKED, sizes=SMALL)
+    assert found.rules == ()
+    assert [way.name for way in found.others] == ["mean difference"]
+
+
+def test_a_prompt_that_changes_nothing_is_told(llama, monkeypatch):
+    monkeypatch.setattr("trimtab.evaluation.distilled.MATTERS", 99.0)
+    with pytest.raises(EvaluationError, match="next to nothing"):
+        evaluate_distilled(llama, vector_for(llama), PROMPT, prompts=ASKED, sizes=SMALL)
+
+
+def test_a_model_without_gradients_is_refused():
+    engine = trimtab.load(small_t5(), tokenizer=byte_tokenizer())
+    with pytest.raises(EvaluationError, match="cannot be measured"):
+        evaluate_distilled(engine, vector_for(engine), PROMPT, prompts=ASKED, sizes=SMALL)
+
+
+def test_shares_are_of_means_with_an_interval_over_answers():
+    found = _share(np.array([0.1, 0.3, 0.2]), np.array([0.4, 0.6, 0.2]), seed=0)
+    assert found.value == pytest.approx(0.5)
+    assert 0.0 - 1e-9 <= found.low < 0.5 < found.high <= 0.75 + 1e-9
