@@ -63,6 +63,7 @@ bench: $(VENV)/.installed-bench $(PEERS)/.installed
 	$(BIN)/trimtab bench extraction --peer $(PEERS)/bin/python -o benches/results $(BENCH)
 	$(BIN)/trimtab bench steering -o benches/results
 	$(BIN)/trimtab bench methods --peer $(PEERS)/bin/python -o benches/results
+	$(BIN)/trimtab bench distilling -o benches/results
 
 $(VENV)/.installed-bench: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"

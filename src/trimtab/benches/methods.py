@@ -18,6 +18,7 @@ import numpy as np
 
 from trimtab.behaviours import Behaviour, neutral_prompts, zoo_names
 from trimtab.benches.extraction import Step, usable_cores
+from trimtab.benches.keeping import kept
 from trimtab.benches.peer_repeng import versions
 from trimtab.benches.worker import default_folder
 from trimtab.benches.workers import Job, Worker, check_peer, start_peer
@@ -125,17 +126,17 @@ def benchmark(
             behaviour = Behaviour.load(name)
             path = folder / f"{name}.json"
             told = {"job": job, "digest": behaviour.digest}
-            kept = _kept(path, told)
-            if kept is None:
+            found = kept(path, told)
+            if found is None:
                 if crew is None:
                     crew = _start(plan, model, stack)
 
                 def step(what: str, *, name: str = name, number: int = number) -> None:
                     on_step(Step(f"{name}: {what}", number, len(plan.behaviours)))
 
-                kept = {"behaviour": name, **told, "peer": crew.versions, **_measured(plan, crew, behaviour, step)}
-                write_atomically(path, (json.dumps(kept, ensure_ascii=False, allow_nan=False) + "\n").encode())
-            yield kept
+                found = {"behaviour": name, **told, "peer": crew.versions, **_measured(plan, crew, behaviour, step)}
+                write_atomically(path, (json.dumps(found, ensure_ascii=False, allow_nan=False) + "\n").encode())
+            yield found
 
 
 def _job(plan: Plan, model: TransformersEngine) -> dict[str, Any]:
@@ -150,16 +151,6 @@ def _job(plan: Plan, model: TransformersEngine) -> dict[str, Any]:
         "budget": plan.budget,
         "versions": versions(("trimtab", "torch", "transformers", "numpy")),
     }
-
-
-def _kept(path: Path, told: Mapping[str, Any]) -> dict[str, Any] | None:
-    try:
-        kept = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return None
-    if isinstance(kept, dict) and all(kept.get(key) == value for key, value in told.items()):
-        return kept
-    return None
 
 
 @dataclass(frozen=True)

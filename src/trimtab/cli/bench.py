@@ -162,6 +162,35 @@ def _tell(measured: Mapping[str, Any], table: str, folder: Path, *, as_json: boo
     out.print(f"Kept in [bold]{path}[/bold].", soft_wrap=True)
 
 
+@app.command(epilog="Example: trimtab bench distilling --prompts pirate,tutor")
+def distilling(
+    prompts: Annotated[str | None, typer.Option(help="Some of the prompts; all if not given.")] = None,
+    output: FolderOption = str(Path("benches") / "results"),
+    model: ModelOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Distil system prompts of many kinds, and compare what vectors, mean differences and one sentence carry of them.
+
+    Each prompt's numbers are kept as soon as they are there; run it again to go on where it was stopped.
+    """
+    from trimtab.benches.distilling import Plan, benchmark, summary, table
+
+    plan = Plan(model=model)
+    if prompts is not None:
+        plan = replace(plan, prompts=_names(prompts))
+    folder = Path(output)
+    check_writable(folder / "distilling.json")
+    measured = []
+    try:
+        with _steps() as on_step:
+            for one in benchmark(plan, folder / "distilling", on_step=on_step):
+                measured.append(one)
+    finally:  # also of what was measured until it was stopped
+        if measured:
+            found = summary(measured, wanted=len(plan.prompts))
+            _tell(found, table(found), folder, as_json=json)
+
+
 @app.command(epilog=f"Example: {STEERING_EXAMPLE}")
 def steering(
     output: FolderOption = str(Path("benches") / "results"),
