@@ -11,6 +11,7 @@ from tiny_models import vector_for
 from trimtab.vectors import vectors_folder
 
 QUICK = ("--steps", "4", "--batch", "2", "--answers", "1", "-n", "4")
+BARE = (*QUICK, "--no-check")
 
 
 @pytest.fixture
@@ -36,6 +37,7 @@ def test_a_vector_is_written_and_its_card_is_shown(run, messages, tmp_path, llam
     assert vector.distillation.lessons + vector.distillation.others == 8
     assert f"a prompt of {vector.distillation.prompt_tokens} tokens" in out
     assert "Saved to" in out
+    assert "carries" in out
     assert "Learning from the prompted model" in err
 
 
@@ -47,7 +49,9 @@ def test_json_tells_what_the_file_says(run, messages, tmp_path):
     assert said["path"] == str(path)
     assert said["method"] == "distilled"
     assert said["distillation"]["kl_after"] <= said["distillation"]["kl_before"]
-    assert said["seconds"]["Learning from the prompted model"] > 0
+    assert "Learning from the prompted model" in said["seconds"]
+    assert said["report"]["prompts"] == 24
+    assert list(said["report"]["dial"]) == ["0.0", "0.25", "0.5", "0.75", "1.0", "1.25", "1.5"]
 
 
 def test_the_prompt_is_read_from_a_text_file_or_from_messages_in_json(run, messages, tmp_path, monkeypatch):
@@ -62,7 +66,7 @@ def test_the_prompt_is_read_from_a_text_file_or_from_messages_in_json(run, messa
     text.write_text("Be kind.\nBe brief.\n")
     chat.write_text(json.dumps([{"role": "system", "content": "Hm."}]))
     for given in (text, chat, "Be kind."):
-        assert run("distill", "-p", given, "-o", tmp_path / "v.safetensors", "--prompts", messages)[0] == 0
+        assert run("distill", "-p", given, "-o", tmp_path / "v.safetensors", "--prompts", messages, *BARE)[0] == 0
     assert [prompt for prompt, _ in asked] == [
         "Be kind.\nBe brief.\n",
         [{"role": "system", "content": "Hm."}],
@@ -82,7 +86,18 @@ def test_options_are_passed_on(run, tmp_path, monkeypatch, llama):
 
     monkeypatch.setattr("trimtab.learning.distill", distill)
     code, _, err = run(
-        *("distill", "-p", "Be kind.", "-o", tmp_path / "v.safetensors", "--layers", "1-2", "--tokens", "generated"),
+        *(
+            "distill",
+            "-p",
+            "Be kind.",
+            "--no-check",
+            "-o",
+            tmp_path / "v.safetensors",
+            "--layers",
+            "1-2",
+            "--tokens",
+            "generated",
+        ),
         *("--on-top-of", "below:0.5", "--answers", 3, "-n", 9, "--steps", 7, "--batch", 5, "--seed", 11),
     )
     assert code == 0, err

@@ -57,6 +57,9 @@ def run(
     steps: Annotated[int, typer.Option(min=1, help="Steps at most, about a second each.")] = 80,
     batch: Annotated[int, typer.Option(min=1, help="Answers of a step.")] = 6,
     seed: Annotated[int, typer.Option(help="Of the sampled answers and of the order they are learned in.")] = 0,
+    check: Annotated[
+        bool, typer.Option(help="Also measure what it carries of the prompt, on messages it was not learned from.")
+    ] = True,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where interrupted work stopped.")] = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,
@@ -65,7 +68,7 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Compile a system prompt into a vector: at strength 1 the model answers as if the prompt stood there."""
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from trimtab.learning import distill
     from trimtab.learning.distilling import Effort
@@ -109,10 +112,21 @@ def run(
             err.print("Stopped. The same command with --resume goes on from here.", soft_wrap=True)
             raise
     save_with_care(vector, path)
+    report = None
+    if check and not below.terms:
+        from trimtab.evaluation.distilled import evaluate_distilled
+
+        with phase_progress() as checks:
+            report = evaluate_distilled(engine, vector, given, progress=checks.on_progress)
     if json:
-        print_json({"path": str(path), "seconds": seconds_table(phases.seconds), **describe(vector)})
+        found = None if report is None else asdict(report)
+        print_json({"path": str(path), "seconds": seconds_table(phases.seconds), **describe(vector), "report": found})
         return
     print_card(vector)
+    if report is not None:
+        from trimtab.cli.distilled_view import print_distilled
+
+        print_distilled(report)
     where = "" if tokens == "all" else f"@{tokens}"
     out.print(f"Saved to [bold]{path}[/bold]. Try: trimtab chat --steer '{path}{where}'", soft_wrap=True)
 

@@ -1,0 +1,115 @@
+"""What a distilled vector carries of its prompt, in the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from trimtab.cli.console import out
+from trimtab.evaluation.report.words import clean, clipped
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trimtab.evaluation.distilled import Closed, DistilledReport, DistilledSample, RuleClosed, Saving
+
+WIDEST = 100
+ANSWER = 300  # characters
+SAMPLES = 2
+BAR = 20
+COLOURS = {"took": "green", "did not take": "red", "not followed": "dim"}
+
+
+def print_distilled(report: DistilledReport, *, console: Console = out) -> None:
+    """Print a report for people, in 100 columns or fewer.
+
+    Args:
+        report: What to print.
+        console: Where.
+    """
+    width = min(console.width, WIDEST)
+    parts = [Text(clean(headline(report)), style="bold"), _ways(report), _dial(report)]
+    if report.rules:
+        parts.append(_rules(report.rules))
+        parts.append(Text(clean(_advice(report)), style="bold"))
+    parts.append(Text(_spared(report.saving)))
+    parts += [_sample(sample) for sample in report.samples[:SAMPLES]]
+    for part in parts:
+        console.print(part, width=width)
+        console.print()
+
+
+def headline(report: DistilledReport) -> str:
+    """The one sentence that matters."""
+    closed = report.vector.closed
+    return (
+        f"{report.name!r} carries {closed.value:.0%} of the prompt ({closed.low:.0%} to {closed.high:.0%}, 95 %), on "
+        f"{report.prompts} messages that it was not learned from."
+    )
+
+
+def _ways(report: DistilledReport) -> Table:
+    table = Table(title="How near each comes to the prompted model", title_justify="left", title_style="italic")
+    for head, justify in (("way", "left"), ("nat apart", "right"), ("of the way", "right"), ("95 %", "right")):
+        table.add_column(head, justify=justify)  # type: ignore[arg-type]
+    table.add_column("made", style="dim")
+    table.add_row("plain model", f"{report.base_kl:.3f}", "0%", "", "")
+    for way in (report.vector, *report.others):
+        table.add_row(*_way(way))
+    return table
+
+
+def _way(way: Closed) -> tuple[str, ...]:
+    closed = way.closed
+    return way.name, f"{way.kl:.3f}", f"{closed.value:.0%}", f"{closed.low:.0%} to {closed.high:.0%}", clean(way.about)
+
+
+def _dial(report: DistilledReport) -> Table:
+    table = Table(title="The dial", title_justify="left", title_style="italic")
+    table.add_column("strength", justify="right")
+    table.add_column("nat apart", justify="right")
+    table.add_column("")
+    most = max(report.dial.values())
+    for strength, kl in report.dial.items():
+        table.add_row(f"{strength:g}", f"{kl:.3f}", "█" * max(1, round(BAR * kl / most)))
+    return table
+
+
+def _rules(rules: tuple[RuleClosed, ...]) -> Table:
+    table = Table(title="Rule by rule", title_justify="left", title_style="italic")
+    table.add_column("rule")
+    table.add_column("counts, nat", justify="right")
+    table.add_column("of the way", justify="right")
+    table.add_column("")
+    for rule in rules:
+        share = "–" if rule.closed is None else f"{rule.closed.value:.0%}"
+        word = Text(rule.word, style=COLOURS[rule.word])
+        table.add_row(Text(clipped(clean(rule.text), 60)), f"{rule.weight:.3f}", share, word)
+    return table
+
+
+def _advice(report: DistilledReport) -> str:
+    if not report.stays:
+        return "Nothing needs to stay in the prompt, of what the model follows at all."
+    return "Leave in the prompt: " + " ".join(report.stays)
+
+
+def _spared(saving: Saving) -> str:
+    share = "" if saving.of_context is None else f", {saving.of_context:.1%} of the context window"
+    seconds = saving.prefill_with - saving.prefill_without
+    return (
+        f"Each request is spared {saving.tokens} tokens{share}. Until the first token it takes "
+        f"{1000 * saving.prefill_without:.0f} ms, not {1000 * saving.prefill_with:.0f} ms"
+        + (f": {1000 * seconds:.0f} ms less." if seconds > 0 else ".")
+    )
+
+
+def _sample(sample: DistilledSample) -> Table:
+    table = Table(title=clean(sample.question), title_justify="left", title_style="italic", show_lines=True)
+    for head in ("prompted", "steered", "neither"):
+        table.add_column(head, ratio=1)
+    answers = (sample.prompted, sample.steered, sample.neither)
+    table.add_row(*(Text(clipped(clean(answer), ANSWER)) for answer in answers))
+    return table
