@@ -120,6 +120,15 @@ def test_only_plain_additions_can_lie_below(llama, changes):
         distilled(llama, on_top_of=Steering((Term(vector, **{"strength": 1.0, **changes}),)))
 
 
+def test_messages_that_the_model_writes_are_learned_from_too(llama, monkeypatch):
+    more = ("What is a boat?", "Why is it wet?", "Hello!")
+    monkeypatch.setattr("trimtab.learning.distilling.invent_messages", lambda *_, count, **__: more[:count])
+    record = distilled(llama, invent=3).distillation
+    assert record.lessons + record.others == len(TEXTS) + 2
+    with pytest.raises(DistillError, match="cannot be written"):
+        distilled(llama, invent=-1)
+
+
 def test_interrupted_work_goes_on_to_the_same_vector(llama, tmp_path):
     whole = distilled(llama)
     path = tmp_path / "notes"

@@ -47,6 +47,9 @@ def run(
     prompts: Annotated[
         Path | None, typer.Option(help="A text file of users' messages, one a line; built-in ones if not given.")
     ] = None,
+    invent: Annotated[
+        int, typer.Option(min=0, help="So many more that the model itself writes, such as the prompt's users would.")
+    ] = 0,
     layers: Annotated[str, typer.Option(help="'all', 'band' for the middle ones, or layers such as 14-24.")] = "all",
     tokens: Annotated[str, typer.Option(help="Where it is added as it learns: all, or generated.")] = "all",
     on_top_of: Annotated[
@@ -99,6 +102,7 @@ def run(
                 engine,
                 given,
                 prompts=texts,
+                invent=invent,
                 name=path.stem,
                 layers=layers if layers in ("all", "band") else parse_layers(layers),
                 tokens=_tokens(tokens),

@@ -22,6 +22,7 @@ from trimtab.engines import Engine
 from trimtab.engines.base import Array, Gradients, Lesson
 from trimtab.errors import DistillError
 from trimtab.learning.imitating import Learned, Schedule, imitate
+from trimtab.learning.inventing import invent_messages
 from trimtab.learning.journal import FileJournal, Journal, NoJournal, RememberingEngine
 from trimtab.learning.lessons import SystemPrompt, Teacher, Tokened, answered_by, lessons_of
 from trimtab.learning.neutral import noted_neutral
@@ -67,6 +68,7 @@ def distill(
     system_prompt: SystemPrompt,
     *,
     prompts: Sequence[str] | None = None,
+    invent: int = 0,
     name: str = "prompt",
     layers: str | Sequence[int] = "all",
     tokens: Tokened = "all",
@@ -82,6 +84,7 @@ def distill(
         model: An engine, from ``trimtab.load``.
         system_prompt: A system prompt; or messages that stand before the user's, such as examples.
         prompts: Users' messages such as the vector will meet; the built-in ones if not given.
+        invent: So many more messages are written by the model itself, such as users of the prompt would send.
         name: What to call the vector.
         layers: ``"all"``, ``"band"`` (the usual middle layers), or the layers themselves.
         tokens: Where the vector is added while it learns: at ``"all"`` tokens, or at ``"generated"`` ones alone. It is
@@ -109,6 +112,7 @@ def distill(
     plan = _Plan(
         teacher=Teacher.of(system_prompt),
         texts=_texts(prompts, effort),
+        invent=invent,
         name=name,
         layers=_layers(model.info.layers, layers),
         tokens=tokens,
@@ -116,6 +120,8 @@ def distill(
         effort=effort,
         seed=seed,
     )
+    if invent < 0:
+        raise DistillError(f"{invent} messages cannot be written", fix="give 0 or more")
     if tokens not in ("all", "generated"):
         raise DistillError(f"no tokens named {tokens!r}", fix="use 'all' or 'generated'")
     gradients = model.gradients
@@ -142,6 +148,7 @@ class _Plan:
 
     teacher: Teacher
     texts: tuple[str, ...]
+    invent: int
     name: str
     layers: tuple[int, ...]
     tokens: Tokened
@@ -220,11 +227,14 @@ def _lessons(
     model: Engine, gradients: Gradients, plan: _Plan, active: Mapping[int, Array], progress: OnProgress
 ) -> tuple[list[Lesson], list[Lesson]]:
     """Lessons to learn from, and others by which the best point is chosen; no message is in both."""
-    effort = plan.effort
+    effort, texts = plan.effort, plan.texts
+    if plan.invent:
+        more = invent_messages(model, plan.teacher, count=plan.invent, seed=plan.seed, progress=progress)
+        texts = tuple(dict.fromkeys((*texts, *more)))
     answered = answered_by(
         model,
         plan.teacher,
-        plan.texts,
+        texts,
         answers=effort.answers if effort.temperature > 0 else 1,
         max_new_tokens=effort.answer_tokens,
         temperature=effort.temperature,
@@ -235,7 +245,7 @@ def _lessons(
     progress(Progress(NOTE_PHASE, 0, 1))
     lessons = lessons_of(gradients, answered, additions=active)
     progress(Progress(NOTE_PHASE, 1, 1))
-    apart = set(plan.texts[effort.apart - 1 :: effort.apart] or plan.texts[-1:])
+    apart = set(texts[effort.apart - 1 :: effort.apart] or texts[-1:])
     chosen = [[lesson for lesson, a in zip(lessons, answered, strict=True) if (a.text in apart) == k] for k in (0, 1)]
     if not all(chosen):
         raise DistillError("the prompted model answers too few of the messages", fix="give more, or other ones")
