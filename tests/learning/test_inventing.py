@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from trimtab.errors import DistillError
 from trimtab.learning.inventing import EXAMPLES, invent_messages, sift
 from trimtab.learning.lessons import Teacher
 
