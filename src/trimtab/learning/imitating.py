@@ -40,7 +40,7 @@ class Schedule:
 
     steps: int = 80
     batch: int = 6
-    stride: float = 0.01
+    stride: float = 0.004
     warmup: int = 8
     shrink: float = 0.0
     clip: float = 3.0
