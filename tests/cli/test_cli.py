@@ -208,6 +208,7 @@ def test_a_vector_that_cannot_be_saved_is_kept_elsewhere(random_vector, smollm2,
     assert trimtab.ControlVector.load(rescued).behaviour.name == "kept"
 
 
+@pytest.mark.slow
 def test_an_interrupt_ends_with_code_130_leaves_no_file_and_can_be_resumed(run, tmp_path, monkeypatch, smollm2):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
