@@ -315,14 +315,13 @@ def _ways(
         done += 1
 
     generated = _generated(vector)
-    dial = {}
-    for strength in (0.0, *sizes.strengths):
+    found = {0.0: probes.base}
+    for strength in dict.fromkeys((*sizes.strengths, 1.0)):
         step()
-        found = probes.student(additions=vector.addition(strength), generated=generated)
-        dial[strength] = _mean(found)
+        found[strength] = probes.student(additions=vector.addition(strength), generated=generated)
+    dial = {strength: _mean(found[strength]) for strength in (0.0, *sizes.strengths)}
     step()
-    whole = probes.student(additions=vector.addition(1.0), generated=generated)
-    ways = [probes.closed("vector", f"layers {vector.layers[0]} to {vector.layers[-1]}, strength 1", whole)]
+    ways = [probes.closed("vector", f"layers {vector.layers[0]} to {vector.layers[-1]}, strength 1", found[1.0])]
     ways.append(_mean_difference(probes, teacher, sizes))
     step()
     if len(teacher.opening) == 1:
@@ -370,9 +369,11 @@ def _mean_difference(probes: _Probes, teacher: Teacher, sizes: Sizes) -> Closed:
     def student(layers: Sequence[int], by: float) -> Tokens:
         return probes.student(additions={layer: np.float32(by) * difference[layer] for layer in layers})
 
-    best = min(tried, key=lambda way: _mean(student(*way)))
+    found = [student(*way) for way in tried]
+    number = min(range(len(tried)), key=lambda n: _mean(found[n]))
+    best = tried[number]
     about = f"prompted minus plain states, times {best[1]:g}, layers {best[0][0]} to {best[0][-1]}"
-    return probes.closed("mean difference", about, student(*best))
+    return probes.closed("mean difference", about, found[number])
 
 
 # Rules --------------------------------------------------------------------------------------------------------------

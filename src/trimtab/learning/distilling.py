@@ -23,7 +23,7 @@ from trimtab.engines.base import Array, Gradients, Lesson
 from trimtab.errors import DistillError
 from trimtab.learning.imitating import Learned, Schedule, imitate
 from trimtab.learning.inventing import invent_messages
-from trimtab.learning.journal import FileJournal, Journal, NoJournal, RememberingEngine
+from trimtab.learning.journal import Journal, NoJournal, RememberingEngine, noted
 from trimtab.learning.lessons import SystemPrompt, Teacher, Tokened, answered_by, lessons_of
 from trimtab.learning.neutral import noted_neutral
 from trimtab.learning.progress import OnProgress, Progress, ignore
@@ -132,14 +132,8 @@ def distill(
         )
     if checkpoint is None:
         return _distilled(model, gradients, plan, NoJournal(), progress)
-    journal = FileJournal(Path(checkpoint), job=plan.job(model))
-    try:
-        vector = _distilled(RememberingEngine(model, journal), gradients, plan, journal, progress)
-    except BaseException:
-        journal.close()
-        raise
-    journal.forget()
-    return vector
+    with noted(checkpoint, job=plan.job(model)) as journal:
+        return _distilled(RememberingEngine(model, journal), gradients, plan, journal, progress)
 
 
 @dataclass(frozen=True)

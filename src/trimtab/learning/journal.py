@@ -10,8 +10,8 @@ import hashlib
 import io
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from itertools import chain
@@ -130,6 +130,18 @@ class FileJournal:
         """Delete the file: the work is done."""
         self._base.close()
         self._path.unlink(missing_ok=True)
+
+
+@contextmanager
+def noted(checkpoint: str | Path, *, job: str) -> Iterator[FileJournal]:
+    """A journal for the work inside: left for later if that is interrupted, deleted when it is done."""
+    journal = FileJournal(Path(checkpoint), job=job)
+    try:
+        yield journal
+    except BaseException:
+        journal.close()
+        raise
+    journal.forget()
 
 
 @final

@@ -16,7 +16,7 @@ from trimtab.errors import CalibrationError, VectorError
 from trimtab.learning.calibrating import BUDGET, REFINE, Bench, calibrated, check_budget
 from trimtab.learning.contrast import MEMORY, Contrast, Contrasted, collect_contrast
 from trimtab.learning.estimators import ESTIMATORS
-from trimtab.learning.journal import FileJournal, Journal, NoJournal, RememberingEngine
+from trimtab.learning.journal import Journal, NoJournal, RememberingEngine, noted
 from trimtab.learning.progress import OnProgress, ignore
 from trimtab.learning.responses import answers_in_character
 from trimtab.learning.sweep import (
@@ -104,14 +104,8 @@ def train(
     )
     if checkpoint is None:
         return _trained(model, behaviour, plan, NoJournal(), progress)
-    journal = FileJournal(Path(checkpoint), job=plan.job(model.info, behaviour))
-    try:
-        vector = _trained(RememberingEngine(model, journal), behaviour, plan, journal, progress)
-    except BaseException:
-        journal.close()
-        raise
-    journal.forget()
-    return vector
+    with noted(checkpoint, job=plan.job(model.info, behaviour)) as journal:
+        return _trained(RememberingEngine(model, journal), behaviour, plan, journal, progress)
 
 
 @dataclass(frozen=True)
