@@ -147,3 +147,27 @@ def test_messages_that_are_none_are_refused_before_the_model_is_loaded(no_model,
     code, _, err = no_model("distill", "-p", path)
     assert code == 2
     assert why in err
+
+
+def test_a_page_is_written_of_what_was_measured(run, messages, tmp_path):
+    page = tmp_path / "sea.html"
+    given = ("distill", "-p", "Speak of the sea.", "-o", tmp_path / "sea.safetensors", "--prompts", messages, *QUICK)
+    code, out, err = run(*given, "--report", page)
+    assert code == 0, err
+    assert "'sea' carries" in page.read_text().replace("&#39;", "'")
+    assert str(page) in " ".join(out.split())
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--report", "sea.txt"), "is no page"),
+        (("--report", "sea.html", "--no-check"), "of what is measured"),
+        (("--lora", "--no-check"), "of what is measured"),
+    ],
+)
+def test_a_page_of_nothing_is_refused_before_the_work(run, messages, tmp_path, more, said):
+    code, _, err = run("distill", "-p", "Sea.", "-o", tmp_path / "x.safetensors", "--prompts", messages, *QUICK, *more)
+    assert code != 0
+    assert said in " ".join(err.split())
+    assert not (tmp_path / "x.safetensors").exists()

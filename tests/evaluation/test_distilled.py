@@ -77,6 +77,20 @@ def test_other_ways_are_measured_alike(llama, report):
     assert ways["mean difference"].kl < report.base_kl * 1.05
 
 
+def test_fine_tuning_stands_beside_it_and_leaves_the_model_as_it_was(llama, sea, report, monkeypatch):
+    monkeypatch.setattr("trimtab.evaluation.lora.BATCH", 2)
+    before = llama.generate(ASKED[0], max_new_tokens=4)
+    tuned = evaluate_distilled(
+        llama, sea, PROMPT, prompts=ASKED, sizes=replace(SMALL, tuning=(9, 2)), lora=True, progress=lambda _: None
+    )
+    ways = {way.name: way for way in tuned.others}
+    assert set(ways) == {"mean difference", "one sentence", "LoRA"}
+    assert "on 18 answers" in ways["LoRA"].about
+    assert 0 < ways["LoRA"].kl != pytest.approx(report.base_kl, rel=1e-6)
+    assert tuned.vector == report.vector
+    assert llama.generate(ASKED[0], max_new_tokens=4) == before
+
+
 def test_every_rule_is_weighed(report):
     assert [rule.text for rule in report.rules] == ["Speak of the sea.", "Be brief!"]
     for rule in report.rules:

@@ -15,6 +15,7 @@ from trimtab.behaviours import neutral_prompts
 from trimtab.errors import CalibrationError, ModelError, VectorError, VectorMismatchError
 from trimtab.learning import Progress
 from trimtab.learning.calibrating import EFFORT
+from trimtab.learning.imitating import Schedule
 
 TINY = {"max_pairs": 24, "refine": 2}
 
@@ -291,3 +292,26 @@ def test_formal_is_calibrated_by_the_same_code(smollm2):
         assert 0.25 <= formal.calibration.held_out.kl[sign] <= 0.6
     assert formal.calibration.effect.swing.low > 0
     assert formal.calibration.held_out.effect.swing.low > 0
+
+
+def test_distilled_from_personas_either_side_predicts_what_its_persona_does(tiny_llama, monkeypatch):
+    monkeypatch.setattr("trimtab.learning.personas.SCHEDULE", Schedule(steps=30, batch=8, stride=0.05, check_every=10))
+    told = []
+    happy = Behaviour.load("happy")
+    vector = trimtab.train(tiny_llama, happy, method="distilled", check=False, progress=told.append)
+    assert (vector.method, vector.reliability) == ("distilled", None)
+    assert vector.layers == tuple(range(tiny_llama.info.layers))
+    assert all(abs(kl / 0.4 - 1) <= 0.05 for kl in vector.calibration.kl.values())
+    assert vector.calibration.effect.swing.low > 0
+    looks = [float(step.status.split()[0]) for step in told if step.phase == "Learning from the personas"]
+    assert looks[-1] < looks[0]
+    again = trimtab.train(tiny_llama, happy, method="distilled", check=False)
+    for layer, direction in again.directions.items():
+        np.testing.assert_array_equal(direction, vector.directions[layer])
+
+
+def test_what_cannot_be_distilled_from_personas_is_refused(tiny_llama):
+    with pytest.raises(CalibrationError, match="has no pairs"):
+        trimtab.train(tiny_llama, Behaviour.load("happy"), method="distilled", source="responses")
+    with pytest.raises(CalibrationError, match="no strength until it is calibrated"):
+        trimtab.train(tiny_llama, Behaviour.load("happy"), method="distilled", calibrate=False)

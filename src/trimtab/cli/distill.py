@@ -55,7 +55,7 @@ def run(
     on_top_of: Annotated[
         str | None, typer.Option("--on-top-of", help="What is active besides, such as happy:0.8.")
     ] = None,
-    answers: Annotated[int, typer.Option(min=1, help="Sampled answers to each message.")] = 2,
+    answers: Annotated[int, typer.Option(min=1, help="Sampled answers to each message.")] = 3,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-n", min=4, help="Of an answer.")] = 32,
     steps: Annotated[int, typer.Option(min=1, help="Steps at most, about a second each.")] = 80,
     batch: Annotated[int, typer.Option(min=1, help="Answers of a step.")] = 6,
@@ -63,6 +63,12 @@ def run(
     check: Annotated[
         bool, typer.Option(help="Also measure what it carries of the prompt, on messages it was not learned from.")
     ] = True,
+    lora: Annotated[
+        bool, typer.Option("--lora", help="Measure fine-tuning beside it, which takes some minutes more.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", "-r", help="Also write what was measured as a page: .html.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where interrupted work stopped.")] = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,
@@ -76,13 +82,14 @@ def run(
     from trimtab.learning import distill
     from trimtab.learning.distilling import Effort
     from trimtab.learning.lessons import Teacher
-    from trimtab.vectors import describe, vector_path
+    from trimtab.vectors import describe, vector_path, write_atomically
 
     given = _prompt(system_prompt)
     Teacher.of(given)  # refuses what is no prompt before the model is loaded
     texts = None if prompts is None else _lines(prompts)
     path = Path(output) if output else vector_path("prompt")
     check_writable(path)
+    _check_report(report, measured=check and on_top_of is None, lora=lora)
     usual = Effort()
     effort = replace(
         usual,
@@ -116,23 +123,41 @@ def run(
             err.print("Stopped. The same command with --resume goes on from here.", soft_wrap=True)
             raise
     save_with_care(vector, path)
-    report = None
+    measured = None
     if check and not below.terms:
         from trimtab.evaluation.distilled import evaluate_distilled
 
         with phase_progress() as checks:
-            report = evaluate_distilled(engine, vector, given, progress=checks.on_progress)
+            measured = evaluate_distilled(engine, vector, given, lora=lora, progress=checks.on_progress)
+    if measured is not None and report is not None:
+        from trimtab.evaluation.report import distilled_html
+
+        write_atomically(report, distilled_html(measured).encode())
     if json:
-        found = None if report is None else asdict(report)
+        found = None if measured is None else asdict(measured)
         print_json({"path": str(path), "seconds": seconds_table(phases.seconds), **describe(vector), "report": found})
         return
     print_card(vector)
-    if report is not None:
+    if measured is not None:
         from trimtab.cli.distilled_view import print_distilled
 
-        print_distilled(report)
+        print_distilled(measured)
+    if report is not None:
+        out.print(f"The page is [bold]{report}[/bold].", soft_wrap=True)
     where = "" if tokens == "all" else f"@{tokens}"
     out.print(f"Saved to [bold]{path}[/bold]. Try: trimtab chat --steer '{path}{where}'", soft_wrap=True)
+
+
+def _check_report(path: Path | None, *, measured: bool, lora: bool) -> None:
+    """A page, or fine-tuning, only of what is measured."""
+    if (path is not None or lora) and not measured:
+        raise DistillError(
+            "--report and --lora are of what is measured", fix="leave --no-check and --on-top-of out, or these"
+        )
+    if path is not None:
+        if path.suffix != ".html":
+            raise DistillError(f"{str(path)!r} is no page", fix="give a name that ends with .html")
+        check_writable(path)
 
 
 def _tokens(text: str) -> Tokened:

@@ -8,12 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from trimtab.cli.console import out
+from trimtab.evaluation.report.distilled_words import advice, headline, spared
 from trimtab.evaluation.report.words import clean, clipped
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from trimtab.evaluation.distilled import Closed, DistilledReport, DistilledSample, RuleClosed, Saving
+    from trimtab.evaluation.distilled import Closed, DistilledReport, DistilledSample, RuleClosed
 
 WIDEST = 100
 ANSWER = 300  # characters
@@ -33,21 +34,12 @@ def print_distilled(report: DistilledReport, *, console: Console = out) -> None:
     parts = [Text(clean(headline(report)), style="bold"), _ways(report), _dial(report)]
     if report.rules:
         parts.append(_rules(report.rules))
-        parts.append(Text(clean(_advice(report)), style="bold"))
-    parts.append(Text(_spared(report.saving)))
+        parts.append(Text(clean(advice(report)), style="bold"))
+    parts.append(Text(spared(report.saving)))
     parts += [_sample(sample) for sample in report.samples[:SAMPLES]]
     for part in parts:
         console.print(part, width=width)
         console.print()
-
-
-def headline(report: DistilledReport) -> str:
-    """The one sentence that matters."""
-    closed = report.vector.closed
-    return (
-        f"{report.name!r} carries {closed.value:.0%} of the prompt ({closed.low:.0%} to {closed.high:.0%}, 95 %), on "
-        f"{report.prompts} messages that it was not learned from."
-    )
 
 
 def _ways(report: DistilledReport) -> Table:
@@ -88,22 +80,6 @@ def _rules(rules: tuple[RuleClosed, ...]) -> Table:
         word = Text(rule.word, style=COLOURS[rule.word])
         table.add_row(Text(clipped(clean(rule.text), 60)), f"{rule.weight:.3f}", share, word)
     return table
-
-
-def _advice(report: DistilledReport) -> str:
-    if not report.stays:
-        return "Nothing needs to stay in the prompt, of what the model follows at all."
-    return "Leave in the prompt: " + " ".join(report.stays)
-
-
-def _spared(saving: Saving) -> str:
-    share = "" if saving.of_context is None else f", {saving.of_context:.1%} of the context window"
-    seconds = saving.prefill_with - saving.prefill_without
-    return (
-        f"Each request is spared {saving.tokens} tokens{share}. Until the first token it takes "
-        f"{1000 * saving.prefill_without:.0f} ms, not {1000 * saving.prefill_with:.0f} ms"
-        + (f": {1000 * seconds:.0f} ms less." if seconds > 0 else ".")
-    )
 
 
 def _sample(sample: DistilledSample) -> Table:

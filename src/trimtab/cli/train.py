@@ -36,7 +36,7 @@ def run(
         str | None, typer.Option("--output", "-o", help="The file to write; the vectors folder if not given.")
     ] = None,
     method: Annotated[
-        str, typer.Option(help="mean_difference, pca_center, pca_diff, logistic or lda.")
+        str, typer.Option(help="mean_difference, pca_center, pca_diff, logistic, lda; or distilled from the personas.")
     ] = "mean_difference",
     layers: Annotated[str, typer.Option(help="'auto' sweeps; or layers such as 14-24 or 8,12,16.")] = "auto",
     budget: Annotated[float, typer.Option(help="Nats per token that strength 1 spends: 0.3 gentle, 0.6 strong.")] = 0.4,

@@ -284,11 +284,13 @@ class Lesson:
         prompt: Token ids of the chat as the student sees it.
         answer: Of the answer.
         expected: By the teacher, at every token of the answer.
+        factor: What additions are multiplied by: -1 where the answer is to be the one of a dial turned the other way.
     """
 
     prompt: Tokens
     answer: Tokens
     expected: Expected
+    factor: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,12 +323,22 @@ class Gradients(Protocol):
         """Prepare questions whose preference is to be made steeper."""
 
     def expectations(
-        self, texts: Sequence[tuple[Tokens, Tokens]], *, top: int, additions: Mapping[int, Array]
+        self, texts: Sequence[tuple[Tokens, Tokens]], *, top: int, additions: Mapping[int, Array], swift: bool = False
     ) -> list[Expected]:
-        """What the model expects at every token of answers (prompt, answer), while ``additions`` are added."""
+        """What the model expects at every token of answers (prompt, answer), while ``additions`` are added.
 
-    def imitation(self, lessons: Sequence[Lesson], *, generated: bool = False) -> Imitation:
-        """Prepare lessons to be learned, by additions at all tokens or at generated ones alone."""
+        See ``imitation`` for ``swift``.
+        """
+
+    def imitation(self, lessons: Sequence[Lesson], *, generated: bool = False, swift: bool = False) -> Imitation:
+        """Prepare lessons to be learned.
+
+        Args:
+            lessons: What is to be predicted.
+            generated: Whether vectors are added at the answers' tokens alone.
+            swift: Whether matrix products may be in bfloat16 where that is faster: well enough for a step downhill, not
+                for a measurement.
+        """
 
 
 class Engine(Protocol):

@@ -47,6 +47,7 @@ class Sizes:
     Attributes:
         prompts: Users' messages, of the built-in ones that nothing is learned from.
         learning: Messages from which the mean difference is made.
+        tuning: Messages from which LoRA learns, if it does, and answers to each: as many as ``distill`` has.
         answer_tokens: Upper bound on an answer's length.
         rules: Messages on which rules are weighed.
         samples: Messages answered for people to read.
@@ -56,6 +57,7 @@ class Sizes:
 
     prompts: int = 24
     learning: int = 16
+    tuning: tuple[int, int] = (42, 3)
     answer_tokens: int = 32
     rules: int = 12
     samples: int = 4
@@ -163,6 +165,7 @@ def evaluate_distilled(
     system_prompt: SystemPrompt,
     *,
     prompts: Sequence[str] | None = None,
+    lora: bool = False,
     sizes: Sizes | None = None,
     seed: int = 1,
     progress: OnProgress = ignore,
@@ -174,13 +177,15 @@ def evaluate_distilled(
         vector: What ``distill`` made.
         system_prompt: What it was made from.
         prompts: Users' messages that it was not learned from; the built-in ones if not given.
+        lora: Also fine-tune on the prompted model's answers, which takes a few minutes and changes weights.
         sizes: How much is asked.
         seed: Of the prompted model's answers, and of resamples; another one than in learning.
         progress: Called with each step of the work.
 
     Raises:
         VectorMismatchError: The vector belongs to another model.
-        EvaluationError: The model has no gradients, or the prompt changes nothing.
+        EvaluationError: The model has no gradients, or the prompt changes nothing; or it cannot be fine-tuned.
+        MissingDependencyError: Fine-tuning needs peft.
 
     Example:
         >>> report = evaluate_distilled(model, pirate, "You are a pirate.")  # doctest: +SKIP
@@ -202,6 +207,8 @@ def evaluate_distilled(
             fix="give users' messages to which the prompt matters",
         )
     dial, others = _ways(probes, vector, teacher, sizes, progress)
+    if lora:
+        others.append(_fine_tuned(probes, teacher, sizes, progress))
     whole = "".join(message.content for message in teacher.opening if message.role == "system")
     rules = rules_of(whole) if len(teacher.opening) == 1 else ()
     weighed = []
@@ -345,17 +352,7 @@ def _mean_difference(probes: _Probes, teacher: Teacher, sizes: Sizes) -> Closed:
     It is chosen on the very answers that it is measured on, which is to its favour.
     """
     model, depth = probes.model, probes.model.info.layers
-    answered = answered_by(
-        model,
-        teacher,
-        neutral_prompts().calibration[: sizes.learning],
-        answers=1,
-        max_new_tokens=sizes.answer_tokens,
-        temperature=1.0,
-        seed=probes.seed,
-        steering=Steering(),
-        progress=ignore,
-    )
+    answered = _to_learn_from(probes, teacher, sizes.learning, answers=1, sizes=sizes)
     states = []
     for prompts in ([a.prompted for a in answered], [a.prompt for a in answered]):
         texts = [prompt + a.answer for prompt, a in zip(prompts, answered, strict=True)]
@@ -374,6 +371,39 @@ def _mean_difference(probes: _Probes, teacher: Teacher, sizes: Sizes) -> Closed:
     best = tried[number]
     about = f"prompted minus plain states, times {best[1]:g}, layers {best[0][0]} to {best[0][-1]}"
     return probes.closed("mean difference", about, found[number])
+
+
+def _to_learn_from(probes: _Probes, teacher: Teacher, messages: int, *, answers: int, sizes: Sizes) -> list[Answered]:
+    """Answers of the prompted model to messages of the half that vectors are learned from."""
+    return answered_by(
+        probes.model,
+        teacher,
+        neutral_prompts().calibration[:messages],
+        answers=answers,
+        max_new_tokens=sizes.answer_tokens,
+        temperature=1.0,
+        seed=probes.seed,
+        steering=Steering(),
+        progress=ignore,
+    )
+
+
+def _fine_tuned(probes: _Probes, teacher: Teacher, sizes: Sizes, progress: OnProgress) -> Closed:
+    """LoRA on the prompted model's own answers."""
+    from trimtab.engines.transformers import TransformersEngine
+    from trimtab.evaluation.lora import TRAINING, Example, fit_lora
+
+    if not isinstance(probes.model, TransformersEngine):
+        raise EvaluationError(f"{probes.model.info.name} cannot be fine-tuned here", fix="leave LoRA out")
+    messages, answers = sizes.tuning
+    progress(Progress(TRAINING, 0, 1))
+    answered = _to_learn_from(probes, teacher, messages, answers=answers, sizes=sizes)
+    examples = [Example(a.text, a.prompt, a.answer) for a in answered]
+    adapter = fit_lora(probes.model, examples, name="prompt", seed=probes.seed, progress=progress)
+    with adapter.arm().active():
+        found = probes.student(additions={})
+    about = f"rank {adapter.rank} in every linear layer, {adapter.parameters:,} numbers, on {len(examples)} answers"
+    return probes.closed("LoRA", about, found)
 
 
 # Rules --------------------------------------------------------------------------------------------------------------

@@ -3,9 +3,6 @@
 Source: LoRA (Hu et al. 2022, arXiv:2106.09685, section 4.1), in the implementation of peft. What is learnt is what the
 system prompt of a persona makes of the answers, without that prompt: context distillation (Askell et al. 2021,
 arXiv:2112.00861, section 3), on sampled text.
-
-The adapter's layers stand in the model only while it is switched on or trained. At all other times the model's own
-layers are where they were, so that nothing else takes notice.
 """
 
 from __future__ import annotations
@@ -13,7 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,24 +20,23 @@ import numpy as np
 
 from trimtab.behaviours import Behaviour, Message, neutral_prompts
 from trimtab.engines.base import Tokens
-from trimtab.errors import EvaluationError, MissingDependencyError, OutputError
+from trimtab.errors import EvaluationError, OutputError
+from trimtab.evaluation.adapters import AdaptedLayer, Injected, inject, linear_layers, switched_on
 from trimtab.evaluation.arms import Arm
 from trimtab.learning.progress import OnProgress, Progress, ignore
 from trimtab.learning.secant import Spent, spend
 from trimtab.pairs import persona_instructions
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from trimtab.engines.transformers import TransformersEngine
 
 Side: TypeAlias = Literal["+", "-"]
-Batch: TypeAlias = "Sequence[_Example]"
+Batch: TypeAlias = "Sequence[Example]"
 
-INSTALL = 'pip install "trimtab[lora]"'
 WRITING = "Letting the model answer in character"
 TRAINING = "Training LoRA"
-ADAPTER = "trimtab"
 BATCH = 8
 VALIDATION = 6  # one question in so many is for validation
 WARMUP = 0.1  # of all steps
@@ -66,25 +62,18 @@ class EpochLoss:
 
 
 @dataclass(frozen=True)
-class _Example:
-    """A question without system prompt, and the answer to it that is to be learnt."""
+class Example:
+    """A question, and the answer to it that is to be learnt.
 
+    Attributes:
+        text: The question; all examples of one are learnt from, or all are for validation.
+        prompt: Token ids of the chat without system prompt.
+        answer: Of the answer.
+    """
+
+    text: str
     prompt: Tokens
     answer: Tokens
-
-
-@dataclass(frozen=True, eq=False)
-class _Layer:
-    """A layer of the model and the one that takes its place: the same, with low-rank matrices beside it."""
-
-    name: str
-    own: nn.Module
-    adapted: Any
-
-    def weights(self) -> dict[str, nn.Parameter]:
-        """The low-rank matrices, by name."""
-        sides = (("lora_A", self.adapted.lora_A), ("lora_B", self.adapted.lora_B))
-        return {f"{self.name}.{side}.weight": matrices[ADAPTER].weight for side, matrices in sides}
 
 
 @final
@@ -108,7 +97,7 @@ class LoraAdapter:
     kept: int
     rank: int
     _engine: TransformersEngine
-    _layers: tuple[_Layer, ...]
+    _layers: tuple[AdaptedLayer, ...]
     _config: Any
 
     def __repr__(self) -> str:
@@ -144,7 +133,7 @@ class LoraAdapter:
         """
         if not math.isfinite(scale):
             raise EvaluationError(f"an adapter cannot be switched on at scale {scale}", fix="give a finite number")
-        return Arm(activate=lambda: _switched_on(self._engine, self._layers, scale))
+        return Arm(activate=lambda: switched_on(self._engine, self._layers, scale))
 
     def save(self, folder: str | Path) -> None:
         """Write the adapter into a folder from which peft loads it.
@@ -220,22 +209,44 @@ def train_lora(
     """
     began = time.perf_counter()
     _check_options(side, questions=questions, rank=rank, epochs=epochs, learning_rate=learning_rate)
-    names = _targets(engine)
-    config, layers = _injected(engine, names, rank=rank, seed=seed)
-    training, validation = _examples(
-        engine, behaviour, side, count=questions, answer_tokens=answer_tokens, seed=seed, progress=progress
-    )
-    plan = _Plan(training, validation, epochs, learning_rate, seed)
-    with _switched_on(engine, layers, 1.0), _frozen(engine, layers):
-        losses = _train(engine, layers, plan, progress)
-    kept = min(losses, key=lambda loss: loss.validation).epoch
-    if kept == 0:
-        raise EvaluationError(
-            f"LoRA for {behaviour.name}{side} learnt nothing: the base model has the lowest validation loss",
-            fix="use a lower learning rate, or more questions",
-        )
-    seconds = time.perf_counter() - began
-    return LoraAdapter(behaviour.name, side, seconds, losses, kept, rank, engine, layers, config)
+    injected = inject(engine, linear_layers(engine), rank=rank, seed=seed)
+    examples = _examples(engine, behaviour, side, count=questions, answer_tokens=answer_tokens, progress=progress)
+    plan = _Plan.of(examples, epochs, learning_rate, seed)
+    return _fitted(engine, injected, plan, name=behaviour.name, side=side, rank=rank, began=began, progress=progress)
+
+
+def fit_lora(
+    engine: TransformersEngine,
+    examples: Sequence[Example],
+    *,
+    name: str,
+    rank: int = 8,
+    epochs: int = 3,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    progress: OnProgress = ignore,
+) -> LoraAdapter:
+    """Fine-tune a model on given answers, as ``train_lora`` does on those in character.
+
+    Args:
+        engine: The model.
+        examples: To learn from, validation included.
+        name: What to call the adapter; its side is ``"+"``.
+        rank: See ``train_lora``, likewise the others and what is raised.
+        epochs: At most.
+        learning_rate: At its highest.
+        seed: Of the matrices, of the order, and of which questions are for validation.
+        progress: Told of every step.
+
+    Example:
+        >>> adapter = fit_lora(model, examples, name="pirate")  # doctest: +SKIP
+    """
+    began = time.perf_counter()
+    distinct = len({example.text for example in examples})
+    _check_options("+", questions=distinct, rank=rank, epochs=epochs, learning_rate=learning_rate)
+    injected = inject(engine, linear_layers(engine), rank=rank, seed=seed)
+    plan = _Plan.of(examples, epochs, learning_rate, seed)
+    return _fitted(engine, injected, plan, name=name, side="+", rank=rank, began=began, progress=progress)
 
 
 def dial(adapter_kl: Callable[[float], float], *, budget: float) -> Spent:
@@ -268,129 +279,6 @@ def _check_options(side: str, *, questions: int, rank: int, epochs: int, learnin
         raise EvaluationError(f"learning_rate is {learning_rate}", fix="give a number above 0")
 
 
-def _targets(engine: TransformersEngine) -> list[str]:
-    """The linear layers of the blocks, by name.
-
-    Raises:
-        EvaluationError: There are none, or the model cannot be trained as it is.
-    """
-    from torch import nn
-    from transformers.pytorch_utils import Conv1D
-
-    from trimtab.engines.transformers.wrapped import is_quantised
-
-    model, name = engine.model, engine.info.name
-    adapted = getattr(model, "peft_config", None) or any(hasattr(module, "base_layer") for module in model.modules())
-    reasons = {
-        "is quantised": is_quantised(model),
-        "is kept in memory or on disk by accelerate": any(weight.is_meta for weight in model.parameters()),
-        "has an encoder": engine.has_encoder,
-        "has adapters already": bool(adapted),
-    }
-    for reason, holds in reasons.items():
-        if holds:
-            raise EvaluationError(f"no LoRA adapter is trained for {name}: it {reason}", fix="leave LoRA out")
-    found = [
-        f"{block}.{path}"
-        for block in dict.fromkeys(engine.blocks.names)
-        for path, module in model.get_submodule(block).named_modules()
-        if path and isinstance(module, (nn.Linear, Conv1D))
-    ]
-    if not found:
-        raise EvaluationError(f"the blocks of {name} have no linear layers for LoRA", fix="leave LoRA out")
-    return found
-
-
-def _injected(
-    engine: TransformersEngine, names: Sequence[str], *, rank: int, seed: int
-) -> tuple[Any, tuple[_Layer, ...]]:
-    """The config and the layers that peft makes; the model has its own again, and nothing of peft."""
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
-    try:
-        from peft import LoraConfig, inject_adapter_in_model
-    except ImportError:
-        raise MissingDependencyError("fine-tuning needs peft", fix=f"run: {INSTALL}") from None
-    model = engine.model
-    own = {name: model.get_submodule(name) for name in names}
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=2 * rank,
-        lora_dropout=0.0,
-        bias="none",
-        target_modules=list(names),
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in own.values()),
-        task_type="CAUSAL_LM",
-        base_model_name_or_path=engine.info.name,
-        inference_mode=False,
-    )
-    modules = dict(model.named_modules())
-    trainable = [(weight, weight.requires_grad) for weight in model.parameters()]
-    attributes = set(model.__dict__)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        try:
-            inject_adapter_in_model(config, model, ADAPTER)
-            layers = tuple(_Layer(name, module, model.get_submodule(name)) for name, module in own.items())
-        except (ValueError, TypeError, NotImplementedError) as error:
-            problem = f"peft refuses {engine.info.name}: {str(error).splitlines()[0]}"
-            raise EvaluationError(problem, fix="leave LoRA out") from error
-        finally:
-            _restore(model, modules, trainable, attributes)
-    if missed := [layer.name for layer in layers if layer.adapted is layer.own]:
-        raise EvaluationError(f"peft made no adapter for {missed[0]} of {engine.info.name}", fix="leave LoRA out")
-    for layer in layers:
-        for weight in layer.weights().values():
-            weight.data = weight.data.float()  # small steps are lost in coarser dtypes
-    return config, layers
-
-
-def _restore(
-    model: nn.Module,
-    modules: Mapping[str, nn.Module],
-    trainable: Sequence[tuple[nn.Parameter, bool]],
-    attributes: set[str],
-) -> None:
-    """Take back all that peft did to a model."""
-    for name, module in modules.items():  # what a module is in comes before it
-        if name and model.get_submodule(name) is not module:
-            _put(model, name, module)
-    for weight, was in trainable:
-        weight.requires_grad_(was)
-    for attribute in set(model.__dict__) - attributes:  # a config by which others would take it for an adapted model
-        del model.__dict__[attribute]
-
-
-def _put(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, own = name.rpartition(".")
-    setattr(model.get_submodule(parent), own, module)
-
-
-@contextmanager
-def _switched_on(engine: TransformersEngine, layers: Sequence[_Layer], scale: float) -> Iterator[None]:
-    """Inside, the adapted layers stand in the model's place; at scale 0 its own."""
-    model = engine.model
-    for layer in layers:
-        if model.get_submodule(layer.name) is not layer.own:
-            raise EvaluationError(
-                f"{layer.name} of {engine.info.name} is not the layer that the LoRA adapter was trained on",
-                fix="switch off the adapter that is on, or train one for the model as it is",
-            )
-    if scale == 0.0:
-        yield
-        return
-    _ = engine.blocks.parameters  # counted once, and without the adapter's
-    try:
-        for layer in layers:
-            layer.adapted.set_scale(ADAPTER, scale)
-            _put(model, layer.name, layer.adapted)
-        yield
-    finally:
-        for layer in layers:
-            _put(model, layer.name, layer.own)
-
-
 # Training ------------------------------------------------------------------------------------------------------------
 
 
@@ -398,11 +286,20 @@ def _switched_on(engine: TransformersEngine, layers: Sequence[_Layer], scale: fl
 class _Plan:
     """What to learn, and how."""
 
-    training: Sequence[_Example]
-    validation: Sequence[_Example]
+    training: Sequence[Example]
+    validation: Sequence[Example]
     epochs: int
     learning_rate: float
     seed: int
+
+    @classmethod
+    def of(cls, examples: Batch, epochs: int, learning_rate: float, seed: int) -> _Plan:
+        """With some questions, and all examples of them, for validation."""
+        distinct = list(dict.fromkeys(example.text for example in examples))
+        order = np.random.default_rng(seed).permutation(len(distinct))
+        held_out = {distinct[at] for at in order[: max(len(distinct) // VALIDATION, 1)]}
+        parts = [[example for example in examples if (example.text in held_out) == chosen] for chosen in (False, True)]
+        return cls(parts[0], parts[1], epochs, learning_rate, seed)
 
     @property
     def steps(self) -> int:
@@ -423,10 +320,9 @@ def _examples(
     *,
     count: int,
     answer_tokens: int,
-    seed: int,
     progress: OnProgress,
-) -> tuple[list[_Example], list[_Example]]:
-    """What is learnt from, and what is for validation; no question is in both."""
+) -> list[Example]:
+    """Questions, and the model's own answers to them in a pole's character."""
     texts = neutral_prompts().calibration
     asked = [texts[number % len(texts)] for number in range(count)]
     told = [persona_instructions(behaviour, number) for number in range(count)]
@@ -437,19 +333,37 @@ def _examples(
     progress(Progress(WRITING, 0, 1))
     answers = engine.generate(chats, max_new_tokens=answer_tokens)
     progress(Progress(WRITING, 1, 1))
-    distinct = list(dict.fromkeys(asked))
-    order = np.random.default_rng(seed).permutation(len(distinct))
-    held_out = {distinct[at] for at in order[: max(len(distinct) // VALIDATION, 1)]}
-    training: list[_Example] = []
-    validation: list[_Example] = []
-    for text, answer in zip(asked, answers, strict=True):
-        prompt = engine.encode(engine.render((Message("user", text),)))
-        (validation if text in held_out else training).append(_Example(prompt, answer.tokens))
-    return training, validation
+    return [
+        Example(text, engine.encode(engine.render((Message("user", text),))), answer.tokens)
+        for text, answer in zip(asked, answers, strict=True)
+    ]
+
+
+def _fitted(
+    engine: TransformersEngine,
+    injected: Injected,
+    plan: _Plan,
+    *,
+    name: str,
+    side: Side,
+    rank: int,
+    began: float,
+    progress: OnProgress,
+) -> LoraAdapter:
+    layers = injected.layers
+    with switched_on(engine, layers, 1.0), _frozen(engine, layers):
+        losses = _train(engine, layers, plan, progress)
+    kept = min(losses, key=lambda loss: loss.validation).epoch
+    if kept == 0:
+        raise EvaluationError(
+            f"LoRA for {name}{side} learnt nothing: the base model has the lowest validation loss",
+            fix="use a lower learning rate, or more questions",
+        )
+    return LoraAdapter(name, side, time.perf_counter() - began, losses, kept, rank, engine, layers, injected.config)
 
 
 @contextmanager
-def _frozen(engine: TransformersEngine, layers: Sequence[_Layer]) -> Iterator[None]:
+def _frozen(engine: TransformersEngine, layers: Sequence[AdaptedLayer]) -> Iterator[None]:
     """Inside, the adapter's weights alone are learnt."""
     learnt = {id(weight) for layer in layers for weight in layer.weights().values()}
     before = [(weight, weight.requires_grad) for weight in engine.model.parameters() if id(weight) not in learnt]
@@ -470,7 +384,7 @@ def _frozen(engine: TransformersEngine, layers: Sequence[_Layer]) -> Iterator[No
 
 
 def _train(
-    engine: TransformersEngine, layers: Sequence[_Layer], plan: _Plan, progress: OnProgress
+    engine: TransformersEngine, layers: Sequence[AdaptedLayer], plan: _Plan, progress: OnProgress
 ) -> tuple[EpochLoss, ...]:
     """Train the layers in place; they have the best epoch's weights afterwards."""
     import torch

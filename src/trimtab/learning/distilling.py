@@ -57,7 +57,7 @@ class Effort:
 
     prompts: int = 42
     apart: int = 7
-    answers: int = 2
+    answers: int = 3
     answer_tokens: int = 32
     temperature: float = 1.0
     schedule: Schedule = field(default_factory=Schedule)
@@ -236,14 +236,16 @@ def _lessons(
         steering=plan.steering,
         progress=progress,
     )
-    progress(Progress(NOTE_PHASE, 0, 1))
-    lessons = lessons_of(gradients, answered, additions=active)
-    progress(Progress(NOTE_PHASE, 1, 1))
     apart = set(texts[effort.apart - 1 :: effort.apart] or texts[-1:])
-    chosen = [[lesson for lesson, a in zip(lessons, answered, strict=True) if (a.text in apart) == k] for k in (0, 1)]
-    if not all(chosen):
+    learned_from, others = [a for a in answered if a.text not in apart], [a for a in answered if a.text in apart]
+    if not (learned_from and others):
         raise DistillError("the prompted model answers too few of the messages", fix="give more, or other ones")
-    return chosen[0], chosen[1]
+    progress(Progress(NOTE_PHASE, 0, 2))
+    lessons = lessons_of(gradients, learned_from, additions=active, swift=True)
+    progress(Progress(NOTE_PHASE, 1, 2))
+    exact = lessons_of(gradients, others, additions=active)
+    progress(Progress(NOTE_PHASE, 2, 2))
+    return lessons, exact
 
 
 def _learned(
@@ -263,7 +265,7 @@ def _learned(
         progress(Progress(LEARN_PHASE, step, schedule.steps, status=f"{kl:.3f} nat apart"))
 
     learned = imitate(
-        gradients.imitation(lessons, generated=generated),
+        gradients.imitation(lessons, generated=generated, swift=True),
         gradients.imitation(others, generated=generated),
         {layer: norms[layer] for layer in plan.layers},
         count=len(lessons),

@@ -1,6 +1,6 @@
 """Learning to predict what a teacher predicts: one vector per layer, by gradient.
 
-Vectors are in units of each layer's mean hidden-state norm, since layers differ twentyfold; steps are AdamW's, after a
+Vectors are in units of each layer's mean hidden-state norm, since layers differ twentyfold; steps are SOAP's, after a
 warm-up on half a cosine. The best point on questions that are not learned from is kept.
 """
 
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from trimtab.engines.base import Array, Imitation
 from trimtab.errors import DistillError
-from trimtab.learning.adam import Adam, Floats
+from trimtab.learning.adam import Floats
 from trimtab.learning.journal import Journal, get_arrays, put_arrays
+from trimtab.learning.soap import Soap
 
 KEY = "distilling"
 KEEP_EVERY = 10
@@ -40,11 +41,11 @@ class Schedule:
 
     steps: int = 80
     batch: int = 6
-    stride: float = 0.004
+    stride: float = 0.007
     warmup: int = 8
     shrink: float = 0.0
     clip: float = 3.0
-    check_every: int = 10
+    check_every: int = 20
     patience: int = 3
 
 
@@ -116,9 +117,9 @@ def imitate(
 
     start = np.zeros((len(layers), width))  # [layer, hidden], in norms
     kept = get_arrays(journal, KEY)
-    state = Adam.of_arrays(kept, like=start)
+    state = Soap.of_arrays(kept, like=start)
     if state is None or kept is None:
-        state, track = Adam.beginning(start), _Track((_look(others, 0, additions(start)),), (), start, 0)
+        state, track = Soap.beginning(start), _Track((_look(others, 0, additions(start)),), (), start, 0)
     else:
         track = _Track.of_arrays(kept)
     order = _order(count, schedule, seed)

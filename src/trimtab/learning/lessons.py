@@ -143,7 +143,12 @@ def answered_by(
 
 
 def lessons_of(
-    gradients: Gradients, answered: Sequence[Answered], *, additions: Mapping[int, Array], top: int = TOP
+    gradients: Gradients,
+    answered: Sequence[Answered],
+    *,
+    additions: Mapping[int, Array],
+    top: int = TOP,
+    swift: bool = False,
 ) -> list[Lesson]:
     """What the prompted model expects along its answers, for a student that is not prompted.
 
@@ -152,6 +157,8 @@ def lessons_of(
         answered: The answers.
         additions: Layer to ``[hidden]``: what is added to the teacher's hidden states.
         top: How many of the likeliest tokens are noted; of the others, their mass.
+        swift: Faster, and not quite exact: to learn from, not to measure by.
     """
-    expected = gradients.expectations([(a.prompted, a.answer) for a in answered], top=top, additions=additions)
+    texts = [(a.prompted, a.answer) for a in answered]
+    expected = gradients.expectations(texts, top=top, additions=additions, swift=swift)
     return [Lesson(a.prompt, a.answer, found) for a, found in zip(answered, expected, strict=True)]

@@ -17,6 +17,7 @@ from trimtab.learning.calibrating import BUDGET, REFINE, Bench, calibrated, chec
 from trimtab.learning.contrast import MEMORY, Contrast, Contrasted, collect_contrast
 from trimtab.learning.estimators import ESTIMATORS
 from trimtab.learning.journal import Journal, NoJournal, RememberingEngine, noted
+from trimtab.learning.personas import learn_from_personas
 from trimtab.learning.progress import OnProgress, ignore
 from trimtab.learning.responses import answers_in_character
 from trimtab.learning.sweep import (
@@ -28,6 +29,7 @@ from trimtab.vectors import BehaviourRef, ControlVector, ModelInfo, Reliability
 from trimtab.version import VERSION
 
 SOURCES = ("prompts", "responses")
+DISTILLED = "distilled"
 
 
 def train(
@@ -53,8 +55,11 @@ def train(
     Args:
         model: An engine, from ``trimtab.load``.
         behaviour: What the vector is to stand for.
-        method: An estimator: ``mean_difference``, ``pca_center``, ``pca_diff``, ``logistic`` or ``lda``.
-        layers: ``"auto"`` sweeps single layers and bands at equal KL; or the layers themselves.
+        method: An estimator: ``mean_difference``, ``pca_center``, ``pca_diff``, ``logistic`` or ``lda``. Or
+            ``distilled``: by gradient, so that either side of the dial predicts what the persona of its pole predicts;
+            pairs play no part then.
+        layers: ``"auto"`` sweeps single layers and bands at equal KL, and takes all where the method is ``distilled``;
+            or the layers themselves.
         calibrate: Find the scale at which strength ±1 spends the budget. Without it the vector steers by
             ``coefficient`` only.
         budget: Mean per-token KL(base ‖ steered) at strength ±1, in nats. 0.3 is gentle, 0.6 strong.
@@ -76,16 +81,21 @@ def train(
 
     Raises:
         BehaviourError: The behaviour cannot make pairs.
-        CalibrationError: No strength spends the budget.
+        CalibrationError: No strength spends the budget; or the method is ``distilled`` and cannot be used so.
 
     Example:
         >>> happy = train(model, Behaviour.load("happy"))  # doctest: +SKIP
         >>> happy.save("happy.safetensors")  # doctest: +SKIP
     """
-    if method not in ESTIMATORS:
-        raise VectorError(f"no method named {method!r}", fix=f"use one of {', '.join(ESTIMATORS)}")
+    if method not in (*ESTIMATORS, DISTILLED):
+        raise VectorError(f"no method named {method!r}", fix=f"use one of {', '.join((*ESTIMATORS, DISTILLED))}")
     if source not in SOURCES:
         raise VectorError(f"no source named {source!r}", fix=f"use one of {', '.join(SOURCES)}")
+    if method == DISTILLED and (source != SOURCES[0] or not calibrate):
+        raise CalibrationError(
+            "what is learned from personas has no pairs, and no strength until it is calibrated",
+            fix="leave source and calibrate out, or use another method",
+        )
     check_budget(budget)
     if refine < 0:
         raise CalibrationError(f"{refine} steps cannot be taken", fix="give 0 or more")
@@ -130,6 +140,8 @@ class _Plan:
 
 
 def _trained(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal, progress: OnProgress) -> ControlVector:
+    if plan.method == DISTILLED:
+        return _distilled(model, behaviour, plan, journal, progress)
     candidates = chosen_layers(model.info.layers, plan.layers)
     contrast = collect_contrast(
         model,
@@ -169,6 +181,39 @@ def _trained(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal,
     else:
         vector = bench.with_neutral(vector, journal=journal, progress=progress)
     return replace(vector, reliability=_reliability(contrast, vector))
+
+
+def _distilled(
+    model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal, progress: OnProgress
+) -> ControlVector:
+    """Learned from the personas at once with its layers' shares; calibrating scales the whole to the budget."""
+    depth = model.info.layers
+    layers = range(depth) if plan.layers == "auto" else chosen_layers(depth, plan.layers)[0]
+    bench = Bench.prepare(model, behaviour, check=plan.check, refine=True, progress=progress)
+    norms = bench.norms(layers)
+    learned = learn_from_personas(
+        model.gradients,
+        bench.told,
+        norms,
+        width=model.info.hidden_size,
+        seed=plan.seed,
+        journal=journal,
+        progress=progress,
+    )
+    lengths = {layer: float(np.linalg.norm(added)) for layer, added in learned.additions.items()}
+    vector = ControlVector(
+        model=model.info,
+        directions={layer: (learned.additions[layer] / length).astype(np.float32) for layer, length in lengths.items()},
+        norms=norms,
+        weights={layer: length / norms[layer] for layer, length in lengths.items()},
+        method=plan.method,
+        behaviour=BehaviourRef(behaviour.name, behaviour.digest),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        trimtab_version=VERSION,
+    )
+    return calibrated(
+        bench, vector, None, budget=plan.budget, refine=0, seed=plan.seed, journal=journal, progress=progress
+    )
 
 
 def _pairs(model: Engine, behaviour: Behaviour, plan: _Plan, progress: OnProgress) -> list[Contrasted]:

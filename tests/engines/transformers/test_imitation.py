@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,15 +175,15 @@ def test_when_memory_runs_out_lessons_are_done_one_by_one(llama, monkeypatch):
     imitation, additions = llama.gradients.imitation(lessons(llama)), pushes(llama)
     whole = imitation.at(additions, [0, 1])
     most, asked = 1, []
-    logprobs = Pushing.logprobs
+    logits = Pushing.logits
 
     def little(self, texts, factors, pushes):
         asked.append(len(texts))
         if len(texts) > most:
             raise torch.OutOfMemoryError("out of memory")
-        return logprobs(self, texts, factors, pushes)
+        return logits(self, texts, factors, pushes)
 
-    monkeypatch.setattr(Pushing, "logprobs", little)
+    monkeypatch.setattr(Pushing, "logits", little)
     found = imitation.at(additions, [0, 1])
     assert asked == [2, 1, 1]
     assert found.kl == pytest.approx(whole.kl, abs=1e-6)
@@ -195,3 +196,25 @@ def test_when_memory_runs_out_lessons_are_done_one_by_one(llama, monkeypatch):
 def test_a_decoder_beside_an_encoder_has_no_gradients(llama):
     assert llama.gradients is not None
     assert trimtab.load(small_t5(), tokenizer=byte_tokenizer()).gradients is None
+
+
+def test_a_lesson_may_be_of_the_dial_turned_the_other_way(llama):
+    given, additions = lessons(llama), pushes(llama)
+    turned = [given[0], replace(given[1], factor=-1.0)]
+    away = {layer: -added for layer, added in additions.items()}
+    imitation = llama.gradients.imitation(turned)
+    one, other = llama.gradients.imitation(given[:1]), llama.gradients.imitation(given[1:2])
+    assert means(imitation, additions) == pytest.approx([*means(one, additions), *means(other, away)], abs=1e-6)
+    found, left, right = imitation.at(additions, [0, 1]), one.at(additions, [0]), other.at(away, [0])
+    for layer in additions:
+        assert np.allclose(found.gradient[layer], (left.gradient[layer] - right.gradient[layer]) / 2, atol=1e-6)
+
+
+def test_in_haste_a_step_leads_the_same_way(llama):
+    given, additions = lessons(llama), pushes(llama)
+    exact = llama.gradients.imitation(given).at(additions, [0, 1])
+    hasty = llama.gradients.imitation(given, swift=True).at(additions, [0, 1])
+    assert hasty.kl == pytest.approx(exact.kl, rel=0.05)
+    for layer, slope in exact.gradient.items():
+        other = hasty.gradient[layer]
+        assert float(slope @ other) > 0.98 * float(np.linalg.norm(slope) * np.linalg.norm(other))

@@ -34,11 +34,11 @@ class HostGradients:
         return PreferenceSlopes.of(self.host, items)
 
     def expectations(
-        self, texts: Sequence[tuple[Tokens, Tokens]], *, top: int, additions: Mapping[int, Array]
+        self, texts: Sequence[tuple[Tokens, Tokens]], *, top: int, additions: Mapping[int, Array], swift: bool = False
     ) -> list[Expected]:
-        """What the model expects at every token of answers (prompt, answer), while ``additions`` are added."""
-        return expectations(self.host, texts, top=top, additions=additions)
+        """See ``trimtab.engines.base.Gradients.expectations``."""
+        return expectations(self.host, texts, top=top, additions=additions, swift=swift)
 
-    def imitation(self, lessons: Sequence[Lesson], *, generated: bool = False) -> TeacherImitation:
-        """Prepare lessons to be learned, by additions at all tokens or at generated ones alone."""
-        return TeacherImitation.of(self.host, lessons, generated=generated)
+    def imitation(self, lessons: Sequence[Lesson], *, generated: bool = False, swift: bool = False) -> TeacherImitation:
+        """See ``trimtab.engines.base.Gradients.imitation``."""
+        return TeacherImitation.of(self.host, lessons, generated=generated, swift=swift)

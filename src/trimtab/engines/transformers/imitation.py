@@ -22,7 +22,7 @@ from trimtab.engines.transformers.pushing import Pushing, Texts, Told, frozen
 
 
 def expectations(
-    host: Host, texts: Sequence[tuple[Tokens, Tokens]], *, top: int, additions: Mapping[int, Array]
+    host: Host, texts: Sequence[tuple[Tokens, Tokens]], *, top: int, additions: Mapping[int, Array], swift: bool
 ) -> list[Expected]:
     """What a model expects at every token of given answers.
 
@@ -31,12 +31,13 @@ def expectations(
         texts: Prompts with answers, as token ids.
         top: How many of the likeliest tokens are noted.
         additions: Layer to ``[hidden]``: what is added meanwhile.
+        swift: See ``trimtab.engines.base.Gradients.imitation``.
 
     Returns:
         Of each answer.
     """
     told: list[Texts] = [[Told(prompt, answer)] for prompt, answer in texts]
-    pushing = Pushing.of(host, told)
+    pushing = Pushing.of(host, told, swift=swift)
     with torch.no_grad():
         pushes = pushing.pushes(additions, gradients=False)
 
@@ -76,14 +77,15 @@ class TeacherImitation:
     """
 
     @classmethod
-    def of(cls, host: Host, lessons: Sequence[Lesson], *, generated: bool) -> TeacherImitation:
-        """Lessons for a model that has gradients; ``generated`` adds at the answers' tokens alone."""
+    def of(cls, host: Host, lessons: Sequence[Lesson], *, generated: bool, swift: bool) -> TeacherImitation:
+        """Lessons for a model that has gradients; see ``trimtab.engines.base.Gradients.imitation``."""
         texts: list[Texts] = [[Told(lesson.prompt, lesson.answer)] for lesson in lessons]
-        return cls(Pushing.of(host, texts, generated=generated), lessons)
+        return cls(Pushing.of(host, texts, generated=generated, swift=swift), lessons)
 
     def __init__(self, pushing: Pushing, lessons: Sequence[Lesson]) -> None:
         self._pushing = pushing
         self._texts: list[Texts] = [[Told(lesson.prompt, lesson.answer)] for lesson in lessons]
+        self._factors = [lesson.factor for lesson in lessons]
         self._targets = [_Target.of(lesson.expected) for lesson in lessons]
 
     def at(self, additions: Mapping[int, Array], numbers: Sequence[int]) -> Gap:
@@ -123,13 +125,19 @@ class TeacherImitation:
             return [each for part in parts for each in part]
 
     def _each(self, group: Sequence[int], pushes: Mapping[int, Tensor]) -> list[Tensor]:
-        (found,) = self._pushing.logprobs([self._texts[n][0] for n in group], (1.0,), pushes)
-        return [self._targets[n].kl(logprobs) for n, logprobs in zip(group, found, strict=True)]
+        found: dict[int, Tensor] = {}
+        for factor in sorted({self._factors[n] for n in group}):
+            alike = [n for n in group if self._factors[n] == factor]
+            logits = self._pushing.logits([self._texts[n][0] for n in alike], (factor,), pushes)
+            targets = [self._targets[n] for n in alike]
+            each = torch.split(_Target.joined(targets).kl(logits), [len(target.tokens) for target in targets])
+            found.update(zip(alike, each, strict=True))
+        return [found[n] for n in group]
 
 
 @dataclass(frozen=True)
 class _Target:
-    """What the teacher expects along one answer: probabilities that add up to 1, and their logarithms."""
+    """What the teacher expects along answers: probabilities that add up to 1, and their logarithms."""
 
     tokens: Tensor
     probability: Tensor
@@ -142,11 +150,22 @@ class _Target:
         logarithm = logprobs.log_softmax(-1)  # what was rounded to 16 bits adds up to 1 again
         return cls(torch.from_numpy(expected.tokens).long(), logarithm.exp(), logarithm)
 
-    def kl(self, logprobs: Tensor) -> Tensor:
+    @classmethod
+    def joined(cls, targets: Sequence[_Target]) -> _Target:
+        """Of several answers, one behind the other."""
+        return cls(
+            torch.cat([target.tokens for target in targets]),
+            torch.cat([target.probability for target in targets]),
+            torch.cat([target.logarithm for target in targets]),
+        )
+
+    def kl(self, logits: Tensor) -> Tensor:
         """KL(teacher ‖ student) at every token, of the student's ``[token, vocabulary]``."""
-        device = logprobs.device
-        tokens = self.tokens.to(device)
-        student = torch.cat([logprobs.gather(-1, tokens), _rest(logprobs, tokens)[:, None]], dim=-1)
-        probability, logarithm = self.probability.to(device), self.logarithm.to(device)
+        tokens = self.tokens.to(logits.device)
+        best = logits.gather(-1, tokens)
+        rest = _rest(logits, tokens)
+        whole = torch.logaddexp(best.logsumexp(-1), rest)
+        student = torch.cat([best, rest[:, None]], dim=-1) - whole[:, None]
+        probability, logarithm = self.probability.to(logits.device), self.logarithm.to(logits.device)
         each = torch.where(probability > 0, probability * (logarithm - student), 0.0)
         return each.sum(-1)

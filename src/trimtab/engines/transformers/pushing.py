@@ -60,6 +60,16 @@ def has_gradients(host: Host) -> bool:
     return host.start is None and host.blocks.causal and not host.blocks.encoder
 
 
+def multiplies_halves(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a model of 32-bit weights is at a place that multiplies 16-bit numbers much faster."""
+    if dtype != torch.float32:
+        return False
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # torch has no public name for this
+    return device.type == "cpu" and any(getattr(torch.cpu, name, bool)() for name in names)
+
+
 @final
 class Pushing:
     """Passes of one model.
@@ -69,28 +79,39 @@ class Pushing:
         blocks: Its blocks.
         sink: Whether nothing is added at a text's first token.
         generated: Whether vectors are added at the answers' tokens alone.
+        swift: Whether matrix products are in bfloat16 where the device is made for that.
         shared_tokens: How many tokens a pass may have in which texts share what they begin with; None where the model
             does not allow for it, and each text has a row of its own.
     """
 
     def __init__(
-        self, model: nn.Module, blocks: Blocks, *, sink: bool, generated: bool = False, shared_tokens: int | None
+        self,
+        model: nn.Module,
+        blocks: Blocks,
+        *,
+        sink: bool,
+        generated: bool = False,
+        swift: bool = False,
+        shared_tokens: int | None,
     ) -> None:
         self.model = model
         self._blocks = blocks
         self._sink = sink
         self._generated = generated
+        self._swift = swift
         self._shared_tokens = shared_tokens
         self._keeps = "logits_to_keep" in inspect.signature(self.model.forward).parameters
 
     @classmethod
-    def of(cls, host: Host, texts: Sequence[Texts], *, generated: bool = False) -> Pushing:
+    def of(cls, host: Host, texts: Sequence[Texts], *, generated: bool = False, swift: bool = False) -> Pushing:
         """For a model for which ``has_gradients`` holds, and every set of texts that a pass may be asked for."""
         cost = host.cost()
         tree = build_tree([told.read for several in texts for told in several])
         shares = isinstance(host.walks.plan(tree, cost, times=len(texts)), Walk)
         shared_tokens = cost.walk_tokens if shares else None
-        return cls(host.model, host.blocks, sink=host.sink, generated=generated, shared_tokens=shared_tokens)
+        return cls(
+            host.model, host.blocks, sink=host.sink, generated=generated, swift=swift, shared_tokens=shared_tokens
+        )
 
     @property
     def device(self) -> torch.device:
@@ -152,6 +173,15 @@ class Pushing:
             factors: What the pushes are multiplied by.
             pushes: Layer to ``[hidden]``.
         """
+        logits = self.logits(texts, factors, pushes)
+        lengths = [len(told.answer) for told in texts]
+        return [list(torch.split(each, lengths)) for each in torch.split(logits.log_softmax(-1), sum(lengths))]
+
+    def logits(self, texts: Texts, factors: Sequence[float], pushes: Mapping[int, Tensor]) -> Tensor:
+        """As ``logprobs``, but as the head gives them, one behind the other: ``[factor · text · token, vocabulary]``.
+
+        With a large vocabulary each copy counts.
+        """
         device, dtype = place(self.model)
         layout = _apart(texts, factors) if self._shared_tokens is None else _shared(texts, factors)
         inputs: dict[str, Any] = {"input_ids": torch.from_numpy(layout.tokens).to(device), "use_cache": False}
@@ -160,16 +190,16 @@ class Pushing:
             mask = torch.zeros(sees.shape, dtype=dtype).masked_fill_(~sees, torch.finfo(dtype).min)
             inputs["attention_mask"] = mask.expand(len(layout.tokens), 1, *sees.shape).to(device)
             inputs["position_ids"] = torch.from_numpy(layout.depths).to(device)
-        first = min(int(columns[0]) for _, columns in layout.answers) if self._keeps else 0
         if self._keeps:
-            inputs["logits_to_keep"] = layout.tokens.shape[1] - first
-        with eagerly(), self._blocks.hooked(pushes, self._adding(layout, pushes)):
-            logits = self.model(**inputs).logits
-        logprobs = [
-            logits[row, torch.from_numpy(columns - first).to(device)].float().log_softmax(-1)
-            for row, columns in layout.answers
-        ]
-        return [logprobs[n * len(texts) : (n + 1) * len(texts)] for n in range(len(factors))]
+            inputs["logits_to_keep"] = torch.from_numpy(layout.kept).to(device)
+        half = self._swift and multiplies_halves(device, dtype)
+        cast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
+        with eagerly(), cast, self._blocks.hooked(pushes, self._adding(layout, pushes)):
+            logits: Tensor = self.model(**inputs).logits
+        if not self._keeps:
+            logits = logits[:, torch.from_numpy(layout.kept).to(device)]
+        rows, columns = (torch.from_numpy(each).to(device) for each in layout.predicts)
+        return (logits.flatten(0, 1) if layout.sees is not None else logits[rows, columns]).float()
 
     def _adding(self, layout: _Layout, pushes: Mapping[int, Tensor]) -> Callable[[int, Any], Any]:
         """A hook that adds the pushes at every token that is in scope."""
@@ -200,7 +230,9 @@ class _Layout:
         generated: Which of them are an answer's, likewise.
         factors: Of each row.
         sees: ``[column, column]``: which tokens a token sees; None where those are all before it.
-        answers: For each factor and then each text, the row and the columns at which its answer's tokens are predicted.
+        kept: Columns at which something is predicted.
+        predicts: For each factor, text and token of its answer, the row and the number in ``kept`` where that token is
+            predicted. If ``sees`` is given, those are all there are, row by row.
     """
 
     tokens: Ints
@@ -208,7 +240,8 @@ class _Layout:
     generated: NDArray[np.bool_]
     factors: tuple[float, ...]
     sees: NDArray[np.bool_] | None
-    answers: tuple[tuple[int, Ints], ...]
+    kept: Ints
+    predicts: tuple[Ints, Ints]
 
 
 def _apart(texts: Texts, factors: Sequence[float]) -> _Layout:
@@ -219,18 +252,20 @@ def _apart(texts: Texts, factors: Sequence[float]) -> _Layout:
     for row, told in enumerate(texts):
         tokens[row, : len(told.read)] = told.read
         generated[row, len(told.prompt) :] = True
-    answers = [
-        (n * len(texts) + row, np.arange(len(told.prompt) - 1, len(told.read)))
-        for n in range(len(factors))
-        for row, told in enumerate(texts)
-    ]
+    lengths = [len(told.answer) for told in texts]
+    columns = [np.arange(len(told.prompt) - 1, len(told.read)) for told in texts]
+    first = min(int(each[0]) for each in columns)
     return _Layout(
         tokens=np.tile(tokens, (len(factors), 1)),
         depths=np.tile(np.arange(longest), (len(factors) * len(texts), 1)),
         generated=np.tile(generated, (len(factors), 1)),
         factors=tuple(factor for factor in factors for _ in texts),
         sees=None,
-        answers=tuple(answers),
+        kept=np.arange(first, longest),
+        predicts=(
+            np.repeat(np.arange(len(factors) * len(texts)), lengths * len(factors)),
+            np.tile(np.concatenate(columns) - first, len(factors)),
+        ),
     )
 
 
@@ -242,16 +277,17 @@ def _shared(texts: Texts, factors: Sequence[float]) -> _Layout:
     generated = np.zeros(len(tree), dtype=np.bool_)
     for path, told in zip(paths, texts, strict=True):
         generated[path[len(told.prompt) :]] = True
+    kept = np.concatenate([path[len(told.prompt) - 1 :] for path, told in zip(paths, texts, strict=True)])
     return _Layout(
         tokens=np.tile(tree.token, (len(factors), 1)),
         depths=np.tile(tree.depth, (len(factors), 1)),
         generated=np.tile(generated, (len(factors), 1)),
         factors=tuple(factors),
         sees=tree.sees(nodes, nodes),
-        answers=tuple(
-            (row, path[len(told.prompt) - 1 :])
-            for row in range(len(factors))
-            for path, told in zip(paths, texts, strict=True)
+        kept=kept,
+        predicts=(
+            np.repeat(np.arange(len(factors)), len(kept)),
+            np.tile(np.arange(len(kept)), len(factors)),
         ),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -158,6 +158,46 @@ def sweep_chart(
     parts.append(f'<text class="axis" x="{width / 2:.0f}" y="{top + 36:.0f}" text-anchor="middle">strength</text>')
     said = f"Effect, KL and perplexity at strengths {strength(min(strengths))} to {strength(max(strengths))}"
     return _svg(width, height, said, parts)
+
+
+def line_chart(
+    numbers: Mapping[float, float], *, title: str, below: str, mark: tuple[float, str] | None, width: int
+) -> Markup:
+    """Numbers, none below 0, over what they hang on.
+
+    Args:
+        numbers: By strength, in order.
+        title: What they are.
+        below: What stands below the axis.
+        mark: A number to draw a line at, with its label.
+        width: In px.
+    """
+    places = list(numbers)
+    across = Scale(min(places), max(places), LEFT + 10, width - RIGHT - 10)
+    bottom = TITLE + EFFECT
+    up = Scale(0.0, 1.1 * max(numbers.values()), bottom, TITLE)
+    parts = [f'<text class="title" x="{LEFT}" y="{TITLE - 7}">{escape(title)}</text>']
+    steps = ticks(up.low, up.high)
+    for step in steps:
+        parts.append(f'<path class="grid" d="M{LEFT} {up.at(step):.1f}H{width - RIGHT}"/>')
+        label = figure(step, _places(steps))
+        parts.append(f'<text x="{LEFT - 6}" y="{up.at(step) + 4:.1f}" text-anchor="end">{label}</text>')
+    if mark is not None:
+        at = up.at(mark[0])
+        parts.append(f'<path class="mark" d="M{LEFT} {at:.1f}H{width - RIGHT}"/>')
+        end = width - RIGHT - 4
+        parts.append(f'<text class="small" x="{end}" y="{at - 4:.1f}" text-anchor="end">{escape(mark[1])}</text>')
+    line = "L".join(f"{across.at(place):.1f} {up.at(value):.1f}" for place, value in numbers.items())
+    parts.append(f'<path class="line" d="M{line}"/>')
+    for place, value in numbers.items():
+        kind = "base" if place == 0 else "positive"
+        said = f"{below} {strength(place)}: {figure(value, 3)}"
+        circle = f'<circle cx="{across.at(place):.1f}" cy="{up.at(value):.1f}" r="5"/>'
+        parts.append(f'<g class="dot {kind}"><title>{escape(said)}</title>{circle}</g>')
+    parts += _strength_labels(places, across, bottom)
+    middle = f'x="{width / 2:.0f}" y="{bottom + 36}" text-anchor="middle"'
+    parts.append(f'<text class="axis" {middle}>{escape(below)}</text>')
+    return _svg(width, bottom + BOTTOM, f"{title} at {len(places)} places of {below}", parts)
 
 
 def _panels(sweep: Sweep, budget: float, positive: str) -> Iterator[Panel]:

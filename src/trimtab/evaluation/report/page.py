@@ -6,15 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from trimtab.evaluation.records import Report
 from trimtab.evaluation.report import charts, meaning, tables, words
 from trimtab.evaluation.report.choosing import QUESTIONS, shown_points
+from trimtab.evaluation.report.environment import rendered
 
 TEMPLATE = "report.html.jinja"
-LONG = 230  # characters of an answer that are shown at once
 WIDE, NARROW = 860, 340  # px of the two drawings of the sweep
 
 
@@ -64,30 +61,7 @@ def report_html(report: Report) -> str:
     Example:
         >>> Path("report.html").write_text(report_html(report), encoding="utf-8")  # doctest: +SKIP
     """
-    environment = Environment(
-        loader=PackageLoader("trimtab.evaluation.report", package_path=""),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
-        finalize=_safe,
-    )
-    environment.filters |= {
-        "number": words.figure,
-        "percent": words.percent,
-        "strength": words.strength,
-        "layers": words.layer_range,
-        "size": words.size,
-        "duration": words.duration,
-        "clipped": partial(words.clipped, most=LONG),
-    }
-    return environment.get_template(TEMPLATE).render(_view(report))
-
-
-def _safe(value: Any) -> Any:
-    """What the model wrote may hold characters that no page can."""
-    return words.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return rendered(TEMPLATE, _view(report))
 
 
 def _view(report: Report) -> dict[str, Any]:
@@ -106,7 +80,6 @@ def _view(report: Report) -> dict[str, Any]:
     return {
         "report": report,
         "meaning": meaning,
-        "long": LONG,
         "mark": meaning.MARKS[report.verdict.word],
         "comparison": tables.comparison(report),
         "swing": tables.SWING,
