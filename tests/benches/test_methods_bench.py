@@ -66,6 +66,22 @@ def test_every_side_is_brought_to_the_same_kl_on_the_same_questions(quick, tiny_
         assert found["ways"][OWN]["raw"]["kl"][key] == pytest.approx(kl.measure(raw), rel=1e-4)
 
 
+def test_other_methods_stand_beside_it_if_they_are_asked_for(quick, tiny_llama, tmp_path, monkeypatch):
+    asked = []
+
+    def quickly(*arguments, **options):
+        asked.append(options)
+        return train(*arguments, **{**options, "method": "mean_difference", "max_pairs": 6, "layers": [2]})
+
+    monkeypatch.setattr(methods, "train", quickly)
+    [found] = results(replace(SMALL, also=("lda", "distilled")), tmp_path, tiny_llama)
+    assert list(found["ways"]) == [OWN, CAA, "lda", "distilled", RANDOM]
+    assert found["ways"]["distilled"]["layers"] == [2]
+    assert [(options["method"], options["refine"]) for options in asked] == [("lda", 0), ("distilled", 0)]
+    with pytest.raises(BenchmarkError, match="no method named 'luck'"):
+        replace(SMALL, also=("luck",))
+
+
 def test_what_was_measured_is_kept_and_another_plan_measures_anew(quick, tiny_llama, tmp_path):
     plan = replace(SMALL, behaviours=("happy", "calm"))
     with closing(benchmark(plan, tmp_path, engine=tiny_llama)) as found:

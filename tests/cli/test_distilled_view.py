@@ -10,6 +10,7 @@ from rich.console import Console
 from evaluation.sample_distilled import REPORT
 from trimtab.cli.distilled_view import print_distilled
 
+
 def shown(report, width=100):
     file = io.StringIO()
     print_distilled(report, console=Console(file=file, width=width))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from trimtab.evaluation.distilled import Closed, DistilledReport, DistilledSample, RuleClosed, Saving
+from trimtab.evaluation.distilled import DistilledReport, DistilledSample, RuleClosed, Saving
+from trimtab.evaluation.probes import Closed
 from trimtab.vectors import Interval
 
 REPORT = DistilledReport(

@@ -12,7 +12,8 @@ import trimtab
 from tiny_models import byte_tokenizer, small_t5, vector_for
 from trimtab.behaviours import Message
 from trimtab.errors import EvaluationError
-from trimtab.evaluation.distilled import Sizes, _share, evaluate_distilled
+from trimtab.evaluation.distilled import Sizes, evaluate_distilled
+from trimtab.evaluation.probes import share_closed
 from trimtab.learning.distilling import Effort, distill
 from trimtab.learning.imitating import Schedule
 
@@ -146,6 +147,6 @@ def test_a_model_without_gradients_is_refused():
 
 
 def test_shares_are_of_means_with_an_interval_over_answers():
-    found = _share(np.array([0.1, 0.3, 0.2]), np.array([0.4, 0.6, 0.2]), seed=0)
+    found = share_closed(np.array([0.1, 0.3, 0.2]), np.array([0.4, 0.6, 0.2]), seed=0)
     assert found.value == pytest.approx(0.5)
     assert 0.0 - 1e-9 <= found.low < 0.5 < found.high <= 0.75 + 1e-9

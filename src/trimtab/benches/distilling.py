@@ -35,10 +35,12 @@ class BenchPrompt:
     Attributes:
         kind: What sort of prompt it is.
         prompt: Its text.
+        facts: Whether it is of exact facts; then it is left out of the means.
     """
 
     kind: str
     prompt: str
+    facts: bool = False
 
 
 @cache
@@ -50,7 +52,10 @@ def bench_prompts() -> Mapping[str, BenchPrompt]:
         'a tutor'
     """
     text = files("trimtab.benches").joinpath("prompts.toml").read_text()
-    return {name: BenchPrompt(row["kind"], row["prompt"].strip()) for name, row in tomllib.loads(text).items()}
+    return {
+        name: BenchPrompt(row["kind"], row["prompt"].strip(), row.get("facts", False))
+        for name, row in tomllib.loads(text).items()
+    }
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,13 @@ def benchmark(
             def step(progress: Progress, *, name: str = name, number: int = number) -> None:
                 on_step(Step(f"{name}: {progress.phase}", number, len(plan.prompts)))
 
-            found = {"name": name, "kind": given.kind, **told, **_measured(model, name, given, plan, step)}
+            found = {
+                "name": name,
+                "kind": given.kind,
+                "facts": given.facts,
+                **told,
+                **_measured(model, name, given, plan, step),
+            }
             write_atomically(path, (json.dumps(found, ensure_ascii=False, allow_nan=False) + "\n").encode())
         yield found
 
@@ -141,6 +152,8 @@ def _measured(
 def summary(measured: Sequence[Mapping[str, Any]], *, wanted: int) -> dict[str, Any]:
     """All prompts together: the mean share of the gap that is closed, beside the mean difference's.
 
+    Means are over prompts that a vector may carry; those of exact facts stand by themselves.
+
     Args:
         measured: What ``benchmark`` gave.
         wanted: How many prompts there were to be.
@@ -151,13 +164,15 @@ def summary(measured: Sequence[Mapping[str, Any]], *, wanted: int) -> dict[str, 
     if not measured:
         raise BenchmarkError("no prompt was measured", fix="let it run to the end of the first one")
     ways = list(dict.fromkeys(name for one in measured for name in _closed(one)))
+    counted = [one for one in measured if not one["facts"]] or measured
     return {
         "benchmark": "distilling",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "complete": len(measured) == wanted,
         **{key: measured[0]["job"][key] for key in ("model", "device", "effort", "versions")},
         "prompts": {one["name"]: {"kind": one["kind"], "seconds": one["seconds"], **_row(one)} for one in measured},
-        "closed": {way: float(np.mean([_closed(one)[way] for one in measured if way in _closed(one)])) for way in ways},
+        "over": [one["name"] for one in counted],
+        "closed": {way: float(np.mean([_closed(one)[way] for one in counted if way in _closed(one)])) for way in ways},
         "seconds": float(np.mean([one["seconds"] for one in measured])),
     }
 
@@ -197,7 +212,16 @@ def table(found: Mapping[str, Any]) -> str:
         ]
         for name, row in found["prompts"].items()
     ]
-    rows.append(["mean", "", "", *(f"{found['closed'][way]:.2f}" for way in ways), "", f"{found['seconds']:.0f}"])
+    rows.append(
+        [
+            f"mean of {len(found['over'])}",
+            "",
+            "",
+            *(f"{found['closed'][way]:.2f}" for way in ways),
+            "",
+            f"{found['seconds']:.0f}",
+        ]
+    )
     widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (head, *rows)

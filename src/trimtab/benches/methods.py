@@ -31,6 +31,7 @@ from trimtab.learning.journal import NoJournal
 from trimtab.learning.progress import ignore
 from trimtab.learning.questions import EffectSet, KlSet, Question, answered_in_character, ask
 from trimtab.learning.sweep import SIGNS, Steerable, band_layers, signed_effects, spend_both
+from trimtab.learning.training import METHODS, train
 from trimtab.learning.zoo import zoo_vector
 from trimtab.pairs import ContrastivePair, build_pairs
 from trimtab.vectors import ControlVector
@@ -60,6 +61,7 @@ class Plan:
         answer_tokens: Upper bound on an answer's length.
         budget: Nats per token.
         threads: Of the peer.
+        also: Methods of ``train`` besides the default, without refining.
     """
 
     behaviours: tuple[str, ...] = field(default_factory=zoo_names)
@@ -69,12 +71,15 @@ class Plan:
     answer_tokens: int = 24
     budget: float = BUDGET
     threads: int = field(default_factory=usable_cores)
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.behaviours if name not in zoo_names()]
         if unknown or not self.behaviours:
             what = f"no behaviour named {unknown[0]!r} in the zoo" if unknown else "no behaviours to measure"
             raise BenchmarkError(what, fix=f"use some of {', '.join(zoo_names())}")
+        if other := [name for name in self.also if name not in METHODS]:
+            raise BenchmarkError(f"no method named {other[0]!r}", fix=f"use some of {', '.join(METHODS)}")
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,7 @@ def _job(plan: Plan, model: TransformersEngine) -> dict[str, Any]:
         "model": model.info.name,
         "fingerprint": model.info.fingerprint,
         "device": str(model.model.device),
-        "ways": [OWN, *(PEERS if plan.peer else ()), CAA, RANDOM],
+        "ways": [OWN, *(PEERS if plan.peer else ()), CAA, *plan.also, RANDOM],
         "questions": plan.questions,
         "answer_tokens": plan.answer_tokens,
         "budget": plan.budget,
@@ -186,6 +191,9 @@ def _measured(plan: Plan, crew: _Crew, behaviour: Behaviour, step: Callable[[str
         ways |= peer_ways(crew.worker, pairs, ways[OWN], depth=model.info.layers)
     step("looking for the best single layer")
     ways[CAA] = caa_way(model, behaviour, pairs, budget=plan.budget)
+    for method in plan.also:
+        step(f"training by {method}")
+        ways[method] = own_way(train(model, behaviour, method=method, refine=0, check=False))
     ways[RANDOM] = random_way(ways[OWN])
     step("measuring")
     told = answered_in_character(model, crew.questions, behaviour, max_new_tokens=plan.answer_tokens)

@@ -121,6 +121,9 @@ def methods(
     behaviours: Annotated[
         str | None, typer.Option(help="Some of the zoo's, such as 'happy,honest'; all if not given.")
     ] = None,
+    also: Annotated[
+        str | None, typer.Option(help="Other methods of training, such as 'mean_difference,distilled'; not refined.")
+    ] = None,
     output: FolderOption = str(Path("benches") / "results"),
     model: ModelOption = None,
     json: JsonOption = False,
@@ -132,7 +135,7 @@ def methods(
     from trimtab.benches.methods import Plan, benchmark
     from trimtab.benches.standings import draw_standings, standings, table
 
-    plan = Plan(peer=peer, model=model)
+    plan = Plan(peer=peer, model=model, also=() if also is None else _names(also))
     if behaviours is not None:
         plan = replace(plan, behaviours=_names(behaviours))
     folder = Path(output)
@@ -189,6 +192,25 @@ def distilling(
         if measured:
             found = summary(measured, wanted=len(plan.prompts))
             _tell(found, table(found), folder, as_json=json)
+
+
+@app.command(epilog="Example: trimtab bench composing --first pirate --second bullets")
+def composing(
+    first: Annotated[str, typer.Option(help="A prompt of the benchmark of distilling.")] = "pirate",
+    second: Annotated[str, typer.Option(help="Another one.")] = "bullets",
+    output: FolderOption = str(Path("benches") / "results"),
+    model: ModelOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Distil two system prompts and put their vectors together: added, one on top of the other, switched in a chat."""
+    from trimtab.benches.composing import Plan, benchmark, table
+
+    plan = Plan(first=first, second=second, model=model)
+    folder = Path(output)
+    check_writable(folder / "composing.json")
+    with _steps() as on_step:
+        found = benchmark(plan, on_step=on_step)
+    _tell(found, table(found), folder, as_json=json)
 
 
 @app.command(epilog=f"Example: {STEERING_EXAMPLE}")

@@ -14,7 +14,8 @@ from trimtab.evaluation.report.words import clean, clipped
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from trimtab.evaluation.distilled import Closed, DistilledReport, DistilledSample, RuleClosed
+    from trimtab.evaluation.distilled import DistilledReport, DistilledSample, RuleClosed
+    from trimtab.evaluation.probes import Closed
 
 WIDEST = 100
 ANSWER = 300  # characters

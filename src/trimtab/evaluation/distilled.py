@@ -10,19 +10,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from trimtab.behaviours import Message, neutral_prompts
 from trimtab.engines import Engine
-from trimtab.engines.base import Array, Expected, Gradients, Lesson
 from trimtab.errors import EvaluationError
+from trimtab.evaluation.probes import Closed, Probes, TokenKls, mean_kl, share_closed
 from trimtab.evaluation.rules import Rule, first_sentence, rules_of
-from trimtab.learning.lessons import Answered, SystemPrompt, Teacher, answered_by, lessons_of
+from trimtab.learning.lessons import Answered, SystemPrompt, Teacher, answered_by
 from trimtab.learning.progress import OnProgress, Progress, ignore
-from trimtab.learning.questions import RESAMPLES
 from trimtab.learning.sweep import band_layers
 from trimtab.steering import Steering, Term
 from trimtab.vectors import ControlVector, Interval
@@ -36,8 +33,6 @@ SINGLE = (0.5, 1.0, 1.5, 2.0, 3.0)  # and at one layer
 MATTERS = 0.01  # nats per token: what a prompt's answers lose without a rule that they follow
 TOOK = 0.5
 PREFILLS = 5
-
-Tokens = list[NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -63,23 +58,6 @@ class Sizes:
     samples: int = 4
     sample_tokens: int = 48
     strengths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
-
-
-@dataclass(frozen=True)
-class Closed:
-    """How near something comes to the prompted model.
-
-    Attributes:
-        name: What it is.
-        about: How it was made, in words.
-        kl: Mean KL(prompted ‖ this) per token, in nats.
-        closed: Share of the gap between the plain and the prompted model that it closes: 1 - KL / KL of the plain one.
-    """
-
-    name: str
-    about: str
-    kl: float
-    closed: Interval
 
 
 @dataclass(frozen=True)
@@ -199,7 +177,7 @@ def evaluate_distilled(
         raise EvaluationError(f"{model.info.name} cannot be measured so", fix="use a decoder-only model")
     texts = list(prompts) if prompts is not None else list(neutral_prompts().held_out[: sizes.prompts])
     progress(Progress(PROBE_PHASE, 0, 1))
-    probes = _Probes.ask(model, gradients, teacher, texts, sizes=sizes, seed=seed)
+    probes = Probes.ask(model, gradients, teacher, texts, answer_tokens=sizes.answer_tokens, seed=seed)
     progress(Progress(PROBE_PHASE, 1, 1))
     if probes.base_kl < MATTERS:
         raise EvaluationError(
@@ -232,85 +210,11 @@ def evaluate_distilled(
     )
 
 
-@final
-@dataclass(frozen=True, eq=False)
-class _Probes:
-    """Answers of the prompted model, by which students are measured."""
-
-    model: Engine
-    gradients: Gradients
-    answered: tuple[Answered, ...]
-    expected: tuple[Expected, ...]
-    base: Tokens
-    seed: int
-
-    @classmethod
-    def ask(
-        cls, model: Engine, gradients: Gradients, teacher: Teacher, texts: Sequence[str], *, sizes: Sizes, seed: int
-    ) -> _Probes:
-        answered = answered_by(
-            model,
-            teacher,
-            texts,
-            answers=1,
-            max_new_tokens=sizes.answer_tokens,
-            temperature=1.0,
-            seed=seed,
-            steering=Steering(),
-            progress=ignore,
-        )
-        lessons = lessons_of(gradients, answered, additions={})
-        base = gradients.imitation(lessons).measure({})
-        return cls(model, gradients, tuple(answered), tuple(lesson.expected for lesson in lessons), base, seed)
-
-    @property
-    def base_kl(self) -> float:
-        """Mean KL(prompted ‖ plain) per token."""
-        return _mean(self.base)
-
-    def student(
-        self,
-        *,
-        opening: Sequence[Message] = (),
-        additions: Mapping[int, Array],
-        generated: bool = False,
-        first: int = 0,
-    ) -> Tokens:
-        """KL(prompted ‖ student) at every token of every answer; of the first so many answers if ``first`` is given."""
-        stop = first or len(self.answered)
-        lessons = [
-            Lesson(
-                self.model.encode(self.model.render([*opening, Message("user", a.text)])) if opening else a.prompt,
-                a.answer,
-                expected,
-            )
-            for a, expected in zip(self.answered[:stop], self.expected[:stop], strict=True)
-        ]
-        return self.gradients.imitation(lessons, generated=generated).measure(additions)
-
-    def closed(self, name: str, about: str, found: Tokens) -> Closed:
-        """What a student closes of the gap."""
-        own, base = (np.array([each.mean() for each in tokens]) for tokens in (found, self.base))
-        return Closed(name, about, float(own.mean()), _share(own, base, seed=self.seed))
-
-
-def _mean(tokens: Tokens) -> float:
-    return float(np.mean([each.mean() for each in tokens]))
-
-
-def _share(own: NDArray[np.float64], base: NDArray[np.float64], *, seed: int) -> Interval:
-    """``1 - mean(own) / mean(base)`` with its 95 % bootstrap interval over answers."""
-    draws = np.random.default_rng(seed).integers(0, len(own), size=(RESAMPLES, len(own)))
-    shares = 1 - own[draws].mean(axis=1) / base[draws].mean(axis=1)
-    low, high = np.percentile(shares, [2.5, 97.5])
-    return Interval(float(1 - own.mean() / base.mean()), float(low), float(high))
-
-
 # Ways of doing without the prompt -----------------------------------------------------------------------------------
 
 
 def _ways(
-    probes: _Probes, vector: ControlVector, teacher: Teacher, sizes: Sizes, progress: OnProgress
+    probes: Probes, vector: ControlVector, teacher: Teacher, sizes: Sizes, progress: OnProgress
 ) -> tuple[dict[float, float], list[Closed]]:
     """The dial, and what each way closes."""
     steps = len(sizes.strengths) + 3
@@ -326,7 +230,7 @@ def _ways(
     for strength in dict.fromkeys((*sizes.strengths, 1.0)):
         step()
         found[strength] = probes.student(additions=vector.addition(strength), generated=generated)
-    dial = {strength: _mean(found[strength]) for strength in (0.0, *sizes.strengths)}
+    dial = {strength: mean_kl(found[strength]) for strength in (0.0, *sizes.strengths)}
     step()
     ways = [probes.closed("vector", f"layers {vector.layers[0]} to {vector.layers[-1]}, strength 1", found[1.0])]
     ways.append(_mean_difference(probes, teacher, sizes))
@@ -346,7 +250,7 @@ def _generated(vector: ControlVector) -> bool:
     return vector.distillation is not None and vector.distillation.tokens == "generated"
 
 
-def _mean_difference(probes: _Probes, teacher: Teacher, sizes: Sizes) -> Closed:
+def _mean_difference(probes: Probes, teacher: Teacher, sizes: Sizes) -> Closed:
     """The best multiple of prompted minus plain hidden states, at all layers, the usual band, or one layer.
 
     It is chosen on the very answers that it is measured on, which is to its favour.
@@ -363,17 +267,17 @@ def _mean_difference(probes: _Probes, teacher: Teacher, sizes: Sizes) -> Closed:
     tried = [(layers, by) for layers in (tuple(range(depth)), band) for by in MULTIPLES]
     tried += [(middle, by) for by in SINGLE]
 
-    def student(layers: Sequence[int], by: float) -> Tokens:
+    def student(layers: Sequence[int], by: float) -> TokenKls:
         return probes.student(additions={layer: np.float32(by) * difference[layer] for layer in layers})
 
     found = [student(*way) for way in tried]
-    number = min(range(len(tried)), key=lambda n: _mean(found[n]))
+    number = min(range(len(tried)), key=lambda n: mean_kl(found[n]))
     best = tried[number]
     about = f"prompted minus plain states, times {best[1]:g}, layers {best[0][0]} to {best[0][-1]}"
     return probes.closed("mean difference", about, found[number])
 
 
-def _to_learn_from(probes: _Probes, teacher: Teacher, messages: int, *, answers: int, sizes: Sizes) -> list[Answered]:
+def _to_learn_from(probes: Probes, teacher: Teacher, messages: int, *, answers: int, sizes: Sizes) -> list[Answered]:
     """Answers of the prompted model to messages of the half that vectors are learned from."""
     return answered_by(
         probes.model,
@@ -388,7 +292,7 @@ def _to_learn_from(probes: _Probes, teacher: Teacher, messages: int, *, answers:
     )
 
 
-def _fine_tuned(probes: _Probes, teacher: Teacher, sizes: Sizes, progress: OnProgress) -> Closed:
+def _fine_tuned(probes: Probes, teacher: Teacher, sizes: Sizes, progress: OnProgress) -> Closed:
     """LoRA on the prompted model's own answers."""
     from trimtab.engines.transformers import TransformersEngine
     from trimtab.evaluation.lora import TRAINING, Example, fit_lora
@@ -409,16 +313,16 @@ def _fine_tuned(probes: _Probes, teacher: Teacher, sizes: Sizes, progress: OnPro
 # Rules --------------------------------------------------------------------------------------------------------------
 
 
-def _weighed(probes: _Probes, vector: ControlVector, rule: Rule, sizes: Sizes) -> RuleClosed:
+def _weighed(probes: Probes, vector: ControlVector, rule: Rule, sizes: Sizes) -> RuleClosed:
     """Where a rule counts, is the steered model nearer to the whole prompt than the prompt without the rule is?"""
     without = probes.student(opening=[Message("system", rule.without)], additions={}, first=sizes.rules)
     steered = probes.student(additions=vector.addition(1.0), generated=_generated(vector), first=sizes.rules)
-    weight = _mean(without)
+    weight = mean_kl(without)
     if weight < MATTERS:
         return RuleClosed(rule.text, weight, None, "not followed")
     left = np.array([(each * each).sum() for each in without])
     own = np.array([(each * found).sum() for each, found in zip(without, steered, strict=True)])
-    closed = _share(own, left, seed=probes.seed)
+    closed = share_closed(own, left, seed=probes.seed)
     return RuleClosed(rule.text, weight, closed, "took" if closed.value >= TOOK else "did not take")
 
 

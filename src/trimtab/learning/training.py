@@ -30,6 +30,7 @@ from trimtab.version import VERSION
 
 SOURCES = ("prompts", "responses")
 DISTILLED = "distilled"
+METHODS = (*ESTIMATORS, DISTILLED)
 
 
 def train(
@@ -87,8 +88,8 @@ def train(
         >>> happy = train(model, Behaviour.load("happy"))  # doctest: +SKIP
         >>> happy.save("happy.safetensors")  # doctest: +SKIP
     """
-    if method not in (*ESTIMATORS, DISTILLED):
-        raise VectorError(f"no method named {method!r}", fix=f"use one of {', '.join((*ESTIMATORS, DISTILLED))}")
+    if method not in METHODS:
+        raise VectorError(f"no method named {method!r}", fix=f"use one of {', '.join(METHODS)}")
     if source not in SOURCES:
         raise VectorError(f"no source named {source!r}", fix=f"use one of {', '.join(SOURCES)}")
     if method == DISTILLED and (source != SOURCES[0] or not calibrate):
