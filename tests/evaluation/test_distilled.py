@@ -11,6 +11,7 @@ import torch
 import trimtab
 from tiny_models import byte_tokenizer, small_t5, vector_for
 from trimtab.behaviours import Message
+from trimtab.benches.distilling import bench_prompts
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.distilled import Sizes, evaluate_distilled
 from trimtab.evaluation.probes import share_closed
@@ -100,6 +101,19 @@ def test_every_rule_is_weighed(report):
     assert set(report.stays) <= {"Speak of the sea.", "Be brief!"}
 
 
+def test_a_rule_with_something_exact_in_it_is_weighed_on_questions_that_ask_for_it(llama, sea, monkeypatch):
+    def weighed(questions):
+        monkeypatch.setattr("trimtab.evaluation.distilled.questions_for", lambda *_, **__: questions)
+        prompt = "Speak of the sea. The harbour is at 17 Mallow Street!"
+        return evaluate_distilled(llama, sea, prompt, prompts=ASKED, sizes=SMALL).rules
+
+    manner, fact = weighed(("Where is the harbour?", "Which street?"))
+    assert manner.asked == ()
+    general = weighed(())[1]
+    assert general.asked == ()
+    assert fact.weight == pytest.approx(general.weight) if fact.asked == () else fact.weight > general.weight
+
+
 def test_what_a_request_is_spared_is_counted_and_timed(llama, report):
     chats = ([Message("system", PROMPT), Message("user", ASKED[0])], [Message("user", ASKED[0])])
     whole, plain = (len(llama.encode(llama.render(chat))) for chat in chats)
@@ -150,3 +164,16 @@ def test_shares_are_of_means_with_an_interval_over_answers():
     found = share_closed(np.array([0.1, 0.3, 0.2]), np.array([0.4, 0.6, 0.2]), seed=0)
     assert found.value == pytest.approx(0.5)
     assert 0.0 - 1e-9 <= found.low < 0.5 < found.high <= 0.75 + 1e-9
+
+
+@pytest.mark.slow  # it learns on the default model
+def test_of_a_prompt_with_facts_the_facts_are_said_to_stay(smollm2):
+    prompt = bench_prompts()["shop"].prompt
+    quick = Effort(prompts=24, answers=1, schedule=Schedule(steps=30))
+    vector = distill(smollm2, prompt, effort=quick)
+    report = evaluate_distilled(smollm2, vector, prompt, sizes=Sizes(prompts=8, learning=4, samples=1))
+    facts = {rule.text: rule for rule in report.rules if any(mark in rule.text for mark in ("4.35", "17", "Veck"))}
+    assert len(facts) == 3
+    assert sum(text in report.stays for text in facts) >= 2
+    assert all(rule.word != "took" for rule in facts.values())
+    assert any("bread" in question for rule in facts.values() for question in rule.asked)

@@ -16,6 +16,7 @@ import numpy as np
 from trimtab.behaviours import Message, neutral_prompts
 from trimtab.engines import Engine
 from trimtab.errors import EvaluationError
+from trimtab.evaluation.asking import is_exact, questions_for
 from trimtab.evaluation.probes import Closed, Probes, TokenKls, mean_kl, share_closed
 from trimtab.evaluation.rules import Rule, first_sentence, rules_of
 from trimtab.learning.lessons import Answered, SystemPrompt, Teacher, answered_by
@@ -45,6 +46,7 @@ class Sizes:
         tuning: Messages from which LoRA learns, if it does, and answers to each: as many as ``distill`` has.
         answer_tokens: Upper bound on an answer's length.
         rules: Messages on which rules are weighed.
+        questions: Questions that ask for a rule with something exact in it, on which it is weighed if it counts more.
         samples: Messages answered for people to read.
         sample_tokens: Upper bound on these answers.
         strengths: Of the dial.
@@ -55,6 +57,7 @@ class Sizes:
     tuning: tuple[int, int] = (42, 3)
     answer_tokens: int = 32
     rules: int = 12
+    questions: int = 6
     samples: int = 4
     sample_tokens: int = 48
     strengths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
@@ -70,12 +73,14 @@ class RuleClosed:
         closed: Of the gap that leaving it out leaves, the share that the steered model closes, where the rule counts:
             tokens weigh as much as they would change without it. None if they hardly would.
         word: ``"took"``, ``"did not take"``, or ``"not followed"`` even by the prompted model.
+        asked: Questions that ask for it, on which it was weighed; empty where it counts more on the messages of all.
     """
 
     text: str
     weight: float
     closed: Interval | None
     word: str
+    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -315,15 +320,32 @@ def _fine_tuned(probes: Probes, teacher: Teacher, sizes: Sizes, progress: OnProg
 
 def _weighed(probes: Probes, vector: ControlVector, rule: Rule, sizes: Sizes) -> RuleClosed:
     """Where a rule counts, is the steered model nearer to the whole prompt than the prompt without the rule is?"""
-    without = probes.student(opening=[Message("system", rule.without)], additions={}, first=sizes.rules)
-    steered = probes.student(additions=vector.addition(1.0), generated=_generated(vector), first=sizes.rules)
+    opening = [Message("system", rule.without)]
+    without = probes.student(opening=opening, additions={}, first=sizes.rules)
+    asked: tuple[str, ...] = ()
+    if is_exact(rule.text) and (questions := _questions(probes, rule, sizes)):
+        own = _probes(probes, Teacher.of(rule.prompt), questions, sizes)
+        found = own.student(opening=opening, additions={})
+        if mean_kl(found) > mean_kl(without):
+            probes, without, asked = own, found, questions
     weight = mean_kl(without)
     if weight < MATTERS:
-        return RuleClosed(rule.text, weight, None, "not followed")
+        return RuleClosed(rule.text, weight, None, "not followed", asked)
+    steered = probes.student(additions=vector.addition(1.0), generated=_generated(vector), first=sizes.rules)
     left = np.array([(each * each).sum() for each in without])
-    own = np.array([(each * found).sum() for each, found in zip(without, steered, strict=True)])
-    closed = share_closed(own, left, seed=probes.seed)
-    return RuleClosed(rule.text, weight, closed, "took" if closed.value >= TOOK else "did not take")
+    own_kl = np.array([(each * found).sum() for each, found in zip(without, steered, strict=True)])
+    closed = share_closed(own_kl, left, seed=probes.seed)
+    return RuleClosed(rule.text, weight, closed, "took" if closed.value >= TOOK else "did not take", asked)
+
+
+def _questions(probes: Probes, rule: Rule, sizes: Sizes) -> tuple[str, ...]:
+    return questions_for(probes.model, rule.text, count=min(sizes.questions, sizes.rules), seed=probes.seed)
+
+
+def _probes(probes: Probes, teacher: Teacher, texts: Sequence[str], sizes: Sizes) -> Probes:
+    """Other messages, answered alike."""
+    tokens = sizes.answer_tokens
+    return Probes.ask(probes.model, probes.gradients, teacher, texts, answer_tokens=tokens, seed=probes.seed)
 
 
 # What people see and what it saves ----------------------------------------------------------------------------------

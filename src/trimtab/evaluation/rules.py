@@ -16,10 +16,12 @@ class Rule:
 
     Attributes:
         text: As it stands there, without its mark.
-        without: The whole prompt but for it.
+        prompt: The whole prompt.
+        without: It without the rule.
     """
 
     text: str
+    prompt: str
     without: str
 
 
@@ -55,4 +57,4 @@ def _rule(prompt: str, start: int, stop: int) -> Rule:
         after = after.removeprefix("\n")
     elif after and not after.startswith("\n"):
         before += " "
-    return Rule(text, (before + after).strip())
+    return Rule(text, prompt.strip(), (before + after).strip())

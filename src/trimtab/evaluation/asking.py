@@ -1,0 +1,62 @@
+"""Questions that a rule answers, written by the model itself: a fact counts only where somebody asks for it."""
+
+from __future__ import annotations
+
+import re
+
+from trimtab.behaviours import Message
+from trimtab.engines import Engine
+
+TOKENS = 24
+TEMPERATURE = 0.8
+SHOWN = (
+    ("Dogs are allowed on Platform 4 only.", "Where are dogs allowed?"),
+    ("The museum was founded by Ada Brunt.", "Who founded the museum?"),
+    ("A ticket costs 12.50 euros.", "How much is a ticket?"),
+)
+NAME = re.compile(r"(?<=[a-z,;] )[\"“']?[A-Z][\w’'-]+")
+NUMBER = re.compile(r"\d[\d.,:/-]*")
+QUOTED = re.compile(r"[\"“][^\"”]+[\"”]")
+
+
+def is_exact(rule: str) -> bool:
+    """Whether a rule has something exact in it: a number, a name, or words to be said as they are.
+
+    Example:
+        >>> is_exact("A loaf costs 4.35 dollars."), is_exact("Ask for Ottoline."), is_exact("Be brief.")
+        (True, True, False)
+    """
+    return any(pattern.search(rule) for pattern in (NUMBER, NAME, QUOTED))
+
+
+def questions_for(model: Engine, rule: str, *, count: int, seed: int) -> tuple[str, ...]:
+    """What users would ask to be told what a rule says; none where the model can think of nothing.
+
+    Args:
+        model: Writes them.
+        rule: A fact, or an instruction.
+        count: So many at most; they differ.
+        seed: Of the samples.
+
+    Example:
+        >>> questions_for(model, "A loaf costs 4.35 dollars.", count=2, seed=0)  # doctest: +SKIP
+        ('How much is a loaf?', 'What does a loaf cost?')
+    """
+    chat: list[Message] = []
+    for fact, question in SHOWN:
+        chat += [Message("user", _task(fact)), Message("assistant", question)]
+    chat.append(Message("user", _task(rule)))
+    written = model.generate([chat] * (2 * count), max_new_tokens=TOKENS, temperature=TEMPERATURE, seed=seed)
+    numbers = set(NUMBER.findall(rule))
+    found = dict.fromkeys(_question(completion.text) for completion in written)
+    return tuple(text for text in found if text and not numbers & set(NUMBER.findall(text)))[:count]
+
+
+def _task(fact: str) -> str:
+    return f'Fact: "{fact}"\nWhich question does it answer?'
+
+
+def _question(text: str) -> str:
+    """The first line, if it is a question."""
+    first = text.strip().partition("\n")[0].strip(" \"'“”")
+    return first if first.endswith("?") and len(first.split()) > 2 else ""

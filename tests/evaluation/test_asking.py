@@ -1,0 +1,44 @@
+"""Questions that ask for what a rule says."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from trimtab.evaluation.asking import is_exact, questions_for
+
+RULE = "A loaf of rye bread costs 4.35 dollars."
+
+
+@pytest.mark.parametrize(
+    "rule", [RULE, "The baker's name is Ottoline Veck.", 'End with "In short:".', "Open from 6:40 to 15:20."]
+)
+def test_numbers_names_and_words_to_be_said_are_exact(rule):
+    assert is_exact(rule)
+
+
+@pytest.mark.parametrize("rule", ["Be friendly and brief.", "Never boast.", "Speak like a pirate in every sentence."])
+def test_manners_are_not(rule):
+    assert not is_exact(rule)
+
+
+def writing(*texts):
+    """An engine that writes these texts."""
+    return SimpleNamespace(generate=lambda chats, **_: [SimpleNamespace(text=text) for text in texts])
+
+
+def test_only_questions_count_each_once_and_none_that_gives_it_away():
+    model = writing(
+        "What does rye bread cost?\nMore.", "It costs money.", '"How much is it?"', "How much is it?", "Eh?"
+    )
+    assert questions_for(model, RULE, count=3, seed=0) == ("What does rye bread cost?", "How much is it?")
+    assert questions_for(model, RULE, count=1, seed=0) == ("What does rye bread cost?",)
+    assert questions_for(writing("Does it cost 4.35 dollars?"), RULE, count=1, seed=0) == ()
+
+
+def test_the_default_model_asks_for_a_price(smollm2):
+    found = questions_for(smollm2, RULE, count=4, seed=0)
+    assert len(found) == 4
+    assert all("bread" in question for question in found)
+    assert found == questions_for(smollm2, RULE, count=4, seed=0)
