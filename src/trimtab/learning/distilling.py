@@ -15,8 +15,6 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
 from trimtab.behaviours import neutral_prompts
 from trimtab.engines import Engine
 from trimtab.engines.base import Array, Gradients, Lesson
@@ -276,7 +274,7 @@ def _learned(
         journal=journal,
         on_step=told,
     )
-    if not any(np.any(added) for added in learned.additions.values()):
+    if not learned.lengths:
         raise DistillError(
             "nothing was learned: no step brought the model nearer to the prompted one",
             fix="give more prompts, or see whether the prompt changes its answers at all",
@@ -287,15 +285,13 @@ def _learned(
 def _vector(
     model: Engine, plan: _Plan, learned: Learned, norms: Mapping[int, float], *, lessons: int, others: int
 ) -> ControlVector:
-    lengths = {layer: float(np.linalg.norm(added)) for layer, added in learned.additions.items()}
-    layers = [layer for layer, length in lengths.items() if length > 0]
     chat = model.encode(model.render(plan.teacher.chat(plan.texts[0])))
     plain = model.encode(model.render([plan.teacher.chat(plan.texts[0])[-1]]))
     return ControlVector(
         model=model.info,
-        directions={layer: (learned.additions[layer] / lengths[layer]).astype(np.float32) for layer in layers},
-        norms={layer: norms[layer] for layer in layers},
-        weights={layer: lengths[layer] / norms[layer] for layer in layers},
+        directions=learned.directions,
+        norms={layer: norms[layer] for layer in learned.lengths},
+        weights={layer: length / norms[layer] for layer, length in learned.lengths.items()},
         scale={"+": 1.0, "-": 1.0},
         method=METHOD,
         behaviour=BehaviourRef(plan.name, plan.digest),

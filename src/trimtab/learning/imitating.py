@@ -76,6 +76,17 @@ class Learned:
     looks: tuple[Look, ...]
     best: Look
 
+    @property
+    def lengths(self) -> dict[int, float]:
+        """Layer to the length of what is added, where it is anything."""
+        found = {layer: float(np.linalg.norm(added)) for layer, added in self.additions.items()}
+        return {layer: length for layer, length in found.items() if length > 0}
+
+    @property
+    def directions(self) -> dict[int, Array]:
+        """Likewise, its unit direction ``[hidden]``."""
+        return {layer: (self.additions[layer] / length).astype(np.float32) for layer, length in self.lengths.items()}
+
 
 def imitate(
     lessons: Imitation,

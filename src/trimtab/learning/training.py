@@ -201,12 +201,11 @@ def _distilled(
         journal=journal,
         progress=progress,
     )
-    lengths = {layer: float(np.linalg.norm(added)) for layer, added in learned.additions.items()}
     vector = ControlVector(
         model=model.info,
-        directions={layer: (learned.additions[layer] / length).astype(np.float32) for layer, length in lengths.items()},
-        norms=norms,
-        weights={layer: length / norms[layer] for layer, length in lengths.items()},
+        directions=learned.directions,
+        norms={layer: norms[layer] for layer in learned.lengths},
+        weights={layer: length / norms[layer] for layer, length in learned.lengths.items()},
         method=plan.method,
         behaviour=BehaviourRef(behaviour.name, behaviour.digest),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
