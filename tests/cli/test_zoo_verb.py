@@ -21,7 +21,6 @@ from trimtab.vectors import vectors_folder
 SMALL = Sizes(
     questions=4,
     kl=3,
-    controls=3,
     controls_kl=2,
     sweep=2,
     randoms=2,

@@ -29,7 +29,6 @@ from trimtab.steering import Steering, Term
 SMALL = Sizes(
     questions=5,
     kl=4,
-    controls=4,
     controls_kl=3,
     sweep=3,
     randoms=2,
@@ -322,7 +321,6 @@ def test_facts_are_taken_evenly_and_all_of_them_at_most(tiny_llama, grounds):
 PROPER = Sizes(
     questions=16,
     kl=8,
-    controls=16,
     controls_kl=6,
     sweep=6,
     pairs=48,

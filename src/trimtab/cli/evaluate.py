@@ -53,7 +53,7 @@ def run(
         str | None, typer.Option("--judge-url", help="Let a model judge too: any OpenAI-compatible URL.")
     ] = None,
     judge_model: Annotated[str | None, typer.Option("--judge-model", help="The judge's name there.")] = None,
-    questions: Annotated[int, typer.Option(min=4, max=48, help="How many neutral questions are asked.")] = 24,
+    questions: Annotated[int, typer.Option(min=4, max=48, help="How many neutral questions are asked.")] = 16,
     max_new_tokens: Annotated[
         int, typer.Option("--max-new-tokens", "-n", min=4, help="Of an answer that is looked at.")
     ] = 40,

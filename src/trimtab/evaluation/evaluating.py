@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from statistics import fmean
 
 from threadpoolctl import threadpool_info
 
@@ -52,6 +53,7 @@ from trimtab.steering import Steering, Term
 from trimtab.vectors import Calibration, ControlVector, Interval
 
 PACKAGES = ("trimtab", "torch", "transformers", "numpy")
+AT_MOST = 2.0  # times its budget: what a vector that spends wildly is compared at
 OVERLAP = 0.5  # layers that share so much of the usual band are not held against it
 
 
@@ -162,13 +164,18 @@ class _Trials:
 
 
 def _trials(case: Case, vector: ControlVector, *, seed: int, phases: Phases) -> _Trials:
-    """Random directions, shuffled labels and the usual band, at the vector's KL."""
-    effects, sizes = case.control_effects, case.grounds.sizes
+    """Random directions, shuffled labels and the usual band, on the vector's questions and at its KL there.
+
+    That is not quite its budget, which it was brought to on other questions.
+    """
+    effects, sizes = case.effects, case.grounds.sizes
     if effects is None:
         return _Trials()
     assert vector.scale is not None
     assert vector.calibration is not None
-    kl, budget, layers = case.grounds.controls_kl, vector.calibration.budget, vector.layers
+    kl, layers = case.grounds.controls_kl, vector.layers
+    spent = fmean(kl.measure(vector.addition(sign)) for sign in SIGNS.values())
+    budget = min(max(spent, vector.calibration.budget / AT_MOST), vector.calibration.budget * AT_MOST)
     steerable = Steerable.of(vector, layers)
     with phases("Trying what should do nothing", sizes.randoms + 2) as step:
         guess = RANDOM_GUESS * vector.scale["+"]

@@ -31,7 +31,6 @@ class Sizes:
     Attributes:
         questions: Neutral questions, from the half that training never calibrates on.
         kl: Of them, those along whose answers KL is measured.
-        controls: Of them, those on which controls are measured.
         controls_kl: Of them, those on which controls are brought to the budget.
         sweep: Of them, those answered at every strength.
         randoms: Random directions.
@@ -45,9 +44,8 @@ class Sizes:
         strengths: Of the sweep, besides 0.
     """
 
-    questions: int = 24
+    questions: int = 16
     kl: int = 12
-    controls: int = 10
     controls_kl: int = 6
     sweep: int = 6
     randoms: int = 8
@@ -60,7 +58,7 @@ class Sizes:
     strengths: tuple[float, ...] = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)
 
 
-THOROUGH = Sizes(questions=48, kl=24, controls=24, sweep=12, facts=240, harmful=32, written=48, written_tokens=48)
+THOROUGH = Sizes(questions=48, kl=24, sweep=12, facts=240, harmful=32, written=48, written_tokens=48)
 """What cards are measured with: all neutral questions that training never calibrates on, all facts and requests."""
 
 

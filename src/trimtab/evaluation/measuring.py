@@ -36,7 +36,6 @@ class Case:
         behaviour: What is looked for.
         questions: The neutral questions, with answers in character where the behaviour has personas.
         effects: Where effects are measured; None where it has none.
-        control_effects: The same on the questions of controls.
         scorers: How answers are scored.
         embedder: For relevance; None without the embedding model.
         choices: Choice questions of the behaviour.
@@ -48,7 +47,6 @@ class Case:
     behaviour: Behaviour
     questions: tuple[Question, ...]
     effects: EffectSet | None
-    control_effects: EffectSet | None
     scorers: tuple[Scorer, ...]
     embedder: Embedder | None
     choices: tuple[ChoiceQuestion, ...]
@@ -86,7 +84,6 @@ def case_of(
         behaviour=behaviour,
         questions=questions,
         effects=EffectSet(grounds.engine, questions) if told else None,
-        control_effects=EffectSet(grounds.engine, questions[: sizes.controls]) if told else None,
         scorers=(*usual.scorers, *(scorers or ())),
         embedder=embedder,
         choices=(*choice_questions(behaviour), *choices),
