@@ -10,15 +10,17 @@ from importlib import resources
 
 @dataclass(frozen=True)
 class NeutralPrompts:
-    """User messages that lean to no behaviour, in two halves that are alike in kind.
+    """User messages that lean to no behaviour; no message is in two of the lists, which are alike in kind.
 
     Attributes:
         calibration: Strength is calibrated on these.
         held_out: What calibration reached is checked on these.
+        more: Others of the same kinds, for what is learned from many messages.
     """
 
     calibration: tuple[str, ...]
     held_out: tuple[str, ...]
+    more: tuple[str, ...]
 
 
 def _data(name: str) -> str:
@@ -40,4 +42,4 @@ def neutral_prompts() -> NeutralPrompts:
         True
     """
     halves = tomllib.loads(_data("neutral.toml"))
-    return NeutralPrompts(tuple(halves["calibration"]), tuple(halves["held_out"]))
+    return NeutralPrompts(tuple(halves["calibration"]), tuple(halves["held_out"]), tuple(halves["more"]))

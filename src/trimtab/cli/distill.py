@@ -55,7 +55,9 @@ def run(
     on_top_of: Annotated[
         str | None, typer.Option("--on-top-of", help="What is active besides, such as happy:0.8.")
     ] = None,
-    answers: Annotated[int, typer.Option(min=1, help="Sampled answers to each message.")] = 3,
+    answers: Annotated[
+        int | None, typer.Option(min=1, help="Sampled answers to each message; some 150 in all if not given.")
+    ] = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-n", min=4, help="Of an answer.")] = 32,
     steps: Annotated[int, typer.Option(min=1, help="Steps at most, about a second each.")] = 80,
     batch: Annotated[int, typer.Option(min=1, help="Answers of a step.")] = 6,

@@ -36,6 +36,8 @@ METHOD = "distilled"
 LEARN_PHASE = "Learning from the prompted model"
 NOTE_PHASE = "Noting what it expects"
 PRICE_PHASE = "Measuring what it spends"
+LESSONS = 150  # different messages teach more than several answers to one
+ANSWERS = 4
 NEUTRAL = 18  # neutral questions, of which norms and KL are measured
 NEUTRAL_TOKENS = 24
 
@@ -47,18 +49,29 @@ class Effort:
     Attributes:
         prompts: Users' messages, of the built-in ones.
         apart: Of all of them, one in so many is not learned from but chooses the best point.
-        answers: Sampled answers to each.
+        answers: Sampled answers to each; None takes as many as bring about ``LESSONS`` in all, ``ANSWERS`` at most.
         answer_tokens: Upper bound on an answer's length.
         temperature: Of the samples; 0 is greedy, and then one answer is enough.
         schedule: How steps are taken.
     """
 
-    prompts: int = 42
+    prompts: int = 150
     apart: int = 7
-    answers: int = 3
+    answers: int | None = None
     answer_tokens: int = 32
     temperature: float = 1.0
     schedule: Schedule = field(default_factory=Schedule)
+
+    def answers_to(self, messages: int) -> int:
+        """How many answers each of so many messages gets; greedy ones would all be the same.
+
+        Example:
+            >>> Effort().answers_to(150), Effort().answers_to(50), Effort(temperature=0.0).answers_to(50)
+            (1, 3, 1)
+        """
+        if self.temperature == 0:
+            return 1
+        return self.answers or min(max(round(LESSONS / messages), 1), ANSWERS)
 
 
 def distill(
@@ -160,7 +173,9 @@ class _Plan:
 
 
 def _texts(prompts: Sequence[str] | None, effort: Effort) -> tuple[str, ...]:
-    texts = tuple(dict.fromkeys(prompts if prompts is not None else neutral_prompts().calibration[: effort.prompts]))
+    builtin = neutral_prompts()
+    usual = (*builtin.calibration, *builtin.more)[: effort.prompts]
+    texts = tuple(dict.fromkeys(prompts if prompts is not None else usual))
     if len(texts) < 2 or not all(text.strip() for text in texts):
         raise DistillError(
             "a prompt is distilled on at least two messages with words in them", fix="give more, or leave prompts out"
@@ -227,7 +242,7 @@ def _lessons(
         model,
         plan.teacher,
         texts,
-        answers=effort.answers if effort.temperature > 0 else 1,
+        answers=effort.answers_to(len(texts)),
         max_new_tokens=effort.answer_tokens,
         temperature=effort.temperature,
         seed=plan.seed,
