@@ -37,6 +37,7 @@ def test_only_questions_count_each_once_and_none_that_gives_it_away():
     assert questions_for(writing("Does it cost 4.35 dollars?"), RULE, count=1, seed=0) == ()
 
 
+@pytest.mark.slow
 def test_the_default_model_asks_for_a_price(smollm2):
     found = questions_for(smollm2, RULE, count=4, seed=0)
     assert len(found) == 4

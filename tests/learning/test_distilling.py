@@ -202,5 +202,7 @@ def test_a_model_without_gradients_is_told_of_another_way():
 
 
 def test_messages_are_taken_from_the_built_in_ones():
-    assert len(neutral_prompts().calibration) >= Effort().prompts
+    builtin = neutral_prompts()
+    assert len({*builtin.calibration, *builtin.more}) >= Effort().prompts
+    assert not {*builtin.calibration, *builtin.more} & set(builtin.held_out)
     assert Teacher.of([Message("system", "a")]).chat("b")[-1] == Message("user", "b")
