@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-
 from trimtab.behaviours import Message, neutral_prompts
 from trimtab.benches.distilling import SEED, bench_prompts
 from trimtab.benches.extraction import Step
@@ -18,6 +16,7 @@ from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.errors import BenchmarkError
 from trimtab.evaluation.probes import Closed, Probes, mean_kl
 from trimtab.learning.distilling import Effort, distill
+from trimtab.learning.imitating import together
 from trimtab.learning.lessons import Teacher
 from trimtab.learning.progress import Progress
 from trimtab.steering import Steering, Term
@@ -199,8 +198,7 @@ def added(*vectors: ControlVector, strength: float = 1.0) -> dict[int, Array]:
     """What vectors add to each layer together."""
     total: dict[int, Array] = {}
     for vector in vectors:
-        for layer, addition in vector.addition(strength).items():
-            total[layer] = np.asarray(total[layer] + addition, np.float32) if layer in total else addition
+        total = together(vector.addition(strength), total)
     return total
 
 

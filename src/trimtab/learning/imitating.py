@@ -124,7 +124,7 @@ def imitate(
 
     def additions(at: Floats) -> dict[int, Array]:
         own = {layer: (at[n] * unit[n]).astype(np.float32) for n, layer in enumerate(layers)}
-        return _together(own, active)
+        return together(own, active)
 
     start = np.zeros((len(layers), width))  # [layer, hidden], in norms
     kept = get_arrays(journal, KEY)
@@ -157,8 +157,8 @@ def imitate(
     return Learned(own, track.looks, track.best)
 
 
-def _together(own: Mapping[int, Array], active: Mapping[int, Array]) -> dict[int, Array]:
-    """What is learned, on top of what is active."""
+def together(own: Mapping[int, Array], active: Mapping[int, Array]) -> dict[int, Array]:
+    """What is added to each layer in all: something of one's own, on top of what is active."""
     total = {layer: np.array(added) for layer, added in active.items()}
     for layer, added in own.items():
         total[layer] = total[layer] + added if layer in total else added
