@@ -338,6 +338,12 @@ def test_any_whole_number_is_a_seed(llama: TransformersEngine, seed: int) -> Non
     assert first == second
 
 
+def test_answers_to_different_prompts_share_no_luck(llama: TransformersEngine) -> None:
+    one, other = tokens_of(llama.generate(PROMPTS[:2], max_new_tokens=12, temperature=1e6, seed=0))
+    assert PROMPTS[0] != PROMPTS[1]
+    assert sum(mine == yours for mine, yours in zip(one, other, strict=False)) <= 3
+
+
 def test_sampling_without_a_seed_draws_anew(llama: TransformersEngine) -> None:
     first, second = (llama.generate(PROMPTS[0], max_new_tokens=16, temperature=2.0).tokens for _ in range(2))
     assert first != second

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -89,7 +90,8 @@ def generate_tokens(
     called after each pass, before a token is chosen; ``ended`` says whether to stop where the answers are.
 
     Nothing of the model's own generation config applies, no penalty and no forbidden token. A row's sampling noise
-    depends on the seed and on ``repeats``, how often its prompt came before, not on its neighbours.
+    depends on the seed, its prompt and ``repeats``, how often that prompt came before, not on its neighbours: noise
+    that all rows shared would make answers to different prompts lean to the same tokens.
     """
     inputs = _inputs(prompts, pad=pad, device=place(model)[0], encoder=start is not None)
     ran = _Ran(on_step)
@@ -101,7 +103,7 @@ def generate_tokens(
         processors.append(TemperatureLogitsWarper(float(sampling.temperature)))
         if sampling.top_p < 1.0:
             processors.append(TopPLogitsWarper(sampling.top_p))
-        processors.append(_GumbelNoise(repeats, sampling.seed))
+        processors.append(_GumbelNoise(prompts, repeats, sampling.seed))
     with _without_own_config(model), torch.inference_mode(), eagerly():
         output = model.generate(
             **inputs,
@@ -237,20 +239,25 @@ class _Ended(StoppingCriteria):  # type: ignore[misc]
 class _GumbelNoise(LogitsProcessor):  # type: ignore[misc]
     """Turns the greedy choice into a sample: the largest of logits plus Gumbel noise is distributed as the softmax."""
 
-    def __init__(self, repeats: Sequence[int], seed: int | None) -> None:
+    def __init__(self, prompts: Sequence[Tokens], repeats: Sequence[int], seed: int | None) -> None:
         self._generators = []
-        for repeat in repeats:
+        for prompt, repeat in zip(prompts, repeats, strict=True):
             generator = torch.Generator()
             if seed is None:
                 generator.seed()
             else:
-                generator.manual_seed((seed + 1_000_003 * repeat) % 2**63)
+                generator.manual_seed(_seed_of(seed, prompt, repeat))
             self._generators.append(generator)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         width = scores.shape[-1]
         exponential = torch.stack([torch.empty(width).exponential_(generator=g) for g in self._generators])
         return scores.float() - exponential.log().to(scores.device)
+
+
+def _seed_of(seed: int, prompt: Tokens, repeat: int) -> int:
+    told = np.array([seed % 2**63, repeat, *prompt], dtype=np.int64).tobytes()
+    return int.from_bytes(hashlib.blake2b(told, digest_size=4).digest(), "little")
 
 
 @final
