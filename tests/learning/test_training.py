@@ -14,8 +14,8 @@ from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import neutral_prompts
 from trimtab.errors import CalibrationError, ModelError, VectorError, VectorMismatchError
 from trimtab.learning import Progress
-from trimtab.learning.calibrating import EFFORT
-from trimtab.learning.imitating import Schedule
+from trimtab.learning.calibrating import EFFORT, Bench
+from trimtab.learning.questions import EffectSet
 
 TINY = {"max_pairs": 24, "refine": 2}
 
@@ -294,24 +294,63 @@ def test_formal_is_calibrated_by_the_same_code(smollm2):
     assert formal.calibration.held_out.effect.swing.low > 0
 
 
-def test_distilled_from_personas_either_side_predicts_what_its_persona_does(tiny_llama, monkeypatch):
-    monkeypatch.setattr("trimtab.learning.personas.SCHEDULE", Schedule(steps=30, batch=8, stride=0.05, check_every=10))
+def test_distilled_from_personas_needs_no_pairs_and_moves_the_model_both_ways(tiny_llama, monkeypatch):
+    monkeypatch.setattr("trimtab.learning.training.build_pairs", None)
     told = []
     happy = Behaviour.load("happy")
-    vector = trimtab.train(tiny_llama, happy, method="distilled", check=False, progress=told.append)
-    assert (vector.method, vector.reliability) == ("distilled", None)
-    assert vector.layers == tuple(range(tiny_llama.info.layers))
+    options = {"method": "distilled", "layers": [1, 2], "check": False}
+    vector = trimtab.train(tiny_llama, happy, refine=0, **options, progress=told.append)
+    assert (vector.method, vector.reliability, vector.collection) == ("distilled", None, None)
+    assert vector.layers == (1, 2)
+    assert sorted(vector.directions) == list(range(tiny_llama.info.layers))
     assert all(abs(kl / 0.4 - 1) <= 0.05 for kl in vector.calibration.kl.values())
     assert vector.calibration.effect.swing.low > 0
-    looks = [float(step.status.split()[0]) for step in told if step.phase == "Learning from the personas"]
-    assert looks[-1] < looks[0]
-    again = trimtab.train(tiny_llama, happy, method="distilled", check=False)
+    assert [step.done for step in told if step.phase == "Learning from the personas"] == list(range(0, 49, 4))
+    again = trimtab.train(tiny_llama, happy, refine=0, **options)
     for layer, direction in again.directions.items():
         np.testing.assert_array_equal(direction, vector.directions[layer])
+    further = trimtab.train(tiny_llama, happy, refine=10, **options)
+    assert further.method == "distilled+refined"
+    assert further.calibration.effect.swing.value > vector.calibration.effect.swing.value
 
 
-def test_what_cannot_be_distilled_from_personas_is_refused(tiny_llama):
-    with pytest.raises(CalibrationError, match="has no pairs"):
+def test_distilled_directions_are_the_slope_of_what_the_personas_say(tiny_llama):
+    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), method="distilled", calibrate=False, layers=[1])
+    bench = Bench.prepare(tiny_llama, Behaviour.load("happy"), check=False, refine=True, progress=lambda _: None)
+    effects = EffectSet(tiny_llama, bench.told)
+    generator = np.random.default_rng(0)
+    for _ in range(3):
+        other = generator.standard_normal(vector.directions[1].shape).astype(np.float32)
+        other /= np.linalg.norm(other)
+        steepest, elsewhere = (
+            np.mean(effects.measure({1: length * way}) - effects.measure({1: -length * way}))
+            for length, way in ((0.01, vector.directions[1]), (0.01, other))
+        )
+        assert steepest > abs(elsewhere)
+        assert elsewhere / steepest == pytest.approx(float(vector.directions[1] @ other), abs=0.05)
+
+
+def test_what_was_learned_from_personas_is_not_learned_again(tiny_llama, tmp_path):
+    happy, path = Behaviour.load("happy"), tmp_path / "noted"
+    options = {"method": "distilled", "layers": [1], "check": False, "refine": 0, "checkpoint": path}
+
+    def stop(step):
+        if step.phase == "Learning from the personas" and step.done == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trimtab.train(tiny_llama, happy, **options, progress=stop)
+    told = []
+    again = trimtab.train(tiny_llama, happy, **options, progress=told.append)
+    assert next(step.done for step in told if step.phase == "Learning from the personas") == 12
+    options.pop("checkpoint")
+    whole = trimtab.train(tiny_llama, happy, **options)
+    np.testing.assert_array_equal(again.directions[1], whole.directions[1])
+
+
+def test_what_cannot_be_distilled_from_personas_is_refused(tiny_llama, monkeypatch):
+    with pytest.raises(VectorError, match="has no pairs"):
         trimtab.train(tiny_llama, Behaviour.load("happy"), method="distilled", source="responses")
-    with pytest.raises(CalibrationError, match="no strength until it is calibrated"):
-        trimtab.train(tiny_llama, Behaviour.load("happy"), method="distilled", calibrate=False)
+    monkeypatch.setattr(type(tiny_llama), "gradients", None)
+    with pytest.raises(CalibrationError, match="no gradients"):
+        trimtab.train(tiny_llama, Behaviour.load("happy"), method="distilled")

@@ -284,13 +284,11 @@ class Lesson:
         prompt: Token ids of the chat as the student sees it.
         answer: Of the answer.
         expected: By the teacher, at every token of the answer.
-        factor: What additions are multiplied by: -1 where the answer is to be the one of a dial turned the other way.
     """
 
     prompt: Tokens
     answer: Tokens
     expected: Expected
-    factor: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

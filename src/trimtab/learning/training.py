@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,12 +12,13 @@ import numpy as np
 
 from trimtab.behaviours import Behaviour
 from trimtab.engines import Engine
+from trimtab.engines.base import Array
 from trimtab.errors import CalibrationError, VectorError
 from trimtab.learning.calibrating import BUDGET, REFINE, Bench, calibrated, check_budget
 from trimtab.learning.contrast import MEMORY, Contrast, Contrasted, collect_contrast
 from trimtab.learning.estimators import ESTIMATORS
 from trimtab.learning.journal import Journal, NoJournal, RememberingEngine, noted
-from trimtab.learning.personas import learn_from_personas
+from trimtab.learning.personas import persona_directions
 from trimtab.learning.progress import OnProgress, ignore
 from trimtab.learning.responses import answers_in_character
 from trimtab.learning.sweep import (
@@ -57,10 +58,9 @@ def train(
         model: An engine, from ``trimtab.load``.
         behaviour: What the vector is to stand for.
         method: An estimator: ``mean_difference``, ``pca_center``, ``pca_diff``, ``logistic`` or ``lda``. Or
-            ``distilled``: by gradient, so that either side of the dial predicts what the persona of its pole predicts;
+            ``distilled``: by gradient, so that either side of the dial predicts what the persona of its pole answers;
             pairs play no part then.
-        layers: ``"auto"`` sweeps single layers and bands at equal KL, and takes all where the method is ``distilled``;
-            or the layers themselves.
+        layers: ``"auto"`` sweeps single layers and bands at equal KL; or the layers themselves.
         calibrate: Find the scale at which strength ±1 spends the budget. Without it the vector steers by
             ``coefficient`` only.
         budget: Mean per-token KL(base ‖ steered) at strength ±1, in nats. 0.3 is gentle, 0.6 strong.
@@ -82,7 +82,8 @@ def train(
 
     Raises:
         BehaviourError: The behaviour cannot make pairs.
-        CalibrationError: No strength spends the budget; or the method is ``distilled`` and cannot be used so.
+        CalibrationError: No strength spends the budget; or the method is ``distilled`` and there is nothing to be had
+            by gradient.
 
     Example:
         >>> happy = train(model, Behaviour.load("happy"))  # doctest: +SKIP
@@ -92,11 +93,8 @@ def train(
         raise VectorError(f"no method named {method!r}", fix=f"use one of {', '.join(METHODS)}")
     if source not in SOURCES:
         raise VectorError(f"no source named {source!r}", fix=f"use one of {', '.join(SOURCES)}")
-    if method == DISTILLED and (source != SOURCES[0] or not calibrate):
-        raise CalibrationError(
-            "what is learned from personas has no pairs, and no strength until it is calibrated",
-            fix="leave source and calibrate out, or use another method",
-        )
+    if method == DISTILLED and source != SOURCES[0]:
+        raise VectorError(f"what is {DISTILLED} has no pairs, so no source", fix="leave it out, or use another method")
     check_budget(budget)
     if refine < 0:
         raise CalibrationError(f"{refine} steps cannot be taken", fix="give 0 or more")
@@ -141,9 +139,52 @@ class _Plan:
 
 
 def _trained(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal, progress: OnProgress) -> ControlVector:
-    if plan.method == DISTILLED:
-        return _distilled(model, behaviour, plan, journal, progress)
     candidates = chosen_layers(model.info.layers, plan.layers)
+    found = (_from_personas if plan.method == DISTILLED else _from_pairs)(model, behaviour, plan, journal, progress)
+    steered = candidates[0] if len(candidates) == 1 else band_layers(model.info.layers)
+    vector = ControlVector(
+        model=model.info,
+        directions=found.directions,
+        norms=found.bench.norms(found.directions),
+        weights={layer: float(layer in steered) for layer in found.directions},
+        method=plan.method,
+        behaviour=BehaviourRef(behaviour.name, behaviour.digest),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        trimtab_version=VERSION,
+        collection=None if found.contrast is None else found.contrast.collection,
+    )
+    if plan.calibrate:
+        vector = calibrated(
+            found.bench,
+            vector,
+            candidates,
+            budget=plan.budget,
+            refine=plan.refine,
+            seed=plan.seed,
+            journal=journal,
+            progress=progress,
+        )
+    else:
+        vector = found.bench.with_neutral(vector, journal=journal, progress=progress)
+    return vector if found.contrast is None else replace(vector, reliability=_reliability(found.contrast, vector))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Directions, before they are placed.
+
+    Attributes:
+        directions: Of every layer, unit length.
+        contrast: Of the pairs that they were estimated from; None where there were none.
+        bench: Questions that the model has answered.
+    """
+
+    directions: Mapping[int, Array]
+    contrast: Contrast | None
+    bench: Bench
+
+
+def _from_pairs(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal, progress: OnProgress) -> _Found:
     contrast = collect_contrast(
         model,
         _pairs(model, behaviour, plan, progress),
@@ -155,65 +196,24 @@ def _trained(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal,
     directions = {layer: contrast.direction(plan.method, layer) for layer in range(model.info.layers)}
     check = plan.calibrate and plan.check
     asked = behaviour if plan.calibrate else None
-    bench = Bench.prepare(model, asked, check=check, refine=plan.refine > 0, progress=progress)
-    steered = candidates[0] if len(candidates) == 1 else band_layers(model.info.layers)
-    vector = ControlVector(
-        model=model.info,
-        directions=directions,
-        norms=bench.norms(directions),
-        weights={layer: float(layer in steered) for layer in directions},
-        method=plan.method,
-        behaviour=BehaviourRef(behaviour.name, behaviour.digest),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        trimtab_version=VERSION,
-        collection=contrast.collection,
+    return _Found(
+        directions,
+        contrast,
+        Bench.prepare(model, asked, check=check, refine=plan.refine > 0, progress=progress),
     )
-    if plan.calibrate:
-        vector = calibrated(
-            bench,
-            vector,
-            candidates,
-            budget=plan.budget,
-            refine=plan.refine,
-            seed=plan.seed,
-            journal=journal,
-            progress=progress,
-        )
-    else:
-        vector = bench.with_neutral(vector, journal=journal, progress=progress)
-    return replace(vector, reliability=_reliability(contrast, vector))
 
 
-def _distilled(
-    model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal, progress: OnProgress
-) -> ControlVector:
-    """Learned from the personas at once with its layers' shares; calibrating scales the whole to the budget."""
-    depth = model.info.layers
-    layers = range(depth) if plan.layers == "auto" else chosen_layers(depth, plan.layers)[0]
-    bench = Bench.prepare(model, behaviour, check=plan.check, refine=True, progress=progress)
-    norms = bench.norms(layers)
-    learned = learn_from_personas(
+def _from_personas(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal, progress: OnProgress) -> _Found:
+    bench = Bench.prepare(model, behaviour, check=plan.calibrate and plan.check, refine=True, progress=progress)
+    directions = persona_directions(
         model.gradients,
         bench.told,
-        norms,
+        depth=model.info.layers,
         width=model.info.hidden_size,
-        seed=plan.seed,
         journal=journal,
         progress=progress,
     )
-    vector = ControlVector(
-        model=model.info,
-        directions=learned.directions,
-        norms={layer: norms[layer] for layer in learned.lengths},
-        weights={layer: length / norms[layer] for layer, length in learned.lengths.items()},
-        method=plan.method,
-        behaviour=BehaviourRef(behaviour.name, behaviour.digest),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        trimtab_version=VERSION,
-    )
-    return calibrated(
-        bench, vector, None, budget=plan.budget, refine=0, seed=plan.seed, journal=journal, progress=progress
-    )
+    return _Found(directions, None, bench)
 
 
 def _pairs(model: Engine, behaviour: Behaviour, plan: _Plan, progress: OnProgress) -> list[Contrasted]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -196,18 +195,6 @@ def test_when_memory_runs_out_lessons_are_done_one_by_one(llama, monkeypatch):
 def test_a_decoder_beside_an_encoder_has_no_gradients(llama):
     assert llama.gradients is not None
     assert trimtab.load(small_t5(), tokenizer=byte_tokenizer()).gradients is None
-
-
-def test_a_lesson_may_be_of_the_dial_turned_the_other_way(llama):
-    given, additions = lessons(llama), pushes(llama)
-    turned = [given[0], replace(given[1], factor=-1.0)]
-    away = {layer: -added for layer, added in additions.items()}
-    imitation = llama.gradients.imitation(turned)
-    one, other = llama.gradients.imitation(given[:1]), llama.gradients.imitation(given[1:2])
-    assert means(imitation, additions) == pytest.approx([*means(one, additions), *means(other, away)], abs=1e-6)
-    found, left, right = imitation.at(additions, [0, 1]), one.at(additions, [0]), other.at(away, [0])
-    for layer in additions:
-        assert np.allclose(found.gradient[layer], (left.gradient[layer] - right.gradient[layer]) / 2, atol=1e-6)
 
 
 def test_in_haste_a_step_leads_the_same_way(llama):

@@ -85,7 +85,6 @@ class TeacherImitation:
     def __init__(self, pushing: Pushing, lessons: Sequence[Lesson]) -> None:
         self._pushing = pushing
         self._texts: list[Texts] = [[Told(lesson.prompt, lesson.answer)] for lesson in lessons]
-        self._factors = [lesson.factor for lesson in lessons]
         self._targets = [_Target.of(lesson.expected) for lesson in lessons]
 
     def at(self, additions: Mapping[int, Array], numbers: Sequence[int]) -> Gap:
@@ -125,14 +124,9 @@ class TeacherImitation:
             return [each for part in parts for each in part]
 
     def _each(self, group: Sequence[int], pushes: Mapping[int, Tensor]) -> list[Tensor]:
-        found: dict[int, Tensor] = {}
-        for factor in sorted({self._factors[n] for n in group}):
-            alike = [n for n in group if self._factors[n] == factor]
-            logits = self._pushing.logits([self._texts[n][0] for n in alike], (factor,), pushes)
-            targets = [self._targets[n] for n in alike]
-            each = torch.split(_Target.joined(targets).kl(logits), [len(target.tokens) for target in targets])
-            found.update(zip(alike, each, strict=True))
-        return [found[n] for n in group]
+        logits = self._pushing.logits([self._texts[n][0] for n in group], (1.0,), pushes)
+        targets = [self._targets[n] for n in group]
+        return list(torch.split(_Target.joined(targets).kl(logits), [len(target.tokens) for target in targets]))
 
 
 @dataclass(frozen=True)
