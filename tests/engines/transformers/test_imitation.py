@@ -190,6 +190,42 @@ def test_when_memory_runs_out_lessons_are_done_one_by_one(llama, monkeypatch):
     most = 0
     with pytest.raises(ModelError, match="memory does not suffice"):
         imitation.at(additions, [0, 1])
+    with pytest.raises(ModelError, match="memory does not suffice"):
+        imitation.measure(additions)
+
+
+def test_where_even_one_lesson_does_not_fit_blocks_are_computed_again(engine, monkeypatch):
+    imitation, additions = engine.gradients.imitation(lessons(engine)), pushes(engine)
+    kept = []
+
+    def pack(tensor):
+        kept[-1] += tensor.numel()
+        return tensor
+
+    def slope():
+        kept.append(0)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            return imitation.at(additions, [0, 1])
+
+    plain = slope()
+    logits, failed = Pushing.logits, []
+
+    def little(self, texts, factors, pushes):
+        if not self._sparing:
+            failed.append(len(texts))
+            raise torch.OutOfMemoryError("out of memory")
+        return logits(self, texts, factors, pushes)
+
+    monkeypatch.setattr(Pushing, "logits", little)
+    sparing = slope()
+    assert failed == [2, 1]
+    assert kept[1] < 0.7 * kept[0]
+    assert sparing.kl == pytest.approx(plain.kl, abs=1e-6)
+    for layer in additions:
+        assert np.allclose(sparing.gradient[layer], plain.gradient[layer], atol=1e-6)
+    assert all("forward" not in block.__dict__ for block in engine.blocks.modules)
+    slope()
+    assert failed == [2, 1]
 
 
 def test_a_decoder_beside_an_encoder_has_no_gradients(llama):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
 
@@ -24,6 +24,7 @@ from trimtab.engines.passes import Walk
 from trimtab.engines.prefix_tree import Ints, build_tree
 from trimtab.engines.transformers.default_model import first_line
 from trimtab.engines.transformers.host import Host
+from trimtab.engines.transformers.recomputing import recomputed
 from trimtab.engines.transformers.walking import is_out_of_memory, place, release
 from trimtab.errors import ModelError
 
@@ -100,6 +101,7 @@ class Pushing:
         self._generated = generated
         self._swift = swift
         self._shared_tokens = shared_tokens
+        self._sparing = False  # whether blocks are computed again on the way back, since memory did not suffice
         self._keeps = "logits_to_keep" in inspect.signature(self.model.forward).parameters
 
     @classmethod
@@ -128,7 +130,9 @@ class Pushing:
     def parts(
         self, texts: Sequence[Texts], numbers: Sequence[int], work: Callable[[Sequence[int]], Part]
     ) -> Iterator[Part]:
-        """What ``work`` makes of the numbers, several in a pass; a pass that memory does not suffice for is split.
+        """What ``work`` makes of the numbers, several in a pass.
+
+        A pass that memory does not suffice for is split; if it cannot be, that and all later ones remember less.
 
         Args:
             texts: By number, what is read of it.
@@ -147,6 +151,10 @@ class Pushing:
                 if not is_out_of_memory(error):
                     raise ModelError(f"no gradients: {first_line(error)}", fix=NO_GRADIENTS) from error
                 release(error)
+                if len(group) == 1 and not self._sparing and torch.is_grad_enabled():
+                    self._sparing = True
+                    groups.appendleft(group)
+                    continue
                 if len(group) == 1:
                     problem = "memory does not suffice for the gradients of one question"
                     raise ModelError(problem, fix=NO_MEMORY) from None
@@ -194,7 +202,8 @@ class Pushing:
             inputs["logits_to_keep"] = torch.from_numpy(layout.kept).to(device)
         half = self._swift and multiplies_halves(device, dtype)
         cast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
-        with eagerly(), cast, self._blocks.hooked(pushes, self._adding(layout, pushes)):
+        sparing = recomputed(self._blocks) if self._sparing and torch.is_grad_enabled() else nullcontext()
+        with eagerly(), cast, self._blocks.hooked(pushes, self._adding(layout, pushes)), sparing:
             logits: Tensor = self.model(**inputs).logits
         if not self._keeps:
             logits = logits[:, torch.from_numpy(layout.kept).to(device)]
