@@ -10,12 +10,12 @@ from importlib import resources
 
 @dataclass(frozen=True)
 class NeutralPrompts:
-    """User messages that lean to no behaviour; no message is in two of the lists, which are alike in kind.
+    """User messages that lean to no behaviour; no message is in two lists. The first two lists are alike in kind.
 
     Attributes:
         calibration: Strength is calibrated on these.
         held_out: What calibration reached is checked on these.
-        more: Others of the same kinds, for what is learned from many messages.
+        more: Others, of these kinds and more, for what is learned from many messages.
     """
 
     calibration: tuple[str, ...]

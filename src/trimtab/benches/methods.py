@@ -1,7 +1,8 @@
 """Whose directions move the model most for the same KL: trimtab's, repeng's, a single layer's, or random ones.
 
-Every side learns from the same pairs of the same behaviour. Each is then brought to the same KL on questions that none
-of them has seen, and asked there how far it moves the model between answers in the two characters.
+Every side learns from the same behaviour, and from its pairs unless it needs none. Each is then brought to the same KL
+on questions that none of them has seen, and asked there how far it moves the model between answers in the two
+characters.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from trimtab.learning.calibrating import BUDGET, REFINE, Bench, calibrated, chec
 from trimtab.learning.contrast import MEMORY, Contrast, Contrasted, collect_contrast
 from trimtab.learning.estimators import ESTIMATORS
 from trimtab.learning.journal import Journal, NoJournal, RememberingEngine, noted
-from trimtab.learning.personas import persona_directions
+from trimtab.learning.personas import checked_gradients, persona_directions
 from trimtab.learning.progress import OnProgress, ignore
 from trimtab.learning.responses import answers_in_character
 from trimtab.learning.sweep import (
@@ -58,8 +58,8 @@ def train(
         model: An engine, from ``trimtab.load``.
         behaviour: What the vector is to stand for.
         method: An estimator: ``mean_difference``, ``pca_center``, ``pca_diff``, ``logistic`` or ``lda``. Or
-            ``distilled``: by gradient, so that either side of the dial predicts what the persona of its pole answers;
-            pairs play no part then.
+            ``distilled``: by gradient, so that either sign makes the answers of its persona likelier; it needs
+            personas, and pairs play no part.
         layers: ``"auto"`` sweeps single layers and bands at equal KL; or the layers themselves.
         calibrate: Find the scale at which strength ±1 spends the budget. Without it the vector steers by
             ``coefficient`` only.
@@ -81,7 +81,8 @@ def train(
         A control vector with directions for every layer, and non-zero weights for the chosen ones.
 
     Raises:
-        BehaviourError: The behaviour cannot make pairs.
+        VectorError: There is no such method or source.
+        BehaviourError: The behaviour cannot make pairs; or it has no personas, and the method is ``distilled``.
         CalibrationError: No strength spends the budget; or the method is ``distilled`` and there is nothing to be had
             by gradient.
 
@@ -94,7 +95,7 @@ def train(
     if source not in SOURCES:
         raise VectorError(f"no source named {source!r}", fix=f"use one of {', '.join(SOURCES)}")
     if method == DISTILLED and source != SOURCES[0]:
-        raise VectorError(f"what is {DISTILLED} has no pairs, so no source", fix="leave it out, or use another method")
+        raise VectorError(f"the method {DISTILLED} has no pairs to take from a source", fix="leave the source out")
     check_budget(budget)
     if refine < 0:
         raise CalibrationError(f"{refine} steps cannot be taken", fix="give 0 or more")
@@ -204,9 +205,10 @@ def _from_pairs(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journ
 
 
 def _from_personas(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal, progress: OnProgress) -> _Found:
+    gradients = checked_gradients(model.gradients, behaviour)
     bench = Bench.prepare(model, behaviour, check=plan.calibrate and plan.check, refine=True, progress=progress)
     directions = persona_directions(
-        model.gradients,
+        gradients,
         bench.told,
         depth=model.info.layers,
         width=model.info.hidden_size,

@@ -16,6 +16,7 @@ from transformers import GenerationConfig
 import trimtab
 from by_hand import greedily, logits_of, steering_by_hand, traces_in
 from tiny_models import CONTEXT, EOS, LAYERS, PAD, Family, vector_for
+from trimtab import Chat
 from trimtab.behaviours import Message
 from trimtab.engines import Completion, ForcedItem
 from trimtab.engines.transformers import TransformersEngine, requests
@@ -336,6 +337,24 @@ def test_a_seed_reproduces_and_another_seed_differs(llama: TransformersEngine) -
 def test_any_whole_number_is_a_seed(llama: TransformersEngine, seed: int) -> None:
     first, second = (llama.generate(PROMPTS[0], max_new_tokens=8, temperature=1.0, seed=seed) for _ in range(2))
     assert first == second
+    with pytest.raises(TypeError):
+        llama.generate(PROMPTS[0], max_new_tokens=8, temperature=1.0, seed=seed + 0.5)  # type: ignore[arg-type]
+
+
+def test_no_two_seeds_are_one(llama: TransformersEngine) -> None:
+    seeds = [0, 1, -1, -5, 2**63 - 5, 2**63, 2**64]
+    answers = [llama.generate(PROMPTS[0], max_new_tokens=12, temperature=2.0, seed=seed).tokens for seed in seeds]
+    assert len(set(answers)) == len(seeds)
+
+
+def test_streams_and_chats_draw_what_a_plain_answer_does(llama: TransformersEngine) -> None:
+    sampling = {"max_new_tokens": 10, "temperature": 2.0, "seed": 4}
+    plain = llama.generate("Hi", **sampling)
+    stream = llama.stream("Hi", **sampling)
+    assert len(list(stream)) >= 1
+    assert stream.completion.tokens == plain.tokens
+    for cache in ("recompute", "keep"):
+        assert Chat(llama, cache=cache).send("Hi", **sampling).tokens == plain.tokens
 
 
 def test_answers_to_different_prompts_share_no_luck(llama: TransformersEngine) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import accelerate
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import trimtab
 from tiny_models import BY_NAME, LAYERS, byte_tokenizer
+from trimtab.engines.base import Preference
 from trimtab.engines.transformers.fingerprint import fingerprint
 from trimtab.engines.transformers.wrapped import fixed_by, kept_weight, unwrapped
 from trimtab.errors import ModelError
@@ -112,6 +114,23 @@ def test_a_fingerprint_does_not_depend_on_where_the_weights_are(
     model = spread(tmp_path, **changes)
     assert any(weight.is_meta for weight in model.parameters())
     assert fingerprint(model) == fingerprint(BY_NAME["llama"].build(**changes))
+
+
+@SPREADS
+def test_where_memory_is_short_blocks_get_their_weights_again_and_let_go_of_them(spread: Any, tmp_path: Path) -> None:
+    plain = trimtab.load(BY_NAME["llama"].build(), tokenizer=byte_tokenizer())
+    engine = trimtab.load(spread(tmp_path), tokenizer=byte_tokenizer())
+    forwards = [block.__dict__.get("forward") for block in engine.blocks.modules]
+    assert any(forwards) == (spread is on_disk)
+    items = [Preference(plain.encode("Hi"), (5, 6, 7), (8, 9), (10, 11))]
+    additions = {1: np.full(plain.info.hidden_size, 0.1, dtype=np.float32)}
+    expected = plain.gradients.slopes(items).at(additions, [0], price=0.5)
+    slopes = engine.gradients.slopes(items)
+    slopes._pushing._sparing = True
+    found = slopes.at(additions, [0], price=0.5)
+    assert np.allclose(found.gradient[1], expected.gradient[1], atol=1e-6)
+    assert [block.__dict__.get("forward") for block in engine.blocks.modules] == forwards
+    assert all(weight.is_meta for weight in engine.blocks.modules[1].parameters())
 
 
 def test_weights_that_nobody_has_give_a_fingerprint_too() -> None:

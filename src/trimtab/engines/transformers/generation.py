@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -256,8 +257,8 @@ class _GumbelNoise(LogitsProcessor):  # type: ignore[misc]
 
 
 def _seed_of(seed: int, prompt: Tokens, repeat: int) -> int:
-    told = np.array([seed % 2**63, repeat, *prompt], dtype=np.int64).tobytes()
-    return int.from_bytes(hashlib.blake2b(told, digest_size=4).digest(), "little")
+    told = repr((operator.index(seed), repeat, *prompt)).encode()
+    return int.from_bytes(hashlib.blake2b(told, digest_size=4).digest(), "little")  # as many bits as generators take
 
 
 @final

@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 Texts: TypeAlias = Sequence["Told"]
 Part = TypeVar("Part")
 
-NO_GRADIENTS = "load the model in float32 or bfloat16, without quantised weights; or train with refine=0"
-NO_MEMORY = "ask for shorter answers, or train with refine=0"
+NO_GRADIENTS = (
+    "load the model in float32 or bfloat16, without quantised weights; or train with refine=0 and not distilled"
+)
+NO_MEMORY = "ask for shorter answers, or train with refine=0 and not distilled"
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,8 @@ class Pushing:
     ) -> Iterator[Part]:
         """What ``work`` makes of the numbers, several in a pass.
 
-        A pass that memory does not suffice for is split; if it cannot be, that and all later ones remember less.
+        A pass that memory does not suffice for is split. If it cannot be, and gradients are wanted, that and all later
+        ones remember less.
 
         Args:
             texts: By number, what is read of it.

@@ -49,7 +49,7 @@ class PreferenceSlopes:
         Args:
             additions: Layer to ``[hidden]``, for the positive sign.
             numbers: Which questions.
-            price: Nats of preference that a nat of KL is worth.
+            price: Nats of preference that a nat of KL is worth; at 0, KL is not measured.
 
         Raises:
             ModelError: The model has no gradients, or there is no memory for them.
@@ -69,9 +69,9 @@ class PreferenceSlopes:
         return Slope(preference=value, kl=cost, gradient=gradient)
 
     def _part(self, group: Sequence[int], pushes: Mapping[int, Tensor], *, price: float, share: int) -> Slope:
-        texts = [told for n in group for told in self._texts[n]]
+        texts = [told for n in group for told in self._texts[n][: 3 if price else 2]]
         found = self._pushing.logprobs(texts, SIGNS, pushes)
-        preference, kl = (total / share for total in self._totals(found, group))
+        preference, kl = (total / share for total in self._totals(found, group, priced=price > 0))
         slopes = torch.autograd.grad(preference - price * kl, list(pushes.values()))
         return Slope(
             preference=float(preference.detach()),
@@ -79,8 +79,10 @@ class PreferenceSlopes:
             gradient={layer: slope.cpu().numpy() for layer, slope in zip(pushes, slopes, strict=True)},
         )
 
-    def _totals(self, found: Sequence[Sequence[Tensor]], numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Preference and mean KL, summed over signs and questions."""
+    def _totals(
+        self, found: Sequence[Sequence[Tensor]], numbers: Sequence[int], *, priced: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Preference and mean KL, summed over signs and questions; KL that costs nothing is not measured, and 0."""
         preference = kl = torch.zeros((), device=found[0][0].device)
         for sign, logprobs in zip(SIGNS, found, strict=True):
             each = iter(logprobs)
@@ -88,7 +90,8 @@ class PreferenceSlopes:
                 item, base = self._items[n], self._reference[n]
                 positive, negative = _mean(next(each), item.positive), _mean(next(each), item.negative)
                 preference = preference + sign * (positive - negative)
-                kl = kl + (base.exp() * (base - next(each))).sum(-1).mean()
+                if priced:
+                    kl = kl + (base.exp() * (base - next(each))).sum(-1).mean()
         return preference, kl
 
 
