@@ -83,14 +83,26 @@ def test_fine_tuning_stands_beside_it_and_leaves_the_model_as_it_was(llama, sea,
     monkeypatch.setattr("trimtab.evaluation.lora.BATCH", 2)
     before = llama.generate(ASKED[0], max_new_tokens=4)
     tuned = evaluate_distilled(
-        llama, sea, PROMPT, prompts=ASKED, sizes=replace(SMALL, tuning=(9, 2)), lora=True, progress=lambda _: None
+        llama, sea, PROMPT, prompts=ASKED, sizes=replace(SMALL, tuning=(9, 8)), lora=True, progress=lambda _: None
     )
     ways = {way.name: way for way in tuned.others}
     assert set(ways) == {"mean difference", "one sentence", "LoRA"}
-    assert "on 18 answers" in ways["LoRA"].about
+    assert "on 72 answers" in ways["LoRA"].about
     assert 0 < ways["LoRA"].kl != pytest.approx(report.base_kl, rel=1e-6)
     assert tuned.vector == report.vector
     assert llama.generate(ASKED[0], max_new_tokens=4) == before
+
+
+def test_fine_tuning_that_comes_to_nothing_is_told_and_the_report_is_there(llama, sea, report, monkeypatch):
+    told = []
+
+    def fails(*_, **__):
+        raise EvaluationError("LoRA learnt nothing", fix="use more questions")
+
+    monkeypatch.setattr("trimtab.evaluation.lora.fit_lora", fails)
+    found = evaluate_distilled(llama, sea, PROMPT, prompts=ASKED, sizes=SMALL, lora=True, progress=told.append)
+    assert found.others == report.others
+    assert any("left out: LoRA learnt nothing" in step.note for step in told)
 
 
 def test_every_rule_is_weighed(report):

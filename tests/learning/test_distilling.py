@@ -51,7 +51,7 @@ def test_at_strength_one_the_model_is_nearer_to_the_prompted_one(llama):
     half, whole = (gap(llama, answer, steering=[(vector, strength)]) for strength in (0.5, 1.0))
     assert whole < half < gap(llama, answer)
     record = vector.distillation
-    assert record.kl_after < 0.8 * record.kl_before
+    assert record.kl_after < 0.9 * record.kl_before
     assert (record.lessons, record.others, record.tokens) == (4, 2, "all")
 
 

@@ -191,7 +191,7 @@ def evaluate_distilled(
         )
     dial, others = _ways(probes, vector, teacher, sizes, progress)
     if lora:
-        others.append(_fine_tuned(probes, teacher, sizes, progress))
+        others += _fine_tuned(probes, teacher, sizes, progress)
     whole = "".join(message.content for message in teacher.opening if message.role == "system")
     rules = rules_of(whole) if len(teacher.opening) == 1 else ()
     weighed = []
@@ -297,8 +297,8 @@ def _to_learn_from(probes: Probes, teacher: Teacher, messages: int, *, answers: 
     )
 
 
-def _fine_tuned(probes: Probes, teacher: Teacher, sizes: Sizes, progress: OnProgress) -> Closed:
-    """LoRA on the prompted model's own answers."""
+def _fine_tuned(probes: Probes, teacher: Teacher, sizes: Sizes, progress: OnProgress) -> list[Closed]:
+    """LoRA on the prompted model's own answers; nothing where it cannot be had, which is told."""
     from trimtab.engines.transformers import TransformersEngine
     from trimtab.evaluation.lora import TRAINING, Example, fit_lora
 
@@ -308,11 +308,15 @@ def _fine_tuned(probes: Probes, teacher: Teacher, sizes: Sizes, progress: OnProg
     progress(Progress(TRAINING, 0, 1))
     answered = _to_learn_from(probes, teacher, messages, answers=answers, sizes=sizes)
     examples = [Example(a.text, a.prompt, a.answer) for a in answered]
-    adapter = fit_lora(probes.model, examples, name="prompt", seed=probes.seed, progress=progress)
+    try:
+        adapter = fit_lora(probes.model, examples, name="prompt", seed=probes.seed, progress=progress)
+    except EvaluationError as error:
+        progress(Progress(TRAINING, 1, 1, note=f"fine-tuning is left out: {error}"))
+        return []
     with adapter.arm().active():
         found = probes.student(additions={})
     about = f"rank {adapter.rank} in every linear layer, {adapter.parameters:,} numbers, on {len(examples)} answers"
-    return probes.closed("LoRA", about, found)
+    return [probes.closed("LoRA", about, found)]
 
 
 # Rules --------------------------------------------------------------------------------------------------------------
