@@ -41,7 +41,7 @@ class Schedule:
 
     steps: int = 80
     batch: int = 6
-    stride: float = 0.007
+    stride: float = 0.005
     warmup: int = 8
     shrink: float = 0.0
     clip: float = 3.0
