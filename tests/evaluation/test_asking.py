@@ -41,6 +41,6 @@ def test_only_questions_count_each_once_and_none_that_gives_it_away():
 def test_the_default_model_asks_for_a_price(smollm2):
     found = questions_for(smollm2, RULE, count=4, seed=0)
     assert len(found) == 4
-    assert sum("bread" in question for question in found) >= 3
+    assert all("loaf" in question for question in found)
     assert any("How much" in question or "price" in question for question in found)
     assert found == questions_for(smollm2, RULE, count=4, seed=0)

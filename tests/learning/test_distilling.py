@@ -46,13 +46,13 @@ def gap(engine, answer, *, steering=None, prompt=PROMPT, text="Well?"):
 
 
 def test_at_strength_one_the_model_is_nearer_to_the_prompted_one(llama):
-    vector = distilled(llama)
+    vector = distilled(llama, effort=replace(QUICK, answers=6))
     answer = llama.generate([[Message("system", PROMPT), Message("user", "Well?")]], max_new_tokens=8)[0].tokens
     half, whole = (gap(llama, answer, steering=[(vector, strength)]) for strength in (0.5, 1.0))
     assert whole < half < gap(llama, answer)
     record = vector.distillation
-    assert record.kl_after < 0.9 * record.kl_before
-    assert (record.lessons, record.others, record.tokens) == (4, 2, "all")
+    assert record.kl_after < 0.8 * record.kl_before
+    assert (record.lessons, record.others, record.tokens) == (24, 12, "all")
 
 
 def test_it_is_a_vector_like_any_other(llama, tmp_path):

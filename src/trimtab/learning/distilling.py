@@ -19,7 +19,7 @@ from trimtab.behaviours import neutral_prompts
 from trimtab.engines import Engine
 from trimtab.engines.base import Array, Gradients, Lesson
 from trimtab.errors import DistillError
-from trimtab.learning.imitating import Learned, Schedule, imitate
+from trimtab.learning.imitating import Learned, Schedule, imitate, together
 from trimtab.learning.inventing import invent_messages
 from trimtab.learning.journal import Journal, NoJournal, RememberingEngine, noted
 from trimtab.learning.lessons import SystemPrompt, Teacher, Tokened, answered_by, lessons_of
@@ -226,7 +226,7 @@ def _active(model: Engine, steering: Steering) -> dict[int, Array]:
             if not (everywhere and isinstance(change, Push) and not change.preserve_norm):
                 fix = "give plain strengths, without scopes, conditions or operators"
                 raise DistillError(f"cannot distil on top of {planned.term}", fix=fix)
-            total[layer] = total[layer] + change.added if layer in total else change.added
+            total = together({layer: change.added}, total)
     return total
 
 
