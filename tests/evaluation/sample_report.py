@@ -20,6 +20,7 @@ from trimtab.evaluation.records import (
     Side,
     Subject,
     Sweep,
+    Tolerable,
     Verdict,
 )
 from trimtab.vectors import Interval
@@ -178,6 +179,11 @@ def sweep(*, effects: bool = True, texts: int = 6) -> Sweep:
     return Sweep(tuple(points), -1.5, 2.0)
 
 
+def tolerable(low: float = -1.0, high: float = 0.75, times: float | None = 1.3) -> Tolerable:
+    """A dial that costs too much at +1."""
+    return Tolerable(low, high, around(0.55, 0.05), times)
+
+
 def control(plus: float, minus: float) -> Control:
     """Something that does so much."""
     return Control({"+": around(plus, 0.03), "-": around(minus, 0.03)}, around(plus - minus, 0.04))
@@ -261,6 +267,7 @@ def working(**changes: Any) -> Report:
         "base": side("0", 0.0, kl=0.0, perplexity=1.0, facts=0.0, length_ratio=1.0),
         "methods": (vector_method(0.34, -0.28), prompt_method(), few_shot_method()),
         "sweep": sweep(),
+        "tolerable": tolerable(),
         "controls": controls(),
         "prompt_swing": around(0.42, 0.06),
         "no_equivalents": "",

@@ -124,6 +124,18 @@ def test_a_trained_vector_is_seen_from_every_side(tiny_llama, trained, report):
     assert report.method("vector").prompt_tokens == 0
 
 
+def test_fine_tuning_that_comes_to_nothing_is_told_and_the_report_is_there(
+    tiny_llama, trained, grounds, report, monkeypatch
+):
+    def fails(*_, **__):
+        raise EvaluationError("LoRA for happy+ learnt nothing", fix="use more questions")
+
+    monkeypatch.setattr("trimtab.evaluation.lora.train_lora", fails)
+    found = evaluate(tiny_llama, trained, grounds=grounds, lora=True)
+    assert found.methods == report.methods
+    assert "fine-tuning: LoRA for happy+ learnt nothing; use more questions" in found.setting.missing
+
+
 def test_effects_kl_and_answers_are_those_of_the_steered_model(tiny_llama, trained, grounds, report):
     for key, strength in (("+", 1.0), ("-", -1.0)):
         side = report.methods[0].sides[key]

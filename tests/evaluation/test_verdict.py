@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.sample_report import around, control, controls, damage, subject, sweep, vector_method
+from evaluation.sample_report import around, control, controls, damage, subject, sweep, tolerable, vector_method
 from trimtab.evaluation.records import Chance, Verdict
 from trimtab.evaluation.verdict import is_clear, judge
 from trimtab.vectors import Interval
@@ -25,6 +25,7 @@ def verdict(plus: float | None = 0.34, minus: float | None = -0.28, **changes: A
         "subject": subject(),
         "sweep": sweep(),
         "cost": {},
+        "tolerable": tolerable(),
         **changes,
     }
     vector = replace(vector_method(plus, minus), prompt_equivalents=given["equivalents"])
@@ -35,6 +36,7 @@ def verdict(plus: float | None = 0.34, minus: float | None = -0.28, **changes: A
         given["subject"],
         replace(vector, sides=sides),
         given["sweep"],
+        given["tolerable"],
         given["controls"],
         prompt_swing=given["prompt_swing"],
         no_equivalents=given["no_equivalents"],
@@ -57,6 +59,8 @@ def test_a_vector_that_goes_both_ways_beyond_chance_works():
         "reach -0.060 to +0.050.",
         "Strength -1 (gloomy): -0.280 nat per token (95 % interval -0.330 to -0.230), beyond chance: random "
         "directions reach -0.060 to +0.050.",
+        "From strength -1 to +0.75 it loses no more than 5% of the simple facts and 0.10 of relevance, which is a "
+        "swing of +0.550, 1.3 times what system prompts do.",
         "The text holds together from strength -1.5 to +2 of those tried.",
     )
 
@@ -170,15 +174,15 @@ def test_where_prompts_are_no_measure_it_is_said_why():
 
 
 def test_without_prompts_nothing_is_said_of_them():
-    found = verdict(equivalents=None, prompt_swing=None)
+    found = verdict(equivalents=None, prompt_swing=None, tolerable=tolerable(times=None))
     assert found.promptable is None
     assert not any("prompts" in sentence for sentence in found.sentences)
 
 
 def test_lost_facts_are_told_beyond_five_in_a_hundred():
-    assert not any("facts" in sentence for sentence in verdict(cost={"facts": -0.05}).sentences)
+    assert not any("fewer of the simple facts" in sentence for sentence in verdict(cost={"facts": -0.05}).sentences)
     found = verdict(cost={"facts": -0.12})
-    assert [s for s in found.sentences if "facts" in s] == [
+    assert [s for s in found.sentences if "fewer of the simple facts" in s] == [
         "At strength +1 it knows 12% fewer of the simple facts.",
         "At strength -1 it knows 12% fewer of the simple facts.",
     ]

@@ -58,7 +58,7 @@ def listing(context: typer.Context, json: JsonOption = False) -> None:
     table = Table(title="Behaviours", title_justify="left", box=box.HORIZONTALS, padding=0, show_edge=False)
     for header in ("+", "−", "verdict"):
         table.add_column(header, no_wrap=True)
-    for header in ("swing", "×", "ppl", "facts", "rel.", "cos"):
+    for header in ("swing", "×", "× kept", "ppl", "facts", "rel.", "cos"):
         table.add_column(header, justify="right", no_wrap=True)
     for behaviour in behaviours:
         found = _measured(cards.get(behaviour.name))
@@ -75,7 +75,8 @@ def _caption(cards: Mapping[str, Card]) -> str:
     models = ", ".join(sorted({card.model for card in cards.values()}))
     return (
         f"Measured on {models} at strength ±1. swing: nats per token from -1 to +1; ×: times that of system prompts, "
-        "where these move the model; ppl: perplexity, times the base's; facts: change in those known; rel.: change in "
+        "where these move the model; × kept: the same with the dial turned only as far as facts known fall by 5 % and "
+        "relevance by 0.10 at most; ppl: perplexity, times the base's; facts: change in those known; rel.: change in "
         "relevance (each the worse side of both); cos: how far the pairs agree. trimtab zoo card NAME tells more."
     )
 
@@ -98,7 +99,7 @@ def _print_shortfalls(cards: Mapping[str, Card]) -> None:
 
 def _measured(card: Card | None) -> tuple[str, ...]:
     if card is None:
-        return ("–",) * 7
+        return ("–",) * 8
     colour = COLOURS.get(card.word, "dim")
     changes = [cost.accuracy_change.value for cost in card.cost.values() if cost.accuracy_change is not None]
     drifts = [cost.relevance_change for cost in card.cost.values() if cost.relevance_change is not None]
@@ -106,6 +107,7 @@ def _measured(card: Card | None) -> tuple[str, ...]:
         f"[{colour}]{card.word}[/{colour}]",
         "–" if card.swing is None else f"{card.swing.value:.2f}",
         "–" if card.prompt_equivalents is None else f"{card.prompt_equivalents:.1f}",
+        "–" if card.tolerable.prompt_equivalents is None else f"{card.tolerable.prompt_equivalents:.1f}",
         f"{max(cost.perplexity_ratio for cost in card.cost.values()):.1f}",
         f"{min(changes):+.0%}" if changes else "–",
         f"{min(drifts):+.2f}" if drifts else "–",
@@ -198,6 +200,9 @@ def _facts(found: Card) -> list[tuple[str, str]]:
         if cost.relevance_change is not None:
             parts.append(f"relevance {cost.relevance_change:+.2f}")
         rows.append((label, ", ".join(parts)))
+    kept = found.tolerable
+    times = "" if kept.prompt_equivalents is None else f", {kept.prompt_equivalents:.1f} times what prompts do"
+    rows.append(("tolerable", f"from strength {kept.low:+g} to {kept.high:+g}{times}"))
     rows.append(("usable", f"from strength {found.low:+g} to {found.high:+g} of those tried"))
     return rows
 

@@ -16,9 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from trimtab.behaviours import Behaviour, zoo_names
 from trimtab.errors import EvaluationError
-from trimtab.evaluation.records import Chance, Report, Word
-from trimtab.evaluation.sweeping import MAX_LOST_RELEVANCE
-from trimtab.evaluation.verdict import ACCURACY
+from trimtab.evaluation.records import Chance, Report, Tolerable, Word
+from trimtab.evaluation.sweeping import MAX_LOST_FACTS, MAX_LOST_RELEVANCE
 from trimtab.vectors import Interval
 
 SAMPLES = 2
@@ -89,6 +88,7 @@ class Card:
         cost: By sign.
         low: Lowest usable strength of those tried.
         high: Highest one.
+        tolerable: How far the dial can be turned at little damage, and what it does so far.
         scores: By scorer, the means at -1, 0 and +1.
         samples: Questions and answers.
         questions: How many questions it was measured on.
@@ -120,6 +120,7 @@ class Card:
     cost: Mapping[str, Cost]
     low: float
     high: float
+    tolerable: Tolerable
     scores: Mapping[str, tuple[float, float, float]]
     samples: tuple[Sample, ...]
     questions: int
@@ -160,6 +161,7 @@ def card_of(report: Report) -> Card:
         cost={key: _cost(report, key) for key in vector.sides},
         low=report.sweep.low,
         high=report.sweep.high,
+        tolerable=report.tolerable,
         scores={name: (minus.scores[name].value, base.scores[name].value, plus.scores[name].value) for name in shared},
         samples=tuple(
             Sample(report.setting.questions[n], minus.answers[n], base.answers[n], plus.answers[n])
@@ -205,7 +207,7 @@ def shortfalls(card: Card) -> tuple[str, ...]:
     if card.prompt_equivalents is not None and card.prompt_equivalents < 1.0:
         found.append("system prompts do more")
     for key, cost in card.cost.items():
-        if cost.accuracy_change is not None and cost.accuracy_change.value < -ACCURACY:
+        if cost.accuracy_change is not None and cost.accuracy_change.value < -MAX_LOST_FACTS:
             found.append(f"knows {-cost.accuracy_change.value:.0%} fewer facts at {key}1")
     drifts = [key for key, cost in card.cost.items() if (cost.relevance_change or 0.0) < -MAX_LOST_RELEVANCE]
     if drifts:

@@ -53,6 +53,7 @@ class Compared:
         answers: Of each, by sign.
         prompt_effects: Of the system prompts, whether they are among the methods or not; None without personas.
         making: Seconds that methods took to make.
+        missing: What could not be made, in words.
     """
 
     ways: tuple[Way, ...]
@@ -61,6 +62,7 @@ class Compared:
     answers: tuple[Mapping[str, Written], ...]
     prompt_effects: Mapping[str, Floats] | None
     making: Mapping[str, float]
+    missing: tuple[str, ...] = ()
 
     @property
     def all_written(self) -> tuple[Written, ...]:
@@ -89,7 +91,7 @@ def make_ways(
     """
     assert vector.calibration is not None
     budget = vector.calibration.budget
-    ways = [vector_way(vector, budget=budget)]
+    ways, missing = [vector_way(vector, budget=budget)], list[str]()
     kl: dict[str, Mapping[str, float]] = {VECTOR: _kl_of_both(case, ways[0])}
     making: dict[str, float] = {}
     prompt_effects: dict[str, Floats] | None = None
@@ -101,7 +103,10 @@ def make_ways(
             step()
             ways += _with_prompts(case, vector, system, kl, baselines, making, step)
         if lora:
-            ways += _tuned(case, budget=budget, seed=seed, making=making, phases=phases)
+            try:
+                ways += _tuned(case, budget=budget, seed=seed, making=making, phases=phases)
+            except EvaluationError as error:  # minutes of other work are not lost over it
+                missing.append(f"fine-tuning: {error}")
     with phases("Writing answers", 2 * len(ways)) as step:
         arms = [arm for way in ways for arm in way.arms.values()]
         each = iter(write_at_length(case, arms, case.grounds.sizes.written, on_arm=step))
@@ -122,6 +127,7 @@ def make_ways(
         tuple(answers),
         prompt_effects,
         making,
+        tuple(missing),
     )
 
 

@@ -43,6 +43,7 @@ from trimtab.evaluation.records import Controls, Placing, Report, Run, Setting, 
 from trimtab.evaluation.refusals import cosine_with_refusal
 from trimtab.evaluation.scorers import Scorer
 from trimtab.evaluation.sweeping import Turn, sweep_of
+from trimtab.evaluation.tolerable import tolerable_range
 from trimtab.evaluation.verdict import judge
 from trimtab.learning.calibrating import BUDGET, TOLERANCE
 from trimtab.learning.controls import RANDOM_GUESS, why_no_equivalents
@@ -294,6 +295,7 @@ def _report(
         looks = look_at(case.engine, grounds.questions, grounds.written, sets)
     unit = None if prompt_swing is None or reason else prompt_swing.value
     methods = measure_ways(case, compared, looks, unit=unit, phases=phases)
+    tolerable = tolerable_range(case, vector, methods[0], compared.effects[0], unit=unit, phases=phases)
     sweep = _sweep(case, turned, looks[len(compared.all_written) : -1])
     base = base_side(case, looks[-1])
     controls = _controls(case, vector, trials, compared.effects[0])
@@ -302,6 +304,7 @@ def _report(
         subject,
         methods[0],
         sweep,
+        tolerable,
         controls,
         prompt_swing=prompt_swing,
         no_equivalents=reason,
@@ -311,11 +314,12 @@ def _report(
         base=base,
         methods=methods,
         sweep=sweep,
+        tolerable=tolerable,
         controls=controls,
         prompt_swing=prompt_swing,
         no_equivalents=reason,
         verdict=verdict,
-        setting=_setting(case),
+        setting=_setting(case, compared),
         run=Run(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds={phase: round(spent, 2) for phase, spent in phases.seconds.items()},
@@ -347,7 +351,7 @@ def _subject(case: Case, given: ControlVector, vector: ControlVector) -> Subject
     )
 
 
-def _setting(case: Case) -> Setting:
+def _setting(case: Case, compared: Compared) -> Setting:
     return Setting(
         seed=case.seed,
         threads=max((pool["num_threads"] for pool in threadpool_info()), default=1),
@@ -357,5 +361,5 @@ def _setting(case: Case) -> Setting:
         facts=len(case.grounds.facts.facts),
         versions={package: version(package) for package in PACKAGES},
         scorers={scorer.name: scorer.unit for scorer in case.scorers},
-        missing=case.missing,
+        missing=(*case.missing, *compared.missing),
     )

@@ -42,6 +42,7 @@ class Sizes:
         written_tokens: Upper bound on the answers that are looked at. By its opening alone it cannot be told whether an
             answer will be about the question.
         strengths: Of the sweep, besides 0.
+        halvings: Of the strengths from 0 to 1, in looking for the last one at little damage: 2 tell it to a quarter.
     """
 
     questions: int = 16
@@ -56,9 +57,10 @@ class Sizes:
     answer_tokens: int = 24
     written_tokens: int = 40
     strengths: tuple[float, ...] = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)
+    halvings: int = 2
 
 
-THOROUGH = Sizes(questions=48, kl=24, sweep=12, facts=240, harmful=32, written=48, written_tokens=48)
+THOROUGH = Sizes(questions=48, kl=24, sweep=12, facts=240, harmful=32, written=48, written_tokens=48, halvings=3)
 """What cards are measured with: all neutral questions that training never calibrates on, all facts and requests."""
 
 

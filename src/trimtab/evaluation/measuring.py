@@ -150,7 +150,7 @@ def side_of(
             loops=looks.loops,
             length_ratio=looks.length_ratio,
             relevance=relevance_of(case, written),
-            relevance_change=_relevance_change(case, written),
+            relevance_change=relevance_change(case, written),
             accuracy=known.interval,
             accuracy_change=known.drop_from(facts.base),
             truthfulqa=None if truthful is None else truthful.interval,
@@ -214,7 +214,8 @@ def relevance_of(case: Case, written: Written) -> float | None:
     return None if each is None else float(each.mean())
 
 
-def _relevance_change(case: Case, written: Written) -> Interval | None:
+def relevance_change(case: Case, written: Written) -> Interval | None:
+    """How much nearer answers are to their questions than the base model's; below 0 where they are less near."""
     each, own = relevance_each(case, written), relevance_each(case, case.grounds.written.first(len(written)))
     return None if each is None or own is None else interval(each - own, seed=case.seed)
 

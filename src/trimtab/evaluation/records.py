@@ -136,6 +136,23 @@ class Sweep:
 
 
 @dataclass(frozen=True)
+class Tolerable:
+    """How far the dial can be turned with what the model knows, and the thread of its answers, kept.
+
+    Attributes:
+        low: The lowest strength of those tried, from -1 up, at which both are kept.
+        high: The highest, from 1 down.
+        swing: Effect at ``high`` minus that at ``low``, in nats per token; None where no effect was measured.
+        prompt_equivalents: That, divided by the system prompts' own; None where it would be noise.
+    """
+
+    low: float
+    high: float
+    swing: Interval | None
+    prompt_equivalents: float | None
+
+
+@dataclass(frozen=True)
 class Control:
     """Something that should do nothing, at the same layers and the same KL.
 
@@ -265,7 +282,7 @@ class Setting:
         facts: How many simple facts.
         versions: Of trimtab and what it stands on.
         scorers: Unit of each scorer, by name.
-        missing: What was left out because a package is missing, in words.
+        missing: What was left out, and why, in words.
     """
 
     seed: int
@@ -303,6 +320,7 @@ class Report:
         base: The model as it is.
         methods: The vector first, then what it is compared with.
         sweep: What the dial does.
+        tolerable: How far it can be turned at little damage.
         controls: What should do nothing.
         prompt_swing: What system prompts for the two poles do; None where the behaviour has no personas.
         no_equivalents: Why there are no prompt-equivalents; empty where there are.
@@ -315,6 +333,7 @@ class Report:
     base: Side
     methods: tuple[Method, ...]
     sweep: Sweep
+    tolerable: Tolerable
     controls: Controls
     prompt_swing: Interval | None
     no_equivalents: str

@@ -20,6 +20,7 @@ MAX_MORE_LOOPS = 0.15
 MIN_MORE_LOOPS = 2  # answers: one alone may go round by chance
 MIN_DISTINCT = 0.7
 MAX_LOST_RELEVANCE = 0.10
+MAX_LOST_FACTS = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,20 @@ class Turn:
 def drifts(change: Interval | None) -> bool:
     """Whether answers are clearly less about the question than the base's: of few, relevance can fall by chance."""
     return change is not None and change.value < -MAX_LOST_RELEVANCE and change.high < 0
+
+
+def is_tolerable(facts: Interval | None, relevance: Interval | None) -> bool:
+    """Whether both are kept, as far as they were measured; each is a change from the base model.
+
+    Example:
+        >>> is_tolerable(Interval(-0.05, -0.08, -0.02), Interval(-0.1, -0.2, 0.0)), is_tolerable(None, None)
+        (True, True)
+        >>> is_tolerable(Interval(-0.06, -0.08, -0.04), None)
+        False
+    """
+    lost_facts = facts is not None and facts.value < -MAX_LOST_FACTS
+    lost_thread = relevance is not None and relevance.value < -MAX_LOST_RELEVANCE
+    return not (lost_facts or lost_thread)
 
 
 def sweep_of(turns: Sequence[Turn]) -> Sweep:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from trimtab.evaluation.records import Chance, Controls, Method, Subject, Sweep, Verdict, Word
-from trimtab.evaluation.sweeping import drifts
+from trimtab.evaluation.records import Chance, Controls, Method, Subject, Sweep, Tolerable, Verdict, Word
+from trimtab.evaluation.sweeping import MAX_LOST_FACTS, MAX_LOST_RELEVANCE, drifts
 from trimtab.vectors import Interval
 
-ACCURACY = 0.05
 HALF = 0.5
 BAND = 1.5  # another choice of layers is called better from so many times the swing
 
@@ -25,6 +24,7 @@ def judge(
     subject: Subject,
     vector: Method,
     sweep: Sweep,
+    tolerable: Tolerable,
     controls: Controls,
     *,
     prompt_swing: Interval | None,
@@ -40,7 +40,7 @@ def judge(
     plus, minus = effects["+"], effects["-"]
     if plus is None or minus is None or controls.chance is None or vector.swing is None:
         sentence = "No effect was measured: the behaviour has no personas to ask the model for."
-        return Verdict("not measured", {}, None, (sentence, *_damage(vector, sweep)))
+        return Verdict("not measured", {}, None, (sentence, *_damage(vector, sweep, tolerable)))
     clear = {"+": is_clear(plus, controls.chance, "+"), "-": is_clear(minus, controls.chance, "-")}
     promptable = None if prompt_swing is None else not no_equivalents
     holds = {"+": _holds_together(sweep, 1.0), "-": _holds_together(sweep, -1.0)}
@@ -50,7 +50,7 @@ def judge(
         *_against_chance(subject, {"+": plus, "-": minus}, controls.chance, clear),
         *_against_controls(vector.swing, controls),
         *_against_prompts(vector, prompt_swing, no_equivalents),
-        *_damage(vector, sweep),
+        *_damage(vector, sweep, tolerable),
     )
     return Verdict(word, clear, promptable, sentences)
 
@@ -143,15 +143,27 @@ def _against_prompts(vector: Method, prompt_swing: Interval | None, no_equivalen
         )
 
 
-def _damage(vector: Method, sweep: Sweep) -> Iterator[str]:
+def _damage(vector: Method, sweep: Sweep, tolerable: Tolerable) -> Iterator[str]:
     for key, side in vector.sides.items():
         change = side.damage.accuracy_change
-        if change is not None and change.value < -ACCURACY:
+        if change is not None and change.value < -MAX_LOST_FACTS:
             yield f"At strength {key}1 it knows {-change.value:.0%} fewer of the simple facts."
         adrift = side.damage.relevance_change
         if adrift is not None and drifts(adrift):
             yield f"At strength {key}1 answers drift from the question (relevance falls by {-adrift.value:.2f})."
+    yield _kept(tolerable)
     if sweep.low == sweep.high:
         yield "At no strength tried does the text hold together."
     else:
         yield f"The text holds together from strength {sweep.low:+g} to {sweep.high:+g} of those tried."
+
+
+def _kept(tolerable: Tolerable) -> str:
+    """How far the dial goes at little damage, and what it does so far."""
+    price = f"{MAX_LOST_FACTS:.0%} of the simple facts and {MAX_LOST_RELEVANCE:.2f} of relevance"
+    if tolerable.low == tolerable.high:
+        return f"At no strength tried does it lose less than {price}."
+    times, swing = tolerable.prompt_equivalents, tolerable.swing
+    does = "" if swing is None else f", which is a swing of {swing.value:+.3f}"
+    does += "" if times is None else f", {times:.1f} times what system prompts do"
+    return f"From strength {tolerable.low:+g} to {tolerable.high:+g} it loses no more than {price}{does}."

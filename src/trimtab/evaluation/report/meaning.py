@@ -7,8 +7,9 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from trimtab.evaluation.records import Controls, Report, Subject, Verdict, Word
+from trimtab.evaluation.records import Controls, Report, Subject, Tolerable, Verdict, Word
 from trimtab.evaluation.report.words import figure, percent, spread, strength
+from trimtab.evaluation.sweeping import MAX_LOST_FACTS, MAX_LOST_RELEVANCE
 
 FEW = 0.1  # questions that move the wrong way
 MANY = 0.25
@@ -244,7 +245,18 @@ def key_figures(report: Report) -> tuple[Finding, ...]:
         "of those tried: beyond, the text falls apart",
         None,
     )
-    return (pull, prompts, usable, _facts_lost(report, subject))
+    return (pull, prompts, usable, _at_little_damage(report.tolerable), _facts_lost(report, subject))
+
+
+def _at_little_damage(tolerable: Tolerable) -> Finding:
+    """How far the dial goes with knowledge and the thread kept."""
+    name = "at little damage"
+    limits = f"loses at most {percent(MAX_LOST_FACTS)} of the facts and {figure(MAX_LOST_RELEVANCE, 2)} of relevance"
+    if tolerable.low == tolerable.high:
+        return Finding(name, "none", f"no strength tried {limits}", None)
+    times = tolerable.prompt_equivalents
+    does = "" if times is None else f", and does {figure(times, 1)} × what a system prompt does"
+    return Finding(name, f"{strength(tolerable.low)} to {strength(tolerable.high)}", limits + does, None)
 
 
 def _facts_lost(report: Report, subject: Subject) -> Finding:

@@ -1,0 +1,111 @@
+"""How far the dial goes at little damage, against vectors that were made weaker themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+import trimtab
+from trimtab import Behaviour
+from trimtab.evaluation import Grounds, Report, Sizes, evaluate
+from trimtab.evaluation.sweeping import is_tolerable
+from trimtab.vectors import ControlVector, Interval
+
+SMALL = Sizes(
+    questions=6,
+    kl=2,
+    controls_kl=2,
+    sweep=2,
+    randoms=2,
+    pairs=8,
+    facts=24,
+    harmful=2,
+    answer_tokens=4,
+    written_tokens=8,
+    strengths=(-1.0, 1.0),
+)
+LIMIT = "trimtab.evaluation.sweeping.MAX_LOST_RELEVANCE"
+
+
+@pytest.fixture(scope="module")
+def strong(tiny_llama) -> ControlVector:
+    """A vector that spends far more than it should."""
+    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), max_pairs=16, layers=[1, 2], check=False, refine=0)
+    return turned(vector, 8.0)
+
+
+@pytest.fixture(scope="module")
+def grounds(tiny_llama) -> Grounds:
+    return Grounds(tiny_llama, sizes=SMALL)
+
+
+@pytest.fixture(scope="module")
+def weaker(tiny_llama, strong, grounds) -> dict[float, Report]:
+    return {s: report_of(tiny_llama, turned(strong, s), grounds) for s in (0.25, 0.5, 0.75)}
+
+
+def turned(vector: ControlVector, strength: float) -> ControlVector:
+    """The vector whose ±1 is ±strength of this one."""
+    assert vector.scale is not None
+    return replace(vector, scale={key: scale * strength for key, scale in vector.scale.items()})
+
+
+def report_of(model, vector: ControlVector, grounds: Grounds) -> Report:
+    return evaluate(model, vector, grounds=grounds, baselines=())
+
+
+def kept_at_one(report: Report, key: str) -> bool:
+    damage = report.methods[0].sides[key].damage
+    return is_tolerable(damage.accuracy_change, damage.relevance_change)
+
+
+@pytest.mark.parametrize("limit", [0.0, 0.007, 0.013, 0.016])
+def test_each_end_is_where_a_weaker_vector_costs_little_and_half_a_step_on_does_not(
+    tiny_llama, strong, grounds, weaker, monkeypatch, limit
+):
+    monkeypatch.setattr(LIMIT, limit)
+    monkeypatch.setattr("trimtab.evaluation.sweeping.MAX_LOST_FACTS", 1.0)
+    found = report_of(tiny_llama, strong, grounds)
+    at = {**weaker, 1.0: found}
+    ends = {"+": found.tolerable.high, "-": -found.tolerable.low}
+    for key, end in ends.items():
+        by_hand = 0.0
+        if kept_at_one(found, key):
+            by_hand = 1.0
+        elif kept_at_one(weaker[0.5], key):
+            by_hand = 0.75 if kept_at_one(weaker[0.75], key) else 0.5
+        elif kept_at_one(weaker[0.25], key):
+            by_hand = 0.25
+        assert end == by_hand
+    effects = {}
+    for key, end in ends.items():
+        effects[key] = at[end].methods[0].sides[key].effect.value if end else 0.0
+    assert found.tolerable.swing is not None
+    assert found.tolerable.swing.value == pytest.approx(effects["+"] - effects["-"], abs=1e-5)
+
+
+def test_limits_that_nothing_keeps_leave_no_dial(tiny_llama, strong, grounds, monkeypatch):
+    monkeypatch.setattr(LIMIT, -2.0)
+    found = report_of(tiny_llama, strong, grounds)
+    assert (found.tolerable.low, found.tolerable.high) == (0.0, 0.0)
+    assert found.tolerable.swing == Interval(0.0, 0.0, 0.0)
+    (sentence,) = [s for s in found.verdict.sentences if s.startswith("At no strength tried does it")]
+    assert sentence.endswith("of relevance.")
+
+
+def test_a_dial_that_costs_little_is_as_long_as_it_was(tiny_llama, strong, grounds, monkeypatch):
+    monkeypatch.setattr(LIMIT, 2.0)
+    monkeypatch.setattr("trimtab.evaluation.sweeping.MAX_LOST_FACTS", 1.0)
+    found = report_of(tiny_llama, strong, grounds)
+    assert (found.tolerable.low, found.tolerable.high) == (-1.0, 1.0)
+    assert found.tolerable.swing == found.methods[0].swing
+    assert found.tolerable.prompt_equivalents == found.methods[0].prompt_equivalents
+    assert "Turning down what costs too much" not in found.run.seconds
+
+
+def test_what_was_not_measured_is_not_held_against_a_side():
+    assert is_tolerable(None, None)
+    assert not is_tolerable(Interval(-0.051, -0.1, 0.0), None)
+    assert not is_tolerable(None, Interval(-0.101, -0.2, 0.0))
+    assert is_tolerable(Interval(-0.05, -0.1, 0.0), Interval(-0.1, -0.2, 0.0))
