@@ -148,6 +148,19 @@ def test_nothing_added_has_no_price_and_the_model_is_left_as_it_was(llama):
         assert weight.grad is None
 
 
+def test_at_nothing_added_one_sign_tells_the_slope_of_both(llama):
+    engine, given = llama, items(llama)
+    layers = range(engine.info.layers)
+    nothing = {layer: np.zeros(engine.info.hidden_size, np.float32) for layer in layers}
+    little = {layer: np.full(engine.info.hidden_size, 1e-5, np.float32) for layer in layers}
+    slopes = engine.gradients.slopes(given)
+    for price in (0.0, PRICE):
+        one, both = (slopes.at(added, [0, 1], price=price) for added in (nothing, little))
+        for layer in layers:
+            assert np.abs(one.gradient[layer]).max() > 0
+            assert np.allclose(one.gradient[layer], both.gradient[layer], rtol=1e-3, atol=1e-6)
+
+
 def test_where_the_preferred_answer_is_the_other_one_the_slope_turns_round(llama):
     engine = llama
     given, additions = items(engine), pushes(engine)

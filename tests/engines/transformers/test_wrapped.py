@@ -117,6 +117,19 @@ def test_a_fingerprint_does_not_depend_on_where_the_weights_are(
 
 
 @SPREADS
+def test_slopes_are_the_first_thing_that_is_asked_of_a_spread_model(spread: Any, tmp_path: Path) -> None:
+    plain = trimtab.load(BY_NAME["llama"].build(), tokenizer=byte_tokenizer())
+    engine = trimtab.load(spread(tmp_path), tokenizer=byte_tokenizer())
+    items = [Preference(plain.encode("Hi"), (5, 6, 7), (8, 9), (10, 11))]
+    additions = {1: np.full(plain.info.hidden_size, 0.1, dtype=np.float32)}
+    expected = plain.gradients.slopes(items).at(additions, [0], price=0.0)
+    wanted = [weight.requires_grad for weight in engine.model.parameters()]
+    found = engine.gradients.slopes(items).at(additions, [0], price=0.0)
+    assert np.allclose(found.gradient[1], expected.gradient[1], atol=1e-6)
+    assert [weight.requires_grad for weight in engine.model.parameters()] == wanted
+
+
+@SPREADS
 def test_where_memory_is_short_blocks_get_their_weights_again_and_let_go_of_them(spread: Any, tmp_path: Path) -> None:
     plain = trimtab.load(BY_NAME["llama"].build(), tokenizer=byte_tokenizer())
     engine = trimtab.load(spread(tmp_path), tokenizer=byte_tokenizer())

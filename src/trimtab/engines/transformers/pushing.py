@@ -314,4 +314,5 @@ def frozen(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for weight in weights:
-            weight.requires_grad_(True)
+            with torch.inference_mode(weight.is_inference()):  # which placeholders of offloaded weights may be
+                weight.requires_grad_(True)

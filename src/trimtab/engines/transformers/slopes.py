@@ -39,9 +39,7 @@ class PreferenceSlopes:
         self._items = tuple(items)
         self._texts = [_texts(item) for item in items]
         self._pushing = pushing
-        with torch.no_grad():
-            own = [[Told(item.prompt, item.own)] for item in self._items]
-            self._reference = [self._pushing.logprobs(texts, (0.0,), {})[0][0].detach() for texts in own]
+        self._reference: dict[int, Tensor] = {}
 
     def at(self, additions: Mapping[int, Array], numbers: Sequence[int], *, price: float) -> Slope:
         """Value and gradient of ``preference - price · KL`` on some of the questions.
@@ -57,21 +55,40 @@ class PreferenceSlopes:
         pushes = self._pushing.pushes(additions)
         gradient = {layer: np.zeros_like(added, dtype=np.float32) for layer, added in additions.items()}
         value = cost = 0.0
+        signs = SIGNS if any(added.any() for added in additions.values()) else SIGNS[:1]  # of nothing, both are one
+        if price:
+            self._note_reference(numbers)
 
         def work(group: Sequence[int]) -> Slope:
-            return self._part(group, pushes, price=price, share=len(SIGNS) * len(numbers))
+            return self._part(group, pushes, signs, price=price, share=len(signs) * len(numbers))
 
         with frozen(self._pushing.model), torch.enable_grad():
             for part in self._pushing.parts(self._texts, numbers, work):
                 value, cost = value + part.preference, cost + part.kl
                 for layer, slope in part.gradient.items():
                     gradient[layer] += slope
-        return Slope(preference=value, kl=cost, gradient=gradient)
+        return Slope(preference=value if len(signs) > 1 else 0.0, kl=cost, gradient=gradient)
 
-    def _part(self, group: Sequence[int], pushes: Mapping[int, Tensor], *, price: float, share: int) -> Slope:
+    def _note_reference(self, numbers: Sequence[int]) -> None:
+        """What the model as it is expects along its own answers, of questions of which that is not known yet."""
+        with torch.no_grad():
+            for n in numbers:
+                if n not in self._reference:
+                    own = [Told(self._items[n].prompt, self._items[n].own)]
+                    self._reference[n] = self._pushing.logprobs(own, (0.0,), {})[0][0].detach()
+
+    def _part(
+        self,
+        group: Sequence[int],
+        pushes: Mapping[int, Tensor],
+        signs: Sequence[float],
+        *,
+        price: float,
+        share: int,
+    ) -> Slope:
         texts = [told for n in group for told in self._texts[n][: 3 if price else 2]]
-        found = self._pushing.logprobs(texts, SIGNS, pushes)
-        preference, kl = (total / share for total in self._totals(found, group, priced=price > 0))
+        found = self._pushing.logprobs(texts, signs, pushes)
+        preference, kl = (total / share for total in self._totals(found, group, signs, priced=price > 0))
         slopes = torch.autograd.grad(preference - price * kl, list(pushes.values()))
         return Slope(
             preference=float(preference.detach()),
@@ -80,17 +97,18 @@ class PreferenceSlopes:
         )
 
     def _totals(
-        self, found: Sequence[Sequence[Tensor]], numbers: Sequence[int], *, priced: bool
+        self, found: Sequence[Sequence[Tensor]], numbers: Sequence[int], signs: Sequence[float], *, priced: bool
     ) -> tuple[Tensor, Tensor]:
         """Preference and mean KL, summed over signs and questions; KL that costs nothing is not measured, and 0."""
         preference = kl = torch.zeros((), device=found[0][0].device)
-        for sign, logprobs in zip(SIGNS, found, strict=True):
+        for sign, logprobs in zip(signs, found, strict=True):
             each = iter(logprobs)
             for n in numbers:
-                item, base = self._items[n], self._reference[n]
+                item = self._items[n]
                 positive, negative = _mean(next(each), item.positive), _mean(next(each), item.negative)
                 preference = preference + sign * (positive - negative)
                 if priced:
+                    base = self._reference[n]
                     kl = kl + (base.exp() * (base - next(each))).sum(-1).mean()
         return preference, kl
 
