@@ -307,12 +307,15 @@ def _shared(texts: Texts, factors: Sequence[float]) -> _Layout:
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
     """Inside, the model's weights take no gradients; afterwards they are as they were."""
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    named = dict(model.named_parameters(remove_duplicate=False))
+    wanted = {name for name, weight in named.items() if weight.requires_grad}
     try:
-        for weight in weights:
-            weight.requires_grad_(False)
+        for name in wanted:
+            named[name].requires_grad_(False)
         yield
     finally:
-        for weight in weights:
-            with torch.inference_mode(weight.is_inference()):  # which placeholders of offloaded weights may be
-                weight.requires_grad_(True)
+        # Placeholders of offloaded weights are made anew in every pass, and may be inference tensors.
+        for name, weight in model.named_parameters(remove_duplicate=False):
+            if name in wanted:
+                with torch.inference_mode(weight.is_inference()):
+                    weight.requires_grad_(True)
