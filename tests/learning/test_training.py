@@ -43,15 +43,18 @@ def test_training_twice_gives_the_same_vector(tiny_llama, tiny_trained):
         np.testing.assert_array_equal(direction, tiny_trained.directions[layer])
 
 
-def test_a_refined_vector_is_calibrated_like_any_other_and_keeps_its_layers(tiny_llama):
+def test_a_refined_vector_is_calibrated_like_any_other_and_begins_half_way_to_the_personas(tiny_llama):
     told = []
     happy = Behaviour.load("happy")
-    plain = trimtab.train(tiny_llama, happy, max_pairs=24, refine=0)
-    vector = trimtab.train(tiny_llama, happy, max_pairs=24, refine=6, progress=told.append)
+    options = {"layers": [1, 2], "check": False, "max_pairs": 24}
+    plain = trimtab.train(tiny_llama, happy, refine=0, **options)
+    slope = trimtab.train(tiny_llama, happy, method="distilled", refine=0, **options)
+    vector = trimtab.train(tiny_llama, happy, refine=6, progress=told.append, **options)
     assert (plain.method, vector.method) == ("mean_difference", "mean_difference+refined")
     assert vector.layers == plain.layers
     for layer in vector.directions:
-        cosine = float(vector.directions[layer] @ plain.directions[layer])
+        between = plain.directions[layer] + slope.directions[layer]
+        cosine = float(vector.directions[layer] @ between / np.linalg.norm(between))
         assert (0.8 < cosine < 0.99999) if layer in vector.layers else cosine == pytest.approx(1.0, abs=1e-5)
     assert all(abs(kl / 0.4 - 1) <= 0.05 for kl in vector.calibration.kl.values())
     steps = [(step.done, step.total) for step in told if step.phase == "Refining the directions"]
@@ -83,6 +86,19 @@ def test_without_gradients_directions_stay_as_they_were_estimated_and_that_is_to
     assert note.startswith("the directions stay as they were estimated: ")
     assert why in note
     assert vector.calibration.kl["+"] == pytest.approx(0.4, rel=0.05)
+
+
+def test_personas_that_change_nothing_leave_the_estimate_and_that_is_told(tiny_llama, monkeypatch):
+    def flat(*_, **__):
+        raise CalibrationError("the personas' answers have no gradient", fix="use another method")
+
+    monkeypatch.setattr("trimtab.learning.training.persona_directions", flat)
+    told, options = [], {"layers": [1], "check": False, "max_pairs": 24}
+    plain = trimtab.train(tiny_llama, Behaviour.load("happy"), refine=0, **options)
+    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), refine=2, progress=told.append, **options)
+    np.testing.assert_array_equal(vector.directions[0], plain.directions[0])
+    [note] = [step.note for step in told if step.note]
+    assert note == "steps begin at the estimate: the personas' answers have no gradient"
 
 
 def test_steps_cannot_be_fewer_than_none(tiny_llama):

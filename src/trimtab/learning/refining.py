@@ -1,12 +1,12 @@
-"""Refining directions by gradient: from where the mean difference points to where the model answers most for its price.
+"""Refining directions by gradient: from where an estimate points to where the model answers most for its price.
 
-A mean difference says where the two poles lie apart, not which way the model is moved most per nat of KL. From there,
-small steps uphill on ``preference - price · KL`` at the very strength at which the vector will be used, both signs at
-once. The steps are short and few on purpose: far from the mean difference, gradients of a few questions fit these
-questions alone.
+A mean difference says where the two poles lie apart, not which way the model is moved most per nat of KL. From half way
+between it and the slope of the preference at nothing added (``personas``), small steps go uphill on ``preference -
+price · KL`` at the very strength at which the vector will be used, both signs at once. The steps are short and few on
+purpose: far from where they begin, gradients of a few questions fit these questions alone.
 
 Source: preference optimisation of steering vectors is BiPO's idea (Cao et al. 2024, arXiv:2406.00045, section 3); here
-the price of KL stands in place of a reference model, and the start is the mean difference.
+the price of KL stands in place of a reference model, and the start is not zero.
 """
 
 from __future__ import annotations

@@ -13,13 +13,15 @@ import numpy as np
 from trimtab.behaviours import Behaviour
 from trimtab.engines import Engine
 from trimtab.engines.base import Array
-from trimtab.errors import CalibrationError, VectorError
+from trimtab.errors import CalibrationError, ModelError, VectorError
 from trimtab.learning.calibrating import BUDGET, REFINE, Bench, calibrated, check_budget
 from trimtab.learning.contrast import MEMORY, Contrast, Contrasted, collect_contrast
 from trimtab.learning.estimators import ESTIMATORS
 from trimtab.learning.journal import Journal, NoJournal, RememberingEngine, noted
+from trimtab.learning.personas import PHASE as PERSONA_PHASE
 from trimtab.learning.personas import checked_gradients, persona_directions
-from trimtab.learning.progress import OnProgress, ignore
+from trimtab.learning.progress import OnProgress, Progress, ignore
+from trimtab.learning.refining import preferences
 from trimtab.learning.responses import answers_in_character
 from trimtab.learning.sweep import (
     band_layers,
@@ -70,8 +72,9 @@ def train(
         max_pairs: Upper bound on the number of contrastive pairs.
         seed: Of the random directions in the comparison, and of sampled answers; everything else is deterministic.
         check: Also measure on held-out prompts.
-        refine: Steps uphill from the estimator's directions, at the budget: more effect for the same KL, for about a
-            second each. 0 leaves them as they are, and so it is where the engine has no gradients.
+        refine: Steps uphill by gradient, at the budget: more effect for the same KL, for about a second each. They
+            begin half way from the estimator's directions to the slope that ``distilled`` takes. 0 leaves directions as
+            they were estimated, and so it is where the engine has no gradients.
         memory: Bytes that hidden states may take at a time; the number of pairs does not matter.
         checkpoint: A file that keeps what was found out if the work is interrupted. Training again with the same
             arguments goes on from there, to the same vector; the file is deleted at the end.
@@ -141,7 +144,11 @@ class _Plan:
 
 def _trained(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal, progress: OnProgress) -> ControlVector:
     candidates = chosen_layers(model.info.layers, plan.layers)
-    found = (_from_personas if plan.method == DISTILLED else _from_pairs)(model, behaviour, plan, journal, progress)
+    if plan.method == DISTILLED:
+        found = _from_personas(model, behaviour, plan, journal, progress)
+    else:
+        found = _from_pairs(model, behaviour, plan, journal, progress)
+        found = _halfway(model, found, journal, progress) if plan.calibrate and plan.refine else found
     steered = candidates[0] if len(candidates) == 1 else band_layers(model.info.layers)
     vector = ControlVector(
         model=model.info,
@@ -202,6 +209,32 @@ def _from_pairs(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journ
         contrast,
         Bench.prepare(model, asked, check=check, refine=plan.refine > 0, progress=progress),
     )
+
+
+def _halfway(model: Engine, found: _Found, journal: Journal, progress: OnProgress) -> _Found:
+    """Directions half way from the estimate to where the personas' answers become likelier at once.
+
+    The one tells where the poles lie apart, the other which way answers are moved; steps uphill from between them come
+    further than from either. As they were where there are no gradients, which refining tells.
+    """
+    if model.gradients is None or not preferences(found.bench.told):
+        return found
+    try:
+        slopes = persona_directions(
+            model.gradients,
+            found.bench.told,
+            depth=model.info.layers,
+            width=model.info.hidden_size,
+            journal=journal,
+            progress=progress,
+        )
+    except ModelError:
+        return found
+    except CalibrationError as error:  # personas that change nothing are no reason to give up
+        progress(Progress(PERSONA_PHASE, 1, 1, note=f"steps begin at the estimate: {error.problem}"))
+        return found
+    sums = {layer: direction + slopes[layer] for layer, direction in found.directions.items()}
+    return replace(found, directions={layer: (v / np.linalg.norm(v)).astype(np.float32) for layer, v in sums.items()})
 
 
 def _from_personas(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal, progress: OnProgress) -> _Found:
