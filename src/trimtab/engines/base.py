@@ -317,8 +317,11 @@ class Imitation(Protocol):
 class Gradients(Protocol):
     """Gradients of one model with respect to what is added to its hidden states."""
 
-    def slopes(self, items: Sequence[Preference]) -> Slopes:
-        """Prepare questions whose preference is to be made steeper."""
+    def slopes(self, items: Sequence[Preference], *, swift: bool = False) -> Slopes:
+        """Prepare questions whose preference is to be made steeper.
+
+        See ``imitation`` for ``swift``.
+        """
 
     def expectations(
         self, texts: Sequence[tuple[Tokens, Tokens]], *, top: int, additions: Mapping[int, Array], swift: bool = False

@@ -332,7 +332,7 @@ def _refined(
     told(Progress(REFINE_PHASE, 0, steps))
     try:
         refined = refine(
-            gradients.slopes(items),
+            gradients.slopes(items, swift=True),
             placed.steerable.additions(placed.layers, middle),
             norms,
             questions=len(items),

@@ -78,7 +78,7 @@ def persona_directions(
     nothing = {layer: np.zeros(width, dtype=np.float32) for layer in range(depth)}
     done, total = _begun(get_arrays(journal, KEY), shape=(depth, width))
     progress(Progress(PHASE, done, len(items)))
-    slopes = gradients.slopes(items)
+    slopes = gradients.slopes(items, swift=True)
     while done < len(items):
         numbers = range(done, min(done + BATCH, len(items)))
         slope = slopes.at(nothing, numbers, price=0.0)

@@ -148,6 +148,15 @@ def test_nothing_added_has_no_price_and_the_model_is_left_as_it_was(llama):
         assert weight.grad is None
 
 
+def test_in_haste_a_step_leads_the_same_way(llama):
+    given, additions = items(llama), pushes(llama)
+    exact = llama.gradients.slopes(given).at(additions, [0, 1], price=PRICE)
+    hasty = llama.gradients.slopes(given, swift=True).at(additions, [0, 1], price=PRICE)
+    for layer, slope in exact.gradient.items():
+        other = hasty.gradient[layer]
+        assert float(slope @ other) > 0.98 * float(np.linalg.norm(slope) * np.linalg.norm(other))
+
+
 def test_at_nothing_added_one_sign_tells_the_slope_of_both(llama):
     engine, given = llama, items(llama)
     layers = range(engine.info.layers)

@@ -29,9 +29,9 @@ class HostGradients:
         """Of a model, if texts of it can be padded at their end without effect."""
         return cls(host) if has_gradients(host) else None
 
-    def slopes(self, items: Sequence[Preference]) -> PreferenceSlopes:
-        """Prepare questions whose preference is to be made steeper."""
-        return PreferenceSlopes.of(self.host, items)
+    def slopes(self, items: Sequence[Preference], *, swift: bool = False) -> PreferenceSlopes:
+        """See ``trimtab.engines.base.Gradients.slopes``."""
+        return PreferenceSlopes.of(self.host, items, swift=swift)
 
     def expectations(
         self, texts: Sequence[tuple[Tokens, Tokens]], *, top: int, additions: Mapping[int, Array], swift: bool = False

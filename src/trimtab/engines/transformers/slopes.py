@@ -31,9 +31,9 @@ class PreferenceSlopes:
     """
 
     @classmethod
-    def of(cls, host: Host, items: Sequence[Preference]) -> PreferenceSlopes:
-        """Questions for a model that has gradients."""
-        return cls(Pushing.of(host, [_texts(item) for item in items]), items)
+    def of(cls, host: Host, items: Sequence[Preference], *, swift: bool) -> PreferenceSlopes:
+        """Questions for a model that has gradients; see ``trimtab.engines.base.Gradients.slopes``."""
+        return cls(Pushing.of(host, [_texts(item) for item in items], swift=swift), items)
 
     def __init__(self, pushing: Pushing, items: Sequence[Preference]) -> None:
         self._items = tuple(items)
