@@ -50,7 +50,7 @@ def test_a_refined_vector_is_calibrated_like_any_other_and_begins_half_way_to_th
     plain = trimtab.train(tiny_llama, happy, refine=0, **options)
     slope = trimtab.train(tiny_llama, happy, method="distilled", refine=0, **options)
     vector = trimtab.train(tiny_llama, happy, refine=6, progress=told.append, **options)
-    assert (plain.method, vector.method) == ("mean_difference", "mean_difference+refined")
+    assert (plain.method, vector.method) == ("mean_difference", "mean_difference+personas+refined")
     assert vector.layers == plain.layers
     for layer in vector.directions:
         between = plain.directions[layer] + slope.directions[layer]
@@ -83,7 +83,7 @@ def test_without_gradients_directions_stay_as_they_were_estimated_and_that_is_to
     vector = trimtab.train(tiny_llama, Behaviour.load("happy"), layers=[1, 2], progress=told.append, **TINY)
     assert vector.method == "mean_difference"
     [note] = [step.note for step in told if step.note]
-    assert note.startswith("the directions stay as they were estimated: ")
+    assert note.startswith("no steps uphill are taken: ")
     assert why in note
     assert vector.calibration.kl["+"] == pytest.approx(0.4, rel=0.05)
 
@@ -97,6 +97,7 @@ def test_personas_that_change_nothing_leave_the_estimate_and_that_is_told(tiny_l
     plain = trimtab.train(tiny_llama, Behaviour.load("happy"), refine=0, **options)
     vector = trimtab.train(tiny_llama, Behaviour.load("happy"), refine=2, progress=told.append, **options)
     np.testing.assert_array_equal(vector.directions[0], plain.directions[0])
+    assert vector.method == "mean_difference+refined"
     [note] = [step.note for step in told if step.note]
     assert note == "steps begin at the estimate: the personas' answers have no gradient"
 

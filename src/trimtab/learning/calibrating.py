@@ -43,7 +43,7 @@ REFINE = 40  # steps; they take about a minute on two cores
 SWEEP_PHASE = "Trying layers at equal KL"
 STRENGTH_PHASE = "Calibrating the strength"
 REFINE_PHASE = "Refining the directions"
-UNREFINED = "the directions stay as they were estimated"
+UNREFINED = "no steps uphill are taken"
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def _trained(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal,
         directions=found.directions,
         norms=found.bench.norms(found.directions),
         weights={layer: float(layer in steered) for layer in found.directions},
-        method=plan.method,
+        method=found.method,
         behaviour=BehaviourRef(behaviour.name, behaviour.digest),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         trimtab_version=VERSION,
@@ -182,11 +182,13 @@ class _Found:
     """Directions, before they are placed.
 
     Attributes:
+        method: How they were found.
         directions: Of every layer, unit length.
         contrast: Of the pairs that they were estimated from; None where there were none.
         bench: Questions that the model has answered.
     """
 
+    method: str
     directions: Mapping[int, Array]
     contrast: Contrast | None
     bench: Bench
@@ -205,6 +207,7 @@ def _from_pairs(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journ
     check = plan.calibrate and plan.check
     asked = behaviour if plan.calibrate else None
     return _Found(
+        plan.method,
         directions,
         contrast,
         Bench.prepare(model, asked, check=check, refine=plan.refine > 0, progress=progress),
@@ -234,7 +237,8 @@ def _halfway(model: Engine, found: _Found, journal: Journal, progress: OnProgres
         progress(Progress(PERSONA_PHASE, 1, 1, note=f"steps begin at the estimate: {error.problem}"))
         return found
     sums = {layer: direction + slopes[layer] for layer, direction in found.directions.items()}
-    return replace(found, directions={layer: (v / np.linalg.norm(v)).astype(np.float32) for layer, v in sums.items()})
+    directions = {layer: (total / np.linalg.norm(total)).astype(np.float32) for layer, total in sums.items()}
+    return replace(found, method=f"{found.method}+personas", directions=directions)
 
 
 def _from_personas(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal, progress: OnProgress) -> _Found:
@@ -248,7 +252,7 @@ def _from_personas(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Jo
         journal=journal,
         progress=progress,
     )
-    return _Found(directions, None, bench)
+    return _Found(DISTILLED, directions, None, bench)
 
 
 def _pairs(model: Engine, behaviour: Behaviour, plan: _Plan, progress: OnProgress) -> list[Contrasted]:
