@@ -12,7 +12,7 @@ import numpy as np
 
 from trimtab.behaviours import Behaviour
 from trimtab.engines import Engine
-from trimtab.engines.base import Array
+from trimtab.engines.base import Array, Gradients
 from trimtab.errors import CalibrationError, ModelError, VectorError
 from trimtab.learning.calibrating import BUDGET, REFINE, Bench, calibrated, check_budget
 from trimtab.learning.contrast import MEMORY, Contrast, Contrasted, collect_contrast
@@ -223,14 +223,7 @@ def _halfway(model: Engine, found: _Found, journal: Journal, progress: OnProgres
     if model.gradients is None or not preferences(found.bench.told):
         return found
     try:
-        slopes = persona_directions(
-            model.gradients,
-            found.bench.told,
-            depth=model.info.layers,
-            width=model.info.hidden_size,
-            journal=journal,
-            progress=progress,
-        )
+        slopes = _slopes(model.gradients, found.bench, journal, progress)
     except ModelError:
         return found
     except CalibrationError as error:  # personas that change nothing are no reason to give up
@@ -244,15 +237,15 @@ def _halfway(model: Engine, found: _Found, journal: Journal, progress: OnProgres
 def _from_personas(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal, progress: OnProgress) -> _Found:
     gradients = checked_gradients(model.gradients, behaviour)
     bench = Bench.prepare(model, behaviour, check=plan.calibrate and plan.check, refine=True, progress=progress)
-    directions = persona_directions(
-        gradients,
-        bench.told,
-        depth=model.info.layers,
-        width=model.info.hidden_size,
-        journal=journal,
-        progress=progress,
+    return _Found(DISTILLED, _slopes(gradients, bench, journal, progress), None, bench)
+
+
+def _slopes(gradients: Gradients, bench: Bench, journal: Journal, progress: OnProgress) -> dict[int, Array]:
+    """Of every layer the direction along which the personas' answers become likelier."""
+    info = bench.model.info
+    return persona_directions(
+        gradients, bench.told, depth=info.layers, width=info.hidden_size, journal=journal, progress=progress
     )
-    return _Found(DISTILLED, directions, None, bench)
 
 
 def _pairs(model: Engine, behaviour: Behaviour, plan: _Plan, progress: OnProgress) -> list[Contrasted]:
