@@ -16,9 +16,9 @@ from trimtab.behaviours import Message
 from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores
 from trimtab.engines.base import Tokens
 from trimtab.errors import StrongSteeringWarning
-from trimtab.steering import Steering
+from trimtab.steering import Steering, Term
 from trimtab.steering.plan import Change
-from trimtab.vectors import ModelInfo
+from trimtab.vectors import ControlVector, ModelInfo
 
 Chat: TypeAlias = tuple[Message, ...]
 Activate: TypeAlias = Callable[[], AbstractContextManager[None]]
@@ -43,6 +43,11 @@ class Arm:
     openings: tuple[Chat, ...] = ()
     steering: Steering = field(default_factory=Steering)
     activate: Activate | None = None
+
+    @classmethod
+    def of_vector(cls, vector: ControlVector, strength: float) -> Arm:
+        """Plain questions, with a vector added at a strength."""
+        return cls(steering=Steering((Term(vector, strength),)))
 
     def chat(self, number: int, text: str) -> Chat:
         """The chat that puts question ``number`` to the model."""

@@ -50,7 +50,6 @@ from trimtab.learning.controls import RANDOM_GUESS, why_no_equivalents
 from trimtab.learning.progress import OnProgress, ignore
 from trimtab.learning.questions import interval
 from trimtab.learning.sweep import SIGNS, Steerable, band_layers, first_guess, spend_both
-from trimtab.steering import Steering, Term
 from trimtab.vectors import Calibration, ControlVector, Interval
 
 PACKAGES = ("trimtab", "torch", "transformers", "numpy")
@@ -241,7 +240,7 @@ class _Turned:
 def _turned(case: Case, vector: ControlVector, compared: Compared, phases: Phases) -> list[_Turned]:
     """Every strength of the sweep; those of ±1 are measured already."""
     sizes, grounds = case.grounds.sizes, case.grounds
-    arms = {s: Arm(steering=Steering((Term(vector, s),))) for s in sizes.strengths if abs(s) != 1.0}
+    arms = {s: Arm.of_vector(vector, s) for s in sizes.strengths if abs(s) != 1.0}
     found = []
     with phases("Turning the dial", len(sizes.strengths) + len(arms)) as step:
         new = dict(zip(arms, write_at_length(case, list(arms.values()), sizes.sweep, on_arm=step), strict=True))

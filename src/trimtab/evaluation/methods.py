@@ -59,7 +59,7 @@ class Way:
 
 def vector_way(vector: ControlVector, *, budget: float) -> Way:
     """The vector at strength ±1."""
-    arms = {key: Arm(steering=Steering((Term(vector, sign),))) for key, sign in SIGNS.items()}
+    arms = {key: Arm.of_vector(vector, sign) for key, sign in SIGNS.items()}
     about = f"added at layers {vector.layers[0]} to {vector.layers[-1]}, at {budget:g} nat per token"
     return Way(VECTOR, about, arms, dict(SIGNS), vector_bytes(vector), dial=True)
 
@@ -120,7 +120,7 @@ def equal_way(kl: KlSet, vector: ControlVector, kls: Mapping[str, float], plan: 
             strengths[key] = sign * spend(kl_at, budget=kls[key], guess=guess, tolerance=DIAL_TOLERANCE).scale
         except CalibrationError:
             return None
-    arms = {key: Arm(steering=Steering((Term(vector, strengths[key]),))) for key in SIGNS}
+    arms = {key: Arm.of_vector(vector, strengths[key]) for key in SIGNS}
     about = f"turned to {strengths['+']:+.2f} and {strengths['-']:+.2f}, where it spends what the prompts do"
     return Way(EQUAL, about, arms, strengths, vector_bytes(vector), dial=True)
 

@@ -13,7 +13,6 @@ from trimtab.evaluation.records import Method, Tolerable
 from trimtab.evaluation.sweeping import is_tolerable
 from trimtab.learning.questions import interval
 from trimtab.learning.sweep import SIGNS
-from trimtab.steering import Steering, Term
 from trimtab.vectors import ControlVector
 
 PHASE = "Turning down what costs too much"
@@ -61,7 +60,7 @@ def _turned_down(case: Case, vector: ControlVector, costly: list[str], phases: P
     with phases(PHASE, halvings * len(costly)) as step:
         for _ in range(halvings):
             tried = {key: (kept[key] + lost[key]) / 2 for key in costly}
-            arms = {key: _arm(vector, SIGNS[key] * strength) for key, strength in tried.items()}
+            arms = {key: Arm.of_vector(vector, SIGNS[key] * strength) for key, strength in tried.items()}
             answers = write_at_length(case, list(arms.values()), case.grounds.sizes.written, on_arm=step)
             for (key, arm), written in zip(arms.items(), answers, strict=True):
                 facts = case.grounds.facts
@@ -74,9 +73,5 @@ def _turned_down(case: Case, vector: ControlVector, costly: list[str], phases: P
 def _effect(case: Case, vector: ControlVector, strength: float) -> Floats | None:
     """Effect per question; none of it where nothing is added."""
     if case.effects is None or strength != 0.0:
-        return effect_of(case, _arm(vector, strength))
+        return effect_of(case, Arm.of_vector(vector, strength))
     return np.zeros(len(case.effects))
-
-
-def _arm(vector: ControlVector, strength: float) -> Arm:
-    return Arm(steering=Steering((Term(vector, strength),)))
