@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 
 from trimtab.benches.extraction import Step
-from trimtab.benches.keeping import kept
+from trimtab.benches.keeping import kept_or_measured
 from trimtab.benches.peer_repeng import versions
 from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.errors import BenchmarkError
 from trimtab.evaluation.distilled import Sizes, evaluate_distilled
 from trimtab.learning.distilling import Effort, distill
 from trimtab.learning.progress import Progress
-from trimtab.vectors.file import write_atomically
 
 SEED = 0
 
@@ -101,24 +100,18 @@ def benchmark(
     """
     on_step(Step("Loading the model"))
     model = engine or load(plan.model)
+    job = json.loads(json.dumps(_job(plan, model)))
     for number, name in enumerate(plan.prompts):
-        path, given = folder / f"{name}.json", bench_prompts()[name]
-        told = {"job": json.loads(json.dumps(_job(plan, model))), "prompt": given.prompt}
-        found = kept(path, told)
-        if found is None:
+        given = bench_prompts()[name]
 
-            def step(progress: Progress, *, name: str = name, number: int = number) -> None:
-                on_step(Step(f"{name}: {progress.phase}", number, len(plan.prompts)))
+        def step(progress: Progress, *, name: str = name, number: int = number) -> None:
+            on_step(Step(f"{name}: {progress.phase}", number, len(plan.prompts)))
 
-            found = {
-                "name": name,
-                "kind": given.kind,
-                "facts": given.facts,
-                **told,
-                **_measured(model, name, given, plan, step),
-            }
-            write_atomically(path, (json.dumps(found, ensure_ascii=False, allow_nan=False) + "\n").encode())
-        yield found
+        yield kept_or_measured(
+            folder / f"{name}.json",
+            {"name": name, "kind": given.kind, "facts": given.facts, "job": job, "prompt": given.prompt},
+            partial(_measured, model, name, given, plan, step),
+        )
 
 
 def _job(plan: Plan, model: TransformersEngine) -> dict[str, Any]:

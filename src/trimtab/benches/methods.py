@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -19,7 +20,7 @@ import numpy as np
 
 from trimtab.behaviours import Behaviour, neutral_prompts, zoo_names
 from trimtab.benches.extraction import Step, usable_cores
-from trimtab.benches.keeping import kept
+from trimtab.benches.keeping import kept_or_measured
 from trimtab.benches.peer_repeng import versions
 from trimtab.benches.worker import default_folder
 from trimtab.benches.workers import Job, Worker, check_peer, start_peer
@@ -36,7 +37,6 @@ from trimtab.learning.training import METHODS, train
 from trimtab.learning.zoo import zoo_vector
 from trimtab.pairs import ContrastivePair, build_pairs
 from trimtab.vectors import ControlVector
-from trimtab.vectors.file import write_atomically
 
 OWN, CAA, RANDOM = "trimtab", "CAA", "random"
 PEERS: Mapping[str, str] = {"repeng pca_diff": "pca_diff", "repeng pca_center": "pca_center"}
@@ -127,22 +127,18 @@ def benchmark(
     model = engine or load(plan.model)
     job = json.loads(json.dumps(_job(plan, model)))
     with ExitStack() as stack:
-        crew: _Crew | None = None
+        crew = cache(partial(_start, plan, model, stack))  # not before something is to be measured
         for number, name in enumerate(plan.behaviours):
             behaviour = Behaviour.load(name)
-            path = folder / f"{name}.json"
-            told = {"job": job, "digest": behaviour.digest}
-            found = kept(path, told)
-            if found is None:
-                if crew is None:
-                    crew = _start(plan, model, stack)
 
-                def step(what: str, *, name: str = name, number: int = number) -> None:
-                    on_step(Step(f"{name}: {what}", number, len(plan.behaviours)))
+            def step(what: str, *, name: str = name, number: int = number) -> None:
+                on_step(Step(f"{name}: {what}", number, len(plan.behaviours)))
 
-                found = {"behaviour": name, **told, "peer": crew.versions, **_measured(plan, crew, behaviour, step)}
-                write_atomically(path, (json.dumps(found, ensure_ascii=False, allow_nan=False) + "\n").encode())
-            yield found
+            yield kept_or_measured(
+                folder / f"{name}.json",
+                {"behaviour": name, "job": job, "digest": behaviour.digest},
+                partial(_measured, plan, crew, behaviour, step),
+            )
 
 
 def _job(plan: Plan, model: TransformersEngine) -> dict[str, Any]:
@@ -181,7 +177,10 @@ def _start(plan: Plan, model: TransformersEngine, stack: ExitStack) -> _Crew:
     return _Crew(model, worker, said, asked, KlSet(model, asked))
 
 
-def _measured(plan: Plan, crew: _Crew, behaviour: Behaviour, step: Callable[[str], None]) -> dict[str, Any]:
+def _measured(
+    plan: Plan, start: Callable[[], _Crew], behaviour: Behaviour, step: Callable[[str], None]
+) -> dict[str, Any]:
+    crew = start()
     model = crew.model
     step("training")
     vector = zoo_vector(model, behaviour.name)
@@ -200,6 +199,7 @@ def _measured(plan: Plan, crew: _Crew, behaviour: Behaviour, step: Callable[[str
     told = answered_in_character(model, crew.questions, behaviour, max_new_tokens=plan.answer_tokens)
     effects = EffectSet(model, told)
     return {
+        "peer": crew.versions,
         "pairs": len(pairs),
         "method": vector.method,
         "prompt_swing": effects.prompt_swing.tolist(),
