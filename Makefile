@@ -46,10 +46,10 @@ test: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow and not architectures"
 
 test-slow: $(STAMP)
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m slow
+	$(BIN)/pytest -m slow
 
 test-architectures: $(STAMP)
-	$(BIN)/pytest -n $(WORKERS) -m architectures
+	$(BIN)/pytest -m architectures
 
 test-interop: $(VENV)/.installed-interop
 	$(BIN)/pytest tests/interop
