@@ -8,6 +8,7 @@ import pytest
 
 import trimtab
 from tiny_models import vector_for
+from trimtab.errors import EvaluationError
 from trimtab.vectors import vectors_folder
 
 QUICK = ("--steps", "4", "--batch", "2", "--answers", "1", "-n", "4")
@@ -119,6 +120,24 @@ def test_interrupted_work_says_how_to_go_on(run, messages, tmp_path, monkeypatch
     assert code == 130
     assert "--resume goes on from here" in err
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("problem", "ends"), [(KeyboardInterrupt(), 130), (EvaluationError("nothing changes", fix="ask other things"), 2)]
+)
+def test_a_vector_that_could_not_be_measured_is_there_all_the_same(
+    run, messages, tmp_path, monkeypatch, llama, problem, ends
+):
+    def measure(*_, **__):
+        raise problem
+
+    monkeypatch.setattr("trimtab.evaluation.distilled.evaluate_distilled", measure)
+    path = tmp_path / "v.safetensors"
+    code, out, err = run("distill", "-p", "Be kind.", "-o", path, "--prompts", messages, *QUICK)
+    assert (code, out) == (ends, "")
+    assert f"The vector is in {path}" in err
+    assert str(problem) in err
+    assert trimtab.ControlVector.load(path, model=llama).distillation.steps <= 4
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ from trimtab.cli.console import (
 )
 from trimtab.cli.desk import Desk
 from trimtab.cli.train import begin_checkpoint, checkpoint_path
-from trimtab.errors import DistillError
+from trimtab.errors import DistillError, TrimtabError
 
 if TYPE_CHECKING:
     from trimtab.learning.lessons import SystemPrompt, Tokened
@@ -129,8 +129,12 @@ def run(
     if check and not below.terms:
         from trimtab.evaluation.distilled import evaluate_distilled
 
-        with phase_progress() as checks:
-            measured = evaluate_distilled(engine, vector, given, lora=lora, progress=checks.on_progress)
+        try:
+            with phase_progress() as checks:
+                measured = evaluate_distilled(engine, vector, given, lora=lora, progress=checks.on_progress)
+        except (TrimtabError, KeyboardInterrupt):
+            err.print(f"The vector is in {path}; what it carries of the prompt is not known.", soft_wrap=True)
+            raise
     if measured is not None and report is not None:
         from trimtab.evaluation.report import distilled_html
 
