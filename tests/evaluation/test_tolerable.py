@@ -9,6 +9,7 @@ import pytest
 import trimtab
 from trimtab import Behaviour
 from trimtab.evaluation import Grounds, Report, Sizes, evaluate
+from trimtab.evaluation.measuring import write_at_length
 from trimtab.evaluation.sweeping import is_tolerable
 from trimtab.vectors import ControlVector, Interval
 
@@ -60,12 +61,14 @@ def kept_at_one(report: Report, key: str) -> bool:
     return is_tolerable(damage.accuracy_change, damage.relevance_change)
 
 
-@pytest.mark.parametrize("limit", [0.0, 0.007, 0.013, 0.016])
+@pytest.mark.parametrize(
+    ("limit", "facts"), [(0.0, 1.0), (0.007, 1.0), (0.013, 1.0), (0.016, 1.0), (2.0, 0.05), (2.0, 0.1)]
+)
 def test_each_end_is_where_a_weaker_vector_costs_little_and_half_a_step_on_does_not(
-    tiny_llama, strong, grounds, weaker, monkeypatch, limit
+    tiny_llama, strong, grounds, weaker, monkeypatch, limit, facts
 ):
     monkeypatch.setattr(LIMIT, limit)
-    monkeypatch.setattr("trimtab.evaluation.sweeping.MAX_LOST_FACTS", 1.0)
+    monkeypatch.setattr("trimtab.evaluation.sweeping.MAX_LOST_FACTS", facts)
     found = report_of(tiny_llama, strong, grounds)
     at = {**weaker, 1.0: found}
     ends = {"+": found.tolerable.high, "-": -found.tolerable.low}
@@ -92,6 +95,38 @@ def test_limits_that_nothing_keeps_leave_no_dial(tiny_llama, strong, grounds, mo
     assert found.tolerable.swing == Interval(0.0, 0.0, 0.0)
     (sentence,) = [s for s in found.verdict.sentences if s.startswith("At no strength tried does it")]
     assert sentence.endswith("of relevance.")
+
+
+@pytest.mark.parametrize(
+    ("keeps_up_to", "lost_relevance", "end", "written"),
+    [
+        (0.8, 2.0, 0.75, [2]),
+        (0.5, 2.0, 0.5, [2]),
+        (0.3, 2.0, 0.25, [2]),
+        (0.2, 2.0, 0.0, []),
+        (0.8, -2.0, 0.0, [2, 2]),
+        (0.3, -2.0, 0.0, [2]),
+    ],
+)
+def test_answers_are_written_only_where_facts_are_kept(
+    tiny_llama, strong, grounds, monkeypatch, keeps_up_to, lost_relevance, end, written
+):
+    found: list[int] = []
+
+    def counting(case, arms, questions):
+        found.append(len(arms))
+        return write_at_length(case, arms, questions)
+
+    def keeps(case, arm):
+        return abs(arm.steering.terms[0].strength) <= keeps_up_to
+
+    monkeypatch.setattr("trimtab.evaluation.tolerable.write_at_length", counting)
+    monkeypatch.setattr("trimtab.evaluation.tolerable._keeps_facts", keeps)
+    monkeypatch.setattr("trimtab.evaluation.sweeping.MAX_LOST_FACTS", -1.0)  # at 1 too much is lost of them
+    monkeypatch.setattr(LIMIT, lost_relevance)
+    report = report_of(tiny_llama, strong, grounds)
+    assert (report.tolerable.low, report.tolerable.high) == (-end, end)
+    assert found == written
 
 
 def test_a_dial_that_costs_little_is_as_long_as_it_was(tiny_llama, strong, grounds, monkeypatch):

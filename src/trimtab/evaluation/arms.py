@@ -23,7 +23,7 @@ from trimtab.vectors import ControlVector, ModelInfo
 Chat: TypeAlias = tuple[Message, ...]
 Activate: TypeAlias = Callable[[], AbstractContextManager[None]]
 
-TOGETHER = 4  # arms asked at once; more gain little and take memory
+TOGETHER = 6  # arms asked at once; more gain little and take memory
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from trimtab.evaluation.methods import (
 )
 from trimtab.evaluation.phases import Phases
 from trimtab.evaluation.records import Method
+from trimtab.evaluation.refusals import refusal_rates
 from trimtab.learning.questions import interval
 from trimtab.learning.sweep import SIGNS
 from trimtab.vectors import ControlVector
@@ -193,6 +194,15 @@ def _kl_of_both(case: Case, way: Way) -> dict[str, float]:
     return {key: kl_of(case, arm) for key, arm in way.arms.items()}
 
 
+def _refused(case: Case, way: Way) -> dict[str, float]:
+    """By sign, the share of harmful requests that a method refuses; nothing of methods that are not asked."""
+    if way.name not in REFUSALS:
+        return {}
+    count = case.grounds.sizes.harmful
+    rates = refusal_rates(case.engine, list(way.arms.values()), harmful=True, count=count)
+    return {key: rate.interval.value for key, rate in zip(way.arms, rates, strict=True)}
+
+
 def _known(effect: Floats | None) -> Floats:
     assert effect is not None
     return effect
@@ -220,6 +230,7 @@ def measure_ways(
     with phases("Asking simple facts", 2 * len(compared.ways)) as step:
         for number, way in enumerate(compared.ways):
             effects = compared.effects[number]
+            refused = _refused(case, way)
             sides = {}
             for key, arm in way.arms.items():
                 sides[key] = side_of(
@@ -230,7 +241,7 @@ def measure_ways(
                     kl=compared.kl[number][key],
                     written=compared.answers[number][key],
                     looks=next(each),
-                    refusals=way.name in REFUSALS,
+                    refuses_harmful=refused.get(key),
                 )
                 step()
             plus, minus = effects["+"], effects["-"]

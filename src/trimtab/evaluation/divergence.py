@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,13 +16,17 @@ from trimtab.learning.questions import Question
 if TYPE_CHECKING:
     from trimtab.engines.transformers import TransformersEngine
 
+Predictions: TypeAlias = list[NDArray[np.float32]]
 
-def arm_kl(engine: TransformersEngine, arm: Arm, questions: Sequence[Question]) -> NDArray[np.float64]:
+
+def arm_kl(
+    engine: TransformersEngine, arm: Arm, questions: Sequence[Question], *, base: Predictions | None = None
+) -> NDArray[np.float64]:
     """Mean per-token KL(base ‖ arm) along the base model's own answer to each question.
 
     The base is the model asked plainly. The arm reads the same answer after its own opening (a system prompt,
     examples), under its steering, and with its adapter switched on. One question is worked on at a time, so that no
-    more than two tables ``[token, vocabulary]`` are in memory.
+    more than two tables ``[token, vocabulary]`` are made.
 
     For a steering of all tokens this is what ``learning.questions.KlSet`` measures, question by question.
 
@@ -30,6 +34,7 @@ def arm_kl(engine: TransformersEngine, arm: Arm, questions: Sequence[Question]) 
         engine: The model.
         arm: What to compare the base with.
         questions: Each with its prompt and the base model's answer.
+        base: ``own_predictions`` of the questions, where many arms are asked them; made anew if not given.
 
     Returns:
         ``[question]``, in nats per token; exactly 0 for the arm that is the base.
@@ -43,13 +48,27 @@ def arm_kl(engine: TransformersEngine, arm: Arm, questions: Sequence[Question]) 
         >>> arm_kl(model, Arm(steering=Steering.of([(happy, 1.0)])), questions).mean()  # doctest: +SKIP
         0.41
     """
-    return np.array([_kl_of(engine, arm, number, question) for number, question in enumerate(questions)])
+    return np.array(
+        [
+            _kl_of(engine, arm, number, question, base[number] if base else own_predictions(engine, [question])[0])
+            for number, question in enumerate(questions)
+        ]
+    )
 
 
-def _kl_of(engine: TransformersEngine, arm: Arm, number: int, question: Question) -> float:
+def own_predictions(engine: TransformersEngine, questions: Sequence[Question]) -> Predictions:
+    """What the base, asked plainly, expects along its own answers: log-probabilities ``[token, vocabulary]`` of each.
+
+    They stay in memory, ``token · vocabulary · 4`` bytes a question.
+    """
     from trimtab.engines.transformers.predicting import predict
 
-    (base,) = predict(engine, [(question.prompt, question.answer)])
+    return predict(engine, [(question.prompt, question.answer) for question in questions])
+
+
+def _kl_of(engine: TransformersEngine, arm: Arm, number: int, question: Question, base: NDArray[np.float32]) -> float:
+    from trimtab.engines.transformers.predicting import predict
+
     prompt = _opened(engine, arm, number, question)
     with arm.active(), engine.steered(arm.steering):
         (changed,) = predict(engine, [(prompt, question.answer)])

@@ -48,7 +48,7 @@ from trimtab.evaluation.verdict import judge
 from trimtab.learning.calibrating import BUDGET, TOLERANCE
 from trimtab.learning.controls import RANDOM_GUESS, why_no_equivalents
 from trimtab.learning.progress import OnProgress, ignore
-from trimtab.learning.questions import interval
+from trimtab.learning.questions import EffectSet, interval
 from trimtab.learning.sweep import SIGNS, Steerable, band_layers, first_guess, spend_both
 from trimtab.vectors import Calibration, ControlVector, Interval
 
@@ -179,9 +179,10 @@ def _trials(case: Case, vector: ControlVector, *, seed: int, phases: Phases) -> 
     steerable = Steerable.of(vector, layers)
     with phases("Trying what should do nothing", sizes.randoms + 2) as step:
         guess = RANDOM_GUESS * vector.scale["+"]
+        fewer = case.questions[: sizes.chance]
         random = try_randoms(
             kl,
-            effects,
+            effects if len(fewer) == len(effects) else EffectSet(case.engine, fewer),
             steerable,
             layers,
             budget=budget,
@@ -211,7 +212,7 @@ def _usual_band(vector: ControlVector) -> tuple[int, ...]:
     return band if shared < OVERLAP and set(band) <= set(vector.directions) else ()
 
 
-def _controls(case: Case, vector: ControlVector, trials: _Trials, effects: Mapping[str, Floats | None]) -> Controls:
+def _controls(case: Case, trials: _Trials, effects: Mapping[str, Floats | None], *, refusal: float) -> Controls:
     plus, minus = effects["+"], effects["-"]
     wrong = {} if plus is None or minus is None else {"+": float((plus <= 0).mean()), "-": float((minus >= 0).mean())}
     return Controls(
@@ -220,7 +221,7 @@ def _controls(case: Case, vector: ControlVector, trials: _Trials, effects: Mappi
         shuffled=trials.shuffled.control(seed=case.seed) if trials.shuffled else None,
         band=trials.band.control(seed=case.seed) if trials.band else None,
         anti_steerable=wrong,
-        refusal_cosine=cosine_with_refusal(vector, case.grounds.refusal),
+        refusal_cosine=refusal,
     )
 
 
@@ -296,8 +297,10 @@ def _report(
     methods = measure_ways(case, compared, looks, unit=unit, phases=phases)
     tolerable = tolerable_range(case, vector, methods[0], compared.effects[0], unit=unit, phases=phases)
     sweep = _sweep(case, turned, looks[len(compared.all_written) : -1])
-    base = base_side(case, looks[-1])
-    controls = _controls(case, vector, trials, compared.effects[0])
+    with phases("Asking what it refuses", 1):
+        base = base_side(case, looks[-1])
+        refusal = cosine_with_refusal(vector, grounds.refusal)
+    controls = _controls(case, trials, compared.effects[0], refusal=refusal)
     subject = _subject(case, given, vector)
     verdict = judge(
         subject,

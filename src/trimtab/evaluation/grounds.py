@@ -6,7 +6,7 @@ It is made once for a model; evaluating a whole zoo then asks the base model not
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import final
 
@@ -17,7 +17,8 @@ from trimtab.behaviours import neutral_prompts
 from trimtab.engines.base import Array
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.evaluation.answers import Written
-from trimtab.evaluation.arms import Arm, write
+from trimtab.evaluation.arms import Arm
+from trimtab.evaluation.divergence import Predictions, own_predictions
 from trimtab.evaluation.facts import Accuracy, Fact, FactSet, answer_facts, builtin_facts
 from trimtab.evaluation.refusals import refusal_direction, refusal_rate
 from trimtab.learning.progress import ignore
@@ -32,6 +33,7 @@ class Sizes:
         questions: Neutral questions, from the half that training never calibrates on.
         kl: Of them, those along whose answers KL is measured.
         controls_kl: Of them, those on which controls are brought to the budget.
+        chance: Of them, those that random directions are asked; fewer let chance look greater, never smaller.
         sweep: Of them, those answered at every strength.
         randoms: Random directions.
         pairs: Contrastive pairs whose labels are shuffled.
@@ -45,9 +47,10 @@ class Sizes:
         halvings: Of the strengths from 0 to 1, in looking for the last one at little damage: 2 tell it to a quarter.
     """
 
-    questions: int = 16
-    kl: int = 12
+    questions: int = 12
+    kl: int = 10
     controls_kl: int = 6
+    chance: int = 8
     sweep: int = 6
     randoms: int = 8
     pairs: int = 96
@@ -60,7 +63,9 @@ class Sizes:
     halvings: int = 2
 
 
-THOROUGH = Sizes(questions=48, kl=24, sweep=12, facts=240, harmful=32, written=48, written_tokens=48, halvings=3)
+THOROUGH = Sizes(
+    questions=48, kl=24, chance=48, sweep=12, facts=240, harmful=32, written=48, written_tokens=48, halvings=3
+)
 """What cards are measured with: all neutral questions that training never calibrates on, all facts and requests."""
 
 
@@ -92,9 +97,12 @@ class Grounds:
         self.engine = engine
         self.sizes = sizes = sizes or Sizes()
         texts = list(questions) or neutral_prompts().held_out[: sizes.questions]
-        asked = ask(engine, texts, None, in_character=0, max_new_tokens=sizes.answer_tokens, progress=ignore)
+        longest = max(sizes.answer_tokens, sizes.written_tokens)
+        answered = ask(engine, texts, None, in_character=0, max_new_tokens=longest, progress=ignore)
+        asked = tuple(replace(question, answer=question.answer[: sizes.answer_tokens]) for question in answered)
         self.questions: tuple[Question, ...] = asked
-        self.written = Written.of(write(engine, Arm(), texts[: sizes.written], max_new_tokens=sizes.written_tokens))
+        at_length = [question.answer[: sizes.written_tokens] for question in answered[: sizes.written]]
+        self.written = Written.of_tokens(engine, at_length)
         on_step()
         self.kl = KlSet(engine, asked[: sizes.kl])
         self.controls_kl = KlSet(engine, asked[: sizes.controls_kl])
@@ -115,6 +123,11 @@ class Grounds:
         """Mean hidden-state norm of each layer on neutral text."""
         found: NDArray[np.float64] = self.kl.norms
         return {layer: float(norm) for layer, norm in enumerate(found)}
+
+    @cached_property
+    def own_predictions(self) -> Predictions:
+        """What the model as it is expects along the answers on which KL is measured."""
+        return own_predictions(self.engine, self.questions[: self.sizes.kl])
 
     @cached_property
     def refuses_harmful(self) -> float:

@@ -19,7 +19,6 @@ from trimtab.evaluation.embedding import Embedder, load_embedder, relevance
 from trimtab.evaluation.facts import answer_facts
 from trimtab.evaluation.grounds import Grounds
 from trimtab.evaluation.records import Damage, Side
-from trimtab.evaluation.refusals import refusal_rate
 from trimtab.evaluation.scorers import Scorer, default_scorers
 from trimtab.learning.questions import EffectSet, Question, answered_in_character, interval, preference
 from trimtab.vectors import Interval
@@ -114,7 +113,8 @@ def kl_of(case: Case, arm: Arm) -> float:
     if only_steers(arm):
         return case.grounds.kl.measure(changes_of(arm.steering, case.engine.info))
     lengths = [len(question.answer) for question in asked]
-    return float(np.average(arm_kl(case.engine, arm, asked), weights=lengths))
+    found = arm_kl(case.engine, arm, asked, base=case.grounds.own_predictions)
+    return float(np.average(found, weights=lengths))
 
 
 def side_of(
@@ -126,7 +126,7 @@ def side_of(
     kl: float,
     written: Written,
     looks: Looks,
-    refusals: bool,
+    refuses_harmful: float | None,
 ) -> Side:
     """Everything that is measured of one arm."""
     facts = case.grounds.facts
@@ -137,9 +137,6 @@ def side_of(
     more = case.grounds.truthfulqa
     truthful = answer_facts(case.engine, arm, more) if more else None
     chosen = choice_log_odds(case.engine, arm, case.choices) if case.choices else None
-    harmful = None
-    if refusals:
-        harmful = refusal_rate(case.engine, arm, harmful=True, count=case.grounds.sizes.harmful).interval.value
     return Side(
         strength=strength,
         effect=None if effect is None else interval(effect, seed=case.seed),
@@ -155,7 +152,7 @@ def side_of(
             accuracy_change=known.drop_from(facts.base),
             truthfulqa=None if truthful is None else truthful.interval,
             refuses=looks.refuses,
-            refuses_harmful=harmful,
+            refuses_harmful=refuses_harmful,
         ),
         scores=scores_of(case, written),
         answers=written.texts,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -20,7 +20,7 @@ from trimtab.behaviours import Message
 from trimtab.engines import Engine
 from trimtab.engines.base import Array
 from trimtab.errors import EvaluationError
-from trimtab.evaluation.arms import Arm, write
+from trimtab.evaluation.arms import Arm, write_all
 from trimtab.learning.estimators import mean_difference
 from trimtab.learning.progress import OnProgress, Progress, ignore
 from trimtab.vectors import ControlVector, Interval
@@ -183,7 +183,15 @@ def refusal_rate(engine: Engine, arm: Arm, *, harmful: bool, count: int = 32, ma
         >>> refusal_rate(model, Arm(), harmful=True).interval.value  # doctest: +SKIP
         0.0
     """
+    (found,) = refusal_rates(engine, [arm], harmful=harmful, count=count, max_new_tokens=max_new_tokens)
+    return found
+
+
+def refusal_rates(
+    engine: Engine, arms: Sequence[Arm], *, harmful: bool, count: int = 32, max_new_tokens: int = 24
+) -> list[Refused]:
+    """``refusal_rate`` of several arms, which are asked together where they can be."""
     requests = refusal_requests()
     asked = (requests.harmful if harmful else requests.harmless)[:count]
-    answers = write(engine, arm, asked, max_new_tokens=max_new_tokens)
-    return Refused(np.array([refuses(answer.text) for answer in answers]))
+    written = write_all(engine, arms, asked, max_new_tokens=max_new_tokens)
+    return [Refused(np.array([refuses(answer.text) for answer in answers])) for answers in written]

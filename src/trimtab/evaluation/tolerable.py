@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def tolerable_range(
     """
     costs = {key: method.sides[key].damage for key in SIGNS}
     costly = [key for key, cost in costs.items() if not is_tolerable(cost.accuracy_change, cost.relevance_change)]
-    ends = {key: 1.0 for key in SIGNS if key not in costly} | _turned_down(case, vector, costly, phases)
+    ends = {key: 1.0 for key in SIGNS if key not in costly} | _turned_down(case, vector, method, costly, phases)
     found = {key: effects[key] if end == 1.0 else _effect(case, vector, SIGNS[key] * end) for key, end in ends.items()}
     plus, minus = found["+"], found["-"]
     swing = None if plus is None or minus is None else interval(plus - minus, seed=case.seed)
@@ -51,23 +52,56 @@ def tolerable_range(
     )
 
 
-def _turned_down(case: Case, vector: ControlVector, costly: list[str], phases: Phases) -> dict[str, float]:
-    """For each sign that costs too much at 1, the greatest strength tried at which it does not; 0 if none."""
+def _turned_down(
+    case: Case, vector: ControlVector, method: Method, costly: list[str], phases: Phases
+) -> dict[str, float]:
+    """For each sign that costs too much at 1, the greatest strength tried at which it does not; 0 if none.
+
+    Strengths are looked through by halving. Facts come first, since to ask them costs little and answers must be
+    written to see whether they keep the thread; where facts are lost, answers are first written at the last strength
+    that keeps them.
+    """
     if not costly:
         return {}
-    kept, lost = dict.fromkeys(costly, 0.0), dict.fromkeys(costly, 1.0)
     halvings = case.grounds.sizes.halvings
-    with phases(PHASE, halvings * len(costly)) as step:
-        for _ in range(halvings):
-            tried = {key: (kept[key] + lost[key]) / 2 for key in costly}
-            arms = {key: Arm.of_vector(vector, SIGNS[key] * strength) for key, strength in tried.items()}
-            answers = write_at_length(case, list(arms.values()), case.grounds.sizes.written, on_arm=step)
-            for (key, arm), written in zip(arms.items(), answers, strict=True):
-                facts = case.grounds.facts
-                known = facts.measure(changes_of(arm.steering, case.engine.info)).drop_from(facts.base)
-                side = kept if is_tolerable(known, relevance_change(case, written)) else lost
-                side[key] = tried[key]
+    steps = 2**halvings
+    knows = cache(lambda key, step: _keeps_facts(case, _arm(vector, key, step / steps)))
+    kept, lost = dict.fromkeys(costly, 0), dict.fromkeys(costly, steps)
+    first: dict[str, int] = {}
+    with phases(PHASE, halvings * len(costly)) as on_step:
+        for key in costly:
+            if not is_tolerable(method.sides[key].damage.accuracy_change, None):
+                first[key] = _last(partial(knows, key), steps)
+                lost[key] = first[key] + 1
+        while looking := [key for key in costly if lost[key] - kept[key] > 1]:
+            tried = {key: first.pop(key, (kept[key] + lost[key]) // 2) for key in looking}
+            knowing = {key: _arm(vector, key, step / steps) for key, step in tried.items() if knows(key, step)}
+            answers = write_at_length(case, list(knowing.values()), case.grounds.sizes.written)
+            on_thread = {key: relevance_change(case, each) for key, each in zip(knowing, answers, strict=True)}
+            for key, step in tried.items():
+                side = kept if key in knowing and is_tolerable(None, on_thread[key]) else lost
+                side[key] = step
+                on_step()
+    return {key: step / steps for key, step in kept.items()}
+
+
+def _last(keeps: Callable[[int], bool], steps: int) -> int:
+    """The last of ``0 … steps - 1`` that keeps, looked for by halving; the first is taken to."""
+    kept, lost = 0, steps
+    while lost - kept > 1:
+        middle = (kept + lost) // 2
+        kept, lost = (middle, lost) if keeps(middle) else (kept, middle)
     return kept
+
+
+def _arm(vector: ControlVector, key: str, strength: float) -> Arm:
+    return Arm.of_vector(vector, SIGNS[key] * strength)
+
+
+def _keeps_facts(case: Case, arm: Arm) -> bool:
+    facts = case.grounds.facts
+    known = facts.measure(changes_of(arm.steering, case.engine.info))
+    return is_tolerable(known.drop_from(facts.base), None)
 
 
 def _effect(case: Case, vector: ControlVector, strength: float) -> Floats | None:
