@@ -24,6 +24,7 @@ from trimtab.engines.passes import Cost, Walk
 from trimtab.engines.prefix_tree import Ints, PrefixTree, build_chains, build_tree
 from trimtab.engines.transformers.hooks import SteeringHooks
 from trimtab.engines.transformers.proof import WalkProof
+from trimtab.engines.transformers.totals import totals, weighted_gaps
 from trimtab.engines.transformers.walking import Pass, Sources, is_out_of_memory, place, release, run_plan
 
 T = TypeVar("T")
@@ -88,8 +89,7 @@ class _Reference:
 
     def kl_to(self, logits: Tensor, total: Tensor) -> Tensor:
         """KL(base ‖ other) of each token: p · (base logits - other logits) - (base total - other total)."""
-        kl: Tensor = torch.linalg.vecdot(self.probabilities, self.logits - logits) - self.total + total
-        return kl
+        return weighted_gaps(self.probabilities, self.logits, logits) - self.total + total
 
 
 @final
@@ -217,7 +217,7 @@ class TreeTeacherForcing:
     def _score(self, number: int, row: Pass, scores: _Scores, *, keep_reference: bool = False) -> None:
         asked = self._asked[number]
         logits = _logits_at(self._model, row, asked).float()
-        total = logits.logsumexp(-1)
+        total = totals(logits)
         at, targets = (torch.from_numpy(given).to(logits.device) for given in (asked.at, asked.predictions.target))
         logprobs = logits[at, targets] - total[at]
         scores.add_logprobs(asked.predictions.answer, logprobs.double().cpu().numpy())
@@ -353,4 +353,6 @@ def _logits_at(model: nn.Module, row: Pass, asked: _Asked) -> Tensor:
     else:
         found = asked.columns
     logits: Tensor = model(**inputs).logits
+    if len(logits) == 1 and np.array_equal(found, np.arange(len(found))):  # all of one row: no copy is needed
+        return logits[0, : len(found)]
     return logits[torch.from_numpy(asked.rows).to(logits.device), torch.from_numpy(found).to(logits.device)]

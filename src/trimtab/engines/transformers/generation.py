@@ -31,6 +31,7 @@ from transformers.generation.streamers import BaseStreamer
 
 from trimtab.engines.base import Tokens
 from trimtab.engines.blocks import eagerly
+from trimtab.engines.transformers.totals import totals
 from trimtab.engines.transformers.walking import encoder_inputs, place
 from trimtab.errors import ModelError, PromptError
 
@@ -196,7 +197,7 @@ class _BestLogprobs(LogitsProcessor):  # type: ignore[misc]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         logits = scores.float()
-        self._steps.append(logits.amax(-1) - logits.logsumexp(-1))
+        self._steps.append(logits.amax(-1) - totals(logits))
         return scores
 
     @cached_property

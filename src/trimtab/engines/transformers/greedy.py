@@ -18,6 +18,7 @@ from trimtab.engines.blocks import eagerly
 from trimtab.engines.prefix_tree import build_chains, build_tree
 from trimtab.engines.transformers.engine import TransformersEngine
 from trimtab.engines.transformers.forcing import _Asked, _logits_at, _predictions
+from trimtab.engines.transformers.totals import totals
 from trimtab.engines.transformers.walking import Pass, run_plan
 from trimtab.errors import SteeringError
 
@@ -77,7 +78,7 @@ def greedy_scores(
             return
         logits = _logits_at(engine.model, row, asked).float()
         at, targets = (torch.from_numpy(given).to(logits.device) for given in (asked.at, asked.predictions.target))
-        scores = logits[at, targets] - logits.logsumexp(-1)[at]
+        scores = logits[at, targets] - totals(logits)[at]
         np.add.at(logprob, asked.predictions.answer, scores.double().cpu().numpy())
         likeliest = logits.argmax(-1)[at] == targets
         np.logical_and.at(greedy, asked.predictions.answer, likeliest.cpu().numpy())
