@@ -17,11 +17,14 @@ from trimtab.behaviours import neutral_prompts
 from trimtab.errors import EvaluationError, StrongSteeringWarning, VectorError, VectorMismatchError
 from trimtab.evaluation import BASELINES, ChoiceQuestion, Grounds, Keywords, Report, Sizes, evaluate
 from trimtab.evaluation.arms import Arm, changes_of, write
-from trimtab.evaluation.controls import shuffled_directions
+from trimtab.evaluation.controls import chance_of, shuffled_directions, try_randoms
 from trimtab.evaluation.facts import Fact
+from trimtab.evaluation.measuring import case_of
 from trimtab.evaluation.report import report_json
 from trimtab.learning import Progress
-from trimtab.learning.questions import interval
+from trimtab.learning.controls import RANDOM_GUESS
+from trimtab.learning.questions import EffectSet, interval
+from trimtab.learning.sweep import Steerable
 from trimtab.steering import Steering, Term
 
 SMALL = Sizes(
@@ -120,6 +123,29 @@ def test_a_trained_vector_is_seen_from_every_side(tiny_llama, trained, report):
     assert report.methods[0].sides["+"].damage.refuses_harmful is not None
     assert report.method("system prompt").prompt_tokens > 10
     assert report.method("vector").prompt_tokens == 0
+
+
+def test_random_directions_alone_are_asked_fewer_questions(tiny_llama, trained, report):
+    grounds = Grounds(tiny_llama, sizes=replace(SMALL, chance=2))
+    found = evaluate(tiny_llama, trained, grounds=grounds)
+
+    case = case_of(grounds, HAPPY, scorers=(), choices=(), seed=0)
+    spent = [grounds.controls_kl.measure(trained.addition(sign)) for sign in (1.0, -1.0)]
+    expected = try_randoms(
+        grounds.controls_kl,
+        EffectSet(tiny_llama, case.questions[:2]),
+        Steerable.of(trained, trained.layers),
+        trained.layers,
+        budget=sum(spent) / 2,
+        guess=RANDOM_GUESS * trained.scale["+"],
+        count=2,
+        seed=0,
+        on_one=lambda: None,
+    )
+    assert all(len(trial.effects["+"]) == 2 for trial in expected)
+    assert found.controls.chance == chance_of(expected)
+    assert found.controls.chance != report.controls.chance
+    assert (found.controls.shuffled, found.methods[0].swing) == (report.controls.shuffled, report.methods[0].swing)
 
 
 def test_fine_tuning_that_comes_to_nothing_is_told_and_the_report_is_there(

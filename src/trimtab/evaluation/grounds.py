@@ -33,7 +33,7 @@ class Sizes:
         questions: Neutral questions, from the half that training never calibrates on.
         kl: Of them, those along whose answers KL is measured.
         controls_kl: Of them, those on which controls are brought to the budget.
-        chance: Of them, those that random directions are asked; fewer let chance look greater, never smaller.
+        chance: Of them, those that random directions are asked; fewer let chance look greater.
         sweep: Of them, those answered at every strength.
         randoms: Random directions.
         pairs: Contrastive pairs whose labels are shuffled.
