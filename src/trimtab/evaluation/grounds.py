@@ -47,8 +47,8 @@ class Sizes:
         halvings: Of the strengths from 0 to 1, in looking for the last one at little damage: 2 tell it to a quarter.
     """
 
-    questions: int = 12
-    kl: int = 10
+    questions: int = 16
+    kl: int = 12
     controls_kl: int = 6
     chance: int = 8
     sweep: int = 6
