@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from bisect import bisect
+from collections.abc import Mapping
 from functools import cache, partial
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from trimtab.evaluation.arms import Arm, changes_of
 from trimtab.evaluation.measuring import Case, Floats, effect_of, relevance_change, write_at_length
 from trimtab.evaluation.phases import Phases
-from trimtab.evaluation.records import Method, Tolerable
+from trimtab.evaluation.records import Damage, Method, Tolerable
 from trimtab.evaluation.sweeping import is_tolerable
 from trimtab.learning.questions import interval
 from trimtab.learning.sweep import SIGNS
@@ -39,8 +40,8 @@ def tolerable_range(
         phases: Told of each strength that is tried.
     """
     costs = {key: method.sides[key].damage for key in SIGNS}
-    costly = [key for key, cost in costs.items() if not is_tolerable(cost.accuracy_change, cost.relevance_change)]
-    ends = {key: 1.0 for key in SIGNS if key not in costly} | _turned_down(case, vector, method, costly, phases)
+    costly = {k: cost for k, cost in costs.items() if not is_tolerable(cost.accuracy_change, cost.relevance_change)}
+    ends = {key: 1.0 for key in SIGNS if key not in costly} | _turned_down(case, vector, costly, phases)
     found = {key: effects[key] if end == 1.0 else _effect(case, vector, SIGNS[key] * end) for key, end in ends.items()}
     plus, minus = found["+"], found["-"]
     swing = None if plus is None or minus is None else interval(plus - minus, seed=case.seed)
@@ -52,9 +53,7 @@ def tolerable_range(
     )
 
 
-def _turned_down(
-    case: Case, vector: ControlVector, method: Method, costly: list[str], phases: Phases
-) -> dict[str, float]:
+def _turned_down(case: Case, vector: ControlVector, costly: Mapping[str, Damage], phases: Phases) -> dict[str, float]:
     """For each sign that costs too much at 1, the greatest strength tried at which it does not; 0 if none.
 
     Strengths are looked through by halving. Facts come first, since to ask them costs little and answers must be
@@ -65,17 +64,17 @@ def _turned_down(
         return {}
     halvings = case.grounds.sizes.halvings
     steps = 2**halvings
-    knows = cache(lambda key, step: _keeps_facts(case, _arm(vector, key, step / steps)))
+    loses = cache(lambda key, step: not _keeps_facts(case, _arm(vector, key, step / steps)))
     kept, lost = dict.fromkeys(costly, 0), dict.fromkeys(costly, steps)
     first: dict[str, int] = {}
     with phases(PHASE, halvings * len(costly)) as on_step:
-        for key in costly:
-            if not is_tolerable(method.sides[key].damage.accuracy_change, None):
-                first[key] = _last(partial(knows, key), steps)
+        for key, cost in costly.items():
+            if not is_tolerable(cost.accuracy_change, None):
+                first[key] = bisect(range(1, steps), False, key=partial(loses, key))
                 lost[key] = first[key] + 1
         while looking := [key for key in costly if lost[key] - kept[key] > 1]:
             tried = {key: first.pop(key, (kept[key] + lost[key]) // 2) for key in looking}
-            knowing = {key: _arm(vector, key, step / steps) for key, step in tried.items() if knows(key, step)}
+            knowing = {key: _arm(vector, key, step / steps) for key, step in tried.items() if not loses(key, step)}
             answers = write_at_length(case, list(knowing.values()), case.grounds.sizes.written)
             on_thread = {key: relevance_change(case, each) for key, each in zip(knowing, answers, strict=True)}
             for key, step in tried.items():
@@ -83,15 +82,6 @@ def _turned_down(
                 side[key] = step
                 on_step()
     return {key: step / steps for key, step in kept.items()}
-
-
-def _last(keeps: Callable[[int], bool], steps: int) -> int:
-    """The last of ``0 … steps - 1`` that keeps, looked for by halving; the first is taken to."""
-    kept, lost = 0, steps
-    while lost - kept > 1:
-        middle = (kept + lost) // 2
-        kept, lost = (middle, lost) if keeps(middle) else (kept, middle)
-    return kept
 
 
 def _arm(vector: ControlVector, key: str, strength: float) -> Arm:

@@ -6,8 +6,6 @@ differences and exponentials that it puts aside. Row by row the results are the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -16,18 +14,18 @@ PART_BYTES = 2 * 1024**2
 
 def totals(logits: Tensor) -> Tensor:
     """Log Σ exp over the last dimension of ``[row, vocabulary]``."""
-    return torch.cat([logits[part].logsumexp(-1) for part in _parts(logits)])
+    return torch.cat([part.logsumexp(-1) for part in torch.split(logits, _rows(logits))])
 
 
 def weighted_gaps(weights: Tensor, one: Tensor, other: Tensor) -> Tensor:
     """Σ weights · (one - other) over the last dimension of tables ``[row, vocabulary]``."""
-    return torch.cat([torch.linalg.vecdot(weights[p], one[p] - other[p]) for p in _parts(one)])
+    parts = zip(*(torch.split(table, _rows(one)) for table in (weights, one, other)), strict=True)
+    return torch.cat([torch.linalg.vecdot(weight, this - that) for weight, this, that in parts])
 
 
-def _parts(table: Tensor) -> Iterator[slice]:
-    """Slices of rows; one of all rows on an accelerator, which is slowed by many small steps."""
+def _rows(table: Tensor) -> int:
+    """How many rows at a time: all on an accelerator, which is slowed by many small steps."""
     rows = len(table)
     if table.device.type == "cpu":
-        rows = max(PART_BYTES // max(table.shape[-1] * table.element_size(), 1), 1)
-    for first in range(0, max(len(table), 1), max(rows, 1)):
-        yield slice(first, first + rows)
+        rows = PART_BYTES // (table.shape[-1] * table.element_size())
+    return max(rows, 1)
