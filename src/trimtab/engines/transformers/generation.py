@@ -242,24 +242,21 @@ class _GumbelNoise(LogitsProcessor):  # type: ignore[misc]
     """Turns the greedy choice into a sample: the largest of logits plus Gumbel noise is distributed as the softmax."""
 
     def __init__(self, prompts: Sequence[Tokens], repeats: Sequence[int], seed: int | None) -> None:
-        self._generators = []
-        for prompt, repeat in zip(prompts, repeats, strict=True):
-            generator = torch.Generator()
-            if seed is None:
-                generator.seed()
-            else:
-                generator.manual_seed(_seed_of(seed, prompt, repeat))
-            self._generators.append(generator)
+        self._generators = [
+            np.random.Generator(np.random.SFC64(None if seed is None else _seed_of(seed, prompt, repeat)))
+            for prompt, repeat in zip(prompts, repeats, strict=True)
+        ]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        width = scores.shape[-1]
-        exponential = torch.stack([torch.empty(width).exponential_(generator=g) for g in self._generators])
-        return scores.float() - exponential.log().to(scores.device)
+        exponential = np.empty(scores.shape)  # four times as fast as torch; in 32 bits some would be 0
+        for generator, row in zip(self._generators, exponential, strict=True):
+            generator.standard_exponential(out=row)
+        return scores.float() - torch.from_numpy(exponential).float().log().to(scores.device)
 
 
 def _seed_of(seed: int, prompt: Tokens, repeat: int) -> int:
     told = repr((operator.index(seed), repeat, *prompt)).encode()
-    return int.from_bytes(hashlib.blake2b(told, digest_size=4).digest(), "little")  # as many bits as generators take
+    return int.from_bytes(hashlib.blake2b(told, digest_size=16).digest(), "little")
 
 
 @final

@@ -83,7 +83,7 @@ class Pushing:
         sink: Whether nothing is added at a text's first token.
         generated: Whether vectors are added at the answers' tokens alone.
         swift: Whether matrix products are in bfloat16 where the device is made for that.
-        shared_tokens: How many tokens a pass may have in which texts share what they begin with; None where the model
+        shared_tokens: How many tokens a pass best has in which texts share what they begin with; None where the model
             does not allow for it, and each text has a row of its own.
     """
 
@@ -164,17 +164,12 @@ class Pushing:
                 groups.extendleft([n] for n in reversed(group))
 
     def _groups(self, texts: Sequence[Texts], numbers: Sequence[int]) -> list[list[int]]:
-        """The numbers pass by pass."""
+        """The numbers pass by pass, as many in each; a pass somewhat too large costs less than another that is small."""
         if self._shared_tokens is None:
             return [list(numbers)]
-        groups: list[list[int]] = []
-        for n in numbers:
-            wider = [*groups[-1], n] if groups else [n]
-            if groups and len(build_tree([told.read for at in wider for told in texts[at]])) <= self._shared_tokens:
-                groups[-1] = wider
-            else:
-                groups.append([n])
-        return groups
+        whole = len(build_tree([told.read for n in numbers for told in texts[n]]))
+        passes = max(min(round(whole / self._shared_tokens), len(numbers)), 1)
+        return [part.tolist() for part in np.array_split(np.asarray(numbers), passes) if part.size]
 
     def logprobs(self, texts: Texts, factors: Sequence[float], pushes: Mapping[int, Tensor]) -> list[list[Tensor]]:
         """For each factor and text the log-probabilities ``[token, vocabulary]`` at its answer, in one pass.
