@@ -9,6 +9,7 @@ import pytest
 import trimtab
 from tiny_models import vector_for
 from trimtab.errors import EvaluationError
+from trimtab.learning.distilling import Effort
 from trimtab.vectors import vectors_folder
 
 QUICK = ("--steps", "4", "--batch", "2", "--answers", "1", "-n", "4")
@@ -110,6 +111,35 @@ def test_options_are_passed_on(run, tmp_path, monkeypatch, llama):
     assert (effort.answers, effort.answer_tokens, effort.schedule.steps, effort.schedule.batch) == (3, 9, 7, 5)
 
 
+def test_unless_told_otherwise_effort_is_the_usual(run, tmp_path, monkeypatch):
+    given = {}
+
+    def distill(model, prompt, **options):
+        given.update(options)
+        return vector_for(model, layers=[1])
+
+    monkeypatch.setattr("trimtab.learning.distill", distill)
+    assert run("distill", "-p", "Be kind.", "--no-check", "-o", tmp_path / "v.safetensors")[0] == 0
+    assert given["effort"] == Effort()
+
+
+def test_what_it_carries_can_be_measured_on_ones_own_messages(run, messages, tmp_path, monkeypatch):
+    asked = {}
+
+    def measure(model, vector, prompt, **options):
+        asked.update(options)
+        raise EvaluationError("enough")
+
+    monkeypatch.setattr("trimtab.evaluation.distilled.evaluate_distilled", measure)
+    others = tmp_path / "others.txt"
+    others.write_text("Any bread left?\n\n Are you open? \n")
+    given = ("distill", "-p", "Speak of the sea.", "-o", tmp_path / "sea.safetensors", "--prompts", messages, *QUICK)
+    assert "enough" in run(*given, "--check-on", others)[2]
+    assert asked["prompts"] == ["Any bread left?", "Are you open?"]
+    others.write_text("\n")
+    assert "no messages to measure on" in run(*given, "--check-on", others)[2]
+
+
 def test_interrupted_work_says_how_to_go_on(run, messages, tmp_path, monkeypatch):
     def distill(*_, **__):
         raise KeyboardInterrupt
@@ -183,9 +213,12 @@ def test_a_page_is_written_of_what_was_measured(run, messages, tmp_path):
         (("--report", "sea.txt"), "is no page"),
         (("--report", "sea.html", "--no-check"), "of what is measured"),
         (("--lora", "--no-check"), "of what is measured"),
+        (("--check-on", "MESSAGES", "--no-check"), "of what is measured"),
+        (("--check-on", "MESSAGES"), "'Hello!' is in --prompts too"),
     ],
 )
-def test_a_page_of_nothing_is_refused_before_the_work(run, messages, tmp_path, more, said):
+def test_what_makes_no_sense_together_is_refused_before_the_work(run, messages, tmp_path, more, said):
+    more = [messages if each == "MESSAGES" else each for each in more]
     code, _, err = run("distill", "-p", "Sea.", "-o", tmp_path / "x.safetensors", "--prompts", messages, *QUICK, *more)
     assert code != 0
     assert said in " ".join(err.split())

@@ -78,6 +78,13 @@ def test_the_same_seed_gives_the_same_vector(llama):
         assert one.directions[layer].tobytes() != other.directions[layer].tobytes()
 
 
+def test_how_much_far_off_tokens_pull_is_the_schedules_to_say(llama):
+    schedules = [replace(QUICK.schedule, halfway=halfway) for halfway in (None, 1e6, 0.01)]
+    plain, nearly, bent = (distilled(llama, effort=replace(QUICK, schedule=each)).directions[1] for each in schedules)
+    assert plain @ nearly > 0.999
+    assert plain @ bent < 0.99
+
+
 @pytest.mark.parametrize(("layers", "expected"), [("all", (0, 1, 2, 3)), ([2], (2,)), ("band", None)])
 def test_only_the_layers_asked_for_are_learned(llama, layers, expected):
     from trimtab.learning.sweep import band_layers

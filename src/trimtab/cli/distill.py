@@ -56,15 +56,18 @@ def run(
         str | None, typer.Option("--on-top-of", help="What is active besides, such as happy:0.8.")
     ] = None,
     answers: Annotated[
-        int | None, typer.Option(min=1, help="Sampled answers to each message; some 150 in all if not given.")
+        int | None, typer.Option(min=1, help="Sampled answers to each message; some 160 in all if not given.")
     ] = None,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", "-n", min=4, help="Of an answer.")] = 32,
-    steps: Annotated[int, typer.Option(min=1, help="Steps at most, about a second each.")] = 80,
+    steps: Annotated[int, typer.Option(min=1, help="Steps at most, about a second each.")] = 85,
     batch: Annotated[int, typer.Option(min=1, help="Answers of a step.")] = 6,
     seed: Annotated[int, typer.Option(help="Of the sampled answers and of the order they are learned in.")] = 0,
     check: Annotated[
         bool, typer.Option(help="Also measure what it carries of the prompt, on messages it was not learned from.")
     ] = True,
+    check_on: Annotated[
+        Path | None, typer.Option(help="Users' messages to measure on, one a line; built-in ones if not given.")
+    ] = None,
     lora: Annotated[
         bool, typer.Option("--lora", help="Measure fine-tuning beside it, which takes some minutes more.")
     ] = False,
@@ -91,7 +94,8 @@ def run(
     texts = None if prompts is None else _lines(prompts)
     path = Path(output) if output else vector_path("prompt")
     check_writable(path)
-    _check_report(report, measured=check and on_top_of is None, lora=lora)
+    _check_report(report, measured=check and on_top_of is None, asked=lora or check_on is not None)
+    others = None if check_on is None else _apart(_lines(check_on), learned=texts or ())
     usual = Effort()
     effort = replace(
         usual,
@@ -131,7 +135,9 @@ def run(
 
         try:
             with phase_progress() as checks:
-                measured = evaluate_distilled(engine, vector, given, lora=lora, progress=checks.on_progress)
+                measured = evaluate_distilled(
+                    engine, vector, given, prompts=others, lora=lora, progress=checks.on_progress
+                )
         except (TrimtabError, KeyboardInterrupt):
             err.print(f"The vector is in {path}; what it carries of the prompt is not known.", soft_wrap=True)
             raise
@@ -154,12 +160,11 @@ def run(
     out.print(f"Saved to [bold]{path}[/bold]. Try: trimtab chat --steer '{path}{where}'", soft_wrap=True)
 
 
-def _check_report(path: Path | None, *, measured: bool, lora: bool) -> None:
-    """A page, or fine-tuning, only of what is measured."""
-    if (path is not None or lora) and not measured:
-        raise DistillError(
-            "--report and --lora are of what is measured", fix="leave --no-check and --on-top-of out, or these"
-        )
+def _check_report(path: Path | None, *, measured: bool, asked: bool) -> None:
+    """A page, and whatever else is ``asked`` of the check, only of what is measured."""
+    if (path is not None or asked) and not measured:
+        what = "--report, --lora and --check-on are of what is measured"
+        raise DistillError(what, fix="leave --no-check and --on-top-of out, or these")
     if path is not None:
         if path.suffix != ".html":
             raise DistillError(f"{str(path)!r} is no page", fix="give a name that ends with .html")
@@ -196,6 +201,19 @@ def _prompt(text: str) -> SystemPrompt:
     if not isinstance(messages, list):
         raise DistillError(f"{text!r} holds no list of messages", fix='write [{"role": …, "content": …}, …]')
     return messages
+
+
+def _apart(texts: Sequence[str], *, learned: Sequence[str]) -> Sequence[str]:
+    """Messages to measure on, none of which is learned from.
+
+    Raises:
+        DistillError: One is, or there are none.
+    """
+    both = [text for text in texts if text in learned]
+    if both or not texts:
+        what = f"{both[0]!r} is in --prompts too" if both else "there are no messages to measure on"
+        raise DistillError(what, fix="give --check-on messages that nothing is learned from")
+    return texts
 
 
 def _lines(path: Path) -> Sequence[str]:

@@ -297,7 +297,7 @@ class Gap:
 
     Attributes:
         kl: Mean KL(teacher ‖ student) per token, in nats.
-        gradient: Of it, by layer, ``[hidden]``.
+        gradient: Of the loss, by layer, ``[hidden]``; the loss is that mean, or what ``halfway`` makes of it.
     """
 
     kl: float
@@ -308,10 +308,10 @@ class Imitation(Protocol):
     """Fixed lessons, of which additions can be learned."""
 
     def at(self, additions: Mapping[int, Array], numbers: Sequence[int]) -> Gap:
-        """Loss and gradient on the lessons ``numbers``."""
+        """Distance and gradient on the lessons ``numbers``."""
 
     def measure(self, additions: Mapping[int, Array]) -> list[NDArray[np.float64]]:
-        """Of every lesson, KL(teacher ‖ student) at each token of its answer, in nats; its mean is the loss."""
+        """Of every lesson, KL(teacher ‖ student) at each token of its answer, in nats."""
 
 
 class Gradients(Protocol):
@@ -331,7 +331,14 @@ class Gradients(Protocol):
         See ``imitation`` for ``swift``.
         """
 
-    def imitation(self, lessons: Sequence[Lesson], *, generated: bool = False, swift: bool = False) -> Imitation:
+    def imitation(
+        self,
+        lessons: Sequence[Lesson],
+        *,
+        generated: bool = False,
+        swift: bool = False,
+        halfway: float | None = None,
+    ) -> Imitation:
         """Prepare lessons to be learned.
 
         Args:
@@ -339,6 +346,8 @@ class Gradients(Protocol):
             generated: Whether vectors are added at the answers' tokens alone.
             swift: Whether matrix products may be in bfloat16 where that is faster: well enough for a step downhill, not
                 for a measurement.
+            halfway: At how many nats of KL a token pulls half as much as it would: it counts as
+                ``halfway · log(1 + KL / halfway)`` in the loss. None takes KL as it is.
         """
 
 

@@ -36,7 +36,7 @@ METHOD = "distilled"
 LEARN_PHASE = "Learning from the prompted model"
 NOTE_PHASE = "Noting what it expects"
 PRICE_PHASE = "Measuring what it spends"
-LESSONS = 150  # different messages teach more than several answers to one
+LESSONS = 160  # different messages teach more than several answers to one
 ANSWERS = 4
 NEUTRAL = 18  # neutral questions, of which norms and KL are measured
 NEUTRAL_TOKENS = 24
@@ -55,8 +55,8 @@ class Effort:
         schedule: How steps are taken.
     """
 
-    prompts: int = 150
-    apart: int = 7
+    prompts: int = 160
+    apart: int = 10
     answers: int | None = None
     answer_tokens: int = 32
     temperature: float = 1.0
@@ -66,7 +66,7 @@ class Effort:
         """How many answers each of so many messages gets; greedy ones would all be the same.
 
         Example:
-            >>> Effort().answers_to(150), Effort().answers_to(50), Effort(temperature=0.0).answers_to(50)
+            >>> Effort().answers_to(160), Effort().answers_to(50), Effort(temperature=0.0).answers_to(50)
             (1, 3, 1)
         """
         if self.temperature == 0:
@@ -278,7 +278,7 @@ def _learned(
         progress(Progress(LEARN_PHASE, step, schedule.steps, status=f"{kl:.3f} nat apart"))
 
     learned = imitate(
-        gradients.imitation(lessons, generated=generated, swift=True),
+        gradients.imitation(lessons, generated=generated, swift=True, halfway=schedule.halfway),
         gradients.imitation(others, generated=generated),
         {layer: norms[layer] for layer in plan.layers},
         count=len(lessons),

@@ -34,16 +34,19 @@ class Schedule:
         stride: Longest step of a layer's vector, in norms of the layer.
         warmup: Steps until it is reached.
         shrink: What of a vector is given up with every step, per ``stride``.
+        halfway: At how many nats a token pulls half as much as its KL would have it: what is far off at a single token
+            is mostly some word that only this answer has.
         clip: Upper bound on a gradient's length, in times the median so far; a single odd lesson leads nowhere.
         check_every: Steps between looks at the lessons that are not learned from.
         patience: Looks without improvement after which it is enough.
     """
 
-    steps: int = 80
+    steps: int = 85
     batch: int = 6
     stride: float = 0.005
     warmup: int = 8
     shrink: float = 0.0
+    halfway: float | None = 0.3
     clip: float = 3.0
     check_every: int = 20
     patience: int = 3

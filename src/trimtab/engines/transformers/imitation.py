@@ -74,16 +74,20 @@ class TeacherImitation:
     Args:
         pushing: Passes of the model.
         lessons: What is to be predicted.
+        halfway: See ``trimtab.engines.base.Gradients.imitation``.
     """
 
     @classmethod
-    def of(cls, host: Host, lessons: Sequence[Lesson], *, generated: bool, swift: bool) -> TeacherImitation:
+    def of(
+        cls, host: Host, lessons: Sequence[Lesson], *, generated: bool, swift: bool, halfway: float | None
+    ) -> TeacherImitation:
         """Lessons for a model that has gradients; see ``trimtab.engines.base.Gradients.imitation``."""
         texts: list[Texts] = [[Told(lesson.prompt, lesson.answer)] for lesson in lessons]
-        return cls(Pushing.of(host, texts, generated=generated, swift=swift), lessons)
+        return cls(Pushing.of(host, texts, generated=generated, swift=swift), lessons, halfway=halfway)
 
-    def __init__(self, pushing: Pushing, lessons: Sequence[Lesson]) -> None:
+    def __init__(self, pushing: Pushing, lessons: Sequence[Lesson], *, halfway: float | None = None) -> None:
         self._pushing = pushing
+        self._halfway = halfway
         self._texts: list[Texts] = [[Told(lesson.prompt, lesson.answer)] for lesson in lessons]
         self._targets = [_Target.of(lesson.expected) for lesson in lessons]
 
@@ -95,22 +99,23 @@ class TeacherImitation:
         """
         pushes = self._pushing.pushes(additions)
         gradient = {layer: np.zeros_like(added, dtype=np.float32) for layer, added in additions.items()}
-        loss = 0.0
+        kl = 0.0
 
         def work(group: Sequence[int]) -> Gap:
-            total = torch.stack([each.mean() for each in self._each(group, pushes)]).sum() / len(numbers)
-            slopes = torch.autograd.grad(total, list(pushes.values()))
+            each = self._each(group, pushes)
+            loss = torch.stack([self._counted(kls).mean() for kls in each]).sum() / len(numbers)
+            slopes = torch.autograd.grad(loss, list(pushes.values()))
             return Gap(
-                kl=float(total.detach()),
+                kl=sum(float(kls.detach().mean()) for kls in each) / len(numbers),
                 gradient={layer: slope.cpu().numpy() for layer, slope in zip(pushes, slopes, strict=True)},
             )
 
         with frozen(self._pushing.model), torch.enable_grad():
             for part in self._pushing.parts(self._texts, numbers, work):
-                loss += part.kl
+                kl += part.kl
                 for layer, slope in part.gradient.items():
                     gradient[layer] += slope
-        return Gap(kl=loss, gradient=gradient)
+        return Gap(kl=kl, gradient=gradient)
 
     def measure(self, additions: Mapping[int, Array]) -> list[NDArray[np.float64]]:
         """Of every lesson, KL(teacher ‖ student) at each token of its answer, in nats."""
@@ -122,6 +127,10 @@ class TeacherImitation:
 
             parts: Iterator[list[NDArray[np.float64]]] = self._pushing.parts(self._texts, range(len(self._texts)), work)
             return [each for part in parts for each in part]
+
+    def _counted(self, kls: Tensor) -> Tensor:
+        """What each token counts in the loss."""
+        return kls if self._halfway is None else self._halfway * torch.log1p(kls / self._halfway)
 
     def _each(self, group: Sequence[int], pushes: Mapping[int, Tensor]) -> list[Tensor]:
         logits = self._pushing.logits([self._texts[n][0] for n in group], (1.0,), pushes)

@@ -164,7 +164,7 @@ class Pushing:
                 groups.extendleft([n] for n in reversed(group))
 
     def _groups(self, texts: Sequence[Texts], numbers: Sequence[int]) -> list[list[int]]:
-        """The numbers pass by pass, as many in each; a pass somewhat too large costs less than another that is small."""
+        """The numbers pass by pass, as many in each; one more small pass costs more than somewhat larger ones."""
         if self._shared_tokens is None:
             return [list(numbers)]
         whole = len(build_tree([told.read for n in numbers for told in texts[n]]))
