@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -79,7 +80,7 @@ def test_the_same_seed_gives_the_same_vector(llama):
 
 
 def test_how_much_far_off_tokens_pull_is_the_schedules_to_say(llama):
-    schedules = [replace(QUICK.schedule, halfway=halfway) for halfway in (None, 1e6, 0.01)]
+    schedules = [replace(QUICK.schedule, halfway=halfway) for halfway in (math.inf, 1e6, 0.01)]
     plain, nearly, bent = (distilled(llama, effort=replace(QUICK, schedule=each)).directions[1] for each in schedules)
     assert plain @ nearly > 0.999
     assert plain @ bent < 0.99

@@ -29,14 +29,16 @@ class Bowl:
         ]
         self.asked: list[tuple[int, ...]] = []
         self.saw: list[dict[int, np.ndarray]] = []
+        self.halfway: list[float] = []
 
     def losses(self, additions):
         return np.array(
             [sum(((additions[n] / NORMS[n] - point[n]) ** 2).sum() for n in NORMS) for point in self.points]
         )
 
-    def at(self, additions, numbers):
+    def at(self, additions, numbers, *, halfway):
         self.asked.append(tuple(numbers))
+        self.halfway.append(halfway)
         self.saw.append(dict(additions))
         slope = {
             n: np.mean([2 * (additions[n] / NORMS[n] - self.points[k][n]) for k in numbers], axis=0) / NORMS[n]
@@ -75,6 +77,12 @@ def test_it_comes_to_where_the_teacher_is_at_layers_of_any_norm():
     assert found.looks[0] == Look(0, pytest.approx(float(bowl.losses({n: np.zeros(WIDTH) for n in NORMS}).mean())))
     assert found.best.kl == pytest.approx(float(bowl.losses(found.additions).mean()), rel=1e-3)
     assert found.best.kl < 0.1 * found.looks[0].kl
+
+
+def test_what_is_far_off_is_so_beside_the_distance_before_any_step():
+    bowl = Bowl()
+    found = learn(bowl, schedule=replace(QUICK, halfway=3.0))
+    assert set(bowl.halfway) == {3.0 * found.looks[0].kl}
 
 
 def test_every_lesson_is_met_once_before_any_is_met_again():
@@ -117,8 +125,8 @@ def test_one_odd_gradient_leads_nowhere():
     bowl, odd = Bowl(spread=0.0), Bowl(spread=0.0)
     at = odd.at
 
-    def struck(additions, numbers):
-        gap = at(additions, numbers)
+    def struck(additions, numbers, **options):
+        gap = at(additions, numbers, **options)
         factor = 1e6 if len(odd.asked) == 30 else 1.0
         return Gap(gap.kl, {layer: factor * slope for layer, slope in gap.gradient.items()})
 
@@ -138,9 +146,12 @@ def test_shrinking_keeps_vectors_shorter():
 def test_a_loss_that_is_no_number_any_more_is_told(broken):
     bowl = Bowl()
     at = bowl.at
-    bowl.at = lambda additions, numbers: (
-        at(additions, numbers) if len(bowl.asked) < 4 else replace(at(additions, numbers), kl=broken)
-    )
+
+    def breaking(additions, numbers, **options):
+        gap = at(additions, numbers, **options)
+        return gap if len(bowl.asked) < 5 else replace(gap, kl=broken)
+
+    bowl.at = breaking
     with pytest.raises(DistillError, match="not a number any more at step 5"):
         learn(bowl)
 

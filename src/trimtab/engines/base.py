@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -307,8 +308,12 @@ class Gap:
 class Imitation(Protocol):
     """Fixed lessons, of which additions can be learned."""
 
-    def at(self, additions: Mapping[int, Array], numbers: Sequence[int]) -> Gap:
-        """Distance and gradient on the lessons ``numbers``."""
+    def at(self, additions: Mapping[int, Array], numbers: Sequence[int], *, halfway: float = math.inf) -> Gap:
+        """Distance and gradient on the lessons ``numbers``.
+
+        At ``halfway`` nats of KL a token pulls half as much as it would: it counts as
+        ``halfway · log(1 + KL / halfway)`` in the loss.
+        """
 
     def measure(self, additions: Mapping[int, Array]) -> list[NDArray[np.float64]]:
         """Of every lesson, KL(teacher ‖ student) at each token of its answer, in nats."""
@@ -331,14 +336,7 @@ class Gradients(Protocol):
         See ``imitation`` for ``swift``.
         """
 
-    def imitation(
-        self,
-        lessons: Sequence[Lesson],
-        *,
-        generated: bool = False,
-        swift: bool = False,
-        halfway: float | None = None,
-    ) -> Imitation:
+    def imitation(self, lessons: Sequence[Lesson], *, generated: bool = False, swift: bool = False) -> Imitation:
         """Prepare lessons to be learned.
 
         Args:
@@ -346,8 +344,6 @@ class Gradients(Protocol):
             generated: Whether vectors are added at the answers' tokens alone.
             swift: Whether matrix products may be in bfloat16 where that is faster: well enough for a step downhill, not
                 for a measurement.
-            halfway: At how many nats of KL a token pulls half as much as it would: it counts as
-                ``halfway · log(1 + KL / halfway)`` in the loss. None takes KL as it is.
         """
 
 

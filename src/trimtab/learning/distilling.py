@@ -278,7 +278,7 @@ def _learned(
         progress(Progress(LEARN_PHASE, step, schedule.steps, status=f"{kl:.3f} nat apart"))
 
     learned = imitate(
-        gradients.imitation(lessons, generated=generated, swift=True, halfway=schedule.halfway),
+        gradients.imitation(lessons, generated=generated, swift=True),
         gradients.imitation(others, generated=generated),
         {layer: norms[layer] for layer in plan.layers},
         count=len(lessons),

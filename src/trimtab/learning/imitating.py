@@ -34,8 +34,8 @@ class Schedule:
         stride: Longest step of a layer's vector, in norms of the layer.
         warmup: Steps until it is reached.
         shrink: What of a vector is given up with every step, per ``stride``.
-        halfway: At how many nats a token pulls half as much as its KL would have it: what is far off at a single token
-            is mostly some word that only this answer has.
+        halfway: At how many times the distance before any step a token pulls half as much as its KL would have it.
+            What is so far off is mostly some word that this answer alone has.
         clip: Upper bound on a gradient's length, in times the median so far; a single odd lesson leads nowhere.
         check_every: Steps between looks at the lessons that are not learned from.
         patience: Looks without improvement after which it is enough.
@@ -46,7 +46,7 @@ class Schedule:
     stride: float = 0.005
     warmup: int = 8
     shrink: float = 0.0
-    halfway: float | None = 0.3
+    halfway: float = 2.0
     clip: float = 3.0
     check_every: int = 20
     patience: int = 3
@@ -139,7 +139,7 @@ def imitate(
     order = _order(count, schedule, seed)
     on_step(state.step, track.best.kl)
     for number in range(state.step, schedule.steps):
-        gap = lessons.at(additions(state.at), order[number])
+        gap = lessons.at(additions(state.at), order[number], halfway=schedule.halfway * track.looks[0].kl)
         gradient = np.stack([gap.gradient[layer] for layer in layers]).astype(np.float64) * unit
         length = float(np.linalg.norm(gradient))
         if not (math.isfinite(gap.kl) and math.isfinite(length)):

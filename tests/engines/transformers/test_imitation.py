@@ -128,8 +128,7 @@ def test_gradients_are_the_differences_that_small_changes_make(engine):
 
 def test_where_it_is_asked_for_tokens_that_are_far_off_pull_less(llama):
     additions, way, step, halfway = pushes(llama), pushes(llama, seed=1), 6e-3, 0.2
-    given = lessons(llama)
-    imitation = llama.gradients.imitation(given, halfway=halfway)
+    imitation = llama.gradients.imitation(lessons(llama))
 
     def loss(sign):
         moved = {layer: (additions[layer] + sign * step * way[layer]).astype(np.float32) for layer in additions}
@@ -138,7 +137,7 @@ def test_where_it_is_asked_for_tokens_that_are_far_off_pull_less(llama):
     def slope(found):
         return sum(float(found.gradient[layer] @ way[layer]) for layer in additions)
 
-    found, plain = imitation.at(additions, [0, 1]), llama.gradients.imitation(given).at(additions, [0, 1])
+    found, plain = imitation.at(additions, [0, 1], halfway=halfway), imitation.at(additions, [0, 1])
     assert slope(found) == pytest.approx((loss(1) - loss(-1)) / (2 * step), rel=2e-2, abs=1e-3)
     assert abs(slope(found)) < 0.8 * abs(slope(plain))
     assert found.kl == pytest.approx(plain.kl, rel=1e-5)

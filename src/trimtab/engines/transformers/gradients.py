@@ -39,13 +39,6 @@ class HostGradients:
         """See ``trimtab.engines.base.Gradients.expectations``."""
         return expectations(self.host, texts, top=top, additions=additions, swift=swift)
 
-    def imitation(
-        self,
-        lessons: Sequence[Lesson],
-        *,
-        generated: bool = False,
-        swift: bool = False,
-        halfway: float | None = None,
-    ) -> TeacherImitation:
+    def imitation(self, lessons: Sequence[Lesson], *, generated: bool = False, swift: bool = False) -> TeacherImitation:
         """See ``trimtab.engines.base.Gradients.imitation``."""
-        return TeacherImitation.of(self.host, lessons, generated=generated, swift=swift, halfway=halfway)
+        return TeacherImitation.of(self.host, lessons, generated=generated, swift=swift)

@@ -7,6 +7,7 @@ one vector per layer added; its loss is the KL divergence from teacher to studen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -74,25 +75,21 @@ class TeacherImitation:
     Args:
         pushing: Passes of the model.
         lessons: What is to be predicted.
-        halfway: See ``trimtab.engines.base.Gradients.imitation``.
     """
 
     @classmethod
-    def of(
-        cls, host: Host, lessons: Sequence[Lesson], *, generated: bool, swift: bool, halfway: float | None
-    ) -> TeacherImitation:
+    def of(cls, host: Host, lessons: Sequence[Lesson], *, generated: bool, swift: bool) -> TeacherImitation:
         """Lessons for a model that has gradients; see ``trimtab.engines.base.Gradients.imitation``."""
         texts: list[Texts] = [[Told(lesson.prompt, lesson.answer)] for lesson in lessons]
-        return cls(Pushing.of(host, texts, generated=generated, swift=swift), lessons, halfway=halfway)
+        return cls(Pushing.of(host, texts, generated=generated, swift=swift), lessons)
 
-    def __init__(self, pushing: Pushing, lessons: Sequence[Lesson], *, halfway: float | None = None) -> None:
+    def __init__(self, pushing: Pushing, lessons: Sequence[Lesson]) -> None:
         self._pushing = pushing
-        self._halfway = halfway
         self._texts: list[Texts] = [[Told(lesson.prompt, lesson.answer)] for lesson in lessons]
         self._targets = [_Target.of(lesson.expected) for lesson in lessons]
 
-    def at(self, additions: Mapping[int, Array], numbers: Sequence[int]) -> Gap:
-        """Mean KL(teacher ‖ student) of some of the lessons, and its gradient.
+    def at(self, additions: Mapping[int, Array], numbers: Sequence[int], *, halfway: float = math.inf) -> Gap:
+        """Mean KL(teacher ‖ student) of some of the lessons, and the gradient of the loss.
 
         Raises:
             ModelError: The model has no gradients, or there is no memory for them.
@@ -103,7 +100,7 @@ class TeacherImitation:
 
         def work(group: Sequence[int]) -> Gap:
             each = self._each(group, pushes)
-            loss = torch.stack([self._counted(kls).mean() for kls in each]).sum() / len(numbers)
+            loss = torch.stack([_counted(kls, halfway).mean() for kls in each]).sum() / len(numbers)
             slopes = torch.autograd.grad(loss, list(pushes.values()))
             return Gap(
                 kl=sum(float(kls.detach().mean()) for kls in each) / len(numbers),
@@ -128,14 +125,15 @@ class TeacherImitation:
             parts: Iterator[list[NDArray[np.float64]]] = self._pushing.parts(self._texts, range(len(self._texts)), work)
             return [each for part in parts for each in part]
 
-    def _counted(self, kls: Tensor) -> Tensor:
-        """What each token counts in the loss."""
-        return kls if self._halfway is None else self._halfway * torch.log1p(kls / self._halfway)
-
     def _each(self, group: Sequence[int], pushes: Mapping[int, Tensor]) -> list[Tensor]:
         logits = self._pushing.logits([self._texts[n][0] for n in group], (1.0,), pushes)
         targets = [self._targets[n] for n in group]
         return list(torch.split(_Target.joined(targets).kl(logits), [len(target.tokens) for target in targets]))
+
+
+def _counted(kls: Tensor, halfway: float) -> Tensor:
+    """What each token counts in the loss."""
+    return kls if math.isinf(halfway) else halfway * torch.log1p(kls / halfway)
 
 
 @dataclass(frozen=True)
