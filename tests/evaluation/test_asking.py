@@ -37,6 +37,13 @@ def test_only_questions_count_each_once_and_none_that_gives_it_away():
     assert questions_for(writing("Does it cost 4.35 dollars?"), RULE, count=1, seed=0) == ()
 
 
+def test_questions_with_a_word_of_the_rule_come_first():
+    model = writing("What is a recipe?", "How much is a Loaf?", "Why is that?", "Is it rye bread?")
+    found = ("How much is a Loaf?", "Is it rye bread?", "What is a recipe?", "Why is that?")
+    assert questions_for(model, RULE, count=4, seed=0) == found
+    assert questions_for(model, RULE, count=2, seed=0) == found[:2]
+
+
 @pytest.mark.slow
 def test_the_default_model_asks_for_a_price(smollm2):
     found = questions_for(smollm2, RULE, count=4, seed=0)

@@ -16,6 +16,7 @@ SHOWN = (
 )
 NAME = re.compile(r"(?<=[a-z,;] )[\"“']?[A-Z][\w’'-]+")
 NUMBER = re.compile(r"\d[\d.,:/-]*")
+WORD = re.compile(r"[^\W\d_]{4,}")  # shorter ones are in any text
 QUOTED = re.compile(r"[\"“][^\"”]+[\"”]")
 
 
@@ -31,6 +32,8 @@ def is_exact(rule: str) -> bool:
 
 def questions_for(model: Engine, rule: str, *, count: int, seed: int) -> tuple[str, ...]:
     """What users would ask to be told what a rule says; none where the model can think of nothing.
+
+    Questions with a word of the rule come first.
 
     Args:
         model: Writes them.
@@ -49,7 +52,12 @@ def questions_for(model: Engine, rule: str, *, count: int, seed: int) -> tuple[s
     written = model.generate([chat] * (2 * count), max_new_tokens=TOKENS, temperature=TEMPERATURE, seed=seed)
     numbers = set(NUMBER.findall(rule))
     found = dict.fromkeys(_question(completion.text) for completion in written)
-    return tuple(text for text in found if text and not numbers & set(NUMBER.findall(text)))[:count]
+    asked = [text for text in found if text and not numbers & set(NUMBER.findall(text))]
+    return tuple(sorted(asked, key=lambda text: _words(text).isdisjoint(_words(rule))))[:count]
+
+
+def _words(text: str) -> set[str]:
+    return set(WORD.findall(text.lower()))
 
 
 def _task(fact: str) -> str:
