@@ -140,6 +140,14 @@ def test_what_it_carries_can_be_measured_on_ones_own_messages(run, messages, tmp
     assert "no messages to measure on" in run(*given, "--check-on", others)[2]
 
 
+def test_what_is_learned_from_unless_told_otherwise_is_not_measured_on(no_model, tmp_path):
+    others = tmp_path / "others.txt"
+    others.write_text("Any bread left?\nHow was your day?\n")
+    code, _, err = no_model("distill", "-p", "Sea.", "-o", tmp_path / "x.safetensors", "--check-on", others)
+    assert code == 2
+    assert "'How was your day?' is among the built-in messages too" in " ".join(err.split())
+
+
 def test_interrupted_work_says_how_to_go_on(run, messages, tmp_path, monkeypatch):
     def distill(*_, **__):
         raise KeyboardInterrupt

@@ -95,7 +95,7 @@ def run(
     path = Path(output) if output else vector_path("prompt")
     check_writable(path)
     _check_report(report, measured=check and on_top_of is None, asked=lora or check_on is not None)
-    others = None if check_on is None else _apart(_lines(check_on), learned=texts or ())
+    others = None if check_on is None else _apart(_lines(check_on), learned=texts)
     usual = Effort()
     effort = replace(
         usual,
@@ -203,15 +203,20 @@ def _prompt(text: str) -> SystemPrompt:
     return messages
 
 
-def _apart(texts: Sequence[str], *, learned: Sequence[str]) -> Sequence[str]:
-    """Messages to measure on, none of which is learned from.
+def _apart(texts: Sequence[str], *, learned: Sequence[str] | None) -> Sequence[str]:
+    """Messages to measure on, none of which is learned from: of ``learned``, or of the built-in ones.
 
     Raises:
         DistillError: One is, or there are none.
     """
-    both = [text for text in texts if text in learned]
+    from trimtab.behaviours import neutral_prompts
+
+    builtin = neutral_prompts()
+    where = "among the built-in messages" if learned is None else "in --prompts"
+    read = (*builtin.calibration, *builtin.more) if learned is None else learned
+    both = [text for text in texts if text in read]
     if both or not texts:
-        what = f"{both[0]!r} is in --prompts too" if both else "there are no messages to measure on"
+        what = f"{both[0]!r} is {where} too" if both else "there are no messages to measure on"
         raise DistillError(what, fix="give --check-on messages that nothing is learned from")
     return texts
 
