@@ -50,10 +50,10 @@ def questions_for(model: Engine, rule: str, *, count: int, seed: int) -> tuple[s
         chat += [Message("user", _task(fact)), Message("assistant", question)]
     chat.append(Message("user", _task(rule)))
     written = model.generate([chat] * (2 * count), max_new_tokens=TOKENS, temperature=TEMPERATURE, seed=seed)
-    numbers = set(NUMBER.findall(rule))
+    numbers, words = set(NUMBER.findall(rule)), _words(rule)
     found = dict.fromkeys(_question(completion.text) for completion in written)
     asked = [text for text in found if text and not numbers & set(NUMBER.findall(text))]
-    return tuple(sorted(asked, key=lambda text: _words(text).isdisjoint(_words(rule))))[:count]
+    return tuple(sorted(asked, key=lambda text: _words(text).isdisjoint(words)))[:count]
 
 
 def _words(text: str) -> set[str]:
