@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from trimtab.evaluation.distilled import DistilledReport, DistilledSample, RuleClosed, Saving
+from trimtab.evaluation.distilled import DistilledReport, DistilledSample, Saving
 from trimtab.evaluation.probes import Closed
+from trimtab.evaluation.weighing import RuleClosed
 from trimtab.vectors import Interval
 
 REPORT = DistilledReport(

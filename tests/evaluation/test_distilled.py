@@ -113,19 +113,6 @@ def test_every_rule_is_weighed(report):
     assert set(report.stays) <= {"Speak of the sea.", "Be brief!"}
 
 
-def test_a_rule_with_something_exact_in_it_is_weighed_on_questions_that_ask_for_it(llama, sea, monkeypatch):
-    def weighed(questions):
-        monkeypatch.setattr("trimtab.evaluation.distilled.questions_for", lambda *_, **__: questions)
-        prompt = "Speak of the sea. The harbour is at 17 Mallow Street!"
-        return evaluate_distilled(llama, sea, prompt, prompts=ASKED, sizes=SMALL).rules
-
-    manner, fact = weighed(("Where is the harbour?", "Which street?"))
-    assert manner.asked == ()
-    general = weighed(())[1]
-    assert general.asked == ()
-    assert fact.weight == pytest.approx(general.weight) if fact.asked == () else fact.weight > general.weight
-
-
 def test_what_a_request_is_spared_is_counted_and_timed(llama, report):
     chats = ([Message("system", PROMPT), Message("user", ASKED[0])], [Message("user", ASKED[0])])
     whole, plain = (len(llama.encode(llama.render(chat))) for chat in chats)
@@ -145,8 +132,6 @@ def test_a_vector_that_does_nothing_closes_nothing(llama, sea):
     idle = replace(sea, scale={"+": 1e-4, "-": 1e-4})
     found = evaluate_distilled(llama, idle, PROMPT, prompts=ASKED, sizes=SMALL)
     assert found.vector.closed.value == pytest.approx(0.0, abs=5e-3)
-    assert all(rule.word != "took" for rule in found.rules)
-    assert found.stays
 
 
 def test_the_same_call_finds_the_same(llama, sea, report):

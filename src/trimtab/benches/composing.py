@@ -14,7 +14,7 @@ from trimtab.benches.peer_repeng import versions
 from trimtab.engines.base import Array, Gradients
 from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.errors import BenchmarkError
-from trimtab.evaluation.probes import Closed, Probes, mean_kl
+from trimtab.evaluation.probes import Closed, Probes, Student, mean_kl
 from trimtab.learning.distilling import Effort, distill
 from trimtab.learning.imitating import together
 from trimtab.learning.lessons import Teacher
@@ -124,7 +124,7 @@ def _both(model: TransformersEngine, gradients: Gradients, vectors: _Vectors, pl
         "first + second on top": added(vectors.first, vectors.on_top),
     }
     dial = {
-        strength: mean_kl(probes.student(additions=added(vectors.first, vectors.second, strength=strength)))
+        strength: mean_kl(probes.measure(Student(additions=added(vectors.first, vectors.second, strength=strength))))
         for strength in plan.strengths
     }
     return {"both": _rows(probes, ways), "dial": {"0": probes.base_kl, **{f"{s:g}": kl for s, kl in dial.items()}}}
@@ -203,7 +203,9 @@ def added(*vectors: ControlVector, strength: float = 1.0) -> dict[int, Array]:
 
 
 def _rows(probes: Probes, ways: Mapping[str, Mapping[int, Array]]) -> dict[str, Any]:
-    found: list[Closed] = [probes.closed(name, "", probes.student(additions=way)) for name, way in ways.items()]
+    found: list[Closed] = [
+        probes.closed(name, "", probes.measure(Student(additions=way))) for name, way in ways.items()
+    ]
     rows = {way.name: {"kl": way.kl, "closed": asdict(way.closed)} for way in found}
     return {"gap": probes.base_kl, "ways": rows}
 

@@ -14,8 +14,9 @@ from trimtab.evaluation.report.words import clean, clipped
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from trimtab.evaluation.distilled import DistilledReport, DistilledSample, RuleClosed
+    from trimtab.evaluation.distilled import DistilledReport, DistilledSample
     from trimtab.evaluation.probes import Closed
+    from trimtab.evaluation.weighing import RuleClosed
 
 WIDEST = 100
 ANSWER = 300  # characters

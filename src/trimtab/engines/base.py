@@ -329,11 +329,17 @@ class Gradients(Protocol):
         """
 
     def expectations(
-        self, texts: Sequence[tuple[Tokens, Tokens]], *, top: int, additions: Mapping[int, Array], swift: bool = False
+        self,
+        texts: Sequence[tuple[Tokens, Tokens]],
+        *,
+        top: int,
+        additions: Mapping[int, Array],
+        generated: bool = False,
+        swift: bool = False,
     ) -> list[Expected]:
         """What the model expects at every token of answers (prompt, answer), while ``additions`` are added.
 
-        See ``imitation`` for ``swift``.
+        See ``imitation`` for ``generated`` and ``swift``.
         """
 
     def imitation(self, lessons: Sequence[Lesson], *, generated: bool = False, swift: bool = False) -> Imitation:

@@ -16,23 +16,20 @@ import numpy as np
 from trimtab.behaviours import Message, neutral_prompts
 from trimtab.engines import Engine
 from trimtab.errors import EvaluationError
-from trimtab.evaluation.asking import is_exact, questions_for
-from trimtab.evaluation.probes import Closed, Probes, TokenKls, mean_kl, share_closed
-from trimtab.evaluation.rules import Rule, first_sentence, rules_of
+from trimtab.evaluation.probes import Closed, Probes, Student, TokenKls, mean_kl
+from trimtab.evaluation.rules import first_sentence, rules_of
+from trimtab.evaluation.weighing import MATTERS, RuleClosed, Weighing, weigh
 from trimtab.learning.lessons import Answered, SystemPrompt, Teacher, answered_by
 from trimtab.learning.progress import OnProgress, Progress, ignore
 from trimtab.learning.sweep import band_layers
 from trimtab.steering import Steering, Term
-from trimtab.vectors import ControlVector, Interval
+from trimtab.vectors import ControlVector
 
 PROBE_PHASE = "Asking what was not learned from"
 WAYS_PHASE = "Measuring how near each comes to the prompt"
-RULES_PHASE = "Weighing the rules one by one"
 SAMPLES_PHASE = "Writing samples"
 MULTIPLES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)  # of the mean difference at many layers, each of which counts
 SINGLE = (0.5, 1.0, 1.5, 2.0, 3.0)  # and at one layer
-MATTERS = 0.01  # nats per token: what a prompt's answers lose without a rule that they follow
-TOOK = 0.5
 PREFILLS = 5
 
 
@@ -61,26 +58,6 @@ class Sizes:
     samples: int = 4
     sample_tokens: int = 48
     strengths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
-
-
-@dataclass(frozen=True)
-class RuleClosed:
-    """Whether a vector carries one rule of a prompt.
-
-    Attributes:
-        text: The rule.
-        weight: Mean KL per token, in nats, from the whole prompt to the prompt without it: what following it changes.
-        closed: Of the gap that leaving it out leaves, the share that the steered model closes, where the rule counts:
-            tokens weigh as much as they would change without it. None if they hardly would.
-        word: ``"took"``, ``"did not take"``, or ``"not followed"`` even by the prompted model.
-        asked: Questions that ask for it, on which it was weighed; empty where it counts more on the messages of all.
-    """
-
-    text: str
-    weight: float
-    closed: Interval | None
-    word: str
-    asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -194,10 +171,8 @@ def evaluate_distilled(
         others += _fine_tuned(probes, teacher, sizes, progress)
     whole = "".join(message.content for message in teacher.opening if message.role == "system")
     rules = rules_of(whole) if len(teacher.opening) == 1 else ()
-    weighed = []
-    for number, rule in enumerate(rules):
-        progress(Progress(RULES_PHASE, number, len(rules)))
-        weighed.append(_weighed(probes, vector, rule, sizes))
+    weighing = Weighing(sizes.rules, sizes.questions, sizes.answer_tokens)
+    weighed = weigh(probes, Student.steered(vector), rules, sizes=weighing, progress=progress)
     progress(Progress(SAMPLES_PHASE, 0, 1))
     samples = _samples(model, vector, teacher, texts[: sizes.samples], sizes)
     saving = _saving(model, teacher, texts[0])
@@ -208,7 +183,7 @@ def evaluate_distilled(
         vector=next(way for way in others if way.name == "vector"),
         others=tuple(way for way in others if way.name != "vector"),
         dial=dial,
-        rules=tuple(weighed),
+        rules=weighed,
         saving=saving,
         samples=samples,
         prompts=len(dict.fromkeys(a.text for a in probes.answered)),
@@ -230,11 +205,10 @@ def _ways(
         progress(Progress(WAYS_PHASE, done, steps))
         done += 1
 
-    generated = _generated(vector)
     found = {0.0: probes.base}
     for strength in dict.fromkeys((*sizes.strengths, 1.0)):
         step()
-        found[strength] = probes.student(additions=vector.addition(strength), generated=generated)
+        found[strength] = probes.measure(Student.steered(vector, strength))
     dial = {strength: mean_kl(found[strength]) for strength in (0.0, *sizes.strengths)}
     step()
     ways = [probes.closed("vector", f"layers {vector.layers[0]} to {vector.layers[-1]}, strength 1", found[1.0])]
@@ -243,16 +217,12 @@ def _ways(
     if len(teacher.opening) == 1:
         sentence = first_sentence(teacher.opening[0].content)
         if sentence != teacher.opening[0].content.strip():
-            opening = [Message(teacher.opening[0].role, sentence)]
+            student = Student(opening=(Message(teacher.opening[0].role, sentence),))
             tokens = len(probes.model.encode(sentence))
             about = f"the prompt cut down to its first sentence, {tokens} tokens"
-            ways.append(probes.closed("one sentence", about, probes.student(opening=opening, additions={})))
+            ways.append(probes.closed("one sentence", about, probes.measure(student)))
     step()
     return dial, ways
-
-
-def _generated(vector: ControlVector) -> bool:
-    return vector.distillation is not None and vector.distillation.tokens == "generated"
 
 
 def _mean_difference(probes: Probes, teacher: Teacher, sizes: Sizes) -> Closed:
@@ -273,7 +243,7 @@ def _mean_difference(probes: Probes, teacher: Teacher, sizes: Sizes) -> Closed:
     tried += [(middle, by) for by in SINGLE]
 
     def student(layers: Sequence[int], by: float) -> TokenKls:
-        return probes.student(additions={layer: np.float32(by) * difference[layer] for layer in layers})
+        return probes.measure(Student(additions={layer: np.float32(by) * difference[layer] for layer in layers}))
 
     found = [student(*way) for way in tried]
     number = min(range(len(tried)), key=lambda n: mean_kl(found[n]))
@@ -314,42 +284,9 @@ def _fine_tuned(probes: Probes, teacher: Teacher, sizes: Sizes, progress: OnProg
         progress(Progress(TRAINING, 1, 1, note=f"fine-tuning is left out: {error}"))
         return []
     with adapter.arm().active():
-        found = probes.student(additions={})
+        found = probes.measure(Student())
     about = f"rank {adapter.rank} in every linear layer, {adapter.parameters:,} numbers, on {len(examples)} answers"
     return [probes.closed("LoRA", about, found)]
-
-
-# Rules --------------------------------------------------------------------------------------------------------------
-
-
-def _weighed(probes: Probes, vector: ControlVector, rule: Rule, sizes: Sizes) -> RuleClosed:
-    """Where a rule counts, is the steered model nearer to the whole prompt than the prompt without the rule is?"""
-    opening = [Message("system", rule.without)]
-    without = probes.student(opening=opening, additions={}, first=sizes.rules)
-    asked: tuple[str, ...] = ()
-    if is_exact(rule.text) and (questions := _questions(probes, rule, sizes)):
-        own = _probes(probes, Teacher.of(rule.prompt), questions, sizes)
-        found = own.student(opening=opening, additions={})
-        if mean_kl(found) > mean_kl(without):
-            probes, without, asked = own, found, questions
-    weight = mean_kl(without)
-    if weight < MATTERS:
-        return RuleClosed(rule.text, weight, None, "not followed", asked)
-    steered = probes.student(additions=vector.addition(1.0), generated=_generated(vector), first=sizes.rules)
-    left = np.array([(each * each).sum() for each in without])
-    own_kl = np.array([(each * found).sum() for each, found in zip(without, steered, strict=True)])
-    closed = share_closed(own_kl, left, seed=probes.seed)
-    return RuleClosed(rule.text, weight, closed, "took" if closed.value >= TOOK else "did not take", asked)
-
-
-def _questions(probes: Probes, rule: Rule, sizes: Sizes) -> tuple[str, ...]:
-    return questions_for(probes.model, rule.text, count=min(sizes.questions, sizes.rules), seed=probes.seed)
-
-
-def _probes(probes: Probes, teacher: Teacher, texts: Sequence[str], sizes: Sizes) -> Probes:
-    """Other messages, answered alike."""
-    tokens = sizes.answer_tokens
-    return Probes.ask(probes.model, probes.gradients, teacher, texts, answer_tokens=tokens, seed=probes.seed)
 
 
 # What people see and what it saves ----------------------------------------------------------------------------------
@@ -359,7 +296,7 @@ def _samples(
     model: Engine, vector: ControlVector, teacher: Teacher, texts: Sequence[str], sizes: Sizes
 ) -> tuple[DistilledSample, ...]:
     steering = Steering((Term(vector, 1.0),))
-    if _generated(vector):
+    if Student.steered(vector).generated:
         from trimtab.steering import Scope
 
         steering = Steering((Term(vector, 1.0, tokens=Scope.of("generated")),))

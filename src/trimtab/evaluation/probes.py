@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias, final
 
 import numpy as np
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from trimtab.behaviours import Message
 from trimtab.engines import Engine
-from trimtab.engines.base import Array, Expected, Gradients, Lesson
-from trimtab.learning.lessons import Answered, Teacher, answered_by, lessons_of
+from trimtab.engines.base import Array, Expected, Gradients, Lesson, Tokens
+from trimtab.learning.lessons import TOP, Answered, Teacher, answered_by, lessons_of
 from trimtab.learning.progress import ignore
 from trimtab.learning.questions import RESAMPLES
 from trimtab.steering import Steering
-from trimtab.vectors import Interval
+from trimtab.vectors import ControlVector, Interval
 
 TokenKls: TypeAlias = list[NDArray[np.float64]]
 
@@ -36,6 +36,27 @@ class Closed:
     about: str
     kl: float
     closed: Interval
+
+
+@dataclass(frozen=True, eq=False)
+class Student:
+    """What stands in for the prompted model; the plain one if nothing is given.
+
+    Attributes:
+        opening: What stands before the message; as for the plain model where that is nothing.
+        additions: Layer to ``[hidden]``: what is added.
+        generated: Whether that is at the answers' tokens alone.
+    """
+
+    opening: tuple[Message, ...] = ()
+    additions: Mapping[int, Array] = field(default_factory=dict)
+    generated: bool = False
+
+    @classmethod
+    def steered(cls, vector: ControlVector, strength: float = 1.0) -> Student:
+        """Under a vector, at the tokens at which it was learned."""
+        generated = vector.distillation is not None and vector.distillation.tokens == "generated"
+        return cls(additions=vector.addition(strength), generated=generated)
 
 
 @final
@@ -105,50 +126,66 @@ class Probes:
         lessons = lessons_of(gradients, answered, additions=additions or {})
         expected = tuple(lesson.expected for lesson in lessons)
         asked = cls(model, gradients, tuple(answered), expected, tuple(opening), [], seed)
-        return replace(asked, base=asked.student(additions={}))
+        return replace(asked, base=asked.measure(Student()))
 
     @property
     def base_kl(self) -> float:
         """Mean KL(prompted ‖ plain) per token."""
         return mean_kl(self.base)
 
-    def student(
-        self,
-        *,
-        opening: Sequence[Message] = (),
-        additions: Mapping[int, Array],
-        generated: bool = False,
-        first: int = 0,
-    ) -> TokenKls:
+    def first(self, count: int) -> Probes:
+        """The first so many answers alone."""
+        parts = (self.answered[:count], self.expected[:count], self.base[:count])
+        return replace(self, answered=parts[0], expected=parts[1], base=parts[2])
+
+    def measure(self, student: Student, *, of: Sequence[Expected] | None = None) -> TokenKls:
         """KL(prompted ‖ student) at every token of every answer, in nats.
 
         Args:
-            opening: What stands before the message; as for the plain model if not given.
-            additions: Layer to ``[hidden]``: what is added.
-            generated: Whether that is at the answers' tokens alone.
-            first: Only of so many answers, if given.
+            student: What is held against the prompted model.
+            of: What another than the prompted model expects along the answers, to be in its place.
         """
-        stop = first or len(self.answered)
-        before = tuple(opening) or self.opening
-        lessons = [
-            Lesson(
-                self.model.encode(self.model.render([*before, Message("user", a.text)])) if before else a.prompt,
-                a.answer,
-                expected,
-            )
-            for a, expected in zip(self.answered[:stop], self.expected[:stop], strict=True)
-        ]
-        return self.gradients.imitation(lessons, generated=generated).measure(additions)
+        return self._measured(self._prompts(student), of or self.expected, student)
+
+    def prompted(self, *, of: Sequence[Expected]) -> TokenKls:
+        """KL(another model ‖ prompted) at every token of every answer, in nats: the other way round.
+
+        Args:
+            of: What that model expects along the answers.
+        """
+        return self._measured([a.prompted for a in self.answered], of, Student())
+
+    def expects(self, student: Student) -> list[Expected]:
+        """What a student expects at every token of every answer."""
+        texts = [(prompt, a.answer) for prompt, a in zip(self._prompts(student), self.answered, strict=True)]
+        added, generated = student.additions, student.generated
+        return self.gradients.expectations(texts, top=TOP, additions=added, generated=generated)
+
+    def _prompts(self, student: Student) -> list[Tokens]:
+        before = student.opening or self.opening
+        if not before:
+            return [a.prompt for a in self.answered]
+        return [self.model.encode(self.model.render([*before, Message("user", a.text)])) for a in self.answered]
+
+    def _measured(self, prompts: Sequence[Tokens], of: Sequence[Expected], student: Student) -> TokenKls:
+        answers = [a.answer for a in self.answered]
+        lessons = [Lesson(*each) for each in zip(prompts, answers, of, strict=True)]
+        return self.gradients.imitation(lessons, generated=student.generated).measure(student.additions)
 
     def closed(self, name: str, about: str, found: TokenKls) -> Closed:
         """What a student closes of the gap."""
-        own, base = (np.array([each.mean() for each in tokens]) for tokens in (found, self.base))
+        own, base = per_answer(found), per_answer(self.base)
         return Closed(name, about, float(own.mean()), share_closed(own, base, seed=self.seed))
 
 
 def mean_kl(tokens: TokenKls) -> float:
     """Mean over answers of the mean over tokens, in nats."""
-    return float(np.mean([each.mean() for each in tokens]))
+    return float(per_answer(tokens).mean())
+
+
+def per_answer(tokens: TokenKls) -> NDArray[np.float64]:
+    """Mean over the tokens of each answer, in nats."""
+    return np.array([each.mean() for each in tokens])
 
 
 def share_closed(own: NDArray[np.float64], base: NDArray[np.float64], *, seed: int) -> Interval:

@@ -34,10 +34,16 @@ class HostGradients:
         return PreferenceSlopes.of(self.host, items, swift=swift)
 
     def expectations(
-        self, texts: Sequence[tuple[Tokens, Tokens]], *, top: int, additions: Mapping[int, Array], swift: bool = False
+        self,
+        texts: Sequence[tuple[Tokens, Tokens]],
+        *,
+        top: int,
+        additions: Mapping[int, Array],
+        generated: bool = False,
+        swift: bool = False,
     ) -> list[Expected]:
         """See ``trimtab.engines.base.Gradients.expectations``."""
-        return expectations(self.host, texts, top=top, additions=additions, swift=swift)
+        return expectations(self.host, texts, top=top, additions=additions, generated=generated, swift=swift)
 
     def imitation(self, lessons: Sequence[Lesson], *, generated: bool = False, swift: bool = False) -> TeacherImitation:
         """See ``trimtab.engines.base.Gradients.imitation``."""

@@ -23,7 +23,13 @@ from trimtab.engines.transformers.pushing import Pushing, Texts, Told, frozen
 
 
 def expectations(
-    host: Host, texts: Sequence[tuple[Tokens, Tokens]], *, top: int, additions: Mapping[int, Array], swift: bool
+    host: Host,
+    texts: Sequence[tuple[Tokens, Tokens]],
+    *,
+    top: int,
+    additions: Mapping[int, Array],
+    generated: bool,
+    swift: bool,
 ) -> list[Expected]:
     """What a model expects at every token of given answers.
 
@@ -32,13 +38,14 @@ def expectations(
         texts: Prompts with answers, as token ids.
         top: How many of the likeliest tokens are noted.
         additions: Layer to ``[hidden]``: what is added meanwhile.
+        generated: See ``trimtab.engines.base.Gradients.imitation``.
         swift: See ``trimtab.engines.base.Gradients.imitation``.
 
     Returns:
         Of each answer.
     """
     told: list[Texts] = [[Told(prompt, answer)] for prompt, answer in texts]
-    pushing = Pushing.of(host, told, swift=swift)
+    pushing = Pushing.of(host, told, generated=generated, swift=swift)
     with torch.no_grad():
         pushes = pushing.pushes(additions, gradients=False)
 
