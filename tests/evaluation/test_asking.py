@@ -12,13 +12,20 @@ RULE = "A loaf of rye bread costs 4.35 dollars."
 
 
 @pytest.mark.parametrize(
-    "rule", [RULE, "The baker's name is Ottoline Veck.", 'End with "In short:".', "Open from 6:40 to 15:20."]
+    "rule",
+    [
+        RULE,
+        "The baker's name is Ottoline Veck.",
+        'End with "In short:".',
+        "Open from 6:40 to 15:20.",
+        "We sell figs, dates, plums and quinces, nothing else.",
+    ],
 )
-def test_numbers_names_and_words_to_be_said_are_exact(rule):
+def test_numbers_names_words_to_be_said_and_long_lists_are_exact(rule):
     assert is_exact(rule)
 
 
-@pytest.mark.parametrize("rule", ["Be friendly and brief.", "Never boast.", "Speak like a pirate in every sentence."])
+@pytest.mark.parametrize("rule", ["Be friendly, calm and brief.", "Never boast.", "Speak like a pirate all day."])
 def test_manners_are_not(rule):
     assert not is_exact(rule)
 
@@ -26,6 +33,10 @@ def test_manners_are_not(rule):
 def writing(*texts):
     """An engine that writes these texts."""
     return SimpleNamespace(generate=lambda chats, **_: [SimpleNamespace(text=text) for text in texts])
+
+
+def test_where_the_rule_does_not_fit_into_the_window_nothing_is_asked(llama):
+    assert questions_for(llama, RULE * 9, count=2, seed=0) == ()
 
 
 def test_only_questions_count_each_once_and_none_that_gives_it_away():

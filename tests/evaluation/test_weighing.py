@@ -118,5 +118,23 @@ def test_a_rule_with_something_exact_in_it_is_weighed_on_questions_that_ask_for_
     assert fact.weight == pytest.approx(general.weight) if fact.asked == () else fact.weight > general.weight
 
 
+def test_a_rule_that_seems_not_to_count_is_asked_for_before_that_is_said(llama, monkeypatch):
+    wanted = []
+
+    def questions(model, rule, *, count, seed):
+        wanted.append(rule)
+        return ("Where is the sea?", "Which sea?")
+
+    monkeypatch.setattr("trimtab.evaluation.weighing.questions_for", questions)
+    counting = weighed(llama, PROMPT, Student())
+    assert wanted == []
+    monkeypatch.setattr("trimtab.evaluation.weighing.MATTERS", max(rule.weight for rule in counting) * 1.01)
+    found = weighed(llama, PROMPT, Student())
+    assert wanted == [rule.text for rule in found] == ["Speak of the sea.", "Be brief!"]
+    for before, after in zip(counting, found, strict=True):
+        assert after.weight > before.weight if after.asked else after.weight == pytest.approx(before.weight)
+    assert any(rule.asked for rule in found)
+
+
 def test_where_there_are_no_rules_none_are_weighed(llama):
     assert weigh(asked(llama, "Be brief."), Student(), (), sizes=SIZES, progress=ignore) == ()

@@ -6,6 +6,7 @@ import re
 
 from trimtab.behaviours import Message
 from trimtab.engines import Engine
+from trimtab.errors import PromptError
 
 TOKENS = 24
 TEMPERATURE = 0.8
@@ -17,21 +18,22 @@ SHOWN = (
 NAME = re.compile(r"(?<=[a-z,;] )[\"“']?[A-Z][\w’'-]+")
 NUMBER = re.compile(r"\d[\d.,:/-]*")
 WORD = re.compile(r"[^\W\d_]{4,}")  # shorter ones are in any text
+LIST = re.compile(r"(?:[^,;:.!?]+, ){3}")  # of four and more
 QUOTED = re.compile(r"[\"“][^\"”]+[\"”]")
 
 
 def is_exact(rule: str) -> bool:
-    """Whether a rule has something exact in it: a number, a name, or words to be said as they are.
+    """Whether a rule has something exact in it: a number, a name, words to be said as they are, or a long list.
 
     Example:
         >>> is_exact("A loaf costs 4.35 dollars."), is_exact("Ask for Ottoline."), is_exact("Be brief.")
         (True, True, False)
     """
-    return any(pattern.search(rule) for pattern in (NUMBER, NAME, QUOTED))
+    return any(pattern.search(rule) for pattern in (NUMBER, NAME, QUOTED, LIST))
 
 
 def questions_for(model: Engine, rule: str, *, count: int, seed: int) -> tuple[str, ...]:
-    """What users would ask to be told what a rule says; none where the model can think of nothing.
+    """What users would ask to be told what a rule says; none where the model can think of nothing, or reads too little.
 
     Questions with a word of the rule come first.
 
@@ -49,7 +51,10 @@ def questions_for(model: Engine, rule: str, *, count: int, seed: int) -> tuple[s
     for fact, question in SHOWN:
         chat += [Message("user", _task(fact)), Message("assistant", question)]
     chat.append(Message("user", _task(rule)))
-    written = model.generate([chat] * (2 * count), max_new_tokens=TOKENS, temperature=TEMPERATURE, seed=seed)
+    try:
+        written = model.generate([chat] * (2 * count), max_new_tokens=TOKENS, temperature=TEMPERATURE, seed=seed)
+    except PromptError:  # the rule and what is shown do not fit into the context window
+        return ()
     numbers, words = set(NUMBER.findall(rule)), _words(rule)
     found = dict.fromkeys(_question(completion.text) for completion in written)
     asked = [text for text in found if text and not numbers & set(NUMBER.findall(text))]

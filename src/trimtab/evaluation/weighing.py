@@ -55,7 +55,7 @@ class Weighing:
 
     Attributes:
         messages: On which rules are weighed.
-        questions: That ask for a rule with something exact in it, on which it is weighed if it counts more.
+        questions: That ask for a rule, on which it is weighed if it counts more there.
         answer_tokens: Upper bound on an answer's length.
     """
 
@@ -120,11 +120,14 @@ class _Scales:
 
 
 def _weighed(scales: _Scales, rule: Rule, sizes: Weighing) -> RuleClosed:
-    """On the messages of all, or on questions that ask for the rule where it counts more there."""
+    """On the messages of all, or on questions that ask for the rule where it counts more there.
+
+    Such questions take time to write: they are asked where a rule has something exact in it, or seems not to count.
+    """
     shortened = Student(opening=(Message("system", rule.without),))
     without = scales.probes.measure(shortened)
     asked: tuple[str, ...] = ()
-    if is_exact(rule.text) and (questions := _questions(scales.probes, rule, sizes)):
+    if (is_exact(rule.text) or mean_kl(without) < MATTERS) and (questions := _questions(scales.probes, rule, sizes)):
         own = _asked(scales.probes, rule, questions, sizes)
         on_own = own.measure(shortened)
         if mean_kl(on_own) > mean_kl(without):
