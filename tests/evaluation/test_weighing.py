@@ -104,36 +104,42 @@ def test_a_rule_that_changes_nothing_is_not_followed(llama, monkeypatch):
         assert (rule.word, rule.closed) == ("not followed", None)
 
 
-def test_a_rule_with_something_exact_in_it_is_weighed_on_questions_that_ask_for_it(llama, monkeypatch):
-    prompt = "Speak of the sea. The harbour is at 17 Mallow Street!"
-
-    def found(questions):
-        monkeypatch.setattr("trimtab.evaluation.weighing.questions_for", lambda *_, **__: questions)
-        return weighed(llama, prompt, Student())
-
-    manner, fact = found(("Where is the harbour?", "Which street?"))
-    assert manner.asked == ()
-    general = found(())[1]
-    assert general.asked == ()
-    assert fact.weight == pytest.approx(general.weight) if fact.asked == () else fact.weight > general.weight
+FACTS = "Be brief. The harbour is at 17 Mallow Street! We do not swim. Sing often."
 
 
-def test_a_rule_that_seems_not_to_count_is_asked_for_before_that_is_said(llama, monkeypatch):
-    wanted = []
+@pytest.fixture
+def wanted(monkeypatch):
+    """The rules that questions were to ask for."""
+    rules = []
 
     def questions(model, rule, *, count, seed):
-        wanted.append(rule)
-        return ("Where is the sea?", "Which sea?")
+        rules.append(rule)
+        return ("Where is the harbour?", "Which street?")
 
     monkeypatch.setattr("trimtab.evaluation.weighing.questions_for", questions)
-    counting = weighed(llama, PROMPT, Student())
-    assert wanted == []
-    monkeypatch.setattr("trimtab.evaluation.weighing.MATTERS", max(rule.weight for rule in counting) * 1.01)
-    found = weighed(llama, PROMPT, Student())
-    assert wanted == [rule.text for rule in found] == ["Speak of the sea.", "Be brief!"]
-    for before, after in zip(counting, found, strict=True):
-        assert after.weight > before.weight if after.asked else after.weight == pytest.approx(before.weight)
-    assert any(rule.asked for rule in found)
+    return rules
+
+
+def test_exact_rules_are_asked_for_and_statements_that_hardly_count(llama, wanted, monkeypatch):
+    weighed(llama, FACTS, Student())
+    assert wanted == ["The harbour is at 17 Mallow Street!"]
+    wanted.clear()
+    monkeypatch.setattr("trimtab.evaluation.weighing.MATTERS", 99.0)
+    assert {rule.word for rule in weighed(llama, FACTS, Student())} == {"not followed"}
+    assert wanted == ["The harbour is at 17 Mallow Street!", "We do not swim."]
+
+
+def test_a_rule_is_weighed_on_questions_that_ask_for_it_where_it_counts_far_more(llama, wanted, monkeypatch):
+    def fact(times):
+        monkeypatch.setattr("trimtab.evaluation.weighing.FAR_MORE", times)
+        return weighed(llama, FACTS, Student())[1]
+
+    asked, general = fact(0.0), fact(99.0)
+    assert asked.asked == ("Where is the harbour?", "Which street?")
+    assert general.asked == ()
+    ratio = asked.weight / general.weight
+    assert fact(ratio * 0.99).asked
+    assert not fact(ratio * 1.01).asked
 
 
 def test_where_there_are_no_rules_none_are_weighed(llama):

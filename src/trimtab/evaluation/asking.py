@@ -18,7 +18,9 @@ SHOWN = (
 NAME = re.compile(r"(?<=[a-z,;] )[\"“']?[A-Z][\w’'-]+")
 NUMBER = re.compile(r"\d[\d.,:/-]*")
 WORD = re.compile(r"[^\W\d_]{4,}")  # shorter ones are in any text
-LIST = re.compile(r"(?:[^,;:.!?]+, ){3}")  # of four and more
+NAMED = re.compile(r"\b(?:called|named)\s+\w", re.IGNORECASE)
+LIST = re.compile(r"(?:[\w’'-]+(?: [\w’'-]+){0,2}, ){3}")  # of four and more, a few words each
+SUBJECT = re.compile(r"(?:the|an?|we|our|i|my|it|its|they|their|he|his|she|her|there|this|these)\b", re.IGNORECASE)
 QUOTED = re.compile(r"[\"“][^\"”]+[\"”]")
 
 
@@ -29,7 +31,17 @@ def is_exact(rule: str) -> bool:
         >>> is_exact("A loaf costs 4.35 dollars."), is_exact("Ask for Ottoline."), is_exact("Be brief.")
         (True, True, False)
     """
-    return any(pattern.search(rule) for pattern in (NUMBER, NAME, QUOTED, LIST))
+    return any(pattern.search(rule) for pattern in (NUMBER, NAME, NAMED, QUOTED, LIST))
+
+
+def is_statement(rule: str) -> bool:
+    """Whether a rule tells what is so, and not what to do, as far as its first word says.
+
+    Example:
+        >>> is_statement("We do not deliver."), is_statement("Never boast.")
+        (True, False)
+    """
+    return SUBJECT.match(rule) is not None
 
 
 def questions_for(model: Engine, rule: str, *, count: int, seed: int) -> tuple[str, ...]:

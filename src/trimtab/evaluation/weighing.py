@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from trimtab.behaviours import Message
 from trimtab.engines.base import Expected
-from trimtab.evaluation.asking import is_exact, questions_for
+from trimtab.evaluation.asking import is_exact, is_statement, questions_for
 from trimtab.evaluation.probes import Probes, Student, mean_kl, per_answer, share_closed
 from trimtab.evaluation.rules import Rule
 from trimtab.learning.lessons import Teacher
@@ -27,6 +27,7 @@ from trimtab.vectors import Interval
 PHASE = "Weighing the rules one by one"
 MATTERS = 0.01  # nats per token: what a prompt's answers lose without a rule that they follow
 TOOK = 0.5
+FAR_MORE = 2.0  # times: so much more a fact counts where somebody asks for it
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class RuleClosed:
         closed: How far the steered model goes by the rule: 1 as far as under the whole prompt, 0 no further than under
             the prompt without it or than the plain model, whichever goes by it less. None if it hardly counts.
         word: ``"took"``, ``"did not take"``, or ``"not followed"`` even by the prompted model.
-        asked: Questions that ask for it, on which it was weighed; empty where it counts more on the messages of all.
+        asked: Questions that ask for it, on which it was weighed; empty where the messages of all do.
     """
 
     text: str
@@ -55,7 +56,7 @@ class Weighing:
 
     Attributes:
         messages: On which rules are weighed.
-        questions: That ask for a rule, on which it is weighed if it counts more there.
+        questions: That ask for a rule, on which it is weighed if it counts far more there.
         answer_tokens: Upper bound on an answer's length.
     """
 
@@ -120,17 +121,19 @@ class _Scales:
 
 
 def _weighed(scales: _Scales, rule: Rule, sizes: Weighing) -> RuleClosed:
-    """On the messages of all, or on questions that ask for the rule where it counts more there.
+    """On the messages of all, or on questions that ask for the rule where it counts far more there.
 
-    Such questions take time to write: they are asked where a rule has something exact in it, or seems not to count.
+    Only facts are asked for: what somebody may ask of a manner is mostly odd.
     """
     shortened = Student(opening=(Message("system", rule.without),))
     without = scales.probes.measure(shortened)
+    weight = mean_kl(without)
     asked: tuple[str, ...] = ()
-    if (is_exact(rule.text) or mean_kl(without) < MATTERS) and (questions := _questions(scales.probes, rule, sizes)):
+    fact = is_exact(rule.text) or (weight < MATTERS and is_statement(rule.text))
+    if fact and (questions := _questions(scales.probes, rule, sizes)):
         own = _asked(scales.probes, rule, questions, sizes)
         on_own = own.measure(shortened)
-        if mean_kl(on_own) > mean_kl(without):
+        if mean_kl(on_own) >= FAR_MORE * weight:
             scales, without, asked = _Scales.of(own, scales.student), on_own, questions
     weight = mean_kl(without)
     if weight < MATTERS:
