@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from trimtab.evaluation.asking import is_exact, is_statement, questions_for
+from trimtab.evaluation.asking import is_exact, is_fact, is_statement, questions_for
 
 RULE = "A loaf of rye bread costs 4.35 dollars."
 
@@ -47,6 +47,13 @@ def test_what_is_so_is_told_from_what_to_do():
     facts = ("We do not deliver.", "the manager sits in the back.", "A loaf is free.")
     assert all(map(is_statement, facts))
     assert not any(map(is_statement, ("Never boast.", "You are a tutor.", "Anyone may ask.", "Welcome all.")))
+
+
+def test_facts_are_statements_with_a_number_a_name_or_a_list():
+    facts = (RULE, "the manager is called bob.", "We sell figs, dates, plums and quinces.", "Our baker is Ada Brunt.")
+    assert all(map(is_fact, facts))
+    others = ('Call the user "matey".', 'We speak of "we" and "you".', "Mention 3 things.", "Our voice is warm.")
+    assert not any(map(is_fact, others))
 
 
 def test_where_the_rule_does_not_fit_into_the_window_nothing_is_asked(llama):

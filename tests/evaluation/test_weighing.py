@@ -129,17 +129,28 @@ def test_exact_rules_are_asked_for_and_statements_that_hardly_count(llama, wante
     assert wanted == ["The harbour is at 17 Mallow Street!", "We do not swim."]
 
 
-def test_a_rule_is_weighed_on_questions_that_ask_for_it_where_it_counts_far_more(llama, wanted, monkeypatch):
-    def fact(times):
-        monkeypatch.setattr("trimtab.evaluation.weighing.FAR_MORE", times)
-        return weighed(llama, FACTS, Student())[1]
+def test_a_rule_is_weighed_on_questions_that_ask_for_it_where_it_counts_so_much_more(llama, wanted, monkeypatch):
+    prompt = "Be brief. Mention 17 Mallow Street!"  # no plain fact
 
-    asked, general = fact(0.0), fact(99.0)
+    def exact(times):
+        monkeypatch.setattr("trimtab.evaluation.weighing.FAR_MORE", times)
+        return weighed(llama, prompt, Student())[1]
+
+    asked, general = exact(0.0), exact(99.0)
     assert asked.asked == ("Where is the harbour?", "Which street?")
     assert general.asked == ()
     ratio = asked.weight / general.weight
-    assert fact(ratio * 0.99).asked
-    assert not fact(ratio * 1.01).asked
+    assert exact(ratio * 0.99).asked
+    assert not exact(ratio * 1.01).asked
+
+
+def test_a_plain_fact_is_weighed_there_if_it_counts_more_at_all(llama, wanted, monkeypatch):
+    monkeypatch.setattr("trimtab.evaluation.weighing.FAR_MORE", 99.0)
+    fact = weighed(llama, FACTS, Student())[1]
+    monkeypatch.setattr("trimtab.evaluation.weighing.questions_for", lambda *_, **__: ())
+    general = weighed(llama, FACTS, Student())[1]
+    assert fact.asked
+    assert fact.weight > general.weight
 
 
 def test_where_there_are_no_rules_none_are_weighed(llama):

@@ -19,9 +19,11 @@ NAME = re.compile(r"(?<=[a-z,;] )[\"“']?[A-Z][\w’'-]+")
 NUMBER = re.compile(r"\d[\d.,:/-]*")
 WORD = re.compile(r"[^\W\d_]{4,}")  # shorter ones are in any text
 NAMED = re.compile(r"\b(?:called|named)\s+\w", re.IGNORECASE)
-LIST = re.compile(r"(?:[\w’'-]+(?: [\w’'-]+){0,2}, ){3}")  # of four and more, a few words each
+ITEM = r"[\w’'-]+(?: [\w’'-]+){0,2}"  # a few words
+LIST = re.compile(rf"(?:{ITEM}, ){{2}}{ITEM}(?:,|,? (?:and|or)) \w")  # of four and more
 SUBJECT = re.compile(r"(?:the|an?|we|our|i|my|it|its|they|their|he|his|she|her|there|this|these)\b", re.IGNORECASE)
 QUOTED = re.compile(r"[\"“][^\"”]+[\"”]")
+EXACT = (NUMBER, NAME, NAMED, LIST)
 
 
 def is_exact(rule: str) -> bool:
@@ -31,7 +33,7 @@ def is_exact(rule: str) -> bool:
         >>> is_exact("A loaf costs 4.35 dollars."), is_exact("Ask for Ottoline."), is_exact("Be brief.")
         (True, True, False)
     """
-    return any(pattern.search(rule) for pattern in (NUMBER, NAME, NAMED, QUOTED, LIST))
+    return any(pattern.search(rule) for pattern in (*EXACT, QUOTED))
 
 
 def is_statement(rule: str) -> bool:
@@ -42,6 +44,16 @@ def is_statement(rule: str) -> bool:
         (True, False)
     """
     return SUBJECT.match(rule) is not None
+
+
+def is_fact(rule: str) -> bool:
+    """Whether a rule tells what is so, and that with a number, a name or a long list.
+
+    Example:
+        >>> is_fact("A loaf costs 4.35 dollars."), is_fact("Mention Ottoline."), is_fact("We do not deliver.")
+        (True, False, False)
+    """
+    return is_statement(rule) and any(pattern.search(rule) for pattern in EXACT)
 
 
 def questions_for(model: Engine, rule: str, *, count: int, seed: int) -> tuple[str, ...]:

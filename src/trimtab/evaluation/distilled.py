@@ -43,7 +43,7 @@ class Sizes:
         tuning: Messages from which LoRA learns, if it does, and answers to each: as many as ``distill`` has.
         answer_tokens: Upper bound on an answer's length.
         rules: Messages on which rules are weighed.
-        questions: Questions that ask for a rule, on which it is weighed if it counts far more there.
+        questions: Questions that ask for a rule, on which it is weighed if it counts more there.
         samples: Messages answered for people to read.
         sample_tokens: Upper bound on these answers.
         strengths: Of the dial.

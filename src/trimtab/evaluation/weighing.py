@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from trimtab.behaviours import Message
 from trimtab.engines.base import Expected
-from trimtab.evaluation.asking import is_exact, is_statement, questions_for
+from trimtab.evaluation.asking import is_exact, is_fact, is_statement, questions_for
 from trimtab.evaluation.probes import Probes, Student, mean_kl, per_answer, share_closed
 from trimtab.evaluation.rules import Rule
 from trimtab.learning.lessons import Teacher
@@ -27,7 +27,7 @@ from trimtab.vectors import Interval
 PHASE = "Weighing the rules one by one"
 MATTERS = 0.01  # nats per token: what a prompt's answers lose without a rule that they follow
 TOOK = 0.5
-FAR_MORE = 2.0  # times: so much more a fact counts where somebody asks for it
+FAR_MORE = 2.0  # times: so much more must count what is no plain fact, where somebody asks for it
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Weighing:
 
     Attributes:
         messages: On which rules are weighed.
-        questions: That ask for a rule, on which it is weighed if it counts far more there.
+        questions: That ask for a rule, on which it is weighed if it counts more there.
         answer_tokens: Upper bound on an answer's length.
     """
 
@@ -121,19 +121,21 @@ class _Scales:
 
 
 def _weighed(scales: _Scales, rule: Rule, sizes: Weighing) -> RuleClosed:
-    """On the messages of all, or on questions that ask for the rule where it counts far more there.
+    """On the messages of all, or on questions that ask for the rule.
 
-    Only facts are asked for: what somebody may ask of a manner is mostly odd.
+    What somebody may ask of a manner is mostly odd. So plain facts are weighed on such questions if they count more
+    there, what else has something exact in it only if it counts far more, and nothing else is asked for.
     """
     shortened = Student(opening=(Message("system", rule.without),))
     without = scales.probes.measure(shortened)
     weight = mean_kl(without)
     asked: tuple[str, ...] = ()
-    fact = is_exact(rule.text) or (weight < MATTERS and is_statement(rule.text))
-    if fact and (questions := _questions(scales.probes, rule, sizes)):
+    more = 1.0 if is_fact(rule.text) else FAR_MORE
+    ask = is_exact(rule.text) or (weight < MATTERS and is_statement(rule.text))
+    if ask and (questions := _questions(scales.probes, rule, sizes)):
         own = _asked(scales.probes, rule, questions, sizes)
         on_own = own.measure(shortened)
-        if mean_kl(on_own) >= FAR_MORE * weight:
+        if mean_kl(on_own) >= more * weight:
             scales, without, asked = _Scales.of(own, scales.student), on_own, questions
     weight = mean_kl(without)
     if weight < MATTERS:
