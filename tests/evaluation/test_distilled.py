@@ -132,6 +132,8 @@ def test_a_vector_that_does_nothing_closes_nothing(llama, sea):
     idle = replace(sea, scale={"+": 1e-4, "-": 1e-4})
     found = evaluate_distilled(llama, idle, PROMPT, prompts=ASKED, sizes=SMALL)
     assert found.vector.closed.value == pytest.approx(0.0, abs=5e-3)
+    assert all(rule.word != "took" for rule in found.rules)
+    assert found.stays
 
 
 def test_the_same_call_finds_the_same(llama, sea, report):

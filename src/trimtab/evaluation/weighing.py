@@ -137,7 +137,7 @@ def _weighed(scales: _Scales, rule: Rule, sizes: Weighing) -> RuleClosed:
         on_own = own.measure(shortened)
         if mean_kl(on_own) >= more * weight:
             scales, without, asked = _Scales.of(own, scales.student), on_own, questions
-    weight = mean_kl(without)
+            weight = mean_kl(on_own)
     if weight < MATTERS:
         return RuleClosed(rule.text, weight, None, "not followed", asked)
     closed = _closed(scales, shortened, whole=per_answer(without))
