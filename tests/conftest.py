@@ -21,9 +21,10 @@ from hypothesis import settings
 
 import trimtab
 from tiny_models import BY_NAME, CHAT_TEMPLATE, FAMILIES, Family, byte_tokenizer, vector_for
-from trimtab.engines.passes import Cost, Plan, plan_batches, plan_walk
+from trimtab.engines.batching import Cost, Plan, plan_batches, plan_walk
 from trimtab.engines.prefix_tree import PrefixTree
-from trimtab.engines.transformers import TransformersEngine, proof
+from trimtab.engines.transformers import TransformersEngine
+from trimtab.engines.transformers.forward import run as proof
 from trimtab.vectors import ControlVector
 
 settings.register_profile("trimtab", deadline=None, derandomize=True, database=None)

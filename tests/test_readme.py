@@ -33,7 +33,7 @@ def workplace(tmp_path, monkeypatch, smollm2, happy):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("trimtab.engines.transformers.load", lambda name=None, **_: smollm2)
     monkeypatch.setattr(trimtab, "load", lambda name=None: smollm2, raising=False)
-    monkeypatch.setattr("trimtab.learning.train", lambda *_, **__: happy)
+    monkeypatch.setattr("trimtab.training.train.train", lambda *_, **__: happy)
     monkeypatch.setattr(trimtab, "train", lambda *_, **__: happy, raising=False)
 
 

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
     from trimtab.engines import Completion, Engine, Receipt
     from trimtab.engines.transformers import Chat, load
     from trimtab.errors import TrimtabError
-    from trimtab.evaluation import Report, evaluate
-    from trimtab.learning import Progress, calibrate, distill, fit_reader, fit_threshold, measure_spending, train
-    from trimtab.learning.zoo import zoo_vector
+    from trimtab.evaluation.evaluate import evaluate
+    from trimtab.evaluation.records import Report
     from trimtab.reading import Reading
     from trimtab.steering import Steering, Term
+    from trimtab.training.calibrate import calibrate, measure_spending
+    from trimtab.training.distillation.distill import distill
+    from trimtab.training.progress import Progress
+    from trimtab.training.readers import fit_reader, fit_threshold
+    from trimtab.training.train import train, zoo_vector
     from trimtab.vectors import ControlVector
 
 __version__ = VERSION
@@ -35,22 +39,22 @@ _HOMES = {
     "Completion": "trimtab.engines",
     "ControlVector": "trimtab.vectors",
     "Engine": "trimtab.engines",
-    "Progress": "trimtab.learning",
+    "Progress": "trimtab.training.progress",
     "Reading": "trimtab.reading",
-    "Report": "trimtab.evaluation",
+    "Report": "trimtab.evaluation.records",
     "Receipt": "trimtab.engines",
     "Steering": "trimtab.steering",
     "Term": "trimtab.steering",
     "TrimtabError": "trimtab.errors",
-    "calibrate": "trimtab.learning",
-    "distill": "trimtab.learning",
-    "evaluate": "trimtab.evaluation",
-    "fit_reader": "trimtab.learning",
-    "fit_threshold": "trimtab.learning",
+    "calibrate": "trimtab.training.calibrate",
+    "distill": "trimtab.training.distillation.distill",
+    "evaluate": "trimtab.evaluation.evaluate",
+    "fit_reader": "trimtab.training.readers",
+    "fit_threshold": "trimtab.training.readers",
     "load": "trimtab.engines.transformers",
-    "measure_spending": "trimtab.learning",
-    "train": "trimtab.learning",
-    "zoo_vector": "trimtab.learning.zoo",
+    "measure_spending": "trimtab.training.calibrate",
+    "train": "trimtab.training.train",
+    "zoo_vector": "trimtab.training.train",
 }
 
 __all__ = [

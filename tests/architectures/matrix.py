@@ -18,10 +18,11 @@ from architectures.beside import BESIDE
 from architectures.building import Architecture, build, inputs_for, quietly
 from architectures.reference import Reference, Tokens, reference_for
 from tiny_models import EOS, PAD, byte_tokenizer
-from trimtab.engines.base import Collected
-from trimtab.engines.passes import Cost, Plan, plan_batches, plan_walk
+from trimtab.engines.batching import Cost, Plan, plan_batches, plan_walk
 from trimtab.engines.prefix_tree import PrefixTree
-from trimtab.engines.transformers import TransformersEngine, proof
+from trimtab.engines.protocol import Collected
+from trimtab.engines.transformers import TransformersEngine
+from trimtab.engines.transformers.forward import run as proof
 from trimtab.errors import ModelError
 from trimtab.steering import Steering, Term
 from trimtab.vectors import ControlVector

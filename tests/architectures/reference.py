@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 from architectures.building import Architecture
 from tiny_models import BOS
-from trimtab.engines.blocks import Blocks
+from trimtab.engines.layers import Blocks
 
 Tokens = tuple[int, ...]
 

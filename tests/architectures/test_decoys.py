@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from architectures.toys import WIDTH, Block, Deaf, Named, Parallel, PostNorm, Toy, adding, listed, logits_of, through
-from trimtab.engines.blocks import Blocks
-from trimtab.engines.finding import find_blocks
-from trimtab.engines.transformers.hooks import SteeringHooks
+from trimtab.engines.layer_search import find_blocks
+from trimtab.engines.layers import Blocks
+from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.errors import ModelError
 
 

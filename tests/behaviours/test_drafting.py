@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from trimtab import Behaviour
 from trimtab.behaviours import builtin_suffixes
-from trimtab.behaviours.drafting import draft, slug
+from trimtab.behaviours.draft import draft, slug
 from trimtab.behaviours.lint import lint_words
 from trimtab.behaviours.schema import DEFAULT_TEMPLATES
 from trimtab.errors import BehaviourError

@@ -10,8 +10,8 @@ import pytest
 from tiny_models import vector_for
 from trimtab.benches.composing import HEADS, Plan, added, benchmark, table
 from trimtab.errors import BenchmarkError
-from trimtab.learning.distilling import Effort
-from trimtab.learning.imitating import Schedule
+from trimtab.training.distillation.distill import Effort
+from trimtab.training.distillation.fit import Schedule
 
 SMALL = Plan(
     first="tutor",

@@ -10,8 +10,8 @@ from trimtab.benches import distilling
 from trimtab.benches.distilling import Plan, bench_prompts, benchmark, summary, table
 from trimtab.errors import BenchmarkError
 from trimtab.evaluation.distilled import Sizes
-from trimtab.learning.distilling import Effort
-from trimtab.learning.imitating import Schedule
+from trimtab.training.distillation.distill import Effort
+from trimtab.training.distillation.fit import Schedule
 
 SMALL = Plan(
     prompts=("tutor", "shop"),

@@ -79,7 +79,7 @@ def test_a_mistake_ends_with_one_line_and_code_2(run, vector, arguments, says):
 
 
 def test_the_card_shows_how_a_vector_is_read_and_what_else_was_calibrated(run, tiny_llama, vector):
-    from trimtab.learning.neutral import measure_neutral
+    from trimtab.training.neutral import measure_neutral
 
     code, bare, _ = run("show", "plain")
     assert code == 0

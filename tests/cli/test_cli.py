@@ -228,7 +228,7 @@ def test_an_interrupt_ends_with_code_130_leaves_no_file_and_can_be_resumed(run, 
 
     with monkeypatch.context() as patch:  # states are not collected again; what comes after them is
         patch.setattr(type(smollm2), "collect", interrupted)
-        patch.setattr("trimtab.learning.training.calibrated", lambda bench, vector, *_, **__: vector)
+        patch.setattr("trimtab.training.train.calibrated", lambda bench, vector, *_, **__: vector)
         assert run(*arguments, "--resume")[0] == 0
     assert trimtab.ControlVector.load(path).reliability.pairs == 8
     assert not kept.exists()

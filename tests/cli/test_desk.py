@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from trimtab import ControlVector
-from trimtab.cli.desk import Desk
+from trimtab.cli.session import Desk
 from trimtab.errors import VectorError, VectorMismatchError
-from trimtab.learning.zoo import zoo_path, zoo_vector
+from trimtab.training.train import zoo_path, zoo_vector
 from trimtab.vectors import vectors_folder
 
 

@@ -9,7 +9,7 @@ import pytest
 import trimtab
 from tiny_models import vector_for
 from trimtab.errors import EvaluationError
-from trimtab.learning.distilling import Effort
+from trimtab.training.distillation.distill import Effort
 from trimtab.vectors import vectors_folder
 
 QUICK = ("--steps", "4", "--batch", "2", "--answers", "1", "-n", "4")
@@ -63,7 +63,7 @@ def test_the_prompt_is_read_from_a_text_file_or_from_messages_in_json(run, messa
         asked.append((prompt, options))
         return vector_for(model, layers=[1])
 
-    monkeypatch.setattr("trimtab.learning.distill", distill)
+    monkeypatch.setattr("trimtab.training.distillation.distill.distill", distill)
     text, chat = tmp_path / "prompt.md", tmp_path / "chat.json"
     text.write_text("Be kind.\nBe brief.\n")
     chat.write_text(json.dumps([{"role": "system", "content": "Hm."}]))
@@ -86,7 +86,7 @@ def test_options_are_passed_on(run, tmp_path, monkeypatch, llama):
         given.update(options)
         return vector_for(model, layers=[1])
 
-    monkeypatch.setattr("trimtab.learning.distill", distill)
+    monkeypatch.setattr("trimtab.training.distillation.distill.distill", distill)
     code, _, err = run(
         *(
             "distill",
@@ -118,7 +118,7 @@ def test_unless_told_otherwise_effort_is_the_usual(run, tmp_path, monkeypatch):
         given.update(options)
         return vector_for(model, layers=[1])
 
-    monkeypatch.setattr("trimtab.learning.distill", distill)
+    monkeypatch.setattr("trimtab.training.distillation.distill.distill", distill)
     assert run("distill", "-p", "Be kind.", "--no-check", "-o", tmp_path / "v.safetensors")[0] == 0
     assert given["effort"] == Effort()
 
@@ -152,7 +152,7 @@ def test_interrupted_work_says_how_to_go_on(run, messages, tmp_path, monkeypatch
     def distill(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trimtab.learning.distill", distill)
+    monkeypatch.setattr("trimtab.training.distillation.distill.distill", distill)
     path = tmp_path / "v.safetensors"
     code, _, err = run("distill", "-p", "Be kind.", "-o", path, "--prompts", messages)
     assert code == 130

@@ -10,8 +10,11 @@ import pytest
 import trimtab
 from evaluation.sample_report import working
 from trimtab import Behaviour, ControlVector
-from trimtab.evaluation import ChoiceQuestion, Judge, Sizes, card_json, card_of, read_card
-from trimtab.evaluation.methods import BOTH, EQUAL, FEW_SHOT, SYSTEM
+from trimtab.evaluation.baseline import Sizes
+from trimtab.evaluation.cards import card_json, card_of, read_card
+from trimtab.evaluation.interventions import BOTH, EQUAL, FEW_SHOT, SYSTEM
+from trimtab.evaluation.metrics.choices import ChoiceQuestion
+from trimtab.evaluation.metrics.judge import Judge
 from trimtab.evaluation.report import report_json
 from trimtab.vectors import vectors_folder
 
@@ -44,7 +47,7 @@ def asked(monkeypatch) -> dict:
         given.update(options, model=model, vector=vector)
         return working()
 
-    monkeypatch.setattr("trimtab.evaluation.evaluate", evaluate)
+    monkeypatch.setattr("trimtab.evaluation.evaluate.evaluate", evaluate)
     return given
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from trimtab import Behaviour
 from trimtab.errors import OutputError
-from trimtab.learning.phrasings import PoleSuggestions, Suggestion, Suggestions
+from trimtab.training.agreement import PoleSuggestions, Suggestion, Suggestions
 
 PIRATE = ("--positive", "a pirate", "--negative", "a lawyer")
 SUGGESTED = Suggestions(
@@ -55,7 +55,7 @@ def suggesting(monkeypatch) -> list:
         asked.append((behaviour.name, options["count"], options["seed"]))
         return SUGGESTED
 
-    monkeypatch.setattr("trimtab.learning.phrasings.suggest_phrasings", suggest)
+    monkeypatch.setattr("trimtab.training.agreement.suggest_phrasings", suggest)
     return asked
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from trimtab.cli import console
 from trimtab.cli import read as read_verb
-from trimtab.engines.transformers.turns import marked_prompt, token_texts
+from trimtab.engines.transformers.text.turns import marked_prompt, token_texts
 from trimtab.reading import make_reading
 from trimtab.vectors import Neutral, Spread, vectors_folder
 

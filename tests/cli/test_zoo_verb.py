@@ -12,10 +12,10 @@ from evaluation.sample_report import not_working, unmeasured, working
 from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import zoo_names
 from trimtab.errors import CalibrationError
-from trimtab.evaluation import Card, Sizes, card_json, card_of, read_card
-from trimtab.evaluation.cards import card_json_values
-from trimtab.learning import zoo
-from trimtab.learning.zoo import zoo_path
+from trimtab.evaluation.baseline import Sizes
+from trimtab.evaluation.cards import Card, card_json, card_json_values, card_of, read_card
+from trimtab.training import train as zoo
+from trimtab.training.train import zoo_path
 from trimtab.vectors import vectors_folder
 
 SMALL = Sizes(
@@ -53,7 +53,7 @@ def run(run_on, tiny_llama):
 @pytest.fixture
 def small(monkeypatch) -> None:
     """Little is asked for a card."""
-    monkeypatch.setattr("trimtab.evaluation.grounds.THOROUGH", SMALL)
+    monkeypatch.setattr("trimtab.evaluation.baseline.THOROUGH", SMALL)
 
 
 @pytest.fixture

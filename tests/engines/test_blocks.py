@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from trimtab.engines.blocks import Blocks, Layout, block_output, with_block_output
+from trimtab.engines.layers import Blocks, Layout, block_output, with_block_output
 from trimtab.errors import ModelError
 
 Named = namedtuple("Named", ["state", "cache"])

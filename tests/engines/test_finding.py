@@ -12,9 +12,9 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from by_hand import traces_in
 from tiny_models import HIDDEN, LAYERS, Family
-from trimtab.engines import finding
-from trimtab.engines.blocks import block_output
-from trimtab.engines.finding import find_and_prove, find_blocks
+from trimtab.engines import layer_search as finding
+from trimtab.engines.layer_search import find_and_prove, find_blocks
+from trimtab.engines.layers import block_output
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import ModelError
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.engines.passes import (
+from trimtab.engines.batching import (
     BATCH_LAUNCHES,
     CPU,
     CPU_HALF,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.engines.passes import Cost, plan_passes
+from trimtab.engines.batching import Cost, plan_passes
 from trimtab.engines.prefix_tree import PrefixTree, build_tree
 
 Beginning = tuple[int, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from trimtab.evaluation.distilled import DistilledReport, DistilledSample, Saving
 from trimtab.evaluation.probes import Closed
-from trimtab.evaluation.weighing import RuleClosed
+from trimtab.evaluation.rules import RuleClosed
 from trimtab.vectors import Interval
 
 REPORT = DistilledReport(

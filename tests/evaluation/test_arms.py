@@ -12,7 +12,7 @@ from by_hand import added_by_hand, greedily, logits_of, steering_by_hand
 from tiny_models import BY_NAME, vector_for
 from trimtab import Steering, Term
 from trimtab.behaviours import Message
-from trimtab.evaluation.arms import TOGETHER, Arm, changes_of, score, write, write_all
+from trimtab.evaluation.interventions import TOGETHER, Arm, changes_of, score, write, write_all
 
 TEXTS = ("Hello!", "What is rain?", "Tell me of a walk.")
 OPENINGS = (

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from trimtab.evaluation.asking import is_exact, is_fact, is_statement, questions_for
+from trimtab.evaluation.rules import is_exact, is_fact, is_statement, questions_for
 
 RULE = "A loaf of rye bread costs 4.35 dollars."
 

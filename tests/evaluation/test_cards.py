@@ -10,8 +10,7 @@ import pytest
 from evaluation.sample_report import every_report, not_working, working
 from trimtab import Behaviour
 from trimtab.errors import EvaluationError
-from trimtab.evaluation import card_json, card_of, read_card, zoo_cards
-from trimtab.evaluation.cards import shortfalls
+from trimtab.evaluation.cards import card_json, card_of, read_card, shortfalls, zoo_cards
 from trimtab.vectors import Interval
 
 

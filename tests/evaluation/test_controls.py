@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 import trimtab
 from trimtab import Behaviour
 from trimtab.behaviours import neutral_prompts
+from trimtab.behaviours.pairs import build_pairs
 from trimtab.errors import CalibrationError
 from trimtab.evaluation.controls import (
     Trial,
@@ -23,11 +24,10 @@ from trimtab.evaluation.controls import (
     try_directions,
     try_randoms,
 )
-from trimtab.learning.controls import random_like
-from trimtab.learning.progress import ignore
-from trimtab.learning.questions import EffectSet, KlSet, ask, interval
-from trimtab.learning.sweep import SIGNS, Steerable
-from trimtab.pairs import build_pairs
+from trimtab.training.check import random_like
+from trimtab.training.progress import ignore
+from trimtab.training.questions import EffectSet, KlSet, ask, interval
+from trimtab.training.search import SIGNS, Steerable
 
 LAYERS = (1, 2)
 BUDGET = 0.3

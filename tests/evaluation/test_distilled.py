@@ -15,8 +15,8 @@ from trimtab.benches.distilling import bench_prompts
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.distilled import Sizes, evaluate_distilled
 from trimtab.evaluation.probes import share_closed
-from trimtab.learning.distilling import Effort, distill
-from trimtab.learning.imitating import Schedule
+from trimtab.training.distillation.distill import Effort, distill
+from trimtab.training.distillation.fit import Schedule
 
 LEARNED = ("Hello!", "What is rain?", "Tell me of a walk.", "Who is there?", "Why?", "Sing.")
 ASKED = ("How are you?", "Where is it?", "Say more.")

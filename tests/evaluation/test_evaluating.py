@@ -15,17 +15,22 @@ from sample_vectors import calibration_record
 from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import neutral_prompts
 from trimtab.errors import EvaluationError, StrongSteeringWarning, VectorError, VectorMismatchError
-from trimtab.evaluation import BASELINES, ChoiceQuestion, Grounds, Keywords, Report, Sizes, evaluate
-from trimtab.evaluation.arms import Arm, changes_of, write
+from trimtab.evaluation.baseline import Grounds, Sizes
+from trimtab.evaluation.comparison import BASELINES
 from trimtab.evaluation.controls import chance_of, shuffled_directions, try_randoms
-from trimtab.evaluation.facts import Fact
-from trimtab.evaluation.measuring import case_of
+from trimtab.evaluation.evaluate import evaluate
+from trimtab.evaluation.interventions import Arm, changes_of, write
+from trimtab.evaluation.measure import case_of
+from trimtab.evaluation.metrics.choices import ChoiceQuestion
+from trimtab.evaluation.metrics.facts import Fact
+from trimtab.evaluation.metrics.scorers import Keywords
+from trimtab.evaluation.records import Report
 from trimtab.evaluation.report import report_json
-from trimtab.learning import Progress
-from trimtab.learning.controls import RANDOM_GUESS
-from trimtab.learning.questions import EffectSet, interval
-from trimtab.learning.sweep import Steerable
 from trimtab.steering import Steering, Term
+from trimtab.training.check import RANDOM_GUESS
+from trimtab.training.progress import Progress
+from trimtab.training.questions import EffectSet, interval
+from trimtab.training.search import Steerable
 
 SMALL = Sizes(
     questions=5,

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from trimtab.behaviours import neutral_prompts
-from trimtab.evaluation import Grounds, Sizes
-from trimtab.evaluation.arms import Arm, write
-from trimtab.evaluation.divergence import arm_kl
-from trimtab.learning.progress import ignore
-from trimtab.learning.questions import ask
+from trimtab.evaluation.baseline import Grounds, Sizes
+from trimtab.evaluation.interventions import Arm, write
+from trimtab.evaluation.metrics.divergence import arm_kl
+from trimtab.training.progress import ignore
+from trimtab.training.questions import ask
 
 QUESTIONS, WRITTEN = 5, 3
 

@@ -14,14 +14,14 @@ from torch.nn.functional import cross_entropy
 from by_hand import digest_of, traces_in
 from trimtab import Behaviour
 from trimtab.behaviours import Message, neutral_prompts
-from trimtab.engines.transformers.fingerprint import fingerprint
+from trimtab.behaviours.pairs import persona_instructions
+from trimtab.engines.transformers.model.fingerprint import fingerprint
 from trimtab.errors import BehaviourError, CalibrationError, EvaluationError, MissingDependencyError
-from trimtab.evaluation.arms import Arm, score, write
-from trimtab.evaluation.divergence import arm_kl
+from trimtab.evaluation.interventions import Arm, score, write
 from trimtab.evaluation.lora import dial, train_lora
-from trimtab.learning.progress import ignore
-from trimtab.learning.questions import ask
-from trimtab.pairs import persona_instructions
+from trimtab.evaluation.metrics.divergence import arm_kl
+from trimtab.training.progress import ignore
+from trimtab.training.questions import ask
 
 pytest.importorskip("peft")
 

@@ -12,23 +12,24 @@ from sample_vectors import calibration_record
 from tiny_models import vector_for
 from trimtab import Behaviour, Steering, Term
 from trimtab.behaviours import Message, neutral_prompts
-from trimtab.evaluation.arms import Arm, changes_of
-from trimtab.evaluation.divergence import arm_kl
-from trimtab.evaluation.methods import (
+from trimtab.behaviours.pairs import persona_instructions
+from trimtab.evaluation.interventions import (
     DIAL_TOLERANCE,
     EXAMPLES,
+    Arm,
     added_tokens,
     both_way,
+    changes_of,
     equal_way,
     few_shot_way,
     system_way,
     vector_bytes,
     vector_way,
 )
-from trimtab.learning.progress import ignore
-from trimtab.learning.questions import KlSet, ask
-from trimtab.learning.sweep import SIGNS
-from trimtab.pairs import persona_instructions
+from trimtab.evaluation.metrics.divergence import arm_kl
+from trimtab.training.progress import ignore
+from trimtab.training.questions import KlSet, ask
+from trimtab.training.search import SIGNS
 
 TEXTS = ("Hello!", "What is rain?", "Tell me of a walk.")
 BUDGET = 0.4

@@ -29,9 +29,21 @@ from evaluation.sample_report import (
 from trimtab.evaluation.records import Placing, Sweep, Verdict
 from trimtab.evaluation.report import report_html
 from trimtab.evaluation.report.charts import Scale, swing_bar, swing_scale, ticks
-from trimtab.evaluation.report.choosing import nearest, shown_points
-from trimtab.evaluation.report.meaning import command_line, findings, headline, strength_meaning, swing_chance
-from trimtab.evaluation.report.words import clean, clipped, duration, figure, layer_range, percent, size
+from trimtab.evaluation.report.page import nearest, shown_points
+from trimtab.evaluation.report.wording import (
+    clean,
+    clipped,
+    command_line,
+    duration,
+    figure,
+    findings,
+    headline,
+    layer_range,
+    percent,
+    size,
+    strength_meaning,
+    swing_chance,
+)
 from trimtab.vectors import Interval
 
 HOSTILE = '<script>alert(1)</script> <img src="https://example.org/x.png" onerror=alert(2)> {{ 7 * 7 }} & "quotes"'

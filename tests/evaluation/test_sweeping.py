@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.evaluation.answers import Looks, Written
-from trimtab.evaluation.sweeping import (
+from trimtab.evaluation.metrics.text_quality import Looks, Written
+from trimtab.evaluation.strength import (
     MAX_KL,
     MAX_LOST_RELEVANCE,
     MAX_PERPLEXITY,

@@ -8,9 +8,11 @@ import pytest
 
 import trimtab
 from trimtab import Behaviour
-from trimtab.evaluation import Grounds, Report, Sizes, evaluate
-from trimtab.evaluation.measuring import write_at_length
-from trimtab.evaluation.sweeping import is_tolerable
+from trimtab.evaluation.baseline import Grounds, Sizes
+from trimtab.evaluation.evaluate import evaluate
+from trimtab.evaluation.measure import write_at_length
+from trimtab.evaluation.records import Report
+from trimtab.evaluation.strength import is_tolerable
 from trimtab.vectors import ControlVector, Interval
 
 SMALL = Sizes(
@@ -26,7 +28,7 @@ SMALL = Sizes(
     written_tokens=8,
     strengths=(-1.0, 1.0),
 )
-LIMIT = "trimtab.evaluation.sweeping.MAX_LOST_RELEVANCE"
+LIMIT = "trimtab.evaluation.strength.MAX_LOST_RELEVANCE"
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +70,7 @@ def test_each_end_is_where_a_weaker_vector_costs_little_and_half_a_step_on_does_
     tiny_llama, strong, grounds, weaker, monkeypatch, limit, facts
 ):
     monkeypatch.setattr(LIMIT, limit)
-    monkeypatch.setattr("trimtab.evaluation.sweeping.MAX_LOST_FACTS", facts)
+    monkeypatch.setattr("trimtab.evaluation.strength.MAX_LOST_FACTS", facts)
     found = report_of(tiny_llama, strong, grounds)
     at = {**weaker, 1.0: found}
     ends = {"+": found.tolerable.high, "-": -found.tolerable.low}
@@ -122,7 +124,7 @@ def test_answers_are_written_only_where_facts_are_kept(
 
     monkeypatch.setattr("trimtab.evaluation.tolerable.write_at_length", counting)
     monkeypatch.setattr("trimtab.evaluation.tolerable._keeps_facts", keeps)
-    monkeypatch.setattr("trimtab.evaluation.sweeping.MAX_LOST_FACTS", -1.0)  # at 1 too much is lost of them
+    monkeypatch.setattr("trimtab.evaluation.strength.MAX_LOST_FACTS", -1.0)  # at 1 too much is lost of them
     monkeypatch.setattr(LIMIT, lost_relevance)
     report = report_of(tiny_llama, strong, grounds)
     assert (report.tolerable.low, report.tolerable.high) == (-end, end)
@@ -131,7 +133,7 @@ def test_answers_are_written_only_where_facts_are_kept(
 
 def test_a_dial_that_costs_little_is_as_long_as_it_was(tiny_llama, strong, grounds, monkeypatch):
     monkeypatch.setattr(LIMIT, 2.0)
-    monkeypatch.setattr("trimtab.evaluation.sweeping.MAX_LOST_FACTS", 1.0)
+    monkeypatch.setattr("trimtab.evaluation.strength.MAX_LOST_FACTS", 1.0)
     found = report_of(tiny_llama, strong, grounds)
     assert (found.tolerable.low, found.tolerable.high) == (-1.0, 1.0)
     assert found.tolerable.swing == found.methods[0].swing

@@ -9,10 +9,9 @@ import torch
 from tiny_models import vector_for
 from trimtab.behaviours import Message
 from trimtab.evaluation.probes import Probes, Student, mean_kl
-from trimtab.evaluation.rules import rules_of
-from trimtab.evaluation.weighing import Weighing, weigh
-from trimtab.learning.lessons import Teacher
-from trimtab.learning.progress import ignore
+from trimtab.evaluation.rules import Weighing, rules_of, weigh
+from trimtab.training.distillation.examples import Teacher
+from trimtab.training.progress import ignore
 
 ASKED = ("How are you?", "Where is it?", "Say more.")
 PROMPT = "Speak of the sea. Be brief!"
@@ -99,7 +98,7 @@ def test_a_small_rule_is_seen_beside_a_large_one_that_did_not_take(smollm2):
 
 
 def test_a_rule_that_changes_nothing_is_not_followed(llama, monkeypatch):
-    monkeypatch.setattr("trimtab.evaluation.weighing.MATTERS", 99.0)
+    monkeypatch.setattr("trimtab.evaluation.rules.MATTERS", 99.0)
     for rule in weighed(llama, PROMPT, Student()):
         assert (rule.word, rule.closed) == ("not followed", None)
 
@@ -116,7 +115,7 @@ def wanted(monkeypatch):
         rules.append(rule)
         return ("Where is the harbour?", "Which street?")
 
-    monkeypatch.setattr("trimtab.evaluation.weighing.questions_for", questions)
+    monkeypatch.setattr("trimtab.evaluation.rules.questions_for", questions)
     return rules
 
 
@@ -124,7 +123,7 @@ def test_exact_rules_are_asked_for_and_statements_that_hardly_count(llama, wante
     weighed(llama, FACTS, Student())
     assert wanted == ["The harbour is at 17 Mallow Street!"]
     wanted.clear()
-    monkeypatch.setattr("trimtab.evaluation.weighing.MATTERS", 99.0)
+    monkeypatch.setattr("trimtab.evaluation.rules.MATTERS", 99.0)
     assert {rule.word for rule in weighed(llama, FACTS, Student())} == {"not followed"}
     assert wanted == ["The harbour is at 17 Mallow Street!", "We do not swim."]
 
@@ -133,7 +132,7 @@ def test_a_rule_is_weighed_on_questions_that_ask_for_it_where_it_counts_so_much_
     prompt = "Be brief. Mention 17 Mallow Street!"  # no plain fact
 
     def exact(times):
-        monkeypatch.setattr("trimtab.evaluation.weighing.FAR_MORE", times)
+        monkeypatch.setattr("trimtab.evaluation.rules.FAR_MORE", times)
         return weighed(llama, prompt, Student())[1]
 
     asked, general = exact(0.0), exact(99.0)
@@ -145,9 +144,9 @@ def test_a_rule_is_weighed_on_questions_that_ask_for_it_where_it_counts_so_much_
 
 
 def test_a_plain_fact_is_weighed_there_if_it_counts_more_at_all(llama, wanted, monkeypatch):
-    monkeypatch.setattr("trimtab.evaluation.weighing.FAR_MORE", 99.0)
+    monkeypatch.setattr("trimtab.evaluation.rules.FAR_MORE", 99.0)
     fact = weighed(llama, FACTS, Student())[1]
-    monkeypatch.setattr("trimtab.evaluation.weighing.questions_for", lambda *_, **__: ())
+    monkeypatch.setattr("trimtab.evaluation.rules.questions_for", lambda *_, **__: ())
     general = weighed(llama, FACTS, Student())[1]
     assert fact.asked
     assert fact.weight > general.weight

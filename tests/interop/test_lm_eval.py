@@ -12,8 +12,8 @@ import torch
 from by_hand import logits_of, steering_by_hand
 from tiny_models import vector_for
 from trimtab import Term
-from trimtab.engines.base import ForcedItem
-from trimtab.engines.transformers.greedy import greedy_scores
+from trimtab.engines.protocol import ForcedItem
+from trimtab.engines.transformers.score.answers import greedy_scores
 from trimtab.errors import MissingDependencyError, PromptError, SteeringError
 from trimtab.interop import lm_eval as interop
 from trimtab.interop import steered_lm

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
 from sample_vectors import make_vector
-from trimtab.engines.transformers.stages import (
+from trimtab.engines.transformers.forward.step_plan import (
     Program,
     StageTables,
     bounded,

@@ -2,16 +2,18 @@
 
 from trimtab.behaviours.behaviour import (
     Behaviour,
+    ChoiceText,
     ContrastiveText,
     Message,
+    NeutralPrompts,
     Pole,
     Template,
+    builtin_suffixes,
+    neutral_prompts,
     read_choices,
     zoo_names,
 )
-from trimtab.behaviours.choices import ChoiceText
-from trimtab.behaviours.keywords import PoleKeywords, keyword_pattern
-from trimtab.behaviours.texts import NeutralPrompts, builtin_suffixes, neutral_prompts
+from trimtab.behaviours.schema import PoleKeywords, keyword_pattern
 
 __all__ = [
     "Behaviour",

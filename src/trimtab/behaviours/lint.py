@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal, TypeAlias
 
-from trimtab.behaviours.behaviour import Behaviour, ContrastiveText, Message, Pole
-from trimtab.behaviours.texts import builtin_suffixes
+from trimtab.behaviours.behaviour import Behaviour, ContrastiveText, Message, Pole, builtin_suffixes
 
 Level: TypeAlias = Literal["error", "warning", "note"]
 

@@ -7,19 +7,20 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from trimtab.arrays import F32
 from trimtab.behaviours import Message, neutral_prompts
 from trimtab.benches.distilling import SEED, bench_prompts
 from trimtab.benches.extraction import Step
 from trimtab.benches.peer_repeng import versions
-from trimtab.engines.base import Array, Gradients
+from trimtab.engines.protocol import Gradients
 from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.errors import BenchmarkError
 from trimtab.evaluation.probes import Closed, Probes, Student, mean_kl
-from trimtab.learning.distilling import Effort, distill
-from trimtab.learning.imitating import together
-from trimtab.learning.lessons import Teacher
-from trimtab.learning.progress import Progress
 from trimtab.steering import Steering, Term
+from trimtab.training.distillation.distill import Effort, distill
+from trimtab.training.distillation.examples import Teacher
+from trimtab.training.distillation.fit import together
+from trimtab.training.progress import Progress
 from trimtab.vectors import ControlVector
 
 PROBES_SEED = 1  # another one than in learning
@@ -179,7 +180,7 @@ def _probes(
     texts: Sequence[str] = (),
     opening: Sequence[Message] = (),
     steering: Steering | None = None,
-    additions: Mapping[int, Array] | None = None,
+    additions: Mapping[int, F32] | None = None,
 ) -> Probes:
     return Probes.ask(
         model,
@@ -194,15 +195,15 @@ def _probes(
     )
 
 
-def added(*vectors: ControlVector, strength: float = 1.0) -> dict[int, Array]:
+def added(*vectors: ControlVector, strength: float = 1.0) -> dict[int, F32]:
     """What vectors add to each layer together."""
-    total: dict[int, Array] = {}
+    total: dict[int, F32] = {}
     for vector in vectors:
         total = together(vector.addition(strength), total)
     return total
 
 
-def _rows(probes: Probes, ways: Mapping[str, Mapping[int, Array]]) -> dict[str, Any]:
+def _rows(probes: Probes, ways: Mapping[str, Mapping[int, F32]]) -> dict[str, Any]:
     found: list[Closed] = [
         probes.closed(name, "", probes.measure(Student(additions=way))) for name, way in ways.items()
     ]

@@ -21,8 +21,8 @@ from trimtab.benches.peer_repeng import versions
 from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.errors import BenchmarkError
 from trimtab.evaluation.distilled import Sizes, evaluate_distilled
-from trimtab.learning.distilling import Effort, distill
-from trimtab.learning.progress import Progress
+from trimtab.training.distillation.distill import Effort, distill
+from trimtab.training.progress import Progress
 
 SEED = 0
 

@@ -20,11 +20,12 @@ from trimtab.benches.peer_repeng import versions
 from trimtab.engines import Completion
 from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.errors import BenchmarkError
-from trimtab.evaluation.loops import distinct, loops
-from trimtab.evaluation.refusals import refuses
-from trimtab.learning import fit_reader, fit_threshold, train
+from trimtab.evaluation.metrics.refusals import refuses
+from trimtab.evaluation.metrics.text_quality import distinct, loops
 from trimtab.reading import auroc
 from trimtab.steering import Steering
+from trimtab.training.readers import fit_reader, fit_threshold
+from trimtab.training.train import train
 from trimtab.vectors import ControlVector
 
 RATE = 0.02

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from trimtab.behaviours import Behaviour, neutral_prompts, zoo_names
+from trimtab.behaviours.pairs import ContrastivePair, build_pairs
 from trimtab.benches.extraction import Step, usable_cores
 from trimtab.benches.keeping import kept_or_measured
 from trimtab.benches.peer_repeng import versions
@@ -26,16 +27,14 @@ from trimtab.benches.worker import default_folder
 from trimtab.benches.workers import Job, Worker, check_peer, start_peer
 from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.errors import BenchmarkError, CalibrationError
-from trimtab.learning.calibrating import BUDGET, TOLERANCE, Bench, rank_layers
-from trimtab.learning.contrast import MEMORY, Contrasted, collect_contrast
-from trimtab.learning.controls import RANDOM_GUESS, random_like
-from trimtab.learning.journal import NoJournal
-from trimtab.learning.progress import ignore
-from trimtab.learning.questions import EffectSet, KlSet, Question, answered_in_character, ask
-from trimtab.learning.sweep import SIGNS, Steerable, band_layers, signed_effects, spend_both
-from trimtab.learning.training import METHODS, train
-from trimtab.learning.zoo import zoo_vector
-from trimtab.pairs import ContrastivePair, build_pairs
+from trimtab.training.calibrate import BUDGET, TOLERANCE, Bench, rank_layers
+from trimtab.training.check import RANDOM_GUESS, random_like
+from trimtab.training.checkpoint import NoJournal
+from trimtab.training.progress import ignore
+from trimtab.training.questions import EffectSet, KlSet, Question, answered_in_character, ask
+from trimtab.training.search import SIGNS, Steerable, band_layers, signed_effects, spend_both
+from trimtab.training.states import MEMORY, Contrasted, collect_contrast
+from trimtab.training.train import METHODS, train, zoo_vector
 from trimtab.vectors import ControlVector
 
 OWN, CAA, RANDOM = "trimtab", "CAA", "random"

@@ -13,19 +13,19 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.arrays import F32
 from trimtab.behaviours import Behaviour, Pole
 from trimtab.benches.extraction import Step
 from trimtab.benches.guard import apart
 from trimtab.benches.peer_repeng import versions
 from trimtab.engines import Engine
-from trimtab.engines.base import Array
 from trimtab.engines.transformers import load
 from trimtab.errors import BenchmarkError
-from trimtab.learning import train
-from trimtab.learning.pooling import Pooled, pooled_states
-from trimtab.learning.progress import ignore
-from trimtab.learning.readers import fit_direction
 from trimtab.reading import auroc
+from trimtab.training.neutral import Pooled, pooled_states
+from trimtab.training.progress import ignore
+from trimtab.training.readers import fit_direction
+from trimtab.training.train import train
 
 EMOTIONS = ("happiness", "sadness", "anger", "fear", "disgust", "surprise")
 EVERY = 3  # layers, in the table
@@ -54,7 +54,7 @@ Floats: TypeAlias = NDArray[np.float64]
 Flags: TypeAlias = NDArray[np.bool_]
 Pool: TypeAlias = Literal["mean", "last"]
 POOLS: tuple[Pool, ...] = ("mean", "last")
-Fit: TypeAlias = Callable[[Array, Array], Array]
+Fit: TypeAlias = Callable[[F32, F32], F32]
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _emotions(scenes: Pooled, sizes: Sequence[int]) -> dict[str, Any]:
     return found
 
 
-def _facts(statements: Pooled, labels: Flags, honesty: Mapping[int, Array]) -> dict[str, Any]:
+def _facts(statements: Pooled, labels: Flags, honesty: Mapping[int, F32]) -> dict[str, Any]:
     """True against false statements, over the words and at the last token; honesty is fitted on no statement."""
     halves = split(labels)
     states = {"mean": statements.mean, "last": statements.last}
@@ -182,10 +182,10 @@ def _facts(statements: Pooled, labels: Flags, honesty: Mapping[int, Array]) -> d
     return found
 
 
-def difference(positive: Array, negative: Array) -> Array:
+def difference(positive: F32, negative: F32) -> F32:
     """The unit direction from one kind's mean to the other's."""
     shift = positive.mean(axis=0, dtype=np.float64) - negative.mean(axis=0, dtype=np.float64)
-    unit: Array = (shift / np.linalg.norm(shift)).astype(np.float32)
+    unit: F32 = (shift / np.linalg.norm(shift)).astype(np.float32)
     return unit
 
 
@@ -202,7 +202,7 @@ def split(kinds: NDArray[Any]) -> Flags:
     return fitted
 
 
-def by_layer(states: Array, labels: Flags, fitted: Flags, fit: Fit) -> dict[str, Any]:
+def by_layer(states: F32, labels: Flags, fitted: Flags, fit: Fit) -> dict[str, Any]:
     """AUROC at each layer on texts that are not ``fitted``, and at the layer that did best among the fitted ones.
 
     That layer is found by fitting on one half of the fitted texts and trying on the other, both ways.

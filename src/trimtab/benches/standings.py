@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trimtab.benches.methods import CAA, OWN, RANDOM
 from trimtab.benches.plot import keep_figure, new_figure
 from trimtab.errors import BenchmarkError
-from trimtab.learning.questions import RESAMPLES, interval
+from trimtab.training.questions import RESAMPLES, interval
 from trimtab.vectors import Interval
 
 COLOURS = {

@@ -64,7 +64,7 @@ def run(
     with phase_progress() as phases:
         phases.begin("Loading the model")
         engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
-        from trimtab.learning import calibrate
+        from trimtab.training.calibrate import calibrate
 
         calibrated = calibrate(
             engine,

@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 
 from trimtab.cli.console import out
-from trimtab.layers import layer_range
+from trimtab.vectors.records import layer_range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,7 +20,7 @@ from trimtab.cli.console import (
     print_json,
     write_piece,
 )
-from trimtab.cli.desk import Desk
+from trimtab.cli.session import Desk
 from trimtab.errors import SteeringError, TrimtabError
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from trimtab.cli.console import (
     out,
     print_json,
 )
-from trimtab.cli.desk import Desk
+from trimtab.cli.session import Desk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -70,8 +70,8 @@ def train(
     with phase_progress() as phases:
         phases.begin("Loading the model")
         engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
-        from trimtab.learning import fit_reader
         from trimtab.reading import auroc
+        from trimtab.training.readers import fit_reader
 
         vector = fit_reader(engine, high, low, name=name, seed=seed, progress=phases.on_progress)
         scores = [engine.scores(prompts, vector) for prompts in tried]
@@ -125,8 +125,7 @@ def fit(
     with phase_progress() as phases:
         phases.begin("Loading the model")
         engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
-        from trimtab.learning import fit_threshold
-        from trimtab.learning.readers import readings
+        from trimtab.training.readers import fit_threshold, readings
 
         where = cast("At", at)
         fitted = fit_threshold(engine, given, ordinary, at=where, progress=phases.on_progress)

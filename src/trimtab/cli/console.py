@@ -22,7 +22,7 @@ from trimtab.errors import OutputError, SteeringError, TrimtabError
 if TYPE_CHECKING:
     from trimtab.engines import Completion
     from trimtab.engines.transformers import TransformersEngine
-    from trimtab.learning import Progress
+    from trimtab.training.progress import Progress
     from trimtab.vectors import ControlVector
 
 ModelOption = Annotated[

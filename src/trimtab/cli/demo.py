@@ -24,7 +24,7 @@ from trimtab.cli.console import (
     save_with_care,
     seconds_table,
 )
-from trimtab.layers import layer_range
+from trimtab.vectors.records import layer_range
 
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour
@@ -84,7 +84,7 @@ def run(
 
 
 def _introduce(behaviour: Behaviour, engine: TransformersEngine) -> None:
-    from trimtab.pairs import build_pairs
+    from trimtab.behaviours.pairs import build_pairs
 
     pairs = build_pairs(behaviour, engine)
     pair = pairs[min(5, len(pairs) - 1)]
@@ -111,7 +111,7 @@ def _already_there(path: Path, behaviour: Behaviour, engine: TransformersEngine)
 
 
 def _train(behaviour: Behaviour, engine: TransformersEngine, path: Path, phases: PhaseProgress) -> ControlVector:
-    from trimtab.learning import train
+    from trimtab.training.train import train
 
     vector = train(engine, behaviour, check=False, progress=phases.on_progress)
     save_with_care(vector, path)

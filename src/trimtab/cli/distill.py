@@ -25,12 +25,12 @@ from trimtab.cli.console import (
     save_with_care,
     seconds_table,
 )
-from trimtab.cli.desk import Desk
+from trimtab.cli.session import Desk
 from trimtab.cli.train import begin_checkpoint, checkpoint_path
 from trimtab.errors import DistillError, TrimtabError
 
 if TYPE_CHECKING:
-    from trimtab.learning.lessons import SystemPrompt, Tokened
+    from trimtab.training.distillation.examples import SystemPrompt, Tokened
 
 NAME = "distill"
 EXAMPLE = 'trimtab distill --system-prompt "You are a pirate. Speak like one." -o pirate.safetensors'
@@ -84,9 +84,8 @@ def run(
     """Compile a system prompt into a vector: at strength 1 the model answers as if the prompt stood there."""
     from dataclasses import asdict, replace
 
-    from trimtab.learning import distill
-    from trimtab.learning.distilling import Effort
-    from trimtab.learning.lessons import Teacher
+    from trimtab.training.distillation.distill import Effort, distill
+    from trimtab.training.distillation.examples import Teacher
     from trimtab.vectors import describe, vector_path, write_atomically
 
     given = _prompt(system_prompt)

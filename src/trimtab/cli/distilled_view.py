@@ -8,15 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from trimtab.cli.console import out
-from trimtab.evaluation.report.distilled_words import advice, headline, spared
-from trimtab.evaluation.report.words import clean, clipped
+from trimtab.evaluation.report.distilled_page import advice, headline, spared
+from trimtab.evaluation.report.wording import clean, clipped
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from trimtab.evaluation.distilled import DistilledReport, DistilledSample
     from trimtab.evaluation.probes import Closed
-    from trimtab.evaluation.weighing import RuleClosed
+    from trimtab.evaluation.rules import RuleClosed
 
 WIDEST = 100
 ANSWER = 300  # characters

@@ -25,10 +25,10 @@ from trimtab.cli.console import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trimtab.engines.transformers.diagnosis import Diagnosis
-    from trimtab.engines.transformers.facts import BlockFacts, ChatFacts, ModelFacts, TokenizerFacts
-    from trimtab.engines.transformers.machine import Folder, Machine
-    from trimtab.engines.transformers.trials import Sink, Trials
+    from trimtab.engines.transformers.doctor.checks import Sink, Trials
+    from trimtab.engines.transformers.doctor.diagnosis import Diagnosis
+    from trimtab.engines.transformers.doctor.hardware import Folder, Machine
+    from trimtab.engines.transformers.doctor.properties import BlockFacts, ChatFacts, ModelFacts, TokenizerFacts
 
 NAME = "doctor"
 EXAMPLE = "trimtab doctor --model smollm2"
@@ -58,8 +58,8 @@ def run(
 
     with phase_progress() as phases:
         phases.begin("Loading the model")
-        from trimtab.engines.transformers.default_model import DEFAULT_NAME
-        from trimtab.engines.transformers.diagnosis import diagnose, refused
+        from trimtab.engines.transformers.doctor.diagnosis import diagnose, refused
+        from trimtab.engines.transformers.model.default_model import DEFAULT_NAME
 
         try:
             engine = load_model(model, dtype=dtype, accept_license=accept_license)

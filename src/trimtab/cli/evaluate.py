@@ -19,12 +19,13 @@ from trimtab.cli.console import (
     phase_progress,
     print_json,
 )
-from trimtab.cli.desk import Desk
+from trimtab.cli.session import Desk
 from trimtab.errors import EvaluationError, OutputError
 
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour
-    from trimtab.evaluation import Report, Scorer
+    from trimtab.evaluation.metrics.scorers import Scorer
+    from trimtab.evaluation.records import Report
     from trimtab.vectors import ControlVector
 
 NAME = "evaluate"
@@ -68,7 +69,10 @@ def run(
 ) -> None:
     """Measure a vector's effect and damage beside chance, prompting and fine-tuning."""
     from trimtab.behaviours import Behaviour
-    from trimtab.evaluation import Sizes, evaluate, load_choices, truthfulqa_facts
+    from trimtab.evaluation.baseline import Sizes
+    from trimtab.evaluation.evaluate import evaluate
+    from trimtab.evaluation.metrics.choices import load_choices
+    from trimtab.evaluation.metrics.facts import truthfulqa_facts
 
     wanted = _baselines(baselines)
     for path, ending in ((report, ".html"), (card, ".json")):
@@ -115,7 +119,7 @@ def _baselines(text: str) -> tuple[str, ...]:
     Raises:
         EvaluationError: One is not known.
     """
-    from trimtab.evaluation.methods import BOTH, EQUAL, FEW_SHOT, SYSTEM
+    from trimtab.evaluation.interventions import BOTH, EQUAL, FEW_SHOT, SYSTEM
 
     names = {"equal": EQUAL, "prompt": SYSTEM, "few-shot": FEW_SHOT, "both": BOTH}
     if text in ("all", "none"):
@@ -141,13 +145,13 @@ def _judge(
     if url is None or model is None:
         return ()
     from trimtab.behaviours import Behaviour
-    from trimtab.evaluation import judge_of
+    from trimtab.evaluation.metrics.judge import judge_of
 
     return (judge_of(described or Behaviour.load(vector.behaviour.name), url=url, model=model),)
 
 
 def _write(measured: Report, *, report: Path | None, pictures: Path | None, card: Path | None) -> None:
-    from trimtab.evaluation import card_json, card_of
+    from trimtab.evaluation.cards import card_json, card_of
     from trimtab.evaluation.report import report_html, write_pictures
     from trimtab.vectors.file import write_atomically
 

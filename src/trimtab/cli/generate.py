@@ -21,10 +21,10 @@ from trimtab.cli.console import (
     print_json,
     write_piece,
 )
-from trimtab.cli.desk import Desk
+from trimtab.cli.session import Desk
 
 if TYPE_CHECKING:
-    from trimtab.engines.base import TermReceipt
+    from trimtab.engines.protocol import TermReceipt
 
 NAME = "generate"
 EXAMPLE = "trimtab generate 'How was your day?' --steer happy:0.8"

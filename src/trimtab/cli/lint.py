@@ -26,8 +26,7 @@ from trimtab.errors import BehaviourError
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour
     from trimtab.behaviours.lint import Finding
-    from trimtab.learning.lint import StateLint
-    from trimtab.learning.phrasings import PoleSuggestions, Suggestions
+    from trimtab.training.agreement import PoleSuggestions, StateLint, Suggestions
 
 NAME = "lint"
 EXAMPLE = "trimtab lint pirate.toml"
@@ -64,8 +63,7 @@ def run(
     states: StateLint | None = None
     suggestions: Suggestions | None = None
     if not words_only:
-        from trimtab.learning.lint import lint_states
-        from trimtab.learning.phrasings import suggest_phrasings
+        from trimtab.training.agreement import lint_states, suggest_phrasings
 
         with phase_progress() as phases:
             phases.begin("Loading the model")

@@ -25,7 +25,7 @@ from trimtab.errors import OutputError
 
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour, Pole
-    from trimtab.learning.phrasings import Suggestions
+    from trimtab.training.agreement import Suggestions
 
 NAME = "new"
 EXAMPLE = 'trimtab new pirate --positive "a pirate" --negative "a lawyer"'
@@ -57,7 +57,7 @@ def run(
 ) -> None:
     """Write a behaviour file from a few words for each pole: complete, explained, and ready to train or to edit."""
     from trimtab.behaviours import Behaviour
-    from trimtab.behaviours.drafting import draft
+    from trimtab.behaviours.draft import draft
     from trimtab.vectors import write_atomically
 
     text = draft(name, positive, negative)
@@ -72,7 +72,7 @@ def run(
     described = Behaviour.load(path)
     suggestions: Suggestions | None = None
     if phrasings:
-        from trimtab.learning.phrasings import suggest_phrasings
+        from trimtab.training.agreement import suggest_phrasings
 
         with phase_progress() as phases:
             phases.begin("Loading the model")

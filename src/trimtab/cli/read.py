@@ -23,9 +23,9 @@ from trimtab.cli.console import (
     out,
     print_json,
 )
-from trimtab.cli.desk import Desk
+from trimtab.cli.session import Desk
 from trimtab.errors import OutputError, PromptError
-from trimtab.layers import layer_range
+from trimtab.vectors.records import layer_range
 
 if TYPE_CHECKING:
     from trimtab.engines import Prompt

@@ -12,13 +12,15 @@ from rich.table import Table
 from rich.text import Text
 
 from trimtab.cli.console import out
-from trimtab.evaluation.report.choosing import nearest
-from trimtab.evaluation.report.meaning import MARKS, findings, headline, strength_meaning
-from trimtab.evaluation.report.words import (
+from trimtab.evaluation.report.page import nearest
+from trimtab.evaluation.report.wording import (
     DASH,
+    MARKS,
     clean,
     clipped,
     figure,
+    findings,
+    headline,
     known,
     layer_range,
     percent,
@@ -26,6 +28,7 @@ from trimtab.evaluation.report.words import (
     size,
     spread,
     strength,
+    strength_meaning,
 )
 
 if TYPE_CHECKING:

@@ -75,7 +75,7 @@ def run(
         phases.begin("Loading the model")
         engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
         if not show_pairs:
-            from trimtab.learning import train
+            from trimtab.training.train import train
 
             checkpoint = checkpoint_path(path)
             begin_checkpoint(checkpoint, resume=resume)
@@ -116,7 +116,7 @@ def run(
 
 def checkpoint_path(output: Path) -> Path:
     """Where an interrupted training for ``output`` keeps what it found out: in the cache, not beside the file."""
-    from trimtab.engines.transformers.default_model import cache_folder
+    from trimtab.engines.transformers.model.default_model import cache_folder
 
     name = hashlib.sha256(str(output.absolute()).encode()).hexdigest()[:16]
     return cache_folder() / "checkpoints" / f"{name}.sqlite"
@@ -131,7 +131,7 @@ def begin_checkpoint(checkpoint: Path, *, resume: bool) -> None:
 
 
 def _show_pairs(behaviour: Any, engine: Any, count: int, max_pairs: int, *, as_json: bool) -> None:
-    from trimtab.pairs import build_pairs
+    from trimtab.behaviours.pairs import build_pairs
 
     pairs = build_pairs(behaviour, engine, max_pairs=max_pairs)
     shown = [pairs[n * len(pairs) // min(count, len(pairs))] for n in range(min(count, len(pairs)))]

@@ -26,13 +26,14 @@ from trimtab.cli.console import (
     print_json,
 )
 from trimtab.errors import BehaviourError, EvaluationError, TrimtabError
-from trimtab.layers import layer_range
+from trimtab.vectors.records import layer_range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from trimtab.engines.transformers import TransformersEngine
-    from trimtab.evaluation import Card, Grounds
+    from trimtab.evaluation.baseline import Grounds
+    from trimtab.evaluation.cards import Card
 
 NAME = "zoo"
 EXAMPLE = "trimtab zoo"
@@ -248,7 +249,7 @@ def _make(
     engine: TransformersEngine, names: Sequence[str], *, cards: Path | None, measure: bool, rebuild: bool, seed: int
 ) -> list[dict[str, Any]]:
     """Each behaviour in turn; one that fails is reported, and the others are made."""
-    from trimtab.learning.zoo import zoo_path
+    from trimtab.training.train import zoo_path
 
     grounds: Grounds | None = None
     results = []
@@ -286,9 +287,10 @@ def _made(
 ) -> _Made:
     """Make one vector and its card."""
     from trimtab.behaviours import Behaviour
-    from trimtab.evaluation import Grounds, card_json, card_of, evaluate, read_card
-    from trimtab.evaluation.grounds import THOROUGH
-    from trimtab.learning.zoo import zoo_path, zoo_vector
+    from trimtab.evaluation.baseline import THOROUGH, Grounds
+    from trimtab.evaluation.cards import card_json, card_of, read_card
+    from trimtab.evaluation.evaluate import evaluate
+    from trimtab.training.train import zoo_path, zoo_vector
     from trimtab.vectors.file import write_atomically
 
     behaviour = Behaviour.load(name)

@@ -1,6 +1,6 @@
 """Engines: whatever can run a model, steer it, and say what it cannot do."""
 
-from trimtab.engines.base import (
+from trimtab.engines.protocol import (
     Completion,
     Engine,
     ForcedItem,

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from trimtab.behaviours import Behaviour, zoo_names
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.records import Chance, Report, Tolerable, Word
-from trimtab.evaluation.sweeping import MAX_LOST_FACTS, MAX_LOST_RELEVANCE
+from trimtab.evaluation.strength import MAX_LOST_FACTS, MAX_LOST_RELEVANCE
 from trimtab.vectors import Interval
 
 SAMPLES = 2

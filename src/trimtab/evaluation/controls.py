@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.arrays import F32
 from trimtab.behaviours import Behaviour
+from trimtab.behaviours.pairs import build_pairs
 from trimtab.engines import Engine
-from trimtab.engines.base import Array
 from trimtab.errors import CalibrationError, TrimtabError, VectorError
 from trimtab.evaluation.records import Chance, Control
-from trimtab.learning.controls import random_like
-from trimtab.learning.estimators import oriented
-from trimtab.learning.questions import EffectSet, KlSet, interval
-from trimtab.learning.sweep import SIGNS, SWEEP_TOLERANCE, Steerable, signed_effects, spend_both
-from trimtab.pairs import build_pairs
+from trimtab.training.check import random_like
+from trimtab.training.directions import oriented
+from trimtab.training.questions import EffectSet, KlSet, interval
+from trimtab.training.search import SIGNS, SWEEP_TOLERANCE, Steerable, signed_effects, spend_both
 
 DEVIATIONS = 2.0
 
@@ -108,7 +108,7 @@ def per_prompt(trials: Sequence[Trial]) -> float:
 
 def shuffled_directions(
     engine: Engine, behaviour: Behaviour, layers: Sequence[int], *, pairs: int, seed: int
-) -> dict[int, Array] | None:
+) -> dict[int, F32] | None:
     """Mean differences of the behaviour's own pairs, half of them turned round at random: nothing is left to learn.
 
     Returns:
@@ -133,7 +133,7 @@ def try_directions(
     kl: KlSet,
     effects: EffectSet,
     steerable: Steerable,
-    directions: Mapping[int, Array] | None,
+    directions: Mapping[int, F32] | None,
     layers: Sequence[int],
     *,
     budget: float,

@@ -17,12 +17,11 @@ from trimtab.behaviours import Message, neutral_prompts
 from trimtab.engines import Engine
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.probes import Closed, Probes, Student, TokenKls, mean_kl
-from trimtab.evaluation.rules import first_sentence, rules_of
-from trimtab.evaluation.weighing import MATTERS, RuleClosed, Weighing, weigh
-from trimtab.learning.lessons import Answered, SystemPrompt, Teacher, answered_by
-from trimtab.learning.progress import OnProgress, Progress, ignore
-from trimtab.learning.sweep import band_layers
+from trimtab.evaluation.rules import MATTERS, RuleClosed, Weighing, first_sentence, rules_of, weigh
 from trimtab.steering import Steering, Term
+from trimtab.training.distillation.examples import Answered, SystemPrompt, Teacher, answered_by
+from trimtab.training.progress import OnProgress, Progress, ignore
+from trimtab.training.search import band_layers
 from trimtab.vectors import ControlVector
 
 PROBE_PHASE = "Asking what was not learned from"

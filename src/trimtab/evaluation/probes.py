@@ -9,13 +9,14 @@ from typing import TypeAlias, final
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.arrays import F32
 from trimtab.behaviours import Message
 from trimtab.engines import Engine
-from trimtab.engines.base import Array, Expected, Gradients, Lesson, Tokens
-from trimtab.learning.lessons import TOP, Answered, Teacher, answered_by, lessons_of
-from trimtab.learning.progress import ignore
-from trimtab.learning.questions import RESAMPLES
+from trimtab.engines.protocol import Expected, Gradients, Lesson, Tokens
 from trimtab.steering import Steering
+from trimtab.training.distillation.examples import TOP, Answered, Teacher, answered_by, lessons_of
+from trimtab.training.progress import ignore
+from trimtab.training.questions import RESAMPLES
 from trimtab.vectors import ControlVector, Interval
 
 TokenKls: TypeAlias = list[NDArray[np.float64]]
@@ -49,7 +50,7 @@ class Student:
     """
 
     opening: tuple[Message, ...] = ()
-    additions: Mapping[int, Array] = field(default_factory=dict)
+    additions: Mapping[int, F32] = field(default_factory=dict)
     generated: bool = False
 
     @classmethod
@@ -94,7 +95,7 @@ class Probes:
         seed: int,
         opening: Sequence[Message] = (),
         steering: Steering | None = None,
-        additions: Mapping[int, Array] | None = None,
+        additions: Mapping[int, F32] | None = None,
     ) -> Probes:
         """Let the prompted model answer, and measure how far the plain one is from it.
 

@@ -8,13 +8,13 @@ from functools import cache, partial
 
 import numpy as np
 
-from trimtab.evaluation.arms import Arm, changes_of
-from trimtab.evaluation.measuring import Case, Floats, effect_of, relevance_change, write_at_length
-from trimtab.evaluation.phases import Phases
+from trimtab.evaluation.interventions import Arm, changes_of
+from trimtab.evaluation.measure import Case, Floats, effect_of, relevance_change, write_at_length
 from trimtab.evaluation.records import Damage, Method, Tolerable
-from trimtab.evaluation.sweeping import is_tolerable
-from trimtab.learning.questions import interval
-from trimtab.learning.sweep import SIGNS
+from trimtab.evaluation.strength import is_tolerable
+from trimtab.training.progress import Phases
+from trimtab.training.questions import interval
+from trimtab.training.search import SIGNS
 from trimtab.vectors import ControlVector
 
 PHASE = "Turning down what costs too much"

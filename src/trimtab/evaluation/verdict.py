@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from trimtab.evaluation.records import Chance, Controls, Method, Subject, Sweep, Tolerable, Verdict, Word
-from trimtab.evaluation.sweeping import MAX_LOST_FACTS, MAX_LOST_RELEVANCE, drifts
+from trimtab.evaluation.strength import MAX_LOST_FACTS, MAX_LOST_RELEVANCE, drifts
 from trimtab.vectors import Interval
 
 HALF = 0.5

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, final
 from weakref import WeakKeyDictionary
 
-from trimtab.engines.base import Completion
+from trimtab.engines.protocol import Completion
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import MissingDependencyError, PromptError, SteeringError
 from trimtab.interop.stopping import cut_at

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, final
 
-from trimtab.engines.base import ForcedItem, Tokens
+from trimtab.engines.protocol import ForcedItem, Tokens
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers.greedy import greedy_scores
+from trimtab.engines.transformers.score.answers import greedy_scores
 from trimtab.errors import MissingDependencyError, PromptError, SteeringError
 from trimtab.interop.stopping import cut_at
 from trimtab.steering import Steering, SteeringLike

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.errors import MissingDependencyError
-from trimtab.layers import layer_range
 from trimtab.reading.reading import Reading, VectorReading
 from trimtab.vectors import write_atomically
+from trimtab.vectors.records import layer_range
 
 INSTALL = "pip install 'trimtab[bench]'"
 NEGATIVE = (206, 44, 92)

@@ -8,12 +8,77 @@ from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
+from trimtab.arrays import F64
 from trimtab.errors import PromptError, VectorError
-from trimtab.reading.scores import projections, z_scores
-from trimtab.vectors import ControlVector
+from trimtab.vectors import ControlVector, Neutral, Pool
 
-Floats = NDArray[np.float64]
+
+def projections(states: NDArray[np.float32], vector: ControlVector, layers: Sequence[int]) -> F64:
+    """How far states lie along a vector's directions.
+
+    Args:
+        states: ``[..., layer, hidden]``, of the blocks ``layers``.
+        vector: The control vector.
+        layers: Which blocks.
+
+    Returns:
+        ``[..., layer]``.
+    """
+    directions = np.stack([vector.directions[layer] for layer in layers])
+    found: F64 = np.einsum("...lh,lh->...l", states, directions, dtype=np.float64)
+    return found
+
+
+def z_scores(projected: F64, vector: ControlVector, layers: Sequence[int], *, pool: Pool) -> F64:
+    """Projections ``[..., layer]`` in standard deviations from those of neutral text.
+
+    Args:
+        projected: Of single tokens, of means over words, or of last tokens, as ``pool`` says.
+        vector: Whose neutral statistics are taken.
+        layers: The blocks of the last axis.
+        pool: ``"token"``, ``"mean"`` or ``"last"``.
+
+    Raises:
+        VectorError: The vector has no neutral statistics.
+    """
+    spread = neutral_of(vector).spread(pool)
+    mean = np.array([spread.mean[layer] for layer in layers])
+    deviation = np.array([spread.deviation[layer] for layer in layers])
+    scored: F64 = (projected - mean) / deviation
+    return scored
+
+
+def neutral_of(vector: ControlVector) -> Neutral:
+    """The neutral statistics of a vector that is to be read.
+
+    Raises:
+        VectorError: It has none.
+    """
+    if vector.neutral is None:
+        raise VectorError(
+            f"{vector.behaviour.name!r} has no neutral statistics, so nothing can be read against them",
+            fix="train it again, or measure them with trimtab.calibrate(model, vector)",
+        )
+    return vector.neutral
+
+
+def auroc(positive: Sequence[float] | F64, negative: Sequence[float] | F64) -> float:
+    """The chance that a positive text scores above a negative one, ties counting half (Mann and Whitney 1947).
+
+    Raises:
+        VectorError: There are no texts of one kind.
+
+    Example:
+        >>> auroc([2.0, 3.0], [1.0, 2.0])
+        0.875
+    """
+    n, m = len(positive), len(negative)
+    if not (n and m):
+        raise VectorError("AUROC needs scores of both kinds", fix="give positive and negative texts")
+    ranks = rankdata(np.concatenate([positive, negative]))
+    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
 
 
 @final
@@ -36,13 +101,13 @@ class VectorReading:
 
     name: str
     layers: tuple[int, ...]
-    projections: Floats
-    z: Floats | None
-    token_scores: Floats | None
+    projections: F64
+    z: F64 | None
+    token_scores: F64 | None
     score: float | None
     reading_layers: tuple[int, ...] = ()
     pool: str = "mean"
-    layer_scores: Floats | None = None
+    layer_scores: F64 | None = None
 
     @property
     def reading_rows(self) -> list[int]:
@@ -105,17 +170,17 @@ class Reading:
         return iter(self.vectors)
 
     @property
-    def projections(self) -> Floats:
+    def projections(self) -> F64:
         """``[layer, token]`` along the only vector."""
         return self._only("projections").projections
 
     @property
-    def z(self) -> Floats | None:
+    def z(self) -> F64 | None:
         """``[layer, token]`` along the only vector, in standard deviations of neutral tokens."""
         return self._only("z").z
 
     @property
-    def token_scores(self) -> Floats | None:
+    def token_scores(self) -> F64 | None:
         """``[token]`` along the only vector."""
         return self._only("token_scores").token_scores
 

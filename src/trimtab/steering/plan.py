@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from trimtab.arrays import F32
 from trimtab.errors import SteeringError
 from trimtab.steering.operators import Ablate, Add, Bound, Cap, Clamp, Floor, Rotate, operator_name
 from trimtab.vectors import PERCENTS, ControlVector
@@ -17,15 +17,13 @@ from trimtab.vectors import PERCENTS, ControlVector
 if TYPE_CHECKING:
     from trimtab.steering.steering import Term
 
-Array: TypeAlias = NDArray[np.float32]
-
 
 @final
 @dataclass(frozen=True, eq=False)
 class Push:
     """``h + added``; with ``preserve_norm`` at the length of ``h``."""
 
-    added: Array
+    added: F32
     preserve_norm: bool = False
 
 
@@ -34,7 +32,7 @@ class Push:
 class Bounded:
     """``h + (clip(p, low, high) - p) · direction``, where ``p = h · direction``."""
 
-    direction: Array
+    direction: F32
     low: float
     high: float
 
@@ -44,7 +42,7 @@ class Bounded:
 class Turned:
     """``h`` turned by so many radians towards ``direction``, at most until it lies along it; away where negative."""
 
-    direction: Array
+    direction: F32
     radians: float
 
 

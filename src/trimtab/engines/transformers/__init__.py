@@ -2,6 +2,6 @@
 
 from trimtab.engines.transformers.conversation import Chat
 from trimtab.engines.transformers.engine import TransformersEngine
-from trimtab.engines.transformers.loading import load
+from trimtab.engines.transformers.model.load import load
 
 __all__ = ["Chat", "TransformersEngine", "load"]

@@ -12,37 +12,34 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from trimtab.engines.base import (
-    Array,
-    Collected,
-    Completion,
-    ForcedItem,
-    MarkedPrompt,
-    Position,
-    Prompt,
-    Span,
-    Tokens,
+from trimtab.arrays import F32
+from trimtab.engines.layer_search import find_and_prove, is_encoder_decoder
+from trimtab.engines.protocol import Collected, Completion, ForcedItem, MarkedPrompt, Position, Prompt, Span, Tokens
+from trimtab.engines.transformers.decode.answer import Listener, Request, fulfil, normalized_rows
+from trimtab.engines.transformers.decode.sampling import Sampling, keeps_keys_and_values
+from trimtab.engines.transformers.decode.stream import AnswerStream, TextStream
+from trimtab.engines.transformers.forward.collect import collect_states, score_prompts, spans_of
+from trimtab.engines.transformers.forward.run import prepared_proof
+from trimtab.engines.transformers.forward.steer import SteeringHooks
+from trimtab.engines.transformers.forward.step_plan import Program
+from trimtab.engines.transformers.grad.objectives import HostGradients
+from trimtab.engines.transformers.model.context import ActiveScope, Host
+from trimtab.engines.transformers.model.fingerprint import fingerprint
+from trimtab.engines.transformers.score.forcing import TreeTeacherForcing
+from trimtab.engines.transformers.text.chat_template import (
+    as_messages,
+    check_length,
+    checked_sequences,
+    chosen_layers,
+    is_chat,
+    opening_cuts,
+    pad_token,
+    render_chat,
+    start_tokens,
+    stop_tokens,
+    thinking_markers,
 )
-from trimtab.engines.finding import find_and_prove, is_encoder_decoder
-from trimtab.engines.transformers.answering import Listener
-from trimtab.engines.transformers.chat import as_messages, is_chat, opening_cuts, render_chat
-from trimtab.engines.transformers.checks import check_length, checked_sequences, chosen_layers
-from trimtab.engines.transformers.collecting import collect_states
-from trimtab.engines.transformers.fingerprint import fingerprint
-from trimtab.engines.transformers.forcing import TreeTeacherForcing
-from trimtab.engines.transformers.generation import Sampling, keeps_keys_and_values
-from trimtab.engines.transformers.gradients import HostGradients
-from trimtab.engines.transformers.hooks import SteeringHooks
-from trimtab.engines.transformers.host import ActiveScope, Host
-from trimtab.engines.transformers.proof import prepared_proof
-from trimtab.engines.transformers.requests import Request, fulfil, normalized_rows
-from trimtab.engines.transformers.scoring import score_prompts
-from trimtab.engines.transformers.special_tokens import pad_token, start_tokens, stop_tokens
-from trimtab.engines.transformers.stages import Program
-from trimtab.engines.transformers.states import spans_of
-from trimtab.engines.transformers.streaming import AnswerStream, TextStream
-from trimtab.engines.transformers.thinking import thinking_markers
-from trimtab.engines.transformers.turns import marked_prompt, token_texts
+from trimtab.engines.transformers.text.turns import marked_prompt, token_texts
 from trimtab.errors import PromptError, SteeringError
 from trimtab.reading import Reading, distinct_names, make_reading
 from trimtab.steering import RowsLike, Steering, SteeringLike
@@ -172,7 +169,7 @@ class TransformersEngine:
         max_tokens: int | None = ...,
         share_prefixes: bool = ...,
         progress: Callable[[int, int], None] | None = ...,
-    ) -> Array: ...
+    ) -> F32: ...
 
     @overload
     def hidden_states(
@@ -185,7 +182,7 @@ class TransformersEngine:
         max_tokens: int | None = ...,
         share_prefixes: bool = ...,
         progress: Callable[[int, int], None] | None = ...,
-    ) -> list[Array]: ...
+    ) -> list[F32]: ...
 
     def hidden_states(
         self,
@@ -197,7 +194,7 @@ class TransformersEngine:
         max_tokens: int | None = None,
         share_prefixes: bool = True,
         progress: Callable[[int, int], None] | None = None,
-    ) -> Array | list[Array]:
+    ) -> F32 | list[F32]:
         """Outputs of decoder blocks, before any final norm. Prefixes that texts share are computed once.
 
         Args:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from trimtab.evaluation.records import Chance, Point, Sweep
-from trimtab.evaluation.report.words import figure, known, spread, strength
+from trimtab.evaluation.report.wording import figure, known, spread, strength
 from trimtab.vectors import Interval
 
 BAR_WIDTH = 150

@@ -2,14 +2,153 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from typing import Any
 
-from trimtab.evaluation.records import Report
-from trimtab.evaluation.report import charts, meaning, tables, words
-from trimtab.evaluation.report.choosing import QUESTIONS, shown_points
-from trimtab.evaluation.report.environment import rendered
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from pydantic import TypeAdapter, ValidationError
+
+from trimtab.errors import EvaluationError
+from trimtab.evaluation.records import Point, Report, Sweep
+from trimtab.evaluation.report import charts, tables, wording
+
+LONG = 230  # characters of an answer that are shown at once
+
+
+def rendered(template: str, view: dict[str, Any]) -> str:
+    """A page: the same view gives the same bytes."""
+    environment = Environment(
+        loader=PackageLoader("trimtab.evaluation.report", package_path=""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+        finalize=_safe,
+    )
+    environment.filters |= {
+        "number": wording.figure,
+        "percent": wording.percent,
+        "strength": wording.strength,
+        "layers": wording.layer_range,
+        "size": wording.size,
+        "duration": wording.duration,
+        "clipped": partial(wording.clipped, most=LONG),
+    }
+    return environment.get_template(template).render({**view, "long": LONG})
+
+
+def _safe(value: Any) -> Any:
+    """What the model wrote may hold characters that no page can."""
+    return wording.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+QUESTIONS = 5
+
+
+def shown_points(sweep: Sweep) -> tuple[Point, ...]:
+    """Up to five points from left to right: the base, on each side the one nearest to ±1, and where the text breaks.
+
+    Where it breaks is the first strength outwards of the near one that is not usable; if all are, the outermost.
+    """
+    chosen = [point for point in sweep.points if point.strength == 0.0]
+    for sign in (-1.0, 1.0):
+        side = sorted((p for p in sweep.points if p.strength * sign > 0), key=lambda p: abs(p.strength))
+        if not side:
+            continue
+        near = min(side, key=lambda p: (abs(abs(p.strength) - 1.0), abs(p.strength)))
+        beyond = [p for p in side if abs(p.strength) > abs(near.strength)]
+        broken = [p for p in beyond if not p.usable]
+        chosen += [near, *(broken or beyond[::-1])[:1]]
+    return tuple(sorted(chosen, key=lambda p: p.strength))
+
+
+def nearest(sweep: Sweep, strength: float) -> Point | None:
+    """The point nearest to a strength, on the same side of 0; None where there is none."""
+    same = [p for p in sweep.points if (p.strength > 0) == (strength > 0) and (p.strength < 0) == (strength < 0)]
+    return min(same, key=lambda p: abs(p.strength - strength), default=None)
+
+
+SHOWN = 3  # of what is wrong with a file
+
+
+def report_json(report: Report, *, run: bool = True) -> dict[str, Any]:
+    """A report as plain JSON values; a number that is not finite is None.
+
+    Args:
+        report: What to write.
+        run: Also what hangs on the clock, under ``"run"``. Without it two evaluations with the same seed are equal byte
+            for byte.
+
+    Example:
+        >>> json.dumps(report_json(report), allow_nan=False)  # doctest: +SKIP
+    """
+    plain: dict[str, Any] = _plain(report)
+    if not run:
+        del plain["run"]
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def report_of_json(data: Any) -> Report:
+    """The report that ``report_json`` made these values of.
+
+    Where a number must stand and None does, it was not finite; it is NaN again. Without ``"run"`` that part is empty.
+
+    Raises:
+        EvaluationError: They are none.
+
+    Example:
+        >>> report_of_json(json.loads(Path("report.json").read_text()))  # doctest: +SKIP
+    """
+    if isinstance(data, Mapping):
+        data = {"run": {"created": "", "seconds": {}, "making": {}}, **data}
+    adapter = TypeAdapter(Report)
+    try:
+        return adapter.validate_python(data)
+    except ValidationError as error:
+        lost = [entry["loc"] for entry in error.errors() if entry["type"] == "float_type" and entry["input"] is None]
+        if len(lost) < error.error_count():
+            raise _unreadable(error) from None
+    filled = deepcopy(data)
+    for place in lost:
+        _set(filled, place, math.nan)
+    try:
+        return adapter.validate_python(filled)
+    except ValidationError as error:
+        raise _unreadable(error) from None
+
+
+def _set(data: Any, place: tuple[int | str, ...], value: float) -> None:
+    for step in place[:-1]:
+        data = data[step]
+    data[place[-1]] = value
+
+
+def _unreadable(error: ValidationError) -> EvaluationError:
+    found = [f"{'.'.join(map(str, e['loc'])) or 'the whole'}: {e['msg']}" for e in error.errors(include_url=False)]
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return EvaluationError(
+        f"this is no report of an evaluation: {'; '.join(found[:SHOWN])}{more}",
+        fix="give the JSON that trimtab evaluate wrote",
+    )
+
 
 TEMPLATE = "report.html.jinja"
 WIDE, NARROW = 860, 340  # px of the two drawings of the sweep
@@ -65,7 +204,7 @@ def report_html(report: Report) -> str:
 
 
 def _view(report: Report) -> dict[str, Any]:
-    chance = meaning.swing_chance(report.controls)
+    chance = wording.swing_chance(report.controls)
     scale = charts.swing_scale([method.swing for method in report.methods], chance)
     subject = report.subject
     sweep = partial(
@@ -79,8 +218,8 @@ def _view(report: Report) -> dict[str, Any]:
     steered = [layer for placing in subject.candidates for layer in placing.layers]
     return {
         "report": report,
-        "meaning": meaning,
-        "mark": meaning.MARKS[report.verdict.word],
+        "wording": wording,
+        "mark": wording.MARKS[report.verdict.word],
         "comparison": tables.comparison(report),
         "swing": tables.SWING,
         "bar": lambda row: charts.swing_bar(row.swing, scale, chance),
@@ -116,7 +255,7 @@ def dialled(report: Report) -> tuple[Asked, ...]:
             (
                 tuple(
                     Sample(
-                        words.strength(point.strength),
+                        wording.strength(point.strength),
                         _sign(point.strength),
                         labels.get((point.strength > 0) - (point.strength < 0), ""),
                         point.answers[number],

@@ -10,7 +10,7 @@ from typing import Any
 
 from trimtab.errors import MissingDependencyError
 from trimtab.evaluation.records import Point, Report
-from trimtab.evaluation.report.words import figure, known, layer_range
+from trimtab.evaluation.report.wording import figure, known, layer_range
 from trimtab.vectors import Interval, write_atomically
 
 INSTALL = 'pip install "trimtab[evaluate]"'

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from trimtab.evaluation.records import Damage, Method, Report, Side
-from trimtab.evaluation.report.words import DASH, duration, figure, known, percent, points, size, spread
+from trimtab.evaluation.report.wording import DASH, duration, figure, known, percent, points, size, spread
 from trimtab.vectors import Interval
 
 BASE = "base model"

@@ -1,0 +1,428 @@
+"""Find the decoder blocks of any model from its structure and one pass; names of classes play no part.
+
+The blocks are the repeated module whose output *is* the residual stream: each one's output is what is read next, every
+token of the input has its state in it, and the model's result hangs on the last one alone. The first two show in one
+watched pass (``probing``); the last is proven by steering (``proving``).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trimtab.engines.layers import Blocks, Layout, block_output, with_block_output
+from trimtab.engines.module_trace import (
+    ALIKE,
+    Call,
+    Run,
+    Watched,
+    differing,
+    layout_of,
+    probe_tokens,
+    read_by,
+    result_of,
+    rounding,
+    run_once,
+    watched_pass,
+)
+from trimtab.errors import ModelError
+
+PUSH = 0.5  # of the root mean square of a state
+BRANCHING = 0.02  # of what the rows' results are apart: less than this is rounding, more is another way to the result
+HIDDEN = 1e30  # logits of forbidden tokens are about minus infinity
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was seen when a model was steered on trial.
+
+    Attributes:
+        problem: Why the blocks cannot be steered; None if they can.
+        passes: Passes that it took, of six tokens each.
+        moved: How far the result moved, in units of what it is by itself (norms).
+    """
+
+    problem: str | None
+    passes: int
+    moved: float = 0.0
+
+
+@dataclass
+class _Seen:
+    """What the steered pass showed, by layer."""
+
+    put_out: list[Tensor] = field(default_factory=list)
+    pushed: list[Tensor] = field(default_factory=list)
+    read: list[bool] = field(default_factory=list)
+
+
+def prove(
+    run: Callable[[], Any], blocks: Blocks, unsteered: Sequence[tuple[str, Tensor | None]], base: Tensor
+) -> Proof:
+    """Steer a model on trial.
+
+    Args:
+        run: Runs it on the probe's tokens.
+        blocks: What is believed to be its blocks.
+        unsteered: The name and the unsteered output of each.
+        base: The unsteered result.
+    """
+    seen = _Seen()
+    with ExitStack() as stack:
+        stack.enter_context(blocks.hooked(range(len(blocks)), _push(blocks, seen)))
+        for handle in _watch_readers(blocks, seen):
+            stack.callback(handle.remove)
+        steered = result_of(run())
+    problem = _problem(blocks, seen, unsteered, steered, base)
+    if problem is not None:
+        return Proof(problem, passes=1)
+    if not torch.equal(result_of(run()), base):
+        return Proof("the result is not the same again once the hooks are gone", passes=2)
+    return Proof(None, passes=2, moved=moved_by(base[0], steered[0]))
+
+
+def moved_by(before: Tensor, after: Tensor) -> float:
+    """How far a result moved, in units of what it was (norms); logits of forbidden tokens are left out."""
+    before, after = before.float(), after.float()
+    told = (before.abs() < HIDDEN) & (after.abs() < HIDDEN)
+    return float((after - before)[told].norm() / before[told].norm().clamp_min(1e-30))
+
+
+def _push(blocks: Blocks, seen: _Seen) -> Callable[[int, Any], Any]:
+    def act(layer: int, output: Any) -> Any:
+        state = block_output(output)
+        seen.put_out.append(state.clone())
+        view = blocks.layout.view(state)
+        signs = torch.ones(view.shape[-1], device=state.device, dtype=state.dtype)
+        signs[layer % 3 :: 3] = -1.0
+        size = view.float().square().mean().sqrt().clamp_min(1e-3).to(state.dtype)
+        pushed = blocks.layout.add(state, PUSH * size * signs)
+        if layer == len(blocks) - 1:
+            rows = blocks.layout.rows
+            pushed = pushed.narrow(rows, 0, 1).expand_as(pushed).contiguous()
+        seen.pushed.append(pushed.clone())
+        seen.read.append(False)
+        return with_block_output(output, pushed)
+
+    return act
+
+
+def _watch_readers(blocks: Blocks, seen: _Seen) -> list[torch.utils.hooks.RemovableHandle]:
+    """See whether what is put out, with the vector in it, is what some module is given next."""
+
+    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not seen.pushed or seen.read[-1]:
+            return
+        wanted = seen.pushed[-1]
+        seen.read[-1] = any(
+            isinstance(given, Tensor) and given.shape == wanted.shape and torch.equal(given, wanted)
+            for given in (*args, *kwargs.values())
+        )
+
+    inside = {id(part) for block in blocks.modules for part in block.modules()} - set(map(id, blocks.modules))
+    return [
+        module.register_forward_pre_hook(before, with_kwargs=True)
+        for module in blocks.body.modules()
+        if id(module) not in inside
+    ]
+
+
+def _problem(
+    blocks: Blocks, seen: _Seen, unsteered: Sequence[tuple[str, Tensor | None]], steered: Tensor, base: Tensor
+) -> str | None:
+    if len(seen.put_out) != len(blocks):
+        return f"{len(seen.put_out)} of {len(blocks)} blocks took notice of a hook"
+    last = len(blocks) - 1
+    for layer, (name, before) in enumerate(unsteered):
+        if layer < last and not seen.read[layer]:
+            return f"what is added to the output of {name} does not reach what reads it"
+        if layer > 0 and before is not None and torch.equal(seen.put_out[layer], before):
+            return f"{name} ignores what it is given: another input gave the same output"
+    if torch.equal(steered[0], base[0]):
+        return "adding to it does not move the result"
+    apart = (base[0].float() - base[1].float()).norm()
+    left = (steered[0].float() - steered[1].float()).norm()
+    if float(apart) == 0.0:
+        return "the result does not depend on what is read"
+    if float(left / apart) > rounding(base.dtype, at_least=BRANCHING):
+        return "the result does not hang on the last of them alone: something else leads to it past them"
+    return None
+
+
+PROVEN: dict[str, tuple[Blocks, str, Proof]] = {}  # by class, config and structure; no modules are held in it
+
+
+@dataclass(frozen=True)
+class Found:
+    """The blocks of a model and what was proven of them."""
+
+    blocks: Blocks
+    proof: Proof
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """Calls that hand a state on, each to the next."""
+
+    path: str
+    calls: tuple[Call, ...]
+    layout: Layout
+
+    @property
+    def start(self) -> int:
+        return self.calls[0].start
+
+    @property
+    def end(self) -> int:
+        return self.calls[-1].end
+
+
+def find_blocks(model: nn.Module, *, encoder: bool = False) -> Blocks:
+    """Find the blocks of a language model's decoder, and prove that steering them steers the model.
+
+    See ``find_and_prove``.
+    """
+    return find_and_prove(model, encoder=encoder).blocks
+
+
+def find_and_prove(model: nn.Module, *, encoder: bool = False) -> Found:
+    """Find the blocks of a language model's decoder, and prove that steering them steers the model.
+
+    Every module is watched during one pass of six tokens. Lists of modules whose members hand a state on, each to the
+    next, and modules that do so with themselves, are candidates. The one that ends last is the likeliest; it is taken
+    if two more passes prove it. What was found for a class, config and structure is remembered.
+
+    Args:
+        model: A model that reads token ids.
+        encoder: Take the encoder's blocks of an encoder-decoder model.
+
+    Raises:
+        ModelError: No list of modules behaves so, steering it does not do what it should, or the model does not run on
+            tokens alone. It says what was seen.
+    """
+    key = _identity(model, encoder=encoder)
+    if key in PROVEN:
+        blocks, body, proof = PROVEN[key]
+        modules = tuple(model.get_submodule(name) for name in blocks.names)
+        return Found(replace(blocks, modules=modules, body=model.get_submodule(body)), proof)
+    run = runner(model, encoder=encoder)
+    tokens = probe_tokens(vocabulary_of(model), _device(model))
+    seen = watched_pass(model, run, tokens, _may_be_blocks(model))
+    assert seen.result is not None
+    problems: list[str] = []
+    for chain in _candidates(model, seen):
+        body = _body_name(model, chain, seen, tokens, encoder=encoder)
+        blocks = _blocks(model, chain, seen, body=model.get_submodule(body), encoder=encoder)
+        calls = [(call.name, call.state) for call in chain.calls]
+        proof = prove(lambda: run_once(model, run, tokens), blocks, calls, seen.result)
+        if proof.problem is None:
+            if key is not None:
+                PROVEN[key] = replace(blocks, modules=(), body=nn.Identity()), body, proof
+            return Found(blocks, proof)
+        problems.append(f"{chain.path}: {proof.problem}")
+    if problems:
+        raise ModelError(
+            f"the decoder blocks of {type(model).__name__} cannot be proven: {'; '.join(problems)}",
+            fix="steering would not do what it says on this model, so it is refused",
+        )
+    lists = [f"{name} ({len(members)})" for name, members in _lists(model).items()]
+    raise ModelError(
+        f"cannot find the decoder blocks of {type(model).__name__}: no list of modules passes a hidden state from "
+        f"each to the next (lists seen: {', '.join(lists) or 'none'})",
+        fix="only models whose blocks hand on one state for each token are supported",
+    )
+
+
+def runner(model: nn.Module, *, encoder: bool) -> Run:
+    """How a model reads the probe's tokens: the decoder's, or with ``encoder`` the encoder's."""
+    if encoder:
+        if not is_encoder_decoder(model):
+            raise ModelError(f"{type(model).__name__} has no encoder beside its decoder", fix="leave encoder= out")
+        return lambda tokens: encoder_of(model)(input_ids=tokens)
+    if is_encoder_decoder(model):
+        return lambda tokens: model(input_ids=tokens[:1].expand_as(tokens), decoder_input_ids=tokens, use_cache=False)
+    return lambda tokens: model(input_ids=tokens, use_cache=False)
+
+
+def is_encoder_decoder(model: nn.Module) -> bool:
+    """Whether one part of a model reads the text and another writes the answer."""
+    config = getattr(model, "config", None)
+    return bool(getattr(config, "is_encoder_decoder", False)) and (
+        "decoder_input_ids" in inspect.signature(model.forward).parameters
+    )
+
+
+def encoder_of(model: nn.Module) -> nn.Module:
+    """The part of an encoder-decoder model that reads the text."""
+    found: nn.Module = model.get_encoder()  # type: ignore[operator]
+    return found
+
+
+def vocabulary_of(model: nn.Module) -> int:
+    """How many token ids a model knows.
+
+    Raises:
+        ModelError: It has no single table of token embeddings.
+    """
+    try:
+        table = model.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError):
+        table = None
+    size = getattr(table, "num_embeddings", None) or getattr(getattr(table, "weight", None), "shape", [0])[0]
+    if not size:
+        raise ModelError(f"{type(model).__name__} has no table of token embeddings", fix="use a model that reads text")
+    return int(size)
+
+
+def _device(model: nn.Module) -> torch.device:
+    weight = next((weight for weight in model.parameters() if weight.device.type != "meta"), None)
+    return torch.device("cpu") if weight is None else weight.device
+
+
+def _lists(model: nn.Module) -> dict[str, tuple[tuple[str, nn.Module], ...]]:
+    return {
+        name: tuple((f"{name}.{number}", member) for number, member in module.named_children())
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module)
+    }
+
+
+def _may_be_blocks(model: nn.Module) -> dict[str, nn.Module]:
+    """Members of lists, and modules with parts of their own, which may run more than once."""
+    members = {name: member for listed in _lists(model).values() for name, member in listed}
+    return members | {name: module for name, module in model.named_modules() if name and any(module.children())}
+
+
+def _candidates(model: nn.Module, seen: Watched) -> Iterator[_Chain]:
+    """Chains of calls, the last to end first: such as hand on exactly, and such as have something in between."""
+    by_module: dict[nn.Module, list[Call]] = {}
+    for call in seen.calls:
+        by_module.setdefault(call.module, []).append(call)
+    groups = {
+        name: sorted((call for _, member in listed for call in by_module.get(member, ())), key=lambda c: c.start)
+        for name, listed in _lists(model).items()
+    }
+    again = {calls[0].name: calls for calls in by_module.values() if len(calls) > 1 and any(calls[0].module.children())}
+    exact = [
+        _Chain(name, tuple(calls), layout)
+        for name, calls in {**again, **groups}.items()
+        if (layout := _hands_on(calls)) is not None
+    ]
+    loose = [
+        _Chain(name, tuple(calls), layout)
+        for name, calls in groups.items()
+        if len(calls) > 1 and not any(name == chain.path for chain in exact)
+        if (layout := _is_read_on(calls, seen)) is not None
+    ]
+    found = [*exact, *loose]
+    outer = [chain for chain in found if not any(_inside(chain, other) for other in found)]
+    yield from sorted(outer, key=lambda chain: -chain.end)
+
+
+def _inside(chain: _Chain, other: _Chain) -> bool:
+    """Whether a chain runs within one call of a longer one, or is a part of it."""
+    if len(other.calls) > len(chain.calls) and {call.start for call in chain.calls} <= {c.start for c in other.calls}:
+        return True
+    return len(other.calls) > 1 and any(call.start < chain.start and chain.end < call.end for call in other.calls)
+
+
+def _hands_on(calls: Sequence[Call]) -> Layout | None:
+    """The layout of the states, if every call put one out and read the one that the call before it put out."""
+    layout = _layout(calls)
+    if layout is None or any(not _reads(after, before) for before, after in pairwise(calls)):
+        return None
+    return layout
+
+
+def _is_read_on(calls: Sequence[Call], seen: Watched) -> Layout | None:
+    """The layout of the states, if every call put one out that something read before the next call ended."""
+    layout = _layout(calls)
+    if layout is None or len({id(call.module) for call in calls}) < len(calls):
+        return None
+    for before, after in pairwise(calls):
+        between = [call for call in seen.calls if before.end < call.start < after.end]
+        if read_by(before, between) is None:
+            return None
+    return layout
+
+
+def _layout(calls: Sequence[Call]) -> Layout | None:
+    """Where rows and tokens are in the states of some calls, none inside another; None if not in all alike."""
+    if not calls or any(after.start < before.end for before, after in pairwise(calls)):
+        return None
+    first = calls[0]
+    if first.state is None or any(call.state is None or call.state.shape != first.state.shape for call in calls):
+        return None
+    layouts = [layout_of(given) for given in first.given if given.shape == first.state.shape]
+    layout = next((layout for layout in layouts if layout is not None), None)
+    return layout if layout is not None and all(call.given for call in calls) else None
+
+
+def _reads(after: Call, before: Call) -> bool:
+    return before.state is not None and any(
+        given.shape == before.state.shape and torch.equal(given, before.state) for given in after.given
+    )
+
+
+def _blocks(model: nn.Module, chain: _Chain, seen: Watched, *, body: nn.Module, encoder: bool) -> Blocks:
+    last = chain.calls[-1]
+    assert last.state is not None
+    later = [call for call in seen.calls if call.start > last.end]
+    reader = read_by(last, later)
+    states = chain.layout.view(last.state)
+    offset = chain.layout.offset
+    known_early = differing(*states[:, offset : offset + ALIKE])
+    ran = {call.name for call in chain.calls}
+    return Blocks(
+        path=chain.path,
+        names=tuple(call.name for call in chain.calls),
+        modules=tuple(call.module for call in chain.calls),
+        hidden_size=int(states.shape[-1]),
+        body=body,
+        layout=chain.layout,
+        causal=not bool(known_early.any()),
+        encoder=encoder,
+        reader=reader.name if reader is not None else "",
+        idle=tuple(name for name, _ in _lists(model).get(chain.path, ()) if name not in ran),
+    )
+
+
+def _body_name(model: nn.Module, chain: _Chain, seen: Watched, tokens: Tensor, *, encoder: bool) -> str:
+    """Where the smallest part of the model is that reads tokens by itself and runs the blocks; empty for the whole."""
+    around = [call for call in seen.calls if call.start < chain.start and chain.end < call.end]
+    base = getattr(model, "base_model", model)
+    if is_encoder_decoder(model) and not encoder:  # a decoder by itself would lack its encoder
+        return next((call.name for call in around if call.module is base), "")
+    for call in reversed(around):
+        if call.was_given(tokens) and (call.module is base or encoder or _reads_alone(call.module, tokens)):
+            return call.name
+    return ""
+
+
+def _reads_alone(part: nn.Module, tokens: Tensor) -> bool:
+    try:
+        run_once(part, lambda given: part(input_ids=given, use_cache=False), tokens)
+    except ModelError:
+        return False
+    return True
+
+
+def _identity(model: nn.Module, *, encoder: bool) -> str | None:
+    """What says that a model works like another one; None if somebody has changed this one's workings."""
+    config = getattr(model, "config", None)
+    if config is None or not hasattr(config, "to_json_string"):
+        return None
+    parts: list[Any] = [type(model), encoder, config.to_json_string(use_diff=False)]
+    for name, module in model.named_modules():
+        if "forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks:
+            return None
+        parts.append((name, type(module)))
+    weight: Tensor | None = next(iter(model.parameters()), None)
+    return str([*parts, None if weight is None else (weight.dtype, weight.device.type)])

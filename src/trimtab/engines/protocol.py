@@ -1,0 +1,412 @@
+"""What any engine can do. An engine knows tokens and tensors, never behaviours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.arrays import F32
+from trimtab.behaviours import Message
+from trimtab.steering import RowsLike, SteeringLike
+from trimtab.steering.conditions import At
+from trimtab.steering.plan import Change
+from trimtab.vectors import ControlVector, ModelInfo
+
+Tokens: TypeAlias = tuple[int, ...]
+Prompt: TypeAlias = str | Sequence[Message | Mapping[str, str]]
+Position: TypeAlias = int | Literal["last", "mean", "all"]
+Span: TypeAlias = tuple[int | None, int | None]
+Changes: TypeAlias = Mapping[int, F32 | Sequence[Change]]  # by layer; an array stands for adding it
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The words of one chat message among the tokens of a prompt: ``start`` up to, but not with, ``stop``."""
+
+    role: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class MarkedPrompt:
+    """A prompt as the model reads it, and what its tokens are.
+
+    Attributes:
+        text: As it was rendered.
+        tokens: Token ids.
+        offsets: First character of each token, and the one after its last; a token that stands for no text has none,
+            so both are the same.
+        turns: The words of each message, in order, without the template's marks; a system prompt that the template
+            puts in by itself is one too. None for bare text.
+        words: Tokens that count for scores: those of all turns but the system's, or all of bare text, but no special
+            ones; never the first one that a decoder reads, which is an attention sink.
+        opening: The character at which the template opens the assistant's turn to come, or the one that the last
+            message begins; where the template opens none, the one at which the answer's text begins.
+        located: Whether every message was found in the rendered text.
+    """
+
+    text: str
+    tokens: Tokens
+    offsets: tuple[tuple[int, int], ...]
+    turns: tuple[Turn, ...]
+    words: tuple[bool, ...]
+    opening: int
+    located: bool = True
+
+
+@dataclass(frozen=True)
+class TermReceipt:
+    """What one term did to one completion.
+
+    Attributes:
+        term: In text form.
+        layers: The layers at which it acted; none where it touched nothing.
+        rows: Rows of the batch in which this very term touched anything.
+        tokens: Tokens of this row that it touched.
+        shift: Mean over these layers and tokens of how far the state was moved, relative to its length; None where it
+            touched nothing.
+        fired: Whether its condition ever held; None if it has none.
+        readings: What its condition was decided by: z-scores, by what was read and where; of readings at every token
+            the one farthest towards holding.
+    """
+
+    term: str
+    layers: tuple[int, ...]
+    rows: int
+    tokens: int
+    shift: float | None
+    fired: bool | None = None
+    readings: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was done to one completion, as counted in the forward pass.
+
+    Attributes:
+        steering: The terms, in text form.
+        layers: The layers that were steered.
+        rows: Rows of the batch that were steered.
+        tokens: Tokens of this row that were steered, of its prompt and of what was generated and read again. The first
+            token, an attention sink, is none of them, nor is the last of the answer, which nothing reads.
+        kl: Mean per-token KL(base ‖ steered) in nats over this answer, if it was asked for.
+        terms: What each term did, those of scopes around the call first.
+    """
+
+    steering: str
+    layers: tuple[int, ...]
+    rows: int
+    tokens: int
+    kl: float | None = None
+    terms: tuple[TermReceipt, ...] = ()
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One answer.
+
+    Attributes:
+        text: The generated text, without special tokens.
+        tokens: The generated token ids, the end-of-turn token included.
+        finish_reason: ``"stop"`` if the model ended its turn, ``"length"`` if it ran out of ``max_new_tokens``.
+        prompt_tokens: Length of the rendered prompt.
+        receipt: What the steering did.
+        logprob: Log-probability of the answer under the steered model, in nats; None where it was sampled.
+        readings: For each vector that was to be read, by name, a z-score for each generated token: of the state from
+            which it was chosen.
+    """
+
+    text: str
+    tokens: Tokens
+    finish_reason: str
+    prompt_tokens: int
+    receipt: Receipt
+    logprob: float | None = field(default=None, compare=False)  # its last digits depend on the batch
+    readings: Mapping[str, tuple[float, ...]] = field(default_factory=dict, compare=False)
+
+
+@dataclass(frozen=True)
+class CollectionReport:
+    """How hidden states were collected.
+
+    Attributes:
+        path: ``"tree"``: every distinct prefix was computed once; ``"plain"``: every sequence that is a prefix of no
+            other was.
+        reason: Why that one.
+        sequences: Texts read.
+        tokens: Their tokens.
+        distinct: Their distinct prefixes.
+        computed: Tokens that went through the model, padding included.
+        passes: How often the model ran.
+        halved_to: Tokens of a pass after memory ran out; None if it did not.
+    """
+
+    path: str
+    reason: str
+    sequences: int
+    tokens: int
+    distinct: int
+    computed: int = 0
+    passes: int = 0
+    halved_to: int | None = None
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Hidden states and how they were come by.
+
+    Attributes:
+        states: ``[text, layer, hidden]``, float32; for all positions ``[token, layer, hidden]``, text after text.
+        report: Passes, tokens, and the path taken.
+    """
+
+    states: F32
+    report: CollectionReport
+
+
+@dataclass(frozen=True)
+class ForcedItem:
+    """A prompt and answers to it, to be read by the model rather than written (teacher forcing).
+
+    Attributes:
+        prompt: Token ids.
+        answers: Token ids of each answer.
+        reference: Index of the answer along which KL is measured; None for no KL.
+    """
+
+    prompt: Tokens
+    answers: tuple[Tokens, ...]
+    reference: int | None = None
+
+
+@dataclass(frozen=True)
+class ForcedScores:
+    """What the model thinks of the answers.
+
+    Attributes:
+        logprob: Summed log-probability of each answer, ``[item][answer]``, in nats.
+        tokens: Tokens of each answer, ``[item][answer]``.
+        kl: Summed KL(base ‖ steered) along each item's reference answer, ``[item]``, in nats; 0 where there is none.
+        kl_tokens: Tokens of each item's reference answer, ``[item]``.
+    """
+
+    logprob: tuple[NDArray[np.float64], ...]
+    tokens: tuple[NDArray[np.int64], ...]
+    kl: NDArray[np.float64]
+    kl_tokens: NDArray[np.int64]
+
+    @property
+    def mean_kl(self) -> float:
+        """Mean per-token KL over all reference answers, in nats."""
+        return float(self.kl.sum() / max(int(self.kl_tokens.sum()), 1))
+
+
+class TeacherForcing(Protocol):
+    """Fixed prompts and answers, scored again and again under different additions."""
+
+    @property
+    def base(self) -> ForcedScores:
+        """Scores without any addition; its KL is 0."""
+
+    @property
+    def norms(self) -> NDArray[np.float64]:
+        """Mean hidden-state norm per layer over the items' tokens, ``[layer]``; attention sinks are left out."""
+
+    def measure(self, additions: Changes) -> ForcedScores:
+        """Scores with ``additions[layer]`` (``[hidden]``) added to the output of each block, or other changes made."""
+
+
+@dataclass(frozen=True)
+class Preference:
+    """A question with answers, between which additions are to make a difference; all are token ids.
+
+    Attributes:
+        prompt: The question.
+        positive: An answer that is to become likelier with the additions, and less likely with their opposite.
+        negative: One that is to become less likely.
+        own: The model's own answer, along which KL is measured.
+    """
+
+    prompt: Tokens
+    positive: Tokens
+    negative: Tokens
+    own: Tokens
+
+
+@dataclass(frozen=True)
+class Slope:
+    """What additions do, and which way to change them.
+
+    Attributes:
+        preference: Half the swing, in nats per token.
+        kl: Mean per-token KL(base ‖ steered) of both signs, in nats.
+        gradient: Of ``preference - price · KL`` with respect to each layer's addition, ``[hidden]``.
+    """
+
+    preference: float
+    kl: float
+    gradient: Mapping[int, F32]
+
+
+class Slopes(Protocol):
+    """Fixed questions and answers, whose preference can be made steeper."""
+
+    def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, price: float) -> Slope:
+        """Value and gradient of ``preference - price · KL`` on the questions ``numbers``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """What a model expects at every token of an answer, in short: its likeliest tokens and the mass of the others.
+
+    Attributes:
+        tokens: Token ids of the likeliest, ``[token, top]``.
+        logprobs: Their log-probabilities in nats, likewise.
+        rest: Logarithm of what all the others have together, ``[token]``.
+    """
+
+    tokens: NDArray[np.int32]
+    logprobs: NDArray[np.float16]
+    rest: NDArray[np.float16]
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """An answer with what a student is to expect along it.
+
+    Attributes:
+        prompt: Token ids of the chat as the student sees it.
+        answer: Of the answer.
+        expected: By the teacher, at every token of the answer.
+    """
+
+    prompt: Tokens
+    answer: Tokens
+    expected: Expected
+
+
+@dataclass(frozen=True, eq=False)
+class Gap:
+    """How far a student is from its teacher, and which way that grows.
+
+    Attributes:
+        kl: Mean KL(teacher ‖ student) per token, in nats.
+        gradient: Of the loss, by layer, ``[hidden]``; the loss is that mean, or what ``halfway`` makes of it.
+    """
+
+    kl: float
+    gradient: Mapping[int, F32]
+
+
+class Imitation(Protocol):
+    """Fixed lessons, of which additions can be learned."""
+
+    def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, halfway: float = math.inf) -> Gap:
+        """Distance and gradient on the lessons ``numbers``.
+
+        At ``halfway`` nats of KL a token pulls half as much as it would: it counts as
+        ``halfway · log(1 + KL / halfway)`` in the loss.
+        """
+
+    def measure(self, additions: Mapping[int, F32]) -> list[NDArray[np.float64]]:
+        """Of every lesson, KL(teacher ‖ student) at each token of its answer, in nats."""
+
+
+class Gradients(Protocol):
+    """Gradients of one model with respect to what is added to its hidden states."""
+
+    def slopes(self, items: Sequence[Preference], *, swift: bool = False) -> Slopes:
+        """Prepare questions whose preference is to be made steeper.
+
+        See ``imitation`` for ``swift``.
+        """
+
+    def expectations(
+        self,
+        texts: Sequence[tuple[Tokens, Tokens]],
+        *,
+        top: int,
+        additions: Mapping[int, F32],
+        generated: bool = False,
+        swift: bool = False,
+    ) -> list[Expected]:
+        """What the model expects at every token of answers (prompt, answer), while ``additions`` are added.
+
+        See ``imitation`` for ``generated`` and ``swift``.
+        """
+
+    def imitation(self, lessons: Sequence[Lesson], *, generated: bool = False, swift: bool = False) -> Imitation:
+        """Prepare lessons to be learned.
+
+        Args:
+            lessons: What is to be predicted.
+            generated: Whether vectors are added at the answers' tokens alone.
+            swift: Whether matrix products may be in bfloat16 where that is faster: well enough for a step downhill, not
+                for a measurement.
+        """
+
+
+class Engine(Protocol):
+    """Something that runs one model."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model at hand."""
+
+    def encode(self, text: str) -> Tokens:
+        """Token ids of a text, with the tokenizer's own special tokens, never doubled."""
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of token ids, special tokens left out."""
+
+    def render(self, messages: Prompt, *, continuation: str = "") -> str:
+        """The chat as the model sees it, with ``continuation`` opening the assistant's turn."""
+
+    def marked(self, prompt: Prompt, *, raw: bool = False) -> MarkedPrompt:
+        """A prompt as the model reads it, and which of its tokens are whose words."""
+
+    def cuts(self, text: str, *, limit: int) -> tuple[str, ...]:
+        """``text`` cut after its first token, its second, and so on, ``limit`` at most."""
+
+    def collect(
+        self,
+        texts: Sequence[str | Tokens],
+        *,
+        layers: Sequence[int] | None = None,
+        position: Position = "last",
+        span: Span | Sequence[Span] | None = None,
+        max_tokens: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Collected:
+        """Outputs of decoder blocks at chosen tokens, and how they were collected."""
+
+    def scores(self, prompts: Sequence[Prompt], vector: ControlVector, *, at: At = "prompt") -> NDArray[np.float64]:
+        """A z-score of each prompt on a vector, as conditions on prompts read it, ``[prompt]``."""
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        steering: RowsLike = None,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        seed: int | None = None,
+    ) -> list[Completion]:
+        """Answer each prompt, greedily unless a temperature is given; one steering for all, or one for each."""
+
+    def steered(self, steering: SteeringLike) -> AbstractContextManager[None]:
+        """Steer everything that runs inside the ``with`` block."""
+
+    def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> TeacherForcing:
+        """Prepare prompts and answers for scoring; ``once`` if only the base is wanted."""
+
+    @property
+    def gradients(self) -> Gradients | None:
+        """What training by gradient needs; None where the engine has no gradients."""

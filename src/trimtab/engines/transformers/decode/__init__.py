@@ -1,0 +1,1 @@
+"""Decoding: sampling, prefill, answers, streams."""

@@ -1,0 +1,280 @@
+"""Generate with transformers' own loop, steered, one answer per prompt, reproducibly."""
+
+from __future__ import annotations
+
+import hashlib
+import operator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    GenerationMixin,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedModel,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
+from transformers.generation.streamers import BaseStreamer
+
+from trimtab.engines.layers import eagerly
+from trimtab.engines.protocol import Tokens
+from trimtab.engines.transformers.forward.run import encoder_inputs, place
+from trimtab.engines.transformers.score.logits import totals
+from trimtab.errors import ModelError, PromptError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Attributes:
+        max_new_tokens: Upper bound on the answer's length.
+        temperature: 0 is greedy.
+        top_p: Sample from the smallest set of tokens with this much probability.
+        seed: Makes sampling reproducible; None draws anew.
+        use_cache: Keep keys and values between steps; off, every step reads everything again.
+    """
+
+    max_new_tokens: int = 128
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+    use_cache: bool = True
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise PromptError(f"max_new_tokens is {self.max_new_tokens}", fix="ask for at least 1")
+        if not 0.0 <= self.temperature < float("inf"):
+            raise PromptError(f"temperature is {self.temperature}", fix="give a number of at least 0")
+        if not 0.0 < self.top_p <= 1.0:
+            raise PromptError(f"top_p is {self.top_p}", fix="give a number above 0 and up to 1")
+
+
+@dataclass(frozen=True)
+class Generated:
+    """An answer's tokens and, where it was greedy, their summed log-probability in nats."""
+
+    tokens: Tokens
+    logprob: float | None
+
+
+def generate_tokens(
+    model: PreTrainedModel,
+    prompts: Sequence[Tokens],
+    sampling: Sampling,
+    *,
+    stop: Sequence[int],
+    pad: int,
+    repeats: Sequence[int],
+    start: Tokens | None = None,
+    on_token: Callable[[int], None] | None = None,
+    on_step: Callable[[], None] | None = None,
+    ended: Callable[[], bool] | None = None,
+    prefilled: DynamicCache | None = None,
+) -> list[Generated]:
+    """Continue every prompt; each answer ends with a stop token or at ``max_new_tokens``.
+
+    ``start`` is with what the decoder of an encoder-decoder model begins; its encoder reads the prompts.
+    ``prefilled`` has the keys and values of the prompts' first tokens, where those were read before. ``on_step`` is
+    called after each pass, before a token is chosen; ``ended`` says whether to stop where the answers are.
+
+    Nothing of the model's own generation config applies, no penalty and no forbidden token. A row's sampling noise
+    depends on the seed, its prompt and ``repeats``, how often that prompt came before, not on its neighbours: noise
+    that all rows shared would make answers to different prompts lean to the same tokens.
+    """
+    inputs = _inputs(prompts, pad=pad, device=place(model)[0], encoder=start is not None)
+    ran = _Ran(on_step)
+    processors = LogitsProcessorList([ran])
+    best = _BestLogprobs() if sampling.temperature == 0 else None
+    if best:
+        processors.append(best)
+    if sampling.temperature > 0:
+        processors.append(TemperatureLogitsWarper(float(sampling.temperature)))
+        if sampling.top_p < 1.0:
+            processors.append(TopPLogitsWarper(sampling.top_p))
+        processors.append(_GumbelNoise(prompts, repeats, sampling.seed))
+    with _without_own_config(model), torch.inference_mode(), eagerly():
+        output = model.generate(
+            **inputs,
+            generation_config=_greedy(sampling, stop=stop, pad=pad, start=start),
+            logits_processor=processors,
+            streamer=_Streamer(on_token, stop) if on_token else None,
+            stopping_criteria=StoppingCriteriaList([_Ended(ended)]) if ended else None,
+            past_key_values=prefilled,
+        )
+    if not ran.steps:
+        raise ModelError(
+            f"generate() of {type(model).__name__} chooses by itself: it takes no notice of temperature and seed",
+            fix="use model.generate of transformers inside engine.steered(), and its own settings",
+        )
+    begun = inputs["input_ids"].shape[1] if start is None else len(start)
+    answers = [_up_to_stop(row, stop) for row in output[:, begun:].tolist()]
+    return [Generated(answer, best.total(n, len(answer)) if best else None) for n, answer in enumerate(answers)]
+
+
+def prepares_plainly(model: PreTrainedModel) -> bool:
+    """Whether a model's ``generate`` gives it what any other's does, so that it computes what a plain pass does."""
+    own = type(model).prepare_inputs_for_generation
+    return own is GenerationMixin.prepare_inputs_for_generation
+
+
+def keeps_keys_and_values(model: PreTrainedModel) -> bool:
+    """Whether all that a model remembers of a text is keys and values of its tokens, so that it may be cut short."""
+    kinds = {type(layer) for layer in DynamicCache(config=model.config.get_text_config(decoder=True)).layers}
+    return kinds <= {DynamicLayer, DynamicSlidingWindowLayer}
+
+
+def count_repeats(prompts: Sequence[Tokens]) -> list[int]:
+    """How often each prompt came before in the list."""
+    seen: Counter[Tokens] = Counter()
+    repeats = []
+    for prompt in prompts:
+        repeats.append(seen[prompt])
+        seen[prompt] += 1
+    return repeats
+
+
+@contextmanager
+def _without_own_config(model: PreTrainedModel) -> Iterator[None]:
+    """``generate`` fills what a config leaves open from the model's own; for a while that one is blank."""
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def _inputs(prompts: Sequence[Tokens], *, pad: int, device: torch.device, encoder: bool) -> dict[str, Tensor]:
+    """The prompts as the model takes them: padded on the left, on the right for an encoder."""
+    if encoder:
+        return encoder_inputs(prompts, pad=pad, device=device)
+    width = max(map(len, prompts))
+    ids = torch.tensor([(pad,) * (width - len(prompt)) + prompt for prompt in prompts], device=device)
+    pads = torch.tensor([width - len(prompt) for prompt in prompts], device=device)
+    mask = (torch.arange(width, device=device)[None] >= pads[:, None]).long()
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def _greedy(sampling: Sampling, *, stop: Sequence[int], pad: int, start: Tokens | None) -> GenerationConfig:
+    return GenerationConfig(
+        max_new_tokens=sampling.max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        use_cache=sampling.use_cache,
+        eos_token_id=list(stop) or None,
+        pad_token_id=pad,
+        decoder_start_token_id=start[0] if start is not None else None,
+    )
+
+
+def _up_to_stop(tokens: Sequence[int], stop: Sequence[int]) -> Tokens:
+    for at, token in enumerate(tokens):
+        if token in stop:
+            return tuple(tokens[: at + 1])
+    return tuple(tokens)
+
+
+@final
+class _BestLogprobs(LogitsProcessor):  # type: ignore[misc]
+    """Notes the log-probability of every step's likeliest token, and changes nothing."""
+
+    def __init__(self) -> None:
+        self._steps: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        logits = scores.float()
+        self._steps.append(logits.amax(-1) - totals(logits))
+        return scores
+
+    @cached_property
+    def _table(self) -> NDArray[np.float64]:
+        """``[row, step]``, once all steps are done."""
+        table: NDArray[np.float64] = torch.stack(self._steps, dim=1).double().cpu().numpy()
+        return table
+
+    def total(self, row: int, steps: int) -> float:
+        """Summed over a row's first steps."""
+        return float(self._table[row, :steps].sum())
+
+
+@final
+class _Ran(LogitsProcessor):  # type: ignore[misc]
+    """Sees whether a model's own ``generate`` asks for what it was given, and tells of every step."""
+
+    def __init__(self, on_step: Callable[[], None] | None) -> None:
+        self.steps = 0
+        self._on_step = on_step
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.steps += 1
+        if self._on_step is not None:
+            self._on_step()
+        return scores
+
+
+@final
+class _Ended(StoppingCriteria):  # type: ignore[misc]
+    """Stops all rows once nobody waits for them any more."""
+
+    def __init__(self, ended: Callable[[], bool]) -> None:
+        self._ended = ended
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
+        return torch.full((len(input_ids),), self._ended(), device=input_ids.device)
+
+
+@final
+class _GumbelNoise(LogitsProcessor):  # type: ignore[misc]
+    """Turns the greedy choice into a sample: the largest of logits plus Gumbel noise is distributed as the softmax."""
+
+    def __init__(self, prompts: Sequence[Tokens], repeats: Sequence[int], seed: int | None) -> None:
+        self._generators = [
+            np.random.Generator(np.random.SFC64(None if seed is None else _seed_of(seed, prompt, repeat)))
+            for prompt, repeat in zip(prompts, repeats, strict=True)
+        ]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        exponential = np.empty(scores.shape)  # four times as fast as torch; in 32 bits some would be 0
+        for generator, row in zip(self._generators, exponential, strict=True):
+            generator.standard_exponential(out=row)
+        return scores.float() - torch.from_numpy(exponential).float().log().to(scores.device)
+
+
+def _seed_of(seed: int, prompt: Tokens, repeat: int) -> int:
+    told = repr((operator.index(seed), repeat, *prompt)).encode()
+    return int.from_bytes(hashlib.blake2b(told, digest_size=16).digest(), "little")
+
+
+@final
+class _Streamer(BaseStreamer):  # type: ignore[misc]
+    """Hands every token of the first row on, the stop token included; neither the prompt nor what pads the row."""
+
+    def __init__(self, on_token: Callable[[int], None], stop: Sequence[int]) -> None:
+        self._on_token = on_token
+        self._stop = stop
+        self._prompt_seen = False
+        self._stopped = False
+
+    def put(self, value: Any) -> None:
+        if self._prompt_seen and not self._stopped:
+            token = int(value.reshape(-1)[0])
+            self._on_token(token)
+            self._stopped = token in self._stop
+        self._prompt_seen = True
+
+    def end(self) -> None:
+        pass

@@ -1,0 +1,1 @@
+"""Checks of a model, for `trimtab doctor`."""

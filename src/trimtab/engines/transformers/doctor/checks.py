@@ -1,0 +1,326 @@
+"""Try on a model at hand, in a few small passes, whatever an engine does with one: what works, what is slow, what not.
+
+Nothing is looked up: each capability is used once, on a random direction where one is needed, and what comes of it is
+compared with what has to come of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trimtab.behaviours import neutral_prompts
+from trimtab.engines.batching import Walk
+from trimtab.engines.layer_search import moved_by, runner, vocabulary_of
+from trimtab.engines.module_trace import probe_tokens, result_of, run_once
+from trimtab.engines.prefix_tree import build_tree
+from trimtab.engines.protocol import Completion, ForcedItem
+from trimtab.engines.transformers.engine import TransformersEngine
+from trimtab.engines.transformers.forward.run import WalkProof, cost_of, place
+from trimtab.engines.transformers.model.default_model import first_line
+from trimtab.engines.transformers.score.forcing import SINK_FACTOR, TreeTeacherForcing
+from trimtab.errors import PromptError, TrimtabError
+from trimtab.steering import Steering, Term
+from trimtab.vectors import BehaviourRef, ControlVector
+
+State: TypeAlias = Literal["yes", "slow", "no"]
+Texts: TypeAlias = tuple[str, ...]
+
+TEXTS = 3
+BARE = ("Rain", "On a quiet evening in the harbour")  # of different length, and with nothing in common
+NEW_TOKENS = 4
+PUSH = 0.5  # of a state's norm
+PASS_TOKENS = 64  # of a walk on trial: its proof then costs little, and says as much
+ENDINGS = 64  # of one text, so that sharing is worth while; none is read but in the proof
+OFTEN = 1000  # readings for which any walk is worth its proof
+FEWEST_FOR_SINKS = 8  # tokens of a text, for their median to mean something
+
+
+@dataclass(frozen=True)
+class Capability:
+    """Something that an engine does with a model.
+
+    Attributes:
+        name: What it is.
+        state: Whether it works: ``"yes"``, ``"slow"`` (the same result by a longer way) or ``"no"``.
+        why: What was seen.
+    """
+
+    name: str
+    state: State
+    why: str
+
+
+@dataclass(frozen=True)
+class Sink:
+    """A token whose states in the middle layers are far longer than those of others.
+
+    Attributes:
+        position: Where it stands in the texts.
+        token: What stands there.
+        texts: In how many of the texts that were read.
+        times_median: Its norm, in units of the median over tokens.
+    """
+
+    position: int
+    token: str
+    texts: int
+    times_median: float
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What was seen.
+
+    Attributes:
+        capabilities: What works.
+        texts: How many neutral texts were read.
+        norms: Mean hidden-state norm of each layer over their tokens, attention sinks left out; None where it is not
+            finite.
+        sinks: The attention sinks.
+    """
+
+    capabilities: tuple[Capability, ...]
+    texts: int
+    norms: tuple[float | None, ...]
+    sinks: tuple[Sink, ...]
+
+    def state_of(self, name: str) -> State:
+        """The state of one capability."""
+        return next((each.state for each in self.capabilities if each.name == name), "no")
+
+
+def try_out(engine: TransformersEngine) -> Trials:
+    """Use everything once."""
+    texts = _texts(engine)
+    proof = WalkProof(engine.model, engine.blocks, limit=engine.context_window)
+    read: list[_Read] = []  # nothing where reading fails
+
+    def reading() -> list[Capability]:
+        read.append(_read(engine, texts))
+        collecting = _collecting(read[0].norms)
+        if collecting.state == "no":  # nothing can be compared
+            return [collecting, replace(collecting, name="share prefixes")]
+        return [collecting, _sharing(engine, proof, texts, read[0].reason)]
+
+    found = _tried(("collect states", "share prefixes"), reading)
+    seen = read[0] if read else _Read((), (), "")
+    vector = _random_vector(engine, seen.norms)
+    found += _tried(("steer",), lambda: [_steering(engine, vector)])
+    found += _tried(("generate", "stream", "batches", "per-row steering"), lambda: _answering(engine, vector))
+    found += _tried(("calibrate", "KL"), lambda: _scoring(engine, proof, vector, texts))
+    return Trials(tuple(found), len(texts), seen.norms, seen.sinks)
+
+
+def _tried(names: Sequence[str], work: Callable[[], list[Capability]]) -> list[Capability]:
+    """What ``work`` says of some capabilities; that none of them works, where it raises."""
+    try:
+        with np.errstate(all="ignore"):  # what is not finite is looked for, and told
+            return work()
+    except Exception as error:  # whatever a model does that was never meant for this
+        why = error.problem if isinstance(error, TrimtabError) else first_line(error)
+        return [Capability(name, "no", why) for name in names]
+
+
+def _texts(engine: TransformersEngine) -> Texts:
+    """Neutral prompts as the model sees them."""
+    prompts = neutral_prompts().calibration[:TEXTS]
+    try:
+        return tuple(map(engine.render, prompts))
+    except PromptError:
+        return prompts
+
+
+# Reading ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What reading showed: norms by layer, sinks, and why nothing was shared."""
+
+    norms: tuple[float | None, ...]
+    sinks: tuple[Sink, ...]
+    reason: str
+
+
+def _read(engine: TransformersEngine, texts: Texts) -> _Read:
+    norms, reason = [], ""
+    for text in texts:  # one after the other: all states of a large model's texts take much memory
+        collected = engine.collect([text], position="all")
+        norms.append(np.linalg.norm(collected.states.astype(np.float64), axis=-1))
+        reason = collected.report.reason
+    means = tuple(map(_mean_without_sinks, np.concatenate(norms).T))
+    return _Read(means, _sinks(engine, texts, norms), reason)
+
+
+def _mean_without_sinks(norms: NDArray[np.float64]) -> float | None:
+    if not np.isfinite(norms).all():
+        return None
+    return float(norms[norms <= SINK_FACTOR * np.median(norms)].mean())
+
+
+def _sinks(engine: TransformersEngine, texts: Texts, norms: Sequence[NDArray[np.float64]]) -> tuple[Sink, ...]:
+    seen: dict[tuple[int, str], list[float]] = {}
+    for text, of_tokens in zip(texts, norms, strict=True):
+        tokens = engine.encode(text)
+        layers = of_tokens.shape[1]
+        middle = of_tokens[:, layers // 4 : max(3 * layers // 4, layers // 4 + 1)]
+        if len(tokens) != len(middle) or len(tokens) < FEWEST_FOR_SINKS or not np.isfinite(middle).all():
+            continue
+        times = np.median(middle / np.maximum(np.median(middle, axis=0), 1e-30), axis=1)
+        for position in np.flatnonzero(times >= SINK_FACTOR).tolist():
+            token = str(engine.tokenizer.decode([tokens[position]]))
+            seen.setdefault((position, token), []).append(float(times[position]))
+    return tuple(Sink(*where, len(times), round(max(times), 1)) for where, times in sorted(seen.items()))
+
+
+def _collecting(norms: Sequence[float | None]) -> Capability:
+    broken = [layer for layer, norm in enumerate(norms) if norm is None]
+    if broken:
+        why = f"hidden states are not finite in {len(broken)} of {len(norms)} layers, the first of them {broken[0]}"
+        return Capability("collect states", "no", why)
+    return Capability("collect states", "yes", f"all {len(norms)} layers, and all their states are finite")
+
+
+def _sharing(engine: TransformersEngine, proof: WalkProof, texts: Texts, reason: str) -> Capability:
+    if engine.blocks.causal and not engine.has_encoder:
+        longest = max(map(engine.encode, texts), key=len)
+        tree = build_tree([(*longest, token) for token in range(min(ENDINGS, vocabulary_of(engine.model)))])
+        plan = proof.plan(tree, cost_of(engine.model, engine.blocks, max_tokens=PASS_TOKENS), times=OFTEN)
+        if isinstance(plan, Walk):
+            return Capability("share prefixes", "yes", "what texts begin with alike is read once, with the same states")
+        reason = proof.problem or reason
+    return Capability("share prefixes", "slow", f"beginnings are read anew: {reason}")
+
+
+# Steering --------------------------------------------------------------------------------------------------------
+
+
+def _random_vector(engine: TransformersEngine, norms: Sequence[float | None]) -> ControlVector:
+    """A random direction at the middle layer, as long as a state there."""
+    layer = engine.info.layers // 2
+    direction = np.random.default_rng(0).standard_normal(engine.info.hidden_size).astype(np.float32)
+    return ControlVector(
+        model=engine.info,
+        directions={layer: direction / np.linalg.norm(direction)},
+        norms={layer: (norms[layer] if norms else None) or 1.0},
+        weights={layer: 1.0},
+        behaviour=BehaviourRef("random", ""),
+    )
+
+
+def _pushed(vector: ControlVector) -> Steering:
+    return Steering((Term(vector, coefficient=PUSH),))
+
+
+def _steering(engine: TransformersEngine, vector: ControlVector) -> Capability:
+    device, _ = place(engine.model)
+    tokens = probe_tokens(vocabulary_of(engine.model), device)
+    run = runner(engine.model, encoder=engine.blocks.encoder)
+
+    def result() -> torch.Tensor:
+        return result_of(run_once(engine.model, run, tokens)).float()
+
+    before = result()
+    if bool(before.isnan().any()):
+        return Capability("steer", "no", "the logits are not numbers, also without steering")
+    with engine.steered(_pushed(vector)):
+        steered = result()
+    if not torch.equal(result(), before):
+        return Capability("steer", "no", "the logits are not the same again once the steering is gone")
+    moved = moved_by(before, steered)
+    if not moved > 0.0:  # also where it is not a number
+        return Capability("steer", "no", f"half a state's length at layer {vector.layers[0]} does not move the logits")
+    why = f"at layer {vector.layers[0]} it moves the logits by {moved:.0%} of their size, and leaves no trace"
+    return Capability("steer", "yes", why)
+
+
+# Answering -------------------------------------------------------------------------------------------------------
+
+
+def _answering(engine: TransformersEngine, vector: ControlVector) -> list[Capability]:
+    if not engine.model.can_generate():
+        raise PromptError(f"{engine.info.architecture} writes no text")
+    pieces: list[str] = []
+    alone = [
+        engine.generate(text, raw=True, max_new_tokens=NEW_TOKENS, on_text=pieces.append if number == 0 else None)
+        for number, text in enumerate(BARE)
+    ]
+    together = _answers(engine, None)
+    streamed = "".join(pieces) == alone[0].text
+    return [
+        Capability("generate", "yes", "a few tokens, greedily"),
+        Capability(
+            "stream",
+            "yes" if streamed else "no",
+            "its pieces are the answer" if streamed else "its pieces are not the answer",
+        ),
+        _batches(alone, together),
+        *_tried(("per-row steering",), lambda: [_rows(together, _answers(engine, [_pushed(vector), Steering()]))]),
+    ]
+
+
+def _answers(engine: TransformersEngine, steering: list[Steering] | None) -> list[Completion]:
+    return engine.generate(list(BARE), steering=steering, raw=True, max_new_tokens=NEW_TOKENS)
+
+
+def _batches(alone: Sequence[Completion], together: Sequence[Completion]) -> Capability:
+    if [each.tokens for each in alone] == [each.tokens for each in together]:
+        return Capability("batches", "yes", "prompts of different length answer as each does alone")
+    return Capability("batches", "no", "prompts of different length answer otherwise than each does alone")
+
+
+def _rows(plain: Sequence[Completion], steered: Sequence[Completion]) -> Capability:
+    if steered[1].tokens != plain[1].tokens or steered[1].receipt.tokens:
+        return Capability("per-row steering", "no", "steering one row changes the other's answer")
+    if (steered[0].tokens, steered[0].logprob) == (plain[0].tokens, plain[0].logprob):
+        return Capability("per-row steering", "no", "the steered row answers as if it were not")
+    return Capability("per-row steering", "yes", "one row was steered, and its neighbour answers as before")
+
+
+# Scoring ---------------------------------------------------------------------------------------------------------
+
+
+def _scoring(engine: TransformersEngine, proof: WalkProof, vector: ControlVector, texts: Texts) -> list[Capability]:
+    endings = tuple(engine.encode(text)[-NEW_TOKENS:] for text in BARE)
+    items = [ForcedItem(engine.encode(text), endings, reference=0) for text in texts]
+    if engine.blocks.encoder or engine.has_encoder:
+        forcing = engine.teacher_forcing(items)
+    else:
+        cost = cost_of(engine.model, engine.blocks, max_tokens=PASS_TOKENS)
+        forcing = TreeTeacherForcing(engine.model, engine.blocks, items, cost=cost, proof=proof)
+    scores = forcing.measure(vector.addition(coefficient=PUSH))
+    logprobs = np.concatenate(forcing.base.logprob)
+    if not np.isfinite(logprobs).all():
+        return [Capability(name, "no", "log-probabilities are not finite") for name in ("calibrate", "KL")]
+    lost = list(_lost(engine, forcing, proof))
+    measured = math.isfinite(scores.mean_kl) and scores.mean_kl > 0.0
+    return [
+        Capability(
+            "calibrate",
+            "slow" if lost else "yes",
+            "; ".join(lost) or "shared beginnings are read once, unsteered blocks skipped",
+        ),
+        Capability(
+            "KL",
+            "yes" if measured else "no",
+            f"half a state's length at one layer spends {scores.mean_kl:.2g} nat per token",
+        ),
+    ]
+
+
+def _lost(engine: TransformersEngine, forcing: TreeTeacherForcing, proof: WalkProof) -> Iterator[str]:
+    """What makes scoring slow."""
+    if engine.has_encoder:
+        yield "its encoder reads every text anew each time"
+        return
+    if not forcing.shares_prefixes:
+        yield "shared beginnings are read anew"
+    if proof.skips is not True:
+        yield "no block can be skipped"

@@ -1,0 +1,1 @@
+"""Forward passes: running them, capturing hidden states, steering."""

@@ -1,0 +1,376 @@
+"""How strongly each term acts on each token of a batch, as it is read pass by pass.
+
+Columns are those of the padded batch: the prompts end at column ``width``, and generated token ``g`` stands at
+``width + g``. Padding and attention sinks have gain 0. A condition on the prompt opens or closes a row's terms once;
+one on tokens does so anew for every generated token, by the reading of the state from which that token was chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.engines.protocol import MarkedPrompt
+from trimtab.engines.transformers.forward.step_plan import Gains, Program
+from trimtab.engines.transformers.text.chat_template import ThinkingMarkers
+from trimtab.errors import SteeringError
+from trimtab.steering.conditions import Comparison, Condition, comparisons, decide
+from trimtab.steering.scopes import ALL, OF_GENERATED, TURNS, Part, Scope
+
+Floats32 = NDArray[np.float32]
+OPEN_PARTS = ("after", "before", "thinking", "answer", "first", "from")  # what they hold changes along the answer
+
+
+@final
+class RowText:
+    """One row's prompt, and what was generated after it so far.
+
+    Attributes:
+        prompt: The prompt.
+        markers: The marks around the model's thoughts; None if it has none.
+    """
+
+    def __init__(
+        self, prompt: MarkedPrompt, *, markers: ThinkingMarkers | None, decode: Callable[[Sequence[int]], str]
+    ) -> None:
+        self.prompt = prompt
+        self.markers = markers
+        self._decode = decode
+        self._tokens: list[int] = []
+        self._texts = [""]
+
+    def append(self, token: int) -> None:
+        """One more generated token was read."""
+        self._tokens.append(token)
+
+    def through(self, number: int) -> str:
+        """The text of the generated tokens up to and with ``number``; none for -1."""
+        while len(self._texts) < number + 2:
+            self._texts.append(self._decode(self._tokens[: len(self._texts)]))
+        return self._texts[number + 1]
+
+
+def check_scope(scope: Scope, row: RowText, *, what: str) -> None:
+    """Refuse a scope that makes no sense for a row.
+
+    Raises:
+        SteeringError: It asks for thoughts of a model that has no marks for them, or for turns that cannot be found.
+    """
+    kinds = {part.kind for part in scope.parts}
+    if "thinking" in kinds and row.markers is None:
+        raise SteeringError(
+            f"{what}: the model has no marks around thoughts, so none can be told apart", fix="use another scope"
+        )
+    if kinds & {"system", "user"} and not row.prompt.turns:
+        raise SteeringError(f"{what}: the prompt is bare text, which has no turns", fix="give a chat, or another scope")
+    if kinds & set(TURNS) and not row.prompt.located:
+        raise SteeringError(
+            f"{what}: the model's chat template changes the messages, so their turns cannot be found in the prompt",
+            fix="use another scope, such as 'generated'",
+        )
+
+
+def prompt_gains(scope: Scope, prompt: MarkedPrompt, *, sink: bool) -> Floats32:
+    """1 for the tokens of a prompt that a scope holds, 0 for others, ``[token]``."""
+    held = np.ones(len(prompt.tokens), dtype=bool)
+    for part in scope.parts:
+        held &= _in_prompt(part, prompt)
+    if sink:
+        held[0] = False
+    return held.astype(np.float32)
+
+
+def _in_prompt(part: Part, prompt: MarkedPrompt) -> NDArray[np.bool_]:
+    count = len(prompt.tokens)
+    if part.kind in OF_GENERATED:
+        return np.zeros(count, dtype=bool)
+    if part.kind in TURNS:
+        held = np.zeros(count, dtype=bool)
+        for turn in prompt.turns:
+            held[turn.start : turn.stop] |= turn.role == part.kind
+        return held
+    if part.kind == "prompt":
+        return np.ones(count, dtype=bool)
+    at = prompt.text.find(part.text)
+    offsets = np.array(prompt.offsets)
+    if part.kind == "after":
+        return np.zeros(count, dtype=bool) if at < 0 else offsets[:, 0] >= at + len(part.text)
+    return np.ones(count, dtype=bool) if at < 0 else offsets[:, 1] <= at
+
+
+def generated_gain(scope: Scope, row: RowText, number: int) -> float:
+    """How strongly a scope holds generated token ``number``; the row has read it."""
+    if not all(_in_answer(part, row, number) for part in scope.parts):
+        return 0.0
+    return 1.0 if scope.schedule is None else scope.schedule.gain(number)
+
+
+def is_steady(scope: Scope, prompt: MarkedPrompt) -> bool:
+    """Whether a scope holds all generated tokens alike, whatever they are."""
+    if scope.schedule is not None:
+        return False
+    if any(part.kind in ("prompt", "system", "user") for part in scope.parts):
+        return True
+    return not any(
+        part.kind in OPEN_PARTS and not (part.kind in ("after", "before") and part.text in prompt.text)
+        for part in scope.parts
+    )
+
+
+def _in_answer(part: Part, row: RowText, number: int) -> bool:
+    if part.kind in ("generated", "assistant"):
+        return True
+    if part.kind == "first":
+        return number < part.count
+    if part.kind == "from":
+        return number >= part.count
+    if part.kind in ("after", "before"):
+        return _beside(part, row, number)
+    if part.kind in ("thinking", "answer"):
+        return _in_thoughts(part.kind, row, number)
+    return False
+
+
+def _beside(part: Part, row: RowText, number: int) -> bool:
+    text = row.prompt.text
+    if part.text in text:
+        return part.kind == "after"
+    tail = text[max(len(text) - len(part.text) + 1, 0) :]
+    if part.kind == "after":
+        return part.text in tail + row.through(number - 1)
+    return part.text not in tail + row.through(number)
+
+
+def _in_thoughts(kind: str, row: RowText, number: int) -> bool:
+    """Thoughts begin with the opening mark, in the template or as the answer's first word, and end with the closing."""
+    if row.markers is None:
+        return kind == "answer"
+    opened, closed = row.markers.open, row.markers.close
+    opening = row.prompt.text[row.prompt.opening :]
+    before, through = opening + row.through(number - 1), opening + row.through(number)
+    if kind == "thinking":
+        return opened in before and closed not in through
+    if opened in before:
+        return closed in before
+    if opened in through:
+        return False
+    begun = row.through(number).lstrip()
+    return not (begun and opened.startswith(begun))
+
+
+Readings = Mapping[Comparison, NDArray[np.float64]]  # of each row
+
+
+@final
+@dataclass
+class Gate:
+    """Whether one row's condition holds, and what it was read from.
+
+    Attributes:
+        condition: The condition.
+        readings: The last z-score of each comparison; of those on tokens the one farthest towards holding.
+        fired: Whether it ever held.
+    """
+
+    condition: Condition
+    readings: dict[Comparison, float] = field(default_factory=dict)
+    fired: bool = False
+    _held: dict[Comparison, bool] = field(default_factory=dict)
+
+    @property
+    def on_tokens(self) -> bool:
+        """Whether it is decided anew for every token."""
+        return any(comparison.at == "token" for comparison in comparisons(self.condition))
+
+    def note(self, now: Mapping[Comparison, float]) -> None:
+        """Take readings of some comparisons."""
+        for comparison, reading in now.items():
+            self._held[comparison] = comparison.holds(reading, held=self._held.get(comparison, False))
+            farthest = max if comparison.side == "above" else min
+            self.readings[comparison] = farthest(self.readings.get(comparison, reading), reading)
+
+    def decide(self, now: Mapping[Comparison, float]) -> bool:
+        """Take readings of some comparisons, and say whether it holds."""
+        self.note(now)
+        holds = decide(self.condition, self._held)
+        self.fired |= holds
+        return holds
+
+
+@final
+class Timeline:
+    """The gains of one program on one batch.
+
+    Attributes:
+        program: What is done.
+        gates: The gate of each conditional ``(row, slot)``.
+        width: Length of the padded prompts.
+        pads: Padding before each row.
+        column: The column at which the pass under way began.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        rows: Sequence[RowText],
+        *,
+        sink: bool,
+        cached: bool,
+        start: int = 0,
+        kept: int = 0,
+        pad_left: bool = True,
+        prompt_readings: Callable[[Sequence[Comparison]], Readings] | None = None,
+        token_readings: Callable[[], Readings] | None = None,
+    ) -> None:
+        lengths = [len(row.prompt.tokens) for row in rows]
+        self.width = max(lengths)
+        self.pads = np.array([self.width - length if pad_left else 0 for length in lengths])
+        self._rows = rows
+        self.program = program
+        self._cached = cached
+        self._next = start  # the column at which the next pass begins
+        self._begun = False
+        self.column = start  # that at which the one under way began
+        self._token_readings = token_readings
+        self._scopes = [ALL if slot.term is None else slot.term.term.tokens for slot in program.slots]
+        self._owned = [
+            [n for n, slot in enumerate(program.slots) if slot.rows is None or row in slot.rows]
+            for row in range(len(rows))
+        ]
+        self.gates = self._make_gates()
+        self._open = self._first_openings(prompt_readings)
+        self._prompt = self._prompt_table(sink=sink)
+        self._prompt[:, :kept] = 0.0  # an earlier request read them
+        self._answer: list[Gains] = []  # [row, slot] of each generated token
+        self._steady = not any(gate.on_tokens for gate in self.gates.values()) and all(
+            is_steady(self._scopes[slot], rows[row].prompt) for row, own in enumerate(self._owned) for slot in own
+        )
+
+    def _make_gates(self) -> dict[tuple[int, int], Gate]:
+        found = {}
+        for row, own in enumerate(self._owned):
+            for slot in own:
+                planned = self.program.slots[slot].term
+                if planned is not None and planned.term.condition is not None:
+                    found[row, slot] = Gate(planned.term.condition)
+        return found
+
+    def _first_openings(self, read: Callable[[Sequence[Comparison]], Readings] | None) -> NDArray[np.bool_]:
+        """``[row, slot]``: what conditions on prompts decide; terms with one on tokens are closed for now."""
+        opened = np.zeros((len(self._rows), len(self.program.slots)), dtype=bool)
+        for row, own in enumerate(self._owned):
+            opened[row, own] = True
+        asked = {c: None for gate in self.gates.values() for c in comparisons(gate.condition) if c.at != "token"}
+        readings = read(list(asked)) if asked and read is not None else {}
+        for (row, slot), gate in self.gates.items():
+            known = {c: float(readings[c][row]) for c in comparisons(gate.condition) if c.at != "token"}
+            if gate.on_tokens:
+                gate.note(known)
+                opened[row, slot] = False
+            else:
+                opened[row, slot] = gate.decide(known)
+        return opened
+
+    def _prompt_table(self, *, sink: bool) -> Gains:
+        """``[row, column, slot]`` of the prompts."""
+        table = np.zeros((len(self._rows), self.width, len(self.program.slots)), dtype=np.float32)
+        for row, own in enumerate(self._owned):
+            for slot in own:
+                if self._open[row, slot] and self.program.slots[slot].changes:
+                    gains = prompt_gains(self._scopes[slot], self._rows[row].prompt, sink=sink)
+                    table[row, self.pads[row] : self.pads[row] + len(gains), slot] = gains
+        return table
+
+    def begin_at(self, column: int) -> None:
+        """What stands before a column has been read already."""
+        self._next = column
+
+    def step(self, tokens: NDArray[np.int64]) -> Gains:
+        """The gains ``[row, token, slot]`` of the pass that begins, which reads ``tokens`` ``[row, token]``.
+
+        The very same array comes again where nothing changed.
+        """
+        anew = not self._cached or (self._begun and tokens.shape[1] > 1)  # some models keep nothing, whatever is asked
+        start = self.column = 0 if anew else self._next
+        self._begun = True
+        stop = start + tokens.shape[1]
+        self._next = stop
+        for column in range(max(self.width + len(self._answer), start), stop):
+            self._read_generated(tokens[:, column - start])
+        if start >= self.width and stop == start + 1:
+            return self._answer[start - self.width][:, None] if not self._steady else self._steady_gains
+        parts = [self._prompt[:, start : self.width]] if start < self.width else []
+        first = max(start - self.width, 0)
+        parts += [gains[:, None] for gains in self._answer[first : max(stop - self.width, 0)]]
+        return np.concatenate(parts, axis=1)
+
+    def _read_generated(self, tokens: NDArray[np.int64]) -> None:
+        number = len(self._answer)
+        if self._steady:
+            if number == 0:
+                first = self._gains_at(0)
+                self._steady_gains = first[:, None]
+            self._answer.append(self._steady_gains[:, 0])
+            return
+        for row, token in zip(self._rows, tokens.tolist(), strict=True):
+            row.append(token)
+        self._decide_tokens()
+        self._answer.append(self._gains_at(number))
+
+    def _gains_at(self, number: int) -> Gains:
+        gains = np.zeros(self._open.shape, dtype=np.float32)
+        for row, own in enumerate(self._owned):
+            for slot in own:
+                if self._open[row, slot] and self.program.slots[slot].changes:
+                    gains[row, slot] = generated_gain(self._scopes[slot], self._rows[row], number)
+        return gains
+
+    def _decide_tokens(self) -> None:
+        on_tokens = {key: gate for key, gate in self.gates.items() if gate.on_tokens}
+        if not on_tokens or self._token_readings is None:
+            return
+        readings = self._token_readings()
+        for (row, slot), gate in on_tokens.items():
+            now = {c: float(readings[c][row]) for c in comparisons(gate.condition) if c.at == "token"}
+            self._open[row, slot] = gate.decide(now)
+
+    def whole_slots(self, row: int) -> tuple[int, ...] | None:
+        """The slots that act on all of a row's prompt behind its first token, if all others act on none of it."""
+        own = self._owned[row]
+        gains = self._prompt[row, self.pads[row] + 1 :][:, own]
+        if not (gains == gains[:1]).all():
+            return None
+        return tuple(slot for slot, gain in zip(own, gains[0], strict=True) if gain) if len(gains) else ()
+
+    def slots_of(self, row: int) -> list[int]:
+        """The slots that belong to a row, in order."""
+        return self._owned[row]
+
+    def gains_of(self, row: int, generated: int) -> Gains:
+        """What a row's slots were given, ``[token, slot]``: its prompt and the first ``generated`` tokens after it."""
+        stop = self.pads[row] + len(self._rows[row].prompt.tokens)
+        answer = np.zeros((generated, self._open.shape[1]), dtype=np.float32)
+        for number, gains in enumerate(self._answer[:generated]):  # there are none where no layer is steered
+            answer[number] = gains[row]
+        return np.concatenate([self._prompt[row, self.pads[row] : stop], answer])
+
+
+@final
+class Replay:
+    """Gains of one row that are known, for reading the whole of it again.
+
+    Attributes:
+        column: 0: a pass reads it from its beginning.
+    """
+
+    def __init__(self, gains: Gains) -> None:
+        self._gains = gains[None]
+        self.column = 0
+
+    def step(self, tokens: NDArray[np.int64]) -> Gains:
+        """The gains ``[1, token, slot]`` of the first tokens."""
+        return self._gains[:, : tokens.shape[1]]

@@ -1,0 +1,365 @@
+"""Teacher forcing, made for asking the same question under many steerings.
+
+Prompts with their answers are read as one tree, so what they share is computed once; see ``walking``. And the blocks up
+to the lowest steered one put out what they put out without steering, so their stored outputs are handed on instead of
+computed. Neither changes a result.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trimtab.engines.batching import Cost, Walk
+from trimtab.engines.layers import Blocks, eagerly
+from trimtab.engines.prefix_tree import Ints, PrefixTree, build_chains, build_tree
+from trimtab.engines.protocol import Changes, ForcedItem, ForcedScores, Tokens
+from trimtab.engines.transformers.forward.run import (
+    Pass,
+    Sources,
+    WalkProof,
+    is_out_of_memory,
+    place,
+    release,
+    run_plan,
+)
+from trimtab.engines.transformers.forward.steer import SteeringHooks
+from trimtab.engines.transformers.score.logits import totals, weighted_gaps
+
+T = TypeVar("T")
+READINGS = 20  # how often one set is asked about, roughly
+STORED_BYTES = 2 * 1024**3
+SINK_FACTOR = 8.0  # a token whose norm is so many times the median is an attention sink
+
+
+@dataclass(frozen=True)
+class _Predictions:
+    """Every predicted token of every answer, by the node that predicts it (ascending).
+
+    ``answer`` numbers the answers of all items through; ``item`` is the item whose KL is measured there, or -1.
+    """
+
+    node: Ints
+    target: Ints
+    answer: Ints
+    item: Ints
+
+    def within(self, nodes: Ints) -> _Predictions:
+        """Those of some nodes."""
+        here = np.isin(self.node, nodes)
+        return _Predictions(self.node[here], self.target[here], self.answer[here], self.item[here])
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What one pass is asked: logits at ``[rows[i], columns[i]]``; prediction ``j`` is read off number ``at[j]``."""
+
+    predictions: _Predictions
+    rows: Ints
+    columns: Ints
+    at: Ints
+
+    @classmethod
+    def of(cls, predictions: _Predictions, nodes: Ints) -> _Asked:
+        here = predictions.within(nodes)
+        distinct, at = np.unique(here.node, return_inverse=True)
+        rows, columns = np.nonzero(np.isin(nodes, distinct))
+        order = np.argsort(nodes[rows, columns])
+        return cls(here, rows[order], columns[order], at)
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """Which predictions count for KL."""
+        found: NDArray[np.bool_] = self.predictions.item >= 0
+        return found
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """The base model's distributions, ``[token, vocabulary]``."""
+
+    logits: Tensor
+    total: Tensor
+    probabilities: Tensor
+
+    @classmethod
+    def of(cls, logits: Tensor, total: Tensor) -> _Reference:
+        return cls(logits, total, (logits - total[:, None]).exp())
+
+    def kl_to(self, logits: Tensor, total: Tensor) -> Tensor:
+        """KL(base ‖ other) of each token: p · (base logits - other logits) - (base total - other total)."""
+        return weighted_gaps(self.probabilities, self.logits, logits) - self.total + total
+
+
+@final
+class TreeTeacherForcing:
+    """Prompts and answers prepared for one model; see ``TeacherForcing``.
+
+    Attributes:
+        halved_to: Tokens of a pass after memory ran out; None if it did not.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        blocks: Blocks,
+        items: Sequence[ForcedItem],
+        *,
+        cost: Cost,
+        proof: WalkProof,
+        once: bool = False,
+        pad: int = 0,
+        sources: Sequence[Tokens] | None = None,
+        sink: bool = True,
+    ) -> None:
+        self._sink = sink
+        self._model = model
+        self._blocks = blocks
+        self._items = tuple(items)
+        answers = [(n, a) for n, item in enumerate(items) for a, answer in enumerate(item.answers) if answer]
+        build = build_tree if sources is None and blocks.causal else build_chains
+        self._tree = build([items[n].prompt + items[n].answers[a][:-1] for n, a in answers])
+        self._sources: Sources | None = None
+        if sources is not None:
+            read = {end: sources[n] for end, (n, _) in zip(self._tree.ends.tolist(), answers, strict=True)}
+            self._sources = Sources(read, pad)
+        self._predictions = _predictions(self._tree, items, answers)
+        self._proof = proof
+        self._times = 1 if once else READINGS
+        self._store = not once and proof.skips is not False and self._bytes_to_store() <= STORED_BYTES
+        self.halved_to: int | None = None
+        self._set_out(cost)
+        self.base = self._fitting(lambda: self.base)
+
+    def _set_out(self, cost: Cost) -> None:
+        """Plan the passes; nothing is known of them yet."""
+        self._cost = cost
+        self._plan = self._proof.plan(self._tree, cost, times=self._times)
+        self._asked: list[_Asked] = []
+        self._stored: list[list[Any]] = []
+        self._reference: list[_Reference] = []
+        self._norm_sums = np.zeros(len(self._blocks))
+        self._norm_tokens = np.zeros(len(self._blocks))
+
+    def _fitting(self, work: Callable[[], ForcedScores]) -> ForcedScores:
+        """What ``work`` gives, with passes halved until memory suffices; the base is then recorded anew."""
+        while True:
+            try:
+                if not self._asked:
+                    self.base = self._run(self._record)
+                    if self._store and not self._may_skip():
+                        self._store = False
+                        self._stored.clear()
+                return work()
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                largest = self._plan.largest(self._tree)
+                self._set_out(replace(self._cost, max_tokens=max(largest // 2, 1)))
+                if self._plan.largest(self._tree) >= largest:  # one sequence, or one token, is a pass by itself
+                    raise
+                release(error)
+                self.halved_to = self._plan.largest(self._tree)
+
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether what the sequences share is computed once; if not, the model forbids it, or it saves nothing."""
+        return isinstance(self._plan, Walk)
+
+    @property
+    def norms(self) -> NDArray[np.float64]:
+        """Mean hidden-state norm per layer, ``[layer]``; attention sinks are left out."""
+        return self._norm_sums / self._norm_tokens
+
+    def measure(self, additions: Changes) -> ForcedScores:
+        """Scores with ``additions[layer]`` added to the output of each block, or other changes made to it.
+
+        Attention sinks are left alone, as in generation.
+
+        Raises:
+            SteeringError: A layer did not see every token.
+        """
+        additions = {
+            layer: change for layer, change in additions.items() if not isinstance(change, np.ndarray) or change.any()
+        }
+        if not additions:
+            return self.base
+
+        def score(number: int, row: Pass, scores: _Scores) -> None:
+            with self._skipping(number, up_to=min(additions)):
+                self._score(number, row, scores)
+
+        def steered() -> ForcedScores:
+            with SteeringHooks(self._blocks, additions, sink=self._sink) as hooks:
+                found = self._run(score)
+            hooks.check()
+            return found
+
+        return self._fitting(steered)
+
+    def _run(self, score: Callable[[int, Pass, _Scores], None]) -> ForcedScores:
+        scores = _Scores(self._items)
+        numbers = iter(range(self._plan.passes))
+        with torch.inference_mode(), eagerly():
+            for _ in self._passes(lambda row: score(next(numbers), row, scores)):
+                pass
+        return scores.done()
+
+    def _passes(self, forward: Callable[[Pass], T]) -> Iterator[T]:
+        return run_plan(self._tree, self._plan, forward, model=self._model, sources=self._sources)
+
+    def _record(self, number: int, row: Pass, scores: _Scores) -> None:
+        self._asked.append(_Asked.of(self._predictions, row.nodes))
+        with self._recording(row.nodes):
+            self._score(number, row, scores, keep_reference=True)
+
+    def _score(self, number: int, row: Pass, scores: _Scores, *, keep_reference: bool = False) -> None:
+        asked = self._asked[number]
+        logits = _logits_at(self._model, row, asked).float()
+        total = totals(logits)
+        at, targets = (torch.from_numpy(given).to(logits.device) for given in (asked.at, asked.predictions.target))
+        logprobs = logits[at, targets] - total[at]
+        scores.add_logprobs(asked.predictions.answer, logprobs.double().cpu().numpy())
+        measured = np.unique(asked.at[asked.measured])
+        here = torch.from_numpy(measured).to(logits.device)
+        if keep_reference:
+            self._reference.append(_Reference.of(logits[here], total[here]))
+        elif len(measured):
+            kl = self._reference[number].kl_to(logits[here], total[here]).double().cpu().numpy()
+            of_prediction = kl[np.searchsorted(measured, asked.at[asked.measured])]
+            scores.add_kl(asked.predictions.item[asked.measured], of_prediction)
+
+    def _may_skip(self) -> bool:
+        """Whether blocks that hand on stored outputs leave no gap: some models have later blocks read more of them."""
+        if self._proof.skips is None and self._asked:
+            with torch.inference_mode(), eagerly():
+                whole = next(self._passes(self._first_logits))
+                ends = {0, max(len(self._blocks) - 2, 0)}
+                self._proof.skips = all(self._same_with_skipped(whole, up_to=end) for end in ends)
+        return self._proof.skips is not False
+
+    def _first_logits(self, row: Pass) -> Tensor:
+        return _logits_at(self._model, row, self._asked[0])
+
+    def _same_with_skipped(self, whole: Tensor, *, up_to: int) -> bool:
+        def skipping(row: Pass) -> Tensor:
+            with self._skipping(0, up_to=up_to):
+                return self._first_logits(row)
+
+        try:
+            return torch.equal(next(self._passes(skipping)), whole)
+        except Exception as error:  # whatever a later block does that misses something
+            if isinstance(error, RuntimeError) and is_out_of_memory(error):
+                raise
+            return False
+
+    def _bytes_to_store(self) -> int:
+        width = place(self._model)[1].itemsize
+        return len(self._tree) * self._blocks.hidden_size * len(self._blocks) * width
+
+    @contextmanager
+    def _recording(self, nodes: Ints) -> Iterator[None]:
+        """Keep every block's output of the pass inside, and add up norms."""
+        outputs: list[Any] = [None] * len(self._blocks)
+        real = torch.from_numpy(nodes >= 0)
+
+        def keep(layer: int, output: Any) -> None:
+            state = self._blocks.tokens(self._blocks.state(output), nodes.shape[1])
+            norms = state.float().norm(dim=-1)[real.to(state.device)]
+            norms = norms[norms <= SINK_FACTOR * norms.median()]
+            self._norm_sums[layer] += float(norms.sum())
+            self._norm_tokens[layer] += len(norms)
+            if self._store:
+                outputs[layer] = output
+
+        # Before the hooks of a steered() around this, which add to what is handed on.
+        with self._blocks.hooked(range(len(self._blocks)), keep, prepend=True):
+            yield
+        self._stored.append(outputs)
+
+    @contextmanager
+    def _skipping(self, number: int, *, up_to: int) -> Iterator[None]:
+        """Blocks ``0 … up_to`` hand on their stored outputs; only the last of them matters."""
+        if not self._store:
+            yield
+            return
+        stored = self._stored[number][up_to]
+        skipped = self._blocks.modules[: up_to + 1]
+        before = [block.__dict__.get("forward") for block in skipped]
+        try:
+            for block in skipped:
+                block.forward = lambda *args, **kwargs: stored
+            yield
+        finally:
+            for block, forward in zip(skipped, before, strict=True):
+                if forward is None:
+                    block.__dict__.pop("forward", None)
+                else:
+                    block.forward = forward
+
+
+@final
+class _Scores:
+    """Sums under way."""
+
+    def __init__(self, items: Sequence[ForcedItem]) -> None:
+        self._items = items
+        self._logprob = np.zeros(sum(len(item.answers) for item in items))
+        self._kl = np.zeros(len(items))
+
+    def add_logprobs(self, answers: Ints, logprobs: NDArray[np.float64]) -> None:
+        np.add.at(self._logprob, answers, logprobs)
+
+    def add_kl(self, items: Ints, kl: NDArray[np.float64]) -> None:
+        np.add.at(self._kl, items, kl)
+
+    def done(self) -> ForcedScores:
+        counts = np.array([len(item.answers) for item in self._items], dtype=np.int64)
+        kl_tokens = [0 if item.reference is None else len(item.answers[item.reference]) for item in self._items]
+        return ForcedScores(
+            logprob=tuple(np.split(self._logprob, np.cumsum(counts)[:-1])) if len(counts) else (),
+            tokens=tuple(np.array([len(answer) for answer in item.answers], dtype=np.int64) for item in self._items),
+            kl=self._kl,
+            kl_tokens=np.array(kl_tokens, dtype=np.int64),
+        )
+
+
+def _predictions(tree: PrefixTree, items: Sequence[ForcedItem], answers: Sequence[tuple[int, int]]) -> _Predictions:
+    """``answers`` are (item, answer) of each sequence of the tree."""
+    first_of_item = np.cumsum([0, *(len(item.answers) for item in items)])
+    parts = []
+    for end, (n, a) in zip(tree.ends.tolist(), answers, strict=True):
+        item = items[n]
+        nodes = tree.path(end)[len(item.prompt) - 1 :]
+        measured = n if item.reference == a else -1
+        numbers = np.full(len(nodes), first_of_item[n] + a), np.full(len(nodes), measured)
+        parts.append((nodes, np.array(item.answers[a], dtype=np.int64), *numbers))
+    if not parts:
+        return _Predictions(*(np.zeros(0, dtype=np.int64) for _ in range(4)))
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    order = np.argsort(columns[0], kind="stable")
+    return _Predictions(*(column[order] for column in columns))
+
+
+def _logits_at(model: nn.Module, row: Pass, asked: _Asked) -> Tensor:
+    """Logits ``[prediction, vocabulary]`` of one pass; the head runs at the columns asked for alone where it can."""
+    device, _ = place(model)
+    columns, at = np.unique(np.append(asked.columns, row.nodes.shape[1] - 1), return_inverse=True)
+    inputs = dict(row.inputs)
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:
+        inputs["logits_to_keep"] = torch.from_numpy(columns).to(device)
+        found = at[:-1]
+    else:
+        found = asked.columns
+    logits: Tensor = model(**inputs).logits
+    if len(logits) == 1 and np.array_equal(found, np.arange(len(found))):  # all of one row: no copy is needed
+        return logits[0, : len(found)]
+    return logits[torch.from_numpy(asked.rows).to(logits.device), torch.from_numpy(found).to(logits.device)]

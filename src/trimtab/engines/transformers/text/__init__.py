@@ -1,0 +1,1 @@
+"""Prompts as the model reads them."""

@@ -1,0 +1,322 @@
+"""Chats and a model's template: render them, and cut openings at token borders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from jinja2 import Environment, meta
+from jinja2.exceptions import TemplateError
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from trimtab.behaviours import Message
+from trimtab.engines.protocol import Prompt, Tokens
+from trimtab.errors import PromptError, SteeringError
+
+SWITCHES = ("enable_thinking", "thinking")  # variables of templates: Qwen's and most others', DeepSeek's
+OWN_TAGS = re.compile(r"{%-?\s*(end)?generation\s*-?%}")  # transformers' addition to Jinja
+
+
+@dataclass(frozen=True)
+class ThinkingMarkers:
+    """What stands before and after a model's thoughts."""
+
+    open: str
+    close: str
+
+
+MARKERS = (
+    ThinkingMarkers("<think>", "</think>"),
+    ThinkingMarkers("[THINK]", "[/THINK]"),
+    ThinkingMarkers("<seed:think>", "</seed:think>"),
+    ThinkingMarkers("<|START_THINKING|>", "<|END_THINKING|>"),
+    ThinkingMarkers("<|channel|>analysis<|message|>", "<|end|>"),
+)
+
+
+def thinking_markers(tokenizer: PreTrainedTokenizerBase) -> ThinkingMarkers | None:
+    """The marks around the model's thoughts, from its chat template or its vocabulary; None if it has none.
+
+    The opening mark may be a part of the prompt, so that an answer has the closing one alone.
+    """
+    templates = tokenizer.chat_template or ""
+    source = "".join(templates.values()) if isinstance(templates, dict) else templates
+    added = tokenizer.get_added_vocab()
+    for markers in MARKERS:
+        if markers.open in source or {markers.open, markers.close} <= added.keys():
+            return markers
+    return None
+
+
+def thinking_options(template: str, thinking: bool | None) -> dict[str, bool]:
+    """What a template is given so that the model thinks or does not.
+
+    Raises:
+        PromptError: The template has no switch for it.
+    """
+    if thinking is None:
+        return {}
+    known = [switch for switch in SWITCHES if switch in _variables(template)]
+    if not known:
+        raise PromptError(
+            f"the model's chat template has no switch for thinking (neither {' nor '.join(SWITCHES)})",
+            fix="leave thinking out",
+        )
+    return dict.fromkeys(known, thinking)
+
+
+@lru_cache(maxsize=64)
+def _variables(template: str) -> frozenset[str]:
+    """The variables that a template reads from outside."""
+    try:
+        parsed = Environment(extensions=["jinja2.ext.loopcontrols"]).parse(OWN_TAGS.sub("", template))
+    except TemplateError:
+        return frozenset()
+    return frozenset(meta.find_undeclared_variables(parsed))
+
+
+def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The tokens with which an answer ends."""
+    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    if configured is None:
+        configured = tokenizer.eos_token_id
+    if configured is None:
+        return ()
+    return tuple(configured) if isinstance(configured, (list, tuple)) else (int(configured),)
+
+
+def pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that fills rows up; a mask hides it."""
+    pad = tokenizer.pad_token_id
+    if pad is not None:
+        return int(pad)
+    stop = stop_tokens(model, tokenizer)
+    return stop[0] if stop else 0
+
+
+def start_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Tokens:
+    """The tokens with which a decoder begins, beside an encoder."""
+    for config in (getattr(model, "generation_config", None), model.config):
+        given = getattr(config, "decoder_start_token_id", None)
+        if isinstance(given, int):
+            return (given,)
+    start = tokenizer.bos_token_id
+    return (int(pad_token(model, tokenizer) if start is None else start),)
+
+
+def check_tokens(tokens: Tokens, *, name: str, vocabulary: int) -> None:
+    """Refuse token ids that a model does not have.
+
+    Raises:
+        PromptError: There is one.
+    """
+    for token in tokens:
+        if not 0 <= token < vocabulary:
+            raise PromptError(f"there is no token {token}", fix=f"{name} has tokens 0 to {vocabulary - 1}")
+
+
+def check_length(tokens: Tokens, text: str, *, name: str, window: int | None, room: int = 0) -> None:
+    """Refuse a text that is empty or does not fit into the context window with ``room`` tokens for the answer.
+
+    Raises:
+        PromptError: It is, or does not.
+    """
+    if not (tokens and text):
+        raise PromptError("the text is empty", fix="give at least one token")
+    if window is not None and len(tokens) + room > window:
+        answer = f" and {room} for the answer" if room else ""
+        raise PromptError(
+            f"the prompt has {len(tokens)} tokens{answer}, but {name} reads {window} ({text[:40]!r}...)",
+            fix="shorten it" + (" or lower max_new_tokens" if room else ""),
+        )
+
+
+def checked_sequences(
+    texts: Sequence[str | Tokens],
+    *,
+    encode: Callable[[str], Tokens],
+    name: str,
+    vocabulary: int,
+    window: int | None,
+) -> list[Tokens]:
+    """Texts as token ids, or token ids as they are, each fit to be read.
+
+    Raises:
+        PromptError: It is one text and no list, or one of them is empty, too long, or has tokens that there are not.
+    """
+    if isinstance(texts, str):
+        raise PromptError("hidden_states was given one text", fix="give a list of texts")
+    sequences: list[Tokens] = []
+    for text in texts:
+        tokens = encode(text) if isinstance(text, str) else tuple(text)
+        if not isinstance(text, str):
+            check_tokens(tokens, name=name, vocabulary=vocabulary)
+        check_length(tokens, text if isinstance(text, str) else str(tokens), name=name, window=window)
+        sequences.append(tokens)
+    return sequences
+
+
+def chosen_layers(layers: Sequence[int] | None, *, name: str, count: int) -> list[int]:
+    """The blocks that were asked for, numbered from 0; None is all of them.
+
+    Raises:
+        SteeringError: The model does not have one.
+    """
+    if layers is None:
+        return list(range(count))
+    for layer in layers:
+        if not -count <= layer < count:
+            raise SteeringError(f"there is no layer {layer}", fix=f"{name} has layers 0 to {count - 1}")
+    return [layer % count for layer in layers]
+
+
+# Texts that no template writes by itself, by which it is told what becomes of a message.
+SYSTEM = "qwzxsystemxzwq"
+USER = "qwzxuserxzwq"
+_TAKES_SYSTEM: dict[str, bool] = {}  # by the template's source
+
+
+def as_messages(prompt: Prompt) -> tuple[Message, ...]:
+    """A chat from a string (a user message) or a list of messages.
+
+    Raises:
+        PromptError: It is neither, or a message lacks its role or content.
+    """
+    if isinstance(prompt, str):
+        return (Message("user", prompt),)
+    messages = tuple(map(_message, prompt)) if isinstance(prompt, Sequence) else ()
+    if not messages:
+        raise PromptError("the chat has no messages", fix="give at least one user message")
+    return messages
+
+
+def is_chat(prompts: Any) -> bool:
+    """Whether this is one chat, and not a list of prompts."""
+    return bool(prompts) and isinstance(prompts[0], (Message, Mapping))
+
+
+def _message(given: Any) -> Message:
+    if isinstance(given, Message):
+        return given
+    if isinstance(given, Mapping) and isinstance(given.get("role"), str) and isinstance(given.get("content"), str):
+        return Message(given["role"], given["content"])
+    raise PromptError(f"{str(given)[:60]!r} is not a chat message", fix='write {"role": "user", "content": "..."}')
+
+
+def render_chat(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    *,
+    continuation: str = "",
+    thinking: bool | None = None,
+    opened: bool = True,
+) -> str:
+    """The chat as the model sees it, up to and with the opening of the assistant's turn.
+
+    A model without a chat template sees the messages' texts, each on a line of its own. Where a template refuses system
+    messages, or drops them without a word, the system text opens the first user message.
+
+    Args:
+        tokenizer: Whose template renders it.
+        messages: The chat.
+        continuation: How the assistant's turn is to begin.
+        thinking: Whether the model is to think before it answers; None leaves it to the template.
+        opened: Whether the assistant's turn is opened; off, the chat ends with its last message.
+
+    Raises:
+        PromptError: The template refuses the messages, or has no switch for thinking.
+    """
+    template = _template(tokenizer)
+    if template is None:
+        if thinking is not None:
+            raise PromptError("the model has no chat template, and so no switch for thinking", fix="leave thinking out")
+        return "\n".join(message.content for message in messages) + "\n" + continuation
+    if messages and messages[0].role == "system" and not _takes_system(tokenizer, template):
+        messages = _folded(messages)
+    try:
+        text = _rendered(tokenizer, messages, opened=opened, **thinking_options(template, thinking))
+    except (TemplateError, ValueError, TypeError) as error:
+        raise PromptError(
+            f"the model's chat template does not take this chat: {error}",
+            fix="use roles that it knows, in its order",
+        ) from None
+    return f"{text}{continuation}"
+
+
+def default_system_prompt(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """What the chat template tells the model where a chat has no system message; None if nothing.
+
+    Found by rendering a chat with and without one: what stands in its place is the default.
+    """
+    user = Message("user", USER)
+    try:
+        given = _rendered(tokenizer, (Message("system", SYSTEM), user))
+        bare = _rendered(tokenizer, (user,))
+    except (TemplateError, ValueError, TypeError):
+        return None
+    before, found, after = given.partition(SYSTEM)
+    if not found or not (bare.startswith(before) and bare.endswith(after)):
+        return None
+    return bare[len(before) : len(bare) - len(after)].strip() or None
+
+
+def _template(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The source of the template that chats are rendered with."""
+    if not tokenizer.chat_template:
+        return None
+    try:
+        return str(tokenizer.get_chat_template())
+    except ValueError as error:  # several templates, and none is the default
+        raise PromptError(
+            f"which of the model's chat templates to use is not said: {error}", fix="set tokenizer.chat_template to one"
+        ) from None
+
+
+def _rendered(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, opened: bool = True, **options: bool
+) -> str:
+    chat = [{"role": message.role, "content": message.content} for message in messages]
+    return str(tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=opened, **options))
+
+
+def _takes_system(tokenizer: PreTrainedTokenizerBase, template: str) -> bool:
+    """Whether system messages reach the model; tried once for each template."""
+    if template not in _TAKES_SYSTEM:
+        _TAKES_SYSTEM[template] = _system_arrives(tokenizer)
+    return _TAKES_SYSTEM[template]
+
+
+def _system_arrives(tokenizer: PreTrainedTokenizerBase) -> bool:
+    user = Message("user", USER)
+    try:
+        _rendered(tokenizer, (user,))
+    except (TemplateError, ValueError, TypeError):
+        return True  # it takes nothing at all: what is wrong has nothing to do with system messages
+    try:
+        return SYSTEM in _rendered(tokenizer, (Message("system", SYSTEM), user))
+    except (TemplateError, ValueError, TypeError):
+        return False
+
+
+def _folded(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The chat with its leading system messages in the first user message."""
+    start = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
+    system = "\n\n".join(message.content for message in messages[:start])
+    if start < len(messages) and messages[start].role == "user":
+        return (Message("user", f"{system}\n\n{messages[start].content}"), *messages[start + 1 :])
+    return (Message("user", system), *messages[start:])
+
+
+def opening_cuts(tokenizer: PreTrainedTokenizerBase, text: str, *, limit: int) -> tuple[str, ...]:
+    """``text`` cut after its first token, its second, and so on, ``limit`` at most; none is blank."""
+    if tokenizer.is_fast:
+        offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+        ends = [end for _, end in offsets]
+    else:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        ends = [len(tokenizer.decode(ids[:n])) for n in range(1, len(ids) + 1)]
+    cuts = dict.fromkeys(text[:end] for end in ends[:limit])
+    return tuple(cut for cut in cuts if cut.strip())

@@ -1,0 +1,132 @@
+"""Questions with two answers to choose from: which does an arm think more likely, and by how much.
+
+Nothing is generated: both answers are read where the model's own would begin. This is how CAA (Rimsky et al. 2024,
+arXiv:2312.06681) measures vectors. A model may favour a letter or a word whatever is asked, so a good set has the
+matching answer in either place equally often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.behaviours import Behaviour, ChoiceText, read_choices
+from trimtab.engines import Engine
+from trimtab.engines.protocol import Tokens
+from trimtab.errors import EvaluationError
+from trimtab.evaluation.interventions import Arm, Chat, score
+from trimtab.training.questions import interval
+from trimtab.vectors import Interval
+
+
+@dataclass(frozen=True)
+class ChoiceQuestion:
+    """A question as it is put to the model.
+
+    Attributes:
+        text: The user message, with the options where there are any.
+        matching: The answer that matches the behaviour (its positive pole), as the model would write it.
+        other: The answer that does not.
+    """
+
+    text: str
+    matching: str
+    other: str
+
+
+@dataclass(frozen=True, eq=False)
+class ChoiceScores:
+    """What an arm chooses.
+
+    Attributes:
+        log_odds: log P(matching) − log P(other) of each question, in nats, ``[question]``.
+
+    Example:
+        >>> ChoiceScores(np.array([0.5, -0.1, 2.0, 1.0])).share
+        0.75
+    """
+
+    log_odds: NDArray[np.float64]
+
+    @property
+    def chosen(self) -> NDArray[np.float64]:
+        """1 where the matching answer is chosen if only the two are allowed, 0 where the other is, ``[question]``."""
+        return (np.sign(self.log_odds) + 1) / 2  # a tie is a half
+
+    @property
+    def share(self) -> float:
+        """The share of questions in which the matching answer is chosen, 0 to 1."""
+        return float(self.chosen.mean())
+
+    @property
+    def share_interval(self) -> Interval:
+        """The share with its 95 % bootstrap interval over questions."""
+        return interval(self.chosen)
+
+    @property
+    def interval(self) -> Interval:
+        """Mean log-odds in nats, with their 95 % bootstrap interval over questions."""
+        return interval(self.log_odds)
+
+
+def load_choices(path: str | Path) -> tuple[ChoiceQuestion, ...]:
+    """Choice questions of a file: a JSON list, or one JSON object a line.
+
+    Args:
+        path: A file in the format of CAA, of the persona evaluations, or our own; see ``trimtab.behaviours.behaviour``.
+
+    Raises:
+        BehaviourError: It cannot be read, has no choices, or an entry is of no known kind: the line or entry is named.
+    """
+    return tuple(map(_as_put, read_choices(Path(path))))
+
+
+def choice_questions(behaviour: Behaviour) -> tuple[ChoiceQuestion, ...]:
+    """The choice questions of a behaviour; its positive pole's answers are the matching ones."""
+    return tuple(map(_as_put, behaviour.choices))
+
+
+def choice_log_odds(engine: Engine, arm: Arm, questions: Sequence[ChoiceQuestion]) -> ChoiceScores:
+    """What an arm chooses in each question when it may say nothing but one of the two answers.
+
+    An answer's probability is that of all its tokens right after the generation prompt.
+
+    Raises:
+        EvaluationError: There are no questions, or the tokens of an answer cannot be told from the prompt's.
+    """
+    if not questions:
+        raise EvaluationError("there are no choice questions", fix="give at least one")
+    chats = [arm.chat(number, question.text) for number, question in enumerate(questions)]
+    answers = [
+        (answer_tokens(engine, chat, question.matching), answer_tokens(engine, chat, question.other))
+        for chat, question in zip(chats, questions, strict=True)
+    ]
+    scores = score(engine, arm, [question.text for question in questions], answers)
+    return ChoiceScores(np.array([matching - other for matching, other in scores.logprob], dtype=np.float64))
+
+
+def answer_tokens(engine: Engine, chat: Chat, answer: str) -> Tokens:
+    """Token ids of an answer right after the generation prompt of a chat.
+
+    If the answer's beginning would melt into one token with the prompt's end, it is set off by a space.
+
+    Raises:
+        EvaluationError: It does even then.
+    """
+    prompt = engine.encode(engine.render(chat))
+    for spelled in (answer, f" {answer}"):
+        whole = engine.encode(engine.render(chat, continuation=spelled))
+        if whole[: len(prompt)] == prompt and len(whole) > len(prompt):
+            return whole[len(prompt) :]
+    raise EvaluationError(
+        f"{engine.info.name} has no tokens of its own for the answer {answer!r}", fix="begin the answer differently"
+    )
+
+
+def _as_put(choice: ChoiceText) -> ChoiceQuestion:
+    """Spaces around answers are left out: a chat template sees to what stands before an answer."""
+    return ChoiceQuestion(choice.question.strip(), choice.positive.strip(), choice.negative.strip())

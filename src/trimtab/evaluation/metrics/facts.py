@@ -1,0 +1,209 @@
+"""Simple facts: what a model knows before it is steered, and how much of that is left afterwards."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.behaviours import Message
+from trimtab.engines import Engine, ForcedItem, ForcedScores, TeacherForcing
+from trimtab.engines.protocol import Changes, Tokens
+from trimtab.errors import EvaluationError
+from trimtab.evaluation.interventions import Arm, score
+from trimtab.training.questions import interval
+from trimtab.vectors import Interval
+
+HINT = "Answer with one or two words."
+OPENING = "Answer: "  # a small model that has begun like this knows that a word is wanted, not a sentence
+TRUTHFULQA = "mc_task.json"
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A question with answers to choose from.
+
+    Attributes:
+        question: As it is put to the model.
+        choices: Answers, the right one first.
+        hint: What is put before the question, so that the answers are of a kind that is asked for; there it is read
+            once for all of them.
+    """
+
+    question: str
+    choices: tuple[str, ...]
+    hint: str = HINT
+
+    @property
+    def asked(self) -> str:
+        """The user message."""
+        return f"{self.hint} {self.question}".strip()
+
+
+@cache
+def builtin_facts() -> tuple[Fact, ...]:
+    """The built-in facts, of our own writing: what a small child's encyclopedia has, four choices each.
+
+    Example:
+        >>> builtin_facts()[0].choices
+        ('honey', 'bread', 'silk', 'wool')
+    """
+    text = (resources.files("trimtab.evaluation") / "data" / "facts.toml").read_text(encoding="utf-8")
+    topics = tomllib.loads(text)
+    return tuple(Fact(question, tuple(choices)) for rows in topics.values() for question, *choices in rows)
+
+
+def truthfulqa_facts(folder: Path) -> tuple[Fact, ...]:
+    """TruthfulQA in its form MC1: one right answer each (Lin et al. 2022, arXiv:2109.07958).
+
+    Args:
+        folder: Has TruthfulQA's ``mc_task.json``.
+
+    Raises:
+        EvaluationError: There is no such file, or it is not of that form.
+
+    Example:
+        >>> len(truthfulqa_facts(Path("truthfulqa")))  # doctest: +SKIP
+        817
+    """
+    path = folder / TRUTHFULQA
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return tuple(_mc1(entry) for entry in entries)
+    except OSError:
+        raise EvaluationError(
+            f"there is no {TRUTHFULQA} that can be read in {str(folder)!r}",
+            fix=f"give a folder with TruthfulQA's {TRUTHFULQA}",
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EvaluationError(
+            f"{str(path)!r} is not TruthfulQA's multiple choice ({error!r})",
+            fix="each entry has a question and mc1_targets, of which one answer is 1 and the others are 0",
+        ) from None
+
+
+def _mc1(entry: Any) -> Fact:
+    question, targets = entry["question"], entry["mc1_targets"]
+    right = [choice for choice, truth in targets.items() if truth == 1]
+    wrong = [choice for choice, truth in targets.items() if truth == 0]
+    if len(right) != 1 or not wrong or len(right) + len(wrong) != len(targets):
+        raise ValueError(f"{question!r} has {len(right)} right and {len(wrong)} wrong answers")
+    return Fact(question.strip(), (*right, *wrong), hint="")
+
+
+@dataclass(frozen=True, eq=False)
+class Accuracy:
+    """Which facts were known.
+
+    Attributes:
+        right: For each fact, in order, whether the right choice was the likeliest.
+    """
+
+    right: NDArray[np.bool_]
+
+    @property
+    def interval(self) -> Interval:
+        """The share of facts known, with its 95 % bootstrap interval over facts."""
+        return interval(self.right.astype(np.float64))
+
+    def drop_from(self, other: Accuracy) -> Interval:
+        """How much more is known than by ``other``, which was asked the same: below 0 where less is.
+
+        Returns:
+            The difference of the shares, with its 95 % interval from a bootstrap over facts, paired.
+
+        Raises:
+            EvaluationError: The two were not asked the same number of facts.
+
+        Example:
+            >>> Accuracy(np.array([True, False])).drop_from(Accuracy(np.array([True, True]))).value
+            -0.5
+        """
+        if len(self.right) != len(other.right):
+            raise EvaluationError(
+                f"{len(self.right)} facts cannot be compared with {len(other.right)}", fix="ask both the same facts"
+            )
+        return interval(self.right.astype(np.float64) - other.right.astype(np.float64))
+
+
+def answer_facts(engine: Engine, arm: Arm, facts: Sequence[Fact]) -> Accuracy:
+    """Let an arm choose between the answers to each question.
+
+    Every choice is read as the assistant's answer, ``"Answer: honey"``, and the one of the highest mean
+    log-probability per token is taken. Nothing is written, so an arm is not marked down for its manner of answering.
+
+    Args:
+        engine: The model.
+        arm: What makes it behave.
+        facts: What to ask; every prefix that questions or choices share is read once.
+
+    Raises:
+        EvaluationError: There are no facts.
+
+    Example:
+        >>> answer_facts(model, Arm(), builtin_facts()).interval.value  # doctest: +SKIP
+        0.72
+    """
+    return _accuracy(score(engine, arm, [fact.asked for fact in facts], _answers(engine, facts)))
+
+
+@final
+class FactSet:
+    """Facts that are asked again and again, under one steering after another: what ``answer_facts`` gives, quicker.
+
+    Attributes:
+        facts: The facts.
+        base: Which of them the model as it is knows.
+    """
+
+    def __init__(self, engine: Engine, facts: Sequence[Fact]) -> None:
+        self.facts = tuple(facts)
+        items = [
+            ForcedItem(engine.encode(engine.render((Message("user", fact.asked),))), tuple(answers))
+            for fact, answers in zip(facts, _answers(engine, facts), strict=True)
+        ]
+        self._forced: TeacherForcing = engine.teacher_forcing(items)
+        self.base = _accuracy(self._forced.base)
+
+    def measure(self, changes: Changes) -> Accuracy:
+        """Which of them the model knows when ``changes`` are made to what leaves its blocks."""
+        return _accuracy(self._forced.measure(changes)) if changes else self.base
+
+
+def _accuracy(scores: ForcedScores) -> Accuracy:
+    means = [logprob / count for logprob, count in zip(scores.logprob, scores.tokens, strict=True)]
+    return Accuracy(np.array([bool(found[0] > found[1:].max()) for found in means]))  # a tie, or NaN, is not known
+
+
+def _answers(engine: Engine, facts: Sequence[Fact]) -> list[list[Tokens]]:
+    """The tokens of every choice.
+
+    Raises:
+        EvaluationError: There are no facts.
+    """
+    if not facts:
+        raise EvaluationError("there are no facts to ask", fix="give at least one")
+    tokens = _answer_tokens(engine, facts)
+    return [[tokens[choice] for choice in fact.choices] for fact in facts]
+
+
+def _answer_tokens(engine: Engine, facts: Sequence[Fact]) -> dict[str, Tokens]:
+    """The tokens of each choice where it answers; what is before the answer's opening does not change them."""
+    chat = (Message("user", facts[0].asked),)
+    prompt = engine.encode(engine.render(chat))
+
+    def after_prompt(choice: str) -> Tokens:
+        whole = engine.encode(engine.render(chat, continuation=OPENING + choice))
+        # Where the prompt's last token merges with the answer's first, the merged one begins the answer.
+        differs = (n for n, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b)
+        return whole[next(differs, len(prompt)) :]
+
+    return {choice: after_prompt(choice) for choice in dict.fromkeys(c for fact in facts for c in fact.choices)}

@@ -1,0 +1,327 @@
+"""Scorers: numbers for answers, from plain text measures to whatever anyone writes.
+
+A scorer is any value with a name, a unit, and a way to give each answer one number. NaN is "no score": what a measure
+of words says of an answer without words. Those here are quick, need no model and say how they count.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, Protocol, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.behaviours import Behaviour, keyword_pattern
+from trimtab.errors import EvaluationError, MissingDependencyError
+from trimtab.evaluation.metrics.embedding import Embedder, load_embedder, pole_similarity
+
+INSTALL = 'pip install "trimtab[evaluate]"'
+
+WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
+SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s|$)|\n+")
+VOWELS = re.compile(r"[aeiouyáàâäãéèêëíìîïóòôöõúùûü]+")
+SILENT = re.compile(  # an e that is not heard: like, files, jumped, movement; but not in table, houses, wanted
+    r"(?:[^aeiouyl]|[aeiouy]l)e(?:s?$|(?=(?:ly|ments?|ful|fully|less|ness|thing|times?|where|fore)$))|[^aeiouytd]ed$"
+)
+HISSING = re.compile(r"(?:[scxz]|ch|sh|[dr]?g)es$|[^aeiouyl]led$")  # in which it is
+APART = re.compile(  # vowels that stand together and are two: di-al, vi-o-lin, seri-ous, qui-et, cre-ate, po-em, be-ing
+    r"(?<![cts])ia|(?<![cgstxn])(?<!ll)io(?!u)|(?<![cgstx])iou|iet|sci(?=en)|(?<![ct])ien(?!d)|eo(?![pu])|creat(?!ur)"
+    r"|oe[mt]|(?:id|ar)ea|eum|coop|(?<![gq])ua|uous|[eoyu]ing|thm"
+)
+NOT = re.compile(r"[ds]n['’]t$")  # is-n't, did-n't; but don't
+LONG = 7  # letters; in English most words as long are nouns, adjectives or what is made of them
+
+
+def _vocabulary(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+ARTICLES_AND_PREPOSITIONS = _vocabulary(
+    "a an the of in on at by for with from into upon within without through between among during under over against"
+    " toward towards regarding concerning via per throughout despite"
+)
+PERSONAL = _vocabulary("i me my mine myself you your yours yourself we us our ours ourselves u ya y'all")
+INFORMAL = _vocabulary(
+    "hey hi yeah yep yup nope nah wow whoa oh ah ugh um uh huh hmm haha hehe lol lmao omg btw yay oops duh meh boo"
+    " gonna wanna gotta gimme lemme kinda sorta dunno ain't dude bro buddy guys folks cool awesome stuff totally super"
+    " okay ok cuz legit chill crazy lots"
+)
+CONTRACTION = re.compile(
+    r"n['’]t\b|['’](?:re|ve|ll|d|m)\b|\b(?:it|that|there|here|what|who|how|where|he|she|let)['’]s\b", re.IGNORECASE
+)
+EXCITED = re.compile(r"!|[\u2600-\u27bf\U0001f300-\U0001faff]")
+
+
+class Scorer(Protocol):
+    """Something that gives each answer a number.
+
+    Example:
+        >>> class Questions:
+        ...     name, unit = "questions", "question marks"
+        ...
+        ...     def score(self, questions, answers):
+        ...         return np.array([answer.count("?") for answer in answers], dtype=float)
+        >>> Questions().score(["Hello!"], ["Hi. And you?"])
+        array([1.])
+    """
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+
+    @property
+    def unit(self) -> str:
+        """What a number means."""
+
+    def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
+        """One number an answer, ``[answer]``; NaN where there is none."""
+
+
+@final
+@dataclass(frozen=True)
+class Sentiment:
+    """How positive the words of an answer are: VADER's compound score (Hutto & Gilbert 2014). Blank ones have none.
+
+    Example:
+        >>> Sentiment().score(["How are you?"], ["I feel wonderful."])  # doctest: +SKIP
+        array([0.5719])
+    """
+
+    name: str = "sentiment"
+    unit: str = "VADER compound, −1 to 1"
+
+    def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
+        """One number an answer, ``[answer]``.
+
+        Raises:
+            MissingDependencyError: vaderSentiment is not installed.
+        """
+        analyser = _vader()
+        return _each(answers, lambda text: analyser.polarity_scores(text)["compound"] if text.strip() else np.nan)
+
+
+@cache
+def _vader() -> Any:
+    try:
+        return importlib.import_module("vaderSentiment.vaderSentiment").SentimentIntensityAnalyzer()
+    except ImportError:
+        raise MissingDependencyError("sentiment needs vaderSentiment", fix=f"run: {INSTALL}") from None
+
+
+@final
+@dataclass(frozen=True)
+class Readability:
+    """How easily an answer reads: Flesch reading ease (Flesch 1948), about 100 for very easy, 30 for academic prose.
+
+    206.835 − 1.015 · words per sentence − 84.6 · syllables per word. Syllables are counted by rule, for English. A line
+    ends a sentence too, so that lists are not one long one.
+
+    Example:
+        >>> Readability().score(["Why?"], ["The cat sat on the mat."]).round(1)
+        array([116.1])
+    """
+
+    name: str = "readability"
+    unit: str = "Flesch reading ease"
+
+    def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
+        """One number an answer, ``[answer]``; NaN without words."""
+        return _each(answers, _reading_ease)
+
+
+@final
+@dataclass(frozen=True)
+class Formality:
+    """How formal an answer's language is, told from words alone; 50 is the middle.
+
+    In the spirit of the F-score (Heylighen & Dewaele 2002, Foundations of Science 7), which sets nouns, adjectives,
+    prepositions and articles against pronouns, verbs, adverbs and interjections. Here without a tagger of words, and
+    for English: 50 + ½ (articles and prepositions + words of seven letters and more − pronouns of the first and second
+    person − contractions − interjections and slang − exclamation marks and emoji), each as per cent of the words.
+
+    Example:
+        >>> Formality().score(["Hi?"] * 2, ["Hey dude, I'm fine!", "The author is in satisfactory health."]).round(1)
+        array([-12.5,  75. ])
+    """
+
+    name: str = "formality"
+    unit: str = "formal minus informal words, 50 is even"
+
+    def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
+        """One number an answer, ``[answer]``; NaN without words."""
+        return _each(answers, _formality)
+
+
+@final
+@dataclass(frozen=True)
+class Length:
+    """How many words an answer has.
+
+    Example:
+        >>> Length().score(["Why?"], ["Well, it's late."])
+        array([3.])
+    """
+
+    name: str = "length"
+    unit: str = "words"
+
+    def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
+        """One number an answer, ``[answer]``."""
+        return _each(answers, lambda text: len(words(text)))
+
+
+@final
+@dataclass(frozen=True)
+class Keywords:
+    """How much of an answer is keywords: the share of the positive pole's minus that of the negative pole's.
+
+    Attributes:
+        positive: Words or phrases, in any case, or ``/regular expressions/``.
+        negative: The same; none, the share of the positive ones alone is the score.
+        per: ``"word"``: the share of an answer's words that belong to a match; what matches without a word, such as an
+            emoji, counts as a word. ``"answer"``: whether there is a match at all, so that the mean over answers is
+            the share of answers.
+        name: What tables call it.
+
+    Raises:
+        EvaluationError: There is no keyword, or one is not a regular expression.
+
+    Example:
+        >>> Keywords(("glad", "/joy(ful)?/"), ("sad",)).score(["How?"], ["Glad and joyful, never sad."])
+        array([0.2])
+    """
+
+    positive: tuple[str, ...]
+    negative: tuple[str, ...] = ()
+    per: Literal["word", "answer"] = "word"
+    name: str = "keywords"
+
+    def __post_init__(self) -> None:
+        if not self.positive and not self.negative:
+            raise EvaluationError("there are no keywords", fix="give at least one")
+        for keyword in (*self.positive, *self.negative):
+            try:
+                keyword_pattern(keyword)
+            except re.error as error:
+                raise EvaluationError(
+                    f"keyword {keyword!r} is not a regular expression: {error}", fix="mend it"
+                ) from None
+
+    @property
+    def unit(self) -> str:
+        """What a number means."""
+        whole = f"share of {self.per}s"
+        return f"{whole}, positive − negative" if self.positive and self.negative else whole
+
+    def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
+        """One number an answer, ``[answer]``; NaN without words, when they are counted."""
+        poles = [[keyword_pattern(keyword) for keyword in pole] for pole in (self.positive, self.negative)]
+        share = _any_match if self.per == "answer" else _share_of_words
+        return _each(answers, lambda text: share(poles[0], text) - share(poles[1], text))
+
+
+@dataclass(frozen=True)
+class ScorerChoice:
+    """The scorers that can be used here.
+
+    Attributes:
+        scorers: In the order of tables.
+        missing: Why others were left out, a sentence each.
+    """
+
+    scorers: tuple[Scorer, ...]
+    missing: tuple[str, ...]
+
+
+def default_scorers(behaviour: Behaviour, *, embedder: Embedder | None = None) -> ScorerChoice:
+    """The measures by which a behaviour is looked at: its own keywords and poles, sentiment, formality, readability.
+
+    Args:
+        behaviour: What is evaluated.
+        embedder: What embeds texts; None for MiniLM.
+
+    Returns:
+        Those whose packages are installed, and why the others are left out.
+    """
+    missing: list[str] = []
+
+    def sentiment() -> Scorer:
+        _vader()
+        return Sentiment()
+
+    def similarity() -> Scorer:
+        return pole_similarity(behaviour, embedder=embedder or load_embedder())
+
+    scorers: list[Scorer] = [Formality(), Readability()]
+    if behaviour.keywords is not None:
+        scorers.insert(0, Keywords(behaviour.keywords.positive, behaviour.keywords.negative))
+    for made in (sentiment, similarity):
+        try:
+            scorers.append(made())
+        except MissingDependencyError as error:
+            missing.append(str(error))
+    return ScorerChoice(tuple(scorers), tuple(missing))
+
+
+# Counting --------------------------------------------------------------------------------------------------------
+
+
+def words(text: str) -> list[str]:
+    """The words of a text: letters, with apostrophes and hyphens inside."""
+    return WORD.findall(text)
+
+
+def syllables(word: str) -> int:
+    """Syllables of an English word, counted by rule: groups of vowels, less the silent e, plus hiatus.
+
+    Example:
+        >>> [syllables(word) for word in ("cat", "like", "table", "jumped", "wanted", "readability")]
+        [1, 1, 2, 1, 2, 5]
+    """
+    parts = re.split(r"['’].*$|-", word.lower())
+    return sum(_syllables_of_part(part) for part in parts if part) + bool(NOT.search(word.lower()))
+
+
+def _syllables_of_part(part: str) -> int:
+    silent = 0 if HISSING.search(part) else len(SILENT.findall(part))
+    return max(1, len(VOWELS.findall(part)) + len(APART.findall(part)) - silent)
+
+
+def _each(answers: Sequence[str], measure: Callable[[str], float]) -> NDArray[np.float64]:
+    return np.array([measure(answer) for answer in answers], dtype=np.float64)
+
+
+def _reading_ease(text: str) -> float:
+    found = words(text)
+    if not found:
+        return np.nan
+    sentences = sum(bool(WORD.search(part)) for part in SENTENCE_END.split(text))
+    return 206.835 - 1.015 * len(found) / sentences - 84.6 * sum(map(syllables, found)) / len(found)
+
+
+def _formality(text: str) -> float:
+    found = [word.lower().replace("’", "'") for word in words(text)]
+    if not found:
+        return np.nan
+    formal = sum(word in ARTICLES_AND_PREPOSITIONS or len(word) >= LONG for word in found)
+    personal = sum(word.split("'")[0] in PERSONAL or word in PERSONAL for word in found)
+    informal = sum(word in INFORMAL for word in found) + len(CONTRACTION.findall(text)) + len(EXCITED.findall(text))
+    return 50 + 50 * (formal - personal - informal) / len(found)
+
+
+def _any_match(patterns: Sequence[re.Pattern[str]], text: str) -> float:
+    return float(any(pattern.search(text) for pattern in patterns))
+
+
+def _share_of_words(patterns: Sequence[re.Pattern[str]], text: str) -> float:
+    spans = [word.span() for word in WORD.finditer(text)]
+    hits = {match.span() for pattern in patterns for match in pattern.finditer(text) if match.group()}
+    matched = sum(any(start < end and begin < stop for start, stop in hits) for begin, end in spans)
+    wordless = sum(not any(start < end and begin < stop for begin, end in spans) for start, stop in hits)
+    total = len(spans) + wordless
+    return (matched + wordless) / total if total else np.nan

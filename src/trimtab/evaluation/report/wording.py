@@ -1,0 +1,426 @@
+"""What the figures of a report mean, in plain sentences for somebody who has never heard of nats."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from trimtab.evaluation.records import Controls, Report, Subject, Tolerable, Verdict, Word
+from trimtab.evaluation.strength import MAX_LOST_FACTS, MAX_LOST_RELEVANCE
+from trimtab.vectors import Interval
+from trimtab.vectors import records as ranges
+
+DASH = "–"
+MINUS = "−"
+BYTES = ("bytes", "kB", "MB", "GB", "TB")
+
+
+def known(value: float | None) -> bool:
+    """Whether there is a number at all."""
+    return value is not None and math.isfinite(value)
+
+
+def figure(value: float | None, places: int = 2, *, signed: bool = False) -> str:
+    """A number with so many decimals and a real minus; zero never has a sign.
+
+    Example:
+        >>> figure(-0.126), figure(0.4, signed=True), figure(-0.001), figure(None)
+        ('−0.13', '+0.40', '0.00', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return DASH
+    text = f"{abs(value):.{places}f}"
+    if float(text) == 0.0:
+        return text
+    return f"{MINUS if value < 0 else '+' if signed else ''}{text}"
+
+
+def percent(value: float | None, places: int = 0, *, signed: bool = False) -> str:
+    """A share of 1 in percent.
+
+    Example:
+        >>> percent(0.125), percent(None)
+        ('12 %', '–')
+    """
+    return DASH if value is None or not known(value) else f"{figure(100 * value, places, signed=signed)} %"
+
+
+def points(value: float | None) -> str:
+    """A change of a share, in percentage points.
+
+    Example:
+        >>> points(-0.04)
+        '−4'
+    """
+    return DASH if value is None or not known(value) else figure(100 * value, 0, signed=True)
+
+
+def spread(interval: Interval | None, places: int = 2, *, scale: float = 1.0, signed: bool = False) -> str:
+    """The ends of an interval.
+
+    Example:
+        >>> spread(Interval(0.4, 0.31, 0.49))
+        '0.31 to 0.49'
+    """
+    if interval is None or not (known(interval.low) and known(interval.high)):
+        return ""
+    low, high = (figure(scale * end, places, signed=signed) for end in (interval.low, interval.high))
+    return f"{low} to {high}"
+
+
+def strength(value: float) -> str:
+    """A place of the dial.
+
+    Example:
+        >>> strength(-1.0), strength(0.5), strength(0.0)
+        ('−1', '+0.5', '0')
+    """
+    text = f"{abs(value):g}"
+    return "0" if text == "0" else f"{MINUS if value < 0 else '+'}{text}"
+
+
+def size(count: int | None) -> str:
+    """Bytes as people write them.
+
+    Example:
+        >>> size(2_340_000), size(812), size(0)
+        ('2.3 MB', '812 bytes', '0 bytes')
+    """
+    if count is None:
+        return DASH
+    amount, unit = float(count), 0
+    while amount >= 999.5 and unit < len(BYTES) - 1:
+        amount, unit = amount / 1000, unit + 1
+    return f"{count} bytes" if unit == 0 else f"{amount:.{0 if amount >= 99.95 else 1}f} {BYTES[unit]}"
+
+
+def duration(seconds: float | None) -> str:
+    """A length of time.
+
+    Example:
+        >>> duration(4.21), duration(75), duration(7300)
+        ('4.2 s', '1 min 15 s', '2 h 2 min')
+    """
+    if seconds is None or not known(seconds):
+        return DASH
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def layer_range(layers: Iterable[int]) -> str:
+    """Layers with their runs drawn together, with the dash of print.
+
+    Example:
+        >>> layer_range([3, 7, 8, 9])
+        '3, 7–9'
+    """
+    return ranges.layer_range(layers, dash="–")
+
+
+def clean(text: str) -> str:
+    """A text without what a terminal or a page would take for an order or could not write.
+
+    Control characters become spaces, but for breaks and tabs; lone surrogates become question marks.
+    """
+    seen = (c if c.isprintable() or c in "\n\t" or ord(c) > 0x9F else " " for c in text)
+    return "".join(seen).encode("utf-8", errors="replace").decode("utf-8")
+
+
+def clipped(text: str, most: int) -> str:
+    """The beginning of a text, cut between words, with an ellipsis if anything was cut."""
+    if len(text) <= most:
+        return text
+    cut = text[: most - 1]
+    at = cut.rfind(" ")
+    return f"{cut[: at if at > most * 2 // 3 else len(cut)].rstrip(' .,;:')}…"
+
+
+FEW = 0.1  # questions that move the wrong way
+MANY = 0.25
+SLANTED = 0.2  # cosine from which a direction is no longer nearly at a right angle to another
+WITHOUT = "not measured"
+
+MARKS: Mapping[Word, str] = {
+    "works": "✔",
+    "weak": "~",
+    "one way only": "◐",
+    "does not work": "✘",
+    "not measured": "?",
+}
+
+LIMITS = (
+    "“Towards a pole” is judged by the model itself: how much likelier it finds the answers that it wrote when a "
+    "system prompt asked for that character. Nobody has rated the answers; read the samples.",
+    "Intervals tell how much the figures would change with other questions of the same kind. They do not tell what "
+    "other models, languages or long conversations would give.",
+    "Answers are greedy (the likeliest token each time) and short. What was not asked here may break earlier.",
+    "The facts are simple ones with short answers: they notice a model that falls apart, not what else is forgotten.",
+    "Relevance and the scores of texts come from small tools that look at words; they can be fooled.",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: Of what.
+        value: The figure, short.
+        sentence: What it means here.
+        good: Whether that speaks for the vector; None where it says nothing either way.
+    """
+
+    name: str
+    value: str
+    sentence: str
+    good: bool | None
+
+
+def headline(subject: Subject, verdict: Verdict) -> str:
+    """The answer to "does it work?", in words.
+
+    Example:
+        >>> headline(report.subject, report.verdict)  # doctest: +SKIP
+        'Yes, it works: the dial turns SmolLM2-135M-Instruct both towards happy and towards sad.'
+    """
+    poles = f"towards {subject.positive} and towards {subject.negative}"
+    if verdict.word == "works":
+        return f"Yes, it works: the dial turns {subject.model} both {poles}."
+    if verdict.word == "weak":
+        return f"Only weakly: the dial turns {subject.model} {poles}, but less than it should."
+    if verdict.word == "one way only":
+        to, back = (
+            (subject.positive, subject.negative)
+            if verdict.clear.get("+", False)
+            else (subject.negative, subject.positive)
+        )
+        return f"One way only: it turns {subject.model} towards {to}, but not towards {back}."
+    if verdict.word == "does not work":
+        return f"No, it does not work: {subject.model} moves no further than directions without meaning move it."
+    return "Not known: whether it does what it should was not measured."
+
+
+def question(subject: Subject) -> str:
+    """What the report answers."""
+    held = "" if subject.vector == subject.behaviour else f" as “{subject.behaviour}”"
+    return f"Does the control vector “{subject.vector}” work{held}?"
+
+
+def factor(nats: float) -> str:
+    """Nats per token as how many times likelier a token gets.
+
+    Example:
+        >>> factor(0.4)
+        '1.5'
+    """
+    times = math.exp(min(nats, 50.0))
+    return f"{times:.2f}" if times < 1.095 else f"{times:.1f}" if times < 100 else f"{times:.0f}"
+
+
+def strength_meaning(subject: Subject) -> str:
+    """What strength 1 is, in a line."""
+    return (
+        f"Strength 1 = {subject.budget:g} nat of disturbance per token: on average, each word that the untouched model "
+        f"would have said gets {factor(subject.budget)} times less likely. +1 pushes towards {subject.positive}, −1 "
+        f"just as hard towards {subject.negative}."
+    )
+
+
+def nats_meaning(report: Report) -> str:
+    """What a nat is, by the figure of this report."""
+    swing = report.methods[0].swing
+    told = (
+        "A nat says how many times likelier something got, as a power of e = 2.72: 0.1 nat is about 10 % likelier, "
+        "0.7 nat twice as likely, 2.3 nat ten times. A token is a word or a piece of one."
+    )
+    if swing is None or not math.isfinite(swing.value):
+        return told
+    subject = report.subject
+    if swing.value <= 0:
+        return f"{told} Here {figure(swing.value)} nat means that nothing was gained towards {subject.positive}."
+    return (
+        f"{told} The swing of {figure(swing.value)} nat here means: between −1 and +1, each token of a "
+        f"{subject.positive} answer gains a factor of {factor(swing.value)} on one of a {subject.negative} answer."
+    )
+
+
+def swing_chance(controls: Controls) -> float | None:
+    """How far a swing may go by chance, either way, in nats per token; None without random directions.
+
+    The furthest of the random directions, or two standard deviations of theirs if that is more. A random direction has
+    no right way round, so that the deviation is taken from 0.
+    """
+    swings = [trial.swing.value for trial in controls.random if math.isfinite(trial.swing.value)]
+    if not swings:
+        return None
+    return max(max(map(abs, swings)), 2 * math.sqrt(sum(swing**2 for swing in swings) / len(swings)))
+
+
+def findings(report: Report) -> tuple[Finding, ...]:
+    """The controls, each with a sentence on what it means here."""
+    return (
+        _random(report),
+        _shuffled(report),
+        *_band(report),
+        *_anti_steerable(report),
+        _refusal(report),
+    )
+
+
+def _random(report: Report) -> Finding:
+    name = "Random directions"
+    limit, swing = swing_chance(report.controls), report.methods[0].swing
+    if limit is None:
+        return Finding(name, WITHOUT, "What directions without meaning do is not known here.", None)
+    count = len(report.controls.random)
+    pushed = f"{count} random {'direction' if count == 1 else 'directions'}, pushed as hard, swing the model by up to"
+    value = f"±{figure(limit)}"
+    if swing is None:
+        return Finding(name, value, f"{pushed} {figure(limit)} nat.", None)
+    if swing.low > limit:
+        means = "the vector goes well beyond that, so what it does is not just the effect of any push."
+    else:
+        means = "the vector cannot be told from that with certainty: any push might do as much."
+    return Finding(name, value, f"{pushed} {figure(limit)} nat: {means}", swing.low > limit)
+
+
+def _shuffled(report: Report) -> Finding:
+    name = "Shuffled labels"
+    shuffled, swing = report.controls.shuffled, report.methods[0].swing
+    if shuffled is None or swing is None:
+        return Finding(name, WITHOUT, "No direction was made from the same pairs with half of them turned round.", None)
+    told = "The direction learned from the same pairs, half of them turned round,"
+    value = figure(shuffled.swing.value, signed=True)
+    if abs(shuffled.swing.value) >= swing.value:
+        return Finding(name, value, f"{told} does no less: what the vector has learned is not the behaviour.", False)
+    if abs(shuffled.swing.value) < swing.low / 2:
+        return Finding(name, value, f"{told} does little: the vector's effect comes from what the pairs mean.", True)
+    return Finding(name, value, f"{told} does less, but not by far: part of the effect may be the texts' own.", None)
+
+
+def _band(report: Report) -> Iterator[Finding]:
+    band, swing = report.controls.band, report.methods[0].swing
+    if band is None or swing is None:
+        return
+    told = "The vector's own directions on the layers that one would usually take"
+    if band.swing.high < swing.low:
+        means, good = "do less: choosing the layers was worth it.", True
+    elif band.swing.low > swing.high:
+        means, good = "do more: this vector steers the wrong layers.", False
+    else:
+        means, good = "do about as much: the choice of layers hardly matters.", None
+    yield Finding("Usual layers", figure(band.swing.value, signed=True), f"{told} {means}", good)
+
+
+def _anti_steerable(report: Report) -> Iterator[Finding]:
+    shares = report.controls.anti_steerable
+    if not shares:
+        return
+    subject = report.subject
+    labels = {"+": subject.positive, "-": subject.negative}
+    value = ", ".join(f"{percent(share)} at {strength(float(f'{sign}1'))}" for sign, share in shares.items())
+    worst = max(shares, key=lambda sign: shares[sign])
+    if shares[worst] <= FEW:
+        means, good = "Hardly any question moves the wrong way: the effect is not an average over opposites.", True
+    elif shares[worst] < MANY:
+        means, good = f"Some questions move the wrong way when asked for {labels[worst]}.", None
+    else:
+        means = f"Many questions move the wrong way when asked for {labels[worst]}: the average hides them."
+        good = False
+    yield Finding("Wrong way", value, means, good)
+
+
+def _refusal(report: Report) -> Finding:
+    name, cosine = "Kinship with refusing", report.controls.refusal_cosine
+    if not math.isfinite(cosine):
+        return Finding(name, WITHOUT, "How the vector lies to the direction of refusing is not known.", None)
+    value = f"cosine {figure(cosine, signed=True)}"
+    if abs(cosine) < SLANTED:
+        return Finding(name, value, "Nearly at a right angle: the vector does not touch refusing by itself.", True)
+    pole = report.subject.positive if cosine > 0 else report.subject.negative
+    means = f"Steering towards {pole} also pushes towards refusing: look at the refusals."
+    return Finding(name, value, means, None)
+
+
+def key_figures(report: Report) -> tuple[Finding, ...]:
+    """Four figures to begin with."""
+    subject, vector, sweep = report.subject, report.methods[0], report.sweep
+    swing = vector.swing
+    pull = (
+        Finding("pull of the dial", WITHOUT, "The behaviour has no personas to measure it by.", None)
+        if swing is None
+        else Finding(
+            "pull of the dial",
+            f"{figure(swing.value)} nat",
+            f"from −1 to +1, per token (95 % interval {spread(swing)})",
+            None,
+        )
+    )
+    times = vector.prompt_equivalents
+    prompts = Finding(
+        "beside a system prompt",
+        "–" if times is None else f"{figure(times, 1)} ×",
+        report.no_equivalents or ("not measured" if times is None else "what asking for it in words does"),
+        None,
+    )
+    usable = Finding(
+        "usable strengths",
+        "none" if sweep.low == sweep.high == 0 else f"{strength(sweep.low)} to {strength(sweep.high)}",
+        "of those tried: beyond, the text falls apart",
+        None,
+    )
+    return (pull, prompts, usable, _at_little_damage(report.tolerable), _facts_lost(report, subject))
+
+
+def _at_little_damage(tolerable: Tolerable) -> Finding:
+    """How far the dial goes with knowledge and the thread kept."""
+    name = "at little damage"
+    limits = f"loses at most {percent(MAX_LOST_FACTS)} of the facts and {figure(MAX_LOST_RELEVANCE, 2)} of relevance"
+    if tolerable.low == tolerable.high:
+        return Finding(name, "none", f"no strength tried {limits}", None)
+    times = tolerable.prompt_equivalents
+    does = "" if times is None else f", and does {figure(times, 1)} × what a system prompt does"
+    return Finding(name, f"{strength(tolerable.low)} to {strength(tolerable.high)}", limits + does, None)
+
+
+def _facts_lost(report: Report, subject: Subject) -> Finding:
+    changes = {
+        label: report.methods[0].sides[sign].damage.accuracy_change
+        for sign, label in (("+", subject.positive), ("-", subject.negative))
+        if sign in report.methods[0].sides
+    }
+    found = {label: change for label, change in changes.items() if change is not None and math.isfinite(change.value)}
+    if not found:
+        return Finding("facts known", "–", WITHOUT, None)
+    worst = min(found, key=lambda label: found[label].value)
+    change = found[worst]
+    return Finding(
+        "facts known",
+        f"{figure(100 * change.value, 0, signed=True)} points",
+        f"at worst, when steered towards {worst} (95 % interval {spread(change, 0, scale=100, signed=True)})",
+        None,
+    )
+
+
+def command_line(report: Report) -> str:
+    """What to type to evaluate the same again."""
+    subject, setting = report.subject, report.setting
+    words = ["trimtab", "evaluate", subject.vector, "--model", subject.model]
+    if subject.behaviour != subject.vector:
+        words += ["--behaviour", subject.behaviour]
+    words += [
+        "--questions",
+        str(len(setting.questions)),
+        "--max-new-tokens",
+        str(setting.written_tokens),
+        "--seed",
+        str(setting.seed),
+    ]
+    return shlex.join(words)

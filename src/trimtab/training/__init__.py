@@ -1,0 +1,1 @@
+"""Learning: from pairs of hidden states to a calibrated control vector."""

@@ -1,0 +1,536 @@
+"""Checking a behaviour with the model: whether its pairs agree on one direction, and which persona does not.
+
+The differences of hidden states are read as training reads them, in the middle band of layers. Their mean pairwise
+cosine predicts whether a vector works (Braun et al. 2025, arXiv:2505.22637), but it counts pairs of one persona too,
+which agree by their wording alone. So each persona's mean difference is also compared with that of all other personas.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from types import MappingProxyType
+from typing import Literal, TypeAlias, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.arrays import F32, F64
+from trimtab.behaviours import Behaviour, Message, Pole, Template
+from trimtab.behaviours.lint import Finding, any_order, by_level, content_words, has_negation, mentions, words_of
+from trimtab.behaviours.pairs import ContrastivePair, build_pairs
+from trimtab.engines import Engine
+from trimtab.errors import BehaviourError
+from trimtab.training.directions import no_sums
+from trimtab.training.progress import OnProgress, Progress, ignore
+from trimtab.training.search import band_layers
+
+Prediction: TypeAlias = Literal["high", "medium", "low"]
+
+PHASE = "Reading pairs"
+MAX_PAIRS = 96
+CUTS = 4  # of a suffix: few, so that each persona meets several suffixes
+PARTS = 4  # of pairs given outright, which have no personas to compare
+
+
+@dataclass(frozen=True)
+class Least:
+    """What a prediction asks for at least."""
+
+    pairwise_cosine: float
+    agreement: float
+
+
+LEAST: Mapping[Prediction, Least] = MappingProxyType({"high": Least(0.18, 0.5), "medium": Least(0.1, 0.25)})
+DISAGREES, OPPOSES = 0.1, -0.4  # agreement of one persona or template
+SEPARATED = 0.95
+TOKENS_APART = 2.5
+TOKENS_APART_SHARE = 0.75  # of pairs that are longer on the same side
+
+
+@dataclass(frozen=True)
+class GroupAgreement:
+    """How the pairs of one persona, or of one template, agree with each other and with the rest.
+
+    Attributes:
+        index: Of the persona or template; of a part of the pairs where they are given outright.
+        positive: What the positive side says: the persona, or the template's words.
+        negative: What the negative side says.
+        pairs: How many pairs.
+        pairwise_cosine: Mean cosine between the differences of two of them.
+        agreement: Cosine between their mean difference and that of all other pairs; None where there are none.
+    """
+
+    index: int
+    positive: str
+    negative: str
+    pairs: int
+    pairwise_cosine: float
+    agreement: float | None
+
+
+@dataclass(frozen=True)
+class StateLint:
+    """What the hidden states say about a behaviour; figures are means over ``layers``.
+
+    Attributes:
+        findings: What should be looked at, the gravest first.
+        prediction: How likely the vector is to be reliable: by ``LEAST``, a rule of thumb.
+        pairs: Pairs that were read.
+        layers: The layers at which they were read.
+        pairwise_cosine: Mean cosine between the differences of any two pairs.
+        agreement: Mean over the personas of their agreement with the rest; None where there is only one.
+        separation: Share of pairs whose positive side projects further along the mean difference.
+        tokens_apart: Mean tokens of a positive side minus those of its negative side.
+        by_persona: Agreement of each persona.
+        by_template: Agreement of each template; empty where pairs are given outright.
+    """
+
+    findings: tuple[Finding, ...]
+    prediction: Prediction
+    pairs: int
+    layers: tuple[int, ...]
+    pairwise_cosine: float
+    agreement: float | None
+    separation: float
+    tokens_apart: float
+    by_persona: tuple[GroupAgreement, ...]
+    by_template: tuple[GroupAgreement, ...]
+
+
+def lint_states(
+    engine: Engine, behaviour: Behaviour, *, max_pairs: int = MAX_PAIRS, progress: OnProgress = ignore
+) -> StateLint:
+    """Read a behaviour's pairs, and say whether they agree.
+
+    Agreement says that the pairs have one direction in common. It cannot say that it is the one that you mean.
+
+    Args:
+        engine: The model that is to be steered.
+        behaviour: What to check.
+        max_pairs: Upper bound on the pairs.
+        progress: Called with the number of prompts read.
+
+    Raises:
+        BehaviourError: The behaviour cannot make pairs.
+
+    Example:
+        >>> lint_states(engine, Behaviour.load("happy")).prediction  # doctest: +SKIP
+        'high'
+    """
+    format = _Remembering(engine)
+    pairs = build_pairs(behaviour, format, max_pairs=max_pairs, max_cuts=CUTS)
+    layers = band_layers(engine.info.layers)
+    differences = _differences(engine, pairs, layers, progress)
+    groups = _groups(behaviour, pairs, format)
+    personas = _agreements(differences, groups.personas, groups.persona_texts)
+    templates = _agreements(differences, groups.templates, groups.template_texts)
+    agreements = [group.agreement for group in personas if group.agreement is not None]
+    cosine = _pairwise_cosine(differences)
+    agreement = float(np.mean(agreements)) if agreements else None
+    apart = np.array([len(engine.encode(pair.positive)) - len(engine.encode(pair.negative)) for pair in pairs])
+    lint = StateLint(
+        findings=(),
+        prediction=predict(cosine, agreement),
+        pairs=len(pairs),
+        layers=layers,
+        pairwise_cosine=cosine,
+        agreement=agreement,
+        separation=float((np.einsum("plh,lh->pl", differences, differences.mean(axis=0)) > 0).mean()),
+        tokens_apart=float(apart.mean()),
+        by_persona=personas,
+        by_template=templates,
+    )
+    return _with_findings(lint, behaviour, apart)
+
+
+def predict(pairwise_cosine: float, agreement: float | None) -> Prediction:
+    """The word for both figures: the best one of which both reach the least.
+
+    The thresholds of ``LEAST`` are rules of thumb from the default model, and no measured effect stands behind them.
+    On it, personas of unrelated words had a pairwise cosine of 0.04 to 0.08 and an agreement of -0.23 to 0.14; most
+    behaviours of the zoo had 0.2 to 0.37 and 0.5 to 0.8. Without an agreement to go by, medium is the best there is.
+
+    Example:
+        >>> predict(0.3, 0.7), predict(0.3, None), predict(0.05, 0.7)
+        ('high', 'medium', 'low')
+    """
+    for word, least in LEAST.items():
+        if agreement is None and word == "high":
+            continue
+        if pairwise_cosine >= least.pairwise_cosine and (agreement is None or agreement >= least.agreement):
+            return word
+    return "low"
+
+
+# Reading -----------------------------------------------------------------------------------------------------------
+
+
+@final
+class _Remembering:
+    """An engine's way to see chats, which remembers which chat became which text."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.chats: dict[str, tuple[Message, ...]] = {}
+
+    def render(self, messages: Sequence[Message], *, continuation: str = "") -> str:
+        text = self._engine.render(messages, continuation=continuation)
+        self.chats[text] = tuple(messages)
+        return text
+
+    def cuts(self, text: str, *, limit: int) -> tuple[str, ...]:
+        return self._engine.cuts(text, limit=limit)
+
+
+def _differences(engine: Engine, pairs: Sequence[ContrastivePair], layers: Sequence[int], progress: OnProgress) -> F64:
+    """Positive minus negative state of every pair, ``[pair, layer, hidden]``."""
+    texts = [pair.positive for pair in pairs] + [pair.negative for pair in pairs]
+    states: F32 = engine.collect(
+        texts, layers=layers, progress=lambda done, total: progress(Progress(PHASE, done, total))
+    ).states
+    progress(Progress(PHASE, len(texts), len(texts)))
+    return states[: len(pairs)].astype(np.float64) - states[len(pairs) :]
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """The persona and template of every pair, and what these say on both sides."""
+
+    personas: NDArray[np.int64]
+    persona_texts: tuple[tuple[str, str], ...]
+    templates: NDArray[np.int64]
+    template_texts: tuple[tuple[str, str], ...]
+
+
+def _groups(behaviour: Behaviour, pairs: Sequence[ContrastivePair], format: _Remembering) -> _Groups:
+    if behaviour.pairs:
+        parts = min(PARTS, len(pairs))
+        texts = tuple((f"part {n + 1} of {parts}", "") for n in range(parts))
+        return _Groups(np.arange(len(pairs)) % parts, texts, np.zeros(0, dtype=np.int64), ())
+    positive, negative = behaviour.positive.personas, behaviour.negative.personas
+    count = max(len(positive), len(negative))
+    personas = tuple((positive[n % len(positive)], negative[n % len(negative)]) for n in range(count))
+    voices: dict[tuple[tuple[Message, ...], ...], tuple[int, int]] = {}
+    for n, sides in enumerate(personas):
+        for t, template in enumerate(behaviour.templates):
+            voices.setdefault(tuple(template.messages(side) for side in sides), (n, t))
+    found = np.array([voices[format.chats[pair.positive], format.chats[pair.negative]] for pair in pairs])
+    words = tuple((_template_text(template), "") for template in behaviour.templates)
+    return _Groups(found[:, 0], personas, found[:, 1], words)
+
+
+def _template_text(template: Template) -> str:
+    return " / ".join(text for text in (template.system, template.user) if text)
+
+
+def _pairwise_cosine(differences: F64) -> float:
+    none = no_sums(*differences.shape[1:], second=False)
+    sums = none.plus(differences.astype(np.float32), np.zeros_like(differences, dtype=np.float32))
+    return float(np.mean([sums.at(layer).pairwise_cosine for layer in range(differences.shape[1])]))
+
+
+def _agreements(
+    differences: F64, group_of: NDArray[np.int64], texts: Sequence[tuple[str, str]]
+) -> tuple[GroupAgreement, ...]:
+    """Each group beside the rest; every group's mean counts the same, however many pairs it has."""
+    present = [int(n) for n in np.unique(group_of)]
+    means = {n: differences[group_of == n].mean(axis=0) for n in present}
+    found = []
+    for n in present:
+        others = [means[m] for m in present if m != n]
+        mine = differences[group_of == n]
+        found.append(
+            GroupAgreement(
+                index=n,
+                positive=texts[n][0],
+                negative=texts[n][1],
+                pairs=len(mine),
+                pairwise_cosine=_pairwise_cosine(mine),
+                agreement=_cosine(means[n], np.mean(others, axis=0)) if others else None,
+            )
+        )
+    return tuple(found)
+
+
+def _cosine(one: F64, other: F64) -> float:
+    """Mean over layers of the cosine between two ``[layer, hidden]``."""
+    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
+    return float(np.mean((one * other).sum(axis=1) / np.maximum(lengths, 1e-30)))
+
+
+# Findings ----------------------------------------------------------------------------------------------------------
+
+
+def _with_findings(lint: StateLint, behaviour: Behaviour, apart: NDArray[np.int64]) -> StateLint:
+    field = "pairs" if behaviour.pairs else "personas"
+    found = chain(
+        _about_prediction(lint, field),
+        _about_wording(lint, behaviour),
+        _about_personas(lint, behaviour),
+        _about_templates(lint),
+        _about_separation(lint, field),
+        _about_tokens(lint, apart, field),
+    )
+    return replace(lint, findings=by_level(found))
+
+
+def _about_prediction(lint: StateLint, field: str) -> Iterator[Finding]:
+    if lint.prediction == "high":
+        return
+    level: Literal["warning", "note"] = "warning" if lint.prediction == "low" else "note"
+    figures = f"pairwise cosine {lint.pairwise_cosine:.2f}"
+    if lint.agreement is None:
+        yield Finding(level, field, f"there is only one to go by ({figures})", "give several, unlike each other")
+        return
+    what = "hardly agree" if lint.prediction == "low" else "agree only in part"
+    fix = "drop or rewrite what agrees least, and let the poles differ in the point alone"
+    yield Finding(level, field, f"they {what} on a direction ({figures}, agreement {lint.agreement:.2f})", fix)
+
+
+def _about_wording(lint: StateLint, behaviour: Behaviour) -> Iterator[Finding]:
+    """Phrasings around the same word agree whatever it is, so their agreement says less than it seems to."""
+    if behaviour.pairs or lint.agreement is None or lint.prediction == "low":
+        return
+    sides = [[content_words(persona) for persona in pole.personas] for pole in (behaviour.positive, behaviour.negative)]
+    common = [sorted(frozenset.intersection(*words)) for words in sides if len(words) > 1]
+    if len(common) == len(sides) and all(common):
+        words = " and ".join(repr(shared[0]) for shared in common)
+        problem = f"all phrasings are made around {words}, so they agree by their wording alone"
+        yield Finding("note", "personas", problem, "put in phrasings of other words; the prediction is worth more then")
+
+
+def _about_personas(lint: StateLint, behaviour: Behaviour) -> Iterator[Finding]:
+    if behaviour.pairs:
+        return
+    for group in lint.by_persona:
+        if group.agreement is None or group.agreement >= DISAGREES:
+            continue
+        sides = [(group.index % len(pole.personas)) for pole in (behaviour.positive, behaviour.negative)]
+        where = f"personas[{sides[0]}]"
+        if sides[0] != sides[1]:
+            where = f"positive.personas[{sides[0]}], negative.personas[{sides[1]}]"
+        what = f"{group.positive!r} against {group.negative!r}"
+        if group.agreement <= OPPOSES:
+            problem, fix = "points the opposite way of the others", "look whether the two are in each other's pole"
+        else:
+            problem, fix = "does not point where the others do", "rewrite it in the others' manner, or drop it"
+        yield Finding("warning", where, f"{what} {problem} (agreement {group.agreement:.2f})", fix)
+
+
+def _about_templates(lint: StateLint) -> Iterator[Finding]:
+    for group in lint.by_template:
+        if group.agreement is not None and group.agreement < DISAGREES:
+            problem = f"{group.positive!r} does not point where the others do (agreement {group.agreement:.2f})"
+            yield Finding("warning", f"templates[{group.index}]", problem, "rewrite or drop it")
+
+
+def _about_separation(lint: StateLint, field: str) -> Iterator[Finding]:
+    if lint.separation < SEPARATED:
+        problem = f"{1 - lint.separation:.0%} of the pairs lie the wrong way along their own mean difference"
+        yield Finding("warning", field, problem, "make both poles stronger, and every persona unmistakable")
+
+
+def _about_tokens(lint: StateLint, apart: NDArray[np.int64], field: str) -> Iterator[Finding]:
+    share = float((np.sign(apart) == np.sign(lint.tokens_apart)).mean())
+    if abs(lint.tokens_apart) >= TOKENS_APART and share >= TOKENS_APART_SHARE:
+        longer = "positive" if lint.tokens_apart > 0 else "negative"
+        problem = (
+            f"the {longer} side is {abs(lint.tokens_apart):.1f} tokens longer on average, and longer in {share:.0%}"
+        )
+        yield Finding("note", field, problem, "make the poles alike in length as the model counts it")
+
+
+ASK_PHASE = "Asking for phrasings"
+READ_PHASE = "Reading phrasings"
+ASKED_FOR_EACH = 6  # answers sampled for each suggestion that is wanted
+TEMPERATURE = 0.9
+ANSWER_TOKENS = 16
+LONGEST = 9  # words
+LEAST_AGREEMENT = 0.3
+SUFFIXES = 3  # with which each phrasing is read
+
+ASK = "Say in other words, in one short phrase: {persona}"
+EXAMPLES = (
+    ("a brave soldier", "a fearless fighter who never runs from danger"),
+    ("extremely tired", "worn out and longing for sleep"),
+    ("someone who loves cooking", "a passionate cook who is happiest at the stove"),
+    ("in a hurry", "pressed for time and always on the run"),
+)
+_OPENERS = "i i'm he he's she she's it it's we you they this that these those here sure yes the there what how"
+SENTENCES = frozenset(_OPENERS.split())  # words by which whole sentences begin
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """One phrasing, and how far its state lies towards its pole.
+
+    Attributes:
+        text: What the model said, tidied up.
+        agreement: Cosine between its state, seen from midway between the poles, and the direction of its pole.
+    """
+
+    text: str
+    agreement: float
+
+
+@dataclass(frozen=True)
+class PoleSuggestions:
+    """Suggestions for one pole, the best first.
+
+    Attributes:
+        kept: What survived, at most as many as were wanted.
+        asked: Answers of the model.
+        worded: How many were short, new, and free of the other pole's words.
+        agreed: How many of those lay towards the pole.
+    """
+
+    kept: tuple[Suggestion, ...]
+    asked: int
+    worded: int
+    agreed: int
+
+
+@dataclass(frozen=True)
+class Suggestions:
+    """Suggestions for both poles."""
+
+    positive: PoleSuggestions
+    negative: PoleSuggestions
+
+
+def suggest_phrasings(
+    engine: Engine, behaviour: Behaviour, *, count: int, seed: int = 0, progress: OnProgress = ignore
+) -> Suggestions:
+    """Ask the model for further phrasings of each pole, and keep those that could serve.
+
+    Args:
+        engine: A chat model.
+        behaviour: Whose personas are to be said in other words.
+        count: How many suggestions are wanted for each pole; there may be fewer, or none.
+        seed: Of the sampled answers.
+        progress: Called with each step of the work.
+
+    Raises:
+        BehaviourError: The behaviour has no personas, or ``count`` is not positive.
+
+    Example:
+        >>> suggest_phrasings(engine, Behaviour.load("happy"), count=3).positive.kept[0].text  # doctest: +SKIP
+        'full of joy and laughter'
+    """
+    if count < 1:
+        raise BehaviourError(f"{count} phrasings cannot be suggested", fix="ask for at least 1")
+    poles = (behaviour.positive, behaviour.negative)
+    if not all(pole.personas for pole in poles):
+        raise BehaviourError(
+            f"{behaviour.source}: no personas to say in other words", fix="give each pole at least one"
+        )
+    progress(Progress(ASK_PHASE, 0, 1))
+    asked = count * ASKED_FOR_EACH
+    chats = [_question(pole.personas[n % len(pole.personas)]) for pole in poles for n in range(asked)]
+    answers = engine.generate(chats, max_new_tokens=ANSWER_TOKENS, temperature=TEMPERATURE, seed=seed)
+    progress(Progress(ASK_PHASE, 1, 1))
+    said = [
+        tidy(answer.text) if answer.finish_reason == "stop" or "\n" in answer.text.strip() else "" for answer in answers
+    ]
+    worded = [
+        _fitting(said[:asked], poles[0], poles[1]),
+        _fitting(said[asked:], poles[1], poles[0]),
+    ]
+    agreements = _pole_agreements(engine, behaviour, worded, progress)
+    sides = [_kept(texts, told, asked=asked, count=count) for texts, told in zip(worded, agreements, strict=True)]
+    return Suggestions(*sides)
+
+
+def tidy(answer: str) -> str:
+    """The phrase in an answer: its first line, without quotes, a final full stop, or "You are".
+
+    Example:
+        >>> tidy('"You are a jolly sailor."')
+        'a jolly sailor'
+    """
+    line = (answer.strip().splitlines() or [""])[0].strip(" \"'“”‘’*.!;,")
+    line = re.sub(r"^(?:you are|you're|someone is|as)\s+", "", " ".join(line.split()), flags=re.IGNORECASE)
+    return line[:1].lower() + line[1:] if line[1:2].islower() or line[1:2] == " " else line
+
+
+def _question(persona: str) -> list[Message]:
+    turns = []
+    for given, answer in EXAMPLES:
+        turns += [Message("user", ASK.replace("{persona}", given)), Message("assistant", answer)]
+    return [*turns, Message("user", ASK.replace("{persona}", persona))]
+
+
+# By words ----------------------------------------------------------------------------------------------------------
+
+
+def _fitting(said: Sequence[str], pole: Pole, other: Pole) -> list[str]:
+    """What is one short new phrase that keeps off the other pole; once each."""
+    taken = {any_order(text) for text in (*pole.personas, *other.personas, *(text for _, text in EXAMPLES))}
+    theirs = content_words(other.label, *other.personas) - content_words(pole.label, *pole.personas)
+    labelled = tuple(content_words(other.label) - content_words(pole.label))
+    found = []
+    for text in said:
+        if any_order(text) in taken or not _is_phrase(text) or has_negation(text) or mentions(text, theirs):
+            continue
+        if any(word.startswith(labelled) for word in words_of(text)):  # "sadness"
+            continue
+        taken.add(any_order(text))
+        found.append(text)
+    return found
+
+
+def _is_phrase(text: str) -> bool:
+    words = words_of(text)
+    if not 1 <= len(words) <= LONGEST or not content_words(text) or words[0] in SENTENCES:
+        return False
+    return text.isprintable() and re.search(r"[.:;?!{}<>\[\]()\"/\d]", text) is None
+
+
+# By states ---------------------------------------------------------------------------------------------------------
+
+
+def _pole_agreements(
+    engine: Engine, behaviour: Behaviour, worded: Sequence[Sequence[str]], progress: OnProgress
+) -> list[list[float]]:
+    """How far each phrasing lies towards its pole, seen from midway between the poles.
+
+    From the other pole every phrasing whatever would seem to lie towards this one: what is common to them all is that
+    they are not the other pole.
+    """
+    known = [behaviour.positive.personas, behaviour.negative.personas]
+    every = list(dict.fromkeys(text for texts in (*known, *worded) for text in texts))
+    states = dict(zip(every, _states(engine, behaviour, every, progress), strict=True))
+    plus, minus = (np.mean([states[text] for text in texts], axis=0) for texts in known)
+    midway, towards = (plus + minus) / 2, plus - minus
+    return [
+        [_cosine(states[text] - midway, sign * towards) for text in texts]
+        for sign, texts in zip((1.0, -1.0), worded, strict=True)
+    ]
+
+
+def _states(engine: Engine, behaviour: Behaviour, personas: Sequence[str], progress: OnProgress) -> list[F64]:
+    """Mean state of each persona over templates and a few suffixes, ``[layer, hidden]`` each."""
+    step = max(len(behaviour.suffixes) // SUFFIXES, 1)
+    openings = [engine.cuts(suffix, limit=CUTS)[-1] for suffix in behaviour.suffixes[::step][:SUFFIXES]]
+    texts = [
+        engine.render(template.messages(persona), continuation=opening)
+        for persona in personas
+        for template in behaviour.templates
+        for opening in openings
+    ]
+    layers = band_layers(engine.info.layers)
+    collected = engine.collect(
+        texts, layers=layers, progress=lambda done, total: progress(Progress(READ_PHASE, done, total))
+    )
+    progress(Progress(READ_PHASE, len(texts), len(texts)))
+    shaped = collected.states.astype(np.float64).reshape(len(personas), -1, *collected.states.shape[1:])
+    return list(shaped.mean(axis=1))
+
+
+def _kept(texts: Sequence[str], agreements: Sequence[float], *, asked: int, count: int) -> PoleSuggestions:
+    found = [Suggestion(text, told) for text, told in zip(texts, agreements, strict=True) if told >= LEAST_AGREEMENT]
+    best = sorted(found, key=lambda suggestion: -suggestion.agreement)[:count]
+    return PoleSuggestions(kept=tuple(best), asked=asked, worded=len(texts), agreed=len(found))

@@ -1,0 +1,1 @@
+"""System prompts compiled into vectors."""

@@ -1,0 +1,348 @@
+"""From a system prompt to a control vector that makes the model behave as if the prompt were there.
+
+The teacher is the model under the prompt, the student the same model without it but with one vector per layer added.
+The vectors are learned so that the student predicts, along answers that the teacher sampled, what the teacher predicts.
+
+Source: context distillation (Askell et al. 2021, arXiv:2112.00861, section 2.2), with vectors for weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from trimtab.arrays import F32
+from trimtab.behaviours import neutral_prompts
+from trimtab.engines import Engine
+from trimtab.engines.protocol import Gradients, Lesson
+from trimtab.errors import DistillError
+from trimtab.steering import Scope, Steering, SteeringLike
+from trimtab.steering.plan import Push
+from trimtab.training.checkpoint import Journal, NoJournal, RememberingEngine, noted
+from trimtab.training.distillation.examples import (
+    SystemPrompt,
+    Teacher,
+    Tokened,
+    answered_by,
+    invent_messages,
+    lessons_of,
+)
+from trimtab.training.distillation.fit import Learned, Schedule, imitate, together
+from trimtab.training.neutral import noted_neutral
+from trimtab.training.progress import OnProgress, Progress, ignore
+from trimtab.training.questions import KlSet, Question, ask
+from trimtab.training.search import band_layers, chosen_layers
+from trimtab.vectors import BehaviourRef, Calibration, ControlVector, Distillation
+from trimtab.version import VERSION
+
+METHOD = "distilled"
+LEARN_PHASE = "Learning from the prompted model"
+NOTE_PHASE = "Noting what it expects"
+PRICE_PHASE = "Measuring what it spends"
+LESSONS = 160  # different messages teach more than several answers to one
+ANSWERS = 4
+NEUTRAL = 18  # neutral questions, of which norms and KL are measured
+NEUTRAL_TOKENS = 24
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is learned from.
+
+    Attributes:
+        prompts: Users' messages, of the built-in ones.
+        apart: Of all of them, one in so many is not learned from but chooses the best point.
+        answers: Sampled answers to each; None takes as many as bring about ``LESSONS`` in all, ``ANSWERS`` at most.
+        answer_tokens: Upper bound on an answer's length.
+        temperature: Of the samples; 0 is greedy, and then one answer is enough.
+        schedule: How steps are taken.
+    """
+
+    prompts: int = 160
+    apart: int = 10
+    answers: int | None = None
+    answer_tokens: int = 32
+    temperature: float = 1.0
+    schedule: Schedule = field(default_factory=Schedule)
+
+    def answers_to(self, messages: int) -> int:
+        """How many answers each of so many messages gets; greedy ones would all be the same.
+
+        Example:
+            >>> Effort().answers_to(160), Effort().answers_to(50), Effort(temperature=0.0).answers_to(50)
+            (1, 3, 1)
+        """
+        if self.temperature == 0:
+            return 1
+        return self.answers or min(max(round(LESSONS / messages), 1), ANSWERS)
+
+
+def distill(
+    model: Engine,
+    system_prompt: SystemPrompt,
+    *,
+    prompts: Sequence[str] | None = None,
+    invent: int = 0,
+    name: str = "prompt",
+    layers: str | Sequence[int] = "all",
+    tokens: Tokened = "all",
+    on_top_of: SteeringLike = None,
+    effort: Effort | None = None,
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    progress: OnProgress = ignore,
+) -> ControlVector:
+    """Compile a prompt into a control vector: at strength 1 the model answers as if the prompt stood there.
+
+    Args:
+        model: An engine, from ``trimtab.load``.
+        system_prompt: A system prompt; or messages that stand before the user's, such as examples.
+        prompts: Users' messages such as the vector will meet; the built-in ones if not given.
+        invent: So many more messages are written by the model itself, such as users of the prompt would send.
+        name: What to call the vector.
+        layers: ``"all"``, ``"band"`` (the usual middle layers), or the layers themselves.
+        tokens: Where the vector is added while it learns: at ``"all"`` tokens, or at ``"generated"`` ones alone. It is
+            to be used at the same: ``model.generate(…, steering="name@generated:1")``.
+        on_top_of: What is active besides, for teacher and student alike; plain additions at all tokens only.
+        effort: How much is learned from.
+        seed: Of the sampled answers and of the order in which they are learned.
+        checkpoint: A file that keeps what was found out if the work is interrupted. Distilling again with the same
+            arguments goes on from there, to the same vector; the file is deleted at the end.
+        progress: Called with each step of the work.
+
+    Returns:
+        A control vector whose strength 1 is as distilled. ``distillation`` tells how near it came to the prompt.
+
+    Raises:
+        DistillError: The prompt is empty, there are too few users' messages, or learning went wrong.
+        PromptError: The prompt does not fit into the context window.
+        ModelError: The model has no gradients.
+
+    Example:
+        >>> pirate = distill(model, "You are a pirate. Speak like one.")  # doctest: +SKIP
+        >>> model.generate("How are you?", steering=[(pirate, 1)]).text  # doctest: +SKIP
+    """
+    effort = effort or Effort()
+    plan = _Plan(
+        teacher=Teacher.of(system_prompt),
+        texts=_texts(prompts, effort),
+        invent=invent,
+        name=name,
+        layers=_layers(model.info.layers, layers),
+        tokens=tokens,
+        steering=Steering.of(on_top_of),
+        effort=effort,
+        seed=seed,
+    )
+    if invent < 0:
+        raise DistillError(f"{invent} messages cannot be written", fix="give 0 or more")
+    if tokens not in ("all", "generated"):
+        raise DistillError(f"no tokens named {tokens!r}", fix="use 'all' or 'generated'")
+    gradients = model.gradients
+    if gradients is None:
+        raise DistillError(
+            f"{model.info.name} has no gradients with respect to its hidden states",
+            fix="use a decoder-only model; or train a vector from contrasting prompts: trimtab.train",
+        )
+    if checkpoint is None:
+        return _distilled(model, gradients, plan, NoJournal(), progress)
+    with noted(checkpoint, job=plan.job(model)) as journal:
+        return _distilled(RememberingEngine(model, journal), gradients, plan, journal, progress)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What was asked of ``distill``, which together with the model decides the result."""
+
+    teacher: Teacher
+    texts: tuple[str, ...]
+    invent: int
+    name: str
+    layers: tuple[int, ...]
+    tokens: Tokened
+    steering: Steering
+    effort: Effort
+    seed: int
+
+    def job(self, model: Engine) -> str:
+        """A name for exactly this work."""
+        asked = {**asdict(replace(self, steering=Steering())), "steering": repr(self.steering)}
+        return json.dumps([VERSION, asdict(model.info), asked], sort_keys=True, default=str)
+
+    @property
+    def digest(self) -> str:
+        """Of the prompt."""
+        return hashlib.sha256(json.dumps([asdict(m) for m in self.teacher.opening]).encode()).hexdigest()
+
+
+def _texts(prompts: Sequence[str] | None, effort: Effort) -> tuple[str, ...]:
+    builtin = neutral_prompts()
+    usual = (*builtin.calibration, *builtin.more)[: effort.prompts]
+    texts = tuple(dict.fromkeys(prompts if prompts is not None else usual))
+    if len(texts) < 2 or not all(text.strip() for text in texts):
+        raise DistillError(
+            "a prompt is distilled on at least two messages with words in them", fix="give more, or leave prompts out"
+        )
+    return texts
+
+
+def _layers(depth: int, layers: str | Sequence[int]) -> tuple[int, ...]:
+    if layers == "all":
+        return tuple(range(depth))
+    if layers == "band":
+        return band_layers(depth)
+    if isinstance(layers, str):
+        raise DistillError(f"layers {layers!r} are not known", fix="use 'all', 'band' or a list such as [14, 15, 16]")
+    return chosen_layers(depth, layers)[0]
+
+
+def _distilled(
+    model: Engine, gradients: Gradients, plan: _Plan, journal: Journal, progress: OnProgress
+) -> ControlVector:
+    neutral = ask(
+        model,
+        neutral_prompts().calibration[:NEUTRAL],
+        None,
+        in_character=0,
+        max_new_tokens=NEUTRAL_TOKENS,
+        progress=progress,
+    )
+    kl = KlSet(model, neutral)
+    norms = {layer: float(kl.norms[layer]) for layer in range(model.info.layers)}
+    active = _active(model, plan.steering)
+    lessons, others = _lessons(model, gradients, plan, active, progress)
+    learned = _learned(gradients, plan, lessons, others, norms, active, model.info.hidden_size, journal, progress)
+    vector = _vector(model, plan, learned, norms, lessons=len(lessons), others=len(others))
+    return _finished(model, vector, kl, neutral, journal, progress)
+
+
+def _active(model: Engine, steering: Steering) -> dict[int, F32]:
+    """What a steering adds to each layer, together.
+
+    Raises:
+        DistillError: It does something else.
+    """
+    total: dict[int, F32] = {}
+    for planned in steering.plan(model.info):
+        everywhere = planned.term.tokens == Scope() and planned.term.condition is None
+        for layer, change in planned.changes.items():
+            if not (everywhere and isinstance(change, Push) and not change.preserve_norm):
+                fix = "give plain strengths, without scopes, conditions or operators"
+                raise DistillError(f"cannot distil on top of {planned.term}", fix=fix)
+            total = together({layer: change.added}, total)
+    return total
+
+
+def _lessons(
+    model: Engine, gradients: Gradients, plan: _Plan, active: Mapping[int, F32], progress: OnProgress
+) -> tuple[list[Lesson], list[Lesson]]:
+    """Lessons to learn from, and others by which the best point is chosen; no message is in both."""
+    effort, texts = plan.effort, plan.texts
+    if plan.invent:
+        more = invent_messages(model, plan.teacher, count=plan.invent, seed=plan.seed, progress=progress)
+        texts = tuple(dict.fromkeys((*texts, *more)))
+    answered = answered_by(
+        model,
+        plan.teacher,
+        texts,
+        answers=effort.answers_to(len(texts)),
+        max_new_tokens=effort.answer_tokens,
+        temperature=effort.temperature,
+        seed=plan.seed,
+        steering=plan.steering,
+        progress=progress,
+    )
+    apart = set(texts[effort.apart - 1 :: effort.apart] or texts[-1:])
+    learned_from, others = [a for a in answered if a.text not in apart], [a for a in answered if a.text in apart]
+    if not (learned_from and others):
+        raise DistillError("the prompted model answers too few of the messages", fix="give more, or other ones")
+    progress(Progress(NOTE_PHASE, 0, 2))
+    lessons = lessons_of(gradients, learned_from, additions=active, swift=True)
+    progress(Progress(NOTE_PHASE, 1, 2))
+    exact = lessons_of(gradients, others, additions=active)
+    progress(Progress(NOTE_PHASE, 2, 2))
+    return lessons, exact
+
+
+def _learned(
+    gradients: Gradients,
+    plan: _Plan,
+    lessons: Sequence[Lesson],
+    others: Sequence[Lesson],
+    norms: Mapping[int, float],
+    active: Mapping[int, F32],
+    width: int,
+    journal: Journal,
+    progress: OnProgress,
+) -> Learned:
+    schedule, generated = plan.effort.schedule, plan.tokens == "generated"
+
+    def told(step: int, kl: float) -> None:
+        progress(Progress(LEARN_PHASE, step, schedule.steps, status=f"{kl:.3f} nat apart"))
+
+    learned = imitate(
+        gradients.imitation(lessons, generated=generated, swift=True),
+        gradients.imitation(others, generated=generated),
+        {layer: norms[layer] for layer in plan.layers},
+        count=len(lessons),
+        width=width,
+        schedule=schedule,
+        active=active,
+        seed=plan.seed,
+        journal=journal,
+        on_step=told,
+    )
+    if not learned.lengths:
+        raise DistillError(
+            "nothing was learned: no step brought the model nearer to the prompted one",
+            fix="give more prompts, or see whether the prompt changes its answers at all",
+        )
+    return learned
+
+
+def _vector(
+    model: Engine, plan: _Plan, learned: Learned, norms: Mapping[int, float], *, lessons: int, others: int
+) -> ControlVector:
+    chat = model.encode(model.render(plan.teacher.chat(plan.texts[0])))
+    plain = model.encode(model.render([plan.teacher.chat(plan.texts[0])[-1]]))
+    return ControlVector(
+        model=model.info,
+        directions=learned.directions,
+        norms={layer: norms[layer] for layer in learned.lengths},
+        weights={layer: length / norms[layer] for layer, length in learned.lengths.items()},
+        scale={"+": 1.0, "-": 1.0},
+        method=METHOD,
+        behaviour=BehaviourRef(plan.name, plan.digest),
+        distillation=Distillation(
+            prompt_tokens=len(chat) - len(plain),
+            tokens=plan.tokens,
+            kl_before=learned.looks[0].kl,
+            kl_after=learned.best.kl,
+            lessons=lessons,
+            others=others,
+            steps=learned.best.step,
+        ),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        trimtab_version=VERSION,
+    )
+
+
+def _finished(
+    model: Engine,
+    vector: ControlVector,
+    kl: KlSet,
+    neutral: Sequence[Question],
+    journal: Journal,
+    progress: OnProgress,
+) -> ControlVector:
+    """The vector with what it spends on neutral chats, and what they read on it."""
+    progress(Progress(PRICE_PHASE, 0, 1))
+    spent = {key: kl.measure(vector.addition(sign)) for key, sign in (("+", 1.0), ("-", -1.0))}
+    progress(Progress(PRICE_PHASE, 1, 1))
+    record = Calibration(spent["+"], spent, len(kl), effect=None, candidates=(), held_out=None)
+    measured = noted_neutral(model, vector.directions, questions=neutral, journal=journal, progress=progress)
+    return replace(vector, calibration=record, neutral=measured)

@@ -1,0 +1,241 @@
+"""Lessons from a chat under a prompt: its own sampled answers, and what it expects at every token of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from trimtab.arrays import F32
+from trimtab.behaviours import Message
+from trimtab.engines import Completion, Engine
+from trimtab.engines.protocol import Gradients, Lesson, Tokens
+from trimtab.errors import DistillError
+from trimtab.steering import Steering
+from trimtab.training.progress import OnProgress, Progress, ignore
+
+PHASE = "Letting the prompted model answer"
+TOP = 256  # tokens of which a teacher's probability is noted
+
+SystemPrompt: TypeAlias = str | Sequence[Message | Mapping[str, str]]
+Tokened: TypeAlias = Literal["all", "generated"]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A model under a prompt.
+
+    Attributes:
+        opening: What stands before a user's message: a system prompt, examples, or both.
+    """
+
+    opening: tuple[Message, ...]
+
+    @classmethod
+    def of(cls, given: SystemPrompt) -> Teacher:
+        """From a system prompt, or from the messages of a whole chat so far.
+
+        Raises:
+            DistillError: It is empty, is no chat, or ends with a question that nobody has answered yet.
+
+        Example:
+            >>> Teacher.of("Be brief.").chat("Hello!")
+            (Message(role='system', content='Be brief.'), Message(role='user', content='Hello!'))
+        """
+        if isinstance(given, str):
+            messages: tuple[Message, ...] = (Message("system", given.strip()),)
+        else:
+            messages = tuple(_message(message) for message in given)
+        if not messages or not all(message.content.strip() for message in messages):
+            raise DistillError("the prompt is empty", fix="give a system prompt, or messages with words in them")
+        if messages[-1].role == "user":
+            fix = "end with the assistant's answer; users' own messages come behind it"
+            raise DistillError("the messages end with the user's turn", fix=fix)
+        return cls(messages)
+
+    def chat(self, text: str) -> tuple[Message, ...]:
+        """The chat in which a user says ``text``."""
+        return (*self.opening, Message("user", text))
+
+
+def _message(given: Message | Mapping[str, str]) -> Message:
+    if isinstance(given, Message):
+        return given
+    try:
+        message = Message(given["role"], given["content"])
+    except (KeyError, TypeError):
+        raise DistillError("a message has no role or no content", fix='give {"role": …, "content": …}') from None
+    if message.role not in get_args(Literal["system", "user", "assistant"]):
+        raise DistillError(f"no role named {message.role!r}", fix="use system, user or assistant")
+    return message
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A user's message with one answer of the prompted model; both as token ids.
+
+    Attributes:
+        text: The user's message.
+        prompt: The chat without the teacher's opening.
+        prompted: The chat with it.
+        answer: The answer, with the token that ends it where it came to an end.
+    """
+
+    text: str
+    prompt: Tokens
+    prompted: Tokens
+    answer: Tokens
+
+
+def answered_by(
+    model: Engine,
+    teacher: Teacher,
+    texts: Sequence[str],
+    *,
+    answers: int,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    steering: Steering,
+    progress: OnProgress,
+) -> list[Answered]:
+    """Let the prompted model answer every message, several times if the answers are sampled.
+
+    Answers without a token are left out.
+
+    Args:
+        model: The engine.
+        teacher: What stands before the messages.
+        texts: The users' messages.
+        answers: How many to each.
+        max_new_tokens: Upper bound on an answer's length.
+        temperature: 0 takes greedy answers.
+        seed: Of the samples.
+        steering: What is active meanwhile.
+        progress: Told when the answers are there.
+
+    Raises:
+        PromptError: A chat does not fit into the context window.
+        DistillError: No answer has a token.
+    """
+    asked = [text for text in texts for _ in range(answers)]
+    progress(Progress(PHASE, 0, 1))
+    completions: list[Completion] = model.generate(
+        [teacher.chat(text) for text in asked],
+        steering=steering,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+    )
+    progress(Progress(PHASE, 1, 1))
+    found = [
+        Answered(
+            text,
+            prompt=model.encode(model.render([Message("user", text)])),
+            prompted=model.encode(model.render(teacher.chat(text))),
+            answer=completion.tokens,
+        )
+        for text, completion in zip(asked, completions, strict=True)
+        if completion.tokens
+    ]
+    if not found:
+        raise DistillError("the prompted model answers nothing", fix="try other user prompts")
+    return list(dict.fromkeys(found))
+
+
+def lessons_of(
+    gradients: Gradients,
+    answered: Sequence[Answered],
+    *,
+    additions: Mapping[int, F32],
+    top: int = TOP,
+    swift: bool = False,
+) -> list[Lesson]:
+    """What the prompted model expects along its answers, for a student that is not prompted.
+
+    Args:
+        gradients: Of the model.
+        answered: The answers.
+        additions: Layer to ``[hidden]``: what is added to the teacher's hidden states.
+        top: How many of the likeliest tokens are noted; of the others, their mass.
+        swift: Faster, and not quite exact: to learn from, not to measure by.
+    """
+    texts = [(a.prompted, a.answer) for a in answered]
+    expected = gradients.expectations(texts, top=top, additions=additions, swift=swift)
+    return [Lesson(a.prompt, a.answer, found) for a, found in zip(answered, expected, strict=True)]
+
+
+INVENTING = "Writing messages such as users send"
+ASKED_FOR_EACH = 3
+TEMPERATURE = 0.9
+MESSAGE_TOKENS = 32
+SHORTEST, LONGEST = 3, 30  # words
+ASK = "An assistant has these instructions:\n{prompt}\n\nWrite one short message that a user sends to this assistant."
+EXAMPLES = (
+    ("You work at a train station and answer politely.", "When does the next train to the coast leave?"),
+    ("You are a strict chess teacher. Explain every move.", "Why is it bad to bring the queen out early?"),
+    ("You help people to cook with what they have.", "I only have rice, two eggs and an onion. What can I make?"),
+)
+
+
+def invent_messages(
+    model: Engine, teacher: Teacher, *, count: int, seed: int = 0, progress: OnProgress = ignore
+) -> tuple[str, ...]:
+    """Ask the model for messages that users of a prompted assistant might send.
+
+    Args:
+        model: The engine.
+        teacher: The prompt.
+        count: How many are wanted; fewer come where the model has not more to say.
+        seed: Of the samples.
+        progress: Told when they are there.
+
+    Raises:
+        DistillError: None came.
+
+    Example:
+        >>> invent_messages(model, Teacher.of("You sell boats."), count=2)  # doctest: +SKIP
+        ('How much is a small boat?', 'Do you have boats for two?')
+    """
+    prompt = "\n".join(message.content for message in teacher.opening if message.role != "user")
+    chat = [
+        message
+        for given, message_ in EXAMPLES
+        for message in (Message("user", ASK.format(prompt=given)), Message("assistant", message_))
+    ]
+    chat.append(Message("user", ASK.format(prompt=prompt)))
+    progress(Progress(INVENTING, 0, 1))
+    answers = model.generate(
+        [chat] * (ASKED_FOR_EACH * count), max_new_tokens=MESSAGE_TOKENS, temperature=TEMPERATURE, seed=seed
+    )
+    progress(Progress(INVENTING, 1, 1))
+    found = sift((answer.text for answer in answers), known=[message for _, message in EXAMPLES])[:count]
+    if not found:
+        raise DistillError("the model writes no messages of its own", fix="give some with prompts=")
+    return found
+
+
+def sift(answers: Iterable[str], *, known: Sequence[str] = ()) -> tuple[str, ...]:
+    """What of the answers could be a user's message: whole, short, and not there yet.
+
+    Example:
+        >>> sift(['"How deep is it?"', "How deep is it?", "Well", "This one never comes to an"])
+        ('How deep is it?',)
+    """
+    found: dict[str, None] = {}
+    seen = {_key(text) for text in known}
+    for answer in answers:
+        lines = [line.strip() for line in answer.strip().splitlines() if line.strip()]
+        text = re.sub(r"^(?:user|message)\s*:\s*", "", lines[0], flags=re.IGNORECASE) if lines else ""
+        text = text.strip(" \t\"'“”*")
+        end = max(text.rfind(mark) for mark in ".!?") + 1
+        text, words = text[:end], len(text[:end].split())
+        if SHORTEST <= words <= LONGEST and _key(text) not in seen:
+            seen.add(_key(text))
+            found[text] = None
+    return tuple(found)
+
+
+def _key(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.casefold()))

@@ -1,0 +1,285 @@
+"""Neutral statistics: what ordinary chats read on a vector's directions; readings and bounds are measured against it.
+
+A behaviour plays no part: the chats are trimtab's own neutral prompts, and the model's own answers to them where it
+has given some.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from trimtab.arrays import F32
+from trimtab.behaviours import neutral_prompts
+from trimtab.engines import Engine, Prompt
+from trimtab.engines.protocol import Tokens
+from trimtab.errors import PromptError, VectorError
+from trimtab.training.checkpoint import Journal
+from trimtab.training.progress import OnProgress, Progress, ignore
+from trimtab.training.questions import Question
+from trimtab.vectors import PERCENTS, Neutral, Spread
+
+GROUP = 96 * 1024**2  # bytes of states that are held at a time
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A text as token ids, and the tokens of it whose states are wanted: indices, ascending."""
+
+    tokens: Tokens
+    wanted: tuple[int, ...]
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """From the first wanted token to the one after the last."""
+        return self.wanted[0], self.wanted[-1] + 1
+
+
+def has_states_everywhere(model: Engine) -> bool:
+    """Whether every token of a prompt has a state; beside an encoder only the decoder's first token has one."""
+    return not getattr(model, "has_encoder", False)
+
+
+def check_reads(model: Engine) -> None:
+    """Refuse a model whose prompts cannot be read token by token.
+
+    Raises:
+        VectorError: Only its decoder's first token has a state.
+    """
+    if not has_states_everywhere(model):
+        raise VectorError(
+            f"{model.info.name} has an encoder, and no state for each token of a prompt that a vector could be read at",
+            fix="use a model that has only a decoder",
+        )
+
+
+def words_of(model: Engine, prompt: Prompt) -> Chosen:
+    """A prompt, and its words.
+
+    Raises:
+        PromptError: It has none.
+    """
+    marked = model.marked(prompt)
+    words = tuple(n for n, word in enumerate(marked.words) if word)
+    if not words:
+        raise PromptError(f"the prompt {marked.text[:40]!r} has no words to read", fix="give a text")
+    return Chosen(marked.tokens, words)
+
+
+def states_at(
+    model: Engine,
+    texts: Sequence[Chosen],
+    *,
+    layers: Sequence[int],
+    phase: str,
+    progress: OnProgress,
+) -> Iterator[F32]:
+    """The states of each text's wanted tokens, ``[token, layer, hidden]``, text after text.
+
+    Raises:
+        VectorError: A state is not finite.
+    """
+    sizes = [stop - start for start, stop in (text.span for text in texts)]
+    per_token = max(len(layers), 1) * model.info.hidden_size * 4
+    done = 0
+    progress(Progress(phase, 0, len(texts)))
+    for group in _groups(sizes, GROUP // per_token):
+        read = [texts[n] for n in group]
+        found = model.collect(
+            [text.tokens for text in read], layers=layers, position="all", span=[text.span for text in read]
+        ).states
+        for text, states in zip(read, np.split(found, np.cumsum([sizes[n] for n in group])[:-1]), strict=True):
+            wanted = states[np.array(text.wanted) - text.wanted[0]]
+            if not np.isfinite(wanted).all():
+                raise VectorError(
+                    f"hidden states of {model.info.name} are not finite on {model.decode(text.tokens)[:40]!r}",
+                    fix="load the model in a wider dtype",
+                )
+            yield wanted
+        done += len(group)
+        progress(Progress(phase, done, len(texts)))
+
+
+def _groups(sizes: Sequence[int], limit: int) -> Iterator[list[int]]:
+    """Neighbours together, as many as fit; one that does not fit is alone."""
+    group: list[int] = []
+    held = 0
+    for number, size in enumerate(sizes):
+        if group and held + size > limit:
+            yield group
+            group, held = [], 0
+        group.append(number)
+        held += size
+    if group:
+        yield group
+
+
+@dataclass(frozen=True, eq=False)
+class Pooled:
+    """What is kept of each prompt when all its layers are looked at.
+
+    Attributes:
+        mean: States averaged over the words, ``[prompt, layer, hidden]``.
+        last: States of the last token, ``[prompt, layer, hidden]``.
+        norms: Mean norm of a word's state, ``[layer]``.
+    """
+
+    mean: F32
+    last: F32
+    norms: NDArray[np.float64]
+
+
+def pooled_states(model: Engine, prompts: Sequence[Prompt], *, phase: str, progress: OnProgress) -> Pooled:
+    """The states of prompts at every layer, averaged over their words and at their last token.
+
+    Raises:
+        PromptError: A prompt has no words.
+    """
+    words = [words_of(model, prompt) for prompt in prompts]
+    texts = [Chosen(text.tokens, tuple(sorted({*text.wanted, len(text.tokens) - 1}))) for text in words]
+    layers = range(model.info.layers)
+    mean = np.zeros((len(texts), len(layers), model.info.hidden_size), dtype=np.float32)
+    last = np.zeros_like(mean)
+    norms = np.zeros(len(layers))
+    found = states_at(model, texts, layers=layers, phase=phase, progress=progress)
+    for number, (text, states) in enumerate(zip(words, found, strict=True)):
+        said = states[: len(text.wanted)]  # the last token may be a word or come behind them all
+        mean[number] = said.mean(axis=0, dtype=np.float64)
+        last[number] = states[-1]
+        norms += np.linalg.norm(said.astype(np.float64), axis=-1).sum(axis=0)
+    return Pooled(mean, last, norms / max(sum(len(text.wanted) for text in words), 1))
+
+
+PHASE = "Reading neutral chats"
+KEY = "neutral"
+FLOOR = 1e-6  # least deviation, as a part of the mean: where nothing varies, a z-score is large but a number
+
+Floats = NDArray[np.float64]
+
+
+def measure_neutral(
+    model: Engine,
+    directions: Mapping[int, F32],
+    *,
+    questions: Sequence[Question] = (),
+    progress: OnProgress = ignore,
+) -> Neutral | None:
+    """Project neutral chats on directions: mean, spread and percentiles of tokens, of whole prompts, of last tokens.
+
+    All built-in neutral prompts are read as user messages through the model's chat template. Single tokens are the
+    words of these messages and of the model's own answers, where ``questions`` has some to these prompts. System
+    prompts, marks of the template, special tokens and the first token of all (an attention sink) count nowhere.
+    Projections and their statistics are in float64; deviations are of a sample (``n - 1``) and never 0.
+
+    Args:
+        model: The engine.
+        directions: Layer to unit direction ``[hidden]``.
+        questions: Neutral prompts with the model's answers; those of others are left out.
+        progress: Called with the number of chats read.
+
+    Returns:
+        The statistics, in the units of hidden states; None for a model in which not every token has a state.
+
+    Example:
+        >>> neutral = measure_neutral(model, happy.directions)  # doctest: +SKIP
+        >>> neutral.token.mean[15], neutral.token.deviation[15]  # doctest: +SKIP
+    """
+    if not (directions and has_states_everywhere(model)):
+        return None
+    chats = _chats(model, {question.text: question.answer for question in questions})
+    if len(chats) < 2:
+        return None
+    layers = sorted(directions)
+    along = np.stack([directions[layer].astype(np.float64) for layer in layers])
+    read = [chat.chosen for chat in chats]
+    tokens, means, lasts = [], [], []
+    found = states_at(model, read, layers=layers, phase=PHASE, progress=progress)
+    for chat, text, states in zip(chats, read, found, strict=True):
+        projected = np.stack([states[:, n].astype(np.float64) @ along[n] for n in range(len(layers))], axis=1)
+        tokens.append(projected[np.isin(text.wanted, chat.words + chat.answer)])
+        means.append(projected[np.isin(text.wanted, chat.words)].mean(axis=0))
+        lasts.append(projected[text.wanted.index(chat.last)])
+    single = np.concatenate(tokens)
+    percentiles = np.percentile(single, PERCENTS, axis=0)
+    return Neutral(
+        token=_spread(single, layers),
+        mean=_spread(np.array(means), layers),
+        last=_spread(np.array(lasts), layers),
+        percentiles={layer: tuple(percentiles[:, n].tolist()) for n, layer in enumerate(layers)},
+        prompts=len(chats),
+        tokens=len(single),
+    )
+
+
+def noted_neutral(
+    model: Engine,
+    directions: Mapping[int, F32],
+    *,
+    questions: Sequence[Question],
+    journal: Journal,
+    progress: OnProgress,
+) -> Neutral | None:
+    """``measure_neutral``, noted in the journal of a training, and taken from there if it was measured before."""
+    adapter: TypeAdapter[Neutral | None] = TypeAdapter(Neutral | None)
+    if (kept := journal.get(KEY)) is not None:
+        return adapter.validate_json(kept)
+    measured = measure_neutral(model, directions, questions=questions, progress=progress)
+    journal.put(KEY, json.dumps(None if measured is None else asdict(measured)).encode())
+    return measured
+
+
+@dataclass(frozen=True)
+class _Chat:
+    """A neutral prompt and what the model answered, as tokens.
+
+    Attributes:
+        tokens: Of both.
+        words: The prompt's words.
+        answer: The words of the answer.
+        last: The prompt's last token.
+    """
+
+    tokens: Tokens
+    words: tuple[int, ...]
+    answer: tuple[int, ...]
+    last: int
+
+    @property
+    def chosen(self) -> Chosen:
+        """The text and all tokens that count."""
+        return Chosen(self.tokens, tuple(sorted({*self.words, *self.answer, self.last})))
+
+
+def _chats(model: Engine, answers: Mapping[str, Tokens]) -> list[_Chat]:
+    """Every neutral prompt whose words are found, with its answer if there is one."""
+    chats = []
+    halves = neutral_prompts()
+    for text in (*halves.calibration, *halves.held_out):
+        marked = model.marked(text)
+        spoken = _spoken(model, answers.get(text, ()))
+        length = len(marked.tokens)
+        words = tuple(n for n in range(length) if marked.words[n])
+        if words:
+            answer = tuple(range(length, length + len(spoken)))
+            chats.append(_Chat(marked.tokens + spoken, words, answer, last=length - 1))
+    return chats
+
+
+def _spoken(model: Engine, answer: Tokens) -> Tokens:
+    """An answer without the token that ends the turn, which stands for no text."""
+    return answer if model.decode(answer[-1:]) else answer[:-1]
+
+
+def _spread(projected: Floats, layers: Sequence[int]) -> Spread:
+    mean = projected.mean(axis=0)
+    least = np.maximum(FLOOR * np.abs(mean), float(np.finfo(np.float32).tiny))
+    deviation = np.maximum(projected.std(axis=0, ddof=1), least)
+    return Spread(
+        mean={layer: float(mean[n]) for n, layer in enumerate(layers)},
+        deviation={layer: float(deviation[n]) for n, layer in enumerate(layers)},
+    )

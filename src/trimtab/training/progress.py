@@ -1,0 +1,64 @@
+"""Phases of an evaluation: told as they go, and timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias, final
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One step of long work.
+
+    Attributes:
+        phase: What is being done, in words for people.
+        done: Units of this phase done.
+        total: All its units.
+        status: How it stands, where more than its steps can be told, such as a number that falls.
+        note: Something that people should know, such as that memory ran out and the work goes on in smaller pieces.
+    """
+
+    phase: str
+    done: int
+    total: int
+    note: str = ""
+    status: str = ""
+
+
+OnProgress: TypeAlias = Callable[[Progress], None]
+
+
+def ignore(_: Progress) -> None:
+    """Tell nobody."""
+
+
+@final
+class Phases:
+    """Tells how far the work is, and keeps the seconds of each phase.
+
+    Attributes:
+        seconds: By phase, in order.
+    """
+
+    def __init__(self, progress: OnProgress) -> None:
+        self.progress = progress
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, phase: str, total: int) -> Iterator[Callable[[], None]]:
+        """Do one phase of so many steps in the ``with`` block; what it gives is to be called after each."""
+        done = 0
+        began = time.perf_counter()
+        self.progress(Progress(phase, 0, total))
+
+        def step() -> None:
+            nonlocal done
+            done = min(done + 1, total)
+            self.progress(Progress(phase, done, total))
+
+        yield step
+        self.progress(Progress(phase, total, total))
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.perf_counter() - began

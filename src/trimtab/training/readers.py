@@ -1,0 +1,315 @@
+"""Vectors to read by, from texts of two kinds; the readings of texts; and thresholds for a rate of mistakes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.arrays import F32, F64
+from trimtab.behaviours import neutral_prompts
+from trimtab.engines import Engine, Prompt
+from trimtab.errors import PromptError, VectorError
+from trimtab.reading import auroc, projections, z_scores
+from trimtab.steering.conditions import At
+from trimtab.training.neutral import PHASE as NEUTRAL_PHASE
+from trimtab.training.neutral import Pooled, check_reads, measure_neutral, pooled_states, states_at, words_of
+from trimtab.training.progress import OnProgress, Progress, ignore
+from trimtab.vectors import BehaviourRef, ControlVector, Reader, ThresholdFit
+from trimtab.vectors.thresholds import KEPT
+from trimtab.version import VERSION
+
+SHRINKAGE = 0.5  # share of the identity
+SMALL = 1e-6  # of the typical spread: a coordinate that hardly varies is not blown up
+
+
+def fisher(positive: F32, negative: F32) -> F32:
+    """The direction along which two kinds of states lie furthest apart for their spread.
+
+    Coordinates are brought to one spread; the covariance within the kinds is shrunk half-way towards a multiple of the
+    identity (Friedman 1989, *Regularized discriminant analysis*). What is estimated to be enough for the texts at hand
+    (Ledoit and Wolf 2004) is less, and carries over worse to texts from elsewhere. With fewer texts than coordinates
+    all is computed between texts, so that wide models cost no more than narrow ones. Other than the estimators of
+    contrastive pairs, it takes different numbers of the two kinds.
+
+    Args:
+        positive: ``[text, hidden]``.
+        negative: ``[text, hidden]``, of another number of texts.
+
+    Returns:
+        A unit direction ``[hidden]``, float32; the positive kind lies on its + side.
+
+    Raises:
+        VectorError: The two kinds have the same mean.
+
+    Example:
+        >>> fisher(np.array([[2.0, 1.0], [2.0, -1.0]], np.float32), np.array([[0.0, 1.0], [0.0, -1.0]], np.float32))
+        array([1., 0.], dtype=float32)
+    """
+    kinds = [kind.astype(np.float64) for kind in (positive, negative)]
+    spread = np.concatenate(kinds).std(axis=0)
+    spread = np.maximum(spread, SMALL * float(np.sqrt(np.mean(spread**2))) + float(np.finfo(np.float32).tiny))
+    shift = (kinds[0].mean(axis=0) - kinds[1].mean(axis=0)) / spread
+    within = np.concatenate([(kind - kind.mean(axis=0)) / spread for kind in kinds])
+    normal = _solved(within, shift) / spread
+    length = float(np.linalg.norm(normal))
+    if not np.isfinite(length) or length == 0.0:
+        raise VectorError("the two kinds of texts have the same hidden states", fix="give texts that differ more")
+    unit: F32 = (normal / length).astype(np.float32)
+    return unit
+
+
+def _solved(centred: F64, shift: F64) -> F64:
+    """The shrunk covariance's inverse times ``shift``, up to its length."""
+    count, width = centred.shape
+    mean_variance = float(np.sum(centred * centred)) / count / width
+    if mean_variance == 0.0:
+        return shift
+    ridge = SHRINKAGE * mean_variance
+    scaled = centred * np.sqrt((1.0 - SHRINKAGE) / count)
+    if count <= width:  # Woodbury's identity
+        inner = np.linalg.solve(scaled @ scaled.T + ridge * np.eye(count), scaled @ shift)
+        solved: F64 = shift - scaled.T @ inner
+        return solved
+    direct: F64 = np.linalg.solve(scaled.T @ scaled + ridge * np.eye(width), shift)
+    return direct
+
+
+FOLDS = 5
+LEAST = 10  # texts of each kind
+LAYERS = 8  # that are averaged
+CLEARLY = 0.01  # better, in AUROC: then texts are read at their last token
+METHOD = "probe"
+TEXTS_PHASE = "Reading the texts"
+CHOICE_PHASE = "Choosing the layers to read"
+SCORES_PHASE = "Reading along the vector"
+
+TextPool: TypeAlias = Literal["mean", "last"]
+
+
+def fit_reader(
+    model: Engine,
+    positive: Sequence[Prompt],
+    negative: Sequence[Prompt],
+    *,
+    name: str,
+    seed: int = 0,
+    progress: OnProgress = ignore,
+) -> ControlVector:
+    """Make a vector to read by, for conditions, from texts that are of a kind and texts that are not.
+
+    At each layer, Fisher's linear discriminant with a strongly shrunken covariance gives a direction. Five-fold
+    cross-validation ranks the layers, and the z-scores of the best are averaged. A text is read over its words; only
+    where its last token is told apart clearly better it is read there, for what stands in that token is less often true
+    of other texts. What is reported as AUROC is of texts that a direction was not fitted on; since the layers were
+    chosen by the same texts, it is a little higher than others will find.
+
+    Args:
+        model: The engine.
+        positive: Texts that are to read high; strings are user messages, and chats are taken too.
+        negative: Texts that are to read low.
+        name: Of the vector.
+        seed: Of the folds.
+        progress: Called with each step of the work.
+
+    Returns:
+        An uncalibrated vector with a direction for every layer, a ``reader``, ``neutral`` statistics, and weight 1 at
+        the layers that it is read at.
+
+    Raises:
+        VectorError: There are too few texts, or one is of both kinds; or the model has an encoder.
+        PromptError: A text has no words, or is longer than the model reads.
+
+    Example:
+        >>> harmful = fit_reader(model, requests, chats, name="harmful")  # doctest: +SKIP
+        >>> harmful.reader.auroc  # doctest: +SKIP
+        0.99
+    """
+    check_reads(model)
+    positive, negative = _checked_texts(model, positive, negative)
+    texts = pooled_states(model, [*positive, *negative], phase=TEXTS_PHASE, progress=progress)
+    halves = neutral_prompts()
+    neutral = pooled_states(model, (*halves.calibration, *halves.held_out), phase=NEUTRAL_PHASE, progress=progress)
+    labels = np.repeat([True, False], [len(positive), len(negative)])
+    choice = _choose(texts, neutral, labels, seed=seed, progress=progress)
+    states = texts.mean if choice.pool == "mean" else texts.last
+    directions = {n: fit_direction(states[labels, n], states[~labels, n]) for n in range(model.info.layers)}
+    return ControlVector(
+        model=model.info,
+        directions=directions,
+        norms=dict(enumerate(neutral.norms.tolist())),
+        weights={layer: float(layer in choice.layers) for layer in directions},
+        method=METHOD,
+        behaviour=BehaviourRef(name, _digest(positive, negative)),
+        neutral=measure_neutral(model, directions, progress=progress),
+        reader=Reader(
+            layers=choice.layers,
+            pool=choice.pool,
+            auroc=choice.auroc,
+            auroc_by_layer=dict(enumerate(choice.auroc_by_layer)),
+            positives=len(positive),
+            negatives=len(negative),
+        ),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        trimtab_version=VERSION,
+    )
+
+
+def fit_direction(positive: F32, negative: F32) -> F32:
+    """The recipe at one layer: states of the two kinds ``[text, hidden]`` to a unit direction ``[hidden]``."""
+    return fisher(positive, negative)
+
+
+def fit_threshold(
+    model: Engine,
+    vector: ControlVector,
+    negative: Sequence[Prompt],
+    *,
+    at: At = "prompt",
+    progress: OnProgress = ignore,
+) -> ControlVector:
+    """Read texts on which a condition should not fire, so that thresholds for a rate of false positives follow.
+
+    Args:
+        model: The engine of the vector's model.
+        vector: With neutral statistics.
+        negative: Texts such as the condition will meet, none of which should make it fire; for a rate of 2 % at least
+            50. Not those that the vector was fitted on, on which it reads lower than it should.
+        at: What the condition reads: ``"prompt"``, ``"last-user-turn"``, or ``"token"``, each word by itself.
+        progress: Called with the number of texts read.
+
+    Returns:
+        The vector with these readings among its ``fits``, in the place of earlier ones of the same ``at``.
+
+    Raises:
+        VectorError: There are no texts; the vector has no neutral statistics, or is for another model.
+        PromptError: A text has no words, or no user message.
+
+    Example:
+        >>> harmful = fit_threshold(model, harmful, chats)  # doctest: +SKIP
+        >>> harmful.fitted_threshold(0.02, at="prompt")  # doctest: +SKIP
+        1.7
+    """
+    if at not in ("prompt", "last-user-turn", "token"):
+        raise PromptError(f"a condition cannot read at {at!r}", fix="use 'prompt', 'last-user-turn' or 'token'")
+    if not negative:
+        raise VectorError("a threshold needs texts to be fitted on", fix="give some on which it should not fire")
+    found = np.sort(np.concatenate(readings(model, vector, negative, at=at, progress=progress)))
+    kept = found if len(found) <= KEPT else np.quantile(found, np.linspace(0.0, 1.0, KEPT))
+    fit = ThresholdFit(at, tuple(kept.tolist()), len(negative))
+    return replace(vector, fits=(*(other for other in vector.fits if other.at != at), fit))
+
+
+def readings(
+    model: Engine, vector: ControlVector, prompts: Sequence[Prompt], *, at: At, progress: OnProgress = ignore
+) -> list[F64]:
+    """The z-scores of each prompt: one, or at ``"token"`` one for each of its words.
+
+    Raises:
+        VectorError: The vector cannot be read on this model.
+        PromptError: A prompt has no words, or no user message.
+    """
+    if at != "token":
+        return [np.array([score]) for score in model.scores(prompts, vector, at=at)]
+    check_reads(model)
+    vector.check_model(model.info)
+    layers = vector.reading_layers
+    texts = [words_of(model, prompt) for prompt in prompts]
+    return [
+        z_scores(projections(states, vector, layers), vector, layers, pool="token").mean(axis=1)
+        for states in states_at(model, texts, layers=layers, phase=SCORES_PHASE, progress=progress)
+    ]
+
+
+# Choosing where to read --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Where to read, and how well that did on texts that were left out."""
+
+    pool: TextPool
+    layers: tuple[int, ...]
+    auroc: float
+    auroc_by_layer: tuple[float, ...]
+
+
+def _choose(texts: Pooled, neutral: Pooled, labels: NDArray[np.bool_], *, seed: int, progress: OnProgress) -> _Choice:
+    """The pool, and the layers whose z-scores are averaged."""
+    folds = _folds(labels, seed=seed)
+    choices = []
+    states: tuple[tuple[TextPool, F32, F32], ...] = (
+        ("mean", texts.mean, neutral.mean),
+        ("last", texts.last, neutral.last),
+    )
+    for number, (pool, given, ordinary) in enumerate(states):
+        layers = given.shape[1]
+        z = np.zeros(given.shape[:2])
+        for layer in range(layers):
+            z[:, layer] = _left_out_scores(given[:, layer], ordinary[:, layer], labels, folds)
+            progress(Progress(CHOICE_PHASE, number * layers + layer + 1, len(states) * layers))
+        choices.append(_best_layers(pool, z, labels))
+    words, last = choices
+    return last if last.auroc > words.auroc + CLEARLY else words
+
+
+def _left_out_scores(states: F32, neutral: F32, labels: NDArray[np.bool_], folds: NDArray[np.int64]) -> F64:
+    """The z-score of each text along a direction that was fitted without its fold."""
+    scores = np.zeros(len(states))
+    for fold in range(FOLDS):
+        left_out = folds == fold
+        direction = fit_direction(states[labels & ~left_out], states[~labels & ~left_out]).astype(np.float64)
+        ordinary = neutral @ direction
+        scores[left_out] = (states[left_out] @ direction - ordinary.mean()) / max(ordinary.std(ddof=1), 1e-12)
+    return scores
+
+
+def _best_layers(pool: TextPool, z: F64, labels: NDArray[np.bool_]) -> _Choice:
+    """The layers that tell the kinds apart best, each by itself; near-equal ones by the distance of the two kinds."""
+    by_layer = [auroc(z[labels, layer], z[~labels, layer]) for layer in range(z.shape[1])]
+    apart = [separation(z[labels, layer], z[~labels, layer]) for layer in range(z.shape[1])]
+    order = sorted(range(z.shape[1]), key=lambda layer: (round(by_layer[layer], 3), apart[layer]), reverse=True)
+    layers = sorted(order[: min(LAYERS, max(z.shape[1] // 2, 1))])
+    score = z[:, layers].mean(axis=1)
+    return _Choice(pool, tuple(layers), auroc(score[labels], score[~labels]), tuple(by_layer))
+
+
+def separation(positive: F64, negative: F64) -> float:
+    """Distance of the two kinds' means, in standard deviations within a kind."""
+    within = np.sqrt((positive.var(ddof=1) + negative.var(ddof=1)) / 2.0)
+    return float((positive.mean() - negative.mean()) / max(within, 1e-12))
+
+
+def _folds(labels: NDArray[np.bool_], *, seed: int) -> NDArray[np.int64]:
+    """The fold of each text; each has its share of either kind."""
+    generator = np.random.default_rng(seed)
+    folds = np.zeros(len(labels), dtype=np.int64)
+    for kind in (labels, ~labels):
+        folds[kind] = generator.permutation(int(kind.sum())) % FOLDS
+    return folds
+
+
+def _checked_texts(
+    model: Engine, positive: Sequence[Prompt], negative: Sequence[Prompt]
+) -> tuple[list[Prompt], list[Prompt]]:
+    """The texts of either kind, each once: what stands twice would be left out and fitted on at the same time."""
+    kinds = [{model.render(prompt): prompt for prompt in given} for given in (positive, negative)]
+    for name, texts in zip(("positive", "negative"), kinds, strict=True):
+        if len(texts) < LEAST:
+            raise VectorError(f"there are {len(texts)} different {name} texts", fix=f"give {LEAST} or more")
+    shared = [prompt for text, prompt in kinds[0].items() if text in kinds[1]]
+    if shared:
+        raise VectorError(
+            f"{len(shared)} of the texts are positive and negative, such as {str(shared[0])[:60]!r}",
+            fix="take them out of one side",
+        )
+    return list(kinds[0].values()), list(kinds[1].values())
+
+
+def _digest(positive: Sequence[Prompt], negative: Sequence[Prompt]) -> str:
+    return hashlib.sha256(repr(([*map(str, positive)], [*map(str, negative)])).encode()).hexdigest()

@@ -1,0 +1,275 @@
+"""The doctor on models with something to find: each thing is found, and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+import transformers
+
+from tiny_models import BY_NAME, EOS, HIDDEN, LAYERS, PAD, VOCABULARY, byte_tokenizer
+from trimtab.engines.transformers import TransformersEngine
+from trimtab.engines.transformers.doctor import diagnosis as diagnosis
+from trimtab.engines.transformers.doctor import hardware as machine
+from trimtab.engines.transformers.doctor.diagnosis import Diagnosis, diagnose, refused
+from trimtab.errors import ModelError
+
+GIB = 1024**3
+TURNS = (
+    "{% for message in messages %}{% if message.role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    "<bos>{{ message.role }}\n{{ message.content }}<pad>\n{% endfor %}"
+    "{% if add_generation_prompt %}<bos>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture(autouse=True)
+def _roomy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "free_memory", lambda: 64 * GIB)
+
+
+def states(found: Diagnosis) -> dict[str, str]:
+    assert found.trials is not None
+    return {each.name: each.state for each in found.trials.capabilities}
+
+
+def problems(found: Diagnosis) -> dict[str, str]:
+    return {problem.what: problem.severity for problem in found.problems}
+
+
+def says(found: Diagnosis, words: str, severity: str) -> bool:
+    return any(words in what and severity == found_severity for what, found_severity in problems(found).items())
+
+
+def test_every_family_can_be_steered_and_is_left_as_it_was(engine: TransformersEngine) -> None:
+    before = engine.generate("Hello", max_new_tokens=3)
+    found = diagnose(engine)
+    assert found.verdict == "works, nothing to do"
+    assert "no" not in states(found).values()
+    assert found.blocks is not None
+    assert (found.blocks.count, found.blocks.hidden_size, found.blocks.causal) == (LAYERS, HIDDEN, True)
+    assert found.proof is engine.proof
+    assert not [module for module in engine.model.modules() if module._forward_hooks or module._forward_pre_hooks]
+    assert engine.generate("Hello", max_new_tokens=3) == before
+
+
+def test_a_diagnosis_is_plain_json(llama: TransformersEngine) -> None:
+    printed = json.loads(json.dumps(asdict(diagnose(llama)), allow_nan=False))
+    assert printed["name"] == "tiny llama"
+    assert printed["model"]["dtype"] == "float32"
+    assert len(printed["trials"]["norms"]) == LAYERS
+    assert printed["machine"]["packages"]["torch"] == torch.__version__
+
+
+def test_steps_are_told_as_they_begin(llama: TransformersEngine) -> None:
+    steps: list[str] = []
+    diagnose(llama, on_step=steps.append)
+    assert steps == ["Looking at the model", "Trying it out"]
+
+
+def test_a_default_model_has_nothing_to_do_and_its_first_token_is_a_sink(smollm2: TransformersEngine) -> None:
+    found = diagnose(smollm2)
+    assert found.verdict == "works, nothing to do"
+    assert set(states(found).values()) == {"yes"}
+    assert found.chat is not None
+    assert found.chat.takes_system
+    assert found.chat.end_of_turn == "<|im_end|>"
+    assert "SmolLM" in (found.chat.default_system or "")
+    assert found.trials is not None
+    (sink,) = found.trials.sinks
+    assert (sink.position, sink.token, sink.texts) == (0, "<|im_start|>", found.trials.texts)
+    assert all(norm is not None and 10 < norm < 2000 for norm in found.trials.norms)
+
+
+@pytest.mark.parametrize("family", ["mistral", "mamba2"])
+def test_what_cannot_share_is_slow_and_says_why(tiny: Callable[..., TransformersEngine], family: str) -> None:
+    found = diagnose(tiny(family))
+    assert states(found)["share prefixes"] == states(found)["calibrate"] == "slow"
+    assert found.trials is not None
+    (why,) = [each.why for each in found.trials.capabilities if each.name == "share prefixes"]
+    assert "mask" in why
+    assert found.works
+
+
+def test_missing_kernels_are_noted(tiny: Callable[..., TransformersEngine]) -> None:
+    found = diagnose(tiny("mamba"))
+    assert found.model is not None
+    assert "mamba_ssm" in found.model.slow_kernels
+    assert says(found, "kernels of causal_conv1d, mamba_ssm", "note")
+
+
+def test_without_a_template_it_is_a_base_model(tiny: Callable[..., TransformersEngine]) -> None:
+    found = diagnose(tiny(chat_template=None))
+    assert found.chat is None
+    assert states(found)["chat"] == "no"
+    assert found.verdict == "works, 1 remark"
+    assert says(found, "no chat template", "note")
+
+
+def test_a_template_that_refuses_every_chat_is_told_apart_from_none(tiny: Callable[..., TransformersEngine]) -> None:
+    found = diagnose(tiny(chat_template="{{ raise_exception('no') }}"))
+    assert found.chat is None
+    assert says(found, "does not take a question", "note")
+
+
+def test_an_answer_that_would_not_end_and_a_template_without_system_messages(
+    tiny: Callable[..., TransformersEngine],
+) -> None:
+    found = diagnose(tiny(chat_template=TURNS))
+    assert found.chat is not None
+    assert not found.chat.takes_system
+    assert (found.chat.markers, found.chat.end_of_turn) == (("<bos>", "<pad>"), "<pad>")
+    assert says(found, "end an answer with <pad>, but it stops at <eos>", "warning")
+    assert says(found, "takes no system messages", "note")
+
+
+@pytest.mark.parametrize(("free", "severity"), [(64 * GIB, "warning"), (None, "note")])
+def test_coarse_weights_are_told_of(
+    tiny: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch, free: int | None, severity: str
+) -> None:
+    monkeypatch.setattr(machine, "free_memory", lambda: free)
+    found = diagnose(tiny(dtype=torch.bfloat16))
+    assert found.works
+    assert says(found, "the weights are bfloat16", severity)
+
+
+def test_states_that_overflow_are_an_error_and_float32_is_the_cure(tiny: Callable[..., TransformersEngine]) -> None:
+    engine = tiny(dtype=torch.float16)
+    engine.model.model.layers[2].mlp.down_proj.weight.data.fill_(60000.0)
+    found = diagnose(engine)
+    assert not found.works
+    assert "not finite in 2 of 4 layers, the first of them 2" in found.verdict
+    assert found.problems[0].severity == "error"
+    assert "float32" in found.problems[0].fix
+    json.dumps(asdict(found), allow_nan=False)
+
+
+def bert(model_class: str) -> TransformersEngine:
+    config = transformers.BertConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=HIDDEN,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=4,
+        intermediate_size=HIDDEN,
+        max_position_embeddings=512,
+    )
+    model = getattr(transformers, model_class)(config)
+    return TransformersEngine(model, byte_tokenizer(), name="tiny bert")
+
+
+def test_a_model_that_looks_ahead_is_warned_of() -> None:
+    found = diagnose(bert("BertLMHeadModel"))
+    assert found.blocks is not None
+    assert not found.blocks.causal
+    assert found.works
+    assert says(found, "does not read from left to right", "warning")
+    assert states(found)["share prefixes"] == "slow"
+
+
+def test_a_model_that_writes_nothing_is_warned_of() -> None:
+    found = diagnose(bert("BertForMaskedLM"))
+    assert found.works
+    assert states(found)["generate"] == states(found)["stream"] == "no"
+    assert says(found, "BertForMaskedLM writes no text", "warning")
+
+
+@pytest.mark.parametrize("encoder", [False, True])
+def test_an_encoder_decoder_is_told_of_its_limits(encoder: bool) -> None:
+    config = transformers.T5Config(
+        vocab_size=VOCABULARY,
+        d_model=HIDDEN,
+        d_ff=HIDDEN,
+        d_kv=8,
+        num_layers=LAYERS,
+        num_heads=4,
+        decoder_start_token_id=PAD,
+        eos_token_id=EOS,
+        pad_token_id=PAD,
+    )
+    model = transformers.T5ForConditionalGeneration(config)
+    found = diagnose(TransformersEngine(model, byte_tokenizer(), name="tiny t5", encoder=encoder))
+    assert found.verdict == "works, 1 remark"
+    assert states(found)["calibrate"] == ("no" if encoder else "slow")
+    assert says(found, "no calibration" if encoder else "its decoder", "note")
+
+
+def test_a_tokenizer_of_another_model_is_warned_of(tiny: Callable[..., TransformersEngine]) -> None:
+    engine = tiny(vocab_size=VOCABULARY - 1, pad_token_id=EOS)
+    assert says(diagnose(engine), f"knows {VOCABULARY} tokens, the model {VOCABULARY - 1}", "warning")
+
+
+def test_a_trial_that_fails_says_why_and_the_others_go_on(
+    tiny: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("no such luck\nsecond line")
+
+    engine = tiny()
+    monkeypatch.setattr(engine.model, "generate", broken)
+    found = diagnose(engine)
+    assert found.works
+    assert states(found)["steer"] == states(found)["KL"] == "yes"
+    assert says(found, "no answers: no such luck", "warning")
+
+
+def test_of_a_refused_model_the_reason_and_the_machine_are_told() -> None:
+    found = refused("nobody/knows", ModelError("it cannot be found", fix="check the name"))
+    assert not found.works
+    assert found.verdict == "cannot be steered: it cannot be found"
+    assert found.model is found.trials is None
+    assert (found.problems[0].severity, found.problems[0].fix) == ("error", "check the name")
+    assert found.machine.python
+    json.dumps(asdict(found))
+
+
+def test_of_an_unhappy_machine_everything_is_told(
+    llama: TransformersEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv("TRIMTAB_VECTORS", str(tmp_path / "file" / "vectors"))
+    monkeypatch.setattr(machine, "free_memory", lambda: 100 * 1024**2)
+    monkeypatch.setattr("importlib.metadata.requires", lambda _: ["torch>=99", "numpy>=1", "x>=9; extra == 'y'"])
+    found = diagnose(llama)
+    assert found.verdict == "works, 4 remarks"
+    assert says(found, "torch>=99", "warning")
+    assert says(found, "only 100 MiB of memory", "warning")
+    assert says(found, "the cache folder", "warning")
+    assert says(found, "the vectors folder", "warning")
+
+
+def test_full_gpus_and_large_models_without_one_are_told_of(llama: TransformersEngine) -> None:
+    here = machine.this_machine()
+    full = SimpleNamespace(**{**vars(here), "gpus": (machine.Gpu("a card", GIB // 2, 80 * GIB),)})
+    assert [each.what for each in diagnosis._of_machine(full)] == ["only 512 MiB are free on a card"]
+    facts, blocks = diagnosis.model_facts(llama), diagnosis.block_facts(llama)
+    large = SimpleNamespace(**{**vars(facts), "parameters": 7 * 10**9})
+    (problem,) = diagnosis._of_model(large, blocks, here)
+    assert problem.what.startswith("7.0 billion parameters")
+
+
+def test_free_memory_is_unknown_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    free = machine.free_memory()
+    assert free is None or free > 0
+
+    def gone(*_: Any, **__: Any) -> Any:
+        raise OSError
+
+    monkeypatch.setattr(machine.Path, "read_text", gone)
+    monkeypatch.setattr(machine.os, "sysconf", gone)
+    assert machine.free_memory() is None
+    assert machine._cpu()
+
+
+def test_a_sink_anywhere_is_found_and_left_out_of_the_norms() -> None:
+    engine = TransformersEngine(BY_NAME["llama"].build(), byte_tokenizer(), name="tiny sink")
+    engine.model.model.embed_tokens.weight.data[engine.tokenizer.convert_tokens_to_ids("?")] *= 1000.0
+    found = diagnose(engine)
+    assert found.trials is not None
+    assert {sink.token for sink in found.trials.sinks} == {"?"}
+    assert max(norm or 0.0 for norm in found.trials.norms) < 100.0

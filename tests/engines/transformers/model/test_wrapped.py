@@ -1,0 +1,164 @@
+"""Loaded models as others hand them over: compiled, with adapters, quantised, spread over memory and disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+import trimtab
+from tiny_models import BY_NAME, LAYERS, byte_tokenizer
+from trimtab.engines.protocol import Preference
+from trimtab.engines.transformers.model.fingerprint import fingerprint, fixed_by, kept_weight, unwrapped
+from trimtab.errors import ModelError
+
+TIED = {"tie_word_embeddings": True}
+
+
+class Adapted(nn.Module):
+    """What peft's wrapper looks like from outside."""
+
+    def __init__(self, model: nn.Module, adapter: Any) -> None:
+        super().__init__()
+        self.base_model = model
+        self.peft_config = {"default": adapter}
+
+    def get_base_model(self) -> nn.Module:
+        return self.base_model
+
+
+class LowRank:
+    is_prompt_learning = False
+
+
+class SoftPrompt:
+    is_prompt_learning = True
+    peft_type = "PROMPT_TUNING"
+
+
+def on_disk(folder: Path, **changes: Any) -> PreTrainedModel:
+    """A tiny Llama whose middle blocks are kept on disk."""
+    BY_NAME["llama"].build(**changes).save_pretrained(folder / "model", max_shard_size="30KB")
+    places = {f"model.layers.{layer}": "disk" if layer in (1, 2) else "cpu" for layer in range(LAYERS)}
+    rest = dict.fromkeys(("model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head"), "cpu")
+    return AutoModelForCausalLM.from_pretrained(
+        folder / "model", device_map={**rest, **places}, offload_folder=folder / "offload", dtype=torch.float32
+    )
+
+
+def in_memory(folder: Path, **changes: Any) -> PreTrainedModel:
+    """A tiny Llama of which accelerate keeps every weight, and puts it in place for the moment it is needed."""
+    model = BY_NAME["llama"].build(**changes)
+    accelerate.cpu_offload(model, torch.device("cpu"))
+    assert next(model.parameters()).is_meta
+    return model
+
+
+SPREADS = pytest.mark.parametrize("spread", [on_disk, in_memory])
+
+
+def test_a_compiled_model_is_steered_as_the_model_that_it_wraps() -> None:
+    model = BY_NAME["llama"].build()
+    assert trimtab.load(torch.compile(model, backend="eager"), tokenizer=byte_tokenizer()).model is model
+
+
+def test_adapters_stay_in_place() -> None:
+    model = BY_NAME["llama"].build()
+    adapted = Adapted(model, LowRank())
+    assert unwrapped(adapted) is model
+    assert unwrapped(torch.compile(adapted, backend="eager")) is model
+    assert trimtab.load(adapted, tokenizer=byte_tokenizer()).model is model
+
+
+def test_a_soft_prompt_is_refused_with_the_way_out() -> None:
+    adapted = Adapted(BY_NAME["llama"].build(), SoftPrompt())
+    with pytest.raises(ModelError, match=r"'default' is a soft prompt \(PROMPT_TUNING\).*get_base_model"):
+        trimtab.load(adapted, tokenizer=byte_tokenizer())
+
+
+def test_a_module_that_is_no_model_of_transformers_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"a torch\.nn\.modules\.linear\.Linear is no model of transformers"):
+        trimtab.load(nn.Linear(2, 2), tokenizer=byte_tokenizer())
+
+
+@SPREADS
+@pytest.mark.parametrize("change", [{"dtype": "bfloat16"}, {"device": "cpu"}])
+def test_a_spread_model_is_neither_moved_nor_cast(spread: Any, change: dict[str, str], tmp_path: Path) -> None:
+    model = spread(tmp_path)
+    assert fixed_by(model) == "spread over devices"
+    with pytest.raises(ModelError, match="the model is spread over devices, and so neither moved nor cast; load it as"):
+        trimtab.load(model, tokenizer=byte_tokenizer(), **change)
+
+
+def test_a_quantised_model_is_neither_moved_nor_cast() -> None:
+    model = BY_NAME["llama"].build()
+    assert fixed_by(model) is None
+    model.is_quantized = True
+    with pytest.raises(ModelError, match="the model is quantised, and so neither moved nor cast"):
+        trimtab.load(model, tokenizer=byte_tokenizer(), dtype="bfloat16")
+    assert trimtab.load(model, tokenizer=byte_tokenizer(), dtype="auto").model is model
+
+
+@SPREADS
+@pytest.mark.parametrize("changes", [{}, TIED], ids=["untied", "tied"])
+def test_a_fingerprint_does_not_depend_on_where_the_weights_are(
+    spread: Any, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    model = spread(tmp_path, **changes)
+    assert any(weight.is_meta for weight in model.parameters())
+    assert fingerprint(model) == fingerprint(BY_NAME["llama"].build(**changes))
+
+
+@SPREADS
+def test_slopes_are_the_first_thing_that_is_asked_of_a_spread_model(spread: Any, tmp_path: Path) -> None:
+    plain = trimtab.load(BY_NAME["llama"].build(), tokenizer=byte_tokenizer())
+    engine = trimtab.load(spread(tmp_path), tokenizer=byte_tokenizer())
+    items = [Preference(plain.encode("Hi"), (5, 6, 7), (8, 9), (10, 11))]
+    additions = {1: np.full(plain.info.hidden_size, 0.1, dtype=np.float32)}
+    expected = plain.gradients.slopes(items).at(additions, [0], price=0.0)
+    wanted = [weight.requires_grad for weight in engine.model.parameters()]
+    found = engine.gradients.slopes(items).at(additions, [0], price=0.0)
+    assert np.allclose(found.gradient[1], expected.gradient[1], atol=1e-6)
+    assert [weight.requires_grad for weight in engine.model.parameters()] == wanted
+
+
+@SPREADS
+def test_where_memory_is_short_blocks_get_their_weights_again_and_let_go_of_them(spread: Any, tmp_path: Path) -> None:
+    plain = trimtab.load(BY_NAME["llama"].build(), tokenizer=byte_tokenizer())
+    engine = trimtab.load(spread(tmp_path), tokenizer=byte_tokenizer())
+    forwards = [block.__dict__.get("forward") for block in engine.blocks.modules]
+    assert any(forwards) == (spread is on_disk)
+    items = [Preference(plain.encode("Hi"), (5, 6, 7), (8, 9), (10, 11))]
+    additions = {1: np.full(plain.info.hidden_size, 0.1, dtype=np.float32)}
+    expected = plain.gradients.slopes(items).at(additions, [0], price=0.5)
+    slopes = engine.gradients.slopes(items)
+    slopes._pushing._sparing = True
+    found = slopes.at(additions, [0], price=0.5)
+    assert np.allclose(found.gradient[1], expected.gradient[1], atol=1e-6)
+    assert [block.__dict__.get("forward") for block in engine.blocks.modules] == forwards
+    assert all(weight.is_meta for weight in engine.blocks.modules[1].parameters())
+
+
+def test_weights_that_nobody_has_give_a_fingerprint_too() -> None:
+    model = BY_NAME["llama"].build().to("meta")
+    assert fingerprint(model) == fingerprint(BY_NAME["llama"].build(seed=1).to("meta"))
+    assert fingerprint(model) != fingerprint(BY_NAME["llama"].build())
+    assert kept_weight(model.lm_head, "weight", model.lm_head.weight) is None
+
+
+def test_integers_count_in_the_fingerprint_of_a_quantised_model() -> None:
+    model = BY_NAME["llama"].build()
+    plain = fingerprint(model)
+    model.lm_head.register_buffer("packed", torch.arange(64, dtype=torch.int32).reshape(8, 8))
+    assert fingerprint(model) == plain
+    model.is_quantized = True
+    before = fingerprint(model)
+    assert before != plain
+    model.lm_head.packed += 1
+    assert fingerprint(model) != before

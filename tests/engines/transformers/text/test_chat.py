@@ -1,0 +1,161 @@
+"""Chats: rendered by the model's own template, and opened up to a border between tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tiny_models import byte_tokenizer
+from trimtab.behaviours import Message
+from trimtab.engines.transformers import TransformersEngine
+from trimtab.engines.transformers.text import chat_template as chat
+from trimtab.engines.transformers.text.chat_template import (
+    as_messages,
+    default_system_prompt,
+    opening_cuts,
+    render_chat,
+)
+from trimtab.errors import PromptError
+
+CHAT = (Message("system", "Be kind."), Message("user", "Hi"))
+
+
+class Slow:
+    """A tokenizer that cannot say where its tokens are in a text."""
+
+    is_fast = False
+
+    def __init__(self) -> None:
+        self._inner = byte_tokenizer()
+
+    def __call__(self, text: str, **settings: Any) -> Any:
+        return self._inner(text, **settings)
+
+    def decode(self, ids: list[int]) -> str:
+        return str(self._inner.decode(ids))
+
+
+def test_a_chat_is_rendered_up_to_the_opening_of_the_answer() -> None:
+    expected = "<bos>[system]Be kind.\n[user]Hi\n[assistant]"
+    assert render_chat(byte_tokenizer(), CHAT) == expected
+    assert render_chat(byte_tokenizer(), CHAT, continuation="Well, ") == expected + "Well, "
+
+
+def test_without_a_template_the_texts_stand_one_after_the_other() -> None:
+    assert render_chat(byte_tokenizer(chat_template=None), CHAT, continuation="So") == "Be kind.\nHi\nSo"
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["{{ raise_exception('no system role') }}", "{% for", "{{ messages[9].content.nothing() }}", "{{ 1 + 'a' }}"],
+)
+def test_a_template_that_fails_is_a_prompt_error(template: str) -> None:
+    with pytest.raises(PromptError, match="does not take this chat"):
+        render_chat(byte_tokenizer(chat_template=template), CHAT)
+
+
+TURNS = "{% for m in messages %}<{{ m.role }}>{{ m.content | trim }}\n{% endfor %}"
+REFUSES_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + TURNS
+)
+DROPS_SYSTEM = "{% for m in messages if m.role != 'system' %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
+ALTERNATES = (
+    "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate user/assistant') }}{% endif %}<{{ m.role }}>{{ m.content }}\n{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("template", [REFUSES_SYSTEM, DROPS_SYSTEM, ALTERNATES], ids=["refuses", "drops", "alternates"])
+def test_a_system_text_that_the_template_does_not_take_opens_the_first_user_message(template: str) -> None:
+    tokenizer = byte_tokenizer(chat_template=template)
+    assert render_chat(tokenizer, CHAT) == "<user>Be kind.\n\nHi\n"
+    assert render_chat(tokenizer, CHAT[1:]) == "<user>Hi\n"
+    talk = (Message("system", "Be kind."), Message("system", "Be brief."), *CHAT[1:], Message("assistant", "Yes"))
+    assert render_chat(tokenizer, talk) == "<user>Be kind.\n\nBe brief.\n\nHi\n<assistant>Yes\n"
+
+
+def test_a_system_text_without_a_user_message_becomes_one() -> None:
+    assert render_chat(byte_tokenizer(chat_template=REFUSES_SYSTEM), CHAT[:1]) == "<user>Be kind.\n"
+
+
+def test_a_template_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[Any] = []
+    arrives = chat._system_arrives
+    monkeypatch.setattr(chat, "_TAKES_SYSTEM", {})
+    monkeypatch.setattr(chat, "_system_arrives", lambda tokenizer: (tried.append(tokenizer), arrives(tokenizer))[1])
+    for template in (TURNS, REFUSES_SYSTEM, TURNS, REFUSES_SYSTEM):
+        render_chat(byte_tokenizer(chat_template=template), CHAT)
+    assert len(tried) == 2
+
+
+def test_a_chat_out_of_the_templates_order_is_still_refused() -> None:
+    with pytest.raises(PromptError, match="roles must alternate"):
+        render_chat(byte_tokenizer(chat_template=ALTERNATES), (*CHAT, *CHAT[1:]))
+
+
+def test_of_several_templates_the_default_one_is_taken() -> None:
+    assert render_chat(byte_tokenizer(chat_template={"default": TURNS, "tools": "{{ 1 }}"}), CHAT[1:]) == "<user>Hi\n"
+    with pytest.raises(PromptError, match="which of the model's chat templates"):
+        render_chat(byte_tokenizer(chat_template={"a": TURNS, "b": TURNS}), CHAT)
+
+
+DEFAULTS = {
+    TURNS: None,
+    REFUSES_SYSTEM: None,
+    DROPS_SYSTEM: None,
+    "{% if messages[0].role != 'system' %}<system>Be useful.\n{% endif %}" + TURNS: "Be useful.",
+    "{% if messages[0].role == 'system' %}{% set s = messages[0].content %}{% set rest = messages[1:] %}{% else %}"
+    "{% set s = 'Be useful.\nBe brief.' %}{% set rest = messages %}{% endif %}"
+    "[INST]{{ s }}\n{% for m in rest %}{{ m.content }}{% endfor %}[/INST]": "Be useful.\nBe brief.",
+    "<system>It is May. {% if messages[0].role == 'system' %}{{ messages[0].content }}{% endif %}\n"
+    "{% for m in messages if m.role != 'system' %}<{{ m.role }}>{{ m.content }}\n{% endfor %}": None,
+    "{% for": None,
+    None: None,
+}
+
+
+@pytest.mark.parametrize(("template", "expected"), DEFAULTS.items())
+def test_the_default_system_prompt_is_what_stands_where_none_is_given(
+    template: str | None, expected: str | None
+) -> None:
+    assert default_system_prompt(byte_tokenizer(chat_template=template)) == expected
+
+
+def test_the_default_model_says_who_it_is(smollm2: TransformersEngine) -> None:
+    expected = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+    assert default_system_prompt(smollm2.tokenizer) == expected
+
+
+def test_the_models_own_default_system_prompt_gives_way_to_a_given_one(smollm2: TransformersEngine) -> None:
+    assert "You are a helpful AI assistant" in smollm2.render("Hi")
+    assert "You are a helpful AI assistant" not in smollm2.render(CHAT)
+    assert smollm2.render(CHAT, continuation="I").endswith("<|im_start|>assistant\nI")
+
+
+def test_messages_may_be_given_in_every_way() -> None:
+    assert as_messages("Hi") == (Message("user", "Hi"),)
+    assert as_messages([{"role": "system", "content": "Be kind."}, Message("user", "Hi")]) == CHAT
+    assert as_messages(CHAT) == CHAT
+
+
+@pytest.mark.parametrize("make", [byte_tokenizer, Slow])
+@pytest.mark.parametrize("text", ["abc", "  a b", "a\nb ", "ab"])
+def test_cuts_are_made_after_each_token_and_none_is_blank(make: Callable[[], Any], text: str) -> None:
+    expected = [text[:end] for end in range(1, len(text) + 1) if text[:end].strip()]
+    assert opening_cuts(make(), text, limit=99) == tuple(expected)
+    blank = len(text) - len(text.lstrip())
+    assert opening_cuts(make(), text, limit=blank + 1) == (text[: blank + 1],)
+
+
+def test_no_cut_ends_within_a_letter() -> None:
+    assert opening_cuts(byte_tokenizer(), "é€🚢", limit=99) == ("é", "é€", "é€🚢")
+
+
+def test_cuts_of_the_default_model_are_at_its_own_tokens(smollm2: TransformersEngine) -> None:
+    text = "Thinking about tomorrow"
+    tokens = smollm2.encode(text)
+    expected = [smollm2.decode(tokens[:end]) for end in range(1, len(tokens) + 1)]
+    assert smollm2.cuts(text, limit=99) == tuple(expected)
+    assert smollm2.cuts(text, limit=2) == tuple(expected[:2])

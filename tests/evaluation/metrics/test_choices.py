@@ -1,0 +1,162 @@
+"""Choice questions: read from files, put to the model, and compared with a slow reference."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from trimtab.behaviours import Behaviour, Message
+from trimtab.errors import BehaviourError, EvaluationError
+from trimtab.evaluation.interventions import Arm
+from trimtab.evaluation.metrics.choices import (
+    ChoiceQuestion,
+    ChoiceScores,
+    answer_tokens,
+    choice_log_odds,
+    choice_questions,
+    load_choices,
+)
+from trimtab.steering import Steering
+from trimtab.training.questions import interval
+
+QUESTIONS = (
+    ChoiceQuestion("Do you like tea?", "Yes", "No"),
+    ChoiceQuestion("Which is better?\n (A) Tea\n (B) Coffee", "(B)", "(A)"),
+    ChoiceQuestion("Who are you?", "Nobody at all", "I"),
+)
+
+
+def slow_logprob(engine, text: str, answer: str) -> float:
+    """Read once, token by token, without any of the engine's ways."""
+    prompt = engine.encode(text)
+    whole = engine.encode(text + answer)
+    with torch.no_grad():
+        logits = engine.model(torch.tensor([whole])).logits[0].double().log_softmax(-1)
+    return sum(float(logits[at - 1, whole[at]]) for at in range(len(prompt), len(whole)))
+
+
+def slow_log_odds(engine, arm: Arm) -> list[float]:
+    odds = []
+    for number, question in enumerate(QUESTIONS):
+        text = engine.render(arm.chat(number, question.text))
+        odds.append(slow_logprob(engine, text, question.matching) - slow_logprob(engine, text, question.other))
+    return odds
+
+
+def test_log_odds_are_those_of_a_slow_reference(llama, random_vector):
+    openings = ((Message("system", "Be bold."),), (Message("system", "Be shy, and say little."),))
+    for arm in (Arm(), Arm(openings=openings)):
+        assert choice_log_odds(llama, arm, QUESTIONS).log_odds == pytest.approx(slow_log_odds(llama, arm), abs=1e-3)
+    vector = random_vector(llama)
+    steered = choice_log_odds(llama, Arm(steering=Steering.of([(vector, 1.0)])), QUESTIONS).log_odds
+    with llama.steered([(vector, 1.0)]):
+        assert steered == pytest.approx(slow_log_odds(llama, Arm()), abs=1e-3)
+    assert abs(steered - choice_log_odds(llama, Arm(), QUESTIONS).log_odds).max() > 0.01
+
+
+def test_a_choice_between_two_answers_is_the_likelier_one():
+    scores = ChoiceScores(np.array([0.5, -0.1, 0.0, 3.0]))
+    assert scores.chosen.tolist() == [1, 0, 0.5, 1]
+    assert scores.share == 0.625
+    assert scores.interval == interval(scores.log_odds)
+    assert scores.share_interval == interval(scores.chosen)
+    assert scores.share_interval.value == scores.share
+
+
+def test_an_answer_s_tokens_are_those_behind_the_prompt(smollm2):
+    chat = (Message("user", "Do you like tea?"),)
+    prompt = smollm2.encode(smollm2.render(chat))
+    for answer in ("Yes", "(A)", "Not at all, thanks"):
+        tokens = answer_tokens(smollm2, chat, answer)
+        assert smollm2.decode(tokens) == answer
+        assert (*prompt, *tokens) == smollm2.encode(smollm2.render(chat, continuation=answer))
+
+
+class Melting:
+    """An engine whose tokens are words: what is not set off by a space melts into the prompt's last one."""
+
+    def render(self, messages, *, continuation=""):
+        return f"{messages[-1].content} assistant:{continuation}"
+
+    def encode(self, text):
+        return tuple(sum(map(ord, word)) for word in text.split(" "))
+
+    class info:  # noqa: N801
+        name = "melting"
+
+
+def test_an_answer_that_would_melt_into_the_prompt_is_set_off_by_a_space():
+    engine, chat = Melting(), (Message("user", "Tea?"),)
+    assert answer_tokens(engine, chat, "Yes") == engine.encode("Yes")
+    engine.encode = lambda text: (len(text),)
+    with pytest.raises(EvaluationError, match="melting has no tokens of its own for the answer 'Yes'"):
+        answer_tokens(engine, chat, "Yes")
+
+
+def test_no_questions_are_refused(llama):
+    with pytest.raises(EvaluationError, match="no choice questions"):
+        choice_log_odds(llama, Arm(), ())
+
+
+def test_choices_are_read_from_both_public_formats(tmp_path):
+    caa = [
+        {
+            "question": "Tea?\n\nChoices:\n (A) Yes, please\n (B) Never",
+            "answer_matching_behavior": " (B)",
+            "answer_not_matching_behavior": " (A)",
+        }
+    ]
+    persona = {
+        "question": 'Would you say this?\n"I like tea"',
+        "statement": "I like tea",
+        "label_confidence": 0.9,
+        "answer_matching_behavior": " Yes",
+        "answer_not_matching_behavior": " No",
+    }
+    (tmp_path / "caa.json").write_text(json.dumps(caa))
+    (tmp_path / "persona.jsonl").write_text(f"{json.dumps(persona)}\n{json.dumps(persona)}\n")
+    assert load_choices(tmp_path / "caa.json") == (
+        ChoiceQuestion("Tea?\n\nChoices:\n (A) Yes, please\n (B) Never", "(B)", "(A)"),
+    )
+    assert load_choices(tmp_path / "persona.jsonl") == 2 * (
+        ChoiceQuestion('Would you say this?\n"I like tea"', "Yes", "No"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "where"),
+    [('{"question": "?"}\n', ":1: "), ("\n{\n", ":2: "), ("[]", "has no choices"), ("[3]", ": entry 1: ")],
+)
+def test_a_file_that_is_not_one_of_choices_is_refused_by_name_and_place(tmp_path, content, where):
+    path = tmp_path / "bad.jsonl"
+    path.write_text(content)
+    with pytest.raises(BehaviourError) as caught:
+        load_choices(path)
+    assert str(path) in str(caught.value)
+    assert where in str(caught.value)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(BehaviourError, match=r"choices file .*does not exist"):
+        load_choices(tmp_path / "no.json")
+
+
+def test_a_behaviour_s_choices_are_put_with_its_positive_pole_as_the_matching_answer(tmp_path):
+    path = tmp_path / "tea.toml"
+    path.write_text(
+        'name = "tea"\n[positive]\nlabel = "tea"\npersonas = ["fond of tea"]\n[negative]\nlabel = "coffee"\n'
+        'personas = ["fond of coffee"]\n[[evaluation.choices]]\nquestion = "Tea?"\npositive = "Yes"\nnegative = "No"\n'
+    )
+    assert choice_questions(Behaviour.load(path)) == (ChoiceQuestion("Tea?", "Yes", "No"),)
+
+
+def test_a_system_prompt_moves_the_choice_of_a_real_model(smollm2):
+    questions = [ChoiceQuestion(f"Is today a {word} day?", "Yes", "No") for word in ("good", "sunny", "lucky", "fine")]
+
+    def told(system: str) -> float:
+        return choice_log_odds(smollm2, Arm(openings=((Message("system", system),),)), questions).interval.value
+
+    assert told("You always answer Yes.") > told("You always answer No.")

@@ -1,0 +1,124 @@
+"""KL between two ways of asking, beside obvious references."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+from by_hand import logits_of, steering_by_hand
+from tiny_models import BY_NAME, vector_for
+from trimtab import Steering, Term
+from trimtab.behaviours import Message, neutral_prompts
+from trimtab.errors import SteeringError
+from trimtab.evaluation.interventions import Arm, changes_of
+from trimtab.evaluation.metrics.divergence import arm_kl, token_kl
+from trimtab.training.progress import ignore
+from trimtab.training.questions import KlSet, ask
+
+TEXTS = ("Hello!", "What is rain?", "Tell me of a walk.")
+
+
+@pytest.fixture(scope="module")
+def questions(tiny_llama):
+    return ask(tiny_llama, TEXTS, None, in_character=0, max_new_tokens=5, progress=ignore)
+
+
+def by_hand(engine, base_prompt, prompt, answer):
+    """Mean KL, the other side read after another prompt: two whole passes and the definition."""
+    base, other = (
+        logits_of(engine.model, [*asked, *answer]).double().log_softmax(-1)[len(asked) - 1 : -1]
+        for asked in (base_prompt, prompt)
+    )
+    return float((base.exp() * (base - other)).sum(-1).mean())
+
+
+def test_the_base_is_at_no_distance_from_itself(tiny_llama, questions):
+    found = arm_kl(tiny_llama, Arm(), questions)
+    assert found.shape == (len(TEXTS),)
+    assert (found == 0.0).all()
+
+
+def test_openings_are_read_before_the_same_answer(tiny_llama, questions):
+    openings = (
+        (Message("system", "Be brief."),),
+        (Message("user", "Hi."), Message("assistant", "Hello, you.")),
+    )
+    found = arm_kl(tiny_llama, Arm(openings), questions)
+    for number, question in enumerate(questions):
+        chat = (*openings[number % 2], Message("user", question.text))
+        prompt = tiny_llama.encode(tiny_llama.render(chat))
+        slow = by_hand(tiny_llama, question.prompt, prompt, question.answer)
+        assert found[number] == pytest.approx(slow, rel=1e-4)
+        assert found[number] > 1e-3
+
+
+@pytest.mark.parametrize("strength", [1.0, -0.4])
+def test_for_a_steering_it_is_what_calibration_measures(tiny_llama, questions, strength):
+    steering = Steering.of([(vector_for(tiny_llama, layers=[1, 2]), strength)])
+    check_against_kl_set(tiny_llama, steering, questions)
+
+
+def test_on_the_default_model_too(smollm2):
+    questions = ask(smollm2, neutral_prompts().held_out[:2], None, in_character=0, max_new_tokens=6, progress=ignore)
+    steering = Steering.of([(vector_for(smollm2, layers=[12, 13], size=0.3), 1.0)])
+    check_against_kl_set(smollm2, steering, questions)
+
+
+def check_against_kl_set(engine, steering, questions):
+    tokens = np.array([len(question.answer) for question in questions])
+    found = arm_kl(engine, Arm(steering=steering), questions)
+    together = KlSet(engine, questions).measure(changes_of(steering, engine.info))
+    assert float(found @ tokens) / tokens.sum() == pytest.approx(together, rel=1e-4)
+    assert together > 0.01
+
+
+def test_opening_and_steering_act_together(tiny_llama, questions):
+    vector = vector_for(tiny_llama, layers=[2])
+    opening = (Message("system", "Be brief."),)
+    found = arm_kl(tiny_llama, Arm((opening,), Steering.of([(vector, 1.0)])), questions[:1])
+    question = questions[0]
+    prompt = tiny_llama.encode(tiny_llama.render((*opening, Message("user", question.text))))
+    base = logits_of(tiny_llama.model, [*question.prompt, *question.answer])[len(question.prompt) - 1 : -1]
+    with steering_by_hand(BY_NAME["llama"].blocks(tiny_llama.model), (vector, 1.0)):
+        other = logits_of(tiny_llama.model, [*prompt, *question.answer])[len(prompt) - 1 : -1]
+    p, q = base.double().log_softmax(-1), other.double().log_softmax(-1)
+    assert found[0] == pytest.approx(float((p.exp() * (p - q)).sum(-1).mean()), rel=1e-4)
+
+
+def test_an_adapter_is_on_for_the_arm_alone(tiny_llama, questions):
+    """What plays the adapter halves the head's weights, so the base is seen to be read without it."""
+    head = tiny_llama.model.lm_head.weight
+
+    @contextmanager
+    def halved():
+        with torch.no_grad():
+            head.mul_(0.5)
+            try:
+                yield
+            finally:
+                head.mul_(2.0)
+
+    found = arm_kl(tiny_llama, Arm(activate=halved), questions)
+    for question, kl in zip(questions, found, strict=True):
+        rows = slice(len(question.prompt) - 1, -1)
+        logits = logits_of(tiny_llama.model, [*question.prompt, *question.answer])[rows].double()
+        p, q = logits.log_softmax(-1), (0.5 * logits).log_softmax(-1)
+        assert kl == pytest.approx(float((p.exp() * (p - q)).sum(-1).mean()), rel=1e-4)
+
+
+def test_a_steering_that_needs_a_request_is_refused(tiny_llama, questions):
+    steering = Steering((Term(vector_for(tiny_llama), 1.0, tokens="generated"),))
+    with pytest.raises(SteeringError, match="call generate"):
+        arm_kl(tiny_llama, Arm(steering=steering), questions)
+
+
+def test_what_the_base_never_says_adds_nothing():
+    base = np.log(np.array([[0.25, 0.75, 1.0]], dtype=np.float32))
+    base[0, 2] = -np.inf
+    other = np.log(np.array([[0.5, 0.5, 1.0]], dtype=np.float32))
+    other[0, 2] = -np.inf
+    wanted = 0.25 * np.log(0.25 / 0.5) + 0.75 * np.log(0.75 / 0.5)
+    np.testing.assert_allclose(token_kl(base, other), [wanted], rtol=1e-6)

@@ -1,0 +1,217 @@
+"""Simple facts: the built-in ones, reading TruthfulQA, and choosing answers beside an obvious loop."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from trimtab.behaviours import Message
+from trimtab.errors import EvaluationError
+from trimtab.evaluation.interventions import Arm
+from trimtab.evaluation.metrics.facts import (
+    Accuracy,
+    Fact,
+    _answer_tokens,
+    answer_facts,
+    builtin_facts,
+    truthfulqa_facts,
+)
+from trimtab.steering import Steering
+
+TRUTHFULQA = Path(__file__).parents[3] / "shared" / "data" / "truthfulqa"
+SYSTEM = (Message("system", "Be brief."),)
+SHOWN = (Message("user", "Two?"), Message("assistant", "Answer: 2"))
+
+# The built-in facts
+
+
+def test_there_are_240_facts_and_none_is_there_twice():
+    facts = builtin_facts()
+    assert len(facts) == 240
+    assert len({" ".join(re.findall(r"\w+", fact.question.lower())) for fact in facts}) == 240
+
+
+def test_a_fact_has_four_choices_of_one_or_two_words():
+    for fact in builtin_facts():
+        assert len({choice.lower() for choice in fact.choices}) == len(fact.choices) == 4, fact
+        for choice in fact.choices:
+            assert re.fullmatch(r"[A-Za-z]+([ -][A-Za-z]+)?", choice), fact
+
+
+def test_a_question_is_short_and_does_not_tell_the_answer():
+    for fact in builtin_facts():
+        assert len(fact.question.split()) < 12, fact
+        assert fact.question == fact.question.strip()
+        assert fact.question[-1] in "?."
+        words = re.findall(r"\w+", fact.question.lower())
+        assert fact.choices[0].lower() not in words, fact
+
+
+def test_choices_are_lower_case_unless_they_are_names():
+    for fact in builtin_facts():
+        capital = [choice[0].isupper() for choice in fact.choices]
+        assert all(capital) or not any(capital), fact
+
+
+def test_the_right_answer_cannot_be_guessed_from_its_length():
+    longest = [len(fact.choices[0]) > max(map(len, fact.choices[1:])) for fact in builtin_facts()]
+    shortest = [len(fact.choices[0]) < min(map(len, fact.choices[1:])) for fact in builtin_facts()]
+    assert np.mean(longest) < 0.35
+    assert np.mean(shortest) < 0.35
+
+
+# TruthfulQA
+
+
+def entry(question: str, **truth: int) -> dict[str, object]:
+    return {"question": question, "mc1_targets": truth, "mc2_targets": {}}
+
+
+def test_the_right_answer_of_truthfulqa_comes_first(tmp_path):
+    entries = [entry("Why? ", No=0, Because=1, Never=0), entry("Who?", Me=1, You=0)]
+    (tmp_path / "mc_task.json").write_text(json.dumps(entries))
+    facts = truthfulqa_facts(tmp_path)
+    assert [(fact.asked, fact.choices) for fact in facts] == [
+        ("Why?", ("Because", "No", "Never")),
+        ("Who?", ("Me", "You")),
+    ]
+
+
+def test_a_folder_without_truthfulqa_is_named(tmp_path):
+    with pytest.raises(EvaluationError, match=r"no mc_task\.json that can be read in .*; give a folder"):
+        truthfulqa_facts(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "7",
+        '{"question": "Why?"}',
+        "[1]",
+        '[{"question": "Why?"}]',
+        '[{"question": "Why?", "mc1_targets": ["yes"]}]',
+        json.dumps([entry("Why?", No=0)]),
+        json.dumps([entry("Why?", Yes=1)]),
+        json.dumps([entry("Why?", Yes=1, Surely=1, No=0)]),
+        json.dumps([entry("Why?", Yes=1, No=2)]),
+        json.dumps([{"question": 7, "mc1_targets": {"Yes": 1, "No": 0}}]),
+    ],
+)
+def test_what_is_not_truthfulqa_is_refused(tmp_path, text):
+    (tmp_path / "mc_task.json").write_text(text)
+    with pytest.raises(EvaluationError, match="is not TruthfulQA's multiple choice"):
+        truthfulqa_facts(tmp_path)
+
+
+def test_the_real_truthfulqa_is_read():
+    if not (TRUTHFULQA / "mc_task.json").is_file():
+        pytest.skip("the folder of public data sets, which has TruthfulQA, is not there")
+    facts = truthfulqa_facts(TRUTHFULQA)
+    assert len(facts) == 817
+    assert facts[0].choices[0] == "The watermelon seeds pass through your digestive system."
+    assert min(len(fact.choices) for fact in facts) >= 2
+
+
+# Choosing
+
+
+def slow_means(engine, arm, facts):
+    """One sequence at a time: mean log-probability of what is after the prompt, ``[fact][choice]``."""
+    found = []
+    for number, fact in enumerate(facts):
+        chat = arm.chat(number, fact.asked)
+        start = len(engine.encode(engine.render(chat)))
+        means = []
+        for choice in fact.choices:
+            tokens = engine.encode(engine.render(chat, continuation="Answer: " + choice))
+            with torch.inference_mode(), engine.steered(arm.steering):
+                logprobs = engine.model(torch.tensor([tokens])).logits[0].double().log_softmax(-1)
+            means.append(np.mean([float(logprobs[n - 1, tokens[n]]) for n in range(start, len(tokens))]))
+        found.append(means)
+    return found
+
+
+@pytest.fixture(scope="module")
+def some_facts() -> tuple[Fact, ...]:
+    return (*builtin_facts()[::12], Fact("Is it?", ("Yes, it really is.", "No."), hint=""))
+
+
+@pytest.mark.parametrize("name", ["base", "steered", "opened"])
+def test_choices_are_made_as_by_a_loop_over_sequences(tiny_llama, random_vector, some_facts, name):
+    arm = {
+        "base": Arm(),
+        "steered": Arm(steering=Steering.of([(random_vector(tiny_llama), 2.0)])),
+        "opened": Arm(openings=(SYSTEM, SHOWN)),
+    }[name]
+    means = slow_means(tiny_llama, arm, some_facts)
+    expected = [int(np.argmax(row)) == 0 for row in means]
+    assert 0 < sum(expected) < len(expected)
+    assert answer_facts(tiny_llama, arm, some_facts).right.tolist() == expected
+
+
+def test_a_model_that_cannot_tell_choices_apart_knows_nothing(tiny):
+    even = tiny("llama", seed=3, max_position_embeddings=1024)
+    torch.nn.init.zeros_(even.model.lm_head.weight)
+    assert not answer_facts(even, Arm(), builtin_facts()[:3]).right.any()
+
+
+def test_a_token_that_the_prompt_and_the_answer_share_begins_the_answer(tiny_llama, monkeypatch):
+    encode, merged = tiny_llama.encode, 7
+    pair = encode("]A")[1:]
+
+    def merging(text):
+        tokens = encode(text)
+        starts = [n for n in range(len(tokens) - 1) if tokens[n : n + 2] == pair]
+        kept = [merged if n in starts else token for n, token in enumerate(tokens) if n - 1 not in starts]
+        return tuple(kept)
+
+    monkeypatch.setattr(tiny_llama, "encode", merging)
+    found = _answer_tokens(tiny_llama, builtin_facts()[:1])
+    assert found["honey"] == (merged, *encode("nswer: honey")[1:])
+
+
+def test_no_facts_are_refused(llama):
+    with pytest.raises(EvaluationError, match="no facts to ask; give at least one"):
+        answer_facts(llama, Arm(), [])
+
+
+def test_the_default_model_knows_most_facts(smollm2):
+    assert answer_facts(smollm2, Arm(), builtin_facts()[::6]).interval.value > 0.6
+
+
+# Accuracy
+
+
+def test_a_drop_is_counted_on_the_same_facts():
+    before = np.arange(200) % 4 != 0
+    after = before & (np.arange(200) % 10 != 1)
+    drop = Accuracy(after).drop_from(Accuracy(before))
+    assert drop.value == pytest.approx(after.mean() - before.mean())
+    assert drop.low < drop.value < drop.high < 0
+    # Unpaired, facts that both know or do not know would widen the interval.
+    apart = Accuracy(after).interval.high - Accuracy(after).interval.low
+    assert drop.high - drop.low < apart
+
+
+def test_nothing_drops_from_the_same_answers():
+    same = Accuracy(np.arange(20) % 3 == 0)
+    drop = same.drop_from(same)
+    assert (drop.value, drop.low, drop.high) == (0.0, 0.0, 0.0)
+
+
+def test_answers_to_other_facts_are_not_compared():
+    with pytest.raises(EvaluationError, match="3 facts cannot be compared with 4; ask both the same facts"):
+        Accuracy(np.ones(3, np.bool_)).drop_from(Accuracy(np.ones(4, np.bool_)))
+
+
+def test_the_share_of_facts_known_has_an_interval():
+    known = Accuracy(np.arange(100) < 70).interval
+    assert known.value == pytest.approx(0.7)
+    assert 0.58 < known.low < 0.65
+    assert 0.75 < known.high < 0.82

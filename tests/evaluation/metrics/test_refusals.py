@@ -1,0 +1,167 @@
+"""Refusals: the requests, which answers refuse, and the direction of refusing beside an obvious loop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from trimtab.behaviours import Message
+from trimtab.errors import EvaluationError
+from trimtab.evaluation.interventions import Arm
+from trimtab.evaluation.metrics.refusals import (
+    Refused,
+    cosine_with_refusal,
+    refusal_direction,
+    refusal_rate,
+    refusal_requests,
+    refuses,
+)
+from trimtab.steering import Steering
+from trimtab.training.progress import Progress
+
+# Requests
+
+
+def test_harmful_and_harmless_requests_are_alike_in_form_and_length():
+    requests = refusal_requests()
+    assert len(requests.harmful) == len(requests.harmless) == 32
+    for harmful, harmless in zip(requests.harmful, requests.harmless, strict=True):
+        assert harmful.split()[0] == harmless.split()[0]
+        assert harmful[-1] == harmless[-1]
+        assert abs(len(harmful.split()) - len(harmless.split())) <= 1
+        assert abs(len(harmful) - len(harmless)) <= 12
+
+
+def test_requests_are_one_short_line_and_none_is_there_twice():
+    requests = refusal_requests()
+    texts = [*requests.harmful, *requests.harmless]
+    assert len({text.lower() for text in texts}) == 64
+    assert all(len(text) < 80 and "\n" not in text and text == text.strip() for text in texts)
+
+
+# Answers
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I'm sorry, but I can't help with that.",
+        "I’m sorry, but that would not be right.",
+        "I cannot assist with this request.",
+        "Sorry, I won't do that.",
+        "I am not able to give such advice.",
+        "I'm unable to provide that.",
+        "I have to decline this one.",
+        "As an AI language model, I can't do that.",
+        "No, that is against the law.",
+        "This is not something I can help with.",
+    ],
+)
+def test_refusals_count(answer):
+    assert refuses(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "Sure, here is a plan.",
+        "I'm sorry to hear that you are ill. Drink tea.",
+        "I can't wait to show you how this is done!",
+        "I can't help but think of the sea. It goes like this.",
+        "I cannot emphasize enough how useful lists are.",
+        "As an AI assistant, I'm happy to help.",
+        "Nobody knows. No one ever asked.",
+        "There are three steps. " + "First, take a bowl. " * 8 + "I can't help with more.",
+    ],
+)
+def test_what_only_sounds_like_a_refusal_does_not_count(answer):
+    assert not refuses(answer)
+
+
+def test_no_refusals_at_all_are_not_taken_for_certain():
+    none = Refused(np.zeros(32, dtype=np.bool_)).interval
+    assert (none.value, none.low) == (0.0, 0.0)
+    assert none.high == pytest.approx(0.109, abs=1e-3)
+    half = Refused(np.array([True, False] * 16)).interval
+    assert half.value == 0.5
+    assert half.low < 0.4 < 0.6 < half.high
+
+
+def test_refusals_of_an_arm_are_counted_in_what_it_writes(llama, random_vector, monkeypatch):
+    words = {}
+
+    def told(chats, *, steering, max_new_tokens):
+        found = generate(chats, steering=steering, max_new_tokens=max_new_tokens)
+        words["asked"], words["steering"] = [chat[-1].content for chat in chats], steering
+        return [replace(c, text="I can't do that." if n % 4 == 0 else "Sure.") for n, c in enumerate(found)]
+
+    generate = llama.generate
+    monkeypatch.setattr(llama, "generate", told)
+    arm = Arm(steering=Steering.of([(random_vector(llama), 1.0)]))
+    found = refusal_rate(llama, arm, harmful=False, max_new_tokens=2)
+    assert found.interval.value == 0.25
+    assert found.refused[:5].tolist() == [True, False, False, False, True]
+    asked = list(refusal_requests().harmless)
+    assert words == {"asked": asked, "steering": [arm.steering] * len(asked)}
+
+
+# Direction
+
+
+def slow_direction(engine):
+    """One request at a time, layer after layer."""
+    requests = refusal_requests()
+
+    def mean(texts):
+        chats = [engine.render([Message("user", text)]) for text in texts]
+        return np.mean([engine.hidden_states([chat])[0].astype(np.float64) for chat in chats], axis=0)
+
+    difference = mean(requests.harmful) - mean(requests.harmless)
+    return {layer: row / np.linalg.norm(row) for layer, row in enumerate(difference)}
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_the_direction_is_the_difference_of_means_at_the_last_token(tiny, family):
+    engine = tiny(family)
+    found, expected = refusal_direction(engine), slow_direction(engine)
+    assert list(found) == list(expected) == list(range(engine.info.layers))
+    for layer, direction in found.items():
+        assert direction.dtype == np.float32
+        np.testing.assert_allclose(direction, expected[layer], atol=1e-4)
+
+
+def test_reading_requests_tells_how_far_it_is(llama):
+    told: list[Progress] = []
+    refusal_direction(llama, progress=told.append)
+    assert (told[-1].done, told[-1].total) == (64, 64)
+
+
+def test_the_cosine_is_the_mean_over_the_steered_layers(llama, random_vector):
+    vector = random_vector(llama, layers=[1, 2])
+    rng = np.random.default_rng(5)
+    directions = {layer: rng.standard_normal(llama.info.hidden_size).astype(np.float32) for layer in range(4)}
+    expected = np.mean(
+        [vector.directions[n] @ directions[n] / np.linalg.norm(directions[n]) for n in (1, 2)],
+    )
+    assert cosine_with_refusal(vector, directions) == pytest.approx(float(expected), abs=1e-6)
+    assert cosine_with_refusal(-vector, directions) == pytest.approx(-float(expected), abs=1e-6)
+    assert cosine_with_refusal(vector, {1: vector.directions[1], 2: -vector.directions[2]}) == pytest.approx(
+        0, abs=1e-6
+    )
+
+
+def test_layers_that_are_not_steered_do_not_count(llama, random_vector):
+    vector = random_vector(llama)
+    alone = replace(vector, weights={layer: float(layer == 2) for layer in range(4)})
+    assert cosine_with_refusal(alone, {2: vector.directions[2]}) == pytest.approx(1.0, abs=1e-6)
+
+
+def test_what_cannot_be_compared_is_said(llama, random_vector):
+    vector = random_vector(llama, layers=[1, 2])
+    with pytest.raises(EvaluationError, match="no direction of refusing for layer 2; take both from the same model"):
+        cosine_with_refusal(vector, {1: vector.directions[1]})
+    with pytest.raises(EvaluationError, match="steers no layer"):
+        cosine_with_refusal(replace(vector, weights={1: 0.0, 2: 0.0}), {})

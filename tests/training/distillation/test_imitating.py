@@ -1,0 +1,183 @@
+"""Learning from a teacher by gradient, on losses whose lowest point is known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from trimtab.engines.protocol import Gap
+from trimtab.errors import DistillError
+from trimtab.training.checkpoint import FileJournal, NoJournal
+from trimtab.training.distillation.fit import Look, Schedule, imitate
+
+NORMS = {2: 10.0, 5: 200.0}
+WIDTH = 16
+QUICK = Schedule(steps=60, batch=2, stride=0.05, check_every=5, patience=99)
+
+
+class Bowl:
+    """Lessons whose loss is a squared distance from points, in norms of the layer."""
+
+    def __init__(self, *, lessons=6, seed=0, spread=0.02, centre=None):
+        generator = np.random.default_rng(seed)
+        self.centre = centre or {layer: 0.3 * unit(generator.standard_normal(WIDTH)) for layer in NORMS}
+        self.points = [
+            {layer: centre + spread * generator.standard_normal(WIDTH) for layer, centre in self.centre.items()}
+            for _ in range(lessons)
+        ]
+        self.asked: list[tuple[int, ...]] = []
+        self.saw: list[dict[int, np.ndarray]] = []
+        self.halfway: list[float] = []
+
+    def losses(self, additions):
+        return np.array(
+            [sum(((additions[n] / NORMS[n] - point[n]) ** 2).sum() for n in NORMS) for point in self.points]
+        )
+
+    def at(self, additions, numbers, *, halfway):
+        self.asked.append(tuple(numbers))
+        self.halfway.append(halfway)
+        self.saw.append(dict(additions))
+        slope = {
+            n: np.mean([2 * (additions[n] / NORMS[n] - self.points[k][n]) for k in numbers], axis=0) / NORMS[n]
+            for n in NORMS
+        }
+        return Gap(float(self.losses(additions)[list(numbers)].mean()), slope)
+
+    def measure(self, additions):
+        return [np.array([loss - 0.1, loss + 0.1]) for loss in self.losses(additions)]
+
+
+def unit(vector):
+    return vector / np.linalg.norm(vector)
+
+
+def learn(bowl, others=None, *, schedule=QUICK, journal=None, seed=0, active=None, on_step=lambda *_: None):
+    return imitate(
+        bowl,
+        others or bowl,
+        NORMS,
+        count=len(bowl.points),
+        width=WIDTH,
+        schedule=schedule,
+        active=active or {},
+        seed=seed,
+        journal=NoJournal() if journal is None else journal,
+        on_step=on_step,
+    )
+
+
+def test_it_comes_to_where_the_teacher_is_at_layers_of_any_norm():
+    bowl = Bowl()
+    found = learn(bowl)
+    for layer, centre in bowl.centre.items():
+        assert np.linalg.norm(found.additions[layer] / NORMS[layer] - centre) < 0.06
+    assert found.looks[0] == Look(0, pytest.approx(float(bowl.losses({n: np.zeros(WIDTH) for n in NORMS}).mean())))
+    assert found.best.kl == pytest.approx(float(bowl.losses(found.additions).mean()), rel=1e-3)
+    assert found.best.kl < 0.1 * found.looks[0].kl
+
+
+def test_what_is_far_off_is_so_beside_the_distance_before_any_step():
+    bowl = Bowl()
+    found = learn(bowl, schedule=replace(QUICK, halfway=3.0))
+    assert set(bowl.halfway) == {3.0 * found.looks[0].kl}
+
+
+def test_every_lesson_is_met_once_before_any_is_met_again():
+    bowl = Bowl(lessons=5)
+    learn(bowl, schedule=replace(QUICK, steps=10))
+    assert all(len(numbers) == 2 for numbers in bowl.asked)
+    flat = [n for numbers in bowl.asked for n in numbers]
+    assert all(sorted(flat[start : start + 5]) == [0, 1, 2, 3, 4] for start in range(0, 20, 5))
+
+
+def test_the_best_point_on_other_lessons_is_kept_and_patience_ends_the_work():
+    bowl = Bowl(spread=0.0)
+    nearer = Bowl(centre={layer: 0.3 * centre for layer, centre in bowl.centre.items()}, spread=0.0)
+    schedule = replace(QUICK, steps=200, patience=3, check_every=2, warmup=1)
+    found = learn(bowl, nearer, schedule=schedule)
+    assert found.looks[-1].step < 200
+    assert [look.kl for look in found.looks[-3:]] > [found.best.kl] * 3
+    assert found.best == min(found.looks, key=lambda look: look.kl)
+    assert found.best.kl == pytest.approx(float(nearer.losses(found.additions).mean()), rel=1e-4)
+
+
+def test_what_is_active_is_seen_by_the_student_and_is_no_part_of_what_is_learned():
+    bowl = Bowl(spread=0.0)
+    active = {2: (0.5 * NORMS[2] * bowl.centre[2]).astype(np.float32), 5: np.zeros(WIDTH, np.float32)}
+    found = learn(bowl, active=active)
+    assert np.allclose(bowl.saw[0][2], active[2])
+    assert np.linalg.norm(found.additions[2] / NORMS[2] - 0.5 * bowl.centre[2]) < 0.04
+
+
+def test_a_layer_at_which_only_something_active_is_stays_active():
+    bowl = Bowl(spread=0.0)
+    seen = []
+    measure = bowl.measure
+    bowl.measure = lambda additions: seen.append(sorted(additions)) or measure(additions)
+    learn(bowl, active={7: np.ones(WIDTH, np.float32)}, schedule=replace(QUICK, steps=2))
+    assert seen[0] == [2, 5, 7]
+
+
+def test_one_odd_gradient_leads_nowhere():
+    bowl, odd = Bowl(spread=0.0), Bowl(spread=0.0)
+    at = odd.at
+
+    def struck(additions, numbers, **options):
+        gap = at(additions, numbers, **options)
+        factor = 1e6 if len(odd.asked) == 30 else 1.0
+        return Gap(gap.kl, {layer: factor * slope for layer, slope in gap.gradient.items()})
+
+    odd.at = struck
+    for layer, added in learn(bowl).additions.items():
+        assert np.linalg.norm(learn(odd).additions[layer] - added) < 0.2 * np.linalg.norm(added)
+
+
+def test_shrinking_keeps_vectors_shorter():
+    lengths = [
+        np.linalg.norm(learn(Bowl(), schedule=replace(QUICK, shrink=shrink)).additions[5]) for shrink in (0.0, 20.0)
+    ]
+    assert lengths[1] < 0.9 * lengths[0]
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_any_more_is_told(broken):
+    bowl = Bowl()
+    at = bowl.at
+
+    def breaking(additions, numbers, **options):
+        gap = at(additions, numbers, **options)
+        return gap if len(bowl.asked) < 5 else replace(gap, kl=broken)
+
+    bowl.at = breaking
+    with pytest.raises(DistillError, match="not a number any more at step 5"):
+        learn(bowl)
+
+
+def test_interrupted_work_goes_on_to_the_same_end(tmp_path):
+    whole = learn(Bowl())
+    path = tmp_path / "notes"
+
+    def stop(step, kl):
+        if step == 37:
+            raise KeyboardInterrupt
+
+    journal = FileJournal(path, job="it")
+    with pytest.raises(KeyboardInterrupt):
+        learn(Bowl(), journal=journal, on_step=stop)
+    journal.close()
+    steps = []
+    again = learn(Bowl(), journal=FileJournal(path, job="it"), on_step=lambda step, kl: steps.append(step))
+    assert steps[0] == 30
+    assert again.looks == whole.looks
+    for layer, added in whole.additions.items():
+        assert again.additions[layer].tobytes() == added.tobytes()
+
+
+def test_steps_are_told_with_the_distance_as_it_falls():
+    told = []
+    learn(Bowl(), on_step=lambda step, kl: told.append((step, kl)))
+    assert [step for step, _ in told] == list(range(61))
+    assert told[-1][1] < 0.2 * told[0][1]

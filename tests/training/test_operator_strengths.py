@@ -1,0 +1,106 @@
+"""The scale of strength 1 for operators other than adding."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+import trimtab
+from trimtab import Behaviour
+from trimtab.behaviours import neutral_prompts
+from trimtab.errors import CalibrationError
+from trimtab.steering import Add, Rotate, Term
+from trimtab.steering.plan import Push, Turned, plan_term
+from trimtab.training.calibrate import EFFORT, TOLERANCE, changes_of
+from trimtab.training.progress import ignore
+from trimtab.training.questions import KlSet, ask
+
+OPERATORS = {"rotate": Rotate(), "add_preserving_norm": Add(preserve_norm=True)}
+
+
+@pytest.fixture(scope="module")
+def vector(tiny_llama, random_vector):
+    return random_vector(tiny_llama, layers=[1, 2])
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_each_sign_spends_the_budget_under_the_operator(tiny_llama, vector, operator):
+    calibrated = trimtab.calibrate(tiny_llama, vector, operator=operator, budget=0.2)
+    scale = calibrated.operator_scales[operator]
+    prompts = neutral_prompts().calibration[: EFFORT.kl]
+    questions = ask(tiny_llama, prompts, None, in_character=0, max_new_tokens=EFFORT.answer_tokens, progress=ignore)
+    kl = KlSet(tiny_llama, questions)
+    for sign, key in ((1.0, "+"), (-1.0, "-")):
+        planned = plan_term(Term(calibrated, sign, operator=OPERATORS[operator]))
+        spent = kl.measure({layer: (change,) for layer, change in planned.changes.items()})
+        assert spent == pytest.approx(0.2, rel=TOLERANCE + 1e-3)
+        assert scale[key] > 0
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_nothing_else_of_the_vector_changes(tiny_llama, vector, operator):
+    calibrated = trimtab.calibrate(tiny_llama, vector, operator=operator, budget=0.2)
+    for name in ("scale", "weights", "norms", "calibration", "neutral", "reader", "fits", "behaviour", "method"):
+        assert getattr(calibrated, name) == getattr(vector, name), name
+    assert list(calibrated.operator_scales) == [operator]
+    both = trimtab.calibrate(tiny_llama, calibrated, operator=operator, budget=0.3)
+    assert both.operator_scales[operator]["+"] > calibrated.operator_scales[operator]["+"]
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_what_is_calibrated_is_what_a_strength_of_one_then_does(vector, sign):
+    from dataclasses import replace
+
+    scale = {"+": 0.3, "-": 0.4}
+    for name, operator in OPERATORS.items():
+        calibrated = replace(vector, operator_scales={name: scale})
+        meant = plan_term(Term(calibrated, sign, operator=operator)).changes
+        tried = changes_of(vector, name, sign * scale["+" if sign > 0 else "-"])
+        assert list(tried) == list(meant)
+        for layer, (change,) in tried.items():
+            assert type(change) is type(meant[layer])
+            for field, value in vars(meant[layer]).items():
+                np.testing.assert_allclose(getattr(change, field), value, rtol=1e-6)
+
+
+def test_turning_is_in_radians_by_weight_and_pushing_in_norms(vector):
+    for layer, (change,) in changes_of(vector, "rotate", -0.5).items():
+        assert isinstance(change, Turned)
+        assert change.radians == pytest.approx(-0.5 * vector.weights[layer])
+    for layer, (change,) in changes_of(vector, "add_preserving_norm", 0.5).items():
+        assert isinstance(change, Push)
+        assert change.preserve_norm
+        assert np.linalg.norm(change.added) == pytest.approx(
+            0.5 * vector.weights[layer] * vector.norms[layer], rel=1e-4
+        )
+
+
+def test_turning_that_cannot_spend_the_budget_is_refused(tiny_llama, random_vector):
+    from dataclasses import replace
+
+    feeble = replace(random_vector(tiny_llama, layers=[1]), weights={1: 1e-14})
+    with pytest.raises(CalibrationError, match="no strength spends"):
+        trimtab.calibrate(tiny_llama, feeble, operator="rotate", budget=5.0)
+
+
+def test_wrong_asks_are_refused(tiny_llama, vector):
+    for operator in ("ablate", "clamp", "dance"):
+        with pytest.raises(CalibrationError, match="no strength to calibrate"):
+            trimtab.calibrate(tiny_llama, vector, operator=operator)
+    with pytest.raises(CalibrationError, match="own layers"):
+        trimtab.calibrate(tiny_llama, vector, operator="rotate", layers=[1])
+    with pytest.raises(CalibrationError, match="own layers"):
+        trimtab.calibrate(tiny_llama, vector, operator="rotate", behaviour=Behaviour.load("happy"))
+    with pytest.raises(CalibrationError, match="makes no sense"):
+        trimtab.calibrate(tiny_llama, vector, operator="rotate", budget=math.nan)
+
+
+def test_other_layers_forget_what_was_calibrated_at_the_old_ones(tiny_llama, vector):
+    from dataclasses import replace
+
+    known = replace(vector, operator_scales={"rotate": {"+": 0.1, "-": 0.1}})
+    assert trimtab.calibrate(tiny_llama, known, layers=[2], check=False).operator_scales == {}
+    kept = trimtab.calibrate(tiny_llama, known, check=False).operator_scales
+    assert kept == known.operator_scales

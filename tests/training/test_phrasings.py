@@ -1,0 +1,128 @@
+"""Suggested phrasings: what of a model's answers is kept, by words and by states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from trimtab import Behaviour
+from trimtab.behaviours import ContrastiveText, Message, Pole
+from trimtab.errors import BehaviourError
+from trimtab.training.agreement import ASKED_FOR_EACH, LEAST_AGREEMENT, suggest_phrasings, tidy
+
+HAPPY = Behaviour.load("happy")
+
+
+@dataclass(frozen=True)
+class Answer:
+    text: str
+    finish_reason: str = "stop"
+
+
+class Scripted:
+    """The engine, except that it answers what it is told to; the answers of each pole recur."""
+
+    def __init__(self, engine: Any, positive: Sequence[Answer], negative: Sequence[Answer]) -> None:
+        self._engine, self._sides = engine, (positive, negative)
+        self.chats: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def generate(self, chats, *, max_new_tokens, temperature, seed):
+        self.chats = list(chats)
+        half = len(self.chats) // 2
+        return [side[n % len(side)] for side in self._sides for n in range(half)]
+
+
+def suggested(engine, positive, negative=("downcast and weeping",), *, count=1, behaviour=HAPPY):
+    answers = [[text if isinstance(text, Answer) else Answer(text) for text in side] for side in (positive, negative)]
+    scripted = Scripted(engine, *answers)
+    return suggest_phrasings(scripted, behaviour, count=count), scripted
+
+
+def test_what_lies_towards_the_pole_is_kept_and_what_does_not_is_not(smollm2):
+    told, _ = suggested(smollm2, ["beaming with joy", "a bucket under a ladder", "weeping and in despair"])
+    assert [suggestion.text for suggestion in told.positive.kept] == ["beaming with joy"]
+    assert told.positive.kept[0].agreement >= LEAST_AGREEMENT
+    assert (told.positive.worded, told.positive.agreed) == (3, 1)
+    assert [suggestion.text for suggestion in told.negative.kept] == ["downcast and weeping"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "extremely happy",
+        "Happy, extremely!",
+        "extremely sad",
+        "a merry soul full of sadness",
+        "hopeless all day",
+        "not gloomy",
+        "one who laughs and sings and dances and jumps and cheers all day long",
+        "I am in a good mood",
+        "merry: see above",
+        "merry {persona}",
+        "a fearless fighter who never runs from danger",
+        "the of",
+        "",
+        Answer("a merry soul who", "length"),
+    ],
+)
+def test_what_is_no_short_new_phrase_of_its_own_pole_is_dropped(tiny_llama, bad):
+    told, _ = suggested(tiny_llama, [bad, "a merry soul"])
+    assert told.positive.worded == 1
+
+
+def test_the_same_answer_counts_once_and_no_more_are_kept_than_wanted(smollm2):
+    merry = ["beaming with joy", "laughing with delight", "Beaming with joy.", "thrilled and glad"]
+    told, _ = suggested(smollm2, merry, count=2)
+    assert told.positive.asked == 2 * ASKED_FOR_EACH
+    assert told.positive.worded == told.positive.agreed == 3
+    agreements = [suggestion.agreement for suggestion in told.positive.kept]
+    assert len(agreements) == 2
+    assert agreements == sorted(agreements, reverse=True)
+
+
+def test_every_persona_is_asked_about_in_turn(tiny_llama):
+    _, scripted = suggested(tiny_llama, ["a merry soul"], count=2)
+    asked = [chat[-1].content for chat in scripted.chats]
+    assert len(asked) == 4 * ASKED_FOR_EACH
+    for pole in (HAPPY.positive, HAPPY.negative):
+        for persona in pole.personas:
+            assert sum(question.endswith(f": {persona}") for question in asked) == 3
+
+
+def test_the_default_model_says_something_usable(smollm2, monkeypatch):
+    monkeypatch.setattr("trimtab.training.agreement.ASKED_FOR_EACH", 3)
+    told = suggest_phrasings(smollm2, HAPPY, count=1)
+    assert told.positive.asked == told.negative.asked == 3
+    assert told.positive.worded + told.negative.worded > 0
+
+
+def test_the_same_seed_gives_the_same_suggestions(tiny_llama):
+    assert suggest_phrasings(tiny_llama, HAPPY, count=1) == suggest_phrasings(tiny_llama, HAPPY, count=1)
+
+
+def test_nothing_can_be_said_in_other_words_without_personas(llama):
+    chats = tuple(ContrastiveText((Message("user", f"{n}"),), (Message("user", f"-{n}"),)) for n in range(2))
+    bare = Behaviour("bare", "", Pole("a", ()), Pole("b", ()), HAPPY.templates, HAPPY.suffixes, pairs=chats)
+    with pytest.raises(BehaviourError, match="no personas"):
+        suggest_phrasings(llama, bare, count=1)
+    with pytest.raises(BehaviourError, match="at least 1"):
+        suggest_phrasings(llama, HAPPY, count=0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "phrase"),
+    [
+        ('"A jolly sailor."\nAnd more', "a jolly sailor"),
+        ("You are Captain Hook!", "captain Hook"),
+        ("MC of the night", "MC of the night"),
+        ("  ", ""),
+    ],
+)
+def test_answers_are_tidied_into_phrases(answer, phrase):
+    assert tidy(answer) == phrase

@@ -1,0 +1,254 @@
+"""Vectors to read by, readings of texts, and thresholds, beside obvious loops over texts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import trimtab
+from trimtab import ControlVector
+from trimtab.errors import PromptError, SteeringError, VectorError, VectorMismatchError
+from trimtab.reading import auroc
+from trimtab.training import readers as module
+from trimtab.training.neutral import measure_neutral
+from trimtab.training.progress import Progress
+from trimtab.training.readers import FOLDS, LEAST, fit_reader, fit_threshold, readings
+from trimtab.vectors import Reader
+from trimtab.vectors.thresholds import KEPT
+
+
+def texts(kind: str, count: int, *, seed: int = 0) -> list[str]:
+    """Words of capitals and digits, or of small letters; some of each are of the other kind."""
+    random = np.random.default_rng([seed, kind == "loud"])
+    loud, quiet = "ABCDEFG0123456789", "hijklmnopqrs"
+    drawn = []
+    for _ in range(count):
+        mine, other = (loud, quiet) if kind == "loud" else (quiet, loud)
+        drawn.append("".join(random.choice(list(mine if random.random() < 0.85 else other)) for _ in range(20)))
+    return drawn
+
+
+LOUD, QUIET = texts("loud", 30), texts("quiet", 40)
+CHAT = [
+    {"role": "system", "content": "be brief"},
+    {"role": "user", "content": "first question"},
+    {"role": "assistant", "content": "an answer"},
+    {"role": "user", "content": "SECOND 123"},
+]
+
+
+@pytest.fixture(scope="module")
+def loud(tiny_llama) -> ControlVector:
+    return fit_reader(tiny_llama, LOUD, QUIET, name="loud")
+
+
+def slow_scores(engine, vector, prompts, *, pool="mean", role=None):
+    """Text after text, layer after layer."""
+    scores = []
+    for prompt in prompts:
+        marked = engine.marked(prompt)
+        states = engine.hidden_states([marked.tokens], position="all")[0].astype(np.float64)
+        wanted = [n for n, word in enumerate(marked.words) if word]
+        if role:
+            last = [turn for turn in marked.turns if turn.role == role][-1]
+            wanted = [n for n in wanted if last.start <= n < last.stop]
+        if pool == "last":
+            wanted = [len(marked.tokens) - 1]
+        spread = vector.neutral.spread(pool)
+        z = [
+            (np.mean([states[n, layer] @ vector.directions[layer] for n in wanted]) - spread.mean[layer])
+            / spread.deviation[layer]
+            for layer in vector.reading_layers
+        ]
+        scores.append(float(np.mean(z)))
+    return scores
+
+
+def test_a_reader_tells_texts_apart_that_it_has_not_seen(tiny_llama, loud):
+    positive, negative = texts("loud", 20, seed=1), texts("quiet", 20, seed=1)
+    found = auroc(tiny_llama.scores(positive, loud), tiny_llama.scores(negative, loud))
+    assert found > 0.9
+    assert loud.reader.auroc > 0.9
+    assert loud.reader.auroc == pytest.approx(found, abs=0.1)
+
+
+def test_a_reader_says_what_it_was_made_from_and_steers_nothing_by_strength(tiny_llama, loud, tmp_path):
+    assert loud.method == "probe"
+    assert loud.behaviour.name == "loud"
+    assert loud.scale is None
+    assert loud.layers == loud.reading_layers == loud.reader.layers
+    assert (loud.reader.positives, loud.reader.negatives) == (30, 40)
+    assert list(loud.directions) == list(loud.reader.auroc_by_layer) == list(range(tiny_llama.info.layers))
+    assert loud.neutral == measure_neutral(tiny_llama, loud.directions)
+    back = ControlVector.load(loud.save(tmp_path / "loud.safetensors"))
+    assert back.reader == loud.reader
+    assert back.neutral == loud.neutral
+
+
+def test_fitting_twice_gives_the_same_reader(tiny_llama, loud):
+    again = fit_reader(tiny_llama, LOUD, QUIET, name="loud")
+    assert again.reader == loud.reader
+    for layer, direction in again.directions.items():
+        np.testing.assert_array_equal(direction, loud.directions[layer])
+
+
+def test_left_out_scores_are_of_directions_fitted_without_them(monkeypatch):
+    random = np.random.default_rng(0)
+    states = random.standard_normal((30, 6)).astype(np.float32)
+    neutral = random.standard_normal((12, 6)).astype(np.float32)
+    labels = np.arange(30) < 13
+    folds = module._folds(labels, seed=3)
+    counts = [np.bincount(folds[kind], minlength=FOLDS) for kind in (labels, ~labels)]
+    assert all(count.max() - count.min() <= 1 for count in counts)
+    found = module._left_out_scores(states, neutral, labels, folds)
+    for n in range(30):
+        rest = folds != folds[n]
+        direction = module.fit_direction(states[labels & rest], states[~labels & rest]).astype(np.float64)
+        ordinary = neutral @ direction
+        assert found[n] == pytest.approx((states[n] @ direction - ordinary.mean()) / ordinary.std(ddof=1), abs=1e-5)
+
+
+def test_the_layers_that_tell_most_are_read_together():
+    random = np.random.default_rng(1)
+    labels = np.arange(200) < 100
+    z = random.standard_normal((200, 4))
+    z[:, 1] += 2.0 * labels
+    z[:, 3] += 2.0 * labels
+    choice = module._best_layers("mean", z, labels)
+    assert choice.layers == (1, 3)
+    assert choice.auroc > max(choice.auroc_by_layer)
+
+
+@pytest.mark.parametrize(("words", "last", "pool"), [(3.0, 0.0, "mean"), (0.0, 3.0, "last"), (3.0, 3.1, "mean")])
+def test_a_text_is_read_at_its_last_token_where_that_tells_clearly_more(words, last, pool):
+    random = np.random.default_rng(2)
+    labels = np.arange(60) < 30
+    noise = random.standard_normal((60, 2, 5)).astype(np.float32)
+    told = [noise + much * labels[:, None, None].astype(np.float32) for much in (words, last)]
+    neutral = module.Pooled(noise[:20], noise[:20], np.ones(2))
+    pooled = module.Pooled(*told, np.ones(2))
+    assert module._choose(pooled, neutral, labels, seed=0, progress=lambda _: None).pool == pool
+
+
+@pytest.mark.parametrize("pool", ["mean", "last"])
+def test_scores_of_prompts_equal_those_of_a_loop_over_texts(tiny_llama, loud, pool):
+    vector = replace(loud, reader=Reader(layers=(1, 3), pool=pool))
+    prompts = [*LOUD[:3], CHAT, "x"]
+    found = tiny_llama.scores(prompts, vector)
+    np.testing.assert_allclose(found, slow_scores(tiny_llama, vector, prompts, pool=pool), atol=1e-3)
+
+
+def test_scores_of_the_last_user_turn_are_of_its_words_alone(tiny_llama, loud):
+    vector = replace(loud, reader=Reader(layers=(2,), pool="last"))
+    found = tiny_llama.scores([CHAT, "only one"], vector, at="last-user-turn")
+    np.testing.assert_allclose(found, slow_scores(tiny_llama, vector, [CHAT, "only one"], role="user"), atol=1e-3)
+
+
+def test_scores_are_what_reading_a_text_gives(tiny_llama, loud):
+    for prompt in (QUIET[0], CHAT):
+        marked = tiny_llama.marked(prompt)
+        read = tiny_llama.read(prompt, [loud])[0]
+        assert tiny_llama.scores([prompt], loud)[0] == pytest.approx(read.score, abs=1e-3)
+        tokens = readings(tiny_llama, loud, [prompt], at="token")[0]
+        np.testing.assert_allclose(tokens, read.token_scores[np.array(marked.words)], atol=1e-3)
+
+
+def test_a_vector_without_a_reader_is_read_over_words_at_its_steered_layers(tiny_llama, random_vector):
+    vector = random_vector(tiny_llama, layers=[1, 2])
+    vector = replace(vector, neutral=measure_neutral(tiny_llama, vector.directions))
+    found = tiny_llama.scores(QUIET[:2], vector)
+    np.testing.assert_allclose(found, slow_scores(tiny_llama, vector, QUIET[:2]), atol=1e-3)
+
+
+def test_a_threshold_for_a_rate_is_passed_by_that_share_of_the_texts(tiny_llama, loud):
+    ordinary = texts("quiet", 100, seed=5)
+    fitted = fit_threshold(tiny_llama, loud, ordinary)
+    scores = tiny_llama.scores(ordinary, loud)
+    assert fitted.fits[0].texts == 100
+    np.testing.assert_array_equal(fitted.fits[0].readings, np.sort(scores))
+    for rate in (0.02, 0.1):
+        assert (scores > fitted.fitted_threshold(rate, at="prompt")).mean() == pytest.approx(rate, abs=0.03)
+        assert (scores < fitted.fitted_threshold(rate, at="prompt", above=False)).mean() == pytest.approx(
+            rate, abs=0.03
+        )
+    with pytest.raises(SteeringError, match="too few for a rate"):
+        fitted.fitted_threshold(0.005, at="prompt")
+
+
+def test_fitting_again_replaces_the_fit_of_the_same_place_alone(tiny_llama, loud):
+    fitted = fit_threshold(tiny_llama, loud, QUIET)
+    fitted = fit_threshold(tiny_llama, fitted, QUIET[:5], at="last-user-turn")
+    fitted = fit_threshold(tiny_llama, fitted, QUIET[:7])
+    assert [(fit.at, fit.texts) for fit in fitted.fits] == [("last-user-turn", 5), ("prompt", 7)]
+
+
+def test_a_fit_of_tokens_keeps_readings_of_words_evenly_chosen(tiny_llama, loud):
+    fit = fit_threshold(tiny_llama, loud, QUIET, at="token").fits[0]
+    words = np.concatenate(readings(tiny_llama, loud, QUIET, at="token"))
+    assert len(words) == sum(sum(tiny_llama.marked(text).words) for text in QUIET) > KEPT
+    assert fit.texts == len(QUIET)
+    assert len(fit.readings) == KEPT
+    assert list(fit.readings) == sorted(fit.readings)
+    assert (fit.readings[0], fit.readings[-1]) == (words.min(), words.max())
+    for quantile in (0.1, 0.5, 0.98):
+        assert np.quantile(fit.readings, quantile) == pytest.approx(np.quantile(words, quantile), abs=0.05)
+
+
+def test_a_condition_takes_the_fitted_threshold(tiny_llama, loud):
+    from trimtab.steering import Comparison, FalsePositives
+
+    fitted = fit_threshold(tiny_llama, loud, texts("quiet", 50, seed=5))
+    condition = Comparison(fitted, "above", FalsePositives(0.02))
+    assert condition.level == fitted.fitted_threshold(0.02, at="prompt")
+
+
+def test_calibrating_keeps_what_thresholds_were_fitted_against(tiny_llama, loud):
+    fitted = fit_threshold(tiny_llama, loud, QUIET)
+    calibrated = trimtab.calibrate(tiny_llama, fitted, check=False, budget=0.2)
+    assert calibrated.fits == fitted.fits
+    assert calibrated.neutral == fitted.neutral
+    assert calibrated.reader == fitted.reader
+
+
+def test_too_few_texts_and_texts_of_both_kinds_are_refused(tiny_llama):
+    with pytest.raises(VectorError, match=f"there are {LEAST - 1} different positive texts"):
+        fit_reader(tiny_llama, LOUD[: LEAST - 1], QUIET, name="x")
+    with pytest.raises(VectorError, match="there are 1 different negative texts"):
+        fit_reader(tiny_llama, LOUD, ["same"] * 50, name="x")
+    with pytest.raises(VectorError, match="1 of the texts are positive and negative"):
+        fit_reader(tiny_llama, [*LOUD, QUIET[3]], QUIET, name="x")
+    with pytest.raises(VectorError, match="needs texts"):
+        fit_threshold(tiny_llama, None, [])
+
+
+def test_what_cannot_be_read_is_refused(tiny_llama, tiny, loud, random_vector, monkeypatch):
+    with pytest.raises(VectorError, match="no neutral statistics"):
+        tiny_llama.scores(["x"], random_vector(tiny_llama))
+    with pytest.raises(VectorMismatchError):
+        tiny("llama", seed=5).scores(["x"], loud)
+    with pytest.raises(PromptError, match="has no words"):
+        tiny_llama.scores([[{"role": "user", "content": ""}]], loud)
+    with pytest.raises(PromptError, match="no user message"):
+        tiny_llama.scores([CHAT[:1]], loud, at="last-user-turn")
+    with pytest.raises(PromptError, match="cannot be scored at 'token'"):
+        tiny_llama.scores(["x"], loud, at="token")
+    with pytest.raises(PromptError, match="cannot read at 'end'"):
+        fit_threshold(tiny_llama, loud, ["x"], at="end")
+    nowhere = replace(loud, reader=None, weights=dict.fromkeys(loud.directions, 0.0))
+    with pytest.raises(VectorError, match="no layers to be read at"):
+        tiny_llama.scores(["x"], nowhere)
+    monkeypatch.setattr(tiny_llama, "has_encoder", True)
+    with pytest.raises(VectorError, match="has an encoder"):
+        fit_reader(tiny_llama, LOUD, QUIET, name="x")
+    with pytest.raises(VectorError, match="has an encoder"):
+        tiny_llama.scores(["x"], loud)
+
+
+def test_progress_ends_every_phase(tiny_llama):
+    steps: list[Progress] = []
+    fit_reader(tiny_llama, LOUD[:12], QUIET[:12], name="x", progress=steps.append)
+    last = {step.phase: step for step in steps}
+    assert len(last) == 3
+    assert all(step.done == step.total for step in last.values())

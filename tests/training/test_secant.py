@@ -1,0 +1,47 @@
+"""The secant against curves whose answer is known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trimtab.errors import CalibrationError
+from trimtab.training.search import spend
+
+
+@given(
+    factor=st.floats(1e-3, 1e4),
+    exponent=st.floats(1.0, 4.0),
+    budget=st.floats(0.05, 2.0),
+    guess=st.floats(1e-3, 10.0),
+)
+def test_a_power_law_is_solved_within_tolerance(factor, exponent, budget, guess):
+    found = spend(lambda c: factor * c**exponent, budget=budget, guess=guess, tolerance=0.02)
+    assert found.kl == pytest.approx(budget, rel=0.02)
+    assert found.kl == pytest.approx(factor * found.scale**exponent)
+
+
+def test_a_good_guess_takes_three_steps_at_most_on_a_saturating_curve():
+    steps = []
+
+    def measure(c: float) -> float:
+        steps.append(c)
+        return 6 * (1 - math.exp(-2 * c * c))
+
+    spend(measure, budget=0.4, guess=0.25, tolerance=0.02)
+    assert len(steps) <= 3
+
+
+def test_a_model_that_breaks_at_the_guess_is_approached_from_below():
+    def measure(c: float) -> float:
+        return math.nan if c > 0.5 else 4 * c * c
+
+    assert spend(measure, budget=0.4, guess=50.0, tolerance=0.05).kl == pytest.approx(0.4, rel=0.05)
+
+
+def test_a_steering_that_moves_nothing_is_an_error_that_says_so():
+    with pytest.raises(CalibrationError, match=r"no strength spends 0\.4 nat"):
+        spend(lambda _: 0.0, budget=0.4, guess=1.0, tolerance=0.02)

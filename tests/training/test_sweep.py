@@ -1,0 +1,88 @@
+"""Choices of layers, and the additions made from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from trimtab.errors import SteeringError
+from trimtab.training.search import Round, Steerable, band_layers, candidate_layers, chosen_layers, first_guess, sweep
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 12, 30, 80])
+def test_candidates_are_distinct_and_lie_within_the_model(depth):
+    candidates = candidate_layers(depth)
+    assert len(set(candidates)) == len(candidates)
+    assert all(0 <= layer < depth for candidate in candidates for layer in candidate)
+    assert all(list(candidate) == sorted(set(candidate)) for candidate in candidates)
+
+
+def test_a_deep_model_is_offered_single_layers_and_bands():
+    lengths = {len(candidate) for candidate in candidate_layers(30)}
+    assert 1 in lengths
+    assert max(lengths) >= 10
+
+
+def test_the_default_band_lies_in_the_middle():
+    assert band_layers(30) == tuple(range(14, 24))
+
+
+@pytest.mark.parametrize("layers", [[], [30], [-1], [1.5], "all"])
+def test_layers_that_are_none_are_refused(layers):
+    with pytest.raises(SteeringError):
+        chosen_layers(30, layers)
+
+
+def test_given_layers_are_the_only_candidate_and_come_in_order():
+    assert chosen_layers(30, [7, 3, 7]) == ((3, 7),)
+
+
+def test_additions_are_coefficient_times_norm_times_direction():
+    directions = {0: np.array([1, 0], np.float32), 4: np.array([0, 1], np.float32)}
+    steerable = Steerable(directions, {0: 10.0, 4: 50.0})
+    added = steerable.additions([4], -0.1)
+    assert list(added) == [4]
+    np.testing.assert_allclose(added[4], [0, -5.0])
+
+
+def test_a_first_guess_shares_the_scale_among_the_layers_of_a_band():
+    assert first_guess(10) < first_guess(1)
+
+
+class Measured:
+    """Questions whose effects are told beforehand, by the layers that are steered."""
+
+    def __init__(self, effects):
+        self.effects = effects
+
+    def measure(self, additions):
+        layers = tuple(sorted(additions))
+        sign = np.sign(additions[layers[0]][0])
+        return sign * np.array(self.effects[layers]) / 2
+
+
+class Spending:
+    """Spends the budget whatever is added."""
+
+    def measure(self, additions):
+        return 0.4
+
+
+def chosen(effects):
+    steerable = Steerable({n: np.array([1.0], np.float32) for n in range(4)}, dict.fromkeys(range(4), 1.0))
+    rounds = [Round(Measured(effects), 9)]
+    found = sweep(Spending(), rounds, steerable, list(effects), budget=0.4, on_candidate=lambda: None)
+    return [candidate.layers for candidate in found]
+
+
+def test_of_choices_that_questions_do_not_tell_apart_the_widest_is_taken():
+    near = {(1,): [1.0, 0.2, 0.9, 0.5], (1, 2): [0.6, 0.6, 0.5, 0.5], (0, 1, 2): [0.2, 1.0, 0.6, 0.6], (3,): [0.1] * 4}
+    assert chosen(near) == [(0, 1, 2), (1,), (1, 2), (3,)]
+
+
+def test_what_is_clearly_better_is_taken_however_narrow():
+    assert chosen({(1,): [1.0, 1.1, 0.9, 1.0], (0, 1, 2): [0.2, 0.4, 0.1, 0.2]}) == [(1,), (0, 1, 2)]
+
+
+def test_one_question_tells_nothing_apart():
+    assert chosen({(1,): [1.0], (0, 1, 2): [0.2]}) == [(0, 1, 2), (1,)]

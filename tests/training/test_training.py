@@ -1,0 +1,373 @@
+"""Training on a tiny random model (every path) and what the default model's happy vector must show (the truth)."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import trimtab
+from by_hand import digest_of, traces_in
+from trimtab import Behaviour, ControlVector
+from trimtab.behaviours import neutral_prompts
+from trimtab.errors import CalibrationError, ModelError, VectorError, VectorMismatchError
+from trimtab.training.calibrate import EFFORT, Bench
+from trimtab.training.progress import Progress
+from trimtab.training.questions import EffectSet
+
+TINY = {"max_pairs": 24, "refine": 2}
+
+
+@pytest.fixture(scope="module")
+def tiny_trained(tiny_llama) -> ControlVector:
+    return trimtab.train(tiny_llama, Behaviour.load("happy"), **TINY)
+
+
+@pytest.mark.parametrize("method", ["mean_difference", "pca_center", "logistic", "lda"])
+def test_every_method_trains_a_vector_with_a_direction_for_every_layer(tiny_llama, method):
+    vector = trimtab.train(tiny_llama, Behaviour.load("formal"), method=method, calibrate=False, **TINY)
+    assert list(vector.directions) == list(range(tiny_llama.info.layers))
+    assert vector.method == method
+    assert vector.scale is None
+    assert vector.calibration is None
+    assert vector.reliability.pairs == 24
+
+
+def test_training_twice_gives_the_same_vector(tiny_llama, tiny_trained):
+    again = trimtab.train(tiny_llama, Behaviour.load("happy"), **TINY)
+    assert dict(again.scale) == dict(tiny_trained.scale)
+    assert again.calibration == tiny_trained.calibration
+    for layer, direction in again.directions.items():
+        np.testing.assert_array_equal(direction, tiny_trained.directions[layer])
+
+
+def test_a_refined_vector_is_calibrated_like_any_other_and_begins_half_way_to_the_personas(tiny_llama):
+    told = []
+    happy = Behaviour.load("happy")
+    options = {"layers": [1, 2], "check": False, "max_pairs": 24}
+    plain = trimtab.train(tiny_llama, happy, refine=0, **options)
+    slope = trimtab.train(tiny_llama, happy, method="distilled", refine=0, **options)
+    vector = trimtab.train(tiny_llama, happy, refine=6, progress=told.append, **options)
+    assert (plain.method, vector.method) == ("mean_difference", "mean_difference+personas+refined")
+    assert vector.layers == plain.layers
+    for layer in vector.directions:
+        between = plain.directions[layer] + slope.directions[layer]
+        cosine = float(vector.directions[layer] @ between / np.linalg.norm(between))
+        assert (0.8 < cosine < 0.99999) if layer in vector.layers else cosine == pytest.approx(1.0, abs=1e-5)
+    assert all(abs(kl / 0.4 - 1) <= 0.05 for kl in vector.calibration.kl.values())
+    steps = [(step.done, step.total) for step in told if step.phase == "Refining the directions"]
+    assert steps[0] == (0, 6)
+    assert steps[-1] == (6, 6)
+
+
+class Stuck:
+    """Gradients that fail when they are wanted."""
+
+    def slopes(self, items, *, swift):
+        return self
+
+    def at(self, additions, numbers, *, price):
+        raise ModelError("no gradients: a kernel knows no way back", fix="train with refine=0")
+
+
+@pytest.mark.parametrize(
+    ("gradients", "why"), [(None, "there are no gradients to be had"), (Stuck(), "a kernel knows no way back")]
+)
+def test_without_gradients_directions_stay_as_they_were_estimated_and_that_is_told(
+    tiny_llama, monkeypatch, gradients, why
+):
+    monkeypatch.setattr(type(tiny_llama), "gradients", gradients)
+    told = []
+    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), layers=[1, 2], progress=told.append, **TINY)
+    assert vector.method == "mean_difference"
+    [note] = [step.note for step in told if step.note]
+    assert note.startswith("no steps uphill are taken: ")
+    assert why in note
+    assert vector.calibration.kl["+"] == pytest.approx(0.4, rel=0.05)
+
+
+def test_personas_that_change_nothing_leave_the_estimate_and_that_is_told(tiny_llama, monkeypatch):
+    def flat(*_, **__):
+        raise CalibrationError("the personas' answers have no gradient", fix="use another method")
+
+    monkeypatch.setattr("trimtab.training.train.persona_directions", flat)
+    told, options = [], {"layers": [1], "check": False, "max_pairs": 24}
+    plain = trimtab.train(tiny_llama, Behaviour.load("happy"), refine=0, **options)
+    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), refine=2, progress=told.append, **options)
+    np.testing.assert_array_equal(vector.directions[0], plain.directions[0])
+    assert vector.method == "mean_difference+refined"
+    [note] = [step.note for step in told if step.note]
+    assert note == "steps begin at the estimate: the personas' answers have no gradient"
+
+
+def test_steps_cannot_be_fewer_than_none(tiny_llama):
+    with pytest.raises(CalibrationError, match="cannot be taken"):
+        trimtab.train(tiny_llama, Behaviour.load("happy"), refine=-1)
+
+
+def test_directions_equal_the_mean_difference_of_states_collected_one_by_one(tiny_llama):
+    from trimtab.behaviours.pairs import build_pairs
+
+    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), calibrate=False, **TINY)
+    pairs = build_pairs(Behaviour.load("happy"), tiny_llama, max_pairs=24)
+    slow = np.mean(
+        [
+            tiny_llama.hidden_states([p.positive])[0].astype(np.float64) - tiny_llama.hidden_states([p.negative])[0]
+            for p in pairs
+        ],
+        axis=0,
+    )
+    for layer, direction in vector.directions.items():
+        np.testing.assert_allclose(direction, slow[layer] / np.linalg.norm(slow[layer]), atol=1e-4)
+
+
+def test_a_trained_vector_survives_its_file(tiny_trained, tmp_path):
+    back = ControlVector.load(tiny_trained.save(tmp_path / "v.safetensors"))
+    assert back.calibration == tiny_trained.calibration
+    assert back.reliability == tiny_trained.reliability
+    assert dict(back.weights) == dict(tiny_trained.weights)
+
+
+def test_every_candidate_is_in_the_record_and_the_first_one_was_chosen(tiny_llama, tiny_trained):
+    from trimtab.training.search import candidate_layers
+
+    candidates = tiny_trained.calibration.candidates
+    assert {c.layers for c in candidates} <= set(candidate_layers(tiny_llama.info.layers))
+    assert candidates[0].layers == tiny_trained.layers
+    finalists = [c for c in candidates if c.prompts == EFFORT.effect]
+    others = [c.swing.value for c in finalists[1:]]
+    assert others == sorted(others, reverse=True)
+
+
+def test_given_layers_are_taken_without_a_sweep(tiny_llama):
+    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), layers=[1, 2], check=False, **TINY)
+    assert vector.layers == (1, 2)
+    assert vector.calibration.candidates == ()
+    assert vector.calibration.held_out is None
+    assert vector.calibration.effect is not None
+
+
+def test_progress_ends_every_phase(tiny_llama):
+    steps: list[Progress] = []
+    trimtab.train(tiny_llama, Behaviour.load("happy"), progress=steps.append, **TINY)
+    last = {step.phase: step for step in steps}
+    assert len(last) >= 5
+    assert all(step.done == step.total for step in last.values())
+
+
+def test_pairs_without_personas_are_calibrated_by_kl_alone(tiny_llama, tmp_path):
+    lines = [
+        json.dumps({"positive": f"Please, would you kindly {x}?", "negative": f"{x} now!"})
+        for x in ("open the door", "wait", "sing", "write a note")
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(lines))
+    (tmp_path / "polite.toml").write_text(
+        'name = "polite"\npairs = "pairs.jsonl"\n[positive]\nlabel = "polite"\n[negative]\nlabel = "rude"\n'
+    )
+    vector = trimtab.train(tiny_llama, Behaviour.load(tmp_path / "polite.toml"))
+    assert vector.calibration.effect is None
+    assert vector.calibration.kl["+"] == pytest.approx(0.4, rel=0.05)
+    assert vector.calibration.held_out.effect is None
+
+
+def test_calibrate_gives_a_mix_its_unit_and_keeps_its_directions(tiny_llama, tiny_trained):
+    other = trimtab.train(tiny_llama, Behaviour.load("formal"), layers=[1], check=False, **TINY)
+    mix = 0.5 * tiny_trained - 0.3 * other
+    calibrated = trimtab.calibrate(tiny_llama, mix, budget=0.2, check=False)
+    assert calibrated.calibration.kl["-"] == pytest.approx(0.2, rel=0.05)
+    assert dict(calibrated.weights) == dict(mix.weights)
+    for layer in mix.directions:
+        np.testing.assert_array_equal(calibrated.directions[layer], mix.directions[layer])
+
+
+def test_wrong_asks_are_refused(tiny_llama, tiny_trained, smollm2):
+    happy = Behaviour.load("happy")
+    with pytest.raises(VectorError, match="no method named 'magic'"):
+        trimtab.train(tiny_llama, happy, method="magic")
+    for budget in (0.0, -1.0, float("nan"), 100.0):
+        with pytest.raises(CalibrationError, match="makes no sense"):
+            trimtab.train(tiny_llama, happy, budget=budget)
+    with pytest.raises(VectorMismatchError):
+        trimtab.calibrate(smollm2, tiny_trained)
+    with pytest.raises(VectorError, match="steers no layer"):
+        trimtab.calibrate(tiny_llama, tiny_trained - tiny_trained)
+    with pytest.raises(CalibrationError, match="cannot be ranked"):
+        trimtab.calibrate(tiny_llama, tiny_trained, layers="auto")
+
+
+def test_training_leaves_no_hook_and_no_changed_weight(tiny_llama):
+    before = digest_of(tiny_llama.model)
+    trimtab.train(tiny_llama, Behaviour.load("happy"), **TINY)
+    assert digest_of(tiny_llama.model) == before
+    assert traces_in(tiny_llama.model) == []
+
+
+# The truth: the default model ------------------------------------------------------------------------------------
+
+
+def reference_kl(engine, vector: ControlVector, strength: float, prompts) -> float:
+    """Mean per-token KL(base ‖ steered) along the base model's own greedy answers, straight on transformers."""
+    model, total, count = engine.model, 0.0, 0
+    for completion, prompt in zip(
+        engine.generate(list(prompts), max_new_tokens=EFFORT.answer_tokens), prompts, strict=True
+    ):
+        ids = [*engine.encode(engine.render(prompt)), *completion.tokens]
+        inputs = torch.tensor([ids])
+        where = slice(len(ids) - len(completion.tokens) - 1, len(ids) - 1)
+        with torch.inference_mode():
+            base = model(input_ids=inputs).logits[0, where].double().log_softmax(-1)
+            handles = []
+            for layer in vector.layers:
+                sign = "+" if strength > 0 else "-"
+                size = abs(strength) * vector.scale[sign] * vector.weights[layer] * vector.norms[layer]
+                added = torch.tensor(np.sign(strength) * size * vector.directions[layer].astype(np.float64)).float()
+                handles.append(
+                    model.model.layers[layer].register_forward_hook(lambda m, a, out, added=added: out + added)
+                )
+            steered = model(input_ids=inputs).logits[0, where].double().log_softmax(-1)
+            for handle in handles:
+                handle.remove()
+        total += float((base.exp() * (base - steered)).sum())
+        count += len(completion.tokens)
+    return total / count
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strength", [1.0, -1.0])
+def test_happy_spends_the_budget_on_calibration_prompts_and_about_that_on_others(smollm2, happy, strength):
+    assert reference_kl(smollm2, happy, strength, neutral_prompts().calibration[: EFFORT.kl]) == pytest.approx(
+        0.4, rel=0.05
+    )
+    assert 0.25 <= reference_kl(smollm2, happy, strength, neutral_prompts().held_out[:24]) <= 0.6
+
+
+def test_happy_swings_by_at_least_three_prompt_equivalents(happy):
+    for effect in (happy.calibration.effect, happy.calibration.held_out.effect):
+        assert effect.swing.low > 0
+        assert effect.prompt_equivalents is not None, effect.reason
+        assert effect.prompt_equivalents >= 3
+
+
+def test_happy_at_plus_and_minus_one_reads_happy_and_sad(smollm2, happy):
+    from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
+
+    analyser = SentimentIntensityAnalyzer()
+    prompts = list(neutral_prompts().held_out[:24])
+
+    def sentiment(strength: float) -> float:
+        answers = smollm2.generate(prompts, steering=[(happy, strength)], max_new_tokens=64)
+        return float(np.mean([analyser.polarity_scores(answer.text)["compound"] for answer in answers]))
+
+    assert sentiment(1.0) - sentiment(-1.0) >= 0.7
+
+
+def test_the_held_out_record_compares_with_a_random_direction(happy):
+    held_out = happy.calibration.held_out
+    assert set(held_out.quality) == {"base", "+", "-", "random"}
+    assert held_out.quality["base"].perplexity_ratio == pytest.approx(1.0)
+    assert held_out.kl["random"] < held_out.kl["+"]
+    assert held_out.random_swing.low <= held_out.random_swing.value
+
+
+@pytest.mark.slow
+def test_random_directions_swing_neither_way(smollm2, happy):
+    from trimtab.training.check import random_swings
+    from trimtab.training.progress import ignore
+    from trimtab.training.questions import EffectSet, KlSet, ask
+    from trimtab.training.search import Steerable
+
+    texts = neutral_prompts().held_out[:24]
+    questions = ask(
+        smollm2,
+        texts,
+        Behaviour.load("happy"),
+        in_character=24,
+        max_new_tokens=EFFORT.answer_tokens,
+        progress=ignore,
+    )
+    asked = EffectSet(smollm2, questions)
+    randoms = random_swings(
+        KlSet(smollm2, questions),
+        [asked],
+        Steerable(happy.directions, happy.norms),
+        happy.layers,
+        budget=0.4,
+        guess=3 * happy.scale["+"],
+        count=8,
+        seed=100,
+    )
+    assert abs(np.mean(randoms.swings) / asked.prompt_swing.mean()) < 0.5
+
+
+@pytest.mark.slow
+def test_formal_is_calibrated_by_the_same_code(smollm2):
+    formal = trimtab.train(smollm2, Behaviour.load("formal"))
+    for sign in "+-":
+        assert formal.calibration.kl[sign] == pytest.approx(0.4, rel=0.05)
+        assert 0.25 <= formal.calibration.held_out.kl[sign] <= 0.6
+    assert formal.calibration.effect.swing.low > 0
+    assert formal.calibration.held_out.effect.swing.low > 0
+
+
+def test_distilled_from_personas_needs_no_pairs_and_moves_the_model_both_ways(tiny_llama, monkeypatch):
+    monkeypatch.setattr("trimtab.training.train.build_pairs", None)
+    told = []
+    happy = Behaviour.load("happy")
+    options = {"method": "distilled", "layers": [1, 2], "check": False}
+    vector = trimtab.train(tiny_llama, happy, refine=0, **options, progress=told.append)
+    assert (vector.method, vector.reliability, vector.collection) == ("distilled", None, None)
+    assert vector.layers == (1, 2)
+    assert sorted(vector.directions) == list(range(tiny_llama.info.layers))
+    assert all(abs(kl / 0.4 - 1) <= 0.05 for kl in vector.calibration.kl.values())
+    assert vector.calibration.effect.swing.low > 0
+    assert [step.done for step in told if step.phase == "Learning from the personas"] == list(range(0, 49, 4))
+    again = trimtab.train(tiny_llama, happy, refine=0, **options)
+    for layer, direction in again.directions.items():
+        np.testing.assert_array_equal(direction, vector.directions[layer])
+    further = trimtab.train(tiny_llama, happy, refine=10, **options)
+    assert further.method == "distilled+refined"
+    assert further.calibration.effect.swing.value > vector.calibration.effect.swing.value
+
+
+def test_distilled_directions_are_the_slope_of_what_the_personas_say(tiny_llama):
+    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), method="distilled", calibrate=False, layers=[1])
+    bench = Bench.prepare(tiny_llama, Behaviour.load("happy"), check=False, refine=True, progress=lambda _: None)
+    effects = EffectSet(tiny_llama, bench.told)
+    generator = np.random.default_rng(0)
+    for _ in range(3):
+        other = generator.standard_normal(vector.directions[1].shape).astype(np.float32)
+        other /= np.linalg.norm(other)
+        steepest, elsewhere = (
+            np.mean(effects.measure({1: length * way}) - effects.measure({1: -length * way}))
+            for length, way in ((0.01, vector.directions[1]), (0.01, other))
+        )
+        assert steepest > abs(elsewhere)
+        assert elsewhere / steepest == pytest.approx(float(vector.directions[1] @ other), abs=0.05)
+
+
+def test_what_was_learned_from_personas_is_not_learned_again(tiny_llama, tmp_path):
+    happy, path = Behaviour.load("happy"), tmp_path / "noted"
+    options = {"method": "distilled", "layers": [1], "check": False, "refine": 0, "checkpoint": path}
+
+    def stop(step):
+        if step.phase == "Learning from the personas" and step.done == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trimtab.train(tiny_llama, happy, **options, progress=stop)
+    told = []
+    again = trimtab.train(tiny_llama, happy, **options, progress=told.append)
+    assert next(step.done for step in told if step.phase == "Learning from the personas") == 12
+    options.pop("checkpoint")
+    whole = trimtab.train(tiny_llama, happy, **options)
+    np.testing.assert_array_equal(again.directions[1], whole.directions[1])
+
+
+def test_what_cannot_be_distilled_from_personas_is_refused(tiny_llama, monkeypatch):
+    with pytest.raises(VectorError, match="has no pairs"):
+        trimtab.train(tiny_llama, Behaviour.load("happy"), method="distilled", source="responses")
+    monkeypatch.setattr(type(tiny_llama), "gradients", None)
+    with pytest.raises(CalibrationError, match="no gradients"):
+        trimtab.train(tiny_llama, Behaviour.load("happy"), method="distilled")
