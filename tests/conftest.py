@@ -21,7 +21,7 @@ from hypothesis import settings
 
 import trimtab
 from tiny_models import BY_NAME, CHAT_TEMPLATE, FAMILIES, Family, byte_tokenizer, vector_for
-from trimtab.engines.batching import Cost, Plan, plan_batches, plan_walk
+from trimtab.engines.batching import Cost, Plan, plan_batches, plan_prefix_tree
 from trimtab.engines.prefix_tree import PrefixTree
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.forward import run as proof
@@ -106,6 +106,6 @@ def always_walking(monkeypatch: pytest.MonkeyPatch) -> None:
     """Walk over the tree wherever the model allows it, also where plain batches would cost less."""
 
     def plan(tree: PrefixTree, cost: Cost, *, may_walk: bool = True, **_: object) -> Plan:
-        return plan_walk(tree, cost) if may_walk else plan_batches(tree, cost)
+        return plan_prefix_tree(tree, cost) if may_walk else plan_batches(tree, cost)
 
     monkeypatch.setattr(proof, "plan_passes", plan)

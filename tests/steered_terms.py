@@ -20,7 +20,7 @@ from trimtab.vectors import ControlVector
 
 
 @dataclass(frozen=True)
-class Host:
+class ModelContext:
     """An engine, and its blocks as known without it."""
 
     engine: TransformersEngine
@@ -95,7 +95,7 @@ SCOPES: tuple[tuple[str, Rule], ...] = (
 )
 
 
-def scoped_rows(host: Host, scopes: Sequence[tuple[str, Rule]]) -> list[list[tuple[Term, HandTerm]]]:
+def scoped_rows(host: ModelContext, scopes: Sequence[tuple[str, Rule]]) -> list[list[tuple[Term, HandTerm]]]:
     first, second = host.vectors
     return [
         [

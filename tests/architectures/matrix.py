@@ -18,7 +18,7 @@ from architectures.beside import BESIDE
 from architectures.building import Architecture, build, inputs_for, quietly
 from architectures.reference import Reference, Tokens, reference_for
 from tiny_models import EOS, PAD, byte_tokenizer
-from trimtab.engines.batching import Cost, Plan, plan_batches, plan_walk
+from trimtab.engines.batching import Cost, Plan, plan_batches, plan_prefix_tree
 from trimtab.engines.prefix_tree import PrefixTree
 from trimtab.engines.protocol import Collected
 from trimtab.engines.transformers import TransformersEngine
@@ -152,7 +152,7 @@ def always_walking() -> Iterator[None]:
     """Inside, texts are read as a tree wherever the model allows it, also where plain batches would cost less."""
 
     def plan(tree: PrefixTree, cost: Cost, *, may_walk: bool = True, **_: object) -> Plan:
-        return plan_walk(tree, cost) if may_walk else plan_batches(tree, cost)
+        return plan_prefix_tree(tree, cost) if may_walk else plan_batches(tree, cost)
 
     with patch.object(proof, "plan_passes", plan):
         yield

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 
 from architectures.building import Architecture
 from tiny_models import BOS
-from trimtab.engines.layers import Blocks
+from trimtab.engines.layers import DecoderLayers
 
 Tokens = tuple[int, ...]
 
@@ -208,7 +208,7 @@ def _behind(move: Callable[[Tensor], Tensor]) -> Any:
     return hook
 
 
-def reference_for(model: PreTrainedModel, architecture: Architecture, layout_of: Blocks) -> Reference:
+def reference_for(model: PreTrainedModel, architecture: Architecture, layout_of: DecoderLayers) -> Reference:
     """The reference for a model. Of the engine's blocks, ``layout_of``, only how states are laid out is used."""
     path, blocks = _blocks(model, architecture)
     parent = model.get_submodule(path.rpartition(".")[0])
@@ -224,7 +224,7 @@ def reference_for(model: PreTrainedModel, architecture: Architecture, layout_of:
     )
 
 
-def _added(state: Tensor, table: Tensor, layout_of: Blocks) -> Tensor:
+def _added(state: Tensor, table: Tensor, layout_of: DecoderLayers) -> Tensor:
     layout = layout_of.layout
     positions = layout.view(state).shape[1]
     wide = table.new_zeros(positions, table.shape[1])

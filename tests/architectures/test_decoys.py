@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from architectures.toys import WIDTH, Block, Deaf, Named, Parallel, PostNorm, Toy, adding, listed, logits_of, through
-from trimtab.engines.layer_search import find_blocks
-from trimtab.engines.layers import Blocks
+from trimtab.engines.layer_search import find_layers
+from trimtab.engines.layers import DecoderLayers
 from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.errors import ModelError
 
@@ -21,7 +21,7 @@ def vector(seed: int = 0) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).standard_normal(WIDTH).astype(np.float32))
 
 
-def steered_logits(model: nn.Module, blocks: Blocks, layer: int) -> Tensor:
+def steered_logits(model: nn.Module, blocks: DecoderLayers, layer: int) -> Tensor:
     with SteeringHooks(blocks, {layer: vector().numpy()}, sink=False) as hooks:
         logits = logits_of(model)
     hooks.check()
@@ -30,7 +30,7 @@ def steered_logits(model: nn.Module, blocks: Blocks, layer: int) -> Tensor:
 
 def assert_steered_as_by_hand(model: Toy, modules: list[nn.Module]) -> None:
     """``modules`` are the layers in order; one may stand there several times."""
-    blocks = find_blocks(model)
+    blocks = find_layers(model)
     assert list(blocks.modules) == modules
     unsteered = logits_of(model)
     for layer, module in enumerate(modules):
@@ -82,7 +82,7 @@ def test_a_longer_list_of_the_same_width_is_not_taken_for_the_decoder(body: Any)
 
 def test_two_lists_one_behind_the_other_are_steered_as_by_hand_where_they_are_found():
     model = Toy(lambda toy, state, _: through(toy.second, through(toy.first, state)), first=listed(5), second=listed(2))
-    blocks = find_blocks(model)
+    blocks = find_layers(model)
     assert_steered_as_by_hand(model, list(blocks.modules))
     assert blocks.modules[-1] is model.second[-1]
 
@@ -104,7 +104,7 @@ def test_a_block_that_ignores_its_input_is_refused_or_steered_as_by_hand(which: 
         assert_steered_as_by_hand(model, list(layers))
         return
     with pytest.raises(ModelError, match=r"ignores what it is given|no list of modules"):
-        find_blocks(model)
+        find_layers(model)
 
 
 def _beside(toy: Any, state: Tensor, tokens: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ def _all_layers_averaged(toy: Any, state: Tensor, tokens: Tensor) -> Tensor:
 )
 def test_blocks_that_are_one_of_two_ways_to_the_logits_are_refused(body: Any):
     with pytest.raises(ModelError, match="does not hang on the last of them alone"):
-        find_blocks(Toy(body, layers=listed(4)))
+        find_layers(Toy(body, layers=listed(4)))
 
 
 def test_a_stream_that_is_scaled_between_blocks_is_refused():
@@ -137,7 +137,7 @@ def test_a_stream_that_is_scaled_between_blocks_is_refused():
         return state
 
     with pytest.raises(ModelError):
-        find_blocks(Toy(body, layers=listed(4)))
+        find_layers(Toy(body, layers=listed(4)))
 
 
 def test_blocks_that_are_called_past_their_hooks_are_refused():
@@ -147,7 +147,7 @@ def test_blocks_that_are_called_past_their_hooks_are_refused():
         return state
 
     with pytest.raises(ModelError):
-        find_blocks(Toy(body, layers=listed(4)))
+        find_layers(Toy(body, layers=listed(4)))
 
 
 @pytest.mark.parametrize("which", [0, 2, 3], ids=["first", "middle", "last"])
@@ -159,7 +159,7 @@ def test_one_block_that_is_called_past_its_hooks_is_not_steered_in_vain(which: i
 
     model = Toy(body, layers=listed(4))
     try:
-        blocks = find_blocks(model)
+        blocks = find_layers(model)
     except ModelError:
         return
     assert_steered_as_by_hand(model, list(blocks.modules))
@@ -175,7 +175,7 @@ def test_a_list_that_runs_twice_has_twice_the_layers():
 
 def test_one_block_that_runs_six_times_is_six_layers():
     model = Toy(lambda toy, state, _: through([toy.block] * 6, state), block=Block())
-    assert len(find_blocks(model)) == 6
+    assert len(find_layers(model)) == 6
     assert_steered_as_by_hand(model, [model.block] * 6)
 
 
@@ -186,7 +186,7 @@ def test_a_list_of_one_block_that_stands_there_six_times_is_six_layers():
 
 def test_steering_one_layer_of_a_shared_block_steers_every_pass_alike():
     model = Toy(lambda toy, state, _: through([toy.block] * 6, state), block=Block())
-    blocks = find_blocks(model)
+    blocks = find_layers(model)
     first = steered_logits(model, blocks, 2)
     with SteeringHooks(blocks, {2: vector().numpy()}, sink=False) as hooks:
         assert torch.equal(logits_of(model), first)

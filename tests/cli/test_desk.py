@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trimtab import ControlVector
-from trimtab.cli.session import Desk
+from trimtab.cli.session import Session
 from trimtab.errors import VectorError, VectorMismatchError
 from trimtab.training.train import zoo_path, zoo_vector
 from trimtab.vectors import vectors_folder
@@ -62,14 +62,14 @@ def same(one: ControlVector, two: ControlVector) -> bool:
 
 
 def test_a_behaviour_of_the_zoo_is_trained_once_for_the_model(loaded, tiny_llama, capsys):
-    desk = Desk(None)
+    desk = Session(None)
     first = desk.find("happy")
     assert "happy has no vector for tiny llama yet: training it, once." in capsys.readouterr().err
     assert first.model == tiny_llama.info
     assert first.scale is not None
     assert [path.name for path in zoo_path("happy", tiny_llama.info).parent.iterdir()] == ["happy.safetensors"]
     written = zoo_path("happy", tiny_llama.info).stat().st_mtime_ns
-    again = Desk(None).find("happy")
+    again = Session(None).find("happy")
     assert same(first, again)
     assert zoo_path("happy", tiny_llama.info).stat().st_mtime_ns == written
     assert "training it" not in capsys.readouterr().err
@@ -78,19 +78,19 @@ def test_a_behaviour_of_the_zoo_is_trained_once_for_the_model(loaded, tiny_llama
 
 def test_a_model_gets_its_own_vector_where_another_s_is_in_the_folder(loaded, kept, foreign):
     before = foreign.read_bytes()
-    assert same(Desk(None).find("happy"), ControlVector.load(kept))
+    assert same(Session(None).find("happy"), ControlVector.load(kept))
     assert foreign.read_bytes() == before
 
 
 def test_the_user_s_own_vector_of_this_model_comes_first(loaded, tiny_llama, random_vector):
     mine = random_vector(tiny_llama, name="happy")
     mine.save(vectors_folder() / "happy.safetensors")
-    assert same(Desk(None).find("happy"), mine)
+    assert same(Session(None).find("happy"), mine)
     assert not (vectors_folder() / "models").exists()
 
 
 def test_by_force_the_vector_in_the_folder_is_taken_whosever_it_is(loaded, foreign):
-    desk = Desk(None, force=True)
+    desk = Session(None, force=True)
     (vector,) = desk.vectors(["happy"])
     assert same(vector, ControlVector.load(foreign))
     assert vector.model.fingerprint == ""
@@ -100,17 +100,17 @@ def test_by_force_the_vector_in_the_folder_is_taken_whosever_it_is(loaded, forei
 
 
 def test_by_force_a_model_gets_its_own_where_the_folder_has_none(loaded, kept):
-    (vector,) = Desk(None, force=True).vectors(["happy"])
+    (vector,) = Session(None, force=True).vectors(["happy"])
     assert same(vector, ControlVector.load(kept))
 
 
 def test_a_path_is_never_trained_for_even_if_its_name_is_in_the_zoo(loaded, foreign, tiny_llama):
-    vector = Desk(None).find(str(foreign))
+    vector = Session(None).find(str(foreign))
     assert same(vector, ControlVector.load(foreign))
     with pytest.raises(VectorMismatchError):
         vector.check_model(tiny_llama.info)
     with pytest.raises(VectorError, match="does not exist; check the path"):
-        Desk(None).find("./happy.safetensors")
+        Session(None).find("./happy.safetensors")
     assert not loaded
 
 
@@ -118,7 +118,7 @@ def test_a_broken_file_in_the_folder_is_told_and_not_passed_over(loaded):
     vectors_folder().mkdir(parents=True)
     (vectors_folder() / "happy.safetensors").write_bytes(b"no vector")
     with pytest.raises(VectorError, match=r"happy\.safetensors"):
-        Desk(None).find("happy")
+        Session(None).find("happy")
     assert not loaded
 
 
@@ -128,28 +128,28 @@ def test_a_broken_file_in_the_folder_is_told_and_not_passed_over(loaded):
 def test_other_names_are_found_in_the_folder_without_a_model(loaded, tiny_llama, random_vector):
     mine = random_vector(tiny_llama, name="mine")
     mine.save(vectors_folder() / "mine.safetensors")
-    assert same(Desk(None).find("mine"), mine)
+    assert same(Session(None).find("mine"), mine)
     assert not loaded
 
 
 def test_names_that_nobody_has_are_told_with_near_ones(loaded, tiny_llama, random_vector):
     random_vector(tiny_llama, name="mine").save(vectors_folder() / "mine.safetensors")
     with pytest.raises(VectorError, match=r"no vector named 'nine' in .*; did you mean 'mine'"):
-        Desk(None).vectors(["nine"])
+        Session(None).vectors(["nine"])
     assert not loaded
 
 
 def test_the_model_that_was_named_is_loaded_once(loaded):
-    desk = Desk("some/model")
+    desk = Session("some/model")
     assert desk.engine is desk.engine
     assert loaded == ["some/model"]
 
 
 def test_a_steering_names_vectors_of_the_zoo_too(loaded, kept):
-    (term,) = Desk(None).steering("happy:-0.5").terms
+    (term,) = Session(None).steering("happy:-0.5").terms
     assert same(term.vector, ControlVector.load(kept))
     assert term.strength == -0.5
-    assert Desk(None).steering(None).terms == ()
+    assert Session(None).steering(None).terms == ()
 
 
 def test_verbs_steer_by_a_name_of_the_zoo(run_on, tiny_llama, kept):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from trimtab.engines.layers import Blocks, Layout, block_output, with_block_output
+from trimtab.engines.layers import DecoderLayers, Layout, layer_output, with_layer_output
 from trimtab.errors import ModelError
 
 Named = namedtuple("Named", ["state", "cache"])
@@ -20,20 +20,20 @@ Named = namedtuple("Named", ["state", "cache"])
 @pytest.mark.parametrize("output", [None, "state", (), {"state": torch.zeros(1)}, (None, torch.zeros(1))])
 def test_what_is_not_a_block_output_is_refused(output: Any) -> None:
     with pytest.raises(ModelError, match=f"returned {type(output).__name__}"):
-        block_output(output)
+        layer_output(output)
 
 
 @pytest.mark.parametrize("kind", [tuple, list])
 def test_a_new_state_keeps_what_came_with_the_old_one(kind: type) -> None:
     cache = object()
-    output = with_block_output(kind([torch.zeros(1), cache]), torch.ones(1))
+    output = with_layer_output(kind([torch.zeros(1), cache]), torch.ones(1))
     assert type(output) is kind
-    assert block_output(output) == torch.ones(1)
+    assert layer_output(output) == torch.ones(1)
     assert output[1] is cache
 
 
 def test_a_new_state_keeps_the_type_of_a_named_tuple() -> None:
-    output = with_block_output(Named(torch.zeros(1), "cache"), torch.ones(1))
+    output = with_layer_output(Named(torch.zeros(1), "cache"), torch.ones(1))
     assert isinstance(output, Named)
     assert output.state == torch.ones(1)
     assert output.cache == "cache"
@@ -71,7 +71,7 @@ def test_a_module_that_stands_for_several_layers_is_told_apart_by_when_it_runs()
             return state
 
     model = Again()
-    blocks = Blocks("block", ("block",) * 3, (model.block,) * 3, 3, body=model)
+    blocks = DecoderLayers("block", ("block",) * 3, (model.block,) * 3, 3, body=model)
     assert blocks.repeated
     seen: list[int] = []
 

@@ -13,8 +13,8 @@ from transformers import T5Config, T5ForConditionalGeneration
 from by_hand import traces_in
 from tiny_models import HIDDEN, LAYERS, Family
 from trimtab.engines import layer_search as finding
-from trimtab.engines.layer_search import find_and_prove, find_blocks
-from trimtab.engines.layers import block_output
+from trimtab.engines.layer_search import find_and_prove, find_layers
+from trimtab.engines.layers import layer_output
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import ModelError
 
@@ -65,7 +65,7 @@ class Toy(nn.Module):
 
 
 def test_the_blocks_of_every_family_are_found(family: Family, engine: TransformersEngine) -> None:
-    found = find_blocks(engine.model)
+    found = find_layers(engine.model)
     assert found.path == family.path
     assert found.modules == tuple(family.blocks(engine.model))
     assert len(found.modules) == LAYERS
@@ -75,12 +75,12 @@ def test_the_blocks_of_every_family_are_found(family: Family, engine: Transforme
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_coarse_rounding_changes_nothing_of_what_is_found(family: Family, dtype: torch.dtype) -> None:
     model = family.build().to(dtype)
-    found = find_blocks(model)
+    found = find_layers(model)
     assert (found.path, len(found), found.causal) == (family.path, LAYERS, True)
 
 
 def test_finding_leaves_no_hooks_behind(engine: TransformersEngine) -> None:
-    find_blocks(engine.model)
+    find_layers(engine.model)
     assert traces_in(engine.model) == []
 
 
@@ -92,19 +92,19 @@ def test_finding_leaves_no_hooks_behind(engine: TransformersEngine) -> None:
 def test_blocks_may_return_a_tensor_or_a_tuple_or_a_list(wrap: Callable[[Tensor], Any]) -> None:
     model = Toy(
         nn.ModuleList(Block(wrap) for _ in range(3)),
-        step=lambda block, state: block_output(block(state)),
+        step=lambda block, state: layer_output(block(state)),
     )
-    assert find_blocks(model).path == "layers"
+    assert find_layers(model).path == "layers"
 
 
 def test_blocks_may_take_the_state_by_keyword() -> None:
     model = Toy(step=lambda block, state: block(hidden_states=state))
-    assert find_blocks(model).modules == tuple(model.layers)
+    assert find_layers(model).modules == tuple(model.layers)
 
 
 def test_a_longer_list_that_is_never_run_is_not_chosen() -> None:
     model = Toy(decoy=nn.ModuleList(Block() for _ in range(9)))
-    assert find_blocks(model).path == "layers"
+    assert find_layers(model).path == "layers"
 
 
 def test_a_longer_list_that_does_not_chain_is_not_chosen() -> None:
@@ -113,7 +113,7 @@ def test_a_longer_list_that_does_not_chain_is_not_chosen() -> None:
             block(state)
 
     model = Toy(decoy=nn.ModuleList(Block() for _ in range(9)), run=side_by_side)
-    assert find_blocks(model).path == "layers"
+    assert find_layers(model).path == "layers"
 
 
 def test_a_longer_list_that_runs_backwards_is_not_chosen() -> None:
@@ -122,7 +122,7 @@ def test_a_longer_list_that_runs_backwards_is_not_chosen() -> None:
             state = block(state)
 
     model = Toy(decoy=nn.ModuleList(Block() for _ in range(9)), run=backwards)
-    assert find_blocks(model).path == "layers"
+    assert find_layers(model).path == "layers"
 
 
 def test_a_longer_chain_of_another_width_is_not_chosen() -> None:
@@ -132,7 +132,7 @@ def test_a_longer_chain_of_another_width_is_not_chosen() -> None:
             state = block(state)
 
     model = Toy(decoy=nn.ModuleList(Block(width=4) for _ in range(9)), run=narrow)
-    assert find_blocks(model).path == "layers"
+    assert find_layers(model).path == "layers"
 
 
 def test_a_list_whose_members_put_out_flat_tensors_is_not_chosen() -> None:
@@ -142,7 +142,7 @@ def test_a_list_whose_members_put_out_flat_tensors_is_not_chosen() -> None:
             flat = gate(flat)
 
     model = Toy(decoy=nn.ModuleList(nn.Tanh() for _ in range(9)), run=per_channel)
-    assert find_blocks(model).path == "layers"
+    assert find_layers(model).path == "layers"
 
 
 def test_a_longer_chain_inside_one_block_is_not_chosen() -> None:
@@ -158,25 +158,25 @@ def test_a_longer_chain_inside_one_block_is_not_chosen() -> None:
             return super().forward(hidden_states + state)
 
     model = Toy(nn.ModuleList([Block(), Deep(), Block()]))
-    assert find_blocks(model).path == "layers"
+    assert find_layers(model).path == "layers"
 
 
 def test_a_model_whose_blocks_do_not_chain_is_refused() -> None:
     model = Toy(step=lambda block, state: 0.5 * block(state))
     with pytest.raises(ModelError, match=r"cannot find the decoder blocks of Toy.*layers \(4\)"):
-        find_blocks(model)
+        find_layers(model)
     assert traces_in(model) == []
 
 
 def test_a_model_that_runs_each_block_twice_has_twice_as_many_layers() -> None:
-    found = find_blocks(Toy(step=lambda block, state: block(block(state))))
+    found = find_layers(Toy(step=lambda block, state: block(block(state))))
     assert found.names == tuple(f"layers.{number}" for number in range(4) for _ in range(2))
 
 
 def test_a_model_without_lists_is_refused() -> None:
     model = Toy(nn.Sequential(Block(), Block()))
     with pytest.raises(ModelError, match="lists seen: none"):
-        find_blocks(model)
+        find_layers(model)
 
 
 def t5() -> T5ForConditionalGeneration:
@@ -186,7 +186,7 @@ def t5() -> T5ForConditionalGeneration:
 
 def test_of_an_encoder_and_a_decoder_the_decoder_is_found_and_the_encoder_on_request() -> None:
     model = t5()
-    decoder, encoder = find_blocks(model), find_blocks(model, encoder=True)
+    decoder, encoder = find_layers(model), find_layers(model, encoder=True)
     assert (decoder.path, len(decoder), decoder.causal) == ("decoder.block", 3, True)
     assert (encoder.path, len(encoder), encoder.causal) == ("encoder.block", 2, False)
     assert encoder.body is model.encoder
@@ -196,7 +196,7 @@ def test_of_an_encoder_and_a_decoder_the_decoder_is_found_and_the_encoder_on_req
 
 def test_a_decoder_by_itself_has_no_encoder_to_find(llama: TransformersEngine) -> None:
     with pytest.raises(ModelError, match="has no encoder beside its decoder"):
-        find_blocks(llama.model, encoder=True)
+        find_layers(llama.model, encoder=True)
 
 
 def test_a_model_that_does_not_run_on_tokens_alone_is_refused_and_keeps_no_hooks() -> None:
@@ -206,7 +206,7 @@ def test_a_model_that_does_not_run_on_tokens_alone_is_refused_and_keeps_no_hooks
 
     model = Picture()
     with pytest.raises(ModelError, match=r"Picture does not run on tokens alone: .*'pixels'"):
-        find_blocks(model)
+        find_layers(model)
     assert traces_in(model) == []
 
 
@@ -254,16 +254,16 @@ def test_what_was_proven_is_remembered_for_models_of_one_config(
     assert again.proof == found.proof
     assert again.blocks.modules == tuple(second.model.layers)
     assert again.blocks.body is second.model
-    assert len(find_blocks(other)) == 2
+    assert len(find_layers(other)) == 2
 
 
 def test_a_model_that_somebody_changed_is_not_taken_for_what_was_proven(tiny: Callable[..., Any]) -> None:
     model = tiny("llama").model
-    find_blocks(model)
+    find_layers(model)
     for block in model.model.layers:
         block.forward = lambda hidden_states, **_: hidden_states.mean() + torch.zeros_like(hidden_states)
     with pytest.raises(ModelError, match=r"model.layers: model.layers.1 ignores what it is given|does not depend"):
-        find_blocks(model)
+        find_layers(model)
 
 
 def test_one_block_that_runs_several_times_is_several_layers() -> None:
@@ -278,7 +278,7 @@ def test_one_block_that_runs_several_times_is_several_layers() -> None:
             self.linear = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH))
 
     model = Toy(nn.ModuleList([Deep()]), step=again)
-    found = find_blocks(model)
+    found = find_layers(model)
     assert found.names == ("layers.0",) * 5
     assert found.repeated
 
@@ -289,13 +289,13 @@ def test_what_is_added_behind_a_side_branch_is_not_taken_for_steering() -> None:
             return super().forward(input_ids) + 0.1 * self.embeddings(input_ids).flip(-1)
 
     with pytest.raises(ModelError, match="does not hang on the last of them alone"):
-        find_blocks(Forked())
+        find_layers(Forked())
 
 
 def test_blocks_whose_hooks_are_ignored_are_refused() -> None:
     model = Toy(step=lambda block, state: block.forward(state))
     with pytest.raises(ModelError, match="cannot find the decoder blocks of Toy"):
-        find_blocks(model)
+        find_layers(model)
 
 
 def test_a_model_that_never_does_the_same_twice_is_refused() -> None:
@@ -304,4 +304,4 @@ def test_a_model_that_never_does_the_same_twice_is_refused() -> None:
             return super().forward(input_ids) * (1 + torch.rand(1))
 
     with pytest.raises(ModelError, match=r"cannot be proven: layers: the result (is not the same|does not hang)"):
-        find_blocks(Restless())
+        find_layers(Restless())

@@ -15,13 +15,13 @@ from trimtab.engines.batching import (
     CPU_HALF,
     GPU,
     SMALLEST_WALK,
-    Batches,
+    BatchPlan,
     Cost,
     Machine,
-    Walk,
+    PrefixTreePlan,
     plan_batches,
     plan_passes,
-    plan_walk,
+    plan_prefix_tree,
     probe_cost,
 )
 from trimtab.engines.prefix_tree import PrefixTree, build_tree
@@ -68,12 +68,12 @@ def padding_of(tree: PrefixTree, leaves: Sequence[int]) -> int:
 @given(sequences=sequence_lists, cost=costs)
 def test_a_walk_covers_every_node_once_and_in_order(sequences: list[tuple[int, ...]], cost: Cost) -> None:
     tree = build_tree(sequences)
-    walk = plan_walk(tree, cost)
+    walk = plan_prefix_tree(tree, cost)
     nodes = [node for a, b in zip(walk.bounds[:-1], walk.bounds[1:], strict=True) for node in range(a, b)]
     assert nodes == list(range(len(tree)))
     sizes = np.diff(walk.bounds)
     assert sizes.min() >= 1
-    assert sizes.max() <= cost.walk_tokens <= cost.max_tokens
+    assert sizes.max() <= cost.prefix_tree_tokens <= cost.max_tokens
     assert sizes.max() - sizes.min() <= 1
     assert walk.passes == len(sizes)
 
@@ -81,7 +81,7 @@ def test_a_walk_covers_every_node_once_and_in_order(sequences: list[tuple[int, .
 @given(sequences=sequence_lists, cost=costs)
 def test_a_walk_costs_its_tokens_their_looks_and_its_passes(sequences: list[tuple[int, ...]], cost: Cost) -> None:
     tree = build_tree(sequences)
-    walk = plan_walk(tree, cost)
+    walk = plan_prefix_tree(tree, cost)
     looks = 0
     for start, stop in zip(walk.bounds[:-1], walk.bounds[1:], strict=True):
         looks += (stop - start) * (len(tree.path(start)) - 1 + stop - start)
@@ -90,10 +90,10 @@ def test_a_walk_costs_its_tokens_their_looks_and_its_passes(sequences: list[tupl
 
 
 def test_a_walks_passes_have_the_size_at_which_attention_costs_a_launch() -> None:
-    assert Cost(launch=100.0, pair=1e-4, max_tokens=10_000).walk_tokens == 1000
-    assert Cost(launch=100.0, pair=1e-4, max_tokens=300).walk_tokens == 300
-    assert Cost(launch=1.0, pair=1.0, max_tokens=300).walk_tokens == SMALLEST_WALK
-    assert Cost(launch=1.0, pair=1.0, max_tokens=5).walk_tokens == 5
+    assert Cost(launch=100.0, pair=1e-4, max_tokens=10_000).prefix_tree_tokens == 1000
+    assert Cost(launch=100.0, pair=1e-4, max_tokens=300).prefix_tree_tokens == 300
+    assert Cost(launch=1.0, pair=1.0, max_tokens=300).prefix_tree_tokens == SMALLEST_WALK
+    assert Cost(launch=1.0, pair=1.0, max_tokens=5).prefix_tree_tokens == 5
 
 
 # Batches -----------------------------------------------------------------------------------------------------------
@@ -152,9 +152,9 @@ def test_the_plan_chosen_costs_no_more_than_either(
 ) -> None:
     tree = build_tree(sequences)
     plan = plan_passes(tree, cost, proven=proven, times=times)
-    walk = plan_walk(tree, cost).cost + (0.0 if proven else probe_cost(tree, cost) / times)
+    walk = plan_prefix_tree(tree, cost).cost + (0.0 if proven else probe_cost(tree, cost) / times)
     batches = plan_batches(tree, cost).cost
-    chosen = walk if isinstance(plan, Walk) else batches
+    chosen = walk if isinstance(plan, PrefixTreePlan) else batches
     assert chosen <= min(walk, batches) + 1e-9
 
 
@@ -162,7 +162,7 @@ def test_the_plan_chosen_costs_no_more_than_either(
 def test_where_no_walk_is_allowed_there_are_batches(sequences: list[tuple[int, ...]], cost: Cost) -> None:
     tree = build_tree(sequences)
     plan = plan_passes(tree, cost, may_walk=False)
-    assert isinstance(plan, Batches)
+    assert isinstance(plan, BatchPlan)
     assert [leaves.tolist() for leaves in plan.leaves] == [
         leaves.tolist() for leaves in plan_batches(tree, cost).leaves
     ]
@@ -173,31 +173,31 @@ def test_where_no_walk_is_allowed_there_are_batches(sequences: list[tuple[int, .
 def test_a_contrastive_set_is_walked_and_unrelated_texts_are_not(machine: Machine, model: dict[str, int]) -> None:
     cost = Cost.of(machine, **model, max_tokens=None)
     plan = plan_passes(contrastive(), cost)
-    assert isinstance(plan, Walk)
+    assert isinstance(plan, PrefixTreePlan)
     assert plan.cost < plan_batches(contrastive(), cost).cost
-    assert isinstance(plan_passes(unrelated(), cost), Batches)
+    assert isinstance(plan_passes(unrelated(), cost), BatchPlan)
 
 
 def test_a_walk_over_few_texts_is_not_worth_its_proof_but_over_many_it_is() -> None:
     cost = Cost.of(CPU, **SMOLLM2, max_tokens=None)
     few = build_tree([(*range(30), 40), (*range(30), 41), (*range(30), 42)])
-    assert isinstance(plan_passes(few, cost), Walk)
-    assert isinstance(plan_passes(few, cost, proven=False), Batches)
+    assert isinstance(plan_passes(few, cost), PrefixTreePlan)
+    assert isinstance(plan_passes(few, cost, proven=False), BatchPlan)
     many = contrastive(questions=200)
-    assert isinstance(plan_passes(many, cost, proven=False), Walk)
+    assert isinstance(plan_passes(many, cost, proven=False), PrefixTreePlan)
 
 
 def test_a_proof_is_worth_it_sooner_for_a_tree_that_is_read_often() -> None:
     cost = Cost.of(CPU, **SMOLLM2, max_tokens=None)
     few = build_tree([(*range(30), 40), (*range(30), 41), (*range(30), 42)])
-    assert isinstance(plan_passes(few, cost, proven=False, times=1), Batches)
-    assert isinstance(plan_passes(few, cost, proven=False, times=10_000), Walk)
+    assert isinstance(plan_passes(few, cost, proven=False, times=1), BatchPlan)
+    assert isinstance(plan_passes(few, cost, proven=False, times=10_000), PrefixTreePlan)
 
 
 @pytest.mark.parametrize("may_walk", [True, False])
 def test_an_empty_tree_has_nothing_to_run(may_walk: bool) -> None:
     plan = plan_passes(build_tree([]), Cost(launch=10.0, pair=1e-3, max_tokens=100), may_walk=may_walk)
-    assert isinstance(plan, Batches)
+    assert isinstance(plan, BatchPlan)
     assert plan.passes == 0
     assert plan.cost == 0.0
 
@@ -208,11 +208,11 @@ def test_an_empty_tree_has_nothing_to_run(may_walk: bool) -> None:
 @pytest.mark.parametrize("model", [SMOLLM2, SEVEN_BILLION], ids=["smollm2", "7B"])
 def test_passes_on_a_gpu_are_larger(model: dict[str, int]) -> None:
     cpu, half, gpu = (Cost.of(machine, **model, max_tokens=None) for machine in MACHINES)
-    assert cpu.walk_tokens < gpu.walk_tokens
-    assert half.walk_tokens < gpu.walk_tokens
+    assert cpu.prefix_tree_tokens < gpu.prefix_tree_tokens
+    assert half.prefix_tree_tokens < gpu.prefix_tree_tokens
     assert cpu.max_tokens < gpu.max_tokens
     tree = contrastive(questions=400)
-    assert plan_walk(tree, gpu).passes < plan_walk(tree, cpu).passes
+    assert plan_prefix_tree(tree, gpu).passes < plan_prefix_tree(tree, cpu).passes
     assert plan_batches(unrelated(texts=600), gpu).passes < plan_batches(unrelated(texts=600), cpu).passes
 
 
@@ -239,11 +239,11 @@ def test_attention_weighs_less_in_a_wider_model() -> None:
 def test_a_bound_on_the_tokens_of_a_pass_is_kept(machine: Machine) -> None:
     for bound in (1, 7, 100):
         cost = Cost.of(machine, **SMOLLM2, max_tokens=bound)
-        assert cost.walk_tokens <= cost.max_tokens == bound
+        assert cost.prefix_tree_tokens <= cost.max_tokens == bound
     assert Cost.of(machine, **SMOLLM2, max_tokens=None).max_tokens == machine.max_tokens
 
 
 def test_a_model_of_no_known_size_has_a_cost() -> None:
     cost = Cost.of(CPU, layers=2, hidden=8, parameters=0, max_tokens=None)
     assert np.isfinite([cost.launch, cost.pair]).all()
-    assert 1 <= cost.walk_tokens <= cost.max_tokens
+    assert 1 <= cost.prefix_tree_tokens <= cost.max_tokens

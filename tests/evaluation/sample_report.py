@@ -20,7 +20,7 @@ from trimtab.evaluation.records import (
     Side,
     Subject,
     Sweep,
-    Tolerable,
+    UsableRange,
     Verdict,
 )
 from trimtab.vectors import Interval
@@ -179,9 +179,9 @@ def sweep(*, effects: bool = True, texts: int = 6) -> Sweep:
     return Sweep(tuple(points), -1.5, 2.0)
 
 
-def tolerable(low: float = -1.0, high: float = 0.75, times: float | None = 1.3) -> Tolerable:
+def tolerable(low: float = -1.0, high: float = 0.75, times: float | None = 1.3) -> UsableRange:
     """A dial that costs too much at +1."""
-    return Tolerable(low, high, around(0.55, 0.05), times)
+    return UsableRange(low, high, around(0.55, 0.05), times)
 
 
 def control(plus: float, minus: float) -> Control:

@@ -12,7 +12,7 @@ from by_hand import added_by_hand, greedily, logits_of, steering_by_hand
 from tiny_models import BY_NAME, vector_for
 from trimtab import Steering, Term
 from trimtab.behaviours import Message
-from trimtab.evaluation.interventions import TOGETHER, Arm, changes_of, score, write, write_all
+from trimtab.evaluation.interventions import TOGETHER, Intervention, changes_of, score, write, write_all
 
 TEXTS = ("Hello!", "What is rain?", "Tell me of a walk.")
 OPENINGS = (
@@ -22,12 +22,12 @@ OPENINGS = (
 KINDS = ("base", "opened", "steered", "opened and steered")
 
 
-def arm_of(engine, kind: str) -> Arm:
+def arm_of(engine, kind: str) -> Intervention:
     steering = Steering.of([(vector_for(engine, layers=[1, 2]), -1.0)])
-    return Arm(OPENINGS if "opened" in kind else (), steering if "steered" in kind else Steering())
+    return Intervention(OPENINGS if "opened" in kind else (), steering if "steered" in kind else Steering())
 
 
-def terms_of(arm: Arm):
+def terms_of(arm: Intervention):
     return [(term.vector, term.strength) for term in arm.steering.terms]
 
 
@@ -48,11 +48,11 @@ def turned_head(engine):
 
 
 def test_without_openings_the_question_stands_alone():
-    assert Arm().chat(5, "Hello!") == (Message("user", "Hello!"),)
+    assert Intervention().chat(5, "Hello!") == (Message("user", "Hello!"),)
 
 
 def test_openings_stand_before_the_questions_in_turn():
-    arm = Arm(OPENINGS)
+    arm = Intervention(OPENINGS)
     for number in range(5):
         assert arm.chat(number, "Hello!") == (*OPENINGS[number % 2], Message("user", "Hello!"))
 
@@ -87,14 +87,14 @@ def test_given_answers_are_scored_as_by_reading_them_one_at_a_time(tiny_llama, k
 
 
 def test_an_adapter_is_on_for_its_arm_and_off_again(tiny_llama):
-    arm = Arm(activate=lambda: turned_head(tiny_llama))
-    answers = [[completion.tokens] for completion in write(tiny_llama, Arm(), TEXTS, max_new_tokens=3)]
-    before = score(tiny_llama, Arm(), TEXTS, answers)
+    arm = Intervention(activate=lambda: turned_head(tiny_llama))
+    answers = [[completion.tokens] for completion in write(tiny_llama, Intervention(), TEXTS, max_new_tokens=3)]
+    before = score(tiny_llama, Intervention(), TEXTS, answers)
     with turned_head(tiny_llama):
-        turned = [completion.tokens for completion in write(tiny_llama, Arm(), TEXTS, max_new_tokens=3)]
+        turned = [completion.tokens for completion in write(tiny_llama, Intervention(), TEXTS, max_new_tokens=3)]
     assert [completion.tokens for completion in write(tiny_llama, arm, TEXTS, max_new_tokens=3)] == turned
     scored = score(tiny_llama, arm, TEXTS, answers)
-    after = score(tiny_llama, Arm(), TEXTS, answers)
+    after = score(tiny_llama, Intervention(), TEXTS, answers)
     for was, unlike, again in zip(before.logprob, scored.logprob, after.logprob, strict=True):
         assert unlike[0] < was[0] - 1.0
         assert again[0] == was[0]
@@ -117,7 +117,7 @@ def test_the_base_changes_nothing(tiny_llama):
 
 def test_arms_that_are_asked_together_write_what_each_writes_alone(tiny_llama):
     plain = [arm_of(tiny_llama, kind) for kind in KINDS] * 2
-    arms = [*plain[: TOGETHER + 1], Arm(activate=lambda: turned_head(tiny_llama)), *plain[TOGETHER + 1 :]]
+    arms = [*plain[: TOGETHER + 1], Intervention(activate=lambda: turned_head(tiny_llama)), *plain[TOGETHER + 1 :]]
     done = []
     found = write_all(tiny_llama, arms, TEXTS, max_new_tokens=4, on_arm=lambda: done.append(1))
     assert len(done) == len(arms)

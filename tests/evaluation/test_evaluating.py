@@ -15,11 +15,11 @@ from sample_vectors import calibration_record
 from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import neutral_prompts
 from trimtab.errors import EvaluationError, StrongSteeringWarning, VectorError, VectorMismatchError
-from trimtab.evaluation.baseline import Grounds, Sizes
+from trimtab.evaluation.baseline import Baseline, Sizes
 from trimtab.evaluation.comparison import BASELINES
 from trimtab.evaluation.controls import chance_of, shuffled_directions, try_randoms
 from trimtab.evaluation.evaluate import evaluate
-from trimtab.evaluation.interventions import Arm, changes_of, write
+from trimtab.evaluation.interventions import Intervention, changes_of, write
 from trimtab.evaluation.measure import case_of
 from trimtab.evaluation.metrics.choices import ChoiceQuestion
 from trimtab.evaluation.metrics.facts import Fact
@@ -92,8 +92,8 @@ def trained(tiny_llama) -> ControlVector:
 
 
 @pytest.fixture(scope="module")
-def grounds(tiny_llama) -> Grounds:
-    return Grounds(tiny_llama, sizes=SMALL)
+def grounds(tiny_llama) -> Baseline:
+    return Baseline(tiny_llama, sizes=SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_a_trained_vector_is_seen_from_every_side(tiny_llama, trained, report):
 
 
 def test_random_directions_alone_are_asked_fewer_questions(tiny_llama, trained, report):
-    grounds = Grounds(tiny_llama, sizes=replace(SMALL, chance=2))
+    grounds = Baseline(tiny_llama, sizes=replace(SMALL, chance=2))
     found = evaluate(tiny_llama, trained, grounds=grounds)
 
     case = case_of(grounds, HAPPY, scorers=(), choices=(), seed=0)
@@ -340,7 +340,7 @@ def test_all_baselines_are_measured_alike(tiny_llama, trained, grounds):
 
 
 def test_strong_steering_is_measured_here_and_not_warned_of(tiny_llama, trained):
-    strong = Arm(steering=Steering((Term(trained, 4.0),)))
+    strong = Intervention(steering=Steering((Term(trained, 4.0),)))
     with pytest.warns(StrongSteeringWarning):
         tiny_llama.generate("Hi", steering=strong.steering, max_new_tokens=2)
     assert len(write(tiny_llama, strong, ["Hi"], max_new_tokens=2)) == 1  # warnings are errors in tests
@@ -352,7 +352,7 @@ def test_an_unknown_baseline_is_refused(tiny_llama, trained, grounds):
 
 
 def test_facts_are_taken_evenly_and_all_of_them_at_most(tiny_llama, grounds):
-    everything = Grounds(tiny_llama, sizes=replace(SMALL, facts=999, questions=2)).facts.facts
+    everything = Baseline(tiny_llama, sizes=replace(SMALL, facts=999, questions=2)).facts.facts
     assert len(everything) == 240
     assert grounds.facts.facts == tuple(everything[n * 30] for n in range(8))
 
@@ -395,8 +395,8 @@ def pretenders(smollm2, happy):
 
 
 @pytest.fixture(scope="module")
-def proper_grounds(smollm2) -> Grounds:
-    return Grounds(smollm2, sizes=PROPER)
+def proper_grounds(smollm2) -> Baseline:
+    return Baseline(smollm2, sizes=PROPER)
 
 
 @pytest.mark.slow

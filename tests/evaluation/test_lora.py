@@ -17,7 +17,7 @@ from trimtab.behaviours import Message, neutral_prompts
 from trimtab.behaviours.pairs import persona_instructions
 from trimtab.engines.transformers.model.fingerprint import fingerprint
 from trimtab.errors import BehaviourError, CalibrationError, EvaluationError, MissingDependencyError
-from trimtab.evaluation.interventions import Arm, score, write
+from trimtab.evaluation.interventions import Intervention, score, write
 from trimtab.evaluation.lora import dial, train_lora
 from trimtab.evaluation.metrics.divergence import arm_kl
 from trimtab.training.progress import ignore
@@ -184,7 +184,7 @@ def test_arms_with_an_adapter_write_and_score(host, adapter):
     answers = [[(40, 41)], [(50, 51, 52)]]
     arm = adapter.arm(2.0)
     assert [a.tokens for a in write(host, adapter.arm(0.0), texts, max_new_tokens=4)] == [
-        a.tokens for a in write(host, Arm(), texts, max_new_tokens=4)
+        a.tokens for a in write(host, Intervention(), texts, max_new_tokens=4)
     ]
     scored = score(host, arm, texts, answers)
     prompt = host.encode(host.render((Message("user", texts[1]),)))
@@ -338,6 +338,6 @@ def test_on_the_default_model_questions_of_the_held_out_half_are_answered_more_h
         scored = score(smollm2, arm, texts, answers)
         return np.array([logprob / tokens for logprob, tokens in zip(scored.logprob, scored.tokens, strict=True)])
 
-    positive, negative = (means(adapter.arm()) - means(Arm())).mean(axis=0)
+    positive, negative = (means(adapter.arm()) - means(Intervention())).mean(axis=0)
     assert positive > 0.1
     assert positive - negative > 0.03  # the effect; on this model the two system prompts are about 0.1 apart

@@ -16,7 +16,7 @@ from trimtab.behaviours.pairs import persona_instructions
 from trimtab.evaluation.interventions import (
     DIAL_TOLERANCE,
     EXAMPLES,
-    Arm,
+    Intervention,
     added_tokens,
     both_way,
     changes_of,
@@ -55,7 +55,7 @@ def kl(tiny_llama, questions) -> KlSet:
     return KlSet(tiny_llama, questions)
 
 
-def kl_of(engine, questions, arm: Arm) -> float:
+def kl_of(engine, questions, arm: Intervention) -> float:
     return float(np.average(arm_kl(engine, arm, questions), weights=[len(question.answer) for question in questions]))
 
 
@@ -63,7 +63,7 @@ def test_the_vector_itself_is_dialled_to_plus_and_minus_one(vector):
     way = vector_way(vector, budget=BUDGET)
     assert way.strengths == {"+": 1.0, "-": -1.0}
     for key, sign in SIGNS.items():
-        assert way.arms[key] == Arm(steering=Steering((Term(vector, sign),)))
+        assert way.arms[key] == Intervention(steering=Steering((Term(vector, sign),)))
     assert way.dial
     assert way.stored_bytes == 2 * 32 * 4 == vector_bytes(vector)
     assert way.about == "added at layers 1 to 2, at 0.4 nat per token"
@@ -128,7 +128,7 @@ def test_the_vector_is_dialled_to_what_the_prompts_spend(tiny_llama, questions, 
     assert way is not None
     for key, sign in SIGNS.items():
         assert way.strengths[key] * sign > 0
-        assert way.arms[key] == Arm(steering=Steering((Term(vector, way.strengths[key]),)))
+        assert way.arms[key] == Intervention(steering=Steering((Term(vector, way.strengths[key]),)))
         assert kl_of(tiny_llama, questions, way.arms[key]) == pytest.approx(kls[key], rel=DIAL_TOLERANCE)
     assert f"{way.strengths['+']:+.2f} and {way.strengths['-']:+.2f}" in way.about
 
@@ -141,7 +141,7 @@ def test_where_prompts_spend_next_to_nothing_or_what_no_dial_can_there_is_no_suc
 def test_prompt_and_vector_together_spend_the_budget_where_the_prompt_leaves_room(vector, happy_behaviour):
     system, kls = system_way(happy_behaviour, questions=len(TEXTS)), {"+": 0.2, "-": 0.3}
 
-    def spent(arm: Arm) -> float:
+    def spent(arm: Intervention) -> float:
         """As if both simply added up, the vector at its square."""
         (term,) = arm.steering.terms
         key = "+" if term.strength > 0 else "-"
@@ -159,7 +159,7 @@ def test_prompt_and_vector_together_spend_the_budget_where_the_prompt_leaves_roo
 
 
 def test_where_the_prompt_spends_it_all_half_of_the_vector_is_added(vector, happy_behaviour):
-    def unasked(_: Arm) -> float:
+    def unasked(_: Intervention) -> float:
         raise AssertionError("nothing is to be dialled")
 
     system = system_way(happy_behaviour, questions=2)

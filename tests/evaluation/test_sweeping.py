@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.evaluation.metrics.text_quality import Looks, Written
+from trimtab.evaluation.metrics.text_quality import TextQuality, Written
 from trimtab.evaluation.strength import (
     MAX_KL,
     MAX_LOST_RELEVANCE,
@@ -24,7 +24,7 @@ WRITTEN = Written(("Fine.",) * 8, ((1, 2),) * 8)
 def turn(strength: float, *, kl: float = 0.4, relevance: float | list[float] | None = 0.6, **looks: float) -> Turn:
     fine = {"perplexity_ratio": 1.2, "distinct_2": 0.8, "loops": 0.1, "length_ratio": 1.0, "refuses": 0.0}
     each = None if relevance is None else np.broadcast_to(relevance, 8)
-    return Turn(strength, kl, Interval(strength, strength, strength), WRITTEN, Looks(**{**fine, **looks}), each)
+    return Turn(strength, kl, Interval(strength, strength, strength), WRITTEN, TextQuality(**{**fine, **looks}), each)
 
 
 def broken(strength: float) -> Turn:

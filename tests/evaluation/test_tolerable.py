@@ -8,11 +8,11 @@ import pytest
 
 import trimtab
 from trimtab import Behaviour
-from trimtab.evaluation.baseline import Grounds, Sizes
+from trimtab.evaluation.baseline import Baseline, Sizes
 from trimtab.evaluation.evaluate import evaluate
 from trimtab.evaluation.measure import write_at_length
 from trimtab.evaluation.records import Report
-from trimtab.evaluation.strength import is_tolerable
+from trimtab.evaluation.strength import is_usable
 from trimtab.vectors import ControlVector, Interval
 
 SMALL = Sizes(
@@ -39,8 +39,8 @@ def strong(tiny_llama) -> ControlVector:
 
 
 @pytest.fixture(scope="module")
-def grounds(tiny_llama) -> Grounds:
-    return Grounds(tiny_llama, sizes=SMALL)
+def grounds(tiny_llama) -> Baseline:
+    return Baseline(tiny_llama, sizes=SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +54,13 @@ def turned(vector: ControlVector, strength: float) -> ControlVector:
     return replace(vector, scale={key: scale * strength for key, scale in vector.scale.items()})
 
 
-def report_of(model, vector: ControlVector, grounds: Grounds) -> Report:
+def report_of(model, vector: ControlVector, grounds: Baseline) -> Report:
     return evaluate(model, vector, grounds=grounds, baselines=())
 
 
 def kept_at_one(report: Report, key: str) -> bool:
     damage = report.methods[0].sides[key].damage
-    return is_tolerable(damage.accuracy_change, damage.relevance_change)
+    return is_usable(damage.accuracy_change, damage.relevance_change)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_dial_that_costs_little_is_as_long_as_it_was(tiny_llama, strong, groun
 
 
 def test_what_was_not_measured_is_not_held_against_a_side():
-    assert is_tolerable(None, None)
-    assert not is_tolerable(Interval(-0.051, -0.1, 0.0), None)
-    assert not is_tolerable(None, Interval(-0.101, -0.2, 0.0))
-    assert is_tolerable(Interval(-0.05, -0.1, 0.0), Interval(-0.1, -0.2, 0.0))
+    assert is_usable(None, None)
+    assert not is_usable(Interval(-0.051, -0.1, 0.0), None)
+    assert not is_usable(None, Interval(-0.101, -0.2, 0.0))
+    assert is_usable(Interval(-0.05, -0.1, 0.0), Interval(-0.1, -0.2, 0.0))

@@ -22,7 +22,7 @@ from trimtab.engines.transformers.forward.step_plan import (
     turned,
 )
 from trimtab.steering import Term
-from trimtab.steering.plan import Bounded, Change, PlannedTerm, Push, Turned
+from trimtab.steering.plan import Change, CompiledTerm, LayerAdd, LayerClamp, LayerRotate
 
 WIDTH = 6
 TERM = Term(make_vector(), 1.0)  # what the changes are said to come from plays no part
@@ -32,9 +32,9 @@ numbers = st.floats(-10, 10, width=32)
 vectors = arrays(np.float32, WIDTH, elements=numbers)
 directions = vectors.filter(lambda v: np.linalg.norm(v) > 0.1).map(lambda v: (v / np.linalg.norm(v)).astype(np.float32))
 states = vectors.filter(lambda v: np.linalg.norm(v) > 0.1).map(lambda v: torch.from_numpy(v)[None, None])
-pushes = vectors.map(Push)
+pushes = vectors.map(LayerAdd)
 bounds = st.builds(
-    lambda u, a, b: Bounded(u, min(a, b), max(a, b)),
+    lambda u, a, b: LayerClamp(u, min(a, b), max(a, b)),
     directions,
     numbers | st.just(-math.inf),
     numbers | st.just(math.inf),
@@ -65,7 +65,13 @@ def anyhow(draw: st.DrawFn) -> Change:
     noise = np.random.default_rng(draw(st.integers(0, 2**32)))
     u = noise.standard_normal(WIDTH)
     u, (low, high) = (u / np.linalg.norm(u)).astype(np.float32), sorted(noise.standard_normal(2))
-    kinds = Push(3 * u), Push(-2 * u, True), Bounded(u, low, high), Bounded(u, low, math.inf), Turned(u, high)
+    kinds = (
+        LayerAdd(3 * u),
+        LayerAdd(-2 * u, True),
+        LayerClamp(u, low, high),
+        LayerClamp(u, low, math.inf),
+        LayerRotate(u, high),
+    )
     return draw(st.sampled_from(kinds))
 
 
@@ -87,7 +93,7 @@ def angle_to(state: Tensor, direction: np.ndarray) -> float:
 
 
 @given(states, st.lists(pushes, min_size=2, max_size=4), st.randoms())
-def test_adds_commute_and_add_up(state: Tensor, added: list[Push], random) -> None:
+def test_adds_commute_and_add_up(state: Tensor, added: list[LayerAdd], random) -> None:
     shuffled = list(added)
     random.shuffle(shuffled)
     found = through(state, *added)
@@ -97,9 +103,9 @@ def test_adds_commute_and_add_up(state: Tensor, added: list[Push], random) -> No
 
 @given(states, vectors)
 def test_adding_that_preserves_norms_keeps_the_length_and_points_where_adding_does(state: Tensor, added) -> None:
-    plain = through(state, Push(added))
+    plain = through(state, LayerAdd(added))
     assume(plain.norm() > 1e-2)
-    found = through(state, Push(added, preserve_norm=True))
+    found = through(state, LayerAdd(added, preserve_norm=True))
     assert_close(found.norm(), state.norm())
     assert_close(found / found.norm(), plain / plain.norm())
 
@@ -108,7 +114,7 @@ def test_adding_that_preserves_norms_keeps_the_length_and_points_where_adding_do
 
 
 @given(states, bounds)
-def test_a_bound_twice_is_once_and_moves_the_projection_into_its_range(state: Tensor, bound: Bounded) -> None:
+def test_a_bound_twice_is_once_and_moves_the_projection_into_its_range(state: Tensor, bound: LayerClamp) -> None:
     once = through(state, bound)
     assert_close(through(once, bound), once)
     before, now = projection(state, bound.direction), projection(once, bound.direction)
@@ -118,7 +124,7 @@ def test_a_bound_twice_is_once_and_moves_the_projection_into_its_range(state: Te
 
 @given(states, directions)
 def test_ablating_is_clamping_at_nothing(state: Tensor, u: np.ndarray) -> None:
-    ablated = through(state, Bounded(u, 0.0, 0.0))
+    ablated = through(state, LayerClamp(u, 0.0, 0.0))
     along = projection(state, u)
     assert_close(ablated, state - along * torch.from_numpy(u))
     assert abs(projection(ablated, u)) < 1e-4
@@ -126,10 +132,10 @@ def test_ablating_is_clamping_at_nothing(state: Tensor, u: np.ndarray) -> None:
 
 @given(states, directions, numbers, numbers)
 def test_of_two_floors_the_higher_counts_and_of_two_caps_the_lower(state: Tensor, u, a: float, b: float) -> None:
-    floors = Bounded(u, a, math.inf), Bounded(u, b, math.inf)
-    caps = Bounded(u, -math.inf, a), Bounded(u, -math.inf, b)
-    assert_close(through(state, *floors), through(state, Bounded(u, max(a, b), math.inf)))
-    assert_close(through(state, *caps), through(state, Bounded(u, -math.inf, min(a, b))))
+    floors = LayerClamp(u, a, math.inf), LayerClamp(u, b, math.inf)
+    caps = LayerClamp(u, -math.inf, a), LayerClamp(u, -math.inf, b)
+    assert_close(through(state, *floors), through(state, LayerClamp(u, max(a, b), math.inf)))
+    assert_close(through(state, *caps), through(state, LayerClamp(u, -math.inf, min(a, b))))
     assert_close(through(state, *floors), through(state, *reversed(floors)))
     assert_close(through(state, *caps), through(state, *reversed(caps)))
 
@@ -137,8 +143,8 @@ def test_of_two_floors_the_higher_counts_and_of_two_caps_the_lower(state: Tensor
 @given(states, directions, numbers, numbers)
 def test_a_clamp_is_a_floor_and_a_cap_in_either_order(state: Tensor, u: np.ndarray, a: float, b: float) -> None:
     low, high = min(a, b), max(a, b)
-    floor, cap = Bounded(u, low, math.inf), Bounded(u, -math.inf, high)
-    clamped = through(state, Bounded(u, low, high))
+    floor, cap = LayerClamp(u, low, math.inf), LayerClamp(u, -math.inf, high)
+    clamped = through(state, LayerClamp(u, low, high))
     assert_close(through(state, floor, cap), clamped)
     assert_close(through(state, cap, floor), clamped)
 
@@ -146,14 +152,14 @@ def test_a_clamp_is_a_floor_and_a_cap_in_either_order(state: Tensor, u: np.ndarr
 @given(states, directions, numbers, numbers)
 def test_of_a_floor_above_a_cap_the_last_one_counts(state: Tensor, u: np.ndarray, a: float, b: float) -> None:
     assume(abs(a - b) > 0.1)
-    floor, cap = Bounded(u, max(a, b), math.inf), Bounded(u, -math.inf, min(a, b))
+    floor, cap = LayerClamp(u, max(a, b), math.inf), LayerClamp(u, -math.inf, min(a, b))
     assert abs(projection(through(state, floor, cap), u) - min(a, b)) < 1e-3
     assert abs(projection(through(state, cap, floor), u) - max(a, b)) < 1e-3
 
 
 @given(states, bounds, st.tuples(numbers, numbers))
-def test_a_clamp_after_a_clamp_has_the_last_word(state: Tensor, first: Bounded, range_) -> None:
-    second = Bounded(first.direction, min(range_), max(range_))
+def test_a_clamp_after_a_clamp_has_the_last_word(state: Tensor, first: LayerClamp, range_) -> None:
+    second = LayerClamp(first.direction, min(range_), max(range_))
     found = projection(through(state, first, second), first.direction)
     within = min(max(projection(state, first.direction), first.low), first.high)
     assert abs(found - min(max(within, second.low), second.high)) < 1e-3
@@ -172,7 +178,7 @@ def off_axis(state: Tensor, u: np.ndarray) -> bool:
 @given(states, directions, angles)
 def test_turning_keeps_the_length_and_stays_in_the_plane(state: Tensor, u: np.ndarray, angle: float) -> None:
     assume(off_axis(state, u))
-    found = through(state, Turned(u, angle))
+    found = through(state, LayerRotate(u, angle))
     assert_close(found.norm(), state.norm())
     wanted = min(max(angle_to(state, u) - angle, 0.0), math.pi)
     assert abs(angle_to(found, u) - wanted) < 2e-3
@@ -188,22 +194,24 @@ def test_angles_add_up_until_the_direction_is_reached(state: Tensor, u: np.ndarr
     between = angle_to(state, u)
     assume(off_axis(state, u))
     assume(0.05 < between - a < math.pi - 0.05)  # the first turn does not come to an end
-    assert_close(through(state, Turned(u, a), Turned(u, b)), through(state, Turned(u, a + b)), 10 * state)
-    assert_close(through(state, Turned(u, a), Turned(u, -a)), state, 10 * state)
+    assert_close(
+        through(state, LayerRotate(u, a), LayerRotate(u, b)), through(state, LayerRotate(u, a + b)), 10 * state
+    )
+    assert_close(through(state, LayerRotate(u, a), LayerRotate(u, -a)), state, 10 * state)
 
 
 @given(states, directions)
 def test_half_a_turn_lands_on_the_direction_or_its_opposite(state: Tensor, u: np.ndarray) -> None:
     assume(off_axis(state, u))
     length = float(state.norm())
-    assert_close(through(state, Turned(u, math.pi)), length * torch.from_numpy(u), 10 * state)
-    assert_close(through(state, Turned(u, -math.pi)), -length * torch.from_numpy(u), 10 * state)
+    assert_close(through(state, LayerRotate(u, math.pi)), length * torch.from_numpy(u), 10 * state)
+    assert_close(through(state, LayerRotate(u, -math.pi)), -length * torch.from_numpy(u), 10 * state)
 
 
 @given(directions, angles, st.floats(0.5, 10.0), st.sampled_from([1, -1]))
 def test_a_state_along_the_direction_spans_no_plane_and_stays(u, angle: float, length: float, sign: int) -> None:
     state = torch.from_numpy(sign * length * u.astype(np.float64)).float()[None, None]
-    assert_close(through(state, Turned(u, angle)), state)
+    assert_close(through(state, LayerRotate(u, angle)), state)
 
 
 # Order and gains ---------------------------------------------------------------------------------------------------
@@ -220,7 +228,7 @@ def test_changes_act_in_the_order_of_the_list(applied: Sequence[Change]) -> None
 def test_order_matters_where_something_is_not_adding() -> None:
     u = np.eye(WIDTH, dtype=np.float32)[0]
     state = torch.ones(1, 1, WIDTH)
-    push, ablation = Push(3 * u), Bounded(u, 0.0, 0.0)
+    push, ablation = LayerAdd(3 * u), LayerClamp(u, 0.0, 0.0)
     assert projection(through(state, push, ablation), u) == 0
     assert projection(through(state, ablation, push), u) == 3
 
@@ -228,7 +236,7 @@ def test_order_matters_where_something_is_not_adding() -> None:
 @given(st.lists(st.lists(anyhow(), max_size=4), min_size=2, max_size=4))
 def test_rows_with_lists_of_their_own_are_changed_as_if_each_were_alone(rows: Sequence[Sequence[Change]]) -> None:
     state = torch.arange(1.0, WIDTH + 1)[None, None]
-    terms = [[PlannedTerm(TERM, {0: change}) for change in own] for own in rows]
+    terms = [[CompiledTerm(TERM, {0: change}) for change in own] for own in rows]
     program = Program.of_rows(terms)
     gains = np.zeros((len(rows), 1, len(program.slots)), dtype=np.float32)
     for number, slot in enumerate(program.slots):

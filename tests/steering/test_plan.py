@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sample_vectors import MODEL, directions, make_reader, make_vector, neutral_record
 from trimtab.errors import SteeringError
 from trimtab.steering import Ablate, Add, Bound, Cap, Clamp, Floor, Rotate, Steering, Term
-from trimtab.steering.plan import Bounded, Push, Turned
+from trimtab.steering.plan import LayerAdd, LayerClamp, LayerRotate
 
 HAPPY = make_reader(
     "happy", operator_scales={"rotate": {"+": 0.2, "-": 0.3}, "add_preserving_norm": {"+": 0.4, "-": 0.5}}
@@ -27,7 +27,7 @@ def changes(*args, **more):
 
 def multiplier(change, layer, vector=HAPPY):
     """How far a push goes along the direction, in norms of the layer."""
-    assert isinstance(change, Push)
+    assert isinstance(change, LayerAdd)
     np.testing.assert_allclose(
         change.added, (change.added @ vector.directions[layer]) * vector.directions[layer], atol=1e-6
     )
@@ -56,7 +56,7 @@ def test_an_operator_that_was_never_calibrated_has_no_strength(operator, name):
 
 def test_turning_is_by_strength_or_by_angle():
     turned = changes(HAPPY, -1.0, operator=Rotate())
-    assert all(isinstance(change, Turned) for change in turned.values())
+    assert all(isinstance(change, LayerRotate) for change in turned.values())
     assert {layer: change.radians for layer, change in turned.items()} == pytest.approx({0: -0.3, 2: -0.15})
     by_angle = changes(HAPPY, operator=Rotate(90.0))
     assert {layer: change.radians for layer, change in by_angle.items()} == pytest.approx(
@@ -110,7 +110,7 @@ def test_a_vector_in_which_everything_cancelled_changes_nothing(operator):
 
 def ranges(operator, vector=HAPPY):
     found = changes(vector, operator=operator)
-    assert all(isinstance(change, Bounded) for change in found.values())
+    assert all(isinstance(change, LayerClamp) for change in found.values())
     assert all(change.direction is vector.directions[layer] for layer, change in found.items())
     return {layer: (change.low, change.high) for layer, change in found.items()}
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sample_vectors import MODEL, control_vectors, dense, directions, make_reader, make_vector
 from trimtab.errors import SteeringError, VectorError, VectorMismatchError
 from trimtab.steering import Ablate, AllOf, AnyOf, Comparison, Not, Scope, Steering, Term
-from trimtab.steering.plan import Push
+from trimtab.steering.plan import LayerAdd
 
 HAPPY = make_vector("happy")
 FORMAL = make_vector(
@@ -27,7 +27,7 @@ def added(steering: Steering, *, model=MODEL) -> np.ndarray:
     """What all terms add together, where adding is all that they do: ``[layers, hidden]``."""
     total = np.zeros((model.layers, model.hidden_size))
     for planned in steering.plan(model):
-        assert all(isinstance(change, Push) and not change.preserve_norm for change in planned.changes.values())
+        assert all(isinstance(change, LayerAdd) and not change.preserve_norm for change in planned.changes.values())
         total += dense({layer: change.added for layer, change in planned.changes.items()}, model=model)
     return total
 

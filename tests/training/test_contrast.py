@@ -8,7 +8,7 @@ import pytest
 from trimtab import Behaviour
 from trimtab.behaviours.pairs import build_pairs
 from trimtab.errors import VectorError
-from trimtab.training.checkpoint import NoJournal
+from trimtab.training.checkpoint import NoCheckpoint
 from trimtab.training.directions import ESTIMATORS
 from trimtab.training.progress import Progress, ignore
 from trimtab.training.states import Contrasted, collect_contrast
@@ -23,7 +23,7 @@ def pairs(tiny_llama) -> list[Contrasted]:
 
 
 def collected(engine, pairs, *, method="mean_difference", memory=10**9, progress=ignore):
-    return collect_contrast(engine, pairs, method=method, memory=memory, journal=NoJournal(), progress=progress)
+    return collect_contrast(engine, pairs, method=method, memory=memory, journal=NoCheckpoint(), progress=progress)
 
 
 @pytest.mark.parametrize("method", ["mean_difference", "pca_center", "logistic"])

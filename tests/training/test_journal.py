@@ -9,7 +9,7 @@ import trimtab
 from trimtab import Behaviour, ControlVector
 from trimtab.engines import ForcedItem
 from trimtab.errors import OutputError
-from trimtab.training.checkpoint import FileJournal, NoJournal, RememberingEngine
+from trimtab.training.checkpoint import CheckpointedEngine, FileCheckpoint, NoCheckpoint
 from trimtab.training.progress import Progress
 
 TINY = {"max_pairs": 20, "memory": 8 * 2 * 4 * 32 * 4}
@@ -74,14 +74,14 @@ def test_what_was_found_out_is_not_found_out_again(tiny_llama, tmp_path):
 
 def test_a_checkpoint_of_another_training_is_begun_anew(tiny_llama, tmp_path):
     path = tmp_path / "checkpoint.sqlite"
-    first = FileJournal(path, job="one")
+    first = FileCheckpoint(path, job="one")
     first.put("answer", b"42")
     first.close()
-    same = FileJournal(path, job="one")
+    same = FileCheckpoint(path, job="one")
     assert same.get("answer") == b"42"
     assert len(same) == 1
     same.close()
-    other = FileJournal(path, job="two")
+    other = FileCheckpoint(path, job="two")
     assert other.get("answer") is None
     other.forget()
     assert not path.exists()
@@ -90,18 +90,18 @@ def test_a_checkpoint_of_another_training_is_begun_anew(tiny_llama, tmp_path):
 def test_a_checkpoint_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="checkpoint"):
-        FileJournal(tmp_path / "file" / "x.sqlite", job="")
+        FileCheckpoint(tmp_path / "file" / "x.sqlite", job="")
     (tmp_path / "broken.sqlite").write_text("this is no database, and it is long enough to be read as one" * 20)
     with pytest.raises(OutputError, match="checkpoint"):
-        FileJournal(tmp_path / "broken.sqlite", job="")
+        FileCheckpoint(tmp_path / "broken.sqlite", job="")
 
 
 def test_a_remembering_engine_answers_as_the_engine_does(tiny_llama, random_vector, tmp_path):
     vector = random_vector(tiny_llama)
     added = vector.addition(1.0)
-    journal = FileJournal(tmp_path / "x.sqlite", job="")
+    journal = FileCheckpoint(tmp_path / "x.sqlite", job="")
     for _ in range(2):  # asked, and remembered
-        engine = RememberingEngine(tiny_llama, journal)
+        engine = CheckpointedEngine(tiny_llama, journal)
         assert engine.info == tiny_llama.info
         for steering in (None, [(vector, 1.0)]):
             expected = tiny_llama.generate(["hi", "ho"], steering=steering, max_new_tokens=5)
@@ -121,8 +121,8 @@ def test_a_remembering_engine_answers_as_the_engine_does(tiny_llama, random_vect
 
 
 def test_samples_without_a_seed_are_never_remembered(tiny_llama, tmp_path):
-    journal = FileJournal(tmp_path / "x.sqlite", job="")
-    engine = RememberingEngine(tiny_llama, journal)
+    journal = FileCheckpoint(tmp_path / "x.sqlite", job="")
+    engine = CheckpointedEngine(tiny_llama, journal)
     engine.generate(["hi"], max_new_tokens=3, temperature=1.0)
     assert len(journal) == 0
     engine.generate(["hi"], max_new_tokens=3, temperature=1.0, seed=1)
@@ -130,8 +130,8 @@ def test_samples_without_a_seed_are_never_remembered(tiny_llama, tmp_path):
 
 
 def test_no_journal_knows_nothing():
-    NoJournal().put("a", b"b")
-    assert NoJournal().get("a") is None
+    NoCheckpoint().put("a", b"b")
+    assert NoCheckpoint().get("a") is None
 
 
 def test_answers_under_other_scopes_operators_and_conditions_are_other_answers(tiny_llama, random_vector, tmp_path):
@@ -151,8 +151,8 @@ def test_answers_under_other_scopes_operators_and_conditions_are_other_answers(t
         Term(vector, 1.0, condition=Comparison(vector, "above", 0.5)),
         Term(vector, 1.0, condition=Comparison(vector, "below", 0.5)),
     ]
-    journal = FileJournal(tmp_path / "x.sqlite", job="")
-    engine = RememberingEngine(tiny_llama, journal)
+    journal = FileCheckpoint(tmp_path / "x.sqlite", job="")
+    engine = CheckpointedEngine(tiny_llama, journal)
     first = [engine.generate(["hi"], steering=[term], max_new_tokens=3) for term in terms]
     assert len(journal) == len(terms)
     assert [engine.generate(["hi"], steering=[term], max_new_tokens=3) for term in terms] == first
@@ -163,8 +163,8 @@ def test_scores_under_other_changes_are_other_scores(tiny_llama, random_vector, 
     from trimtab.training.calibrate import changes_of
 
     vector = random_vector(tiny_llama)
-    journal = FileJournal(tmp_path / "x.sqlite", job="")
-    forced = RememberingEngine(tiny_llama, journal).teacher_forcing(ITEMS)
+    journal = FileCheckpoint(tmp_path / "x.sqlite", job="")
+    forced = CheckpointedEngine(tiny_llama, journal).teacher_forcing(ITEMS)
     asked = [changes_of(vector, name, 0.2) for name in ("rotate", "add_preserving_norm")]
     asked += [changes_of(vector, "rotate", 0.3), vector.addition(coefficient=0.2)]
     first = [forced.measure(changes).kl for changes in asked]

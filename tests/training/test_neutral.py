@@ -10,7 +10,7 @@ from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import neutral_prompts
 from trimtab.errors import VectorError
 from trimtab.training import neutral as pooling
-from trimtab.training.checkpoint import FileJournal
+from trimtab.training.checkpoint import FileCheckpoint
 from trimtab.training.neutral import measure_neutral, noted_neutral
 from trimtab.training.progress import Progress, ignore
 from trimtab.training.questions import Question
@@ -122,7 +122,7 @@ def test_a_model_without_a_state_for_every_token_has_none(tiny_llama, directions
 
 
 def test_what_was_noted_is_not_measured_again(tiny_llama, directions, tmp_path, monkeypatch):
-    journal = FileJournal(tmp_path / "x.sqlite", job="")
+    journal = FileCheckpoint(tmp_path / "x.sqlite", job="")
     first = noted_neutral(tiny_llama, directions, questions=(), journal=journal, progress=ignore)
     monkeypatch.setattr(type(tiny_llama), "collect", None)
     again = noted_neutral(tiny_llama, directions, questions=(), journal=journal, progress=ignore)

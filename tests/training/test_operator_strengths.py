@@ -12,7 +12,7 @@ from trimtab import Behaviour
 from trimtab.behaviours import neutral_prompts
 from trimtab.errors import CalibrationError
 from trimtab.steering import Add, Rotate, Term
-from trimtab.steering.plan import Push, Turned, plan_term
+from trimtab.steering.plan import LayerAdd, LayerRotate, compile_term
 from trimtab.training.calibrate import EFFORT, TOLERANCE, changes_of
 from trimtab.training.progress import ignore
 from trimtab.training.questions import KlSet, ask
@@ -33,7 +33,7 @@ def test_each_sign_spends_the_budget_under_the_operator(tiny_llama, vector, oper
     questions = ask(tiny_llama, prompts, None, in_character=0, max_new_tokens=EFFORT.answer_tokens, progress=ignore)
     kl = KlSet(tiny_llama, questions)
     for sign, key in ((1.0, "+"), (-1.0, "-")):
-        planned = plan_term(Term(calibrated, sign, operator=OPERATORS[operator]))
+        planned = compile_term(Term(calibrated, sign, operator=OPERATORS[operator]))
         spent = kl.measure({layer: (change,) for layer, change in planned.changes.items()})
         assert spent == pytest.approx(0.2, rel=TOLERANCE + 1e-3)
         assert scale[key] > 0
@@ -56,7 +56,7 @@ def test_what_is_calibrated_is_what_a_strength_of_one_then_does(vector, sign):
     scale = {"+": 0.3, "-": 0.4}
     for name, operator in OPERATORS.items():
         calibrated = replace(vector, operator_scales={name: scale})
-        meant = plan_term(Term(calibrated, sign, operator=operator)).changes
+        meant = compile_term(Term(calibrated, sign, operator=operator)).changes
         tried = changes_of(vector, name, sign * scale["+" if sign > 0 else "-"])
         assert list(tried) == list(meant)
         for layer, (change,) in tried.items():
@@ -67,10 +67,10 @@ def test_what_is_calibrated_is_what_a_strength_of_one_then_does(vector, sign):
 
 def test_turning_is_in_radians_by_weight_and_pushing_in_norms(vector):
     for layer, (change,) in changes_of(vector, "rotate", -0.5).items():
-        assert isinstance(change, Turned)
+        assert isinstance(change, LayerRotate)
         assert change.radians == pytest.approx(-0.5 * vector.weights[layer])
     for layer, (change,) in changes_of(vector, "add_preserving_norm", 0.5).items():
-        assert isinstance(change, Push)
+        assert isinstance(change, LayerAdd)
         assert change.preserve_norm
         assert np.linalg.norm(change.added) == pytest.approx(
             0.5 * vector.weights[layer] * vector.norms[layer], rel=1e-4

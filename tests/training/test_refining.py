@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from trimtab.engines.protocol import Slope
-from trimtab.training.checkpoint import FileJournal, NoJournal
+from trimtab.engines.protocol import PreferenceGradient
+from trimtab.training.checkpoint import FileCheckpoint, NoCheckpoint
 from trimtab.training.refine import price_of, refine
 
 NORMS = {2: 10.0, 5: 200.0}
@@ -26,7 +26,7 @@ class Hill:
         preference = sum(float(scaled[layer] @ self.best[layer]) for layer in scaled)
         kl = sum(float(push @ push) for push in scaled.values())
         gradient = {layer: (self.best[layer] - 2 * price * scaled[layer]) / NORMS[layer] for layer in scaled}
-        return Slope(preference, kl, gradient)
+        return PreferenceGradient(preference, kl, gradient)
 
 
 def unit(vector):
@@ -51,7 +51,7 @@ def refined(hill, *, steps=40, journal=None, seed=0, questions=6):
         price=5.0,
         steps=steps,
         seed=seed,
-        journal=NoJournal() if journal is None else journal,
+        journal=NoCheckpoint() if journal is None else journal,
         on_step=lambda: told.append(1),
     )
     return found, len(told)
@@ -103,7 +103,7 @@ def test_an_interrupted_refinement_goes_on_to_the_same_end(tmp_path):
             return super().at(additions, numbers, price=price)
 
     whole, _ = refined(Hill())
-    journal = FileJournal(tmp_path / "notes.sqlite", job="refining")
+    journal = FileCheckpoint(tmp_path / "notes.sqlite", job="refining")
     with pytest.raises(StoppedError):
         refined(Stopping(), journal=journal)
     rest, told = refined(Hill(), journal=journal)

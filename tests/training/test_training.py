@@ -13,7 +13,7 @@ from by_hand import digest_of, traces_in
 from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import neutral_prompts
 from trimtab.errors import CalibrationError, ModelError, VectorError, VectorMismatchError
-from trimtab.training.calibrate import EFFORT, Bench
+from trimtab.training.calibrate import EFFORT, CalibrationSet
 from trimtab.training.progress import Progress
 from trimtab.training.questions import EffectSet
 
@@ -333,7 +333,9 @@ def test_distilled_from_personas_needs_no_pairs_and_moves_the_model_both_ways(ti
 
 def test_distilled_directions_are_the_slope_of_what_the_personas_say(tiny_llama):
     vector = trimtab.train(tiny_llama, Behaviour.load("happy"), method="distilled", calibrate=False, layers=[1])
-    bench = Bench.prepare(tiny_llama, Behaviour.load("happy"), check=False, refine=True, progress=lambda _: None)
+    bench = CalibrationSet.prepare(
+        tiny_llama, Behaviour.load("happy"), check=False, refine=True, progress=lambda _: None
+    )
     effects = EffectSet(tiny_llama, bench.told)
     generator = np.random.default_rng(0)
     for _ in range(3):

@@ -27,9 +27,9 @@ from trimtab.benches.worker import default_folder
 from trimtab.benches.workers import Job, Worker, check_peer, start_peer
 from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.errors import BenchmarkError, CalibrationError
-from trimtab.training.calibrate import BUDGET, TOLERANCE, Bench, rank_layers
+from trimtab.training.calibrate import BUDGET, TOLERANCE, CalibrationSet, rank_layers
 from trimtab.training.check import RANDOM_GUESS, random_like
-from trimtab.training.checkpoint import NoJournal
+from trimtab.training.checkpoint import NoCheckpoint
 from trimtab.training.progress import ignore
 from trimtab.training.questions import EffectSet, KlSet, Question, answered_in_character, ask
 from trimtab.training.search import SIGNS, Steerable, band_layers, signed_effects, spend_both
@@ -280,7 +280,7 @@ def caa_way(model: TransformersEngine, behaviour: Behaviour, pairs: Sequence[Con
         [Contrasted(pair.positive, pair.negative) for pair in pairs],
         method="mean_difference",
         memory=MEMORY,
-        journal=NoJournal(),
+        journal=NoCheckpoint(),
         progress=ignore,
     )
     layers = band_layers(model.info.layers, CAA_LAYERS)[::CAA_EVERY]
@@ -289,7 +289,7 @@ def caa_way(model: TransformersEngine, behaviour: Behaviour, pairs: Sequence[Con
         {layer: contrast.direction("mean_difference", layer) for layer in layers},
         {layer: float(np.linalg.norm(shift)) for layer, shift in shifts.items()},
     )
-    bench = Bench.prepare(model, behaviour, check=False, progress=ignore)
+    bench = CalibrationSet.prepare(model, behaviour, check=False, progress=ignore)
     best = rank_layers(bench, steerable, [(layer,) for layer in layers], budget=budget, progress=ignore)[0]
     return Way(best.layers, steerable, dict(best.scale), dict.fromkeys(SIGNS, CAA_COEFFICIENT))
 

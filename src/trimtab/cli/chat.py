@@ -20,7 +20,7 @@ from trimtab.cli.console import (
     print_json,
     write_piece,
 )
-from trimtab.cli.session import Desk
+from trimtab.cli.session import Session
 from trimtab.errors import SteeringError, TrimtabError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def run(
     """Chat; with --json each answer is one JSON document on a line of its own."""
     from trimtab.engines.transformers import Chat
 
-    desk = Desk(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json, force=force)
+    desk = Session(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json, force=force)
     steering = desk.steering(steer)
     engine = desk.engine
     if cache not in ("recompute", "keep"):
@@ -77,7 +77,7 @@ def _read_line() -> str | None:
     return line.strip() if line else None
 
 
-def _steer(chat: Chat, line: str, desk: Desk) -> None:
+def _steer(chat: Chat, line: str, desk: Session) -> None:
     _, _, expression = line.partition(" ")
     try:
         chat.steering = desk.steering(expression.strip() or None)

@@ -19,7 +19,7 @@ from trimtab.cli.console import (
     out,
     print_json,
 )
-from trimtab.cli.session import Desk
+from trimtab.cli.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Answer side by side: unsteered, steered, and steered the other way."""
-    desk = Desk(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json, force=force)
+    desk = Session(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json, force=force)
     steering = desk.steering(steer)
     engine = desk.engine
     columns = compare(engine, prompts, steering, max_new_tokens=max_new_tokens)

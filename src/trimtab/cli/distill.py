@@ -25,7 +25,7 @@ from trimtab.cli.console import (
     save_with_care,
     seconds_table,
 )
-from trimtab.cli.session import Desk
+from trimtab.cli.session import Session
 from trimtab.cli.train import begin_checkpoint, checkpoint_path
 from trimtab.errors import DistillError, TrimtabError
 
@@ -102,7 +102,7 @@ def run(
         answer_tokens=max_new_tokens,
         schedule=replace(usual.schedule, steps=steps, batch=batch),
     )
-    desk = Desk(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
+    desk = Session(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
     below = desk.steering(on_top_of)
     checkpoint = checkpoint_path(path)
     begin_checkpoint(checkpoint, resume=resume)

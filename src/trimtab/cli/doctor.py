@@ -25,7 +25,7 @@ from trimtab.cli.console import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trimtab.engines.transformers.doctor.checks import Sink, Trials
+    from trimtab.engines.transformers.doctor.checks import Checks, Sink
     from trimtab.engines.transformers.doctor.diagnosis import Diagnosis
     from trimtab.engines.transformers.doctor.hardware import Folder, Machine
     from trimtab.engines.transformers.doctor.properties import BlockFacts, ChatFacts, ModelFacts, TokenizerFacts
@@ -184,7 +184,7 @@ def _chat(chat: ChatFacts | None) -> Iterator[Row]:
         yield "system", f"by default it is told: {escape(chat.default_system)}"
 
 
-def _sinks(trials: Trials) -> str:
+def _sinks(trials: Checks) -> str:
     if not trials.sinks:
         return "none: no token's states are far longer than the others'"
     more = len(trials.sinks) - MOST_SINKS
@@ -198,18 +198,18 @@ def _sink(sink: Sink) -> str:
 # What works ------------------------------------------------------------------------------------------------------
 
 
-def _capabilities(trials: Trials) -> Table:
+def _capabilities(trials: Checks) -> Table:
     table = _grid()
     for capability in trials.capabilities:
         table.add_row(MARKS[capability.state], capability.name, f"[dim]{escape(capability.why)}[/dim]")
     return table
 
 
-def _places(trials: Trials) -> str:
+def _places(trials: Checks) -> str:
     return f"{trials.texts} neutral texts{', sinks left out' if trials.sinks else ''}"
 
 
-def _norms(trials: Trials) -> Table:
+def _norms(trials: Checks) -> Table:
     """One line a layer; of very deep models, only some of them."""
     table = Table.grid(padding=(0, 1))
     table.add_column(justify="right", style="dim")

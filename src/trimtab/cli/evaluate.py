@@ -19,7 +19,7 @@ from trimtab.cli.console import (
     phase_progress,
     print_json,
 )
-from trimtab.cli.session import Desk
+from trimtab.cli.session import Session
 from trimtab.errors import EvaluationError, OutputError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def run(
     described = None if behaviour is None else Behaviour.load(behaviour)
     asked = () if choices is None else load_choices(choices)
     facts = () if truthfulqa is None else truthfulqa_facts(truthfulqa)
-    desk = Desk(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json, force=force)
+    desk = Session(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json, force=force)
     (found,) = desk.vectors([vector])
     scorers = _judge(described, found, url=judge_url, model=judge_model)
     with phase_progress() as phases:

@@ -21,7 +21,7 @@ from trimtab.cli.console import (
     print_json,
     write_piece,
 )
-from trimtab.cli.session import Desk
+from trimtab.cli.session import Session
 
 if TYPE_CHECKING:
     from trimtab.engines.protocol import TermReceipt
@@ -60,7 +60,7 @@ def run(
     """Answer one prompt or several, steered or not."""
     from trimtab.errors import PromptError
 
-    desk = Desk(
+    desk = Session(
         model,
         dtype=dtype,
         accept_license=accept_license,

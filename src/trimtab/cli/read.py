@@ -23,7 +23,7 @@ from trimtab.cli.console import (
     out,
     print_json,
 )
-from trimtab.cli.session import Desk
+from trimtab.cli.session import Session
 from trimtab.errors import OutputError, PromptError
 from trimtab.vectors.records import layer_range
 
@@ -63,7 +63,7 @@ def run(
     prompt = _prompt(sys.stdin.read() if text == "-" else text, system=system, assistant=assistant, raw=raw)
     if output is not None:
         _check_output(output)
-    desk = Desk(
+    desk = Session(
         model,
         dtype=dtype,
         accept_license=accept_license,

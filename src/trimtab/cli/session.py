@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @final
-class Desk:
+class Session:
     """A model and the vectors for it.
 
     A behaviour of the zoo that has no vector for this model yet gets one when it is first named, which takes a minute

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from trimtab.engines.transformers import TransformersEngine
-    from trimtab.evaluation.baseline import Grounds
+    from trimtab.evaluation.baseline import Baseline
     from trimtab.evaluation.cards import Card
 
 NAME = "zoo"
@@ -251,7 +251,7 @@ def _make(
     """Each behaviour in turn; one that fails is reported, and the others are made."""
     from trimtab.training.train import zoo_path
 
-    grounds: Grounds | None = None
+    grounds: Baseline | None = None
     results = []
     for number, name in enumerate(names, start=1):
         path = zoo_path(name, engine.info)
@@ -272,14 +272,14 @@ class _Made:
     """What came of a behaviour, and the base model's side for the next one."""
 
     outcome: str
-    grounds: Grounds | None
+    grounds: Baseline | None
 
 
 def _made(
     engine: TransformersEngine,
     name: str,
     target: Path,
-    grounds: Grounds | None,
+    grounds: Baseline | None,
     *,
     measure: bool,
     rebuild: bool,
@@ -287,7 +287,7 @@ def _made(
 ) -> _Made:
     """Make one vector and its card."""
     from trimtab.behaviours import Behaviour
-    from trimtab.evaluation.baseline import THOROUGH, Grounds
+    from trimtab.evaluation.baseline import THOROUGH, Baseline
     from trimtab.evaluation.cards import card_json, card_of, read_card
     from trimtab.evaluation.evaluate import evaluate
     from trimtab.training.train import zoo_path, zoo_vector
@@ -305,7 +305,7 @@ def _made(
             return _Made("trained", grounds)
         if grounds is None and not behaviour.evaluation_prompts:
             phases.begin("Asking the model as it is")
-            grounds = Grounds(engine, sizes=THOROUGH)
+            grounds = Baseline(engine, sizes=THOROUGH)
         own = None if behaviour.evaluation_prompts else grounds
         report = evaluate(
             engine,

@@ -72,13 +72,13 @@ class Cost:
         )
 
     @property
-    def walk_tokens(self) -> int:
+    def prefix_tree_tokens(self) -> int:
         """The best number of tokens for a pass of a walk."""
         return max(min(max(int(math.sqrt(self.launch / self.pair)), SMALLEST_WALK), self.max_tokens), 1)
 
 
 @dataclass(frozen=True)
-class Walk:
+class PrefixTreePlan:
     """Every node once, in preorder: pass ``i`` computes nodes ``bounds[i]`` up to ``bounds[i + 1]``."""
 
     bounds: tuple[int, ...]
@@ -95,7 +95,7 @@ class Walk:
 
 
 @dataclass(frozen=True)
-class Batches:
+class BatchPlan:
     """Whole sequences, several in a pass, padded at their ends: the leaves at which those of each pass end."""
 
     leaves: tuple[Ints, ...]
@@ -111,7 +111,7 @@ class Batches:
         return max((len(leaves) * int(tree.depth[leaves].max() + 1) for leaves in self.leaves), default=0)
 
 
-Plan: TypeAlias = Walk | Batches
+Plan: TypeAlias = PrefixTreePlan | BatchPlan
 
 
 def plan_passes(tree: PrefixTree, cost: Cost, *, may_walk: bool = True, proven: bool = True, times: int = 1) -> Plan:
@@ -126,7 +126,7 @@ def plan_passes(tree: PrefixTree, cost: Cost, *, may_walk: bool = True, proven: 
     """
     if not may_walk or not len(tree):
         return plan_batches(tree, cost)
-    walk = plan_walk(tree, cost)
+    walk = plan_prefix_tree(tree, cost)
     walk_cost = walk.cost + (0.0 if proven else probe_cost(tree, cost) / times)
     if walk_cost <= float((tree.depth[tree.leaves] + 1).sum()):  # what batches cost at the very least
         return walk
@@ -136,20 +136,20 @@ def plan_passes(tree: PrefixTree, cost: Cost, *, may_walk: bool = True, proven: 
 
 def probe_cost(tree: PrefixTree, cost: Cost) -> float:
     """What it costs to prove a walk over ``tree`` exact."""
-    return cost.walk_tokens + PROBE_LENGTHS * float(tree.depth.max() + 1) + PROBE_PASSES * cost.launch
+    return cost.prefix_tree_tokens + PROBE_LENGTHS * float(tree.depth.max() + 1) + PROBE_PASSES * cost.launch
 
 
-def plan_walk(tree: PrefixTree, cost: Cost) -> Walk:
+def plan_prefix_tree(tree: PrefixTree, cost: Cost) -> PrefixTreePlan:
     """Passes of equal size, cut anywhere: what a pass needs of earlier ones is kept as keys and values."""
-    passes = max(-(-len(tree) // cost.walk_tokens), 1)
+    passes = max(-(-len(tree) // cost.prefix_tree_tokens), 1)
     bounds = [len(tree) * number // passes for number in range(passes + 1)]
     new = np.diff(bounds)
     before = tree.depth[bounds[:-1]] if len(tree) else np.zeros(1)
     looks = float((new * (new + before)).sum())
-    return Walk(tuple(bounds), len(tree) + cost.pair * looks + cost.launch * passes)
+    return PrefixTreePlan(tuple(bounds), len(tree) + cost.pair * looks + cost.launch * passes)
 
 
-def plan_batches(tree: PrefixTree, cost: Cost, *, may_pad: bool = True) -> Batches:
+def plan_batches(tree: PrefixTree, cost: Cost, *, may_pad: bool = True) -> BatchPlan:
     """Leaves by length; a sequence joins a batch while the padding costs less than another pass would.
 
     Args:
@@ -174,4 +174,4 @@ def plan_batches(tree: PrefixTree, cost: Cost, *, may_pad: bool = True) -> Batch
         batches.append(tree.leaves[order[start:stop]])
         total += (stop - start) * longest * (1.0 + cost.pair * longest / 2) + cost.launch
         start = stop
-    return Batches(tuple(batches), total)
+    return BatchPlan(tuple(batches), total)

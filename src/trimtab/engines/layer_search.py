@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trimtab.engines.layers import Blocks, Layout, block_output, with_block_output
+from trimtab.engines.layers import DecoderLayers, Layout, layer_output, with_layer_output
 from trimtab.engines.module_trace import (
     ALIKE,
     Call,
@@ -64,7 +64,7 @@ class _Seen:
 
 
 def prove(
-    run: Callable[[], Any], blocks: Blocks, unsteered: Sequence[tuple[str, Tensor | None]], base: Tensor
+    run: Callable[[], Any], blocks: DecoderLayers, unsteered: Sequence[tuple[str, Tensor | None]], base: Tensor
 ) -> Proof:
     """Steer a model on trial.
 
@@ -95,9 +95,9 @@ def moved_by(before: Tensor, after: Tensor) -> float:
     return float((after - before)[told].norm() / before[told].norm().clamp_min(1e-30))
 
 
-def _push(blocks: Blocks, seen: _Seen) -> Callable[[int, Any], Any]:
+def _push(blocks: DecoderLayers, seen: _Seen) -> Callable[[int, Any], Any]:
     def act(layer: int, output: Any) -> Any:
-        state = block_output(output)
+        state = layer_output(output)
         seen.put_out.append(state.clone())
         view = blocks.layout.view(state)
         signs = torch.ones(view.shape[-1], device=state.device, dtype=state.dtype)
@@ -109,12 +109,12 @@ def _push(blocks: Blocks, seen: _Seen) -> Callable[[int, Any], Any]:
             pushed = pushed.narrow(rows, 0, 1).expand_as(pushed).contiguous()
         seen.pushed.append(pushed.clone())
         seen.read.append(False)
-        return with_block_output(output, pushed)
+        return with_layer_output(output, pushed)
 
     return act
 
 
-def _watch_readers(blocks: Blocks, seen: _Seen) -> list[torch.utils.hooks.RemovableHandle]:
+def _watch_readers(blocks: DecoderLayers, seen: _Seen) -> list[torch.utils.hooks.RemovableHandle]:
     """See whether what is put out, with the vector in it, is what some module is given next."""
 
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -135,7 +135,7 @@ def _watch_readers(blocks: Blocks, seen: _Seen) -> list[torch.utils.hooks.Remova
 
 
 def _problem(
-    blocks: Blocks, seen: _Seen, unsteered: Sequence[tuple[str, Tensor | None]], steered: Tensor, base: Tensor
+    blocks: DecoderLayers, seen: _Seen, unsteered: Sequence[tuple[str, Tensor | None]], steered: Tensor, base: Tensor
 ) -> str | None:
     if len(seen.put_out) != len(blocks):
         return f"{len(seen.put_out)} of {len(blocks)} blocks took notice of a hook"
@@ -156,14 +156,14 @@ def _problem(
     return None
 
 
-PROVEN: dict[str, tuple[Blocks, str, Proof]] = {}  # by class, config and structure; no modules are held in it
+PROVEN: dict[str, tuple[DecoderLayers, str, Proof]] = {}  # by class, config and structure; no modules are held in it
 
 
 @dataclass(frozen=True)
 class Found:
     """The blocks of a model and what was proven of them."""
 
-    blocks: Blocks
+    blocks: DecoderLayers
     proof: Proof
 
 
@@ -184,7 +184,7 @@ class _Chain:
         return self.calls[-1].end
 
 
-def find_blocks(model: nn.Module, *, encoder: bool = False) -> Blocks:
+def find_layers(model: nn.Module, *, encoder: bool = False) -> DecoderLayers:
     """Find the blocks of a language model's decoder, and prove that steering them steers the model.
 
     See ``find_and_prove``.
@@ -371,7 +371,7 @@ def _reads(after: Call, before: Call) -> bool:
     )
 
 
-def _blocks(model: nn.Module, chain: _Chain, seen: Watched, *, body: nn.Module, encoder: bool) -> Blocks:
+def _blocks(model: nn.Module, chain: _Chain, seen: Watched, *, body: nn.Module, encoder: bool) -> DecoderLayers:
     last = chain.calls[-1]
     assert last.state is not None
     later = [call for call in seen.calls if call.start > last.end]
@@ -380,7 +380,7 @@ def _blocks(model: nn.Module, chain: _Chain, seen: Watched, *, body: nn.Module, 
     offset = chain.layout.offset
     known_early = differing(*states[:, offset : offset + ALIKE])
     ran = {call.name for call in chain.calls}
-    return Blocks(
+    return DecoderLayers(
         path=chain.path,
         names=tuple(call.name for call in chain.calls),
         modules=tuple(call.module for call in chain.calls),

@@ -61,7 +61,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Blocks:
+class DecoderLayers:
     """The blocks of the residual stream, in order of computation.
 
     Attributes:
@@ -103,7 +103,7 @@ class Blocks:
 
     def state(self, output: Any) -> Tensor:
         """``[row, position, hidden]`` of what a block returned."""
-        return self.layout.view(block_output(output))
+        return self.layout.view(layer_output(output))
 
     def tokens(self, state: Tensor, count: int) -> Tensor:
         """``state`` (``[row, position, hidden]``) of the ``count`` tokens alone."""
@@ -146,7 +146,7 @@ class Blocks:
                 handle.remove()
 
 
-def block_output(output: Any) -> Tensor:
+def layer_output(output: Any) -> Tensor:
     """The hidden state in what a block returned, a tensor or a tuple that begins with it.
 
     Raises:
@@ -158,7 +158,7 @@ def block_output(output: Any) -> Tensor:
     return state
 
 
-def with_block_output(output: Any, state: Tensor) -> Any:
+def with_layer_output(output: Any, state: Tensor) -> Any:
     """``output`` as a block returned it, with another hidden state in it."""
     if isinstance(output, tuple):
         rest = (state, *output[1:])

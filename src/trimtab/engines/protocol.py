@@ -241,7 +241,7 @@ class Preference:
 
 
 @dataclass(frozen=True)
-class Slope:
+class PreferenceGradient:
     """What additions do, and which way to change them.
 
     Attributes:
@@ -255,15 +255,15 @@ class Slope:
     gradient: Mapping[int, F32]
 
 
-class Slopes(Protocol):
+class PreferenceGradients(Protocol):
     """Fixed questions and answers, whose preference can be made steeper."""
 
-    def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, price: float) -> Slope:
+    def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, price: float) -> PreferenceGradient:
         """Value and gradient of ``preference - price · KL`` on the questions ``numbers``."""
 
 
 @dataclass(frozen=True, eq=False)
-class Expected:
+class TeacherDistribution:
     """What a model expects at every token of an answer, in short: its likeliest tokens and the mass of the others.
 
     Attributes:
@@ -278,7 +278,7 @@ class Expected:
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
+class DistillationExample:
     """An answer with what a student is to expect along it.
 
     Attributes:
@@ -289,11 +289,11 @@ class Lesson:
 
     prompt: Tokens
     answer: Tokens
-    expected: Expected
+    expected: TeacherDistribution
 
 
 @dataclass(frozen=True, eq=False)
-class Gap:
+class LossGradient:
     """How far a student is from its teacher, and which way that grows.
 
     Attributes:
@@ -305,10 +305,10 @@ class Gap:
     gradient: Mapping[int, F32]
 
 
-class Imitation(Protocol):
+class DistillationLoss(Protocol):
     """Fixed lessons, of which additions can be learned."""
 
-    def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, halfway: float = math.inf) -> Gap:
+    def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, halfway: float = math.inf) -> LossGradient:
         """Distance and gradient on the lessons ``numbers``.
 
         At ``halfway`` nats of KL a token pulls half as much as it would: it counts as
@@ -322,7 +322,7 @@ class Imitation(Protocol):
 class Gradients(Protocol):
     """Gradients of one model with respect to what is added to its hidden states."""
 
-    def slopes(self, items: Sequence[Preference], *, swift: bool = False) -> Slopes:
+    def slopes(self, items: Sequence[Preference], *, swift: bool = False) -> PreferenceGradients:
         """Prepare questions whose preference is to be made steeper.
 
         See ``imitation`` for ``swift``.
@@ -336,13 +336,15 @@ class Gradients(Protocol):
         additions: Mapping[int, F32],
         generated: bool = False,
         swift: bool = False,
-    ) -> list[Expected]:
+    ) -> list[TeacherDistribution]:
         """What the model expects at every token of answers (prompt, answer), while ``additions`` are added.
 
         See ``imitation`` for ``generated`` and ``swift``.
         """
 
-    def imitation(self, lessons: Sequence[Lesson], *, generated: bool = False, swift: bool = False) -> Imitation:
+    def imitation(
+        self, lessons: Sequence[DistillationExample], *, generated: bool = False, swift: bool = False
+    ) -> DistillationLoss:
         """Prepare lessons to be learned.
 
         Args:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from trimtab.arrays import F32
 from trimtab.behaviours import neutral_prompts
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.evaluation.interventions import Arm
+from trimtab.evaluation.interventions import Intervention
 from trimtab.evaluation.metrics.divergence import Predictions, own_predictions
 from trimtab.evaluation.metrics.facts import Accuracy, Fact, FactSet, answer_facts, builtin_facts
 from trimtab.evaluation.metrics.refusals import refusal_direction, refusal_rate
@@ -70,7 +70,7 @@ THOROUGH = Sizes(
 
 
 @final
-class Grounds:
+class Baseline:
     """The base model's side of every comparison.
 
     Attributes:
@@ -110,7 +110,7 @@ class Grounds:
         self.facts = FactSet(engine, _evenly(builtin_facts(), sizes.facts))
         on_step()
         self.truthfulqa = tuple(truthfulqa)
-        self.truthful: Accuracy | None = answer_facts(engine, Arm(), self.truthfulqa) if truthfulqa else None
+        self.truthful: Accuracy | None = answer_facts(engine, Intervention(), self.truthfulqa) if truthfulqa else None
         on_step()
 
     @property
@@ -132,7 +132,7 @@ class Grounds:
     @cached_property
     def refuses_harmful(self) -> float:
         """Share of harmful requests that the model as it is refuses."""
-        return refusal_rate(self.engine, Arm(), harmful=True, count=self.sizes.harmful).interval.value
+        return refusal_rate(self.engine, Intervention(), harmful=True, count=self.sizes.harmful).interval.value
 
     @cached_property
     def refusal(self) -> dict[int, F32]:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from trimtab.behaviours import Behaviour, zoo_names
 from trimtab.errors import EvaluationError
-from trimtab.evaluation.records import Chance, Report, Tolerable, Word
+from trimtab.evaluation.records import Chance, Report, UsableRange, Word
 from trimtab.evaluation.strength import MAX_LOST_FACTS, MAX_LOST_RELEVANCE
 from trimtab.vectors import Interval
 
@@ -120,7 +120,7 @@ class Card:
     cost: Mapping[str, Cost]
     low: float
     high: float
-    tolerable: Tolerable
+    tolerable: UsableRange
     scores: Mapping[str, tuple[float, float, float]]
     samples: tuple[Sample, ...]
     questions: int

@@ -27,7 +27,7 @@ from trimtab.evaluation.interventions import (
 )
 from trimtab.evaluation.measure import Case, Floats, effect_of, kl_of, side_of, write_at_length
 from trimtab.evaluation.metrics.refusals import refusal_rates
-from trimtab.evaluation.metrics.text_quality import Looks, Written
+from trimtab.evaluation.metrics.text_quality import TextQuality, Written
 from trimtab.evaluation.records import Method
 from trimtab.training.progress import Phases
 from trimtab.training.questions import interval
@@ -214,7 +214,7 @@ def _told(effect: Floats | None, step: Callable[[], None]) -> Floats | None:
 
 
 def measure_ways(
-    case: Case, compared: Compared, looks: Sequence[Looks], *, unit: float | None, phases: Phases
+    case: Case, compared: Compared, looks: Sequence[TextQuality], *, unit: float | None, phases: Phases
 ) -> tuple[Method, ...]:
     """The rows of the table.
 

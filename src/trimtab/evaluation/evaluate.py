@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info
 from trimtab.behaviours import Behaviour, zoo_names
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import EvaluationError, VectorError
-from trimtab.evaluation.baseline import Grounds, Sizes
+from trimtab.evaluation.baseline import Baseline, Sizes
 from trimtab.evaluation.comparison import USUAL, Compared, check_baselines, make_ways, measure_ways
 from trimtab.evaluation.controls import (
     Trial,
@@ -23,7 +23,7 @@ from trimtab.evaluation.controls import (
     try_directions,
     try_randoms,
 )
-from trimtab.evaluation.interventions import Arm, vector_bytes
+from trimtab.evaluation.interventions import Intervention, vector_bytes
 from trimtab.evaluation.measure import (
     Case,
     Floats,
@@ -38,10 +38,10 @@ from trimtab.evaluation.metrics.choices import ChoiceQuestion
 from trimtab.evaluation.metrics.facts import Fact
 from trimtab.evaluation.metrics.refusals import cosine_with_refusal
 from trimtab.evaluation.metrics.scorers import Scorer
-from trimtab.evaluation.metrics.text_quality import Looks, Written, look_at
+from trimtab.evaluation.metrics.text_quality import TextQuality, Written, measure_text_quality
 from trimtab.evaluation.records import Controls, Placing, Report, Run, Setting, Subject, Sweep
 from trimtab.evaluation.strength import Turn, sweep_of
-from trimtab.evaluation.tolerable import tolerable_range
+from trimtab.evaluation.tolerable import usable_range
 from trimtab.evaluation.verdict import judge
 from trimtab.training.calibrate import BUDGET, TOLERANCE
 from trimtab.training.check import RANDOM_GUESS, why_no_equivalents
@@ -67,7 +67,7 @@ def evaluate(
     truthfulqa: Sequence[Fact] = (),
     sizes: Sizes | None = None,
     seed: int = 0,
-    grounds: Grounds | None = None,
+    grounds: Baseline | None = None,
     making: Mapping[str, float] | None = None,
     progress: OnProgress = ignore,
 ) -> Report:
@@ -118,7 +118,7 @@ def evaluate(
     if grounds is None:
         texts = described.evaluation_prompts
         with phases("Asking the model as it is", 4) as step:
-            grounds = Grounds(model, sizes=sizes, questions=texts, truthfulqa=truthfulqa, on_step=step)
+            grounds = Baseline(model, sizes=sizes, questions=texts, truthfulqa=truthfulqa, on_step=step)
     with phases("Calibrating the strength", 1):
         dialled = _calibrated(grounds, vector)
     with phases("Letting it answer in character", 1):
@@ -137,7 +137,7 @@ def _behaviour_of(vector: ControlVector) -> Behaviour:
     return Behaviour.load(name)
 
 
-def _calibrated(grounds: Grounds, vector: ControlVector) -> ControlVector:
+def _calibrated(grounds: Baseline, vector: ControlVector) -> ControlVector:
     """The vector, with a strength unit if it had none; a mix has none, since what it spends was never measured."""
     if vector.scale is not None and vector.calibration is not None:
         return vector
@@ -239,7 +239,7 @@ class _Turned:
 def _turned(case: Case, vector: ControlVector, compared: Compared, phases: Phases) -> list[_Turned]:
     """Every strength of the sweep; those of ±1 are measured already."""
     sizes, grounds = case.grounds.sizes, case.grounds
-    arms = {s: Arm.of_vector(vector, s) for s in sizes.strengths if abs(s) != 1.0}
+    arms = {s: Intervention.of_vector(vector, s) for s in sizes.strengths if abs(s) != 1.0}
     found = []
     with phases("Turning the dial", len(sizes.strengths) + len(arms)) as step:
         new = dict(zip(arms, write_at_length(case, list(arms.values()), sizes.sweep, on_arm=step), strict=True))
@@ -259,7 +259,7 @@ def _turned(case: Case, vector: ControlVector, compared: Compared, phases: Phase
     return [*found, _Turned(0.0, 0.0, nothing, own)]
 
 
-def _sweep(case: Case, turned: Sequence[_Turned], looks: Sequence[Looks]) -> Sweep:
+def _sweep(case: Case, turned: Sequence[_Turned], looks: Sequence[TextQuality]) -> Sweep:
     return sweep_of(
         [
             Turn(turn.strength, turn.kl, turn.effect, turn.written, look, relevance_each(case, turn.written))
@@ -290,10 +290,10 @@ def _report(
     turned = _turned(case, vector, compared, phases)
     with phases("Looking at the answers", 1):
         sets = [*compared.all_written, *(turn.written for turn in turned), grounds.written]
-        looks = look_at(case.engine, grounds.questions, grounds.written, sets)
+        looks = measure_text_quality(case.engine, grounds.questions, grounds.written, sets)
     unit = None if prompt_swing is None or reason else prompt_swing.value
     methods = measure_ways(case, compared, looks, unit=unit, phases=phases)
-    tolerable = tolerable_range(case, vector, methods[0], compared.effects[0], unit=unit, phases=phases)
+    tolerable = usable_range(case, vector, methods[0], compared.effects[0], unit=unit, phases=phases)
     sweep = _sweep(case, turned, looks[len(compared.all_written) : -1])
     with phases("Asking what it refuses", 1):
         base = base_side(case, looks[-1])

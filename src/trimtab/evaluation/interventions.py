@@ -32,7 +32,7 @@ TOGETHER = 6  # arms asked at once; more gain little and take memory
 
 
 @dataclass(frozen=True)
-class Arm:
+class Intervention:
     """A way of making the model behave.
 
     Attributes:
@@ -50,7 +50,7 @@ class Arm:
     activate: Activate | None = None
 
     @classmethod
-    def of_vector(cls, vector: ControlVector, strength: float) -> Arm:
+    def of_vector(cls, vector: ControlVector, strength: float) -> Intervention:
         """Plain questions, with a vector added at a strength."""
         return cls(steering=Steering((Term(vector, strength),)))
 
@@ -64,7 +64,7 @@ class Arm:
         return nullcontext() if self.activate is None else self.activate()
 
 
-def write(engine: Engine, arm: Arm, texts: Sequence[str], *, max_new_tokens: int) -> list[Completion]:
+def write(engine: Engine, arm: Intervention, texts: Sequence[str], *, max_new_tokens: int) -> list[Completion]:
     """Greedy answers of an arm to every question; what they spend is measured, so no warning is needed of that."""
     (found,) = write_all(engine, [arm], texts, max_new_tokens=max_new_tokens)
     return found
@@ -72,7 +72,7 @@ def write(engine: Engine, arm: Arm, texts: Sequence[str], *, max_new_tokens: int
 
 def write_all(
     engine: Engine,
-    arms: Sequence[Arm],
+    arms: Sequence[Intervention],
     texts: Sequence[str],
     *,
     max_new_tokens: int,
@@ -105,9 +105,9 @@ def write_all(
     return found
 
 
-def _groups(arms: Sequence[Arm]) -> Iterator[list[Arm]]:
+def _groups(arms: Sequence[Intervention]) -> Iterator[list[Intervention]]:
     """Neighbours that can be asked together, at most ``TOGETHER`` of them."""
-    group: list[Arm] = []
+    group: list[Intervention] = []
     for arm in arms:
         if group and (len(group) == TOGETHER or arm.activate is not None or group[0].activate is not None):
             yield group
@@ -117,7 +117,7 @@ def _groups(arms: Sequence[Arm]) -> Iterator[list[Arm]]:
         yield group
 
 
-def score(engine: Engine, arm: Arm, texts: Sequence[str], answers: Sequence[Sequence[Tokens]]) -> ForcedScores:
+def score(engine: Engine, arm: Intervention, texts: Sequence[str], answers: Sequence[Sequence[Tokens]]) -> ForcedScores:
     """What an arm thinks of given answers.
 
     Args:
@@ -176,7 +176,7 @@ class Way:
 
     name: str
     about: str
-    arms: Mapping[str, Arm]
+    arms: Mapping[str, Intervention]
     strengths: Mapping[str, float] | None
     stored_bytes: int
     dial: bool
@@ -184,7 +184,7 @@ class Way:
 
 def vector_way(vector: ControlVector, *, budget: float) -> Way:
     """The vector at strength ±1."""
-    arms = {key: Arm.of_vector(vector, sign) for key, sign in SIGNS.items()}
+    arms = {key: Intervention.of_vector(vector, sign) for key, sign in SIGNS.items()}
     about = f"added at layers {vector.layers[0]} to {vector.layers[-1]}, at {budget:g} nat per token"
     return Way(VECTOR, about, arms, dict(SIGNS), vector_bytes(vector), dial=True)
 
@@ -196,7 +196,7 @@ def system_way(behaviour: Behaviour, *, questions: int) -> Way:
         "+": [(Message("system", pair.positive),) for pair in told],
         "-": [(Message("system", pair.negative),) for pair in told],
     }
-    arms = {key: Arm(openings=tuple(chats)) for key, chats in openings.items()}
+    arms = {key: Intervention(openings=tuple(chats)) for key, chats in openings.items()}
     size = int(np.mean([len(message.content.encode()) for chats in openings.values() for (message,) in chats]))
     return Way(SYSTEM, "asks for the pole in so many words, in the behaviour's own phrasings", arms, None, size, False)
 
@@ -211,7 +211,7 @@ def few_shot_way(engine: Engine, behaviour: Behaviour, *, answer_tokens: int) ->
         assert question.in_character is not None
         for key, answer in (("+", question.in_character.positive), ("-", question.in_character.negative)):
             openings[key] += [Message("user", question.text), Message("assistant", _whole(engine.decode(answer)))]
-    arms = {key: Arm(openings=(tuple(chat),)) for key, chat in openings.items()}
+    arms = {key: Intervention(openings=(tuple(chat),)) for key, chat in openings.items()}
     size = int(np.mean([len("".join(m.content for m in chat).encode()) for chat in openings.values()]))
     return Way(FEW_SHOT, f"{EXAMPLES} answers in character stand before the question", arms, None, size, False)
 
@@ -245,13 +245,18 @@ def equal_way(kl: KlSet, vector: ControlVector, kls: Mapping[str, float], plan: 
             strengths[key] = sign * spend(kl_at, budget=kls[key], guess=guess, tolerance=DIAL_TOLERANCE).scale
         except CalibrationError:
             return None
-    arms = {key: Arm.of_vector(vector, strengths[key]) for key in SIGNS}
+    arms = {key: Intervention.of_vector(vector, strengths[key]) for key in SIGNS}
     about = f"turned to {strengths['+']:+.2f} and {strengths['-']:+.2f}, where it spends what the prompts do"
     return Way(EQUAL, about, arms, strengths, vector_bytes(vector), dial=True)
 
 
 def both_way(
-    system: Way, vector: ControlVector, kls: Mapping[str, float], kl_of: Callable[[Arm], float], *, budget: float
+    system: Way,
+    vector: ControlVector,
+    kls: Mapping[str, float],
+    kl_of: Callable[[Intervention], float],
+    *,
+    budget: float,
 ) -> Way:
     """System prompt and vector together, the vector dialled so that both spend the budget, if the prompt leaves room.
 
@@ -268,7 +273,7 @@ def both_way(
         def spent_at(
             strength: float, openings: tuple[Chat, ...] = system.arms[key].openings, sign: float = sign
         ) -> float:
-            return kl_of(Arm(openings=openings, steering=Steering((Term(vector, sign * strength),))))
+            return kl_of(Intervention(openings=openings, steering=Steering((Term(vector, sign * strength),))))
 
         room = budget - kls[key]
         strengths[key] = 0.5 * sign  # where the prompt alone spends it all
@@ -277,7 +282,7 @@ def both_way(
                 guess = math.sqrt(room / budget)
                 strengths[key] = sign * spend(spent_at, budget=budget, guess=guess, tolerance=DIAL_TOLERANCE).scale
     arms = {
-        key: Arm(openings=system.arms[key].openings, steering=Steering((Term(vector, strengths[key]),)))
+        key: Intervention(openings=system.arms[key].openings, steering=Steering((Term(vector, strengths[key]),)))
         for key in SIGNS
     }
     about = f"the same prompts, the vector at {strengths['+']:+.2f} and {strengths['-']:+.2f}"
@@ -292,8 +297,8 @@ def vector_bytes(vector: ControlVector) -> int:
 def added_tokens(engine: Engine, way: Way, texts: Sequence[str]) -> float:
     """Prompt tokens that a method adds to a request, on the average of questions and sides."""
 
-    def tokens(arm: Arm) -> int:
+    def tokens(arm: Intervention) -> int:
         return sum(len(engine.encode(engine.render(arm.chat(n, text)))) for n, text in enumerate(texts))
 
-    plain = tokens(Arm())
+    plain = tokens(Intervention())
     return float(np.mean([tokens(arm) - plain for arm in way.arms.values()])) / len(texts)

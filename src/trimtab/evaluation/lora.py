@@ -22,7 +22,7 @@ from trimtab.behaviours import Behaviour, Message, neutral_prompts
 from trimtab.behaviours.pairs import persona_instructions
 from trimtab.engines.protocol import Tokens
 from trimtab.errors import EvaluationError, MissingDependencyError, OutputError
-from trimtab.evaluation.interventions import Arm
+from trimtab.evaluation.interventions import Intervention
 from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.training.search import Spent, spend
 
@@ -266,7 +266,7 @@ class LoraAdapter:
             weight.numel() * weight.element_size() for layer in self._layers for weight in layer.weights().values()
         )
 
-    def arm(self, scale: float = 1.0) -> Arm:
+    def arm(self, scale: float = 1.0) -> Intervention:
         """The arm that asks plainly, with the adapter switched on at a scale.
 
         What was prepared before it is switched on (``teacher_forcing``) has outputs of the base model in it: prepare it
@@ -284,7 +284,7 @@ class LoraAdapter:
         """
         if not math.isfinite(scale):
             raise EvaluationError(f"an adapter cannot be switched on at scale {scale}", fix="give a finite number")
-        return Arm(activate=lambda: switched_on(self._engine, self._layers, scale))
+        return Intervention(activate=lambda: switched_on(self._engine, self._layers, scale))
 
     def save(self, folder: str | Path) -> None:
         """Write the adapter into a folder from which peft loads it.

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from trimtab.behaviours import Behaviour
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import MissingDependencyError
-from trimtab.evaluation.baseline import Grounds
-from trimtab.evaluation.interventions import Arm, changes_of, score, write_all
+from trimtab.evaluation.baseline import Baseline
+from trimtab.evaluation.interventions import Intervention, changes_of, score, write_all
 from trimtab.evaluation.metrics.choices import ChoiceQuestion, ChoiceScores, choice_log_odds, choice_questions
 from trimtab.evaluation.metrics.divergence import arm_kl
 from trimtab.evaluation.metrics.embedding import Embedder, load_embedder, relevance
 from trimtab.evaluation.metrics.facts import answer_facts
 from trimtab.evaluation.metrics.scorers import Scorer, default_scorers
-from trimtab.evaluation.metrics.text_quality import Looks, Written
+from trimtab.evaluation.metrics.text_quality import TextQuality, Written
 from trimtab.evaluation.records import Damage, Side
 from trimtab.training.questions import EffectSet, Question, answered_in_character, interval, preference
 from trimtab.vectors import Interval
@@ -42,7 +42,7 @@ class Case:
         seed: Of resamples.
     """
 
-    grounds: Grounds
+    grounds: Baseline
     behaviour: Behaviour
     questions: tuple[Question, ...]
     effects: EffectSet | None
@@ -59,7 +59,7 @@ class Case:
 
 
 def case_of(
-    grounds: Grounds,
+    grounds: Baseline,
     behaviour: Behaviour,
     *,
     scorers: Sequence[Scorer] | None,
@@ -91,12 +91,12 @@ def case_of(
     )
 
 
-def only_steers(arm: Arm) -> bool:
+def only_steers(arm: Intervention) -> bool:
     """Whether an arm asks plainly with the model's own weights."""
     return not arm.openings and arm.activate is None
 
 
-def effect_of(case: Case, arm: Arm) -> Floats | None:
+def effect_of(case: Case, arm: Intervention) -> Floats | None:
     """Change of the preference for the positive pole's answers, ``[question]``, in nats per token."""
     if case.effects is None:
         return None
@@ -107,7 +107,7 @@ def effect_of(case: Case, arm: Arm) -> Floats | None:
     return found
 
 
-def kl_of(case: Case, arm: Arm) -> float:
+def kl_of(case: Case, arm: Intervention) -> float:
     """Mean per-token KL(base ‖ arm) along the base model's own answers, in nats."""
     asked = case.grounds.questions[: case.grounds.sizes.kl]
     if only_steers(arm):
@@ -119,13 +119,13 @@ def kl_of(case: Case, arm: Arm) -> float:
 
 def side_of(
     case: Case,
-    arm: Arm,
+    arm: Intervention,
     *,
     strength: float | None,
     effect: Floats | None,
     kl: float,
     written: Written,
-    looks: Looks,
+    looks: TextQuality,
     refuses_harmful: float | None,
 ) -> Side:
     """Everything that is measured of one arm."""
@@ -161,10 +161,10 @@ def side_of(
     )
 
 
-def base_side(case: Case, looks: Looks) -> Side:
+def base_side(case: Case, looks: TextQuality) -> Side:
     """The model as it is."""
     grounds = case.grounds
-    chosen: ChoiceScores | None = choice_log_odds(case.engine, Arm(), case.choices) if case.choices else None
+    chosen: ChoiceScores | None = choice_log_odds(case.engine, Intervention(), case.choices) if case.choices else None
     return Side(
         strength=0.0,
         effect=None,
@@ -189,7 +189,7 @@ def base_side(case: Case, looks: Looks) -> Side:
 
 
 def write_at_length(
-    case: Case, arms: Sequence[Arm], questions: int, *, on_arm: Callable[[], None] = lambda: None
+    case: Case, arms: Sequence[Intervention], questions: int, *, on_arm: Callable[[], None] = lambda: None
 ) -> list[Written]:
     """What each arm writes to the first questions, long enough to be looked at."""
     texts, length = case.grounds.texts[:questions], case.grounds.sizes.written_tokens

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from trimtab.arrays import F32
 from trimtab.behaviours import Message
 from trimtab.engines import Engine
-from trimtab.engines.protocol import Expected, Gradients, Lesson, Tokens
+from trimtab.engines.protocol import DistillationExample, Gradients, TeacherDistribution, Tokens
 from trimtab.steering import Steering
 from trimtab.training.distillation.examples import TOP, Answered, Teacher, answered_by, lessons_of
 from trimtab.training.progress import ignore
@@ -78,7 +78,7 @@ class Probes:
     model: Engine
     gradients: Gradients
     answered: tuple[Answered, ...]
-    expected: tuple[Expected, ...]
+    expected: tuple[TeacherDistribution, ...]
     opening: tuple[Message, ...]
     base: TokenKls
     seed: int
@@ -139,7 +139,7 @@ class Probes:
         parts = (self.answered[:count], self.expected[:count], self.base[:count])
         return replace(self, answered=parts[0], expected=parts[1], base=parts[2])
 
-    def measure(self, student: Student, *, of: Sequence[Expected] | None = None) -> TokenKls:
+    def measure(self, student: Student, *, of: Sequence[TeacherDistribution] | None = None) -> TokenKls:
         """KL(prompted ‖ student) at every token of every answer, in nats.
 
         Args:
@@ -148,7 +148,7 @@ class Probes:
         """
         return self._measured(self._prompts(student), of or self.expected, student)
 
-    def prompted(self, *, of: Sequence[Expected]) -> TokenKls:
+    def prompted(self, *, of: Sequence[TeacherDistribution]) -> TokenKls:
         """KL(another model ‖ prompted) at every token of every answer, in nats: the other way round.
 
         Args:
@@ -156,7 +156,7 @@ class Probes:
         """
         return self._measured([a.prompted for a in self.answered], of, Student())
 
-    def expects(self, student: Student) -> list[Expected]:
+    def expects(self, student: Student) -> list[TeacherDistribution]:
         """What a student expects at every token of every answer."""
         texts = [(prompt, a.answer) for prompt, a in zip(self._prompts(student), self.answered, strict=True)]
         added, generated = student.additions, student.generated
@@ -168,9 +168,9 @@ class Probes:
             return [a.prompt for a in self.answered]
         return [self.model.encode(self.model.render([*before, Message("user", a.text)])) for a in self.answered]
 
-    def _measured(self, prompts: Sequence[Tokens], of: Sequence[Expected], student: Student) -> TokenKls:
+    def _measured(self, prompts: Sequence[Tokens], of: Sequence[TeacherDistribution], student: Student) -> TokenKls:
         answers = [a.answer for a in self.answered]
-        lessons = [Lesson(*each) for each in zip(prompts, answers, of, strict=True)]
+        lessons = [DistillationExample(*each) for each in zip(prompts, answers, of, strict=True)]
         return self.gradients.imitation(lessons, generated=student.generated).measure(student.additions)
 
     def closed(self, name: str, about: str, found: TokenKls) -> Closed:

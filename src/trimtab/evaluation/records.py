@@ -136,7 +136,7 @@ class Sweep:
 
 
 @dataclass(frozen=True)
-class Tolerable:
+class UsableRange:
     """How far the dial can be turned with what the model knows, and the thread of its answers, kept.
 
     Attributes:
@@ -333,7 +333,7 @@ class Report:
     base: Side
     methods: tuple[Method, ...]
     sweep: Sweep
-    tolerable: Tolerable
+    tolerable: UsableRange
     controls: Controls
     prompt_swing: Interval | None
     no_equivalents: str

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from trimtab.behaviours import Message
 from trimtab.engines import Engine
-from trimtab.engines.protocol import Expected
+from trimtab.engines.protocol import TeacherDistribution
 from trimtab.errors import PromptError
 from trimtab.evaluation.probes import Probes, Student, mean_kl, per_answer, share_closed
 from trimtab.training.distillation.examples import Teacher
@@ -237,7 +237,7 @@ class _Side:
         whole: Mean KL(it ‖ whole prompt) per token of each answer, in nats.
     """
 
-    expected: Sequence[Expected]
+    expected: Sequence[TeacherDistribution]
     whole: NDArray[np.float64]
 
     @classmethod

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.evaluation.metrics.text_quality import Looks, Written
+from trimtab.evaluation.metrics.text_quality import TextQuality, Written
 from trimtab.evaluation.records import Damage, Point, Sweep
 from trimtab.training.questions import interval
 from trimtab.vectors import Interval
@@ -40,7 +40,7 @@ class Turn:
     kl: float
     effect: Interval | None
     written: Written
-    looks: Looks
+    looks: TextQuality
     relevance: NDArray[np.float64] | None
 
 
@@ -49,7 +49,7 @@ def drifts(change: Interval | None) -> bool:
     return change is not None and change.value < -MAX_LOST_RELEVANCE and change.high < 0
 
 
-def is_tolerable(facts: Interval | None, relevance: Interval | None) -> bool:
+def is_usable(facts: Interval | None, relevance: Interval | None) -> bool:
     """Whether both are kept, as far as they were measured; each is a change from the base model.
 
     Example:

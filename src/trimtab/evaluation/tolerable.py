@@ -8,10 +8,10 @@ from functools import cache, partial
 
 import numpy as np
 
-from trimtab.evaluation.interventions import Arm, changes_of
+from trimtab.evaluation.interventions import Intervention, changes_of
 from trimtab.evaluation.measure import Case, Floats, effect_of, relevance_change, write_at_length
-from trimtab.evaluation.records import Damage, Method, Tolerable
-from trimtab.evaluation.strength import is_tolerable
+from trimtab.evaluation.records import Damage, Method, UsableRange
+from trimtab.evaluation.strength import is_usable
 from trimtab.training.progress import Phases
 from trimtab.training.questions import interval
 from trimtab.training.search import SIGNS
@@ -20,7 +20,7 @@ from trimtab.vectors import ControlVector
 PHASE = "Turning down what costs too much"
 
 
-def tolerable_range(
+def usable_range(
     case: Case,
     vector: ControlVector,
     method: Method,
@@ -28,7 +28,7 @@ def tolerable_range(
     *,
     unit: float | None,
     phases: Phases,
-) -> Tolerable:
+) -> UsableRange:
     """How far each side can be turned, up to ±1, with both kept; and what the dial does from end to end.
 
     Args:
@@ -40,12 +40,12 @@ def tolerable_range(
         phases: Told of each strength that is tried.
     """
     costs = {key: method.sides[key].damage for key in SIGNS}
-    costly = {k: cost for k, cost in costs.items() if not is_tolerable(cost.accuracy_change, cost.relevance_change)}
+    costly = {k: cost for k, cost in costs.items() if not is_usable(cost.accuracy_change, cost.relevance_change)}
     ends = {key: 1.0 for key in SIGNS if key not in costly} | _turned_down(case, vector, costly, phases)
     found = {key: effects[key] if end == 1.0 else _effect(case, vector, SIGNS[key] * end) for key, end in ends.items()}
     plus, minus = found["+"], found["-"]
     swing = None if plus is None or minus is None else interval(plus - minus, seed=case.seed)
-    return Tolerable(
+    return UsableRange(
         low=-ends["-"],
         high=ends["+"],
         swing=swing,
@@ -69,7 +69,7 @@ def _turned_down(case: Case, vector: ControlVector, costly: Mapping[str, Damage]
     first: dict[str, int] = {}
     with phases(PHASE, halvings * len(costly)) as on_step:
         for key, cost in costly.items():
-            if not is_tolerable(cost.accuracy_change, None):
+            if not is_usable(cost.accuracy_change, None):
                 first[key] = bisect(range(1, steps), False, key=partial(loses, key))
                 lost[key] = first[key] + 1
         while looking := [key for key in costly if lost[key] - kept[key] > 1]:
@@ -78,24 +78,24 @@ def _turned_down(case: Case, vector: ControlVector, costly: Mapping[str, Damage]
             answers = write_at_length(case, list(knowing.values()), case.grounds.sizes.written)
             on_thread = {key: relevance_change(case, each) for key, each in zip(knowing, answers, strict=True)}
             for key, step in tried.items():
-                side = kept if key in knowing and is_tolerable(None, on_thread[key]) else lost
+                side = kept if key in knowing and is_usable(None, on_thread[key]) else lost
                 side[key] = step
                 on_step()
     return {key: step / steps for key, step in kept.items()}
 
 
-def _arm(vector: ControlVector, key: str, strength: float) -> Arm:
-    return Arm.of_vector(vector, SIGNS[key] * strength)
+def _arm(vector: ControlVector, key: str, strength: float) -> Intervention:
+    return Intervention.of_vector(vector, SIGNS[key] * strength)
 
 
-def _keeps_facts(case: Case, arm: Arm) -> bool:
+def _keeps_facts(case: Case, arm: Intervention) -> bool:
     facts = case.grounds.facts
     known = facts.measure(changes_of(arm.steering, case.engine.info))
-    return is_tolerable(known.drop_from(facts.base), None)
+    return is_usable(known.drop_from(facts.base), None)
 
 
 def _effect(case: Case, vector: ControlVector, strength: float) -> Floats | None:
     """Effect per question; none of it where nothing is added."""
     if case.effects is None or strength != 0.0:
-        return effect_of(case, Arm.of_vector(vector, strength))
+        return effect_of(case, Intervention.of_vector(vector, strength))
     return np.zeros(len(case.effects))

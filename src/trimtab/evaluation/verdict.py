@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from trimtab.evaluation.records import Chance, Controls, Method, Subject, Sweep, Tolerable, Verdict, Word
+from trimtab.evaluation.records import Chance, Controls, Method, Subject, Sweep, UsableRange, Verdict, Word
 from trimtab.evaluation.strength import MAX_LOST_FACTS, MAX_LOST_RELEVANCE, drifts
 from trimtab.vectors import Interval
 
@@ -24,7 +24,7 @@ def judge(
     subject: Subject,
     vector: Method,
     sweep: Sweep,
-    tolerable: Tolerable,
+    tolerable: UsableRange,
     controls: Controls,
     *,
     prompt_swing: Interval | None,
@@ -143,7 +143,7 @@ def _against_prompts(vector: Method, prompt_swing: Interval | None, no_equivalen
         )
 
 
-def _damage(vector: Method, sweep: Sweep, tolerable: Tolerable) -> Iterator[str]:
+def _damage(vector: Method, sweep: Sweep, tolerable: UsableRange) -> Iterator[str]:
     for key, side in vector.sides.items():
         change = side.damage.accuracy_change
         if change is not None and change.value < -MAX_LOST_FACTS:
@@ -158,7 +158,7 @@ def _damage(vector: Method, sweep: Sweep, tolerable: Tolerable) -> Iterator[str]
         yield f"The text holds together from strength {sweep.low:+g} to {sweep.high:+g} of those tried."
 
 
-def _kept(tolerable: Tolerable) -> str:
+def _kept(tolerable: UsableRange) -> str:
     """How far the dial goes at little damage, and what it does so far."""
     price = f"{MAX_LOST_FACTS:.0%} of the simple facts and {MAX_LOST_RELEVANCE:.2f} of relevance"
     if tolerable.low == tolerable.high:

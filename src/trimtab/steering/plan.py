@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Push:
+class LayerAdd:
     """``h + added``; with ``preserve_norm`` at the length of ``h``."""
 
     added: F32
@@ -29,7 +29,7 @@ class Push:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Bounded:
+class LayerClamp:
     """``h + (clip(p, low, high) - p) · direction``, where ``p = h · direction``."""
 
     direction: F32
@@ -39,32 +39,32 @@ class Bounded:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Turned:
+class LayerRotate:
     """``h`` turned by so many radians towards ``direction``, at most until it lies along it; away where negative."""
 
     direction: F32
     radians: float
 
 
-Change: TypeAlias = Push | Bounded | Turned
+Change: TypeAlias = LayerAdd | LayerClamp | LayerRotate
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class PlannedTerm:
+class CompiledTerm:
     """A term, and the change that it makes to the output of each block; layers where it makes none are left out."""
 
     term: Term
     changes: Mapping[int, Change]
 
 
-def plan_term(term: Term) -> PlannedTerm:
+def compile_term(term: Term) -> CompiledTerm:
     """Work a term out.
 
     Raises:
         SteeringError: The vector lacks what the term asks of it: a calibration, or neutral statistics.
     """
-    return PlannedTerm(term, _changes(term))
+    return CompiledTerm(term, _changes(term))
 
 
 def _changes(term: Term) -> dict[int, Change]:
@@ -75,7 +75,9 @@ def _changes(term: Term) -> dict[int, Change]:
             term.strength, coefficient=term.coefficient, layers=given, operator=operator_name(operator)
         )
         return {
-            layer: Push(vector_, operator.preserve_norm) for layer, vector_ in sorted(added.items()) if vector_.any()
+            layer: LayerAdd(vector_, operator.preserve_norm)
+            for layer, vector_ in sorted(added.items())
+            if vector_.any()
         }
     if isinstance(operator, Rotate):
         if operator.degrees is not None:
@@ -85,9 +87,11 @@ def _changes(term: Term) -> dict[int, Change]:
                 term.strength, coefficient=term.coefficient, layers=given, operator=operator_name(operator)
             )
         return {
-            layer: Turned(vector.directions[layer], angle) for layer, angle in sorted(angles.items()) if angle != 0.0
+            layer: LayerRotate(vector.directions[layer], angle)
+            for layer, angle in sorted(angles.items())
+            if angle != 0.0
         }
-    return {layer: Bounded(vector.directions[layer], *_range(term, layer)) for layer in term.steered_layers}
+    return {layer: LayerClamp(vector.directions[layer], *_range(term, layer)) for layer in term.steered_layers}
 
 
 def _range(term: Term, layer: int) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import numpy as np
 from trimtab.errors import SteeringError, VectorMismatchError
 from trimtab.steering.conditions import Condition, comparisons, with_vectors
 from trimtab.steering.operators import ADD, Operator, operator_name, takes_amount
-from trimtab.steering.plan import PlannedTerm, plan_term
+from trimtab.steering.plan import CompiledTerm, compile_term
 from trimtab.steering.scopes import ALL, Scope
 from trimtab.vectors import ControlVector, ModelInfo, find_vector
 
@@ -200,7 +200,7 @@ class Steering:
     def __add__(self, other: Steering) -> Steering:
         return Steering(self.terms + other.terms)
 
-    def plan(self, model: ModelInfo) -> tuple[PlannedTerm, ...]:
+    def plan(self, model: ModelInfo) -> tuple[CompiledTerm, ...]:
         """What each term does to each layer.
 
         Raises:
@@ -210,7 +210,7 @@ class Steering:
         for term in self.terms:
             for vector in term.vectors:
                 vector.check_model(model)
-        return tuple(map(plan_term, self.terms))
+        return tuple(map(compile_term, self.terms))
 
     def budget(self) -> float:
         """The KL that it is predicted to spend, in nats per token; see ``trimtab.steering.meter``.

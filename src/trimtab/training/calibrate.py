@@ -18,9 +18,9 @@ from trimtab.errors import CalibrationError, ModelError, SteeringError, VectorEr
 from trimtab.steering import Steering, SteeringLike
 from trimtab.steering.meter import price
 from trimtab.steering.operators import CALIBRATED
-from trimtab.steering.plan import Change, Push, Turned
+from trimtab.steering.plan import Change, LayerAdd, LayerRotate
 from trimtab.training.check import RANDOM_GUESS, check_held_out, effect_record, random_swings
-from trimtab.training.checkpoint import Journal, NoJournal
+from trimtab.training.checkpoint import Checkpoint, NoCheckpoint
 from trimtab.training.neutral import noted_neutral
 from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.training.questions import EffectSet, KlSet, Question, ask
@@ -50,9 +50,9 @@ def changes_of(vector: ControlVector, operator: str, coefficient: float) -> dict
     """
     multipliers = vector.multipliers(coefficient=coefficient)
     if operator == "rotate":
-        return {layer: (Turned(vector.directions[layer], angle),) for layer, angle in multipliers.items()}
+        return {layer: (LayerRotate(vector.directions[layer], angle),) for layer, angle in multipliers.items()}
     return {
-        layer: (Push(np.float32(multiplier * vector.norms[layer]) * vector.directions[layer], preserve_norm=True),)
+        layer: (LayerAdd(np.float32(multiplier * vector.norms[layer]) * vector.directions[layer], preserve_norm=True),)
         for layer, multiplier in multipliers.items()
     }
 
@@ -233,17 +233,17 @@ def calibrate(
     missing = {layer for candidate in candidates or () for layer in candidate} - set(vector.directions)
     if missing:
         raise VectorError(f"the vector has no direction for layers {sorted(missing)}", fix="choose among its own")
-    bench = Bench.prepare(model, behaviour, check=check, progress=progress)
+    bench = CalibrationSet.prepare(model, behaviour, check=check, progress=progress)
     if candidates is not None:  # what was found out at other layers holds no longer
         fits = vector.fits if vector.reader is not None else ()
         vector = replace(vector, norms=bench.norms(vector.directions), operator_scales={}, fits=fits)
     return calibrated(
-        bench, vector, candidates, budget=budget, refine=0, seed=seed, journal=NoJournal(), progress=progress
+        bench, vector, candidates, budget=budget, refine=0, seed=seed, journal=NoCheckpoint(), progress=progress
     )
 
 
 @dataclass(frozen=True)
-class Bench:
+class CalibrationSet:
     """Questions asked and answered, prepared for any vector of the model.
 
     Attributes:
@@ -269,7 +269,7 @@ class Bench:
     @classmethod
     def prepare(
         cls, model: Engine, behaviour: Behaviour | None, *, check: bool, refine: bool = False, progress: OnProgress
-    ) -> Bench:
+    ) -> CalibrationSet:
         """Ask the questions; with ``refine`` some more of them in character."""
         wanted = max(EFFORT.effect, EFFORT.refine) if refine else EFFORT.effect
         calibration = neutral_prompts().calibration[: max(EFFORT.kl, wanted)]
@@ -304,7 +304,7 @@ class Bench:
         """Mean hidden-state norm on neutral text, of each of ``layers``."""
         return {layer: float(self.kl.norms[layer]) for layer in layers}
 
-    def with_neutral(self, vector: ControlVector, *, journal: Journal, progress: OnProgress) -> ControlVector:
+    def with_neutral(self, vector: ControlVector, *, journal: Checkpoint, progress: OnProgress) -> ControlVector:
         """The vector with what neutral chats read on it; as it is where thresholds were fitted against that."""
         if vector.fits and vector.neutral is not None:
             return vector
@@ -340,14 +340,14 @@ class _Placed:
 
 
 def calibrated(
-    bench: Bench,
+    bench: CalibrationSet,
     vector: ControlVector,
     candidates: Sequence[tuple[int, ...]] | None,
     *,
     budget: float,
     refine: int,
     seed: int,
-    journal: Journal,
+    journal: Checkpoint,
     progress: OnProgress,
 ) -> ControlVector:
     """The vector with the layers that win, the scale at which they spend the budget, and neutral statistics.
@@ -376,7 +376,7 @@ def calibrated(
 
 
 def _placed(
-    bench: Bench,
+    bench: CalibrationSet,
     vector: ControlVector,
     candidates: Sequence[tuple[int, ...]] | None,
     ranked: Sequence[Candidate],
@@ -397,14 +397,14 @@ def _placed(
 
 
 def _refined(
-    bench: Bench,
+    bench: CalibrationSet,
     vector: ControlVector,
     placed: _Placed,
     *,
     budget: float,
     steps: int,
     seed: int,
-    journal: Journal,
+    journal: Checkpoint,
     told: OnProgress,
 ) -> _Placed | None:
     """The same layers after steps uphill; None where the engine has no gradients, which is told."""
@@ -446,7 +446,7 @@ def _refined(
 
 
 def _measured(
-    bench: Bench,
+    bench: CalibrationSet,
     vector: ControlVector,
     placed: _Placed,
     ranked: tuple[Candidate, ...],
@@ -500,7 +500,7 @@ def _measured(
 
 
 def rank_layers(
-    bench: Bench,
+    bench: CalibrationSet,
     steerable: Steerable,
     candidates: Sequence[tuple[int, ...]],
     *,

@@ -33,7 +33,7 @@ GUARD = 1.0  # what random directions do by chance must stay below one prompt-eq
 
 
 @dataclass(frozen=True)
-class RandomSwings:
+class RandomControls:
     """What random directions do at the same layers and the same KL.
 
     Attributes:
@@ -70,7 +70,7 @@ def random_swings(
     guess: float,
     count: int,
     seed: int,
-) -> RandomSwings:
+) -> RandomControls:
     """Swings of ``count`` random directions at the same layers and the same KL.
 
     Random directions spend alike, so each one's scale is a good guess for the next.
@@ -83,14 +83,14 @@ def random_swings(
         tried = {key: point.scale for key, point in spent.items()}
         swings.append(at_budget(signed_effects(sets, random, layers, tried), spent, budget))
         scale = {key: point.at(budget) for key, point in spent.items()}
-    return RandomSwings(
+    return RandomControls(
         swings=tuple(float(swing.mean()) for swing in swings),
         per_prompt=float(np.sqrt(np.mean([np.mean(np.square(swing)) for swing in swings]))),
     )
 
 
 def effect_record(
-    effects: SignedEffects, own: NDArray[np.float64], randoms: RandomSwings, *, all_own: NDArray[np.float64]
+    effects: SignedEffects, own: NDArray[np.float64], randoms: RandomControls, *, all_own: NDArray[np.float64]
 ) -> Effect:
     """The effect at ±1, beside the prompts' own and that of random directions.
 
@@ -143,7 +143,7 @@ def check_held_out(
     questions: Sequence[Question],
     effects: EffectSet | None,
     *,
-    randoms: RandomSwings | None,
+    randoms: RandomControls | None,
     all_own: NDArray[np.float64],
     max_new_tokens: int,
     seed: int,

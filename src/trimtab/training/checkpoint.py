@@ -34,7 +34,7 @@ JOB = "job"
 _COMPLETIONS = TypeAdapter(list[Completion])
 
 
-class Journal(Protocol):
+class Checkpoint(Protocol):
     """Notes by key."""
 
     def get(self, key: str) -> bytes | None:
@@ -44,14 +44,14 @@ class Journal(Protocol):
         """Note it for good, over what was there."""
 
 
-def put_arrays(journal: Journal, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+def put_arrays(journal: Checkpoint, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Note some arrays under one key."""
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     journal.put(key, buffer.getvalue())
 
 
-def get_arrays(journal: Journal, key: str) -> dict[str, NDArray[Any]] | None:
+def get_arrays(journal: Checkpoint, key: str) -> dict[str, NDArray[Any]] | None:
     """Arrays noted by ``put_arrays``, if any were."""
     kept = journal.get(key)
     if kept is None:
@@ -61,7 +61,7 @@ def get_arrays(journal: Journal, key: str) -> dict[str, NDArray[Any]] | None:
 
 
 @final
-class NoJournal:
+class NoCheckpoint:
     """Notes nothing."""
 
     def get(self, key: str) -> bytes | None:
@@ -72,7 +72,7 @@ class NoJournal:
 
 
 @final
-class FileJournal:
+class FileCheckpoint:
     """Notes in one SQLite file, safe against a kill at any moment.
 
     Args:
@@ -133,9 +133,9 @@ class FileJournal:
 
 
 @contextmanager
-def noted(checkpoint: str | Path, *, job: str) -> Iterator[FileJournal]:
+def noted(checkpoint: str | Path, *, job: str) -> Iterator[FileCheckpoint]:
     """A journal for the work inside: left for later if that is interrupted, deleted when it is done."""
-    journal = FileJournal(Path(checkpoint), job=job)
+    journal = FileCheckpoint(Path(checkpoint), job=job)
     try:
         yield journal
     except BaseException:
@@ -145,13 +145,13 @@ def noted(checkpoint: str | Path, *, job: str) -> Iterator[FileJournal]:
 
 
 @final
-class RememberingEngine:
+class CheckpointedEngine:
     """An engine whose answers are noted in a journal, and taken from there when the same is asked again.
 
     Hidden states are passed through: they are large, and whoever collects them notes what is made of them.
     """
 
-    def __init__(self, engine: Engine, journal: Journal) -> None:
+    def __init__(self, engine: Engine, journal: Checkpoint) -> None:
         self._engine = engine
         self._journal = journal
 
@@ -238,14 +238,14 @@ class RememberingEngine:
 
     def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> TeacherForcing:
         """Prepared only when something is asked that was not noted."""
-        return _RememberingForcing(self._engine, items, once=once, journal=self._journal)
+        return _CheckpointedForcing(self._engine, items, once=once, journal=self._journal)
 
 
 @final
-class _RememberingForcing:
+class _CheckpointedForcing:
     """Teacher forcing whose scores are noted."""
 
-    def __init__(self, engine: Engine, items: Sequence[ForcedItem], *, once: bool, journal: Journal) -> None:
+    def __init__(self, engine: Engine, items: Sequence[ForcedItem], *, once: bool, journal: Checkpoint) -> None:
         self._engine = engine
         self._items = tuple(items)
         self._once = once

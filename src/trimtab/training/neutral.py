@@ -19,7 +19,7 @@ from trimtab.behaviours import neutral_prompts
 from trimtab.engines import Engine, Prompt
 from trimtab.engines.protocol import Tokens
 from trimtab.errors import PromptError, VectorError
-from trimtab.training.checkpoint import Journal
+from trimtab.training.checkpoint import Checkpoint
 from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.training.questions import Question
 from trimtab.vectors import PERCENTS, Neutral, Spread
@@ -221,7 +221,7 @@ def noted_neutral(
     directions: Mapping[int, F32],
     *,
     questions: Sequence[Question],
-    journal: Journal,
+    journal: Checkpoint,
     progress: OnProgress,
 ) -> Neutral | None:
     """``measure_neutral``, noted in the journal of a training, and taken from there if it was measured before."""

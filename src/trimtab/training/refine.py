@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from trimtab.arrays import F32
 from trimtab.behaviours import Behaviour
-from trimtab.engines.protocol import Gradients, Preference, Slopes
+from trimtab.engines.protocol import Gradients, Preference, PreferenceGradients
 from trimtab.errors import BehaviourError, CalibrationError
-from trimtab.training.checkpoint import Journal, get_arrays, put_arrays
+from trimtab.training.checkpoint import Checkpoint, get_arrays, put_arrays
 from trimtab.training.progress import OnProgress, Progress
 from trimtab.training.questions import Question
 
@@ -107,7 +107,7 @@ def price_of(preference: float, budget: float) -> float:
 
 
 def refine(
-    slopes: Slopes,
+    slopes: PreferenceGradients,
     additions: Mapping[int, F32],
     norms: Mapping[int, float],
     *,
@@ -115,7 +115,7 @@ def refine(
     price: float,
     steps: int,
     seed: int,
-    journal: Journal,
+    journal: Checkpoint,
     on_step: Callable[[], None],
 ) -> dict[int, F32]:
     """Take steps uphill from ``additions``.
@@ -188,7 +188,7 @@ def persona_directions(
     *,
     depth: int,
     width: int,
-    journal: Journal,
+    journal: Checkpoint,
     progress: OnProgress,
 ) -> dict[int, F32]:
     """Directions of all layers along which the personas' answers become likelier, each at its own sign.

@@ -20,7 +20,7 @@ from trimtab.behaviours.pairs import persona_instructions
 from trimtab.engines import Completion, Engine
 from trimtab.engines.protocol import CollectionReport, Span, Tokens
 from trimtab.errors import BehaviourError, VectorError
-from trimtab.training.checkpoint import Journal
+from trimtab.training.checkpoint import Checkpoint
 from trimtab.training.directions import ESTIMATORS, STREAMING, Sums, no_sums
 from trimtab.training.progress import OnProgress, Progress
 from trimtab.vectors import Collection
@@ -73,7 +73,7 @@ def collect_contrast(
     *,
     method: str,
     memory: int,
-    journal: Journal,
+    journal: Checkpoint,
     progress: OnProgress,
 ) -> Contrast:
     """Collect all pairs; what is done is kept in the journal after every group.

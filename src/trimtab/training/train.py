@@ -18,8 +18,8 @@ from trimtab.behaviours.pairs import MAX_PAIRS, build_pairs
 from trimtab.engines import Engine
 from trimtab.engines.protocol import Gradients
 from trimtab.errors import CalibrationError, ModelError, VectorError
-from trimtab.training.calibrate import BUDGET, REFINE, Bench, calibrated, check_budget
-from trimtab.training.checkpoint import Journal, NoJournal, RememberingEngine, noted
+from trimtab.training.calibrate import BUDGET, REFINE, CalibrationSet, calibrated, check_budget
+from trimtab.training.checkpoint import Checkpoint, CheckpointedEngine, NoCheckpoint, noted
 from trimtab.training.directions import ESTIMATORS
 from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.training.refine import PERSONAS_PHASE, checked_gradients, persona_directions, preferences
@@ -116,9 +116,9 @@ def train(
         memory,
     )
     if checkpoint is None:
-        return _trained(model, behaviour, plan, NoJournal(), progress)
+        return _trained(model, behaviour, plan, NoCheckpoint(), progress)
     with noted(checkpoint, job=plan.job(model.info, behaviour)) as journal:
-        return _trained(RememberingEngine(model, journal), behaviour, plan, journal, progress)
+        return _trained(CheckpointedEngine(model, journal), behaviour, plan, journal, progress)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,9 @@ class _Plan:
         return json.dumps([VERSION, asdict(model), behaviour.digest, asdict(self)], sort_keys=True)
 
 
-def _trained(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal, progress: OnProgress) -> ControlVector:
+def _trained(
+    model: Engine, behaviour: Behaviour, plan: _Plan, journal: Checkpoint, progress: OnProgress
+) -> ControlVector:
     candidates = chosen_layers(model.info.layers, plan.layers)
     if plan.method == DISTILLED:
         found = _from_personas(model, behaviour, plan, journal, progress)
@@ -191,10 +193,10 @@ class _Found:
     method: str
     directions: Mapping[int, F32]
     contrast: Contrast | None
-    bench: Bench
+    bench: CalibrationSet
 
 
-def _from_pairs(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal, progress: OnProgress) -> _Found:
+def _from_pairs(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Checkpoint, progress: OnProgress) -> _Found:
     contrast = collect_contrast(
         model,
         _pairs(model, behaviour, plan, progress),
@@ -210,11 +212,11 @@ def _from_pairs(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journ
         plan.method,
         directions,
         contrast,
-        Bench.prepare(model, asked, check=check, refine=plan.refine > 0, progress=progress),
+        CalibrationSet.prepare(model, asked, check=check, refine=plan.refine > 0, progress=progress),
     )
 
 
-def _halfway(model: Engine, found: _Found, journal: Journal, progress: OnProgress) -> _Found:
+def _halfway(model: Engine, found: _Found, journal: Checkpoint, progress: OnProgress) -> _Found:
     """Directions half way from the estimate to where the personas' answers become likelier at once.
 
     The one tells where the poles lie apart, the other which way answers are moved; steps uphill from between them come
@@ -234,13 +236,17 @@ def _halfway(model: Engine, found: _Found, journal: Journal, progress: OnProgres
     return replace(found, method=f"{found.method}+personas", directions=directions)
 
 
-def _from_personas(model: Engine, behaviour: Behaviour, plan: _Plan, journal: Journal, progress: OnProgress) -> _Found:
+def _from_personas(
+    model: Engine, behaviour: Behaviour, plan: _Plan, journal: Checkpoint, progress: OnProgress
+) -> _Found:
     gradients = checked_gradients(model.gradients, behaviour)
-    bench = Bench.prepare(model, behaviour, check=plan.calibrate and plan.check, refine=True, progress=progress)
+    bench = CalibrationSet.prepare(
+        model, behaviour, check=plan.calibrate and plan.check, refine=True, progress=progress
+    )
     return _Found(DISTILLED, _slopes(gradients, bench, journal, progress), None, bench)
 
 
-def _slopes(gradients: Gradients, bench: Bench, journal: Journal, progress: OnProgress) -> dict[int, F32]:
+def _slopes(gradients: Gradients, bench: CalibrationSet, journal: Checkpoint, progress: OnProgress) -> dict[int, F32]:
     """Of every layer the direction along which the personas' answers become likelier."""
     info = bench.model.info
     return persona_directions(

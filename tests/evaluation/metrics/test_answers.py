@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from by_hand import logits_of
-from trimtab.evaluation.metrics.text_quality import Written, look_at
+from trimtab.evaluation.metrics.text_quality import Written, measure_text_quality
 from trimtab.training.progress import ignore
 from trimtab.training.questions import ask
 
@@ -56,7 +56,7 @@ def test_what_was_written_is_kept_as_text_and_as_tokens(tiny_llama, questions, b
 def test_perplexity_is_that_under_the_base_beside_its_own_on_the_same_questions(tiny_llama, questions, base):
     whole = written(tiny_llama, "Hi, you.", "It is wet", "We went, and it rained.")
     short = written(tiny_llama, "zzzz", "It is wet")
-    found = look_at(tiny_llama, questions, base, [whole, short])
+    found = measure_text_quality(tiny_llama, questions, base, [whole, short])
     for looks, answers in zip(found, (whole, short), strict=True):
         own = slow_perplexity(tiny_llama, questions, base.first(len(answers)))
         ratio = slow_perplexity(tiny_llama, questions, answers) / own
@@ -66,16 +66,16 @@ def test_perplexity_is_that_under_the_base_beside_its_own_on_the_same_questions(
 
 def test_the_base_beside_itself_is_like_itself(tiny_llama, questions, base):
     for answers in (base, base.first(2)):
-        (looks,) = look_at(tiny_llama, questions, base, [answers])
+        (looks,) = measure_text_quality(tiny_llama, questions, base, [answers])
         assert looks.perplexity_ratio == 1.0
         assert looks.length_ratio == 1.0
 
 
 def test_answers_are_seen_with_others_as_they_are_alone(tiny_llama, questions, base):
     sets = [written(tiny_llama, "a", "b"), base, written(tiny_llama, "a", LOOPING, "c")]
-    together = look_at(tiny_llama, questions, base, sets)
+    together = measure_text_quality(tiny_llama, questions, base, sets)
     for answers, looks in zip(sets, together, strict=True):
-        (alone,) = look_at(tiny_llama, questions, base, [answers])
+        (alone,) = measure_text_quality(tiny_llama, questions, base, [answers])
         assert looks.perplexity_ratio == pytest.approx(alone.perplexity_ratio, rel=1e-4)
         assert (looks.distinct_2, looks.loops, looks.length_ratio) == (
             alone.distinct_2,
@@ -86,13 +86,13 @@ def test_answers_are_seen_with_others_as_they_are_alone(tiny_llama, questions, b
 
 def test_distinct_bigrams_are_counted_over_the_whole_set(tiny_llama, questions, base):
     answers = Written(("", "", ""), ((1, 2, 1, 2), (1, 2), (7,)))  # 1-2, 2-1, 1-2; 1-2; none
-    (looks,) = look_at(tiny_llama, questions, base, [answers])
+    (looks,) = measure_text_quality(tiny_llama, questions, base, [answers])
     assert looks.distinct_2 == pytest.approx(2 / 4)
 
 
 def test_length_is_that_of_the_base_s_answers_to_the_same_questions(tiny_llama, questions, base):
     answers = Written(("", ""), ((1,) * 9, (2,) * 4))
-    (looks,) = look_at(tiny_llama, questions, base, [answers])
+    (looks,) = measure_text_quality(tiny_llama, questions, base, [answers])
     assert looks.length_ratio == pytest.approx(13 / sum(map(len, base.tokens[:2])))
 
 
@@ -105,13 +105,15 @@ def test_length_is_that_of_the_base_s_answers_to_the_same_questions(tiny_llama, 
     ],
 )
 def test_answers_that_go_round_in_circles_or_refuse_are_counted(tiny_llama, questions, base, texts, loops, refuses):
-    (looks,) = look_at(tiny_llama, questions, base, [written(tiny_llama, *texts)])
+    (looks,) = measure_text_quality(tiny_llama, questions, base, [written(tiny_llama, *texts)])
     assert looks.loops == pytest.approx(loops)
     assert looks.refuses == pytest.approx(refuses)
 
 
 def test_an_answer_without_any_token_costs_nothing_and_breaks_nothing(tiny_llama, questions, base):
-    (looks,) = look_at(tiny_llama, questions, base, [Written(("", "Hi"), ((), tiny_llama.encode("Hi")[1:]))])
+    (looks,) = measure_text_quality(
+        tiny_llama, questions, base, [Written(("", "Hi"), ((), tiny_llama.encode("Hi")[1:]))]
+    )
     alone = slow_perplexity(tiny_llama, questions[1:], Written(("Hi",), (tiny_llama.encode("Hi")[1:],)))
     own = slow_perplexity(tiny_llama, questions, base.first(2))
     assert looks.perplexity_ratio == pytest.approx(alone / own, rel=1e-3)

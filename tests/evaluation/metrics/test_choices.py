@@ -10,7 +10,7 @@ import torch
 
 from trimtab.behaviours import Behaviour, Message
 from trimtab.errors import BehaviourError, EvaluationError
-from trimtab.evaluation.interventions import Arm
+from trimtab.evaluation.interventions import Intervention
 from trimtab.evaluation.metrics.choices import (
     ChoiceQuestion,
     ChoiceScores,
@@ -38,7 +38,7 @@ def slow_logprob(engine, text: str, answer: str) -> float:
     return sum(float(logits[at - 1, whole[at]]) for at in range(len(prompt), len(whole)))
 
 
-def slow_log_odds(engine, arm: Arm) -> list[float]:
+def slow_log_odds(engine, arm: Intervention) -> list[float]:
     odds = []
     for number, question in enumerate(QUESTIONS):
         text = engine.render(arm.chat(number, question.text))
@@ -48,13 +48,13 @@ def slow_log_odds(engine, arm: Arm) -> list[float]:
 
 def test_log_odds_are_those_of_a_slow_reference(llama, random_vector):
     openings = ((Message("system", "Be bold."),), (Message("system", "Be shy, and say little."),))
-    for arm in (Arm(), Arm(openings=openings)):
+    for arm in (Intervention(), Intervention(openings=openings)):
         assert choice_log_odds(llama, arm, QUESTIONS).log_odds == pytest.approx(slow_log_odds(llama, arm), abs=1e-3)
     vector = random_vector(llama)
-    steered = choice_log_odds(llama, Arm(steering=Steering.of([(vector, 1.0)])), QUESTIONS).log_odds
+    steered = choice_log_odds(llama, Intervention(steering=Steering.of([(vector, 1.0)])), QUESTIONS).log_odds
     with llama.steered([(vector, 1.0)]):
-        assert steered == pytest.approx(slow_log_odds(llama, Arm()), abs=1e-3)
-    assert abs(steered - choice_log_odds(llama, Arm(), QUESTIONS).log_odds).max() > 0.01
+        assert steered == pytest.approx(slow_log_odds(llama, Intervention()), abs=1e-3)
+    assert abs(steered - choice_log_odds(llama, Intervention(), QUESTIONS).log_odds).max() > 0.01
 
 
 def test_a_choice_between_two_answers_is_the_likelier_one():
@@ -98,7 +98,7 @@ def test_an_answer_that_would_melt_into_the_prompt_is_set_off_by_a_space():
 
 def test_no_questions_are_refused(llama):
     with pytest.raises(EvaluationError, match="no choice questions"):
-        choice_log_odds(llama, Arm(), ())
+        choice_log_odds(llama, Intervention(), ())
 
 
 def test_choices_are_read_from_both_public_formats(tmp_path):
@@ -157,6 +157,8 @@ def test_a_system_prompt_moves_the_choice_of_a_real_model(smollm2):
     questions = [ChoiceQuestion(f"Is today a {word} day?", "Yes", "No") for word in ("good", "sunny", "lucky", "fine")]
 
     def told(system: str) -> float:
-        return choice_log_odds(smollm2, Arm(openings=((Message("system", system),),)), questions).interval.value
+        return choice_log_odds(
+            smollm2, Intervention(openings=((Message("system", system),),)), questions
+        ).interval.value
 
     assert told("You always answer Yes.") > told("You always answer No.")

@@ -13,7 +13,7 @@ from tiny_models import BY_NAME, vector_for
 from trimtab import Steering, Term
 from trimtab.behaviours import Message, neutral_prompts
 from trimtab.errors import SteeringError
-from trimtab.evaluation.interventions import Arm, changes_of
+from trimtab.evaluation.interventions import Intervention, changes_of
 from trimtab.evaluation.metrics.divergence import arm_kl, token_kl
 from trimtab.training.progress import ignore
 from trimtab.training.questions import KlSet, ask
@@ -36,7 +36,7 @@ def by_hand(engine, base_prompt, prompt, answer):
 
 
 def test_the_base_is_at_no_distance_from_itself(tiny_llama, questions):
-    found = arm_kl(tiny_llama, Arm(), questions)
+    found = arm_kl(tiny_llama, Intervention(), questions)
     assert found.shape == (len(TEXTS),)
     assert (found == 0.0).all()
 
@@ -46,7 +46,7 @@ def test_openings_are_read_before_the_same_answer(tiny_llama, questions):
         (Message("system", "Be brief."),),
         (Message("user", "Hi."), Message("assistant", "Hello, you.")),
     )
-    found = arm_kl(tiny_llama, Arm(openings), questions)
+    found = arm_kl(tiny_llama, Intervention(openings), questions)
     for number, question in enumerate(questions):
         chat = (*openings[number % 2], Message("user", question.text))
         prompt = tiny_llama.encode(tiny_llama.render(chat))
@@ -69,7 +69,7 @@ def test_on_the_default_model_too(smollm2):
 
 def check_against_kl_set(engine, steering, questions):
     tokens = np.array([len(question.answer) for question in questions])
-    found = arm_kl(engine, Arm(steering=steering), questions)
+    found = arm_kl(engine, Intervention(steering=steering), questions)
     together = KlSet(engine, questions).measure(changes_of(steering, engine.info))
     assert float(found @ tokens) / tokens.sum() == pytest.approx(together, rel=1e-4)
     assert together > 0.01
@@ -78,7 +78,7 @@ def check_against_kl_set(engine, steering, questions):
 def test_opening_and_steering_act_together(tiny_llama, questions):
     vector = vector_for(tiny_llama, layers=[2])
     opening = (Message("system", "Be brief."),)
-    found = arm_kl(tiny_llama, Arm((opening,), Steering.of([(vector, 1.0)])), questions[:1])
+    found = arm_kl(tiny_llama, Intervention((opening,), Steering.of([(vector, 1.0)])), questions[:1])
     question = questions[0]
     prompt = tiny_llama.encode(tiny_llama.render((*opening, Message("user", question.text))))
     base = logits_of(tiny_llama.model, [*question.prompt, *question.answer])[len(question.prompt) - 1 : -1]
@@ -101,7 +101,7 @@ def test_an_adapter_is_on_for_the_arm_alone(tiny_llama, questions):
             finally:
                 head.mul_(2.0)
 
-    found = arm_kl(tiny_llama, Arm(activate=halved), questions)
+    found = arm_kl(tiny_llama, Intervention(activate=halved), questions)
     for question, kl in zip(questions, found, strict=True):
         rows = slice(len(question.prompt) - 1, -1)
         logits = logits_of(tiny_llama.model, [*question.prompt, *question.answer])[rows].double()
@@ -112,7 +112,7 @@ def test_an_adapter_is_on_for_the_arm_alone(tiny_llama, questions):
 def test_a_steering_that_needs_a_request_is_refused(tiny_llama, questions):
     steering = Steering((Term(vector_for(tiny_llama), 1.0, tokens="generated"),))
     with pytest.raises(SteeringError, match="call generate"):
-        arm_kl(tiny_llama, Arm(steering=steering), questions)
+        arm_kl(tiny_llama, Intervention(steering=steering), questions)
 
 
 def test_what_the_base_never_says_adds_nothing():

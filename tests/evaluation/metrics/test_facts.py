@@ -12,7 +12,7 @@ import torch
 
 from trimtab.behaviours import Message
 from trimtab.errors import EvaluationError
-from trimtab.evaluation.interventions import Arm
+from trimtab.evaluation.interventions import Intervention
 from trimtab.evaluation.metrics.facts import (
     Accuracy,
     Fact,
@@ -145,9 +145,9 @@ def some_facts() -> tuple[Fact, ...]:
 @pytest.mark.parametrize("name", ["base", "steered", "opened"])
 def test_choices_are_made_as_by_a_loop_over_sequences(tiny_llama, random_vector, some_facts, name):
     arm = {
-        "base": Arm(),
-        "steered": Arm(steering=Steering.of([(random_vector(tiny_llama), 2.0)])),
-        "opened": Arm(openings=(SYSTEM, SHOWN)),
+        "base": Intervention(),
+        "steered": Intervention(steering=Steering.of([(random_vector(tiny_llama), 2.0)])),
+        "opened": Intervention(openings=(SYSTEM, SHOWN)),
     }[name]
     means = slow_means(tiny_llama, arm, some_facts)
     expected = [int(np.argmax(row)) == 0 for row in means]
@@ -158,7 +158,7 @@ def test_choices_are_made_as_by_a_loop_over_sequences(tiny_llama, random_vector,
 def test_a_model_that_cannot_tell_choices_apart_knows_nothing(tiny):
     even = tiny("llama", seed=3, max_position_embeddings=1024)
     torch.nn.init.zeros_(even.model.lm_head.weight)
-    assert not answer_facts(even, Arm(), builtin_facts()[:3]).right.any()
+    assert not answer_facts(even, Intervention(), builtin_facts()[:3]).right.any()
 
 
 def test_a_token_that_the_prompt_and_the_answer_share_begins_the_answer(tiny_llama, monkeypatch):
@@ -178,11 +178,11 @@ def test_a_token_that_the_prompt_and_the_answer_share_begins_the_answer(tiny_lla
 
 def test_no_facts_are_refused(llama):
     with pytest.raises(EvaluationError, match="no facts to ask; give at least one"):
-        answer_facts(llama, Arm(), [])
+        answer_facts(llama, Intervention(), [])
 
 
 def test_the_default_model_knows_most_facts(smollm2):
-    assert answer_facts(smollm2, Arm(), builtin_facts()[::6]).interval.value > 0.6
+    assert answer_facts(smollm2, Intervention(), builtin_facts()[::6]).interval.value > 0.6
 
 
 # Accuracy

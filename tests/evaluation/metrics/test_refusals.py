@@ -9,7 +9,7 @@ import pytest
 
 from trimtab.behaviours import Message
 from trimtab.errors import EvaluationError
-from trimtab.evaluation.interventions import Arm
+from trimtab.evaluation.interventions import Intervention
 from trimtab.evaluation.metrics.refusals import (
     Refused,
     cosine_with_refusal,
@@ -100,7 +100,7 @@ def test_refusals_of_an_arm_are_counted_in_what_it_writes(llama, random_vector, 
 
     generate = llama.generate
     monkeypatch.setattr(llama, "generate", told)
-    arm = Arm(steering=Steering.of([(random_vector(llama), 1.0)]))
+    arm = Intervention(steering=Steering.of([(random_vector(llama), 1.0)]))
     found = refusal_rate(llama, arm, harmful=False, max_new_tokens=2)
     assert found.interval.value == 0.25
     assert found.refused[:5].tolist() == [True, False, False, False, True]

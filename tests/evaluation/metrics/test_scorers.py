@@ -10,7 +10,7 @@ import pytest
 from trimtab.behaviours import Behaviour, Message
 from trimtab.behaviours.pairs import persona_instructions
 from trimtab.errors import EvaluationError, MissingDependencyError
-from trimtab.evaluation.interventions import Arm, write
+from trimtab.evaluation.interventions import Intervention, write
 from trimtab.evaluation.metrics import scorers as scorers
 from trimtab.evaluation.metrics.embedding import PoleSimilarity
 from trimtab.evaluation.metrics.scorers import (
@@ -194,7 +194,7 @@ def test_a_system_prompt_that_asks_for_a_pole_shows_in_the_scores(smollm2):
     scored = {}
     for side in ("positive", "negative"):
         asked = tuple((Message("system", getattr(persona_instructions(happy, n), side)),) for n in range(2))
-        answers = [answer.text for answer in write(smollm2, Arm(openings=asked), questions, max_new_tokens=30)]
+        answers = [answer.text for answer in write(smollm2, Intervention(openings=asked), questions, max_new_tokens=30)]
         scored[side] = {s.name: s.score(questions, answers).mean() for s in default_scorers(happy).scorers}
     assert scored["positive"]["sentiment"] > scored["negative"]["sentiment"]
     assert scored["positive"]["embedding"] > scored["negative"]["embedding"]

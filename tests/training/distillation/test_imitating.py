@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from trimtab.engines.protocol import Gap
+from trimtab.engines.protocol import LossGradient
 from trimtab.errors import DistillError
-from trimtab.training.checkpoint import FileJournal, NoJournal
+from trimtab.training.checkpoint import FileCheckpoint, NoCheckpoint
 from trimtab.training.distillation.fit import Look, Schedule, imitate
 
 NORMS = {2: 10.0, 5: 200.0}
@@ -44,7 +44,7 @@ class Bowl:
             n: np.mean([2 * (additions[n] / NORMS[n] - self.points[k][n]) for k in numbers], axis=0) / NORMS[n]
             for n in NORMS
         }
-        return Gap(float(self.losses(additions)[list(numbers)].mean()), slope)
+        return LossGradient(float(self.losses(additions)[list(numbers)].mean()), slope)
 
     def measure(self, additions):
         return [np.array([loss - 0.1, loss + 0.1]) for loss in self.losses(additions)]
@@ -64,7 +64,7 @@ def learn(bowl, others=None, *, schedule=QUICK, journal=None, seed=0, active=Non
         schedule=schedule,
         active=active or {},
         seed=seed,
-        journal=NoJournal() if journal is None else journal,
+        journal=NoCheckpoint() if journal is None else journal,
         on_step=on_step,
     )
 
@@ -128,7 +128,7 @@ def test_one_odd_gradient_leads_nowhere():
     def struck(additions, numbers, **options):
         gap = at(additions, numbers, **options)
         factor = 1e6 if len(odd.asked) == 30 else 1.0
-        return Gap(gap.kl, {layer: factor * slope for layer, slope in gap.gradient.items()})
+        return LossGradient(gap.kl, {layer: factor * slope for layer, slope in gap.gradient.items()})
 
     odd.at = struck
     for layer, added in learn(bowl).additions.items():
@@ -164,12 +164,12 @@ def test_interrupted_work_goes_on_to_the_same_end(tmp_path):
         if step == 37:
             raise KeyboardInterrupt
 
-    journal = FileJournal(path, job="it")
+    journal = FileCheckpoint(path, job="it")
     with pytest.raises(KeyboardInterrupt):
         learn(Bowl(), journal=journal, on_step=stop)
     journal.close()
     steps = []
-    again = learn(Bowl(), journal=FileJournal(path, job="it"), on_step=lambda step, kl: steps.append(step))
+    again = learn(Bowl(), journal=FileCheckpoint(path, job="it"), on_step=lambda step, kl: steps.append(step))
     assert steps[0] == 30
     assert again.looks == whole.looks
     for layer, added in whole.additions.items():

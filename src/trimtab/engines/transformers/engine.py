@@ -15,17 +15,17 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from trimtab.arrays import F32
 from trimtab.engines.layer_search import find_and_prove, is_encoder_decoder
 from trimtab.engines.protocol import Collected, Completion, ForcedItem, MarkedPrompt, Position, Prompt, Span, Tokens
-from trimtab.engines.transformers.decode.answer import Listener, Request, fulfil, normalized_rows
+from trimtab.engines.transformers.decode.answer import Listener, Request, answer_request, normalized_rows
 from trimtab.engines.transformers.decode.sampling import Sampling, keeps_keys_and_values
 from trimtab.engines.transformers.decode.stream import AnswerStream, TextStream
 from trimtab.engines.transformers.forward.collect import collect_states, score_prompts, spans_of
 from trimtab.engines.transformers.forward.run import prepared_proof
 from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.engines.transformers.forward.step_plan import Program
-from trimtab.engines.transformers.grad.objectives import HostGradients
-from trimtab.engines.transformers.model.context import ActiveScope, Host
+from trimtab.engines.transformers.grad.objectives import ModelGradients
+from trimtab.engines.transformers.model.context import ModelContext, SteeredScope
 from trimtab.engines.transformers.model.fingerprint import fingerprint
-from trimtab.engines.transformers.score.forcing import TreeTeacherForcing
+from trimtab.engines.transformers.score.forcing import PrefixTreeForcing
 from trimtab.engines.transformers.text.chat_template import (
     as_messages,
     check_length,
@@ -83,7 +83,7 @@ class TransformersEngine:
             layers=len(self.blocks),
             fingerprint=fingerprint(model),
         )
-        self._scopes: list[ActiveScope] = []
+        self._scopes: list[SteeredScope] = []
         self._thinking_markers = thinking_markers(tokenizer)
         self._lock = Lock()  # taken while a stream is open
         self._proof = prepared_proof(model, self.blocks, limit=self.context_window, encoder=self.has_encoder)
@@ -92,8 +92,8 @@ class TransformersEngine:
         return f"<TransformersEngine {self.info.name}: {self.info.architecture}, {self.info.layers} layers>"
 
     @property
-    def _host(self) -> Host:
-        return Host(
+    def _host(self) -> ModelContext:
+        return ModelContext(
             model=self.model,
             blocks=self.blocks,
             info=self.info,
@@ -332,11 +332,11 @@ class TransformersEngine:
         return checked_sequences(texts, encode=self.encode, name=name, vocabulary=size, window=window)
 
     @property
-    def gradients(self) -> HostGradients | None:
+    def gradients(self) -> ModelGradients | None:
         """What training by gradient needs; None for a model that passes with padding at the end would mislead."""
-        return HostGradients.of(self._host)
+        return ModelGradients.of(self._host)
 
-    def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> TreeTeacherForcing:
+    def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> PrefixTreeForcing:
         """Prepare prompts and answers for scoring under many steerings; ``once`` if only the base is wanted.
 
         Raises:
@@ -348,7 +348,7 @@ class TransformersEngine:
         if host.reads_sources and host.start is not None:
             sources = [item.prompt for item in items]
             items = [replace(item, prompt=host.start) for item in items]
-        return TreeTeacherForcing(
+        return PrefixTreeForcing(
             self.model,
             self.blocks,
             items,
@@ -378,7 +378,7 @@ class TransformersEngine:
         plan = chosen.plan(self.info)
         scoped = any(not term.tokens.is_all or term.condition is not None for term in chosen.terms)
         with SteeringHooks(self.blocks, Program.of_rows([plan]), sink=self._host.sink, scoped=scoped) as hooks:
-            self._scopes.append(ActiveScope(chosen, plan, hooks))
+            self._scopes.append(SteeredScope(chosen, plan, hooks))
             try:
                 yield
             finally:
@@ -479,10 +479,10 @@ class TransformersEngine:
 
     def _fulfilled(self, request: Request, on_text: Callable[[str], None] | None) -> list[Completion]:
         if on_text is None:
-            return fulfil(self._host, request, decode=self.decode, listener=None)
+            return answer_request(self._host, request, decode=self.decode, listener=None)
         text = TextStream(self.decode, on_text)
         listener = Listener(lambda token, _: text.token(token))
-        completions = fulfil(self._host, request, decode=self.decode, listener=listener)
+        completions = answer_request(self._host, request, decode=self.decode, listener=listener)
         text.end()
         return completions
 
@@ -558,7 +558,7 @@ class TransformersEngine:
         request = self._requested([prompt], [Steering.of(steering)], sampling, raw=raw, read=read, normalize=normalize)
 
         def work(listener: Listener) -> Completion:
-            return fulfil(self._host, request, decode=self.decode, listener=listener)[0]
+            return answer_request(self._host, request, decode=self.decode, listener=listener)[0]
 
         names = distinct_names([vector.behaviour.name for vector in read])
         return AnswerStream(work, decode=self.decode, names=names, lock=self._lock)

@@ -18,7 +18,7 @@ from trimtab.behaviours import Behaviour, ChoiceText, read_choices
 from trimtab.engines import Engine
 from trimtab.engines.protocol import Tokens
 from trimtab.errors import EvaluationError
-from trimtab.evaluation.interventions import Arm, Chat, score
+from trimtab.evaluation.interventions import Chat, Intervention, score
 from trimtab.training.questions import interval
 from trimtab.vectors import Interval
 
@@ -90,7 +90,7 @@ def choice_questions(behaviour: Behaviour) -> tuple[ChoiceQuestion, ...]:
     return tuple(map(_as_put, behaviour.choices))
 
 
-def choice_log_odds(engine: Engine, arm: Arm, questions: Sequence[ChoiceQuestion]) -> ChoiceScores:
+def choice_log_odds(engine: Engine, arm: Intervention, questions: Sequence[ChoiceQuestion]) -> ChoiceScores:
     """What an arm chooses in each question when it may say nothing but one of the two answers.
 
     An answer's probability is that of all its tokens right after the generation prompt.

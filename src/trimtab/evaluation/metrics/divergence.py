@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trimtab.behaviours import Message
 from trimtab.engines.protocol import Tokens
-from trimtab.evaluation.interventions import Arm
+from trimtab.evaluation.interventions import Intervention
 from trimtab.training.questions import Question
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ Predictions: TypeAlias = list[NDArray[np.float32]]
 
 
 def arm_kl(
-    engine: TransformersEngine, arm: Arm, questions: Sequence[Question], *, base: Predictions | None = None
+    engine: TransformersEngine, arm: Intervention, questions: Sequence[Question], *, base: Predictions | None = None
 ) -> NDArray[np.float64]:
     """Mean per-token KL(base ‖ arm) along the base model's own answer to each question.
 
@@ -66,7 +66,9 @@ def own_predictions(engine: TransformersEngine, questions: Sequence[Question]) -
     return predict(engine, [(question.prompt, question.answer) for question in questions])
 
 
-def _kl_of(engine: TransformersEngine, arm: Arm, number: int, question: Question, base: NDArray[np.float32]) -> float:
+def _kl_of(
+    engine: TransformersEngine, arm: Intervention, number: int, question: Question, base: NDArray[np.float32]
+) -> float:
     from trimtab.engines.transformers.score.answers import predict
 
     prompt = _opened(engine, arm, number, question)
@@ -75,7 +77,7 @@ def _kl_of(engine: TransformersEngine, arm: Arm, number: int, question: Question
     return float(token_kl(base, changed).sum()) / max(len(question.answer), 1)
 
 
-def _opened(engine: TransformersEngine, arm: Arm, number: int, question: Question) -> Tokens:
+def _opened(engine: TransformersEngine, arm: Intervention, number: int, question: Question) -> Tokens:
     """The question's prompt with what the arm puts before it."""
     chat = arm.chat(number, question.text)
     if chat == (Message("user", question.text),):

@@ -18,7 +18,7 @@ from trimtab.behaviours import Message
 from trimtab.engines import Engine, ForcedItem, ForcedScores, TeacherForcing
 from trimtab.engines.protocol import Changes, Tokens
 from trimtab.errors import EvaluationError
-from trimtab.evaluation.interventions import Arm, score
+from trimtab.evaluation.interventions import Intervention, score
 from trimtab.training.questions import interval
 from trimtab.vectors import Interval
 
@@ -134,7 +134,7 @@ class Accuracy:
         return interval(self.right.astype(np.float64) - other.right.astype(np.float64))
 
 
-def answer_facts(engine: Engine, arm: Arm, facts: Sequence[Fact]) -> Accuracy:
+def answer_facts(engine: Engine, arm: Intervention, facts: Sequence[Fact]) -> Accuracy:
     """Let an arm choose between the answers to each question.
 
     Every choice is read as the assistant's answer, ``"Answer: honey"``, and the one of the highest mean

@@ -20,7 +20,7 @@ from trimtab.arrays import F32
 from trimtab.behaviours import Message
 from trimtab.engines import Engine
 from trimtab.errors import EvaluationError
-from trimtab.evaluation.interventions import Arm, write_all
+from trimtab.evaluation.interventions import Intervention, write_all
 from trimtab.training.directions import mean_difference
 from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.vectors import ControlVector, Interval
@@ -169,7 +169,9 @@ class Refused:
         return Interval(float(self.refused.mean()), float(bounds.low), float(bounds.high))
 
 
-def refusal_rate(engine: Engine, arm: Arm, *, harmful: bool, count: int = 32, max_new_tokens: int = 24) -> Refused:
+def refusal_rate(
+    engine: Engine, arm: Intervention, *, harmful: bool, count: int = 32, max_new_tokens: int = 24
+) -> Refused:
     """Which of the built-in requests an arm refuses.
 
     Args:
@@ -188,7 +190,7 @@ def refusal_rate(engine: Engine, arm: Arm, *, harmful: bool, count: int = 32, ma
 
 
 def refusal_rates(
-    engine: Engine, arms: Sequence[Arm], *, harmful: bool, count: int = 32, max_new_tokens: int = 24
+    engine: Engine, arms: Sequence[Intervention], *, harmful: bool, count: int = 32, max_new_tokens: int = 24
 ) -> list[Refused]:
     """``refusal_rate`` of several arms, which are asked together where they can be."""
     requests = refusal_requests()

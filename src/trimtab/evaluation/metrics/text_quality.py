@@ -70,7 +70,7 @@ class Written:
 
 
 @dataclass(frozen=True)
-class Looks:
+class TextQuality:
     """What a set of answers looks like, beside the base model's own to the same questions.
 
     Attributes:
@@ -88,16 +88,16 @@ class Looks:
     refuses: float
 
 
-def look_at(
+def measure_text_quality(
     engine: Engine, questions: Sequence[Question], base: Written, written: Sequence[Written]
-) -> tuple[Looks, ...]:
+) -> tuple[TextQuality, ...]:
     """Look at several sets of answers; each is of the first questions, at most as many as ``base`` has."""
     surprise = _surprises(engine, questions, [base, *written])
     found = []
     for answers, logprob in zip(written, surprise[1:], strict=True):
         own = base.first(len(answers))
         found.append(
-            Looks(
+            TextQuality(
                 perplexity_ratio=float(np.exp(_per_token(logprob, answers) - _per_token(surprise[0], own))),
                 distinct_2=distinct_2(answers.tokens),
                 loops=float(np.mean([loops(text) for text in answers.texts])),

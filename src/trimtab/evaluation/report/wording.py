@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from trimtab.evaluation.records import Controls, Report, Subject, Tolerable, Verdict, Word
+from trimtab.evaluation.records import Controls, Report, Subject, UsableRange, Verdict, Word
 from trimtab.evaluation.strength import MAX_LOST_FACTS, MAX_LOST_RELEVANCE
 from trimtab.vectors import Interval
 from trimtab.vectors import records as ranges
@@ -379,7 +379,7 @@ def key_figures(report: Report) -> tuple[Finding, ...]:
     return (pull, prompts, usable, _at_little_damage(report.tolerable), _facts_lost(report, subject))
 
 
-def _at_little_damage(tolerable: Tolerable) -> Finding:
+def _at_little_damage(tolerable: UsableRange) -> Finding:
     """How far the dial goes with knowledge and the thread kept."""
     name = "at little damage"
     limits = f"loses at most {percent(MAX_LOST_FACTS)} of the facts and {figure(MAX_LOST_RELEVANCE, 2)} of relevance"

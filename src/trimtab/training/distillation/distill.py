@@ -18,11 +18,11 @@ from pathlib import Path
 from trimtab.arrays import F32
 from trimtab.behaviours import neutral_prompts
 from trimtab.engines import Engine
-from trimtab.engines.protocol import Gradients, Lesson
+from trimtab.engines.protocol import DistillationExample, Gradients
 from trimtab.errors import DistillError
 from trimtab.steering import Scope, Steering, SteeringLike
-from trimtab.steering.plan import Push
-from trimtab.training.checkpoint import Journal, NoJournal, RememberingEngine, noted
+from trimtab.steering.plan import LayerAdd
+from trimtab.training.checkpoint import Checkpoint, CheckpointedEngine, NoCheckpoint, noted
 from trimtab.training.distillation.examples import (
     SystemPrompt,
     Teacher,
@@ -149,9 +149,9 @@ def distill(
             fix="use a decoder-only model; or train a vector from contrasting prompts: trimtab.train",
         )
     if checkpoint is None:
-        return _distilled(model, gradients, plan, NoJournal(), progress)
+        return _distilled(model, gradients, plan, NoCheckpoint(), progress)
     with noted(checkpoint, job=plan.job(model)) as journal:
-        return _distilled(RememberingEngine(model, journal), gradients, plan, journal, progress)
+        return _distilled(CheckpointedEngine(model, journal), gradients, plan, journal, progress)
 
 
 @dataclass(frozen=True)
@@ -201,7 +201,7 @@ def _layers(depth: int, layers: str | Sequence[int]) -> tuple[int, ...]:
 
 
 def _distilled(
-    model: Engine, gradients: Gradients, plan: _Plan, journal: Journal, progress: OnProgress
+    model: Engine, gradients: Gradients, plan: _Plan, journal: Checkpoint, progress: OnProgress
 ) -> ControlVector:
     neutral = ask(
         model,
@@ -230,7 +230,7 @@ def _active(model: Engine, steering: Steering) -> dict[int, F32]:
     for planned in steering.plan(model.info):
         everywhere = planned.term.tokens == Scope() and planned.term.condition is None
         for layer, change in planned.changes.items():
-            if not (everywhere and isinstance(change, Push) and not change.preserve_norm):
+            if not (everywhere and isinstance(change, LayerAdd) and not change.preserve_norm):
                 fix = "give plain strengths, without scopes, conditions or operators"
                 raise DistillError(f"cannot distil on top of {planned.term}", fix=fix)
             total = together({layer: change.added}, total)
@@ -239,7 +239,7 @@ def _active(model: Engine, steering: Steering) -> dict[int, F32]:
 
 def _lessons(
     model: Engine, gradients: Gradients, plan: _Plan, active: Mapping[int, F32], progress: OnProgress
-) -> tuple[list[Lesson], list[Lesson]]:
+) -> tuple[list[DistillationExample], list[DistillationExample]]:
     """Lessons to learn from, and others by which the best point is chosen; no message is in both."""
     effort, texts = plan.effort, plan.texts
     if plan.invent:
@@ -271,12 +271,12 @@ def _lessons(
 def _learned(
     gradients: Gradients,
     plan: _Plan,
-    lessons: Sequence[Lesson],
-    others: Sequence[Lesson],
+    lessons: Sequence[DistillationExample],
+    others: Sequence[DistillationExample],
     norms: Mapping[int, float],
     active: Mapping[int, F32],
     width: int,
-    journal: Journal,
+    journal: Checkpoint,
     progress: OnProgress,
 ) -> Learned:
     schedule, generated = plan.effort.schedule, plan.tokens == "generated"
@@ -336,7 +336,7 @@ def _finished(
     vector: ControlVector,
     kl: KlSet,
     neutral: Sequence[Question],
-    journal: Journal,
+    journal: Checkpoint,
     progress: OnProgress,
 ) -> ControlVector:
     """The vector with what it spends on neutral chats, and what they read on it."""

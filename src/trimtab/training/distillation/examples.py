@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, get_args
 from trimtab.arrays import F32
 from trimtab.behaviours import Message
 from trimtab.engines import Completion, Engine
-from trimtab.engines.protocol import Gradients, Lesson, Tokens
+from trimtab.engines.protocol import DistillationExample, Gradients, Tokens
 from trimtab.errors import DistillError
 from trimtab.steering import Steering
 from trimtab.training.progress import OnProgress, Progress, ignore
@@ -151,7 +151,7 @@ def lessons_of(
     additions: Mapping[int, F32],
     top: int = TOP,
     swift: bool = False,
-) -> list[Lesson]:
+) -> list[DistillationExample]:
     """What the prompted model expects along its answers, for a student that is not prompted.
 
     Args:
@@ -163,7 +163,7 @@ def lessons_of(
     """
     texts = [(a.prompted, a.answer) for a in answered]
     expected = gradients.expectations(texts, top=top, additions=additions, swift=swift)
-    return [Lesson(a.prompt, a.answer, found) for a, found in zip(answered, expected, strict=True)]
+    return [DistillationExample(a.prompt, a.answer, found) for a, found in zip(answered, expected, strict=True)]
 
 
 INVENTING = "Writing messages such as users send"

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.arrays import F32
-from trimtab.engines.protocol import Imitation
+from trimtab.engines.protocol import DistillationLoss
 from trimtab.errors import DistillError
-from trimtab.training.checkpoint import Journal, get_arrays, put_arrays
+from trimtab.training.checkpoint import Checkpoint, get_arrays, put_arrays
 from trimtab.training.refine import EPSILON, Floats
 
 DECAY = (0.6, 0.95)  # a long memory of gradients leads past the goal: a hundred steps are few
@@ -161,8 +161,8 @@ class Learned:
 
 
 def imitate(
-    lessons: Imitation,
-    others: Imitation,
+    lessons: DistillationLoss,
+    others: DistillationLoss,
     norms: Mapping[int, float],
     *,
     count: int,
@@ -170,7 +170,7 @@ def imitate(
     schedule: Schedule,
     active: Mapping[int, F32],
     seed: int,
-    journal: Journal,
+    journal: Checkpoint,
     on_step: Callable[[int, float], None],
 ) -> Learned:
     """Learn additions that bring a student nearer to its teacher.
@@ -237,7 +237,7 @@ def together(own: Mapping[int, F32], active: Mapping[int, F32]) -> dict[int, F32
     return total
 
 
-def _look(others: Imitation, step: int, additions: Mapping[int, F32]) -> Look:
+def _look(others: DistillationLoss, step: int, additions: Mapping[int, F32]) -> Look:
     return Look(step, float(np.mean([each.mean() for each in others.measure(additions)])))
 
 

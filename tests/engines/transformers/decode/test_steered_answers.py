@@ -12,7 +12,7 @@ from torch import nn
 import steered_reference as R
 from architectures.building import build, every_architecture
 from steered_reference import HandTerm, answer_steered
-from steered_terms import CHAT, SCOPES, Host, scoped_rows, states_between, term
+from steered_terms import CHAT, SCOPES, ModelContext, scoped_rows, states_between, term
 from tiny_models import BY_NAME, byte_tokenizer, vector_for
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.steering import Ablate, Add, Bound, Cap, Clamp, Floor, Rotate, Steering, Term
@@ -33,7 +33,7 @@ FAMILIES = ("gemma3", "gpt2", "qwen3_moe", "llava")
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
-def host(request: pytest.FixtureRequest) -> Host:
+def host(request: pytest.FixtureRequest) -> ModelContext:
     if request.param == "llava":
         name = "LlavaForConditionalGeneration"
         model = build(next(architecture for architecture in every_architecture() if architecture.name == name))
@@ -44,10 +44,10 @@ def host(request: pytest.FixtureRequest) -> Host:
     return _host(TransformersEngine(model, byte_tokenizer(), name=family.name), family.blocks(model))
 
 
-def _host(engine: TransformersEngine, blocks: nn.ModuleList) -> Host:
+def _host(engine: TransformersEngine, blocks: nn.ModuleList) -> ModelContext:
     layers = tuple(layer for layer in LAYERS if layer < len(blocks))
     first, second = (vector_for(engine, seed=seed, layers=layers, size=0.5) for seed in (1, 2))
-    return Host(engine, blocks, (first, second))
+    return ModelContext(engine, blocks, (first, second))
 
 
 def operators(vector: ControlVector, other: ControlVector) -> list[list[tuple[Term, HandTerm]]]:
@@ -64,7 +64,9 @@ def operators(vector: ControlVector, other: ControlVector) -> list[list[tuple[Te
     ]
 
 
-def assert_as_reference(host: Host, chats: Sequence[Any], rows: Sequence[Sequence[tuple[Term, HandTerm]]]) -> None:
+def assert_as_reference(
+    host: ModelContext, chats: Sequence[Any], rows: Sequence[Sequence[tuple[Term, HandTerm]]]
+) -> None:
     """In one batch and alone, with a cache and without."""
     prompts = [host.prompt(chat) for chat in chats]
     wanted = [
@@ -101,7 +103,7 @@ def assert_close(found: Any, wanted: Any) -> None:
 # Operators ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_operator_is_as_the_reference_has_it(host: Host) -> None:
+def test_every_operator_is_as_the_reference_has_it(host: ModelContext) -> None:
     rows = operators(*host.vectors)
     assert_as_reference(host, TEXTS, rows)
     plain = [c.tokens for c in host.engine.generate(TEXTS, max_new_tokens=COUNT)]
@@ -111,7 +113,7 @@ def test_every_operator_is_as_the_reference_has_it(host: Host) -> None:
     assert sum(a != b.tokens for a, b in zip(plain, steered, strict=True)) >= 4  # else the answers show little
 
 
-def test_padding_and_sinks_are_never_touched(host: Host) -> None:
+def test_padding_and_sinks_are_never_touched(host: ModelContext) -> None:
     """Seen at the lowest steered layer, before which nothing differs."""
     steerings = [Steering(tuple(asked for asked, _ in row)) for row in operators(*host.vectors)]
     lengths = [len(host.prompt(text).tokens) for text in TEXTS]
@@ -131,7 +133,7 @@ def test_padding_and_sinks_are_never_touched(host: Host) -> None:
 # Scopes ------------------------------------------------------------------------------------------------------------
 
 
-def test_every_scope_is_as_the_reference_has_it(host: Host) -> None:
+def test_every_scope_is_as_the_reference_has_it(host: ModelContext) -> None:
     chats = [
         CHAT if n % 2 else [*CHAT[:3], {"role": "user", "content": "Oh no! Why? Tell me"}] for n in range(len(SCOPES))
     ]
@@ -139,7 +141,7 @@ def test_every_scope_is_as_the_reference_has_it(host: Host) -> None:
     assert_as_reference(host, chats, scoped_rows(host, SCOPES))
 
 
-def test_a_text_that_comes_in_the_answer_parts_it(host: Host) -> None:
+def test_a_text_that_comes_in_the_answer_parts_it(host: ModelContext) -> None:
     """A letter of the unsteered answer; behind it, or before it, steering changes only what is still to come."""
     plain = host.engine.generate(TEXTS, max_new_tokens=COUNT)
     chosen = []
@@ -163,7 +165,7 @@ def test_a_text_that_comes_in_the_answer_parts_it(host: Host) -> None:
 
 def test_operators_and_scopes_of_the_default_model_are_as_the_reference_has_them(smollm2: TransformersEngine) -> None:
     vector, other = (vector_for(smollm2, seed=seed, layers=[8, 16]) for seed in (1, 2))
-    host = Host(smollm2, smollm2.model.model.layers, (vector, other))
+    host = ModelContext(smollm2, smollm2.model.model.layers, (vector, other))
     size = float(np.mean(list(vector.norms.values())))
     rows = [
         [term(vector, Add(), amount=0.3, scope="user", rule=R.words_of("Name one fruit."))],

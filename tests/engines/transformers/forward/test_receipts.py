@@ -12,7 +12,7 @@ import pytest
 
 from neutral_vectors import reader_for
 from steered_reference import both, half_life, in_answer, read_steered
-from steered_terms import CHAT, SCOPES, Host, scoped_rows, term
+from steered_terms import CHAT, SCOPES, ModelContext, scoped_rows, term
 from tiny_models import vector_for
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.decode import answer as answering
@@ -23,9 +23,9 @@ COUNT = 5
 
 
 @pytest.fixture(scope="module")
-def host(llama: TransformersEngine) -> Host:
+def host(llama: TransformersEngine) -> ModelContext:
     vectors = tuple(vector_for(llama, seed=seed, layers=[1, 2]) for seed in (1, 2))
-    return Host(llama, llama.model.model.layers, vectors)
+    return ModelContext(llama, llama.model.model.layers, vectors)
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def prefills(monkeypatch: pytest.MonkeyPatch, always_walking: None) -> list[bool
     return seen
 
 
-def test_tokens_of_every_scope_are_those_counted_by_hand(host: Host) -> None:
+def test_tokens_of_every_scope_are_those_counted_by_hand(host: ModelContext) -> None:
     rows = scoped_rows(host, SCOPES)
     prompt = host.prompt(CHAT)
     together = host.engine.generate(
@@ -61,7 +61,7 @@ def test_tokens_of_every_scope_are_those_counted_by_hand(host: Host) -> None:
     assert {completion.receipt.rows for completion in together} == {len(rows)}
 
 
-def test_a_term_that_touches_nothing_says_so(host: Host) -> None:
+def test_a_term_that_touches_nothing_says_so(host: ModelContext) -> None:
     vector = host.vectors[0]
     idle, active = Term(vector, coefficient=0.5, tokens='after: "nowhere"'), Term(vector, coefficient=0.5)
     (first, second), other = (
@@ -73,7 +73,7 @@ def test_a_term_that_touches_nothing_says_so(host: Host) -> None:
     assert (other.layers, other.rows, other.tokens) == ((), 0, 0)
 
 
-def test_rows_count_those_in_which_the_very_term_touched_anything(host: Host) -> None:
+def test_rows_count_those_in_which_the_very_term_touched_anything(host: ModelContext) -> None:
     shared = [Term(host.vectors[0], coefficient=0.4, tokens="system")]
     alone = [Term(host.vectors[1], coefficient=0.4)]
     chat = CHAT[1:]  # without a system turn
@@ -85,7 +85,7 @@ def test_rows_count_those_in_which_the_very_term_touched_anything(host: Host) ->
 # Shifts ------------------------------------------------------------------------------------------------------------
 
 
-def shifts_by_hand(host: Host, chat: Any, answer: Sequence[int], terms: Sequence[Any]) -> list[float]:
+def shifts_by_hand(host: ModelContext, chat: Any, answer: Sequence[int], terms: Sequence[Any]) -> list[float]:
     """Mean over layers and touched tokens of how far each term moved the state, per length of what left the block.
 
     Both are taken from passes over the whole text with the first terms alone, then with one more, at the layer at hand
@@ -113,7 +113,7 @@ def shifts_by_hand(host: Host, chat: Any, answer: Sequence[int], terms: Sequence
 
 @pytest.mark.parametrize("sharing", [False, True], ids=["plain", "shared beginning"])
 def test_shifts_are_those_measured_by_hand_however_the_answer_was_computed(
-    host: Host, sharing: bool, request: pytest.FixtureRequest
+    host: ModelContext, sharing: bool, request: pytest.FixtureRequest
 ) -> None:
     prefills = request.getfixturevalue("prefills") if sharing else []
     vector, other = host.vectors
@@ -143,7 +143,7 @@ def test_shifts_are_those_measured_by_hand_however_the_answer_was_computed(
             ]
 
 
-def test_a_fading_term_moves_states_by_what_is_left_of_it(host: Host) -> None:
+def test_a_fading_term_moves_states_by_what_is_left_of_it(host: ModelContext) -> None:
     fading = both(in_answer, half_life(1))
     pair = term(host.vectors[0], Add(), amount=0.6, scope="generated, half-life 1", rule=fading)
     completion = host.engine.generate("Hi", steering=[pair[0]], max_new_tokens=COUNT)
@@ -153,7 +153,7 @@ def test_a_fading_term_moves_states_by_what_is_left_of_it(host: Host) -> None:
     )
 
 
-def test_terms_of_scopes_around_the_call_come_first(host: Host) -> None:
+def test_terms_of_scopes_around_the_call_come_first(host: ModelContext) -> None:
     outer, inner = (Term(vector, coefficient=0.3, name=name) for vector, name in zip(host.vectors, "ab", strict=True))
     with host.engine.steered([outer]):
         receipt = host.engine.generate("Hi", steering=[inner], max_new_tokens=3).receipt
@@ -177,7 +177,7 @@ def test_a_receipt_says_whether_a_condition_fired_and_what_was_read(llama: Trans
     assert {own.fired for c in found for own in c.receipt.terms} == {True, False}
 
 
-def test_kl_is_measured_as_the_answer_was_steered(host: Host) -> None:
+def test_kl_is_measured_as_the_answer_was_steered(host: ModelContext) -> None:
     """With scopes, schedules and order."""
     (row,) = scoped_rows(host, [("generated, half-life 2", both(in_answer, half_life(2)))])
     completion = host.engine.generate(
@@ -197,7 +197,7 @@ def test_kl_is_measured_as_the_answer_was_steered(host: Host) -> None:
     assert completion.receipt.kl > 1e-4
 
 
-def test_a_direction_that_moves_nothing_has_no_shift_but_its_tokens_count(host: Host) -> None:
+def test_a_direction_that_moves_nothing_has_no_shift_but_its_tokens_count(host: ModelContext) -> None:
     """A floor far below every projection."""
     vector = host.vectors[0]
     floor = Term(vector, operator=Clamp(Bound(-1e6), Bound(1e6)))

@@ -10,9 +10,9 @@ import torch
 
 import trimtab
 from tiny_models import BY_NAME, byte_tokenizer, small_t5
-from trimtab.engines.protocol import Lesson
-from trimtab.engines.transformers.grad.additive import Pushing
-from trimtab.engines.transformers.grad.objectives import TeacherImitation
+from trimtab.engines.protocol import DistillationExample
+from trimtab.engines.transformers.grad.additive import AdditivePasses
+from trimtab.engines.transformers.grad.objectives import TeacherDistillationLoss
 from trimtab.errors import ModelError
 
 ALL = 99_999
@@ -31,7 +31,7 @@ def taught(engine):
 def lessons(engine, *, top=ALL, additions=None):
     expected = engine.gradients.expectations(taught(engine), top=top, additions=additions or {})
     rows = zip(ASKED, taught(engine), expected, strict=True)
-    return [Lesson(engine.encode(text), answer, found) for text, (_, answer), found in rows]
+    return [DistillationExample(engine.encode(text), answer, found) for text, (_, answer), found in rows]
 
 
 def pushes(engine, *, scale=0.3, seed=0):
@@ -153,7 +153,7 @@ def test_of_few_noted_tokens_the_loss_is_a_little_less_never_more(llama):
 
 def test_a_student_that_reads_what_the_teacher_reads_has_nothing_to_learn(llama):
     given = [
-        Lesson(prompt, answer, lesson.expected)
+        DistillationExample(prompt, answer, lesson.expected)
         for (prompt, answer), lesson in zip(taught(llama), lessons(llama), strict=True)
     ]
     nothing = {layer: np.zeros(llama.info.hidden_size, np.float32) for layer in (1, 2)}
@@ -174,10 +174,10 @@ def test_a_teacher_can_be_steered_itself(llama):
 @pytest.mark.parametrize("room", [1, 24, 512])
 def test_sharing_what_texts_begin_with_changes_nothing(llama, room, generated):
     given, additions = lessons(llama), pushes(llama)
-    given = [*given, Lesson(given[0].prompt, given[1].answer, given[1].expected)]
+    given = [*given, DistillationExample(given[0].prompt, given[1].answer, given[1].expected)]
     apart, shared = (
-        TeacherImitation(
-            Pushing(llama.model, llama.blocks, sink=True, generated=generated, shared_tokens=tokens), given
+        TeacherDistillationLoss(
+            AdditivePasses(llama.model, llama.blocks, sink=True, generated=generated, shared_tokens=tokens), given
         )
         for tokens in (None, room)
     )
@@ -191,7 +191,7 @@ def test_when_memory_runs_out_lessons_are_done_one_by_one(llama, monkeypatch):
     imitation, additions = llama.gradients.imitation(lessons(llama)), pushes(llama)
     whole = imitation.at(additions, [0, 1])
     most, asked = 1, []
-    logits = Pushing.logits
+    logits = AdditivePasses.logits
 
     def little(self, texts, factors, pushes):
         asked.append(len(texts))
@@ -199,7 +199,7 @@ def test_when_memory_runs_out_lessons_are_done_one_by_one(llama, monkeypatch):
             raise torch.OutOfMemoryError("out of memory")
         return logits(self, texts, factors, pushes)
 
-    monkeypatch.setattr(Pushing, "logits", little)
+    monkeypatch.setattr(AdditivePasses, "logits", little)
     found = imitation.at(additions, [0, 1])
     assert asked == [2, 1, 1]
     assert found.kl == pytest.approx(whole.kl, abs=1e-6)
@@ -225,7 +225,7 @@ def test_where_even_one_lesson_does_not_fit_blocks_are_computed_again(engine, mo
             return imitation.at(additions, [0, 1])
 
     plain = slope()
-    logits, failed = Pushing.logits, []
+    logits, failed = AdditivePasses.logits, []
 
     def little(self, texts, factors, pushes):
         if not self._sparing:
@@ -233,7 +233,7 @@ def test_where_even_one_lesson_does_not_fit_blocks_are_computed_again(engine, mo
             raise torch.OutOfMemoryError("out of memory")
         return logits(self, texts, factors, pushes)
 
-    monkeypatch.setattr(Pushing, "logits", little)
+    monkeypatch.setattr(AdditivePasses, "logits", little)
     sparing = slope()
     assert failed == [2, 1]
     assert kept[1] < 0.7 * kept[0]

@@ -10,8 +10,8 @@ import torch
 
 from trimtab.engines import ForcedItem
 from trimtab.engines.protocol import Preference
-from trimtab.engines.transformers.grad.additive import Pushing
-from trimtab.engines.transformers.grad.objectives import PreferenceSlopes
+from trimtab.engines.transformers.grad.additive import AdditivePasses
+from trimtab.engines.transformers.grad.objectives import TreePreferenceGradients
 from trimtab.errors import ModelError
 
 PRICE = 0.7
@@ -55,7 +55,7 @@ def test_sharing_what_sequences_begin_with_changes_nothing(llama, room):
     given, additions = items(llama), pushes(llama)
     given = [*given, replace(given[0], positive=given[1].own), replace(given[1], prompt=given[0].prompt)]
     apart, shared = (
-        PreferenceSlopes(Pushing(llama.model, llama.blocks, sink=True, shared_tokens=tokens), given)
+        TreePreferenceGradients(AdditivePasses(llama.model, llama.blocks, sink=True, shared_tokens=tokens), given)
         for tokens in (None, room)
     )
     expected, found = (slopes.at(additions, [2, 0, 3, 1], price=PRICE) for slopes in (apart, shared))
@@ -67,16 +67,16 @@ def test_sharing_what_sequences_begin_with_changes_nothing(llama, room):
 
 def test_when_memory_runs_out_questions_are_done_one_by_one(llama, monkeypatch):
     given, additions = items(llama), pushes(llama)
-    slopes = PreferenceSlopes(Pushing(llama.model, llama.blocks, sink=True, shared_tokens=512), given)
+    slopes = TreePreferenceGradients(AdditivePasses(llama.model, llama.blocks, sink=True, shared_tokens=512), given)
     expected = slopes.at(additions, [0, 1], price=PRICE)
-    part = PreferenceSlopes._part
+    part = TreePreferenceGradients._part
 
     def little(self, group, *arguments, **options):
         if len(group) > most:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return part(self, group, *arguments, **options)
 
-    monkeypatch.setattr(PreferenceSlopes, "_part", little)
+    monkeypatch.setattr(TreePreferenceGradients, "_part", little)
     most = 1
     found = slopes.at(additions, [0, 1], price=PRICE)
     assert found.preference == pytest.approx(expected.preference, abs=1e-6)
@@ -92,8 +92,8 @@ def test_a_model_without_gradients_says_so(llama, monkeypatch):
     def cut(self, *arguments, **options):
         return [[logprobs.detach() for logprobs in row] for row in found(self, *arguments, **options)]
 
-    found = Pushing.logprobs
-    monkeypatch.setattr(Pushing, "logprobs", cut)
+    found = AdditivePasses.logprobs
+    monkeypatch.setattr(AdditivePasses, "logprobs", cut)
     with pytest.raises(ModelError, match="no gradients: element 0 of tensors does not require grad"):
         slopes.at(pushes(llama), [0, 1], price=PRICE)
 

@@ -25,20 +25,26 @@ from trimtab.engines.transformers.decode.sampling import (
     generate_tokens,
     prepares_plainly,
 )
-from trimtab.engines.transformers.forward.capture import Watcher
+from trimtab.engines.transformers.forward.capture import ProbeHooks
 from trimtab.engines.transformers.forward.collect import score_prompts
-from trimtab.engines.transformers.forward.counters import Ledger, Receipts, term_receipts
+from trimtab.engines.transformers.forward.counters import Receipts, SteeringCounters, term_receipts
 from trimtab.engines.transformers.forward.run import encoder_inputs, place
-from trimtab.engines.transformers.forward.schedule import Readings, Replay, RowText, Timeline, check_scope
+from trimtab.engines.transformers.forward.schedule import (
+    BatchSchedule,
+    Readings,
+    ReplayedSchedule,
+    RowText,
+    check_scope,
+)
 from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.engines.transformers.forward.step_plan import Gains, Program
-from trimtab.engines.transformers.model.context import Host
+from trimtab.engines.transformers.model.context import ModelContext
 from trimtab.errors import SteeringError, StrongSteeringWarning
 from trimtab.reading import distinct_names
 from trimtab.steering import Steering
 from trimtab.steering.conditions import At, Comparison, comparisons
 from trimtab.steering.meter import WARN_ABOVE, known_price
-from trimtab.steering.plan import PlannedTerm
+from trimtab.steering.plan import CompiledTerm
 from trimtab.vectors import ControlVector
 
 PROOF_PUSH = 100.0
@@ -58,7 +64,7 @@ class Batch:
     """
 
     prompts: Sequence[MarkedPrompt]
-    plans: Sequence[Sequence[PlannedTerm]]
+    plans: Sequence[Sequence[CompiledTerm]]
     repeats: Sequence[int]
     read: tuple[ControlVector, ...] = ()
     cache: DynamicCache | None = None
@@ -100,7 +106,9 @@ class Listener:
     ended: Callable[[], bool] = lambda: False
 
 
-def answer_batch(host: Host, batch: Batch, sampling: Sampling, *, listener: Listener | None = None) -> list[Answer]:
+def answer_batch(
+    host: ModelContext, batch: Batch, sampling: Sampling, *, listener: Listener | None = None
+) -> list[Answer]:
     """Answer every prompt of a batch.
 
     Raises:
@@ -111,7 +119,7 @@ def answer_batch(host: Host, batch: Batch, sampling: Sampling, *, listener: List
     own = Program.of_rows(batch.plans)
     watched = _watched(batch, host)
     with ExitStack() as stack:
-        watcher = stack.enter_context(Watcher(host.blocks, watched))
+        watcher = stack.enter_context(ProbeHooks(host.blocks, watched))
 
         def token_readings() -> Readings:
             latest = watcher.latest()
@@ -121,7 +129,7 @@ def answer_batch(host: Host, batch: Batch, sampling: Sampling, *, listener: List
         read_prompts = _prompt_reader(host, batch.prompts)
         kept = batch.cache.get_seq_length() if batch.cache is not None else 0
         lines = [
-            Timeline(
+            BatchSchedule(
                 program,
                 rows,
                 sink=host.sink,
@@ -134,7 +142,7 @@ def answer_batch(host: Host, batch: Batch, sampling: Sampling, *, listener: List
             )
             for program in (*outer, own)
         ]
-        ledgers = [Ledger() for _ in lines]
+        ledgers = [SteeringCounters() for _ in lines]
         prefilled = _prefilled(host, batch, lines[-1], sampling)
         if prefilled is not None:
             lines[-1].begin_at(lines[-1].width - 1)
@@ -167,7 +175,7 @@ def _first_row(steps: Sequence[F64]) -> tuple[float, ...]:
     return tuple(steps[-1][0].tolist()) if steps else ()
 
 
-def _as_read(host: Host, prompts: Sequence[MarkedPrompt]) -> list[MarkedPrompt]:
+def _as_read(host: ModelContext, prompts: Sequence[MarkedPrompt]) -> list[MarkedPrompt]:
     """What of the prompts the steered blocks read: beside an encoder only the tokens with which the decoder begins."""
     if host.start is None or host.blocks.encoder:
         return list(prompts)
@@ -176,7 +184,7 @@ def _as_read(host: Host, prompts: Sequence[MarkedPrompt]) -> list[MarkedPrompt]:
     return [begun] * len(prompts)
 
 
-def _check_terms(host: Host, rows: Sequence[RowText], batch: Batch) -> None:
+def _check_terms(host: ModelContext, rows: Sequence[RowText], batch: Batch) -> None:
     plans = [(*(planned for scope in host.scopes for planned in scope.plan), *plan) for plan in batch.plans]
     for row, plan in zip(rows, plans, strict=True):
         for planned in plan:
@@ -194,13 +202,13 @@ def _on_tokens(programs: Sequence[Program]) -> list[Comparison]:
     return list(dict.fromkeys(c for c in found if c.at == "token"))
 
 
-def _watched(batch: Batch, host: Host) -> list[ControlVector]:
+def _watched(batch: Batch, host: ModelContext) -> list[ControlVector]:
     """The vectors to read at every step, those of ``batch.read`` first."""
     conditions = _on_tokens([*(scope.hooks.program for scope in host.scopes), Program.of_rows(batch.plans)])
     return [*batch.read, *dict.fromkeys(c.vector for c in conditions if c.vector not in batch.read)]
 
 
-def _prompt_reader(host: Host, prompts: Sequence[MarkedPrompt]) -> Callable[[Sequence[Comparison]], Readings]:
+def _prompt_reader(host: ModelContext, prompts: Sequence[MarkedPrompt]) -> Callable[[Sequence[Comparison]], Readings]:
     """Reads the prompts once on each vector and place, however many comparisons ask for it."""
 
     @cache
@@ -210,7 +218,7 @@ def _prompt_reader(host: Host, prompts: Sequence[MarkedPrompt]) -> Callable[[Seq
     return lambda asked: {c: scored(c.vector, c.at) for c in asked}
 
 
-def _prefilled(host: Host, batch: Batch, line: Timeline, sampling: Sampling) -> Prefilled | None:
+def _prefilled(host: ModelContext, batch: Batch, line: BatchSchedule, sampling: Sampling) -> Prefilled | None:
     """The prompts of rows that are steered alike read as one tree; None where that saves nothing, or cannot be."""
     if not sampling.use_cache or host.start is not None or batch.cache is not None or host.scopes:
         return None
@@ -236,11 +244,11 @@ def _prefilled(host: Host, batch: Batch, line: Timeline, sampling: Sampling) -> 
 
 
 def _answers(
-    host: Host,
+    host: ModelContext,
     batch: Batch,
     generated: Sequence[Generated],
-    lines: Sequence[Timeline],
-    ledgers: Sequence[Ledger],
+    lines: Sequence[BatchSchedule],
+    ledgers: Sequence[SteeringCounters],
     programs: Sequence[Program],
     steps: Sequence[F64],
 ) -> list[Answer]:
@@ -270,7 +278,9 @@ def _answers(
     return answers
 
 
-def kl_along(host: Host, prompt: MarkedPrompt, answer: Tokens, plan: Sequence[PlannedTerm], gains: Gains) -> float:
+def kl_along(
+    host: ModelContext, prompt: MarkedPrompt, answer: Tokens, plan: Sequence[CompiledTerm], gains: Gains
+) -> float:
     """Mean per-token KL(base ‖ steered) in nats along an answer, steered as it was when it was generated."""
     read = host.start if host.start is not None else prompt.tokens
     ids = torch.tensor([[*read, *answer[:-1]]], device=place(host.model)[0])
@@ -282,7 +292,7 @@ def kl_along(host: Host, prompt: MarkedPrompt, answer: Tokens, plan: Sequence[Pl
         base = host.model(**inputs, use_cache=False).logits[0, len(read) - 1 :]
         with (
             SteeringHooks(host.blocks, program, sink=host.sink) as hooks,
-            hooks.following(Replay(gains)),
+            hooks.following(ReplayedSchedule(gains)),
         ):
             steered = host.model(**inputs, use_cache=False).logits[0, len(read) - 1 :]
         hooks.check()
@@ -290,7 +300,7 @@ def kl_along(host: Host, prompt: MarkedPrompt, answer: Tokens, plan: Sequence[Pl
         return float((p.exp() * (p - q)).sum(-1).double().mean())
 
 
-def answers_hang_on_blocks(host: Host, prompt: Tokens) -> bool:
+def answers_depend_on_layers(host: ModelContext, prompt: Tokens) -> bool:
     """Whether answers hang on the last block too, where a model prepares its passes in its own way."""
     if prepares_plainly(host.model):
         return True
@@ -299,7 +309,7 @@ def answers_hang_on_blocks(host: Host, prompt: Tokens) -> bool:
     return first != pushed
 
 
-def _first_token(host: Host, prompt: Tokens, additions: Mapping[int, F32]) -> Generated:
+def _first_token(host: ModelContext, prompt: Tokens, additions: Mapping[int, F32]) -> Generated:
     with SteeringHooks(host.blocks, additions, sink=False):
         return generate_tokens(
             host.model,
@@ -338,8 +348,8 @@ class Request:
     cache: DynamicCache | None = None
 
 
-def fulfil(
-    host: Host, request: Request, *, decode: Callable[[Sequence[int]], str], listener: Listener | None
+def answer_request(
+    host: ModelContext, request: Request, *, decode: Callable[[Sequence[int]], str], listener: Listener | None
 ) -> list[Completion]:
     """Answer every prompt of a request.
 
@@ -373,7 +383,7 @@ def fulfil(
 
 
 def _completions(
-    host: Host,
+    host: ModelContext,
     batch: Batch,
     steerings: Sequence[Steering],
     answers: Sequence[Answer],
@@ -428,10 +438,10 @@ def warn_if_strong(steering: Steering) -> None:
         )
 
 
-def _prove_answers(host: Host, prompt: Tokens) -> None:
+def _prove_answers(host: ModelContext, prompt: Tokens) -> None:
     """Make sure, once for each model, that answers hang on the last block too."""
     if host.model not in _PROVEN:
-        _PROVEN[host.model] = answers_hang_on_blocks(host, prompt)
+        _PROVEN[host.model] = answers_depend_on_layers(host, prompt)
     if not _PROVEN[host.model]:
         raise SteeringError(
             f"answers of {host.info.name} do not hang on its last block: {host.info.architecture} generates in "

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
 from trimtab.arrays import F32
-from trimtab.engines.batching import Cost, Walk
-from trimtab.engines.layers import Blocks, eagerly
+from trimtab.engines.batching import Cost, PrefixTreePlan
+from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.prefix_tree import build_tree
 from trimtab.engines.protocol import Tokens
-from trimtab.engines.transformers.forward.counters import Ledger
-from trimtab.engines.transformers.forward.run import Pass, WalkProof, rows_of, run_plan
+from trimtab.engines.transformers.forward.counters import SteeringCounters
+from trimtab.engines.transformers.forward.run import Pass, PrefixSharingCheck, rows_of, run_plan
 from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.engines.transformers.forward.step_plan import Program
 
@@ -47,11 +47,11 @@ class Prefilled:
 
 def shared_prefill(
     model: PreTrainedModel,
-    blocks: Blocks,
+    blocks: DecoderLayers,
     prompts: Sequence[Tokens],
     *,
     cost: Cost,
-    proof: WalkProof,
+    proof: PrefixSharingCheck,
     hooks: SteeringHooks,
 ) -> Prefilled | None:
     """Read every prompt but for its last token.
@@ -63,7 +63,7 @@ def shared_prefill(
         return None
     tree = build_tree([prompt[:-1] for prompt in prompts])
     padded = len(prompts) * max(map(len, prompts))
-    if len(tree) + cost.launch > padded or not isinstance(plan := proof.plan(tree, cost), Walk):
+    if len(tree) + cost.launch > padded or not isinstance(plan := proof.plan(tree, cost), PrefixTreePlan):
         return None
     parts: list[list[tuple[Tensor, Tensor]]] = []
 
@@ -73,7 +73,7 @@ def shared_prefill(
         new = row.nodes.shape[1]
         parts.append([_last(layer, new) for layer in row.inputs["past_key_values"].layers])
 
-    ledger = Ledger()
+    ledger = SteeringCounters()
     with hooks.writing(ledger):
         for _ in run_plan(tree, plan, read, model=model, keep_cache=True, on_halved=lambda _: None):
             pass

@@ -16,15 +16,15 @@ import torch
 from numpy.typing import NDArray
 
 from trimtab.behaviours import neutral_prompts
-from trimtab.engines.batching import Walk
+from trimtab.engines.batching import PrefixTreePlan
 from trimtab.engines.layer_search import moved_by, runner, vocabulary_of
 from trimtab.engines.module_trace import probe_tokens, result_of, run_once
 from trimtab.engines.prefix_tree import build_tree
 from trimtab.engines.protocol import Completion, ForcedItem
 from trimtab.engines.transformers.engine import TransformersEngine
-from trimtab.engines.transformers.forward.run import WalkProof, cost_of, place
+from trimtab.engines.transformers.forward.run import PrefixSharingCheck, cost_of, place
 from trimtab.engines.transformers.model.default_model import first_line
-from trimtab.engines.transformers.score.forcing import SINK_FACTOR, TreeTeacherForcing
+from trimtab.engines.transformers.score.forcing import SINK_FACTOR, PrefixTreeForcing
 from trimtab.errors import PromptError, TrimtabError
 from trimtab.steering import Steering, Term
 from trimtab.vectors import BehaviourRef, ControlVector
@@ -75,7 +75,7 @@ class Sink:
 
 
 @dataclass(frozen=True)
-class Trials:
+class Checks:
     """What was seen.
 
     Attributes:
@@ -96,10 +96,10 @@ class Trials:
         return next((each.state for each in self.capabilities if each.name == name), "no")
 
 
-def try_out(engine: TransformersEngine) -> Trials:
+def try_out(engine: TransformersEngine) -> Checks:
     """Use everything once."""
     texts = _texts(engine)
-    proof = WalkProof(engine.model, engine.blocks, limit=engine.context_window)
+    proof = PrefixSharingCheck(engine.model, engine.blocks, limit=engine.context_window)
     read: list[_Read] = []  # nothing where reading fails
 
     def reading() -> list[Capability]:
@@ -115,7 +115,7 @@ def try_out(engine: TransformersEngine) -> Trials:
     found += _tried(("steer",), lambda: [_steering(engine, vector)])
     found += _tried(("generate", "stream", "batches", "per-row steering"), lambda: _answering(engine, vector))
     found += _tried(("calibrate", "KL"), lambda: _scoring(engine, proof, vector, texts))
-    return Trials(tuple(found), len(texts), seen.norms, seen.sinks)
+    return Checks(tuple(found), len(texts), seen.norms, seen.sinks)
 
 
 def _tried(names: Sequence[str], work: Callable[[], list[Capability]]) -> list[Capability]:
@@ -188,12 +188,12 @@ def _collecting(norms: Sequence[float | None]) -> Capability:
     return Capability("collect states", "yes", f"all {len(norms)} layers, and all their states are finite")
 
 
-def _sharing(engine: TransformersEngine, proof: WalkProof, texts: Texts, reason: str) -> Capability:
+def _sharing(engine: TransformersEngine, proof: PrefixSharingCheck, texts: Texts, reason: str) -> Capability:
     if engine.blocks.causal and not engine.has_encoder:
         longest = max(map(engine.encode, texts), key=len)
         tree = build_tree([(*longest, token) for token in range(min(ENDINGS, vocabulary_of(engine.model)))])
         plan = proof.plan(tree, cost_of(engine.model, engine.blocks, max_tokens=PASS_TOKENS), times=OFTEN)
-        if isinstance(plan, Walk):
+        if isinstance(plan, PrefixTreePlan):
             return Capability("share prefixes", "yes", "what texts begin with alike is read once, with the same states")
         reason = proof.problem or reason
     return Capability("share prefixes", "slow", f"beginnings are read anew: {reason}")
@@ -287,14 +287,16 @@ def _rows(plain: Sequence[Completion], steered: Sequence[Completion]) -> Capabil
 # Scoring ---------------------------------------------------------------------------------------------------------
 
 
-def _scoring(engine: TransformersEngine, proof: WalkProof, vector: ControlVector, texts: Texts) -> list[Capability]:
+def _scoring(
+    engine: TransformersEngine, proof: PrefixSharingCheck, vector: ControlVector, texts: Texts
+) -> list[Capability]:
     endings = tuple(engine.encode(text)[-NEW_TOKENS:] for text in BARE)
     items = [ForcedItem(engine.encode(text), endings, reference=0) for text in texts]
     if engine.blocks.encoder or engine.has_encoder:
         forcing = engine.teacher_forcing(items)
     else:
         cost = cost_of(engine.model, engine.blocks, max_tokens=PASS_TOKENS)
-        forcing = TreeTeacherForcing(engine.model, engine.blocks, items, cost=cost, proof=proof)
+        forcing = PrefixTreeForcing(engine.model, engine.blocks, items, cost=cost, proof=proof)
     scores = forcing.measure(vector.addition(coefficient=PUSH))
     logprobs = np.concatenate(forcing.base.logprob)
     if not np.isfinite(logprobs).all():
@@ -315,7 +317,7 @@ def _scoring(engine: TransformersEngine, proof: WalkProof, vector: ControlVector
     ]
 
 
-def _lost(engine: TransformersEngine, forcing: TreeTeacherForcing, proof: WalkProof) -> Iterator[str]:
+def _lost(engine: TransformersEngine, forcing: PrefixTreeForcing, proof: PrefixSharingCheck) -> Iterator[str]:
     """What makes scoring slow."""
     if engine.has_encoder:
         yield "its encoder reads every text anew each time"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from trimtab.engines.layer_search import Proof
-from trimtab.engines.transformers.doctor.checks import Capability, State, Trials, try_out
+from trimtab.engines.transformers.doctor.checks import Capability, Checks, State, try_out
 from trimtab.engines.transformers.doctor.hardware import Machine, this_machine
 from trimtab.engines.transformers.doctor.properties import (
     BlockFacts,
@@ -73,7 +73,7 @@ class Diagnosis:
     proof: Proof | None
     tokenizer: TokenizerFacts | None
     chat: ChatFacts | None
-    trials: Trials | None
+    trials: Checks | None
     problems: tuple[Problem, ...]
     machine: Machine
 
@@ -150,7 +150,7 @@ def _in_order(*problems: Problem) -> tuple[Problem, ...]:
     return tuple(sorted(problems, key=lambda problem: order.index(problem.severity)))
 
 
-def _with_chat(trials: Trials, engine: TransformersEngine, chat: ChatFacts | None) -> Trials:
+def _with_chat(trials: Checks, engine: TransformersEngine, chat: ChatFacts | None) -> Checks:
     state: State = "yes" if chat else "no"
     why = "through the model's own template"
     if chat is None:
@@ -161,7 +161,7 @@ def _with_chat(trials: Trials, engine: TransformersEngine, chat: ChatFacts | Non
 # What is wrong, and what to do about it ----------------------------------------------------------------------------
 
 
-def _of_trials(trials: Trials, model: ModelFacts, blocks: BlockFacts) -> Iterator[Problem]:
+def _of_trials(trials: Checks, model: ModelFacts, blocks: BlockFacts) -> Iterator[Problem]:
     coarse = model.dtype in COARSE
     failed = {capability.name: capability.why for capability in trials.capabilities if capability.state == "no"}
     vital = [name for name in ("collect states", "steer") if name in failed]
@@ -239,7 +239,7 @@ def _of_texts(
     model: ModelFacts,
     tokenizer: TokenizerFacts,
     chat: ChatFacts | None,
-    trials: Trials,
+    trials: Checks,
 ) -> Iterator[Problem]:
     if tokenizer.entries > model.vocabulary:
         yield Problem(

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trimtab.engines.layers import Blocks, eagerly
+from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.prefix_tree import Ints
 from trimtab.engines.transformers.forward.steer import tokens_given
 from trimtab.errors import ModelError, SteeringError
@@ -22,10 +22,10 @@ from trimtab.vectors import ControlVector
 
 
 @final
-class Kept:
+class Captured:
     """States of one pass, filled in while it runs."""
 
-    def __init__(self, blocks: Blocks, layers: Sequence[int]) -> None:
+    def __init__(self, blocks: DecoderLayers, layers: Sequence[int]) -> None:
         self._names = blocks.names
         self._layers = layers
         self._states: dict[int, Tensor] = {}
@@ -58,8 +58,8 @@ class _Enough(Exception):  # noqa: N818  # not an error
 
 @contextmanager
 def keeping(
-    blocks: Blocks, layers: Sequence[int], rows: Ints, columns: Ints, *, stop_early: bool = False
-) -> Iterator[Kept]:
+    blocks: DecoderLayers, layers: Sequence[int], rows: Ints, columns: Ints, *, stop_early: bool = False
+) -> Iterator[Captured]:
     """Keep the outputs of ``layers`` at ``[rows[i], columns[i]]`` of the pass that runs inside.
 
     Args:
@@ -70,7 +70,7 @@ def keeping(
         stop_early: Leave the ``with`` block once the last wanted block has run: what follows in the model, and in the
             ``with`` block, is skipped.
     """
-    kept = Kept(blocks, layers)
+    kept = Captured(blocks, layers)
     last = max(layers, default=-1)
 
     @cache
@@ -92,14 +92,14 @@ def keeping(
 
 
 @final
-class Watcher:
+class ProbeHooks:
     """A scope in which the last token of every pass is read on some vectors, before anything that is entered later.
 
     A reading is the mean over the vector's reading layers of ``(projection - mean) / deviation`` on neutral tokens; all
     that is linear in the state, so each layer adds one product to a running sum.
     """
 
-    def __init__(self, blocks: Blocks, vectors: Sequence[ControlVector]) -> None:
+    def __init__(self, blocks: DecoderLayers, vectors: Sequence[ControlVector]) -> None:
         self._blocks = blocks
         self._vectors = tuple(vectors)
         self._weights, self._offset = _weights(self._vectors)
@@ -109,7 +109,7 @@ class Watcher:
         self._seen = 0
         self._read_last: Tensor | None = None  # the sum of the pass that ended last
 
-    def __enter__(self) -> Watcher:
+    def __enter__(self) -> ProbeHooks:
         if self._weights:
             self._scope.enter_context(eagerly())
             begin = self._blocks.body.register_forward_pre_hook(self._begin_pass, with_kwargs=True)

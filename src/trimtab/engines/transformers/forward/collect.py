@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import nn
 
-from trimtab.engines.batching import Cost, Plan, Walk, plan_batches
-from trimtab.engines.layers import Blocks, eagerly
+from trimtab.engines.batching import Cost, Plan, PrefixTreePlan, plan_batches
+from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.prefix_tree import Ints, PrefixTree, build_chains, build_tree
 from trimtab.engines.protocol import Collected, CollectionReport, MarkedPrompt, Position, Span, Tokens
 from trimtab.engines.transformers.forward.capture import keeping
-from trimtab.engines.transformers.forward.run import Pass, Sources, WalkProof, run_plan
-from trimtab.engines.transformers.model.context import Host
+from trimtab.engines.transformers.forward.run import Pass, PrefixSharingCheck, Sources, run_plan
+from trimtab.engines.transformers.model.context import ModelContext
 from trimtab.errors import PromptError, VectorError
 from trimtab.reading import neutral_of, projections, z_scores
 from trimtab.steering.conditions import At
@@ -144,13 +144,13 @@ def over_tokens(tree: PrefixTree, masks: Sequence[NDArray[np.bool_]]) -> Wanted:
 
 def read_states(
     model: nn.Module,
-    blocks: Blocks,
+    blocks: DecoderLayers,
     tree: PrefixTree,
     wanted: Wanted,
     *,
     layers: Sequence[int],
     cost: Cost,
-    proof: WalkProof | None,
+    proof: PrefixSharingCheck | None,
     stop_early: bool,
     sources: Sources | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -177,7 +177,7 @@ def read_states(
     ending = np.bincount(np.append(tree.ends, len(tree)), minlength=len(tree) + 1)
     ending[-1] = done = 0
     report = CollectionReport(
-        path="tree" if isinstance(plan, Walk) else "plain",
+        path="tree" if isinstance(plan, PrefixTreePlan) else "plain",
         reason=_why(plan, proof),
         sequences=len(tree.ends),
         tokens=int((tree.depth[tree.ends] + 1).sum()),
@@ -204,8 +204,8 @@ def read_states(
     return Collected(result, report)
 
 
-def _why(plan: Plan, proof: WalkProof | None) -> str:
-    if isinstance(plan, Walk):
+def _why(plan: Plan, proof: PrefixSharingCheck | None) -> str:
+    if isinstance(plan, PrefixTreePlan):
         return "shared beginnings are computed once"
     if proof is None:
         return "asked for"
@@ -231,7 +231,7 @@ def _put(result: NDArray[np.float32], wanted: Wanted, nodes: Ints, states: NDArr
 
 
 def collect_states(
-    host: Host,
+    host: ModelContext,
     texts: Sequence[Tokens],
     *,
     layers: Sequence[int],
@@ -270,7 +270,7 @@ def collect_states(
 
 
 def score_prompts(
-    host: Host, prompts: Sequence[MarkedPrompt], vector: ControlVector, *, at: At = "prompt"
+    host: ModelContext, prompts: Sequence[MarkedPrompt], vector: ControlVector, *, at: At = "prompt"
 ) -> NDArray[np.float64]:
     """A z-score for each prompt: how far it lies along a vector, in deviations of neutral prompts.
 

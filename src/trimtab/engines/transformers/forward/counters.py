@@ -14,10 +14,10 @@ from torch import Tensor
 
 from trimtab.arrays import F32
 from trimtab.engines.protocol import TermReceipt
-from trimtab.engines.transformers.forward.schedule import Timeline
+from trimtab.engines.transformers.forward.schedule import BatchSchedule
 from trimtab.engines.transformers.forward.step_plan import Program
 from trimtab.steering.conditions import Comparison
-from trimtab.steering.plan import Push
+from trimtab.steering.plan import LayerAdd
 
 
 @final
@@ -31,7 +31,7 @@ class _Pass:
 
 
 @final
-class Ledger:
+class SteeringCounters:
     """Norms of states and of what was changed; they stay tensors until someone asks, so that no step waits for them."""
 
     def __init__(self) -> None:
@@ -99,7 +99,9 @@ def _joined(parts: Sequence[Tensor]) -> F32:
     return joined
 
 
-def term_receipts(ledger: Ledger, program: Program, timeline: Timeline, *, generated: Sequence[int]) -> Receipts:
+def term_receipts(
+    ledger: SteeringCounters, program: Program, timeline: BatchSchedule, *, generated: Sequence[int]
+) -> Receipts:
     """What every term did in every row.
 
     Args:
@@ -150,7 +152,7 @@ def _asked(comparison: Comparison) -> str:
 class _Tables:
     """The norms of a ledger as tables, each made once, however many slots ask for it."""
 
-    def __init__(self, ledger: Ledger, rows: int, columns: int) -> None:
+    def __init__(self, ledger: SteeringCounters, rows: int, columns: int) -> None:
         self.lengths = cache(lambda layer: ledger.all_lengths(layer, rows=rows, columns=columns))
         self.moves = cache(lambda stage, layer: ledger.all_moves(stage, layer, rows=rows, columns=columns))
 
@@ -166,7 +168,7 @@ class _Shifts:
         for layer, change in program.slots[number].changes.items():
             assert stage is not None
             self._lengths.append(tables.lengths(layer))
-            if isinstance(change, Push) and not change.preserve_norm:
+            if isinstance(change, LayerAdd) and not change.preserve_norm:
                 self._moves.append(float(np.linalg.norm(change.added)))
             else:
                 self._moves.append(tables.moves(stage, layer))

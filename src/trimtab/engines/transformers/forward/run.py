@@ -19,8 +19,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from trimtab.engines.batching import CPU, CPU_HALF, GPU, Batches, Cost, Plan, Walk, plan_batches, plan_passes
-from trimtab.engines.layers import Blocks, eagerly
+from trimtab.engines.batching import (
+    CPU,
+    CPU_HALF,
+    GPU,
+    BatchPlan,
+    Cost,
+    Plan,
+    PrefixTreePlan,
+    plan_batches,
+    plan_passes,
+)
+from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.prefix_tree import Ints, PrefixTree, build_tree
 from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.forward.capture import keeping
@@ -89,7 +99,7 @@ def run_plan(
         on_halved: Called with the new size when a pass ran out of memory and is tried again in halves; without it,
             running out of memory is an error.
     """
-    if isinstance(plan, Walk):
+    if isinstance(plan, PrefixTreePlan):
         yield from _walk(tree, plan, forward, model, keep_cache, on_halved)
     else:
         yield from _run_batches(tree, plan, forward, model, sources, on_halved)
@@ -97,7 +107,7 @@ def run_plan(
 
 def _walk(
     tree: PrefixTree,
-    plan: Walk,
+    plan: PrefixTreePlan,
     forward: Callable[[Pass], T],
     model: nn.Module,
     keep_cache: bool,
@@ -163,7 +173,7 @@ def _columns(tensor: Tensor, columns: Ints) -> Tensor:
 
 def _run_batches(
     tree: PrefixTree,
-    plan: Batches,
+    plan: BatchPlan,
     forward: Callable[[Pass], T],
     model: nn.Module,
     sources: Sources | None,
@@ -240,7 +250,7 @@ SHORTEST = 128  # shorter sequences gain little from a shorter proof
 
 
 @final
-class WalkProof:
+class PrefixSharingCheck:
     """What is known of whether walks are exact on one model.
 
     A sliding window, for one, shows only in sequences that are longer, so a proof holds up to the length that was
@@ -257,7 +267,7 @@ class WalkProof:
         skips: Whether blocks may hand on outputs of an earlier pass instead of running; None if that was never tried.
     """
 
-    def __init__(self, model: nn.Module, blocks: Blocks, *, limit: int | None, never: str = "") -> None:
+    def __init__(self, model: nn.Module, blocks: DecoderLayers, *, limit: int | None, never: str = "") -> None:
         self._model = model
         self._blocks = blocks
         self._limit = limit
@@ -273,9 +283,9 @@ class WalkProof:
         longest = int(tree.depth.max()) + 1 if len(tree) else 0
         if self._refused is not None and longest >= self._refused:
             return plan_batches(tree, cost, may_pad=self._blocks.causal)
-        wanted = _Tried(longest, cost.walk_tokens)
+        wanted = _Tried(longest, cost.prefix_tree_tokens)
         plan = plan_passes(tree, cost, proven=self._covers(wanted), times=times)
-        if isinstance(plan, Walk) and not self._holds(tree, wanted):
+        if isinstance(plan, PrefixTreePlan) and not self._holds(tree, wanted):
             return plan_batches(tree, cost, may_pad=self._blocks.causal)
         return plan
 
@@ -318,12 +328,12 @@ class WalkProof:
         ends = [tree.leaves[0], tree.leaves[-1]]
         bounds = (0, *sorted(range(len(tree), 0, -row)))
         try:
-            walked = self._states(tree, Walk(bounds, 0.0), ends)
+            walked = self._states(tree, PrefixTreePlan(bounds, 0.0), ends)
         except Exception as error:  # whatever a model does that has no use for such inputs
             if isinstance(error, RuntimeError) and is_out_of_memory(error):
                 raise
             return f"a mask of ours makes it fail: {(str(error).strip() or type(error).__name__).splitlines()[0][:100]}"
-        plain = self._states(tree, Batches(tuple(np.array([end]) for end in ends), 0.0), ends)
+        plain = self._states(tree, BatchPlan(tuple(np.array([end]) for end in ends), 0.0), ends)
         sizes = np.maximum(np.linalg.norm(plain, axis=-1), 1e-30)
         off = float((np.linalg.norm(walked - plain, axis=-1) / sizes).max())
         if off <= max(EXACT, ROUNDINGS * torch.finfo(place(self._model)[1]).eps):
@@ -358,15 +368,15 @@ class _Tried:
         return wanted.length <= self.length and wanted.row <= self.row
 
 
-def prepared_proof(model: nn.Module, blocks: Blocks, *, limit: int | None, encoder: bool) -> WalkProof:
+def prepared_proof(model: nn.Module, blocks: DecoderLayers, *, limit: int | None, encoder: bool) -> PrefixSharingCheck:
     """A proof to be made when it is needed; for some models it is known beforehand that a walk would be wrong."""
     never = "" if blocks.causal else "a state knows of the tokens after it too"
     if encoder:
         never = "an encoder reads every text as a whole"
-    return WalkProof(model, blocks, limit=limit, never=never)
+    return PrefixSharingCheck(model, blocks, limit=limit, never=never)
 
 
-def cost_of(model: nn.Module, blocks: Blocks, *, max_tokens: int | None) -> Cost:
+def cost_of(model: nn.Module, blocks: DecoderLayers, *, max_tokens: int | None) -> Cost:
     """The cost model of a model where it is."""
     device, dtype = place(model)
     cpu = CPU if dtype == torch.float32 else CPU_HALF

@@ -167,7 +167,7 @@ Readings = Mapping[Comparison, NDArray[np.float64]]  # of each row
 
 @final
 @dataclass
-class Gate:
+class ConditionState:
     """Whether one row's condition holds, and what it was read from.
 
     Attributes:
@@ -202,7 +202,7 @@ class Gate:
 
 
 @final
-class Timeline:
+class BatchSchedule:
     """The gains of one program on one batch.
 
     Attributes:
@@ -250,13 +250,13 @@ class Timeline:
             is_steady(self._scopes[slot], rows[row].prompt) for row, own in enumerate(self._owned) for slot in own
         )
 
-    def _make_gates(self) -> dict[tuple[int, int], Gate]:
+    def _make_gates(self) -> dict[tuple[int, int], ConditionState]:
         found = {}
         for row, own in enumerate(self._owned):
             for slot in own:
                 planned = self.program.slots[slot].term
                 if planned is not None and planned.term.condition is not None:
-                    found[row, slot] = Gate(planned.term.condition)
+                    found[row, slot] = ConditionState(planned.term.condition)
         return found
 
     def _first_openings(self, read: Callable[[Sequence[Comparison]], Readings] | None) -> NDArray[np.bool_]:
@@ -360,7 +360,7 @@ class Timeline:
 
 
 @final
-class Replay:
+class ReplayedSchedule:
     """Gains of one row that are known, for reading the whole of it again.
 
     Attributes:

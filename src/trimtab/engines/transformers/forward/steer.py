@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trimtab.engines.layers import Blocks, block_output, eagerly, with_block_output
+from trimtab.engines.layers import DecoderLayers, eagerly, layer_output, with_layer_output
 from trimtab.engines.protocol import Changes
-from trimtab.engines.transformers.forward.counters import Ledger
-from trimtab.engines.transformers.forward.schedule import Replay, Timeline
+from trimtab.engines.transformers.forward.counters import SteeringCounters
+from trimtab.engines.transformers.forward.schedule import BatchSchedule, ReplayedSchedule
 from trimtab.engines.transformers.forward.step_plan import (
     Gains,
     Program,
@@ -47,15 +47,15 @@ class SteeringHooks:
         seen: Of these, the tokens that came by at each layer.
     """
 
-    def __init__(self, blocks: Blocks, program: Program | Changes, *, sink: bool, scoped: bool = False) -> None:
+    def __init__(self, blocks: DecoderLayers, program: Program | Changes, *, sink: bool, scoped: bool = False) -> None:
         self.program = program if isinstance(program, Program) else Program.of_all(program)
         self._blocks = blocks
         self._sink = sink
         self._scoped = scoped
         self._tables = [StageTables(self.program, stage) for stage in self.program.stages]
         self._scope = ExitStack()
-        self._timeline: Timeline | Replay | None = None
-        self._ledger: Ledger | None = None
+        self._timeline: BatchSchedule | ReplayedSchedule | None = None
+        self._ledger: SteeringCounters | None = None
         self._idle = False
         self._entering = 0  # tokens of each row in the pass under way
         self._rows = 0
@@ -87,7 +87,9 @@ class SteeringHooks:
         self._scope.close()
 
     @contextmanager
-    def following(self, timeline: Timeline | Replay, ledger: Ledger | None = None) -> Iterator[None]:
+    def following(
+        self, timeline: BatchSchedule | ReplayedSchedule, ledger: SteeringCounters | None = None
+    ) -> Iterator[None]:
         """Inside, passes are those of one batch, in order; what is done is written into the ledger."""
         self._timeline, self._ledger = timeline, ledger
         self._forget_gains()
@@ -98,7 +100,7 @@ class SteeringHooks:
             self._forget_gains()
 
     @contextmanager
-    def writing(self, ledger: Ledger) -> Iterator[None]:
+    def writing(self, ledger: SteeringCounters) -> Iterator[None]:
         """Inside, what is done is written into the ledger."""
         self._ledger = ledger
         try:
@@ -181,7 +183,7 @@ class SteeringHooks:
         if self._idle:
             return None
         layout = self._blocks.layout
-        state = block_output(output)
+        state = layer_output(output)
         view = layout.view(state)
         count = view.shape[0] * view.shape[1]
         self.seen[layer] += min(count, self._rows * self._entering) if layout.extra else count
@@ -192,7 +194,7 @@ class SteeringHooks:
             self._ledger.lengths(layer, self._blocks.tokens(view, self._entering))
         for stage in self.program.by_layer[layer]:
             changed = self._staged(stage, layer, changed)
-        return None if changed is view else with_block_output(output, layout.put(state, changed))
+        return None if changed is view else with_layer_output(output, layout.put(state, changed))
 
     def _staged(self, number: int, layer: int, state: Tensor) -> Tensor:
         stage = self.program.stages[number]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trimtab.engines.protocol import Changes
-from trimtab.steering.plan import Bounded, Change, PlannedTerm, Push, Turned
+from trimtab.steering.plan import Change, CompiledTerm, LayerAdd, LayerClamp, LayerRotate
 
 Kind: TypeAlias = Literal["push", "push_preserving_norm", "bound", "turn"]
 Gains: TypeAlias = NDArray[np.float32]
@@ -37,12 +37,12 @@ class Slot:
 
     changes: Mapping[int, Change]
     rows: tuple[int, ...] | None = None
-    term: PlannedTerm | None = None
+    term: CompiledTerm | None = None
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Stage:
+class PlanStage:
     """One kind of change.
 
     Attributes:
@@ -68,14 +68,14 @@ class Program:
     """
 
     slots: tuple[Slot, ...]
-    stages: tuple[Stage, ...]
+    stages: tuple[PlanStage, ...]
     layers: tuple[int, ...]
     by_layer: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # the stages that act there
 
     @classmethod
     def of_all(cls, changes: Changes) -> Program:
         """The same changes for every row; an array stands for pushing by it."""
-        listed = {layer: [Push(c)] if isinstance(c, np.ndarray) else list(c) for layer, c in changes.items()}
+        listed = {layer: [LayerAdd(c)] if isinstance(c, np.ndarray) else list(c) for layer, c in changes.items()}
         depth = max(map(len, listed.values()), default=0)
         kinds_differ = [len({_kind(own[n]) for own in listed.values() if n < len(own)}) > 1 for n in range(depth)]
         slots = []
@@ -85,7 +85,7 @@ class Program:
         return cls._of(slots, rows=None)
 
     @classmethod
-    def of_rows(cls, rows: Sequence[Sequence[PlannedTerm]]) -> Program:
+    def of_rows(cls, rows: Sequence[Sequence[CompiledTerm]]) -> Program:
         """Every row its own terms; lists that are the same object share their slots."""
         owners: dict[int, list[int]] = {}
         for row, terms in enumerate(rows):
@@ -114,7 +114,7 @@ class Program:
             members[at].append(number)
             reached[slot.rows] = at
         stages = tuple(
-            Stage(kind, tuple(own), _owners([slots[number] for number in own], rows))
+            PlanStage(kind, tuple(own), _owners([slots[number] for number in own], rows))
             for kind, own in zip(kinds, members, strict=True)
         )
         layers = tuple(sorted({layer for slot in slots for layer in slot.changes}))
@@ -128,9 +128,9 @@ class Program:
 
 
 def _kind(change: Change) -> Kind:
-    if isinstance(change, Push):
+    if isinstance(change, LayerAdd):
         return "push_preserving_norm" if change.preserve_norm else "push"
-    return "bound" if isinstance(change, Bounded) else "turn"
+    return "bound" if isinstance(change, LayerClamp) else "turn"
 
 
 def _owners(slots: Sequence[Slot], rows: int | None) -> NDArray[np.int64] | None:
@@ -146,7 +146,7 @@ def _owners(slots: Sequence[Slot], rows: int | None) -> NDArray[np.int64] | None
 class StageTables:
     """The tensors of one stage, made when they are first needed and kept where they are needed."""
 
-    def __init__(self, program: Program, stage: Stage) -> None:
+    def __init__(self, program: Program, stage: PlanStage) -> None:
         self._slots = [program.slots[number] for number in stage.slots]
         self._stage = stage
         self._made: dict[int, tuple[Tensor, ...]] = {}
@@ -173,10 +173,10 @@ class StageTables:
             return (self._by_row(table),)
         directions = _tensor([nothing if c is None else np.asarray(c.direction) for c in own])  # type: ignore[union-attr]
         if self._stage.kind == "turn":
-            angles = [c.radians if isinstance(c, Turned) else 0.0 for c in own]
+            angles = [c.radians if isinstance(c, LayerRotate) else 0.0 for c in own]
             return self._by_row(directions), self._by_row(torch.tensor(angles, dtype=torch.float32))
-        lows = [c.low if isinstance(c, Bounded) else -np.inf for c in own]
-        highs = [c.high if isinstance(c, Bounded) else np.inf for c in own]
+        lows = [c.low if isinstance(c, LayerClamp) else -np.inf for c in own]
+        highs = [c.high if isinstance(c, LayerClamp) else np.inf for c in own]
         return (
             self._by_row(directions),
             self._by_row(torch.tensor(lows, dtype=torch.float32)),
@@ -194,7 +194,7 @@ def _tensor(lines: Sequence[NDArray[np.float32]]) -> Tensor:
     return torch.from_numpy(np.stack(lines).astype(np.float32))
 
 
-def slot_gains(stage: Stage, gains: Gains) -> Gains:
+def slot_gains(stage: PlanStage, gains: Gains) -> Gains:
     """The gains of a stage's slots, ``[row, token, slot]``; ``[row, token]`` but for pushes, as a row then has one."""
     own = gains[:, :, list(stage.slots)]
     if stage.kind == "push":

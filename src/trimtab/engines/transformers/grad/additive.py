@@ -21,12 +21,12 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from trimtab.arrays import F32
-from trimtab.engines.batching import Walk
-from trimtab.engines.layers import Blocks, block_output, eagerly, with_block_output
+from trimtab.engines.batching import PrefixTreePlan
+from trimtab.engines.layers import DecoderLayers, eagerly, layer_output, with_layer_output
 from trimtab.engines.prefix_tree import Ints, build_tree
 from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.forward.run import is_out_of_memory, place, release
-from trimtab.engines.transformers.model.context import Host
+from trimtab.engines.transformers.model.context import ModelContext
 from trimtab.engines.transformers.model.default_model import first_line
 from trimtab.errors import ModelError
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def recomputed(blocks: Blocks) -> Iterator[None]:
+def recomputed(blocks: DecoderLayers) -> Iterator[None]:
     """Inside, a pass keeps of each block what it reads alone; gradients may be taken later, of the model as it is now.
 
     Hooks on the blocks run once: they lie outside of what is computed again. Transformers' own way would have blocks
@@ -57,7 +57,7 @@ def recomputed(blocks: Blocks) -> Iterator[None]:
                 module.forward = forward
 
 
-Texts: TypeAlias = Sequence["Told"]
+Texts: TypeAlias = Sequence["PersonaText"]
 Part = TypeVar("Part")
 
 NO_GRADIENTS = (
@@ -67,7 +67,7 @@ NO_MEMORY = "ask for shorter answers, or train with refine=0 and not distilled"
 
 
 @dataclass(frozen=True)
-class Told:
+class PersonaText:
     """A prompt with an answer.
 
     Attributes:
@@ -84,7 +84,7 @@ class Told:
         return self.prompt + self.answer[:-1]
 
 
-def has_gradients(host: Host) -> bool:
+def has_gradients(host: ModelContext) -> bool:
     """Whether texts of a model can be padded at their end without effect, which passes rely on."""
     return host.start is None and host.blocks.causal and not host.blocks.encoder
 
@@ -100,7 +100,7 @@ def multiplies_halves(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 @final
-class Pushing:
+class AdditivePasses:
     """Passes of one model.
 
     Args:
@@ -116,7 +116,7 @@ class Pushing:
     def __init__(
         self,
         model: nn.Module,
-        blocks: Blocks,
+        blocks: DecoderLayers,
         *,
         sink: bool,
         generated: bool = False,
@@ -133,12 +133,14 @@ class Pushing:
         self._keeps = "logits_to_keep" in inspect.signature(self.model.forward).parameters
 
     @classmethod
-    def of(cls, host: Host, texts: Sequence[Texts], *, generated: bool = False, swift: bool = False) -> Pushing:
+    def of(
+        cls, host: ModelContext, texts: Sequence[Texts], *, generated: bool = False, swift: bool = False
+    ) -> AdditivePasses:
         """For a model for which ``has_gradients`` holds, and every set of texts that a pass may be asked for."""
         cost = host.cost()
         tree = build_tree([told.read for several in texts for told in several])
-        shares = isinstance(host.walks.plan(tree, cost, times=len(texts)), Walk)
-        shared_tokens = cost.walk_tokens if shares else None
+        shares = isinstance(host.walks.plan(tree, cost, times=len(texts)), PrefixTreePlan)
+        shared_tokens = cost.prefix_tree_tokens if shares else None
         return cls(
             host.model, host.blocks, sink=host.sink, generated=generated, swift=swift, shared_tokens=shared_tokens
         )
@@ -243,12 +245,12 @@ class Pushing:
 
     def _pushed(self, output: Any, push: Tensor, where: Tensor) -> Any:
         """A block's output with ``push`` added as often as ``where`` (``[row, token, 1]``) says."""
-        state = block_output(output)
+        state = layer_output(output)
         view = self._blocks.layout.view(state)
         factors = torch.zeros(len(where), view.shape[1], 1, device=view.device)
         offset = self._blocks.layout.offset
         factors[:, offset : offset + where.shape[1]] = where.to(view.device)
-        return with_block_output(
+        return with_layer_output(
             output, self._blocks.layout.add(state, (factors * push.to(view.device)).to(view.dtype))
         )
 

@@ -18,15 +18,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trimtab.arrays import F32
-from trimtab.engines.protocol import Expected, Gap, Lesson, Preference, Slope, Tokens
-from trimtab.engines.transformers.grad.additive import Pushing, Texts, Told, frozen, has_gradients
-from trimtab.engines.transformers.model.context import Host
+from trimtab.engines.protocol import (
+    DistillationExample,
+    LossGradient,
+    Preference,
+    PreferenceGradient,
+    TeacherDistribution,
+    Tokens,
+)
+from trimtab.engines.transformers.grad.additive import AdditivePasses, PersonaText, Texts, frozen, has_gradients
+from trimtab.engines.transformers.model.context import ModelContext
 
 SIGNS = (1.0, -1.0)
 
 
 @final
-class PreferenceSlopes:
+class TreePreferenceGradients:
     """Questions prepared for one model; see ``trimtab.engines.protocol.Slopes``.
 
     Args:
@@ -35,17 +42,17 @@ class PreferenceSlopes:
     """
 
     @classmethod
-    def of(cls, host: Host, items: Sequence[Preference], *, swift: bool) -> PreferenceSlopes:
+    def of(cls, host: ModelContext, items: Sequence[Preference], *, swift: bool) -> TreePreferenceGradients:
         """Questions for a model that has gradients; see ``trimtab.engines.protocol.Gradients.slopes``."""
-        return cls(Pushing.of(host, [_texts(item) for item in items], swift=swift), items)
+        return cls(AdditivePasses.of(host, [_texts(item) for item in items], swift=swift), items)
 
-    def __init__(self, pushing: Pushing, items: Sequence[Preference]) -> None:
+    def __init__(self, pushing: AdditivePasses, items: Sequence[Preference]) -> None:
         self._items = tuple(items)
         self._texts = [_texts(item) for item in items]
         self._pushing = pushing
         self._reference: dict[int, Tensor] = {}
 
-    def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, price: float) -> Slope:
+    def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, price: float) -> PreferenceGradient:
         """Value and gradient of ``preference - price · KL`` on some of the questions.
 
         Args:
@@ -63,7 +70,7 @@ class PreferenceSlopes:
         if price:
             self._note_reference(numbers)
 
-        def work(group: Sequence[int]) -> Slope:
+        def work(group: Sequence[int]) -> PreferenceGradient:
             return self._part(group, pushes, signs, price=price, share=len(signs) * len(numbers))
 
         with frozen(self._pushing.model), torch.enable_grad():
@@ -71,14 +78,14 @@ class PreferenceSlopes:
                 value, cost = value + part.preference, cost + part.kl
                 for layer, slope in part.gradient.items():
                     gradient[layer] += slope
-        return Slope(preference=value if len(signs) > 1 else 0.0, kl=cost, gradient=gradient)
+        return PreferenceGradient(preference=value if len(signs) > 1 else 0.0, kl=cost, gradient=gradient)
 
     def _note_reference(self, numbers: Sequence[int]) -> None:
         """What the model as it is expects along its own answers, of questions of which that is not known yet."""
         with torch.no_grad():
             for n in numbers:
                 if n not in self._reference:
-                    own = [Told(self._items[n].prompt, self._items[n].own)]
+                    own = [PersonaText(self._items[n].prompt, self._items[n].own)]
                     self._reference[n] = self._pushing.logprobs(own, (0.0,), {})[0][0].detach()
 
     def _part(
@@ -89,12 +96,12 @@ class PreferenceSlopes:
         *,
         price: float,
         share: int,
-    ) -> Slope:
+    ) -> PreferenceGradient:
         texts = [told for n in group for told in self._texts[n][: 3 if price else 2]]
         found = self._pushing.logprobs(texts, signs, pushes)
         preference, kl = (total / share for total in self._totals(found, group, signs, priced=price > 0))
         slopes = torch.autograd.grad(preference - price * kl, list(pushes.values()))
-        return Slope(
+        return PreferenceGradient(
             preference=float(preference.detach()),
             kl=float(kl.detach()),
             gradient={layer: slope.cpu().numpy() for layer, slope in zip(pushes, slopes, strict=True)},
@@ -118,7 +125,7 @@ class PreferenceSlopes:
 
 
 def _texts(item: Preference) -> Texts:
-    return [Told(item.prompt, answer) for answer in (item.positive, item.negative, item.own)]
+    return [PersonaText(item.prompt, answer) for answer in (item.positive, item.negative, item.own)]
 
 
 def _mean(logprobs: Tensor, answer: Tokens) -> Tensor:
@@ -127,14 +134,14 @@ def _mean(logprobs: Tensor, answer: Tokens) -> Tensor:
 
 
 def expectations(
-    host: Host,
+    host: ModelContext,
     texts: Sequence[tuple[Tokens, Tokens]],
     *,
     top: int,
     additions: Mapping[int, F32],
     generated: bool,
     swift: bool,
-) -> list[Expected]:
+) -> list[TeacherDistribution]:
     """What a model expects at every token of given answers.
 
     Args:
@@ -148,24 +155,24 @@ def expectations(
     Returns:
         Of each answer.
     """
-    told: list[Texts] = [[Told(prompt, answer)] for prompt, answer in texts]
-    pushing = Pushing.of(host, told, generated=generated, swift=swift)
+    told: list[Texts] = [[PersonaText(prompt, answer)] for prompt, answer in texts]
+    pushing = AdditivePasses.of(host, told, generated=generated, swift=swift)
     with torch.no_grad():
         pushes = pushing.pushes(additions, gradients=False)
 
-        def work(group: Sequence[int]) -> list[Expected]:
+        def work(group: Sequence[int]) -> list[TeacherDistribution]:
             (found,) = pushing.logprobs([told[n][0] for n in group], (1.0,), pushes)
             return [_noted(logprobs, top) for logprobs in found]
 
         return [expected for part in pushing.parts(told, range(len(told)), work) for expected in part]
 
 
-def _noted(logprobs: Tensor, top: int) -> Expected:
+def _noted(logprobs: Tensor, top: int) -> TeacherDistribution:
     """The likeliest tokens and the mass of the others, of ``[token, vocabulary]``."""
     best = logprobs.topk(min(top, logprobs.shape[-1]), dim=-1)
     rest = _rest(logprobs, best.indices)
     half = np.finfo(np.float16)
-    return Expected(
+    return TeacherDistribution(
         tokens=best.indices.cpu().numpy().astype(np.int32),
         logprobs=best.values.clamp(min=float(half.min)).cpu().numpy().astype(np.float16),
         rest=rest.clamp(min=float(half.min)).cpu().numpy().astype(np.float16),
@@ -180,7 +187,7 @@ def _rest(logprobs: Tensor, tokens: Tensor) -> Tensor:
 
 
 @final
-class TeacherImitation:
+class TeacherDistillationLoss:
     """Lessons prepared for one model; see ``trimtab.engines.protocol.Imitation``.
 
     Args:
@@ -189,17 +196,19 @@ class TeacherImitation:
     """
 
     @classmethod
-    def of(cls, host: Host, lessons: Sequence[Lesson], *, generated: bool, swift: bool) -> TeacherImitation:
+    def of(
+        cls, host: ModelContext, lessons: Sequence[DistillationExample], *, generated: bool, swift: bool
+    ) -> TeacherDistillationLoss:
         """Lessons for a model that has gradients; see ``trimtab.engines.protocol.Gradients.imitation``."""
-        texts: list[Texts] = [[Told(lesson.prompt, lesson.answer)] for lesson in lessons]
-        return cls(Pushing.of(host, texts, generated=generated, swift=swift), lessons)
+        texts: list[Texts] = [[PersonaText(lesson.prompt, lesson.answer)] for lesson in lessons]
+        return cls(AdditivePasses.of(host, texts, generated=generated, swift=swift), lessons)
 
-    def __init__(self, pushing: Pushing, lessons: Sequence[Lesson]) -> None:
+    def __init__(self, pushing: AdditivePasses, lessons: Sequence[DistillationExample]) -> None:
         self._pushing = pushing
-        self._texts: list[Texts] = [[Told(lesson.prompt, lesson.answer)] for lesson in lessons]
+        self._texts: list[Texts] = [[PersonaText(lesson.prompt, lesson.answer)] for lesson in lessons]
         self._targets = [_Target.of(lesson.expected) for lesson in lessons]
 
-    def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, halfway: float = math.inf) -> Gap:
+    def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, halfway: float = math.inf) -> LossGradient:
         """Mean KL(teacher ‖ student) of some of the lessons, and the gradient of the loss.
 
         Raises:
@@ -209,11 +218,11 @@ class TeacherImitation:
         gradient = {layer: np.zeros_like(added, dtype=np.float32) for layer, added in additions.items()}
         kl = 0.0
 
-        def work(group: Sequence[int]) -> Gap:
+        def work(group: Sequence[int]) -> LossGradient:
             each = self._each(group, pushes)
             loss = torch.stack([_counted(kls, halfway).mean() for kls in each]).sum() / len(numbers)
             slopes = torch.autograd.grad(loss, list(pushes.values()))
-            return Gap(
+            return LossGradient(
                 kl=sum(float(kls.detach().mean()) for kls in each) / len(numbers),
                 gradient={layer: slope.cpu().numpy() for layer, slope in zip(pushes, slopes, strict=True)},
             )
@@ -223,7 +232,7 @@ class TeacherImitation:
                 kl += part.kl
                 for layer, slope in part.gradient.items():
                     gradient[layer] += slope
-        return Gap(kl=kl, gradient=gradient)
+        return LossGradient(kl=kl, gradient=gradient)
 
     def measure(self, additions: Mapping[int, F32]) -> list[NDArray[np.float64]]:
         """Of every lesson, KL(teacher ‖ student) at each token of its answer, in nats."""
@@ -256,7 +265,7 @@ class _Target:
     logarithm: Tensor
 
     @classmethod
-    def of(cls, expected: Expected) -> _Target:
+    def of(cls, expected: TeacherDistribution) -> _Target:
         rest = torch.from_numpy(expected.rest).float()[:, None]
         logprobs = torch.cat([torch.from_numpy(expected.logprobs).float(), rest], dim=-1)
         logarithm = logprobs.log_softmax(-1)  # what was rounded to 16 bits adds up to 1 again
@@ -285,23 +294,23 @@ class _Target:
 
 @final
 @dataclass(frozen=True)
-class HostGradients:
+class ModelGradients:
     """See ``trimtab.engines.protocol.Gradients``.
 
     Attributes:
         host: A model for which ``has_gradients`` holds.
     """
 
-    host: Host
+    host: ModelContext
 
     @classmethod
-    def of(cls, host: Host) -> HostGradients | None:
+    def of(cls, host: ModelContext) -> ModelGradients | None:
         """Of a model, if texts of it can be padded at their end without effect."""
         return cls(host) if has_gradients(host) else None
 
-    def slopes(self, items: Sequence[Preference], *, swift: bool = False) -> PreferenceSlopes:
+    def slopes(self, items: Sequence[Preference], *, swift: bool = False) -> TreePreferenceGradients:
         """See ``trimtab.engines.protocol.Gradients.slopes``."""
-        return PreferenceSlopes.of(self.host, items, swift=swift)
+        return TreePreferenceGradients.of(self.host, items, swift=swift)
 
     def expectations(
         self,
@@ -311,10 +320,12 @@ class HostGradients:
         additions: Mapping[int, F32],
         generated: bool = False,
         swift: bool = False,
-    ) -> list[Expected]:
+    ) -> list[TeacherDistribution]:
         """See ``trimtab.engines.protocol.Gradients.expectations``."""
         return expectations(self.host, texts, top=top, additions=additions, generated=generated, swift=swift)
 
-    def imitation(self, lessons: Sequence[Lesson], *, generated: bool = False, swift: bool = False) -> TeacherImitation:
+    def imitation(
+        self, lessons: Sequence[DistillationExample], *, generated: bool = False, swift: bool = False
+    ) -> TeacherDistillationLoss:
         """See ``trimtab.engines.protocol.Gradients.imitation``."""
-        return TeacherImitation.of(self.host, lessons, generated=generated, swift=swift)
+        return TeacherDistillationLoss.of(self.host, lessons, generated=generated, swift=swift)

@@ -9,29 +9,29 @@ from typing import final
 from transformers import PreTrainedModel
 
 from trimtab.engines.batching import Cost
-from trimtab.engines.layers import Blocks
+from trimtab.engines.layers import DecoderLayers
 from trimtab.engines.protocol import Tokens
-from trimtab.engines.transformers.forward.run import WalkProof, cost_of
+from trimtab.engines.transformers.forward.run import PrefixSharingCheck, cost_of
 from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.engines.transformers.text.chat_template import ThinkingMarkers
 from trimtab.steering import Steering
-from trimtab.steering.plan import PlannedTerm
+from trimtab.steering.plan import CompiledTerm
 from trimtab.vectors import ModelInfo
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class ActiveScope:
+class SteeredScope:
     """A ``with engine.steered(...)`` that is open."""
 
     steering: Steering
-    plan: tuple[PlannedTerm, ...]
+    plan: tuple[CompiledTerm, ...]
     hooks: SteeringHooks
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Host:
+class ModelContext:
     """What the parts of an engine share.
 
     Attributes:
@@ -49,16 +49,16 @@ class Host:
     """
 
     model: PreTrainedModel
-    blocks: Blocks
+    blocks: DecoderLayers
     info: ModelInfo
-    walks: WalkProof
+    walks: PrefixSharingCheck
     stop: tuple[int, ...]
     pad: int
     start: Tokens | None
     sink: bool
     markers: ThinkingMarkers | None
     decode_all: Callable[[Sequence[int]], str]
-    scopes: list[ActiveScope] = field(default_factory=list)
+    scopes: list[SteeredScope] = field(default_factory=list)
 
     @property
     def reads_sources(self) -> bool:

@@ -18,14 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trimtab.engines.batching import Cost, Walk
-from trimtab.engines.layers import Blocks, eagerly
+from trimtab.engines.batching import Cost, PrefixTreePlan
+from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.prefix_tree import Ints, PrefixTree, build_chains, build_tree
 from trimtab.engines.protocol import Changes, ForcedItem, ForcedScores, Tokens
 from trimtab.engines.transformers.forward.run import (
     Pass,
+    PrefixSharingCheck,
     Sources,
-    WalkProof,
     is_out_of_memory,
     place,
     release,
@@ -100,7 +100,7 @@ class _Reference:
 
 
 @final
-class TreeTeacherForcing:
+class PrefixTreeForcing:
     """Prompts and answers prepared for one model; see ``TeacherForcing``.
 
     Attributes:
@@ -110,11 +110,11 @@ class TreeTeacherForcing:
     def __init__(
         self,
         model: nn.Module,
-        blocks: Blocks,
+        blocks: DecoderLayers,
         items: Sequence[ForcedItem],
         *,
         cost: Cost,
-        proof: WalkProof,
+        proof: PrefixSharingCheck,
         once: bool = False,
         pad: int = 0,
         sources: Sequence[Tokens] | None = None,
@@ -172,7 +172,7 @@ class TreeTeacherForcing:
     @property
     def shares_prefixes(self) -> bool:
         """Whether what the sequences share is computed once; if not, the model forbids it, or it saves nothing."""
-        return isinstance(self._plan, Walk)
+        return isinstance(self._plan, PrefixTreePlan)
 
     @property
     def norms(self) -> NDArray[np.float64]:
