@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.arrays import F32
 from trimtab.behaviours import Message
+from trimtab.errors import PromptError
 from trimtab.steering import RowsLike, SteeringLike
 from trimtab.steering.conditions import At
 from trimtab.steering.plan import Change
@@ -22,7 +23,34 @@ Tokens: TypeAlias = tuple[int, ...]
 Prompt: TypeAlias = str | Sequence[Message | Mapping[str, str]]
 Position: TypeAlias = int | Literal["last", "mean", "all"]
 Span: TypeAlias = tuple[int | None, int | None]
-Changes: TypeAlias = Mapping[int, F32 | Sequence[Change]]  # by layer; an array stands for adding it
+Changes: TypeAlias = Mapping[int, F32 | Sequence[Change]]  # by layer; an array is added
+
+
+def as_messages(prompt: Prompt) -> tuple[Message, ...]:
+    """Return a chat from a string (a user message) or a list of messages.
+
+    Raises:
+        PromptError: It is neither, or a message lacks its role or content.
+    """
+    if isinstance(prompt, str):
+        return (Message("user", prompt),)
+    messages = tuple(map(_message, prompt)) if isinstance(prompt, Sequence) else ()
+    if not messages:
+        raise PromptError("the chat has no messages", fix="give at least one user message")
+    return messages
+
+
+def is_chat(prompts: Any) -> bool:
+    """Return True for one chat, and False for a list of prompts."""
+    return bool(prompts) and isinstance(prompts[0], (Message, Mapping))
+
+
+def _message(given: Any) -> Message:
+    if isinstance(given, Message):
+        return given
+    if isinstance(given, Mapping) and isinstance(given.get("role"), str) and isinstance(given.get("content"), str):
+        return Message(given["role"], given["content"])
+    raise PromptError(f"{str(given)[:60]!r} is not a chat message", fix='write {"role": "user", "content": "..."}')
 
 
 @dataclass(frozen=True)
@@ -59,6 +87,32 @@ class MarkedPrompt:
     words: tuple[bool, ...]
     opening: int
     located: bool = True
+
+    def read_mask(self, at: At, *, last: bool = False) -> NDArray[np.bool_]:
+        """Return which tokens a score of this prompt is read at, ``[token]``.
+
+        Args:
+            at: ``"prompt"`` for all words, ``"last-user-turn"`` for those of the last user message.
+            last: Read the last token of the prompt alone.
+
+        Raises:
+            PromptError: There are no words to read, or no user message.
+        """
+        mask = np.zeros(len(self.tokens), dtype=bool)
+        if last:
+            mask[-1] = True
+            return mask
+        if at == "last-user-turn":
+            users = [turn for turn in self.turns if turn.role == "user"]
+            if not users:
+                raise PromptError(f"no user message was found in {self.text[:40]!r}", fix="read it at prompt")
+            mask[users[-1].start : users[-1].stop] = True
+            mask &= np.array(self.words)
+        else:
+            mask[:] = self.words
+        if not mask.any():
+            raise PromptError(f"the prompt has no words to read ({self.text[:40]!r})", fix="write something")
+        return mask
 
 
 @dataclass(frozen=True)
@@ -355,27 +409,53 @@ class Gradients(Protocol):
         """
 
 
-class Engine(Protocol):
-    """Something that runs one model."""
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can do with its model. What it cannot do is refused before any work.
+
+    Attributes:
+        predicts: Whether the model predicts tokens; an encoder alone does not.
+        reads_every_token: Whether each token of a prompt has a hidden state of its own in the steered layers. Beside
+            an encoder only the tokens that the decoder starts with have one.
+        gradients: Whether gradients with respect to additions can be computed.
+        context_window: Tokens that the model can read; None if its config does not say.
+    """
+
+    predicts: bool = True
+    reads_every_token: bool = True
+    gradients: bool = False
+    context_window: int | None = None
+
+
+class Text(Protocol):
+    """Prompts and tokens of one model. Pure, so safe to call from any thread."""
 
     @property
     def info(self) -> ModelInfo:
-        """The model at hand."""
+        """Return the identity of the model: name, sizes, fingerprint of its weights."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Return what the engine can do with this model."""
 
     def encode(self, text: str) -> Tokens:
-        """Token ids of a text, with the tokenizer's own special tokens, never doubled."""
+        """Return token ids of a text, with the tokenizer's special tokens, never doubled."""
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Text of token ids, special tokens left out."""
+        """Return the text of token ids, without special tokens."""
 
     def render(self, messages: Prompt, *, continuation: str = "") -> str:
-        """The chat as the model sees it, with ``continuation`` opening the assistant's turn."""
+        """Return the chat as the model sees it, with ``continuation`` opening the assistant's turn."""
 
     def marked(self, prompt: Prompt, *, raw: bool = False) -> MarkedPrompt:
-        """A prompt as the model reads it, and which of its tokens are whose words."""
+        """Return a prompt as the model reads it, with the role of each of its tokens."""
 
     def cuts(self, text: str, *, limit: int) -> tuple[str, ...]:
-        """``text`` cut after its first token, its second, and so on, ``limit`` at most."""
+        """Return ``text`` cut after its first token, its second, and so on, at most ``limit`` of them."""
+
+
+class Collects(Text, Protocol):
+    """An engine that returns hidden states."""
 
     def collect(
         self,
@@ -387,10 +467,14 @@ class Engine(Protocol):
         max_tokens: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Collected:
-        """Outputs of decoder blocks at chosen tokens, and how they were collected."""
+        """Return outputs of decoder layers at chosen tokens, with a report of how they were computed."""
 
     def scores(self, prompts: Sequence[Prompt], vector: ControlVector, *, at: At = "prompt") -> NDArray[np.float64]:
-        """A z-score of each prompt on a vector, as conditions on prompts read it, ``[prompt]``."""
+        """Return a z-score of each prompt on a vector, as conditions on prompts read it, ``[prompt]``."""
+
+
+class Generates(Text, Protocol):
+    """An engine that writes answers, each under its own steering."""
 
     def generate(
         self,
@@ -406,9 +490,24 @@ class Engine(Protocol):
     def steered(self, steering: SteeringLike) -> AbstractContextManager[None]:
         """Steer everything that runs inside the ``with`` block."""
 
+
+class Forces(Text, Protocol):
+    """An engine that scores given answers (teacher forcing)."""
+
     def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> TeacherForcing:
-        """Prepare prompts and answers for scoring; ``once`` if only the base is wanted."""
+        """Prepare prompts and answers for scoring; ``once`` if only the unsteered scores are wanted."""
+
+
+class Differentiates(Text, Protocol):
+    """An engine that computes gradients with respect to additions, if its model has them."""
 
     @property
     def gradients(self) -> Gradients | None:
-        """What training by gradient needs; None where the engine has no gradients."""
+        """Return the gradients, or None where ``capabilities.gradients`` is False."""
+
+
+class Trains(Collects, Generates, Forces, Differentiates, Protocol):
+    """An engine that ``train``, ``calibrate`` and ``distill`` can use."""
+
+
+Engine: TypeAlias = Trains

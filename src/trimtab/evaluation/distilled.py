@@ -317,7 +317,7 @@ def _saving(model: Engine, teacher: Teacher, text: str) -> Saving:
     lengths = {key: len(model.encode(model.render(chat))) for key, chat in chats.items()}
     seconds = {key: _until_first_token(model, chat) for key, chat in chats.items()}
     spared = lengths[True] - lengths[False]
-    window = getattr(model, "context_window", None)
+    window = model.capabilities.context_window
     return Saving(spared, spared / window if window else None, seconds[True], seconds[False])
 
 

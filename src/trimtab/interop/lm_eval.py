@@ -68,7 +68,7 @@ def steered_lm(
         >>> lm_eval.simple_evaluate(model=lm, tasks=["arc_easy"], limit=20)["results"]  # doctest: +SKIP
     """
     made = _lm_class()
-    if engine.has_encoder or engine.blocks.encoder:
+    if not (engine.capabilities.predicts and engine.capabilities.reads_every_token):
         raise SteeringError(
             f"an encoder reads the prompts of {engine.info.name}", fix="evaluate a decoder-only model with lm-eval"
         )

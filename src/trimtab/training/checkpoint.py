@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores, Prompt, TeacherForcing
-from trimtab.engines.protocol import Changes, Collected, Gradients, MarkedPrompt, Position, Span, Tokens
+from trimtab.engines.protocol import Capabilities, Changes, Collected, Gradients, MarkedPrompt, Position, Span, Tokens
 from trimtab.errors import OutputError
 from trimtab.steering import RowsLike, Steering, SteeringLike
 from trimtab.steering.conditions import At, comparisons
@@ -161,9 +161,9 @@ class CheckpointedEngine:
         return self._engine.info
 
     @property
-    def has_encoder(self) -> bool:
-        """Whether an encoder reads the prompts, as far as the engine knows of such."""
-        return bool(getattr(self._engine, "has_encoder", False))
+    def capabilities(self) -> Capabilities:
+        """As the engine's."""
+        return self._engine.capabilities
 
     def encode(self, text: str) -> Tokens:
         """As the engine does."""

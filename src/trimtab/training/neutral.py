@@ -42,7 +42,7 @@ class Chosen:
 
 def has_states_everywhere(model: Engine) -> bool:
     """Whether every token of a prompt has a state; beside an encoder only the decoder's first token has one."""
-    return not getattr(model, "has_encoder", False)
+    return model.capabilities.reads_every_token
 
 
 def check_reads(model: Engine) -> None:

@@ -8,9 +8,8 @@ from typing import Literal, TypeAlias, final
 from transformers import DynamicCache
 
 from trimtab.behaviours import Message
-from trimtab.engines.protocol import Completion, Tokens
+from trimtab.engines.protocol import Completion, Tokens, as_messages
 from trimtab.engines.transformers.engine import TransformersEngine
-from trimtab.engines.transformers.text.chat_template import as_messages
 from trimtab.errors import PromptError, SteeringError
 from trimtab.steering import Steering, SteeringLike
 from trimtab.vectors import ControlVector

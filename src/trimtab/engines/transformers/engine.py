@@ -14,7 +14,19 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from trimtab.arrays import F32
 from trimtab.engines.layer_search import find_and_prove, is_encoder_decoder
-from trimtab.engines.protocol import Collected, Completion, ForcedItem, MarkedPrompt, Position, Prompt, Span, Tokens
+from trimtab.engines.protocol import (
+    Capabilities,
+    Collected,
+    Completion,
+    ForcedItem,
+    MarkedPrompt,
+    Position,
+    Prompt,
+    Span,
+    Tokens,
+    as_messages,
+    is_chat,
+)
 from trimtab.engines.transformers.decode.answer import Listener, Request, answer_request, normalized_rows
 from trimtab.engines.transformers.decode.sampling import Sampling, keeps_keys_and_values
 from trimtab.engines.transformers.decode.stream import AnswerStream, TextStream
@@ -22,16 +34,15 @@ from trimtab.engines.transformers.forward.collect import collect_states, score_p
 from trimtab.engines.transformers.forward.run import prepared_proof
 from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.engines.transformers.forward.step_plan import Program
+from trimtab.engines.transformers.grad.additive import has_gradients
 from trimtab.engines.transformers.grad.objectives import ModelGradients
 from trimtab.engines.transformers.model.context import ModelContext, SteeredScope
 from trimtab.engines.transformers.model.fingerprint import fingerprint
 from trimtab.engines.transformers.score.forcing import PrefixTreeForcing
 from trimtab.engines.transformers.text.chat_template import (
-    as_messages,
     check_length,
     checked_sequences,
     chosen_layers,
-    is_chat,
     opening_cuts,
     pad_token,
     render_chat,
@@ -122,6 +133,16 @@ class TransformersEngine:
     def has_chat_template(self) -> bool:
         """Whether a string prompt is put to the model as a user message."""
         return bool(self.tokenizer.chat_template)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Return what can be done with this model."""
+        return Capabilities(
+            predicts=not self.blocks.encoder,
+            reads_every_token=not self.has_encoder,
+            gradients=has_gradients(self._host),
+            context_window=self.context_window,
+        )
 
     @property
     def context_window(self) -> int | None:

@@ -9,10 +9,10 @@ import pytest
 
 from tiny_models import byte_tokenizer
 from trimtab.behaviours import Message
+from trimtab.engines.protocol import as_messages
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.text import chat_template as chat
 from trimtab.engines.transformers.text.chat_template import (
-    as_messages,
     default_system_prompt,
     opening_cuts,
     render_chat,

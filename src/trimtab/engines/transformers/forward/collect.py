@@ -295,7 +295,7 @@ def score_prompts(
     if not prompts:
         return np.zeros(0)
     pool: Pool = "last" if at == "prompt" and vector.reader is not None and vector.reader.pool == "last" else "mean"
-    masks = [_read_tokens(prompt, at, pool) for prompt in prompts]
+    masks = [prompt.read_mask(at, last=pool == "last") for prompt in prompts]
     build = build_tree if host.blocks.causal else build_chains
     tree = build([prompt.tokens for prompt in prompts])
     with ExitStack() as stack:
@@ -312,22 +312,3 @@ def score_prompts(
             stop_early=True,
         ).states
     return np.asarray(z_scores(projections(states, vector, layers), vector, layers, pool=pool).mean(axis=-1))
-
-
-def _read_tokens(prompt: MarkedPrompt, at: At, pool: Pool) -> NDArray[np.bool_]:
-    """Which tokens are read, ``[token]``."""
-    mask = np.zeros(len(prompt.tokens), dtype=bool)
-    if pool == "last":
-        mask[-1] = True
-        return mask
-    users = [turn for turn in prompt.turns if turn.role == "user"]
-    if at == "last-user-turn":
-        if not users:
-            raise PromptError(f"no user message was found in {prompt.text[:40]!r}", fix="read it at prompt")
-        mask[users[-1].start : users[-1].stop] = True
-        mask &= np.array(prompt.words)
-    else:
-        mask[:] = prompt.words
-    if not mask.any():
-        raise PromptError(f"the prompt has no words to read ({prompt.text[:40]!r})", fix="write something")
-    return mask

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 from jinja2 import Environment, meta
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trimtab.behaviours import Message
-from trimtab.engines.protocol import Prompt, Tokens
+from trimtab.engines.protocol import Tokens
 from trimtab.errors import PromptError, SteeringError
 
 SWITCHES = ("enable_thinking", "thinking")  # variables of templates: Qwen's and most others', DeepSeek's
@@ -177,33 +176,6 @@ def chosen_layers(layers: Sequence[int] | None, *, name: str, count: int) -> lis
 SYSTEM = "qwzxsystemxzwq"
 USER = "qwzxuserxzwq"
 _TAKES_SYSTEM: dict[str, bool] = {}  # by the template's source
-
-
-def as_messages(prompt: Prompt) -> tuple[Message, ...]:
-    """A chat from a string (a user message) or a list of messages.
-
-    Raises:
-        PromptError: It is neither, or a message lacks its role or content.
-    """
-    if isinstance(prompt, str):
-        return (Message("user", prompt),)
-    messages = tuple(map(_message, prompt)) if isinstance(prompt, Sequence) else ()
-    if not messages:
-        raise PromptError("the chat has no messages", fix="give at least one user message")
-    return messages
-
-
-def is_chat(prompts: Any) -> bool:
-    """Whether this is one chat, and not a list of prompts."""
-    return bool(prompts) and isinstance(prompts[0], (Message, Mapping))
-
-
-def _message(given: Any) -> Message:
-    if isinstance(given, Message):
-        return given
-    if isinstance(given, Mapping) and isinstance(given.get("role"), str) and isinstance(given.get("content"), str):
-        return Message(given["role"], given["content"])
-    raise PromptError(f"{str(given)[:60]!r} is not a chat message", fix='write {"role": "user", "content": "..."}')
 
 
 def render_chat(

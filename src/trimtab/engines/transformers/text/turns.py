@@ -14,9 +14,8 @@ from typing import TypeAlias
 from transformers import PreTrainedTokenizerBase
 
 from trimtab.behaviours import Message
-from trimtab.engines.protocol import MarkedPrompt, Prompt, Tokens, Turn
+from trimtab.engines.protocol import MarkedPrompt, Prompt, Tokens, Turn, as_messages
 from trimtab.engines.transformers.text.chat_template import (
-    as_messages,
     default_system_prompt,
     render_chat,
     thinking_markers,
