@@ -1,0 +1,397 @@
+"""A deterministic engine in numpy: a toy language model for tests and examples, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from threading import local
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trimtab.arrays import F64, I64
+from trimtab.engines.protocol import (
+    Capabilities,
+    Changes,
+    Collected,
+    CollectionReport,
+    Completion,
+    ForcedItem,
+    ForcedScores,
+    MarkedPrompt,
+    Position,
+    Prompt,
+    Receipt,
+    Span,
+    TermReceipt,
+    Tokens,
+    Turn,
+    as_messages,
+    is_chat,
+)
+from trimtab.errors import PromptError, SteeringError
+from trimtab.reading import neutral_of, projections, z_scores
+from trimtab.steering import RowsLike, Steering, SteeringLike
+from trimtab.steering.conditions import At
+from trimtab.steering.plan import Change, LayerAdd, LayerClamp, LayerRotate
+from trimtab.vectors import ControlVector, ModelInfo
+
+START, END = 0, 1
+CHARACTERS = "".join(map(chr, range(32, 127))) + "\n"
+VOCABULARY = 2 + len(CHARACTERS)
+_TOKEN = {character: number for number, character in enumerate(CHARACTERS, start=2)}
+_UNKNOWN = _TOKEN["?"]
+
+
+@final
+class FakeEngine:
+    """Toy language model over characters, with the methods of a real engine.
+
+    The hidden state of a token begins as its embedding plus the mean embedding of everything before it, and each layer
+    adds ``tanh(h @ W) / 2``. So a prompt's wording reaches every later token, a hidden state depends on nothing after
+    it, and an addition at a layer changes what follows at the same token only. All weights come from ``seed``.
+
+    Args:
+        layers: Number of layers.
+        hidden: Width of the hidden states.
+        seed: Of the weights.
+        context_window: Tokens that the model reads at most; None for any number.
+
+    Example:
+        >>> engine = FakeEngine()
+        >>> [completion] = engine.generate(["Hello"], max_new_tokens=3)
+        >>> len(completion.tokens)
+        3
+    """
+
+    def __init__(self, *, layers: int = 4, hidden: int = 16, seed: int = 0, context_window: int | None = None) -> None:
+        draw = np.random.default_rng(seed)
+        self._embedding = draw.standard_normal((VOCABULARY, hidden))
+        self._weights = draw.standard_normal((layers, hidden, hidden)) / np.sqrt(hidden)
+        self._head = draw.standard_normal((hidden, VOCABULARY)) * (2.0 / np.sqrt(hidden))
+        self._head[:, START] = 0.0  # START has logit 0, which is hardly ever the largest
+        self._thread = local()  # scopes belong to the thread that opened them
+        self.info = ModelInfo(
+            name="fake", architecture="FakeModel", hidden_size=hidden, layers=layers, fingerprint=f"fake-{seed}"
+        )
+        self.capabilities = Capabilities(context_window=context_window)
+
+    # Prompts and tokens
+
+    def encode(self, text: str) -> Tokens:
+        """Return one token for the start of the text and one for each character; unknown characters read as ``?``."""
+        return (START, *(_TOKEN.get(character, _UNKNOWN) for character in text))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the characters of tokens, without the start and the end."""
+        return "".join(CHARACTERS[token - 2] for token in tokens if token > END)
+
+    def render(self, messages: Prompt, *, continuation: str = "") -> str:
+        """Return one line ``role: content`` for each message, then the opening of the assistant's turn."""
+        lines = [f"{message.role}: {message.content}\n" for message in as_messages(messages)]
+        return "".join(lines) + "assistant: " + continuation
+
+    def marked(self, prompt: Prompt, *, raw: bool = False) -> MarkedPrompt:
+        """Return a prompt as the model reads it; every character is one token, so offsets are exact."""
+        if isinstance(prompt, str) and not prompt.strip():
+            raise PromptError("the prompt is empty", fix="write something to answer")
+        if raw and isinstance(prompt, str):
+            text, turns = prompt, tuple[Turn, ...]()
+            counted = np.ones(len(text), dtype=bool)
+            opening = len(text)
+        else:
+            text, turns, counted, opening = self._chat(prompt)
+        offsets = ((0, 0), *((n, n + 1) for n in range(len(text))))
+        tokens = self.encode(text)
+        self._check_length(tokens, text)
+        return MarkedPrompt(text, tokens, offsets, turns, (False, *counted.tolist()), opening)
+
+    def _chat(self, prompt: Prompt) -> tuple[str, tuple[Turn, ...], NDArray[np.bool_], int]:
+        messages = as_messages(prompt)
+        text = self.render(messages)
+        counted = np.zeros(len(text), dtype=bool)
+        turns, at = [], 0
+        for message in messages:
+            start = at + len(message.role) + 2
+            stop = start + len(message.content)
+            turns.append(Turn(message.role, start + 1, stop + 1))  # tokens are one behind characters
+            counted[start:stop] = message.role != "system"
+            at = stop + 1
+        return text, tuple(turns), counted, at
+
+    def cuts(self, text: str, *, limit: int) -> tuple[str, ...]:
+        """Return ``text`` cut after its first character, its second, and so on."""
+        return tuple(text[:end] for end in range(1, min(len(text), limit) + 1))
+
+    def _check_length(self, tokens: Tokens, text: str) -> None:
+        window = self.capabilities.context_window
+        if window is not None and len(tokens) > window:
+            raise PromptError(
+                f"the prompt has {len(tokens)} tokens, but {self.info.name} reads {window} ({text[:40]!r}...)",
+                fix="shorten it",
+            )
+
+    # The model
+
+    def _forward(self, tokens: Tokens, changes: Mapping[int, Sequence[Change]]) -> tuple[F64, F64]:
+        """Return hidden states ``[token, layer, hidden]`` and logits ``[token, vocabulary]``."""
+        embedded = self._embedding[list(tokens)]
+        before = np.cumsum(embedded, axis=0) - embedded
+        counts = np.maximum(np.arange(len(tokens)), 1)[:, None]
+        hidden = embedded + before / counts
+        states = np.empty((len(tokens), self.info.layers, self.info.hidden_size))
+        for layer in range(self.info.layers):
+            hidden = hidden + np.tanh(hidden @ self._weights[layer]) / 2
+            for change in changes.get(layer, ()):
+                hidden = np.concatenate([hidden[:1], changed(hidden[1:], change)])  # never the attention sink
+            states[:, layer] = hidden
+        return states, hidden @ self._head
+
+    # Hidden states
+
+    def collect(
+        self,
+        texts: Sequence[str | Tokens],
+        *,
+        layers: Sequence[int] | None = None,
+        position: Position = "last",
+        span: Span | Sequence[Span] | None = None,
+        max_tokens: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Collected:
+        """Return hidden states of each text, read one after the other."""
+        sequences = [self.encode(text) if isinstance(text, str) else tuple(text) for text in texts]
+        chosen = list(range(self.info.layers)) if layers is None else list(layers)
+        spans = [span] * len(sequences) if span is None or _is_span(span) else list(span)
+        rows: list[F64] = []
+        for number, (tokens, own) in enumerate(zip(sequences, spans, strict=True)):
+            states = self._forward(tokens, self._outer())[0][:, chosen]
+            inside = states[slice(*own)] if isinstance(own, tuple) else states
+            if position == "all":
+                rows.extend(inside)
+            elif position == "mean":
+                rows.append(inside.mean(axis=0))
+            else:
+                rows.append(states[-1 if position == "last" else position])
+            if progress is not None:
+                progress(number + 1, len(sequences))
+        count = sum(map(len, sequences))
+        report = CollectionReport("plain", "a fake engine shares nothing", len(sequences), count, count, count)
+        return Collected(np.array(rows, dtype=np.float32), report)
+
+    def scores(self, prompts: Sequence[Prompt], vector: ControlVector, *, at: At = "prompt") -> F64:
+        """Return a z-score of each prompt, as conditions on prompts read it."""
+        vector.check_model(self.info)
+        neutral_of(vector)
+        last = at == "prompt" and vector.reader is not None and vector.reader.pool == "last"
+        layers = vector.reading_layers
+        scored = []
+        for prompt in prompts:
+            marked = self.marked(prompt)
+            states = self._forward(marked.tokens, {})[0][marked.read_mask(at, last=last)]
+            mean = projections(states[:, list(layers)].mean(axis=0).astype(np.float32), vector, layers)
+            scored.append(z_scores(mean, vector, layers, pool="last" if last else "mean").mean())
+        return np.array(scored)
+
+    # Answers
+
+    @property
+    def _scope(self) -> Steering:
+        scope: Steering = getattr(self._thread, "scope", Steering())
+        return scope
+
+    @contextmanager
+    def steered(self, steering: SteeringLike) -> Iterator[None]:
+        """Steer everything that runs inside the ``with`` block."""
+        chosen = Steering.of(steering)
+        self._changes(chosen)
+        outer = self._scope
+        self._thread.scope = outer + chosen
+        try:
+            yield
+        finally:
+            self._thread.scope = outer
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        steering: RowsLike = None,
+        max_new_tokens: int = 128,
+        temperature: float = 0.0,
+        seed: int | None = None,
+    ) -> list[Completion]:
+        """Answer each prompt; a row's answer depends on its prompt, its steering, the seed and its repeats only."""
+        listed: Sequence[Any] = [prompts] if isinstance(prompts, str) or is_chat(prompts) else prompts
+        rows = Steering.of_rows(steering, rows=len(listed))
+        marked = [self.marked(prompt) for prompt in listed]
+        repeats = [sum(other.tokens == own.tokens for other in marked[:n]) for n, own in enumerate(marked)]
+        answered = [
+            self._answer(prompt, row, max_new_tokens, temperature, [seed or 0, again])
+            for prompt, row, again in zip(marked, rows, repeats, strict=True)
+        ]
+        steered = sum(completion.receipt.tokens > 0 for completion in answered)
+        return [
+            replace(completion, receipt=replace(completion.receipt, rows=steered if completion.receipt.tokens else 0))
+            for completion in answered
+        ]
+
+    def _answer(
+        self, prompt: MarkedPrompt, steering: Steering, most: int, temperature: float, seed: Sequence[int]
+    ) -> Completion:
+        outer = self._scope
+        changes = _joined([self._changes(outer), self._changes(steering)])
+        noise = np.random.default_rng(seed)
+        tokens: list[int] = []
+        logprob = 0.0
+        while len(tokens) < most and END not in tokens:
+            logits = self._forward((*prompt.tokens, *tokens), changes)[1][-1]
+            chosen = logits / temperature + noise.gumbel(size=len(logits)) if temperature > 0 else logits
+            tokens.append(int(np.argmax(chosen)))
+            logprob += float(_log_softmax(logits)[tokens[-1]])
+        return Completion(
+            text=self.decode(tokens),
+            tokens=tuple(tokens),
+            finish_reason="stop" if END in tokens else "length",
+            prompt_tokens=len(prompt.tokens),
+            receipt=self._receipt(prompt, tokens, outer + steering),
+            logprob=logprob if temperature == 0 else None,
+        )
+
+    def _receipt(self, prompt: MarkedPrompt, tokens: Sequence[int], steering: Steering) -> Receipt:
+        read = len(prompt.tokens) - 1 + max(len(tokens) - 1, 0)  # nothing reads the last token of the answer
+        sequence = (*prompt.tokens, *tokens[:-1])
+        terms = []
+        for term in steering.terms:
+            changes = self._changes(Steering((term,)))
+            states = self._forward(sequence, {})[0][1:]
+            moved = [
+                np.linalg.norm(changed(states[:, layer], change) - states[:, layer], axis=-1)
+                / np.linalg.norm(states[:, layer], axis=-1)
+                for layer, several in changes.items()
+                for change in several
+            ]
+            shift = float(np.mean(moved)) if moved and read else None
+            terms.append(TermReceipt(str(term), tuple(changes), int(bool(changes)), read if changes else 0, shift))
+        layers = tuple(sorted({layer for term in terms for layer in term.layers}))
+        touched = read if layers else 0
+        return Receipt(str(steering), layers, int(bool(layers)), touched, terms=tuple(terms))
+
+    def _changes(self, steering: Steering) -> dict[int, list[Change]]:
+        for term in steering.terms:
+            if not term.tokens.is_all or term.condition is not None:
+                raise SteeringError(f"{term}: a fake engine steers all tokens", fix="drop the scope and the condition")
+        return _joined([{n: [change] for n, change in own.changes.items()} for own in steering.plan(self.info)])
+
+    def _outer(self) -> dict[int, list[Change]]:
+        return self._changes(self._scope)
+
+    # Given answers
+
+    def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> FakeForcing:
+        """Prepare prompts and answers for scoring."""
+        outer = self._outer()
+        return FakeForcing(self, tuple(items), outer, self._scored(items, outer, None))
+
+    def _scored(
+        self, items: Sequence[ForcedItem], changes: Mapping[int, Sequence[Change]], base: Sequence[F64] | None
+    ) -> _Scored:
+        """Score every answer; KL against the log-probabilities ``base`` of each reference answer."""
+        logprobs, references, kl = [], [], np.zeros(len(items))
+        for number, item in enumerate(items):
+            tables = [self._logprobs(item.prompt, answer, changes) for answer in item.answers]
+            logprobs.append(
+                np.array([table[range(len(a)), list(a)].sum() for table, a in zip(tables, item.answers, strict=True)])
+            )
+            reference = tables[item.reference] if item.reference is not None else np.zeros((0, VOCABULARY))
+            references.append(reference)
+            if base is not None:
+                kl[number] = (np.exp(base[number]) * (base[number] - reference)).sum()
+        tokens: tuple[I64, ...] = tuple(np.array([len(a) for a in item.answers], dtype=np.int64) for item in items)
+        kl_tokens = np.array([len(table) for table in references], dtype=np.int64)
+        return _Scored(ForcedScores(tuple(logprobs), tokens, kl, kl_tokens), tuple(references))
+
+    def _logprobs(self, prompt: Tokens, answer: Tokens, changes: Mapping[int, Sequence[Change]]) -> F64:
+        logits = self._forward((*prompt, *answer), changes)[1][len(prompt) - 1 : -1]
+        return _log_softmax(logits)
+
+    def _norms(self, items: Sequence[ForcedItem]) -> F64:
+        read = [self._forward((*item.prompt, *answer), {})[0][1:] for item in items for answer in item.answers]
+        norms: F64 = np.linalg.norm(np.concatenate(read), axis=-1).mean(axis=0)
+        return norms
+
+    @property
+    def gradients(self) -> None:
+        """None: a fake engine has no gradients."""
+        return
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """Scores of given answers, and the log-probabilities ``[token, vocabulary]`` along each reference answer."""
+
+    scores: ForcedScores
+    references: tuple[F64, ...]
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class FakeForcing:
+    """Prompts and answers prepared for scoring by a fake engine."""
+
+    engine: FakeEngine
+    items: tuple[ForcedItem, ...]
+    outer: Mapping[int, Sequence[Change]]
+    unsteered: _Scored
+
+    @property
+    def base(self) -> ForcedScores:
+        """Return the scores without any addition."""
+        return self.unsteered.scores
+
+    @property
+    def norms(self) -> F64:
+        """Return the mean hidden-state norm per layer, ``[layer]``, without attention sinks."""
+        return self.engine._norms(self.items)
+
+    def measure(self, additions: Changes) -> ForcedScores:
+        """Return the scores with ``additions[layer]`` added, or other changes made, at each layer's output."""
+        asked = {n: [LayerAdd(one)] if isinstance(one, np.ndarray) else list(one) for n, one in additions.items()}
+        return self.engine._scored(self.items, _joined([self.outer, asked]), self.unsteered.references).scores
+
+
+def changed(hidden: F64, change: Change) -> F64:
+    """Return hidden states ``[token, hidden]`` after one change, by the formulas of ``trimtab.steering.plan``."""
+    if isinstance(change, LayerAdd):
+        moved = hidden + change.added
+        lengths = np.linalg.norm(hidden, axis=-1, keepdims=True) / np.linalg.norm(moved, axis=-1, keepdims=True)
+        return moved * lengths if change.preserve_norm else moved
+    direction = change.direction.astype(np.float64)
+    along = hidden @ direction
+    if isinstance(change, LayerClamp):
+        return hidden + (np.clip(along, change.low, change.high) - along)[:, None] * direction
+    assert isinstance(change, LayerRotate)
+    across = hidden - along[:, None] * direction
+    length = np.linalg.norm(across, axis=-1, keepdims=True)
+    angle = np.arctan2(along, length[:, 0])  # 0 across the direction, π/2 along it
+    turned = np.clip(angle + change.radians, -np.pi / 2, np.pi / 2)[:, None]
+    unit = across / np.maximum(length, np.finfo(np.float64).tiny)
+    moved = np.linalg.norm(hidden, axis=-1, keepdims=True) * (np.cos(turned) * unit + np.sin(turned) * direction)
+    return np.asarray(moved)
+
+
+def _log_softmax(logits: F64) -> F64:
+    shifted = logits - logits.max(axis=-1, keepdims=True)  # against overflow
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def _joined(several: Sequence[Mapping[int, Sequence[Change]]]) -> dict[int, list[Change]]:
+    layers = sorted({layer for changes in several for layer in changes})
+    return {layer: [change for changes in several for change in changes.get(layer, ())] for layer in layers}
+
+
+def _is_span(span: Span | Sequence[Span]) -> bool:
+    return len(span) == 2 and not isinstance(span[0], tuple)
