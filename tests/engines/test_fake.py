@@ -98,8 +98,8 @@ def test_sampling_repeats_with_its_seed(engine):
 
 
 def test_answer_stops_at_its_end():
-    texts = [f"Hello {n}" for n in range(40)]
-    ended = FakeEngine().generate(texts, temperature=20.0, seed=0, max_new_tokens=60)
+    engine = FakeEngine()
+    ended = [engine.generate(["Hi"], temperature=20.0, seed=seed, max_new_tokens=60)[0] for seed in range(20)]
     assert any(c.finish_reason == "stop" for c in ended)
     for completion in ended:
         assert (completion.tokens[-1] == END) == (completion.finish_reason == "stop")
