@@ -1,4 +1,11 @@
-"""What any engine can do. An engine knows tokens and tensors, never behaviours."""
+"""Protocols of an engine and the values that cross them.
+
+An engine knows tokens and arrays, never behaviours, so everything above it works with any engine. Each protocol is
+what one kind of user needs: ``train`` takes ``Trains``, a reader takes ``Collects``. An engine that lacks a protocol is
+then refused by the type checker, and one whose model lacks a capability before any work (``Capabilities``).
+
+Left out on purpose: batching, caches and devices, which are an engine's own business.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +62,7 @@ def _message(given: Any) -> Message:
 
 @dataclass(frozen=True)
 class Turn:
-    """The words of one chat message among the tokens of a prompt: ``start`` up to, but not with, ``stop``."""
+    """Token span ``[start, stop)`` of the words of one chat message."""
 
     role: str
     start: int
@@ -64,19 +71,18 @@ class Turn:
 
 @dataclass(frozen=True)
 class MarkedPrompt:
-    """A prompt as the model reads it, and what its tokens are.
+    """Prompt as the model reads it, with the role of each token.
 
     Attributes:
-        text: As it was rendered.
+        text: Rendered text.
         tokens: Token ids.
-        offsets: First character of each token, and the one after its last; a token that stands for no text has none,
-            so both are the same.
-        turns: The words of each message, in order, without the template's marks; a system prompt that the template
-            puts in by itself is one too. None for bare text.
-        words: Tokens that count for scores: those of all turns but the system's, or all of bare text, but no special
-            ones; never the first one that a decoder reads, which is an attention sink.
-        opening: The character at which the template opens the assistant's turn to come, or the one that the last
-            message begins; where the template opens none, the one at which the answer's text begins.
+        offsets: Character span of each token, ``[start, stop)``; empty for a token without text.
+        turns: Words of each message, in order, without the template's marks. A system prompt that the template
+            inserts is a turn too. Empty for bare text.
+        words: Tokens that count for scores: those of all turns but the system's, or all of bare text. Special tokens
+            and the attention sink (the first token that a decoder reads) never count.
+        opening: Character at which the assistant's next turn opens, or at which the last message begins; where the
+            template opens no turn, the character at which the answer's text begins.
         located: Whether every message was found in the rendered text.
     """
 
@@ -117,18 +123,17 @@ class MarkedPrompt:
 
 @dataclass(frozen=True)
 class TermReceipt:
-    """What one term did to one completion.
+    """Effect of one term on one completion, as counted in the forward pass.
 
     Attributes:
-        term: In text form.
-        layers: The layers at which it acted; none where it touched nothing.
-        rows: Rows of the batch in which this very term touched anything.
-        tokens: Tokens of this row that it touched.
-        shift: Mean over these layers and tokens of how far the state was moved, relative to its length; None where it
-            touched nothing.
-        fired: Whether its condition ever held; None if it has none.
-        readings: What its condition was decided by: z-scores, by what was read and where; of readings at every token
-            the one farthest towards holding.
+        term: Text form of the term.
+        layers: Layers at which it acted.
+        rows: Rows of the batch in which this term acted on any token.
+        tokens: Tokens of this row on which it acted.
+        shift: Mean distance by which it moved a hidden state, relative to the state's norm; None if it never acted.
+        fired: Whether its condition ever held; None without a condition.
+        readings: Z-scores that decided its condition, by vector and place; of readings at every token the one that
+            came closest to meeting the condition.
     """
 
     term: str
@@ -142,16 +147,16 @@ class TermReceipt:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What was done to one completion, as counted in the forward pass.
+    """Steering of one completion, as counted in the forward pass.
 
     Attributes:
-        steering: The terms, in text form.
-        layers: The layers that were steered.
-        rows: Rows of the batch that were steered.
-        tokens: Tokens of this row that were steered, of its prompt and of what was generated and read again. The first
-            token, an attention sink, is none of them, nor is the last of the answer, which nothing reads.
-        kl: Mean per-token KL(base ‖ steered) in nats over this answer, if it was asked for.
-        terms: What each term did, those of scopes around the call first.
+        steering: Text form of all terms.
+        layers: Steered layers.
+        rows: Steered rows of the batch.
+        tokens: Steered tokens of this row, in its prompt and its answer. The attention sink is never steered, nor is
+            the answer's last token, since the model never reads it.
+        kl: Mean per-token KL(base ‖ steered) over this answer in nats, if requested.
+        terms: Effect of each term; terms of enclosing ``steered`` scopes come first.
     """
 
     steering: str
@@ -164,17 +169,16 @@ class Receipt:
 
 @dataclass(frozen=True)
 class Completion:
-    """One answer.
+    """Answer of a model to one prompt.
 
     Attributes:
-        text: The generated text, without special tokens.
-        tokens: The generated token ids, the end-of-turn token included.
+        text: Generated text, without special tokens.
+        tokens: Generated token ids, with the end-of-turn token.
         finish_reason: ``"stop"`` if the model ended its turn, ``"length"`` if it ran out of ``max_new_tokens``.
         prompt_tokens: Length of the rendered prompt.
-        receipt: What the steering did.
-        logprob: Log-probability of the answer under the steered model, in nats; None where it was sampled.
-        readings: For each vector that was to be read, by name, a z-score for each generated token: of the state from
-            which it was chosen.
+        receipt: Steering as counted in the forward pass.
+        logprob: Log-probability of the answer under the steered model, in nats; None for a sampled answer.
+        readings: Z-scores by vector name, one for each generated token, of the hidden state it was predicted from.
     """
 
     text: str
@@ -188,17 +192,17 @@ class Completion:
 
 @dataclass(frozen=True)
 class CollectionReport:
-    """How hidden states were collected.
+    """Cost of collecting hidden states.
 
     Attributes:
-        path: ``"tree"``: every distinct prefix was computed once; ``"plain"``: every sequence that is a prefix of no
-            other was.
-        reason: Why that one.
-        sequences: Texts read.
-        tokens: Their tokens.
-        distinct: Their distinct prefixes.
-        computed: Tokens that went through the model, padding included.
-        passes: How often the model ran.
+        path: ``"tree"`` if every distinct prefix was computed once; ``"plain"`` if every sequence was, except those
+            that are prefixes of others.
+        reason: Reason for the path.
+        sequences: Number of texts.
+        tokens: Number of their tokens.
+        distinct: Number of their distinct prefixes.
+        computed: Tokens that went through the model, with padding.
+        passes: Forward passes.
         halved_to: Tokens of a pass after memory ran out; None if it did not.
     """
 
@@ -214,11 +218,11 @@ class CollectionReport:
 
 @dataclass(frozen=True)
 class Collected:
-    """Hidden states and how they were come by.
+    """Hidden states with the cost of collecting them.
 
     Attributes:
         states: ``[text, layer, hidden]``, float32; for all positions ``[token, layer, hidden]``, text after text.
-        report: Passes, tokens, and the path taken.
+        report: Passes, tokens and path.
     """
 
     states: F32
@@ -227,7 +231,7 @@ class Collected:
 
 @dataclass(frozen=True)
 class ForcedItem:
-    """A prompt and answers to it, to be read by the model rather than written (teacher forcing).
+    """Prompt with given answers, for teacher forcing.
 
     Attributes:
         prompt: Token ids.
@@ -242,7 +246,7 @@ class ForcedItem:
 
 @dataclass(frozen=True)
 class ForcedScores:
-    """What the model thinks of the answers.
+    """Scores of given answers.
 
     Attributes:
         logprob: Summed log-probability of each answer, ``[item][answer]``, in nats.
@@ -258,23 +262,23 @@ class ForcedScores:
 
     @property
     def mean_kl(self) -> float:
-        """Mean per-token KL over all reference answers, in nats."""
+        """Return the mean per-token KL over all reference answers, in nats."""
         return float(self.kl.sum() / max(int(self.kl_tokens.sum()), 1))
 
 
 class TeacherForcing(Protocol):
-    """Fixed prompts and answers, scored again and again under different additions."""
+    """Given prompts and answers that can be scored repeatedly under different additions."""
 
     @property
     def base(self) -> ForcedScores:
-        """Scores without any addition; its KL is 0."""
+        """Return the scores without any addition; their KL is 0."""
 
     @property
     def norms(self) -> NDArray[np.float64]:
-        """Mean hidden-state norm per layer over the items' tokens, ``[layer]``; attention sinks are left out."""
+        """Return the mean hidden-state norm over the items' tokens, ``[layer]``, without attention sinks."""
 
     def measure(self, additions: Changes) -> ForcedScores:
-        """Scores with ``additions[layer]`` (``[hidden]``) added to the output of each block, or other changes made."""
+        """Return the scores with ``additions[layer]`` (``[hidden]``) added to the output of each layer."""
 
 
 @dataclass(frozen=True)
