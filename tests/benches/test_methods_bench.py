@@ -16,11 +16,11 @@ from trimtab.benches import methods, workers
 from trimtab.benches.methods import CAA, OWN, RANDOM, Plan, Way, benchmark, measure, own_way, random_way
 from trimtab.benches.standings import draw_standings, standings, swing_of, table
 from trimtab.errors import BenchmarkError
-from trimtab.training import train
 from trimtab.training import train as zoo
 from trimtab.training.progress import ignore
 from trimtab.training.questions import EffectSet, KlSet, answered_in_character, ask
 from trimtab.training.search import Steerable
+from trimtab.training.train import train
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 SMALL = Plan(behaviours=("happy",), questions=3, answer_tokens=4)

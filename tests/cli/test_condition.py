@@ -9,7 +9,7 @@ import pytest
 
 from trimtab import ControlVector
 from trimtab.cli import main
-from trimtab.cli.condition import interval_of, parse_rate, read_prompts
+from trimtab.cli.condition import parse_rate, read_prompts
 from trimtab.errors import PromptError, SteeringError
 from trimtab.vectors import vectors_folder
 
@@ -160,14 +160,6 @@ def test_rates_are_read_as_people_write_them():
     for wrong in ("2", "0", "100%", "-1%", "nan", "two", ""):
         with pytest.raises(SteeringError, match="not a rate"):
             parse_rate(wrong)
-
-
-@pytest.mark.parametrize(("passed", "texts"), [(0, 50), (1, 50), (10, 200), (50, 50)])
-def test_the_interval_is_that_of_the_exact_binomial_test(passed, texts):
-    from scipy.stats import binomtest
-
-    exact = binomtest(passed, texts).proportion_ci(method="exact")
-    assert interval_of(passed, texts) == pytest.approx((exact.low, exact.high))
 
 
 def test_help_shows_an_example(capsys):

@@ -24,9 +24,10 @@ from trimtab.evaluation.controls import (
     try_directions,
     try_randoms,
 )
+from trimtab.stats import mean_interval
 from trimtab.training.check import random_like
 from trimtab.training.progress import ignore
-from trimtab.training.questions import EffectSet, KlSet, ask, interval
+from trimtab.training.questions import EffectSet, KlSet, ask
 from trimtab.training.search import SIGNS, Steerable
 
 LAYERS = (1, 2)
@@ -88,8 +89,8 @@ def test_a_trial_is_reported_with_intervals_over_questions():
     found = trial([0.1, 0.3, 0.2], [-0.1, 0.0, 0.1])
     np.testing.assert_allclose(found.swing, [0.2, 0.3, 0.1])
     control = found.control(seed=4)
-    assert control.effect == {key: interval(found.effects[key], seed=4) for key in SIGNS}
-    assert control.swing == interval(found.swing, seed=4)
+    assert control.effect == {key: mean_interval(found.effects[key], seed=4) for key in SIGNS}
+    assert control.swing == mean_interval(found.swing, seed=4)
 
 
 def test_directions_that_are_not_there_or_cannot_spend_the_budget_are_not_tried(kl, effects, steerable):

@@ -26,10 +26,11 @@ from trimtab.evaluation.metrics.facts import Fact
 from trimtab.evaluation.metrics.scorers import Keywords
 from trimtab.evaluation.records import Report
 from trimtab.evaluation.report import report_json
+from trimtab.stats import mean_interval
 from trimtab.steering import Steering, Term
 from trimtab.training.check import RANDOM_GUESS
 from trimtab.training.progress import Progress
-from trimtab.training.questions import EffectSet, interval
+from trimtab.training.questions import EffectSet
 from trimtab.training.search import Steerable
 
 SMALL = Sizes(
@@ -317,7 +318,7 @@ def test_choices_keywords_prompts_and_scorers_of_one_s_own_are_taken(tiny_llama,
         scored = np.array([count for count in counted if count], float)
         assert ("vowels" in side.scores) == bool(len(scored))
         if len(scored):
-            assert side.scores["vowels"] == interval(scored)
+            assert side.scores["vowels"] == mean_interval(scored)
 
 
 def test_all_baselines_are_measured_alike(tiny_llama, trained, grounds):

@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from trimtab.behaviours import Behaviour
 from trimtab.benches.extraction import Step
@@ -23,6 +22,7 @@ from trimtab.errors import BenchmarkError
 from trimtab.evaluation.metrics.refusals import refuses
 from trimtab.evaluation.metrics.text_quality import distinct, loops
 from trimtab.reading import auroc
+from trimtab.stats import mean_interval, proportion, two_sample_bootstrap
 from trimtab.steering import Steering
 from trimtab.training.readers import fit_reader, fit_threshold
 from trimtab.training.train import train
@@ -196,24 +196,23 @@ def share(passed: int, of: int) -> dict[str, Any]:
     """A rate with its 95 % interval (Clopper and Pearson 1934)."""
     if not of:
         return {"rate": None, "passed": 0, "of": 0, "interval": None}
-    bounds = binomtest(passed, of).proportion_ci(0.95, method="exact")
-    return {"rate": passed / of, "passed": passed, "of": of, "interval": [float(bounds.low), float(bounds.high)]}
+    rate = proportion(passed, of)
+    return {"rate": rate.value, "passed": passed, "of": of, "interval": [rate.low, rate.high]}
 
 
 def change(before: Sequence[bool], after: Sequence[bool]) -> dict[str, Any]:
     """How much a rate rose on the same prompts, with a bootstrap interval over prompts."""
-    rise = np.array(after, dtype=np.float64) - np.array(before, dtype=np.float64)
-    drawn = np.random.default_rng(SEED).integers(len(rise), size=(RESAMPLES, len(rise)))
-    return {"rise": float(rise.mean()), "interval": np.percentile(rise[drawn].mean(axis=1), (2.5, 97.5)).tolist()}
+    changes = np.array(after, dtype=np.float64) - np.array(before, dtype=np.float64)
+    rise = mean_interval(changes, seed=SEED, resamples=RESAMPLES)
+    return {"rise": rise.value, "interval": [rise.low, rise.high]}
 
 
 def told_apart(positive: Floats, negative: Floats) -> dict[str, Any]:
     """AUROC with a bootstrap interval over prompts of both kinds."""
-    noise = np.random.default_rng(SEED)
-    drawn = [auroc(noise.choice(positive, len(positive)), noise.choice(negative, len(negative))) for _ in range(1000)]
+    area = two_sample_bootstrap(auroc, positive, negative, seed=SEED)
     return {
-        "auroc": auroc(positive, negative),
-        "interval": np.percentile(drawn, (2.5, 97.5)).tolist(),
+        "auroc": area.value,
+        "interval": [area.low, area.high],
         "positive": len(positive),
         "negative": len(negative),
     }

@@ -22,6 +22,7 @@ from trimtab.engines import Engine
 from trimtab.engines.transformers import load
 from trimtab.errors import BenchmarkError
 from trimtab.reading import auroc
+from trimtab.stats import two_sample_bootstrap
 from trimtab.training.neutral import Pooled, pooled_states
 from trimtab.training.progress import ignore
 from trimtab.training.readers import fit_direction
@@ -30,7 +31,6 @@ from trimtab.training.train import train
 EMOTIONS = ("happiness", "sadness", "anger", "fear", "disgust", "surprise")
 EVERY = 3  # layers, in the table
 SEED = 0
-RESAMPLES = 1000
 HONEST = Pole(
     "honest",
     (
@@ -231,16 +231,13 @@ def _of_scores(scores: Floats, labels: Flags, fitted: Flags) -> dict[str, Any]:
 
 def _report(scores: Floats, labels: Flags, *, chosen: int) -> dict[str, Any]:
     best = scores[:, chosen]
-    noise = np.random.default_rng(SEED)
     positive, negative = best[labels], best[~labels]
-    drawn = [
-        auroc(noise.choice(positive, len(positive)), noise.choice(negative, len(negative))) for _ in range(RESAMPLES)
-    ]
+    area = two_sample_bootstrap(auroc, positive, negative, seed=SEED)
     return {
         "auroc_by_layer": [_auroc(scores[:, layer], labels) for layer in range(scores.shape[1])],
         "chosen_layer": chosen,
-        "auroc": _auroc(best, labels),
-        "interval": np.percentile(drawn, (2.5, 97.5)).tolist(),
+        "auroc": area.value,
+        "interval": [area.low, area.high],
         "positive": len(positive),
         "negative": len(negative),
     }

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from trimtab.benches.methods import CAA, OWN, RANDOM
 from trimtab.benches.plot import keep_figure, new_figure
 from trimtab.errors import BenchmarkError
-from trimtab.training.questions import RESAMPLES, interval
-from trimtab.vectors import Interval
+from trimtab.stats import Interval, bootstrap, mean_interval
 
 COLOURS = {
     OWN: "#1f5fa8",
@@ -67,7 +66,7 @@ def _behaviour(one: Measured) -> dict[str, Any]:
     return {
         "method": one["method"],
         "pairs": one["pairs"],
-        "prompt_swing": _told(interval(np.array(one["prompt_swing"]))),
+        "prompt_swing": _told(mean_interval(np.array(one["prompt_swing"]))),
         "ways": {name: _way(one, name) for name in one["ways"]},
     }
 
@@ -81,14 +80,14 @@ def _way(one: Measured, name: str) -> dict[str, Any]:
     return {
         **told,
         "scale": way["scale"],
-        "swing": _told(interval(plus - minus)),
+        "swing": _told(mean_interval(plus - minus)),
         "effect": {"+": float(plus.mean()), "-": float(minus.mean())},
     }
 
 
 def _over_all(measured: Sequence[Measured], name: str) -> dict[str, Any]:
     swings = np.array([swing for one in measured if (swing := swing_of(one, name)) is not None])
-    return {"behaviours": len(swings), "swing": _told(interval(swings)) if len(swings) else None}
+    return {"behaviours": len(swings), "swing": _told(mean_interval(swings)) if len(swings) else None}
 
 
 def _ahead(measured: Sequence[Measured], name: str) -> dict[str, Any] | None:
@@ -100,16 +99,14 @@ def _ahead(measured: Sequence[Measured], name: str) -> dict[str, Any] | None:
     return {
         "behaviours": len(both),
         "better": int((own > other).sum()),
-        "difference": _told(interval(own - other)),
-        "ratio": _told(_ratio(own, other)) if interval(other).low > 0 else None,
+        "difference": _told(mean_interval(own - other)),
+        "ratio": _told(_ratio(own, other)) if mean_interval(other).low > 0 else None,
     }
 
 
 def _ratio(own: Floats, other: Floats) -> Interval:
     """Ratio of the means, resampled over behaviours; of a way that may do nothing it would mean nothing."""
-    draws = np.random.default_rng(0).integers(0, len(own), size=(RESAMPLES, len(own)))
-    low, high = np.percentile(own[draws].mean(axis=1) / other[draws].mean(axis=1), [2.5, 97.5])
-    return Interval(float(own.mean() / other.mean()), float(low), float(high))
+    return bootstrap(lambda own, other: own.mean(axis=-1) / other.mean(axis=-1), own, other)
 
 
 def _told(found: Interval) -> dict[str, float]:

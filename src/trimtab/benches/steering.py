@@ -21,6 +21,7 @@ from trimtab.benches.peer_repeng import versions
 from trimtab.benches.report import count, cpu_name
 from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.errors import BenchmarkError
+from trimtab.stats import bootstrap
 from trimtab.steering import Steering, Term
 from trimtab.steering.conditions import Comparison
 from trimtab.steering.operators import Ablate, Bound, Cap, Rotate
@@ -356,14 +357,12 @@ def _side(record: Record, rows: int, name: str) -> dict[str, Any]:
 def _ratio(pairs: Sequence[Pair], clock: Clock, target: float | None) -> dict[str, Any]:
     """The median over rounds, its interval, and every round's own."""
     ratios = np.array([getattr(pair.own, clock) / getattr(pair.plain, clock) for pair in pairs])
-    drawn = np.random.default_rng(SEED).integers(len(ratios), size=(RESAMPLES, len(ratios)))
-    low, high = np.percentile(np.median(ratios[drawn], axis=1), (2.5, 97.5)).tolist()
-    middle = float(np.median(ratios))
+    median = bootstrap(lambda drawn: np.median(drawn, axis=-1), ratios, seed=SEED, resamples=RESAMPLES)
     return {
-        "ratio": round(middle, 4),
-        "low": round(low, 4),
-        "high": round(high, 4),
-        "met": None if target is None else middle <= target,
+        "ratio": round(median.value, 4),
+        "low": round(median.low, 4),
+        "high": round(median.high, 4),
+        "met": None if target is None else median.value <= target,
         "rounds": [round(ratio, 4) for ratio in ratios.tolist()],
     }
 

@@ -198,16 +198,18 @@ def _report(vector: ControlVector, rate: float, at: str, positive: Sequence[Any]
     import numpy as np
 
     from trimtab.reading import auroc
+    from trimtab.stats import proportion
 
     threshold = vector.fitted_threshold(rate, at=at)
     fitted = next(fit for fit in vector.fits if fit.at == at)
     passed = float(np.mean(np.array(fitted.readings) > threshold))
+    bounds = proportion(round(passed * fitted.texts), fitted.texts)
     report: dict[str, Any] = {
         "at": at,
         "threshold": threshold,
         "rate": rate,
         "false_positive_rate": passed,
-        "interval": interval_of(round(passed * fitted.texts), fitted.texts),
+        "interval": (bounds.low, bounds.high),
         "negatives": fitted.texts,
     }
     if positive:
@@ -218,20 +220,6 @@ def _report(vector: ControlVector, rate: float, at: str, positive: Sequence[Any]
             "auroc": auroc(scores, list(fitted.readings)),
         }
     return report
-
-
-def interval_of(passed: int, texts: int) -> tuple[float, float]:
-    """The 95 % interval of a rate (Clopper and Pearson 1934).
-
-    Example:
-        >>> [round(bound, 3) for bound in interval_of(0, 50)]
-        [0.0, 0.071]
-    """
-    from scipy.stats import beta
-
-    low = float(beta.ppf(0.025, passed, texts - passed + 1)) if passed else 0.0
-    high = float(beta.ppf(0.975, passed + 1, texts - passed)) if passed < texts else 1.0
-    return low, high
 
 
 def _print_report(report: dict[str, Any]) -> None:

@@ -29,8 +29,8 @@ from trimtab.evaluation.measure import Case, Floats, effect_of, kl_of, side_of, 
 from trimtab.evaluation.metrics.refusals import refusal_rates
 from trimtab.evaluation.metrics.text_quality import TextQuality, Written
 from trimtab.evaluation.records import Method
+from trimtab.stats import mean_interval
 from trimtab.training.progress import Phases
-from trimtab.training.questions import interval
 from trimtab.training.search import SIGNS
 from trimtab.vectors import ControlVector
 
@@ -245,7 +245,7 @@ def measure_ways(
                 )
                 step()
             plus, minus = effects["+"], effects["-"]
-            swing = None if plus is None or minus is None else interval(plus - minus, seed=case.seed)
+            swing = None if plus is None or minus is None else mean_interval(plus - minus, seed=case.seed)
             methods.append(
                 Method(
                     name=way.name,

@@ -14,9 +14,10 @@ from trimtab.behaviours.pairs import build_pairs
 from trimtab.engines import Engine
 from trimtab.errors import CalibrationError, TrimtabError, VectorError
 from trimtab.evaluation.records import Chance, Control
+from trimtab.stats import mean_interval
 from trimtab.training.check import random_like
 from trimtab.training.directions import oriented
-from trimtab.training.questions import EffectSet, KlSet, interval
+from trimtab.training.questions import EffectSet, KlSet
 from trimtab.training.search import SIGNS, SWEEP_TOLERANCE, Steerable, signed_effects, spend_both
 
 DEVIATIONS = 2.0
@@ -39,8 +40,8 @@ class Trial:
 
     def control(self, *, seed: int) -> Control:
         """As it is reported."""
-        effect = {key: interval(values, seed=seed) for key, values in self.effects.items()}
-        return Control(effect, interval(self.swing, seed=seed))
+        effect = {key: mean_interval(values, seed=seed) for key, values in self.effects.items()}
+        return Control(effect, mean_interval(self.swing, seed=seed))
 
 
 def try_at_budget(

@@ -43,10 +43,11 @@ from trimtab.evaluation.records import Controls, Placing, Report, Run, Setting, 
 from trimtab.evaluation.strength import Turn, sweep_of
 from trimtab.evaluation.tolerable import usable_range
 from trimtab.evaluation.verdict import judge
+from trimtab.stats import mean_interval
 from trimtab.training.calibrate import BUDGET, TOLERANCE
 from trimtab.training.check import RANDOM_GUESS, why_no_equivalents
 from trimtab.training.progress import OnProgress, Phases, ignore
-from trimtab.training.questions import EffectSet, interval
+from trimtab.training.questions import EffectSet
 from trimtab.training.search import SIGNS, Steerable, band_layers, first_guess, spend_both
 from trimtab.vectors import Calibration, ControlVector, Interval
 
@@ -251,7 +252,7 @@ def _turned(case: Case, vector: ControlVector, compared: Compared, phases: Phase
             else:
                 written = compared.answers[0][key].first(sizes.sweep)
                 effects, kl = compared.effects[0][key], compared.kl[0][key]
-            effect = None if effects is None else interval(effects, seed=case.seed)
+            effect = None if effects is None else mean_interval(effects, seed=case.seed)
             found.append(_Turned(strength, kl, effect, written))
             step()
     own = grounds.written.first(sizes.sweep)
@@ -283,7 +284,7 @@ def _report(
     grounds = case.grounds
     prompts = compared.prompt_effects
     own = None if prompts is None else prompts["+"] - prompts["-"]
-    prompt_swing = None if own is None else interval(own, seed=case.seed)
+    prompt_swing = None if own is None else mean_interval(own, seed=case.seed)
     reason = ""
     if prompt_swing is not None and own is not None:
         reason = why_no_equivalents(prompt_swing, per_prompt(trials.random) / len(own) ** 0.5) or ""

@@ -20,7 +20,8 @@ from trimtab.evaluation.metrics.facts import answer_facts
 from trimtab.evaluation.metrics.scorers import Scorer, default_scorers
 from trimtab.evaluation.metrics.text_quality import TextQuality, Written
 from trimtab.evaluation.records import Damage, Side
-from trimtab.training.questions import EffectSet, Question, answered_in_character, interval, preference
+from trimtab.stats import mean_interval
+from trimtab.training.questions import EffectSet, Question, answered_in_character, preference
 from trimtab.vectors import Interval
 
 Floats = NDArray[np.float64]
@@ -139,7 +140,7 @@ def side_of(
     chosen = choice_log_odds(case.engine, arm, case.choices) if case.choices else None
     return Side(
         strength=strength,
-        effect=None if effect is None else interval(effect, seed=case.seed),
+        effect=None if effect is None else mean_interval(effect, seed=case.seed),
         damage=Damage(
             kl=kl,
             perplexity_ratio=looks.perplexity_ratio,
@@ -214,7 +215,7 @@ def relevance_of(case: Case, written: Written) -> float | None:
 def relevance_change(case: Case, written: Written) -> Interval | None:
     """How much nearer answers are to their questions than the base model's; below 0 where they are less near."""
     each, own = relevance_each(case, written), relevance_each(case, case.grounds.written.first(len(written)))
-    return None if each is None or own is None else interval(each - own, seed=case.seed)
+    return None if each is None or own is None else mean_interval(each - own, seed=case.seed)
 
 
 def scores_of(case: Case, written: Written) -> Mapping[str, Interval]:
@@ -224,5 +225,5 @@ def scores_of(case: Case, written: Written) -> Mapping[str, Interval]:
         found = scorer.score(case.grounds.texts[: len(written)], written.texts)
         found = found[np.isfinite(found)]
         if len(found):
-            scores[scorer.name] = interval(found, seed=case.seed)
+            scores[scorer.name] = mean_interval(found, seed=case.seed)
     return scores

@@ -13,10 +13,10 @@ from trimtab.arrays import F32
 from trimtab.behaviours import Message
 from trimtab.engines import Engine
 from trimtab.engines.protocol import DistillationExample, Gradients, TeacherDistribution, Tokens
+from trimtab.stats import bootstrap
 from trimtab.steering import Steering
 from trimtab.training.distillation.examples import TOP, Answered, Teacher, answered_by, lessons_of
 from trimtab.training.progress import ignore
-from trimtab.training.questions import RESAMPLES
 from trimtab.vectors import ControlVector, Interval
 
 TokenKls: TypeAlias = list[NDArray[np.float64]]
@@ -191,7 +191,4 @@ def per_answer(tokens: TokenKls) -> NDArray[np.float64]:
 
 def share_closed(own: NDArray[np.float64], base: NDArray[np.float64], *, seed: int) -> Interval:
     """``1 - mean(own) / mean(base)`` with its 95 % bootstrap interval over answers."""
-    draws = np.random.default_rng(seed).integers(0, len(own), size=(RESAMPLES, len(own)))
-    shares = 1 - own[draws].mean(axis=1) / base[draws].mean(axis=1)
-    low, high = np.percentile(shares, [2.5, 97.5])
-    return Interval(float(1 - own.mean() / base.mean()), float(low), float(high))
+    return bootstrap(lambda own, base: 1 - own.mean(axis=-1) / base.mean(axis=-1), own, base, seed=seed)

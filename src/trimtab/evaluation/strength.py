@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from trimtab.evaluation.metrics.text_quality import TextQuality, Written
 from trimtab.evaluation.records import Damage, Point, Sweep
-from trimtab.training.questions import interval
+from trimtab.stats import mean_interval
 from trimtab.vectors import Interval
 
 # Where text stops holding together. KL: trimtab warns of mixes above it; the others are set by eye.
@@ -83,7 +83,7 @@ def _last_usable(points: Sequence[Point], sign: float) -> float:
 def _point(turn: Turn, base: Turn) -> Point:
     change = None
     if turn is not base and turn.relevance is not None and base.relevance is not None:
-        change = interval(turn.relevance - base.relevance, seed=0)
+        change = mean_interval(turn.relevance - base.relevance, seed=0)
     why = "" if turn is base else "; ".join(_broken(turn, base, change))
     looks = turn.looks
     damage = Damage(

@@ -12,8 +12,8 @@ from trimtab.evaluation.interventions import Intervention, changes_of
 from trimtab.evaluation.measure import Case, Floats, effect_of, relevance_change, write_at_length
 from trimtab.evaluation.records import Damage, Method, UsableRange
 from trimtab.evaluation.strength import is_usable
+from trimtab.stats import mean_interval
 from trimtab.training.progress import Phases
-from trimtab.training.questions import interval
 from trimtab.training.search import SIGNS
 from trimtab.vectors import ControlVector
 
@@ -44,7 +44,7 @@ def usable_range(
     ends = {key: 1.0 for key in SIGNS if key not in costly} | _turned_down(case, vector, costly, phases)
     found = {key: effects[key] if end == 1.0 else _effect(case, vector, SIGNS[key] * end) for key, end in ends.items()}
     plus, minus = found["+"], found["-"]
-    swing = None if plus is None or minus is None else interval(plus - minus, seed=case.seed)
+    swing = None if plus is None or minus is None else mean_interval(plus - minus, seed=case.seed)
     return UsableRange(
         low=-ends["-"],
         high=ends["+"],

@@ -23,6 +23,7 @@ from trimtab.behaviours.lint import Finding, any_order, by_level, content_words,
 from trimtab.behaviours.pairs import ContrastivePair, build_pairs
 from trimtab.engines import Engine
 from trimtab.errors import BehaviourError
+from trimtab.stats import cosine
 from trimtab.training.directions import no_sums
 from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.training.search import band_layers
@@ -249,16 +250,10 @@ def _agreements(
                 negative=texts[n][1],
                 pairs=len(mine),
                 pairwise_cosine=_pairwise_cosine(mine),
-                agreement=_cosine(means[n], np.mean(others, axis=0)) if others else None,
+                agreement=float(cosine(means[n], np.mean(others, axis=0)).mean()) if others else None,
             )
         )
     return tuple(found)
-
-
-def _cosine(one: F64, other: F64) -> float:
-    """Mean over layers of the cosine between two ``[layer, hidden]``."""
-    lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return float(np.mean((one * other).sum(axis=1) / np.maximum(lengths, 1e-30)))
 
 
 # Findings ----------------------------------------------------------------------------------------------------------
@@ -506,7 +501,7 @@ def _pole_agreements(
     plus, minus = (np.mean([states[text] for text in texts], axis=0) for texts in known)
     midway, towards = (plus + minus) / 2, plus - minus
     return [
-        [_cosine(states[text] - midway, sign * towards) for text in texts]
+        [float(cosine(states[text] - midway, sign * towards).mean()) for text in texts]
         for sign, texts in zip((1.0, -1.0), worded, strict=True)
     ]
 

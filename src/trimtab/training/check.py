@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from trimtab.arrays import F32
 from trimtab.engines import Engine, ForcedItem
 from trimtab.engines.protocol import Tokens
+from trimtab.stats import mean_interval
 from trimtab.steering import Steering, Term
 from trimtab.training.progress import OnProgress, Progress
-from trimtab.training.questions import EffectSet, KlSet, Question, interval
+from trimtab.training.questions import EffectSet, KlSet, Question
 from trimtab.training.search import (
     SIGNS,
     SWEEP_TOLERANCE,
@@ -100,8 +101,8 @@ def effect_record(
         randoms: Random directions at the same KL.
         all_own: The prompts' own swing on every question asked, by which the guard decides.
     """
-    swing, prompt_swing = interval(effects.swing), interval(own)
-    reason = why_no_equivalents(interval(all_own), randoms.spread(len(all_own)))
+    swing, prompt_swing = mean_interval(effects.swing), mean_interval(own)
+    reason = why_no_equivalents(mean_interval(all_own), randoms.spread(len(all_own)))
     return Effect(
         effect={"+": float(effects.plus.mean()), "-": float(effects.minus.mean())},
         swing=swing,
@@ -162,7 +163,7 @@ def check_held_out(
     if effects is not None and randoms is not None:
         measured = signed_effects([effects], learned, vector.layers, vector.scale)
         effect = effect_record(measured, effects.prompt_swing, randoms, all_own=all_own)
-        random_swing = interval(signed_effects([effects], random, vector.layers, vector.scale).swing)
+        random_swing = mean_interval(signed_effects([effects], random, vector.layers, vector.scale).swing)
     progress(Progress(PHASE, 1, 3))
     noise = replace(vector, directions=random.directions)
     quality = _qualities(model, questions, kl.own_logprob, vector, noise, max_new_tokens, progress)

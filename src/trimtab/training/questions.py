@@ -22,9 +22,7 @@ from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores, Teache
 from trimtab.engines.protocol import Changes, Tokens
 from trimtab.errors import CalibrationError
 from trimtab.training.progress import OnProgress, Progress
-from trimtab.vectors import Interval
 
-RESAMPLES = 2000
 PHASE = "Letting the model answer"
 
 
@@ -197,13 +195,6 @@ def _in_character(
     return InCharacter(
         positive.tokens, negative.tokens, under_positive, under_negative, positive.logprob, negative.logprob
     )
-
-
-def interval(values: NDArray[np.float64], *, seed: int = 0) -> Interval:
-    """The mean, with its 95 % bootstrap interval (percentile method, Efron 1979)."""
-    draws = np.random.default_rng(seed).integers(0, len(values), size=(RESAMPLES, len(values)))
-    low, high = np.percentile(values[draws].mean(axis=1), [2.5, 97.5])
-    return Interval(float(values.mean()), float(low), float(high))
 
 
 def preference(scores: ForcedScores) -> NDArray[np.float64]:

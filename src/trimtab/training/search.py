@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from trimtab.arrays import F32
 from trimtab.errors import CalibrationError, SteeringError
-from trimtab.training.questions import EffectSet, KlSet, interval
+from trimtab.stats import mean_interval
+from trimtab.training.questions import EffectSet, KlSet
 from trimtab.vectors import Candidate, ControlVector
 
 MAX_STEPS = 12
@@ -262,7 +263,7 @@ class _Entry:
         return {key: point.at(budget) for key, point in self.spent.items()}
 
     def candidate(self, budget: float) -> Candidate:
-        return Candidate(self.layers, self.scale(budget), interval(self.swing), len(self.swing))
+        return Candidate(self.layers, self.scale(budget), mean_interval(self.swing), len(self.swing))
 
 
 def _safest_first(entries: Sequence[_Entry]) -> list[_Entry]:

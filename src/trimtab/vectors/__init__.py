@@ -1,5 +1,6 @@
 """Control vectors: the value, its arithmetic, and its file."""
 
+from trimtab.stats import Interval
 from trimtab.vectors.file import describe, write_atomically
 from trimtab.vectors.folder import find_vector, vector_path, vectors_folder
 from trimtab.vectors.records import (
@@ -10,7 +11,6 @@ from trimtab.vectors.records import (
     Distillation,
     Effect,
     HeldOut,
-    Interval,
     Neutral,
     Pool,
     Quality,

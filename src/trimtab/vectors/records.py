@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from trimtab.stats import Interval
+
 
 def layer_range(layers: Iterable[int], *, dash: str = "-") -> str:
     """Layers with their runs drawn together.
@@ -29,15 +31,6 @@ def layer_range(layers: Iterable[int], *, dash: str = "-") -> str:
 Pool: TypeAlias = Literal["token", "mean", "last"]
 PERCENTS = (0, 1, 2, 5, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 95, 98, 99, 100)
 """The percentiles of neutral projections that a vector keeps; those between are interpolated."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its 95 % bootstrap interval over prompts."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

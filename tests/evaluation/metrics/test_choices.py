@@ -19,8 +19,8 @@ from trimtab.evaluation.metrics.choices import (
     choice_questions,
     load_choices,
 )
+from trimtab.stats import mean_interval
 from trimtab.steering import Steering
-from trimtab.training.questions import interval
 
 QUESTIONS = (
     ChoiceQuestion("Do you like tea?", "Yes", "No"),
@@ -61,8 +61,8 @@ def test_a_choice_between_two_answers_is_the_likelier_one():
     scores = ChoiceScores(np.array([0.5, -0.1, 0.0, 3.0]))
     assert scores.chosen.tolist() == [1, 0, 0.5, 1]
     assert scores.share == 0.625
-    assert scores.interval == interval(scores.log_odds)
-    assert scores.share_interval == interval(scores.chosen)
+    assert scores.interval == mean_interval(scores.log_odds)
+    assert scores.share_interval == mean_interval(scores.chosen)
     assert scores.share_interval.value == scores.share
 
 

@@ -19,7 +19,7 @@ from trimtab.engines import Engine
 from trimtab.engines.protocol import Tokens
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.interventions import Chat, Intervention, score
-from trimtab.training.questions import interval
+from trimtab.stats import mean_interval
 from trimtab.vectors import Interval
 
 
@@ -65,12 +65,12 @@ class ChoiceScores:
     @property
     def share_interval(self) -> Interval:
         """The share with its 95 % bootstrap interval over questions."""
-        return interval(self.chosen)
+        return mean_interval(self.chosen)
 
     @property
     def interval(self) -> Interval:
         """Mean log-odds in nats, with their 95 % bootstrap interval over questions."""
-        return interval(self.log_odds)
+        return mean_interval(self.log_odds)
 
 
 def load_choices(path: str | Path) -> tuple[ChoiceQuestion, ...]:

@@ -19,7 +19,7 @@ from trimtab.engines import Engine, ForcedItem, ForcedScores, TeacherForcing
 from trimtab.engines.protocol import Changes, Tokens
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.interventions import Intervention, score
-from trimtab.training.questions import interval
+from trimtab.stats import mean_interval
 from trimtab.vectors import Interval
 
 HINT = "Answer with one or two words."
@@ -112,7 +112,7 @@ class Accuracy:
     @property
     def interval(self) -> Interval:
         """The share of facts known, with its 95 % bootstrap interval over facts."""
-        return interval(self.right.astype(np.float64))
+        return mean_interval(self.right.astype(np.float64))
 
     def drop_from(self, other: Accuracy) -> Interval:
         """How much more is known than by ``other``, which was asked the same: below 0 where less is.
@@ -131,7 +131,7 @@ class Accuracy:
             raise EvaluationError(
                 f"{len(self.right)} facts cannot be compared with {len(other.right)}", fix="ask both the same facts"
             )
-        return interval(self.right.astype(np.float64) - other.right.astype(np.float64))
+        return mean_interval(self.right.astype(np.float64) - other.right.astype(np.float64))
 
 
 def answer_facts(engine: Engine, arm: Intervention, facts: Sequence[Fact]) -> Accuracy:

@@ -21,6 +21,7 @@ from trimtab.behaviours import Message
 from trimtab.engines import Engine
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.interventions import Intervention, write_all
+from trimtab.stats import cosine, proportion
 from trimtab.training.directions import mean_difference
 from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.vectors import ControlVector, Interval
@@ -139,12 +140,7 @@ def cosine_with_refusal(vector: ControlVector, directions: Mapping[int, F32]) ->
         raise EvaluationError(
             f"there is no direction of refusing for layer {missing[0]}", fix="take both from the same model"
         )
-    return float(np.mean([_cosine(vector.directions[layer], directions[layer]) for layer in vector.layers]))
-
-
-def _cosine(one: F32, other: F32) -> float:
-    a, b = one.astype(np.float64), other.astype(np.float64)
-    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+    return float(np.mean([cosine(vector.directions[layer], directions[layer]) for layer in vector.layers]))
 
 
 @dataclass(frozen=True)
@@ -163,10 +159,7 @@ class Refused:
 
         A bootstrap of no refusals at all would claim to be certain.
         """
-        from scipy.stats import binomtest
-
-        bounds = binomtest(int(self.refused.sum()), len(self.refused)).proportion_ci(0.95, method="exact")
-        return Interval(float(self.refused.mean()), float(bounds.low), float(bounds.high))
+        return proportion(int(self.refused.sum()), len(self.refused))
 
 
 def refusal_rate(
