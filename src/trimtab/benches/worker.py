@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from trimtab.benches.peer_repeng import claim_output, measured, serve, versions
 from trimtab.engines.prefix_tree import build_tree
 from trimtab.engines.transformers import TransformersEngine, load
-from trimtab.engines.transformers.model.default_model import INSTALL, converted_gguf, default_gguf
+from trimtab.engines.transformers.model.source import INSTALL, converted_gguf, default_gguf
 from trimtab.errors import ModelError
 
 MATMUL_RUNS = 10

@@ -12,7 +12,6 @@ from trimtab.cli.console import (
     DtypeOption,
     ForceOption,
     JsonOption,
-    LicenseOption,
     ModelOption,
     ThinkingOption,
     check_writable,
@@ -47,7 +46,6 @@ def run(
     force: ForceOption = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,
-    accept_license: LicenseOption = None,
     thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -63,7 +61,7 @@ def run(
     check_writable(path)
     with phase_progress() as phases:
         phases.begin("Loading the model")
-        engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
+        engine = load_model(model, dtype=dtype, thinking=thinking, notice=not json)
         from trimtab.training.calibrate import calibrate
 
         calibrated = calibrate(

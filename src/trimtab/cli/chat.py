@@ -11,7 +11,6 @@ from trimtab.cli.console import (
     DtypeOption,
     ForceOption,
     JsonOption,
-    LicenseOption,
     ModelOption,
     ThinkingOption,
     TokensOption,
@@ -43,14 +42,13 @@ def run(
     force: ForceOption = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,
-    accept_license: LicenseOption = None,
     thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
     """Chat; with --json each answer is one JSON document on a line of its own."""
     from trimtab.engines.transformers import Chat
 
-    desk = Session(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json, force=force)
+    desk = Session(model, dtype=dtype, thinking=thinking, notice=not json, force=force)
     steering = desk.steering(steer)
     engine = desk.engine
     if cache not in ("recompute", "keep"):

@@ -11,7 +11,6 @@ from trimtab.cli.console import (
     DtypeOption,
     ForceOption,
     JsonOption,
-    LicenseOption,
     ModelOption,
     ThinkingOption,
     TokensOption,
@@ -40,12 +39,11 @@ def run(
     force: ForceOption = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,
-    accept_license: LicenseOption = None,
     thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
     """Answer side by side: unsteered, steered, and steered the other way."""
-    desk = Session(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json, force=force)
+    desk = Session(model, dtype=dtype, thinking=thinking, notice=not json, force=force)
     steering = desk.steering(steer)
     engine = desk.engine
     columns = compare(engine, prompts, steering, max_new_tokens=max_new_tokens)

@@ -15,7 +15,6 @@ from trimtab.cli.console import (
     DtypeOption,
     ForceOption,
     JsonOption,
-    LicenseOption,
     ModelOption,
     ThinkingOption,
     check_writable,
@@ -54,7 +53,6 @@ def train(
     seed: Annotated[int, typer.Option(help="Of the folds of cross-validation.")] = 0,
     model: ModelOption = None,
     dtype: DtypeOption = None,
-    accept_license: LicenseOption = None,
     thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -69,7 +67,7 @@ def train(
     check_writable(path)
     with phase_progress() as phases:
         phases.begin("Loading the model")
-        engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
+        engine = load_model(model, dtype=dtype, thinking=thinking, notice=not json)
         from trimtab.reading import auroc
         from trimtab.training.readers import fit_reader
 
@@ -103,7 +101,6 @@ def fit(
     force: ForceOption = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,
-    accept_license: LicenseOption = None,
     thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -124,7 +121,7 @@ def fit(
     check_writable(path)
     with phase_progress() as phases:
         phases.begin("Loading the model")
-        engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
+        engine = load_model(model, dtype=dtype, thinking=thinking, notice=not json)
         from trimtab.training.readers import fit_threshold, readings
 
         where = cast("At", at)

@@ -33,10 +33,6 @@ DtypeOption = Annotated[
     str | None,
     typer.Option("--dtype", help="Of the weights: float32 if not given, bfloat16, float16; auto: as they were saved."),
 ]
-LicenseOption = Annotated[
-    str | None,
-    typer.Option("--accept-license", help="Accept a model's license by its id, such as gemma for gemma3-270m."),
-]
 ThinkingOption = Annotated[
     bool | None,
     typer.Option("--thinking/--no-thinking", help="Have a reasoning model think first or not; else as its template."),
@@ -135,14 +131,13 @@ def load_model(
     name: str | None,
     *,
     dtype: str | None = None,
-    accept_license: str | None = None,
     thinking: bool | None = None,
     notice: bool = False,
 ) -> TransformersEngine:
     """Load the model that the user named; with ``notice`` say so if it has no chat template."""
     from trimtab.engines.transformers import load
 
-    engine = load(name, dtype=dtype, accept_license=accept_license, thinking=thinking)
+    engine = load(name, dtype=dtype, thinking=thinking)
     if notice and not engine.has_chat_template:
         err.print(
             f"{engine.info.name} has no chat template: it reads bare text, and may not answer as an assistant.",

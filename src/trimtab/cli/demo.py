@@ -12,7 +12,6 @@ from trimtab.cli.compare import compare, comparison_json, comparison_table
 from trimtab.cli.console import (
     DtypeOption,
     JsonOption,
-    LicenseOption,
     ModelOption,
     PhaseProgress,
     check_writable,
@@ -41,7 +40,6 @@ def run(
     fresh: Annotated[bool, typer.Option("--fresh", help="Train anew even if the vector is there already.")] = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,
-    accept_license: LicenseOption = None,
     json: JsonOption = False,
 ) -> None:
     """Train, place and calibrate a vector before your eyes, then answer the same prompts three ways."""
@@ -54,7 +52,7 @@ def run(
     check_writable(path)
     with phase_progress() as phases:
         phases.begin("Loading the model")
-        engine = load_model(model, dtype=dtype, accept_license=accept_license, notice=not json)
+        engine = load_model(model, dtype=dtype, notice=not json)
         if not json:
             _introduce(described, engine)
         vector = None if fresh else _already_there(path, described, engine)

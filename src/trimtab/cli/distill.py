@@ -13,7 +13,6 @@ from trimtab.cli.card import print_card
 from trimtab.cli.console import (
     DtypeOption,
     JsonOption,
-    LicenseOption,
     ModelOption,
     ThinkingOption,
     check_writable,
@@ -77,7 +76,6 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where interrupted work stopped.")] = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,
-    accept_license: LicenseOption = None,
     thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -102,7 +100,7 @@ def run(
         answer_tokens=max_new_tokens,
         schedule=replace(usual.schedule, steps=steps, batch=batch),
     )
-    desk = Session(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
+    desk = Session(model, dtype=dtype, thinking=thinking, notice=not json)
     below = desk.steering(on_top_of)
     checkpoint = checkpoint_path(path)
     begin_checkpoint(checkpoint, resume=resume)

@@ -13,7 +13,6 @@ from rich.table import Table
 from trimtab.cli.console import (
     DtypeOption,
     JsonOption,
-    LicenseOption,
     ModelOption,
     load_model,
     out,
@@ -47,7 +46,6 @@ Row = tuple[str, str]
 def run(
     model: ModelOption = None,
     dtype: DtypeOption = None,
-    accept_license: LicenseOption = None,
     json: JsonOption = False,
 ) -> None:
     """Look at a model, try on it whatever trimtab does, and say what works and what to do about the rest.
@@ -59,10 +57,10 @@ def run(
     with phase_progress() as phases:
         phases.begin("Loading the model")
         from trimtab.engines.transformers.doctor.diagnosis import diagnose, refused
-        from trimtab.engines.transformers.model.default_model import DEFAULT_NAME
+        from trimtab.engines.transformers.model.source import DEFAULT_NAME
 
         try:
-            engine = load_model(model, dtype=dtype, accept_license=accept_license)
+            engine = load_model(model, dtype=dtype)
         except TrimtabError as error:
             found = refused(model or DEFAULT_NAME, error)
         else:

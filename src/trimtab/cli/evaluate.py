@@ -11,7 +11,6 @@ from trimtab.cli.console import (
     DtypeOption,
     ForceOption,
     JsonOption,
-    LicenseOption,
     ModelOption,
     ThinkingOption,
     check_writable,
@@ -63,7 +62,6 @@ def run(
     force: ForceOption = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,
-    accept_license: LicenseOption = None,
     thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -85,7 +83,7 @@ def run(
     described = None if behaviour is None else Behaviour.load(behaviour)
     asked = () if choices is None else load_choices(choices)
     facts = () if truthfulqa is None else truthfulqa_facts(truthfulqa)
-    desk = Session(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json, force=force)
+    desk = Session(model, dtype=dtype, thinking=thinking, notice=not json, force=force)
     (found,) = desk.vectors([vector])
     scorers = _judge(described, found, url=judge_url, model=judge_model)
     with phase_progress() as phases:

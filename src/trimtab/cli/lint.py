@@ -13,7 +13,6 @@ from rich.table import Table
 from trimtab.cli.console import (
     DtypeOption,
     JsonOption,
-    LicenseOption,
     ModelOption,
     ThinkingOption,
     load_model,
@@ -45,7 +44,6 @@ def run(
     seed: Annotated[int, typer.Option(help="Of the suggestions, which are sampled.")] = 0,
     model: ModelOption = None,
     dtype: DtypeOption = None,
-    accept_license: LicenseOption = None,
     thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -67,7 +65,7 @@ def run(
 
         with phase_progress() as phases:
             phases.begin("Loading the model")
-            engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
+            engine = load_model(model, dtype=dtype, thinking=thinking, notice=not json)
             states = lint_states(engine, described, progress=phases.on_progress)
             if suggest:
                 suggestions = suggest_phrasings(

@@ -12,7 +12,6 @@ import typer
 from trimtab.cli.console import (
     DtypeOption,
     JsonOption,
-    LicenseOption,
     ModelOption,
     check_writable,
     load_model,
@@ -52,7 +51,6 @@ def run(
     seed: Annotated[int, typer.Option(help="Of these phrasings, which are sampled.")] = 0,
     model: ModelOption = None,
     dtype: DtypeOption = None,
-    accept_license: LicenseOption = None,
     json: JsonOption = False,
 ) -> None:
     """Write a behaviour file from a few words for each pole: complete, explained, and ready to train or to edit."""
@@ -76,7 +74,7 @@ def run(
 
         with phase_progress() as phases:
             phases.begin("Loading the model")
-            engine = load_model(model, dtype=dtype, accept_license=accept_license, notice=not json)
+            engine = load_model(model, dtype=dtype, notice=not json)
             suggestions = suggest_phrasings(engine, described, count=phrasings, seed=seed, progress=phases.on_progress)
     if json:
         _print_json(described, path, suggestions, overwritten=overwritten)

@@ -15,7 +15,6 @@ from trimtab.cli.console import (
     DtypeOption,
     ForceOption,
     JsonOption,
-    LicenseOption,
     ModelOption,
     ThinkingOption,
     check_writable,
@@ -55,7 +54,6 @@ def run(
     force: ForceOption = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,
-    accept_license: LicenseOption = None,
     thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -66,7 +64,6 @@ def run(
     desk = Session(
         model,
         dtype=dtype,
-        accept_license=accept_license,
         thinking=thinking,
         notice=not (raw or json),
         force=force,

@@ -25,7 +25,6 @@ class Session:
     Args:
         model: As the user named it.
         dtype: Of the weights.
-        accept_license: A license that the user accepts.
         thinking: Whether a reasoning model is told to think.
         notice: Say so if the model has no chat template.
         force: Take vectors that were trained for other weights.
@@ -36,14 +35,12 @@ class Session:
         model: str | None,
         *,
         dtype: str | None = None,
-        accept_license: str | None = None,
         thinking: bool | None = None,
         notice: bool = False,
         force: bool = False,
     ) -> None:
         self._model = model
         self._dtype = dtype
-        self._license = accept_license
         self._thinking = thinking
         self._notice = notice
         self._force = force
@@ -54,7 +51,6 @@ class Session:
         return load_model(
             self._model,
             dtype=self._dtype,
-            accept_license=self._license,
             thinking=self._thinking,
             notice=self._notice,
         )

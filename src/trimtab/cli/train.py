@@ -12,7 +12,6 @@ from trimtab.cli.card import print_card
 from trimtab.cli.console import (
     DtypeOption,
     JsonOption,
-    LicenseOption,
     ModelOption,
     ThinkingOption,
     check_writable,
@@ -58,7 +57,6 @@ def run(
     ] = 0,
     model: ModelOption = None,
     dtype: DtypeOption = None,
-    accept_license: LicenseOption = None,
     thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -73,7 +71,7 @@ def run(
         check_writable(path)
     with phase_progress() as phases:
         phases.begin("Loading the model")
-        engine = load_model(model, dtype=dtype, accept_license=accept_license, thinking=thinking, notice=not json)
+        engine = load_model(model, dtype=dtype, thinking=thinking, notice=not json)
         if not show_pairs:
             from trimtab.training.train import train
 
@@ -116,7 +114,7 @@ def run(
 
 def checkpoint_path(output: Path) -> Path:
     """Where an interrupted training for ``output`` keeps what it found out: in the cache, not beside the file."""
-    from trimtab.engines.transformers.model.default_model import cache_folder
+    from trimtab.engines.transformers.model.source import cache_folder
 
     name = hashlib.sha256(str(output.absolute()).encode()).hexdigest()[:16]
     return cache_folder() / "checkpoints" / f"{name}.sqlite"

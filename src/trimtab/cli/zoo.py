@@ -16,7 +16,6 @@ from rich.table import Table
 from trimtab.cli.console import (
     DtypeOption,
     JsonOption,
-    LicenseOption,
     ModelOption,
     check_writable,
     err,
@@ -223,7 +222,6 @@ def train(
     seed: Annotated[int, typer.Option(help="Of random directions, shuffles and resamples.")] = 0,
     model: ModelOption = None,
     dtype: DtypeOption = None,
-    accept_license: LicenseOption = None,
     json: JsonOption = False,
 ) -> None:
     """Make vectors and cards; what is there already is kept, so that an interrupted run goes on where it stopped."""
@@ -236,7 +234,7 @@ def train(
         Behaviour.load(name)  # refuses what is not there before the work
     with phase_progress() as phases:
         phases.begin("Loading the model")
-        engine = load_model(model, dtype=dtype, accept_license=accept_license, notice=not json)
+        engine = load_model(model, dtype=dtype, notice=not json)
     results = _make(engine, chosen, cards=cards, measure=measure, rebuild=rebuild, seed=seed)
     if json:
         print_json(results)

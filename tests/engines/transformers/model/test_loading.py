@@ -21,10 +21,10 @@ import trimtab
 from by_hand import logits_of
 from tiny_models import BOS, BY_NAME, EOS, LAYERS, SPECIAL, VOCABULARY, byte_tokenizer
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers.model import default_model as default_model
 from trimtab.engines.transformers.model import load as loading
-from trimtab.engines.transformers.model.default_model import INSTALL, cache_folder, converted_gguf, default_gguf
+from trimtab.engines.transformers.model import source
 from trimtab.engines.transformers.model.fingerprint import fingerprint
+from trimtab.engines.transformers.model.source import INSTALL, cache_folder, converted_gguf, default_gguf
 from trimtab.errors import ModelError, OutputError
 
 Make = Callable[..., TransformersEngine]
@@ -199,7 +199,9 @@ def test_a_tokenizer_that_exists_only_in_python_serves_as_well(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["nobody/no-such-model", "/no/such/folder", "no such//name", "no-such-model"])
 def test_a_name_that_nothing_has_is_an_error(name: str) -> None:
-    with pytest.raises(ModelError, match=f"model '{name}' is neither a folder.*trimtab.load\\(\\) without a name"):
+    with pytest.raises(
+        ModelError, match=f"model '{name}' not found: no such folder.*trimtab.load\\(\\) without a name"
+    ):
         trimtab.load(name)
 
 
@@ -298,7 +300,7 @@ def test_a_folder_that_holds_a_gguf_file_alone_names_it(tiny_gguf: Path) -> None
 
 def test_a_folder_that_holds_an_adapter_alone_says_how_to_load_it(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(ModelError, match="holds an adapter alone; load it with peft, and pass its model"):
+    with pytest.raises(ModelError, match="holds only an adapter; load it with peft, and pass the resulting model"):
         trimtab.load(tmp_path)
 
 
@@ -307,9 +309,9 @@ def test_a_gguf_file_is_converted_once_for_each_content(
 ) -> None:
     first = converted_gguf(tiny_gguf)
     written = {path.name: path.stat().st_mtime_ns for path in first.iterdir()}
-    convert = default_model._convert
+    convert = source._convert
     calls: list[Path] = []
-    monkeypatch.setattr(default_model, "_convert", lambda path, folder: (calls.append(path), convert(path, folder)))
+    monkeypatch.setattr(source, "_convert", lambda path, folder: (calls.append(path), convert(path, folder)))
     elsewhere = tmp_path / "tiny.gguf"
     shutil.copy(tiny_gguf, elsewhere)
     assert converted_gguf(tiny_gguf) == converted_gguf(elsewhere) == first
@@ -334,7 +336,7 @@ def test_the_folder_of_another_process_that_was_first_is_taken(
         (final,) = {folder.with_name(folder.name[1:].rsplit(".", 2)[0])}
         shutil.copytree(saved, final)
 
-    monkeypatch.setattr(default_model, "_convert", slow)
+    monkeypatch.setattr(source, "_convert", slow)
     folder = converted_gguf(tiny_gguf)
     assert (folder / "config.json").read_text() == (saved / "config.json").read_text()
     assert [path.name for path in (cache / "models").iterdir()] == [folder.name]
@@ -396,7 +398,7 @@ def test_a_conversion_that_breaks_off_leaves_nothing_in_the_cache(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(default_model, "_convert", break_off)
+        patch.setattr(source, "_convert", break_off)
         with pytest.raises(KeyboardInterrupt):
             converted_gguf(tiny_gguf)
     assert list((cache / "models").iterdir()) == []
@@ -409,7 +411,7 @@ def test_a_full_disk_is_an_error_that_names_the_setting(
     def no_room(path: Path, folder: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(default_model, "_convert", no_room)
+    monkeypatch.setattr(source, "_convert", no_room)
     with pytest.raises(OutputError, match="No space left on device; set TRIMTAB_CACHE"):
         converted_gguf(tiny_gguf)
     assert list((cache / "models").iterdir()) == []
@@ -513,5 +515,5 @@ def test_a_model_spread_over_whatever_there_is_gives_the_same_states(saved: Path
 
 
 def test_a_loaded_model_cannot_be_spread() -> None:
-    with pytest.raises(ModelError, match="is where it is"):
+    with pytest.raises(ModelError, match="cannot move a model that is already loaded"):
         trimtab.load(BY_NAME["llama"].build(), tokenizer=byte_tokenizer(), device="auto")

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 import trimtab
 from tiny_models import BY_NAME, LAYERS, byte_tokenizer
 from trimtab.engines.protocol import Preference
-from trimtab.engines.transformers.model.fingerprint import fingerprint, fixed_by, kept_weight, unwrapped
+from trimtab.engines.transformers.model.fingerprint import fingerprint, fixed_by, offloaded_weight, unwrapped
 from trimtab.errors import ModelError
 
 TIED = {"tie_word_embeddings": True}
@@ -83,7 +83,7 @@ def test_a_soft_prompt_is_refused_with_the_way_out() -> None:
 
 
 def test_a_module_that_is_no_model_of_transformers_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"a torch\.nn\.modules\.linear\.Linear is no model of transformers"):
+    with pytest.raises(ModelError, match=r"a torch\.nn\.modules\.linear\.Linear is not a transformers model"):
         trimtab.load(nn.Linear(2, 2), tokenizer=byte_tokenizer())
 
 
@@ -92,7 +92,7 @@ def test_a_module_that_is_no_model_of_transformers_is_refused() -> None:
 def test_a_spread_model_is_neither_moved_nor_cast(spread: Any, change: dict[str, str], tmp_path: Path) -> None:
     model = spread(tmp_path)
     assert fixed_by(model) == "spread over devices"
-    with pytest.raises(ModelError, match="the model is spread over devices, and so neither moved nor cast; load it as"):
+    with pytest.raises(ModelError, match="a model that is spread over devices cannot be moved or cast; load it with"):
         trimtab.load(model, tokenizer=byte_tokenizer(), **change)
 
 
@@ -100,7 +100,7 @@ def test_a_quantised_model_is_neither_moved_nor_cast() -> None:
     model = BY_NAME["llama"].build()
     assert fixed_by(model) is None
     model.is_quantized = True
-    with pytest.raises(ModelError, match="the model is quantised, and so neither moved nor cast"):
+    with pytest.raises(ModelError, match="a model that is quantised cannot be moved or cast"):
         trimtab.load(model, tokenizer=byte_tokenizer(), dtype="bfloat16")
     assert trimtab.load(model, tokenizer=byte_tokenizer(), dtype="auto").model is model
 
@@ -149,7 +149,7 @@ def test_weights_that_nobody_has_give_a_fingerprint_too() -> None:
     model = BY_NAME["llama"].build().to("meta")
     assert fingerprint(model) == fingerprint(BY_NAME["llama"].build(seed=1).to("meta"))
     assert fingerprint(model) != fingerprint(BY_NAME["llama"].build())
-    assert kept_weight(model.lm_head, "weight", model.lm_head.weight) is None
+    assert offloaded_weight(model.lm_head, "weight", model.lm_head.weight) is None
 
 
 def test_integers_count_in_the_fingerprint_of_a_quantised_model() -> None:

@@ -23,7 +23,7 @@ from trimtab.engines.prefix_tree import build_tree
 from trimtab.engines.protocol import Completion, ForcedItem
 from trimtab.engines.transformers.engine import TransformersEngine
 from trimtab.engines.transformers.forward.run import PrefixSharingCheck, cost_of, place
-from trimtab.engines.transformers.model.default_model import first_line
+from trimtab.engines.transformers.model.source import first_line
 from trimtab.engines.transformers.score.forcing import SINK_FACTOR, PrefixTreeForcing
 from trimtab.errors import PromptError, TrimtabError
 from trimtab.steering import Steering, Term

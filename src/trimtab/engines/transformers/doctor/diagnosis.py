@@ -20,7 +20,7 @@ from trimtab.engines.transformers.doctor.properties import (
     tokenizer_facts,
 )
 from trimtab.engines.transformers.engine import TransformersEngine
-from trimtab.engines.transformers.model.default_model import quiet_transformers
+from trimtab.engines.transformers.model.source import quiet_transformers
 from trimtab.errors import TrimtabError
 
 Severity: TypeAlias = Literal["error", "warning", "note"]

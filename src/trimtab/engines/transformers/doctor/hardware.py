@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from transformers.utils.versions import require_version
 
-from trimtab.engines.transformers.model.default_model import cache_folder
+from trimtab.engines.transformers.model.source import cache_folder
 from trimtab.vectors import vectors_folder
 
 NEEDED = ("trimtab", "torch", "transformers", "tokenizers", "numpy", "accelerate", "safetensors")

@@ -27,7 +27,7 @@ from trimtab.engines.prefix_tree import Ints, build_tree
 from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.forward.run import is_out_of_memory, place, release
 from trimtab.engines.transformers.model.context import ModelContext
-from trimtab.engines.transformers.model.default_model import first_line
+from trimtab.engines.transformers.model.source import first_line
 from trimtab.errors import ModelError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Loaded models as others hand them over: compiled, with adapters, quantised, or spread over devices and disk."""
+"""Identify loaded models by their weights, also if compiled, with adapters, quantised, or offloaded."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from trimtab.errors import ModelError
 
 
 def unwrapped(model: nn.Module) -> PreTrainedModel:
-    """The transformers model within ``torch.compile``'s wrapper and peft's.
+    """Return the transformers model within the wrappers of ``torch.compile`` and peft.
 
-    Both keep the model's own modules, so that hooks on these act on the wrapped model too, and adapters stay in place.
+    Both wrappers keep the model's modules, so hooks on these also act on the wrapped model, and adapters stay active.
 
     Raises:
-        ModelError: It is no model of transformers, or its adapter is a soft prompt.
+        ModelError: It is not a transformers model, or its adapter is a soft prompt.
     """
     while (inner := _inner(model)) is not None:
         model = inner
     if not isinstance(model, PreTrainedModel):
         kind = f"{type(model).__module__}.{type(model).__qualname__}"
-        raise ModelError(f"a {kind} is no model of transformers", fix="give a PreTrainedModel, or its name")
+        raise ModelError(f"a {kind} is not a transformers model", fix="pass a PreTrainedModel, or its name")
     return model
 
 
@@ -42,15 +42,15 @@ def _inner(model: nn.Module) -> nn.Module | None:
         if getattr(adapter, "is_prompt_learning", False):
             kind = str(getattr(adapter.peft_type, "value", adapter.peft_type))
             raise ModelError(
-                f"the adapter {name!r} is a soft prompt ({kind}): it puts in states of its own, which have no tokens",
-                fix="steer the model without it, model.get_base_model(), or use an adapter of weights such as LoRA",
+                f"the adapter {name!r} is a soft prompt ({kind}), which adds hidden states that belong to no token",
+                fix="pass model.get_base_model() to steer without it, or use a weight adapter such as LoRA",
             )
     base: nn.Module = model.get_base_model()  # type: ignore[operator]
     return base
 
 
 def fixed_by(model: PreTrainedModel) -> str | None:
-    """What forbids to move or to cast the model: ``"quantised"`` or ``"spread over devices"``; None if nothing does."""
+    """Return why the model cannot be moved or cast: ``"quantised"``, ``"spread over devices"``, or None if it can."""
     if is_quantised(model):
         return "quantised"
     spread: dict[str, Any] = getattr(model, "hf_device_map", None) or {}
@@ -60,29 +60,29 @@ def fixed_by(model: PreTrainedModel) -> str | None:
 
 
 def is_quantised(model: PreTrainedModel) -> bool:
-    """Whether the weights are kept in fewer bits than they compute with."""
+    """Return True if the weights are stored in fewer bits than they are computed with."""
     return bool(getattr(model, "is_quantized", False) or getattr(model, "hf_quantizer", None))
 
 
-def kept_weight(module: nn.Module, name: str, weight: torch.Tensor) -> torch.Tensor | None:
-    """The values of a weight, fetched from where accelerate keeps them if they are not in place; None if nobody does.
+def offloaded_weight(module: nn.Module, name: str, weight: torch.Tensor) -> torch.Tensor | None:
+    """Return a weight's values, from accelerate's store if they are offloaded; None if no store has them.
 
     Args:
         module: The module that owns the weight.
         name: The weight's name within the module.
-        weight: What stands there now.
+        weight: The parameter as it is in the module, perhaps without values (a meta tensor).
     """
     if not weight.is_meta:
         return weight
     hook = getattr(module, "_hf_hook", None)
     for each in getattr(hook, "hooks", (hook,)):  # hooks may be chained
-        kept = getattr(each, "weights_map", None)
-        if kept is not None:
+        store = getattr(each, "weights_map", None)
+        if store is not None:
             try:
-                found = kept[name]
+                values = store[name]
             except KeyError:
                 continue
-            return found if isinstance(found, torch.Tensor) else torch.as_tensor(found)
+            return values if isinstance(values, torch.Tensor) else torch.as_tensor(values)
     return None
 
 
@@ -98,26 +98,26 @@ CONFIG_KEYS = (
 
 
 def fingerprint(model: PreTrainedModel) -> str:
-    """SHA-256 over the config's shape and a sample of every matrix (a stack of experts counts as one), in hexadecimal.
+    """Return the hexadecimal SHA-256 of the config's shape and a sample of every matrix (a stack of experts is one).
 
-    The sample is rounded to bfloat16, so that one model loaded in float32 and in bfloat16 is one model. Where weights
-    are kept makes no difference: of one that accelerate keeps in memory or on disk the sample is taken there. A
-    quantised model has a fingerprint of its own, over its integers too; its states differ from the whole model's.
+    The sample is rounded to bfloat16, so a model has the same fingerprint in float32 and in bfloat16. Offloaded weights
+    are sampled from accelerate's store. A quantised model has a different fingerprint, which covers its integers too,
+    because its hidden states differ from those of the full-precision model.
     """
     config = model.config.get_text_config().to_dict()
     digest = hashlib.sha256(json.dumps({key: config.get(key) for key in CONFIG_KEYS}, sort_keys=True).encode())
     integers = is_quantised(model)
     for name, module, own, weight in sorted(_matrices(model, integers=integers), key=lambda item: item[0]):
-        kept = kept_weight(module, own, weight)
+        values = offloaded_weight(module, own, weight)
         digest.update(name.encode())
-        # Of a weight that nobody has, the shape is all that is known.
-        digest.update(_sample(kept) if kept is not None else str(tuple(weight.shape)).encode())
+        # Only the shape is known of a weight that no store has.
+        digest.update(_sample(values) if values is not None else str(tuple(weight.shape)).encode())
     return digest.hexdigest()
 
 
 def _matrices(model: PreTrainedModel, *, integers: bool) -> Iterator[tuple[str, nn.Module, str, Tensor]]:
-    """Each matrix once: its name, the module that has it, its name there, and what stands there."""
-    # Of tied weights the first one counts. Offloaded, they are no longer one object, and only the model knows of it.
+    """Yield each matrix once: its full name, its module, its name within the module, and the parameter."""
+    # Tied weights count once, at the first name. Offloaded, they are separate objects: ask the model which are tied.
     tied: dict[str, str] = getattr(model, "all_tied_weights_keys", None) or {}
     seen: set[str] = set()
     buffers = model.named_buffers() if integers else ()
@@ -134,7 +134,7 @@ def _matrices(model: PreTrainedModel, *, integers: bool) -> Iterator[tuple[str, 
 
 def _sample(weight: Tensor) -> bytes:
     plain = weight.detach()
-    if hasattr(plain, "__tensor_flatten__"):  # quantised in a type of its own, such as torchao's, which knows no slices
+    if hasattr(plain, "__tensor_flatten__"):  # a quantised tensor type, such as torchao's, which cannot be sliced
         plain = plain.dequantize()
     flat = plain.flatten()
     step = max(1, flat.numel() // SAMPLES)

