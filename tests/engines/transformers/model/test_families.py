@@ -90,9 +90,7 @@ def test_a_masked_language_model_is_not_loaded_as_one_that_writes(tmp_path: Path
 @pytest.mark.parametrize("kind", ["LlamaForSequenceClassification", "LlamaModel"])
 def test_a_model_without_its_head_is_refused_and_gets_no_random_one(tmp_path: Path, kind: str) -> None:
     config = transformers.LlamaConfig(**TINY)
-    with pytest.raises(
-        ModelError, match=r"does not generate text|lacks 1 weights of the model, such as 'lm_head\.weight'"
-    ):
+    with pytest.raises(ModelError, match=r"not generate text|lacks 1 weights of the model, such as 'lm_head\.weight'"):
         trimtab.load(saved(getattr(transformers, kind)(config), tmp_path))
 
 
@@ -117,7 +115,7 @@ def test_a_model_with_code_of_its_own_is_refused_and_the_code_is_not_run(tmp_pat
     (tmp_path / "code.py").write_text("raise SystemExit('ran')")
     with pytest.raises(
         ModelError,
-        match="the type 'mine', which transformers does not know.*which trimtab never runs; if you trust it, load it",
+        match=r"the type 'mine'.*which trimtab never runs; if you trust it, load it",
     ):
         trimtab.load(tmp_path)
 

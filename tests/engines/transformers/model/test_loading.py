@@ -199,9 +199,7 @@ def test_a_tokenizer_that_exists_only_in_python_serves_as_well(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["nobody/no-such-model", "/no/such/folder", "no such//name", "no-such-model"])
 def test_a_name_that_nothing_has_is_an_error(name: str) -> None:
-    with pytest.raises(
-        ModelError, match=f"model '{name}' not found: no such folder.*trimtab.load\\(\\) without a name"
-    ):
+    with pytest.raises(ModelError, match=f"model '{name}' not found: no such folder.*load\\(\\) without a name"):
         trimtab.load(name)
 
 
