@@ -25,7 +25,8 @@ def test_it_begins_with_what_matters_and_ends_with_samples():
 
 def test_ways_rules_and_savings_are_told():
     text = shown(REPORT)
-    for part in ("mean difference", "0.350", "29%", "took", "did not take", "not followed", "spared 62 tokens"):
+    shares = ("29%", "80%", "-10%")
+    for part in (*shares, "mean difference", "0.350", "carried", "not carried", "not followed", "spared 62 tokens"):
         assert part in text
     assert "Leave in the prompt: Rum costs 4.35 dollars." in text
     assert "120 ms, not 310 ms: 190 ms less" in " ".join(text.split())

@@ -6,54 +6,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from trimtab.evaluation.rules import is_exact, is_fact, is_statement, questions_for
+from trimtab.evaluation.rules import questions_for
 
 RULE = "A loaf of rye bread costs 4.35 dollars."
-
-
-@pytest.mark.parametrize(
-    "rule",
-    [
-        RULE,
-        "The baker's name is Ottoline Veck.",
-        'End with "In short:".',
-        "Open from 6:40 to 15:20.",
-        "We sell figs, dates, plums and quinces, nothing else.",
-        "the manager is called bob.",
-    ],
-)
-def test_numbers_names_words_to_be_said_and_long_lists_are_exact(rule):
-    assert is_exact(rule)
-
-
-@pytest.mark.parametrize(
-    "rule",
-    [
-        "Be friendly, calm and brief.",
-        "Never boast.",
-        "First, praise the question, explain an idea in plain words, and ask.",
-    ],
-)
-def test_manners_are_not(rule):
-    assert not is_exact(rule)
 
 
 def writing(*texts):
     """An engine that writes these texts."""
     return SimpleNamespace(generate=lambda chats, **_: [SimpleNamespace(text=text) for text in texts])
-
-
-def test_what_is_so_is_told_from_what_to_do():
-    facts = ("We do not deliver.", "the manager sits in the back.", "A loaf is free.")
-    assert all(map(is_statement, facts))
-    assert not any(map(is_statement, ("Never boast.", "You are a tutor.", "Anyone may ask.", "Welcome all.")))
-
-
-def test_facts_are_statements_with_a_number_a_name_or_a_list():
-    facts = (RULE, "the manager is called bob.", "We sell figs, dates, plums and quinces.", "Our baker is Ada Brunt.")
-    assert all(map(is_fact, facts))
-    others = ('Call the user "matey".', 'We speak of "we" and "you".', "Mention 3 things.", "Our voice is warm.")
-    assert not any(map(is_fact, others))
 
 
 def test_where_the_rule_does_not_fit_into_the_window_nothing_is_asked(llama):

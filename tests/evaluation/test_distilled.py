@@ -14,7 +14,7 @@ from trimtab.behaviours import Message
 from trimtab.benches.distilling import bench_prompts
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.distilled import Sizes, evaluate_distilled
-from trimtab.evaluation.probes import share_closed
+from trimtab.evaluation.prompted_answers import share_closed
 from trimtab.training.distillation.distill import Effort, distill
 from trimtab.training.distillation.fit import Schedule
 
@@ -108,8 +108,8 @@ def test_fine_tuning_that_comes_to_nothing_is_told_and_the_report_is_there(llama
 def test_every_rule_is_weighed(report):
     assert [rule.text for rule in report.rules] == ["Speak of the sea.", "Be brief!"]
     for rule in report.rules:
-        assert rule.word in ("took", "did not take", "not followed")
-        assert (rule.closed is None) == (rule.word == "not followed")
+        effects = [effect for effect in (rule.general, rule.asked) if effect is not None]
+        assert (rule.carried is None) == all(effect.share is None for effect in effects)
     assert set(report.stays) <= {"Speak of the sea.", "Be brief!"}
 
 
@@ -132,7 +132,7 @@ def test_a_vector_that_does_nothing_closes_nothing(llama, sea):
     idle = replace(sea, scale={"+": 1e-4, "-": 1e-4})
     found = evaluate_distilled(llama, idle, PROMPT, prompts=ASKED, sizes=SMALL)
     assert found.vector.closed.value == pytest.approx(0.0, abs=5e-3)
-    assert all(rule.word != "took" for rule in found.rules)
+    assert all(rule.carried is not True for rule in found.rules)
     assert found.stays
 
 
@@ -148,7 +148,7 @@ def test_a_single_instruction_has_neither_rules_nor_a_first_sentence(llama, sea)
 
 
 def test_a_prompt_that_changes_nothing_is_told(llama, monkeypatch):
-    monkeypatch.setattr("trimtab.evaluation.distilled.MATTERS", 99.0)
+    monkeypatch.setattr("trimtab.evaluation.distilled.MIN_GAP", 99.0)
     with pytest.raises(EvaluationError, match="next to nothing"):
         evaluate_distilled(llama, vector_for(llama), PROMPT, prompts=ASKED, sizes=SMALL)
 
@@ -174,5 +174,5 @@ def test_of_a_prompt_with_facts_the_facts_are_said_to_stay(smollm2):
     facts = {rule.text: rule for rule in report.rules if any(mark in rule.text for mark in ("4.35", "17", "Veck"))}
     assert len(facts) == 3
     assert sum(text in report.stays for text in facts) >= 2
-    assert all(rule.word != "took" for rule in facts.values())
-    assert any("bread" in question for rule in facts.values() for question in rule.asked)
+    assert all(rule.carried is not True for rule in facts.values())
+    assert any("bread" in question for rule in facts.values() for question in rule.questions)

@@ -10,7 +10,7 @@ import pytest
 from evaluation.sample_distilled import REPORT
 from trimtab.evaluation.distilled import DistilledSample
 from trimtab.evaluation.report import distilled_html
-from trimtab.evaluation.report.distilled_page import dial_chart
+from trimtab.evaluation.report.page import dial_chart
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,8 @@ def page():
 
 
 def test_everything_that_was_measured_stands_there(page):
-    for part in ("carries 78%", "mean difference", "29 %", "0.350", "✘ did not take", "– not followed", "62 tokens"):
+    assert "How much is rum?" in page
+    for part in ("carries 78%", "mean difference", "29 %", "0.350", "✘ not carried", "– not followed", "62 tokens"):
         assert part in page
     assert "Leave in the prompt: Rum costs 4.35 dollars." in page
     assert "Ahoy [matey]!" in page

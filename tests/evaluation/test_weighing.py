@@ -2,47 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from tiny_models import vector_for
 from trimtab.behaviours import Message
-from trimtab.evaluation.probes import Probes, Student, mean_kl
-from trimtab.evaluation.rules import Weighing, rules_of, weigh
+from trimtab.evaluation.prompted_answers import PromptedAnswers, Student, mean_kl
+from trimtab.evaluation.rules import MIN_WEIGHT, RuleEffect, RuleSizes, attribute_rules, split_rules
 from trimtab.training.distillation.examples import Teacher
 from trimtab.training.progress import ignore
+from trimtab.vectors import Interval
 
 ASKED = ("How are you?", "Where is it?", "Say more.")
+MORE = ("How are you?", "What is rain?", "Tell me of a walk.")
 PROMPT = "Speak of the sea. Be brief!"
-SIZES = Weighing(messages=3, questions=2, answer_tokens=6)
+SIZES = RuleSizes(messages=3, questions=0, answer_tokens=6)
 
 
-def asked(engine, prompt, texts=ASKED, tokens=6):
-    return Probes.ask(engine, engine.gradients, Teacher.of(prompt), texts, answer_tokens=tokens, seed=1)
+def prompted(engine, prompt, texts=ASKED, tokens=6):
+    return PromptedAnswers.ask(engine, engine.gradients, Teacher.of(prompt), texts, answer_tokens=tokens, seed=1)
 
 
 def under(prompt):
     return Student(opening=(Message("system", prompt),))
 
 
-def weighed(engine, prompt, student, *, sizes=SIZES, probes=None):
-    probes = probes or asked(engine, prompt)
-    return weigh(probes, student, rules_of(prompt), sizes=sizes, progress=ignore)
+def attributed(engine, prompt, student, *, sizes=SIZES, answers=None):
+    answers = answers or prompted(engine, prompt)
+    return attribute_rules(answers, student, split_rules(prompt), sizes=sizes, progress=ignore)
 
 
-def slow_evidence(engine, probes, rule, student):
+def slow_evidence(engine, answers, rule, student):
     """Mean of log(whole / without) under what a student expects, over all of the vocabulary."""
 
     def logprobs(opening, number, additions=()):
-        answer = probes.answered[number].answer
-        read = engine.encode(engine.render([*opening, Message("user", probes.answered[number].text)]))
+        answer = answers.answered[number].answer
+        read = engine.encode(engine.render([*opening, Message("user", answers.answered[number].text)]))
         with torch.no_grad(), engine.steered(list(additions)):
             logits = engine.model(torch.tensor([[*read, *answer[:-1]]]), use_cache=False).logits[0]
         return logits[len(read) - 1 :].double().log_softmax(-1)
 
     each = []
-    for number in range(len(probes.answered)):
+    for number in range(len(answers.answered)):
         whole, without = (logprobs([Message("system", prompt)], number) for prompt in (rule.prompt, rule.without))
         expected = logprobs(*student[:1], number, student[1])
         each.append(float((expected.exp() * (whole - without)).sum(-1).mean()))
@@ -51,106 +55,115 @@ def slow_evidence(engine, probes, rule, student):
 
 def test_how_far_a_vector_goes_by_a_rule_is_that_of_a_slow_reference(llama):
     vector = vector_for(llama)
-    probes = asked(llama, PROMPT)
-    found = weighed(llama, PROMPT, Student.steered(vector, 0.5), probes=probes)
+    answers = prompted(llama, PROMPT)
+    found = attributed(llama, PROMPT, Student.steered(vector, 0.5), answers=answers)
     assert [rule.text for rule in found] == ["Speak of the sea.", "Be brief!"]
-    for rule, own in zip(rules_of(PROMPT), found, strict=True):
+    for rule, own in zip(split_rules(PROMPT), found, strict=True):
         students = {
             "whole": ([Message("system", rule.prompt)], ()),
             "without": ([Message("system", rule.without)], ()),
             "steered": ([], [(vector, 0.5)]),
             "plain": ([], ()),
         }
-        means = {name: slow_evidence(llama, probes, rule, student) for name, student in students.items()}
+        means = {name: slow_evidence(llama, answers, rule, student) for name, student in students.items()}
         lowest = min(means["without"], means["plain"])
-        assert own.weight == pytest.approx(means["whole"], rel=0.02)
-        assert own.closed.value == pytest.approx((means["steered"] - lowest) / (means["whole"] - lowest), abs=0.03)
-        assert own.closed.low <= own.closed.value <= own.closed.high
+        general = own.general
+        assert general.weight == pytest.approx(means["whole"], rel=0.02)
+        assert general.share.value == pytest.approx((means["steered"] - lowest) / (means["whole"] - lowest), abs=0.03)
+        assert general.share.low <= general.share.value <= general.share.high
 
 
 def test_a_vector_of_generated_tokens_is_added_there_alone(llama):
     vector = vector_for(llama)
     everywhere = Student(additions=vector.addition(0.5))
     generated = Student(additions=vector.addition(0.5), generated=True)
-    found = [weighed(llama, PROMPT, student)[0].closed.value for student in (everywhere, generated)]
+    found = [attributed(llama, PROMPT, student)[0].general.share.value for student in (everywhere, generated)]
     assert abs(found[0] - found[1]) > 1e-3
 
 
 def test_the_whole_prompt_goes_all_the_way_and_the_plain_model_or_the_rest_of_the_prompt_none(llama):
-    rules = rules_of(PROMPT)
+    rules = split_rules(PROMPT)
     for number, rule in enumerate(rules):
-        assert weighed(llama, PROMPT, under(PROMPT))[number].closed.value == pytest.approx(1.0, abs=0.01)
-        least = [weighed(llama, PROMPT, student)[number].closed for student in (under(rule.without), Student())]
-        assert min(found.value for found in least) == pytest.approx(0.0, abs=0.01)
+        assert attributed(llama, PROMPT, under(PROMPT))[number].general.share.value == pytest.approx(1.0, abs=0.01)
+        least = [attributed(llama, PROMPT, student)[number] for student in (under(rule.without), Student())]
+        assert min(found.general.share.value for found in least) == pytest.approx(0.0, abs=0.01)
 
 
 def test_a_small_rule_is_seen_beside_a_large_one_that_did_not_take(smollm2):
     """Held against all that the prompt changes, the small rule's share would drown."""
     small = "End every message with a question."
     prompt = f"Speak like a drunken pirate in every sentence, and swear by the sea. {small}"
-    probes = asked(smollm2, prompt, ("How are you?", "What is rain?", "Tell me of a walk.", "Why do cats purr?"), 24)
-    sizes = Weighing(messages=4, questions=0, answer_tokens=24)
-    large, found = weighed(smollm2, prompt, under(small), sizes=sizes, probes=probes)
-    assert large.weight > 5 * found.weight
-    assert mean_kl(probes.measure(under(small))) > 5 * found.weight
-    assert large.word == "did not take"
-    assert found.word == "took"
+    answers = prompted(
+        smollm2, prompt, ("How are you?", "What is rain?", "Tell me of a walk.", "Why do cats purr?"), 24
+    )
+    sizes = RuleSizes(messages=4, questions=0, answer_tokens=24)
+    large, found = attributed(smollm2, prompt, under(small), sizes=sizes, answers=answers)
+    assert large.general.weight > 5 * found.general.weight
+    assert mean_kl(answers.measure(under(small))) > 5 * found.general.weight
+    assert large.carried is False
+    assert found.carried is True
 
 
 def test_a_rule_that_changes_nothing_is_not_followed(llama, monkeypatch):
-    monkeypatch.setattr("trimtab.evaluation.rules.MATTERS", 99.0)
-    for rule in weighed(llama, PROMPT, Student()):
-        assert (rule.word, rule.closed) == ("not followed", None)
+    monkeypatch.setattr("trimtab.evaluation.rules.MIN_WEIGHT", 99.0)
+    for rule in attributed(llama, PROMPT, Student()):
+        assert (rule.carried, rule.general.share) == (None, None)
 
 
-FACTS = "Be brief. The harbour is at 17 Mallow Street! We do not swim. Sing often."
+QUESTIONS = ("Where is the harbour?", "Which street?")
 
 
 @pytest.fixture
-def wanted(monkeypatch):
-    """The rules that questions were to ask for."""
+def questioned(monkeypatch):
+    """The rules that questions were to ask for; each gets the same questions."""
     rules = []
 
     def questions(model, rule, *, count, seed):
         rules.append(rule)
-        return ("Where is the harbour?", "Which street?")
+        return QUESTIONS[:count]
 
     monkeypatch.setattr("trimtab.evaluation.rules.questions_for", questions)
     return rules
 
 
-def test_exact_rules_are_asked_for_and_statements_that_hardly_count(llama, wanted, monkeypatch):
-    weighed(llama, FACTS, Student())
-    assert wanted == ["The harbour is at 17 Mallow Street!"]
-    wanted.clear()
-    monkeypatch.setattr("trimtab.evaluation.rules.MATTERS", 99.0)
-    assert {rule.word for rule in weighed(llama, FACTS, Student())} == {"not followed"}
-    assert wanted == ["The harbour is at 17 Mallow Street!", "We do not swim."]
+def test_every_rule_is_measured_on_general_messages_and_on_questions(llama, questioned):
+    vector = vector_for(llama)
+    found = attributed(llama, PROMPT, Student.steered(vector, 0.5), sizes=replace(SIZES, questions=2))
+    assert questioned == ["Speak of the sea.", "Be brief!"]
+    general = attributed(llama, PROMPT, Student.steered(vector, 0.5))
+    on_questions = attributed(llama, PROMPT, Student.steered(vector, 0.5), answers=prompted(llama, PROMPT, QUESTIONS))
+    for both, one, other in zip(found, general, on_questions, strict=True):
+        assert (both.general, both.asked, both.questions) == (one.general, other.general, QUESTIONS)
+        assert (one.asked, one.questions) == (None, ())
 
 
-def test_a_rule_is_weighed_on_questions_that_ask_for_it_where_it_counts_so_much_more(llama, wanted, monkeypatch):
-    prompt = "Be brief. Mention 17 Mallow Street!"  # no plain fact
+@pytest.mark.parametrize(
+    ("general", "asked", "carried"),
+    [
+        ((0.6, 0.1), (0.6, 0.1), True),
+        ((0.6, 0.1), (0.4, 0.1), False),
+        ((0.4, 0.1), (0.6, 0.1), False),
+        ((0.4, 0.001), (0.6, 0.1), True),
+        ((0.6, 0.1), (0.4, 0.001), True),
+        ((0.6, 0.1), None, True),
+        ((0.6, 0.001), (0.6, 0.001), None),
+    ],
+)
+def test_a_rule_is_carried_if_it_is_on_both_as_far_as_it_counts(
+    llama, questioned, monkeypatch, general, asked, carried
+):
+    def effect(given):
+        share, weight = given
+        return RuleEffect(weight, Interval(share, 0.0, 1.0) if weight >= MIN_WEIGHT else None)
 
-    def exact(times):
-        monkeypatch.setattr("trimtab.evaluation.rules.FAR_MORE", times)
-        return weighed(llama, prompt, Student())[1]
-
-    asked, general = exact(0.0), exact(99.0)
-    assert asked.asked == ("Where is the harbour?", "Which street?")
-    assert general.asked == ()
-    ratio = asked.weight / general.weight
-    assert exact(ratio * 0.99).asked
-    assert not exact(ratio * 1.01).asked
+    effects = iter([effect(given) for given in (general, asked) if given])
+    monkeypatch.setattr("trimtab.evaluation.rules._Reference.effect_of", lambda self, rule: next(effects))
+    sizes = replace(SIZES, questions=2 if asked else 0)
+    (found,) = attribute_rules(
+        prompted(llama, PROMPT), Student(), split_rules(PROMPT)[:1], sizes=sizes, progress=ignore
+    )
+    assert found.carried is carried
 
 
-def test_a_plain_fact_is_weighed_there_if_it_counts_more_at_all(llama, wanted, monkeypatch):
-    monkeypatch.setattr("trimtab.evaluation.rules.FAR_MORE", 99.0)
-    fact = weighed(llama, FACTS, Student())[1]
-    monkeypatch.setattr("trimtab.evaluation.rules.questions_for", lambda *_, **__: ())
-    general = weighed(llama, FACTS, Student())[1]
-    assert fact.asked
-    assert fact.weight > general.weight
-
-
-def test_where_there_are_no_rules_none_are_weighed(llama):
-    assert weigh(asked(llama, "Be brief."), Student(), (), sizes=SIZES, progress=ignore) == ()
+def test_where_there_are_no_rules_none_are_attributed(llama):
+    assert attribute_rules(prompted(llama, "Be brief."), Student(), (), sizes=SIZES, progress=ignore) == ()

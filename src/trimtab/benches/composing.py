@@ -15,7 +15,7 @@ from trimtab.benches.peer_repeng import versions
 from trimtab.engines.protocol import Gradients
 from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.errors import BenchmarkError
-from trimtab.evaluation.probes import Closed, Probes, Student, mean_kl
+from trimtab.evaluation.prompted_answers import PromptedAnswers, Student, Substitute, mean_kl
 from trimtab.steering import Steering, Term
 from trimtab.training.distillation.distill import Effort, distill
 from trimtab.training.distillation.examples import Teacher
@@ -181,8 +181,8 @@ def _probes(
     opening: Sequence[Message] = (),
     steering: Steering | None = None,
     additions: Mapping[int, F32] | None = None,
-) -> Probes:
-    return Probes.ask(
+) -> PromptedAnswers:
+    return PromptedAnswers.ask(
         model,
         gradients,
         teacher,
@@ -203,9 +203,9 @@ def added(*vectors: ControlVector, strength: float = 1.0) -> dict[int, F32]:
     return total
 
 
-def _rows(probes: Probes, ways: Mapping[str, Mapping[int, F32]]) -> dict[str, Any]:
-    found: list[Closed] = [
-        probes.closed(name, "", probes.measure(Student(additions=way))) for name, way in ways.items()
+def _rows(probes: PromptedAnswers, ways: Mapping[str, Mapping[int, F32]]) -> dict[str, Any]:
+    found: list[Substitute] = [
+        probes.substitute(name, "", probes.measure(Student(additions=way))) for name, way in ways.items()
     ]
     rows = {way.name: {"kl": way.kl, "closed": asdict(way.closed)} for way in found}
     return {"gap": probes.base_kl, "ways": rows}

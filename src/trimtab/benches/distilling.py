@@ -182,7 +182,7 @@ def _row(one: Mapping[str, Any]) -> dict[str, Any]:
         "gap": report["base_kl"],
         "closed": _closed(one),
         "interval": report["vector"]["closed"],
-        "stays": [rule["text"] for rule in report["rules"] if rule["word"] == "did not take"],
+        "stays": [rule["text"] for rule in report["rules"] if rule["carried"] is False],
     }
 
 

@@ -8,21 +8,28 @@ from rich.table import Table
 from rich.text import Text
 
 from trimtab.cli.console import out
-from trimtab.evaluation.report.distilled_page import advice, headline, spared
-from trimtab.evaluation.report.wording import clean, clipped
+from trimtab.evaluation.report.wording import (
+    CARRIED,
+    DASH,
+    advice,
+    clean,
+    clipped,
+    distilled_headline,
+    savings,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from trimtab.evaluation.distilled import DistilledReport, DistilledSample
-    from trimtab.evaluation.probes import Closed
-    from trimtab.evaluation.rules import RuleClosed
+    from trimtab.evaluation.prompted_answers import Substitute
+    from trimtab.evaluation.rules import RuleEffect, RuleReport
 
 WIDEST = 100
 ANSWER = 300  # characters
 SAMPLES = 2
 BAR = 20
-COLOURS = {"took": "green", "did not take": "red", "not followed": "dim"}
+COLOURS = {True: "green", False: "red", None: "dim"}
 
 
 def print_distilled(report: DistilledReport, *, console: Console = out) -> None:
@@ -33,11 +40,11 @@ def print_distilled(report: DistilledReport, *, console: Console = out) -> None:
         console: Where.
     """
     width = min(console.width, WIDEST)
-    parts = [Text(clean(headline(report)), style="bold"), _ways(report), _dial(report)]
+    parts = [Text(clean(distilled_headline(report)), style="bold"), _ways(report), _dial(report)]
     if report.rules:
         parts.append(_rules(report.rules))
         parts.append(Text(clean(advice(report)), style="bold"))
-    parts.append(Text(spared(report.saving)))
+    parts.append(Text(savings(report.saving)))
     parts += [_sample(sample) for sample in report.samples[:SAMPLES]]
     for part in parts:
         console.print(part, width=width)
@@ -55,7 +62,7 @@ def _ways(report: DistilledReport) -> Table:
     return table
 
 
-def _way(way: Closed) -> tuple[str, ...]:
+def _way(way: Substitute) -> tuple[str, ...]:
     closed = way.closed
     return way.name, f"{way.kl:.3f}", f"{closed.value:.0%}", f"{closed.low:.0%} to {closed.high:.0%}", clean(way.about)
 
@@ -71,17 +78,20 @@ def _dial(report: DistilledReport) -> Table:
     return table
 
 
-def _rules(rules: tuple[RuleClosed, ...]) -> Table:
+def _rules(rules: tuple[RuleReport, ...]) -> Table:
     table = Table(title="Rule by rule", title_justify="left", title_style="italic")
     table.add_column("rule")
-    table.add_column("counts, nat", justify="right")
-    table.add_column("of the way", justify="right")
+    table.add_column("general", justify="right")
+    table.add_column("asked", justify="right")
     table.add_column("")
     for rule in rules:
-        share = "–" if rule.closed is None else f"{rule.closed.value:.0%}"
-        word = Text(rule.word, style=COLOURS[rule.word])
-        table.add_row(Text(clipped(clean(rule.text), 60)), f"{rule.weight:.3f}", share, word)
+        verdict = Text(CARRIED[rule.carried], style=COLOURS[rule.carried])
+        table.add_row(Text(clipped(clean(rule.text), 60)), _share(rule.general), _share(rule.asked), verdict)
     return table
+
+
+def _share(effect: RuleEffect | None) -> str:
+    return DASH if effect is None or effect.share is None else f"{effect.share.value:.0%}"
 
 
 def _sample(sample: DistilledSample) -> Table:

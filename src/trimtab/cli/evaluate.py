@@ -38,7 +38,6 @@ def run(
         typer.Option("--behaviour", "-b", help="What it is held against; the zoo's of its name if not given."),
     ] = None,
     report: Annotated[Path | None, typer.Option("--report", "-r", help="Also write a page: .html.")] = None,
-    pictures: Annotated[Path | None, typer.Option(help="Also write pictures into this folder: .png.")] = None,
     baselines: Annotated[
         str, typer.Option(help="'all', 'none', or some of: equal, prompt, few-shot, both; with commas.")
     ] = "equal,prompt",
@@ -76,8 +75,6 @@ def run(
     for path, ending in ((report, ".html"), (card, ".json")):
         if path is not None:
             _check_output(path, ending)
-    if pictures is not None:
-        check_writable(pictures / "sweep.png")
     if (judge_url is None) != (judge_model is None):
         raise EvaluationError("a judge needs a URL and a model", fix="give both --judge-url and --judge-model")
     described = None if behaviour is None else Behaviour.load(behaviour)
@@ -100,7 +97,7 @@ def run(
             seed=seed,
             progress=phases.on_progress,
         )
-    _write(measured, report=report, pictures=pictures, card=card)
+    _write(measured, report=report, card=card)
     if json:
         from trimtab.evaluation.report import report_json
 
@@ -148,9 +145,9 @@ def _judge(
     return (judge_of(described or Behaviour.load(vector.behaviour.name), url=url, model=model),)
 
 
-def _write(measured: Report, *, report: Path | None, pictures: Path | None, card: Path | None) -> None:
+def _write(measured: Report, *, report: Path | None, card: Path | None) -> None:
     from trimtab.evaluation.cards import card_json, card_of
-    from trimtab.evaluation.report import report_html, write_pictures
+    from trimtab.evaluation.report import report_html
     from trimtab.vectors.file import write_atomically
 
     written: list[Path] = []
@@ -160,7 +157,5 @@ def _write(measured: Report, *, report: Path | None, pictures: Path | None, card
     if card is not None:
         write_atomically(card, card_json(card_of(measured)))
         written.append(card)
-    if pictures is not None:
-        written += write_pictures(measured, pictures)
     for path in written:
         err.print(f"wrote {path}", style="dim", markup=False, soft_wrap=True)

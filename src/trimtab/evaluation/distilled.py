@@ -1,7 +1,7 @@
-"""How much of a prompt a distilled vector carries: beside other ways of doing without it, and rule by rule.
+"""Evaluate a distilled vector: how much of a prompt it carries, beside other substitutes and rule by rule.
 
-Everything is measured along answers that the prompted model samples to messages which were not learned from: how far
-are the plain, the steered and the otherwise prompted model from what the prompted one predicts there.
+Everything is measured along answers that the prompted model samples to held-out messages: the KL from its predictions
+there to those of the plain, the steered and the otherwise prompted model.
 """
 
 from __future__ import annotations
@@ -16,36 +16,37 @@ import numpy as np
 from trimtab.behaviours import Message, neutral_prompts
 from trimtab.engines import Engine
 from trimtab.errors import EvaluationError
-from trimtab.evaluation.probes import Closed, Probes, Student, TokenKls, mean_kl
-from trimtab.evaluation.rules import MATTERS, RuleClosed, Weighing, first_sentence, rules_of, weigh
-from trimtab.steering import Steering, Term
+from trimtab.evaluation.prompted_answers import PromptedAnswers, Student, Substitute, TokenKls, mean_kl
+from trimtab.evaluation.rules import RuleReport, RuleSizes, attribute_rules, first_sentence, split_rules
+from trimtab.steering import Scope, Steering, Term
 from trimtab.training.distillation.examples import Answered, SystemPrompt, Teacher, answered_by
 from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.training.search import band_layers
 from trimtab.vectors import ControlVector
 
-PROBE_PHASE = "Asking what was not learned from"
-WAYS_PHASE = "Measuring how near each comes to the prompt"
+ANSWERS_PHASE = "Answering held-out messages"
+SUBSTITUTES_PHASE = "Measuring how near each comes to the prompt"
 SAMPLES_PHASE = "Writing samples"
-MULTIPLES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)  # of the mean difference at many layers, each of which counts
-SINGLE = (0.5, 1.0, 1.5, 2.0, 3.0)  # and at one layer
+MULTIPLES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)  # of the mean difference at many layers, whose effects add up
+SINGLE = (0.5, 1.0, 1.5, 2.0, 3.0)  # of the mean difference at one layer
 PREFILLS = 5
+MIN_GAP = 0.01  # nats per token; below, a prompt changes next to nothing
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is asked.
+    """Amount of messages, questions and tokens of an evaluation.
 
     Attributes:
-        prompts: Users' messages, of the built-in ones that nothing is learned from.
+        prompts: Users' messages, of the built-in held-out ones.
         learning: Messages from which the mean difference is made.
-        tuning: Messages from which LoRA learns, if it does, and answers to each: as many as ``distill`` has.
+        tuning: Messages from which LoRA learns, and answers to each: as many as ``distill`` has.
         answer_tokens: Upper bound on an answer's length.
-        rules: Messages on which rules are weighed.
-        questions: Questions that ask for a rule, on which it is weighed if it counts more there.
+        rules: General messages on which rules are measured.
+        questions: Questions that ask for a rule, on which it is measured too.
         samples: Messages answered for people to read.
         sample_tokens: Upper bound on these answers.
-        strengths: Of the dial.
+        strengths: Strengths that are measured.
     """
 
     prompts: int = 24
@@ -71,13 +72,13 @@ class DistilledSample:
 
 @dataclass(frozen=True)
 class Saving:
-    """What a request is spared.
+    """Cost that a request saves without the prompt.
 
     Attributes:
-        tokens: Of the prompt, in every request.
+        tokens: Prompt tokens saved in every request.
         of_context: Their share of the context window; None where that is not known.
         prefill_with: Seconds until the first token, with the prompt.
-        prefill_without: Without it.
+        prefill_without: Seconds until the first token, without it.
     """
 
     tokens: int
@@ -88,26 +89,26 @@ class Saving:
 
 @dataclass(frozen=True)
 class DistilledReport:
-    """Everything that was found out about a distilled vector.
+    """Evaluation of a distilled vector.
 
     Attributes:
-        name: Of the vector.
+        name: The vector's name.
         base_kl: Mean KL(prompted ‖ plain) per token, in nats: the gap.
-        vector: What the vector does at strength 1.
-        others: What else could stand in for the prompt.
-        dial: What it does at other strengths.
-        rules: Rule by rule; empty where the prompt is a single one.
-        saving: What a request is spared.
-        samples: Side by side.
-        prompts: How many messages it was measured on.
+        vector: The vector at strength 1.
+        others: Other substitutes for the prompt.
+        dial: Mean KL(prompted ‖ steered) per token, by strength.
+        rules: Rule by rule; empty where the prompt is a single instruction.
+        saving: Cost that a request saves.
+        samples: Answers side by side.
+        prompts: Number of messages it was measured on.
     """
 
     name: str
     base_kl: float
-    vector: Closed
-    others: tuple[Closed, ...]
+    vector: Substitute
+    others: tuple[Substitute, ...]
     dial: Mapping[float, float]
-    rules: tuple[RuleClosed, ...]
+    rules: tuple[RuleReport, ...]
     saving: Saving
     samples: tuple[DistilledSample, ...]
     prompts: int
@@ -115,7 +116,7 @@ class DistilledReport:
     @property
     def stays(self) -> tuple[str, ...]:
         """The rules that must stay in the prompt."""
-        return tuple(rule.text for rule in self.rules if rule.word == "did not take")
+        return tuple(rule.text for rule in self.rules if rule.carried is False)
 
 
 def evaluate_distilled(
@@ -129,16 +130,16 @@ def evaluate_distilled(
     seed: int = 1,
     progress: OnProgress = ignore,
 ) -> DistilledReport:
-    """Find out how much of a prompt a vector carries, and what must stay in the prompt.
+    """Measure how much of a prompt a vector carries, and which rules must stay in the prompt.
 
     Args:
         model: The engine of the vector's model.
-        vector: What ``distill`` made.
-        system_prompt: What it was made from.
-        prompts: Users' messages that it was not learned from; the built-in ones if not given.
-        lora: Also fine-tune on the prompted model's answers, which takes a few minutes and changes weights.
-        sizes: How much is asked.
-        seed: Of the prompted model's answers, and of resamples; another one than in learning.
+        vector: A vector made by ``distill``.
+        system_prompt: The prompt it was made from.
+        prompts: Held-out users' messages; the built-in ones if not given.
+        lora: Also fine-tune on the prompted model's answers, which takes a few minutes.
+        sizes: Amount of messages and tokens.
+        seed: Seed of the prompted model's answers and of resamples; different from that of learning.
         progress: Called with each step of the work.
 
     Raises:
@@ -155,140 +156,138 @@ def evaluate_distilled(
     sizes, teacher = sizes or Sizes(), Teacher.of(system_prompt)
     gradients = model.gradients
     if gradients is None:
-        raise EvaluationError(f"{model.info.name} cannot be measured so", fix="use a decoder-only model")
-    texts = list(prompts) if prompts is not None else list(neutral_prompts().held_out[: sizes.prompts])
-    progress(Progress(PROBE_PHASE, 0, 1))
-    probes = Probes.ask(model, gradients, teacher, texts, answer_tokens=sizes.answer_tokens, seed=seed)
-    progress(Progress(PROBE_PHASE, 1, 1))
-    if probes.base_kl < MATTERS:
         raise EvaluationError(
-            f"the prompt changes answers by {probes.base_kl:.4f} nat per token, which is next to nothing",
+            f"{model.info.name} cannot be measured: it has no gradients", fix="use a decoder-only model"
+        )
+    texts = list(prompts) if prompts is not None else list(neutral_prompts().held_out[: sizes.prompts])
+    progress(Progress(ANSWERS_PHASE, 0, 1))
+    answers = PromptedAnswers.ask(model, gradients, teacher, texts, answer_tokens=sizes.answer_tokens, seed=seed)
+    progress(Progress(ANSWERS_PHASE, 1, 1))
+    if answers.base_kl < MIN_GAP:
+        raise EvaluationError(
+            f"the prompt changes answers by {answers.base_kl:.4f} nat per token, which is next to nothing",
             fix="give users' messages to which the prompt matters",
         )
-    dial, others = _ways(probes, vector, teacher, sizes, progress)
+    dial, own, others = _substitutes(answers, vector, teacher, sizes, progress)
     if lora:
-        others += _fine_tuned(probes, teacher, sizes, progress)
-    whole = "".join(message.content for message in teacher.opening if message.role == "system")
-    rules = rules_of(whole) if len(teacher.opening) == 1 else ()
-    weighing = Weighing(sizes.rules, sizes.questions, sizes.answer_tokens)
-    weighed = weigh(probes, Student.steered(vector), rules, sizes=weighing, progress=progress)
+        others += _fine_tuned(answers, teacher, sizes, progress)
+    single = len(teacher.opening) == 1 and teacher.opening[0].role == "system"
+    rules = split_rules(teacher.opening[0].content) if single else ()
+    rule_sizes = RuleSizes(sizes.rules, sizes.questions, sizes.answer_tokens)
+    rule_reports = attribute_rules(answers, Student.steered(vector), rules, sizes=rule_sizes, progress=progress)
     progress(Progress(SAMPLES_PHASE, 0, 1))
     samples = _samples(model, vector, teacher, texts[: sizes.samples], sizes)
     saving = _saving(model, teacher, texts[0])
     progress(Progress(SAMPLES_PHASE, 1, 1))
     return DistilledReport(
         name=vector.behaviour.name,
-        base_kl=probes.base_kl,
-        vector=next(way for way in others if way.name == "vector"),
-        others=tuple(way for way in others if way.name != "vector"),
+        base_kl=answers.base_kl,
+        vector=own,
+        others=tuple(others),
         dial=dial,
-        rules=weighed,
+        rules=rule_reports,
         saving=saving,
         samples=samples,
-        prompts=len(dict.fromkeys(a.text for a in probes.answered)),
+        prompts=len({answer.text for answer in answers.answered}),
     )
 
 
-# Ways of doing without the prompt -----------------------------------------------------------------------------------
+# Substitutes for the prompt ------------------------------------------------------------------------------------------
 
 
-def _ways(
-    probes: Probes, vector: ControlVector, teacher: Teacher, sizes: Sizes, progress: OnProgress
-) -> tuple[dict[float, float], list[Closed]]:
-    """The dial, and what each way closes."""
-    steps = len(sizes.strengths) + 3
-    done = 0
-
-    def step() -> None:
-        nonlocal done
-        progress(Progress(WAYS_PHASE, done, steps))
-        done += 1
-
-    found = {0.0: probes.base}
-    for strength in dict.fromkeys((*sizes.strengths, 1.0)):
-        step()
-        found[strength] = probes.measure(Student.steered(vector, strength))
-    dial = {strength: mean_kl(found[strength]) for strength in (0.0, *sizes.strengths)}
-    step()
-    ways = [probes.closed("vector", f"layers {vector.layers[0]} to {vector.layers[-1]}, strength 1", found[1.0])]
-    ways.append(_mean_difference(probes, teacher, sizes))
-    step()
+def _substitutes(
+    answers: PromptedAnswers, vector: ControlVector, teacher: Teacher, sizes: Sizes, progress: OnProgress
+) -> tuple[dict[float, float], Substitute, list[Substitute]]:
+    """Measure the vector at every strength, and the substitutes that need no training."""
+    strengths = tuple(dict.fromkeys((*sizes.strengths, 1.0)))
+    steps = len(strengths) + 2
+    kls = {0.0: answers.base}
+    for number, strength in enumerate(strengths):
+        progress(Progress(SUBSTITUTES_PHASE, number, steps))
+        kls[strength] = answers.measure(Student.steered(vector, strength))
+    dial = {strength: mean_kl(kls[strength]) for strength in (0.0, *sizes.strengths)}
+    about = f"layers {vector.layers[0]} to {vector.layers[-1]}, strength 1"
+    own = answers.substitute("vector", about, kls[1.0])
+    progress(Progress(SUBSTITUTES_PHASE, steps - 2, steps))
+    others = [_mean_difference(answers, teacher, sizes)]
+    progress(Progress(SUBSTITUTES_PHASE, steps - 1, steps))
     if len(teacher.opening) == 1:
-        sentence = first_sentence(teacher.opening[0].content)
-        if sentence != teacher.opening[0].content.strip():
-            student = Student(opening=(Message(teacher.opening[0].role, sentence),))
-            tokens = len(probes.model.encode(sentence))
-            about = f"the prompt cut down to its first sentence, {tokens} tokens"
-            ways.append(probes.closed("one sentence", about, probes.measure(student)))
-    step()
-    return dial, ways
+        (message,) = teacher.opening
+        sentence = first_sentence(message.content)
+        if sentence != message.content.strip():
+            student = Student(opening=(Message(message.role, sentence),))
+            about = f"the prompt cut down to its first sentence, {len(answers.model.encode(sentence))} tokens"
+            others.append(answers.substitute("one sentence", about, answers.measure(student)))
+    progress(Progress(SUBSTITUTES_PHASE, steps, steps))
+    return dial, own, others
 
 
-def _mean_difference(probes: Probes, teacher: Teacher, sizes: Sizes) -> Closed:
-    """The best multiple of prompted minus plain hidden states, at all layers, the usual band, or one layer.
+def _mean_difference(answers: PromptedAnswers, teacher: Teacher, sizes: Sizes) -> Substitute:
+    """Measure the best multiple of prompted minus plain hidden states, at all layers, the usual band, or one layer.
 
-    It is chosen on the very answers that it is measured on, which is to its favour.
+    It is chosen on the same answers that it is measured on, which favours it.
     """
-    model, depth = probes.model, probes.model.info.layers
-    answered = _to_learn_from(probes, teacher, sizes.learning, answers=1, sizes=sizes)
+    model, depth = answers.model, answers.model.info.layers
+    answered = _training_answers(answers, teacher, sizes.learning, each=1, sizes=sizes)
     states = []
     for prompts in ([a.prompted for a in answered], [a.prompt for a in answered]):
         texts = [prompt + a.answer for prompt, a in zip(prompts, answered, strict=True)]
         spans = [(len(prompt), None) for prompt in prompts]
         states.append(model.collect(texts, position="mean", span=spans).states)
     difference = (states[0] - states[1]).mean(axis=0)  # [layer, hidden]
-    band, middle = band_layers(depth), (depth // 2,)
-    tried = [(layers, by) for layers in (tuple(range(depth)), band) for by in MULTIPLES]
-    tried += [(middle, by) for by in SINGLE]
+    choices = [(layers, by) for layers in (tuple(range(depth)), band_layers(depth)) for by in MULTIPLES]
+    choices += [((depth // 2,), by) for by in SINGLE]
 
-    def student(layers: Sequence[int], by: float) -> TokenKls:
-        return probes.measure(Student(additions={layer: np.float32(by) * difference[layer] for layer in layers}))
+    def measure(layers: Sequence[int], by: float) -> TokenKls:
+        return answers.measure(Student(additions={layer: np.float32(by) * difference[layer] for layer in layers}))
 
-    found = [student(*way) for way in tried]
-    number = min(range(len(tried)), key=lambda n: mean_kl(found[n]))
-    best = tried[number]
-    about = f"prompted minus plain states, times {best[1]:g}, layers {best[0][0]} to {best[0][-1]}"
-    return probes.closed("mean difference", about, found[number])
+    kls = [measure(*choice) for choice in choices]
+    best = min(range(len(choices)), key=lambda n: mean_kl(kls[n]))
+    layers, by = choices[best]
+    about = f"prompted minus plain states, times {by:g}, layers {layers[0]} to {layers[-1]}"
+    return answers.substitute("mean difference", about, kls[best])
 
 
-def _to_learn_from(probes: Probes, teacher: Teacher, messages: int, *, answers: int, sizes: Sizes) -> list[Answered]:
-    """Answers of the prompted model to messages of the half that vectors are learned from."""
+def _training_answers(
+    answers: PromptedAnswers, teacher: Teacher, messages: int, *, each: int, sizes: Sizes
+) -> list[Answered]:
+    """Sample ``each`` answers of the prompted model to messages of the half that vectors are learned from."""
     return answered_by(
-        probes.model,
+        answers.model,
         teacher,
         neutral_prompts().calibration[:messages],
-        answers=answers,
+        answers=each,
         max_new_tokens=sizes.answer_tokens,
         temperature=1.0,
-        seed=probes.seed,
+        seed=answers.seed,
         steering=Steering(),
         progress=ignore,
     )
 
 
-def _fine_tuned(probes: Probes, teacher: Teacher, sizes: Sizes, progress: OnProgress) -> list[Closed]:
-    """LoRA on the prompted model's own answers; nothing where it cannot be had, which is told."""
+def _fine_tuned(answers: PromptedAnswers, teacher: Teacher, sizes: Sizes, progress: OnProgress) -> list[Substitute]:
+    """Train LoRA on the prompted model's own answers; nothing, with a note, where that fails."""
     from trimtab.engines.transformers import TransformersEngine
     from trimtab.evaluation.lora import TRAINING, Example, fit_lora
 
-    if not isinstance(probes.model, TransformersEngine):
-        raise EvaluationError(f"{probes.model.info.name} cannot be fine-tuned here", fix="leave LoRA out")
-    messages, answers = sizes.tuning
+    if not isinstance(answers.model, TransformersEngine):
+        raise EvaluationError(f"{answers.model.info.name} cannot be fine-tuned here", fix="leave LoRA out")
+    messages, each = sizes.tuning
     progress(Progress(TRAINING, 0, 1))
-    answered = _to_learn_from(probes, teacher, messages, answers=answers, sizes=sizes)
+    answered = _training_answers(answers, teacher, messages, each=each, sizes=sizes)
     examples = [Example(a.text, a.prompt, a.answer) for a in answered]
     try:
-        adapter = fit_lora(probes.model, examples, name="prompt", seed=probes.seed, progress=progress)
+        adapter = fit_lora(answers.model, examples, name="prompt", seed=answers.seed, progress=progress)
     except EvaluationError as error:
         progress(Progress(TRAINING, 1, 1, note=f"fine-tuning is left out: {error}"))
         return []
     with adapter.arm().active():
-        found = probes.measure(Student())
+        kls = answers.measure(Student())
     about = f"rank {adapter.rank} in every linear layer, {adapter.parameters:,} numbers, on {len(examples)} answers"
-    return [probes.closed("LoRA", about, found)]
+    return [answers.substitute("LoRA", about, kls)]
 
 
-# What people see and what it saves ----------------------------------------------------------------------------------
+# Samples and savings ------------------------------------------------------------------------------------------------
 
 
 def _samples(
@@ -296,8 +295,6 @@ def _samples(
 ) -> tuple[DistilledSample, ...]:
     steering = Steering((Term(vector, 1.0),))
     if Student.steered(vector).generated:
-        from trimtab.steering import Scope
-
         steering = Steering((Term(vector, 1.0, tokens=Scope.of("generated")),))
     plain = [[Message("user", text)] for text in texts]
     written = model.generate(

@@ -1,7 +1,6 @@
-"""Showing a report: a page, pictures and JSON."""
+"""Render a report as an HTML page or as JSON."""
 
-from trimtab.evaluation.report.distilled_page import distilled_html
-from trimtab.evaluation.report.page import report_html, report_json, report_of_json
-from trimtab.evaluation.report.pictures import write_pictures
+from trimtab.evaluation.report.json_form import report_json, report_of_json
+from trimtab.evaluation.report.page import distilled_html, report_html
 
-__all__ = ["distilled_html", "report_html", "report_json", "report_of_json", "write_pictures"]
+__all__ = ["distilled_html", "report_html", "report_json", "report_of_json"]

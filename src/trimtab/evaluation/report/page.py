@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from copy import deepcopy
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from pydantic import TypeAdapter, ValidationError
 
-from trimtab.errors import EvaluationError
+from trimtab.evaluation.distilled import DistilledReport
 from trimtab.evaluation.records import Point, Report, Sweep
 from trimtab.evaluation.report import charts, tables, wording
 
@@ -74,84 +71,7 @@ def nearest(sweep: Sweep, strength: float) -> Point | None:
     return min(same, key=lambda p: abs(p.strength - strength), default=None)
 
 
-SHOWN = 3  # of what is wrong with a file
-
-
-def report_json(report: Report, *, run: bool = True) -> dict[str, Any]:
-    """A report as plain JSON values; a number that is not finite is None.
-
-    Args:
-        report: What to write.
-        run: Also what hangs on the clock, under ``"run"``. Without it two evaluations with the same seed are equal byte
-            for byte.
-
-    Example:
-        >>> json.dumps(report_json(report), allow_nan=False)  # doctest: +SKIP
-    """
-    plain: dict[str, Any] = _plain(report)
-    if not run:
-        del plain["run"]
-    return plain
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return value
-
-
-def report_of_json(data: Any) -> Report:
-    """The report that ``report_json`` made these values of.
-
-    Where a number must stand and None does, it was not finite; it is NaN again. Without ``"run"`` that part is empty.
-
-    Raises:
-        EvaluationError: They are none.
-
-    Example:
-        >>> report_of_json(json.loads(Path("report.json").read_text()))  # doctest: +SKIP
-    """
-    if isinstance(data, Mapping):
-        data = {"run": {"created": "", "seconds": {}, "making": {}}, **data}
-    adapter = TypeAdapter(Report)
-    try:
-        return adapter.validate_python(data)
-    except ValidationError as error:
-        lost = [entry["loc"] for entry in error.errors() if entry["type"] == "float_type" and entry["input"] is None]
-        if len(lost) < error.error_count():
-            raise _unreadable(error) from None
-    filled = deepcopy(data)
-    for place in lost:
-        _set(filled, place, math.nan)
-    try:
-        return adapter.validate_python(filled)
-    except ValidationError as error:
-        raise _unreadable(error) from None
-
-
-def _set(data: Any, place: tuple[int | str, ...], value: float) -> None:
-    for step in place[:-1]:
-        data = data[step]
-    data[place[-1]] = value
-
-
-def _unreadable(error: ValidationError) -> EvaluationError:
-    found = [f"{'.'.join(map(str, e['loc'])) or 'the whole'}: {e['msg']}" for e in error.errors(include_url=False)]
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return EvaluationError(
-        f"this is no report of an evaluation: {'; '.join(found[:SHOWN])}{more}",
-        fix="give the JSON that trimtab evaluate wrote",
-    )
-
-
-TEMPLATE = "report.html.jinja"
-WIDE, NARROW = 860, 340  # px of the two drawings of the sweep
+WIDE, DIAL_WIDE, NARROW = 860, 700, 340  # px of the charts on wide and on narrow screens
 
 
 @dataclass(frozen=True)
@@ -200,7 +120,7 @@ def report_html(report: Report) -> str:
     Example:
         >>> Path("report.html").write_text(report_html(report), encoding="utf-8")  # doctest: +SKIP
     """
-    return rendered(TEMPLATE, _view(report))
+    return rendered("report.html.jinja", _view(report))
 
 
 def _view(report: Report) -> dict[str, Any]:
@@ -288,3 +208,43 @@ def compared(report: Report) -> tuple[Asked, ...]:
         )
         asked.append(Asked(question, tuple(row for row in rows if row)))
     return tuple(entry for entry in asked if entry.rows)
+
+
+# Distilled vectors ---------------------------------------------------------------------------------------------------
+
+
+def distilled_html(report: DistilledReport) -> str:
+    """Render a distilled vector's report as a page: substitutes for the prompt, strengths, rules and samples.
+
+    Like ``report_html``, it is one file without scripts, and the same report gives the same bytes.
+
+    Args:
+        report: The report to show.
+
+    Example:
+        >>> Path("pirate.html").write_text(distilled_html(report), encoding="utf-8")  # doctest: +SKIP
+    """
+    substitutes = (report.vector, *report.others)
+    ends = [end for each in substitutes for end in (each.closed.low, each.closed.high)]
+    scale = charts.Scale(min(-0.05, *ends), max(1.0, *ends), 1, charts.BAR_WIDTH - 1)
+    view = {
+        "report": report,
+        "wording": wording,
+        "substitutes": substitutes,
+        "bar": lambda closed: charts.swing_bar(closed, scale, None),
+        "axis": charts.swing_axis(scale),
+        "dial_wide": dial_chart(report.dial, width=DIAL_WIDE),
+        "dial_narrow": dial_chart(report.dial, width=NARROW),
+    }
+    return rendered("distilled.html.jinja", view)
+
+
+def dial_chart(dial: Mapping[float, float], *, width: int) -> Markup:
+    """Draw the KL from the prompted model over strength, with a line at the plain model's."""
+    return charts.line_chart(
+        dial,
+        title="nat per token from the prompted model",
+        below="strength",
+        mark=(dial[0.0], "without the vector") if 0.0 in dial else None,
+        width=width,
+    )

@@ -6,11 +6,15 @@ import math
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from trimtab.evaluation.records import Controls, Report, Subject, UsableRange, Verdict, Word
 from trimtab.evaluation.strength import MAX_LOST_FACTS, MAX_LOST_RELEVANCE
 from trimtab.vectors import Interval
 from trimtab.vectors import records as ranges
+
+if TYPE_CHECKING:
+    from trimtab.evaluation.distilled import DistilledReport, Saving
 
 DASH = "–"
 MINUS = "−"
@@ -424,3 +428,45 @@ def command_line(report: Report) -> str:
         str(setting.seed),
     ]
     return shlex.join(words)
+
+
+# Distilled vectors ---------------------------------------------------------------------------------------------------
+
+CARRIED: Mapping[bool | None, str] = {True: "carried", False: "not carried", None: "not followed"}
+CARRIED_MARKS: Mapping[bool | None, str] = {True: "✔", False: "✘", None: "–"}
+RULES_MEANING = (
+    "A rule counts by how much the prompted model's answers change without it, in nat per token. The share says how "
+    "far the steered model follows it: 100 % is as far as under the whole prompt, 0 % no further than without the rule."
+)
+RULES_NOTE = (
+    "Each rule is measured on general messages and on questions that ask for it, which the model writes itself. It is "
+    "carried if the share is at least half on both, as far as the rule counts there. “Not followed” means that even "
+    "the prompted model hardly follows the rule."
+)
+
+
+def distilled_headline(report: DistilledReport) -> str:
+    """Say how much of the prompt a vector carries."""
+    closed = report.vector.closed
+    return (
+        f"{report.name!r} carries {closed.value:.0%} of the prompt ({closed.low:.0%} to {closed.high:.0%}, 95 %), on "
+        f"{report.prompts} messages that it was not learned from."
+    )
+
+
+def advice(report: DistilledReport) -> str:
+    """Say which rules must stay in the prompt."""
+    if not report.stays:
+        return "Nothing needs to stay in the prompt, of what the model follows at all."
+    return "Leave in the prompt: " + " ".join(report.stays)
+
+
+def savings(saving: Saving) -> str:
+    """Say what a request costs less without the prompt."""
+    share = "" if saving.of_context is None else f", {saving.of_context:.1%} of the context window"
+    seconds = saving.prefill_with - saving.prefill_without
+    return (
+        f"Each request is spared {saving.tokens} tokens{share}. Until the first token it takes "
+        f"{1000 * saving.prefill_without:.0f} ms, not {1000 * saving.prefill_with:.0f} ms"
+        + (f": {1000 * seconds:.0f} ms less." if seconds > 0 else ".")
+    )

@@ -1,4 +1,4 @@
-"""Answers of a prompted model, and how far others are from what it expects along them."""
+"""Sampled answers of a prompted model, and the KL from its predictions along them to those of other models."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ TokenKls: TypeAlias = list[NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
-class Closed:
-    """How near something comes to the prompted model.
+class Substitute:
+    """Substitute for a prompt, and how near it comes to the prompted model.
 
     Attributes:
-        name: What it is.
+        name: Short name.
         about: How it was made, in words.
-        kl: Mean KL(prompted ‖ this) per token, in nats.
-        closed: Share of the gap between the plain and the prompted model that it closes: 1 - KL / KL of the plain one.
+        kl: Mean KL(prompted ‖ substitute) per token, in nats.
+        closed: Share of the gap between the plain and the prompted model that it closes:
+            1 - KL / KL of the plain model.
     """
 
     name: str
@@ -41,12 +42,12 @@ class Closed:
 
 @dataclass(frozen=True, eq=False)
 class Student:
-    """What stands in for the prompted model; the plain one if nothing is given.
+    """Model that is compared with the prompted one; the plain model by default.
 
     Attributes:
-        opening: What stands before the message; as for the plain model where that is nothing.
-        additions: Layer to ``[hidden]``: what is added.
-        generated: Whether that is at the answers' tokens alone.
+        opening: Messages before the user's message; empty: those of the plain model.
+        additions: Vector added to each layer's output, layer to ``[hidden]``.
+        generated: Whether it is added only at the answers' tokens.
     """
 
     opening: tuple[Message, ...] = ()
@@ -55,24 +56,24 @@ class Student:
 
     @classmethod
     def steered(cls, vector: ControlVector, strength: float = 1.0) -> Student:
-        """Under a vector, at the tokens at which it was learned."""
+        """Return the model under a vector, added at the tokens at which the vector was learned."""
         generated = vector.distillation is not None and vector.distillation.tokens == "generated"
         return cls(additions=vector.addition(strength), generated=generated)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Probes:
-    """Answers of a prompted model, by which students are measured.
+class PromptedAnswers:
+    """Answers of a prompted model, along which other models are measured.
 
     Attributes:
         model: The engine.
-        gradients: Of it.
+        gradients: Gradients of the model.
         answered: The answers.
-        expected: What the prompted model expects along each.
-        opening: What stands before the message for the plain model.
+        expected: The prompted model's next-token distributions along each answer.
+        opening: Messages before the user's message for the plain model.
         base: KL(prompted ‖ plain) at every token of every answer, in nats.
-        seed: Of the answers, and of resamples.
+        seed: Seed of the answers and of resamples.
     """
 
     model: Engine
@@ -96,19 +97,19 @@ class Probes:
         opening: Sequence[Message] = (),
         steering: Steering | None = None,
         additions: Mapping[int, F32] | None = None,
-    ) -> Probes:
-        """Let the prompted model answer, and measure how far the plain one is from it.
+    ) -> PromptedAnswers:
+        """Let the prompted model answer, and measure the plain model along its answers.
 
         Args:
             model: The engine.
-            gradients: Of it.
-            teacher: What stands before the messages for the prompted model.
+            gradients: Gradients of the model.
+            teacher: Messages before the user's message for the prompted model.
             texts: Users' messages.
             answer_tokens: Upper bound on an answer's length.
-            seed: Of the sampled answers, and of resamples.
-            opening: What stands before them for the plain model, such as earlier turns.
-            steering: What the prompted model answers under.
-            additions: The same as what is added to its hidden states.
+            seed: Seed of the sampled answers and of resamples.
+            opening: Messages before the user's message for the plain model, such as earlier turns.
+            steering: Steering of the prompted model.
+            additions: The same steering as vectors added to hidden states.
 
         Raises:
             PromptError: A chat does not fit into the context window.
@@ -131,33 +132,33 @@ class Probes:
 
     @property
     def base_kl(self) -> float:
-        """Mean KL(prompted ‖ plain) per token."""
+        """Mean KL(prompted ‖ plain) per token, in nats."""
         return mean_kl(self.base)
 
-    def first(self, count: int) -> Probes:
-        """The first so many answers alone."""
+    def first(self, count: int) -> PromptedAnswers:
+        """Return the first ``count`` answers."""
         parts = (self.answered[:count], self.expected[:count], self.base[:count])
         return replace(self, answered=parts[0], expected=parts[1], base=parts[2])
 
     def measure(self, student: Student, *, of: Sequence[TeacherDistribution] | None = None) -> TokenKls:
-        """KL(prompted ‖ student) at every token of every answer, in nats.
+        """Measure KL(prompted ‖ student) at every token of every answer, in nats.
 
         Args:
-            student: What is held against the prompted model.
-            of: What another than the prompted model expects along the answers, to be in its place.
+            student: The model to compare.
+            of: Distributions of another model along the answers, to take the prompted model's place.
         """
         return self._measured(self._prompts(student), of or self.expected, student)
 
     def prompted(self, *, of: Sequence[TeacherDistribution]) -> TokenKls:
-        """KL(another model ‖ prompted) at every token of every answer, in nats: the other way round.
+        """Measure KL(another model ‖ prompted) at every token of every answer, in nats.
 
         Args:
-            of: What that model expects along the answers.
+            of: That model's distributions along the answers.
         """
         return self._measured([a.prompted for a in self.answered], of, Student())
 
     def expects(self, student: Student) -> list[TeacherDistribution]:
-        """What a student expects at every token of every answer."""
+        """Return a student's next-token distributions along every answer."""
         texts = [(prompt, a.answer) for prompt, a in zip(self._prompts(student), self.answered, strict=True)]
         added, generated = student.additions, student.generated
         return self.gradients.expectations(texts, top=TOP, additions=added, generated=generated)
@@ -173,22 +174,25 @@ class Probes:
         lessons = [DistillationExample(*each) for each in zip(prompts, answers, of, strict=True)]
         return self.gradients.imitation(lessons, generated=student.generated).measure(student.additions)
 
-    def closed(self, name: str, about: str, found: TokenKls) -> Closed:
-        """What a student closes of the gap."""
-        own, base = per_answer(found), per_answer(self.base)
-        return Closed(name, about, float(own.mean()), share_closed(own, base, seed=self.seed))
+    def substitute(self, name: str, about: str, kls: TokenKls) -> Substitute:
+        """Return the share of the gap that a student with these KLs closes."""
+        own, base = per_answer(kls), per_answer(self.base)
+        return Substitute(name, about, float(own.mean()), share_closed(own, base, seed=self.seed))
 
 
 def mean_kl(tokens: TokenKls) -> float:
-    """Mean over answers of the mean over tokens, in nats."""
+    """Return the mean over answers of the mean over tokens, in nats."""
     return float(per_answer(tokens).mean())
 
 
 def per_answer(tokens: TokenKls) -> NDArray[np.float64]:
-    """Mean over the tokens of each answer, in nats."""
+    """Return the mean over the tokens of each answer, in nats, ``[answer]``."""
     return np.array([each.mean() for each in tokens])
 
 
 def share_closed(own: NDArray[np.float64], base: NDArray[np.float64], *, seed: int) -> Interval:
-    """``1 - mean(own) / mean(base)`` with its 95 % bootstrap interval over answers."""
+    """Return ``1 - mean(own) / mean(base)`` with its 95 % bootstrap interval over answers.
+
+    Numerator and denominator are resampled together, because both are measured along the same answers.
+    """
     return bootstrap(lambda own, base: 1 - own.mean(axis=-1) / base.mean(axis=-1), own, base, seed=seed)
