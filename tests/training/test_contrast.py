@@ -9,7 +9,7 @@ from trimtab import Behaviour
 from trimtab.behaviours.pairs import build_pairs
 from trimtab.errors import VectorError
 from trimtab.training.checkpoint import NoCheckpoint
-from trimtab.training.directions import ESTIMATORS
+from trimtab.training.directions import estimate
 from trimtab.training.progress import Progress, ignore
 from trimtab.training.states import Contrasted, collect_contrast
 
@@ -34,7 +34,7 @@ def test_directions_equal_those_of_states_read_one_by_one(tiny_llama, pairs, met
     )
     contrast = collected(tiny_llama, pairs, method=method)
     for layer in range(4):
-        slow = ESTIMATORS[method](positive[:, layer], negative[:, layer])
+        slow = estimate(method, positive[:, layer], negative[:, layer])
         np.testing.assert_allclose(contrast.direction(method, layer), slow, atol=1e-3)
         right = float(((positive - negative)[:, layer] @ slow > 0).mean())
         assert contrast.separation(slow, layer) == pytest.approx(right)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.decomposition import PCA
 
 from trimtab.errors import VectorError
-from trimtab.training.directions import ESTIMATORS, STREAMING, Sums, no_sums
+from trimtab.training.directions import STREAMING, Sums
 
 LAYERS, HIDDEN = 3, 8
 SEEDS = st.integers(0, 2**32 - 1)
@@ -22,8 +23,34 @@ def states(seed: int, pairs: int) -> tuple[np.ndarray, np.ndarray]:
     return (middle + shift + noise[0]).astype(np.float32), (middle - shift + noise[1]).astype(np.float32)
 
 
+def unit_along(direction: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    return direction / np.linalg.norm(direction) * (-1.0 if shift @ direction < 0 else 1.0)
+
+
+def first_component(rows: np.ndarray) -> np.ndarray:
+    return PCA(n_components=1, svd_solver="full").fit(rows).components_[0]
+
+
+def mean_difference(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    differences = positive.astype(np.float64) - negative
+    return unit_along(differences.mean(axis=0), differences.mean(axis=0))
+
+
+def pca_center(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    half = (positive.astype(np.float64) - negative) / 2
+    return unit_along(first_component(np.concatenate([half, -half])), half.mean(axis=0))
+
+
+def pca_diff(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    differences = positive.astype(np.float64) - negative
+    return unit_along(first_component(differences), differences.mean(axis=0))
+
+
+WHOLE = {"mean_difference": mean_difference, "pca_center": pca_center, "pca_diff": pca_diff}
+
+
 def summed(positive: np.ndarray, negative: np.ndarray, *, cuts: list[int]) -> Sums:
-    sums = no_sums(LAYERS, HIDDEN, second=True)
+    sums = Sums.empty(LAYERS, HIDDEN, second=True)
     for plus, minus in zip(np.split(positive, cuts), np.split(negative, cuts), strict=True):
         sums = sums.plus(plus, minus)
     return sums
@@ -36,8 +63,8 @@ def test_a_direction_from_sums_equals_the_one_from_all_states(method, seed, cuts
     sums = summed(positive, negative, cuts=cuts)
     assert sums.pairs == 30
     for layer in range(LAYERS):
-        whole = ESTIMATORS[method](positive[:, layer], negative[:, layer])
-        found = STREAMING[method].direction(sums.at(layer))
+        whole = WHOLE[method](positive[:, layer], negative[:, layer])
+        found = STREAMING[method](sums, layer)
         assert found.dtype == np.float32
         if method == "pca_diff":  # what is left after centring may point either way
             assert abs(found @ whole) == pytest.approx(1.0, abs=1e-3)
@@ -53,7 +80,7 @@ def test_the_pairwise_cosine_is_the_mean_over_all_pairs_of_pairs(seed):
         units = positive[:, layer].astype(np.float64) - negative[:, layer]
         units /= np.linalg.norm(units, axis=1, keepdims=True)
         slow = np.mean([units[i] @ units[j] for i in range(9) for j in range(9) if i != j])
-        assert sums.at(layer).pairwise_cosine == pytest.approx(slow, abs=1e-9)
+        assert sums.pairwise_cosine(layer) == pytest.approx(slow, abs=1e-9)
 
 
 def test_sums_survive_being_written_as_arrays():
@@ -62,12 +89,12 @@ def test_sums_survive_being_written_as_arrays():
     assert back.pairs == 5
     for name in ("total", "units", "second"):
         np.testing.assert_array_equal(getattr(back, name), getattr(sums, name))
-    first_only = no_sums(LAYERS, HIDDEN, second=False)
+    first_only = Sums.empty(LAYERS, HIDDEN, second=False)
     assert Sums.of_arrays(first_only.arrays()).second is None
 
 
 def test_adding_pairs_leaves_the_old_sums_alone():
-    sums = no_sums(LAYERS, HIDDEN, second=True)
+    sums = Sums.empty(LAYERS, HIDDEN, second=True)
     sums.plus(*states(2, 4))
     assert not sums.total.any()
     assert not sums.second.any()
@@ -77,4 +104,4 @@ def test_adding_pairs_leaves_the_old_sums_alone():
 def test_poles_with_the_same_states_have_no_direction(method):
     same = np.ones((5, LAYERS, HIDDEN), np.float32)
     with pytest.raises(VectorError, match="same hidden states"):
-        STREAMING[method].direction(no_sums(LAYERS, HIDDEN, second=True).plus(same, same).at(0))
+        STREAMING[method](Sums.empty(LAYERS, HIDDEN, second=True).plus(same, same), 0)

@@ -284,7 +284,7 @@ def caa_way(model: TransformersEngine, behaviour: Behaviour, pairs: Sequence[Con
         progress=ignore,
     )
     layers = band_layers(model.info.layers, CAA_LAYERS)[::CAA_EVERY]
-    shifts = {layer: contrast.sums.at(layer).total / contrast.sums.pairs for layer in layers}
+    shifts = {layer: contrast.sums.total[layer] / contrast.sums.pairs for layer in layers}
     steerable = Steerable(
         {layer: contrast.direction("mean_difference", layer) for layer in layers},
         {layer: float(np.linalg.norm(shift)) for layer, shift in shifts.items()},

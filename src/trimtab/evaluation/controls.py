@@ -16,7 +16,7 @@ from trimtab.errors import CalibrationError, TrimtabError, VectorError
 from trimtab.evaluation.records import Chance, Control
 from trimtab.stats import mean_interval
 from trimtab.training.check import random_like
-from trimtab.training.directions import oriented
+from trimtab.training.directions import orient
 from trimtab.training.questions import EffectSet, KlSet
 from trimtab.training.search import SIGNS, SWEEP_TOLERANCE, Steerable, signed_effects, spend_both
 
@@ -125,7 +125,7 @@ def shuffled_directions(
     np.random.default_rng(seed).shuffle(signs)
     shift = (signs[:, None, None] * (states[: len(made)] - states[len(made) :])).mean(axis=0)
     try:
-        return {layer: oriented(shift[n], shift[n]) for n, layer in enumerate(layers)}
+        return {layer: orient(shift[n], shift[n]) for n, layer in enumerate(layers)}
     except VectorError:  # nothing is left at all
         return None
 

@@ -24,7 +24,7 @@ from trimtab.behaviours.pairs import ContrastivePair, build_pairs
 from trimtab.engines import Engine
 from trimtab.errors import BehaviourError
 from trimtab.stats import cosine
-from trimtab.training.directions import no_sums
+from trimtab.training.directions import Sums
 from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.training.search import band_layers
 
@@ -228,9 +228,9 @@ def _template_text(template: Template) -> str:
 
 
 def _pairwise_cosine(differences: F64) -> float:
-    none = no_sums(*differences.shape[1:], second=False)
+    none = Sums.empty(*differences.shape[1:], second=False)
     sums = none.plus(differences.astype(np.float32), np.zeros_like(differences, dtype=np.float32))
-    return float(np.mean([sums.at(layer).pairwise_cosine for layer in range(differences.shape[1])]))
+    return float(np.mean([sums.pairwise_cosine(layer) for layer in range(differences.shape[1])]))
 
 
 def _agreements(

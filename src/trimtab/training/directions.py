@@ -1,7 +1,10 @@
-"""Estimators: from the hidden states of the two poles at one layer to one direction.
+"""Estimators: from the hidden states of the two poles at one layer to one unit direction.
 
-Each is a plain function ``(positive [n, hidden], negative [n, hidden]) -> unit direction [hidden]``; row ``i`` of the
-two belongs to one pair. Whatever the method, the direction is oriented so that the positive pole lies on its + side.
+The differences ``d_i = positive_i - negative_i`` of the pairs are all that the default estimators need, and of these only
+sums: ``Σ d`` for the mean difference, ``Σ d dᵀ`` for principal components. So pairs are added to running sums batch by
+batch and forgotten. Logistic regression and LDA need the states of all pairs at once.
+
+Whatever the estimator, the direction is oriented so that the positive pole lies on its + side.
 """
 
 from __future__ import annotations
@@ -9,152 +12,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.linear_model import LogisticRegression
 
-from trimtab.arrays import F32, F64
+from trimtab.arrays import F32, F64, I64
 from trimtab.errors import VectorError
-
-SAME_STATES = "the two poles have the same hidden states"
-Estimator: TypeAlias = Callable[[F32, F32], F32]
-
-
-def mean_difference(positive: F32, negative: F32) -> F32:
-    """Mean over pairs of positive minus negative: the best training-free steerer, and the default.
-
-    Source: contrastive activation addition (Rimsky et al. 2024, section 3); "DiffMean" in AxBench (Wu et al. 2025).
-
-    Example:
-        >>> mean_difference(np.array([[2.0, 0.0]], np.float32), np.array([[0.0, 0.0]], np.float32))
-        array([1., 0.], dtype=float32)
-    """
-    shift = _differences(positive, negative).mean(axis=0)
-    return oriented(shift, shift)
-
-
-def pca_center(positive: F32, negative: F32) -> F32:
-    """First principal component of both poles, each pair's midpoint subtracted.
-
-    Unlike ``pca_diff`` this keeps the mean shift between the poles, which is what one is after.
-    """
-    half = _distinct(positive, negative) / 2.0
-    return oriented(_first_component(np.concatenate([half, -half])), half.mean(axis=0))
-
-
-def pca_diff(positive: F32, negative: F32) -> F32:
-    """First principal component of the differences. For compatibility with older tools only.
-
-    Centring the differences removes the very mean shift that a control vector stands for, so that what is left can
-    point anywhere, even backwards. Prefer ``mean_difference``.
-    """
-    differences = _distinct(positive, negative)
-    return oriented(_first_component(differences), differences.mean(axis=0))
-
-
-def logistic(positive: F32, negative: F32) -> F32:
-    """Normal of a logistic regression between the poles: for reading rather than steering."""
-    features, labels = _labelled(positive, negative)
-    spread = features.std(axis=0) + 1e-6
-    probe = LogisticRegression(C=0.1, max_iter=2000).fit(features / spread, labels)
-    return oriented(probe.coef_[0] / spread, _differences(positive, negative).mean(axis=0))
-
-
-def lda(positive: F32, negative: F32) -> F32:
-    """Fisher's linear discriminant with Ledoit–Wolf shrinkage of the covariance: for reading rather than steering."""
-    features, labels = _labelled(positive, negative)
-    probe = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(features, labels)
-    return oriented(probe.coef_[0], _differences(positive, negative).mean(axis=0))
-
-
-ESTIMATORS: Mapping[str, Estimator] = MappingProxyType(
-    {
-        "mean_difference": mean_difference,
-        "pca_center": pca_center,
-        "pca_diff": pca_diff,
-        "logistic": logistic,
-        "lda": lda,
-    }
-)
-
-
-def _differences(positive: F32, negative: F32) -> NDArray[np.float64]:
-    if positive.shape != negative.shape or positive.ndim != 2 or len(positive) == 0:
-        raise VectorError(
-            f"states of shape {list(positive.shape)} and {list(negative.shape)} are no pairs",
-            fix="give two arrays [pair, hidden] of one shape",
-        )
-    return positive.astype(np.float64) - negative.astype(np.float64)
-
-
-def _distinct(positive: F32, negative: F32) -> NDArray[np.float64]:
-    differences = _differences(positive, negative)
-    if not differences.any():
-        raise VectorError(SAME_STATES, fix="make the personas differ more")
-    return differences
-
-
-def _first_component(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    component: NDArray[np.float64] = PCA(n_components=1, svd_solver="full").fit(rows).components_[0]
-    return component
-
-
-def _labelled(positive: F32, negative: F32) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    _differences(positive, negative)  # checks the shapes
-    features = np.concatenate([positive, negative]).astype(np.float64)
-    return features, np.repeat([1, 0], [len(positive), len(negative)])
-
-
-def oriented(direction: NDArray[np.float64], shift: NDArray[np.float64]) -> F32:
-    """``direction`` at unit length, turned so that the positive pole is on its + side.
-
-    Args:
-        direction: Which axis, ``[hidden]``.
-        shift: From the negative pole to the positive one, ``[hidden]``; of any length.
-
-    Raises:
-        VectorError: The direction has no length.
-    """
-    length = float(np.linalg.norm(direction))
-    if not np.isfinite(length) or length < 1e-12:
-        raise VectorError(SAME_STATES, fix="make the personas differ more")
-    sign = -1.0 if float(shift @ direction) < 0 else 1.0
-    unit: F32 = (sign * direction / length).astype(np.float32)
-    return unit
-
-
-@dataclass(frozen=True)
-class LayerSums:
-    """Sums over the differences (positive minus negative) of all pairs at one layer.
-
-    Attributes:
-        pairs: How many.
-        total: Their sum, ``[hidden]``.
-        units: The sum of the differences scaled to unit length, ``[hidden]``.
-        second: The sum of their outer products, ``[hidden, hidden]``, where an estimator needs it.
-    """
-
-    pairs: int
-    total: F64
-    units: F64
-    second: F64 | None
-
-    @property
-    def pairwise_cosine(self) -> float:
-        """Mean cosine between the differences of two pairs; 1 when all agree, 0 when they have nothing in common."""
-        squared = float(self.units @ self.units)
-        return (squared - self.pairs) / max(self.pairs * (self.pairs - 1), 1)
 
 
 @dataclass(frozen=True)
 class Sums:
-    """``LayerSums`` of every layer, stacked: ``[layer, hidden]``, and ``[layer, hidden, hidden]`` for ``second``.
+    """Running sums over the differences of pairs, positive minus negative, of every layer.
 
     Adding pairs makes new sums; the old ones stay as they are.
+
+    Attributes:
+        pairs: Number of pairs.
+        total: Sum of the differences, ``[layer, hidden]``.
+        units: Sum of the differences scaled to unit length, ``[layer, hidden]``.
+        second: Sum of their outer products, ``[layer, hidden, hidden]``; None where no estimator needs it.
     """
 
     pairs: int
@@ -162,8 +39,18 @@ class Sums:
     units: F64
     second: F64 | None
 
+    @classmethod
+    def empty(cls, layers: int, hidden: int, *, second: bool) -> Sums:
+        """Return sums over no pairs."""
+        shape = (layers, hidden)
+        return cls(0, np.zeros(shape), np.zeros(shape), np.zeros((*shape, hidden)) if second else None)
+
     def plus(self, positive: F32, negative: F32) -> Sums:
-        """With some more pairs, ``[pair, layer, hidden]`` each; accumulated in float64."""
+        """Add more pairs, ``[pair, layer, hidden]`` each.
+
+        Float32 states are subtracted and accumulated in float64: the difference of two large, nearly equal states would
+        lose most of its digits otherwise. One layer is converted at a time, to bound memory.
+        """
         total, units = self.total.copy(), self.units.copy()
         second = None if self.second is None else self.second.copy()
         for layer in range(len(total)):
@@ -175,63 +62,143 @@ class Sums:
                 second[layer] += differences.T @ differences
         return Sums(self.pairs + len(positive), total, units, second)
 
-    def at(self, layer: int) -> LayerSums:
-        """Those of one layer."""
-        second = None if self.second is None else self.second[layer]
-        return LayerSums(self.pairs, self.total[layer], self.units[layer], second)
+    def pairwise_cosine(self, layer: int) -> float:
+        """Return the mean cosine between the differences of two pairs: 1 if all agree, 0 if they are unrelated.
 
-    def arrays(self) -> dict[str, Any]:
-        """As named arrays, for a file."""
-        given = {"pairs": np.int64(self.pairs), "total": self.total, "units": self.units}
-        return given if self.second is None else {**given, "second": self.second}
+        The squared length of a sum of n unit vectors is ``n + Σ_{i≠j} cos(i, j)``, so no pair of pairs is visited.
+        """
+        squared = float(self.units[layer] @ self.units[layer])
+        return (squared - self.pairs) / max(self.pairs * (self.pairs - 1), 1)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the sums as named arrays, for a file."""
+        arrays = {"pairs": np.array(self.pairs), "total": self.total, "units": self.units}
+        return arrays if self.second is None else {**arrays, "second": self.second}
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Sums:
-        """Back from ``arrays()``."""
+        """Return the sums that ``arrays()`` was called on."""
         return cls(int(arrays["pairs"]), arrays["total"], arrays["units"], arrays.get("second"))
 
 
-def no_sums(layers: int, hidden: int, *, second: bool) -> Sums:
-    """Sums over no pairs."""
-    shape = (layers, hidden)
-    return Sums(0, np.zeros(shape), np.zeros(shape), np.zeros((*shape, hidden)) if second else None)
+# Estimators from sums ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class StreamingEstimator:
-    """An estimator that works on sums; ``second`` says whether it needs second moments."""
+def _mean_difference(sums: Sums, layer: int) -> F32:
+    """Mean of the differences: the best training-free steerer, and the default.
 
-    direction: Callable[[LayerSums], F32]
-    second: bool
-
-
-def _mean_difference(sums: LayerSums) -> F32:
-    return oriented(sums.total, sums.total)
+    Source: contrastive activation addition (Rimsky et al. 2024, section 3); "DiffMean" in AxBench (Wu et al. 2025).
+    """
+    return orient(sums.total[layer], sums.total[layer])  # its length does not matter
 
 
-def _pca_center(sums: LayerSums) -> F32:
-    """Half differences and their opposites have mean 0, so their covariance is the sum of outer products."""
+def _pca_center(sums: Sums, layer: int) -> F32:
+    """First principal component of both poles, each pair's midpoint subtracted.
+
+    Centred states are ``±d/2``. Their mean is 0, so their covariance is ``Σ d dᵀ`` up to a factor: unlike with
+    ``pca_diff`` the mean shift between the poles, which a control vector is after, stays in it.
+    """
     assert sums.second is not None
-    return oriented(_first_eigenvector(sums.second), sums.total)
+    return orient(_first_eigenvector(sums.second[layer]), sums.total[layer])
 
 
-def _pca_diff(sums: LayerSums) -> F32:
+def _pca_diff(sums: Sums, layer: int) -> F32:
+    """First principal component of the differences. For compatibility with older tools only.
+
+    Centring the differences, ``Σ d dᵀ - (Σ d)(Σ d)ᵀ / n``, removes the mean shift that a control vector stands for, so
+    what is left can point anywhere, even backwards. Prefer ``mean_difference``.
+    """
     assert sums.second is not None
-    centred = sums.second - np.outer(sums.total, sums.total) / sums.pairs
-    return oriented(_first_eigenvector(centred), sums.total)
-
-
-STREAMING: Mapping[str, StreamingEstimator] = MappingProxyType(
-    {
-        "mean_difference": StreamingEstimator(_mean_difference, second=False),
-        "pca_center": StreamingEstimator(_pca_center, second=True),
-        "pca_diff": StreamingEstimator(_pca_diff, second=True),
-    }
-)
+    total = sums.total[layer]
+    return orient(_first_eigenvector(sums.second[layer] - np.outer(total, total) / sums.pairs), total)
 
 
 def _first_eigenvector(scatter: F64) -> F64:
     if not scatter.any():
-        raise VectorError(SAME_STATES, fix="make the personas differ more")
+        raise _same_states()
     component: F64 = np.linalg.eigh(scatter).eigenvectors[:, -1]
     return component
+
+
+# Estimators from all states ------------------------------------------------------------------------------------------
+
+
+def _logistic(positive: F32, negative: F32) -> F32:
+    """Normal of a logistic regression between the poles: for reading rather than steering."""
+    from sklearn.linear_model import LogisticRegression
+
+    features, labels, shift = _labelled(positive, negative)
+    spread = features.std(axis=0) + 1e-6
+    probe = LogisticRegression(C=0.1, max_iter=2000).fit(features / spread, labels)
+    return orient(probe.coef_[0] / spread, shift)
+
+
+def _lda(positive: F32, negative: F32) -> F32:
+    """Fisher's linear discriminant with Ledoit–Wolf shrinkage of the covariance: for reading rather than steering."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    features, labels, shift = _labelled(positive, negative)
+    probe = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(features, labels)
+    return orient(probe.coef_[0], shift)
+
+
+def _labelled(positive: F32, negative: F32) -> tuple[F64, I64, F64]:
+    features = np.concatenate([positive, negative]).astype(np.float64)
+    shift = (positive.astype(np.float64) - negative).mean(axis=0)
+    return features, np.repeat([1, 0], [len(positive), len(negative)]), shift
+
+
+STREAMING: Mapping[str, Callable[[Sums, int], F32]] = MappingProxyType(
+    {"mean_difference": _mean_difference, "pca_center": _pca_center, "pca_diff": _pca_diff}
+)
+WHOLE: Mapping[str, Callable[[F32, F32], F32]] = MappingProxyType({"logistic": _logistic, "lda": _lda})
+SECOND_MOMENTS = frozenset({"pca_center", "pca_diff"})
+ESTIMATORS = (*STREAMING, *WHOLE)
+
+
+def estimate(method: str, positive: F32, negative: F32) -> F32:
+    """Return the unit direction ``[hidden]`` of one layer from the states of all pairs, ``[pair, hidden]`` each.
+
+    Args:
+        method: One of ``ESTIMATORS``.
+        positive: States of the positive pole.
+        negative: States of the negative pole; row ``i`` of the two belongs to one pair.
+
+    Raises:
+        VectorError: The arrays are no pairs, or the poles have the same states.
+
+    Example:
+        >>> estimate("mean_difference", np.array([[2.0, 0.0]], np.float32), np.array([[0.0, 0.0]], np.float32))
+        array([1., 0.], dtype=float32)
+    """
+    if positive.shape != negative.shape or positive.ndim != 2 or len(positive) == 0:
+        raise VectorError(
+            f"states of shape {list(positive.shape)} and {list(negative.shape)} are no pairs",
+            fix="give two arrays [pair, hidden] of one shape",
+        )
+    if method in WHOLE:
+        return WHOLE[method](positive, negative)
+    none = Sums.empty(1, positive.shape[1], second=method in SECOND_MOMENTS)
+    return STREAMING[method](none.plus(positive[:, None], negative[:, None]), 0)
+
+
+def orient(direction: F64, shift: F64) -> F32:
+    """Return ``direction`` at unit length, with the positive pole on its + side.
+
+    Args:
+        direction: An axis, ``[hidden]``.
+        shift: From the negative pole to the positive one, ``[hidden]``; of any length.
+
+    Raises:
+        VectorError: The direction has no length.
+    """
+    length = float(np.linalg.norm(direction))
+    if not np.isfinite(length) or length < 1e-12:
+        raise _same_states()
+    sign = -1.0 if float(shift @ direction) < 0 else 1.0
+    unit: F32 = (sign * direction / length).astype(np.float32)
+    return unit
+
+
+def _same_states() -> VectorError:
+    return VectorError("the two poles have the same hidden states", fix="make the personas differ more")

@@ -21,7 +21,7 @@ from trimtab.engines import Completion, Engine
 from trimtab.engines.protocol import CollectionReport, Span, Tokens
 from trimtab.errors import BehaviourError, VectorError
 from trimtab.training.checkpoint import Checkpoint
-from trimtab.training.directions import ESTIMATORS, STREAMING, Sums, no_sums
+from trimtab.training.directions import SECOND_MOMENTS, STREAMING, WHOLE, Sums
 from trimtab.training.progress import OnProgress, Progress
 from trimtab.vectors import Collection
 
@@ -59,8 +59,8 @@ class Contrast:
     def direction(self, method: str, layer: int) -> F32:
         """The unit direction of one layer."""
         if self.states is not None:
-            return ESTIMATORS[method](self.states[0, :, layer], self.states[1, :, layer])
-        return STREAMING[method].direction(self.sums.at(layer))
+            return WHOLE[method](self.states[0, :, layer], self.states[1, :, layer])
+        return STREAMING[method](self.sums, layer)
 
     def separation(self, direction: F32, layer: int) -> float:
         """Share of the sample whose positive side projects further along ``direction`` than its negative side."""
@@ -92,7 +92,7 @@ def collect_contrast(
     info = model.info
     pair_bytes = 2 * info.layers * info.hidden_size * 4
     streamed = method in STREAMING
-    second = streamed and STREAMING[method].second
+    second = method in SECOND_MOMENTS
     _check_memory(method, len(pairs) * pair_bytes, info.layers * info.hidden_size**2 * 8 * second, memory, streamed)
     order = sorted(range(len(pairs)), key=lambda n: (isinstance(pairs[n].positive, str), pairs[n].positive))
     groups = np.array_split(order, -(-len(pairs) * pair_bytes // memory))
@@ -141,7 +141,7 @@ class _Running:
         sampled = np.unique(np.linspace(0, pairs - 1, min(SAMPLE, pairs)).round().astype(np.int64))
         return cls(
             groups=0,
-            sums=no_sums(layers, hidden, second=second),
+            sums=Sums.empty(layers, hidden, second=second),
             sample=np.zeros((len(sampled), layers, hidden), dtype=np.float32),
             sampled=sampled,
             states=np.zeros((2, pairs, layers, hidden), dtype=np.float32) if keep_states else None,

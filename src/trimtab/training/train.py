@@ -269,7 +269,7 @@ def _pairs(model: Engine, behaviour: Behaviour, plan: _Plan, progress: OnProgres
 
 
 def _reliability(contrast: Contrast, vector: ControlVector) -> Reliability:
-    cosines = {layer: contrast.sums.at(layer).pairwise_cosine for layer in vector.directions}
+    cosines = {layer: contrast.sums.pairwise_cosine(layer) for layer in vector.directions}
     separations = [contrast.separation(vector.directions[layer], layer) for layer in vector.layers]
     return Reliability(
         pairs=contrast.sums.pairs,

@@ -22,7 +22,7 @@ from trimtab.engines import Engine
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.interventions import Intervention, write_all
 from trimtab.stats import cosine, proportion
-from trimtab.training.directions import mean_difference
+from trimtab.training.directions import estimate
 from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.vectors import ControlVector, Interval
 
@@ -111,7 +111,9 @@ def refusal_direction(engine: Engine, *, progress: OnProgress | None = None) -> 
     texts = [engine.render((Message("user", text),)) for text in (*requests.harmful, *requests.harmless)]
     states = engine.collect(texts, progress=lambda done, total: tell(Progress(PHASE, done, total))).states
     harmful, harmless = np.split(states, [len(requests.harmful)])
-    return {layer: mean_difference(harmful[:, layer], harmless[:, layer]) for layer in range(states.shape[1])}
+    return {
+        layer: estimate("mean_difference", harmful[:, layer], harmless[:, layer]) for layer in range(states.shape[1])
+    }
 
 
 def cosine_with_refusal(vector: ControlVector, directions: Mapping[int, F32]) -> float:
