@@ -1,8 +1,8 @@
 """Estimators: from the hidden states of the two poles at one layer to one unit direction.
 
-The differences ``d_i = positive_i - negative_i`` of the pairs are all that the default estimators need, and of these only
-sums: ``Σ d`` for the mean difference, ``Σ d dᵀ`` for principal components. So pairs are added to running sums batch by
-batch and forgotten. Logistic regression and LDA need the states of all pairs at once.
+Of the pairs' differences ``d_i = positive_i - negative_i`` most estimators need only sums: ``Σ d`` for the mean
+difference, ``Σ d dᵀ`` for principal components. So pairs are added to running sums batch by batch and forgotten.
+Logistic regression and LDA need the states of all pairs at once.
 
 Whatever the estimator, the direction is oriented so that the positive pole lies on its + side.
 """
