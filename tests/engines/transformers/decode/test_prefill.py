@@ -14,7 +14,7 @@ from trimtab.engines.batching import CPU, Cost
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.decode import answer as answering
 from trimtab.engines.transformers.decode.prefill import shared_prefill
-from trimtab.engines.transformers.forward import collect as states
+from trimtab.engines.transformers.forward import run as states
 from trimtab.vectors import ControlVector
 
 Make = Callable[..., TransformersEngine]

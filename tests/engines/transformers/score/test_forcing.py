@@ -18,7 +18,7 @@ from tiny_models import HIDDEN, WINDOW, Family, vector_for
 from trimtab.engines import ForcedItem, ForcedScores
 from trimtab.engines.batching import CPU
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers.forward import collect as states
+from trimtab.engines.transformers.forward import run as states
 from trimtab.engines.transformers.score import forcing as forcing
 from trimtab.errors import SteeringError
 from trimtab.vectors import ControlVector
