@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from sample_vectors import make_vector
 from trimtab.engines.transformers.forward.step_plan import (
     Program,
     StageTables,
@@ -21,11 +20,9 @@ from trimtab.engines.transformers.forward.step_plan import (
     slot_gains,
     turned,
 )
-from trimtab.steering import Term
-from trimtab.steering.plan import Change, CompiledTerm, LayerAdd, LayerClamp, LayerRotate
+from trimtab.steering.compiled import Change, CompiledSteering, CompiledTerm, LayerAdd, LayerClamp, LayerRotate
 
 WIDTH = 6
-TERM = Term(make_vector(), 1.0)  # what the changes are said to come from plays no part
 CLOSE = 1e-4  # of a state's length
 
 numbers = st.floats(-10, 10, width=32)
@@ -81,7 +78,7 @@ def assert_close(a: Tensor, b: Tensor, *sizes: Tensor) -> None:
 
 
 def projection(state: Tensor, direction: np.ndarray) -> float:
-    return float(state[0, 0] @ torch.from_numpy(direction))
+    return float(state[0, 0] @ torch.tensor(direction))
 
 
 def angle_to(state: Tensor, direction: np.ndarray) -> float:
@@ -119,7 +116,8 @@ def test_a_bound_twice_is_once_and_moves_the_projection_into_its_range(state: Te
     assert_close(through(once, bound), once)
     before, now = projection(state, bound.direction), projection(once, bound.direction)
     assert abs(now - min(max(before, bound.low), bound.high)) < 1e-3
-    assert_close(once - now * torch.from_numpy(bound.direction), state - before * torch.from_numpy(bound.direction))
+    direction = torch.tensor(bound.direction)
+    assert_close(once - now * direction, state - before * direction)
 
 
 @given(states, directions)
@@ -236,8 +234,8 @@ def test_order_matters_where_something_is_not_adding() -> None:
 @given(st.lists(st.lists(anyhow(), max_size=4), min_size=2, max_size=4))
 def test_rows_with_lists_of_their_own_are_changed_as_if_each_were_alone(rows: Sequence[Sequence[Change]]) -> None:
     state = torch.arange(1.0, WIDTH + 1)[None, None]
-    terms = [[CompiledTerm(TERM, {0: change}) for change in own] for own in rows]
-    program = Program.of_rows(terms)
+    steerings = [CompiledSteering(tuple(CompiledTerm("", {0: change}) for change in own)) for own in rows]
+    program = Program.of_rows(steerings)
     gains = np.zeros((len(rows), 1, len(program.slots)), dtype=np.float32)
     for number, slot in enumerate(program.slots):
         gains[slice(None) if slot.rows is None else list(slot.rows), 0, number] = 1.0

@@ -32,7 +32,7 @@ from trimtab.steering import (
     Steering,
     Term,
 )
-from trimtab.steering.expression import OPERATORS, parse_scope, parse_steering
+from trimtab.steering.expression import OPERATORS
 
 KNOWN = {name: make_reader(name) for name in ("happy", "formal", "refusal", "assistant", "anger")}
 
@@ -44,7 +44,7 @@ class Anything(dict):
 
 
 def read(text, vectors=None):
-    return parse_steering(text, find=(Anything() if vectors is None else vectors).__getitem__).terms
+    return Steering.of(text, find=(Anything() if vectors is None else vectors).__getitem__).terms
 
 
 def term(name="happy", strength=1.0, **more):
@@ -98,7 +98,7 @@ def test_none_is_the_empty_steering():
 
 def test_a_name_is_looked_up_once_so_that_it_stands_for_one_vector():
     asked = []
-    terms = parse_steering("happy + happy when happy > 1", find=lambda name: asked.append(name) or make_reader()).terms
+    terms = Steering.of("happy + happy when happy > 1", find=lambda name: asked.append(name) or make_reader()).terms
     assert asked == ["happy"]
     assert terms[0].vector is terms[1].vector is terms[1].condition.vector
 
@@ -167,7 +167,7 @@ def test_ranges_of_layers_are_read_and_written():
         ("8 - 10, 2", (2, 8, 9, 10), "2,8-10"),
         ("3,4,5,5-6, 9,10", (3, 4, 5, 6, 9, 10), "3-6,9,10"),
     ):
-        (found,) = parse_steering(f"happy[{text}]", find=lambda _: vector).terms
+        (found,) = Steering.of(f"happy[{text}]", find=lambda _: vector).terms
         assert found.layers == layers
         assert str(found) == f"happy[{written}]:1"
     assert read("happy[middle]", {"happy": vector})[0].steered_layers == tuple(range(10, 20))
@@ -340,7 +340,7 @@ def test_a_long_text_is_shown_with_a_caret_under_the_place():
     assert shown.strip() in text
     assert shown[caret.index("^") :].startswith("25%")
     with pytest.raises(VectorError, match=r"(?s)no vector.*\n.*\^"):
-        parse_steering("happy + " * 9 + "nobody", find=find)
+        Steering.of("happy + " * 9 + "nobody", find=find)
 
 
 OTHER = make_vector("other", model=dataclasses.replace(MODEL, fingerprint="beef"))
@@ -380,17 +380,17 @@ def test_what_a_value_refuses_is_refused_with_its_column(text, column, kind, why
         return vectors[name]
 
     with pytest.raises(TrimtabError) as caught:
-        parse_steering(text, find=look_up)
+        Steering.of(text, find=look_up)
     assert type(caught.value) is kind
     assert str(caught.value).startswith(f"in the steering {text!r} at column {column}: {why}"), str(caught.value)
 
 
 def test_a_scope_by_itself_is_read_and_refused_as_a_scope():
-    assert parse_scope("generated, first 8") == Scope((Part("generated"), Part("first", count=8)))
+    assert Scope.of("generated, first 8") == Scope((Part("generated"), Part("first", count=8)))
     with pytest.raises(SteeringError, match=r"cannot read the scope 'prompt user' at column 8: expected ','"):
-        parse_scope("prompt user")
+        Scope.of("prompt user")
     with pytest.raises(SteeringError, match=r"in the scope 'user, system' at column 1: no token can be in"):
-        parse_scope("user, system")
+        Scope.of("user, system")
 
 
 PAGE = (Path(__file__).parents[2] / "docs" / "steering.md").read_text(encoding="utf-8")
@@ -406,8 +406,8 @@ def test_the_examples_of_the_page_are_read_and_written(text):
     if "[" in text:
         vectors["happy"] = find_deep()
         text = text.replace("anger", "happy")
-    steering = parse_steering(text, find=vectors.__getitem__)
-    assert parse_steering(str(steering), find=vectors.__getitem__) == steering
+    steering = Steering.of(text, find=vectors.__getitem__)
+    assert Steering.of(str(steering), find=vectors.__getitem__) == steering
 
 
 def find_deep():
@@ -421,12 +421,12 @@ def find_deep():
 
 @given(steerings)
 def test_what_is_written_is_read_back(steering):
-    assert parse_steering(str(steering), find=find) == steering
+    assert Steering.of(str(steering), find=find) == steering
 
 
 @given(st.sampled_from(NAMES), st.floats(allow_nan=False, allow_infinity=False))
 def test_every_strength_survives(name, strength):
-    (found,) = parse_steering(str(Steering((Term(find(name), strength),))), find=find).terms
+    (found,) = Steering.of(str(Steering((Term(find(name), strength),))), find=find).terms
     assert (found.strength, found.name) == (strength, name)
 
 
@@ -449,9 +449,9 @@ PIECES = [
 @given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(max_size=20))
 def test_any_text_is_read_or_refused_at_a_column_within_it(text):
     try:
-        steering = parse_steering(text, find=find)
+        steering = Steering.of(text, find=find)
     except TrimtabError as error:
         column = int(re.search(r" at column (\d+): ", str(error))[1])
         assert 1 <= column <= len(text) + 1
     else:
-        assert parse_steering(str(steering), find=find) == steering
+        assert Steering.of(str(steering), find=find) == steering

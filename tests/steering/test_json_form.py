@@ -16,7 +16,7 @@ from steerings import find, steerings
 from sample_vectors import MODEL, make_reader, make_vector, neutral_record
 from trimtab.errors import SteeringError, VectorError
 from trimtab.steering import AllOf, Comparison, Rotate, Steering, Term
-from trimtab.steering.json_form import from_json, steering_schema, to_json
+from trimtab.steering.json_form import steering_schema
 
 COMMITTED = Path(__file__).parents[2] / "docs" / "steering.schema.json"
 VALIDATOR = jsonschema.Draft202012Validator(steering_schema())
@@ -69,10 +69,14 @@ ACCEPTED = {
 
 @pytest.mark.parametrize(("terms", "text"), ACCEPTED.values(), ids=ACCEPTED)
 def test_terms_are_read_and_the_schema_allows_them(terms, text):
-    steering = from_json({"terms": terms}, find=look_up)
+    steering = Steering.from_json({"terms": terms}, find=look_up)
     assert str(steering) == text
-    assert from_json(terms, find=look_up) == from_json(json.dumps({"terms": terms}), find=look_up) == steering
-    for document in ({"terms": terms}, to_json(steering)):
+    assert (
+        Steering.from_json(terms, find=look_up)
+        == Steering.from_json(json.dumps({"terms": terms}), find=look_up)
+        == steering
+    )
+    for document in ({"terms": terms}, steering.to_json()):
         assert [error.message for error in VALIDATOR.iter_errors(document)] == []
 
 
@@ -132,7 +136,7 @@ REFUSED = {
 @pytest.mark.parametrize(("document", "place", "why"), REFUSED.values(), ids=REFUSED)
 def test_what_is_no_steering_is_refused_by_place_and_by_the_schema(document, place, why):
     with pytest.raises(SteeringError) as caught:
-        from_json(document, find=look_up)
+        Steering.from_json(document, find=look_up)
     message = str(caught.value)
     assert message.startswith(f"cannot read the steering at {place}: "), message
     assert why in message
@@ -152,7 +156,7 @@ def test_what_is_no_steering_is_refused_by_place_and_by_the_schema(document, pla
 )
 def test_what_is_not_a_number_is_refused(text, place, number):
     with pytest.raises(SteeringError, match=f"at {re.escape(place)}: Input should be a finite number"):
-        from_json(text.replace("@", number), find=look_up)
+        Steering.from_json(text.replace("@", number), find=look_up)
 
 
 VALUES = {
@@ -186,7 +190,7 @@ VALUES = {
 @pytest.mark.parametrize(("terms", "message", "kind"), VALUES.values(), ids=VALUES)
 def test_what_a_value_refuses_is_refused_with_its_place(terms, message, kind):
     with pytest.raises(kind, match=re.escape(f"in the steering at {message}")):
-        from_json(terms, find=look_up)
+        Steering.from_json(terms, find=look_up)
 
 
 def test_the_schema_knows_that_amounts_exclude_each_other():
@@ -199,24 +203,24 @@ def test_the_schema_knows_that_amounts_exclude_each_other():
 @pytest.mark.parametrize("text", ["", "[", "happy:1", b"\xff", "[" * 10_000])
 def test_text_that_is_no_json_is_refused(text):
     with pytest.raises(SteeringError, match=r"not JSON|more than \d+ levels"):
-        from_json(text, find=look_up)
+        Steering.from_json(text, find=look_up)
 
 
 def test_conditions_too_deep_to_follow_are_refused():
     when = ANGER
     for _ in range(60):
         when = {"all": [when, ANGER]}
-    assert isinstance(from_json([{**HAPPY, "when": when}], find=look_up).terms[0].condition, AllOf)
+    assert isinstance(Steering.from_json([{**HAPPY, "when": when}], find=look_up).terms[0].condition, AllOf)
     for _ in range(300):
         when = {"not": when}
     with pytest.raises(SteeringError, match="levels; write its conditions flatter"):
-        from_json([{**HAPPY, "when": when}], find=look_up)
+        Steering.from_json([{**HAPPY, "when": when}], find=look_up)
 
 
 def test_a_name_is_looked_up_once_so_that_it_stands_for_one_vector():
     asked = []
     terms = [HAPPY, {**HAPPY, "when": {"vector": "happy", "above": 1}}]
-    steering = from_json(terms, find=lambda name: asked.append(name) or make_reader(name))
+    steering = Steering.from_json(terms, find=lambda name: asked.append(name) or make_reader(name))
     assert asked == ["happy"]
     assert steering.terms[0].vector is steering.terms[1].condition.vector
 
@@ -247,8 +251,8 @@ def test_everything_that_a_term_says_is_written():
 
 @given(steerings)
 def test_what_is_written_is_read_back_and_follows_the_schema(steering):
-    written = to_json(steering)
-    assert from_json(written, find=find) == from_json(json.dumps(written), find=find) == steering
+    written = steering.to_json()
+    assert Steering.from_json(written, find=find) == Steering.from_json(json.dumps(written), find=find) == steering
     assert VALIDATOR.is_valid(written)
 
 
@@ -279,7 +283,7 @@ def test_text_and_json_stand_side_by_side_on_the_page_and_mean_the_same(text, te
         return make_reader(name, model=depth, directions=directions, norms=ones, weights=ones, neutral=neutral)
 
     deep = cache(deep)
-    assert from_json([json.loads(term)], find=deep) == Steering.of(text, find=deep)
+    assert Steering.from_json([json.loads(term)], find=deep) == Steering.of(text, find=deep)
 
 
 def test_the_page_has_them():

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from sample_vectors import MODEL, control_vectors, dense, directions, make_reader, make_vector
 from trimtab.errors import SteeringError, VectorError, VectorMismatchError
-from trimtab.steering import Ablate, AllOf, AnyOf, Comparison, Not, Scope, Steering, Term
-from trimtab.steering.plan import LayerAdd
+from trimtab.steering import NONE, Ablate, AllOf, AnyOf, Comparison, Not, Scope, Steering, Term
+from trimtab.steering.compiled import LayerAdd
 
 HAPPY = make_vector("happy")
 FORMAL = make_vector(
@@ -26,7 +26,7 @@ BARE = make_vector("bare", scale=None)
 def added(steering: Steering, *, model=MODEL) -> np.ndarray:
     """What all terms add together, where adding is all that they do: ``[layers, hidden]``."""
     total = np.zeros((model.layers, model.hidden_size))
-    for planned in steering.plan(model):
+    for planned in steering.compile(model).terms:
         assert all(isinstance(change, LayerAdd) and not change.preserve_norm for change in planned.changes.values())
         total += dense({layer: change.added for layer, change in planned.changes.items()}, model=model)
     return total
@@ -236,15 +236,15 @@ def test_a_steering_for_any_model_has_conditions_for_any_model():
     first, second = freed.terms
     assert first.condition.parts[0].vector is second.vector
     assert first.condition.parts[1].part.vector is first.vector
-    assert len(freed.plan(dataclasses.replace(MODEL, fingerprint="beef"))) == 2
+    assert len(freed.compile(dataclasses.replace(MODEL, fingerprint="beef")).terms) == 2
 
 
 # What it adds
 
 
 def test_no_terms_add_nothing():
-    assert Steering.of(None).plan(MODEL) == ()
-    (planned,) = Steering.of([(HAPPY, 0.0)]).plan(MODEL)
+    assert Steering.of(None).compile(MODEL) == NONE
+    (planned,) = Steering.of([(HAPPY, 0.0)]).compile(MODEL).terms
     assert planned.changes == {}
 
 
@@ -254,8 +254,8 @@ def test_terms_are_planned_in_order_and_add_up(a, b, x, y):
     steering = Steering.of([(a, x), (b, y)])
     largest = max(np.abs(part).max() for part in parts)
     np.testing.assert_allclose(added(steering), sum(parts), rtol=1e-6, atol=1e-6 * largest)
-    planned = steering.plan(MODEL)
-    assert [part.term for part in planned] == list(steering.terms)
+    planned = steering.compile(MODEL).terms
+    assert [part.text for part in planned] == list(map(str, steering.terms))
     for part in planned:
         assert list(part.changes) == sorted(part.changes)
         assert all(change.added.dtype == np.float32 and change.added.any() for change in part.changes.values())
@@ -283,32 +283,32 @@ def test_terms_that_are_opposite_cancel(vector, strength):
 def test_a_term_for_another_model_is_refused_by_name(change):
     other = dataclasses.replace(MODEL, name="other", **change)
     with pytest.raises(VectorMismatchError, match=r"'happy' is for tiny.*other"):
-        Steering.of([(HAPPY, 1)]).plan(other)
+        Steering.of([(HAPPY, 1)]).compile(other)
     if "fingerprint" in change:
-        (planned,) = Steering.of([(HAPPY.for_any_model(), 1)]).plan(other)
+        (planned,) = Steering.of([(HAPPY.for_any_model(), 1)]).compile(other).terms
         assert list(planned.changes) == [0, 2]
 
 
 def test_a_term_for_another_model_is_refused_even_at_strength_zero():
     with pytest.raises(VectorMismatchError):
-        Steering.of([(HAPPY, 0)]).plan(dataclasses.replace(MODEL, hidden_size=8))
+        Steering.of([(HAPPY, 0)]).compile(dataclasses.replace(MODEL, hidden_size=8))
 
 
 def test_a_condition_for_another_model_is_refused():
     steering = Steering((Term(ANYWHERE, 1.0, condition=Comparison(ANGER, "above", 1.0)),))
     with pytest.raises(VectorMismatchError, match="'anger' is for tiny"):
-        steering.plan(dataclasses.replace(MODEL, fingerprint="beef"))
+        steering.compile(dataclasses.replace(MODEL, fingerprint="beef"))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_strength_that_is_not_finite_is_refused(bad):
     with pytest.raises(SteeringError, match=f"strength {bad} for 'formal'"):
-        Steering.of([(HAPPY, 1), (FORMAL, bad)]).plan(MODEL)
+        Steering.of([(HAPPY, 1), (FORMAL, bad)]).compile(MODEL)
 
 
 def test_a_vector_without_a_unit_is_refused_by_strength():
     with pytest.raises(SteeringError, match="'bare' was never calibrated"):
-        Steering.of([(HAPPY, 1), (BARE, 1)]).plan(MODEL)
+        Steering.of([(HAPPY, 1), (BARE, 1)]).compile(MODEL)
 
 
 def test_what_is_whole_has_no_strength():

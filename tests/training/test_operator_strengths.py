@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -12,7 +13,7 @@ from trimtab import Behaviour
 from trimtab.behaviours import neutral_prompts
 from trimtab.errors import CalibrationError
 from trimtab.steering import Add, Rotate, Term
-from trimtab.steering.plan import LayerAdd, LayerRotate, compile_term
+from trimtab.steering.compiled import LayerAdd, LayerRotate, compile_terms
 from trimtab.training.calibrate import EFFORT, TOLERANCE, changes_of
 from trimtab.training.progress import ignore
 from trimtab.training.questions import KlSet, ask
@@ -33,8 +34,8 @@ def test_each_sign_spends_the_budget_under_the_operator(tiny_llama, vector, oper
     questions = ask(tiny_llama, prompts, None, in_character=0, max_new_tokens=EFFORT.answer_tokens, progress=ignore)
     kl = KlSet(tiny_llama, questions)
     for sign, key in ((1.0, "+"), (-1.0, "-")):
-        planned = compile_term(Term(calibrated, sign, operator=OPERATORS[operator]))
-        spent = kl.measure({layer: (change,) for layer, change in planned.changes.items()})
+        steering = compile_terms([Term(calibrated, sign, operator=OPERATORS[operator])])
+        spent = kl.measure(steering.changes)
         assert spent == pytest.approx(0.2, rel=TOLERANCE + 1e-3)
         assert scale[key] > 0
 
@@ -51,18 +52,17 @@ def test_nothing_else_of_the_vector_changes(tiny_llama, vector, operator):
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_what_is_calibrated_is_what_a_strength_of_one_then_does(vector, sign):
-    from dataclasses import replace
-
     scale = {"+": 0.3, "-": 0.4}
     for name, operator in OPERATORS.items():
-        calibrated = replace(vector, operator_scales={name: scale})
-        meant = compile_term(Term(calibrated, sign, operator=operator)).changes
+        calibrated = dataclasses.replace(vector, operator_scales={name: scale})
+        meant = compile_terms([Term(calibrated, sign, operator=operator)]).terms[0].changes
         tried = changes_of(vector, name, sign * scale["+" if sign > 0 else "-"])
         assert list(tried) == list(meant)
         for layer, (change,) in tried.items():
             assert type(change) is type(meant[layer])
-            for field, value in vars(meant[layer]).items():
-                np.testing.assert_allclose(getattr(change, field), value, rtol=1e-6)
+            for field in dataclasses.fields(change):
+                expected = getattr(meant[layer], field.name)
+                np.testing.assert_allclose(getattr(change, field.name), expected, rtol=1e-6)
 
 
 def test_turning_is_in_radians_by_weight_and_pushing_in_norms(vector):
@@ -78,9 +78,7 @@ def test_turning_is_in_radians_by_weight_and_pushing_in_norms(vector):
 
 
 def test_turning_that_cannot_spend_the_budget_is_refused(tiny_llama, random_vector):
-    from dataclasses import replace
-
-    feeble = replace(random_vector(tiny_llama, layers=[1]), weights={1: 1e-14})
+    feeble = dataclasses.replace(random_vector(tiny_llama, layers=[1]), weights={1: 1e-14})
     with pytest.raises(CalibrationError, match="no strength spends"):
         trimtab.calibrate(tiny_llama, feeble, operator="rotate", budget=5.0)
 
@@ -98,9 +96,7 @@ def test_wrong_asks_are_refused(tiny_llama, vector):
 
 
 def test_other_layers_forget_what_was_calibrated_at_the_old_ones(tiny_llama, vector):
-    from dataclasses import replace
-
-    known = replace(vector, operator_scales={"rotate": {"+": 0.1, "-": 0.1}})
+    known = dataclasses.replace(vector, operator_scales={"rotate": {"+": 0.1, "-": 0.1}})
     assert trimtab.calibrate(tiny_llama, known, layers=[2], check=False).operator_scales == {}
     kept = trimtab.calibrate(tiny_llama, known, check=False).operator_scales
     assert kept == known.operator_scales

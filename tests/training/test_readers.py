@@ -16,7 +16,7 @@ from trimtab.training.neutral import measure_neutral
 from trimtab.training.progress import Progress
 from trimtab.training.readers import FOLDS, LEAST, fit_reader, fit_threshold, readings
 from trimtab.vectors import Reader
-from trimtab.vectors.thresholds import KEPT
+from trimtab.vectors.records import MOST_READINGS
 
 
 def texts(kind: str, count: int, *, seed: int = 0) -> list[str]:
@@ -187,9 +187,9 @@ def test_fitting_again_replaces_the_fit_of_the_same_place_alone(tiny_llama, loud
 def test_a_fit_of_tokens_keeps_readings_of_words_evenly_chosen(tiny_llama, loud):
     fit = fit_threshold(tiny_llama, loud, QUIET, at="token").fits[0]
     words = np.concatenate(readings(tiny_llama, loud, QUIET, at="token"))
-    assert len(words) == sum(sum(tiny_llama.marked(text).words) for text in QUIET) > KEPT
+    assert len(words) == sum(sum(tiny_llama.marked(text).words) for text in QUIET) > MOST_READINGS
     assert fit.texts == len(QUIET)
-    assert len(fit.readings) == KEPT
+    assert len(fit.readings) == MOST_READINGS
     assert list(fit.readings) == sorted(fit.readings)
     assert (fit.readings[0], fit.readings[-1]) == (words.min(), words.max())
     for quantile in (0.1, 0.5, 0.98):

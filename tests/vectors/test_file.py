@@ -38,7 +38,6 @@ from trimtab.vectors import (
     Reader,
     Reliability,
     ThresholdFit,
-    describe,
     write_atomically,
 )
 
@@ -256,7 +255,7 @@ def test_a_vector_whose_records_are_not_finite_is_not_written(tmp_path):
 
 
 def header_of(vector: ControlVector) -> dict:
-    return json.loads(json.dumps(describe(vector)))
+    return json.loads(json.dumps(vector.describe()))
 
 
 def written(folder: Path, *, header: object = None, text: str | None = None, tensors: dict | None = None) -> Path:
@@ -300,7 +299,7 @@ def test_an_empty_file_is_refused(tmp_path):
 
 
 WHOLE = save(
-    {f"direction.{n}": np.asarray(d) for n, d in FULL.directions.items()}, {"trimtab": json.dumps(describe(FULL))}
+    {f"direction.{n}": np.asarray(d) for n, d in FULL.directions.items()}, {"trimtab": json.dumps(FULL.describe())}
 )
 
 
@@ -399,7 +398,7 @@ def test_a_header_that_is_not_a_json_object_is_refused(tmp_path, text):
 @pytest.mark.parametrize("version", [0, 2, 999, "1", None, [1]])
 def test_a_file_of_another_format_is_refused(tmp_path, version):
     message = refusal(written(tmp_path, header={**header_of(FULL), "format": version}))
-    assert f"has format {version}, this trimtab reads 1; upgrade trimtab" in message
+    assert f"its format is {version}, this trimtab reads 1; upgrade trimtab" in message
 
 
 @pytest.mark.parametrize("key", ["model", "method", "behaviour", "norms", "weights", "scale"])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from trimtab.vectors.file import write_atomically
+from trimtab.vectors import write_atomically
 
 
 def kept_or_measured(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from trimtab.benches.report import count
 from trimtab.errors import MissingDependencyError
-from trimtab.vectors.file import write_atomically
+from trimtab.vectors import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -307,7 +307,7 @@ def _drawn(draw: Callable[[Mapping[str, Any], Path], None], measured: Mapping[st
 
 
 def _write(measured: Mapping[str, Any], path: Path) -> None:
-    from trimtab.vectors.file import write_atomically
+    from trimtab.vectors import write_atomically
 
     write_atomically(path, (jsonlib.dumps(measured, ensure_ascii=False, allow_nan=False) + "\n").encode())
 

@@ -51,7 +51,7 @@ def run(
 ) -> None:
     """Find the scale at which strength ±1 spends the budget, for adding or another operator; measure neutral text."""
     from trimtab.behaviours import Behaviour
-    from trimtab.vectors import describe, find_vector, vector_path
+    from trimtab.vectors import find_vector, vector_path
 
     given = find_vector(vector)
     given = given.for_any_model() if force else given
@@ -77,7 +77,7 @@ def run(
         )
     save_with_care(calibrated, path)
     if json:
-        print_json({"path": str(path), "seconds": seconds_table(phases.seconds), **describe(calibrated)})
+        print_json({"path": str(path), "seconds": seconds_table(phases.seconds), **calibrated.describe()})
         return
     print_card(calibrated)
     out.print(f"Saved to [bold]{path}[/bold].", soft_wrap=True)

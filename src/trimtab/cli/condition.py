@@ -57,7 +57,7 @@ def train(
     json: JsonOption = False,
 ) -> None:
     """Make a vector to read by from prompts of two kinds; layers and pooling are chosen by cross-validation."""
-    from trimtab.vectors import describe, vector_path
+    from trimtab.vectors import vector_path
 
     if (valid_positive is None) != (valid_negative is None):
         raise PromptError("prompts to try it on are of one kind only", fix="give --valid-positive and --valid-negative")
@@ -77,7 +77,7 @@ def train(
     save_with_care(vector, path)
     if json:
         seconds = seconds_table(phases.seconds)
-        print_json({"path": str(path), "seconds": seconds, "valid_auroc": valid, **describe(vector)})
+        print_json({"path": str(path), "seconds": seconds, "valid_auroc": valid, **vector.describe()})
         return
     print_card(vector)
     if valid is not None:

@@ -84,7 +84,7 @@ def run(
 
     from trimtab.training.distillation.distill import Effort, distill
     from trimtab.training.distillation.examples import Teacher
-    from trimtab.vectors import describe, vector_path, write_atomically
+    from trimtab.vectors import vector_path, write_atomically
 
     given = _prompt(system_prompt)
     Teacher.of(given)  # refuses what is no prompt before the model is loaded
@@ -144,7 +144,7 @@ def run(
         write_atomically(report, distilled_html(measured).encode())
     if json:
         found = None if measured is None else asdict(measured)
-        print_json({"path": str(path), "seconds": seconds_table(phases.seconds), **describe(vector), "report": found})
+        print_json({"path": str(path), "seconds": seconds_table(phases.seconds), **vector.describe(), "report": found})
         return
     print_card(vector)
     if measured is not None:

@@ -148,7 +148,7 @@ def _judge(
 def _write(measured: Report, *, report: Path | None, card: Path | None) -> None:
     from trimtab.evaluation.cards import card_json, card_of
     from trimtab.evaluation.report import report_html
-    from trimtab.vectors.file import write_atomically
+    from trimtab.vectors import write_atomically
 
     written: list[Path] = []
     if report is not None:

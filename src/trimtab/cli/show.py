@@ -18,10 +18,10 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Show what a vector is, which model it is for, where it steers, and what was measured."""
-    from trimtab.vectors import describe, find_vector
+    from trimtab.vectors import find_vector
 
     vector = find_vector(file)
     if json:
-        print_json(describe(vector))
+        print_json(vector.describe())
         return
     print_card(vector)

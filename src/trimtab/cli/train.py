@@ -62,7 +62,7 @@ def run(
 ) -> None:
     """Train a control vector for a behaviour, place it on the best layers, and calibrate its strength."""
     from trimtab.behaviours import Behaviour
-    from trimtab.vectors import describe, vector_path
+    from trimtab.vectors import vector_path
 
     described = Behaviour.load(behaviour)
     chosen = parse_layers(layers)
@@ -103,7 +103,7 @@ def run(
         return
     save_with_care(vector, path)
     if json:
-        print_json({"path": str(path), "seconds": seconds_table(phases.seconds), **describe(vector)})
+        print_json({"path": str(path), "seconds": seconds_table(phases.seconds), **vector.describe()})
         return
     print_card(vector)
     out.print(

@@ -289,7 +289,7 @@ def _made(
     from trimtab.evaluation.cards import card_json, card_of, read_card
     from trimtab.evaluation.evaluate import evaluate
     from trimtab.training.train import zoo_path, zoo_vector
-    from trimtab.vectors.file import write_atomically
+    from trimtab.vectors import write_atomically
 
     behaviour = Behaviour.load(name)
     if target.is_file() and zoo_path(name, engine.info).is_file() and not rebuild:

@@ -34,8 +34,8 @@ from trimtab.engines.protocol import (
 from trimtab.errors import PromptError, SteeringError
 from trimtab.reading import neutral_of, projections, z_scores
 from trimtab.steering import RowsLike, Steering, SteeringLike
+from trimtab.steering.compiled import Change, LayerAdd, LayerClamp, LayerRotate
 from trimtab.steering.conditions import At
-from trimtab.steering.plan import Change, LayerAdd, LayerClamp, LayerRotate
 from trimtab.vectors import ControlVector, ModelInfo
 
 START, END = 0, 1
@@ -283,7 +283,7 @@ class FakeEngine:
         for term in steering.terms:
             if not term.tokens.is_all or term.condition is not None:
                 raise SteeringError(f"{term}: a fake engine steers all tokens", fix="drop the scope and the condition")
-        return _joined([{n: [change] for n, change in own.changes.items()} for own in steering.plan(self.info)])
+        return {layer: list(changes) for layer, changes in steering.compile(self.info).changes.items()}
 
     def _outer(self) -> dict[int, list[Change]]:
         return self._changes(self._scope)
@@ -364,7 +364,7 @@ class FakeForcing:
 
 
 def changed(hidden: F64, change: Change) -> F64:
-    """Return hidden states ``[token, hidden]`` after one change, by the formulas of ``trimtab.steering.plan``."""
+    """Return hidden states ``[token, hidden]`` after one change, by the formulas of ``trimtab.steering.compiled``."""
     if isinstance(change, LayerAdd):
         moved = hidden + change.added
         lengths = np.linalg.norm(hidden, axis=-1, keepdims=True) / np.linalg.norm(moved, axis=-1, keepdims=True)

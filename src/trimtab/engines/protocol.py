@@ -22,8 +22,8 @@ from trimtab.arrays import F32
 from trimtab.behaviours import Message
 from trimtab.errors import PromptError
 from trimtab.steering import RowsLike, SteeringLike
+from trimtab.steering.compiled import Change
 from trimtab.steering.conditions import At
-from trimtab.steering.plan import Change
 from trimtab.vectors import ControlVector, ModelInfo
 
 Tokens: TypeAlias = tuple[int, ...]

@@ -20,7 +20,7 @@ from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores
 from trimtab.engines.protocol import Tokens
 from trimtab.errors import CalibrationError, StrongSteeringWarning
 from trimtab.steering import Steering, Term
-from trimtab.steering.plan import Change
+from trimtab.steering.compiled import Change
 from trimtab.training.questions import KlSet, answered_in_character, ask
 from trimtab.training.search import SIGNS, spend
 from trimtab.vectors import ControlVector, ModelInfo
@@ -139,13 +139,9 @@ def score(engine: Engine, arm: Intervention, texts: Sequence[str], answers: Sequ
         return forcing.measure(changes) if changes else forcing.base
 
 
-def changes_of(steering: Steering, info: ModelInfo) -> dict[int, list[Change]]:
-    """What a steering of all tokens does to each layer, in order."""
-    changes: dict[int, list[Change]] = {}
-    for planned in steering.plan(info):
-        for layer, change in planned.changes.items():
-            changes.setdefault(layer, []).append(change)
-    return changes
+def changes_of(steering: Steering, info: ModelInfo) -> dict[int, tuple[Change, ...]]:
+    """Return the changes of a steering of all tokens by layer, in the order in which they act."""
+    return steering.compile(info).changes
 
 
 VECTOR = "vector"

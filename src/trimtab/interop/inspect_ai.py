@@ -64,7 +64,7 @@ def steered_model(engine: TransformersEngine, steering: SteeringLike = None, *, 
     from inspect_ai.model import GenerateConfig, Model
 
     chosen = Steering.of(steering)
-    chosen.plan(engine.info)  # what cannot be done is said before the evaluation has begun
+    chosen.compile(engine.info)  # what cannot be done is said before the evaluation has begun
     api = provider(engine.info.name, setup=_Setup(engine, chosen, max_new_tokens))
     return Model(api, GenerateConfig(), {"steering": str(chosen)})
 

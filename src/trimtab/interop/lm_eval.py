@@ -75,7 +75,7 @@ def steered_lm(
     if batch_size < 1:
         raise PromptError(f"batch_size is {batch_size}", fix="work on at least 1 request at a time")
     chosen = Steering.of(steering)
-    chosen.plan(engine.info)  # what cannot be done is said before the harness has begun
+    chosen.compile(engine.info)  # what cannot be done is said before the harness has begun
     lm: LM = made(_Setup(engine, chosen, max_new_tokens, batch_size, seed, progress))
     return lm
 

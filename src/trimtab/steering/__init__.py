@@ -1,11 +1,14 @@
 """Steering: what to apply in one request."""
 
+from trimtab.steering.compiled import NONE, CompiledSteering
 from trimtab.steering.conditions import AllOf, AnyOf, Comparison, Condition, FalsePositives, Not
 from trimtab.steering.operators import Ablate, Add, Bound, Cap, Clamp, Floor, Operator, Rotate
 from trimtab.steering.scopes import Part, Schedule, Scope
-from trimtab.steering.steering import RowsLike, Steering, SteeringLike, Term
+from trimtab.steering.steering import RowsLike, Steering, SteeringLike
+from trimtab.steering.term import Term
 
 __all__ = [
+    "NONE",
     "Ablate",
     "Add",
     "AllOf",
@@ -14,6 +17,7 @@ __all__ = [
     "Cap",
     "Clamp",
     "Comparison",
+    "CompiledSteering",
     "Condition",
     "FalsePositives",
     "Floor",

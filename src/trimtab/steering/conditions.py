@@ -8,12 +8,13 @@ condition decides about, and every row is decided by itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Literal, TypeAlias, final, get_args
 
 from trimtab.errors import SteeringError
-from trimtab.steering.syntax import check_word
+from trimtab.steering.syntax import check_word, name_text, number_text
 from trimtab.vectors import ControlVector
 
 At: TypeAlias = Literal["prompt", "token", "last-user-turn"]
@@ -30,6 +31,11 @@ class FalsePositives:
     def __post_init__(self) -> None:
         if not 0 < self.rate < 1:
             raise SteeringError(f"{self.rate} is not a false-positive rate", fix="give one between 0% and 100%")
+
+    def __str__(self) -> str:
+        # In decimal, because 100 * rate rounds: the text must read back as the same share.
+        text = format(Decimal(repr(float(self.rate))).scaleb(2), "f")
+        return f"fpr {text.rstrip('0').rstrip('.') if '.' in text else text}%"
 
 
 @final
@@ -93,6 +99,12 @@ class Comparison:
         level = self.release if held and self.release is not None else self.level
         return reading > level if self.side == "above" else reading < level
 
+    def __str__(self) -> str:
+        limit = self.threshold if isinstance(self.threshold, FalsePositives) else number_text(self.threshold)
+        until = "" if self.release is None else f" until {number_text(self.release)}"
+        at = "" if self.at == "prompt" else f" at {self.at}"
+        return f"{name_text(self.name)} {'>' if self.side == 'above' else '<'} {limit}{until}{at}"
+
 
 @final
 @dataclass(frozen=True)
@@ -103,6 +115,9 @@ class AllOf:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", _two_or_more(self.parts))
+
+    def __str__(self) -> str:
+        return " and ".join(_part_text(part, loose=(AnyOf, AllOf)) for part in self.parts)
 
 
 @final
@@ -115,6 +130,9 @@ class AnyOf:
     def __post_init__(self) -> None:
         object.__setattr__(self, "parts", _two_or_more(self.parts))
 
+    def __str__(self) -> str:
+        return " or ".join(_part_text(part, loose=(AnyOf,)) for part in self.parts)
+
 
 @final
 @dataclass(frozen=True)
@@ -122,6 +140,9 @@ class Not:
     """The part does not hold."""
 
     part: Condition
+
+    def __str__(self) -> str:
+        return f"not {_part_text(self.part, loose=(AnyOf, AllOf))}"
 
 
 Condition: TypeAlias = Comparison | AllOf | AnyOf | Not
@@ -138,13 +159,13 @@ def comparisons(condition: Condition) -> Iterator[Comparison]:
             yield from comparisons(part)
 
 
-def with_vectors(condition: Condition, vectors: Mapping[int, ControlVector]) -> Condition:
-    """The same condition on other vectors, by the ``id`` of those that they take the place of."""
+def map_vectors(condition: Condition, change: Callable[[ControlVector], ControlVector]) -> Condition:
+    """Return the same condition on changed vectors."""
     if isinstance(condition, Comparison):
-        return replace(condition, vector=vectors[id(condition.vector)])
+        return replace(condition, vector=change(condition.vector))
     if isinstance(condition, Not):
-        return Not(with_vectors(condition.part, vectors))
-    return type(condition)(tuple(with_vectors(part, vectors) for part in condition.parts))
+        return Not(map_vectors(condition.part, change))
+    return type(condition)(tuple(map_vectors(part, change) for part in condition.parts))
 
 
 def decide(condition: Condition, holds: dict[Comparison, bool]) -> bool:
@@ -161,3 +182,8 @@ def _two_or_more(parts: Sequence[Condition]) -> tuple[Condition, ...]:
     if len(parts) < 2:
         raise SteeringError(f"{len(parts)} conditions cannot be joined", fix="join two or more")
     return tuple(parts)
+
+
+def _part_text(part: Condition, *, loose: tuple[type, ...]) -> str:
+    """Write a part, in parentheses where it would otherwise be read as belonging to its neighbours."""
+    return f"({part})" if isinstance(part, loose) else str(part)

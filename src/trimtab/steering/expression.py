@@ -24,67 +24,48 @@ from typing import TypeAlias, cast, get_args
 
 from trimtab.steering.conditions import AllOf, AnyOf, At, Comparison, Condition, FalsePositives, Not, Side
 from trimtab.steering.operators import Ablate, Add, Bound, BoundUnit, Cap, Clamp, Floor, Operator, Rotate, takes_amount
-from trimtab.steering.scopes import Part, PartKind, Schedule, ScheduleKind, Scope
-from trimtab.steering.steering import Find, Layers, Steering, Term
+from trimtab.steering.scopes import read_scope
 from trimtab.steering.syntax import Cursor, one_of, percent_of
+from trimtab.steering.term import FindVector, Layers, Term, check_terms
 from trimtab.vectors import ControlVector
 
 OPERATORS = ("add", "add_preserving_norm", "ablate", "floor", "cap", "clamp", "rotate")
-PLAIN_PARTS = ("prompt", "generated", "system", "user", "assistant", "thinking", "answer")
 _UNITS: dict[str, BoundUnit] = {"": "projection", "%": "percentile", "z": "z"}
 _SIDES: dict[str, Side] = {">": "above", "<": "below", "above": "above", "below": "below"}
-_UNQUOTED = re.compile(r'[^\s,+)"]+')
 _COEFFICIENT = re.compile(r"coefficient\s*=")
 _LAYERS = re.compile(r"([0-9]{1,4})(?:\s*-\s*([0-9]{1,4}))?")
 
 Placed: TypeAlias = tuple[int, Term]  # a term, and where it stands
 
 
-def parse_steering(text: str, *, find: Find) -> Steering:
-    """Read a steering.
+def parse_terms(text: str, *, find: FindVector) -> tuple[Term, ...]:
+    """Read the terms of a steering.
 
     Args:
-        text: The text form; ``"none"`` is the empty steering.
-        find: Finds a vector by the name that stands in the text; asked once for each name.
+        text: The text form; ``"none"`` has no terms.
+        find: FindVectors a vector by its name; called once for each name.
 
     Raises:
-        SteeringError: It does not read; the message points at the column.
-        VectorError: A vector cannot be found; so does this.
+        SteeringError: The text is not a steering; the message points at the column.
+        VectorError: A vector cannot be found; the message points at the column.
 
     Example:
-        >>> parse_steering("happy:0.8 + ablate(refusal)", find=find)  # doctest: +SKIP
+        >>> parse_terms("happy:0.8 + ablate(refusal)", find=find)  # doctest: +SKIP
     """
     cursor = Cursor(text)
     if text.strip() == "none":
-        return Steering()
-    terms = _steering(cursor, cache(find))
+        return ()
+    placed = _steering(cursor, cache(find))
     if cursor.skip() < len(text):
-        raise cursor.error(_what_belongs_here(cursor))
-    steering = Steering()
-    for at, term in terms:
+        raise cursor.error(_expected_here(cursor))
+    terms = [term for _, term in placed]
+    for number, (at, _) in enumerate(placed):
         with cursor.blaming(at):
-            steering += Steering((term,))
-    return steering
+            check_terms(terms[: number + 1])
+    return tuple(terms)
 
 
-def parse_scope(text: str) -> Scope:
-    """Read a scope by itself.
-
-    Raises:
-        SteeringError: It does not read; the message points at the column.
-
-    Example:
-        >>> parse_scope("generated, first 8").parts[1].count
-        8
-    """
-    cursor = Cursor(text, what="scope", example="generated, first 8")
-    scope = _scope(cursor)
-    if cursor.skip() < len(text):
-        raise cursor.error("expected ',' and another part")
-    return scope
-
-
-def _what_belongs_here(cursor: Cursor) -> str:
+def _expected_here(cursor: Cursor) -> str:
     if cursor.next == ")":
         return "this ')' closes nothing"
     if cursor.next == "(":
@@ -95,14 +76,14 @@ def _what_belongs_here(cursor: Cursor) -> str:
 # Terms -----------------------------------------------------------------------------------------------------------
 
 
-def _steering(cursor: Cursor, find: Find) -> list[Placed]:
+def _steering(cursor: Cursor, find: FindVector) -> list[Placed]:
     terms = _element(cursor, find)
     while cursor.take("+"):
         terms += _element(cursor, find)
     return terms
 
 
-def _element(cursor: Cursor, find: Find) -> list[Placed]:
+def _element(cursor: Cursor, find: FindVector) -> list[Placed]:
     start = cursor.skip()
     if not cursor.take("("):
         return [(start, _term(cursor, find))]
@@ -115,15 +96,15 @@ def _element(cursor: Cursor, find: Find) -> list[Placed]:
     return [(start, _with_condition(cursor, at, term, condition)) for start, term in terms]
 
 
-def _term(cursor: Cursor, find: Find) -> Term:
+def _term(cursor: Cursor, find: FindVector) -> Term:
     term = _body(cursor, find)
     if cursor.take("@"):
-        term = replace(term, tokens=_scope(cursor))
+        term = replace(term, tokens=read_scope(cursor))
     at, condition = _when(cursor, find)
     return _with_condition(cursor, at, term, condition)
 
 
-def _when(cursor: Cursor, find: Find) -> tuple[int, Condition | None]:
+def _when(cursor: Cursor, find: FindVector) -> tuple[int, Condition | None]:
     """The condition after ``when``, if there is one, and where it stands."""
     found = cursor.word("when")
     return cursor.skip(), _condition(cursor, find) if found else None
@@ -143,7 +124,7 @@ def _parts_of_all(condition: Condition) -> tuple[Condition, ...]:
     return condition.parts if isinstance(condition, AllOf) else (condition,)
 
 
-def _body(cursor: Cursor, find: Find) -> Term:
+def _body(cursor: Cursor, find: FindVector) -> Term:
     start = cursor.at
     name = cursor.name()
     operator: Operator = Add()
@@ -246,72 +227,15 @@ def _bound(cursor: Cursor, kind: str) -> Bound:
         return Bound(number.value, _UNITS[number.unit])
 
 
-# Scopes ----------------------------------------------------------------------------------------------------------
-
-
-def _scope(cursor: Cursor) -> Scope:
-    start = cursor.skip()
-    parts: list[Part] = []
-    schedule: Schedule | None = None
-    while True:
-        at = cursor.skip()
-        item = _scope_item(cursor)
-        if isinstance(item, Part):
-            parts.append(item)
-        elif item is not None and schedule is not None:
-            raise cursor.error("there is a schedule already", at=at, fix="give one of decay and half-life")
-        else:
-            schedule = item or schedule
-        if not cursor.take(","):
-            break
-    with cursor.blaming(start):
-        return Scope(tuple(parts), schedule)
-
-
-def _scope_item(cursor: Cursor) -> Part | Schedule | None:
-    """A part or a schedule; None for ``all``."""
-    at = cursor.skip()
-    if cursor.word("all"):
-        return None
-    if kind := cursor.word(*PLAIN_PARTS):
-        return Part(cast("PartKind", kind))
-    if kind := cursor.word("after", "before"):
-        cursor.expect(":", f'expected a text, such as {kind}:"Answer"')
-        cursor.skip()
-        text = cursor.quoted() if cursor.next == '"' else cursor.match(_UNQUOTED)
-        with cursor.blaming(at):
-            return Part(cast("PartKind", kind), text=text)
-    if kind := cursor.word("first", "from"):
-        count = _whole_number(cursor)
-        with cursor.blaming(at):
-            return Part(cast("PartKind", kind), count=count)
-    if kind := cursor.word(*get_args(ScheduleKind)):
-        tokens = cursor.number("number of tokens").value
-        with cursor.blaming(at):
-            return Schedule(cast("ScheduleKind", kind), tokens)
-    word = cursor.peek_word()
-    known = ("all", *get_args(PartKind), *get_args(ScheduleKind))
-    found = f"there is no scope {word!r}" if word else "expected a scope, such as generated"
-    raise cursor.error(found, at=at, fix=one_of(word, known) if word else None)
-
-
-def _whole_number(cursor: Cursor) -> int:
-    at = cursor.skip()
-    number = cursor.number("number of tokens")
-    if not number.value.is_integer():
-        raise cursor.error(f"{number.text} is not a number of tokens", at=at, fix="give a whole number")
-    return int(number.value)
-
-
 # Conditions ------------------------------------------------------------------------------------------------------
 
 
-def _condition(cursor: Cursor, find: Find) -> Condition:
+def _condition(cursor: Cursor, find: FindVector) -> Condition:
     parts = _joined(cursor, "or", lambda: _all(cursor, find))
     return AnyOf(tuple(parts)) if len(parts) > 1 else parts[0]
 
 
-def _all(cursor: Cursor, find: Find) -> Condition:
+def _all(cursor: Cursor, find: FindVector) -> Condition:
     parts = _joined(cursor, "and", lambda: _one(cursor, find))
     return AllOf(tuple(parts)) if len(parts) > 1 else parts[0]
 
@@ -323,7 +247,7 @@ def _joined(cursor: Cursor, word: str, read: Callable[[], Condition]) -> list[Co
     return parts
 
 
-def _one(cursor: Cursor, find: Find) -> Condition:
+def _one(cursor: Cursor, find: FindVector) -> Condition:
     at = cursor.skip()
     if cursor.word("not"):
         with cursor.nested(at):
@@ -336,7 +260,7 @@ def _one(cursor: Cursor, find: Find) -> Condition:
     return _comparison(cursor, find)
 
 
-def _comparison(cursor: Cursor, find: Find) -> Comparison:
+def _comparison(cursor: Cursor, find: FindVector) -> Comparison:
     start = cursor.skip()
     name = cursor.name("expected the name or path of a vector to read")
     side = _side(cursor)

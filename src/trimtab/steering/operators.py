@@ -127,3 +127,15 @@ def operator_name(operator: Operator) -> str:
 def takes_amount(operator: Operator) -> bool:
     """Whether a term of this operator has a strength or a coefficient."""
     return isinstance(operator, Add) or (isinstance(operator, Rotate) and operator.degrees is None)
+
+
+def argument_texts(operator: Operator) -> tuple[str, ...]:
+    """Return the operator's arguments in the text form."""
+    if isinstance(operator, (Floor, Cap)):
+        return (str(operator.bound),)
+    if isinstance(operator, Clamp):
+        bounds = (operator.low,) if operator.low == operator.high else (operator.low, operator.high)
+        return tuple(map(str, bounds))
+    if isinstance(operator, Rotate) and operator.degrees is not None:
+        return (f"{number_text(operator.degrees)}deg",)
+    return ()

@@ -8,17 +8,21 @@ and without a cache.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Literal, TypeAlias, final, get_args
+from typing import Literal, TypeAlias, cast, final, get_args
 
 from trimtab.errors import SteeringError
-from trimtab.steering.syntax import check_word
+from trimtab.steering.syntax import Cursor, check_word, number_text, one_of, quoted_text
 
 PartKind: TypeAlias = Literal[
     "prompt", "generated", "system", "user", "assistant", "after", "before", "thinking", "answer", "first", "from"
 ]
 ScheduleKind: TypeAlias = Literal["decay", "half-life"]
+
+PLAIN_PARTS = ("prompt", "generated", "system", "user", "assistant", "thinking", "answer")
+_UNQUOTED = re.compile(r'[^\s,+)"]+')
 
 TURNS = ("system", "user", "assistant")
 OF_GENERATED = ("generated", "thinking", "answer", "first", "from")  # parts that hold generated tokens alone
@@ -57,6 +61,11 @@ class Part:
             least = "1" if self.kind == "first" else "0"
             raise SteeringError(f"{self.kind} {self.count} is not a number of tokens", fix=f"give at least {least}")
 
+    def __str__(self) -> str:
+        if self.kind in ("after", "before"):
+            return f"{self.kind}:{quoted_text(self.text)}"
+        return f"{self.kind} {self.count}" if self.kind in ("first", "from") else self.kind
+
 
 @final
 @dataclass(frozen=True)
@@ -82,6 +91,9 @@ class Schedule:
         if self.kind == "decay":
             return max(0.0, 1.0 - generated / self.tokens)
         return float(0.5 ** (generated / self.tokens))
+
+    def __str__(self) -> str:
+        return f"{self.kind} {number_text(self.tokens)}"
 
 
 @final
@@ -117,16 +129,17 @@ class Scope:
         """A scope from its text form, such as ``"generated, first 8, half-life 16"``.
 
         Raises:
-            SteeringError: It does not read so.
+            SteeringError: The text is not a scope; the message points at the column.
         """
-        from trimtab.steering.expression import parse_scope
-
-        return parse_scope(text)
+        cursor = Cursor(text, what="scope", example="generated, first 8")
+        scope = read_scope(cursor)
+        if cursor.skip() < len(text):
+            raise cursor.error("expected ',' and another part")
+        return scope
 
     def __str__(self) -> str:
-        from trimtab.steering.formatting import format_scope
-
-        return format_scope(self)
+        schedule = () if self.schedule is None else (self.schedule,)
+        return ", ".join(map(str, (*self.parts, *schedule))) or "all"
 
     @property
     def is_all(self) -> bool:
@@ -139,3 +152,58 @@ def _contradiction(what: str) -> SteeringError:
 
 
 ALL = Scope()
+
+
+def read_scope(cursor: Cursor) -> Scope:
+    """Read a scope from a longer text."""
+    start = cursor.skip()
+    parts: list[Part] = []
+    schedule: Schedule | None = None
+    while True:
+        at = cursor.skip()
+        item = _scope_item(cursor)
+        if isinstance(item, Part):
+            parts.append(item)
+        elif item is not None and schedule is not None:
+            raise cursor.error("there is a schedule already", at=at, fix="give one of decay and half-life")
+        else:
+            schedule = item or schedule
+        if not cursor.take(","):
+            break
+    with cursor.blaming(start):
+        return Scope(tuple(parts), schedule)
+
+
+def _scope_item(cursor: Cursor) -> Part | Schedule | None:
+    """A part or a schedule; None for ``all``."""
+    at = cursor.skip()
+    if cursor.word("all"):
+        return None
+    if kind := cursor.word(*PLAIN_PARTS):
+        return Part(cast("PartKind", kind))
+    if kind := cursor.word("after", "before"):
+        cursor.expect(":", f'expected a text, such as {kind}:"Answer"')
+        cursor.skip()
+        text = cursor.quoted() if cursor.next == '"' else cursor.match(_UNQUOTED)
+        with cursor.blaming(at):
+            return Part(cast("PartKind", kind), text=text)
+    if kind := cursor.word("first", "from"):
+        count = _whole_number(cursor)
+        with cursor.blaming(at):
+            return Part(cast("PartKind", kind), count=count)
+    if kind := cursor.word(*get_args(ScheduleKind)):
+        tokens = cursor.number("number of tokens").value
+        with cursor.blaming(at):
+            return Schedule(cast("ScheduleKind", kind), tokens)
+    word = cursor.peek_word()
+    known = ("all", *get_args(PartKind), *get_args(ScheduleKind))
+    found = f"there is no scope {word!r}" if word else "expected a scope, such as generated"
+    raise cursor.error(found, at=at, fix=one_of(word, known) if word else None)
+
+
+def _whole_number(cursor: Cursor) -> int:
+    at = cursor.skip()
+    number = cursor.number("number of tokens")
+    if not number.value.is_integer():
+        raise cursor.error(f"{number.text} is not a number of tokens", at=at, fix="give a whole number")
+    return int(number.value)

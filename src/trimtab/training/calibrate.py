@@ -16,9 +16,9 @@ from trimtab.behaviours import Behaviour, neutral_prompts
 from trimtab.engines import Engine
 from trimtab.errors import CalibrationError, ModelError, SteeringError, VectorError
 from trimtab.steering import Steering, SteeringLike
-from trimtab.steering.meter import price
+from trimtab.steering.budget import predicted_kl_or_none
+from trimtab.steering.compiled import Change, LayerAdd, LayerRotate
 from trimtab.steering.operators import CALIBRATED
-from trimtab.steering.plan import Change, LayerAdd, LayerRotate
 from trimtab.training.check import RANDOM_GUESS, check_held_out, effect_record, random_swings
 from trimtab.training.checkpoint import Checkpoint, NoCheckpoint
 from trimtab.training.neutral import noted_neutral
@@ -581,10 +581,7 @@ def measure_spending(
         raise SteeringError(
             "what token scopes and conditions spend hangs on the request", fix="use generate(..., measure_kl=True)"
         )
-    changes: dict[int, list[Change]] = {}
-    for planned in chosen.plan(model.info):
-        for layer, change in planned.changes.items():
-            changes.setdefault(layer, []).append(change)
+    changes = chosen.compile(model.info).changes
     texts = neutral_prompts().held_out[:prompts]
     questions = ask(model, texts, None, in_character=0, max_new_tokens=ANSWER_TOKENS, progress=progress)
-    return Spending(KlSet(model, questions).measure(dict(changes)), price(chosen), len(texts))
+    return Spending(KlSet(model, questions).measure(changes), predicted_kl_or_none(chosen.terms), len(texts))

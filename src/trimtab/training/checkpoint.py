@@ -6,7 +6,6 @@ under a key that says what was asked: work that begins again runs through the sa
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import sqlite3
@@ -14,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, final
 
@@ -22,12 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from trimtab.arrays import digest_of
 from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores, Prompt, TeacherForcing
 from trimtab.engines.protocol import Capabilities, Changes, Collected, Gradients, MarkedPrompt, Position, Span, Tokens
 from trimtab.errors import OutputError
 from trimtab.steering import RowsLike, Steering, SteeringLike
-from trimtab.steering.conditions import At, comparisons
-from trimtab.steering.plan import Change
+from trimtab.steering.compiled import Change
+from trimtab.steering.conditions import At
 from trimtab.vectors import ControlVector, ModelInfo
 
 JOB = "job"
@@ -219,9 +218,9 @@ class CheckpointedEngine:
     ) -> list[Completion]:
         """Answers to the prompts, noted as a whole; unseeded samples are never noted."""
         rows = Steering.of_rows(steering, rows=len(prompts))
-        added = {id(row): _steering_digest(row, self.info) for row in rows}
+        added = {id(row): row.compile(self.info).digest for row in rows}
         asked = [(self._engine.render(prompt), added[id(row)]) for prompt, row in zip(prompts, rows, strict=True)]
-        key = f"generate {_digest(json.dumps([asked, max_new_tokens, temperature, seed]).encode())}"
+        key = f"generate {digest_of(json.dumps([asked, max_new_tokens, temperature, seed]).encode())}"
         if (kept := self._journal.get(key)) is not None:
             return _COMPLETIONS.validate_json(kept)
         answers = self._engine.generate(
@@ -250,7 +249,7 @@ class _CheckpointedForcing:
         self._items = tuple(items)
         self._once = once
         self._journal = journal
-        self._name = _digest(json.dumps([asdict(item) for item in items]).encode())
+        self._name = digest_of(json.dumps([asdict(item) for item in items]).encode())
 
     @cached_property
     def _forced(self) -> TeacherForcing:
@@ -273,19 +272,12 @@ class _CheckpointedForcing:
 
     def measure(self, additions: Changes) -> ForcedScores:
         """Scores with additions."""
-        key = f"scores {self._name} {_digest(_bytes(additions))}"
+        key = f"scores {self._name} {digest_of(_bytes(additions))}"
         if (kept := self._journal.get(key)) is not None:
             return _scores(kept)
         scores = self._forced.measure(additions) if additions else self._forced.base
         self._journal.put(key, _scores_bytes(scores))
         return scores
-
-
-def _digest(*parts: bytes) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(len(part).to_bytes(8, "big") + part)
-    return digest.hexdigest()
 
 
 def _bytes(additions: Mapping[int, NDArray[np.float32] | Sequence[Change]]) -> bytes:
@@ -295,19 +287,7 @@ def _bytes(additions: Mapping[int, NDArray[np.float32] | Sequence[Change]]) -> b
 def _change_bytes(changes: NDArray[np.float32] | Sequence[Change]) -> bytes:
     if isinstance(changes, np.ndarray):
         return changes.tobytes()
-    parts = [(type(change).__name__.encode(), *map(np.asarray, vars(change).values())) for change in changes]
-    return _digest(*(bytes(part) for part in chain.from_iterable(parts))).encode()
-
-
-def _steering_digest(steering: Steering, model: ModelInfo) -> str:
-    """What a steering does, whatever its vectors are called."""
-    parts = []
-    for planned in steering.plan(model):
-        term = planned.term
-        parts += [repr(term.tokens).encode(), _bytes({layer: (change,) for layer, change in planned.changes.items()})]
-        for compared in comparisons(term.condition) if term.condition is not None else ():
-            parts += [repr((term.condition, compared.level)).encode(), _bytes(compared.vector.directions)]
-    return _digest(*parts)
+    return digest_of(*(change.digest.encode() for change in changes)).encode()
 
 
 def _scores_bytes(scores: ForcedScores) -> bytes:

@@ -21,7 +21,7 @@ from trimtab.training.neutral import PHASE as NEUTRAL_PHASE
 from trimtab.training.neutral import Pooled, check_reads, measure_neutral, pooled_states, states_at, words_of
 from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.vectors import BehaviourRef, ControlVector, Reader, ThresholdFit
-from trimtab.vectors.thresholds import KEPT
+from trimtab.vectors.records import MOST_READINGS
 from trimtab.version import VERSION
 
 SHRINKAGE = 0.5  # share of the identity
@@ -200,7 +200,7 @@ def fit_threshold(
     if not negative:
         raise VectorError("a threshold needs texts to be fitted on", fix="give some on which it should not fire")
     found = np.sort(np.concatenate(readings(model, vector, negative, at=at, progress=progress)))
-    kept = found if len(found) <= KEPT else np.quantile(found, np.linspace(0.0, 1.0, KEPT))
+    kept = found if len(found) <= MOST_READINGS else np.quantile(found, np.linspace(0.0, 1.0, MOST_READINGS))
     fit = ThresholdFit(at, tuple(kept.tolist()), len(negative))
     return replace(vector, fits=(*(other for other in vector.fits if other.at != at), fit))
 

@@ -1,16 +1,19 @@
 """Control vectors: the value, its arithmetic, and its file."""
 
 from trimtab.stats import Interval
-from trimtab.vectors.file import describe, write_atomically
+from trimtab.vectors.file import write_atomically
 from trimtab.vectors.folder import find_vector, vector_path, vectors_folder
 from trimtab.vectors.records import (
     PERCENTS,
+    BehaviourRef,
     Calibration,
     Candidate,
     Collection,
     Distillation,
     Effect,
+    HasModelInfo,
     HeldOut,
+    ModelInfo,
     Neutral,
     Pool,
     Quality,
@@ -19,7 +22,7 @@ from trimtab.vectors.records import (
     Spread,
     ThresholdFit,
 )
-from trimtab.vectors.vector import BehaviourRef, ControlVector, HasModelInfo, ModelInfo
+from trimtab.vectors.vector import ControlVector
 
 __all__ = [
     "PERCENTS",
@@ -41,7 +44,6 @@ __all__ = [
     "Reliability",
     "Spread",
     "ThresholdFit",
-    "describe",
     "find_vector",
     "vector_path",
     "vectors_folder",

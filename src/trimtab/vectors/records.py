@@ -5,11 +5,21 @@ Everything in nats is per token. Mappings by sign have the keys ``"+"`` and ``"-
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, Protocol, TypeAlias
 
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from trimtab.errors import VectorError
 from trimtab.stats import Interval
+
+FORMAT = 1
+MOST_READINGS = 512  # kept of a threshold fit
+ENOUGH_READINGS = 400  # for a quantile of their own
+SMALLEST_DEVIATION = 1e-9
 
 
 def layer_range(layers: Iterable[int], *, dash: str = "-") -> str:
@@ -31,6 +41,41 @@ def layer_range(layers: Iterable[int], *, dash: str = "-") -> str:
 Pool: TypeAlias = Literal["token", "mean", "last"]
 PERCENTS = (0, 1, 2, 5, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 95, 98, 99, 100)
 """The percentiles of neutral projections that a vector keeps; those between are interpolated."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What of a model a vector depends on.
+
+    Attributes:
+        name: As it was loaded, for people.
+        architecture: The model class.
+        hidden_size: Width of the hidden states.
+        layers: Number of decoder blocks.
+        fingerprint: Digest of the config and of a sample of the weights; empty means "any model of this size".
+    """
+
+    name: str
+    architecture: str
+    hidden_size: int
+    layers: int
+    fingerprint: str
+
+
+class HasModelInfo(Protocol):
+    """Anything that can say which model it runs; every engine can."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model at hand."""
+
+
+@dataclass(frozen=True)
+class BehaviourRef:
+    """Which behaviour a vector was made from; ``digest`` tells two files of one name apart."""
+
+    name: str
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -261,3 +306,67 @@ class ThresholdFit:
     at: str
     readings: tuple[float, ...]
     texts: int
+
+    def threshold(self, rate: float, *, above: bool) -> float:
+        """Return the z-score that a share ``rate`` of the texts passes, upwards or downwards.
+
+        Of many readings this is their own quantile. Of few it is that of the normal distribution with their mean and
+        deviation, because a few outliers move an extreme quantile of few readings far.
+        """
+        from scipy.stats import norm
+
+        share = 1 - rate if above else rate
+        if len(self.readings) >= ENOUGH_READINGS:
+            return float(np.quantile(self.readings, share))
+        deviation = max(np.std(self.readings, ddof=1), SMALLEST_DEVIATION)
+        return float(norm(np.mean(self.readings), deviation).ppf(share))
+
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Header(BaseModel):
+    """JSON beside the tensors of a vector's file. Unknown keys are ignored, so that later additions still load."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    format: int
+    model: ModelInfo
+    method: str
+    behaviour: BehaviourRef
+    norms: dict[int, Finite]
+    weights: dict[int, Finite]
+    scale: dict[str, Finite] | None
+    calibration: Calibration | None = None
+    reliability: Reliability | None = None
+    collection: Collection | None = None
+    distillation: Distillation | None = None
+    neutral: Neutral | None = None
+    reader: Reader | None = None
+    fits: tuple[ThresholdFit, ...] = ()
+    operator_scales: dict[str, dict[str, Finite]] = {}
+    created: str = ""
+    trimtab_version: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Header:
+        """Read a header.
+
+        Raises:
+            VectorError: It is not JSON, of another format, or a field is wrong.
+        """
+        try:
+            version = json.loads(text).get("format")
+        except (ValueError, AttributeError, RecursionError):
+            raise VectorError("its header is not JSON", fix="copy or train it again") from None
+        if version != FORMAT:
+            raise VectorError(f"its format is {version}, this trimtab reads {FORMAT}", fix="upgrade trimtab")
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = ".".join(map(str, first["loc"]))
+            raise VectorError(f"its header is wrong at {key}: {first['msg']}", fix="train it again") from None
+
+
+HEADER_FIELDS = tuple(name for name in Header.model_fields if name != "format")

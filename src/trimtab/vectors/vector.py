@@ -7,72 +7,47 @@ What is added to the output of block ``l`` at strength ``s`` is exactly
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.arrays import F32, F64, ArrayValue, without_proxies
 from trimtab.errors import SteeringError, VectorError, VectorMismatchError
+from trimtab.vectors.file import read_safetensors, write_safetensors
+from trimtab.vectors.records import (
+    FORMAT,
+    HEADER_FIELDS,
+    BehaviourRef,
+    Calibration,
+    Collection,
+    Distillation,
+    HasModelInfo,
+    Header,
+    ModelInfo,
+    Neutral,
+    Reader,
+    Reliability,
+    ThresholdFit,
+)
 
-if TYPE_CHECKING:
-    from trimtab.vectors.records import (
-        Calibration,
-        Collection,
-        Distillation,
-        Neutral,
-        Reader,
-        Reliability,
-        ThresholdFit,
-    )
-
-Array = NDArray[np.float32]
+METADATA_KEY = "trimtab"
+UNNAMED = BehaviourRef("unnamed", "")
+_TENSOR_NAME = re.compile(r"direction\.(0|[1-9]\d*)")
 UNIT_TOLERANCE = 1e-3
 CANCELLED = 1e-7  # what remains of two terms that is smaller than this part of them is rounding
 LONGEST_ADDITION = float(np.finfo(np.float32).max) / 2  # room for directions a little longer than 1
 
 
-@dataclass(frozen=True)
-class ModelInfo:
-    """What of a model a vector depends on.
-
-    Attributes:
-        name: As it was loaded, for people.
-        architecture: The model class.
-        hidden_size: Width of the hidden states.
-        layers: Number of decoder blocks.
-        fingerprint: Digest of the config and of a sample of the weights; empty means "any model of this size".
-    """
-
-    name: str
-    architecture: str
-    hidden_size: int
-    layers: int
-    fingerprint: str
-
-
-class HasModelInfo(Protocol):
-    """Anything that can say which model it runs; every engine can."""
-
-    @property
-    def info(self) -> ModelInfo:
-        """The model at hand."""
-
-
-@dataclass(frozen=True)
-class BehaviourRef:
-    """Which behaviour a vector was made from; ``digest`` tells two files of one name apart."""
-
-    name: str
-    digest: str
-
-
 @dataclass(frozen=True, eq=False)
-class ControlVector:
+class ControlVector(ArrayValue):
     """One unit direction per layer, with what turns a strength into an addition.
 
     Arithmetic (``+``, ``-``, ``* number``, ``/ number``, unary minus) acts on raw coefficients: on what strength +1
@@ -108,12 +83,12 @@ class ControlVector:
     """
 
     model: ModelInfo
-    directions: Mapping[int, Array]
+    directions: Mapping[int, F32]
     norms: Mapping[int, float]
     weights: Mapping[int, float]
     scale: Mapping[str, float] | None = None
     method: str = "unknown"
-    behaviour: BehaviourRef = BehaviourRef("unnamed", "")
+    behaviour: BehaviourRef = UNNAMED
     calibration: Calibration | None = field(default=None, repr=False)
     reliability: Reliability | None = field(default=None, repr=False)
     collection: Collection | None = field(default=None, repr=False)
@@ -152,7 +127,7 @@ class ControlVector:
         coefficient: float | None = None,
         layers: Sequence[int] | None = None,
         operator: str = "add",
-    ) -> dict[int, Array]:
+    ) -> dict[int, F32]:
         """What is added to each block's output.
 
         Args:
@@ -241,9 +216,20 @@ class ControlVector:
         Raises:
             SteeringError: It was not fitted there, or on too few texts for such a rate.
         """
-        from trimtab.vectors.thresholds import threshold_for
-
-        return threshold_for(self, rate, at=at, above=above)
+        name = self.behaviour.name
+        fit = next((fit for fit in self.fits if fit.at == at), None)
+        if fit is None:
+            raise SteeringError(
+                f"{name!r} has no threshold fitted at {at}, so no false-positive rate can be kept",
+                fix=f"fit it: trimtab condition fit {name} --at {at} --negative FILE",
+            )
+        needed = math.ceil(1 / rate)
+        if fit.texts < needed:
+            raise SteeringError(
+                f"{name!r} was fitted on {fit.texts} texts at {at}, too few for a rate of {rate:.2%}",
+                fix=f"fit it on {needed} texts or more",
+            )
+        return fit.threshold(rate, above=above)
 
     def check_model(self, model: ModelInfo) -> None:
         """Refuse a model that this vector does not belong to.
@@ -310,15 +296,33 @@ class ControlVector:
 
     # File --------------------------------------------------------------------------------------------------------
 
+    def describe(self) -> dict[str, Any]:
+        """Return everything but the directions as JSON: the header of the vector's file."""
+        return {"format": FORMAT, **{name: _plain(getattr(self, name)) for name in HEADER_FIELDS}}
+
+    def _content(self) -> Iterable[bytes]:
+        yield json.dumps(self.describe(), default=repr).encode()
+        for layer, direction in self.directions.items():
+            yield str(layer).encode()
+            yield direction.tobytes()
+
     def save(self, path: str | Path) -> Path:
         """Write the vector to one safetensors file, atomically; returns the path.
 
         Raises:
-            OutputError: The file cannot be written; whatever was there before is untouched.
+            OutputError: The file cannot be written; the old one is untouched.
+            VectorError: A record holds something that JSON cannot.
         """
-        from trimtab.vectors.file import save_vector
-
-        return save_vector(self, Path(path))
+        try:
+            header = json.dumps(self.describe(), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise VectorError(
+                f"vector {self.behaviour.name!r} cannot be written as JSON: {error}",
+                fix="its records must hold plain, finite numbers",
+            ) from None
+        tensors = {f"direction.{layer}": direction for layer, direction in self.directions.items()}
+        write_safetensors(Path(path), tensors, {METADATA_KEY: header})
+        return Path(path)
 
     @classmethod
     def load(cls, path: str | Path, *, model: HasModelInfo | None = None, force: bool = False) -> ControlVector:
@@ -333,9 +337,14 @@ class ControlVector:
             VectorError: Not a vector file: a pickle, truncated, NaN, wrong shapes.
             VectorMismatchError: It belongs to another model.
         """
-        from trimtab.vectors.file import load_vector
-
-        vector = load_vector(Path(path))
+        metadata, tensors = read_safetensors(Path(path))
+        if METADATA_KEY not in metadata:
+            raise VectorError(f"{str(path)!r} is a safetensors file but not a trimtab vector", fix="check the path")
+        try:
+            header = Header.parse(metadata[METADATA_KEY])
+            vector = cls(directions=_directions(tensors), **{name: getattr(header, name) for name in HEADER_FIELDS})
+        except VectorError as error:
+            raise VectorError(f"{str(path)!r}: {error.problem}", fix=error.fix) from None
         if force:
             vector = vector.for_any_model()
         if model is not None:
@@ -343,7 +352,26 @@ class ControlVector:
         return vector
 
 
-def _raw(vector: ControlVector, sign: str) -> dict[int, NDArray[np.float64]]:
+def _plain(value: Any) -> Any:
+    """Return a field's value as plain lists and dicts."""
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else without_proxies(value)
+
+
+def _directions(tensors: Mapping[str, NDArray[Any]]) -> dict[int, F32]:
+    directions = {}
+    for name, tensor in tensors.items():
+        match = _TENSOR_NAME.fullmatch(name)
+        if match is None:
+            raise VectorError(f"unexpected tensor {name!r}", fix="only direction.{layer} belongs there")
+        if tensor.dtype != np.float32:
+            raise VectorError(f"tensor {name!r} is {tensor.dtype}, expected float32", fix="convert it")
+        directions[int(match[1])] = tensor
+    return directions
+
+
+def _raw(vector: ControlVector, sign: str) -> dict[int, F64]:
     """Layer to ``weights · norms · direction``, times the scale of ``sign`` if there is one; always towards +."""
     scale = vector.scale[sign] if vector.scale else 1.0
     return {
@@ -352,7 +380,7 @@ def _raw(vector: ControlVector, sign: str) -> dict[int, NDArray[np.float64]]:
     }
 
 
-def _plus(a: Mapping[int, NDArray[np.float64]], b: Mapping[int, NDArray[np.float64]]) -> dict[int, NDArray[np.float64]]:
+def _plus(a: Mapping[int, F64], b: Mapping[int, F64]) -> dict[int, F64]:
     nothing = np.zeros(())
     return {layer: np.asarray(a.get(layer, nothing) + b.get(layer, nothing)) for layer in sorted({*a, *b})}
 
@@ -386,7 +414,7 @@ def _sum(a: ControlVector, b: ControlVector) -> ControlVector:
     )
 
 
-def _least_squares_ratio(minus: Mapping[int, NDArray[np.float64]], plus: Mapping[int, NDArray[np.float64]]) -> float:
+def _least_squares_ratio(minus: Mapping[int, F64], plus: Mapping[int, F64]) -> float:
     """The number ``r > 0`` for which ``r · plus`` is closest to ``minus`` over all layers; 1 where neither is."""
     along = sum(float(minus[layer] @ plus[layer]) for layer in plus)
     square = sum(float(plus[layer] @ plus[layer]) for layer in plus)
@@ -413,7 +441,7 @@ def _wrapped(name: str) -> str:
     return f"({name})" if " " in name else name
 
 
-def _checked_directions(vector: ControlVector) -> dict[int, Array]:
+def _checked_directions(vector: ControlVector) -> dict[int, F32]:
     """Read-only float32 copies in layer order; every one finite, of the model's width, and a unit vector."""
     size, depth = vector.model.hidden_size, vector.model.layers
     checked = {}

@@ -88,7 +88,7 @@ class Chat:
 
     def _checked(self, given: SteeringLike) -> Steering:
         steering = Steering.of(given)
-        steering.plan(self._model.info)  # a vector for another model is refused before the first word
+        steering.compile(self._model.info)  # a vector for another model is refused before the first word
         return steering
 
     def reset(self) -> None:

@@ -396,9 +396,10 @@ class TransformersEngine:
         """
         self._check_free()
         chosen = Steering.of(steering)
-        plan = chosen.plan(self.info)
-        scoped = any(not term.tokens.is_all or term.condition is not None for term in chosen.terms)
-        with SteeringHooks(self.blocks, Program.of_rows([plan]), sink=self._host.sink, scoped=scoped) as hooks:
+        plan = chosen.compile(self.info)
+        with SteeringHooks(
+            self.blocks, Program.of_rows([plan]), sink=self._host.sink, scoped=not plan.is_plain
+        ) as hooks:
             self._scopes.append(SteeredScope(chosen, plan, hooks))
             try:
                 yield

@@ -20,8 +20,8 @@ from trimtab.behaviours import neutral_prompts
 from trimtab.engines import Engine
 from trimtab.engines.protocol import DistillationExample, Gradients
 from trimtab.errors import DistillError
-from trimtab.steering import Scope, Steering, SteeringLike
-from trimtab.steering.plan import LayerAdd
+from trimtab.steering import Steering, SteeringLike
+from trimtab.steering.compiled import LayerAdd
 from trimtab.training.checkpoint import Checkpoint, CheckpointedEngine, NoCheckpoint, noted
 from trimtab.training.distillation.examples import (
     SystemPrompt,
@@ -227,12 +227,12 @@ def _active(model: Engine, steering: Steering) -> dict[int, F32]:
         DistillError: It does something else.
     """
     total: dict[int, F32] = {}
-    for planned in steering.plan(model.info):
-        everywhere = planned.term.tokens == Scope() and planned.term.condition is None
-        for layer, change in planned.changes.items():
+    for term in steering.compile(model.info).terms:
+        everywhere = term.scope.is_all and term.condition is None
+        for layer, change in term.changes.items():
             if not (everywhere and isinstance(change, LayerAdd) and not change.preserve_norm):
                 fix = "give plain strengths, without scopes, conditions or operators"
-                raise DistillError(f"cannot distil on top of {planned.term}", fix=fix)
+                raise DistillError(f"cannot distil on top of {term.text}", fix=fix)
             total = together({layer: change.added}, total)
     return total
 

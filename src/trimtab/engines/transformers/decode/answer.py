@@ -41,10 +41,9 @@ from trimtab.engines.transformers.forward.step_plan import Gains, Program
 from trimtab.engines.transformers.model.context import ModelContext
 from trimtab.errors import SteeringError, StrongSteeringWarning
 from trimtab.reading import distinct_names
-from trimtab.steering import Steering
+from trimtab.steering import CompiledSteering, Steering
+from trimtab.steering.budget import WARN_ABOVE, least_predicted_kl
 from trimtab.steering.conditions import At, Comparison, comparisons
-from trimtab.steering.meter import WARN_ABOVE, known_price
-from trimtab.steering.plan import CompiledTerm
 from trimtab.vectors import ControlVector
 
 PROOF_PUSH = 100.0
@@ -57,14 +56,14 @@ class Batch:
 
     Attributes:
         prompts: The prompts.
-        plans: What is to be done to each row; the same object for rows that are steered alike.
+        plans: The compiled steering of each row.
         repeats: How often each prompt came before.
         read: Vectors to read at every generated token.
         cache: Keys and values of the beginning of the one prompt, or an empty cache that is to be filled.
     """
 
     prompts: Sequence[MarkedPrompt]
-    plans: Sequence[Sequence[CompiledTerm]]
+    plans: Sequence[CompiledSteering]
     repeats: Sequence[int]
     read: tuple[ControlVector, ...] = ()
     cache: DynamicCache | None = None
@@ -185,19 +184,19 @@ def _as_read(host: ModelContext, prompts: Sequence[MarkedPrompt]) -> list[Marked
 
 
 def _check_terms(host: ModelContext, rows: Sequence[RowText], batch: Batch) -> None:
-    plans = [(*(planned for scope in host.scopes for planned in scope.plan), *plan) for plan in batch.plans]
-    for row, plan in zip(rows, plans, strict=True):
-        for planned in plan:
-            check_scope(planned.term.tokens, row, what=str(planned.term))
-            if host.blocks.encoder and not (planned.term.tokens.is_all and planned.term.condition is None):
-                raise SteeringError(f"{planned.term}: an encoder is steered at all of its tokens", fix="drop the scope")
+    outer = sum((scope.plan for scope in host.scopes), CompiledSteering())
+    for row, plan in zip(rows, batch.plans, strict=True):
+        for term in (outer + plan).terms:
+            check_scope(term.scope, row, what=term.text)
+            if host.blocks.encoder and not (term.scope.is_all and term.condition is None):
+                raise SteeringError(f"{term.text}: an encoder is steered at all of its tokens", fix="drop the scope")
     if host.blocks.encoder and batch.read:
         raise SteeringError("an encoder generates nothing to read", fix="load the model without encoder=True")
 
 
 def _on_tokens(programs: Sequence[Program]) -> list[Comparison]:
     """The comparisons at every token."""
-    conditions = [slot.term.term.condition for program in programs for slot in program.slots if slot.term is not None]
+    conditions = [slot.term.condition for program in programs for slot in program.slots if slot.term is not None]
     found = [c for condition in conditions if condition is not None for c in comparisons(condition)]
     return list(dict.fromkeys(c for c in found if c.at == "token"))
 
@@ -230,8 +229,8 @@ def _prefilled(host: ModelContext, batch: Batch, line: BatchSchedule, sampling: 
         alike.setdefault(slots, []).append(row)
     parts, rows = [], []
     for slots, own in sorted(alike.items(), key=lambda item: len(item[1])):  # small ones likely save nothing
-        plan = [planned for slot in slots if (planned := line.program.slots[slot].term) is not None]
-        program = Program.of_rows([plan])
+        terms = tuple(term for slot in slots if (term := line.program.slots[slot].term) is not None)
+        program = Program.of_rows([CompiledSteering(terms)])
         with SteeringHooks(host.blocks, program, sink=host.sink) as hooks:
             prompts = [batch.prompts[row].tokens for row in own]
             found = shared_prefill(host.model, host.blocks, prompts, cost=host.cost(), proof=host.walks, hooks=hooks)
@@ -278,9 +277,7 @@ def _answers(
     return answers
 
 
-def kl_along(
-    host: ModelContext, prompt: MarkedPrompt, answer: Tokens, plan: Sequence[CompiledTerm], gains: Gains
-) -> float:
+def kl_along(host: ModelContext, prompt: MarkedPrompt, answer: Tokens, plan: CompiledSteering, gains: Gains) -> float:
     """Mean per-token KL(base ‖ steered) in nats along an answer, steered as it was when it was generated."""
     read = host.start if host.start is not None else prompt.tokens
     ids = torch.tensor([[*read, *answer[:-1]]], device=place(host.model)[0])
@@ -360,10 +357,12 @@ def answer_request(
         raise SteeringError("KL cannot be measured inside steered()", fix="pass steering= to generate instead")
     for vector in request.read:
         vector.check_model(host.info)
-    plans = {steering: steering.plan(host.info) for steering in dict.fromkeys(request.steerings)}  # equal ones are one
+    plans = {
+        steering: steering.compile(host.info) for steering in dict.fromkeys(request.steerings)
+    }  # equal ones are one
     for steering in plans:
         warn_if_strong(steering)
-    if request.prompts and (host.scopes or any(planned.changes for plan in plans.values() for planned in plan)):
+    if request.prompts and (host.scopes or any(plan.layers for plan in plans.values())):
         _prove_answers(host, request.prompts[0].tokens)
     repeats = count_repeats([prompt.tokens for prompt in request.prompts])
     completions: list[Completion] = []
@@ -428,7 +427,7 @@ def normalized_rows(steerings: Sequence[Steering], budget: float) -> list[Steeri
 
 def warn_if_strong(steering: Steering) -> None:
     """Warn where what is known of a mix is predicted to spend so much that text falls apart."""
-    spent = known_price(steering)
+    spent = least_predicted_kl(steering.terms)
     if spent > WARN_ABOVE:
         warnings.warn(
             f"{steering} is predicted to spend {spent:.2f} nat per token; above {WARN_ABOVE} text begins to fall apart "

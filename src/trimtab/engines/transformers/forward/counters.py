@@ -16,8 +16,8 @@ from trimtab.arrays import F32
 from trimtab.engines.protocol import TermReceipt
 from trimtab.engines.transformers.forward.schedule import BatchSchedule
 from trimtab.engines.transformers.forward.step_plan import Program
+from trimtab.steering.compiled import LayerAdd
 from trimtab.steering.conditions import Comparison
-from trimtab.steering.plan import LayerAdd
 
 
 @final
@@ -123,7 +123,7 @@ def term_receipts(
             own = gains[row][:, number]
             receipts[row].append(
                 TermReceipt(
-                    term="" if slot.term is None else str(slot.term.term),
+                    term="" if slot.term is None else slot.term.text,
                     layers=tuple(sorted(slot.changes)) if own.any() else (),
                     rows=touched_rows[number],
                     tokens=int(np.count_nonzero(own)),

@@ -236,7 +236,7 @@ class BatchSchedule:
         self._begun = False
         self.column = start  # that at which the one under way began
         self._token_readings = token_readings
-        self._scopes = [ALL if slot.term is None else slot.term.term.tokens for slot in program.slots]
+        self._scopes = [ALL if slot.term is None else slot.term.scope for slot in program.slots]
         self._owned = [
             [n for n, slot in enumerate(program.slots) if slot.rows is None or row in slot.rows]
             for row in range(len(rows))
@@ -255,8 +255,8 @@ class BatchSchedule:
         for row, own in enumerate(self._owned):
             for slot in own:
                 planned = self.program.slots[slot].term
-                if planned is not None and planned.term.condition is not None:
-                    found[row, slot] = ConditionState(planned.term.condition)
+                if planned is not None and planned.condition is not None:
+                    found[row, slot] = ConditionState(planned.condition)
         return found
 
     def _first_openings(self, read: Callable[[Sequence[Comparison]], Readings] | None) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trimtab.engines.protocol import Changes
-from trimtab.steering.plan import Change, CompiledTerm, LayerAdd, LayerClamp, LayerRotate
+from trimtab.steering.compiled import Change, CompiledSteering, CompiledTerm, LayerAdd, LayerClamp, LayerRotate
 
 Kind: TypeAlias = Literal["push", "push_preserving_norm", "bound", "turn"]
 Gains: TypeAlias = NDArray[np.float32]
@@ -85,15 +85,15 @@ class Program:
         return cls._of(slots, rows=None)
 
     @classmethod
-    def of_rows(cls, rows: Sequence[Sequence[CompiledTerm]]) -> Program:
-        """Every row its own terms; lists that are the same object share their slots."""
-        owners: dict[int, list[int]] = {}
-        for row, terms in enumerate(rows):
-            owners.setdefault(id(terms), []).append(row)
+    def of_rows(cls, rows: Sequence[CompiledSteering]) -> Program:
+        """Every row its own terms; rows of equal steerings share their slots."""
+        owners: dict[CompiledSteering, list[int]] = {}
+        for row, steering in enumerate(rows):
+            owners.setdefault(steering, []).append(row)
         slots = []
-        for own in owners.values():
+        for steering, own in owners.items():
             which = None if len(own) == len(rows) else tuple(own)
-            slots += [Slot(planned.changes, which, planned) for planned in rows[own[0]]]
+            slots += [Slot(term.changes, which, term) for term in steering.terms]
         return cls._of(slots, rows=len(rows))
 
     @classmethod

@@ -14,8 +14,7 @@ from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.forward.run import PrefixSharingCheck, cost_of
 from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.engines.transformers.text.chat_template import ThinkingMarkers
-from trimtab.steering import Steering
-from trimtab.steering.plan import CompiledTerm
+from trimtab.steering import CompiledSteering, Steering
 from trimtab.vectors import ModelInfo
 
 
@@ -25,7 +24,7 @@ class SteeredScope:
     """A ``with engine.steered(...)`` that is open."""
 
     steering: Steering
-    plan: tuple[CompiledTerm, ...]
+    plan: CompiledSteering
     hooks: SteeringHooks
 
 

@@ -1,9 +1,11 @@
-"""What a steering does to each layer, as numbers."""
+"""Compiled steering: the changes of each layer, and the digest that tells two of them apart."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -12,8 +14,8 @@ from hypothesis import strategies as st
 
 from sample_vectors import MODEL, directions, make_reader, make_vector, neutral_record
 from trimtab.errors import SteeringError
-from trimtab.steering import Ablate, Add, Bound, Cap, Clamp, Floor, Rotate, Steering, Term
-from trimtab.steering.plan import LayerAdd, LayerClamp, LayerRotate
+from trimtab.steering import NONE, Ablate, Add, Bound, Cap, Clamp, Comparison, Floor, Not, Rotate, Steering, Term
+from trimtab.steering.compiled import LayerAdd, LayerClamp, LayerRotate
 
 HAPPY = make_reader(
     "happy", operator_scales={"rotate": {"+": 0.2, "-": 0.3}, "add_preserving_norm": {"+": 0.4, "-": 0.5}}
@@ -21,8 +23,8 @@ HAPPY = make_reader(
 
 
 def changes(*args, **more):
-    (planned,) = Steering((Term(*args, **more),)).plan(MODEL)
-    return dict(planned.changes)
+    (term,) = Steering((Term(*args, **more),)).compile(MODEL).terms
+    return dict(term.changes)
 
 
 def multiplier(change, layer, vector=HAPPY):
@@ -143,3 +145,81 @@ def test_relative_bounds_need_neutral_statistics_of_every_layer(unit):
     for vector in (make_vector(), dataclasses.replace(HAPPY, neutral=neutral_record((0,)))):
         with pytest.raises(SteeringError, match=r"'happy' has no neutral statistics at layer \d"):
             ranges(Cap(Bound(25.0, unit)), vector)
+
+
+# Values
+
+SCOPED = {"operator": Clamp(Bound(-1.0), Bound(3.0)), "tokens": "generated, first 8", "layers": (2,)}
+ANGER = Comparison(make_reader("anger"), "above", 1.0)
+OTHER_NEUTRAL = neutral_record((0, 1, 2))
+COMPILED = Steering((Term(HAPPY, 0.8), Term(HAPPY, operator=Rotate(15.0), condition=ANGER), Term(HAPPY, **SCOPED)))
+
+
+@pytest.mark.parametrize("copied", [lambda value: pickle.loads(pickle.dumps(value)), copy.deepcopy])
+def test_compiled_steering_copied_is_equal_and_read_only(copied):
+    compiled = COMPILED.compile(MODEL)
+    again = copied(compiled)
+    assert again == compiled
+    assert hash(again) == hash(compiled)
+    assert again.digest == compiled.digest == COMPILED.compile(MODEL).digest
+    arrays = [
+        getattr(change, "added", getattr(change, "direction", None)) for change in again.terms[0].changes.values()
+    ]
+    assert not any(array.flags.writeable for array in arrays)
+    with pytest.raises(TypeError):
+        again.terms[0].changes[0] = None
+
+
+def test_compiled_steering_of_equal_content_is_equal():
+    again = make_reader("happy", operator_scales=HAPPY.operator_scales)
+    assert again is not HAPPY
+    for name in ("strength", "coefficient"):
+        assert Steering((Term(again, **{name: 0.8}),)).compile(MODEL) == Steering(
+            (Term(HAPPY, **{name: 0.8}),)
+        ).compile(MODEL)
+    assert Steering().compile(MODEL) == NONE
+    assert NONE.digest != COMPILED.compile(MODEL).digest
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Term(HAPPY, 0.81),
+        Term(HAPPY, coefficient=0.8),
+        Term(HAPPY, 0.8, layers=(0,)),
+        Term(HAPPY, 0.8, layers=(0, 2)),
+        Term(HAPPY, 0.8, tokens="generated"),
+        Term(HAPPY, 0.8, tokens="half-life 3"),
+        Term(HAPPY, 0.8, condition=dataclasses.replace(ANGER, threshold=2.0)),
+        Term(HAPPY, 0.8, condition=Not(ANGER)),
+        Term(HAPPY, 0.8, condition=dataclasses.replace(ANGER, vector=make_reader("anger", seed=1))),
+        Term(
+            HAPPY,
+            0.8,
+            condition=dataclasses.replace(ANGER, vector=make_reader("anger", neutral=neutral_record((0, 2, 1)))),
+        ),
+        Term(HAPPY, 0.8, operator=Add(preserve_norm=True)),
+        Term(make_reader("happy", seed=1), 0.8),
+        Term(HAPPY, 0.8, name="glad"),
+    ],
+)
+def test_digest_of_another_term_differs(other):
+    digests = {
+        Steering((term,)).compile(MODEL).digest for term in (Term(HAPPY, 0.8), Term(HAPPY, 0.8, condition=ANGER))
+    }
+    assert Steering((other,)).compile(MODEL).digest not in digests
+
+
+def test_digest_depends_on_the_order_of_terms():
+    terms = COMPILED.terms
+    assert Steering(terms[::-1]).compile(MODEL).digest != COMPILED.compile(MODEL).digest
+
+
+def test_compiled_steering_lists_its_changes_by_layer():
+    compiled = COMPILED.compile(MODEL)
+    assert compiled.layers == (0, 2)
+    assert [len(changes) for changes in compiled.changes.values()] == [2, 3]
+    assert str(compiled) == str(COMPILED)
+    assert not compiled.is_plain
+    assert Steering.of([(HAPPY, 0.8)]).compile(MODEL).is_plain
+    assert (compiled + NONE, NONE + compiled) == (compiled, compiled)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sample_vectors import calibration_record, make_reader, make_vector
 from trimtab.errors import SteeringError
 from trimtab.steering import Ablate, Add, Bound, Cap, Rotate, Steering, Term
-from trimtab.steering.meter import EXPONENT
+from trimtab.steering.budget import EXPONENT
 
 HAPPY = make_reader("happy", calibration=calibration_record(plus=0.4, minus=0.3))
 TURNING = make_reader(
@@ -45,7 +45,10 @@ def test_one_term_at_strength_one_spends_what_its_calibration_reached():
 @pytest.mark.parametrize("operator", [Add(preserve_norm=True), Rotate()])
 def test_other_operators_spend_the_budget_of_their_own_scale(operator):
     assert budget(Term(TURNING, 1.0, operator=operator)) == pytest.approx(0.5)
-    with pytest.raises(SteeringError, match=r"nothing is known of what '.*' spends; calibrate 'happy'"):
+    with pytest.raises(
+        SteeringError,
+        match=r"the KL of '.*' cannot be predicted, .*; calibrate 'happy'",
+    ):
         budget(Term(HAPPY, 1.0, operator=operator))
 
 
@@ -116,13 +119,13 @@ def test_coefficients_are_normalized_too():
 
 @pytest.mark.parametrize("wanted", [0.0, -1.0, math.nan, math.inf])
 def test_a_budget_is_a_number_above_nothing(wanted):
-    with pytest.raises(SteeringError, match=r"makes no sense; give a number such as 0.4"):
+    with pytest.raises(SteeringError, match=r"is not a positive number of nats; give a number such as 0.4"):
         Steering.of([(HAPPY, 1)]).normalized(wanted)
 
 
 def test_what_spends_nothing_cannot_be_normalized():
     for mix in (Steering(), Steering.of([(HAPPY, 0)])):
-        with pytest.raises(SteeringError, match="spends nothing, so it has no strength to rescale"):
+        with pytest.raises(SteeringError, match="spends nothing, so its strengths cannot be scaled to a budget"):
             mix.normalized(0.4)
 
 
@@ -138,5 +141,5 @@ def test_what_spends_nothing_cannot_be_normalized():
     ids=str,
 )
 def test_what_was_never_measured_has_no_price(term, fix):
-    with pytest.raises(SteeringError, match=rf"nothing is known of what '.*' spends; {fix}"):
+    with pytest.raises(SteeringError, match=rf"the KL of '.*' cannot be predicted, .*; {fix}"):
         Steering((term,)).budget()
