@@ -65,9 +65,8 @@ def test_greedy_logprob_equals_the_forced_one(engine, vector):
     for steering in (None, [(vector, 0.7)]):
         [completion] = engine.generate(["Hello"], steering=steering, max_new_tokens=8)
         prompt = engine.marked("Hello").tokens
-        plan = Steering.of(steering).plan(engine.info)
         forcing = engine.teacher_forcing([ForcedItem(prompt, (completion.tokens,), 0)])
-        scores = forcing.measure({n: [change] for own in plan for n, change in own.changes.items()})
+        scores = forcing.measure(Steering.of(steering).compile(engine.info).changes)
         assert scores.logprob[0][0] == pytest.approx(completion.logprob)
         assert (scores.mean_kl > 0) == (steering is not None)
 
@@ -142,7 +141,7 @@ def test_vector_of_another_model_is_refused(engine):
 
 def test_rotation_keeps_the_length_and_stops_at_the_direction(engine, vector):
     rotate = Term(vector, coefficient=10.0, operator=Rotate())
-    [compiled] = Steering((rotate,)).plan(engine.info)
+    [compiled] = Steering((rotate,)).compile(engine.info).terms
     layer, change = next(iter(compiled.changes.items()))
     hidden = np.random.default_rng(0).standard_normal((5, engine.info.hidden_size))
     moved = changed(hidden, change)
