@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from threading import Lock
 from typing import Any, Literal, final, overload
 
 import numpy as np
@@ -38,6 +37,7 @@ from trimtab.engines.transformers.grad.additive import has_gradients
 from trimtab.engines.transformers.grad.objectives import ModelGradients
 from trimtab.engines.transformers.model.context import ModelContext, SteeredScope
 from trimtab.engines.transformers.model.fingerprint import fingerprint
+from trimtab.engines.transformers.model.lock import model_lock
 from trimtab.engines.transformers.score.forcing import PrefixTreeForcing
 from trimtab.engines.transformers.text.chat_template import (
     check_length,
@@ -83,7 +83,9 @@ class TransformersEngine:
     ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
-        found = find_and_prove(model, encoder=encoder)
+        self._lock = model_lock(model)
+        with self._lock:  # another engine may be at work on the model
+            found = find_and_prove(model, encoder=encoder)
         self.blocks, self.proof = found.blocks, found.proof
         self.has_encoder = is_encoder_decoder(model)
         self.thinking = thinking
@@ -96,7 +98,6 @@ class TransformersEngine:
         )
         self._scopes: list[SteeredScope] = []
         self._thinking_markers = thinking_markers(tokenizer)
-        self._lock = Lock()  # taken while a stream is open
         self._proof = prepared_proof(model, self.blocks, limit=self.context_window, encoder=self.has_encoder)
 
     def __repr__(self) -> str:
@@ -120,12 +121,6 @@ class TransformersEngine:
 
     def _decode_all(self, tokens: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=False))
-
-    def _check_free(self) -> None:
-        if self._lock.locked():
-            raise SteeringError(
-                f"an answer of {self.info.name} is being streamed", fix="read the stream to its end, or close it"
-            )
 
     # Text and tokens ---------------------------------------------------------------------------------------------
 
@@ -280,20 +275,19 @@ class TransformersEngine:
             >>> model.collect(["Hello", "Hello you"]).report.path  # doctest: +SKIP
             'plain'
         """
-        self._check_free()
         if max_tokens is not None and max_tokens < 1:
             raise PromptError(f"max_tokens is {max_tokens}", fix="allow at least 1")
-        sequences = self._sequences(texts)
-        return collect_states(
-            self._host,
-            sequences,
-            layers=chosen_layers(layers, name=self.info.name, count=self.info.layers),
-            position=position,
-            span=span,
-            max_tokens=max_tokens,
-            share_prefixes=share_prefixes,
-            progress=progress,
-        )
+        with self._lock:
+            return collect_states(
+                self._host,
+                self._sequences(texts),
+                layers=chosen_layers(layers, name=self.info.name, count=self.info.layers),
+                position=position,
+                span=span,
+                max_tokens=max_tokens,
+                share_prefixes=share_prefixes,
+                progress=progress,
+            )
 
     def marked(self, prompt: Prompt, *, raw: bool = False) -> MarkedPrompt:
         """A prompt as the model reads it, and which of its tokens are whose words.
@@ -344,9 +338,9 @@ class TransformersEngine:
             PromptError: A prompt has no words, is not a chat, or does not fit into the context window.
             VectorError: The vector has no neutral statistics.
         """
-        self._check_free()
         vector.check_model(self.info)
-        return score_prompts(self._host, [self._prompt(prompt, raw=False) for prompt in prompts], vector, at=at)
+        with self._lock:
+            return score_prompts(self._host, [self._prompt(prompt, raw=False) for prompt in prompts], vector, at=at)
 
     def _sequences(self, texts: Sequence[str | Tokens]) -> list[Tokens]:
         name, window, size = self.info.name, self.context_window, int(self.model.get_input_embeddings().weight.shape[0])
@@ -394,18 +388,19 @@ class TransformersEngine:
         Raises:
             SteeringError: What was steered inside is not what was asked for.
         """
-        self._check_free()
         chosen = Steering.of(steering)
         plan = chosen.compile(self.info)
-        with SteeringHooks(
-            self.blocks, Program.of_rows([plan]), sink=self._host.sink, scoped=not plan.is_plain
-        ) as hooks:
-            self._scopes.append(SteeredScope(chosen, plan, hooks))
-            try:
-                yield
-            finally:
-                self._scopes.pop()
-        hooks.check()
+        with self._lock:
+            with SteeringHooks(
+                self.blocks, Program.of_rows([plan]), sink=self._host.sink, scoped=not plan.is_plain
+            ) as hooks:
+                self._scopes.append(SteeredScope(chosen, plan, hooks))
+                try:
+                    yield
+                finally:
+                    self._lock.stop_stream()  # it would go on without the hooks
+                    self._scopes.pop()
+            hooks.check()
 
     @overload
     def generate(  # type: ignore[overload-overlap]  # a string is a sequence of strings, but the first case takes it
@@ -486,7 +481,6 @@ class TransformersEngine:
         """
         single = isinstance(prompts, str) or is_chat(prompts)
         listed: Sequence[Any] = [prompts] if single else prompts
-        self._check_free()
         request = self._requested(
             listed,
             Steering.of_rows(steering, rows=len(listed)),
@@ -500,12 +494,12 @@ class TransformersEngine:
         return completions[0] if single else completions
 
     def _fulfilled(self, request: Request, on_text: Callable[[str], None] | None) -> list[Completion]:
-        if on_text is None:
-            return answer_request(self._host, request, decode=self.decode, listener=None)
-        text = TextStream(self.decode, on_text)
-        listener = Listener(lambda token, _: text.token(token))
-        completions = answer_request(self._host, request, decode=self.decode, listener=listener)
-        text.end()
+        text = None if on_text is None else TextStream(self.decode, on_text)
+        listener = None if text is None else Listener(lambda token, _: text.token(token))
+        with self._lock:
+            completions = answer_request(self._host, request, decode=self.decode, listener=listener)
+        if text is not None:
+            text.end()
         return completions
 
     @property
@@ -531,7 +525,6 @@ class TransformersEngine:
         Only what the cache does not have is read, and steered; it then has all but the answer's last token. The other
         options are those of ``generate``.
         """
-        self._check_free()
         sampling = Sampling(max_new_tokens, temperature, top_p, seed)
         request = self._requested([messages], [Steering.of(steering)], sampling, read=read, cache=cache)
         return self._fulfilled(request, on_text)[0]
@@ -553,8 +546,10 @@ class TransformersEngine:
         """Answer one prompt token by token, with a reading of every token on some vectors: a monitor.
 
         A reading is a z-score against neutral text, averaged over the layers at which the vector is read, of the state
-        from which the token was chosen; it costs a dot product at each of these layers. Nothing else can be done with
-        the engine until the stream is at its end or closed.
+        from which the token was chosen; it costs a dot product at each of these layers. From its first token until it
+        is at its end or closed, the stream reserves the model: other threads wait, and the thread that reads it is
+        refused. A stream that nobody refers to any more is closed, and so is one that is open where a ``steered``
+        around it ends.
 
         Args:
             prompt: A string, or a chat.
@@ -575,11 +570,17 @@ class TransformersEngine:
             >>> for token in model.stream("How was your day?", read=[happy]):  # doctest: +SKIP
             ...     print(token.text, token.readings["happy"])
         """
-        self._check_free()
+        self._lock.check_no_stream()
         sampling = Sampling(max_new_tokens, temperature, top_p, seed, use_cache)
         request = self._requested([prompt], [Steering.of(steering)], sampling, raw=raw, read=read, normalize=normalize)
+        scopes = list(self._scopes) if self._lock.held else []  # else they are those of another thread
 
         def work(listener: Listener) -> Completion:
+            if self._scopes != scopes:
+                raise SteeringError(
+                    "a stream was begun outside of the steered() block in which it was made, or the other way round",
+                    fix="make and read it in the same place",
+                )
             return answer_request(self._host, request, decode=self.decode, listener=listener)[0]
 
         names = distinct_names([vector.behaviour.name for vector in read])

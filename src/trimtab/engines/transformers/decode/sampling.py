@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
@@ -106,8 +105,8 @@ def generate_tokens(
         if sampling.top_p < 1.0:
             processors.append(TopPLogitsWarper(sampling.top_p))
         processors.append(_GumbelNoise(prompts, repeats, sampling.seed))
-    with _without_own_config(model), torch.inference_mode(), eagerly():
-        output = model.generate(
+    with torch.inference_mode(), eagerly():
+        output = _with_blank_config(model).generate(
             **inputs,
             generation_config=_greedy(sampling, stop=stop, pad=pad, start=start),
             logits_processor=processors,
@@ -147,15 +146,15 @@ def count_repeats(prompts: Sequence[Tokens]) -> list[int]:
     return repeats
 
 
-@contextmanager
-def _without_own_config(model: PreTrainedModel) -> Iterator[None]:
-    """``generate`` fills what a config leaves open from the model's own; for a while that one is blank."""
-    own = model.generation_config
-    model.generation_config = GenerationConfig()
-    try:
-        yield
-    finally:
-        model.generation_config = own
+def _with_blank_config(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a view of the model (same modules, same hooks) whose own generation config is blank.
+
+    ``generate`` fills whatever a given config leaves open from ``model.generation_config``. Setting that one aside on
+    the model itself would show in other threads.
+    """
+    view = object.__new__(type(model))
+    view.__dict__ = {**model.__dict__, "generation_config": GenerationConfig()}
+    return view
 
 
 def _inputs(prompts: Sequence[Tokens], *, pad: int, device: torch.device, encoder: bool) -> dict[str, Tensor]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from queue import Queue
-from threading import Event, Lock, Thread
+from queue import SimpleQueue
+from threading import Thread, get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, final
 
 from trimtab.engines.protocol import Completion
+from trimtab.engines.transformers.model.lock import ModelLock
 from trimtab.errors import SteeringError
 
 if TYPE_CHECKING:
@@ -59,13 +60,11 @@ class StreamedToken:
 
 
 @final
-class AnswerStream:
-    """An iterator over the tokens of an answer, which is generated as they are taken.
+class _Generation:
+    """One answer, generated in a worker thread a token at a time.
 
-    Leaving it early, by ``close()`` or at the end of a ``with`` block, breaks the answer off.
-
-    Raises:
-        SteeringError: As ``generate`` does, while it is followed.
+    The worker must not know the stream that reads it: a stream that nobody refers to any more is then collected, and
+    ends the worker.
     """
 
     def __init__(
@@ -74,45 +73,134 @@ class AnswerStream:
         *,
         decode: Callable[[Sequence[int]], str],
         names: Sequence[str],
-        lock: Lock,
+        lock: ModelLock,
     ) -> None:
         self._work = work
         self._decode = decode
         self._names = tuple(names)
         self._lock = lock
-        self._tokens: Queue[StreamedToken | None] = Queue()
-        self._wanted = Queue[None]()  # the worker goes on when the next token is asked for
-        self._ended = Event()
-        self._completion: Completion | None = None
-        self._error: BaseException | None = None
+        # SimpleQueue, because the garbage collector may put into it in the middle of anything else.
+        self.tokens = SimpleQueue[StreamedToken | None]()
+        self._wanted = SimpleQueue[None]()  # the worker goes on when the next token is asked for
         self._pieces: list[str] = []
-        lock.acquire()
-        self._thread: Thread | None = Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self.reader = get_ident()
+        self.worker: int | None = None
+        self.stopped = False
+        self.completion: Completion | None = None
+        self.error: BaseException | None = None
+        self._thread: Thread | None = None
+
+    def start(self) -> None:
+        """Wait for the model, then generate the first token."""
+        self._lock.begin_stream(self)
+        try:
+            self._thread = Thread(target=self._run, daemon=True)
+            self._thread.start()
+        except BaseException:
+            self._lock.end_stream()
+            raise
+
+    def go_on(self) -> None:
+        """Generate the next token."""
+        self._wanted.put(None)
+
+    def stop(self) -> None:
+        """Have the worker end where it is."""
+        self.stopped = True
+        self._wanted.put(None)
+
+    def join(self) -> None:
+        """Wait until the worker has ended; it has then given the lock back."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        from trimtab.engines.transformers.decode.answer import Listener
+
+        self.worker = get_ident()
+        text = TextStream(self._decode, self._pieces.append)
+
+        def on_token(token: int, readings: tuple[float, ...]) -> None:
+            text.token(token)
+            self._hand_out(token, dict(zip(self._names, readings, strict=True)))
+
+        try:
+            completion = self._work(Listener(on_token, lambda: self.stopped))
+            if not self.stopped:
+                self.completion = completion
+                text.end()
+                if self._pieces:
+                    self.tokens.put(StreamedToken(None, "".join(self._pieces)))
+        except BaseException as error:  # it is raised where the stream is read
+            self.error = error
+        finally:
+            self._lock.end_stream()
+            self.tokens.put(None)
+
+    def _hand_out(self, token: int, readings: Mapping[str, float]) -> None:
+        """Give a token out, and wait until the next one is asked for."""
+        if self.stopped:  # transformers may come with another token before it looks whether to stop
+            return
+        self.tokens.put(StreamedToken(token, "".join(self._pieces), readings))
+        self._pieces.clear()
+        self._wanted.get()
+
+
+@final
+class AnswerStream:
+    """An iterator over the tokens of an answer, which is generated as they are taken.
+
+    The first token taken reserves the model; the last one, ``close()``, the end of a ``with`` block or the garbage
+    collector releases it. An answer that is left early is broken off.
+
+    Raises:
+        SteeringError: As ``generate`` does, while tokens are taken.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[Listener], Completion],
+        *,
+        decode: Callable[[Sequence[int]], str],
+        names: Sequence[str],
+        lock: ModelLock,
+    ) -> None:
+        self._generation = _Generation(work, decode=decode, names=names, lock=lock)
+        self._started = False
+        self._over = False
 
     @property
     def completion(self) -> Completion:
         """The whole answer with its receipt.
 
         Raises:
-            SteeringError: It is not at its end.
+            SteeringError: The stream is not at its end.
         """
-        if self._completion is None:
+        if self._generation.completion is None:
             raise SteeringError("the stream is not at its end", fix="read all of its tokens first")
-        return self._completion
+        return self._generation.completion
 
     def __iter__(self) -> Iterator[StreamedToken]:
         return self
 
     def __next__(self) -> StreamedToken:
-        if self._thread is None:
+        if self._over:
             raise StopIteration
-        self._wanted.put(None)
-        token = self._tokens.get()
+        generation = self._generation
+        generation.reader = get_ident()
+        if self._started:
+            generation.go_on()
+        else:
+            generation.start()
+            self._started = True
+            if self._over:  # closed by another thread while this one waited for the model
+                generation.stop()
+        token = generation.tokens.get()
         if token is None:
-            self._join()
-            if self._error is not None:
-                raise self._error
+            self._over = True
+            generation.join()
+            if generation.error is not None:
+                raise generation.error
             raise StopIteration
         return token
 
@@ -125,49 +213,12 @@ class AnswerStream:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        if self._started and not self._over:
+            self._generation.stop()  # without waiting: the collector runs in any thread, the worker's own included
 
     def close(self) -> None:
-        """Break the answer off, if it is not at its end."""
-        if self._thread is not None:
-            self._ended.set()
-            self._wanted.put(None)
-            self._join()
-
-    def _join(self) -> None:
-        assert self._thread is not None
-        self._thread.join()
-        self._thread = None
-        self._lock.release()
-
-    def _run(self) -> None:
-        from trimtab.engines.transformers.decode.answer import Listener
-
-        text = TextStream(self._decode, self._pieces.append)
-
-        def on_token(token: int, readings: tuple[float, ...]) -> None:
-            text.token(token)
-            self._hand_on(token, dict(zip(self._names, readings, strict=True)))
-
-        try:
-            self._wanted.get()
-            if self._ended.is_set():
-                return
-            completion = self._work(Listener(on_token, self._ended.is_set))
-            if self._ended.is_set():  # it was broken off
-                return
-            self._completion = completion
-            text.end()
-            if self._pieces:
-                self._tokens.put(StreamedToken(None, "".join(self._pieces)))
-        except BaseException as error:  # it is raised where the stream is followed
-            self._error = error
-        finally:
-            self._tokens.put(None)
-
-    def _hand_on(self, token: int, readings: Mapping[str, float]) -> None:
-        """Give a token out, and wait until the next one is asked for."""
-        self._tokens.put(StreamedToken(token, "".join(self._pieces), readings))
-        self._pieces.clear()
-        if not self._ended.is_set():
-            self._wanted.get()
+        """Break the answer off, if it is not at its end, and release the model."""
+        if self._started and not self._over:
+            self._generation.stop()
+            self._generation.join()
+        self._over = True

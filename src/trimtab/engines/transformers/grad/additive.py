@@ -27,6 +27,7 @@ from trimtab.engines.prefix_tree import Ints, build_tree
 from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.forward.run import is_out_of_memory, place, release
 from trimtab.engines.transformers.model.context import ModelContext
+from trimtab.engines.transformers.model.lock import model_lock
 from trimtab.engines.transformers.model.source import first_line
 from trimtab.errors import ModelError
 
@@ -124,6 +125,7 @@ class AdditivePasses:
         shared_tokens: int | None,
     ) -> None:
         self.model = model
+        self.lock = model_lock(model)
         self._blocks = blocks
         self._sink = sink
         self._generated = generated
@@ -139,7 +141,8 @@ class AdditivePasses:
         """For a model for which ``has_gradients`` holds, and every set of texts that a pass may be asked for."""
         cost = host.cost()
         tree = build_tree([told.read for several in texts for told in several])
-        shares = isinstance(host.walks.plan(tree, cost, times=len(texts)), PrefixTreePlan)
+        with model_lock(host.model):  # whether prefixes may be shared is tried on the model
+            shares = isinstance(host.walks.plan(tree, cost, times=len(texts)), PrefixTreePlan)
         shared_tokens = cost.prefix_tree_tokens if shares else None
         return cls(
             host.model, host.blocks, sink=host.sink, generated=generated, swift=swift, shared_tokens=shared_tokens
@@ -177,7 +180,8 @@ class AdditivePasses:
         while groups:
             group = groups.popleft()
             try:
-                yield work(group)
+                with self.lock:  # also while blocks are computed again on the way back
+                    part = work(group)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise ModelError(f"no gradients: {first_line(error)}", fix=NO_GRADIENTS) from error
@@ -190,6 +194,8 @@ class AdditivePasses:
                     problem = "memory does not suffice for the gradients of one question"
                     raise ModelError(problem, fix=NO_MEMORY) from None
                 groups.extendleft([n] for n in reversed(group))
+            else:
+                yield part
 
     def _groups(self, texts: Sequence[Texts], numbers: Sequence[int]) -> list[list[int]]:
         """The numbers pass by pass, as many in each; one more small pass costs more than somewhat larger ones."""
@@ -229,7 +235,7 @@ class AdditivePasses:
         half = self._swift and multiplies_halves(device, dtype)
         cast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
         sparing = recomputed(self._blocks) if self._sparing and torch.is_grad_enabled() else nullcontext()
-        with eagerly(), cast, self._blocks.hooked(pushes, self._adding(layout, pushes)), sparing:
+        with self.lock, eagerly(), cast, self._blocks.hooked(pushes, self._adding(layout, pushes)), sparing:
             logits: Tensor = self.model(**inputs).logits
         if not self._keeps:
             logits = logits[:, torch.from_numpy(layout.kept).to(device)]

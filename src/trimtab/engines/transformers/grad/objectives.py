@@ -73,7 +73,7 @@ class TreePreferenceGradients:
         def work(group: Sequence[int]) -> PreferenceGradient:
             return self._part(group, pushes, signs, price=price, share=len(signs) * len(numbers))
 
-        with frozen(self._pushing.model), torch.enable_grad():
+        with self._pushing.lock, frozen(self._pushing.model), torch.enable_grad():
             for part in self._pushing.parts(self._texts, numbers, work):
                 value, cost = value + part.preference, cost + part.kl
                 for layer, slope in part.gradient.items():
@@ -227,7 +227,7 @@ class TeacherDistillationLoss:
                 gradient={layer: slope.cpu().numpy() for layer, slope in zip(pushes, slopes, strict=True)},
             )
 
-        with frozen(self._pushing.model), torch.enable_grad():
+        with self._pushing.lock, frozen(self._pushing.model), torch.enable_grad():
             for part in self._pushing.parts(self._texts, numbers, work):
                 kl += part.kl
                 for layer, slope in part.gradient.items():

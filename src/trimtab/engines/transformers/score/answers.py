@@ -20,6 +20,7 @@ from trimtab.engines.prefix_tree import build_chains, build_tree
 from trimtab.engines.protocol import ForcedItem, Tokens
 from trimtab.engines.transformers.engine import TransformersEngine
 from trimtab.engines.transformers.forward.run import Pass, encoder_inputs, place, run_plan
+from trimtab.engines.transformers.model.lock import model_lock
 from trimtab.engines.transformers.score.forcing import _Asked, _logits_at, _predictions
 from trimtab.engines.transformers.score.logits import totals
 from trimtab.engines.transformers.text.chat_template import check_length, check_tokens, pad_token, start_tokens
@@ -52,7 +53,8 @@ def predict(engine: TransformersEngine, sequences: Sequence[tuple[Tokens, Tokens
     """
     if engine.blocks.encoder:
         raise SteeringError("an encoder predicts no tokens", fix="load the model without encoder=True")
-    return [_predicted(engine, prompt, answer) for prompt, answer in sequences]
+    with model_lock(engine.model):
+        return [_predicted(engine, prompt, answer) for prompt, answer in sequences]
 
 
 def _predicted(engine: TransformersEngine, prompt: Tokens, answer: Tokens) -> NDArray[np.float32]:
@@ -141,8 +143,8 @@ def greedy_scores(
         likeliest = logits.argmax(-1)[at] == targets
         np.logical_and.at(greedy, asked.predictions.answer, likeliest.cpu().numpy())
 
-    plan = host.walks.plan(tree, host.cost(max_tokens))
-    with torch.inference_mode(), eagerly():
+    with model_lock(engine.model), torch.inference_mode(), eagerly():
+        plan = host.walks.plan(tree, host.cost(max_tokens))
         for _ in run_plan(tree, plan, score, model=engine.model, on_halved=lambda _: None):
             pass
     ends = np.cumsum(counts)[:-1]

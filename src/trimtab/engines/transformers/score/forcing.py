@@ -32,6 +32,7 @@ from trimtab.engines.transformers.forward.run import (
     run_plan,
 )
 from trimtab.engines.transformers.forward.steer import SteeringHooks
+from trimtab.engines.transformers.model.lock import model_lock
 from trimtab.engines.transformers.score.logits import totals, weighted_gaps
 
 T = TypeVar("T")
@@ -134,10 +135,12 @@ class PrefixTreeForcing:
         self._predictions = _predictions(self._tree, items, answers)
         self._proof = proof
         self._times = 1 if once else READINGS
+        self._lock = model_lock(model)
         self._store = not once and proof.skips is not False and self._bytes_to_store() <= STORED_BYTES
         self.halved_to: int | None = None
-        self._set_out(cost)
-        self.base = self._fitting(lambda: self.base)
+        with self._lock:
+            self._set_out(cost)
+            self.base = self._fitting(lambda: self.base)
 
     def _set_out(self, cost: Cost) -> None:
         """Plan the passes; nothing is known of them yet."""
@@ -203,7 +206,8 @@ class PrefixTreeForcing:
             hooks.check()
             return found
 
-        return self._fitting(steered)
+        with self._lock:
+            return self._fitting(steered)
 
     def _run(self, score: Callable[[int, Pass, _Scores], None]) -> ForcedScores:
         scores = _Scores(self._items)
