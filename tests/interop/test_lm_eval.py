@@ -13,7 +13,6 @@ from by_hand import logits_of, steering_by_hand
 from tiny_models import vector_for
 from trimtab import Term
 from trimtab.engines.protocol import ForcedItem
-from trimtab.engines.transformers.score.answers import greedy_scores
 from trimtab.errors import MissingDependencyError, PromptError, SteeringError
 from trimtab.interop import lm_eval as interop
 from trimtab.interop import steered_lm
@@ -172,10 +171,10 @@ def test_what_a_model_writes_by_itself_is_greedy_and_nothing_else_is(llama):
     other = (*answer[:-1], (answer[-1] + 1) % 256)
     item = ForcedItem(prompt, (answer, other, ()))
     with llama.steered(steering):
-        scores = greedy_scores(llama, [item])
+        scores = llama.greedy_scores([item])
     assert scores.greedy[0].tolist() == [True, False, True]
     assert scores.logprob[0][2] == 0
-    assert greedy_scores(llama, [item]).greedy[0].tolist()[0] is False  # without steering it would write another
+    assert llama.greedy_scores([item]).greedy[0].tolist()[0] is False  # without steering it would write another
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gemma3", "falcon_alibi", "mamba"])
@@ -183,7 +182,7 @@ def test_scores_are_those_of_teacher_forcing(tiny, family, always_walking):
     engine = tiny(family)
     items = [ForcedItem(engine.encode(text), (engine.encode(" and")[1:], engine.encode(" or so")[1:])) for text in "ab"]
     np.testing.assert_allclose(
-        greedy_scores(engine, items).logprob, engine.teacher_forcing(items).base.logprob, rtol=1e-5
+        engine.greedy_scores(items).logprob, engine.teacher_forcing(items).base.logprob, rtol=1e-5
     )
 
 

@@ -7,7 +7,6 @@ arXiv:2112.00861, section 3), on sampled text.
 
 from __future__ import annotations
 
-import inspect
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -600,6 +599,7 @@ def _loss(engine: TransformersEngine, batch: Batch) -> Tensor:
 
     from trimtab.engines.layers import eagerly
     from trimtab.engines.transformers.forward.run import place
+    from trimtab.engines.transformers.score.logits import logits_at
 
     device, _ = place(engine.model)
     read = [example.prompt + example.answer[:-1] for example in batch]
@@ -608,11 +608,7 @@ def _loss(engine: TransformersEngine, batch: Batch) -> Tensor:
     rows = np.concatenate([np.full(len(example.answer), row) for row, example in enumerate(batch)])
     columns = np.concatenate([len(e.prompt) - 1 + np.arange(len(e.answer)) for e in batch])
     targets = torch.tensor([token for example in batch for token in example.answer], device=device)
-    inputs: dict[str, Any] = {"input_ids": ids, "use_cache": False}
-    if "logits_to_keep" in inspect.signature(engine.model.forward).parameters:
-        kept, columns = np.unique(columns, return_inverse=True)
-        inputs["logits_to_keep"] = torch.from_numpy(kept).to(device)
+    inputs = {"input_ids": ids, "use_cache": False}
     with eagerly():
-        logits = engine.model(**inputs).logits
-    at = torch.from_numpy(rows).to(logits.device), torch.from_numpy(columns).to(logits.device)
-    return cross_entropy(logits[at].float(), targets.to(logits.device), reduction="sum")
+        logits = logits_at(engine.model, inputs, rows, columns)
+    return cross_entropy(logits.float(), targets.to(logits.device), reduction="sum")

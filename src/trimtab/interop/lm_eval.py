@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, final
 
 from trimtab.engines.protocol import ForcedItem, Tokens
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers.score.answers import greedy_scores
 from trimtab.errors import MissingDependencyError, PromptError, SteeringError
 from trimtab.interop.stopping import cut_at
 from trimtab.steering import Steering, SteeringLike
@@ -216,7 +215,7 @@ def _lm_class() -> Any:
         def _scored(self, items: Sequence[ForcedItem]) -> list[tuple[float, bool]]:
             _check_everywhere(self._setup.steering)
             with self._engine.steered(self._setup.steering):
-                scores = greedy_scores(self._engine, items)
+                scores = self._engine.greedy_scores(items)
             return [(float(a[0]), bool(b[0])) for a, b in zip(scores.logprob, scores.greedy, strict=True)]
 
         # Answers ---------------------------------------------------------------------------------------------------

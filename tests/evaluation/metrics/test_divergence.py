@@ -12,9 +12,10 @@ from by_hand import logits_of, steering_by_hand
 from tiny_models import BY_NAME, vector_for
 from trimtab import Steering, Term
 from trimtab.behaviours import Message, neutral_prompts
+from trimtab.engines.transformers.score.kl import kl_of_tables
 from trimtab.errors import SteeringError
 from trimtab.evaluation.interventions import Intervention, changes_of
-from trimtab.evaluation.metrics.divergence import arm_kl, token_kl
+from trimtab.evaluation.metrics.divergence import arm_kl
 from trimtab.training.progress import ignore
 from trimtab.training.questions import KlSet, ask
 
@@ -121,4 +122,4 @@ def test_what_the_base_never_says_adds_nothing():
     other = np.log(np.array([[0.5, 0.5, 1.0]], dtype=np.float32))
     other[0, 2] = -np.inf
     wanted = 0.25 * np.log(0.25 / 0.5) + 0.75 * np.log(0.75 / 0.5)
-    np.testing.assert_allclose(token_kl(base, other), [wanted], rtol=1e-6)
+    np.testing.assert_allclose(kl_of_tables(base, other), [wanted], rtol=1e-6)

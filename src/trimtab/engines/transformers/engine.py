@@ -38,6 +38,7 @@ from trimtab.engines.transformers.grad.objectives import ModelGradients
 from trimtab.engines.transformers.model.context import ModelContext, SteeredScope
 from trimtab.engines.transformers.model.fingerprint import fingerprint
 from trimtab.engines.transformers.model.lock import model_lock
+from trimtab.engines.transformers.score.answers import GreedyScores, greedy_scores, predict
 from trimtab.engines.transformers.score.forcing import PrefixTreeForcing
 from trimtab.engines.transformers.text.chat_template import (
     check_length,
@@ -374,6 +375,46 @@ class TransformersEngine:
             sources=sources,
             sink=host.sink,
         )
+
+    def predict(self, sequences: Sequence[tuple[Tokens, Tokens]]) -> list[F32]:
+        """Return the log-probabilities of the next token at every position of every answer.
+
+        An open ``steered()`` and active adapters act. All tables stay in memory: ``token · vocabulary · 4`` bytes each.
+
+        Args:
+            sequences: Prompts and answers, as token ids.
+
+        Returns:
+            For each sequence ``[token, vocabulary]`` in nats: row ``n`` predicts token ``n`` of the answer.
+
+        Raises:
+            PromptError: A prompt is empty, a sequence does not fit into the context window, or there is no such token.
+            SteeringError: The engine steers an encoder, or an open ``steered()`` has token scopes or conditions.
+
+        Example:
+            >>> (logprobs,) = model.predict([(question.prompt, question.answer)])  # doctest: +SKIP
+            >>> logprobs.shape  # doctest: +SKIP
+            (24, 49152)
+        """
+        return predict(self._host, sequences, window=self.context_window)
+
+    def greedy_scores(self, items: Sequence[ForcedItem], *, max_tokens: int | None = None) -> GreedyScores:
+        """Score answers under an open ``steered()``, and check whether greedy decoding would give them.
+
+        Args:
+            items: Prompts and answers; ``reference`` is ignored.
+            max_tokens: Upper bound on the new tokens of one pass; a lower one takes less memory.
+
+        Raises:
+            SteeringError: An encoder reads the prompts, or an open ``steered()`` has token scopes or conditions.
+
+        Example:
+            >>> item = ForcedItem(model.encode("The sky is"), (model.encode(" blue"),))  # doctest: +SKIP
+            >>> with model.steered([(happy, 1.0)]):  # doctest: +SKIP
+            ...     model.greedy_scores([item]).greedy[0]
+            array([ True])
+        """
+        return greedy_scores(self._host, items, max_tokens=max_tokens)
 
     # Steering ----------------------------------------------------------------------------------------------------
 

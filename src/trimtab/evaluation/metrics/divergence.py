@@ -61,20 +61,18 @@ def own_predictions(engine: TransformersEngine, questions: Sequence[Question]) -
 
     They stay in memory, ``token · vocabulary · 4`` bytes a question.
     """
-    from trimtab.engines.transformers.score.answers import predict
-
-    return predict(engine, [(question.prompt, question.answer) for question in questions])
+    return engine.predict([(question.prompt, question.answer) for question in questions])
 
 
 def _kl_of(
     engine: TransformersEngine, arm: Intervention, number: int, question: Question, base: NDArray[np.float32]
 ) -> float:
-    from trimtab.engines.transformers.score.answers import predict
+    from trimtab.engines.transformers.score.kl import kl_of_tables
 
     prompt = _opened(engine, arm, number, question)
     with arm.active(), engine.steered(arm.steering):
-        (changed,) = predict(engine, [(prompt, question.answer)])
-    return float(token_kl(base, changed).sum()) / max(len(question.answer), 1)
+        (changed,) = engine.predict([(prompt, question.answer)])
+    return float(kl_of_tables(base, changed).sum()) / max(len(question.answer), 1)
 
 
 def _opened(engine: TransformersEngine, arm: Intervention, number: int, question: Question) -> Tokens:
@@ -83,14 +81,3 @@ def _opened(engine: TransformersEngine, arm: Intervention, number: int, question
     if chat == (Message("user", question.text),):
         return question.prompt
     return engine.encode(engine.render(chat))
-
-
-def token_kl(base: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float64]:
-    """KL(base ‖ other) of each token in nats, ``[token]``, from tables ``[token, vocabulary]`` of log-probabilities.
-
-    A token of the vocabulary that the base never says adds nothing.
-    """
-    probabilities = np.exp(base.astype(np.float64))
-    apart = np.subtract(base, other, out=np.zeros_like(probabilities), where=probabilities > 0, dtype=np.float64)
-    kl: NDArray[np.float64] = np.einsum("tv,tv->t", probabilities, apart)
-    return kl

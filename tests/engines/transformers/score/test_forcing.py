@@ -18,8 +18,8 @@ from tiny_models import HIDDEN, WINDOW, Family, vector_for
 from trimtab.engines import ForcedItem, ForcedScores
 from trimtab.engines.batching import CPU
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers.forward import run as states
-from trimtab.engines.transformers.score import forcing as forcing
+from trimtab.engines.transformers.forward import run
+from trimtab.engines.transformers.score import forcing
 from trimtab.errors import SteeringError
 from trimtab.vectors import ControlVector
 
@@ -147,7 +147,7 @@ def test_scores_do_not_depend_on_how_items_are_put_into_passes(
 ) -> None:
     items = [*TOGETHER, *APART, *LONG]
     term = (vector_for(llama, layers=[1, 2]), 1.0)
-    monkeypatch.setattr(states, "CPU", replace(CPU, max_tokens=size))
+    monkeypatch.setattr(run, "CPU", replace(CPU, max_tokens=size))
     prepared = llama.teacher_forcing(items)
     assert prepared.shares_prefixes
     assert_same(prepared.measure(additions(term)), slowly(llama, llama.model.model.layers, items, term), tolerance=1e-4)

@@ -10,7 +10,6 @@ import trimtab
 from by_hand import logits_of, steering_by_hand
 from tiny_models import BY_NAME, byte_tokenizer, small_t5, vector_for
 from trimtab import Term
-from trimtab.engines.transformers.score.answers import predict
 from trimtab.errors import PromptError, SteeringError
 
 SEQUENCES = [((256, 10, 20, 30), (40, 50, 60)), ((256, 70), (80,)), ((256, 5, 6, 7, 8), (9, 10))]
@@ -23,7 +22,7 @@ def by_hand(engine, prompt, answer):
 
 
 def test_every_row_is_what_the_model_expects_next(engine):
-    for (prompt, answer), found in zip(SEQUENCES, predict(engine, SEQUENCES), strict=True):
+    for (prompt, answer), found in zip(SEQUENCES, engine.predict(SEQUENCES), strict=True):
         assert found.dtype == np.float32
         assert found.shape == (len(answer), engine.model.config.vocab_size)
         np.testing.assert_allclose(found, by_hand(engine, prompt, answer), atol=2e-5)
@@ -33,8 +32,8 @@ def test_every_row_is_what_the_model_expects_next(engine):
 def test_a_scope_around_it_acts(llama):
     vector = vector_for(llama, layers=[1, 2])
     with llama.steered([(vector, 1.0)]):
-        steered = predict(llama, SEQUENCES)
-    plain = predict(llama, SEQUENCES)
+        steered = llama.predict(SEQUENCES)
+    plain = llama.predict(SEQUENCES)
     for (prompt, answer), changed, unchanged in zip(SEQUENCES, steered, plain, strict=True):
         with steering_by_hand(BY_NAME["llama"].blocks(llama.model), (vector, 1.0)):
             np.testing.assert_allclose(changed, by_hand(llama, prompt, answer), atol=2e-5)
@@ -45,31 +44,31 @@ def test_a_decoder_beside_an_encoder_predicts_after_its_own_beginning():
     model = small_t5()
     engine = trimtab.load(model, tokenizer=byte_tokenizer())
     ((prompt, answer), *_) = SEQUENCES
-    (found,) = predict(engine, [(prompt, answer)])
+    (found,) = engine.predict([(prompt, answer)])
     start = model.config.decoder_start_token_id
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([[start, *answer[:-1]]])).logits
     np.testing.assert_allclose(found, logits[0].log_softmax(-1).numpy(), atol=2e-5)
     reader = trimtab.load(model, tokenizer=byte_tokenizer(), encoder=True)
     with pytest.raises(SteeringError, match="an encoder predicts no tokens"):
-        predict(reader, SEQUENCES)
+        reader.predict(SEQUENCES)
 
 
 def test_an_answer_of_no_tokens_has_no_rows(llama):
-    (found,) = predict(llama, [((256, 1), ())])
+    (found,) = llama.predict([((256, 1), ())])
     assert found.shape == (0, llama.model.config.vocab_size)
 
 
 def test_what_cannot_be_read_is_refused(llama):
     with pytest.raises(PromptError, match="empty"):
-        predict(llama, [((), (1, 2))])
+        llama.predict([((), (1, 2))])
     with pytest.raises(PromptError, match="no token 9999"):
-        predict(llama, [((256, 1), (9999,))])
+        llama.predict([((256, 1), (9999,))])
     with pytest.raises(PromptError, match="256"):
-        predict(llama, [((256,) * 200, (1,) * 100)])
+        llama.predict([((256,) * 200, (1,) * 100)])
 
 
 def test_a_scope_of_some_tokens_is_refused_since_nothing_tells_them_apart(llama):
     term = Term(vector_for(llama), 1.0, tokens="generated")
     with llama.steered(trimtab.Steering((term,))), pytest.raises(SteeringError, match="call generate"):
-        predict(llama, SEQUENCES)
+        llama.predict(SEQUENCES)

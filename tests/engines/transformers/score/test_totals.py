@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from trimtab.engines.transformers.score import logits as module
-from trimtab.engines.transformers.score.logits import totals, weighted_gaps
+from trimtab.engines.transformers.score.kl import expected_difference
+from trimtab.engines.transformers.score.logits import log_normalizers
 
 
 @pytest.mark.parametrize("rows", [0, 1, 3, 7, 8])
@@ -16,13 +17,13 @@ def test_parts_give_what_the_whole_gives_to_the_bit(monkeypatch, rows, part):
     draw = torch.Generator().manual_seed(rows)
     one, other = (torch.randn(rows, 50, generator=draw) * 20 for _ in range(2))
     one[:, 3] = -torch.inf  # what a model never says
-    assert torch.equal(totals(one), one.logsumexp(-1))
+    assert torch.equal(log_normalizers(one), one.logsumexp(-1))
 
     one, weights = one.clamp(min=-90.0), one.softmax(-1)
-    assert torch.equal(weighted_gaps(weights, one, other), torch.linalg.vecdot(weights, one - other))
+    assert torch.equal(expected_difference(weights, one, other), torch.linalg.vecdot(weights, one - other))
 
 
 def test_a_vocabulary_larger_than_a_part_is_taken_row_by_row(monkeypatch):
     monkeypatch.setattr(module, "PART_BYTES", 8)
     logits = torch.arange(24.0).reshape(4, 6)
-    assert torch.equal(totals(logits), logits.logsumexp(-1))
+    assert torch.equal(log_normalizers(logits), logits.logsumexp(-1))

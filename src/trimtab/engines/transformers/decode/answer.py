@@ -28,7 +28,6 @@ from trimtab.engines.transformers.decode.sampling import (
 from trimtab.engines.transformers.forward.capture import ProbeHooks
 from trimtab.engines.transformers.forward.collect import score_prompts
 from trimtab.engines.transformers.forward.counters import Receipts, SteeringCounters, term_receipts
-from trimtab.engines.transformers.forward.run import encoder_inputs, place
 from trimtab.engines.transformers.forward.schedule import (
     BatchSchedule,
     Readings,
@@ -39,6 +38,8 @@ from trimtab.engines.transformers.forward.schedule import (
 from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.engines.transformers.forward.step_plan import Gains, Program
 from trimtab.engines.transformers.model.context import ModelContext
+from trimtab.engines.transformers.score.answers import answer_logprobs
+from trimtab.engines.transformers.score.kl import kl_of_logprobs
 from trimtab.errors import SteeringError, StrongSteeringWarning
 from trimtab.reading import distinct_names
 from trimtab.steering import CompiledSteering, Steering
@@ -279,22 +280,16 @@ def _answers(
 
 def kl_along(host: ModelContext, prompt: MarkedPrompt, answer: Tokens, plan: CompiledSteering, gains: Gains) -> float:
     """Mean per-token KL(base ‖ steered) in nats along an answer, steered as it was when it was generated."""
-    read = host.start if host.start is not None else prompt.tokens
-    ids = torch.tensor([[*read, *answer[:-1]]], device=place(host.model)[0])
-    inputs = {"input_ids": ids}
-    if host.start is not None:
-        inputs = {"decoder_input_ids": ids, **encoder_inputs([prompt.tokens], pad=host.pad, device=ids.device)}
     program = Program.of_rows([plan])
     with torch.inference_mode(), eagerly():
-        base = host.model(**inputs, use_cache=False).logits[0, len(read) - 1 :]
+        base = answer_logprobs(host, prompt.tokens, answer)
         with (
             SteeringHooks(host.blocks, program, sink=host.sink) as hooks,
             hooks.following(ReplayedSchedule(gains)),
         ):
-            steered = host.model(**inputs, use_cache=False).logits[0, len(read) - 1 :]
+            steered = answer_logprobs(host, prompt.tokens, answer)
         hooks.check()
-        p, q = (logits.float().log_softmax(-1) for logits in (base, steered))
-        return float((p.exp() * (p - q)).sum(-1).double().mean())
+        return float(kl_of_logprobs(base, steered).double().mean())
 
 
 def answers_depend_on_layers(host: ModelContext, prompt: Tokens) -> bool:

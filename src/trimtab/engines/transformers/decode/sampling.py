@@ -31,7 +31,7 @@ from transformers.generation.streamers import BaseStreamer
 from trimtab.engines.layers import eagerly
 from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.forward.run import encoder_inputs, place
-from trimtab.engines.transformers.score.logits import totals
+from trimtab.engines.transformers.score.logits import log_normalizers
 from trimtab.errors import ModelError, PromptError
 
 
@@ -196,7 +196,7 @@ class _BestLogprobs(LogitsProcessor):  # type: ignore[misc]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         logits = scores.float()
-        self._steps.append(logits.amax(-1) - totals(logits))
+        self._steps.append(logits.amax(-1) - log_normalizers(logits))
         return scores
 
     @cached_property

@@ -7,7 +7,6 @@ see itself and its ancestors, and position ids are depths. Nothing is computed t
 
 from __future__ import annotations
 
-import inspect
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.prefix_tree import Ints, PrefixTree, build_tree
 from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.forward.capture import keeping
+from trimtab.engines.transformers.score.logits import selects_positions
 
 T = TypeVar("T")
 KeysAndValues: TypeAlias = list[tuple[Tensor | None, Tensor | None]]
@@ -271,8 +271,7 @@ class PrefixSharingCheck:
         self._model = model
         self._blocks = blocks
         self._limit = limit
-        keeps = "logits_to_keep" in inspect.signature(model.forward).parameters
-        self._no_head: dict[str, Any] = {"logits_to_keep": 1} if keeps else {}
+        self._no_head: dict[str, Any] = {"logits_to_keep": 1} if selects_positions(model) else {}
         self._proven: list[_Tried] = []
         self._refused: int | None = 0 if never else None
         self.problem = never

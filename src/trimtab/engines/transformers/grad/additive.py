@@ -6,7 +6,6 @@ tokens. What texts begin with in common is read once, where the model allows for
 
 from __future__ import annotations
 
-import inspect
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -29,6 +28,7 @@ from trimtab.engines.transformers.forward.run import is_out_of_memory, place, re
 from trimtab.engines.transformers.model.context import ModelContext
 from trimtab.engines.transformers.model.lock import model_lock
 from trimtab.engines.transformers.model.source import first_line
+from trimtab.engines.transformers.score.logits import logits_at_columns
 from trimtab.errors import ModelError
 
 if TYPE_CHECKING:
@@ -132,7 +132,6 @@ class AdditivePasses:
         self._swift = swift
         self._shared_tokens = shared_tokens
         self._sparing = False  # whether blocks are computed again on the way back, since memory did not suffice
-        self._keeps = "logits_to_keep" in inspect.signature(self.model.forward).parameters
 
     @classmethod
     def of(
@@ -230,15 +229,13 @@ class AdditivePasses:
             mask = torch.zeros(sees.shape, dtype=dtype).masked_fill_(~sees, torch.finfo(dtype).min)
             inputs["attention_mask"] = mask.expand(len(layout.tokens), 1, *sees.shape).to(device)
             inputs["position_ids"] = torch.from_numpy(layout.depths).to(device)
-        if self._keeps:
-            inputs["logits_to_keep"] = torch.from_numpy(layout.kept).to(device)
         half = self._swift and multiplies_halves(device, dtype)
         cast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
         sparing = recomputed(self._blocks) if self._sparing and torch.is_grad_enabled() else nullcontext()
         with self.lock, eagerly(), cast, self._blocks.hooked(pushes, self._adding(layout, pushes)), sparing:
-            logits: Tensor = self.model(**inputs).logits
-        if not self._keeps:
-            logits = logits[:, torch.from_numpy(layout.kept).to(device)]
+            # Columns repeat where texts share a prompt. ``logits_at`` would make them unique and copy the rows
+            # afterwards; with gradients, every further table of ``[token, vocabulary]`` takes memory.
+            logits = logits_at_columns(self.model, inputs, layout.kept)
         rows, columns = (torch.from_numpy(each).to(device) for each in layout.predicts)
         return (logits.flatten(0, 1) if layout.sees is not None else logits[rows, columns]).float()
 

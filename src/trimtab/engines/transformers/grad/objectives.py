@@ -28,6 +28,7 @@ from trimtab.engines.protocol import (
 )
 from trimtab.engines.transformers.grad.additive import AdditivePasses, PersonaText, Texts, frozen, has_gradients
 from trimtab.engines.transformers.model.context import ModelContext
+from trimtab.engines.transformers.score.kl import TopK, kl_of_logprobs, top_k
 
 SIGNS = (1.0, -1.0)
 
@@ -120,7 +121,7 @@ class TreePreferenceGradients:
                 preference = preference + sign * (positive - negative)
                 if priced:
                     base = self._reference[n]
-                    kl = kl + (base.exp() * (base - next(each))).sum(-1).mean()
+                    kl = kl + kl_of_logprobs(base, next(each)).mean()
         return preference, kl
 
 
@@ -162,28 +163,9 @@ def expectations(
 
         def work(group: Sequence[int]) -> list[TeacherDistribution]:
             (found,) = pushing.logprobs([told[n][0] for n in group], (1.0,), pushes)
-            return [_noted(logprobs, top) for logprobs in found]
+            return [top_k(logprobs, top) for logprobs in found]
 
         return [expected for part in pushing.parts(told, range(len(told)), work) for expected in part]
-
-
-def _noted(logprobs: Tensor, top: int) -> TeacherDistribution:
-    """The likeliest tokens and the mass of the others, of ``[token, vocabulary]``."""
-    best = logprobs.topk(min(top, logprobs.shape[-1]), dim=-1)
-    rest = _rest(logprobs, best.indices)
-    half = np.finfo(np.float16)
-    return TeacherDistribution(
-        tokens=best.indices.cpu().numpy().astype(np.int32),
-        logprobs=best.values.clamp(min=float(half.min)).cpu().numpy().astype(np.float16),
-        rest=rest.clamp(min=float(half.min)).cpu().numpy().astype(np.float16),
-    )
-
-
-def _rest(logprobs: Tensor, tokens: Tensor) -> Tensor:
-    """Logarithm of the mass of all tokens but some, ``[token]``; no cancelling however little it is."""
-    if tokens.shape[-1] == logprobs.shape[-1]:
-        return torch.full(logprobs.shape[:-1], -torch.inf, device=logprobs.device)
-    return logprobs.scatter(-1, tokens, -torch.inf).logsumexp(-1)
 
 
 @final
@@ -206,7 +188,7 @@ class TeacherDistillationLoss:
     def __init__(self, pushing: AdditivePasses, lessons: Sequence[DistillationExample]) -> None:
         self._pushing = pushing
         self._texts: list[Texts] = [[PersonaText(lesson.prompt, lesson.answer)] for lesson in lessons]
-        self._targets = [_Target.of(lesson.expected) for lesson in lessons]
+        self._targets = [TopK.of(lesson.expected) for lesson in lessons]
 
     def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, halfway: float = math.inf) -> LossGradient:
         """Mean KL(teacher ‖ student) of some of the lessons, and the gradient of the loss.
@@ -248,48 +230,12 @@ class TeacherDistillationLoss:
     def _each(self, group: Sequence[int], pushes: Mapping[int, Tensor]) -> list[Tensor]:
         logits = self._pushing.logits([self._texts[n][0] for n in group], (1.0,), pushes)
         targets = [self._targets[n] for n in group]
-        return list(torch.split(_Target.joined(targets).kl(logits), [len(target.tokens) for target in targets]))
+        return list(torch.split(TopK.joined(targets).kl_to(logits), [len(target.tokens) for target in targets]))
 
 
 def _counted(kls: Tensor, halfway: float) -> Tensor:
     """What each token counts in the loss."""
     return kls if math.isinf(halfway) else halfway * torch.log1p(kls / halfway)
-
-
-@dataclass(frozen=True)
-class _Target:
-    """What the teacher expects along answers: probabilities that add up to 1, and their logarithms."""
-
-    tokens: Tensor
-    probability: Tensor
-    logarithm: Tensor
-
-    @classmethod
-    def of(cls, expected: TeacherDistribution) -> _Target:
-        rest = torch.from_numpy(expected.rest).float()[:, None]
-        logprobs = torch.cat([torch.from_numpy(expected.logprobs).float(), rest], dim=-1)
-        logarithm = logprobs.log_softmax(-1)  # what was rounded to 16 bits adds up to 1 again
-        return cls(torch.from_numpy(expected.tokens).long(), logarithm.exp(), logarithm)
-
-    @classmethod
-    def joined(cls, targets: Sequence[_Target]) -> _Target:
-        """Of several answers, one behind the other."""
-        return cls(
-            torch.cat([target.tokens for target in targets]),
-            torch.cat([target.probability for target in targets]),
-            torch.cat([target.logarithm for target in targets]),
-        )
-
-    def kl(self, logits: Tensor) -> Tensor:
-        """KL(teacher ‖ student) at every token, of the student's ``[token, vocabulary]``."""
-        tokens = self.tokens.to(logits.device)
-        best = logits.gather(-1, tokens)
-        rest = _rest(logits, tokens)
-        whole = torch.logaddexp(best.logsumexp(-1), rest)
-        student = torch.cat([best, rest[:, None]], dim=-1) - whole[:, None]
-        probability, logarithm = self.probability.to(logits.device), self.logarithm.to(logits.device)
-        each = torch.where(probability > 0, probability * (logarithm - student), 0.0)
-        return each.sum(-1)
 
 
 @final

@@ -7,10 +7,9 @@ computed. Neither changes a result.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar, final
 
 import numpy as np
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 from trimtab.engines.batching import Cost, PrefixTreePlan
 from trimtab.engines.layers import DecoderLayers, eagerly
-from trimtab.engines.prefix_tree import Ints, PrefixTree, build_chains, build_tree
+from trimtab.engines.prefix_tree import Ints
 from trimtab.engines.protocol import Changes, ForcedItem, ForcedScores, Tokens
 from trimtab.engines.transformers.forward.run import (
     Pass,
@@ -33,71 +32,13 @@ from trimtab.engines.transformers.forward.run import (
 )
 from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.engines.transformers.model.lock import model_lock
-from trimtab.engines.transformers.score.logits import totals, weighted_gaps
+from trimtab.engines.transformers.score.kl import Base
+from trimtab.engines.transformers.score.logits import PassTargets, answer_tree, logits_at, token_logprobs
 
 T = TypeVar("T")
 READINGS = 20  # how often one set is asked about, roughly
 STORED_BYTES = 2 * 1024**3
 SINK_FACTOR = 8.0  # a token whose norm is so many times the median is an attention sink
-
-
-@dataclass(frozen=True)
-class _Predictions:
-    """Every predicted token of every answer, by the node that predicts it (ascending).
-
-    ``answer`` numbers the answers of all items through; ``item`` is the item whose KL is measured there, or -1.
-    """
-
-    node: Ints
-    target: Ints
-    answer: Ints
-    item: Ints
-
-    def within(self, nodes: Ints) -> _Predictions:
-        """Those of some nodes."""
-        here = np.isin(self.node, nodes)
-        return _Predictions(self.node[here], self.target[here], self.answer[here], self.item[here])
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What one pass is asked: logits at ``[rows[i], columns[i]]``; prediction ``j`` is read off number ``at[j]``."""
-
-    predictions: _Predictions
-    rows: Ints
-    columns: Ints
-    at: Ints
-
-    @classmethod
-    def of(cls, predictions: _Predictions, nodes: Ints) -> _Asked:
-        here = predictions.within(nodes)
-        distinct, at = np.unique(here.node, return_inverse=True)
-        rows, columns = np.nonzero(np.isin(nodes, distinct))
-        order = np.argsort(nodes[rows, columns])
-        return cls(here, rows[order], columns[order], at)
-
-    @property
-    def measured(self) -> NDArray[np.bool_]:
-        """Which predictions count for KL."""
-        found: NDArray[np.bool_] = self.predictions.item >= 0
-        return found
-
-
-@dataclass(frozen=True)
-class _Reference:
-    """The base model's distributions, ``[token, vocabulary]``."""
-
-    logits: Tensor
-    total: Tensor
-    probabilities: Tensor
-
-    @classmethod
-    def of(cls, logits: Tensor, total: Tensor) -> _Reference:
-        return cls(logits, total, (logits - total[:, None]).exp())
-
-    def kl_to(self, logits: Tensor, total: Tensor) -> Tensor:
-        """KL(base ‖ other) of each token: p · (base logits - other logits) - (base total - other total)."""
-        return weighted_gaps(self.probabilities, self.logits, logits) - self.total + total
 
 
 @final
@@ -125,14 +66,11 @@ class PrefixTreeForcing:
         self._model = model
         self._blocks = blocks
         self._items = tuple(items)
-        answers = [(n, a) for n, item in enumerate(items) for a, answer in enumerate(item.answers) if answer]
-        build = build_tree if sources is None and blocks.causal else build_chains
-        self._tree = build([items[n].prompt + items[n].answers[a][:-1] for n, a in answers])
+        self._tree, self._targets = answer_tree(items, share=sources is None and blocks.causal)
         self._sources: Sources | None = None
         if sources is not None:
-            read = {end: sources[n] for end, (n, _) in zip(self._tree.ends.tolist(), answers, strict=True)}
-            self._sources = Sources(read, pad)
-        self._predictions = _predictions(self._tree, items, answers)
+            read = [source for source, item in zip(sources, items, strict=True) for answer in item.answers if answer]
+            self._sources = Sources(dict(zip(self._tree.ends.tolist(), read, strict=True)), pad)
         self._proof = proof
         self._times = 1 if once else READINGS
         self._lock = model_lock(model)
@@ -146,9 +84,9 @@ class PrefixTreeForcing:
         """Plan the passes; nothing is known of them yet."""
         self._cost = cost
         self._plan = self._proof.plan(self._tree, cost, times=self._times)
-        self._asked: list[_Asked] = []
+        self._asked: list[PassTargets] = []
         self._stored: list[list[Any]] = []
-        self._reference: list[_Reference] = []
+        self._reference: list[Base] = []
         self._norm_sums = np.zeros(len(self._blocks))
         self._norm_tokens = np.zeros(len(self._blocks))
 
@@ -221,25 +159,23 @@ class PrefixTreeForcing:
         return run_plan(self._tree, self._plan, forward, model=self._model, sources=self._sources)
 
     def _record(self, number: int, row: Pass, scores: _Scores) -> None:
-        self._asked.append(_Asked.of(self._predictions, row.nodes))
+        self._asked.append(PassTargets.of(self._targets, row.nodes))
         with self._recording(row.nodes):
             self._score(number, row, scores, keep_reference=True)
 
     def _score(self, number: int, row: Pass, scores: _Scores, *, keep_reference: bool = False) -> None:
         asked = self._asked[number]
-        logits = _logits_at(self._model, row, asked).float()
-        total = totals(logits)
-        at, targets = (torch.from_numpy(given).to(logits.device) for given in (asked.at, asked.predictions.target))
-        logprobs = logits[at, targets] - total[at]
-        scores.add_logprobs(asked.predictions.answer, logprobs.double().cpu().numpy())
+        logits = logits_at(self._model, row.inputs, asked.rows, asked.columns).float()
+        logprobs, normalizers = token_logprobs(logits, asked.at, asked.targets.token)
+        scores.add_logprobs(asked.targets.answer, logprobs.double().cpu().numpy())
         measured = np.unique(asked.at[asked.measured])
         here = torch.from_numpy(measured).to(logits.device)
         if keep_reference:
-            self._reference.append(_Reference.of(logits[here], total[here]))
+            self._reference.append(Base.of(logits[here], normalizers[here]))
         elif len(measured):
-            kl = self._reference[number].kl_to(logits[here], total[here]).double().cpu().numpy()
-            of_prediction = kl[np.searchsorted(measured, asked.at[asked.measured])]
-            scores.add_kl(asked.predictions.item[asked.measured], of_prediction)
+            kl = self._reference[number].kl_to(logits[here], normalizers[here]).double().cpu().numpy()
+            of_target = kl[np.searchsorted(measured, asked.at[asked.measured])]
+            scores.add_kl(asked.targets.item[asked.measured], of_target)
 
     def _may_skip(self) -> bool:
         """Whether blocks that hand on stored outputs leave no gap: some models have later blocks read more of them."""
@@ -251,7 +187,7 @@ class PrefixTreeForcing:
         return self._proof.skips is not False
 
     def _first_logits(self, row: Pass) -> Tensor:
-        return _logits_at(self._model, row, self._asked[0])
+        return logits_at(self._model, row.inputs, self._asked[0].rows, self._asked[0].columns)
 
     def _same_with_skipped(self, whole: Tensor, *, up_to: int) -> bool:
         def skipping(row: Pass) -> Tensor:
@@ -334,36 +270,3 @@ class _Scores:
             kl=self._kl,
             kl_tokens=np.array(kl_tokens, dtype=np.int64),
         )
-
-
-def _predictions(tree: PrefixTree, items: Sequence[ForcedItem], answers: Sequence[tuple[int, int]]) -> _Predictions:
-    """``answers`` are (item, answer) of each sequence of the tree."""
-    first_of_item = np.cumsum([0, *(len(item.answers) for item in items)])
-    parts = []
-    for end, (n, a) in zip(tree.ends.tolist(), answers, strict=True):
-        item = items[n]
-        nodes = tree.path(end)[len(item.prompt) - 1 :]
-        measured = n if item.reference == a else -1
-        numbers = np.full(len(nodes), first_of_item[n] + a), np.full(len(nodes), measured)
-        parts.append((nodes, np.array(item.answers[a], dtype=np.int64), *numbers))
-    if not parts:
-        return _Predictions(*(np.zeros(0, dtype=np.int64) for _ in range(4)))
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-    order = np.argsort(columns[0], kind="stable")
-    return _Predictions(*(column[order] for column in columns))
-
-
-def _logits_at(model: nn.Module, row: Pass, asked: _Asked) -> Tensor:
-    """Logits ``[prediction, vocabulary]`` of one pass; the head runs at the columns asked for alone where it can."""
-    device, _ = place(model)
-    columns, at = np.unique(np.append(asked.columns, row.nodes.shape[1] - 1), return_inverse=True)
-    inputs = dict(row.inputs)
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        inputs["logits_to_keep"] = torch.from_numpy(columns).to(device)
-        found = at[:-1]
-    else:
-        found = asked.columns
-    logits: Tensor = model(**inputs).logits
-    if len(logits) == 1 and np.array_equal(found, np.arange(len(found))):  # all of one row: no copy is needed
-        return logits[0, : len(found)]
-    return logits[torch.from_numpy(asked.rows).to(logits.device), torch.from_numpy(found).to(logits.device)]
