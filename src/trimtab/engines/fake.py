@@ -255,7 +255,7 @@ class FakeEngine:
             text=self.decode(tokens),
             tokens=tuple(tokens),
             finish_reason="stop" if END in tokens else "length",
-            prompt_tokens=len(prompt.tokens),
+            prompt=prompt,
             receipt=self._receipt(prompt, tokens, outer + steering),
             logprob=logprob if temperature == 0 else None,
         )

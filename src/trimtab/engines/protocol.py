@@ -175,7 +175,7 @@ class Completion:
         text: Generated text, without special tokens.
         tokens: Generated token ids, with the end-of-turn token.
         finish_reason: ``"stop"`` if the model ended its turn, ``"length"`` if it ran out of ``max_new_tokens``.
-        prompt_tokens: Length of the rendered prompt.
+        prompt: The prompt as the model read it.
         receipt: Steering as counted in the forward pass.
         logprob: Log-probability of the answer under the steered model, in nats; None for a sampled answer.
         readings: Z-scores by vector name, one for each generated token, of the hidden state it was predicted from.
@@ -184,10 +184,15 @@ class Completion:
     text: str
     tokens: Tokens
     finish_reason: str
-    prompt_tokens: int
+    prompt: MarkedPrompt
     receipt: Receipt
     logprob: float | None = field(default=None, compare=False)  # its last digits depend on the batch
     readings: Mapping[str, tuple[float, ...]] = field(default_factory=dict, compare=False)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Length of the rendered prompt."""
+        return len(self.prompt.tokens)
 
 
 @dataclass(frozen=True)

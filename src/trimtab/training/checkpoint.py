@@ -220,7 +220,7 @@ class CheckpointedEngine:
         rows = Steering.of_rows(steering, rows=len(prompts))
         added = {id(row): row.compile(self.info).digest for row in rows}
         asked = [(self._engine.render(prompt), added[id(row)]) for prompt, row in zip(prompts, rows, strict=True)]
-        key = f"generate {digest_of(json.dumps([asked, max_new_tokens, temperature, seed]).encode())}"
+        key = f"answer {digest_of(json.dumps([asked, max_new_tokens, temperature, seed]).encode())}"
         if (kept := self._journal.get(key)) is not None:
             return _COMPLETIONS.validate_json(kept)
         answers = self._engine.generate(

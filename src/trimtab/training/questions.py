@@ -152,8 +152,7 @@ def ask(
     progress(Progress(PHASE, 0, steps))
     answers = engine.generate(chats, max_new_tokens=max_new_tokens)
     asked = tuple(
-        Question(text, engine.encode(engine.render(chat)), answer.tokens)
-        for text, chat, answer in zip(texts, chats, answers, strict=True)
+        Question(text, answer.prompt.tokens, answer.tokens) for text, answer in zip(texts, answers, strict=True)
     )
     progress(Progress(PHASE, 1, steps))
     if behaviour is None or not count:
@@ -177,23 +176,25 @@ def answered_in_character(
         for instruction in (instructions.positive, instructions.negative):
             told.append((Message("system", instruction), Message("user", question.text)))
     answers = engine.generate(told, max_new_tokens=max_new_tokens)
-    prompts = [engine.encode(engine.render(chat)) for chat in told]
     return tuple(
         replace(
             question,
-            in_character=_in_character(answers[at], answers[at + 1], prompts[at], prompts[at + 1]),
+            in_character=_in_character(answers[at], answers[at + 1]),
         )
         for at, question in zip(range(0, len(told), 2), questions, strict=True)
     )
 
 
-def _in_character(
-    positive: Completion, negative: Completion, under_positive: Tokens, under_negative: Tokens
-) -> InCharacter:
+def _in_character(positive: Completion, negative: Completion) -> InCharacter:
     assert positive.logprob is not None  # answers are greedy
     assert negative.logprob is not None
     return InCharacter(
-        positive.tokens, negative.tokens, under_positive, under_negative, positive.logprob, negative.logprob
+        positive.tokens,
+        negative.tokens,
+        positive.prompt.tokens,
+        negative.prompt.tokens,
+        positive.logprob,
+        negative.logprob,
     )
 
 

@@ -257,7 +257,7 @@ def answers_in_character(
     progress(Progress(ANSWERING, 0, 1))
     answers = model.generate(chats, max_new_tokens=ANSWER_TOKENS, temperature=temperature, seed=seed)
     progress(Progress(ANSWERING, 1, 1))
-    prompts = [model.encode(model.render(chat)) for chat in chats]
+    prompts = [answer.prompt.tokens for answer in answers]
     spoken = [_spoken(answer) for answer in answers]
     pairs = {
         (prompts[n] + spoken[n], prompts[n + 1] + spoken[n + 1]): (len(prompts[n]), len(prompts[n + 1]))

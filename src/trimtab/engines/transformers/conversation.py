@@ -142,7 +142,7 @@ class Chat:
             on_text=on_text,
         )
         if cache is not None:
-            self._read, self._cache = (*self._model.marked(asked).tokens, *answer.tokens[:-1]), cache
+            self._read, self._cache = (*answer.prompt.tokens, *answer.tokens[:-1]), cache
         self._messages = (*asked, Message("assistant", answer.text))
         return answer
 

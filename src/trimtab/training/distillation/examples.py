@@ -133,7 +133,7 @@ def answered_by(
         Answered(
             text,
             prompt=model.encode(model.render([Message("user", text)])),
-            prompted=model.encode(model.render(teacher.chat(text))),
+            prompted=completion.prompt.tokens,
             answer=completion.tokens,
         )
         for text, completion in zip(asked, completions, strict=True)

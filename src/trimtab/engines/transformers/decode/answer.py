@@ -405,7 +405,7 @@ def _completions(
                 text=decode(tokens),
                 tokens=tokens,
                 finish_reason="stop" if tokens and tokens[-1] in host.stop else "length",
-                prompt_tokens=len(prompt.tokens),
+                prompt=prompt,
                 receipt=receipt,
                 logprob=answer.generated.logprob,
                 readings=dict(zip(names, answer.readings, strict=True)),
