@@ -13,73 +13,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trimtab.arrays import F32
+from trimtab.arrays import F32, F64
 from trimtab.behaviours import Behaviour
 from trimtab.engines.protocol import Gradients, Preference, PreferenceGradients
 from trimtab.errors import BehaviourError, CalibrationError
 from trimtab.training.checkpoint import Checkpoint, get_arrays, put_arrays
 from trimtab.training.progress import OnProgress, Progress
 from trimtab.training.questions import Question
-
-DECAY = (0.9, 0.95)
-EPSILON = 1e-12
-
-Floats = NDArray[np.float64]
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Adam:
-    """Where steps have led so far; all arrays are of one shape.
-
-    Attributes:
-        step: How many were taken.
-        at: The point.
-        first: Running mean of gradients.
-        second: Running mean of their squares.
-    """
-
-    step: int
-    at: Floats
-    first: Floats
-    second: Floats
-
-    @classmethod
-    def beginning(cls, at: Floats) -> Adam:
-        """Before the first step.
-
-        Example:
-            >>> Adam.beginning(np.array([1.0])).downhill(np.array([9.0]), rate=0.25).at
-            array([0.75])
-        """
-        return cls(0, at, np.zeros_like(at), np.zeros_like(at))
-
-    def downhill(self, gradient: Floats, *, rate: float, shrink: float = 0.0) -> Adam:
-        """One step down; before it, the point shrinks by ``rate * shrink`` of itself."""
-        step = self.step + 1
-        first = DECAY[0] * self.first + (1 - DECAY[0]) * gradient
-        second = DECAY[1] * self.second + (1 - DECAY[1]) * gradient**2
-        ahead = first / (1 - DECAY[0] ** step)
-        spread = np.sqrt(second / (1 - DECAY[1] ** step))
-        return Adam(step, self.at * (1 - rate * shrink) - rate * ahead / (spread + EPSILON), first, second)
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """All of it, to be noted."""
-        return {"step": np.array(self.step), "at": self.at, "first": self.first, "second": self.second}
-
-    @classmethod
-    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]] | None, *, like: Floats) -> Adam | None:
-        """From what ``arrays`` gave, if it is of that shape."""
-        if arrays is None or arrays["at"].shape != like.shape:
-            return None
-        return cls(int(arrays["step"]), arrays["at"], arrays["first"], arrays["second"])
-
 
 KEY = "refining"
 BATCH = 2  # questions of a step
@@ -107,7 +50,7 @@ def price_of(preference: float, budget: float) -> float:
 
 
 def refine(
-    slopes: PreferenceGradients,
+    gradients: PreferenceGradients,
     additions: Mapping[int, F32],
     norms: Mapping[int, float],
     *,
@@ -121,7 +64,7 @@ def refine(
     """Take steps uphill from ``additions``.
 
     Args:
-        slopes: Of questions with answers in character.
+        gradients: Of questions with answers in character.
         additions: Layer to ``[hidden]`` as they are at the budget.
         norms: Mean hidden-state norm of each layer: steps are in its units, since layers differ twentyfold.
         questions: How many there are.
@@ -134,31 +77,22 @@ def refine(
     Returns:
         Layer to ``[hidden]``, still at about the budget.
     """
-    layers = sorted(additions)
-    unit = np.array([norms[layer] for layer in layers])[:, None]
-    at = np.stack([additions[layer] for layer in layers]).astype(np.float64) / unit  # [layer, hidden]
-    rate = STEP * float(np.linalg.norm(at, axis=1).mean()) / math.sqrt(at.shape[1])
-    state = Adam.of_arrays(get_arrays(journal, KEY), like=at) or Adam.beginning(at)
-    order = _order(questions, steps, seed)
-    for number in range(state.step, steps):
-        pushed = {layer: (state.at[n] * unit[n]).astype(np.float32) for n, layer in enumerate(layers)}
-        slope = slopes.at(pushed, order[number], price=price)
-        gradient = np.stack([slope.gradient[layer] for layer in layers]).astype(np.float64) * unit
-        warm = min(1.0, (number + 1) / WARMUP)
-        state = state.downhill(-gradient, rate=rate * warm * 0.5 * (1 + math.cos(math.pi * number / steps)))
-        if state.step % KEEP_EVERY == 0:
-            put_arrays(journal, KEY, state.arrays())
+    from trimtab.training.optimiser import LayerUnits, adam, batches, warmed_cosine
+
+    units = LayerUnits.of({layer: norms[layer] for layer in additions})
+    start = units.point(additions)
+    highest = STEP * float(np.linalg.norm(start, axis=1).mean()) / math.sqrt(start.shape[1])
+    descent = adam(start)
+    descent.restore(get_arrays(journal, KEY))
+    order = batches(questions, steps=steps, size=BATCH, seed=seed)
+    for number in range(descent.step, steps):
+        found = gradients.at(units.additions(descent.at), order[number], price=price)
+        # The objective is to be raised, and an optimiser goes down.
+        descent.downhill(-units.gradient(found.gradient), rate=highest * warmed_cosine(number, steps, warmup=WARMUP))
+        if descent.step % KEEP_EVERY == 0:
+            put_arrays(journal, KEY, descent.arrays())
         on_step()
-    return {layer: (state.at[n] * unit[n]).astype(np.float32) for n, layer in enumerate(layers)}
-
-
-def _order(questions: int, steps: int, seed: int) -> list[list[int]]:
-    """The questions of each step: all of them in a new order, again and again."""
-    generator = np.random.default_rng(seed)
-    batch = min(BATCH, questions)
-    rounds = -(-steps * batch // questions)
-    numbers = np.concatenate([generator.permutation(questions) for _ in range(rounds)])
-    return [numbers[n * batch : (n + 1) * batch].tolist() for n in range(steps)]
+    return units.additions(descent.at)
 
 
 PERSONAS_KEY = "personas"
@@ -233,7 +167,7 @@ def persona_directions(
     return {layer: (total[layer] / lengths[layer]).astype(np.float32) for layer in range(depth)}
 
 
-def _begun(kept: Mapping[str, Floats] | None, *, shape: tuple[int, int]) -> tuple[int, Floats]:
+def _begun(kept: Mapping[str, F64] | None, *, shape: tuple[int, int]) -> tuple[int, F64]:
     if kept is None:
         return 0, np.zeros(shape)
     return int(kept["done"]), kept["total"]

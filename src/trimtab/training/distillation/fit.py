@@ -9,85 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.arrays import F32
+from trimtab.arrays import F32, F64
 from trimtab.engines.protocol import DistillationLoss
 from trimtab.errors import DistillError
 from trimtab.training.checkpoint import Checkpoint, get_arrays, put_arrays
-from trimtab.training.refine import EPSILON, Floats
-
-DECAY = (0.6, 0.95)  # a long memory of gradients leads past the goal: a hundred steps are few
-MEMORY = 0.9  # of how layers move together
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Soap:
-    """Where steps have led so far.
-
-    Attributes:
-        step: How many were taken.
-        at: The point, ``[layer, hidden]``.
-        first: Running mean of gradients, likewise.
-        second: Running mean of their squares along ``axes``, ``[axis, hidden]``.
-        together: Running mean of the products of layers' gradients, ``[layer, layer]``.
-        axes: Its eigenvectors, one a column.
-    """
-
-    step: int
-    at: Floats
-    first: Floats
-    second: Floats
-    together: Floats
-    axes: Floats
-
-    @classmethod
-    def beginning(cls, at: Floats) -> Soap:
-        """Before the first step.
-
-        Example:
-            >>> Soap.beginning(np.array([[1.0]])).downhill(np.array([[9.0]]), rate=0.25).at
-            array([[0.75]])
-        """
-        layers = len(at)
-        return cls(0, at, np.zeros_like(at), np.zeros_like(at), np.zeros((layers, layers)), np.eye(layers))
-
-    def downhill(self, gradient: Floats, *, rate: float, shrink: float = 0.0) -> Soap:
-        """One step down; before it, the point shrinks by ``rate * shrink`` of itself."""
-        step = self.step + 1
-        together = MEMORY * self.together + (1 - MEMORY) * gradient @ gradient.T
-        axes = np.linalg.eigh(together).eigenvectors
-        carried = (axes.T @ self.axes) ** 2 @ self.second  # squares, as far as the new axes lie along the old ones
-        second = DECAY[1] * carried + (1 - DECAY[1]) * (axes.T @ gradient) ** 2
-        first = DECAY[0] * self.first + (1 - DECAY[0]) * gradient
-        ahead = axes.T @ first / (1 - DECAY[0] ** step)
-        spread = np.sqrt(second / (1 - DECAY[1] ** step))
-        moved = self.at * (1 - rate * shrink) - rate * axes @ (ahead / (spread + EPSILON))
-        return Soap(step, moved, first, second, together, axes)
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """All of it, to be noted."""
-        return {
-            "step": np.array(self.step),
-            "at": self.at,
-            "first": self.first,
-            "second": self.second,
-            "together": self.together,
-            "axes": self.axes,
-        }
-
-    @classmethod
-    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]] | None, *, like: Floats) -> Soap | None:
-        """From what ``arrays`` gave, if it is of that shape."""
-        if arrays is None or arrays["at"].shape != like.shape:
-            return None
-        names = ("at", "first", "second", "together", "axes")
-        return cls(int(arrays["step"]), *(arrays[name] for name in names))
-
 
 KEY = "distilling"
 KEEP_EVERY = 10
@@ -191,42 +121,43 @@ def imitate(
         DistillError: The loss is not a number any more.
         ModelError: The model has no gradients, or memory does not suffice for them.
     """
-    layers = sorted(norms)
-    unit = np.array([norms[layer] for layer in layers])[:, None]
+    from trimtab.training.optimiser import LayerUnits, batches, soap, warmed_cosine
 
-    def additions(at: Floats) -> dict[int, F32]:
-        own = {layer: (at[n] * unit[n]).astype(np.float32) for n, layer in enumerate(layers)}
-        return together(own, active)
+    units = LayerUnits.of(norms)
 
-    start = np.zeros((len(layers), width))  # [layer, hidden], in norms
+    def additions(point: F64) -> dict[int, F32]:
+        return together(units.additions(point), active)
+
+    start = np.zeros((len(norms), width))  # [layer, hidden], in norms
+    descent = soap(start, shrink=schedule.shrink)
     kept = get_arrays(journal, KEY)
-    state = Soap.of_arrays(kept, like=start)
-    if state is None or kept is None:
-        state, track = Soap.beginning(start), _Track((_look(others, 0, additions(start)),), (), start, 0)
-    else:
+    if kept is not None and descent.restore(kept):
         track = _Track.of_arrays(kept)
-    order = _order(count, schedule, seed)
-    on_step(state.step, track.best.kl)
-    for number in range(state.step, schedule.steps):
-        gap = lessons.at(additions(state.at), order[number], halfway=schedule.halfway * track.looks[0].kl)
-        gradient = np.stack([gap.gradient[layer] for layer in layers]).astype(np.float64) * unit
+    else:
+        track = _Track((_look(others, 0, additions(start)),), (), start, 0)
+    order = batches(count, steps=schedule.steps, size=schedule.batch, seed=seed)
+    on_step(descent.step, track.best.kl)
+    for number in range(descent.step, schedule.steps):
+        loss = lessons.at(additions(descent.at), order[number], halfway=schedule.halfway * track.looks[0].kl)
+        gradient = units.gradient(loss.gradient)
         length = float(np.linalg.norm(gradient))
-        if not (math.isfinite(gap.kl) and math.isfinite(length)):
+        if not (math.isfinite(loss.kl) and math.isfinite(length)):
             raise DistillError(
                 f"the loss is not a number any more at step {number + 1}", fix="take shorter steps, or load in float32"
             )
         track = track.felt(length)
         gradient *= min(1.0, schedule.clip * track.usual / length) if length > 0 else 1.0
-        state = state.downhill(gradient, rate=_rate(schedule, number, width), shrink=schedule.shrink)
-        if state.step % schedule.check_every == 0 or state.step == schedule.steps:
-            track = track.seen(_look(others, state.step, additions(state.at)), state.at)
-        if state.step % KEEP_EVERY == 0:
-            put_arrays(journal, KEY, {**state.arrays(), **track.arrays()})
-        on_step(state.step, track.looks[-1].kl)
+        # Adam's steps are about 1 per number, so √width in all: the stride is the length of a layer's whole vector.
+        highest = schedule.stride / math.sqrt(width)
+        descent.downhill(gradient, rate=highest * warmed_cosine(number, schedule.steps, warmup=schedule.warmup))
+        if descent.step % schedule.check_every == 0 or descent.step == schedule.steps:
+            track = track.seen(_look(others, descent.step, additions(descent.at)), descent.at)
+        if descent.step % KEEP_EVERY == 0:
+            put_arrays(journal, KEY, {**descent.arrays(), **track.arrays()})
+        on_step(descent.step, track.looks[-1].kl)
         if track.stale(schedule.patience):
             break
-    own = {layer: (track.at[n] * unit[n]).astype(np.float32) for n, layer in enumerate(layers)}
-    return Learned(own, track.looks, track.best)
+    return Learned(units.additions(track.at), track.looks, track.best)
 
 
 def together(own: Mapping[int, F32], active: Mapping[int, F32]) -> dict[int, F32]:
@@ -239,20 +170,6 @@ def together(own: Mapping[int, F32], active: Mapping[int, F32]) -> dict[int, F32
 
 def _look(others: DistillationLoss, step: int, additions: Mapping[int, F32]) -> Look:
     return Look(step, float(np.mean([each.mean() for each in others.measure(additions)])))
-
-
-def _rate(schedule: Schedule, number: int, width: int) -> float:
-    warm = min(1.0, (number + 1) / schedule.warmup)
-    return schedule.stride / math.sqrt(width) * warm * 0.5 * (1 + math.cos(math.pi * number / schedule.steps))
-
-
-def _order(count: int, schedule: Schedule, seed: int) -> list[list[int]]:
-    """The lessons of each step: all of them in a new order, again and again."""
-    generator = np.random.default_rng(seed)
-    batch = min(schedule.batch, count)
-    rounds = -(-schedule.steps * batch // count)
-    numbers = np.concatenate([generator.permutation(count) for _ in range(max(rounds, 1))])
-    return [numbers[n * batch : (n + 1) * batch].tolist() for n in range(schedule.steps)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,7 +185,7 @@ class _Track:
 
     looks: tuple[Look, ...]
     lengths: tuple[float, ...]
-    at: Floats
+    at: F64
     number: int
 
     @property
@@ -285,7 +202,7 @@ class _Track:
         """With one more gradient."""
         return _Track(self.looks, (*self.lengths, length), self.at, self.number)
 
-    def seen(self, look: Look, at: Floats) -> _Track:
+    def seen(self, look: Look, at: F64) -> _Track:
         """With one more look, which may be the best."""
         looks = (*self.looks, look)
         if look.kl < self.best.kl:
