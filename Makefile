@@ -5,8 +5,8 @@
 #   make test-architectures   try every class of model that transformers has; make architectures writes what came of it
 #   make test-interop   set up lm-eval and inspect-ai too, then run them against a steered model
 #   make check    lint, format, types, import contracts
-#   make bench    set up repeng beside trimtab, then measure both: speed (BENCH="--rounds 1" passes options on), what
-#                 steering costs, and how far the same KL goes (over an hour; what was measured is kept)
+#   make bench    install repeng in a separate environment, then compare: extraction (BENCH="--rounds 1" adds
+#                 options), the cost of steering, estimators, distilling (over an hour; an interrupted run continues)
 #   make clean    forget the environments
 
 PYTHON ?= python3
@@ -62,32 +62,32 @@ architectures: $(STAMP)
 	PYTHONPATH=tests $(BIN)/python -m architectures.table
 
 bench: $(VENV)/.installed-bench $(PEERS)/.installed
-	$(BIN)/trimtab bench extraction --peer $(PEERS)/bin/python -o benches/results $(BENCH)
-	$(BIN)/trimtab bench steering -o benches/results
-	$(BIN)/trimtab bench methods --peer $(PEERS)/bin/python -o benches/results
-	$(BIN)/trimtab bench distilling -o benches/results
+	$(BIN)/python -m benchmarks extraction --peer $(PEERS)/bin/python $(BENCH)
+	$(BIN)/python -m benchmarks steering
+	$(BIN)/python -m benchmarks estimators --peer $(PEERS)/bin/python
+	$(BIN)/python -m benchmarks distilling
 
-$(VENV)/.installed-bench: $(STAMP)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+$(VENV)/.installed-bench: $(STAMP) benchmarks/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r benchmarks/requirements.txt
 	@touch $@
 
-$(PEERS)/.installed: benches/peers.txt
+$(PEERS)/.installed: benchmarks/peers.txt
 	@$(PEERS_PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 13))' || { echo "repeng needs Python 3.10 to 3.12; try: make bench PEERS_PYTHON=python3.12"; exit 1; }
 	@echo "Setting up $(PEERS) (a few minutes, once)"
 	@$(PEERS_PYTHON) -m venv $(PEERS)
 	@start=$$(date +%s); \
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c benches/peers.txt repeng torch && \
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -c benchmarks/peers.txt repeng torch && \
 	echo "Installed in $$(( $$(date +%s) - start )) s" && touch $@
 
 check: $(STAMP)
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src benchmarks tests
+	$(BIN)/ruff format --check src benchmarks tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(STAMP)
-	$(BIN)/ruff check --fix src tests
-	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src benchmarks tests
+	$(BIN)/ruff format src benchmarks tests
 
 clean:
 	rm -rf $(VENV) $(PEERS)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import trimtab
+from benchmarks.distilling import system_prompts
 from tiny_models import byte_tokenizer, small_t5, vector_for
 from trimtab.behaviours import Message
-from trimtab.benches.distilling import bench_prompts
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.distilled import Sizes, evaluate_distilled
 from trimtab.evaluation.prompted_answers import share_closed
@@ -167,7 +167,7 @@ def test_shares_are_of_means_with_an_interval_over_answers():
 
 @pytest.mark.slow  # it learns on the default model
 def test_of_a_prompt_with_facts_the_facts_are_said_to_stay(smollm2):
-    prompt = bench_prompts()["shop"].prompt
+    prompt = system_prompts()["shop"].prompt
     quick = Effort(prompts=24, answers=1, schedule=Schedule(steps=30))
     vector = distill(smollm2, prompt, effort=quick)
     report = evaluate_distilled(smollm2, vector, prompt, sizes=Sizes(prompts=8, learning=4, samples=1))

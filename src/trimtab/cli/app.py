@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import typer
 
 from trimtab.cli import (
-    bench,
     calibrate,
     chat,
     compare,
@@ -64,14 +63,18 @@ for _verb in (demo, new, lint, train, distill, calibrate, generate, compare, cha
     app.command(name=_verb.NAME, epilog=f"Example: {_verb.EXAMPLE}")(_verb.run)
 app.add_typer(zoo.app, name=zoo.NAME)
 app.add_typer(condition.app, name=condition.NAME)
-app.add_typer(bench.app, name=bench.NAME)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; user mistakes end with one line on standard error and exit code 2."""
+    run_app(app, arguments)
+
+
+def run_app(application: typer.Typer, arguments: Sequence[str] | None = None) -> None:
+    """Run an application and exit; every error becomes one line on standard error and an exit code."""
     try:
         with _plain_warnings():
-            code = app(args=arguments, standalone_mode=False)
+            code = application(args=arguments, standalone_mode=False)
         if code == INTERRUPTED:  # typer's own way of taking Ctrl-C
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)

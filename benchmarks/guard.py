@@ -1,4 +1,4 @@
-"""A guard from end to end: fit a reader and a threshold, answer held-out requests by the rule, count refusals."""
+"""Guard from end to end: fit a reader and a threshold, answer held-out requests by the rule, count refusals."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.measurement import Step, ignore_step, package_versions
 from trimtab.behaviours import Behaviour
-from trimtab.benches.extraction import Step
-from trimtab.benches.peer_repeng import versions
-from trimtab.engines import Completion
 from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.errors import BenchmarkError
 from trimtab.evaluation.metrics.refusals import refuses
@@ -45,16 +43,16 @@ Floats: TypeAlias = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many prompts, at most.
+    """Upper bounds on the number of prompts.
 
     Attributes:
-        reader: Of either kind, that the reader is fitted on.
-        threshold: That the threshold is fitted on.
-        transfer: Requests from elsewhere.
-        others: Harmless ones of either source, on which the rate is counted.
-        harmful: Requests that are answered.
-        harmless: Ordinary prompts that are answered.
-        pairs: Of the refusing vector.
+        reader: Prompts of each kind for fitting the reader.
+        threshold: Harmless prompts for fitting the threshold.
+        transfer: Harmful requests of another source than the reader's.
+        others: Held-out harmless prompts of each source, for the false positive rate.
+        harmful: Harmful requests to answer.
+        harmless: Harmless prompts to answer.
+        pairs: Contrastive pairs of the refusing vector.
     """
 
     reader: int = 260
@@ -68,12 +66,12 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure.
+    """Settings of the guard benchmark.
 
     Attributes:
-        data: Folder that has ``refusal_direction`` and ``cast``.
-        sizes: Of the parts.
-        rule: The guard, which names the vectors ``refusing`` and ``harmful``.
+        data: Folder that contains ``refusal_direction`` and ``cast``.
+        sizes: Sizes of the parts.
+        rule: Text of the guard, which names the vectors ``refusing`` and ``harmful``.
         model: Hub id, folder or file; the default model if not given.
     """
 
@@ -88,16 +86,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Prompts:
-    """Parts of which no two share a prompt.
+    """Prompts in disjoint parts.
 
     Attributes:
-        harmful: Requests that the reader is fitted on.
-        harmless: Ordinary prompts that it is fitted on.
-        held_out: Requests from where the reader's came from.
-        transfer: Requests from elsewhere.
-        threshold: Ordinary prompts that the threshold is fitted on.
-        others: Ordinary prompts, from where the reader's came from.
-        more: Ordinary prompts, from where the threshold's came from.
+        harmful: Harmful requests for fitting the reader.
+        harmless: Harmless prompts for fitting the reader.
+        held_out: Held-out harmful requests of the reader's source.
+        transfer: Harmful requests of another source.
+        threshold: Harmless prompts for fitting the threshold.
+        others: Held-out harmless prompts of the reader's source.
+        more: Held-out harmless prompts of the threshold's source.
     """
 
     harmful: tuple[str, ...]
@@ -110,10 +108,10 @@ class Prompts:
 
 
 def read_prompts(data: Path, sizes: Sizes) -> Prompts:
-    """The prompts of the data folder in their parts; which prompt comes where is drawn from a fixed seed.
+    """Read the prompts of the data folder, and divide them into parts with a fixed seed.
 
     Raises:
-        BenchmarkError: A file is not there, or is none such.
+        BenchmarkError: A file is missing or is not a list of prompts.
     """
     refusals = {name: _texts(data / "refusal_direction" / f"{name}.json") for name in _REFUSALS}
     cast_harmful = _texts(data / "cast" / "condition_harmful.json")
@@ -129,7 +127,7 @@ def read_prompts(data: Path, sizes: Sizes) -> Prompts:
         "threshold": shuffled["alpaca"][: sizes.threshold],
         "more": shuffled["alpaca"][sizes.threshold :][: sizes.others],
     }
-    return Prompts(**apart(parts))
+    return Prompts(**without_duplicates(parts))
 
 
 _REFUSALS = ("harmful_train", "harmful_val", "harmless_sample")
@@ -137,7 +135,7 @@ _KEYS = ("instruction", "harmful", "question")
 
 
 def _texts(path: Path) -> list[str]:
-    """The prompts of one file; of files in two halves both, but of pairs only the harmful ones that are for tests."""
+    """Read one file: both halves of a file in two halves, but only the harmful test prompts of a file of pairs."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(entries, dict):
@@ -147,7 +145,7 @@ def _texts(path: Path) -> list[str]:
     except OSError:
         raise BenchmarkError(
             f"there is no {path.parent.name}/{path.name} in {str(path.parents[1])!r}",
-            fix="give the folder that has refusal_direction and cast: --data FOLDER",
+            fix="pass the folder that contains refusal_direction and cast: --data FOLDER",
         ) from None
     except (ValueError, KeyError, IndexError, TypeError, StopIteration) as error:
         raise BenchmarkError(f"{str(path)!r} is not a list of prompts ({error!r})") from None
@@ -157,28 +155,28 @@ def _shuffled(texts: Sequence[str]) -> list[str]:
     return [texts[n] for n in np.random.default_rng(SEED).permutation(len(texts))]
 
 
-def apart(parts: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    """The parts without what is in an earlier one or twice, whatever its case and punctuation.
+def without_duplicates(parts: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Drop texts that occurred before in any part, ignoring case and punctuation.
 
     Example:
-        >>> apart({"first": ["Say hello."], "second": ["say hello", "Go."]})
+        >>> without_duplicates({"first": ["Say hello."], "second": ["say hello", "Go."]})
         {'first': ('Say hello.',), 'second': ('Go.',)}
     """
     seen: set[str] = set()
-    found: dict[str, tuple[str, ...]] = {}
+    unique: dict[str, tuple[str, ...]] = {}
     for name, texts in parts.items():
-        kept = []
+        new = []
         for text in texts:
             words = " ".join(re.findall(r"\w+", text.lower()))
             if words not in seen:
                 seen.add(words)
-                kept.append(text)
-        found[name] = tuple(kept)
-    return found
+                new.append(text)
+        unique[name] = tuple(new)
+    return unique
 
 
 def stripped(texts: Sequence[str]) -> list[str]:
-    """Without final punctuation, which differs between the sources."""
+    """Strip final punctuation, which differs between the sources."""
     return [text.rstrip(" .?!") for text in texts]
 
 
@@ -192,23 +190,23 @@ WRITINGS: Mapping[str, Callable[[Sequence[str]], list[str]]] = {"as written": _a
 # Counting ------------------------------------------------------------------------------------------------------------
 
 
-def share(passed: int, of: int) -> dict[str, Any]:
-    """A rate with its 95 % interval (Clopper and Pearson 1934)."""
+def rate_json(passed: int, of: int) -> dict[str, Any]:
+    """Return a rate with its 95 % interval (Clopper and Pearson 1934)."""
     if not of:
         return {"rate": None, "passed": 0, "of": 0, "interval": None}
     rate = proportion(passed, of)
     return {"rate": rate.value, "passed": passed, "of": of, "interval": [rate.low, rate.high]}
 
 
-def change(before: Sequence[bool], after: Sequence[bool]) -> dict[str, Any]:
-    """How much a rate rose on the same prompts, with a bootstrap interval over prompts."""
+def paired_change(before: Sequence[bool], after: Sequence[bool]) -> dict[str, Any]:
+    """Return the rise of a rate on the same prompts, with a bootstrap interval over prompts."""
     changes = np.array(after, dtype=np.float64) - np.array(before, dtype=np.float64)
     rise = mean_interval(changes, seed=SEED, resamples=RESAMPLES)
     return {"rise": rise.value, "interval": [rise.low, rise.high]}
 
 
-def told_apart(positive: Floats, negative: Floats) -> dict[str, Any]:
-    """AUROC with a bootstrap interval over prompts of both kinds."""
+def auroc_with_interval(positive: Floats, negative: Floats) -> dict[str, Any]:
+    """Return the AUROC with a bootstrap interval over prompts of both kinds."""
     area = two_sample_bootstrap(auroc, positive, negative, seed=SEED)
     return {
         "auroc": area.value,
@@ -226,18 +224,18 @@ def benchmark(
     *,
     engine: TransformersEngine | None = None,
     refusing: ControlVector | None = None,
-    on_step: Callable[[Step], None] = lambda _: None,
+    on_step: Callable[[Step], None] = ignore_step,
 ) -> dict[str, Any]:
-    """Make the guard, try it on prompts held out, and report.
+    """Build the guard, apply it to held-out prompts, and report.
 
     Args:
-        plan: What to measure.
-        engine: The model, if it is loaded already.
-        refusing: The vector to steer by, if it is trained already.
+        plan: Settings.
+        engine: The model; loaded if not given.
+        refusing: The refusing vector; trained if not given.
         on_step: Called before each step.
 
     Raises:
-        BenchmarkError: The data is not there.
+        BenchmarkError: The data is missing.
     """
     prompts = read_prompts(plan.data, plan.sizes)
     on_step(Step("Loading the model"))
@@ -246,7 +244,7 @@ def benchmark(
     for name, write in WRITINGS.items():
         on_step(Step(f"Fitting the reader on prompts {name}"))
         readers[name] = fit_reader(model, write(prompts.harmful), write(prompts.harmless), name="harmful")
-    on_step(Step("Reading prompts held out"))
+    on_step(Step("Reading held-out prompts"))
     scores = {name: _scores(model, reader, prompts) for name, reader in readers.items()}
     on_step(Step("Fitting the threshold"))
     harmful = fit_threshold(model, readers["stripped"], prompts.threshold)
@@ -260,35 +258,35 @@ def benchmark(
         "benchmark": "guard",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": model.info.name,
-        "versions": versions(("trimtab", "torch", "transformers", "numpy")),
+        "versions": package_versions(),
         "prompts": {part.name: len(getattr(prompts, part.name)) for part in fields(prompts)},
         "targets": TARGETS,
-        "reader": {name: _described(reader) for name, reader in readers.items()},
-        "auroc": {name: _aurocs(own) for name, own in scores.items()},
+        "reader": {name: _reader_json(reader) for name, reader in readers.items()},
+        "auroc": {name: _aurocs(by_writing) for name, by_writing in scores.items()},
         "threshold": _rates(harmful, read),
         "rule": plan.rule,
         "refusing": {"layers": list(refusing.layers), "scale": dict(refusing.scale or {})},
         "tokens": TOKENS,
         "answers": report_answers(rows),
-        "stricter": report_answers(gated(rows, harmful.fitted_threshold(STRICTER, at="prompt"))),
-        "rows": [_looked_at(row) for row in rows],
+        "stricter": report_answers(with_threshold(rows, harmful.fitted_threshold(STRICTER, at="prompt"))),
+        "rows": [_row_json(row) for row in rows],
     }
 
 
 def train_refusing(model: TransformersEngine, *, pairs: int) -> ControlVector:
-    """The vector that the guard steers by, from the model's own answers, with its strength calibrated."""
+    """Train the calibrated vector with which the guard steers, from the model's answers to contrastive prompts."""
     behaviour = Behaviour.load("refusing")
     return train(model, behaviour, source="responses", layers=LAYERS, max_pairs=pairs, check=False)
 
 
 def to_answer(prompts: Prompts, read: Mapping[str, Floats], sizes: Sizes) -> list[Row]:
-    """The prompts to be answered, without answers yet: of either kind some from the reader's source and some others."""
+    """Select prompts of each kind and source, as rows without answers."""
     near, others = min(len(prompts.held_out), sizes.harmful), min(len(prompts.others), sizes.harmless // 2)
     chosen: tuple[tuple[str, Kind, str, int], ...] = (
         ("harmful, same source", "harmful", "held_out", near),
-        ("harmful, elsewhere", "harmful", "transfer", sizes.harmful - near),
+        ("harmful, other source", "harmful", "transfer", sizes.harmful - near),
         ("harmless, same source", "harmless", "others", others),
-        ("harmless, elsewhere", "harmless", "more", sizes.harmless - others),
+        ("harmless, other source", "harmless", "more", sizes.harmless - others),
     )
     return [
         Row(source, kind, prompt, float(reading))
@@ -297,13 +295,13 @@ def to_answer(prompts: Prompts, read: Mapping[str, Floats], sizes: Sizes) -> lis
     ]
 
 
-def _described(reader: ControlVector) -> dict[str, Any]:
+def _reader_json(reader: ControlVector) -> dict[str, Any]:
     assert reader.reader is not None
     return {"layers": list(reader.reader.layers), "pool": reader.reader.pool, "cross_validated": reader.reader.auroc}
 
 
 def _scores(model: TransformersEngine, reader: ControlVector, prompts: Prompts) -> dict[str, dict[str, Floats]]:
-    """Readings by how the prompts are written and by part."""
+    """Return readings by writing (as written, stripped) and by part."""
     parts = {"held_out": prompts.held_out, "transfer": prompts.transfer, "others": prompts.others}
     return {
         name: {part: model.scores(write(texts), reader) for part, texts in parts.items()}
@@ -312,21 +310,23 @@ def _scores(model: TransformersEngine, reader: ControlVector, prompts: Prompts) 
 
 
 def _aurocs(scores: Mapping[str, Mapping[str, Floats]]) -> dict[str, Any]:
-    """By how the prompts are written: requests from the reader's source, and those from elsewhere."""
+    """Return the AUROC by writing, for requests of the reader's source and of another."""
     return {
-        name: {part: told_apart(own[part], own["others"]) for part in ("held_out", "transfer")}
-        for name, own in scores.items()
+        name: {part: auroc_with_interval(by_part[part], by_part["others"]) for part in ("held_out", "transfer")}
+        for name, by_part in scores.items()
     }
 
 
 def _rates(harmful: ControlVector, read: Mapping[str, Floats]) -> dict[str, Any]:
-    """What passes the thresholds of prompts that nothing was fitted on."""
+    """Return the share of held-out prompts that passes each threshold."""
     parts = {**read, "harmless": np.concatenate([read["others"], read["more"]])}
     thresholds = {rate: harmful.fitted_threshold(rate, at="prompt") for rate in (RATE, STRICTER)}
     return {
         f"{rate:.0%}": {
             "threshold": threshold,
-            "passed": {name: share(int((own > threshold).sum()), len(own)) for name, own in parts.items()},
+            "passed": {
+                name: rate_json(int((readings > threshold).sum()), len(readings)) for name, readings in parts.items()
+            },
         }
         for rate, threshold in thresholds.items()
     }
@@ -334,16 +334,16 @@ def _rates(harmful: ControlVector, read: Mapping[str, Floats]) -> dict[str, Any]
 
 @dataclass(frozen=True)
 class Row:
-    """A prompt and its two answers.
+    """Prompt with its answers without and with the guard.
 
     Attributes:
-        source: Where the prompt is from.
-        kind: What it is.
-        prompt: Its text.
-        reading: Its z-score.
-        base: The answer without the guard.
-        guarded: The answer with it.
-        kl: Nats per token that the guard spent.
+        source: Source of the prompt.
+        kind: Kind of the prompt.
+        prompt: Text of the prompt.
+        reading: z-score of the prompt.
+        base: Answer without the guard.
+        guarded: Answer with the guard.
+        kl: KL of the guarded answer, in nats per token.
     """
 
     source: str
@@ -361,27 +361,23 @@ def _answered(
     for start in range(0, len(rows), BATCH):
         on_step(Step("Answering without and with the guard", start, len(rows)))
         batch = rows[start : start + BATCH]
-        asked = [row.prompt for row in batch]
-        base = model.generate(asked, max_new_tokens=TOKENS)
-        guarded = model.generate(asked, steering=steering, max_new_tokens=TOKENS, measure_kl=True)
+        texts = [row.prompt for row in batch]
+        base = model.generate(texts, max_new_tokens=TOKENS)
+        guarded = model.generate(texts, steering=steering, max_new_tokens=TOKENS, measure_kl=True)
         for row, plain, steered in zip(batch, base, guarded, strict=True):
-            yield replace(row, base=plain.text, guarded=steered.text, kl=_spent(steered))
-
-
-def _spent(completion: Completion) -> float:
-    return completion.receipt.kl or 0.0
+            yield replace(row, base=plain.text, guarded=steered.text, kl=steered.receipt.kl or 0.0)
 
 
 # Report --------------------------------------------------------------------------------------------------------------
 
 
-def gated(rows: Sequence[Row], threshold: float) -> list[Row]:
-    """The rows as a higher threshold would have them: what does not pass it is answered without the guard."""
+def with_threshold(rows: Sequence[Row], threshold: float) -> list[Row]:
+    """Return the rows for a higher threshold: prompts below it get the answer without the guard."""
     return [row if row.reading > threshold else replace(row, guarded=row.base, kl=0.0) for row in rows]
 
 
 def report_answers(rows: Sequence[Row]) -> dict[str, Any]:
-    """By kind and by source: refusals without and with the guard, how varied the answers are, and what was spent."""
+    """Report by kind and by source: refusals without and with the guard, text quality, and KL."""
     names = [*KINDS, *dict.fromkeys(row.source for row in rows)]
     parts = {name: [row for row in rows if name in (row.kind, row.source)] for name in names}
     return {name: _part(part) for name, part in parts.items() if part}
@@ -390,17 +386,17 @@ def report_answers(rows: Sequence[Row]) -> dict[str, Any]:
 def _part(rows: Sequence[Row]) -> dict[str, Any]:
     before = [refuses(row.base) for row in rows]
     after = [refuses(row.guarded) for row in rows]
-    moved = [row for row in rows if row.guarded != row.base]
+    changed = [row for row in rows if row.guarded != row.base]
     return {
-        "base": share(sum(before), len(rows)) | {"distinct": _mean([distinct(row.base) for row in rows])},
-        "guarded": share(sum(after), len(rows)) | {"distinct": _mean([distinct(row.guarded) for row in rows])},
-        "change": change(before, after),
-        "changed_answers": len(moved),
-        "distinct_changed": _mean([distinct(row.guarded) for row in moved]),
-        "looping": sum(loops(row.guarded) for row in moved),
-        "fluent": share(sum(refuses(row.guarded) and not loops(row.guarded) for row in rows), len(rows)),
+        "base": rate_json(sum(before), len(rows)) | {"distinct": _mean([distinct(row.base) for row in rows])},
+        "guarded": rate_json(sum(after), len(rows)) | {"distinct": _mean([distinct(row.guarded) for row in rows])},
+        "change": paired_change(before, after),
+        "changed_answers": len(changed),
+        "distinct_changed": _mean([distinct(row.guarded) for row in changed]),
+        "looping": sum(loops(row.guarded) for row in changed),
+        "fluent": rate_json(sum(refuses(row.guarded) and not loops(row.guarded) for row in rows), len(rows)),
         "kl": _mean([row.kl for row in rows]),
-        "kl_changed": _mean([row.kl for row in moved]),
+        "kl_changed": _mean([row.kl for row in changed]),
     }
 
 
@@ -408,29 +404,32 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _looked_at(row: Row) -> dict[str, Any]:
-    """A row and what was counted of it, to be looked at by eye."""
+def _row_json(row: Row) -> dict[str, Any]:
+    """Return a row and its refusals, for inspection by eye."""
     return {**vars(row), "refuses": {"base": refuses(row.base), "guarded": refuses(row.guarded)}}
 
 
-# For people ----------------------------------------------------------------------------------------------------------
+# Table ---------------------------------------------------------------------------------------------------------------
 
 
 def table(measured: Mapping[str, Any]) -> str:
-    """The numbers as Markdown: how well requests are told apart, what passes the threshold, what is refused."""
-    lines = ["| reader fitted on prompts | tried on prompts | AUROC held out | AUROC elsewhere |", "|---|---|---|---|"]
-    for fitted, by in measured["auroc"].items():
-        for tried, parts in by.items():
+    """Format as Markdown: separation of requests, shares above the thresholds, and refusals."""
+    lines = [
+        "| reader fitted on prompts | evaluated on prompts | AUROC held out | AUROC other source |",
+        "|---|---|---|---|",
+    ]
+    for fitted, by_writing in measured["auroc"].items():
+        for evaluated, parts in by_writing.items():
             cells = " | ".join(_with_interval(parts[part], "auroc", ".3f") for part in ("held_out", "transfer"))
-            lines.append(f"| {fitted} | {tried} | {cells} |")
-    lines += ["", "| passes | harmless | harmful, held out | harmful, elsewhere |", "|---|---|---|---|"]
-    for rate, found in measured["threshold"].items():
-        passed = found["passed"]
+            lines.append(f"| {fitted} | {evaluated} | {cells} |")
+    lines += ["", "| threshold | harmless | harmful, held out | harmful, other source |", "|---|---|---|---|"]
+    for rate, entry in measured["threshold"].items():
+        passed = entry["passed"]
         cells = " | ".join(_with_interval(passed[part], "rate", ".1%") for part in ("harmless", "held_out", "transfer"))
-        lines.append(f"| fpr {rate}: z > {found['threshold']:.2f} | {cells} |")
+        lines.append(f"| fpr {rate}: z > {entry['threshold']:.2f} | {cells} |")
     lines += [
         "",
-        "| refusals | prompts | without | with the guard | rise | no loops | distinct | KL |",
+        "| refusals | prompts | without | with the guard | rise | no repetition | distinct | KL |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, part in measured["answers"].items():
@@ -451,8 +450,8 @@ def _answers_line(name: str, part: Mapping[str, Any]) -> str:
     )
 
 
-def _with_interval(found: Mapping[str, Any], key: str, form: str) -> str:
-    if found[key] is None:
+def _with_interval(entry: Mapping[str, Any], key: str, form: str) -> str:
+    if entry[key] is None:
         return "–"
-    low, high = found["interval"]
-    return f"{found[key]:{form}} ({low:{form}}–{high:{form}})"
+    low, high = entry["interval"]
+    return f"{entry[key]:{form}} ({low:{form}}–{high:{form}})"

@@ -1,4 +1,4 @@
-"""The benchmark of a guard: its parts of prompts, what counts as refusing, and what is reported."""
+"""Guard benchmark: parts of the prompts, counting, and report."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trimtab import Behaviour, train
-from trimtab.benches.guard import (
+from benchmarks.guard import (
     KINDS,
     LAYERS,
     Plan,
     Row,
     Sizes,
-    apart,
+    auroc_with_interval,
     benchmark,
-    change,
-    gated,
+    paired_change,
+    rate_json,
     read_prompts,
     report_answers,
-    share,
     stripped,
     table,
-    told_apart,
+    with_threshold,
+    without_duplicates,
 )
+from trimtab import Behaviour, train
 from trimtab.errors import BenchmarkError
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -37,7 +37,7 @@ PARTS = ("harmful", "harmless", "held_out", "transfer", "threshold", "others", "
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder that is laid out as the real one, with prompts of our own, some of them in several files."""
+    """Folder in the layout of the real one, with test prompts, some of them in several files."""
 
     def write(path: str, entries: object) -> None:
         (tmp_path / path).parent.mkdir(exist_ok=True)
@@ -51,12 +51,12 @@ def folder(tmp_path):
     write("refusal_direction/harmless_sample.json", numbered("Cook", 40))
     pairs = [{"harmful": f"Break lock {n}", "harmless": "unused"} for n in range(15)]
     write("cast/condition_harmful.json", {"train": [{"harmful": "never read"}], "test": [*pairs, pairs[0]]})
-    asked = [{"question": f"Paint wall {n}."} for n in range(150)]
-    write("cast/alpaca.json", {"train": asked[:100], "test": [*asked[100:], {"question": "cook NUMBER 3?"}]})
+    questions = [{"question": f"Paint wall {n}."} for n in range(150)]
+    write("cast/alpaca.json", {"train": questions[:100], "test": [*questions[100:], {"question": "cook NUMBER 3?"}]})
     return tmp_path
 
 
-def test_no_prompt_is_in_two_parts(folder):
+def test_read_prompts_gives_disjoint_parts(folder):
     prompts = read_prompts(folder, SMALL)
     texts = [stripped([text.lower()])[0] for part in PARTS for text in getattr(prompts, part)]
     assert len(set(texts)) == len(texts)
@@ -68,28 +68,28 @@ def test_no_prompt_is_in_two_parts(folder):
     assert len(prompts.transfer) == 15
 
 
-def test_the_parts_are_the_same_every_time(folder):
+def test_read_prompts_twice_gives_the_same_parts(folder):
     assert read_prompts(folder, SMALL) == read_prompts(folder, SMALL)
 
 
-def test_a_missing_folder_is_named(tmp_path):
+def test_read_prompts_missing_folder_is_named(tmp_path):
     with pytest.raises(BenchmarkError, match=r"there is no refusal_direction/harmful_train\.json in .*--data FOLDER"):
         read_prompts(tmp_path, SMALL)
 
 
-def test_what_is_no_list_of_prompts_is_refused(folder):
+def test_read_prompts_refuses_other_json(folder):
     (folder / "cast" / "alpaca.json").write_text('[{"text": 1}]')
     with pytest.raises(BenchmarkError, match=r"alpaca\.json' is not a list of prompts"):
         read_prompts(folder, SMALL)
 
 
-def test_prompts_that_differ_in_punctuation_alone_are_one():
-    parts = apart({"first": ["Go on.", "go on"], "second": ["GO ON!", "Stop."]})
+def test_without_duplicates_ignores_case_and_punctuation():
+    parts = without_duplicates({"first": ["Go on.", "go on"], "second": ["GO ON!", "Stop."]})
     assert parts == {"first": ("Go on.",), "second": ("Stop.",)}
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the folder of public data sets is not there")
-def test_the_parts_of_the_real_data_are_apart_and_large_enough():
+@pytest.mark.skipif(not DATA.is_dir(), reason="the folder of public data sets is missing")
+def test_real_data_gives_large_disjoint_parts():
     prompts = read_prompts(DATA, Sizes())
     texts = [text.lower() for part in PARTS for text in getattr(prompts, part)]
     assert len(set(texts)) == len(texts)
@@ -101,24 +101,24 @@ def test_the_parts_of_the_real_data_are_apart_and_large_enough():
 # Counting
 
 
-def test_a_share_has_an_exact_interval():
-    found = share(0, 50)
-    assert (found["rate"], found["interval"][0]) == (0.0, 0.0)
-    assert found["interval"][1] == pytest.approx(0.0711, abs=1e-3)
-    assert share(0, 0)["rate"] is None
+def test_rate_json_has_an_exact_interval():
+    result = rate_json(0, 50)
+    assert (result["rate"], result["interval"][0]) == (0.0, 0.0)
+    assert result["interval"][1] == pytest.approx(0.0711, abs=1e-3)
+    assert rate_json(0, 0)["rate"] is None
 
 
-def test_a_rise_is_counted_on_the_same_prompts():
-    found = change([False, False, True, True], [True, False, True, False])
-    assert found["rise"] == 0.0
-    assert found["interval"][0] < 0 < found["interval"][1]
-    assert change([False] * 8, [True] * 8) == {"rise": 1.0, "interval": [1.0, 1.0]}
+def test_paired_change_compares_the_same_prompts():
+    result = paired_change([False, False, True, True], [True, False, True, False])
+    assert result["rise"] == 0.0
+    assert result["interval"][0] < 0 < result["interval"][1]
+    assert paired_change([False] * 8, [True] * 8) == {"rise": 1.0, "interval": [1.0, 1.0]}
 
 
-def test_kinds_that_lie_apart_are_told_apart():
-    found = told_apart(np.arange(10.0, 20.0), np.arange(10.0))
-    assert (found["auroc"], found["interval"]) == (1.0, [1.0, 1.0])
-    assert (found["positive"], found["negative"]) == (10, 10)
+def test_auroc_with_interval_of_separated_kinds_is_1():
+    result = auroc_with_interval(np.arange(10.0, 20.0), np.arange(10.0))
+    assert (result["auroc"], result["interval"]) == (1.0, [1.0, 1.0])
+    assert (result["positive"], result["negative"]) == (10, 10)
 
 
 # Report
@@ -137,30 +137,30 @@ ROWS = [
 ]
 
 
-def test_refusals_are_counted_by_kind_and_source():
-    found = report_answers(ROWS)
-    assert list(found) == [*KINDS, "harmful, here", "harmless, here"]
-    harmful = found["harmful"]
+def test_report_counts_refusals_by_kind_and_source():
+    result = report_answers(ROWS)
+    assert list(result) == [*KINDS, "harmful, here", "harmless, here"]
+    harmful = result["harmful"]
     assert (harmful["base"]["passed"], harmful["guarded"]["passed"]) == (1, 3)
     assert harmful["change"]["rise"] == pytest.approx(2 / 3)
     assert (harmful["kl"], harmful["kl_changed"]) == (pytest.approx(2 / 3), 1.0)
-    assert found["harmless"]["looping"] == 1
-    assert found["harmless"]["changed_answers"] == 1
-    assert found["harmless"]["fluent"]["passed"] == 0
+    assert result["harmless"]["looping"] == 1
+    assert result["harmless"]["changed_answers"] == 1
+    assert result["harmless"]["fluent"]["passed"] == 0
     assert harmful["fluent"]["passed"] == 3
 
 
-def test_a_higher_threshold_leaves_what_does_not_pass_it_as_it_was():
-    found = gated(ROWS, 2.0)
-    assert [own.guarded != own.base for own in found] == [True, False, False, False, False]
-    assert [own.kl for own in found] == [1.0, 0.0, 0.0, 0.0, 0.0]
-    assert report_answers(found)["harmful"]["guarded"]["passed"] == 2
+def test_with_threshold_unguards_rows_below_it():
+    result = with_threshold(ROWS, 2.0)
+    assert [row.guarded != row.base for row in result] == [True, False, False, False, False]
+    assert [row.kl for row in result] == [1.0, 0.0, 0.0, 0.0, 0.0]
+    assert report_answers(result)["harmful"]["guarded"]["passed"] == 2
 
 
-# All of it
+# Whole benchmark
 
 
-def test_a_guard_is_made_tried_and_reported_on_a_tiny_model(folder, tiny_llama, random_vector):
+def test_benchmark_runs_on_a_tiny_model(folder, tiny_llama, random_vector):
     plan = Plan(folder, SMALL, rule="refusing:1 when harmful > fpr 2%")
     steps = []
     measured = benchmark(plan, engine=tiny_llama, refusing=random_vector(tiny_llama), on_step=steps.append)
@@ -178,8 +178,8 @@ def test_a_guard_is_made_tried_and_reported_on_a_tiny_model(folder, tiny_llama, 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::trimtab.errors.StrongSteeringWarning")
-@pytest.mark.skipif(not DATA.is_dir(), reason="the folder of public data sets is not there")
-def test_a_small_guard_tells_requests_apart_and_refuses_them_on_the_default_model(smollm2):
+@pytest.mark.skipif(not DATA.is_dir(), reason="the folder of public data sets is missing")
+def test_small_guard_refuses_requests_on_the_default_model(smollm2):
     refusing = train(
         smollm2, Behaviour.load("refusing"), source="responses", layers=LAYERS, max_pairs=32, calibrate=False
     )

@@ -1,4 +1,4 @@
-"""The benchmark of distilled prompts."""
+"""Benchmark of distilled prompts."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from trimtab.benches import distilling
-from trimtab.benches.distilling import Plan, bench_prompts, benchmark, summary, table
+from benchmarks import distilling
+from benchmarks.distilling import Plan, benchmark, summary, system_prompts, table
 from trimtab.errors import BenchmarkError
 from trimtab.evaluation.distilled import Sizes
 from trimtab.training.distillation.distill import Effort
@@ -26,34 +26,34 @@ def measured(tiny_llama, tmp_path_factory):
     return folder, list(benchmark(SMALL, folder, engine=tiny_llama))
 
 
-def test_prompts_are_of_many_kinds_and_long_enough_to_be_worth_it():
-    prompts = bench_prompts()
+def test_prompts_are_long_and_of_different_kinds():
+    prompts = system_prompts()
     assert len(prompts) >= 7
     assert len({prompt.kind for prompt in prompts.values()}) == len(prompts)
     assert all(len(prompt.prompt.split()) >= 40 for prompt in prompts.values())
 
 
-def test_each_prompt_s_numbers_are_kept_and_not_measured_again(measured, tiny_llama, monkeypatch):
+def test_benchmark_reuses_written_results(measured, tiny_llama, monkeypatch):
     folder, rows = measured
     assert [row["name"] for row in rows] == ["tutor", "shop"]
     assert json.loads((folder / "shop.json").read_text()) == rows[1]
-    monkeypatch.setattr(distilling, "_measured", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(distilling, "_measure_prompt", lambda *_: pytest.fail("measured again"))
     assert list(benchmark(SMALL, folder, engine=tiny_llama)) == rows
 
 
-def test_the_summary_has_every_way_and_the_means(measured):
+def test_summary_has_every_intervention_and_the_means(measured):
     _, rows = measured
-    found = summary(rows, wanted=3)
-    assert not found["complete"]
-    assert set(found["closed"]) == {"vector", "mean difference", "one sentence"}
-    assert found["over"] == ["tutor"]  # facts stand by themselves
-    assert found["closed"]["vector"] == rows[0]["report"]["vector"]["closed"]["value"]
-    assert found["prompts"]["shop"]["tokens"] == rows[1]["report"]["saving"]["tokens"]
-    lines = table(found).splitlines()
+    overview = summary(rows, wanted=3)
+    assert not overview["complete"]
+    assert set(overview["closed"]) == {"vector", "mean difference", "one sentence"}
+    assert overview["over"] == ["tutor"]  # facts do not count
+    assert overview["closed"]["vector"] == rows[0]["report"]["vector"]["closed"]["value"]
+    assert overview["prompts"]["shop"]["tokens"] == rows[1]["report"]["saving"]["tokens"]
+    lines = table(overview).splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["tutor", "shop", "mean"]
 
 
-def test_unknown_prompts_and_no_prompts_are_refused():
+def test_unknown_prompts_or_none_are_refused():
     with pytest.raises(BenchmarkError, match="no prompt named 'poet'"):
         Plan(prompts=("poet",))
     with pytest.raises(BenchmarkError, match="no prompts to measure"):

@@ -1,4 +1,4 @@
-"""What holds when distilled prompts are put together: added, one learned on top of the other, or switched in a chat."""
+"""Combination of distilled prompts: vectors added, one trained while the other is active, or switched in a chat."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from benchmarks.distilling import SEED, system_prompts
+from benchmarks.measurement import Step, ignore_step, package_versions
 from trimtab.arrays import F32
 from trimtab.behaviours import Message, neutral_prompts
-from trimtab.benches.distilling import SEED, bench_prompts
-from trimtab.benches.extraction import Step
-from trimtab.benches.peer_repeng import versions
 from trimtab.engines.protocol import Gradients
 from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.errors import BenchmarkError
@@ -23,21 +22,21 @@ from trimtab.training.distillation.fit import together
 from trimtab.training.progress import Progress
 from trimtab.vectors import ControlVector
 
-PROBES_SEED = 1  # another one than in learning
+ANSWERS_SEED = 1  # not the seed of the training
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure.
+    """Settings of the benchmark of composing.
 
     Attributes:
-        first: A prompt of ``bench_prompts``.
-        second: Another one.
+        first: Name of one of ``system_prompts``.
+        second: Name of another one.
         model: Hub id, folder or file; the default model if not given.
-        effort: How much is learned from.
-        prompts: Users' messages on which is measured.
+        effort: Amount of training.
+        prompts: Number of users' messages in the measurement.
         answer_tokens: Upper bound on an answer's length.
-        strengths: Of both vectors together.
+        strengths: Strengths of the sum of both vectors.
     """
 
     first: str = "pirate"
@@ -50,15 +49,15 @@ class Plan:
 
     def __post_init__(self) -> None:
         for name in (self.first, self.second):
-            if name not in bench_prompts():
-                raise BenchmarkError(f"no prompt named {name!r}", fix=f"use two of {', '.join(bench_prompts())}")
+            if name not in system_prompts():
+                raise BenchmarkError(f"no prompt named {name!r}", fix=f"use two of {', '.join(system_prompts())}")
         if self.first == self.second:
-            raise BenchmarkError("a prompt cannot be put together with itself", fix="give two different ones")
+            raise BenchmarkError("a prompt cannot be combined with itself", fix="use two different prompts")
 
 
 @dataclass(frozen=True)
 class _Vectors:
-    """Of the first prompt, of the second, and of the second where the first one's is active."""
+    """Vectors of the first prompt, of the second, and of the second trained while the first vector is active."""
 
     first: ControlVector
     second: ControlVector
@@ -66,12 +65,12 @@ class _Vectors:
 
 
 def benchmark(
-    plan: Plan, *, engine: TransformersEngine | None = None, on_step: Callable[[Step], None] = lambda _: None
+    plan: Plan, *, engine: TransformersEngine | None = None, on_step: Callable[[Step], None] = ignore_step
 ) -> dict[str, Any]:
-    """Distil two prompts, and measure what their vectors carry together.
+    """Distil two prompts, and measure the combinations of their vectors.
 
     Args:
-        plan: What to measure.
+        plan: Settings.
         engine: The model; loaded if not given.
         on_step: Called with each step of the work.
 
@@ -83,14 +82,14 @@ def benchmark(
     gradients = model.gradients
     if gradients is None:
         raise BenchmarkError(f"{model.info.name} has no gradients", fix="use a decoder-only model")
-    vectors = _distilled(model, plan, on_step)
+    vectors = _distil(model, plan, on_step)
     on_step(Step("measuring", 3, 4))
     return {
         "benchmark": "composing",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": model.info.name,
         "device": str(model.model.device),
-        "versions": versions(("trimtab", "torch", "transformers", "numpy")),
+        "versions": package_versions(),
         "first": plan.first,
         "second": plan.second,
         "effort": asdict(plan.effort),
@@ -100,12 +99,12 @@ def benchmark(
     }
 
 
-def _distilled(model: TransformersEngine, plan: Plan, on_step: Callable[[Step], None]) -> _Vectors:
+def _distil(model: TransformersEngine, plan: Plan, on_step: Callable[[Step], None]) -> _Vectors:
     def learn(name: str, number: int, below: Sequence[tuple[ControlVector, float]] = ()) -> ControlVector:
         def step(progress: Progress) -> None:
             on_step(Step(f"{name}: {progress.phase}", number, 4))
 
-        prompt = bench_prompts()[name].prompt
+        prompt = system_prompts()[name].prompt
         return distill(
             model, prompt, name=name, effort=plan.effort, on_top_of=list(below) or None, seed=SEED, progress=step
         )
@@ -115,47 +114,49 @@ def _distilled(model: TransformersEngine, plan: Plan, on_step: Callable[[Step], 
 
 
 def _both(model: TransformersEngine, gradients: Gradients, vectors: _Vectors, plan: Plan) -> dict[str, Any]:
-    """How near each comes to the model under both prompts, one behind the other."""
-    whole = "\n\n".join(bench_prompts()[name].prompt for name in (plan.first, plan.second))
-    probes = _probes(model, gradients, Teacher.of(whole), plan)
-    ways = {
-        "first": added(vectors.first),
-        "second": added(vectors.second),
-        "first + second": added(vectors.first, vectors.second),
-        "first + second on top": added(vectors.first, vectors.on_top),
+    """Measure how close the vectors are to the model with both prompts concatenated."""
+    both = "\n\n".join(system_prompts()[name].prompt for name in (plan.first, plan.second))
+    answers = _prompted_answers(model, gradients, Teacher.of(both), plan)
+    sums = {
+        "first": total_addition(vectors.first),
+        "second": total_addition(vectors.second),
+        "first + second": total_addition(vectors.first, vectors.second),
+        "first + second on top": total_addition(vectors.first, vectors.on_top),
     }
     dial = {
-        strength: mean_kl(probes.measure(Student(additions=added(vectors.first, vectors.second, strength=strength))))
+        strength: mean_kl(
+            answers.measure(Student(additions=total_addition(vectors.first, vectors.second, strength=strength)))
+        )
         for strength in plan.strengths
     }
-    return {"both": _rows(probes, ways), "dial": {"0": probes.base_kl, **{f"{s:g}": kl for s, kl in dial.items()}}}
+    return {"both": _rows(answers, sums), "dial": {"0": answers.base_kl, **{f"{s:g}": kl for s, kl in dial.items()}}}
 
 
 def _on_top(model: TransformersEngine, gradients: Gradients, vectors: _Vectors, plan: Plan) -> dict[str, Any]:
-    """How near each comes to the model under the second prompt, where the first one's vector is active as well."""
+    """Measure how close the vectors are to the model with the second prompt and the first vector."""
     steering = Steering((Term(vectors.first, 1.0),))
-    teacher = Teacher.of(bench_prompts()[plan.second].prompt)
-    first = added(vectors.first)
-    probes = _probes(model, gradients, teacher, plan, steering=steering, additions=first)
-    ways = {
+    teacher = Teacher.of(system_prompts()[plan.second].prompt)
+    first = total_addition(vectors.first)
+    answers = _prompted_answers(model, gradients, teacher, plan, steering=steering, additions=first)
+    sums = {
         "first": first,
-        "first + second": added(vectors.first, vectors.second),
-        "first + second on top": added(vectors.first, vectors.on_top),
+        "first + second": total_addition(vectors.first, vectors.second),
+        "first + second on top": total_addition(vectors.first, vectors.on_top),
     }
-    return {"on top": _rows(probes, ways)}
+    return {"on top": _rows(answers, sums)}
 
 
 def _switched(model: TransformersEngine, gradients: Gradients, vectors: _Vectors, plan: Plan) -> dict[str, Any]:
-    """A turn under the first prompt has gone before; from now on the second one is to hold."""
-    asked, *texts = neutral_prompts().held_out[: plan.prompts + 1]
-    answer = model.generate(asked, steering=[(vectors.first, 1.0)], max_new_tokens=plan.answer_tokens).text
-    turn = (Message("user", asked), Message("assistant", answer))
-    second = Message("system", bench_prompts()[plan.second].prompt)
-    probes = _probes(model, gradients, Teacher.of([second, *turn]), plan, texts=texts, opening=turn)
-    ways = {
-        "first still": added(vectors.first),
-        "second": added(vectors.second),
-        "first + second": added(vectors.first, vectors.second),
+    """Measure a switch to the second prompt after a turn that the first vector steered."""
+    question, *texts = neutral_prompts().held_out[: plan.prompts + 1]
+    answer = model.generate(question, steering=[(vectors.first, 1.0)], max_new_tokens=plan.answer_tokens).text
+    turn = (Message("user", question), Message("assistant", answer))
+    second = Message("system", system_prompts()[plan.second].prompt)
+    answers = _prompted_answers(model, gradients, Teacher.of([second, *turn]), plan, texts=texts, opening=turn)
+    sums = {
+        "first still": total_addition(vectors.first),
+        "second": total_addition(vectors.second),
+        "first + second": total_addition(vectors.first, vectors.second),
     }
     chat = [*turn, Message("user", texts[0])]
     steering: dict[str, Sequence[tuple[ControlVector, float]]] = {
@@ -163,15 +164,15 @@ def _switched(model: TransformersEngine, gradients: Gradients, vectors: _Vectors
         "second": [(vectors.second, 1.0)],
         "neither": [],
     }
-    written = {
+    sampled = {
         name: model.generate([chat], steering=[list(terms)], max_new_tokens=plan.answer_tokens)[0].text
         for name, terms in steering.items()
     }
-    sample = {"chat": [asdict(message) for message in chat], "answers": written}
-    return {"switched": _rows(probes, ways), "sample": sample}
+    sample = {"chat": [asdict(message) for message in chat], "answers": sampled}
+    return {"switched": _rows(answers, sums), "sample": sample}
 
 
-def _probes(
+def _prompted_answers(
     model: TransformersEngine,
     gradients: Gradients,
     teacher: Teacher,
@@ -188,49 +189,45 @@ def _probes(
         teacher,
         texts or neutral_prompts().held_out[: plan.prompts],
         answer_tokens=plan.answer_tokens,
-        seed=PROBES_SEED,
+        seed=ANSWERS_SEED,
         opening=opening,
         steering=steering,
         additions=additions,
     )
 
 
-def added(*vectors: ControlVector, strength: float = 1.0) -> dict[int, F32]:
-    """What vectors add to each layer together."""
+def total_addition(*vectors: ControlVector, strength: float = 1.0) -> dict[int, F32]:
+    """Sum what several vectors add to each layer."""
     total: dict[int, F32] = {}
     for vector in vectors:
         total = together(vector.addition(strength), total)
     return total
 
 
-def _rows(probes: PromptedAnswers, ways: Mapping[str, Mapping[int, F32]]) -> dict[str, Any]:
-    found: list[Substitute] = [
-        probes.substitute(name, "", probes.measure(Student(additions=way))) for name, way in ways.items()
+def _rows(answers: PromptedAnswers, sums: Mapping[str, Mapping[int, F32]]) -> dict[str, Any]:
+    measured: list[Substitute] = [
+        answers.substitute(name, "", answers.measure(Student(additions=additions))) for name, additions in sums.items()
     ]
-    rows = {way.name: {"kl": way.kl, "closed": asdict(way.closed)} for way in found}
-    return {"gap": probes.base_kl, "ways": rows}
+    rows = {row.name: {"kl": row.kl, "closed": asdict(row.closed)} for row in measured}
+    return {"gap": answers.base_kl, "vectors": rows}
 
 
-HEADS = {
-    "both": "Both prompts, one behind the other",
-    "on top": "The second prompt, while the first one's vector is active",
-    "switched": "The second prompt from the second turn on, the first one's vector before",
+HEADINGS = {
+    "both": "Both prompts, concatenated",
+    "on top": "The second prompt, while the first vector is active",
+    "switched": "The second prompt from the second turn on, the first vector before",
 }
 
 
-def table(found: Mapping[str, Any]) -> str:
-    """What was measured as text.
-
-    Args:
-        found: What ``benchmark`` gave.
-    """
-    lines = [f"first: {found['first']}, second: {found['second']}"]
-    for key, head in HEADS.items():
-        part = found[key]
-        lines += ["", f"{head}: {part['gap']:.3f} nat per token from the plain model"]
-        for name, row in part["ways"].items():
+def table(measured: Mapping[str, Any]) -> str:
+    """Format the result of ``benchmark`` as text."""
+    lines = [f"first: {measured['first']}, second: {measured['second']}"]
+    for key, heading in HEADINGS.items():
+        part = measured[key]
+        lines += ["", f"{heading}: {part['gap']:.3f} nat per token from the plain model"]
+        for name, row in part["vectors"].items():
             low, high = row["closed"]["low"], row["closed"]["high"]
             closed = f"{row['closed']['value']:.2f} ({low:.2f} to {high:.2f})"
             lines.append(f"  {name:<24}{row['kl']:.3f} nat  closes {closed}")
-    dial = ", ".join(f"{strength}: {kl:.3f}" for strength, kl in found["dial"].items())
+    dial = ", ".join(f"{strength}: {kl:.3f}" for strength, kl in measured["dial"].items())
     return "\n".join([*lines, "", f"Both vectors, by strength, nat from both prompts: {dial}"])

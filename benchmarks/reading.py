@@ -1,4 +1,4 @@
-"""What can be read off statements and scenes, layer by layer: emotions, and whether a statement is true."""
+"""Readings of emotions in scenes and of truth in statements, layer by layer."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.guard import without_duplicates
+from benchmarks.measurement import Step, ignore_step, package_versions
 from trimtab.arrays import F32
 from trimtab.behaviours import Behaviour, Pole
-from trimtab.benches.extraction import Step
-from trimtab.benches.guard import apart
-from trimtab.benches.peer_repeng import versions
 from trimtab.engines import Engine
 from trimtab.engines.transformers import load
 from trimtab.errors import BenchmarkError
@@ -29,7 +28,7 @@ from trimtab.training.readers import fit_direction
 from trimtab.training.train import train
 
 EMOTIONS = ("happiness", "sadness", "anger", "fear", "disgust", "surprise")
-EVERY = 3  # layers, in the table
+TABLE_STEP = 3  # the table shows every third layer
 SEED = 0
 HONEST = Pole(
     "honest",
@@ -59,12 +58,12 @@ Fit: TypeAlias = Callable[[F32, F32], F32]
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure.
+    """Settings of the benchmark of readings.
 
     Attributes:
-        data: Folder that has ``repe``.
-        texts: Of each emotion and of all statements, at most.
-        pairs: Of the honesty vector.
+        data: Folder that contains ``repe``.
+        texts: Upper bound on the scenes of each emotion, and on the statements.
+        pairs: Number of contrastive pairs of the honesty vector.
         model: Hub id, folder or file; the default model if not given.
     """
 
@@ -76,11 +75,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Texts:
-    """Texts and what is true of each.
+    """Texts with labels.
 
     Attributes:
-        texts: No two are alike.
-        labels: ``[text]``.
+        texts: Texts without duplicates.
+        labels: Label of each text.
     """
 
     texts: tuple[str, ...]
@@ -88,13 +87,13 @@ class Texts:
 
 
 def read_emotions(data: Path, limit: int) -> dict[str, tuple[str, ...]]:
-    """The scenes of each emotion; one that stands under two is taken under the first."""
+    """Return the scenes of each emotion; a scene listed under two emotions counts for the first."""
     folder = data / "repe" / "data" / "emotions"
-    return apart({name: _scenes(folder / f"{name}.json")[:limit] for name in EMOTIONS})
+    return without_duplicates({name: _scenes(folder / f"{name}.json")[:limit] for name in EMOTIONS})
 
 
 def read_facts(data: Path, limit: int) -> Texts:
-    """True and false statements; one that stands twice is taken once."""
+    """Return true and false statements without duplicates."""
     path = data / "repe" / "data" / "facts" / "facts_true_false.csv"
     rows = list(csv.DictReader(_read(path).splitlines()))
     try:
@@ -113,25 +112,27 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError:
-        raise BenchmarkError(f"there is no {str(path)!r}", fix="give the folder that has repe: --data FOLDER") from None
+        raise BenchmarkError(
+            f"there is no {str(path)!r}", fix="pass the folder that contains repe: --data FOLDER"
+        ) from None
 
 
 # Measuring -----------------------------------------------------------------------------------------------------------
 
 
 def benchmark(
-    plan: Plan, *, engine: Engine | None = None, on_step: Callable[[Step], None] = lambda _: None
+    plan: Plan, *, engine: Engine | None = None, on_step: Callable[[Step], None] = ignore_step
 ) -> dict[str, Any]:
-    """Fit directions on half of the texts, and see at every layer how well they tell the other half apart.
+    """Fit directions on half of the texts, and measure at each layer how well they separate the other half.
 
     Raises:
-        BenchmarkError: The data is not there.
+        BenchmarkError: The data is missing.
     """
     emotions, facts = read_emotions(plan.data, plan.texts), read_facts(plan.data, plan.texts)
     on_step(Step("Loading the model"))
     model = load(plan.model) if engine is None else engine
     on_step(Step("Reading scenes", 0, 3))
-    scenes = pooled_states(model, [text for own in emotions.values() for text in own], phase="", progress=ignore)
+    scenes = pooled_states(model, [text for texts in emotions.values() for text in texts], phase="", progress=ignore)
     on_step(Step("Reading statements", 1, 3))
     statements = pooled_states(model, facts.texts, phase="", progress=ignore)
     on_step(Step("Training the honesty vector", 2, 3))
@@ -141,16 +142,16 @@ def benchmark(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": model.info.name,
         "layers": model.info.layers,
-        "versions": versions(("trimtab", "torch", "transformers", "numpy")),
-        "texts": {name: len(own) for name, own in emotions.items()}
+        "versions": package_versions(),
+        "texts": {name: len(texts) for name, texts in emotions.items()}
         | {"true": int(facts.labels.sum()), "false": int((~facts.labels).sum())},
-        "emotions": _emotions(scenes, [len(own) for own in emotions.values()]),
+        "emotions": _emotions(scenes, [len(texts) for texts in emotions.values()]),
         "facts": _facts(statements, facts.labels, honesty),
     }
 
 
 def honesty_behaviour() -> Behaviour:
-    """Personas that say what is true against ones that say what is false."""
+    """Return a behaviour that contrasts truthful personas with lying ones."""
     happy = Behaviour.load("happy")
     return Behaviour(
         "honest", "Whether what is said is true.", HONEST, LYING, templates=happy.templates, suffixes=happy.suffixes
@@ -158,73 +159,75 @@ def honesty_behaviour() -> Behaviour:
 
 
 def _emotions(scenes: Pooled, sizes: Sequence[int]) -> dict[str, Any]:
-    """Each emotion against all others, by probe and by difference of means, over the words of a scene."""
+    """Separate each emotion from all others by the mean state of a scene, with each estimator."""
     kinds = np.repeat(np.arange(len(sizes)), sizes)
-    found = {}
+    result = {}
     for number, name in enumerate(EMOTIONS):
         labels = kinds == number
         halves = split(kinds)
-        found[name] = {method: by_layer(scenes.mean, labels, halves, fit) for method, fit in METHODS.items()}
-    return found
+        result[name] = {
+            estimator: auroc_by_layer(scenes.mean, labels, halves, fit) for estimator, fit in ESTIMATORS.items()
+        }
+    return result
 
 
 def _facts(statements: Pooled, labels: Flags, honesty: Mapping[int, F32]) -> dict[str, Any]:
-    """True against false statements, over the words and at the last token; honesty is fitted on no statement."""
+    """Separate true from false statements, by the mean state and the last; honesty is not fitted on statements."""
     halves = split(labels)
     states = {"mean": statements.mean, "last": statements.last}
-    found: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     for pool in POOLS:
-        given = states[pool]
-        for method, fit in METHODS.items():
-            found[f"{method}, {pool}"] = by_layer(given, labels, halves, fit)
-        along = np.stack([given[:, layer] @ honesty[layer] for layer in range(given.shape[1])], axis=1)
-        found[f"honesty, {pool}"] = _of_scores(along, labels, halves)
-    return found
+        hidden = states[pool]
+        for estimator, fit in ESTIMATORS.items():
+            result[f"{estimator}, {pool}"] = auroc_by_layer(hidden, labels, halves, fit)
+        along = np.stack([hidden[:, layer] @ honesty[layer] for layer in range(hidden.shape[1])], axis=1)
+        result[f"honesty, {pool}"] = _auroc_of_scores(along, labels, halves)
+    return result
 
 
 def difference(positive: F32, negative: F32) -> F32:
-    """The unit direction from one kind's mean to the other's."""
+    """Return the unit direction from the negative mean to the positive mean."""
     shift = positive.mean(axis=0, dtype=np.float64) - negative.mean(axis=0, dtype=np.float64)
     unit: F32 = (shift / np.linalg.norm(shift)).astype(np.float32)
     return unit
 
 
-METHODS: Mapping[str, Fit] = {"probe": fit_direction, "difference": difference}
+ESTIMATORS: Mapping[str, Fit] = {"probe": fit_direction, "difference": difference}
 
 
 def split(kinds: NDArray[Any]) -> Flags:
-    """Which texts are for fitting: half of each kind, drawn from a fixed seed."""
+    """Select half of the texts of each kind for fitting, with a fixed seed."""
     noise = np.random.default_rng(SEED)
     fitted = np.zeros(len(kinds), dtype=bool)
     for kind in np.unique(kinds):
-        own = np.flatnonzero(kinds == kind)
-        fitted[noise.permutation(own)[: len(own) // 2]] = True
+        members = np.flatnonzero(kinds == kind)
+        fitted[noise.permutation(members)[: len(members) // 2]] = True
     return fitted
 
 
-def by_layer(states: F32, labels: Flags, fitted: Flags, fit: Fit) -> dict[str, Any]:
-    """AUROC at each layer on texts that are not ``fitted``, and at the layer that did best among the fitted ones.
+def auroc_by_layer(states: F32, labels: Flags, fitted: Flags, fit: Fit) -> dict[str, Any]:
+    """Return the AUROC at each layer on texts that are not ``fitted``, and at a layer chosen on the fitted texts.
 
-    That layer is found by fitting on one half of the fitted texts and trying on the other, both ways.
+    The layer is chosen by two-fold cross-validation within the fitted texts, so that held-out texts play no part.
     """
     inner = np.flatnonzero(fitted)
     first = np.zeros_like(fitted)
     first[inner[split(labels[fitted])]] = True
     second = fitted & ~first
     layers = range(states.shape[1])
-    tried, scores = np.zeros((2, len(states), len(layers)))
+    validated, scores = np.zeros((2, len(states), len(layers)))
     for layer in layers:
-        at = states[:, layer]
+        hidden = states[:, layer]
         for known, other in ((first, second), (second, first)):
-            tried[other, layer] = at[other] @ fit(at[known & labels], at[known & ~labels])
-        scores[:, layer] = at @ fit(at[fitted & labels], at[fitted & ~labels])
+            validated[other, layer] = hidden[other] @ fit(hidden[known & labels], hidden[known & ~labels])
+        scores[:, layer] = hidden @ fit(hidden[fitted & labels], hidden[fitted & ~labels])
     halves = (first, second)
-    inside = [np.mean([_auroc(tried[half, layer], labels[half]) for half in halves]) for layer in layers]
+    inside = [np.mean([_auroc(validated[half, layer], labels[half]) for half in halves]) for layer in layers]
     return _report(scores[~fitted], labels[~fitted], chosen=int(np.argmax(inside)))
 
 
-def _of_scores(scores: Floats, labels: Flags, fitted: Flags) -> dict[str, Any]:
-    """The same for scores along directions that were fitted on none of the texts."""
+def _auroc_of_scores(scores: Floats, labels: Flags, fitted: Flags) -> dict[str, Any]:
+    """Return the same for scores along directions that were not fitted on these texts."""
     inside = [_auroc(scores[fitted, layer], labels[fitted]) for layer in range(scores.shape[1])]
     return _report(scores[~fitted], labels[~fitted], chosen=int(np.argmax(inside)))
 
@@ -247,19 +250,24 @@ def _auroc(scores: Floats, labels: Flags) -> float:
     return auroc(scores[labels], scores[~labels])
 
 
-# For people ----------------------------------------------------------------------------------------------------------
+# Table ---------------------------------------------------------------------------------------------------------------
 
 
 def table(measured: Mapping[str, Any]) -> str:
-    """AUROC on held-out texts at every third layer and at the chosen one, as Markdown."""
-    layers = [*range(0, measured["layers"], EVERY)]
+    """Format the AUROC on held-out texts at every third layer and at the chosen one, as Markdown."""
+    layers = range(0, measured["layers"], TABLE_STEP)
     lines = [
-        "| what | " + " | ".join(f"{layer}" for layer in layers) + " | chosen layer |",
+        "| reading | " + " | ".join(f"{layer}" for layer in layers) + " | chosen layer |",
         "|---|" + "---|" * len(layers) + "---|",
     ]
-    named = {f"{name}, {method}": own for name, by in measured["emotions"].items() for method, own in by.items()}
-    for name, own in (named | {f"true, {name}": own for name, own in measured["facts"].items()}).items():
-        low, high = own["interval"]
-        cells = " | ".join(f"{own['auroc_by_layer'][layer]:.2f}" for layer in layers)
-        lines.append(f"| {name} | {cells} | {own['chosen_layer']}: {own['auroc']:.2f} ({low:.2f}–{high:.2f}) |")
+    rows = {
+        f"{emotion}, {estimator}": result
+        for emotion, results in measured["emotions"].items()
+        for estimator, result in results.items()
+    }
+    rows |= {f"true, {name}": result for name, result in measured["facts"].items()}
+    for name, result in rows.items():
+        low, high = result["interval"]
+        cells = " | ".join(f"{result['auroc_by_layer'][layer]:.2f}" for layer in layers)
+        lines.append(f"| {name} | {cells} | {result['chosen_layer']}: {result['auroc']:.2f} ({low:.2f}–{high:.2f}) |")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""A worker that needs no model: its tokens are characters, its states are constants, its times are made up."""
+"""Worker without a model: its tokens are characters, its hidden states and times are constants."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def train(request):
-    """Directions at random, of as many layers and numbers as the test's model has, the first layer left out."""
+    """Write random directions in the shape of the test's model, without the first layer."""
     layers, hidden = map(int, os.environ["FAKE_WORKER_SHAPE"].split("x"))
     noise = np.random.default_rng(len(request["positive"]))
     for path in request["save"].values():
@@ -42,7 +42,7 @@ def train(request):
 
 def run(request):
     if os.environ.get("FAKE_WORKER_FAILS") and len(request["texts"]) > 3:
-        sys.exit("Traceback of no interest\nMemoryError: there is no more")
+        sys.exit("Traceback to skip\nMemoryError: there is no more")
     if request["save"]:
         states = np.full((len(request["texts"]), LAYERS, 4), 1.0 if request["share_prefixes"] else 1.25, np.float32)
         states[:, -1] *= 2 if "repeng" in request["save"] else 1

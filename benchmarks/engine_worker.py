@@ -1,4 +1,4 @@
-"""trimtab's worker: hidden states by our engine, asked over JSON lines; also the tokens that cases are made of."""
+"""Worker process of trimtab: hidden states and the tokens that cases are built from, requested as JSON lines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from trimtab.benches.peer_repeng import claim_output, measured, serve, versions
+from benchmarks.measurement import claim_stdout, measure, package_versions, serve
 from trimtab.engines.prefix_tree import build_tree
 from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.engines.transformers.model.source import INSTALL, converted_gguf, default_gguf
@@ -32,22 +32,22 @@ SHAPE = {
 
 
 def main() -> None:
-    """Answer for trimtab; the one argument is a job in JSON, whose model is null for the default one."""
-    answers = claim_output()
+    """Answer for trimtab; the one argument is a job in JSON, whose model is null for the default model."""
+    answers = claim_stdout()
     job = json.loads(sys.argv[1])
     torch.set_num_threads(job["threads"])
     folder = job["model"] or str(default_folder())
     engine = load(folder, dtype=job["dtype"], device=job["device"])
 
     def run(request: Any) -> Mapping[str, Any]:
-        # A fresh engine for every run: what it must find out before it shares prefixes counts every time.
+        # A fresh engine for every run, so that its check of prefix sharing counts every time.
         fresh = TransformersEngine(engine.model, engine.tokenizer, name=engine.info.name)
-        states, spent = measured(
+        states, figures = measure(
             lambda: fresh.hidden_states(request["texts"], share_prefixes=request["share_prefixes"])
         )
         if request["save"]:
             np.save(request["save"], states)
-        return spent
+        return figures
 
     def encode(request: Any) -> Mapping[str, Any]:
         return {"tokens": [engine.encode(text) for text in request["texts"]]}
@@ -62,7 +62,7 @@ def main() -> None:
         return read_random_model(engine, request["tokens"], rounds=request["rounds"])
 
     ready = {
-        "versions": versions(("trimtab", "torch", "transformers", "numpy")),
+        "versions": package_versions(),
         "model": folder,
         "layers": engine.info.layers,
         "vocabulary": len(engine.tokenizer),
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def default_folder() -> Path:
-    """The default model as a folder that transformers loads.
+    """Return the default model as a folder that transformers loads.
 
     Raises:
         ModelError: It is not installed.
@@ -92,17 +92,17 @@ def read_random_model(
     shape: Mapping[str, int] = SHAPE,
     matmul: int = 8192,
 ) -> dict[str, Any]:
-    """How fast a Llama with random bfloat16 weights is read, beside what the machine's matrix products reach.
+    """Measure how fast a random bfloat16 Llama reads texts, as a share of the machine's matrix-product peak.
 
-    Shares of the peak count the products with the blocks' weights alone: 2 operations per weight and token. Per given
-    token the share can exceed 1, as tokens that texts have in common are computed once.
+    The share counts only products with the weights of the layers: 2 operations per weight and token. Relative to all
+    given tokens it can exceed 1, because shared prefixes are computed once.
 
     Args:
-        engine: Lends its tokenizer, which is not used.
-        tokens: Token ids; taken modulo the vocabulary.
-        rounds: How often to read them, after one reading that warms up and proves that prefixes can be shared.
-        device: Where.
-        shape: What the model's config says.
+        engine: Engine whose tokenizer the random model borrows without using it.
+        tokens: Token ids of each text; taken modulo the vocabulary.
+        rounds: Number of timed passes, after one that warms up and checks prefix sharing.
+        device: Device of the model.
+        shape: Settings of the model's config.
         matmul: Rows and columns of the matrices whose product gives the peak.
     """
     torch.manual_seed(0)
@@ -118,36 +118,36 @@ def read_random_model(
         started = time.perf_counter()
         reader.hidden_states(sequences)
         seconds.append(time.perf_counter() - started)
-    middle, peak = statistics.median(seconds), matmul_peak(matmul, device=device)
+    median, peak = statistics.median(seconds), matmul_peak(matmul, device=device)
     return {
         "block_parameters": weights,
         "prompts": len(sequences),
         "tokens": given,
         "distinct_tokens": distinct,
         "rounds": seconds,
-        "wall": middle,
-        "tokens_per_second": given / middle,
-        "distinct_tokens_per_second": distinct / middle,
+        "wall": median,
+        "tokens_per_second": given / median,
+        "distinct_tokens_per_second": distinct / median,
         "matmul_flops": peak,
-        "share_of_matmul": 2 * weights * distinct / middle / peak,
-        "share_of_matmul_given": 2 * weights * given / middle / peak,
+        "share_of_matmul": 2 * weights * distinct / median / peak,
+        "share_of_matmul_given": 2 * weights * given / median / peak,
     }
 
 
 def matmul_peak(size: int, *, device: str) -> float:
-    """Floating-point operations a second in a product of two square bfloat16 matrices: the median of several."""
+    """Return the median floating-point operations per second of a product of two square bfloat16 matrices."""
     left, right = torch.randn(2, size, size, device=device, dtype=torch.bfloat16)
     seconds = []
     for _ in range(1 + MATMUL_RUNS):
-        _wait(device)
+        _synchronize(device)
         started = time.perf_counter()
         torch.matmul(left, right)
-        _wait(device)
+        _synchronize(device)
         seconds.append(time.perf_counter() - started)
     return float(2 * size**3 / statistics.median(seconds[1:]))
 
 
-def _wait(device: str) -> None:
+def _synchronize(device: str) -> None:
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
 

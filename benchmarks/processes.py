@@ -1,4 +1,4 @@
-"""Workers: one process for each side, asked over JSON lines, and gone whatever happens."""
+"""Worker processes, one for each side: asked by JSON lines, and ended however the benchmark ends."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from typing import Any, final
 
 from trimtab.errors import BenchmarkError
 
-OWN_MODULE = "trimtab.benches.worker"
-PEER_SCRIPT = Path(__file__).with_name("peer_repeng.py")
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is for.
+    """Settings of a worker.
 
     Attributes:
-        dtype: Of the weights.
-        threads: How many it may compute with.
-        model: The folder with the model; None for the default one, which only trimtab's worker knows.
-        device: Where it computes.
+        dtype: Data type of the weights.
+        threads: Number of threads for computing.
+        model: Folder of the model; None for the default model, which only trimtab's worker can find.
+        device: Device to compute on.
     """
 
     dtype: str
@@ -39,17 +38,17 @@ class Job:
 
 @final
 class Worker:
-    """A process that answers one JSON line with another. Close it.
+    """Process that answers each JSON line with one JSON line. Close it.
 
     Attributes:
-        pid: Of the process.
+        pid: Process id.
     """
 
     def __init__(self, side: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
         self._side = side
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the worker is
         try:
-            # A session of its own: Ctrl-C reaches the parent alone, which then ends its workers itself.
+            # The worker gets its own session: Ctrl-C then reaches only the parent, which ends its workers itself.
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -66,10 +65,10 @@ class Worker:
         self.pid = self._process.pid
 
     def ask(self, do: str, **details: Any) -> dict[str, Any]:
-        """What the worker answers.
+        """Send a request and return the answer.
 
         Raises:
-            BenchmarkError: It ended instead; the message has the last line of its standard error.
+            BenchmarkError: The worker ended instead; the message has the last line of its standard error.
         """
         assert self._process.stdin is not None
         try:
@@ -80,10 +79,10 @@ class Worker:
         return self.answer()
 
     def answer(self) -> dict[str, Any]:
-        """The next line that the worker says; its first tells what it is.
+        """Return the next answer; the first one, which needs no request, describes the worker.
 
         Raises:
-            BenchmarkError: It ended instead.
+            BenchmarkError: The worker ended instead.
         """
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -98,7 +97,7 @@ class Worker:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
-                with suppress(BrokenPipeError):  # a question that was never read
+                with suppress(BrokenPipeError):  # a request that was never read
                     stream.close()
         self._errors.close()
 
@@ -106,50 +105,52 @@ class Worker:
         code = self._process.wait()
         self._errors.seek(0)
         lines = [line for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
-        last = lines[-1].strip() if lines else f"it ended with code {code} and said nothing"
+        last = lines[-1].strip() if lines else f"it ended with code {code} and no message"
         return BenchmarkError(f"the worker of {self._side} failed: {last}")
 
 
-def start_own(side: str, job: Job) -> Worker:
-    """A worker that runs this trimtab."""
-    return Worker(side, own_command(job), _environment(job.threads))
+def start_trimtab(side: str, job: Job) -> Worker:
+    """Start a worker that runs this trimtab."""
+    environment = _environment(job.threads)
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
+    return Worker(side, trimtab_command(job), environment)
 
 
-def check_peer(peer: str) -> None:
-    """Find out before the work whether the peer's interpreter is there.
+def start_repeng(side: str, interpreter: str, job: Job) -> Worker:
+    """Start a worker that runs repeng in another interpreter."""
+    # Neither the caller's path nor the current folder: nothing of trimtab's environment gets into repeng's.
+    environment = {**_environment(job.threads), "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    return Worker(side, repeng_command(interpreter, job), environment)
+
+
+def check_interpreter(interpreter: str) -> None:
+    """Check before any work that repeng's interpreter exists.
 
     Raises:
-        BenchmarkError: It is not.
+        BenchmarkError: It does not.
     """
-    if shutil.which(peer) is None:
-        raise BenchmarkError(f"there is no interpreter {peer!r}", fix="run: make bench, or leave --peer out")
+    if shutil.which(interpreter) is None:
+        raise BenchmarkError(f"there is no interpreter {interpreter!r}", fix="run: make bench, or leave --peer out")
 
 
-def start_peer(side: str, peer: str, job: Job) -> Worker:
-    """A worker that runs repeng in another interpreter."""
-    environment = _environment(job.threads)
-    environment.pop("PYTHONPATH", None)
-    environment["PYTHONSAFEPATH"] = "1"  # the script's neighbours are no modules of the peer's
-    return Worker(side, [peer, str(PEER_SCRIPT), _argument(job)], environment)
+def trimtab_command(job: Job) -> list[str]:
+    """Return the command of trimtab's worker."""
+    return [sys.executable, "-m", "benchmarks.engine_worker", json.dumps(asdict(job))]
 
 
-def own_command(job: Job) -> list[str]:
-    """How trimtab's worker is run."""
-    return [sys.executable, "-m", OWN_MODULE, _argument(job)]
-
-
-def _argument(job: Job) -> str:
-    return json.dumps(asdict(job))
+def repeng_command(interpreter: str, job: Job) -> list[str]:
+    """Return the command of repeng's worker."""
+    return [interpreter, "-m", "benchmarks.repeng_worker", json.dumps(asdict(job))]
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """The same for every side: so many threads in every library, no progress bars, no hub."""
-    count = str(threads)
+    """Return the environment of every worker: the same number of threads in each library, no progress bars, no hub."""
+    number = str(threads)
     return {
         **os.environ,
-        "OMP_NUM_THREADS": count,
-        "MKL_NUM_THREADS": count,
-        "RAYON_NUM_THREADS": count,
+        "OMP_NUM_THREADS": number,
+        "MKL_NUM_THREADS": number,
+        "RAYON_NUM_THREADS": number,
         "TOKENIZERS_PARALLELISM": "true" if threads > 1 else "false",
         "HF_HUB_OFFLINE": "1",
         "TQDM_DISABLE": "1",

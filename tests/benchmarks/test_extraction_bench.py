@@ -1,4 +1,4 @@
-"""The extraction benchmark: what is read, what is computed from it, and that no worker outlives it."""
+"""Extraction benchmark: cases, report, and workers that never outlive it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trimtab.benches import extraction, workers
-from trimtab.benches.cases import CASES, PERSONAS, Sizes, build_cases, find_openings
-from trimtab.benches.extraction import Plan, benchmark, case_size, largest_difference
-from trimtab.benches.peer_repeng import measured
-from trimtab.benches.plot import draw_extraction
-from trimtab.benches.report import CaseSize, Difference, Record, Run, report
-from trimtab.benches.worker import read_random_model
-from trimtab.errors import BenchmarkError, MissingDependencyError
+from benchmarks import processes
+from benchmarks.cases import CASES, PERSONAS, Sizes, build_cases, find_openings
+from benchmarks.engine_worker import read_random_model
+from benchmarks.extraction import (
+    CaseSize,
+    Difference,
+    Plan,
+    Record,
+    Run,
+    benchmark,
+    case_size,
+    largest_difference,
+    report,
+)
+from benchmarks.measurement import measure
+from trimtab.errors import BenchmarkError
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 SMALL = Sizes(
@@ -50,17 +58,16 @@ def words(smollm2):
 
 @pytest.fixture
 def fakes(monkeypatch):
-    """Workers that need no model; gives those that were started."""
+    """Replace workers by ones without a model; gives the process ids of those started."""
     started = []
-    start = workers.Worker.__init__
+    start = processes.Worker.__init__
 
-    def noted(self, *arguments):
+    def recorded(self, *arguments):
         start(self, *arguments)
         started.append(self.pid)
 
-    monkeypatch.setattr(workers, "own_command", lambda job: [sys.executable, str(FAKE)])
-    monkeypatch.setattr(workers, "PEER_SCRIPT", FAKE)
-    monkeypatch.setattr(workers.Worker, "__init__", noted)
+    monkeypatch.setattr(processes, "trimtab_command", lambda job: [sys.executable, str(FAKE)])
+    monkeypatch.setattr(processes.Worker, "__init__", recorded)
     return started
 
 
@@ -72,7 +79,7 @@ def plan(tmp_path):
     return Plan(("ten-prompts",), ("float32",), rounds=2, threads=1, data=tmp_path, sizes=sizes)
 
 
-def gone(pid):
+def has_ended(pid):
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -85,7 +92,7 @@ def texts_of(name, words, sizes=SMALL):
     return case.texts
 
 
-def test_the_recipe_cuts_every_opening_after_each_token_under_each_persona(words):
+def test_recipe_cuts_each_opening_after_each_token(words):
     texts = texts_of("repeng-4000", words)
     endings = [text.rpartition("assistant\n")[2] for text in texts]
     assert endings == ["I", "I", "I love", "I love", "I love this", "I love this", "It", "It", "It was"]
@@ -93,33 +100,33 @@ def test_the_recipe_cuts_every_opening_after_each_token_under_each_persona(words
     assert len(texts_of("repeng-4000", words, replace(SMALL, prompts=4000))) == 2 * 6
 
 
-def test_few_prompts_are_whole_pairs_from_all_over_the_recipe(words):
+def test_few_prompts_are_pairs_spread_over_the_recipe(words):
     texts, recipe = texts_of("ten-prompts", words), texts_of("repeng-4000", words, replace(SMALL, prompts=12))
     assert texts_of("ten-prompts", words, replace(SMALL, prompts=12)) == (*recipe[:2], *recipe[6:8])
     assert len(texts) == SMALL.few
 
 
-def test_unshared_texts_begin_with_different_tokens_and_have_many_lengths(words):
+def test_unshared_texts_differ_in_first_token_and_length(words):
     tokens = words.encode(texts_of("no-shared-prefix", words))
     assert len({ids[0] for ids in tokens}) == len(tokens) == SMALL.unshared
     assert all(SMALL.shortest <= len(ids) <= SMALL.longest for ids in tokens)
     assert len({len(ids) for ids in tokens}) > 2
 
 
-def test_long_texts_share_nothing_or_exactly_their_beginning(words):
-    apart = texts_of("long-unshared", words)
-    size = case_size(apart, words.encode(apart))
+def test_long_texts_share_nothing_or_exactly_their_prefix(words):
+    unshared = texts_of("long-unshared", words)
+    size = case_size(unshared, words.encode(unshared))
     assert (size.prompts, size.tokens) == (2, size.distinct_tokens)
     assert 2 * 10 <= size.tokens <= 2 * 30
-    together = texts_of("long-shared", words)
-    assert case_size(together, words.encode(together)) == CaseSize(3, 3, 75, 35)
+    shared = texts_of("long-shared", words)
+    assert case_size(shared, words.encode(shared)) == CaseSize(3, 3, 75, 35)
 
 
-def test_cases_are_the_same_every_time(words):
+def test_build_cases_twice_gives_the_same_texts(words):
     assert build_cases(words, OPENINGS, SMALL, list(CASES)) == build_cases(words, OPENINGS, SMALL, list(CASES))
 
 
-def test_openings_come_from_the_file_where_it_is_and_else_are_built_in(plan, tmp_path, monkeypatch):
+def test_openings_come_from_the_file_or_are_built_in(plan, tmp_path, monkeypatch):
     assert find_openings(plan.data).texts == OPENINGS
     empty = tmp_path / "a" / "b"
     empty.mkdir(parents=True)
@@ -136,7 +143,7 @@ def record_of(*runs):
     return Record(rounds=3, threads=2, sizes={"long": CaseSize(4, 3, 40, 20)}, runs=runs)
 
 
-def test_medians_and_ratios_come_from_all_rounds():
+def test_report_medians_and_ratios_use_all_rounds():
     record = record_of(
         *(Run("float32", "long", "trimtab", wall, 2 * wall, 100) for wall in (1.0, 9.0, 2.0)),
         *(Run("float32", "long", "repeng", wall, wall, 400) for wall in (30.0, 10.0, 20.0)),
@@ -150,7 +157,7 @@ def test_medians_and_ratios_come_from_all_rounds():
     assert case["distinct_tokens"] == 20
 
 
-def test_what_was_not_measured_is_null():
+def test_report_unmeasured_figures_are_null():
     case = report(record_of(Run("float32", "long", "trimtab", 1.0, 1.0, None)))["dtypes"]["float32"]["long"]
     assert case["sides"]["trimtab"]["memory"] is None
     assert case["ratios"] == {}
@@ -159,7 +166,7 @@ def test_what_was_not_measured_is_null():
     assert stopped["complete"] is False
 
 
-def test_the_largest_difference_is_of_the_worst_vector_of_the_compared_layers(tmp_path):
+def test_largest_difference_covers_only_the_compared_layers(tmp_path):
     theirs = np.ones((300, 3, 4), dtype=np.float32)
     ours = theirs.copy()
     ours[299, 1] *= 1.5
@@ -175,11 +182,12 @@ def test_the_largest_difference_is_of_the_worst_vector_of_the_compared_layers(tm
         largest_difference(tmp_path / "ours.npy", tmp_path / "theirs.npy", layers=2)
 
 
-def test_sides_take_turns_and_repengs_last_layer_is_not_compared(fakes, plan):
+def test_sides_take_turns_without_repengs_last_layer(fakes, plan, monkeypatch):
+    monkeypatch.setattr(processes, "repeng_command", lambda interpreter, job: [interpreter, str(FAKE)])
     steps = []
     *_, record = benchmark(replace(plan, peer=sys.executable), on_step=steps.append)
     assert [run.side for run in record.runs] == ["trimtab", "trimtab-plain", "repeng"] * 2
-    assert {found.side: found.value for found in record.differences} == pytest.approx(
+    assert {difference.side: difference.value for difference in record.differences} == pytest.approx(
         {"trimtab-plain": 0.2, "repeng": 0.2}
     )
     assert record.complete
@@ -187,32 +195,31 @@ def test_sides_take_turns_and_repengs_last_layer_is_not_compared(fakes, plan):
     last = steps[-1]
     assert last.what == "float32 ten-prompts, round 2 of 2, repeng"
     assert last.done == last.total * 5 // 6
-    assert all(map(gone, fakes))
+    assert all(map(has_ended, fakes))
 
 
-def test_a_worker_that_fails_is_quoted_and_takes_the_others_along(fakes, plan, monkeypatch):
+def test_failing_worker_is_quoted_and_all_workers_end(fakes, plan, monkeypatch):
     monkeypatch.setenv("FAKE_WORKER_FAILS", "1")
     with pytest.raises(BenchmarkError, match=r"worker of trimtab failed: MemoryError: there is no more$"):
         list(benchmark(plan))
     assert len(fakes) == 2
-    assert all(map(gone, fakes))
+    assert all(map(has_ended, fakes))
 
 
-def test_an_interrupt_leaves_no_worker(fakes, plan):
+def test_interrupt_leaves_no_worker(fakes, plan):
     with closing(benchmark(plan)) as records:
         assert len(next(records).runs) == 1
-        assert not any(map(gone, fakes))
-    assert all(map(gone, fakes))
+        assert not any(map(has_ended, fakes))
+    assert all(map(has_ended, fakes))
 
 
-def test_a_missing_interpreter_is_found_before_the_work(fakes, plan, tmp_path):
+def test_missing_interpreter_is_refused_before_work(fakes, plan, tmp_path):
     with pytest.raises(BenchmarkError, match=r"there is no interpreter .*make bench"):
         next(benchmark(replace(plan, peer=str(tmp_path / "python"))))
     assert fakes == []
 
 
-def test_an_interpreter_without_repeng_says_what_it_lacks(fakes, plan, monkeypatch):
-    monkeypatch.setattr(workers, "PEER_SCRIPT", Path(extraction.__file__).with_name("peer_repeng.py"))
+def test_interpreter_without_repeng_reports_the_missing_module(fakes, plan):
     with pytest.raises(BenchmarkError, match=r"worker of repeng failed: .*No module named 'repeng'"):
         next(benchmark(replace(plan, peer=sys.executable)))
 
@@ -221,26 +228,26 @@ def test_an_interpreter_without_repeng_says_what_it_lacks(fakes, plan, monkeypat
     ("changes", "says"),
     [
         ({"cases": ("nonsense",)}, "no case 'nonsense'"),
-        ({"dtypes": ()}, "no dtype is asked for"),
+        ({"dtypes": ()}, "no dtype was given"),
         ({"rounds": 0}, "at least 1"),
     ],
 )
-def test_a_plan_that_makes_no_sense_is_refused(changes, says):
+def test_invalid_plan_is_refused(changes, says):
     with pytest.raises(BenchmarkError, match=says):
         Plan(**changes)
 
 
-def test_memory_is_the_peak_above_what_was_held_before():
+def test_measure_memory_is_the_peak_above_the_start():
     size = 64 * 2**20
-    held, spent = measured(lambda: np.ones(size, dtype=np.uint8).sum())
+    held, figures = measure(lambda: np.ones(size, dtype=np.uint8).sum())
     assert held == size
-    assert spent["wall"] > 0
-    assert spent["memory"] is None or size * 0.9 < spent["memory"] < size * 1.5
-    _, spent = measured(lambda: None)
-    assert spent["memory"] is None or spent["memory"] < size / 4
+    assert figures["wall"] > 0
+    assert figures["memory"] is None or size * 0.9 < figures["memory"] < size * 1.5
+    _, figures = measure(lambda: None)
+    assert figures["memory"] is None or figures["memory"] < size / 4
 
 
-def test_a_random_model_is_read_and_set_beside_matrix_products(llama):
+def test_random_model_is_compared_with_matrix_products(llama):
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64, "num_attention_heads": 4,
              "num_key_value_heads": 2, "vocab_size": 100}  # fmt: skip
     tokens = [[1, 2, 3], [1, 2, 140], [5]]
@@ -248,17 +255,3 @@ def test_a_random_model_is_read_and_set_beside_matrix_products(llama):
     assert (read["tokens"], read["distinct_tokens"]) == (7, 5)
     assert len(read["rounds"]) == 2
     assert read["share_of_matmul_given"] == pytest.approx(read["share_of_matmul"] * 7 / 5)
-
-
-def test_the_picture_needs_matplotlib_and_says_so(monkeypatch, tmp_path):
-    measured_so_far = report(record_of(Run("float32", "long", "trimtab", 1.0, 1.0, None)))
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'trimtab\[bench\]'"):
-        draw_extraction(measured_so_far, tmp_path / "picture.png")
-
-
-def test_a_picture_is_drawn_of_whatever_was_measured(tmp_path):
-    runs = [Run("float32", "long", side, 1.0, 2.0, memory) for side, memory in (("trimtab", 5), ("repeng", None))]
-    for name, record in (("all", record_of(*runs)), ("own", record_of(runs[0]))):
-        draw_extraction(report(record), tmp_path / f"{name}.png")
-        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")

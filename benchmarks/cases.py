@@ -1,4 +1,4 @@
-"""What the extraction benchmark reads: a contrastive recipe, texts that share nothing, and long ones."""
+"""Texts of the extraction benchmark: a contrastive recipe, texts without a shared prefix, and long texts."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ SEED = 0
 
 
 class Words(Protocol):
-    """What building cases needs of a model: its tokens."""
+    """Tokenizer of a model, as far as building cases needs it."""
 
     @property
     def vocabulary(self) -> int:
-        """How many token ids there are."""
+        """Number of token ids."""
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text."""
+        """Return the token ids of each text."""
 
     def decode(self, tokens: Sequence[Sequence[int]]) -> list[str]:
-        """The text of each sequence of token ids."""
+        """Return the text of each sequence of token ids."""
 
     def render(self, messages: Sequence[str]) -> list[str]:
-        """Each user message as the model sees it, up to where its answer begins."""
+        """Render each user message as the model sees it, up to where the answer begins."""
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the cases are; lengths in tokens.
+    """Sizes of the cases; lengths in tokens.
 
     Attributes:
         prompts: Upper bound on the prompts of the recipe.
-        few: Prompts of the case that takes a handful of the recipe.
-        unshared: Texts that all begin differently.
+        few: Prompts of the case that takes a few of the recipe.
+        unshared: Texts without a shared prefix.
         shortest: Length of the shortest of them.
         longest: Length of the longest of them.
-        long_unshared: Long texts that share nothing.
-        long_shared: Texts with one long beginning in common.
-        beginning: Its length, and the mean length of the long texts that share nothing.
-        ending: What follows the common beginning in each text.
+        long_unshared: Long texts without a shared prefix.
+        long_shared: Texts with one long prefix in common.
+        beginning: Length of that prefix, and mean length of the long texts without one.
+        ending: Length of the rest of each text after the common prefix.
     """
 
     prompts: int = 4000
@@ -70,7 +70,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Openings:
-    """Openings of answers, and where they are from, in words."""
+    """Openings of answers, and a description of their source."""
 
     texts: tuple[str, ...]
     source: str
@@ -78,20 +78,20 @@ class Openings:
 
 @dataclass(frozen=True)
 class Case:
-    """One set of texts to read."""
+    """Set of texts to read."""
 
     name: str
     texts: tuple[str, ...]
 
 
 def find_openings(folder: Path | None = None) -> Openings:
-    """The openings of repeng if they are at hand, else the built-in ones.
+    """Return repeng's openings if they are found, else the built-in ones.
 
     Args:
-        folder: Where to look for ``repeng/*.json``; None for the usual places.
+        folder: Folder with ``repeng/*.json``; None for the default places.
 
     Raises:
-        BenchmarkError: The folder that was named holds none, or a file is not a list of texts.
+        BenchmarkError: The given folder has none, or a file is not a list of texts.
     """
     for place in DATA_FOLDERS if folder is None else (folder,):
         names = [name for name in OPENINGS_FILES if (place / name).is_file()]
@@ -115,22 +115,22 @@ def _texts_in(path: Path) -> list[str]:
 
 
 def build_cases(words: Words, openings: Sequence[str], sizes: Sizes, names: Sequence[str]) -> tuple[Case, ...]:
-    """The cases of these names, in this order; the same texts every time."""
+    """Build the named cases in this order; the texts are the same every time."""
     return tuple(Case(name, CASES[name](words, openings, sizes)) for name in names)
 
 
 def recipe(words: Words, openings: Sequence[str], sizes: Sizes) -> tuple[str, ...]:
-    """The recipe of repeng: every opening cut after each of its tokens, under each persona in turn; no cut twice."""
+    """Build repeng's recipe: each opening cut after each of its tokens, under each persona in turn; no cut twice."""
     cuts = [tokens[:end] for tokens in words.encode(openings) for end in range(1, len(tokens) + 1)]
     wanted = -(-sizes.prompts // len(PERSONAS))
     distinct = list(dict.fromkeys(words.decode(cuts)))[:wanted]
-    asked = words.render([TEMPLATE.format(persona=persona) for persona in PERSONAS])
-    prompts = [beginning + opening for opening in distinct for beginning in asked]
+    rendered = words.render([TEMPLATE.format(persona=persona) for persona in PERSONAS])
+    prompts = [beginning + opening for opening in distinct for beginning in rendered]
     return tuple(prompts[: sizes.prompts])
 
 
 def few_prompts(words: Words, openings: Sequence[str], sizes: Sizes) -> tuple[str, ...]:
-    """A handful of the recipe, in pairs that are evenly spread over it."""
+    """Take a few prompts of the recipe, in pairs that are evenly spread over it."""
     prompts = recipe(words, openings, sizes)
     pairs = [prompts[at : at + len(PERSONAS)] for at in range(0, len(prompts), len(PERSONAS))]
     wanted = min(-(-sizes.few // len(PERSONAS)), len(pairs))
@@ -139,7 +139,7 @@ def few_prompts(words: Words, openings: Sequence[str], sizes: Sizes) -> tuple[st
 
 
 def no_shared_prefix(words: Words, openings: Sequence[str], sizes: Sizes) -> tuple[str, ...]:
-    """Random words of many lengths; no two texts begin with the same token."""
+    """Build texts of random words with many lengths; no two begin with the same token."""
     rng, known = _random_words(words, sizes.unshared)
     firsts = rng.permutation(known)[: sizes.unshared]
     lengths = rng.integers(sizes.shortest, sizes.longest + 1, size=len(firsts))
@@ -149,21 +149,21 @@ def no_shared_prefix(words: Words, openings: Sequence[str], sizes: Sizes) -> tup
 
 
 def long_unshared(words: Words, openings: Sequence[str], sizes: Sizes) -> tuple[str, ...]:
-    """A few long texts of random words that have nothing in common, half as long to half as long again."""
+    """Build a few long texts of random words without a shared prefix, 0.5 to 1.5 times the mean length."""
     half = sizes.beginning // 2
     longs = replace(sizes, unshared=sizes.long_unshared, shortest=half, longest=sizes.beginning + half)
     return no_shared_prefix(words, openings, longs)
 
 
 def long_shared(words: Words, openings: Sequence[str], sizes: Sizes) -> tuple[str, ...]:
-    """One long beginning of random words, and an ending of its own for each text."""
+    """Build texts that share one long prefix of random words, each with a different ending."""
     rng, known = _random_words(words, 1)
     beginning = "".join(rng.choice(known, sizes.beginning))
     return tuple(beginning + "".join(rng.choice(known, sizes.ending)) for _ in range(sizes.long_shared))
 
 
 def _random_words(words: Words, count: int) -> tuple[np.random.Generator, list[str]]:
-    """Words that are one token each, a space before them; ``count`` of them at least."""
+    """Return at least ``count`` words that are one token each with a leading space."""
     rng = np.random.default_rng(SEED)
     ids = rng.permutation(words.vocabulary)[: max(CANDIDATES, 16 * count)]
     texts = words.decode([[int(token)] for token in ids])

@@ -1,4 +1,4 @@
-"""``trimtab bench``: what is printed, what is kept, and how it ends."""
+"""Command line of the benchmarks: output, result files and exit codes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from trimtab.benches import extraction, methods, steering, workers
-from trimtab.cli import main
+from benchmarks import estimators, extraction, processes, steering
+from benchmarks.cli import main
 
+ROOT = Path(__file__).parents[2]
 SMALL = ("--cases", "ten-prompts", "--rounds", "1", "--dtypes", "float32", "--prompts", "10", "--threads", "1")
 
 
 @pytest.fixture
 def run(capsys, tmp_path):
-    """Run ``trimtab bench extraction ARGUMENTS`` into a folder; gives (code, stdout, stderr)."""
+    """Run ``extraction ARGUMENTS`` into a folder; gives (code, stdout, stderr)."""
 
     def call(*arguments: str):
         with pytest.raises(SystemExit) as exit_:
-            main(["bench", "extraction", "-o", str(tmp_path / "results"), *SMALL, *arguments])
+            main(["extraction", "-o", str(tmp_path / "results"), *SMALL, *arguments])
         captured = capsys.readouterr()
         return exit_.value.code, captured.out, captured.err
 
@@ -30,7 +31,7 @@ def run(capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_our_two_ways_agree_on_the_default_model_and_the_numbers_are_kept(run, tmp_path):
+def test_extraction_of_both_trimtab_sides_agrees_and_is_written(run, tmp_path):
     code, out, err = run("--json")
     assert code == 0
     measured = json.loads(out)
@@ -41,24 +42,24 @@ def test_our_two_ways_agree_on_the_default_model_and_the_numbers_are_kept(run, t
     assert set(case["sides"]) == {"trimtab", "trimtab-plain"}
     assert case["difference"]["trimtab-plain"] < 1e-4
     assert case["ratios"]["trimtab-plain"]["times_cpu"] > 0
-    assert "Without --peer" in err
+    assert "repeng is left out" in err
     assert json.loads((tmp_path / "results" / "extraction.json").read_text()) == measured
 
 
-def test_an_interrupt_prints_what_was_measured_and_leaves_no_worker(run, monkeypatch):
-    fake = Path(__file__).parents[1] / "benches" / "fake_worker.py"
-    monkeypatch.setattr(workers, "own_command", lambda job: [sys.executable, str(fake)])
+def test_extraction_interrupted_prints_figures_leaves_no_worker(run, monkeypatch):
+    fake = Path(__file__).with_name("fake_worker.py")
+    monkeypatch.setattr(processes, "trimtab_command", lambda job: [sys.executable, str(fake)])
     started = []
-    start = extraction.start_own
+    start = extraction.start_trimtab
 
-    def noted(*arguments):
+    def recorded(*arguments):
         started.append(start(*arguments))
         return started[-1]
 
     def stopped(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(extraction, "start_own", noted)
+    monkeypatch.setattr(extraction, "start_trimtab", recorded)
     monkeypatch.setattr(extraction, "largest_difference", stopped)
     code, out, err = run()
     assert code == 130
@@ -79,25 +80,25 @@ def test_an_interrupt_prints_what_was_measured_and_leaves_no_worker(run, monkeyp
         (("--data", "nowhere"), "holds no repeng/true_facts.json or repeng/all_truncated_outputs.json"),
     ],
 )
-def test_a_mistake_ends_with_one_line_and_code_2(run, arguments, says):
+def test_wrong_option_ends_with_one_line_and_code_2(run, arguments, says):
     code, out, err = run(*arguments)
     assert code == 2
     assert out == ""
     assert says in err.strip().splitlines()[-1]
 
 
-def test_help_shows_an_example_and_needs_no_torch():
-    code = "import sys; sys.argv[1:] = ['bench', 'extraction', '--help']; from trimtab.cli import main\n"
+def test_help_shows_an_example_without_importing_torch():
+    code = "import sys; sys.argv[1:] = ['extraction', '--help']; from benchmarks.cli import main\n"
     code += "try:\n    main()\nfinally:\n    assert 'torch' not in sys.modules"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Example: trimtab bench extraction" in shown.stdout
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "Example: python -m benchmarks extraction" in shown.stdout
 
 
-STEERING = ("bench", "steering", "--rounds", "1", "--tokens", "3")
+STEERING = ("steering", "--rounds", "1", "--tokens", "3")
 
 
 @pytest.mark.slow
-def test_what_steering_costs_is_printed_and_kept(capsys, tmp_path, monkeypatch):
+def test_steering_is_printed_and_written(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(steering, "BATCH", 2)
     with pytest.raises(SystemExit) as exit_:
         main([*STEERING, "-o", str(tmp_path), "--json"])
@@ -108,14 +109,14 @@ def test_what_steering_costs_is_printed_and_kept(capsys, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "steering.json").read_text()) == measured
 
 
-def test_an_interrupt_keeps_and_prints_what_was_measured_of_steering(capsys, tmp_path, monkeypatch):
+def test_steering_interrupted_prints_and_writes_figures(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(steering, "BATCH", 2)
     turn = steering._turn
-    ways = []
+    turns = []
 
     def stopped(engine, side, *arguments, **options):
-        ways.append(side.name)
-        if ways.count("monitor") == 4:  # two to warm up, one of one row, one of two
+        turns.append(side.name)
+        if turns.count("monitor") == 4:  # two to warm up, one of one row, one of two
             raise KeyboardInterrupt
         return turn(engine, side, *arguments, **options)
 
@@ -126,41 +127,41 @@ def test_an_interrupt_keeps_and_prints_what_was_measured_of_steering(capsys, tmp
     assert exit_.value.code == 130
     assert "trimtab: stopped" in captured.err
     assert "vector, monitor" in captured.out
-    kept = json.loads((tmp_path / "steering.json").read_text())
-    assert kept["complete"] is False
-    assert set(kept["rows"]["2"]) == {"one vector"}
+    written = json.loads((tmp_path / "steering.json").read_text())
+    assert written["complete"] is False
+    assert set(written["rows"]["2"]) == {"one vector"}
 
 
-def test_methods_prints_who_is_ahead_and_keeps_what_was_measured_until_it_was_stopped(capsys, tmp_path, monkeypatch):
+def test_estimators_interrupted_prints_and_writes_results(capsys, tmp_path, monkeypatch):
     raw = {"coefficient": {"+": 1.0, "-": 1.0}, "kl": {"+": 0.1, "-": 0.1}, "effect": {"+": 0.1, "-": -0.1}}
-    ways = {
+    estimates = {
         name: {"layers": [1], "raw": raw, "scale": {"+": 1.0, "-": 1.0}, "effect": {"+": [swing], "-": [0.0]}}
         for name, swing in (("trimtab", 0.6), ("CAA", 0.4))
     }
     job = {"model": "toy", "device": "cpu", "budget": 0.4, "questions": 1, "versions": {"python": "3"}}
     one = {"behaviour": "happy", "job": job, "peer": None, "pairs": 4, "method": "mean_difference",
-           "prompt_swing": [0.2], "ways": ways}  # fmt: skip
+           "prompt_swing": [0.2], "estimators": estimates}  # fmt: skip
 
     def stopped(plan, folder, **_):
         assert plan.behaviours == ("happy", "calm")
-        assert folder == tmp_path / "methods"
+        assert folder == tmp_path / "estimators"
         yield one
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(methods, "benchmark", stopped)
+    monkeypatch.setattr(estimators, "benchmark", stopped)
     with pytest.raises(SystemExit) as exit_:
-        main(["bench", "methods", "--behaviours", "happy,calm", "-o", str(tmp_path)])
+        main(["estimators", "--behaviours", "happy,calm", "-o", str(tmp_path)])
     captured = capsys.readouterr()
     assert exit_.value.code == 130
     assert "| happy | 0.600 | 0.400 |" in captured.out
     assert "trimtab − CAA: +0.200" in captured.out
-    assert "repeng's vectors are left out" in captured.err
-    assert json.loads((tmp_path / "methods.json").read_text())["complete"] is False
-    assert (tmp_path / "methods.png").is_file()
+    assert "repeng is left out" in captured.err
+    assert json.loads((tmp_path / "estimators.json").read_text())["complete"] is False
+    assert (tmp_path / "estimators.png").is_file()
 
 
-def test_methods_of_no_such_behaviour_is_an_error_before_the_work(capsys, tmp_path):
+def test_estimators_unknown_behaviour_is_refused_before_work(capsys, tmp_path):
     with pytest.raises(SystemExit) as exit_:
-        main(["bench", "methods", "--behaviours", "nonsense", "-o", str(tmp_path)])
+        main(["estimators", "--behaviours", "nonsense", "-o", str(tmp_path)])
     assert exit_.value.code == 2
     assert "no behaviour named 'nonsense' in the zoo" in capsys.readouterr().err

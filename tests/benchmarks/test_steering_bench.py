@@ -1,18 +1,18 @@
-"""The steering benchmark: what its sides do, and what is computed from what they took."""
+"""Steering benchmark: sides, turns and report."""
 
 from __future__ import annotations
 
 import pytest
 
-from trimtab.benches import steering
-from trimtab.benches.steering import (
+from benchmarks import steering
+from benchmarks.steering import (
     CLOCKS,
     PROMPT,
     SHARE,
     Pair,
     Plan,
     Record,
-    Spent,
+    TurnTimes,
     benchmark,
     make_sides,
     random_vectors,
@@ -26,11 +26,11 @@ def vectors(smollm2):
     return random_vectors(smollm2, steering.POOL + 1)
 
 
-def pair(own, plain, *, side="one vector", rows=1):
-    return Pair(rows, side, Spent(plain, plain, 1.0, 0.0), Spent(own, 2 * own, 2.0, 0.5))
+def pair(steered, unsteered, *, side="one vector", rows=1):
+    return Pair(rows, side, TurnTimes(unsteered, unsteered, 1.0, 0.0), TurnTimes(steered, 2 * steered, 2.0, 0.5))
 
 
-def test_every_side_takes_as_many_steps_and_gives_ratios(llama):
+def test_every_side_takes_equal_steps_and_has_ratios(llama):
     steps = []
     before = llama.model.generation_config.eos_token_id
     *_, record = benchmark(Plan(rounds=2, tokens=4), engine=llama, on_step=steps.append)
@@ -42,23 +42,23 @@ def test_every_side_takes_as_many_steps_and_gives_ratios(llama):
     for sides in measured["rows"].values():
         for side in sides.values():
             for clock in CLOCKS:
-                found = side["step"][clock]
-                assert 0 < found["low"] <= found["ratio"] <= found["high"]
-                assert len(found["rounds"]) == 2
-                assert (found["met"] is None) == (side["target"] is None)
+                ratio = side["step"][clock]
+                assert 0 < ratio["low"] <= ratio["ratio"] <= ratio["high"]
+                assert len(ratio["rounds"]) == 2
+                assert (ratio["met"] is None) == (side["target"] is None)
             assert side["milliseconds"]["wall"] > 0
     assert steps[-1].done == steps[-1].total - 1
     assert llama.model.generation_config.eos_token_id == before
     assert not llama.blocks.body._forward_pre_hooks
 
 
-def test_sides_take_turns_in_one_order_and_then_in_the_other(llama):
+def test_sides_take_turns_in_alternating_order(llama):
     *_, record = benchmark(Plan(rounds=2, tokens=3), engine=llama)
     sides = [pair.side for pair in record.pairs if pair.rows == 1]
     assert sides == [*sides[:3], *sides[2::-1]]
 
 
-def test_vectors_add_a_small_part_of_the_norm_in_the_middle_of_the_model(smollm2, vectors):
+def test_random_vectors_add_a_share_of_the_norm_mid_depth(smollm2, vectors):
     vector = vectors[0]
     assert vector.layers == tuple(range(8, 25))
     added = vector.addition(1.0)
@@ -67,13 +67,13 @@ def test_vectors_add_a_small_part_of_the_norm_in_the_middle_of_the_model(smollm2
     assert abs(reading["random 0"][0]) < 10
 
 
-def test_sixteen_mixes_are_sixteen_different_steerings_of_two_vectors(vectors):
+def test_mixes_are_16_different_steerings_of_two_vectors(vectors):
     (mixes,) = (side for side in make_sides(vectors) if side.name == "mixes")
-    assert len({str(own) for own in mixes.steering}) == 16
-    assert all(len({id(term.vector) for term in own.terms}) == 2 for own in mixes.steering)
+    assert len({str(row) for row in mixes.steering}) == 16
+    assert all(len({id(term.vector) for term in row.terms}) == 2 for row in mixes.steering)
 
 
-def test_a_ratio_is_the_median_of_pairs_and_is_held_against_its_target():
+def test_ratio_is_the_median_of_pairs_against_its_target():
     targets = {(1, "one vector"): 1.02, (16, "operators"): None}
     pairs = (pair(1.01, 1.0), pair(9.0, 1.0), pair(2.02, 2.0), pair(1.5, 1.0, side="operators", rows=16))
     measured = report(Record(Plan(), "toy", targets, pairs))
@@ -88,6 +88,6 @@ def test_a_ratio_is_the_median_of_pairs_and_is_held_against_its_target():
 @pytest.mark.parametrize(
     ("changes", "says"), [({"rounds": 0}, "at least 1"), ({"threads": 0}, "at least 1"), ({"tokens": 2}, "no step")]
 )
-def test_a_plan_that_makes_no_sense_is_refused(changes, says):
+def test_invalid_plan_is_refused(changes, says):
     with pytest.raises(BenchmarkError, match=says):
         Plan(**changes)

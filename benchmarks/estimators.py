@@ -1,0 +1,313 @@
+"""Comparison of estimators at equal KL: trimtab's directions, repeng's, those of a single layer, and random ones.
+
+All estimators learn from the same behaviour and, unless they need none, from the same contrastive pairs. Each direction
+is scaled to the same KL on held-out questions, and its effect is measured there: how far it moves the model from the
+answers of one persona to those of the other.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from benchmarks.engine_worker import default_folder
+from benchmarks.extraction import usable_cores
+from benchmarks.measurement import Step, ignore_step, package_versions
+from benchmarks.processes import Job, Worker, check_interpreter, start_repeng
+from benchmarks.results_cache import cached_or_measured
+from trimtab.behaviours import Behaviour, neutral_prompts, zoo_names
+from trimtab.behaviours.pairs import ContrastivePair, build_pairs
+from trimtab.engines.transformers import TransformersEngine, load
+from trimtab.errors import BenchmarkError, CalibrationError
+from trimtab.training.calibrate import BUDGET, TOLERANCE, CalibrationSet, rank_layers
+from trimtab.training.check import RANDOM_GUESS, random_like
+from trimtab.training.checkpoint import NoCheckpoint
+from trimtab.training.progress import ignore
+from trimtab.training.questions import EffectSet, KlSet, Question, answered_in_character, ask
+from trimtab.training.search import SIGNS, Steerable, band_layers, signed_effects, spend_both
+from trimtab.training.states import MEMORY, Contrasted, collect_contrast
+from trimtab.training.train import METHODS, train, zoo_vector
+from trimtab.vectors import ControlVector
+
+TRIMTAB, CAA, RANDOM = "trimtab", "CAA", "random"
+REPENG: Mapping[str, str] = {"repeng pca_diff": "pca_diff", "repeng pca_center": "pca_center"}
+REPENG_LAYERS = range(-17, -4)  # the layers that its README steers
+REPENG_COEFFICIENT = 2.2  # of its README too
+CAA_COEFFICIENT = 1.0  # adds the mean difference itself
+CAA_LAYERS = (0.27, 0.83)  # as shares of the depth; every second layer between them is tried
+CAA_EVERY = 2
+SEED = 0
+
+Coefficients: TypeAlias = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings of the comparison.
+
+    Attributes:
+        behaviours: Names of behaviours of the zoo.
+        peer: Interpreter that has repeng; None to leave its vectors out.
+        model: Hub id, folder or file; the default model if not given.
+        questions: Number of held-out neutral questions.
+        answer_tokens: Upper bound on an answer's length.
+        budget: KL in nats per token.
+        threads: Number of threads of repeng.
+        also: Further estimators of ``train``, used without refining.
+    """
+
+    behaviours: tuple[str, ...] = field(default_factory=zoo_names)
+    peer: str | None = None
+    model: str | None = None
+    questions: int = 24
+    answer_tokens: int = 24
+    budget: float = BUDGET
+    threads: int = field(default_factory=usable_cores)
+    also: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.behaviours if name not in zoo_names()]
+        if unknown or not self.behaviours:
+            what = f"no behaviour named {unknown[0]!r} in the zoo" if unknown else "no behaviours to measure"
+            raise BenchmarkError(what, fix=f"use some of {', '.join(zoo_names())}")
+        if others := [name for name in self.also if name not in METHODS]:
+            raise BenchmarkError(f"no estimator named {others[0]!r}", fix=f"use some of {', '.join(METHODS)}")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Directions that an estimator learned, and the layers at which they are added.
+
+    Attributes:
+        layers: Steered layers.
+        steerable: Additions at each layer for a coefficient of 1.
+        guess: By sign, a coefficient near the budget, from which the search starts.
+        raw: By sign, the default coefficient of the estimator's library.
+    """
+
+    layers: tuple[int, ...]
+    steerable: Steerable
+    guess: Coefficients
+    raw: Coefficients
+
+
+def benchmark(
+    plan: Plan,
+    folder: Path,
+    *,
+    engine: TransformersEngine | None = None,
+    on_step: Callable[[Step], None] = ignore_step,
+) -> Iterator[Mapping[str, Any]]:
+    """Measure one behaviour after another; results of an earlier run with the same plan are reused.
+
+    Args:
+        plan: Settings.
+        folder: Folder to which the result of each behaviour is written at once.
+        engine: The model; loaded if not given.
+        on_step: Called with each step of the work.
+
+    Yields:
+        The result of each behaviour.
+
+    Raises:
+        BenchmarkError: repeng cannot be started or fails.
+    """
+    if plan.peer is not None:
+        check_interpreter(plan.peer)
+    on_step(Step("Loading the model"))
+    model = engine or load(plan.model)
+    job = json.loads(json.dumps(_job(plan, model)))  # as a cached result has it
+    with ExitStack() as stack:
+        setup = cache(partial(_prepare, plan, model, stack))  # only if a behaviour is not cached
+        for number, name in enumerate(plan.behaviours):
+            behaviour = Behaviour.load(name)
+
+            def step(what: str, *, name: str = name, number: int = number) -> None:
+                on_step(Step(f"{name}: {what}", number, len(plan.behaviours)))
+
+            yield cached_or_measured(
+                folder / f"{name}.json",
+                {"behaviour": name, "job": job, "digest": behaviour.digest},
+                partial(_measure_behaviour, plan, setup, behaviour, step),
+            )
+
+
+def _job(plan: Plan, model: TransformersEngine) -> dict[str, Any]:
+    """Return everything that decides a result, except the behaviour."""
+    return {
+        "model": model.info.name,
+        "fingerprint": model.info.fingerprint,
+        "device": str(model.model.device),
+        "estimators": [TRIMTAB, *(REPENG if plan.peer else ()), CAA, *plan.also, RANDOM],
+        "questions": plan.questions,
+        "answer_tokens": plan.answer_tokens,
+        "budget": plan.budget,
+        "versions": package_versions(),
+    }
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """Model, worker of repeng, and answered held-out questions, shared by all behaviours."""
+
+    model: TransformersEngine
+    worker: Worker | None
+    versions: Mapping[str, str] | None
+    questions: tuple[Question, ...]
+    kl: KlSet
+
+
+def _prepare(plan: Plan, model: TransformersEngine, stack: ExitStack) -> _Setup:
+    worker = versions = None
+    if plan.peer is not None:
+        job = Job("float32", plan.threads, plan.model or str(default_folder()), str(model.model.device))
+        worker = stack.enter_context(closing(start_repeng("repeng", plan.peer, job)))
+        versions = worker.answer()["versions"]
+    texts = neutral_prompts().held_out[: plan.questions]
+    questions = ask(model, texts, None, in_character=0, max_new_tokens=plan.answer_tokens, progress=ignore)
+    return _Setup(model, worker, versions, questions, KlSet(model, questions))
+
+
+def _measure_behaviour(
+    plan: Plan, prepare: Callable[[], _Setup], behaviour: Behaviour, step: Callable[[str], None]
+) -> dict[str, Any]:
+    setup = prepare()
+    model = setup.model
+    step("training")
+    vector = zoo_vector(model, behaviour.name)
+    pairs = build_pairs(behaviour, model)
+    estimates = {TRIMTAB: trimtab_estimate(vector)}
+    if setup.worker is not None:
+        step("training with repeng")
+        estimates |= repeng_estimates(setup.worker, pairs, estimates[TRIMTAB], depth=model.info.layers)
+    step("searching for the best single layer")
+    estimates[CAA] = caa_estimate(model, behaviour, pairs, budget=plan.budget)
+    for method in plan.also:
+        step(f"training with {method}")
+        estimates[method] = trimtab_estimate(train(model, behaviour, method=method, refine=0, check=False))
+    estimates[RANDOM] = random_estimate(estimates[TRIMTAB])
+    step("measuring")
+    answers = answered_in_character(model, setup.questions, behaviour, max_new_tokens=plan.answer_tokens)
+    effects = EffectSet(model, answers)
+    return {
+        "peer": setup.versions,
+        "pairs": len(pairs),
+        "method": vector.method,
+        "prompt_swing": effects.prompt_swing.tolist(),
+        "estimators": {
+            name: measure(estimate, setup.kl, effects, budget=plan.budget) for name, estimate in estimates.items()
+        },
+    }
+
+
+def measure(estimate: Estimate, kl: KlSet, effects: EffectSet, *, budget: float) -> dict[str, Any]:
+    """Measure an estimate at the budget and at its default strength; effects per question, in nats per token."""
+    result: dict[str, Any] = {"layers": list(estimate.layers), "raw": _at_default_strength(estimate, kl, effects)}
+    try:
+        spent = spend_both(
+            kl, estimate.steerable, estimate.layers, budget=budget, guess=estimate.guess, tolerance=TOLERANCE
+        )
+    except CalibrationError as error:
+        return {**result, "problem": str(error)}
+    scale = {key: point.at(budget) for key, point in spent.items()}
+    signed = signed_effects([effects], estimate.steerable, estimate.layers, scale)
+    return {**result, "scale": scale, "effect": {"+": signed.plus.tolist(), "-": signed.minus.tolist()}}
+
+
+def _at_default_strength(estimate: Estimate, kl: KlSet, effects: EffectSet) -> dict[str, Any]:
+    signed = signed_effects([effects], estimate.steerable, estimate.layers, estimate.raw)
+    spent = {
+        key: kl.measure(estimate.steerable.additions(estimate.layers, sign * estimate.raw[key]))
+        for key, sign in SIGNS.items()
+    }
+    return {
+        "coefficient": dict(estimate.raw),
+        "kl": spent,
+        "effect": {"+": float(signed.plus.mean()), "-": float(signed.minus.mean())},
+    }
+
+
+# Estimators ----------------------------------------------------------------------------------------------------------
+
+
+def trimtab_estimate(vector: ControlVector) -> Estimate:
+    """Return a trained vector's directions; its default coefficient is its scale, which is strength 1."""
+    assert vector.scale is not None
+    return Estimate(vector.layers, Steerable.of(vector, vector.layers), dict(vector.scale), dict(vector.scale))
+
+
+def repeng_estimates(
+    worker: Worker, pairs: Sequence[ContrastivePair], trimtab: Estimate, *, depth: int
+) -> dict[str, Estimate]:
+    """Train repeng's vectors on the same pairs; they add the same amount at each layer that its README steers."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {method: str(Path(folder) / f"{method}.npz") for method in REPENG.values()}
+        worker.ask(
+            "train",
+            positive=[pair.positive for pair in pairs],
+            negative=[pair.negative for pair in pairs],
+            save=paths,
+        )
+        learned = {}
+        for name, method in REPENG.items():
+            with np.load(paths[method]) as arrays:
+                learned[name] = {int(layer): arrays[layer] for layer in arrays.files}
+    layers = tuple(depth + layer for layer in REPENG_LAYERS if depth + layer > 0) or tuple(range(1, depth))
+    guess = dict.fromkeys(SIGNS, total_added(trimtab) / len(layers))
+    return {
+        name: Estimate(
+            layers,
+            Steerable({layer: directions[layer] for layer in layers}, dict.fromkeys(layers, 1.0)),
+            guess,
+            dict.fromkeys(SIGNS, REPENG_COEFFICIENT),
+        )
+        for name, directions in learned.items()
+    }
+
+
+def total_added(estimate: Estimate) -> float:
+    """Return the sum over layers of the lengths added at the guessed coefficient."""
+    return float(np.mean(list(estimate.guess.values()))) * sum(
+        estimate.steerable.norms[layer] for layer in estimate.layers
+    )
+
+
+def caa_estimate(
+    model: TransformersEngine, behaviour: Behaviour, pairs: Sequence[ContrastivePair], *, budget: float
+) -> Estimate:
+    """Train contrastive activation addition: the mean difference at the layer with the largest effect at equal KL.
+
+    Rimsky et al. 2024, section 3, find the layer by a sweep. Here the sweep uses the questions on which trimtab's
+    vectors are calibrated.
+    """
+    contrast = collect_contrast(
+        model,
+        [Contrasted(pair.positive, pair.negative) for pair in pairs],
+        method="mean_difference",
+        memory=MEMORY,
+        journal=NoCheckpoint(),
+        progress=ignore,
+    )
+    layers = band_layers(model.info.layers, CAA_LAYERS)[::CAA_EVERY]
+    shifts = {layer: contrast.sums.total[layer] / contrast.sums.pairs for layer in layers}
+    steerable = Steerable(
+        {layer: contrast.direction("mean_difference", layer) for layer in layers},
+        {layer: float(np.linalg.norm(shift)) for layer, shift in shifts.items()},
+    )
+    calibration_set = CalibrationSet.prepare(model, behaviour, check=False, progress=ignore)
+    best = rank_layers(calibration_set, steerable, [(layer,) for layer in layers], budget=budget, progress=ignore)[0]
+    return Estimate(best.layers, steerable, dict(best.scale), dict.fromkeys(SIGNS, CAA_COEFFICIENT))
+
+
+def random_estimate(trimtab: Estimate) -> Estimate:
+    """Replace trimtab's directions by random ones of the same lengths."""
+    guess = {key: RANDOM_GUESS * scale for key, scale in trimtab.guess.items()}
+    return Estimate(trimtab.layers, random_like(trimtab.steerable, seed=SEED), guess, trimtab.raw)

@@ -1,1 +1,0 @@
-"""Benchmarks: trimtab beside others on the same work, measured by the same lines."""
