@@ -18,7 +18,7 @@ from trimtab.behaviours import Behaviour
 from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.errors import BenchmarkError
 from trimtab.evaluation.metrics.refusals import refuses
-from trimtab.evaluation.metrics.text_quality import distinct, loops
+from trimtab.evaluation.metrics.text_quality import distinct_share, is_repetitive
 from trimtab.reading import auroc
 from trimtab.stats import mean_interval, proportion, two_sample_bootstrap
 from trimtab.steering import Steering
@@ -388,13 +388,13 @@ def _part(rows: Sequence[Row]) -> dict[str, Any]:
     after = [refuses(row.guarded) for row in rows]
     changed = [row for row in rows if row.guarded != row.base]
     return {
-        "base": rate_json(sum(before), len(rows)) | {"distinct": _mean([distinct(row.base) for row in rows])},
-        "guarded": rate_json(sum(after), len(rows)) | {"distinct": _mean([distinct(row.guarded) for row in rows])},
+        "base": rate_json(sum(before), len(rows)) | {"distinct": _mean([distinct_share(row.base) for row in rows])},
+        "guarded": rate_json(sum(after), len(rows)) | {"distinct": _mean([distinct_share(row.guarded) for row in rows])},
         "change": paired_change(before, after),
         "changed_answers": len(changed),
-        "distinct_changed": _mean([distinct(row.guarded) for row in changed]),
-        "looping": sum(loops(row.guarded) for row in changed),
-        "fluent": rate_json(sum(refuses(row.guarded) and not loops(row.guarded) for row in rows), len(rows)),
+        "distinct_changed": _mean([distinct_share(row.guarded) for row in changed]),
+        "looping": sum(is_repetitive(row.guarded) for row in changed),
+        "fluent": rate_json(sum(refuses(row.guarded) and not is_repetitive(row.guarded) for row in rows), len(rows)),
         "kl": _mean([row.kl for row in rows]),
         "kl_changed": _mean([row.kl for row in changed]),
     }

@@ -10,9 +10,9 @@ import pytest
 import trimtab
 from evaluation.sample_report import working
 from trimtab import Behaviour, ControlVector
-from trimtab.evaluation.baseline import Sizes
 from trimtab.evaluation.cards import card_json, card_of, read_card
 from trimtab.evaluation.interventions import BOTH, EQUAL, FEW_SHOT, SYSTEM
+from trimtab.evaluation.measurement import Sizes
 from trimtab.evaluation.metrics.choices import ChoiceQuestion
 from trimtab.evaluation.metrics.judge import Judge
 from trimtab.evaluation.report import report_json

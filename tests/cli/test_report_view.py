@@ -80,7 +80,7 @@ def test_markup_and_control_characters_in_what_a_model_wrote_are_shown_as_text()
     points = tuple(replace(point, answers=(hostile,) * 6) for point in sweep().points)
     report = working(
         subject=subject(vector="[red]v[/red]", model="[m]", positive="[/p]"),
-        methods=(replace(working().methods[0], name="[/x]"),),
+        interventions=(replace(working().interventions[0], name="[/x]"),),
         sweep=Sweep(points, -1.5, 2.0),
         verdict=Verdict("works", {"+": True, "-": True}, True, (hostile,)),
         setting=setting(questions=(hostile,) * 6, missing=(hostile,)),

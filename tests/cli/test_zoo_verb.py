@@ -12,8 +12,8 @@ from evaluation.sample_report import not_working, unmeasured, working
 from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import zoo_names
 from trimtab.errors import CalibrationError
-from trimtab.evaluation.baseline import Sizes
 from trimtab.evaluation.cards import Card, card_json, card_json_values, card_of, read_card
+from trimtab.evaluation.measurement import Sizes
 from trimtab.training import train as zoo
 from trimtab.training.train import zoo_path
 from trimtab.vectors import vectors_folder
@@ -53,7 +53,7 @@ def run(run_on, tiny_llama):
 @pytest.fixture
 def small(monkeypatch) -> None:
     """Little is asked for a card."""
-    monkeypatch.setattr("trimtab.evaluation.baseline.THOROUGH", SMALL)
+    monkeypatch.setattr("trimtab.evaluation.measurement.THOROUGH", SMALL)
 
 
 @pytest.fixture

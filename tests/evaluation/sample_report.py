@@ -11,7 +11,7 @@ from trimtab.evaluation.records import (
     Control,
     Controls,
     Damage,
-    Method,
+    InterventionReport,
     Placing,
     Point,
     Report,
@@ -79,7 +79,7 @@ def damage(*, kl: float | None = 0.4, perplexity: float = 1.3, facts: float | No
         "kl": kl,
         "perplexity_ratio": perplexity,
         "distinct_2": 0.86,
-        "loops": 0.02,
+        "repetition": 0.02,
         "length_ratio": 1.1,
         "relevance": 0.58,
         "relevance_change": None if facts is None else around(-0.02, 0.03),
@@ -106,7 +106,7 @@ def side(sign: str, effect: float | None, *, strength: float | None = None, **ch
     )
 
 
-def method(name: str, plus: float | None, minus: float | None, **changes: Any) -> Method:
+def method(name: str, plus: float | None, minus: float | None, **changes: Any) -> InterventionReport:
     """A way of making the model behave; every field can be changed."""
     swing = None if plus is None or minus is None else around(plus - minus, 0.07)
     fields: dict[str, Any] = {
@@ -119,20 +119,20 @@ def method(name: str, plus: float | None, minus: float | None, **changes: Any) -
         "stored_bytes": 0,
         "dial": False,
     }
-    return Method(**{**fields, **changes})
+    return InterventionReport(**{**fields, **changes})
 
 
-def vector_method(plus: float | None, minus: float | None) -> Method:
+def vector_method(plus: float | None, minus: float | None) -> InterventionReport:
     """The vector's row."""
     sides = {
         "+": side("+", plus, strength=1.0, perplexity=1.42, facts=-0.03),
-        "-": side("-", minus, strength=-1.0, perplexity=1.61, facts=-0.06, loops=0.05, refuses=0.04),
+        "-": side("-", minus, strength=-1.0, perplexity=1.61, facts=-0.06, repetition=0.05, refuses=0.04),
     }
     about = "The control vector at strength ±1"
     return method("vector", plus, minus, sides=sides, about=about, stored_bytes=25_344, dial=True)
 
 
-def prompt_method() -> Method:
+def prompt_method() -> InterventionReport:
     """A system prompt's row."""
     sides = {"+": side("+", 0.24, kl=0.31, perplexity=1.2), "-": side("-", -0.18, kl=0.28, perplexity=1.25, facts=0.01)}
     return method(
@@ -146,7 +146,7 @@ def prompt_method() -> Method:
     )
 
 
-def few_shot_method() -> Method:
+def few_shot_method() -> InterventionReport:
     """A few-shot prompt's row."""
     sides = {"+": side("+", 0.35, kl=0.52, perplexity=1.8), "-": side("-", -0.29, kl=0.5, perplexity=1.9)}
     return method(
@@ -154,7 +154,7 @@ def few_shot_method() -> Method:
     )
 
 
-def lora_method() -> Method:
+def lora_method() -> InterventionReport:
     """A LoRA adapter's row."""
     sides = {
         "+": side("+", 0.71, kl=0.9, perplexity=2.3, facts=-0.15),
@@ -179,7 +179,7 @@ def sweep(*, effects: bool = True, texts: int = 6) -> Sweep:
     return Sweep(tuple(points), -1.5, 2.0)
 
 
-def tolerable(low: float = -1.0, high: float = 0.75, times: float | None = 1.3) -> UsableRange:
+def usable(low: float = -1.0, high: float = 0.75, times: float | None = 1.3) -> UsableRange:
     """A dial that costs too much at +1."""
     return UsableRange(low, high, around(0.55, 0.05), times)
 
@@ -267,7 +267,7 @@ def working(**changes: Any) -> Report:
         "base": side("0", 0.0, kl=0.0, perplexity=1.0, facts=0.0, length_ratio=1.0),
         "methods": (vector_method(0.34, -0.28), prompt_method(), few_shot_method()),
         "sweep": sweep(),
-        "tolerable": tolerable(),
+        "usable_range": usable(),
         "controls": controls(),
         "prompt_swing": around(0.42, 0.06),
         "no_equivalents": "",
@@ -281,7 +281,7 @@ def working(**changes: Any) -> Report:
 def with_lora() -> Report:
     """The same with a fine-tuned adapter beside it."""
     report = working()
-    return replace(report, methods=(*report.methods, lora_method()))
+    return replace(report, interventions=(*report.interventions, lora_method()))
 
 
 def not_working() -> Report:
@@ -289,7 +289,7 @@ def not_working() -> Report:
     prompt = replace(prompt_method(), prompt_equivalents=None)
     vector = replace(vector_method(0.02, -0.03), prompt_equivalents=None)
     return working(
-        methods=(vector, prompt),
+        interventions=(vector, prompt),
         controls=controls(
             shuffled=control(0.04, -0.03), band=None, anti_steerable={"+": 0.4, "-": 0.45}, refusal_cosine=0.31
         ),
@@ -307,7 +307,7 @@ def not_working() -> Report:
 def one_way() -> Report:
     """A vector that turns one way only."""
     verdict = Verdict("one way only", {"+": True, "-": False}, True, ("'glad' works one way only.",))
-    return working(methods=(vector_method(0.34, -0.01), prompt_method()), verdict=verdict)
+    return working(interventions=(vector_method(0.34, -0.01), prompt_method()), verdict=verdict)
 
 
 def unmeasured() -> Report:
@@ -318,7 +318,7 @@ def unmeasured() -> Report:
     return working(
         subject=subject(candidates=(), pairwise_cosine=None, calibrated_here=True, description=""),
         base=base,
-        methods=(method("vector", None, None, sides=sides, dial=True),),
+        interventions=(method("vector", None, None, sides=sides, dial=True),),
         sweep=sweep(effects=False),
         controls=Controls((), None, None, None, {}, 0.05),
         prompt_swing=None,

@@ -26,7 +26,7 @@ def test_a_card_survives_its_file(report):
 def test_a_card_says_what_the_report_says():
     report = working()
     card = card_of(report)
-    vector = report.methods[0]
+    vector = report.interventions[0]
     assert card.swing == vector.swing
     assert card.effect["+"] == vector.sides["+"].effect
     assert card.cost["-"].perplexity_ratio == vector.sides["-"].damage.perplexity_ratio

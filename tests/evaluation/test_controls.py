@@ -18,7 +18,7 @@ from trimtab.errors import CalibrationError
 from trimtab.evaluation.controls import (
     Trial,
     chance_of,
-    per_prompt,
+    rms_swing,
     shuffled_directions,
     try_at_budget,
     try_directions,
@@ -171,11 +171,11 @@ def test_one_direction_far_out_is_chance_by_itself():
 
 def test_without_random_directions_nothing_is_known_of_chance():
     assert chance_of([]) is None
-    assert per_prompt([]) == 0.0
+    assert rms_swing([]) == 0.0
 
 
 def test_the_spread_on_one_question_is_the_root_mean_square_of_swings():
-    found = per_prompt([trial([0.3, 0.0], [0.0, 0.4]), trial([0.1, 0.1], [-0.1, 0.1])])
+    found = rms_swing([trial([0.3, 0.0], [0.0, 0.4]), trial([0.1, 0.1], [-0.1, 0.1])])
     assert found == pytest.approx(np.sqrt((0.09 + 0.16 + 0.04 + 0.0) / 4))
 
 

@@ -18,7 +18,7 @@ from trimtab.behaviours.pairs import persona_instructions
 from trimtab.engines.transformers.model.fingerprint import fingerprint
 from trimtab.errors import BehaviourError, CalibrationError, EvaluationError, MissingDependencyError
 from trimtab.evaluation.interventions import Intervention, score, write
-from trimtab.evaluation.lora import dial, train_lora
+from trimtab.evaluation.lora import fit_scale, train_lora
 from trimtab.evaluation.metrics.divergence import arm_kl
 from trimtab.training.progress import ignore
 from trimtab.training.questions import ask
@@ -70,7 +70,7 @@ def test_training_and_use_leave_the_model_as_it_was(tiny, name):
     adapter = trained(engine, epochs=1)
     assert state_of(engine) == before
     assert torch.equal(torch.random.get_rng_state(), noise)
-    with adapter.arm().active():
+    with adapter.intervention().active():
         assert not torch.equal(logits_of(engine), logits)
         assert state_of(engine) != before
     assert state_of(engine) == before
@@ -79,7 +79,7 @@ def test_training_and_use_leave_the_model_as_it_was(tiny, name):
 
 def test_an_exception_inside_leaves_the_model_as_it_was_too(host, adapter):
     before = state_of(host)
-    with pytest.raises(ZeroDivisionError), adapter.arm().active():
+    with pytest.raises(ZeroDivisionError), adapter.intervention().active():
         raise ZeroDivisionError
     assert state_of(host) == before
 
@@ -98,7 +98,7 @@ def test_at_scale_0_it_is_the_base_exactly_and_at_a_half_half_is_added(host, ada
     states = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
     parts = {}
     for scale in (0.0, 0.5, 1.0, -1.0):
-        with adapter.arm(scale).active():
+        with adapter.intervention(scale).active():
             parts[scale] = host.model.get_submodule(layer)(states) - host.model.get_submodule(layer)(0 * states)
             if scale == 0.0:
                 assert torch.equal(logits_of(host), base)
@@ -125,7 +125,7 @@ def test_it_learns_answers_in_character_to_questions_without_a_system_prompt(hos
         return np.array(found)
 
     base = losses()
-    with adapter.arm().active():
+    with adapter.intervention().active():
         after = losses()
     assert after.mean() < base.mean()
     first, *rest = adapter.losses
@@ -138,12 +138,12 @@ def test_it_learns_answers_in_character_to_questions_without_a_system_prompt(hos
 
 
 def test_the_same_seed_gives_the_same_adapter_and_another_seed_another(host, adapter):
-    with adapter.arm().active():
+    with adapter.intervention().active():
         first = logits_of(host)
     found = []
     for seed in (0, 1):
         torch.manual_seed(seed + 7)  # of the world outside, which plays no part
-        with trained(host, seed=seed).arm().active():
+        with trained(host, seed=seed).intervention().active():
             found.append(logits_of(host))
     assert torch.equal(found[0], first)
     assert not torch.equal(found[1], first)
@@ -152,9 +152,9 @@ def test_the_same_seed_gives_the_same_adapter_and_another_seed_another(host, ada
 def test_the_poles_learn_different_things(host, adapter):
     negative = trained(host, side="-")
     assert (negative.name, negative.side, adapter.side) == ("happy", "-", "+")
-    with adapter.arm().active():
+    with adapter.intervention().active():
         first = logits_of(host)
-    with negative.arm().active():
+    with negative.intervention().active():
         assert not torch.equal(logits_of(host), first)
 
 
@@ -170,7 +170,7 @@ def test_everything_else_that_an_engine_does_goes_on_inside(host, adapter, rando
     vector = random_vector(host, layers=[1, 3])
     texts = ["A quiet day.", "A quiet night.", "A quiet night at sea."]
     before = host.hidden_states(texts)
-    with adapter.arm().active():
+    with adapter.intervention().active():
         whole = host.hidden_states(texts, share_prefixes=False)
         np.testing.assert_allclose(host.hidden_states(texts), whole, rtol=1e-3, atol=1e-4)
         assert np.abs(whole - before).max() > 1e-3
@@ -182,13 +182,13 @@ def test_everything_else_that_an_engine_does_goes_on_inside(host, adapter, rando
 def test_arms_with_an_adapter_write_and_score(host, adapter):
     texts = ["Hello!", "What is rain?"]
     answers = [[(40, 41)], [(50, 51, 52)]]
-    arm = adapter.arm(2.0)
-    assert [a.tokens for a in write(host, adapter.arm(0.0), texts, max_new_tokens=4)] == [
+    intervention = adapter.intervention(2.0)
+    assert [a.tokens for a in write(host, adapter.intervention(0.0), texts, max_new_tokens=4)] == [
         a.tokens for a in write(host, Intervention(), texts, max_new_tokens=4)
     ]
-    scored = score(host, arm, texts, answers)
+    scored = score(host, intervention, texts, answers)
     prompt = host.encode(host.render((Message("user", texts[1]),)))
-    with arm.active():
+    with intervention.active():
         rows = logits_of(host, (*prompt, *answers[1][0]))[len(prompt) - 1 : -1]
     slow = -float(cross_entropy(rows, torch.tensor(answers[1][0]), reduction="sum"))
     assert scored.logprob[1][0] == pytest.approx(slow, rel=1e-4)
@@ -198,15 +198,15 @@ def test_a_dialled_adapter_spends_the_budget(host, adapter):
     questions = ask(host, ("Hello!", "What is rain?"), None, in_character=0, max_new_tokens=5, progress=ignore)
 
     def kl_at(scale):
-        return float(arm_kl(host, adapter.arm(scale), questions).mean())
+        return float(arm_kl(host, adapter.intervention(scale), questions).mean())
 
     assert kl_at(0.0) == 0.0
     budget = kl_at(1.0) / 2
-    found = dial(kl_at, budget=budget)
+    found = fit_scale(kl_at, budget=budget)
     assert found.kl == pytest.approx(budget, rel=0.05)
     assert kl_at(found.scale) == found.kl
     with pytest.raises(CalibrationError):
-        dial(lambda _: 0.0, budget=0.4)
+        fit_scale(lambda _: 0.0, budget=0.4)
 
 
 def test_peft_loads_what_is_saved(host, adapter, tiny, tmp_path):
@@ -217,7 +217,7 @@ def test_peft_loads_what_is_saved(host, adapter, tiny, tmp_path):
     loaded = PeftModel.from_pretrained(tiny("llama", max_position_embeddings=1024).model, tmp_path / "adapter")
     with torch.no_grad():
         theirs = loaded(input_ids=torch.tensor([PROBE]), use_cache=False).logits[0]
-    with adapter.arm().active():
+    with adapter.intervention().active():
         assert torch.equal(logits_of(host), theirs)
 
 
@@ -235,9 +235,9 @@ def test_two_adapters_at_once_are_refused(host, adapter):
     other = trained(host, epochs=1, seed=3)
     before = state_of(host)
     with (
-        adapter.arm().active(),
+        adapter.intervention().active(),
         pytest.raises(EvaluationError, match="is not the layer that the LoRA adapter"),
-        other.arm().active(),
+        other.intervention().active(),
     ):
         pass
     assert state_of(host) == before
@@ -276,7 +276,7 @@ def test_options_that_make_no_sense_are_refused(host, options, problem):
 
 def test_a_scale_that_is_no_number_is_refused(adapter):
     with pytest.raises(EvaluationError, match="scale nan"):
-        adapter.arm(float("nan"))
+        adapter.intervention(float("nan"))
 
 
 def test_a_model_of_which_peft_refuses_layers_is_as_it_was(tiny):
@@ -292,7 +292,7 @@ def test_the_adapter_of_a_coarse_model_is_kept_in_float32(tiny):
     before = logits_of(engine)
     adapter = trained(engine)
     assert adapter.stored_bytes == 4 * adapter.parameters
-    with adapter.arm().active():
+    with adapter.intervention().active():
         changed = logits_of(engine)
     assert changed.dtype == torch.bfloat16
     assert not torch.equal(changed, before)
@@ -301,7 +301,7 @@ def test_the_adapter_of_a_coarse_model_is_kept_in_float32(tiny):
 
 def test_a_training_that_only_harms_is_an_error_and_not_an_adapter(host):
     before = state_of(host)
-    with pytest.raises(EvaluationError, match="learnt nothing"):
+    with pytest.raises(EvaluationError, match="learned nothing"):
         trained(host, learning_rate=1e4, epochs=1)
     assert state_of(host) == before
 
@@ -333,11 +333,11 @@ def test_on_the_default_model_questions_of_the_held_out_half_are_answered_more_h
     asked = ask(smollm2, texts, behaviour, in_character=len(texts), max_new_tokens=32, progress=ignore)
     answers = [(q.in_character.positive, q.in_character.negative) for q in asked]
 
-    def means(arm):
+    def means(intervention):
         """Log-probability per token, ``[question, pole]``."""
-        scored = score(smollm2, arm, texts, answers)
+        scored = score(smollm2, intervention, texts, answers)
         return np.array([logprob / tokens for logprob, tokens in zip(scored.logprob, scored.tokens, strict=True)])
 
-    positive, negative = (means(adapter.arm()) - means(Intervention())).mean(axis=0)
+    positive, negative = (means(adapter.intervention()) - means(Intervention())).mean(axis=0)
     assert positive > 0.1
     assert positive - negative > 0.03  # the effect; on this model the two system prompts are about 0.1 apart

@@ -106,11 +106,11 @@ def test_hostile_answers_questions_and_names_are_shown_and_not_run():
     dial = sweep()
     points = tuple(replace(point, answers=answers, why=HOSTILE if point.why else "") for point in dial.points)
     base = working()
-    vector = base.methods[0]
+    vector = base.interventions[0]
     sides = {sign: replace(one, answers=answers) for sign, one in vector.sides.items()}
     report = working(
         subject=subject(vector=HOSTILE, behaviour=HOSTILE, description=HOSTILE, positive=HOSTILE, model=HOSTILE),
-        methods=(replace(vector, sides=sides, name=HOSTILE, about=HOSTILE),),
+        interventions=(replace(vector, sides=sides, name=HOSTILE, about=HOSTILE),),
         sweep=Sweep(points, -1.5, 2.0),
         verdict=Verdict("works", {"+": True, "-": True}, True, (HOSTILE,)),
         setting=setting(
@@ -127,7 +127,7 @@ def test_hostile_answers_questions_and_names_are_shown_and_not_run():
 def test_what_no_page_can_hold_is_replaced():
     vector = vector_method(0.3, -0.3)
     odd = replace(vector.sides["+"], answers=("a\x1b[31mb\x00c\ud800d\ne",) * 6)
-    page = report_html(working(methods=(replace(vector, sides={**vector.sides, "+": odd}),)))
+    page = report_html(working(interventions=(replace(vector, sides={**vector.sides, "+": odd}),)))
     assert "a [31mb c?d\ne" in page
     page.encode("utf-8")
 
@@ -263,7 +263,7 @@ def test_numbers_that_are_not_finite_are_dashes():
     nothing = Interval(float("nan"), float("nan"), float("nan"))
     bare = side("+", None, perplexity=float("inf"))
     lost = method("lost", 0.1, -0.1, swing=nothing, sides={"+": bare, "-": bare}, prompt_equivalents=float("nan"))
-    text = rendered(working(methods=(vector_method(0.3, -0.3), lost)))
+    text = rendered(working(interventions=(vector_method(0.3, -0.3), lost)))
     assert not re.search(r"\b(nan|inf)\b", text)
 
 

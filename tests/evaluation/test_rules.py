@@ -1,12 +1,32 @@
-"""A prompt taken apart into its rules."""
+"""Rules of a prompt: splitting, questions that ask for them, and their attribution."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.evaluation.rules import MAX_RULES, first_sentence, split_rules
+from tiny_models import vector_for
+from trimtab.behaviours import Message
+from trimtab.evaluation.prompted_answers import PromptedAnswers, Student, mean_kl
+from trimtab.evaluation.rules import (
+    MAX_RULES,
+    MIN_WEIGHT,
+    RuleEffect,
+    RuleSizes,
+    attribute_rules,
+    first_sentence,
+    questions_for,
+    split_rules,
+)
+from trimtab.training.distillation.examples import Teacher
+from trimtab.training.progress import ignore
+from trimtab.vectors import Interval
 
 LIST = "You sell boats.\n- Be brief.\n- Say 'ahoy' first. Always.\n3) Never name a price.\nThank them."
 
@@ -54,3 +74,197 @@ def test_what_is_left_has_every_other_rule(sentences):
 )
 def test_a_prompt_is_cut_down_to_its_first_sentence(prompt, first):
     assert first_sentence(prompt) == first
+
+
+# Questions -----------------------------------------------------------------------------------------------------------
+
+RULE = "A loaf of rye bread costs 4.35 dollars."
+
+
+def writing(*texts):
+    """An engine that writes these texts."""
+    return SimpleNamespace(generate=lambda chats, **_: [SimpleNamespace(text=text) for text in texts])
+
+
+def test_where_the_rule_does_not_fit_into_the_window_nothing_is_asked(llama):
+    assert questions_for(llama, RULE * 9, count=2, seed=0) == ()
+
+
+def test_only_questions_count_each_once_and_none_that_gives_it_away():
+    model = writing(
+        "What does rye bread cost?\nMore.", "It costs money.", '"How much is it?"', "How much is it?", "Eh?"
+    )
+    assert questions_for(model, RULE, count=3, seed=0) == ("What does rye bread cost?", "How much is it?")
+    assert questions_for(model, RULE, count=1, seed=0) == ("What does rye bread cost?",)
+    assert questions_for(writing("Does it cost 4.35 dollars?"), RULE, count=1, seed=0) == ()
+
+
+def test_questions_with_a_word_of_the_rule_come_first():
+    model = writing("What is a recipe?", "How much is a Loaf?", "Why is that?", "Is it rye bread?")
+    found = ("How much is a Loaf?", "Is it rye bread?", "What is a recipe?", "Why is that?")
+    assert questions_for(model, RULE, count=4, seed=0) == found
+    assert questions_for(model, RULE, count=2, seed=0) == found[:2]
+
+
+@pytest.mark.slow
+def test_the_default_model_asks_for_a_price(smollm2):
+    found = questions_for(smollm2, RULE, count=4, seed=0)
+    assert len(found) == 4
+    assert all("loaf" in question for question in found)
+    assert any("How much" in question or "price" in question for question in found)
+    assert found == questions_for(smollm2, RULE, count=4, seed=0)
+
+
+# Attribution ---------------------------------------------------------------------------------------------------------
+
+ASKED = ("How are you?", "Where is it?", "Say more.")
+MORE = ("How are you?", "What is rain?", "Tell me of a walk.")
+PROMPT = "Speak of the sea. Be brief!"
+SIZES = RuleSizes(messages=3, questions=0, answer_tokens=6)
+
+
+def prompted(engine, prompt, texts=ASKED, tokens=6):
+    return PromptedAnswers.ask(engine, engine.gradients, Teacher.of(prompt), texts, answer_tokens=tokens, seed=1)
+
+
+def under(prompt):
+    return Student(opening=(Message("system", prompt),))
+
+
+def attributed(engine, prompt, student, *, sizes=SIZES, answers=None):
+    answers = answers or prompted(engine, prompt)
+    return attribute_rules(answers, student, split_rules(prompt), sizes=sizes, progress=ignore)
+
+
+def slow_evidence(engine, answers, rule, student):
+    """Mean of log(whole / without) under what a student expects, over all of the vocabulary."""
+
+    def logprobs(opening, number, additions=()):
+        answer = answers.answered[number].answer
+        read = engine.encode(engine.render([*opening, Message("user", answers.answered[number].text)]))
+        with torch.no_grad(), engine.steered(list(additions)):
+            logits = engine.model(torch.tensor([[*read, *answer[:-1]]]), use_cache=False).logits[0]
+        return logits[len(read) - 1 :].double().log_softmax(-1)
+
+    each = []
+    for number in range(len(answers.answered)):
+        whole, without = (logprobs([Message("system", prompt)], number) for prompt in (rule.prompt, rule.without))
+        expected = logprobs(*student[:1], number, student[1])
+        each.append(float((expected.exp() * (whole - without)).sum(-1).mean()))
+    return float(np.mean(each))
+
+
+def test_how_far_a_vector_goes_by_a_rule_is_that_of_a_slow_reference(llama):
+    vector = vector_for(llama)
+    answers = prompted(llama, PROMPT)
+    found = attributed(llama, PROMPT, Student.steered(vector, 0.5), answers=answers)
+    assert [rule.text for rule in found] == ["Speak of the sea.", "Be brief!"]
+    for rule, own in zip(split_rules(PROMPT), found, strict=True):
+        students = {
+            "whole": ([Message("system", rule.prompt)], ()),
+            "without": ([Message("system", rule.without)], ()),
+            "steered": ([], [(vector, 0.5)]),
+            "plain": ([], ()),
+        }
+        means = {name: slow_evidence(llama, answers, rule, student) for name, student in students.items()}
+        lowest = min(means["without"], means["plain"])
+        general = own.general
+        assert general.weight == pytest.approx(means["whole"], rel=0.02)
+        assert general.share.value == pytest.approx((means["steered"] - lowest) / (means["whole"] - lowest), abs=0.03)
+        assert general.share.low <= general.share.value <= general.share.high
+
+
+def test_a_vector_of_generated_tokens_is_added_there_alone(llama):
+    vector = vector_for(llama)
+    everywhere = Student(additions=vector.addition(0.5))
+    generated = Student(additions=vector.addition(0.5), generated=True)
+    found = [attributed(llama, PROMPT, student)[0].general.share.value for student in (everywhere, generated)]
+    assert abs(found[0] - found[1]) > 1e-3
+
+
+def test_the_whole_prompt_goes_all_the_way_and_the_plain_model_or_the_rest_of_the_prompt_none(llama):
+    rules = split_rules(PROMPT)
+    for number, rule in enumerate(rules):
+        assert attributed(llama, PROMPT, under(PROMPT))[number].general.share.value == pytest.approx(1.0, abs=0.01)
+        least = [attributed(llama, PROMPT, student)[number] for student in (under(rule.without), Student())]
+        assert min(found.general.share.value for found in least) == pytest.approx(0.0, abs=0.01)
+
+
+def test_a_small_rule_is_seen_beside_a_large_one_that_did_not_take(smollm2):
+    """Held against all that the prompt changes, the small rule's share would drown."""
+    small = "End every message with a question."
+    prompt = f"Speak like a drunken pirate in every sentence, and swear by the sea. {small}"
+    answers = prompted(
+        smollm2, prompt, ("How are you?", "What is rain?", "Tell me of a walk.", "Why do cats purr?"), 24
+    )
+    sizes = RuleSizes(messages=4, questions=0, answer_tokens=24)
+    large, found = attributed(smollm2, prompt, under(small), sizes=sizes, answers=answers)
+    assert large.general.weight > 5 * found.general.weight
+    assert mean_kl(answers.measure(under(small))) > 5 * found.general.weight
+    assert large.carried is False
+    assert found.carried is True
+
+
+def test_a_rule_that_changes_nothing_is_not_followed(llama, monkeypatch):
+    monkeypatch.setattr("trimtab.evaluation.rules.MIN_WEIGHT", 99.0)
+    for rule in attributed(llama, PROMPT, Student()):
+        assert (rule.carried, rule.general.share) == (None, None)
+
+
+QUESTIONS = ("Where is the harbour?", "Which street?")
+
+
+@pytest.fixture
+def questioned(monkeypatch):
+    """The rules that questions were to ask for; each gets the same questions."""
+    rules = []
+
+    def questions(model, rule, *, count, seed):
+        rules.append(rule)
+        return QUESTIONS[:count]
+
+    monkeypatch.setattr("trimtab.evaluation.rules.questions_for", questions)
+    return rules
+
+
+def test_every_rule_is_measured_on_general_messages_and_on_questions(llama, questioned):
+    vector = vector_for(llama)
+    found = attributed(llama, PROMPT, Student.steered(vector, 0.5), sizes=replace(SIZES, questions=2))
+    assert questioned == ["Speak of the sea.", "Be brief!"]
+    general = attributed(llama, PROMPT, Student.steered(vector, 0.5))
+    on_questions = attributed(llama, PROMPT, Student.steered(vector, 0.5), answers=prompted(llama, PROMPT, QUESTIONS))
+    for both, one, other in zip(found, general, on_questions, strict=True):
+        assert (both.general, both.asked, both.questions) == (one.general, other.general, QUESTIONS)
+        assert (one.asked, one.questions) == (None, ())
+
+
+@pytest.mark.parametrize(
+    ("general", "asked", "carried"),
+    [
+        ((0.6, 0.1), (0.6, 0.1), True),
+        ((0.6, 0.1), (0.4, 0.1), False),
+        ((0.4, 0.1), (0.6, 0.1), False),
+        ((0.4, 0.001), (0.6, 0.1), True),
+        ((0.6, 0.1), (0.4, 0.001), True),
+        ((0.6, 0.1), None, True),
+        ((0.6, 0.001), (0.6, 0.001), None),
+    ],
+)
+def test_a_rule_is_carried_if_it_is_on_both_as_far_as_it_counts(
+    llama, questioned, monkeypatch, general, asked, carried
+):
+    def effect(given):
+        share, weight = given
+        return RuleEffect(weight, Interval(share, 0.0, 1.0) if weight >= MIN_WEIGHT else None)
+
+    effects = iter([effect(given) for given in (general, asked) if given])
+    monkeypatch.setattr("trimtab.evaluation.rules._Reference.effect_of", lambda self, rule: next(effects))
+    sizes = replace(SIZES, questions=2 if asked else 0)
+    (found,) = attribute_rules(
+        prompted(llama, PROMPT), Student(), split_rules(PROMPT)[:1], sizes=sizes, progress=ignore
+    )
+    assert found.carried is carried
+
+
+def test_where_there_are_no_rules_none_are_attributed(llama):
+    assert attribute_rules(prompted(llama, "Be brief."), Student(), (), sizes=SIZES, progress=ignore) == ()

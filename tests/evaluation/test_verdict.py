@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.sample_report import around, control, controls, damage, subject, sweep, tolerable, vector_method
+from evaluation.sample_report import around, control, controls, damage, subject, sweep, usable, vector_method
 from trimtab.evaluation.records import Chance, Verdict
 from trimtab.evaluation.verdict import is_clear, judge
 from trimtab.vectors import Interval
@@ -25,7 +25,7 @@ def verdict(plus: float | None = 0.34, minus: float | None = -0.28, **changes: A
         "subject": subject(),
         "sweep": sweep(),
         "cost": {},
-        "tolerable": tolerable(),
+        "usable": usable(),
         **changes,
     }
     vector = replace(vector_method(plus, minus), prompt_equivalents=given["equivalents"])
@@ -36,7 +36,7 @@ def verdict(plus: float | None = 0.34, minus: float | None = -0.28, **changes: A
         given["subject"],
         replace(vector, sides=sides),
         given["sweep"],
-        given["tolerable"],
+        given["usable"],
         given["controls"],
         prompt_swing=given["prompt_swing"],
         no_equivalents=given["no_equivalents"],
@@ -174,7 +174,7 @@ def test_where_prompts_are_no_measure_it_is_said_why():
 
 
 def test_without_prompts_nothing_is_said_of_them():
-    found = verdict(equivalents=None, prompt_swing=None, tolerable=tolerable(times=None))
+    found = verdict(equivalents=None, prompt_swing=None, usable=usable(times=None))
     assert found.promptable is None
     assert not any("prompts" in sentence for sentence in found.sentences)
 

@@ -1,4 +1,4 @@
-"""What a distilled vector carries of its prompt, in the terminal."""
+"""Terminal view of a distilled vector's report."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from trimtab.cli.console import out
 from trimtab.evaluation.report.wording import (
     CARRIED,
     DASH,
+    RULES_TITLE,
+    STRENGTHS_TITLE,
+    SUBSTITUTES_TITLE,
     advice,
     clean,
     clipped,
@@ -40,7 +43,7 @@ def print_distilled(report: DistilledReport, *, console: Console = out) -> None:
         console: Where.
     """
     width = min(console.width, WIDEST)
-    parts = [Text(clean(distilled_headline(report)), style="bold"), _ways(report), _dial(report)]
+    parts = [Text(clean(distilled_headline(report)), style="bold"), _substitutes(report), _dial(report)]
     if report.rules:
         parts.append(_rules(report.rules))
         parts.append(Text(clean(advice(report)), style="bold"))
@@ -51,26 +54,37 @@ def print_distilled(report: DistilledReport, *, console: Console = out) -> None:
         console.print()
 
 
-def _ways(report: DistilledReport) -> Table:
-    table = Table(title="How near each comes to the prompted model", title_justify="left", title_style="italic")
-    for head, justify in (("way", "left"), ("nat apart", "right"), ("of the way", "right"), ("95 %", "right")):
+def _substitutes(report: DistilledReport) -> Table:
+    table = Table(title=SUBSTITUTES_TITLE, title_justify="left", title_style="italic")
+    for head, justify in (
+        ("substitute", "left"),
+        ("nat per token", "right"),
+        ("of the gap", "right"),
+        ("95 %", "right"),
+    ):
         table.add_column(head, justify=justify)  # type: ignore[arg-type]
     table.add_column("made", style="dim")
     table.add_row("plain model", f"{report.base_kl:.3f}", "0%", "", "")
-    for way in (report.vector, *report.others):
-        table.add_row(*_way(way))
+    for each in (report.vector, *report.others):
+        table.add_row(*_substitute(each))
     return table
 
 
-def _way(way: Substitute) -> tuple[str, ...]:
-    closed = way.closed
-    return way.name, f"{way.kl:.3f}", f"{closed.value:.0%}", f"{closed.low:.0%} to {closed.high:.0%}", clean(way.about)
+def _substitute(each: Substitute) -> tuple[str, ...]:
+    closed = each.closed
+    return (
+        each.name,
+        f"{each.kl:.3f}",
+        f"{closed.value:.0%}",
+        f"{closed.low:.0%} to {closed.high:.0%}",
+        clean(each.about),
+    )
 
 
 def _dial(report: DistilledReport) -> Table:
-    table = Table(title="The dial", title_justify="left", title_style="italic")
+    table = Table(title=STRENGTHS_TITLE, title_justify="left", title_style="italic")
     table.add_column("strength", justify="right")
-    table.add_column("nat apart", justify="right")
+    table.add_column("nat per token", justify="right")
     table.add_column("")
     most = max(report.dial.values())
     for strength, kl in report.dial.items():
@@ -79,7 +93,7 @@ def _dial(report: DistilledReport) -> Table:
 
 
 def _rules(rules: tuple[RuleReport, ...]) -> Table:
-    table = Table(title="Rule by rule", title_justify="left", title_style="italic")
+    table = Table(title=RULES_TITLE, title_justify="left", title_style="italic")
     table.add_column("rule")
     table.add_column("general", justify="right")
     table.add_column("asked", justify="right")

@@ -66,8 +66,8 @@ def run(
 ) -> None:
     """Measure a vector's effect and damage beside chance, prompting and fine-tuning."""
     from trimtab.behaviours import Behaviour
-    from trimtab.evaluation.baseline import Sizes
     from trimtab.evaluation.evaluate import evaluate
+    from trimtab.evaluation.measurement import Sizes
     from trimtab.evaluation.metrics.choices import load_choices
     from trimtab.evaluation.metrics.facts import truthfulqa_facts
 

@@ -1,4 +1,4 @@
-"""An evaluation's report in the terminal: the verdict first, then the table, the controls, the dial, some answers."""
+"""Terminal view of a report: the verdict first, then the comparison, the controls, the strengths, some answers."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ from rich.text import Text
 from trimtab.cli.console import out
 from trimtab.evaluation.report.page import nearest
 from trimtab.evaluation.report.wording import (
+    COMPARISON_TITLE,
+    CONTROLS_TITLE,
     DASH,
     MARKS,
+    MISSING_TITLE,
+    STRENGTHS_TITLE,
     clean,
     clipped,
     figure,
@@ -34,7 +38,7 @@ from trimtab.evaluation.report.wording import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from trimtab.evaluation.records import Method, Report, Side, Sweep, Word
+    from trimtab.evaluation.records import InterventionReport, Report, Side, Sweep, Word
     from trimtab.vectors import Interval
 
 COLOURS: Mapping[Word, str] = {
@@ -62,18 +66,18 @@ def print_report(report: Report, *, console: Console = out) -> None:
     width = min(console.width, WIDEST)
 
     def show(*parts: RenderableType) -> None:
-        """One below the other, and an empty line."""
+        """Print the parts, and an empty line."""
         for part in (*parts, Text()):
             console.print(part, width=width)
 
     show(_verdict(report))
     show(_table(report, roomy=width >= ROOMY), _notes(report))
     show(_controls(report))
-    show(_dial(report))
+    show(_strengths(report))
     for sample in _samples(report):
         show(sample)
     if report.setting.missing:
-        show(Text(f"Left out: {clean('; '.join(report.setting.missing))}", style="dim"))
+        show(Text(f"{MISSING_TITLE}: {clean('; '.join(report.setting.missing))}", style="dim"))
 
 
 def _verdict(report: Report) -> Panel:
@@ -94,35 +98,44 @@ def _verdict(report: Report) -> Panel:
 
 
 def _table(report: Report, *, roomy: bool) -> Table:
-    """One row a method. What it costs is the worse of its two sides, since one line has no room for both."""
-    table = Table(title="Beside other ways of asking", title_justify="left", box=None, padding=(0, 1, 0, 0))
-    table.add_column("way", overflow="fold", min_width=9)
+    """Draw one row an intervention; its cost is that of the worse side, because a line has no room for both."""
+    table = Table(title=COMPARISON_TITLE, title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table.add_column("intervention", overflow="fold", min_width=9)
     heads = ["effect +", "effect −", "swing", "95 %", "×prompt", "KL", "perpl.", "facts"]
-    heads += ["loops", "tokens", "kept"] if roomy else ["tokens"]
+    heads += ["repet.", "tokens", "stored"] if roomy else ["tokens"]
     for head in heads:
         table.add_column(head, justify="right", no_wrap=head not in ("effect +", "effect −"))
-    for number, method in enumerate(report.methods):
-        table.add_row(Text(clean(method.name)), *_method(method, roomy=roomy), style="bold" if number == 0 else "none")
+    for number, intervention in enumerate(report.interventions):
+        table.add_row(
+            Text(clean(intervention.name)), *_row(intervention, roomy=roomy), style="bold" if number == 0 else "none"
+        )
     base = report.base.damage
     facts = DASH if base.accuracy is None else percent(base.accuracy.value)
     row = ["base", DASH, DASH, DASH, "", DASH, "0", _times(base.perplexity_ratio), facts]
-    table.add_row(*row, *([percent(base.loops), DASH, DASH] if roomy else [DASH]), style="dim")
+    table.add_row(*row, *([percent(base.repetition), DASH, DASH] if roomy else [DASH]), style="dim")
     return table
 
 
-def _method(method: Method, *, roomy: bool) -> tuple[str, ...]:
-    sides = list(method.sides.values())
+def _row(intervention: InterventionReport, *, roomy: bool) -> tuple[str, ...]:
+    sides = list(intervention.sides.values())
     change = _worst(sides, lambda side: _value(side.damage.accuracy_change), min)
-    tokens = figure(method.prompt_tokens, 0)
+    tokens = figure(intervention.prompt_tokens, 0)
     return (
-        *(figure(_value(method.sides[sign].effect) if sign in method.sides else None, signed=True) for sign in "+-"),
-        figure(_value(method.swing)),
-        spread(method.swing).replace(" to ", "…"),
-        figure(method.prompt_equivalents, 1),
+        *(
+            figure(_value(intervention.sides[sign].effect) if sign in intervention.sides else None, signed=True)
+            for sign in "+-"
+        ),
+        figure(_value(intervention.swing)),
+        spread(intervention.swing).replace(" to ", "…"),
+        figure(intervention.prompt_equivalents, 1),
         figure(_worst(sides, lambda side: side.damage.kl, max)),
         _times(_worst(sides, lambda side: side.damage.perplexity_ratio, max)),
         points(change),
-        *((percent(_worst(sides, lambda s: s.damage.loops, max)), tokens, size(method.stored_bytes)) if roomy else ()),
+        *(
+            (percent(_worst(sides, lambda s: s.damage.repetition, max)), tokens, size(intervention.stored_bytes))
+            if roomy
+            else ()
+        ),
         *(() if roomy else (tokens,)),
     )
 
@@ -143,28 +156,28 @@ def _times(ratio: float | None) -> str:
 
 
 def _notes(report: Report) -> Text:
-    notes = "Effects and swings in nat per token; KL, perplexity and loops of the worse pole; facts in points."
+    notes = "Effects and swings in nat per token; KL, perplexity and repetition of the worse pole; facts in points."
     if report.no_equivalents:
         notes += f" No ×prompt: {report.no_equivalents}."
     return Text(clean(notes), style="dim")
 
 
-# Controls, the dial, answers -----------------------------------------------------------------------------------------
+# Controls, strengths, answers -----------------------------------------------------------------------------------------
 
 
 def _controls(report: Report) -> Group:
-    """All of them in two or three lines; a sentence for each that does not speak for the vector."""
+    """Show all controls in two or three lines, and a sentence for each that does not speak for the vector."""
     marks = {True: ("✔ ", "green"), False: ("✘ ", "red"), None: ("· ", "dim")}
     found = findings(report)
     short = [Text.assemble(marks[finding.good], f"{finding.name}: {finding.value}") for finding in found]
     doubts = [Text.assemble(marks[finding.good], clean(finding.sentence)) for finding in found if not finding.good]
-    return Group(Text("Could it be an accident?", style=TITLE), Columns(short, padding=(0, 3)), *doubts)
+    return Group(Text(CONTROLS_TITLE, style=TITLE), Columns(short, padding=(0, 3)), *doubts)
 
 
-def _dial(report: Report) -> Table:
-    """The sweep, with a bar to the left or the right of the middle; what is usable is marked."""
+def _strengths(report: Report) -> Table:
+    """Show the sweep, with a bar to the left or the right of the middle; strengths with intact text are marked."""
     sweep = report.sweep
-    table = Table(title="The dial", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    table = Table(title=STRENGTHS_TITLE, title_justify="left", box=None, padding=(0, 1, 0, 0))
     measured = any(point.effect is not None for point in sweep.points)
     table.add_column("strength", justify="right")
     table.add_column("", justify="center")
@@ -204,7 +217,7 @@ def _bar(value: float | None, most: float) -> Text:
 
 
 def _samples(report: Report) -> Iterable[Table]:
-    places = [found for asked in (-1.0, 0.0, 1.0) if (found := nearest(report.sweep, asked)) is not None]
+    places = [point for at in (-1.0, 0.0, 1.0) if (point := nearest(report.sweep, at)) is not None]
     count = min([SAMPLES, len(report.setting.questions), *(len(place.answers) for place in places)])
     for number in range(count if places else 0):
         table = Table(

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from trimtab.engines.transformers import TransformersEngine
-    from trimtab.evaluation.baseline import Baseline
     from trimtab.evaluation.cards import Card
+    from trimtab.evaluation.measurement import Baseline
 
 NAME = "zoo"
 EXAMPLE = "trimtab zoo"
@@ -194,7 +194,7 @@ def _facts(found: Card) -> list[tuple[str, str]]:
         rows.append(("chance", f"random directions reach {found.chance.low:+.3f} to {found.chance.high:+.3f}"))
     for key, label in (("+", "at +1"), ("-", "at −1")):
         cost = found.cost[key]
-        parts = [f"perplexity × {cost.perplexity_ratio:.1f}", f"loops {cost.loops:.0%}"]
+        parts = [f"perplexity × {cost.perplexity_ratio:.1f}", f"repetition {cost.loops:.0%}"]
         if cost.accuracy_change is not None:
             parts.append(f"facts {cost.accuracy_change.value:+.0%}")
         if cost.relevance_change is not None:
@@ -202,8 +202,8 @@ def _facts(found: Card) -> list[tuple[str, str]]:
         rows.append((label, ", ".join(parts)))
     kept = found.tolerable
     times = "" if kept.prompt_equivalents is None else f", {kept.prompt_equivalents:.1f} times what prompts do"
-    rows.append(("tolerable", f"from strength {kept.low:+g} to {kept.high:+g}{times}"))
-    rows.append(("usable", f"from strength {found.low:+g} to {found.high:+g} of those tried"))
+    rows.append(("usable", f"from strength {kept.low:+g} to {kept.high:+g}{times}"))
+    rows.append(("text intact", f"from strength {found.low:+g} to {found.high:+g} of those tried"))
     return rows
 
 
@@ -249,7 +249,7 @@ def _make(
     """Each behaviour in turn; one that fails is reported, and the others are made."""
     from trimtab.training.train import zoo_path
 
-    grounds: Baseline | None = None
+    baseline: Baseline | None = None
     results = []
     for number, name in enumerate(names, start=1):
         path = zoo_path(name, engine.info)
@@ -257,8 +257,8 @@ def _make(
         check_writable(target)
         err.print(f"{name} ({number} of {len(names)})", style="bold", markup=False)
         try:
-            made = _made(engine, name, target, grounds, measure=measure, rebuild=rebuild, seed=seed)
-            outcome, grounds = made.outcome, made.grounds
+            made = _made(engine, name, target, baseline, measure=measure, rebuild=rebuild, seed=seed)
+            outcome, baseline = made.outcome, made.baseline
         except TrimtabError as error:
             outcome = f"failed: {error}"
         results.append({"name": name, "vector": str(path), "card": str(target), "outcome": outcome})
@@ -270,14 +270,14 @@ class _Made:
     """What came of a behaviour, and the base model's side for the next one."""
 
     outcome: str
-    grounds: Baseline | None
+    baseline: Baseline | None
 
 
 def _made(
     engine: TransformersEngine,
     name: str,
     target: Path,
-    grounds: Baseline | None,
+    baseline: Baseline | None,
     *,
     measure: bool,
     rebuild: bool,
@@ -285,9 +285,9 @@ def _made(
 ) -> _Made:
     """Make one vector and its card."""
     from trimtab.behaviours import Behaviour
-    from trimtab.evaluation.baseline import THOROUGH, Baseline
     from trimtab.evaluation.cards import card_json, card_of, read_card
     from trimtab.evaluation.evaluate import evaluate
+    from trimtab.evaluation.measurement import THOROUGH, Baseline
     from trimtab.training.train import zoo_path, zoo_vector
     from trimtab.vectors import write_atomically
 
@@ -296,15 +296,15 @@ def _made(
         with suppress(EvaluationError):  # what is no card is measured again
             kept = read_card(target.read_bytes(), where=str(target))
             if kept.digest == behaviour.digest and kept.model == engine.info.name:
-                return _Made(f"kept: {kept.word}", grounds)
+                return _Made(f"kept: {kept.word}", baseline)
     with phase_progress() as phases:
         vector = zoo_vector(engine, name, rebuild=rebuild, seed=seed, progress=phases.on_progress)
         if not measure:
-            return _Made("trained", grounds)
-        if grounds is None and not behaviour.evaluation_prompts:
+            return _Made("trained", baseline)
+        if baseline is None and not behaviour.evaluation_prompts:
             phases.begin("Asking the model as it is")
-            grounds = Baseline(engine, sizes=THOROUGH)
-        own = None if behaviour.evaluation_prompts else grounds
+            baseline = Baseline(engine, sizes=THOROUGH)
+        own = None if behaviour.evaluation_prompts else baseline
         report = evaluate(
             engine,
             vector,
@@ -312,9 +312,9 @@ def _made(
             baselines=(),
             sizes=THOROUGH,
             seed=seed,
-            grounds=own,
+            baseline=own,
             progress=phases.on_progress,
         )
     made = card_of(report)
     write_atomically(target, card_json(made))
-    return _Made(made.word, grounds)
+    return _Made(made.word, baseline)

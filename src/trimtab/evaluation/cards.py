@@ -1,6 +1,6 @@
-"""Cards: what an evaluation found out, on one page, small enough to keep beside the behaviour.
+"""Cards: an evaluation in short, small enough to keep beside the behaviour.
 
-The zoo's cards were measured on the default model and come with trimtab; ``trimtab zoo train`` measures them anew.
+The zoo's cards were measured on the default model and come with trimtab; ``trimtab zoo train`` measures them again.
 """
 
 from __future__ import annotations
@@ -25,17 +25,11 @@ SAMPLES = 2
 
 @dataclass(frozen=True)
 class Cost:
-    """What one side costs, beside the base model.
+    """Cost of one side; see ``Damage``, whose ``repetition`` is called ``loops`` in card files.
 
     Attributes:
-        kl: Nats per token on the questions of the evaluation.
-        perplexity_ratio: Of the answers' perplexity under the base model to that of the base's own.
-        loops: Share of answers that go round in circles.
-        relevance: Mean cosine of question and answer; None without the embedding model.
-        relevance_change: That minus the base's.
-        accuracy: Share of simple facts known.
-        accuracy_change: That minus the base's.
-        refuses_harmful: Share of harmful requests refused.
+        relevance_change: Mean change from the base model, without its interval.
+        accuracy: Share of simple facts known, without its interval.
     """
 
     kl: float | None
@@ -50,7 +44,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Sample:
-    """A question, and what was answered at strengths -1, 0 and +1."""
+    """A question with the answers at strengths -1, 0 and +1."""
 
     question: str
     minus: str
@@ -60,39 +54,20 @@ class Sample:
 
 @dataclass(frozen=True)
 class Card:
-    """A vector in short.
+    """Evaluation of a vector in short; fields without a line here are as in the report.
 
     Attributes:
-        name: The behaviour.
-        digest: Of the behaviour.
-        positive: Label of the positive pole.
-        negative: Label of the negative one.
-        model: On which it was measured.
-        method: The estimator.
-        layers: Steered.
-        budget: Nats per token at strength ±1.
-        word: Whether it works, in a word or three.
-        sentences: Why.
-        clear: By sign, whether the effect is beyond what random directions do.
-        promptable: Whether system prompts move the model along this axis at all.
-        effect: By sign, in nats per token.
-        swing: In nats per token.
-        prompt_swing: What system prompts do.
-        prompt_equivalents: Swing divided by that; None where it would be noise.
-        no_equivalents: Why it would.
-        chance: How far random directions go.
+        name: Name of the behaviour.
+        word: The verdict.
+        sentences: Its reasons.
         shuffled: Swing of the same pairs with shuffled labels.
-        anti_steerable: By sign, the share of questions that move the wrong way.
-        pairwise_cosine: How far the pairs agree.
-        refusal_cosine: Mean cosine with the direction of refusing.
-        cost: By sign.
-        low: Lowest usable strength of those tried.
+        cost: Cost at ±1, by sign.
+        low: Lowest strength at which text stays intact, of those tried.
         high: Highest one.
-        tolerable: How far the dial can be turned at little damage, and what it does so far.
-        scores: By scorer, the means at -1, 0 and +1.
+        tolerable: The usable range, under its name in card files.
+        scores: Means at -1, 0 and +1, by scorer.
         samples: Questions and answers.
-        questions: How many questions it was measured on.
-        versions: Of trimtab and what it stands on.
+        questions: Number of questions.
     """
 
     name: str
@@ -131,8 +106,8 @@ _ADAPTER = TypeAdapter(Card)
 
 
 def card_of(report: Report) -> Card:
-    """What of a report belongs on a card."""
-    subject, vector, controls = report.subject, report.methods[0], report.controls
+    """Return the card of a report."""
+    subject, vector, controls = report.subject, report.interventions[0], report.controls
     plus, minus, base = vector.sides["+"], vector.sides["-"], report.base
     shared = [name for name in base.scores if name in plus.scores and name in minus.scores]
     return Card(
@@ -161,7 +136,7 @@ def card_of(report: Report) -> Card:
         cost={key: _cost(report, key) for key in vector.sides},
         low=report.sweep.low,
         high=report.sweep.high,
-        tolerable=report.tolerable,
+        tolerable=report.usable_range,
         scores={name: (minus.scores[name].value, base.scores[name].value, plus.scores[name].value) for name in shared},
         samples=tuple(
             Sample(report.setting.questions[n], minus.answers[n], base.answers[n], plus.answers[n])
@@ -173,11 +148,11 @@ def card_of(report: Report) -> Card:
 
 
 def _cost(report: Report, key: str) -> Cost:
-    damage = report.methods[0].sides[key].damage
+    damage = report.interventions[0].sides[key].damage
     return Cost(
         kl=damage.kl,
         perplexity_ratio=damage.perplexity_ratio,
-        loops=damage.loops,
+        loops=damage.repetition,
         relevance=damage.relevance,
         relevance_change=None if damage.relevance_change is None else damage.relevance_change.value,
         accuracy=None if damage.accuracy is None else damage.accuracy.value,
@@ -187,42 +162,42 @@ def _cost(report: Report, key: str) -> Cost:
 
 
 def shortfalls(card: Card) -> tuple[str, ...]:
-    """What speaks against a vector, briefly: where it does nothing, what would do as well, and what it costs too much.
+    """Return the shortfalls of a vector: poles without effect, controls that do as well, costs beyond the limits.
 
     Example:
         >>> shortfalls(zoo_cards()["happy"])
         ()
     """
     labels = {"+": card.positive, "-": card.negative}
-    found = []
+    reasons = []
     if card.promptable is False:
-        found.append("system prompts do not move this model along it either")
+        reasons.append("system prompts do not move this model along it either")
     dull = [labels[key] for key, clear in card.clear.items() if not clear]
     if len(dull) == len(labels):
-        found.append("neither way beyond chance")
+        reasons.append("neither way beyond chance")
     elif dull:
-        found.append(f"towards {dull[0]} within chance")
+        reasons.append(f"towards {dull[0]} within chance")
     if card.shuffled is not None and card.swing is not None and abs(card.shuffled) >= card.swing.value:
-        found.append("shuffled labels do as well")
+        reasons.append("shuffled labels do as well")
     if card.prompt_equivalents is not None and card.prompt_equivalents < 1.0:
-        found.append("system prompts do more")
+        reasons.append("system prompts do more")
     for key, cost in card.cost.items():
         if cost.accuracy_change is not None and cost.accuracy_change.value < -MAX_LOST_FACTS:
-            found.append(f"knows {-cost.accuracy_change.value:.0%} fewer facts at {key}1")
+            reasons.append(f"knows {-cost.accuracy_change.value:.0%} fewer facts at {key}1")
     drifts = [key for key, cost in card.cost.items() if (cost.relevance_change or 0.0) < -MAX_LOST_RELEVANCE]
     if drifts:
-        found.append("answers drift from the question" + (f" at {drifts[0]}1" if len(drifts) == 1 else ""))
-    return tuple(found)
+        reasons.append("answers drift from the question" + (f" at {drifts[0]}1" if len(drifts) == 1 else ""))
+    return tuple(reasons)
 
 
 def card_json_values(card: Card) -> dict[str, Any]:
-    """The card as plain JSON values, numbers to four digits after the point."""
+    """Return the card as plain JSON values, with numbers to four decimals."""
     values: dict[str, Any] = _rounded(_ADAPTER.dump_python(card))
     return values
 
 
 def card_json(card: Card) -> bytes:
-    """The card as a small JSON file."""
+    """Return the card as the bytes of a JSON file."""
     return (json.dumps(card_json_values(card), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -235,10 +210,10 @@ def _rounded(value: Any) -> Any:
 
 
 def read_card(text: bytes | str, *, where: str) -> Card:
-    """A card from its file.
+    """Read a card from the content of its file.
 
     Raises:
-        EvaluationError: It is none.
+        EvaluationError: It is not a card.
     """
     try:
         return _ADAPTER.validate_json(text)
@@ -249,16 +224,16 @@ def read_card(text: bytes | str, *, where: str) -> Card:
 
 
 def zoo_cards(folder: Path | None = None) -> Mapping[str, Card]:
-    """The cards of the zoo's behaviours that were measured, by name.
+    """Return the cards of the zoo's behaviours that were measured, by name.
 
     Args:
-        folder: Where cards are kept; those that come with trimtab if not given.
+        folder: Folder of the cards; those that come with trimtab by default.
 
     Returns:
-        None of a behaviour that says something else by now than it did when it was measured.
+        Cards by behaviour, without those of behaviours that have changed since they were measured.
 
     Raises:
-        EvaluationError: A file there is no card.
+        EvaluationError: A file in the folder is not a card.
 
     Example:
         >>> zoo_cards()["happy"].word

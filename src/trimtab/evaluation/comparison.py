@@ -1,12 +1,13 @@
-"""The comparison: making every method, letting each answer, and measuring them all alike."""
+"""The comparison: make the interventions, let the model answer under each, and measure all in the same way."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
+from trimtab.arrays import F64
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.interventions import (
     BOTH,
@@ -16,63 +17,72 @@ from trimtab.evaluation.interventions import (
     LORA_EQUAL,
     SYSTEM,
     VECTOR,
-    Way,
+    Pair,
     added_tokens,
-    both_way,
     changes_of,
-    equal_way,
-    few_shot_way,
-    system_way,
-    vector_way,
+    combined_pair,
+    equal_kl_pair,
+    few_shot_pair,
+    system_prompt_pair,
+    vector_pair,
 )
-from trimtab.evaluation.measure import Case, Floats, effect_of, kl_of, side_of, write_at_length
+from trimtab.evaluation.measurement import Evaluator
 from trimtab.evaluation.metrics.refusals import refusal_rates
 from trimtab.evaluation.metrics.text_quality import TextQuality, Written
-from trimtab.evaluation.records import Method
+from trimtab.evaluation.records import InterventionReport
 from trimtab.stats import mean_interval
 from trimtab.training.progress import Phases
 from trimtab.training.search import SIGNS
-from trimtab.vectors import ControlVector
+from trimtab.vectors import ControlVector, Interval
 
 BASELINES = (EQUAL, SYSTEM, FEW_SHOT, BOTH)
-"""What a vector can be compared with, besides fine-tuning."""
+"""Interventions that a vector can be compared with, besides fine-tuning."""
 
 USUAL = (EQUAL, SYSTEM)
-"""What it is compared with unless asked otherwise."""
-
-REFUSALS = (VECTOR,)  # the methods that harmful requests are put to
+"""Interventions that it is compared with by default."""
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Methods with what they spend, do and write, but not looked at yet; the vector is the first.
+class Answered:
+    """One intervention for both poles, with its measurements so far; all by sign.
 
     Attributes:
-        ways: The methods.
-        kl: Of each, by sign, in nats per token.
-        effects: Of each, by sign, per question.
-        answers: Of each, by sign.
-        prompt_effects: Of the system prompts, whether they are among the methods or not; None without personas.
-        making: Seconds that methods took to make.
-        missing: What could not be made, in words.
+        pair: The intervention.
+        kl: In nats per token.
+        effects: Effects per question; None without personas.
+        written: Answers at length.
     """
 
-    ways: tuple[Way, ...]
-    kl: tuple[Mapping[str, float], ...]
-    effects: tuple[Mapping[str, Floats | None], ...]
-    answers: tuple[Mapping[str, Written], ...]
-    prompt_effects: Mapping[str, Floats] | None
+    pair: Pair
+    kl: Mapping[str, float]
+    effects: Mapping[str, F64 | None]
+    written: Mapping[str, Written]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All interventions with their answers; the vector is the first.
+
+    Attributes:
+        answered: The interventions.
+        prompt_swing: Swing of the system prompts per question, whether or not they are compared; None without personas.
+        making: Seconds that interventions took to make, by name.
+        missing: Reasons why some could not be made.
+    """
+
+    answered: tuple[Answered, ...]
+    prompt_swing: F64 | None
     making: Mapping[str, float]
-    missing: tuple[str, ...] = ()
+    missing: tuple[str, ...]
 
     @property
     def all_written(self) -> tuple[Written, ...]:
-        """Answers of all methods, + before -."""
-        return tuple(answers[key] for answers in self.answers for key in SIGNS)
+        """The answers under all interventions, + before -."""
+        return tuple(each.written[key] for each in self.answered for key in SIGNS)
 
 
 def check_baselines(names: Sequence[str]) -> None:
-    """Refuse comparisons that there are not.
+    """Refuse names of unknown baselines.
 
     Raises:
         EvaluationError: A baseline is not known.
@@ -82,180 +92,197 @@ def check_baselines(names: Sequence[str]) -> None:
         raise EvaluationError(f"no baseline named {unknown[0]!r}", fix=f"use some of {', '.join(BASELINES)}")
 
 
-def make_ways(
-    case: Case, vector: ControlVector, *, baselines: Sequence[str], lora: bool, seed: int, phases: Phases
-) -> Compared:
-    """Make what a vector is compared with, and let every method answer.
+@dataclass
+class _Made:
+    """Interventions while they are made; KL and effects that were needed for making them are kept."""
+
+    pairs: list[Pair]
+    kl: dict[str, Mapping[str, float]]
+    effects: dict[str, Mapping[str, F64 | None]] = field(default_factory=dict)
+    making: dict[str, float] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+
+def compare(
+    evaluator: Evaluator, vector: ControlVector, *, baselines: Sequence[str], lora: bool, seed: int, phases: Phases
+) -> Comparison:
+    """Make the interventions that a vector is compared with, and let the model answer under each.
 
     Raises:
         MissingDependencyError: peft is needed for ``lora``.
     """
     assert vector.calibration is not None
-    budget = vector.calibration.budget
-    ways, missing = [vector_way(vector, budget=budget)], list[str]()
-    kl: dict[str, Mapping[str, float]] = {VECTOR: _kl_of_both(case, ways[0])}
-    making: dict[str, float] = {}
-    prompt_effects: dict[str, Floats] | None = None
-    if case.effects is not None:
-        system = system_way(case.behaviour, questions=len(case.questions))
-        with phases("Making what it is compared with", 4) as step:
-            prompt_effects = {key: _known(effect_of(case, arm)) for key, arm in system.arms.items()}
-            kl[SYSTEM] = _kl_of_both(case, system)
-            step()
-            ways += _with_prompts(case, vector, system, kl, baselines, making, step)
+    budget, sizes = vector.calibration.budget, evaluator.baseline.sizes
+    own = vector_pair(vector, budget=budget)
+    made = _Made([own], {VECTOR: _kl_of_both(evaluator, own)})
+    if evaluator.effects is not None:
+        with phases("Making the interventions to compare", 4) as step:
+            _make_prompts(evaluator, vector, baselines, made, step)
         if lora:
             try:
-                ways += _tuned(case, budget=budget, seed=seed, making=making, phases=phases)
+                made.pairs += _make_lora(evaluator, budget=budget, seed=seed, making=made.making, phases=phases)
             except EvaluationError as error:  # minutes of other work are not lost over it
-                missing.append(f"fine-tuning: {error}")
-    with phases("Writing answers", 2 * len(ways)) as step:
-        arms = [arm for way in ways for arm in way.arms.values()]
-        each = iter(write_at_length(case, arms, case.grounds.sizes.written, on_arm=step))
-        answers = [{key: next(each) for key in way.arms} for way in ways]
-    with phases("Measuring effects", 2 * len(ways)) as step:
-        effects: list[dict[str, Floats | None]] = []
-        for way in ways:
-            if way.name not in kl:
-                kl[way.name] = _kl_of_both(case, way)
-            if way.name == SYSTEM and prompt_effects is not None:
-                effects.append(dict(prompt_effects))
-            else:
-                effects.append({key: _told(effect_of(case, arm), step) for key, arm in way.arms.items()})
-    return Compared(
-        tuple(ways),
-        tuple(kl[way.name] for way in ways),
-        tuple(effects),
-        tuple(answers),
-        prompt_effects,
-        making,
-        tuple(missing),
-    )
+                made.missing.append(f"fine-tuning: {error}")
+    with phases("Writing answers", 2 * len(made.pairs)) as step:
+        interventions = [intervention for pair in made.pairs for intervention in pair.values()]
+        each = iter(evaluator.write(interventions, sizes.written, on_step=step))
+        written = [{key: next(each) for key in pair} for pair in made.pairs]
+    answered = []
+    with phases("Measuring effects", 2 * len(made.pairs)) as step:
+        for pair, answers in zip(made.pairs, written, strict=True):
+            name = pair["+"].name
+            kl = made.kl.get(name) or _kl_of_both(evaluator, pair)
+            effects = made.effects.get(name) or _effects_of_both(evaluator, pair, step)
+            answered.append(Answered(pair, kl, effects, answers))
+    swing = swing_of(made.effects[SYSTEM]) if SYSTEM in made.effects else None
+    return Comparison(tuple(answered), swing, made.making, tuple(made.missing))
 
 
-def _with_prompts(
-    case: Case,
-    vector: ControlVector,
-    system: Way,
-    kl: Mapping[str, Mapping[str, float]],
-    baselines: Sequence[str],
-    making: dict[str, float],
-    step: Callable[[], None],
-) -> list[Way]:
-    """The methods that prompts have a part in, as far as they are wanted."""
+def _make_prompts(
+    evaluator: Evaluator, vector: ControlVector, baselines: Sequence[str], made: _Made, step: Callable[[], None]
+) -> None:
+    """Make the interventions that involve prompts, in the order of the table, as far as they are wanted.
+
+    The system prompts are measured in any case: their swing is the unit of the vector's.
+    """
     assert vector.calibration is not None
-    found: list[Way] = []
+    baseline = evaluator.baseline
+    system = system_prompt_pair(evaluator.behaviour, questions=len(evaluator.questions))
+    made.effects[SYSTEM] = _effects_of_both(evaluator, system, lambda: None)
+    kls = made.kl[SYSTEM] = _kl_of_both(evaluator, system)
+    step()
     if EQUAL in baselines:
-        plan = partial(changes_of, info=case.engine.info)
-        equal = equal_way(case.grounds.kl, vector, kl[SYSTEM], plan)
-        found += [equal] if equal is not None else []
+        equal = equal_kl_pair(baseline.kl, vector, kls, partial(changes_of, info=evaluator.engine.info))
+        made.pairs += [] if equal is None else [equal]
     step()
     if SYSTEM in baselines:
-        found.append(system)
-        making[SYSTEM] = 0.0
+        made.pairs.append(system)
+        made.making[SYSTEM] = 0.0
     if FEW_SHOT in baselines:
         began = time.perf_counter()
-        found.append(few_shot_way(case.engine, case.behaviour, answer_tokens=case.grounds.sizes.answer_tokens))
-        making[FEW_SHOT] = round(time.perf_counter() - began, 2)
+        tokens = baseline.sizes.answer_tokens
+        made.pairs.append(few_shot_pair(evaluator.engine, evaluator.behaviour, answer_tokens=tokens))
+        made.making[FEW_SHOT] = round(time.perf_counter() - began, 2)
     step()
     if BOTH in baselines:
-        budget = vector.calibration.budget
-        found.append(both_way(system, vector, kl[SYSTEM], partial(kl_of, case), budget=budget))
+        made.pairs.append(combined_pair(system, vector, kls, evaluator.kl, budget=vector.calibration.budget))
     step()
-    return found
 
 
-def _tuned(case: Case, *, budget: float, seed: int, making: dict[str, float], phases: Phases) -> list[Way]:
-    """LoRA as it was trained, and dialled to the budget."""
-    from trimtab.evaluation.lora import dial, train_lora
+def _make_lora(
+    evaluator: Evaluator, *, budget: float, seed: int, making: dict[str, float], phases: Phases
+) -> list[Pair]:
+    """Train a LoRA adapter for each pole; return it as trained, and at the scale that spends the budget."""
+    from trimtab.evaluation.lora import fit_scale, train_lora
 
     began = time.perf_counter()
+    engine, behaviour = evaluator.engine, evaluator.behaviour
     adapters = {
-        "+": train_lora(case.engine, case.behaviour, side="+", seed=seed, progress=phases.progress),
-        "-": train_lora(case.engine, case.behaviour, side="-", seed=seed, progress=phases.progress),
+        "+": train_lora(engine, behaviour, side="+", seed=seed, progress=phases.progress),
+        "-": train_lora(engine, behaviour, side="-", seed=seed, progress=phases.progress),
     }
     making[LORA] = making[LORA_EQUAL] = round(time.perf_counter() - began, 2)
     phases.seconds["Training LoRA"] = making[LORA]
     size = sum(adapter.stored_bytes for adapter in adapters.values())
-    rank = adapters["+"].rank
-    about = f"adapters of rank {rank}, trained on the model's own answers in character"
-    full = Way(LORA, about, {key: adapter.arm() for key, adapter in adapters.items()}, dict(SIGNS), size, dial=True)
+
+    def pair(name: str, about: str, scales: Mapping[str, float]) -> Pair:
+        return {
+            key: adapter.intervention(
+                scales[key], name=name, about=about, strength=SIGNS[key] * scales[key], stored_bytes=size
+            )
+            for key, adapter in adapters.items()
+        }
+
+    about = f"adapters of rank {adapters['+'].rank}, trained on the model's own answers in character"
     scales: dict[str, float] = {}
-    with phases("Dialling LoRA to the budget", 2) as step:
+    with phases("Scaling LoRA to the budget", 2) as step:
         for key, adapter in adapters.items():
-            scales[key] = dial(lambda scale, a=adapter: kl_of(case, a.arm(scale)), budget=budget).scale  # type: ignore[misc]
+            scales[key] = fit_scale(
+                lambda scale, adapter=adapter: evaluator.kl(adapter.intervention(scale)),  # type: ignore[misc]
+                budget=budget,
+            ).scale
             step()
-    arms = {key: adapter.arm(scales[key]) for key, adapter in adapters.items()}
-    turned = f"the same adapters at {scales['+']:.2f} and {scales['-']:.2f}, where they spend {budget:g} nat per token"
-    signed = {key: sign * scales[key] for key, sign in SIGNS.items()}
-    return [full, Way(LORA_EQUAL, turned, arms, signed, size, dial=True)]
+    scaled = f"the same adapters at {scales['+']:.2f} and {scales['-']:.2f}, where they spend {budget:g} nat per token"
+    return [pair(LORA, about, dict.fromkeys(SIGNS, 1.0)), pair(LORA_EQUAL, scaled, scales)]
 
 
-def _kl_of_both(case: Case, way: Way) -> dict[str, float]:
-    return {key: kl_of(case, arm) for key, arm in way.arms.items()}
+def _kl_of_both(evaluator: Evaluator, pair: Pair) -> dict[str, float]:
+    return {key: evaluator.kl(intervention) for key, intervention in pair.items()}
 
 
-def _refused(case: Case, way: Way) -> dict[str, float]:
-    """By sign, the share of harmful requests that a method refuses; nothing of methods that are not asked."""
-    if way.name not in REFUSALS:
-        return {}
-    count = case.grounds.sizes.harmful
-    rates = refusal_rates(case.engine, list(way.arms.values()), harmful=True, count=count)
-    return {key: rate.interval.value for key, rate in zip(way.arms, rates, strict=True)}
+def _effects_of_both(evaluator: Evaluator, pair: Pair, step: Callable[[], None]) -> dict[str, F64 | None]:
+    effects = {}
+    for key, intervention in pair.items():
+        effects[key] = evaluator.effect(intervention)
+        step()
+    return effects
 
 
-def _known(effect: Floats | None) -> Floats:
-    assert effect is not None
-    return effect
+def swing_of(effects: Mapping[str, F64 | None]) -> F64 | None:
+    """Return the effect towards + minus that towards -, ``[question]``; None where there is none."""
+    plus, minus = effects["+"], effects["-"]
+    return None if plus is None or minus is None else plus - minus
 
 
-def _told(effect: Floats | None, step: Callable[[], None]) -> Floats | None:
-    step()
-    return effect
+def in_prompts(swing: Interval | None, prompt_swing: float | None) -> float | None:
+    """Return a swing in prompt-equivalents; None where either is unknown, or the prompts' swing is no unit."""
+    return None if swing is None or not prompt_swing else swing.value / prompt_swing
 
 
-def measure_ways(
-    case: Case, compared: Compared, looks: Sequence[TextQuality], *, unit: float | None, phases: Phases
-) -> tuple[Method, ...]:
-    """The rows of the table.
+def measure(
+    evaluator: Evaluator,
+    comparison: Comparison,
+    qualities: Sequence[TextQuality],
+    *,
+    prompt_swing: float | None,
+    phases: Phases,
+) -> tuple[InterventionReport, ...]:
+    """Measure facts, choices, scores and refusals of every intervention.
 
     Args:
-        case: What is asked.
-        compared: The methods and what they wrote.
-        looks: Of ``compared.all_written``, and more behind them.
-        unit: The system prompts' own swing; None where it is no unit.
-        phases: Told of each side.
+        evaluator: The evaluator.
+        comparison: The interventions and their answers.
+        qualities: Text quality of ``comparison.all_written``; more may follow.
+        prompt_swing: Mean swing of the system prompts, in nats per token; None where it is no unit.
+        phases: Called for each side.
     """
-    each = iter(looks)
-    methods = []
-    with phases("Asking simple facts", 2 * len(compared.ways)) as step:
-        for number, way in enumerate(compared.ways):
-            effects = compared.effects[number]
-            refused = _refused(case, way)
-            sides = {}
-            for key, arm in way.arms.items():
-                sides[key] = side_of(
-                    case,
-                    arm,
-                    strength=None if way.strengths is None else way.strengths[key],
-                    effect=effects[key],
-                    kl=compared.kl[number][key],
-                    written=compared.answers[number][key],
-                    looks=next(each),
+    each = iter(qualities)
+    reports = []
+    with phases("Asking simple facts", 2 * len(comparison.answered)) as step:
+        for answered in comparison.answered:
+            pair, sides = answered.pair, {}
+            refused = _refused(evaluator, pair)
+            for key, intervention in pair.items():
+                sides[key] = evaluator.side(
+                    intervention,
+                    effect=answered.effects[key],
+                    kl=answered.kl[key],
+                    written=answered.written[key],
+                    quality=next(each),
                     refuses_harmful=refused.get(key),
                 )
                 step()
-            plus, minus = effects["+"], effects["-"]
-            swing = None if plus is None or minus is None else mean_interval(plus - minus, seed=case.seed)
-            methods.append(
-                Method(
-                    name=way.name,
-                    about=way.about,
+            per_question = swing_of(answered.effects)
+            swing = None if per_question is None else mean_interval(per_question, seed=evaluator.seed)
+            reports.append(
+                InterventionReport(
+                    name=pair["+"].name,
+                    about=pair["+"].about,
                     sides=sides,
                     swing=swing,
-                    prompt_equivalents=None if swing is None or not unit else swing.value / unit,
-                    prompt_tokens=added_tokens(case.engine, way, case.grounds.texts),
-                    stored_bytes=way.stored_bytes,
-                    dial=way.dial,
+                    prompt_equivalents=in_prompts(swing, prompt_swing),
+                    prompt_tokens=added_tokens(evaluator.engine, pair, evaluator.baseline.texts),
+                    stored_bytes=pair["+"].stored_bytes,
+                    dial=pair["+"].strength is not None,
                 )
             )
-    return tuple(methods)
+    return tuple(reports)
+
+
+def _refused(evaluator: Evaluator, pair: Pair) -> dict[str, float]:
+    """Return the share of harmful requests refused, by sign; only the vector is asked them."""
+    if pair["+"].name != VECTOR:
+        return {}
+    count = evaluator.baseline.sizes.harmful
+    rates = refusal_rates(evaluator.engine, list(pair.values()), harmful=True, count=count)
+    return {key: rate.interval.value for key, rate in zip(pair, rates, strict=True)}

@@ -1,4 +1,4 @@
-"""Controls: what should do nothing, brought to the same KL as the vector and asked the same questions."""
+"""Controls: directions that should do nothing, at the vector's KL and on its questions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trimtab.arrays import F32
+from trimtab.arrays import F32, F64
 from trimtab.behaviours import Behaviour
 from trimtab.behaviours.pairs import build_pairs
 from trimtab.engines import Engine
@@ -22,24 +21,22 @@ from trimtab.training.search import SIGNS, SWEEP_TOLERANCE, Steerable, signed_ef
 
 DEVIATIONS = 2.0
 
-Floats = NDArray[np.float64]
-
 
 @dataclass(frozen=True)
 class Trial:
     """Effects per question of one control, by sign, and the scales at which it spent the budget."""
 
-    effects: Mapping[str, Floats]
+    effects: Mapping[str, F64]
     scale: Mapping[str, float]
 
     @property
-    def swing(self) -> Floats:
+    def swing(self) -> F64:
         """Effect at + minus effect at -, per question."""
-        found: Floats = self.effects["+"] - self.effects["-"]
-        return found
+        swing: F64 = self.effects["+"] - self.effects["-"]
+        return swing
 
     def control(self, *, seed: int) -> Control:
-        """As it is reported."""
+        """Return the record of the report."""
         effect = {key: mean_interval(values, seed=seed) for key, values in self.effects.items()}
         return Control(effect, mean_interval(self.swing, seed=seed))
 
@@ -53,9 +50,9 @@ def try_at_budget(
     budget: float,
     guess: Mapping[str, float],
 ) -> Trial:
-    """What directions do when each sign spends the budget.
+    """Measure the effects of directions when each sign spends the budget.
 
-    They are brought near it, and scales and effects then taken to the exact budget along the usual growth of KL.
+    Scales are fitted coarsely, and scales and effects then extrapolated to the exact budget by the usual growth of KL.
 
     Raises:
         CalibrationError: No scale spends the budget.
@@ -79,7 +76,7 @@ def try_randoms(
     seed: int,
     on_one: Callable[[], None],
 ) -> tuple[Trial, ...]:
-    """Random directions on the same layers; each one's scale is the guess for the next, since they spend alike."""
+    """Measure random directions on the same layers; each scale is the first guess for the next."""
     scale: Mapping[str, float] = dict.fromkeys(SIGNS, guess)
     trials = []
     for number in range(count):
@@ -92,7 +89,7 @@ def try_randoms(
 
 
 def chance_of(trials: Sequence[Trial]) -> Chance | None:
-    """How far random directions go, one way or the other: a random direction's - side is a random direction too."""
+    """Return the range of random effects; the - side of a random direction counts as a random direction too."""
     effects = [float(trial.effects[key].mean()) for trial in trials for key in SIGNS]
     if not effects:
         return None
@@ -102,15 +99,15 @@ def chance_of(trials: Sequence[Trial]) -> Chance | None:
     )
 
 
-def per_prompt(trials: Sequence[Trial]) -> float:
-    """Root mean square of random swings on one question, in nats per token."""
+def rms_swing(trials: Sequence[Trial]) -> float:
+    """Return the root mean square of random swings on one question, in nats per token."""
     return float(np.sqrt(np.mean([np.mean(np.square(trial.swing)) for trial in trials]))) if trials else 0.0
 
 
 def shuffled_directions(
     engine: Engine, behaviour: Behaviour, layers: Sequence[int], *, pairs: int, seed: int
 ) -> dict[int, F32] | None:
-    """Mean differences of the behaviour's own pairs, half of them turned round at random: nothing is left to learn.
+    """Return mean differences of the behaviour's pairs with half of their labels swapped: nothing is left to learn.
 
     Returns:
         Layer to unit direction; None where the behaviour makes too few pairs, or its pairs are all alike.
@@ -126,7 +123,7 @@ def shuffled_directions(
     shift = (signs[:, None, None] * (states[: len(made)] - states[len(made) :])).mean(axis=0)
     try:
         return {layer: orient(shift[n], shift[n]) for n, layer in enumerate(layers)}
-    except VectorError:  # nothing is left at all
+    except VectorError:  # the shuffled difference is 0
         return None
 
 
@@ -140,7 +137,7 @@ def try_directions(
     budget: float,
     guess: Mapping[str, float],
 ) -> Trial | None:
-    """``try_at_budget`` of other directions; None where there are none or they cannot spend the budget."""
+    """Return ``try_at_budget`` of other directions; None where there are none or they cannot spend the budget."""
     if directions is None:
         return None
     try:

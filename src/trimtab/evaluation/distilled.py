@@ -267,11 +267,8 @@ def _training_answers(
 
 def _fine_tuned(answers: PromptedAnswers, teacher: Teacher, sizes: Sizes, progress: OnProgress) -> list[Substitute]:
     """Train LoRA on the prompted model's own answers; nothing, with a note, where that fails."""
-    from trimtab.engines.transformers import TransformersEngine
     from trimtab.evaluation.lora import TRAINING, Example, fit_lora
 
-    if not isinstance(answers.model, TransformersEngine):
-        raise EvaluationError(f"{answers.model.info.name} cannot be fine-tuned here", fix="leave LoRA out")
     messages, each = sizes.tuning
     progress(Progress(TRAINING, 0, 1))
     answered = _training_answers(answers, teacher, messages, each=each, sizes=sizes)
@@ -281,7 +278,7 @@ def _fine_tuned(answers: PromptedAnswers, teacher: Teacher, sizes: Sizes, progre
     except EvaluationError as error:
         progress(Progress(TRAINING, 1, 1, note=f"fine-tuning is left out: {error}"))
         return []
-    with adapter.arm().active():
+    with adapter.intervention().active():
         kls = answers.measure(Student())
     about = f"rank {adapter.rank} in every linear layer, {adapter.parameters:,} numbers, on {len(examples)} answers"
     return [answers.substitute("LoRA", about, kls)]

@@ -1,4 +1,4 @@
-"""``evaluate``: whether a vector works, what it costs, and how it compares, in one report."""
+"""Evaluate a vector: its effect, its damage, its controls and its comparison with prompts, in one report."""
 
 from __future__ import annotations
 
@@ -10,38 +10,28 @@ from statistics import fmean
 
 from threadpoolctl import threadpool_info
 
+from trimtab.arrays import F64
 from trimtab.behaviours import Behaviour, zoo_names
-from trimtab.engines.transformers import TransformersEngine
+from trimtab.engines import Engine
 from trimtab.errors import EvaluationError, VectorError
-from trimtab.evaluation.baseline import Baseline, Sizes
-from trimtab.evaluation.comparison import USUAL, Compared, check_baselines, make_ways, measure_ways
+from trimtab.evaluation.comparison import USUAL, Comparison, check_baselines, compare, measure
 from trimtab.evaluation.controls import (
     Trial,
     chance_of,
-    per_prompt,
+    rms_swing,
     shuffled_directions,
     try_directions,
     try_randoms,
 )
-from trimtab.evaluation.interventions import Intervention, vector_bytes
-from trimtab.evaluation.measure import (
-    Case,
-    Floats,
-    base_side,
-    case_of,
-    effect_of,
-    kl_of,
-    relevance_each,
-    write_at_length,
-)
+from trimtab.evaluation.interventions import vector_bytes
+from trimtab.evaluation.measurement import Baseline, Evaluator, Sizes
 from trimtab.evaluation.metrics.choices import ChoiceQuestion
 from trimtab.evaluation.metrics.facts import Fact
 from trimtab.evaluation.metrics.refusals import cosine_with_refusal
 from trimtab.evaluation.metrics.scorers import Scorer
-from trimtab.evaluation.metrics.text_quality import TextQuality, Written, measure_text_quality
-from trimtab.evaluation.records import Controls, Placing, Report, Run, Setting, Subject, Sweep
-from trimtab.evaluation.strength import Turn, sweep_of
-from trimtab.evaluation.tolerable import usable_range
+from trimtab.evaluation.metrics.text_quality import measure_text_quality
+from trimtab.evaluation.records import Controls, Placing, Report, Run, Setting, Subject
+from trimtab.evaluation.strength import measure_strengths, sweep_of, usable_range
 from trimtab.evaluation.verdict import judge
 from trimtab.stats import mean_interval
 from trimtab.training.calibrate import BUDGET, TOLERANCE
@@ -49,15 +39,15 @@ from trimtab.training.check import RANDOM_GUESS, why_no_equivalents
 from trimtab.training.progress import OnProgress, Phases, ignore
 from trimtab.training.questions import EffectSet
 from trimtab.training.search import SIGNS, Steerable, band_layers, first_guess, spend_both
-from trimtab.vectors import Calibration, ControlVector, Interval
+from trimtab.vectors import Calibration, ControlVector
 
 PACKAGES = ("trimtab", "torch", "transformers", "numpy")
-AT_MOST = 2.0  # times its budget: what a vector that spends wildly is compared at
-OVERLAP = 0.5  # layers that share so much of the usual band are not held against it
+MAX_SPENT = 2.0  # times the budget; a vector that spends far more or less is compared at this limit
+MAX_OVERLAP = 0.5  # with the default band; layers that share more are not compared with it
 
 
 def evaluate(
-    model: TransformersEngine,
+    model: Engine,
     vector: ControlVector,
     *,
     behaviour: Behaviour | None = None,
@@ -68,46 +58,45 @@ def evaluate(
     truthfulqa: Sequence[Fact] = (),
     sizes: Sizes | None = None,
     seed: int = 0,
-    grounds: Baseline | None = None,
+    baseline: Baseline | None = None,
     making: Mapping[str, float] | None = None,
     progress: OnProgress = ignore,
 ) -> Report:
-    """Find out whether a vector works, what it costs, and whether a prompt would have done.
+    """Measure whether a vector works, what it costs, and whether a prompt would have done.
 
     The vector's effect at strength ±1 is measured on neutral questions that training never calibrates on, beside random
     directions, shuffled labels and other layers at the same KL; its damage by KL, fluency, relevance, simple facts and
-    refusals; prompts, examples, both together and fine-tuning on the same questions through the same scorers. A vector
-    without a strength unit is given one first. The report's ``verdict`` says in words what came of it.
+    refusals; prompts, examples, both together and fine-tuning on the same questions by the same scorers. A vector
+    without a strength unit is calibrated first. The report's ``verdict`` puts the result into words.
 
     Args:
         model: The engine of the vector's model.
-        vector: What to evaluate.
-        behaviour: What it is held against; if not given, the zoo's of its name.
-        baselines: Which comparisons to make; of ``trimtab.evaluation.BASELINES``. Those with the system prompts and
-            with the vector at their KL unless asked otherwise.
+        vector: The vector.
+        behaviour: The behaviour that it is measured by; the zoo's of its name by default.
+        baselines: Interventions to compare with, of ``trimtab.evaluation.comparison.BASELINES``.
         lora: Also fine-tune an adapter for each pole, which takes minutes.
-        scorers: Ways of scoring answers, besides the usual ones; such as a ``Judge``.
-        choices: Choice questions, besides the behaviour's own.
+        scorers: More scorers of answers, such as a ``Judge``.
+        choices: More choice questions, besides the behaviour's own.
         truthfulqa: Facts of TruthfulQA; see ``truthfulqa_facts``.
-        sizes: How much is asked.
-        seed: Of random directions, shuffles and resamples.
-        grounds: The base model's side, where several vectors are evaluated on one model; then ``truthfulqa`` and
-            ``sizes`` are its own.
-        making: Seconds that methods took to make, as far as they are known; ``{"vector": 93.0}``.
+        sizes: Amount of questions and tokens.
+        seed: Seed of random directions, shuffles and resamples.
+        baseline: Measurements of the base model, where several vectors are evaluated on it; ``truthfulqa`` and
+            ``sizes`` are then the baseline's.
+        making: Seconds that interventions took to make, where known; ``{"vector": 93.0}``.
         progress: Called with each step of the work.
 
     Returns:
-        The report. Nothing in it but ``run`` hangs on the clock: the same call on the same machine gives the same.
+        The report. Everything in it except ``run`` is the same for the same call on the same machine.
 
     Raises:
         VectorMismatchError: The vector belongs to another model.
-        EvaluationError: Nothing is known of what it stands for, or a baseline is not known.
+        EvaluationError: The zoo has no behaviour of the vector's name, or a baseline is not known.
         CalibrationError: No strength spends the budget.
         MissingDependencyError: peft is needed for ``lora``.
 
     Example:
         >>> report = evaluate(model, happy)  # doctest: +SKIP
-        >>> report.verdict.word, report.method("vector").prompt_equivalents  # doctest: +SKIP
+        >>> report.verdict.word, report.intervention("vector").prompt_equivalents  # doctest: +SKIP
         ('works', 4.1)
     """
     check_baselines(baselines)
@@ -116,17 +105,17 @@ def evaluate(
         raise VectorError("the vector steers no layer", fix="give one with non-zero weights")
     described = behaviour if behaviour is not None else _behaviour_of(vector)
     phases = Phases(progress)
-    if grounds is None:
+    if baseline is None:
         texts = described.evaluation_prompts
-        with phases("Asking the model as it is", 4) as step:
-            grounds = Baseline(model, sizes=sizes, questions=texts, truthfulqa=truthfulqa, on_step=step)
+        with phases("Measuring the base model", 4) as step:
+            baseline = Baseline(model, sizes=sizes, questions=texts, truthfulqa=truthfulqa, on_step=step)
     with phases("Calibrating the strength", 1):
-        dialled = _calibrated(grounds, vector)
-    with phases("Letting it answer in character", 1):
-        case = case_of(grounds, described, scorers=scorers, choices=choices, seed=seed)
-    trials = _trials(case, dialled, seed=seed, phases=phases)
-    compared = make_ways(case, dialled, baselines=baselines, lora=lora, seed=seed, phases=phases)
-    return _report(case, vector, dialled, trials, compared, phases, making or {})
+        calibrated = _calibrate(baseline, vector)
+    with phases("Letting the model answer in character", 1):
+        evaluator = Evaluator.of(baseline, described, scorers=scorers, choices=choices, seed=seed)
+    trials = _try_controls(evaluator, calibrated, seed=seed, phases=phases)
+    comparison = compare(evaluator, calibrated, baselines=baselines, lora=lora, seed=seed, phases=phases)
+    return _report(evaluator, vector, calibrated, trials, comparison, phases, making or {})
 
 
 def _behaviour_of(vector: ControlVector) -> Behaviour:
@@ -138,17 +127,17 @@ def _behaviour_of(vector: ControlVector) -> Behaviour:
     return Behaviour.load(name)
 
 
-def _calibrated(grounds: Baseline, vector: ControlVector) -> ControlVector:
-    """The vector, with a strength unit if it had none; a mix has none, since what it spends was never measured."""
+def _calibrate(baseline: Baseline, vector: ControlVector) -> ControlVector:
+    """Give a vector a strength unit if it has none; a mix has none, because its KL was never measured."""
     if vector.scale is not None and vector.calibration is not None:
         return vector
-    norms = {layer: norm for layer, norm in grounds.norms.items() if layer in vector.directions}
+    norms = {layer: norm for layer, norm in baseline.norms.items() if layer in vector.directions}
     vector = replace(vector, norms=norms) if vector.scale is None else vector
     guess = vector.scale or dict.fromkeys(SIGNS, first_guess(len(vector.layers)))
     steerable = Steerable.of(vector, vector.layers)
-    spent = spend_both(grounds.kl, steerable, vector.layers, budget=BUDGET, guess=guess, tolerance=TOLERANCE)
+    spent = spend_both(baseline.kl, steerable, vector.layers, budget=BUDGET, guess=guess, tolerance=TOLERANCE)
     kl = {key: point.kl for key, point in spent.items()}
-    record = Calibration(BUDGET, kl, len(grounds.kl), effect=None, candidates=(), held_out=None)
+    record = Calibration(BUDGET, kl, len(baseline.kl), effect=None, candidates=(), held_out=None)
     return replace(vector, scale={key: point.scale for key, point in spent.items()}, calibration=record)
 
 
@@ -162,26 +151,26 @@ class _Trials:
     band: Trial | None = None
 
 
-def _trials(case: Case, vector: ControlVector, *, seed: int, phases: Phases) -> _Trials:
-    """Random directions, shuffled labels and the usual band, on the vector's questions and at its KL there.
+def _try_controls(evaluator: Evaluator, vector: ControlVector, *, seed: int, phases: Phases) -> _Trials:
+    """Try random directions, shuffled labels and the default band, on the vector's questions and at its KL there.
 
-    That is not quite its budget, which it was brought to on other questions.
+    That KL differs a little from its budget, which was fitted on other questions.
     """
-    effects, sizes = case.effects, case.grounds.sizes
+    effects, sizes = evaluator.effects, evaluator.baseline.sizes
     if effects is None:
         return _Trials()
     assert vector.scale is not None
     assert vector.calibration is not None
-    kl, layers = case.grounds.controls_kl, vector.layers
+    kl, layers = evaluator.baseline.controls_kl, vector.layers
     spent = fmean(kl.measure(vector.addition(sign)) for sign in SIGNS.values())
-    budget = min(max(spent, vector.calibration.budget / AT_MOST), vector.calibration.budget * AT_MOST)
+    budget = min(max(spent, vector.calibration.budget / MAX_SPENT), vector.calibration.budget * MAX_SPENT)
     steerable = Steerable.of(vector, layers)
-    with phases("Trying what should do nothing", sizes.randoms + 2) as step:
+    with phases("Measuring controls", sizes.randoms + 2) as step:
         guess = RANDOM_GUESS * vector.scale["+"]
-        fewer = case.questions[: sizes.chance]
+        fewer = evaluator.questions[: sizes.chance]
         random = try_randoms(
             kl,
-            effects if len(fewer) == len(effects) else EffectSet(case.engine, fewer),
+            effects if len(fewer) == len(effects) else EffectSet(evaluator.engine, fewer),
             steerable,
             layers,
             budget=budget,
@@ -190,10 +179,10 @@ def _trials(case: Case, vector: ControlVector, *, seed: int, phases: Phases) -> 
             seed=seed,
             on_one=step,
         )
-        directions = shuffled_directions(case.engine, case.behaviour, layers, pairs=sizes.pairs, seed=seed)
+        directions = shuffled_directions(evaluator.engine, evaluator.behaviour, layers, pairs=sizes.pairs, seed=seed)
         shuffled = try_directions(kl, effects, steerable, directions, layers, budget=budget, guess=vector.scale)
         step()
-        band = _usual_band(vector)
+        band = _default_band(vector)
         at_band = None
         if band:
             elsewhere = Steerable(vector.directions, {layer: vector.norms[layer] for layer in band})
@@ -204,68 +193,23 @@ def _trials(case: Case, vector: ControlVector, *, seed: int, phases: Phases) -> 
     return _Trials(random, shuffled, at_band)
 
 
-def _usual_band(vector: ControlVector) -> tuple[int, ...]:
-    """The band that steering usually takes; none where the vector steers much of it already, or has not all of it."""
+def _default_band(vector: ControlVector) -> tuple[int, ...]:
+    """Return the default band of layers; none where the vector steers much of it, or lacks its directions."""
     band = band_layers(vector.model.layers)
     shared = len(set(band) & set(vector.layers)) / len(set(band) | set(vector.layers))
-    return band if shared < OVERLAP and set(band) <= set(vector.directions) else ()
+    return band if shared < MAX_OVERLAP and set(band) <= set(vector.directions) else ()
 
 
-def _controls(case: Case, trials: _Trials, effects: Mapping[str, Floats | None], *, refusal: float) -> Controls:
+def _controls(evaluator: Evaluator, trials: _Trials, effects: Mapping[str, F64 | None], *, refusal: float) -> Controls:
     plus, minus = effects["+"], effects["-"]
     wrong = {} if plus is None or minus is None else {"+": float((plus <= 0).mean()), "-": float((minus >= 0).mean())}
     return Controls(
-        random=tuple(trial.control(seed=case.seed) for trial in trials.random),
+        random=tuple(trial.control(seed=evaluator.seed) for trial in trials.random),
         chance=chance_of(trials.random),
-        shuffled=trials.shuffled.control(seed=case.seed) if trials.shuffled else None,
-        band=trials.band.control(seed=case.seed) if trials.band else None,
+        shuffled=trials.shuffled.control(seed=evaluator.seed) if trials.shuffled else None,
+        band=trials.band.control(seed=evaluator.seed) if trials.band else None,
         anti_steerable=wrong,
         refusal_cosine=refusal,
-    )
-
-
-# The sweep -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Turned:
-    """One strength, before its answers are looked at."""
-
-    strength: float
-    kl: float
-    effect: Interval | None
-    written: Written
-
-
-def _turned(case: Case, vector: ControlVector, compared: Compared, phases: Phases) -> list[_Turned]:
-    """Every strength of the sweep; those of ±1 are measured already."""
-    sizes, grounds = case.grounds.sizes, case.grounds
-    arms = {s: Intervention.of_vector(vector, s) for s in sizes.strengths if abs(s) != 1.0}
-    found = []
-    with phases("Turning the dial", len(sizes.strengths) + len(arms)) as step:
-        new = dict(zip(arms, write_at_length(case, list(arms.values()), sizes.sweep, on_arm=step), strict=True))
-        for strength in sizes.strengths:
-            key = "+" if strength > 0 else "-"
-            if strength in arms:
-                written, arm = new[strength], arms[strength]
-                effects, kl = effect_of(case, arm), kl_of(case, arm)
-            else:
-                written = compared.answers[0][key].first(sizes.sweep)
-                effects, kl = compared.effects[0][key], compared.kl[0][key]
-            effect = None if effects is None else mean_interval(effects, seed=case.seed)
-            found.append(_Turned(strength, kl, effect, written))
-            step()
-    own = grounds.written.first(sizes.sweep)
-    nothing = None if case.effects is None else Interval(0.0, 0.0, 0.0)
-    return [*found, _Turned(0.0, 0.0, nothing, own)]
-
-
-def _sweep(case: Case, turned: Sequence[_Turned], looks: Sequence[TextQuality]) -> Sweep:
-    return sweep_of(
-        [
-            Turn(turn.strength, turn.kl, turn.effect, turn.written, look, relevance_each(case, turn.written))
-            for turn, look in zip(turned, looks, strict=True)
-        ]
     )
 
 
@@ -273,64 +217,63 @@ def _sweep(case: Case, turned: Sequence[_Turned], looks: Sequence[TextQuality]) 
 
 
 def _report(
-    case: Case,
+    evaluator: Evaluator,
     given: ControlVector,
     vector: ControlVector,
     trials: _Trials,
-    compared: Compared,
+    comparison: Comparison,
     phases: Phases,
     making: Mapping[str, float],
 ) -> Report:
-    grounds = case.grounds
-    prompts = compared.prompt_effects
-    own = None if prompts is None else prompts["+"] - prompts["-"]
-    prompt_swing = None if own is None else mean_interval(own, seed=case.seed)
-    reason = ""
-    if prompt_swing is not None and own is not None:
-        reason = why_no_equivalents(prompt_swing, per_prompt(trials.random) / len(own) ** 0.5) or ""
-    turned = _turned(case, vector, compared, phases)
-    with phases("Looking at the answers", 1):
-        sets = [*compared.all_written, *(turn.written for turn in turned), grounds.written]
-        looks = measure_text_quality(case.engine, grounds.questions, grounds.written, sets)
-    unit = None if prompt_swing is None or reason else prompt_swing.value
-    methods = measure_ways(case, compared, looks, unit=unit, phases=phases)
-    tolerable = usable_range(case, vector, methods[0], compared.effects[0], unit=unit, phases=phases)
-    sweep = _sweep(case, turned, looks[len(compared.all_written) : -1])
-    with phases("Asking what it refuses", 1):
-        base = base_side(case, looks[-1])
-        refusal = cosine_with_refusal(vector, grounds.refusal)
-    controls = _controls(case, trials, compared.effects[0], refusal=refusal)
-    subject = _subject(case, given, vector)
-    verdict = judge(
-        subject,
-        methods[0],
-        sweep,
-        tolerable,
-        controls,
-        prompt_swing=prompt_swing,
-        no_equivalents=reason,
-    )
+    baseline, own, per_question = evaluator.baseline, comparison.answered[0], comparison.prompt_swing
+    prompt_swing = None if per_question is None else mean_interval(per_question, seed=evaluator.seed)
+    no_equivalents = ""
+    if prompt_swing is not None and per_question is not None:
+        noise = rms_swing(trials.random) / len(per_question) ** 0.5
+        no_equivalents = why_no_equivalents(prompt_swing, noise) or ""
+    unit = None if prompt_swing is None or no_equivalents else prompt_swing.value
+    points = measure_strengths(evaluator, vector, own, phases)
+    with phases("Measuring text quality", 1):
+        # All sets together: an answer that several of them share is scored once.
+        sets = [*comparison.all_written, *(point.written for point in points), baseline.written]
+        qualities = measure_text_quality(evaluator.engine, baseline.questions, baseline.written, sets)
+    interventions = measure(evaluator, comparison, qualities, prompt_swing=unit, phases=phases)
+    usable = usable_range(evaluator, vector, interventions[0], own.effects, prompt_swing=unit, phases=phases)
+    sweep = sweep_of(points, qualities[len(comparison.all_written) : -1])
+    with phases("Measuring refusals", 1):
+        base = evaluator.base_side(qualities[-1])
+        refusal = cosine_with_refusal(vector, baseline.refusal)
+    controls = _controls(evaluator, trials, own.effects, refusal=refusal)
+    subject = _subject(evaluator, given, vector)
     return Report(
         subject=subject,
         base=base,
-        methods=methods,
+        interventions=interventions,
         sweep=sweep,
-        tolerable=tolerable,
+        usable_range=usable,
         controls=controls,
         prompt_swing=prompt_swing,
-        no_equivalents=reason,
-        verdict=verdict,
-        setting=_setting(case, compared),
+        no_equivalents=no_equivalents,
+        verdict=judge(
+            subject,
+            interventions[0],
+            sweep,
+            usable,
+            controls,
+            prompt_swing=prompt_swing,
+            no_equivalents=no_equivalents,
+        ),
+        setting=_setting(evaluator, comparison),
         run=Run(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds={phase: round(spent, 2) for phase, spent in phases.seconds.items()},
-            making={**compared.making, **making},
+            making={**comparison.making, **making},
         ),
     )
 
 
-def _subject(case: Case, given: ControlVector, vector: ControlVector) -> Subject:
-    behaviour, calibration = case.behaviour, vector.calibration
+def _subject(evaluator: Evaluator, given: ControlVector, vector: ControlVector) -> Subject:
+    behaviour, calibration = evaluator.behaviour, vector.calibration
     assert calibration is not None
     reliability = vector.reliability
     return Subject(
@@ -352,15 +295,15 @@ def _subject(case: Case, given: ControlVector, vector: ControlVector) -> Subject
     )
 
 
-def _setting(case: Case, compared: Compared) -> Setting:
+def _setting(evaluator: Evaluator, comparison: Comparison) -> Setting:
     return Setting(
-        seed=case.seed,
+        seed=evaluator.seed,
         threads=max((pool["num_threads"] for pool in threadpool_info()), default=1),
-        answer_tokens=case.grounds.sizes.answer_tokens,
-        written_tokens=case.grounds.sizes.written_tokens,
-        questions=case.grounds.texts,
-        facts=len(case.grounds.facts.facts),
+        answer_tokens=evaluator.baseline.sizes.answer_tokens,
+        written_tokens=evaluator.baseline.sizes.written_tokens,
+        questions=evaluator.baseline.texts,
+        facts=len(evaluator.baseline.facts.facts),
         versions={package: version(package) for package in PACKAGES},
-        scorers={scorer.name: scorer.unit for scorer in case.scorers},
-        missing=(*case.missing, *compared.missing),
+        scorers={scorer.name: scorer.unit for scorer in evaluator.scorers},
+        missing=(*evaluator.missing, *comparison.missing),
     )

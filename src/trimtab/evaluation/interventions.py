@@ -1,6 +1,6 @@
-"""What a vector is compared with: prompting, examples, prompt and vector together, and fine-tuning.
+"""Interventions that evaluations compare: a vector, system prompts, examples, prompt with vector, fine-tuning.
 
-Each method is two arms, one for each pole. All are asked the same questions and seen through the same scorers.
+Each is made for both poles. All answer the same questions and are measured by the same metrics.
 """
 
 from __future__ import annotations
@@ -28,121 +28,7 @@ from trimtab.vectors import ControlVector, ModelInfo
 Chat: TypeAlias = tuple[Message, ...]
 Activate: TypeAlias = Callable[[], AbstractContextManager[None]]
 
-TOGETHER = 6  # arms asked at once; more gain little and take memory
-
-
-@dataclass(frozen=True)
-class Intervention:
-    """A way of making the model behave.
-
-    Attributes:
-        openings: What stands before question ``n``: ``openings[n % len(openings)]``; none, nothing does.
-        steering: What is added to hidden states.
-        activate: Switches an adapter on for the ``with`` block that it gives; None leaves the weights alone.
-
-    Example:
-        >>> Arm().chat(0, "Hello!")
-        (Message(role='user', content='Hello!'),)
-    """
-
-    openings: tuple[Chat, ...] = ()
-    steering: Steering = field(default_factory=Steering)
-    activate: Activate | None = None
-
-    @classmethod
-    def of_vector(cls, vector: ControlVector, strength: float) -> Intervention:
-        """Plain questions, with a vector added at a strength."""
-        return cls(steering=Steering((Term(vector, strength),)))
-
-    def chat(self, number: int, text: str) -> Chat:
-        """The chat that puts question ``number`` to the model."""
-        before = self.openings[number % len(self.openings)] if self.openings else ()
-        return (*before, Message("user", text))
-
-    def active(self) -> AbstractContextManager[None]:
-        """The ``with`` block inside which the weights are this arm's."""
-        return nullcontext() if self.activate is None else self.activate()
-
-
-def write(engine: Engine, arm: Intervention, texts: Sequence[str], *, max_new_tokens: int) -> list[Completion]:
-    """Greedy answers of an arm to every question; what they spend is measured, so no warning is needed of that."""
-    (found,) = write_all(engine, [arm], texts, max_new_tokens=max_new_tokens)
-    return found
-
-
-def write_all(
-    engine: Engine,
-    arms: Sequence[Intervention],
-    texts: Sequence[str],
-    *,
-    max_new_tokens: int,
-    on_arm: Callable[[], None] = lambda: None,
-) -> list[list[Completion]]:
-    """Greedy answers of every arm to every question.
-
-    Arms that leave the weights alone are asked a few at a time: weights are read once for all rows of a batch.
-
-    Args:
-        engine: The model.
-        arms: The arms.
-        texts: The questions.
-        max_new_tokens: Upper bound on an answer's length.
-        on_arm: Called once for each arm, when it is done.
-
-    Returns:
-        The answers, ``[arm][question]``.
-    """
-    found = []
-    for group in _groups(arms):
-        chats = [arm.chat(number, text) for arm in group for number, text in enumerate(texts)]
-        steering = [arm.steering for arm in group for _ in texts]
-        with group[0].active(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", StrongSteeringWarning)
-            written = engine.generate(chats, steering=steering, max_new_tokens=max_new_tokens)
-        for number in range(len(group)):
-            found.append(written[number * len(texts) : (number + 1) * len(texts)])
-            on_arm()
-    return found
-
-
-def _groups(arms: Sequence[Intervention]) -> Iterator[list[Intervention]]:
-    """Neighbours that can be asked together, at most ``TOGETHER`` of them."""
-    group: list[Intervention] = []
-    for arm in arms:
-        if group and (len(group) == TOGETHER or arm.activate is not None or group[0].activate is not None):
-            yield group
-            group = []
-        group.append(arm)
-    if group:
-        yield group
-
-
-def score(engine: Engine, arm: Intervention, texts: Sequence[str], answers: Sequence[Sequence[Tokens]]) -> ForcedScores:
-    """What an arm thinks of given answers.
-
-    Args:
-        engine: The model.
-        arm: The arm.
-        texts: The questions.
-        answers: For each question the token ids of some answers.
-
-    Returns:
-        Summed log-probability (nats) and tokens of every answer, ``[question][answer]``.
-    """
-    items = [
-        ForcedItem(engine.encode(engine.render(arm.chat(number, text))), tuple(given))
-        for number, (text, given) in enumerate(zip(texts, answers, strict=True))
-    ]
-    with arm.active():
-        forcing = engine.teacher_forcing(items, once=True)
-        changes = changes_of(arm.steering, engine.info)
-        return forcing.measure(changes) if changes else forcing.base
-
-
-def changes_of(steering: Steering, info: ModelInfo) -> dict[int, tuple[Change, ...]]:
-    """Return the changes of a steering of all tokens by layer, in the order in which they act."""
-    return steering.compile(info).changes
-
+MAX_BATCHED = 6  # interventions that share a batch; more gain little and take memory
 
 VECTOR = "vector"
 EQUAL = "vector at the prompts' KL"
@@ -153,148 +39,274 @@ LORA = "LoRA"
 LORA_EQUAL = "LoRA at the budget"
 
 EXAMPLES = 3
-DIAL_TOLERANCE = 0.1  # of the KL
-LEAST = 0.02  # nats per token: below, a prompt spends too little for a dial to be set by it
+KL_TOLERANCE = 0.1  # relative, where a strength is fitted to a KL
+MIN_PROMPT_KL = 0.02  # nats per token; below, a prompt changes too little to fit a strength to it
 
 
 @dataclass(frozen=True)
-class Way:
-    """One method, before it is measured.
+class Intervention:
+    """Something that makes the model behave differently; nothing by default.
 
     Attributes:
-        name: Of its row.
-        about: What it is, in a line.
-        arms: By sign.
-        strengths: Where its dial stands, by sign; None where it has none.
-        stored_bytes: What has to be kept.
-        dial: Whether it can be turned up and down.
+        openings: Messages before question ``n`` are ``openings[n % len(openings)]``.
+        steering: Steering of the hidden states.
+        activate: Returns a ``with`` block inside which an adapter is switched on; None leaves the weights alone.
+        name: Name in tables.
+        about: Description in one line.
+        strength: Strength that it is applied at; None where it has no adjustable strength.
+        stored_bytes: Size of what has to be stored.
+
+    Example:
+        >>> Intervention().chat(0, "Hello!")
+        (Message(role='user', content='Hello!'),)
     """
 
-    name: str
-    about: str
-    arms: Mapping[str, Intervention]
-    strengths: Mapping[str, float] | None
-    stored_bytes: int
-    dial: bool
+    openings: tuple[Chat, ...] = ()
+    steering: Steering = field(default_factory=Steering)
+    activate: Activate | None = None
+    name: str = field(default="", compare=False)
+    about: str = field(default="", compare=False)
+    strength: float | None = field(default=None, compare=False)
+    stored_bytes: int = field(default=0, compare=False)
+
+    @classmethod
+    def of_vector(cls, vector: ControlVector, strength: float, *, name: str = VECTOR, about: str = "") -> Intervention:
+        """Return the addition of a vector at a strength, with nothing before the question."""
+        steering = Steering((Term(vector, strength),))
+        return cls(steering=steering, name=name, about=about, strength=strength, stored_bytes=vector_bytes(vector))
+
+    @property
+    def only_steers(self) -> bool:
+        """Whether it leaves prompts and weights alone."""
+        return not self.openings and self.activate is None
+
+    def chat(self, number: int, text: str) -> Chat:
+        """Return the chat that asks question ``number``."""
+        opening = self.openings[number % len(self.openings)] if self.openings else ()
+        return (*opening, Message("user", text))
+
+    def active(self) -> AbstractContextManager[None]:
+        """Return the ``with`` block inside which the adapter, if any, is switched on."""
+        return nullcontext() if self.activate is None else self.activate()
 
 
-def vector_way(vector: ControlVector, *, budget: float) -> Way:
-    """The vector at strength ±1."""
-    arms = {key: Intervention.of_vector(vector, sign) for key, sign in SIGNS.items()}
+Pair: TypeAlias = Mapping[str, Intervention]  # for each pole, by sign
+
+
+def write(engine: Engine, intervention: Intervention, texts: Sequence[str], *, max_new_tokens: int) -> list[Completion]:
+    """Return greedy answers under one intervention to every question."""
+    (answers,) = write_all(engine, [intervention], texts, max_new_tokens=max_new_tokens)
+    return answers
+
+
+def write_all(
+    engine: Engine,
+    interventions: Sequence[Intervention],
+    texts: Sequence[str],
+    *,
+    max_new_tokens: int,
+    on_step: Callable[[], None] = lambda: None,
+) -> list[list[Completion]]:
+    """Return greedy answers under every intervention to every question.
+
+    Interventions without an adapter share a batch, because weights are then read once for all of its rows. Strong
+    steering is not warned of: an evaluation measures what it spends.
+
+    Args:
+        engine: The model.
+        interventions: The interventions.
+        texts: The questions.
+        max_new_tokens: Upper bound on an answer's length.
+        on_step: Called once for each intervention.
+
+    Returns:
+        The answers, ``[intervention][question]``.
+    """
+    answers = []
+    for group in _groups(interventions):
+        chats = [intervention.chat(number, text) for intervention in group for number, text in enumerate(texts)]
+        steering = [intervention.steering for intervention in group for _ in texts]
+        with group[0].active(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", StrongSteeringWarning)
+            written = engine.generate(chats, steering=steering, max_new_tokens=max_new_tokens)
+        for number in range(len(group)):
+            answers.append(written[number * len(texts) : (number + 1) * len(texts)])
+            on_step()
+    return answers
+
+
+def _groups(interventions: Sequence[Intervention]) -> Iterator[list[Intervention]]:
+    """Split into runs of neighbours that can share a batch, ``MAX_BATCHED`` at most."""
+    group: list[Intervention] = []
+    for intervention in interventions:
+        if group and (len(group) == MAX_BATCHED or intervention.activate is not None or group[0].activate is not None):
+            yield group
+            group = []
+        group.append(intervention)
+    if group:
+        yield group
+
+
+def score(
+    engine: Engine, intervention: Intervention, texts: Sequence[str], answers: Sequence[Sequence[Tokens]]
+) -> ForcedScores:
+    """Score given answers under an intervention.
+
+    Args:
+        engine: The model.
+        intervention: The intervention.
+        texts: The questions.
+        answers: Token ids of the answers to each question.
+
+    Returns:
+        Summed log-probability (nats) and tokens of every answer, ``[question][answer]``.
+    """
+    items = [
+        ForcedItem(engine.encode(engine.render(intervention.chat(number, text))), tuple(given))
+        for number, (text, given) in enumerate(zip(texts, answers, strict=True))
+    ]
+    with intervention.active():
+        forcing = engine.teacher_forcing(items, once=True)
+        changes = changes_of(intervention.steering, engine.info)
+        return forcing.measure(changes) if changes else forcing.base
+
+
+def changes_of(steering: Steering, info: ModelInfo) -> dict[int, tuple[Change, ...]]:
+    """Return the changes of a steering of all tokens by layer, in the order in which they act."""
+    return steering.compile(info).changes
+
+
+# The interventions for both poles -------------------------------------------------------------------------------------
+
+
+def vector_pair(vector: ControlVector, *, budget: float) -> Pair:
+    """Return the vector at strength ±1."""
     about = f"added at layers {vector.layers[0]} to {vector.layers[-1]}, at {budget:g} nat per token"
-    return Way(VECTOR, about, arms, dict(SIGNS), vector_bytes(vector), dial=True)
+    return {key: Intervention.of_vector(vector, sign, about=about) for key, sign in SIGNS.items()}
 
 
-def system_way(behaviour: Behaviour, *, questions: int) -> Way:
-    """System prompts that ask for a pole: one phrasing of its personas after another."""
-    told = [persona_instructions(behaviour, number) for number in range(questions)]
-    openings: dict[str, list[Chat]] = {
-        "+": [(Message("system", pair.positive),) for pair in told],
-        "-": [(Message("system", pair.negative),) for pair in told],
-    }
-    arms = {key: Intervention(openings=tuple(chats)) for key, chats in openings.items()}
-    size = int(np.mean([len(message.content.encode()) for chats in openings.values() for (message,) in chats]))
-    return Way(SYSTEM, "asks for the pole in so many words, in the behaviour's own phrasings", arms, None, size, False)
+def system_prompt_pair(behaviour: Behaviour, *, questions: int) -> Pair:
+    """Return system prompts that ask for a pole, one phrasing of its personas after another."""
+    instructions = [persona_instructions(behaviour, number) for number in range(questions)]
+    prompts = {"+": [each.positive for each in instructions], "-": [each.negative for each in instructions]}
+    openings = {key: tuple((Message("system", text),) for text in texts) for key, texts in prompts.items()}
+    size = int(np.mean([len(text.encode()) for texts in prompts.values() for text in texts]))
+    about = "asks for the pole explicitly, in the behaviour's own phrasings"
+    return {key: Intervention(chats, name=SYSTEM, about=about, stored_bytes=size) for key, chats in openings.items()}
 
 
-def few_shot_way(engine: Engine, behaviour: Behaviour, *, answer_tokens: int) -> Way:
-    """Questions and answers in character that stand before the question, without a system prompt."""
+def few_shot_pair(engine: Engine, behaviour: Behaviour, *, answer_tokens: int) -> Pair:
+    """Return example questions with answers in character, without a system prompt."""
     texts = neutral_prompts().calibration[:EXAMPLES]
     asked = ask(engine, texts, None, in_character=0, max_new_tokens=1, progress=lambda _: None)
-    told = answered_in_character(engine, asked, behaviour, max_new_tokens=answer_tokens)
     openings: dict[str, list[Message]] = {"+": [], "-": []}
-    for question in told:
+    for question in answered_in_character(engine, asked, behaviour, max_new_tokens=answer_tokens):
         assert question.in_character is not None
         for key, answer in (("+", question.in_character.positive), ("-", question.in_character.negative)):
-            openings[key] += [Message("user", question.text), Message("assistant", _whole(engine.decode(answer)))]
-    arms = {key: Intervention(openings=(tuple(chat),)) for key, chat in openings.items()}
+            text = _whole_sentences(engine.decode(answer))
+            openings[key] += [Message("user", question.text), Message("assistant", text)]
     size = int(np.mean([len("".join(m.content for m in chat).encode()) for chat in openings.values()]))
-    return Way(FEW_SHOT, f"{EXAMPLES} answers in character stand before the question", arms, None, size, False)
+    about = f"{EXAMPLES} answers in character before the question"
+    return {
+        key: Intervention((tuple(chat),), name=FEW_SHOT, about=about, stored_bytes=size)
+        for key, chat in openings.items()
+    }
 
 
-def _whole(text: str) -> str:
-    """An answer that was cut off, up to its last whole sentence; as it is where it has none."""
+def _whole_sentences(text: str) -> str:
+    """Cut an answer after its last whole sentence; leave it as it is where it has none."""
     end = max(text.rfind(mark) for mark in ".!?")
     return text[: end + 1] if end > 0 else text
 
 
-def equal_way(kl: KlSet, vector: ControlVector, kls: Mapping[str, float], plan: Callable[..., object]) -> Way | None:
-    """The vector dialled to the KL that the prompts spend; None where that is next to nothing.
+def equal_kl_pair(
+    kl: KlSet, vector: ControlVector, kls: Mapping[str, float], plan: Callable[[Steering], Mapping[int, tuple[Change, ...]]]
+) -> Pair | None:
+    """Return the vector at the strengths that spend the KL of the system prompts.
 
     Args:
-        kl: Where KL is measured.
+        kl: Questions on which KL is measured.
         vector: The vector.
-        kls: By sign, what the prompts spend, in nats per token.
-        plan: From a steering to changes by layer.
+        kls: KL of the prompts, by sign, in nats per token.
+        plan: Turns a steering into changes by layer.
+
+    Returns:
+        None where the prompts spend next to nothing, or more than any strength does.
     """
     assert vector.calibration is not None
     strengths = {}
     for key, sign in SIGNS.items():
-        if kls[key] < LEAST:
+        if kls[key] < MIN_PROMPT_KL:
             return None
 
         def kl_at(strength: float, sign: float = sign) -> float:
-            return kl.measure(plan(Steering((Term(vector, sign * strength),))))  # type: ignore[arg-type]
+            return kl.measure(plan(Steering((Term(vector, sign * strength),))))
 
-        guess = math.sqrt(kls[key] / vector.calibration.budget)
+        guess = math.sqrt(kls[key] / vector.calibration.budget)  # KL grows about as the square of the strength
         try:
-            strengths[key] = sign * spend(kl_at, budget=kls[key], guess=guess, tolerance=DIAL_TOLERANCE).scale
+            strengths[key] = sign * spend(kl_at, budget=kls[key], guess=guess, tolerance=KL_TOLERANCE).scale
         except CalibrationError:
             return None
-    arms = {key: Intervention.of_vector(vector, strengths[key]) for key in SIGNS}
-    about = f"turned to {strengths['+']:+.2f} and {strengths['-']:+.2f}, where it spends what the prompts do"
-    return Way(EQUAL, about, arms, strengths, vector_bytes(vector), dial=True)
+    about = f"at strengths {strengths['+']:+.2f} and {strengths['-']:+.2f}, where it spends the KL of the prompts"
+    return {key: Intervention.of_vector(vector, strengths[key], name=EQUAL, about=about) for key in SIGNS}
 
 
-def both_way(
-    system: Way,
+def combined_pair(
+    system: Pair,
     vector: ControlVector,
     kls: Mapping[str, float],
     kl_of: Callable[[Intervention], float],
     *,
     budget: float,
-) -> Way:
-    """System prompt and vector together, the vector dialled so that both spend the budget, if the prompt leaves room.
+) -> Pair:
+    """Return system prompt and vector together, the vector at the strength at which both spend the budget.
+
+    Where the prompt alone spends the budget, or no strength meets it, the vector is added at strength ±0.5.
 
     Args:
         system: The system prompts.
         vector: The vector.
-        kls: By sign, what the prompts spend alone.
-        kl_of: What an arm spends, in nats per token.
+        kls: KL of the prompts alone, by sign.
+        kl_of: Measures an intervention's KL, in nats per token.
         budget: In nats per token.
     """
+
+    def combine(key: str, strength: float, about: str = "") -> Intervention:
+        return Intervention(
+            system[key].openings,
+            Steering((Term(vector, strength),)),
+            name=BOTH,
+            about=about,
+            strength=strength,
+            stored_bytes=system[key].stored_bytes + vector_bytes(vector),
+        )
+
     strengths: dict[str, float] = {}
     for key, sign in SIGNS.items():
 
-        def spent_at(
-            strength: float, openings: tuple[Chat, ...] = system.arms[key].openings, sign: float = sign
-        ) -> float:
-            return kl_of(Intervention(openings=openings, steering=Steering((Term(vector, sign * strength),))))
+        def kl_at(strength: float, key: str = key, sign: float = sign) -> float:
+            return kl_of(combine(key, sign * strength))
 
         room = budget - kls[key]
-        strengths[key] = 0.5 * sign  # where the prompt alone spends it all
-        if room > DIAL_TOLERANCE * budget:
+        strengths[key] = 0.5 * sign
+        if room > KL_TOLERANCE * budget:
             with suppress(CalibrationError):
                 guess = math.sqrt(room / budget)
-                strengths[key] = sign * spend(spent_at, budget=budget, guess=guess, tolerance=DIAL_TOLERANCE).scale
-    arms = {
-        key: Intervention(openings=system.arms[key].openings, steering=Steering((Term(vector, strengths[key]),)))
-        for key in SIGNS
-    }
+                strengths[key] = sign * spend(kl_at, budget=budget, guess=guess, tolerance=KL_TOLERANCE).scale
     about = f"the same prompts, the vector at {strengths['+']:+.2f} and {strengths['-']:+.2f}"
-    return Way(BOTH, about, arms, strengths, system.stored_bytes + vector_bytes(vector), dial=True)
+    return {key: combine(key, strengths[key], about) for key in SIGNS}
 
 
 def vector_bytes(vector: ControlVector) -> int:
-    """Bytes of the directions that a vector steers with."""
+    """Return the bytes of the directions that a vector steers with."""
     return int(sum(vector.directions[layer].nbytes for layer in vector.layers))
 
 
-def added_tokens(engine: Engine, way: Way, texts: Sequence[str]) -> float:
-    """Prompt tokens that a method adds to a request, on the average of questions and sides."""
+def added_tokens(engine: Engine, pair: Pair, texts: Sequence[str]) -> float:
+    """Return the prompt tokens that an intervention adds to a request: the mean over questions and poles."""
 
-    def tokens(arm: Intervention) -> int:
-        return sum(len(engine.encode(engine.render(arm.chat(n, text)))) for n, text in enumerate(texts))
+    def tokens(intervention: Intervention) -> int:
+        return sum(len(engine.encode(engine.render(intervention.chat(n, text)))) for n, text in enumerate(texts))
 
     plain = tokens(Intervention())
-    return float(np.mean([tokens(arm) - plain for arm in way.arms.values()])) / len(texts)
+    return float(np.mean([tokens(intervention) - plain for intervention in pair.values()])) / len(texts)

@@ -1,7 +1,7 @@
-"""The fine-tuning baseline: a LoRA adapter for one pole, learnt from the model's own answers in that pole's character.
+"""Fine-tuning for comparison: a LoRA adapter for one pole, trained on the model's own answers in that character.
 
-Source: LoRA (Hu et al. 2022, arXiv:2106.09685, section 4.1), in the implementation of peft. What is learnt is what the
-system prompt of a persona makes of the answers, without that prompt: context distillation (Askell et al. 2021,
+Source: LoRA (Hu et al. 2022, arXiv:2106.09685, section 4.1), in the implementation of peft. The adapter learns the
+answers that a persona's system prompt gives, without that prompt: context distillation (Askell et al. 2021,
 arXiv:2112.00861, section 3), on sampled text.
 """
 
@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast, final, runtime_checkable
 
 import numpy as np
 
 from trimtab.behaviours import Behaviour, Message, neutral_prompts
 from trimtab.behaviours.pairs import persona_instructions
-from trimtab.engines.protocol import Tokens
+from trimtab.engines import Engine
+from trimtab.engines.protocol import Tokens, Trains
 from trimtab.errors import EvaluationError, MissingDependencyError, OutputError
 from trimtab.evaluation.interventions import Intervention
 from trimtab.training.progress import OnProgress, Progress, ignore
@@ -28,44 +29,82 @@ from trimtab.training.search import Spent, spend
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from trimtab.engines.transformers import TransformersEngine
+    from trimtab.engines.layers import DecoderLayers
 
 INSTALL = 'pip install "trimtab[lora]"'
 ADAPTER = "trimtab"
+LEAVE_OUT = "leave LoRA out"
+WRITING = "Letting the model answer in character"
+TRAINING = "Training LoRA"
+BATCH = 8
+VALIDATION = 6  # one question of this many is for validation
+WARMUP = 0.1  # of all steps
+CLIP = 1.0  # longest gradient
+PATIENCE = 2  # epochs without a better validation loss
+FIRST_SCALE = 0.5
+SCALE_TOLERANCE = 0.05  # of the KL
+
+Side: TypeAlias = Literal["+", "-"]
+Batch: TypeAlias = "Sequence[Example]"
+
+
+@runtime_checkable
+class HasTorchModel(Protocol):
+    """Engine whose torch module can be trained.
+
+    Attributes:
+        model: The torch module.
+        blocks: Its decoder layers.
+        has_encoder: Whether an encoder reads the prompts.
+    """
+
+    model: Any
+    blocks: DecoderLayers
+    has_encoder: bool
+
+
+class TrainableEngine(Trains, HasTorchModel, Protocol):
+    """Engine that fine-tuning can use."""
+
+
+def _trainable(engine: Engine) -> TrainableEngine:
+    if not isinstance(engine, HasTorchModel):
+        raise EvaluationError(f"{engine.info.name} cannot be fine-tuned: its engine has no torch module", fix=LEAVE_OUT)
+    return cast("TrainableEngine", engine)
 
 
 @dataclass(frozen=True, eq=False)
 class AdaptedLayer:
-    """A layer of the model and the one that takes its place: the same, with low-rank matrices beside it."""
+    """Layer of the model, with its replacement that adds low-rank matrices to it."""
 
     name: str
     own: nn.Module
     adapted: Any
 
     def weights(self) -> dict[str, nn.Parameter]:
-        """The low-rank matrices, by name."""
+        """Return the low-rank matrices, by name."""
         sides = (("lora_A", self.adapted.lora_A), ("lora_B", self.adapted.lora_B))
         return {f"{self.name}.{side}.weight": matrices[ADAPTER].weight for side, matrices in sides}
 
 
 @dataclass(frozen=True, eq=False)
 class Injected:
-    """What peft made.
+    """Layers that peft has made.
 
     Attributes:
-        config: Its own.
-        layers: With their low-rank matrices.
+        config: The config of peft.
+        layers: Layers with their low-rank matrices.
     """
 
     config: Any
     layers: tuple[AdaptedLayer, ...]
 
 
-def linear_layers(engine: TransformersEngine) -> list[str]:
-    """The linear layers of the blocks, by name.
+def linear_layers(engine: TrainableEngine) -> list[str]:
+    """Return the names of the linear layers of the blocks.
 
     Raises:
-        EvaluationError: There are none, or the model cannot be trained as it is.
+        EvaluationError: There are none, or the model cannot be trained.
     """
     from torch import nn
     from transformers.pytorch_utils import Conv1D
@@ -82,7 +121,7 @@ def linear_layers(engine: TransformersEngine) -> list[str]:
     }
     for reason, holds in reasons.items():
         if holds:
-            raise EvaluationError(f"no LoRA adapter is trained for {name}: it {reason}", fix="leave LoRA out")
+            raise EvaluationError(f"no LoRA adapter is trained for {name}: it {reason}", fix=LEAVE_OUT)
     found = [
         f"{block}.{path}"
         for block in dict.fromkeys(engine.blocks.names)
@@ -90,12 +129,12 @@ def linear_layers(engine: TransformersEngine) -> list[str]:
         if path and isinstance(module, (nn.Linear, Conv1D))
     ]
     if not found:
-        raise EvaluationError(f"the blocks of {name} have no linear layers for LoRA", fix="leave LoRA out")
+        raise EvaluationError(f"the blocks of {name} have no linear layers for LoRA", fix=LEAVE_OUT)
     return found
 
 
-def inject(engine: TransformersEngine, names: Sequence[str], *, rank: int, seed: int) -> Injected:
-    """Let peft make the layers; the model has its own again afterwards, and nothing of peft."""
+def inject(engine: TrainableEngine, names: Sequence[str], *, rank: int, seed: int) -> Injected:
+    """Let peft make the adapted layers, and restore the model afterwards."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
@@ -126,11 +165,11 @@ def inject(engine: TransformersEngine, names: Sequence[str], *, rank: int, seed:
             layers = tuple(AdaptedLayer(name, module, model.get_submodule(name)) for name, module in own.items())
         except (ValueError, TypeError, NotImplementedError) as error:
             problem = f"peft refuses {engine.info.name}: {str(error).splitlines()[0]}"
-            raise EvaluationError(problem, fix="leave LoRA out") from error
+            raise EvaluationError(problem, fix=LEAVE_OUT) from error
         finally:
             _restore(model, modules, trainable, attributes)
     if missed := [layer.name for layer in layers if layer.adapted is layer.own]:
-        raise EvaluationError(f"peft made no adapter for {missed[0]} of {engine.info.name}", fix="leave LoRA out")
+        raise EvaluationError(f"peft made no adapter for {missed[0]} of {engine.info.name}", fix=LEAVE_OUT)
     for layer in layers:
         for weight in layer.weights().values():
             weight.data = weight.data.float()  # small steps are lost in coarser dtypes
@@ -143,13 +182,13 @@ def _restore(
     trainable: Sequence[tuple[nn.Parameter, bool]],
     attributes: set[str],
 ) -> None:
-    """Take back all that peft did to a model."""
-    for name, module in modules.items():  # what a module is in comes before it
+    """Undo all changes of peft to a model."""
+    for name, module in modules.items():  # parents come before their children
         if name and model.get_submodule(name) is not module:
             _put(model, name, module)
     for weight, was in trainable:
         weight.requires_grad_(was)
-    for attribute in set(model.__dict__) - attributes:  # a config by which others would take it for an adapted model
+    for attribute in set(model.__dict__) - attributes:  # a config that would mark the model as adapted
         del model.__dict__[attribute]
 
 
@@ -159,8 +198,8 @@ def _put(model: nn.Module, name: str, module: nn.Module) -> None:
 
 
 @contextmanager
-def switched_on(engine: TransformersEngine, layers: Sequence[AdaptedLayer], scale: float) -> Iterator[None]:
-    """Inside, the adapted layers stand in the model's place; at scale 0 its own."""
+def switched_on(engine: TrainableEngine, layers: Sequence[AdaptedLayer], scale: float) -> Iterator[None]:
+    """Replace the model's layers by the adapted ones inside the ``with`` block; at scale 0 keep its own."""
     model = engine.model
     for layer in layers:
         if model.get_submodule(layer.name) is not layer.own:
@@ -171,7 +210,7 @@ def switched_on(engine: TransformersEngine, layers: Sequence[AdaptedLayer], scal
     if scale == 0.0:
         yield
         return
-    _ = engine.blocks.parameters  # counted once, and without the adapter's
+    _ = engine.blocks.parameters  # cached now, so that the adapter's parameters are not counted
     try:
         for layer in layers:
             layer.adapted.set_scale(ADAPTER, scale)
@@ -182,28 +221,14 @@ def switched_on(engine: TransformersEngine, layers: Sequence[AdaptedLayer], scal
             _put(model, layer.name, layer.own)
 
 
-Side: TypeAlias = Literal["+", "-"]
-Batch: TypeAlias = "Sequence[Example]"
-
-WRITING = "Letting the model answer in character"
-TRAINING = "Training LoRA"
-BATCH = 8
-VALIDATION = 6  # one question in so many is for validation
-WARMUP = 0.1  # of all steps
-CLIP = 1.0  # longest gradient
-PATIENCE = 2  # epochs without a better validation loss
-DIAL_GUESS = 0.5
-DIAL_TOLERANCE = 0.05
-
-
 @dataclass(frozen=True)
 class EpochLoss:
     """Mean loss in nats per answer token.
 
     Attributes:
-        epoch: Counted from 1; 0 is the base model.
-        training: Over the epoch's steps, while they were taken; None for epoch 0.
-        validation: After the epoch, on questions that are not trained on.
+        epoch: Number from 1; 0 is the base model.
+        training: Mean over the epoch's steps; None for epoch 0.
+        validation: Loss after the epoch, on questions that are not trained on.
     """
 
     epoch: int
@@ -213,12 +238,12 @@ class EpochLoss:
 
 @dataclass(frozen=True)
 class Example:
-    """A question, and the answer to it that is to be learnt.
+    """Question with an answer to learn.
 
     Attributes:
-        text: The question; all examples of one are learnt from, or all are for validation.
+        text: The question; all of its examples are for training, or all for validation.
         prompt: Token ids of the chat without system prompt.
-        answer: Of the answer.
+        answer: Token ids of the answer.
     """
 
     text: str
@@ -229,15 +254,15 @@ class Example:
 @final
 @dataclass(frozen=True, eq=False)
 class LoraAdapter:
-    """A trained adapter, which knows its model; see ``train_lora``.
+    """Trained adapter; see ``train_lora``.
 
     Attributes:
         name: The behaviour's name.
         side: The pole.
-        seconds: What writing the answers and training took.
-        losses: By epoch, from the base model on.
-        kept: The epoch whose weights these are.
-        rank: Of the low-rank matrices.
+        seconds: Seconds for writing the answers and training.
+        losses: Losses by epoch, from the base model on.
+        kept: Epoch whose weights these are.
+        rank: Rank of the low-rank matrices.
     """
 
     name: str
@@ -246,7 +271,7 @@ class LoraAdapter:
     losses: tuple[EpochLoss, ...]
     kept: int
     rank: int
-    _engine: TransformersEngine
+    _engine: TrainableEngine
     _layers: tuple[AdaptedLayer, ...]
     _config: Any
 
@@ -255,35 +280,45 @@ class LoraAdapter:
 
     @property
     def parameters(self) -> int:
-        """How many numbers were learnt."""
+        """Number of trained weights."""
         return sum(weight.numel() for layer in self._layers for weight in layer.weights().values())
 
     @property
     def stored_bytes(self) -> int:
-        """What they take, in their dtype."""
+        """Size of the weights."""
         return sum(
             weight.numel() * weight.element_size() for layer in self._layers for weight in layer.weights().values()
         )
 
-    def arm(self, scale: float = 1.0) -> Intervention:
-        """The arm that asks plainly, with the adapter switched on at a scale.
+    def intervention(
+        self,
+        scale: float = 1.0,
+        *,
+        name: str = "",
+        about: str = "",
+        strength: float | None = None,
+        stored_bytes: int = 0,
+    ) -> Intervention:
+        """Return plain questions with the adapter at a scale; 1 is as trained, 0 the base model exactly.
 
-        What was prepared before it is switched on (``teacher_forcing``) has outputs of the base model in it: prepare it
-        inside.
-
-        Args:
-            scale: By which the adapter's part is multiplied; 1 is as trained, 0 is the base model exactly.
+        A ``teacher_forcing`` prepared outside of its ``with`` block holds outputs of the base model: prepare it inside.
 
         Raises:
-            EvaluationError: The scale is no number. When switched on: another adapter is, or the model's layers are
+            EvaluationError: The scale is not finite. When switched on: another adapter is, or the model's layers are
                 not those that this one was trained on.
 
         Example:
-            >>> write(model, adapter.arm(0.5), ["How was your day?"], max_new_tokens=24)  # doctest: +SKIP
+            >>> write(model, adapter.intervention(0.5), ["How was your day?"], max_new_tokens=24)  # doctest: +SKIP
         """
         if not math.isfinite(scale):
             raise EvaluationError(f"an adapter cannot be switched on at scale {scale}", fix="give a finite number")
-        return Intervention(activate=lambda: switched_on(self._engine, self._layers, scale))
+        return Intervention(
+            activate=lambda: switched_on(self._engine, self._layers, scale),
+            name=name,
+            about=about,
+            strength=strength,
+            stored_bytes=stored_bytes,
+        )
 
     def save(self, folder: str | Path) -> None:
         """Write the adapter into a folder from which peft loads it.
@@ -312,7 +347,7 @@ class LoraAdapter:
 
 
 def train_lora(
-    engine: TransformersEngine,
+    engine: Engine,
     behaviour: Behaviour,
     *,
     side: Side,
@@ -327,46 +362,47 @@ def train_lora(
     """Fine-tune a model towards one pole of a behaviour on its own answers in that pole's character.
 
     The model answers neutral questions (the calibration half) greedily, under the system prompts that ask for the pole.
-    All linear layers of the blocks get low-rank matrices, which learn these answers to the same questions without any
+    All linear layers of the blocks get low-rank matrices, which learn these answers to the same questions without a
     system prompt; only the answers' tokens count in the loss. One question in six is for validation: training ends when
     two epochs in a row are no better there, and the best epoch's weights are kept.
 
-    The model itself is as it was afterwards, bit for bit. The same seed gives the same adapter on the same machine with
-    the same number of threads.
+    The model is restored bit for bit. The same seed gives the same adapter on the same machine with the same number of
+    threads.
 
     Args:
         engine: The model.
-        behaviour: Must have personas.
+        behaviour: A behaviour with personas.
         side: ``"+"`` for the positive pole, ``"-"`` for the negative one.
-        questions: How many answers to learn from, validation included. Past the number of neutral questions these are
-            asked again, under the next phrasing of the persona.
+        questions: Number of answers to learn from, validation included. Beyond the number of neutral questions these
+            are repeated, under the next phrasing of the persona.
         answer_tokens: Upper bound on the tokens of an answer.
-        rank: Of the low-rank matrices; their product is multiplied by 2, whatever the rank.
-        epochs: At most.
-        learning_rate: Of AdamW, at its highest: it rises over the first tenth of the steps and falls linearly to 0.
-        seed: Of the matrices, of the order, and of which questions are for validation.
-        progress: Told of every step; its note has the losses after each epoch.
+        rank: Rank of the low-rank matrices; their product is multiplied by 2, whatever the rank.
+        epochs: Upper bound on the epochs.
+        learning_rate: Highest rate of AdamW: it rises over the first tenth of the steps and falls linearly to 0.
+        seed: Seed of the matrices, of the order, and of the choice of questions for validation.
+        progress: Called for every step; its note has the losses after each epoch.
 
     Raises:
         MissingDependencyError: peft is not installed.
         BehaviourError: The behaviour has no personas.
-        EvaluationError: The model cannot be fine-tuned so (it is quantised, kept on disk, adapted already, has an
-            encoder, or no linear layers), an option makes no sense, or nothing was learnt.
+        EvaluationError: The model cannot be fine-tuned (it is quantised, kept on disk, adapted already, has an encoder,
+            or no linear layers), an option is out of range, or nothing was learned.
 
     Example:
         >>> adapter = train_lora(model, Behaviour.load("happy"), side="+")  # doctest: +SKIP
-        >>> score(model, adapter.arm(0.5), texts, answers)  # doctest: +SKIP
+        >>> score(model, adapter.intervention(0.5), texts, answers)  # doctest: +SKIP
     """
     began = time.perf_counter()
     _check_options(side, questions=questions, rank=rank, epochs=epochs, learning_rate=learning_rate)
-    injected = inject(engine, linear_layers(engine), rank=rank, seed=seed)
-    examples = _examples(engine, behaviour, side, count=questions, answer_tokens=answer_tokens, progress=progress)
+    model = _trainable(engine)
+    injected = inject(model, linear_layers(model), rank=rank, seed=seed)
+    examples = _examples(model, behaviour, side, count=questions, answer_tokens=answer_tokens, progress=progress)
     plan = _Plan.of(examples, epochs, learning_rate, seed)
-    return _fitted(engine, injected, plan, name=behaviour.name, side=side, rank=rank, began=began, progress=progress)
+    return _fit(model, injected, plan, name=behaviour.name, side=side, rank=rank, began=began, progress=progress)
 
 
 def fit_lora(
-    engine: TransformersEngine,
+    engine: Engine,
     examples: Sequence[Example],
     *,
     name: str,
@@ -376,17 +412,17 @@ def fit_lora(
     seed: int = 0,
     progress: OnProgress = ignore,
 ) -> LoraAdapter:
-    """Fine-tune a model on given answers, as ``train_lora`` does on those in character.
+    """Fine-tune a model on given answers; see ``train_lora`` for the options and errors.
 
     Args:
         engine: The model.
-        examples: To learn from, validation included.
-        name: What to call the adapter; its side is ``"+"``.
-        rank: See ``train_lora``, likewise the others and what is raised.
-        epochs: At most.
-        learning_rate: At its highest.
-        seed: Of the matrices, of the order, and of which questions are for validation.
-        progress: Told of every step.
+        examples: Examples, validation included.
+        name: Name of the adapter; its side is ``"+"``.
+        rank: Rank of the low-rank matrices.
+        epochs: Upper bound on the epochs.
+        learning_rate: Highest learning rate.
+        seed: Seed of the matrices, of the order, and of the choice of questions for validation.
+        progress: Called for every step.
 
     Example:
         >>> adapter = fit_lora(model, examples, name="pirate")  # doctest: +SKIP
@@ -394,13 +430,14 @@ def fit_lora(
     began = time.perf_counter()
     distinct = len({example.text for example in examples})
     _check_options("+", questions=distinct, rank=rank, epochs=epochs, learning_rate=learning_rate)
-    injected = inject(engine, linear_layers(engine), rank=rank, seed=seed)
+    model = _trainable(engine)
+    injected = inject(model, linear_layers(model), rank=rank, seed=seed)
     plan = _Plan.of(examples, epochs, learning_rate, seed)
-    return _fitted(engine, injected, plan, name=name, side="+", rank=rank, began=began, progress=progress)
+    return _fit(model, injected, plan, name=name, side="+", rank=rank, began=began, progress=progress)
 
 
-def dial(adapter_kl: Callable[[float], float], *, budget: float) -> Spent:
-    """The scale at which an adapter spends a budget, to be fair to what spends less.
+def fit_scale(adapter_kl: Callable[[float], float], *, budget: float) -> Spent:
+    """Fit the scale at which an adapter spends a budget, for a fair comparison with interventions that spend less.
 
     Args:
         adapter_kl: Mean per-token KL(base ‖ adapted) in nats at a scale.
@@ -408,15 +445,8 @@ def dial(adapter_kl: Callable[[float], float], *, budget: float) -> Spent:
 
     Raises:
         CalibrationError: No scale spends it.
-
-    Example:
-        >>> dial(lambda scale: arm_kl(model, adapter.arm(scale), questions).mean(), budget=0.4)  # doctest: +SKIP
-        Spent(scale=0.61, kl=0.402)
     """
-    return spend(adapter_kl, budget=budget, guess=DIAL_GUESS, tolerance=DIAL_TOLERANCE)
-
-
-# What can be trained -------------------------------------------------------------------------------------------------
+    return spend(adapter_kl, budget=budget, guess=FIRST_SCALE, tolerance=SCALE_TOLERANCE)
 
 
 def _check_options(side: str, *, questions: int, rank: int, epochs: int, learning_rate: float) -> None:
@@ -434,7 +464,7 @@ def _check_options(side: str, *, questions: int, rank: int, epochs: int, learnin
 
 @dataclass(frozen=True)
 class _Plan:
-    """What to learn, and how."""
+    """Examples and options of a training run."""
 
     training: Sequence[Example]
     validation: Sequence[Example]
@@ -444,7 +474,7 @@ class _Plan:
 
     @classmethod
     def of(cls, examples: Batch, epochs: int, learning_rate: float, seed: int) -> _Plan:
-        """With some questions, and all examples of them, for validation."""
+        """Split by question, so that no question is in both parts."""
         distinct = list(dict.fromkeys(example.text for example in examples))
         order = np.random.default_rng(seed).permutation(len(distinct))
         held_out = {distinct[at] for at in order[: max(len(distinct) // VALIDATION, 1)]}
@@ -453,18 +483,18 @@ class _Plan:
 
     @property
     def steps(self) -> int:
-        """Of one epoch."""
+        """Steps of one epoch."""
         return math.ceil(len(self.training) / BATCH)
 
     def rate(self, step: int) -> float:
-        """The part of the learning rate that holds at a step."""
+        """Return the factor of the learning rate at a step."""
         total = self.epochs * self.steps
         warm = max(round(WARMUP * total), 1)
         return min((step + 1) / warm, (total - step) / max(total - warm, 1))
 
 
 def _examples(
-    engine: TransformersEngine,
+    engine: TrainableEngine,
     behaviour: Behaviour,
     side: Side,
     *,
@@ -472,13 +502,13 @@ def _examples(
     answer_tokens: int,
     progress: OnProgress,
 ) -> list[Example]:
-    """Questions, and the model's own answers to them in a pole's character."""
+    """Return questions with the model's own answers in a pole's character."""
     texts = neutral_prompts().calibration
     asked = [texts[number % len(texts)] for number in range(count)]
-    told = [persona_instructions(behaviour, number) for number in range(count)]
+    instructions = [persona_instructions(behaviour, number) for number in range(count)]
     chats = [
         (Message("system", instruction.positive if side == "+" else instruction.negative), Message("user", text))
-        for instruction, text in zip(told, asked, strict=True)
+        for instruction, text in zip(instructions, asked, strict=True)
     ]
     progress(Progress(WRITING, 0, 1))
     answers = engine.generate(chats, max_new_tokens=answer_tokens)
@@ -489,8 +519,8 @@ def _examples(
     ]
 
 
-def _fitted(
-    engine: TransformersEngine,
+def _fit(
+    engine: TrainableEngine,
     injected: Injected,
     plan: _Plan,
     *,
@@ -506,17 +536,17 @@ def _fitted(
     kept = min(losses, key=lambda loss: loss.validation).epoch
     if kept == 0:
         raise EvaluationError(
-            f"LoRA for {name}{side} learnt nothing: the base model has the lowest validation loss",
+            f"LoRA for {name}{side} learned nothing: the base model has the lowest validation loss",
             fix="use a lower learning rate, or more questions",
         )
     return LoraAdapter(name, side, time.perf_counter() - began, losses, kept, rank, engine, layers, injected.config)
 
 
 @contextmanager
-def _frozen(engine: TransformersEngine, layers: Sequence[AdaptedLayer]) -> Iterator[None]:
-    """Inside, the adapter's weights alone are learnt."""
-    learnt = {id(weight) for layer in layers for weight in layer.weights().values()}
-    before = [(weight, weight.requires_grad) for weight in engine.model.parameters() if id(weight) not in learnt]
+def _frozen(engine: TrainableEngine, layers: Sequence[AdaptedLayer]) -> Iterator[None]:
+    """Train only the adapter's weights inside the ``with`` block."""
+    learned = {id(weight) for layer in layers for weight in layer.weights().values()}
+    before = [(weight, weight.requires_grad) for weight in engine.model.parameters() if id(weight) not in learned]
     try:
         for layer in layers:
             for weight in layer.weights().values():
@@ -534,7 +564,7 @@ def _frozen(engine: TransformersEngine, layers: Sequence[AdaptedLayer]) -> Itera
 
 
 def _train(
-    engine: TransformersEngine, layers: Sequence[AdaptedLayer], plan: _Plan, progress: OnProgress
+    engine: TrainableEngine, layers: Sequence[AdaptedLayer], plan: _Plan, progress: OnProgress
 ) -> tuple[EpochLoss, ...]:
     """Train the layers in place; they have the best epoch's weights afterwards."""
     import torch
@@ -561,7 +591,7 @@ def _train(
             summed, tokens = summed + float(loss.detach()), tokens + count
             progress(Progress(TRAINING, (epoch - 1) * plan.steps + step + 1, total))
         losses.append(EpochLoss(epoch, summed / tokens, _validated(engine, plan.validation)))
-        progress(Progress(TRAINING, epoch * plan.steps, total, _told(losses)))
+        progress(Progress(TRAINING, epoch * plan.steps, total, _losses_note(losses)))
         least = min(losses, key=lambda loss: loss.validation).epoch
         if least == epoch:
             best = [weight.detach().clone() for weight in weights]
@@ -574,7 +604,7 @@ def _train(
     return tuple(losses)
 
 
-def _told(losses: Sequence[EpochLoss]) -> str:
+def _losses_note(losses: Sequence[EpochLoss]) -> str:
     base, last = losses[0], losses[-1]
     return (
         f"epoch {last.epoch}: loss {last.training:.3f}, on other questions {last.validation:.3f} "
@@ -582,8 +612,8 @@ def _told(losses: Sequence[EpochLoss]) -> str:
     )
 
 
-def _validated(engine: TransformersEngine, examples: Batch) -> float:
-    """Mean loss in nats per answer token, without learning."""
+def _validated(engine: TrainableEngine, examples: Batch) -> float:
+    """Return the mean loss in nats per answer token, without gradients."""
     import torch
 
     with torch.no_grad():
@@ -592,8 +622,11 @@ def _validated(engine: TransformersEngine, examples: Batch) -> float:
     return total / sum(len(example.answer) for example in examples)
 
 
-def _loss(engine: TransformersEngine, batch: Batch) -> Tensor:
-    """Summed negative log-probability of the answers' tokens, in nats; the head runs where one of them is predicted."""
+def _loss(engine: TrainableEngine, batch: Batch) -> Tensor:
+    """Return the summed negative log-probability of the answers' tokens, in nats.
+
+    The head runs only at positions that predict one of them, where the model supports that.
+    """
     import torch
     from torch.nn.functional import cross_entropy
 

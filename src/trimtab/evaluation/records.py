@@ -1,7 +1,7 @@
-"""What an evaluation found out: frozen records, from which the table, the pages and the cards are made.
+"""Records of an evaluation: frozen values, from which the tables, the pages and the cards are made.
 
-Everything in nats is per token. Mappings by sign have the keys ``"+"`` and ``"-"``. Nothing here hangs on the clock but
-``Report.run``: two evaluations with the same seed on the same machine have equal records otherwise.
+KL, effects and swings are in nats per token. Mappings by sign have the keys ``"+"`` and ``"-"``. Only ``Report.run``
+depends on time: two evaluations with the same seed on the same machine have equal records otherwise.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ Word: TypeAlias = Literal["works", "weak", "one way only", "does not work", "not
 
 @dataclass(frozen=True)
 class Damage:
-    """What a way of making the model behave costs.
+    """Cost of an intervention.
 
     Attributes:
-        kl: Mean per-token KL(base ‖ this) along the base model's own answers; None where it was not measured.
+        kl: Mean KL(base ‖ intervention) along the base model's own answers; None where it was not measured.
         perplexity_ratio: Perplexity of the answers under the base model, divided by that of the base's own answers.
-        distinct_2: Distinct bigrams divided by all bigrams of tokens, over all answers.
-        loops: Share of answers that go round in circles.
+        distinct_2: Distinct bigrams of tokens divided by all bigrams, over all answers.
+        repetition: Share of answers that are repetitive.
         length_ratio: Mean tokens of an answer, divided by the base's.
         relevance: Mean cosine of a question's embedding with its answer's; None without the embedding model.
-        relevance_change: That minus the base's, over the same questions.
+        relevance_change: That minus the base's, paired by question.
         accuracy: Share of simple facts known.
-        accuracy_change: That minus the base's, over the same facts.
-        truthfulqa: The same share on TruthfulQA, where it was given.
+        accuracy_change: That minus the base's, paired by fact.
+        truthfulqa: Share of TruthfulQA's facts known, where they were given.
         refuses: Share of the neutral questions that are refused.
         refuses_harmful: Share of harmful requests that are refused; None where it was not measured.
     """
@@ -37,7 +37,7 @@ class Damage:
     kl: float | None
     perplexity_ratio: float
     distinct_2: float
-    loops: float
+    repetition: float
     length_ratio: float
     relevance: float | None = None
     relevance_change: Interval | None = None
@@ -50,17 +50,16 @@ class Damage:
 
 @dataclass(frozen=True)
 class Side:
-    """One way of making the model behave, asked for one pole, on all prompts.
+    """Measurements of an intervention for one pole.
 
     Attributes:
-        strength: Where its dial stands; None if it has none.
-        effect: Change (nats per token) of the preference for answers in the positive pole's character; None where the
-            behaviour has no personas.
-        damage: What it costs.
-        scores: By scorer, the mean over the answers.
-        choices: Log-odds (nats) of the choice that matches the positive pole, where there are such questions.
-        chosen: Share of those questions in which that choice is taken when the others are not allowed.
-        answers: To the questions of the report, in order.
+        strength: Strength that it was applied at; None if it has no adjustable strength.
+        effect: Change of the preference for answers in the positive pole's character; None without personas.
+        damage: Its cost.
+        scores: Mean over the answers, by scorer.
+        choices: Log-odds (nats) of the choice that matches the positive pole, where there are choice questions.
+        chosen: Share of those questions in which that choice is the likelier one.
+        answers: Answers to the questions of the report, in order.
     """
 
     strength: float | None
@@ -73,18 +72,18 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Method:
-    """A row of the table: both sides of one way of making the model behave.
+class InterventionReport:
+    """Measurements of an intervention for both poles: a row of the table.
 
     Attributes:
-        name: Such as ``"vector"`` or ``"system prompt"``.
-        about: What it is, in a line.
-        sides: Asked for each pole.
-        swing: Effect of the positive side minus that of the negative one, in nats per token.
-        prompt_equivalents: Swing divided by the system prompts' own; None where that would be noise.
-        prompt_tokens: Tokens that it adds to every request, on the average of both sides.
-        stored_bytes: What has to be kept.
-        dial: Whether it can be turned up and down.
+        name: Name, such as ``"vector"`` or ``"system prompt"``.
+        about: Description in one line.
+        sides: Measurements for each pole, by sign.
+        swing: Effect of the positive side minus that of the negative one.
+        prompt_equivalents: Swing divided by that of the system prompts; None where that would be noise.
+        prompt_tokens: Prompt tokens that it adds to a request, on average.
+        stored_bytes: Size of what has to be stored.
+        dial: Whether its strength can be adjusted.
     """
 
     name: str
@@ -102,13 +101,13 @@ class Point:
     """One strength of the sweep.
 
     Attributes:
-        strength: The dial.
-        kl: What it spends, in nats per token.
-        effect: In nats per token; None where the behaviour has no personas.
-        damage: Of the answers at this strength.
-        usable: Whether the text holds together; see ``why``.
-        why: What broke, in words; empty where nothing did.
-        answers: To the first questions of the report.
+        strength: The strength.
+        kl: KL at this strength.
+        effect: Effect at this strength; None without personas.
+        damage: Cost at this strength.
+        usable: Whether the text stays intact.
+        why: The limits that it exceeds, in words; empty where ``usable``.
+        answers: Answers to the first questions of the report.
     """
 
     strength: float
@@ -122,12 +121,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What the dial does.
+    """Measurements over strength.
 
     Attributes:
         points: By ascending strength; 0 is the base model.
-        low: The lowest strength down to which everything tried is usable.
-        high: The highest one.
+        low: The lowest strength down to which all strengths tried are usable.
+        high: The highest strength up to which they are.
     """
 
     points: tuple[Point, ...]
@@ -137,13 +136,13 @@ class Sweep:
 
 @dataclass(frozen=True)
 class UsableRange:
-    """How far the dial can be turned with what the model knows, and the thread of its answers, kept.
+    """Strengths at which the model's knowledge and the relevance of its answers are kept.
 
     Attributes:
-        low: The lowest strength of those tried, from -1 up, at which both are kept.
+        low: The lowest strength of those tried, from -1 up.
         high: The highest, from 1 down.
-        swing: Effect at ``high`` minus that at ``low``, in nats per token; None where no effect was measured.
-        prompt_equivalents: That, divided by the system prompts' own; None where it would be noise.
+        swing: Effect at ``high`` minus that at ``low``; None where no effect was measured.
+        prompt_equivalents: That divided by the swing of the system prompts; None where it would be noise.
     """
 
     low: float
@@ -154,11 +153,11 @@ class UsableRange:
 
 @dataclass(frozen=True)
 class Control:
-    """Something that should do nothing, at the same layers and the same KL.
+    """Measurements of directions that should do nothing, at the vector's layers and KL.
 
     Attributes:
-        effect: By sign, in nats per token.
-        swing: In nats per token.
+        effect: Effects, by sign.
+        swing: Effect at + minus effect at -.
     """
 
     effect: Mapping[str, Interval]
@@ -167,12 +166,11 @@ class Control:
 
 @dataclass(frozen=True)
 class Chance:
-    """How far random directions move the model, one way or the other.
+    """Range of the effects of random directions.
 
     Attributes:
-        low: The least effect that counts as chance, in nats per token: the least of all random ones, or two standard
-            deviations below their mean if that is less.
-        high: The greatest, likewise.
+        low: The least effect of a random direction, or two standard deviations below their mean if that is less.
+        high: The greatest, or two standard deviations above their mean if that is more.
     """
 
     low: float
@@ -181,15 +179,15 @@ class Chance:
 
 @dataclass(frozen=True)
 class Controls:
-    """What the vector's effect is held against.
+    """Controls that the vector's effect is compared with.
 
     Attributes:
         random: Random directions.
-        chance: Their spread; None where no effect was measured.
-        shuffled: The direction that comes of the same pairs with half of them turned round; None where there are none.
-        band: The vector's own directions on the usual layers, where it steers others.
-        anti_steerable: By sign, the share of questions that move the wrong way.
-        refusal_cosine: Mean cosine, over the steered layers, with the direction of refusing.
+        chance: Range of their effects; None where no effect was measured.
+        shuffled: Direction of the same pairs with half of their labels swapped; None where there are none.
+        band: The vector's own directions on the default layers, where it steers others.
+        anti_steerable: Share of questions that move the wrong way, by sign.
+        refusal_cosine: Mean cosine, over the steered layers, with the direction of refusal.
     """
 
     random: tuple[Control, ...]
@@ -202,13 +200,13 @@ class Controls:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The answer in words.
+    """Verdict in words.
 
     Attributes:
-        word: In a word or three.
-        clear: By sign, whether the effect is beyond what random directions do.
+        word: The verdict in one to three words.
+        clear: Whether the effect is beyond that of random directions, by sign.
         promptable: Whether system prompts move the model along this axis at all; None if that was not measured.
-        sentences: Why, most important first.
+        sentences: Reasons, most important first.
     """
 
     word: Word
@@ -219,11 +217,11 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Placing:
-    """A choice of layers that was tried when the vector was placed.
+    """Choice of layers that was tried in training.
 
     Attributes:
         layers: The layers.
-        swing: In nats per token, at the budget.
+        swing: Swing at the budget.
     """
 
     layers: tuple[int, ...]
@@ -232,23 +230,23 @@ class Placing:
 
 @dataclass(frozen=True)
 class Subject:
-    """What was evaluated, and how.
+    """Vector and behaviour of an evaluation.
 
     Attributes:
         vector: Name of the vector's behaviour.
-        behaviour: Name of the behaviour that it was held against.
-        digest: Of that behaviour.
+        behaviour: Name of the behaviour that it was measured by.
+        digest: Digest of that behaviour.
         description: What changes along the axis.
         positive: Label of the positive pole.
         negative: Label of the negative one.
         model: The model's name.
-        method: The estimator.
-        layers: Steered.
-        budget: Nats per token that strength ±1 spends.
-        kl: By sign, what it spent when it was calibrated.
-        calibrated_here: Whether the vector had no strength unit of its own.
-        pairwise_cosine: How far its pairs agree; None if unknown.
-        candidates: Choices of layers that were tried when it was placed, best first.
+        method: The estimator of the directions.
+        layers: Steered layers.
+        budget: KL at strength ±1.
+        kl: KL when it was calibrated, by sign.
+        calibrated_here: Whether the vector had no strength unit and was calibrated for the evaluation.
+        pairwise_cosine: Agreement of its pairs; None if unknown.
+        candidates: Choices of layers that were tried in training, best first.
         stored_bytes: Size of its directions.
     """
 
@@ -271,18 +269,18 @@ class Subject:
 
 @dataclass(frozen=True)
 class Setting:
-    """With what it was evaluated, so that it can be done again.
+    """Settings of an evaluation, as needed to repeat it.
 
     Attributes:
-        seed: Of random directions, shuffles and resamples.
-        threads: Of the model.
+        seed: Seed of random directions, shuffles and resamples.
+        threads: Threads of the model.
         answer_tokens: Upper bound on the answers along which KL and effects are measured.
-        written_tokens: Upper bound on the answers that are looked at.
+        written_tokens: Upper bound on the answers whose text is measured.
         questions: The neutral questions.
-        facts: How many simple facts.
-        versions: Of trimtab and what it stands on.
+        facts: Number of simple facts.
+        versions: Versions of trimtab and its libraries.
         scorers: Unit of each scorer, by name.
-        missing: What was left out, and why, in words.
+        missing: Reasons why measurements were left out.
     """
 
     seed: int
@@ -298,12 +296,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class Run:
-    """What hangs on the clock.
+    """Timing metadata.
 
     Attributes:
         created: ISO 8601 time.
-        seconds: By phase.
-        making: Seconds that each method took to make, as far as they are known.
+        seconds: Seconds by phase.
+        making: Seconds that interventions took to make, where known.
     """
 
     created: str
@@ -313,27 +311,27 @@ class Run:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one evaluation found out.
+    """Result of one evaluation.
 
     Attributes:
-        subject: What was evaluated.
-        base: The model as it is.
-        methods: The vector first, then what it is compared with.
-        sweep: What the dial does.
-        tolerable: How far it can be turned at little damage.
-        controls: What should do nothing.
-        prompt_swing: What system prompts for the two poles do; None where the behaviour has no personas.
-        no_equivalents: Why there are no prompt-equivalents; empty where there are.
-        verdict: In words.
-        setting: With what.
-        run: When, and how long it took.
+        subject: Vector and behaviour.
+        base: Measurements of the base model.
+        interventions: The vector first, then those that it is compared with.
+        sweep: Measurements over strength.
+        usable_range: Strengths at little damage.
+        controls: Controls that should do nothing.
+        prompt_swing: Swing of the system prompts for the two poles; None without personas.
+        no_equivalents: Reason why there are no prompt-equivalents; empty where there are.
+        verdict: Verdict in words.
+        setting: Settings.
+        run: Timing metadata.
     """
 
     subject: Subject
     base: Side
-    methods: tuple[Method, ...]
+    interventions: tuple[InterventionReport, ...]
     sweep: Sweep
-    tolerable: UsableRange
+    usable_range: UsableRange
     controls: Controls
     prompt_swing: Interval | None
     no_equivalents: str
@@ -341,10 +339,16 @@ class Report:
     setting: Setting
     run: Run
 
-    def method(self, name: str) -> Method:
-        """The row of that name.
+    def intervention(self, name: str) -> InterventionReport:
+        """Return the measurements of the intervention of that name.
 
         Raises:
             KeyError: There is none.
         """
-        return {method.name: method for method in self.methods}[name]
+        return {intervention.name: intervention for intervention in self.interventions}[name]
+
+    def _repr_html_(self) -> str:
+        """Return a short card for notebooks."""
+        from trimtab.evaluation.report.page import short_html  # records are read without jinja
+
+        return short_html(self)

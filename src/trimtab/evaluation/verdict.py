@@ -1,46 +1,45 @@
-"""The answer in words: does it work, which way, at what price, and what a prompt would do instead."""
+"""The verdict in words: whether a vector works, which way, at what cost, and beside prompts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from trimtab.evaluation.records import Chance, Controls, Method, Subject, Sweep, UsableRange, Verdict, Word
-from trimtab.evaluation.strength import MAX_LOST_FACTS, MAX_LOST_RELEVANCE, drifts
+from trimtab.evaluation.records import Chance, Controls, InterventionReport, Subject, Sweep, UsableRange, Verdict, Word
+from trimtab.evaluation.strength import MAX_LOST_FACTS, MAX_LOST_RELEVANCE, clearly_drifts
 from trimtab.vectors import Interval
 
-HALF = 0.5
-BAND = 1.5  # another choice of layers is called better from so many times the swing
+BETTER_BAND = 1.5  # times the swing, from which another choice of layers is called better
 
 Sign = Literal["+", "-"]
 
 
 def is_clear(effect: Interval, chance: Chance, sign: str) -> bool:
-    """Whether an effect's whole interval lies beyond what random directions do, on the side that it should be."""
+    """Return whether an effect's whole interval lies beyond random directions, on the right side."""
     return effect.low > chance.high if sign == "+" else effect.high < chance.low
 
 
 def judge(
     subject: Subject,
-    vector: Method,
+    vector: InterventionReport,
     sweep: Sweep,
-    tolerable: UsableRange,
+    usable: UsableRange,
     controls: Controls,
     *,
     prompt_swing: Interval | None,
     no_equivalents: str,
 ) -> Verdict:
-    """Weigh what was measured.
+    """Judge a vector by its measurements.
 
-    A vector works if at each sign its effect lies beyond every random direction's and the text holds together at some
-    strength, it does at least what the system prompts do (where that is known), and neither shuffled labels nor other
-    layers do as well.
+    A vector works if at each sign its effect lies beyond that of every random direction and the text holds together at
+    some strength, its swing is at least that of the system prompts (where that is known), and neither shuffled labels
+    nor other layers do as well.
     """
     effects = {key: side.effect for key, side in vector.sides.items()}
     plus, minus = effects["+"], effects["-"]
     if plus is None or minus is None or controls.chance is None or vector.swing is None:
         sentence = "No effect was measured: the behaviour has no personas to ask the model for."
-        return Verdict("not measured", {}, None, (sentence, *_damage(vector, sweep, tolerable)))
+        return Verdict("not measured", {}, None, (sentence, *_damage(vector, sweep, usable)))
     clear = {"+": is_clear(plus, controls.chance, "+"), "-": is_clear(minus, controls.chance, "-")}
     promptable = None if prompt_swing is None else not no_equivalents
     holds = {"+": _holds_together(sweep, 1.0), "-": _holds_together(sweep, -1.0)}
@@ -50,18 +49,18 @@ def judge(
         *_against_chance(subject, {"+": plus, "-": minus}, controls.chance, clear),
         *_against_controls(vector.swing, controls),
         *_against_prompts(vector, prompt_swing, no_equivalents),
-        *_damage(vector, sweep, tolerable),
+        *_damage(vector, sweep, usable),
     )
     return Verdict(word, clear, promptable, sentences)
 
 
 def _holds_together(sweep: Sweep, sign: float) -> bool:
-    """Whether any strength of that sign leaves the text whole, of those tried; true where none was tried."""
+    """Return whether any strength of that sign leaves the text intact; True where none was tried."""
     tried = [point for point in sweep.points if point.strength * sign > 0]
     return not tried or any(point.usable for point in tried)
 
 
-def _word(works: Mapping[str, bool], vector: Method, controls: Controls) -> Word:
+def _word(works: Mapping[str, bool], vector: InterventionReport, controls: Controls) -> Word:
     assert vector.swing is not None
     if not any(works.values()) or _shuffled_does_as_well(vector.swing, controls):
         return "does not work"
@@ -76,7 +75,7 @@ def _shuffled_does_as_well(swing: Interval, controls: Controls) -> bool:
 
 
 def _misplaced(swing: Interval, controls: Controls) -> bool:
-    return controls.band is not None and controls.band.swing.low > max(BAND * swing.value, 0.0)
+    return controls.band is not None and controls.band.swing.low > max(BETTER_BAND * swing.value, 0.0)
 
 
 def _headline(
@@ -133,9 +132,9 @@ def _against_controls(swing: Interval, controls: Controls) -> Iterator[str]:
         yield f"At strength {key}1 {share:.0%} of the questions move the wrong way."
 
 
-def _against_prompts(vector: Method, prompt_swing: Interval | None, no_equivalents: str) -> Iterator[str]:
+def _against_prompts(vector: InterventionReport, prompt_swing: Interval | None, no_equivalents: str) -> Iterator[str]:
     if no_equivalents:
-        yield f"It cannot be held against prompts: {no_equivalents}."
+        yield f"It cannot be compared with prompts: {no_equivalents}."
     elif vector.prompt_equivalents is not None and prompt_swing is not None and vector.prompt_equivalents < 1.0:
         yield (
             f"System prompts do more: they swing by {prompt_swing.value:+.3f}, "
@@ -143,27 +142,27 @@ def _against_prompts(vector: Method, prompt_swing: Interval | None, no_equivalen
         )
 
 
-def _damage(vector: Method, sweep: Sweep, tolerable: UsableRange) -> Iterator[str]:
+def _damage(vector: InterventionReport, sweep: Sweep, usable: UsableRange) -> Iterator[str]:
     for key, side in vector.sides.items():
         change = side.damage.accuracy_change
         if change is not None and change.value < -MAX_LOST_FACTS:
             yield f"At strength {key}1 it knows {-change.value:.0%} fewer of the simple facts."
         adrift = side.damage.relevance_change
-        if adrift is not None and drifts(adrift):
+        if adrift is not None and clearly_drifts(adrift):
             yield f"At strength {key}1 answers drift from the question (relevance falls by {-adrift.value:.2f})."
-    yield _kept(tolerable)
+    yield _kept(usable)
     if sweep.low == sweep.high:
         yield "At no strength tried does the text hold together."
     else:
         yield f"The text holds together from strength {sweep.low:+g} to {sweep.high:+g} of those tried."
 
 
-def _kept(tolerable: UsableRange) -> str:
-    """How far the dial goes at little damage, and what it does so far."""
+def _kept(usable: UsableRange) -> str:
+    """Say which strengths are usable, and the swing over them."""
     price = f"{MAX_LOST_FACTS:.0%} of the simple facts and {MAX_LOST_RELEVANCE:.2f} of relevance"
-    if tolerable.low == tolerable.high:
+    if usable.low == usable.high:
         return f"At no strength tried does it lose less than {price}."
-    times, swing = tolerable.prompt_equivalents, tolerable.swing
+    times, swing = usable.prompt_equivalents, usable.swing
     does = "" if swing is None else f", which is a swing of {swing.value:+.3f}"
     does += "" if times is None else f", {times:.1f} times what system prompts do"
-    return f"From strength {tolerable.low:+g} to {tolerable.high:+g} it loses no more than {price}{does}."
+    return f"From strength {usable.low:+g} to {usable.high:+g} it loses no more than {price}{does}."

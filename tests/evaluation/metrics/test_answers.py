@@ -77,9 +77,9 @@ def test_answers_are_seen_with_others_as_they_are_alone(tiny_llama, questions, b
     for answers, looks in zip(sets, together, strict=True):
         (alone,) = measure_text_quality(tiny_llama, questions, base, [answers])
         assert looks.perplexity_ratio == pytest.approx(alone.perplexity_ratio, rel=1e-4)
-        assert (looks.distinct_2, looks.loops, looks.length_ratio) == (
+        assert (looks.distinct_2, looks.repetition, looks.length_ratio) == (
             alone.distinct_2,
-            alone.loops,
+            alone.repetition,
             alone.length_ratio,
         )
 
@@ -106,7 +106,7 @@ def test_length_is_that_of_the_base_s_answers_to_the_same_questions(tiny_llama, 
 )
 def test_answers_that_go_round_in_circles_or_refuse_are_counted(tiny_llama, questions, base, texts, loops, refuses):
     (looks,) = measure_text_quality(tiny_llama, questions, base, [written(tiny_llama, *texts)])
-    assert looks.loops == pytest.approx(loops)
+    assert looks.repetition == pytest.approx(loops)
     assert looks.refuses == pytest.approx(refuses)
 
 

@@ -38,18 +38,20 @@ def slow_logprob(engine, text: str, answer: str) -> float:
     return sum(float(logits[at - 1, whole[at]]) for at in range(len(prompt), len(whole)))
 
 
-def slow_log_odds(engine, arm: Intervention) -> list[float]:
+def slow_log_odds(engine, intervention: Intervention) -> list[float]:
     odds = []
     for number, question in enumerate(QUESTIONS):
-        text = engine.render(arm.chat(number, question.text))
+        text = engine.render(intervention.chat(number, question.text))
         odds.append(slow_logprob(engine, text, question.matching) - slow_logprob(engine, text, question.other))
     return odds
 
 
 def test_log_odds_are_those_of_a_slow_reference(llama, random_vector):
     openings = ((Message("system", "Be bold."),), (Message("system", "Be shy, and say little."),))
-    for arm in (Intervention(), Intervention(openings=openings)):
-        assert choice_log_odds(llama, arm, QUESTIONS).log_odds == pytest.approx(slow_log_odds(llama, arm), abs=1e-3)
+    for intervention in (Intervention(), Intervention(openings=openings)):
+        assert choice_log_odds(llama, intervention, QUESTIONS).log_odds == pytest.approx(
+            slow_log_odds(llama, intervention), abs=1e-3
+        )
     vector = random_vector(llama)
     steered = choice_log_odds(llama, Intervention(steering=Steering.of([(vector, 1.0)])), QUESTIONS).log_odds
     with llama.steered([(vector, 1.0)]):

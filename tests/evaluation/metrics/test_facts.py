@@ -121,16 +121,16 @@ def test_the_real_truthfulqa_is_read():
 # Choosing
 
 
-def slow_means(engine, arm, facts):
+def slow_means(engine, intervention, facts):
     """One sequence at a time: mean log-probability of what is after the prompt, ``[fact][choice]``."""
     found = []
     for number, fact in enumerate(facts):
-        chat = arm.chat(number, fact.asked)
+        chat = intervention.chat(number, fact.asked)
         start = len(engine.encode(engine.render(chat)))
         means = []
         for choice in fact.choices:
             tokens = engine.encode(engine.render(chat, continuation="Answer: " + choice))
-            with torch.inference_mode(), engine.steered(arm.steering):
+            with torch.inference_mode(), engine.steered(intervention.steering):
                 logprobs = engine.model(torch.tensor([tokens])).logits[0].double().log_softmax(-1)
             means.append(np.mean([float(logprobs[n - 1, tokens[n]]) for n in range(start, len(tokens))]))
         found.append(means)
@@ -144,15 +144,15 @@ def some_facts() -> tuple[Fact, ...]:
 
 @pytest.mark.parametrize("name", ["base", "steered", "opened"])
 def test_choices_are_made_as_by_a_loop_over_sequences(tiny_llama, random_vector, some_facts, name):
-    arm = {
+    intervention = {
         "base": Intervention(),
         "steered": Intervention(steering=Steering.of([(random_vector(tiny_llama), 2.0)])),
         "opened": Intervention(openings=(SYSTEM, SHOWN)),
     }[name]
-    means = slow_means(tiny_llama, arm, some_facts)
+    means = slow_means(tiny_llama, intervention, some_facts)
     expected = [int(np.argmax(row)) == 0 for row in means]
     assert 0 < sum(expected) < len(expected)
-    assert answer_facts(tiny_llama, arm, some_facts).right.tolist() == expected
+    assert answer_facts(tiny_llama, intervention, some_facts).right.tolist() == expected
 
 
 def test_a_model_that_cannot_tell_choices_apart_knows_nothing(tiny):

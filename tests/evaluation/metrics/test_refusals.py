@@ -100,12 +100,12 @@ def test_refusals_of_an_arm_are_counted_in_what_it_writes(llama, random_vector, 
 
     generate = llama.generate
     monkeypatch.setattr(llama, "generate", told)
-    arm = Intervention(steering=Steering.of([(random_vector(llama), 1.0)]))
-    found = refusal_rate(llama, arm, harmful=False, max_new_tokens=2)
+    intervention = Intervention(steering=Steering.of([(random_vector(llama), 1.0)]))
+    found = refusal_rate(llama, intervention, harmful=False, max_new_tokens=2)
     assert found.interval.value == 0.25
     assert found.refused[:5].tolist() == [True, False, False, False, True]
     asked = list(refusal_requests().harmless)
-    assert words == {"asked": asked, "steering": [arm.steering] * len(asked)}
+    assert words == {"asked": asked, "steering": [intervention.steering] * len(asked)}
 
 
 # Direction

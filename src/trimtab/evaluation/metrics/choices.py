@@ -1,6 +1,6 @@
-"""Questions with two answers to choose from: which does an arm think more likely, and by how much.
+"""Choice questions: which of two given answers is likelier under an intervention, and by how much.
 
-Nothing is generated: both answers are read where the model's own would begin. This is how CAA (Rimsky et al. 2024,
+Nothing is generated: both answers are scored where the model's own would begin. This is how CAA (Rimsky et al. 2024,
 arXiv:2312.06681) measures vectors. A model may favour a letter or a word whatever is asked, so a good set has the
 matching answer in either place equally often.
 """
@@ -25,7 +25,7 @@ from trimtab.vectors import Interval
 
 @dataclass(frozen=True)
 class ChoiceQuestion:
-    """A question as it is put to the model.
+    """A question with two answers.
 
     Attributes:
         text: The user message, with the options where there are any.
@@ -40,7 +40,7 @@ class ChoiceQuestion:
 
 @dataclass(frozen=True, eq=False)
 class ChoiceScores:
-    """What an arm chooses.
+    """Choices under an intervention.
 
     Attributes:
         log_odds: log P(matching) − log P(other) of each question, in nats, ``[question]``.
@@ -74,7 +74,7 @@ class ChoiceScores:
 
 
 def load_choices(path: str | Path) -> tuple[ChoiceQuestion, ...]:
-    """Choice questions of a file: a JSON list, or one JSON object a line.
+    """Load choice questions from a file: a JSON list, or one JSON object a line.
 
     Args:
         path: A file in the format of CAA, of the persona evaluations, or our own; see ``trimtab.behaviours.behaviour``.
@@ -86,36 +86,36 @@ def load_choices(path: str | Path) -> tuple[ChoiceQuestion, ...]:
 
 
 def choice_questions(behaviour: Behaviour) -> tuple[ChoiceQuestion, ...]:
-    """The choice questions of a behaviour; its positive pole's answers are the matching ones."""
+    """Return the choice questions of a behaviour; its positive pole's answers are the matching ones."""
     return tuple(map(_as_put, behaviour.choices))
 
 
-def choice_log_odds(engine: Engine, arm: Intervention, questions: Sequence[ChoiceQuestion]) -> ChoiceScores:
-    """What an arm chooses in each question when it may say nothing but one of the two answers.
+def choice_log_odds(engine: Engine, intervention: Intervention, questions: Sequence[ChoiceQuestion]) -> ChoiceScores:
+    """Score both answers to each question under an intervention.
 
     An answer's probability is that of all its tokens right after the generation prompt.
 
     Raises:
-        EvaluationError: There are no questions, or the tokens of an answer cannot be told from the prompt's.
+        EvaluationError: There are no questions, or an answer merges with the prompt's last token.
     """
     if not questions:
         raise EvaluationError("there are no choice questions", fix="give at least one")
-    chats = [arm.chat(number, question.text) for number, question in enumerate(questions)]
+    chats = [intervention.chat(number, question.text) for number, question in enumerate(questions)]
     answers = [
         (answer_tokens(engine, chat, question.matching), answer_tokens(engine, chat, question.other))
         for chat, question in zip(chats, questions, strict=True)
     ]
-    scores = score(engine, arm, [question.text for question in questions], answers)
+    scores = score(engine, intervention, [question.text for question in questions], answers)
     return ChoiceScores(np.array([matching - other for matching, other in scores.logprob], dtype=np.float64))
 
 
 def answer_tokens(engine: Engine, chat: Chat, answer: str) -> Tokens:
-    """Token ids of an answer right after the generation prompt of a chat.
+    """Return the token ids of an answer right after the generation prompt of a chat.
 
-    If the answer's beginning would melt into one token with the prompt's end, it is set off by a space.
+    A space is put before an answer whose beginning would merge into one token with the end of the prompt.
 
     Raises:
-        EvaluationError: It does even then.
+        EvaluationError: It merges even then.
     """
     prompt = engine.encode(engine.render(chat))
     for spelled in (answer, f" {answer}"):
@@ -123,10 +123,10 @@ def answer_tokens(engine: Engine, chat: Chat, answer: str) -> Tokens:
         if whole[: len(prompt)] == prompt and len(whole) > len(prompt):
             return whole[len(prompt) :]
     raise EvaluationError(
-        f"{engine.info.name} has no tokens of its own for the answer {answer!r}", fix="begin the answer differently"
+        f"{engine.info.name} has no separate tokens for the answer {answer!r}", fix="begin the answer differently"
     )
 
 
 def _as_put(choice: ChoiceText) -> ChoiceQuestion:
-    """Spaces around answers are left out: a chat template sees to what stands before an answer."""
+    """Strip spaces around answers, because the chat template puts in what comes before an answer."""
     return ChoiceQuestion(choice.question.strip(), choice.positive.strip(), choice.negative.strip())

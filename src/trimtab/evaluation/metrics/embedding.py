@@ -1,4 +1,4 @@
-"""Sentence embeddings as a measure: is an answer nearer to one pole than to the other, and is it about the question."""
+"""Sentence embeddings: similarity of answers to the poles, and relevance of answers to their questions."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from trimtab.errors import EvaluationError
 
 
 class Embedder(Protocol):
-    """Something that gives texts places in a space in which like is near like."""
+    """Sentence encoder."""
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embeddings of length 1, ``[text, width]``."""
+        """Return embeddings of length 1, ``[text, width]``."""
 
 
 @cache
 def load_embedder() -> Embedder:
-    """The MiniLM sentence encoder of the installed wheel; loaded once.
+    """Load the MiniLM sentence encoder of the installed wheel, once.
 
     Raises:
         MissingDependencyError: The wheel is not installed.
-        ModelError: What it holds cannot be loaded.
+        ModelError: The model in it cannot be loaded.
     """
     from trimtab.engines.transformers.model.sentence_embedding import MiniLM  # imports torch
 
@@ -37,17 +37,17 @@ def load_embedder() -> Embedder:
 @final
 @dataclass(frozen=True)
 class PoleSimilarity:
-    """How much nearer an answer is to descriptions of the positive pole than to those of the negative one.
+    """Scorer: similarity of an answer to the positive pole's descriptions minus that to the negative pole's.
 
-    Mean cosine of the answer's embedding with those of the one, minus the mean with those of the other. What an answer
-    is about moves both alike and so falls out. An answer without any text has no score.
+    Each similarity is a mean cosine of embeddings. The subject of an answer moves both alike, so it cancels out. A
+    blank answer has no score.
 
     Attributes:
         positive: Descriptions of the positive pole.
         negative: Descriptions of the negative pole.
-        embedder: What embeds texts; None for MiniLM, loaded when first needed.
-        name: What tables call it.
-        unit: What a number means.
+        embedder: Sentence encoder; None for MiniLM, loaded when first needed.
+        name: Name in tables.
+        unit: Unit of the scores.
 
     Example:
         >>> PoleSimilarity(("happy",), ("sad",)).score(["How are you?"], ["I am so glad!"])  # doctest: +SKIP
@@ -65,7 +65,7 @@ class PoleSimilarity:
             raise EvaluationError("a pole has no description", fix="give each pole at least one")
 
     def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
-        """One number an answer, ``[answer]``: above 0 it is nearer to the positive pole.
+        """Return one number an answer, ``[answer]``: above 0 it is nearer to the positive pole.
 
         Raises:
             MissingDependencyError: No embedder was given, and MiniLM is not installed.
@@ -78,7 +78,7 @@ class PoleSimilarity:
 
 
 def pole_similarity(behaviour: Behaviour, *, embedder: Embedder | None = None) -> PoleSimilarity:
-    """The similarity with a behaviour's poles, described by their labels and personas."""
+    """Return the similarity to a behaviour's poles, described by their labels and personas."""
     return PoleSimilarity(_descriptions(behaviour.positive), _descriptions(behaviour.negative), embedder)
 
 
@@ -87,7 +87,7 @@ def _descriptions(pole: Pole) -> tuple[str, ...]:
 
 
 def relevance(embedder: Embedder, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
-    """How much each answer is about its question: the cosine of their embeddings, ``[answer]``; NaN without any text.
+    """Return the cosine of each question's embedding with its answer's, ``[answer]``; NaN for a blank answer.
 
     Raises:
         EvaluationError: There are not as many answers as questions.

@@ -1,4 +1,4 @@
-"""Simple facts: what a model knows before it is steered, and how much of that is left afterwards."""
+"""Simple facts: the share that a model knows, before and under an intervention."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Fact:
     """A question with answers to choose from.
 
     Attributes:
-        question: As it is put to the model.
+        question: The question.
         choices: Answers, the right one first.
-        hint: What is put before the question, so that the answers are of a kind that is asked for; there it is read
-            once for all of them.
+        hint: Text before the question that asks for answers of this kind. At the front it is a prefix that all
+            questions share, so it is read once.
     """
 
     question: str
@@ -50,7 +50,7 @@ class Fact:
 
 @cache
 def builtin_facts() -> tuple[Fact, ...]:
-    """The built-in facts, of our own writing: what a small child's encyclopedia has, four choices each.
+    """Return the built-in facts, written for this package at the level of a children's encyclopedia, four choices each.
 
     Example:
         >>> builtin_facts()[0].choices
@@ -62,10 +62,10 @@ def builtin_facts() -> tuple[Fact, ...]:
 
 
 def truthfulqa_facts(folder: Path) -> tuple[Fact, ...]:
-    """TruthfulQA in its form MC1: one right answer each (Lin et al. 2022, arXiv:2109.07958).
+    """Load TruthfulQA in its form MC1: one right answer each (Lin et al. 2022, arXiv:2109.07958).
 
     Args:
-        folder: Has TruthfulQA's ``mc_task.json``.
+        folder: Folder with TruthfulQA's ``mc_task.json``.
 
     Raises:
         EvaluationError: There is no such file, or it is not of that form.
@@ -101,7 +101,7 @@ def _mc1(entry: Any) -> Fact:
 
 @dataclass(frozen=True, eq=False)
 class Accuracy:
-    """Which facts were known.
+    """Facts known under an intervention.
 
     Attributes:
         right: For each fact, in order, whether the right choice was the likeliest.
@@ -115,7 +115,7 @@ class Accuracy:
         return mean_interval(self.right.astype(np.float64))
 
     def drop_from(self, other: Accuracy) -> Interval:
-        """How much more is known than by ``other``, which was asked the same: below 0 where less is.
+        """Return the change of the share known from ``other``, which was asked the same: below 0 where less is known.
 
         Returns:
             The difference of the shares, with its 95 % interval from a bootstrap over facts, paired.
@@ -134,34 +134,34 @@ class Accuracy:
         return mean_interval(self.right.astype(np.float64) - other.right.astype(np.float64))
 
 
-def answer_facts(engine: Engine, arm: Intervention, facts: Sequence[Fact]) -> Accuracy:
-    """Let an arm choose between the answers to each question.
+def answer_facts(engine: Engine, intervention: Intervention, facts: Sequence[Fact]) -> Accuracy:
+    """Measure which facts are known under an intervention.
 
-    Every choice is read as the assistant's answer, ``"Answer: honey"``, and the one of the highest mean
-    log-probability per token is taken. Nothing is written, so an arm is not marked down for its manner of answering.
+    Every choice is scored as the assistant's answer, ``"Answer: honey"``, and the one of the highest mean
+    log-probability per token is taken. Nothing is written, so the style of answers does not matter.
 
     Args:
         engine: The model.
-        arm: What makes it behave.
-        facts: What to ask; every prefix that questions or choices share is read once.
+        intervention: The intervention.
+        facts: The facts; every prefix that questions or choices share is read once.
 
     Raises:
         EvaluationError: There are no facts.
 
     Example:
-        >>> answer_facts(model, Arm(), builtin_facts()).interval.value  # doctest: +SKIP
+        >>> answer_facts(model, Intervention(), builtin_facts()).interval.value  # doctest: +SKIP
         0.72
     """
-    return _accuracy(score(engine, arm, [fact.asked for fact in facts], _answers(engine, facts)))
+    return _accuracy(score(engine, intervention, [fact.asked for fact in facts], _answers(engine, facts)))
 
 
 @final
 class FactSet:
-    """Facts that are asked again and again, under one steering after another: what ``answer_facts`` gives, quicker.
+    """Facts measured under many steerings: as ``answer_facts``, but prompts are prepared once.
 
     Attributes:
         facts: The facts.
-        base: Which of them the model as it is knows.
+        base: The facts that the base model knows.
     """
 
     def __init__(self, engine: Engine, facts: Sequence[Fact]) -> None:
@@ -174,7 +174,7 @@ class FactSet:
         self.base = _accuracy(self._forced.base)
 
     def measure(self, changes: Changes) -> Accuracy:
-        """Which of them the model knows when ``changes`` are made to what leaves its blocks."""
+        """Measure which facts the model knows under ``changes`` to its layers' outputs."""
         return _accuracy(self._forced.measure(changes)) if changes else self.base
 
 
@@ -184,7 +184,7 @@ def _accuracy(scores: ForcedScores) -> Accuracy:
 
 
 def _answers(engine: Engine, facts: Sequence[Fact]) -> list[list[Tokens]]:
-    """The tokens of every choice.
+    """Return the tokens of every choice.
 
     Raises:
         EvaluationError: There are no facts.
@@ -196,7 +196,7 @@ def _answers(engine: Engine, facts: Sequence[Fact]) -> list[list[Tokens]]:
 
 
 def _answer_tokens(engine: Engine, facts: Sequence[Fact]) -> dict[str, Tokens]:
-    """The tokens of each choice where it answers; what is before the answer's opening does not change them."""
+    """Return the tokens of each choice after the generation prompt; the question does not change them."""
     chat = (Message("user", facts[0].asked),)
     prompt = engine.encode(engine.render(chat))
 

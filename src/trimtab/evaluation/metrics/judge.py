@@ -1,7 +1,7 @@
-"""A judge: another model that rates answers, asked through an OpenAI-compatible endpoint.
+"""A judge: another model that rates answers, through an OpenAI-compatible endpoint.
 
-Judges see what word lists do not, but they cost money, drift, and can be talked to by what they read. trimtab's own
-measures need none; a judge stands beside them.
+Judges see what word lists do not, but they cost money, change over time, and can be manipulated by the answers. The
+built-in scorers need none; a judge is an addition.
 """
 
 from __future__ import annotations
@@ -43,20 +43,20 @@ AGAIN = 'That was not of the form asked for. Reply with JSON and nothing else, s
 @final
 @dataclass(frozen=True)
 class Judge:
-    """Rates 0 to 10 how far an answer shows the positive pole rather than the negative one.
+    """Scorer: a model's rating, 0 to 10, of how far an answer shows the positive pole rather than the negative one.
 
     The judge is asked at temperature 0. A reply that is not exactly ``{"rating": number}`` is asked for once more.
     A blank answer has no score and is not sent.
 
     Attributes:
-        url: Of the endpoint: ``https://host/v1``, or the whole address that ends in ``/chat/completions``.
-        model: What the endpoint calls the judge.
+        url: Address of the endpoint: ``https://host/v1``, or the whole address that ends in ``/chat/completions``.
+        model: The judge's name at the endpoint.
         positive: Description of the positive pole.
         negative: Description of the negative pole.
         key_env: Environment variable that holds the key; unset, none is sent. The key is never kept or shown.
         timeout: Seconds that the endpoint may be silent.
-        parallel: Questions that are asked at the same time.
-        name: What tables call it.
+        parallel: Requests at the same time.
+        name: Name in tables.
 
     Raises:
         EvaluationError: The address is not one of http or https, or a number makes no sense.
@@ -87,24 +87,24 @@ class Judge:
 
     @property
     def unit(self) -> str:
-        """What a number means."""
+        """Unit of the scores."""
         return f"rating, 0 to {HIGHEST}"
 
     @property
     def address(self) -> str:
-        """Where questions are sent."""
+        """Address that requests are sent to."""
         parts = _parts(self.url)
         path = parts.path.rstrip("/")
         return urlunsplit(parts._replace(path=path if path.endswith(PATH) else path + PATH, fragment=""))
 
     @property
     def shown(self) -> str:
-        """The address for messages: without anything that may be secret."""
+        """Address for messages, without anything that may be secret."""
         parts = _parts(self.url)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
     def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
-        """One rating an answer, ``[answer]``; NaN for blank ones.
+        """Return one rating an answer, ``[answer]``; NaN for blank ones.
 
         Raises:
             EvaluationError: The judge cannot be reached, refuses, or twice replies in another form than asked for.
@@ -162,7 +162,7 @@ class Judge:
         if not key:
             return {}
         if not (key.isascii() and key.isprintable()):
-            raise EvaluationError(f"the key in {self.key_env} has characters that no key has", fix="set it anew")
+            raise EvaluationError(f"the key in {self.key_env} has characters that no key has", fix="set it again")
         return {"Authorization": f"Bearer {key}"}
 
     def _failed(self, problem: str, fix: str) -> EvaluationError:
@@ -170,16 +170,16 @@ class Judge:
 
 
 def judge_of(behaviour: Behaviour, *, url: str, model: str, key_env: str = KEY_ENV, timeout: float = 60.0) -> Judge:
-    """A judge of a behaviour, whose poles are described by their labels and personas."""
+    """Return a judge of a behaviour, whose poles are described by their labels and personas."""
     positive, negative = _description(behaviour.positive), _description(behaviour.negative)
     return Judge(url, model, positive, negative, key_env=key_env, timeout=timeout)
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect would take the key to another place."""
+    """Handler that refuses redirects, which would take the key to another host."""
 
     def redirect_request(self, *_: Any) -> None:
-        """Refuse: the redirect itself becomes the error."""
+        """Return nothing, so that the redirect itself becomes the error."""
 
 
 _OPENER = urllib.request.build_opener(_NoRedirects)
@@ -212,7 +212,7 @@ def _content(body: bytes) -> str:
 
 
 def _rating_of(reply: str) -> float | None:
-    """The rating, if the reply is a JSON object that holds it and nothing else."""
+    """Return the rating if the reply is a JSON object with it and nothing else."""
     try:
         given = json.loads(reply)
     except (ValueError, RecursionError):

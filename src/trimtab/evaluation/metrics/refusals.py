@@ -1,7 +1,7 @@
-"""Refusing: requests that should and should not be refused, which answers do, and the direction of refusing.
+"""Refusals: built-in requests, a matcher of refusing answers, and the direction of refusal.
 
-A control vector that lies along the direction of refusing changes what a model refuses, whatever it is called; so the
-two are compared, and refusals of harmful and harmless requests are counted.
+A control vector along the direction of refusal changes what a model refuses, whatever its name says. So the two are
+compared, and refusals of harmful and harmless requests are counted.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ REFUSAL = re.compile(
 
 
 def refuses(answer: str) -> bool:
-    """Whether an answer begins by refusing, as far as its words tell: a matcher of phrases, no judge.
+    """Return whether an answer begins with a refusal, by matching phrases.
 
-    Looked for in the first 120 characters: that the speaker cannot, will not or has to decline, being sorry with what
-    follows such a sorry, or a flat no.
+    The first 120 characters are searched for a speaker who cannot, will not or has to decline, for an apology with what
+    usually follows one, and for a flat no.
 
     Example:
         >>> refuses("I'm sorry, but I can't help with that."), refuses("I can't wait to show you how.")
@@ -63,8 +63,8 @@ class RefusalRequests:
     """User messages in two halves; entry ``i`` of each is alike in form and length.
 
     Attributes:
-        harmful: That a model should refuse.
-        harmless: That it should not.
+        harmful: Requests that a model should refuse.
+        harmless: Requests that it should not refuse.
     """
 
     harmful: tuple[str, ...]
@@ -73,7 +73,7 @@ class RefusalRequests:
 
 @cache
 def refusal_requests() -> RefusalRequests:
-    """The built-in requests, all of our own writing: a line each, without any detail.
+    """Return the built-in requests, written for this package: a line each, without any detail.
 
     Example:
         >>> refusal_requests().harmless[4]
@@ -85,16 +85,16 @@ def refusal_requests() -> RefusalRequests:
 
 
 def refusal_direction(engine: Engine, *, progress: OnProgress | None = None) -> Mapping[int, F32]:
-    """The direction of refusing: where harmful requests lie, seen from harmless ones.
+    """Return the direction of refusal, from harmless to harmful requests.
 
-    The difference of means at the prompt's last token, at the output of each block. Source: Arditi et al. 2024
+    It is the difference of means at the prompt's last token, at the output of each block. Source: Arditi et al. 2024
     (arXiv:2406.11717), section 2.3; of their candidates, all layers and the last position are kept and none is chosen.
-    On a model that hardly refuses anything, such as the default one, it tells harmful requests from harmless ones, and
+    On a model that hardly refuses anything, such as the default one, it separates harmful from harmless requests, but
     need not make the model refuse.
 
     Args:
         engine: The model.
-        progress: Told how many requests were read.
+        progress: Called with the number of requests read.
 
     Returns:
         Layer to unit direction ``[hidden]``, float32, for every layer.
@@ -117,17 +117,17 @@ def refusal_direction(engine: Engine, *, progress: OnProgress | None = None) -> 
 
 
 def cosine_with_refusal(vector: ControlVector, directions: Mapping[int, F32]) -> float:
-    """How far a vector lies along the direction of refusing: mean cosine over the layers that it steers.
+    """Return the mean cosine of a vector with the direction of refusal, over the layers that it steers.
 
     Args:
-        vector: Its positive pole is compared.
+        vector: The vector.
         directions: From ``refusal_direction`` on the same model.
 
     Returns:
-        1 where its positive pole is refusing itself, -1 where its negative one is, about 0 for unrelated directions.
+        1 where its positive pole is refusal, -1 where its negative one is, about 0 for unrelated directions.
 
     Raises:
-        EvaluationError: The vector steers no layer, or one that has no direction of refusing.
+        EvaluationError: The vector steers no layer, or one without a direction of refusal.
 
     Example:
         >>> cosine_with_refusal(happy, refusal_direction(model))  # doctest: +SKIP
@@ -140,17 +140,17 @@ def cosine_with_refusal(vector: ControlVector, directions: Mapping[int, F32]) ->
     missing = [layer for layer in vector.layers if layer not in directions]
     if missing:
         raise EvaluationError(
-            f"there is no direction of refusing for layer {missing[0]}", fix="take both from the same model"
+            f"there is no direction of refusal for layer {missing[0]}", fix="take both from the same model"
         )
     return float(np.mean([cosine(vector.directions[layer], directions[layer]) for layer in vector.layers]))
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Which requests were refused.
+    """Requests refused under an intervention.
 
     Attributes:
-        refused: For each request, in order.
+        refused: Whether each request was refused, in order.
     """
 
     refused: NDArray[np.bool_]
@@ -165,30 +165,30 @@ class Refused:
 
 
 def refusal_rate(
-    engine: Engine, arm: Intervention, *, harmful: bool, count: int = 32, max_new_tokens: int = 24
+    engine: Engine, intervention: Intervention, *, harmful: bool, count: int = 32, max_new_tokens: int = 24
 ) -> Refused:
-    """Which of the built-in requests an arm refuses.
+    """Measure which of the built-in requests are refused under an intervention.
 
     Args:
         engine: The model.
-        arm: What makes it behave.
-        harmful: Whether to put the harmful requests or the harmless ones.
-        count: How many of them.
+        intervention: The intervention.
+        harmful: Whether to ask the harmful requests or the harmless ones.
+        count: Number of requests.
         max_new_tokens: Upper bound on an answer's length; a refusal shows in its first words.
 
     Example:
-        >>> refusal_rate(model, Arm(), harmful=True).interval.value  # doctest: +SKIP
+        >>> refusal_rate(model, Intervention(), harmful=True).interval.value  # doctest: +SKIP
         0.0
     """
-    (found,) = refusal_rates(engine, [arm], harmful=harmful, count=count, max_new_tokens=max_new_tokens)
+    (found,) = refusal_rates(engine, [intervention], harmful=harmful, count=count, max_new_tokens=max_new_tokens)
     return found
 
 
 def refusal_rates(
-    engine: Engine, arms: Sequence[Intervention], *, harmful: bool, count: int = 32, max_new_tokens: int = 24
+    engine: Engine, interventions: Sequence[Intervention], *, harmful: bool, count: int = 32, max_new_tokens: int = 24
 ) -> list[Refused]:
-    """``refusal_rate`` of several arms, which are asked together where they can be."""
+    """Return ``refusal_rate`` under several interventions, which share batches where they can."""
     requests = refusal_requests()
     asked = (requests.harmful if harmful else requests.harmless)[:count]
-    written = write_all(engine, arms, asked, max_new_tokens=max_new_tokens)
+    written = write_all(engine, interventions, asked, max_new_tokens=max_new_tokens)
     return [Refused(np.array([refuses(answer.text) for answer in answers])) for answers in written]

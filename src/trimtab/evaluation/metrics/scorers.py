@@ -1,7 +1,7 @@
-"""Scorers: numbers for answers, from plain text measures to whatever anyone writes.
+"""Scorers: numbers for answers.
 
-A scorer is any value with a name, a unit, and a way to give each answer one number. NaN is "no score": what a measure
-of words says of an answer without words. Those here are quick, need no model and say how they count.
+A scorer has a name, a unit, and a method that gives each answer one number. NaN means "no score", such as for an answer
+without words. The scorers here are quick and need no model.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SILENT = re.compile(  # an e that is not heard: like, files, jumped, movement; b
     r"(?:[^aeiouyl]|[aeiouy]l)e(?:s?$|(?=(?:ly|ments?|ful|fully|less|ness|thing|times?|where|fore)$))|[^aeiouytd]ed$"
 )
 HISSING = re.compile(r"(?:[scxz]|ch|sh|[dr]?g)es$|[^aeiouyl]led$")  # in which it is
-APART = re.compile(  # vowels that stand together and are two: di-al, vi-o-lin, seri-ous, qui-et, cre-ate, po-em, be-ing
+APART = re.compile(  # adjacent vowels that are two syllables: di-al, vi-o-lin, seri-ous, qui-et, cre-ate, po-em, be-ing
     r"(?<![cts])ia|(?<![cgstxn])(?<!ll)io(?!u)|(?<![cgstx])iou|iet|sci(?=en)|(?<![ct])ien(?!d)|eo(?![pu])|creat(?!ur)"
     r"|oe[mt]|(?:id|ar)ea|eum|coop|(?<![gq])ua|uous|[eoyu]ing|thm"
 )
@@ -58,7 +58,7 @@ EXCITED = re.compile(r"!|[\u2600-\u27bf\U0001f300-\U0001faff]")
 
 
 class Scorer(Protocol):
-    """Something that gives each answer a number.
+    """Value that gives each answer a number.
 
     Example:
         >>> class Questions:
@@ -72,20 +72,20 @@ class Scorer(Protocol):
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Name in tables."""
 
     @property
     def unit(self) -> str:
-        """What a number means."""
+        """Unit of the scores."""
 
     def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
-        """One number an answer, ``[answer]``; NaN where there is none."""
+        """Return one number an answer, ``[answer]``; NaN where there is none."""
 
 
 @final
 @dataclass(frozen=True)
 class Sentiment:
-    """How positive the words of an answer are: VADER's compound score (Hutto & Gilbert 2014). Blank ones have none.
+    """Sentiment of an answer: VADER's compound score (Hutto & Gilbert 2014). Blank answers have none.
 
     Example:
         >>> Sentiment().score(["How are you?"], ["I feel wonderful."])  # doctest: +SKIP
@@ -96,7 +96,7 @@ class Sentiment:
     unit: str = "VADER compound, −1 to 1"
 
     def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
-        """One number an answer, ``[answer]``.
+        """Return one number an answer, ``[answer]``.
 
         Raises:
             MissingDependencyError: vaderSentiment is not installed.
@@ -116,7 +116,7 @@ def _vader() -> Any:
 @final
 @dataclass(frozen=True)
 class Readability:
-    """How easily an answer reads: Flesch reading ease (Flesch 1948), about 100 for very easy, 30 for academic prose.
+    """Flesch reading ease of an answer (Flesch 1948): about 100 for very easy, 30 for academic prose.
 
     206.835 − 1.015 · words per sentence − 84.6 · syllables per word. Syllables are counted by rule, for English. A line
     ends a sentence too, so that lists are not one long one.
@@ -130,14 +130,14 @@ class Readability:
     unit: str = "Flesch reading ease"
 
     def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
-        """One number an answer, ``[answer]``; NaN without words."""
+        """Return one number an answer, ``[answer]``; NaN without words."""
         return _each(answers, _reading_ease)
 
 
 @final
 @dataclass(frozen=True)
 class Formality:
-    """How formal an answer's language is, told from words alone; 50 is the middle.
+    """Formality of an answer, by its words alone; 50 is the middle.
 
     In the spirit of the F-score (Heylighen & Dewaele 2002, Foundations of Science 7), which sets nouns, adjectives,
     prepositions and articles against pronouns, verbs, adverbs and interjections. Here without a tagger of words, and
@@ -153,14 +153,14 @@ class Formality:
     unit: str = "formal minus informal words, 50 is even"
 
     def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
-        """One number an answer, ``[answer]``; NaN without words."""
+        """Return one number an answer, ``[answer]``; NaN without words."""
         return _each(answers, _formality)
 
 
 @final
 @dataclass(frozen=True)
 class Length:
-    """How many words an answer has.
+    """Number of words of an answer.
 
     Example:
         >>> Length().score(["Why?"], ["Well, it's late."])
@@ -171,14 +171,14 @@ class Length:
     unit: str = "words"
 
     def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
-        """One number an answer, ``[answer]``."""
+        """Return one number an answer, ``[answer]``."""
         return _each(answers, lambda text: len(words(text)))
 
 
 @final
 @dataclass(frozen=True)
 class Keywords:
-    """How much of an answer is keywords: the share of the positive pole's minus that of the negative pole's.
+    """Share of keywords in an answer: that of the positive pole's minus that of the negative pole's.
 
     Attributes:
         positive: Words or phrases, in any case, or ``/regular expressions/``.
@@ -186,7 +186,7 @@ class Keywords:
         per: ``"word"``: the share of an answer's words that belong to a match; what matches without a word, such as an
             emoji, counts as a word. ``"answer"``: whether there is a match at all, so that the mean over answers is
             the share of answers.
-        name: What tables call it.
+        name: Name in tables.
 
     Raises:
         EvaluationError: There is no keyword, or one is not a regular expression.
@@ -214,12 +214,12 @@ class Keywords:
 
     @property
     def unit(self) -> str:
-        """What a number means."""
+        """Unit of the scores."""
         whole = f"share of {self.per}s"
         return f"{whole}, positive − negative" if self.positive and self.negative else whole
 
     def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
-        """One number an answer, ``[answer]``; NaN without words, when they are counted."""
+        """Return one number an answer, ``[answer]``; NaN without words, when they are counted."""
         poles = [[keyword_pattern(keyword) for keyword in pole] for pole in (self.positive, self.negative)]
         share = _any_match if self.per == "answer" else _share_of_words
         return _each(answers, lambda text: share(poles[0], text) - share(poles[1], text))
@@ -227,11 +227,11 @@ class Keywords:
 
 @dataclass(frozen=True)
 class ScorerChoice:
-    """The scorers that can be used here.
+    """Scorers that can be used here.
 
     Attributes:
-        scorers: In the order of tables.
-        missing: Why others were left out, a sentence each.
+        scorers: The scorers, in the order of tables.
+        missing: Reasons why others were left out.
     """
 
     scorers: tuple[Scorer, ...]
@@ -239,14 +239,14 @@ class ScorerChoice:
 
 
 def default_scorers(behaviour: Behaviour, *, embedder: Embedder | None = None) -> ScorerChoice:
-    """The measures by which a behaviour is looked at: its own keywords and poles, sentiment, formality, readability.
+    """Return the default scorers of a behaviour: its keywords and poles, sentiment, formality, readability.
 
     Args:
-        behaviour: What is evaluated.
-        embedder: What embeds texts; None for MiniLM.
+        behaviour: The behaviour.
+        embedder: Sentence encoder; None for MiniLM.
 
     Returns:
-        Those whose packages are installed, and why the others are left out.
+        Scorers whose packages are installed, and reasons why others are left out.
     """
     missing: list[str] = []
 
@@ -272,12 +272,12 @@ def default_scorers(behaviour: Behaviour, *, embedder: Embedder | None = None) -
 
 
 def words(text: str) -> list[str]:
-    """The words of a text: letters, with apostrophes and hyphens inside."""
+    """Return the words of a text: letters, with apostrophes and hyphens inside."""
     return WORD.findall(text)
 
 
 def syllables(word: str) -> int:
-    """Syllables of an English word, counted by rule: groups of vowels, less the silent e, plus hiatus.
+    """Count the syllables of an English word by rule: groups of vowels, minus the silent e, plus hiatus.
 
     Example:
         >>> [syllables(word) for word in ("cat", "like", "table", "jumped", "wanted", "readability")]

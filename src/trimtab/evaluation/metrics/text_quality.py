@@ -1,4 +1,4 @@
-"""Answers as seen from outside: fluent or not, going round in circles, to the point, longer or shorter."""
+"""Text quality of answers: perplexity under the base model, repetition, length and refusals."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from trimtab.evaluation.metrics.refusals import refuses
 from trimtab.training.check import distinct_2
 from trimtab.training.questions import Question
 
-LOOPS = 0.5  # of runs of three words different: an answer below goes round in circles
+MIN_DISTINCT = 0.5  # share of distinct runs of three words; an answer below is repetitive
 
 
-def distinct(answer: str) -> float:
-    """The share of an answer's runs of three words that are different; low where it goes round in circles.
+def distinct_share(answer: str) -> float:
+    """Return the share of an answer's runs of three words that are distinct.
 
     Example:
-        >>> distinct("no no no no no"), distinct("I will not do that")
+        >>> distinct_share("no no no no no"), distinct_share("I will not do that")
         (0.3333333333333333, 1.0)
     """
     words = answer.split()
@@ -29,14 +29,14 @@ def distinct(answer: str) -> float:
     return len(set(runs)) / len(runs) if runs else 1.0
 
 
-def loops(answer: str) -> bool:
-    """Whether fewer than half of an answer's runs of three words are different.
+def is_repetitive(answer: str) -> bool:
+    """Return whether fewer than half of an answer's runs of three words are distinct.
 
     Example:
-        >>> loops("no no no no no"), loops("I will not do that")
+        >>> is_repetitive("no no no no no"), is_repetitive("I will not do that")
         (True, False)
     """
-    return distinct(answer) < LOOPS
+    return distinct_share(answer) < MIN_DISTINCT
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Written:
     """Answers to the first questions, in order.
 
     Attributes:
-        texts: What was written.
-        tokens: Its token ids.
+        texts: Their texts.
+        tokens: Their token ids.
     """
 
     texts: tuple[str, ...]
@@ -53,16 +53,16 @@ class Written:
 
     @classmethod
     def of(cls, completions: Sequence[Completion]) -> Written:
-        """From completions."""
+        """Take the answers from completions."""
         return cls(tuple(c.text for c in completions), tuple(c.tokens for c in completions))
 
     @classmethod
     def of_tokens(cls, engine: Engine, tokens: Sequence[Tokens]) -> Written:
-        """From token ids."""
+        """Decode the answers from token ids."""
         return cls(tuple(engine.decode(answer) for answer in tokens), tuple(tokens))
 
     def first(self, count: int) -> Written:
-        """The first ``count`` of them."""
+        """Return the first ``count`` of them."""
         return Written(self.texts[:count], self.tokens[:count])
 
     def __len__(self) -> int:
@@ -71,19 +71,19 @@ class Written:
 
 @dataclass(frozen=True)
 class TextQuality:
-    """What a set of answers looks like, beside the base model's own to the same questions.
+    """Text quality of a set of answers, relative to the base model's own to the same questions.
 
     Attributes:
-        perplexity_ratio: Of their perplexity under the base model to that of the base's own.
-        distinct_2: Distinct bigrams of tokens divided by all of them.
-        loops: Share that goes round in circles.
-        length_ratio: Of their mean length in tokens to that of the base's.
-        refuses: Share that refuses.
+        perplexity_ratio: Their perplexity under the base model, divided by that of the base's own.
+        distinct_2: Distinct bigrams of tokens divided by all bigrams.
+        repetition: Share of answers that are repetitive.
+        length_ratio: Their mean length in tokens, divided by the base's.
+        refuses: Share of answers that refuse.
     """
 
     perplexity_ratio: float
     distinct_2: float
-    loops: float
+    repetition: float
     length_ratio: float
     refuses: float
 
@@ -91,16 +91,20 @@ class TextQuality:
 def measure_text_quality(
     engine: Engine, questions: Sequence[Question], base: Written, written: Sequence[Written]
 ) -> tuple[TextQuality, ...]:
-    """Look at several sets of answers; each is of the first questions, at most as many as ``base`` has."""
-    surprise = _surprises(engine, questions, [base, *written])
+    """Measure several sets of answers to the first questions, each at most as long as ``base``.
+
+    The perplexity of answers is ``exp(-sum(log p) / tokens)``; log-probabilities are the base model's, so that fluent
+    text of another character counts as little damage.
+    """
+    logprobs = _log_probabilities(engine, questions, [base, *written])
     found = []
-    for answers, logprob in zip(written, surprise[1:], strict=True):
+    for answers, logprob in zip(written, logprobs[1:], strict=True):
         own = base.first(len(answers))
         found.append(
             TextQuality(
-                perplexity_ratio=float(np.exp(_per_token(logprob, answers) - _per_token(surprise[0], own))),
+                perplexity_ratio=float(np.exp(_per_token(logprob, answers) - _per_token(logprobs[0], own))),
                 distinct_2=distinct_2(answers.tokens),
-                loops=float(np.mean([loops(text) for text in answers.texts])),
+                repetition=float(np.mean([is_repetitive(text) for text in answers.texts])),
                 length_ratio=sum(map(len, answers.tokens)) / max(sum(map(len, own.tokens)), 1),
                 refuses=float(np.mean([refuses(text) for text in answers.texts])),
             )
@@ -112,8 +116,13 @@ def _per_token(logprob: NDArray[np.float64], answers: Written) -> float:
     return -float(logprob[: len(answers)].sum()) / max(sum(map(len, answers.tokens)), 1)
 
 
-def _surprises(engine: Engine, questions: Sequence[Question], written: Sequence[Written]) -> list[NDArray[np.float64]]:
-    """For each set, the log-probability of every answer under the base model asked plainly, in nats."""
+def _log_probabilities(
+    engine: Engine, questions: Sequence[Question], written: Sequence[Written]
+) -> list[NDArray[np.float64]]:
+    """Return, for each set, the log-probability of every answer under the base model, in nats, ``[answer]``.
+
+    Sets share many answers, so each distinct one is scored once.
+    """
     items, places = [], []
     for n, question in enumerate(questions):
         here = [k for k, answers in enumerate(written) if n < len(answers)]

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: crisp at any size, coloured by the page's own style, and the same bytes for the same report."""
+"""Charts as inline SVG, coloured by the page's style; the same report gives the same bytes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LOG_TICKS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000, 100_000)
 
 @dataclass(frozen=True)
 class Scale:
-    """A line from numbers to pixels.
+    """Linear map from numbers to pixels.
 
     Attributes:
         low: The number at ``start``.
@@ -39,13 +39,13 @@ class Scale:
     end: float
 
     def at(self, value: float) -> float:
-        """The place of a number, kept within the scale."""
+        """Return the position of a number, clamped to the scale."""
         share = (min(max(value, self.low), self.high) - self.low) / (self.high - self.low)
         return self.start + share * (self.end - self.start)
 
 
 def ticks(low: float, high: float, most: int = 5) -> tuple[float, ...]:
-    """Round numbers from low to high, ``most`` of them or fewer.
+    """Return round numbers from low to high, ``most`` of them or fewer.
 
     Example:
         >>> ticks(-0.1, 0.43)
@@ -61,7 +61,7 @@ def ticks(low: float, high: float, most: int = 5) -> tuple[float, ...]:
 
 
 def _extent(values: Sequence[float], *, margin: float = 0.06) -> tuple[float, float]:
-    """From the least to the greatest number and 0, with some room."""
+    """Return the least and the greatest of the numbers and 0, with a margin."""
     seen = [0.0, *(value for value in values if math.isfinite(value))]
     low, high = min(seen), max(seen)
     room = margin * ((high - low) or 1.0)
@@ -72,14 +72,14 @@ def _extent(values: Sequence[float], *, margin: float = 0.06) -> tuple[float, fl
 
 
 def swing_scale(swings: Sequence[Interval | None], chance: float | None) -> Scale:
-    """One scale for all bars of the table."""
+    """Return one scale for all bars of the table."""
     ends = [end for swing in swings if swing is not None for end in (swing.low, swing.high, swing.value)]
     low, high = _extent([*ends, *(() if chance is None else (-chance, chance))])
     return Scale(low, high, 1, BAR_WIDTH - 1)
 
 
 def swing_bar(swing: Interval | None, scale: Scale, chance: float | None) -> Markup:
-    """A swing with its interval, over the band of chance; grey if the two meet."""
+    """Draw a swing with its interval over the band of chance; grey if the two overlap."""
     parts = [_chance_band(scale, chance, BAR_HEIGHT), _vertical(scale.at(0), 0, BAR_HEIGHT, "zero")]
     middle = BAR_HEIGHT / 2
     said = "not measured"
@@ -95,7 +95,7 @@ def swing_bar(swing: Interval | None, scale: Scale, chance: float | None) -> Mar
 
 
 def swing_axis(scale: Scale) -> Markup:
-    """The numbers under the bars."""
+    """Draw the axis under the bars."""
     places = ticks(scale.low, scale.high, 4)
     labels = [
         f'<text x="{scale.at(place):.1f}" y="11" text-anchor="middle">{figure(place, _places(places))}</text>'
@@ -117,7 +117,7 @@ def _chance_band(scale: Scale, chance: float | None, height: float) -> str:
 
 @dataclass(frozen=True)
 class Panel:
-    """One of the charts over strength.
+    """Chart over strength.
 
     Attributes:
         title: What is drawn.
@@ -139,7 +139,7 @@ class Panel:
 def sweep_chart(
     sweep: Sweep, chance: Chance | None, *, budget: float, positive: str, negative: str, width: int
 ) -> Markup:
-    """Effect, KL and perplexity over strength; the usable range and what happens by chance are shaded."""
+    """Draw effect, KL and perplexity over strength; intact strengths and the range of chance are shaded."""
     strengths = [point.strength for point in sweep.points]
     if len(strengths) < 2:
         return Markup()
@@ -163,12 +163,12 @@ def sweep_chart(
 def line_chart(
     numbers: Mapping[float, float], *, title: str, below: str, mark: tuple[float, str] | None, width: int
 ) -> Markup:
-    """Numbers, none below 0, over what they hang on.
+    """Draw numbers, none below 0, over strength.
 
     Args:
         numbers: By strength, in order.
-        title: What they are.
-        below: What stands below the axis.
+        title: Title of the chart.
+        below: Label below the axis.
         mark: A number to draw a line at, with its label.
         width: In px.
     """
@@ -305,7 +305,7 @@ def _pole_labels(top: float, width: int, positive: str, negative: str) -> Iterat
 
 
 def _strength_labels(strengths: Sequence[float], across: Scale, top: float) -> Iterator[str]:
-    """The strengths under their points; where they stand too close, those nearest to 0 go first."""
+    """Label the strengths under their points; where labels would overlap, those nearest to 0 win."""
     taken: list[float] = []
     for value in sorted(strengths, key=lambda value: (value != int(value), abs(value), value)):
         at = across.at(value)
@@ -315,7 +315,7 @@ def _strength_labels(strengths: Sequence[float], across: Scale, top: float) -> I
 
 
 def _places(numbers: Sequence[float]) -> int:
-    """Decimals that tell round numbers apart."""
+    """Return the decimals that round numbers need."""
     for places in range(4):
         if all(abs(round(number, places) - number) < 1e-9 for number in numbers):
             return places

@@ -13,16 +13,16 @@ from pydantic import TypeAdapter, ValidationError
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.records import Report
 
-SHOWN = 3  # of what is wrong with a file
+MAX_SHOWN = 3  # mistakes that an error names
 
 
 def report_json(report: Report, *, run: bool = True) -> dict[str, Any]:
-    """A report as plain JSON values; a number that is not finite is None.
+    """Return a report as plain JSON values; a number that is not finite becomes None.
 
     Args:
-        report: What to write.
-        run: Also what hangs on the clock, under ``"run"``. Without it two evaluations with the same seed are equal byte
-            for byte.
+        report: The report.
+        run: Include timing metadata, under ``"run"``. Without it two evaluations with the same seed are equal byte for
+            byte.
 
     Example:
         >>> json.dumps(report_json(report), allow_nan=False)  # doctest: +SKIP
@@ -46,12 +46,12 @@ def _plain(value: Any) -> Any:
 
 
 def report_of_json(data: Any) -> Report:
-    """The report that ``report_json`` made these values of.
+    """Return the report from values of ``report_json``.
 
-    Where a number must stand and None does, it was not finite; it is NaN again. Without ``"run"`` that part is empty.
+    None in place of a required number becomes NaN again. Without ``"run"`` the timing metadata are empty.
 
     Raises:
-        EvaluationError: They are none.
+        EvaluationError: The values are not those of a report.
 
     Example:
         >>> report_of_json(json.loads(Path("report.json").read_text()))  # doctest: +SKIP
@@ -81,9 +81,9 @@ def _set(data: Any, place: tuple[int | str, ...], value: float) -> None:
 
 
 def _unreadable(error: ValidationError) -> EvaluationError:
-    found = [f"{'.'.join(map(str, e['loc'])) or 'the whole'}: {e['msg']}" for e in error.errors(include_url=False)]
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    mistakes = [f"{'.'.join(map(str, e['loc'])) or 'the whole'}: {e['msg']}" for e in error.errors(include_url=False)]
+    more = f" and {len(mistakes) - MAX_SHOWN} more" if len(mistakes) > MAX_SHOWN else ""
     return EvaluationError(
-        f"this is no report of an evaluation: {'; '.join(found[:SHOWN])}{more}",
+        f"this is no report of an evaluation: {'; '.join(mistakes[:MAX_SHOWN])}{more}",
         fix="give the JSON that trimtab evaluate wrote",
     )

@@ -1,4 +1,4 @@
-"""A report as one page of HTML that needs nothing from elsewhere."""
+"""HTML renderer: a report as one page without external parts, and as a short card for notebooks."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from trimtab.evaluation.distilled import DistilledReport
 from trimtab.evaluation.records import Point, Report, Sweep
 from trimtab.evaluation.report import charts, tables, wording
 
+QUESTIONS = 5
+WIDE, DIAL_WIDE, NARROW = 860, 700, 340  # px of the charts on wide and on narrow screens
 LONG = 230  # characters of an answer that are shown at once
 
 
 def rendered(template: str, view: dict[str, Any]) -> str:
-    """A page: the same view gives the same bytes."""
+    """Render a template; the same view gives the same bytes."""
     environment = Environment(
         loader=PackageLoader("trimtab.evaluation.report", package_path=""),
         autoescape=True,
@@ -41,17 +43,14 @@ def rendered(template: str, view: dict[str, Any]) -> str:
 
 
 def _safe(value: Any) -> Any:
-    """What the model wrote may hold characters that no page can."""
+    """Clean texts: a model may write characters that HTML cannot contain."""
     return wording.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-QUESTIONS = 5
-
-
 def shown_points(sweep: Sweep) -> tuple[Point, ...]:
-    """Up to five points from left to right: the base, on each side the one nearest to ±1, and where the text breaks.
+    """Return up to five points: the base, on each side the one nearest to ±1, and one where the text breaks.
 
-    Where it breaks is the first strength outwards of the near one that is not usable; if all are, the outermost.
+    That one is the first strength outwards that is not usable; if all are usable, the outermost.
     """
     chosen = [point for point in sweep.points if point.strength == 0.0]
     for sign in (-1.0, 1.0):
@@ -66,12 +65,9 @@ def shown_points(sweep: Sweep) -> tuple[Point, ...]:
 
 
 def nearest(sweep: Sweep, strength: float) -> Point | None:
-    """The point nearest to a strength, on the same side of 0; None where there is none."""
+    """Return the point nearest to a strength, on the same side of 0; None where there is none."""
     same = [p for p in sweep.points if (p.strength > 0) == (strength > 0) and (p.strength < 0) == (strength < 0)]
     return min(same, key=lambda p: abs(p.strength - strength), default=None)
-
-
-WIDE, DIAL_WIDE, NARROW = 860, 700, 340  # px of the charts on wide and on narrow screens
 
 
 @dataclass(frozen=True)
@@ -79,12 +75,12 @@ class Sample:
     """One answer.
 
     Attributes:
-        who: Whose it is: a strength, or a method.
-        sign: ``"+"``, ``"-"`` or ``"0"``: which pole was asked for.
-        towards: That pole's label; empty for the base model.
+        who: The strength or the intervention.
+        sign: The pole: ``"+"``, ``"-"``, or ``"0"`` for the base model.
+        towards: The pole's label; empty for the base model.
         text: The answer.
-        usable: Whether the text holds together at that strength.
-        why: What broke; empty where nothing did.
+        usable: Whether the text stays intact at that strength.
+        why: The limits that the strength exceeds; empty where ``usable``.
     """
 
     who: str
@@ -97,7 +93,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Asked:
-    """A question with answers.
+    """Question with answers.
 
     Attributes:
         question: The question.
@@ -109,13 +105,13 @@ class Asked:
 
 
 def report_html(report: Report) -> str:
-    """A report as a page: the answer first, then the comparison, the dial, samples, controls and the card.
+    """Render a report as a page: the verdict first, then the comparison, strengths, samples, controls and settings.
 
-    It is one file: no scripts, and nothing from the network. The same report gives the same bytes. To write it, encode
-    it as UTF-8.
+    It is one file without scripts that needs nothing from the network. The same report gives the same bytes. To write
+    it, encode it as UTF-8.
 
     Args:
-        report: What to show.
+        report: The report to show.
 
     Example:
         >>> Path("report.html").write_text(report_html(report), encoding="utf-8")  # doctest: +SKIP
@@ -125,7 +121,7 @@ def report_html(report: Report) -> str:
 
 def _view(report: Report) -> dict[str, Any]:
     chance = wording.swing_chance(report.controls)
-    scale = charts.swing_scale([method.swing for method in report.methods], chance)
+    scale = charts.swing_scale([intervention.swing for intervention in report.interventions], chance)
     subject = report.subject
     sweep = partial(
         charts.sweep_chart,
@@ -143,15 +139,15 @@ def _view(report: Report) -> dict[str, Any]:
         "comparison": tables.comparison(report),
         "swing": tables.SWING,
         "bar": lambda row: charts.swing_bar(row.swing, scale, chance),
-        "axis": charts.swing_axis(scale) if any(method.swing for method in report.methods) else "",
+        "axis": charts.swing_axis(scale) if any(intervention.swing for intervention in report.interventions) else "",
         "details": tables.details(report),
-        "dial": tables.dial(report),
-        "dial_moves": any(point.effect for point in report.sweep.points),
-        "dial_heads": tables.DIAL,
+        "strengths": tables.strengths(report),
+        "has_effects": any(point.effect for point in report.sweep.points),
+        "strength_heads": tables.STRENGTHS,
         "sweep_wide": sweep(width=WIDE),
         "sweep_narrow": sweep(width=NARROW),
-        "dialled": dialled(report),
-        "compared": compared(report),
+        "strength_samples": strength_samples(report),
+        "comparison_samples": comparison_samples(report),
         "layer_rows": tables.layer_rows(report),
         "layer_span": range(min(steered), max(steered) + 1) if steered else range(0),
         "shade": shade,
@@ -159,13 +155,13 @@ def _view(report: Report) -> dict[str, Any]:
 
 
 def shade(share: float) -> str:
-    """A colour as strong as the share of the strongest, over whatever the background is."""
+    """Return a colour for a share from −1 to 1, over any background."""
     name = "positive" if share > 0 else "negative"
     return f"color-mix(in srgb, var(--{name}) {min(abs(share), 1.0) * 90:.0f}%, transparent)"
 
 
-def dialled(report: Report) -> tuple[Asked, ...]:
-    """The first questions, with the answers at some places of the dial."""
+def strength_samples(report: Report) -> tuple[Asked, ...]:
+    """Return the first questions, with the answers at some strengths."""
     labels = {1: report.subject.positive, -1: report.subject.negative}
     points = shown_points(report.sweep)
     count = min([QUESTIONS, len(report.setting.questions), *(len(point.answers) for point in points)])
@@ -194,20 +190,33 @@ def _sign(strength: float) -> str:
     return "+" if strength > 0 else "-" if strength < 0 else "0"
 
 
-def compared(report: Report) -> tuple[Asked, ...]:
-    """The same questions, with the answers of every method asked for each pole; the negative pole stands left."""
+def comparison_samples(report: Report) -> tuple[Asked, ...]:
+    """Return the same questions, with the answers under every intervention; the negative pole is on the left."""
     asked = []
     for number, question in enumerate(report.setting.questions[:QUESTIONS]):
         rows = tuple(
             tuple(
-                Sample(method.name, sign, pole, side.answers[number])
+                Sample(intervention.name, sign, pole, side.answers[number])
                 for sign, pole in reversed(tuple(tables.poles(report).items()))
-                if (side := method.sides.get(sign)) is not None and number < len(side.answers)
+                if (side := intervention.sides.get(sign)) is not None and number < len(side.answers)
             )
-            for method in report.methods
+            for intervention in report.interventions
         )
         asked.append(Asked(question, tuple(row for row in rows if row)))
     return tuple(entry for entry in asked if entry.rows)
+
+
+# Notebooks -----------------------------------------------------------------------------------------------------------
+
+
+def short_html(report: Report) -> str:
+    """Render a report as a short card: the verdict, the key figures and a small table.
+
+    Args:
+        report: The report to show.
+    """
+    view = {"report": report, "wording": wording, "rows": tables.comparison(report).rows, "swing": tables.SWING}
+    return rendered("short.html.jinja", view)
 
 
 # Distilled vectors ---------------------------------------------------------------------------------------------------

@@ -1,11 +1,11 @@
-"""The tables of a report, cell by cell: what is compared, what else was seen in answers, and the dial in figures."""
+"""Tables of a report, cell by cell: the comparison, more about the answers, and the strengths."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from trimtab.evaluation.records import Damage, Method, Report, Side
+from trimtab.evaluation.records import Damage, InterventionReport, Report, Side
 from trimtab.evaluation.report.wording import DASH, duration, figure, known, percent, points, size, spread
 from trimtab.vectors import Interval
 
@@ -15,11 +15,11 @@ TIMES_PROMPT = "×\u00a0prompt"
 
 @dataclass(frozen=True)
 class Column:
-    """A column's header.
+    """Header of a column.
 
     Attributes:
-        head: What stands over it.
-        meaning: What it is, in plain words.
+        head: Its name.
+        meaning: Its meaning in plain words.
     """
 
     head: str
@@ -28,13 +28,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in one place.
+    """One cell.
 
     Attributes:
-        head: The column's header.
+        head: Name of its column.
         text: The figure.
         beside: Its interval; may be empty.
-        sure: Whether its interval leaves 0 out, for figures that are changes.
+        sure: Whether its interval excludes 0, for figures that are changes.
     """
 
     head: str
@@ -45,12 +45,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class SideRow:
-    """One pole of a row.
+    """Cells of one pole.
 
     Attributes:
         sign: ``"+"``, ``"-"``, or ``"0"`` for the base model.
         pole: Its label.
-        cells: Under the columns of the sides.
+        cells: Cells under the columns of the sides.
     """
 
     sign: str
@@ -60,14 +60,14 @@ class SideRow:
 
 @dataclass(frozen=True)
 class Row:
-    """A method.
+    """One intervention.
 
     Attributes:
         name: Its name.
-        about: What it is.
-        swing: What its bar shows.
-        overall: Under the columns of both sides together.
-        sides: One for each pole.
+        about: Its description.
+        swing: Swing that its bar shows.
+        overall: Cells under the columns of both sides together.
+        sides: Cells for each pole.
     """
 
     name: str
@@ -96,7 +96,7 @@ Cells = Callable[[Side], Cell]
 
 
 def poles(report: Report) -> Mapping[str, str]:
-    """The poles' labels by sign, the positive one first."""
+    """Return the poles' labels by sign, the positive one first."""
     return {"+": report.subject.positive, "-": report.subject.negative}
 
 
@@ -106,13 +106,13 @@ SWING = Column(
     "swing",
     "How far the answers' character moves between asking for one pole and asking for the other, in nats per token. The "
     "thin line is the 95 % interval; the grey band is what directions without meaning do. A bar is "
-    "coloured where its whole interval lies beyond the band: then it is no accident.",
+    "coloured where its whole interval lies beyond the band: then chance does not explain it.",
 )
 OVERALL = (
     Column(TIMES_PROMPT, "The swing, divided by what system prompts for the two poles do: 1.0 is as good as asking."),
-    Column("tokens", "Prompt tokens that it adds to every request: they cost time and room in every call."),
+    Column("tokens", "Prompt tokens that it adds to every request: they cost time and context in every call."),
     Column("made in", "Time that it takes to make once."),
-    Column("kept", "What has to be stored."),
+    Column("stored", "Size of what has to be stored."),
 )
 
 
@@ -148,18 +148,18 @@ EACH: tuple[tuple[Column, Cells], ...] = (
         lambda side: Cell("perplexity", _times(side.damage.perplexity_ratio)),
     ),
     (
-        Column("loops", "Share of the answers that go round in circles."),
-        lambda side: Cell("loops", percent(side.damage.loops)),
+        Column("repetition", "Share of the answers that are repetitive."),
+        lambda side: Cell("repetition", percent(side.damage.repetition)),
     ),
     (
-        Column("relevance", "How near the answers stay to the question: 1 is the same subject, 0 another one."),
+        Column("relevance", "How close the answers are to the question: 1 is the same subject, 0 another one."),
         lambda side: Cell("relevance", figure(side.damage.relevance)),
     ),
     (
         Column(
             "facts",
             "Change of the share of simple facts known, in percentage points; the base model's row has the share "
-            "itself. Bold: the 95 % interval leaves 0 out.",
+            "itself. Bold: the 95 % interval excludes 0.",
         ),
         _facts,
     ),
@@ -169,36 +169,45 @@ EACH: tuple[tuple[Column, Cells], ...] = (
     ),
 )
 HARMFUL = (
-    Column("refuses harm", "Share of harmful requests that are refused: less than the base's means a guard has gone."),
+    Column(
+        "refuses harm",
+        "Share of harmful requests that are refused: less than the base's means that a safeguard is lost.",
+    ),
     lambda side: Cell("refuses harm", percent(side.damage.refuses_harmful)),
 )
 
 
 def comparison(report: Report) -> Table:
-    """The vector and what it is compared with; columns that nobody has a figure for are left out."""
+    """Return the vector and the interventions it is compared with, without columns that have no figure."""
     each = [*EACH, HARMFUL]
-    everyone = [report.base, *(side for method in report.methods for side in method.sides.values())]
+    everyone = [report.base, *(side for intervention in report.interventions for side in intervention.sides.values())]
     each = [(column, cell) for column, cell in each if any(cell(side).text != DASH for side in everyone)]
-    rows = tuple(_method(method, report, tuple(cell for _, cell in each)) for method in report.methods)
+    rows = tuple(_row(intervention, report, tuple(cell for _, cell in each)) for intervention in report.interventions)
     base = _base(report.base, tuple(cell for _, cell in each))
     return Table(OVERALL, tuple(column for column, _ in each), (*rows, base))
 
 
-def _method(method: Method, report: Report, cells: tuple[Cells, ...]) -> Row:
-    equivalents = method.prompt_equivalents
+def _row(intervention: InterventionReport, report: Report, cells: tuple[Cells, ...]) -> Row:
+    equivalents = intervention.prompt_equivalents
     overall = (
         Cell(TIMES_PROMPT, figure(equivalents, 1)),
-        Cell("tokens", figure(method.prompt_tokens, 0)),
-        Cell("made in", duration(report.run.making.get(method.name))),
-        Cell("kept", size(method.stored_bytes)),
+        Cell("tokens", figure(intervention.prompt_tokens, 0)),
+        Cell("made in", duration(report.run.making.get(intervention.name))),
+        Cell("stored", size(intervention.stored_bytes)),
     )
     sides = tuple(
-        SideRow(sign, pole, tuple(cell(method.sides[sign]) for cell in cells))
+        SideRow(sign, pole, tuple(cell(intervention.sides[sign]) for cell in cells))
         for sign, pole in poles(report).items()
-        if sign in method.sides
+        if sign in intervention.sides
     )
-    dial = "Can be turned up and down." if method.dial else ""
-    return Row(method.name, " ".join(filter(None, (_sentence(method.about), dial))), method.swing, overall, sides)
+    adjustable = "Its strength can be adjusted." if intervention.dial else ""
+    return Row(
+        intervention.name,
+        " ".join(filter(None, (_sentence(intervention.about), adjustable))),
+        intervention.swing,
+        overall,
+        sides,
+    )
 
 
 def _sentence(text: str) -> str:
@@ -216,7 +225,11 @@ def _base(base: Side, cells: tuple[Cells, ...]) -> Row:
         else:
             shown.append(cell)
     return Row(
-        BASE, "The model as it is.", None, tuple(Cell(c.head, DASH) for c in OVERALL), (SideRow("0", "", tuple(shown)),)
+        BASE,
+        "The unsteered model.",
+        None,
+        tuple(Cell(c.head, DASH) for c in OVERALL),
+        (SideRow("0", "", tuple(shown)),),
     )
 
 
@@ -224,22 +237,22 @@ def _base(base: Side, cells: tuple[Cells, ...]) -> Row:
 
 
 def details(report: Report) -> Table:
-    """What else was seen: scorers first, then questions of choice, and the answers' form."""
+    """Return the scorers first, then choice questions, and the form of the answers."""
     columns = tuple(_detail_columns(report))
     rows = []
-    for method in report.methods:
+    for intervention in report.interventions:
         sides = tuple(
-            SideRow(sign, pole, tuple(cell(method.sides[sign]) for _, cell in columns))
+            SideRow(sign, pole, tuple(cell(intervention.sides[sign]) for _, cell in columns))
             for sign, pole in poles(report).items()
-            if sign in method.sides
+            if sign in intervention.sides
         )
-        rows.append(Row(method.name, "", None, (), sides))
+        rows.append(Row(intervention.name, "", None, (), sides))
     base = SideRow("0", "", tuple(cell(report.base) for _, cell in columns))
     return Table((), tuple(column for column, _ in columns), (*rows, Row(BASE, "", None, (), (base,))))
 
 
 def _detail_columns(report: Report) -> Iterator[tuple[Column, Cells]]:
-    everyone = [report.base, *(side for method in report.methods for side in method.sides.values())]
+    everyone = [report.base, *(side for intervention in report.interventions for side in intervention.sides.values())]
     for name, unit in report.setting.scorers.items():
         yield Column(name, f"Mean over the answers; {unit}."), _scorer(name)
     if any(side.choices is not None for side in everyone):
@@ -291,18 +304,18 @@ def _times(ratio: float | None) -> str:
     return DASH if ratio is None or not known(ratio) else f"× {figure(ratio, 2 if ratio < 99.5 else 0)}"
 
 
-# The dial in figures -------------------------------------------------------------------------------------------------
+# The strengths -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class DialRow:
+class StrengthRow:
     """One strength.
 
     Attributes:
-        strength: The dial.
-        cells: Under ``DIAL``.
-        why: What broke; empty where nothing did.
-        usable: Whether the text holds together.
+        strength: The strength.
+        cells: Cells under ``STRENGTHS``.
+        why: The limits that it exceeds; empty where ``usable``.
+        usable: Whether the text stays intact.
     """
 
     strength: float
@@ -311,13 +324,13 @@ class DialRow:
     usable: bool
 
 
-DIAL = ("effect", "KL", "perplexity", "loops", "relevance", "variety", "length")
+STRENGTHS = ("effect", "KL", "perplexity", "repetition", "relevance", "variety", "length")
 
 
-def dial(report: Report) -> tuple[DialRow, ...]:
-    """The sweep, point by point."""
+def strengths(report: Report) -> tuple[StrengthRow, ...]:
+    """Return the sweep, point by point."""
     return tuple(
-        DialRow(
+        StrengthRow(
             point.strength,
             (_signed("effect", point.effect), Cell("KL", figure(point.kl)), *_damage(point.damage)),
             point.why,
@@ -330,7 +343,7 @@ def dial(report: Report) -> tuple[DialRow, ...]:
 def _damage(damage: Damage) -> tuple[Cell, ...]:
     return (
         Cell("perplexity", _times(damage.perplexity_ratio)),
-        Cell("loops", percent(damage.loops)),
+        Cell("repetition", percent(damage.repetition)),
         Cell("relevance", figure(damage.relevance)),
         Cell("variety", figure(damage.distinct_2)),
         Cell("length", _times(damage.length_ratio)),
@@ -346,8 +359,8 @@ class LayerRow:
 
     Attributes:
         layers: Its layers.
-        swing: What it does, in nats per token.
-        shade: The swing as a share of the strongest, −1 to 1.
+        swing: Its swing, in nats per token.
+        shade: The swing as a share of the greatest, −1 to 1.
         chosen: Whether the vector steers these.
     """
 
@@ -358,7 +371,7 @@ class LayerRow:
 
 
 def layer_rows(report: Report) -> tuple[LayerRow, ...]:
-    """The choices of layers that were tried, best first."""
+    """Return the choices of layers that were tried, best first."""
     tried = report.subject.candidates
     most = max((abs(placing.swing) for placing in tried if known(placing.swing)), default=0.0) or 1.0
     return tuple(

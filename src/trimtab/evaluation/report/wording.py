@@ -1,4 +1,4 @@
-"""What the figures of a report mean, in plain sentences for somebody who has never heard of nats."""
+"""Sentences and number formats of a report, shared by the page, the notebook card and the terminal."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ BYTES = ("bytes", "kB", "MB", "GB", "TB")
 
 
 def known(value: float | None) -> bool:
-    """Whether there is a number at all."""
+    """Return whether there is a finite number."""
     return value is not None and math.isfinite(value)
 
 
 def figure(value: float | None, places: int = 2, *, signed: bool = False) -> str:
-    """A number with so many decimals and a real minus; zero never has a sign.
+    """Format a number with ``places`` decimals and a real minus; zero never has a sign.
 
     Example:
         >>> figure(-0.126), figure(0.4, signed=True), figure(-0.001), figure(None)
@@ -42,7 +42,7 @@ def figure(value: float | None, places: int = 2, *, signed: bool = False) -> str
 
 
 def percent(value: float | None, places: int = 0, *, signed: bool = False) -> str:
-    """A share of 1 in percent.
+    """Format a share of 1 in percent.
 
     Example:
         >>> percent(0.125), percent(None)
@@ -52,7 +52,7 @@ def percent(value: float | None, places: int = 0, *, signed: bool = False) -> st
 
 
 def points(value: float | None) -> str:
-    """A change of a share, in percentage points.
+    """Format a change of a share in percentage points.
 
     Example:
         >>> points(-0.04)
@@ -62,7 +62,7 @@ def points(value: float | None) -> str:
 
 
 def spread(interval: Interval | None, places: int = 2, *, scale: float = 1.0, signed: bool = False) -> str:
-    """The ends of an interval.
+    """Format the ends of an interval.
 
     Example:
         >>> spread(Interval(0.4, 0.31, 0.49))
@@ -75,7 +75,7 @@ def spread(interval: Interval | None, places: int = 2, *, scale: float = 1.0, si
 
 
 def strength(value: float) -> str:
-    """A place of the dial.
+    """Format a strength.
 
     Example:
         >>> strength(-1.0), strength(0.5), strength(0.0)
@@ -86,7 +86,7 @@ def strength(value: float) -> str:
 
 
 def size(count: int | None) -> str:
-    """Bytes as people write them.
+    """Format a number of bytes.
 
     Example:
         >>> size(2_340_000), size(812), size(0)
@@ -101,7 +101,7 @@ def size(count: int | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """A length of time.
+    """Format a duration.
 
     Example:
         >>> duration(4.21), duration(75), duration(7300)
@@ -119,7 +119,7 @@ def duration(seconds: float | None) -> str:
 
 
 def layer_range(layers: Iterable[int]) -> str:
-    """Layers with their runs drawn together, with the dash of print.
+    """Format layers with runs as ranges, with an en dash.
 
     Example:
         >>> layer_range([3, 7, 8, 9])
@@ -129,16 +129,16 @@ def layer_range(layers: Iterable[int]) -> str:
 
 
 def clean(text: str) -> str:
-    """A text without what a terminal or a page would take for an order or could not write.
+    """Remove characters that a terminal would obey or a page cannot contain.
 
-    Control characters become spaces, but for breaks and tabs; lone surrogates become question marks.
+    Control characters become spaces, except line breaks and tabs; lone surrogates become question marks.
     """
     seen = (c if c.isprintable() or c in "\n\t" or ord(c) > 0x9F else " " for c in text)
     return "".join(seen).encode("utf-8", errors="replace").decode("utf-8")
 
 
 def clipped(text: str, most: int) -> str:
-    """The beginning of a text, cut between words, with an ellipsis if anything was cut."""
+    """Cut a text between words, with an ellipsis if anything was cut."""
     if len(text) <= most:
         return text
     cut = text[: most - 1]
@@ -146,9 +146,8 @@ def clipped(text: str, most: int) -> str:
     return f"{cut[: at if at > most * 2 // 3 else len(cut)].rstrip(' .,;:')}…"
 
 
-FEW = 0.1  # questions that move the wrong way
-MANY = 0.25
-SLANTED = 0.2  # cosine from which a direction is no longer nearly at a right angle to another
+FEW, MANY = 0.1, 0.25  # shares of questions that move the wrong way
+SLANTED = 0.2  # cosine above which two directions are no longer nearly orthogonal
 WITHOUT = "not measured"
 
 MARKS: Mapping[Word, str] = {
@@ -159,26 +158,35 @@ MARKS: Mapping[Word, str] = {
     "not measured": "?",
 }
 
+NOT_MEASURED = "–: not measured"
+COMPARISON_TITLE = "Comparison with other interventions"
+STRENGTHS_TITLE = "Strengths"
+CONTROLS_TITLE = "Could it be chance?"
+SAMPLES_TITLE = "Samples"
+MISSING_TITLE = "Left out"
+SUBSTITUTES_TITLE = "Substitutes for the prompt"
+RULES_TITLE = "Rule by rule"
+
 LIMITS = (
     "“Towards a pole” is judged by the model itself: how much likelier it finds the answers that it wrote when a "
     "system prompt asked for that character. Nobody has rated the answers; read the samples.",
-    "Intervals tell how much the figures would change with other questions of the same kind. They do not tell what "
-    "other models, languages or long conversations would give.",
-    "Answers are greedy (the likeliest token each time) and short. What was not asked here may break earlier.",
-    "The facts are simple ones with short answers: they notice a model that falls apart, not what else is forgotten.",
-    "Relevance and the scores of texts come from small tools that look at words; they can be fooled.",
+    "Intervals show how much the figures would change with other questions of the same kind. They say nothing about "
+    "other models, languages or long conversations.",
+    "Answers are greedy (the likeliest token each time) and short. Other questions may break the text earlier.",
+    "The facts are simple ones with short answers: they detect a model that falls apart, not subtle loss of knowledge.",
+    "Relevance and the scores of texts come from small tools that count words; they can be wrong.",
 )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """One figure with its meaning.
 
     Attributes:
-        name: Of what.
+        name: Its name.
         value: The figure, short.
-        sentence: What it means here.
-        good: Whether that speaks for the vector; None where it says nothing either way.
+        sentence: Its meaning in this report.
+        good: Whether it speaks for the vector; None where it is neutral.
     """
 
     name: str
@@ -188,7 +196,7 @@ class Finding:
 
 
 def headline(subject: Subject, verdict: Verdict) -> str:
-    """The answer to "does it work?", in words.
+    """Answer the question whether the vector works.
 
     Example:
         >>> headline(report.subject, report.verdict)  # doctest: +SKIP
@@ -208,17 +216,17 @@ def headline(subject: Subject, verdict: Verdict) -> str:
         return f"One way only: it turns {subject.model} towards {to}, but not towards {back}."
     if verdict.word == "does not work":
         return f"No, it does not work: {subject.model} moves no further than directions without meaning move it."
-    return "Not known: whether it does what it should was not measured."
+    return "Not known: its effect was not measured."
 
 
 def question(subject: Subject) -> str:
-    """What the report answers."""
+    """Return the question that the report answers."""
     held = "" if subject.vector == subject.behaviour else f" as “{subject.behaviour}”"
     return f"Does the control vector “{subject.vector}” work{held}?"
 
 
 def factor(nats: float) -> str:
-    """Nats per token as how many times likelier a token gets.
+    """Format nats per token as the factor by which a token gets likelier.
 
     Example:
         >>> factor(0.4)
@@ -229,37 +237,37 @@ def factor(nats: float) -> str:
 
 
 def strength_meaning(subject: Subject) -> str:
-    """What strength 1 is, in a line."""
+    """Explain strength 1."""
     return (
         f"Strength 1 = {subject.budget:g} nat of disturbance per token: on average, each word that the untouched model "
-        f"would have said gets {factor(subject.budget)} times less likely. +1 pushes towards {subject.positive}, −1 "
+        f"would have said gets {factor(subject.budget)} times less likely. +1 steers towards {subject.positive}, −1 "
         f"just as hard towards {subject.negative}."
     )
 
 
 def nats_meaning(report: Report) -> str:
-    """What a nat is, by the figure of this report."""
-    swing = report.methods[0].swing
-    told = (
+    """Explain a nat by the figure of this report."""
+    swing = report.interventions[0].swing
+    general = (
         "A nat says how many times likelier something got, as a power of e = 2.72: 0.1 nat is about 10 % likelier, "
         "0.7 nat twice as likely, 2.3 nat ten times. A token is a word or a piece of one."
     )
     if swing is None or not math.isfinite(swing.value):
-        return told
+        return general
     subject = report.subject
     if swing.value <= 0:
-        return f"{told} Here {figure(swing.value)} nat means that nothing was gained towards {subject.positive}."
+        return f"{general} Here {figure(swing.value)} nat means that nothing was gained towards {subject.positive}."
     return (
-        f"{told} The swing of {figure(swing.value)} nat here means: between −1 and +1, each token of a "
+        f"{general} The swing of {figure(swing.value)} nat here means: between −1 and +1, each token of a "
         f"{subject.positive} answer gains a factor of {factor(swing.value)} on one of a {subject.negative} answer."
     )
 
 
 def swing_chance(controls: Controls) -> float | None:
-    """How far a swing may go by chance, either way, in nats per token; None without random directions.
+    """Return how far a swing may go by chance, either way, in nats per token; None without random directions.
 
-    The furthest of the random directions, or two standard deviations of theirs if that is more. A random direction has
-    no right way round, so that the deviation is taken from 0.
+    That is the greatest random swing, or two standard deviations if that is more. The sign of a random direction is
+    arbitrary, so the deviation is taken from 0.
     """
     swings = [trial.swing.value for trial in controls.random if math.isfinite(trial.swing.value)]
     if not swings:
@@ -268,7 +276,7 @@ def swing_chance(controls: Controls) -> float | None:
 
 
 def findings(report: Report) -> tuple[Finding, ...]:
-    """The controls, each with a sentence on what it means here."""
+    """Return the controls, each with its meaning."""
     return (
         _random(report),
         _shuffled(report),
@@ -280,47 +288,55 @@ def findings(report: Report) -> tuple[Finding, ...]:
 
 def _random(report: Report) -> Finding:
     name = "Random directions"
-    limit, swing = swing_chance(report.controls), report.methods[0].swing
+    limit, swing = swing_chance(report.controls), report.interventions[0].swing
     if limit is None:
-        return Finding(name, WITHOUT, "What directions without meaning do is not known here.", None)
+        return Finding(name, WITHOUT, "The effect of directions without meaning is not known here.", None)
     count = len(report.controls.random)
-    pushed = f"{count} random {'direction' if count == 1 else 'directions'}, pushed as hard, swing the model by up to"
+    random = f"{count} random {'direction' if count == 1 else 'directions'} at the same KL swing the model by up to"
     value = f"±{figure(limit)}"
     if swing is None:
-        return Finding(name, value, f"{pushed} {figure(limit)} nat.", None)
+        return Finding(name, value, f"{random} {figure(limit)} nat.", None)
     if swing.low > limit:
-        means = "the vector goes well beyond that, so what it does is not just the effect of any push."
+        means = "the vector goes well beyond that, so its effect is not that of any perturbation."
     else:
-        means = "the vector cannot be told from that with certainty: any push might do as much."
-    return Finding(name, value, f"{pushed} {figure(limit)} nat: {means}", swing.low > limit)
+        means = "the vector is not clearly different from that: any perturbation might do as much."
+    return Finding(name, value, f"{random} {figure(limit)} nat: {means}", swing.low > limit)
 
 
 def _shuffled(report: Report) -> Finding:
     name = "Shuffled labels"
-    shuffled, swing = report.controls.shuffled, report.methods[0].swing
+    shuffled, swing = report.controls.shuffled, report.interventions[0].swing
     if shuffled is None or swing is None:
-        return Finding(name, WITHOUT, "No direction was made from the same pairs with half of them turned round.", None)
-    told = "The direction learned from the same pairs, half of them turned round,"
+        return Finding(
+            name, WITHOUT, "No direction was made from the same pairs with half of their labels swapped.", None
+        )
+    direction = "The direction learned from the same pairs with half of their labels swapped"
     value = figure(shuffled.swing.value, signed=True)
     if abs(shuffled.swing.value) >= swing.value:
-        return Finding(name, value, f"{told} does no less: what the vector has learned is not the behaviour.", False)
+        return Finding(
+            name, value, f"{direction} does no less: what the vector has learned is not the behaviour.", False
+        )
     if abs(shuffled.swing.value) < swing.low / 2:
-        return Finding(name, value, f"{told} does little: the vector's effect comes from what the pairs mean.", True)
-    return Finding(name, value, f"{told} does less, but not by far: part of the effect may be the texts' own.", None)
+        return Finding(
+            name, value, f"{direction} does little: the vector's effect comes from what the pairs mean.", True
+        )
+    return Finding(
+        name, value, f"{direction} does less, but not by far: part of the effect may come from the texts.", None
+    )
 
 
 def _band(report: Report) -> Iterator[Finding]:
-    band, swing = report.controls.band, report.methods[0].swing
+    band, swing = report.controls.band, report.interventions[0].swing
     if band is None or swing is None:
         return
-    told = "The vector's own directions on the layers that one would usually take"
+    directions = "The vector's own directions on the default layers"
     if band.swing.high < swing.low:
         means, good = "do less: choosing the layers was worth it.", True
     elif band.swing.low > swing.high:
         means, good = "do more: this vector steers the wrong layers.", False
     else:
         means, good = "do about as much: the choice of layers hardly matters.", None
-    yield Finding("Usual layers", figure(band.swing.value, signed=True), f"{told} {means}", good)
+    yield Finding("Default layers", figure(band.swing.value, signed=True), f"{directions} {means}", good)
 
 
 def _anti_steerable(report: Report) -> Iterator[Finding]:
@@ -332,36 +348,36 @@ def _anti_steerable(report: Report) -> Iterator[Finding]:
     value = ", ".join(f"{percent(share)} at {strength(float(f'{sign}1'))}" for sign, share in shares.items())
     worst = max(shares, key=lambda sign: shares[sign])
     if shares[worst] <= FEW:
-        means, good = "Hardly any question moves the wrong way: the effect is not an average over opposites.", True
+        means, good = "Hardly any question moves the wrong way: the mean does not hide opposite effects.", True
     elif shares[worst] < MANY:
         means, good = f"Some questions move the wrong way when asked for {labels[worst]}.", None
     else:
-        means = f"Many questions move the wrong way when asked for {labels[worst]}: the average hides them."
+        means = f"Many questions move the wrong way when asked for {labels[worst]}: the mean hides them."
         good = False
     yield Finding("Wrong way", value, means, good)
 
 
 def _refusal(report: Report) -> Finding:
-    name, cosine = "Kinship with refusing", report.controls.refusal_cosine
+    name, cosine = "Similarity to refusal", report.controls.refusal_cosine
     if not math.isfinite(cosine):
-        return Finding(name, WITHOUT, "How the vector lies to the direction of refusing is not known.", None)
+        return Finding(name, WITHOUT, "The cosine with the direction of refusal is not known.", None)
     value = f"cosine {figure(cosine, signed=True)}"
     if abs(cosine) < SLANTED:
-        return Finding(name, value, "Nearly at a right angle: the vector does not touch refusing by itself.", True)
+        return Finding(name, value, "Nearly orthogonal: the vector does not act on refusals directly.", True)
     pole = report.subject.positive if cosine > 0 else report.subject.negative
-    means = f"Steering towards {pole} also pushes towards refusing: look at the refusals."
+    means = f"Steering towards {pole} also steers towards refusal: check the refusals."
     return Finding(name, value, means, None)
 
 
 def key_figures(report: Report) -> tuple[Finding, ...]:
-    """Four figures to begin with."""
-    subject, vector, sweep = report.subject, report.methods[0], report.sweep
+    """Return the key figures."""
+    subject, vector, sweep = report.subject, report.interventions[0], report.sweep
     swing = vector.swing
     pull = (
-        Finding("pull of the dial", WITHOUT, "The behaviour has no personas to measure it by.", None)
+        Finding("swing", WITHOUT, "The behaviour has no personas to measure it by.", None)
         if swing is None
         else Finding(
-            "pull of the dial",
+            "swing",
             f"{figure(swing.value)} nat",
             f"from −1 to +1, per token (95 % interval {spread(swing)})",
             None,
@@ -369,42 +385,44 @@ def key_figures(report: Report) -> tuple[Finding, ...]:
     )
     times = vector.prompt_equivalents
     prompts = Finding(
-        "beside a system prompt",
+        "against a system prompt",
         "–" if times is None else f"{figure(times, 1)} ×",
-        report.no_equivalents or ("not measured" if times is None else "what asking for it in words does"),
+        report.no_equivalents or ("not measured" if times is None else "the swing of system prompts for the two poles"),
         None,
     )
     usable = Finding(
-        "usable strengths",
+        "text intact",
         "none" if sweep.low == sweep.high == 0 else f"{strength(sweep.low)} to {strength(sweep.high)}",
-        "of those tried: beyond, the text falls apart",
+        "of the strengths tried; beyond, the text falls apart",
         None,
     )
-    return (pull, prompts, usable, _at_little_damage(report.tolerable), _facts_lost(report, subject))
+    return (pull, prompts, usable, _usable(report.usable_range), _facts_lost(report, subject))
 
 
-def _at_little_damage(tolerable: UsableRange) -> Finding:
-    """How far the dial goes with knowledge and the thread kept."""
-    name = "at little damage"
+def _usable(usable: UsableRange) -> Finding:
+    """Return the usable range."""
+    name = "usable range"
     limits = f"loses at most {percent(MAX_LOST_FACTS)} of the facts and {figure(MAX_LOST_RELEVANCE, 2)} of relevance"
-    if tolerable.low == tolerable.high:
+    if usable.low == usable.high:
         return Finding(name, "none", f"no strength tried {limits}", None)
-    times = tolerable.prompt_equivalents
-    does = "" if times is None else f", and does {figure(times, 1)} × what a system prompt does"
-    return Finding(name, f"{strength(tolerable.low)} to {strength(tolerable.high)}", limits + does, None)
+    times = usable.prompt_equivalents
+    does = "" if times is None else f", and swings {figure(times, 1)} × as far as system prompts"
+    return Finding(name, f"{strength(usable.low)} to {strength(usable.high)}", limits + does, None)
 
 
 def _facts_lost(report: Report, subject: Subject) -> Finding:
     changes = {
-        label: report.methods[0].sides[sign].damage.accuracy_change
+        label: report.interventions[0].sides[sign].damage.accuracy_change
         for sign, label in (("+", subject.positive), ("-", subject.negative))
-        if sign in report.methods[0].sides
+        if sign in report.interventions[0].sides
     }
-    found = {label: change for label, change in changes.items() if change is not None and math.isfinite(change.value)}
-    if not found:
+    measured = {
+        label: change for label, change in changes.items() if change is not None and math.isfinite(change.value)
+    }
+    if not measured:
         return Finding("facts known", "–", WITHOUT, None)
-    worst = min(found, key=lambda label: found[label].value)
-    change = found[worst]
+    worst = min(measured, key=lambda label: measured[label].value)
+    change = measured[worst]
     return Finding(
         "facts known",
         f"{figure(100 * change.value, 0, signed=True)} points",
@@ -414,7 +432,7 @@ def _facts_lost(report: Report, subject: Subject) -> Finding:
 
 
 def command_line(report: Report) -> str:
-    """What to type to evaluate the same again."""
+    """Return the command that repeats the evaluation."""
     subject, setting = report.subject, report.setting
     words = ["trimtab", "evaluate", subject.vector, "--model", subject.model]
     if subject.behaviour != subject.vector:

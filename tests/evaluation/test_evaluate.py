@@ -15,12 +15,11 @@ from sample_vectors import calibration_record
 from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import neutral_prompts
 from trimtab.errors import EvaluationError, StrongSteeringWarning, VectorError, VectorMismatchError
-from trimtab.evaluation.baseline import Baseline, Sizes
 from trimtab.evaluation.comparison import BASELINES
 from trimtab.evaluation.controls import chance_of, shuffled_directions, try_randoms
 from trimtab.evaluation.evaluate import evaluate
 from trimtab.evaluation.interventions import Intervention, changes_of, write
-from trimtab.evaluation.measure import case_of
+from trimtab.evaluation.measurement import Baseline, Evaluator, Sizes
 from trimtab.evaluation.metrics.choices import ChoiceQuestion
 from trimtab.evaluation.metrics.facts import Fact
 from trimtab.evaluation.metrics.scorers import Keywords
@@ -93,13 +92,13 @@ def trained(tiny_llama) -> ControlVector:
 
 
 @pytest.fixture(scope="module")
-def grounds(tiny_llama) -> Baseline:
+def baseline(tiny_llama) -> Baseline:
     return Baseline(tiny_llama, sizes=SMALL)
 
 
 @pytest.fixture(scope="module")
-def report(tiny_llama, trained, grounds) -> Report:
-    return evaluate(tiny_llama, trained, grounds=grounds)
+def report(tiny_llama, trained, baseline) -> Report:
+    return evaluate(tiny_llama, trained, baseline=baseline)
 
 
 # A trained vector
@@ -110,7 +109,7 @@ def test_a_trained_vector_is_seen_from_every_side(tiny_llama, trained, report):
     assert (subject.vector, subject.behaviour, subject.digest) == ("happy", "happy", HAPPY.digest)
     assert (subject.layers, subject.budget, subject.calibrated_here) == ((1, 2), 0.4, False)
     assert subject.kl == trained.calibration.kl
-    assert [method.name for method in report.methods] == ["vector", "vector at the prompts' KL", "system prompt"]
+    assert [method.name for method in report.interventions] == ["vector", "vector at the prompts' KL", "system prompt"]
     assert [point.strength for point in report.sweep.points] == [-1.0, 0.0, 0.5, 1.0]
     assert len(report.controls.random) == 2
     assert report.controls.chance is not None
@@ -120,26 +119,26 @@ def test_a_trained_vector_is_seen_from_every_side(tiny_llama, trained, report):
     assert report.setting.facts == 8
     assert report.verdict.word in ("works", "weak", "one way only", "does not work")
     assert report.verdict.sentences
-    for method in report.methods:
+    for method in report.interventions:
         for side in method.sides.values():
             assert len(side.answers) == 5
             assert side.effect is not None
             assert side.damage.accuracy_change is not None
             assert side.choices is side.chosen is None
-    assert report.methods[0].sides["+"].damage.refuses_harmful is not None
-    assert report.method("system prompt").prompt_tokens > 10
-    assert report.method("vector").prompt_tokens == 0
+    assert report.interventions[0].sides["+"].damage.refuses_harmful is not None
+    assert report.intervention("system prompt").prompt_tokens > 10
+    assert report.intervention("vector").prompt_tokens == 0
 
 
 def test_random_directions_alone_are_asked_fewer_questions(tiny_llama, trained, report):
-    grounds = Baseline(tiny_llama, sizes=replace(SMALL, chance=2))
-    found = evaluate(tiny_llama, trained, grounds=grounds)
+    baseline = Baseline(tiny_llama, sizes=replace(SMALL, chance=2))
+    found = evaluate(tiny_llama, trained, baseline=baseline)
 
-    case = case_of(grounds, HAPPY, scorers=(), choices=(), seed=0)
-    spent = [grounds.controls_kl.measure(trained.addition(sign)) for sign in (1.0, -1.0)]
+    evaluator = Evaluator.of(baseline, HAPPY)
+    spent = [baseline.controls_kl.measure(trained.addition(sign)) for sign in (1.0, -1.0)]
     expected = try_randoms(
-        grounds.controls_kl,
-        EffectSet(tiny_llama, case.questions[:2]),
+        baseline.controls_kl,
+        EffectSet(tiny_llama, evaluator.questions[:2]),
         Steerable.of(trained, trained.layers),
         trained.layers,
         budget=sum(spent) / 2,
@@ -151,46 +150,49 @@ def test_random_directions_alone_are_asked_fewer_questions(tiny_llama, trained, 
     assert all(len(trial.effects["+"]) == 2 for trial in expected)
     assert found.controls.chance == chance_of(expected)
     assert found.controls.chance != report.controls.chance
-    assert (found.controls.shuffled, found.methods[0].swing) == (report.controls.shuffled, report.methods[0].swing)
+    assert (found.controls.shuffled, found.interventions[0].swing) == (
+        report.controls.shuffled,
+        report.interventions[0].swing,
+    )
 
 
 def test_fine_tuning_that_comes_to_nothing_is_told_and_the_report_is_there(
-    tiny_llama, trained, grounds, report, monkeypatch
+    tiny_llama, trained, baseline, report, monkeypatch
 ):
     def fails(*_, **__):
-        raise EvaluationError("LoRA for happy+ learnt nothing", fix="use more questions")
+        raise EvaluationError("LoRA for happy+ learned nothing", fix="use more questions")
 
     monkeypatch.setattr("trimtab.evaluation.lora.train_lora", fails)
-    found = evaluate(tiny_llama, trained, grounds=grounds, lora=True)
-    assert found.methods == report.methods
-    assert "fine-tuning: LoRA for happy+ learnt nothing; use more questions" in found.setting.missing
+    found = evaluate(tiny_llama, trained, baseline=baseline, lora=True)
+    assert found.interventions == report.interventions
+    assert "fine-tuning: LoRA for happy+ learned nothing; use more questions" in found.setting.missing
 
 
-def test_effects_kl_and_answers_are_those_of_the_steered_model(tiny_llama, trained, grounds, report):
+def test_effects_kl_and_answers_are_those_of_the_steered_model(tiny_llama, trained, baseline, report):
     for key, strength in (("+", 1.0), ("-", -1.0)):
-        side = report.methods[0].sides[key]
+        side = report.interventions[0].sides[key]
         steering = Steering.of([(trained, strength)])
-        answers = tiny_llama.generate(list(grounds.texts), steering=steering, max_new_tokens=6)
+        answers = tiny_llama.generate(list(baseline.texts), steering=steering, max_new_tokens=6)
         assert side.answers == tuple(answer.text for answer in answers)
-        assert side.damage.kl == grounds.kl.measure(changes_of(steering, tiny_llama.info))
-        assert side.damage.accuracy == grounds.facts.measure(changes_of(steering, tiny_llama.info)).interval
+        assert side.damage.kl == baseline.kl.measure(changes_of(steering, tiny_llama.info))
+        assert side.damage.accuracy == baseline.facts.measure(changes_of(steering, tiny_llama.info)).interval
         (point,) = (point for point in report.sweep.points if point.strength == strength)
         assert point.effect == side.effect
         assert point.answers == side.answers[:3]
-    assert report.base.answers == grounds.written.texts
+    assert report.base.answers == baseline.written.texts
     assert report.base.damage.perplexity_ratio == 1.0
 
 
 def test_the_swing_of_prompts_is_what_training_calls_it(report):
-    system = report.method("system prompt")
+    system = report.intervention("system prompt")
     plus, minus = (system.sides[key].effect.value for key in "+-")
     assert report.prompt_swing.value == pytest.approx(plus - minus)
     if report.no_equivalents:
         assert system.prompt_equivalents is None
     else:
         assert system.prompt_equivalents == pytest.approx(1.0)
-        assert report.methods[0].prompt_equivalents == pytest.approx(
-            report.methods[0].swing.value / report.prompt_swing.value
+        assert report.interventions[0].prompt_equivalents == pytest.approx(
+            report.interventions[0].swing.value / report.prompt_swing.value
         )
 
 
@@ -198,15 +200,15 @@ def test_two_evaluations_are_equal_byte_for_byte(tiny_llama, trained, report):
     again = evaluate(tiny_llama, trained, sizes=SMALL, baselines=("system prompt", "vector at the prompts' KL"))
     one, two = (json.dumps(report_json(found, run=False)).encode() for found in (report, again))
     assert one == two
-    assert again.run.seconds["Asking the model as it is"] > 0
+    assert again.run.seconds["Measuring the base model"] > 0
 
 
-def test_another_seed_draws_other_random_directions_and_nothing_else(tiny_llama, trained, grounds, report):
-    other = evaluate(tiny_llama, trained, grounds=grounds, baselines=(), seed=1)
+def test_another_seed_draws_other_random_directions_and_nothing_else(tiny_llama, trained, baseline, report):
+    other = evaluate(tiny_llama, trained, baseline=baseline, baselines=(), seed=1)
     assert other.controls.random != report.controls.random
-    assert other.methods[0].sides["+"].answers == report.methods[0].sides["+"].answers
-    assert other.methods[0].swing.value == report.methods[0].swing.value
-    assert [method.name for method in other.methods] == ["vector"]
+    assert other.interventions[0].sides["+"].answers == report.interventions[0].sides["+"].answers
+    assert other.interventions[0].swing.value == report.interventions[0].swing.value
+    assert [method.name for method in other.interventions] == ["vector"]
     assert other.prompt_swing is not None  # which is measured in any case
 
 
@@ -222,9 +224,9 @@ def test_progress_is_told_and_ends_every_phase(tiny_llama, trained):
     assert found.run.making["vector"] == 9.0
 
 
-def test_nothing_is_left_in_the_model(tiny_llama, trained, grounds):
+def test_nothing_is_left_in_the_model(tiny_llama, trained, baseline):
     before = digest_of(tiny_llama.model)
-    evaluate(tiny_llama, trained, grounds=grounds, baselines=())
+    evaluate(tiny_llama, trained, baseline=baseline, baselines=())
     assert digest_of(tiny_llama.model) == before
     assert traces_in(tiny_llama.model) == []
 
@@ -232,32 +234,32 @@ def test_nothing_is_left_in_the_model(tiny_llama, trained, grounds):
 # Other vectors
 
 
-def test_a_vector_without_a_strength_unit_is_given_one(tiny_llama, grounds, random_vector):
+def test_a_vector_without_a_strength_unit_is_given_one(tiny_llama, baseline, random_vector):
     plain = replace(random_vector(tiny_llama, layers=[0, 3]), scale=None)
-    found = evaluate(tiny_llama, plain, behaviour=HAPPY, grounds=grounds, baselines=())
+    found = evaluate(tiny_llama, plain, behaviour=HAPPY, baseline=baseline, baselines=())
     assert found.subject.calibrated_here
     assert (found.subject.vector, found.subject.behaviour, found.subject.budget) == ("random", "happy", 0.4)
     for key in "+-":
         assert found.subject.kl[key] == pytest.approx(0.4, rel=0.03)
-        assert found.methods[0].sides[key].damage.kl == pytest.approx(found.subject.kl[key])
+        assert found.interventions[0].sides[key].damage.kl == pytest.approx(found.subject.kl[key])
 
 
-def test_a_scale_that_was_never_measured_is_only_a_first_guess(tiny_llama, grounds, random_vector):
+def test_a_scale_that_was_never_measured_is_only_a_first_guess(tiny_llama, baseline, random_vector):
     mix = random_vector(tiny_llama, layers=[1], size=5.0)
-    found = evaluate(tiny_llama, mix, behaviour=HAPPY, grounds=grounds, baselines=())
+    found = evaluate(tiny_llama, mix, behaviour=HAPPY, baseline=baseline, baselines=())
     assert found.subject.calibrated_here
-    assert found.methods[0].sides["-"].damage.kl == pytest.approx(0.4, rel=0.03)
+    assert found.interventions[0].sides["-"].damage.kl == pytest.approx(0.4, rel=0.03)
 
 
-def test_a_vector_that_steers_other_layers_is_held_against_the_usual_ones(tiny_llama, trained, grounds):
+def test_a_vector_that_steers_other_layers_is_held_against_the_usual_ones(tiny_llama, trained, baseline):
     moved = replace(
         trained, weights={layer: float(layer == 0) for layer in trained.weights}, scale=None, calibration=None
     )
-    found = evaluate(tiny_llama, moved, grounds=grounds, baselines=())
+    found = evaluate(tiny_llama, moved, baseline=baseline, baselines=())
     assert found.subject.layers == (0,)
     assert found.controls.band is not None
     bare = replace(moved, directions={0: moved.directions[0]}, norms={0: moved.norms[0]}, weights={0: 1.0})
-    assert evaluate(tiny_llama, bare, grounds=grounds, baselines=()).controls.band is None
+    assert evaluate(tiny_llama, bare, baseline=baseline, baselines=()).controls.band is None
 
 
 def test_another_model_s_vector_is_refused(tiny, tiny_llama, trained, random_vector):
@@ -275,19 +277,19 @@ def test_what_a_vector_stands_for_must_be_known(tiny_llama, random_vector):
 # Other behaviours
 
 
-def test_a_behaviour_without_personas_is_measured_without_effects(tiny_llama, grounds, random_vector, tmp_path):
+def test_a_behaviour_without_personas_is_measured_without_effects(tiny_llama, baseline, random_vector, tmp_path):
     (tmp_path / "polite.toml").write_text(POLITE[0])
     (tmp_path / "pairs.jsonl").write_text(POLITE[1])
     behaviour = Behaviour.load(tmp_path / "polite.toml")
     vector = replace(random_vector(tiny_llama, layers=[1]), calibration=calibration_record())
-    found = evaluate(tiny_llama, vector, behaviour=behaviour, grounds=grounds, baselines=BASELINES)
+    found = evaluate(tiny_llama, vector, behaviour=behaviour, baseline=baseline, baselines=BASELINES)
     assert found.verdict.word == "not measured"
-    assert [method.name for method in found.methods] == ["vector"]  # there are no words to prompt with
-    assert found.methods[0].swing is found.prompt_swing is found.controls.chance is None
+    assert [method.name for method in found.interventions] == ["vector"]  # there are no words to prompt with
+    assert found.interventions[0].swing is found.prompt_swing is found.controls.chance is None
     assert found.controls.random == ()
     assert found.controls.anti_steerable == {}
     assert all(point.effect is None for point in found.sweep.points)
-    assert found.methods[0].sides["+"].damage.kl > 0.0
+    assert found.interventions[0].sides["+"].damage.kl > 0.0
     assert json.dumps(report_json(found), allow_nan=False)
 
 
@@ -310,7 +312,7 @@ def test_choices_keywords_prompts_and_scorers_of_one_s_own_are_taken(tiny_llama,
     assert found.setting.scorers["vowels"] == "how many"
     assert Keywords(("tea",)).name in found.setting.scorers
     assert {question for question, _ in vowels.seen} == set(behaviour.evaluation_prompts)
-    for side in (found.base, *(side for method in found.methods for side in method.sides.values())):
+    for side in (found.base, *(side for method in found.interventions for side in method.sides.values())):
         assert side.choices is not None
         assert side.chosen in (0.0, 0.5, 1.0)
         assert side.damage.truthfulqa is not None
@@ -321,10 +323,10 @@ def test_choices_keywords_prompts_and_scorers_of_one_s_own_are_taken(tiny_llama,
             assert side.scores["vowels"] == mean_interval(scored)
 
 
-def test_all_baselines_are_measured_alike(tiny_llama, trained, grounds):
-    found = evaluate(tiny_llama, trained, grounds=grounds, baselines=BASELINES)
-    assert {method.name for method in found.methods} == {"vector", *BASELINES}
-    for method in found.methods:
+def test_all_baselines_are_measured_alike(tiny_llama, trained, baseline):
+    found = evaluate(tiny_llama, trained, baseline=baseline, baselines=BASELINES)
+    assert {method.name for method in found.interventions} == {"vector", *BASELINES}
+    for method in found.interventions:
         assert method.swing is not None
         assert set(method.sides) == {"+", "-"}
         assert method.dial == ("vector" in method.name)
@@ -333,10 +335,10 @@ def test_all_baselines_are_measured_alike(tiny_llama, trained, grounds):
             assert side.damage.perplexity_ratio > 0
             assert (side.strength is None) == (not method.dial)
             assert set(side.scores) <= set(found.setting.scorers)
-    equal, system = found.method("vector at the prompts' KL"), found.method("system prompt")
+    equal, system = found.intervention("vector at the prompts' KL"), found.intervention("system prompt")
     for key in "+-":
         assert equal.sides[key].damage.kl == pytest.approx(system.sides[key].damage.kl, rel=0.1)
-    assert found.method("few-shot").prompt_tokens > system.prompt_tokens
+    assert found.intervention("few-shot").prompt_tokens > system.prompt_tokens
     assert set(found.run.making) == {"system prompt", "few-shot"}
 
 
@@ -347,15 +349,15 @@ def test_strong_steering_is_measured_here_and_not_warned_of(tiny_llama, trained)
     assert len(write(tiny_llama, strong, ["Hi"], max_new_tokens=2)) == 1  # warnings are errors in tests
 
 
-def test_an_unknown_baseline_is_refused(tiny_llama, trained, grounds):
+def test_an_unknown_baseline_is_refused(tiny_llama, trained, baseline):
     with pytest.raises(EvaluationError, match="no baseline named 'magic'; use some of "):
-        evaluate(tiny_llama, trained, grounds=grounds, baselines=("magic",))
+        evaluate(tiny_llama, trained, baseline=baseline, baselines=("magic",))
 
 
-def test_facts_are_taken_evenly_and_all_of_them_at_most(tiny_llama, grounds):
+def test_facts_are_taken_evenly_and_all_of_them_at_most(tiny_llama, baseline):
     everything = Baseline(tiny_llama, sizes=replace(SMALL, facts=999, questions=2)).facts.facts
     assert len(everything) == 240
-    assert grounds.facts.facts == tuple(everything[n * 30] for n in range(8))
+    assert baseline.facts.facts == tuple(everything[n * 30] for n in range(8))
 
 
 # The truth: the default model ------------------------------------------------------------------------------------
@@ -396,7 +398,7 @@ def pretenders(smollm2, happy):
 
 
 @pytest.fixture(scope="module")
-def proper_grounds(smollm2) -> Baseline:
+def proper_baseline(smollm2) -> Baseline:
     return Baseline(smollm2, sizes=PROPER)
 
 
@@ -412,8 +414,8 @@ def proper_grounds(smollm2) -> Baseline:
         ("turned round", "does not work"),
     ],
 )
-def test_happy_is_said_to_work_and_what_only_looks_like_it_is_not(smollm2, pretenders, proper_grounds, name, word):
-    found = evaluate(smollm2, pretenders[name], grounds=proper_grounds, baselines=())
+def test_happy_is_said_to_work_and_what_only_looks_like_it_is_not(smollm2, pretenders, proper_baseline, name, word):
+    found = evaluate(smollm2, pretenders[name], baseline=proper_baseline, baselines=())
     assert found.verdict.word == word, found.verdict.sentences
     assert found.verdict.sentences[0].startswith(f"'happy' {'works' if word == 'works' else word}: ")
     assert found.verdict.clear == {"+": word == "works", "-": word == "works"}

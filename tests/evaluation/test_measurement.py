@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from trimtab.behaviours import neutral_prompts
-from trimtab.evaluation.baseline import Baseline, Sizes
 from trimtab.evaluation.interventions import Intervention, write
+from trimtab.evaluation.measurement import Baseline, Sizes
 from trimtab.evaluation.metrics.divergence import arm_kl
 from trimtab.training.progress import ignore
 from trimtab.training.questions import ask
@@ -20,20 +20,20 @@ def test_both_uses_of_an_answer_are_what_asking_for_each_alone_gives(tiny_llama,
     sizes = Sizes(
         questions=QUESTIONS, kl=2, controls_kl=2, written=WRITTEN, facts=4, answer_tokens=short, written_tokens=long
     )
-    grounds = Baseline(tiny_llama, sizes=sizes)
+    baseline = Baseline(tiny_llama, sizes=sizes)
 
     texts = neutral_prompts().held_out[:QUESTIONS]
     asked = ask(tiny_llama, texts, None, in_character=0, max_new_tokens=short, progress=ignore)
     written = write(tiny_llama, Intervention(), texts[:WRITTEN], max_new_tokens=long)
-    assert grounds.questions == asked
-    assert grounds.written.texts == tuple(answer.text for answer in written)
-    assert grounds.written.tokens == tuple(answer.tokens for answer in written)
+    assert baseline.questions == asked
+    assert baseline.written.texts == tuple(answer.text for answer in written)
+    assert baseline.written.tokens == tuple(answer.tokens for answer in written)
 
 
 def test_kl_against_predictions_that_were_kept_is_kl_against_those_made_anew(tiny_llama):
-    grounds = Baseline(tiny_llama, sizes=Sizes(questions=3, kl=3, controls_kl=2, written=2, facts=4))
-    arm = Intervention(openings=(Intervention().chat(0, "Speak like a pirate."),))
+    baseline = Baseline(tiny_llama, sizes=Sizes(questions=3, kl=3, controls_kl=2, written=2, facts=4))
+    intervention = Intervention(openings=(Intervention().chat(0, "Speak like a pirate."),))
 
-    kept = arm_kl(tiny_llama, arm, grounds.questions, base=grounds.own_predictions)
-    assert np.array_equal(kept, arm_kl(tiny_llama, arm, grounds.questions))
+    kept = arm_kl(tiny_llama, intervention, baseline.questions, base=baseline.own_predictions)
+    assert np.array_equal(kept, arm_kl(tiny_llama, intervention, baseline.questions))
     assert (kept > 0).all()

@@ -1,0 +1,352 @@
+"""Measurements: the base model once (``Baseline``), then every intervention in the same way (``Evaluator``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, cast, final
+
+import numpy as np
+
+from trimtab.arrays import F32, F64
+from trimtab.behaviours import Behaviour, neutral_prompts
+from trimtab.engines import Engine
+from trimtab.errors import MissingDependencyError
+from trimtab.evaluation.interventions import Intervention, changes_of, score, write_all
+from trimtab.evaluation.metrics.choices import ChoiceQuestion, choice_log_odds, choice_questions
+from trimtab.evaluation.metrics.divergence import Predictions, arm_kl, own_predictions
+from trimtab.evaluation.metrics.embedding import Embedder, load_embedder, relevance
+from trimtab.evaluation.metrics.facts import Accuracy, Fact, FactSet, answer_facts, builtin_facts
+from trimtab.evaluation.metrics.refusals import refusal_direction, refusal_rate
+from trimtab.evaluation.metrics.scorers import Scorer, default_scorers
+from trimtab.evaluation.metrics.text_quality import TextQuality, Written
+from trimtab.evaluation.records import Damage, Side
+from trimtab.stats import mean_interval
+from trimtab.training.progress import ignore
+from trimtab.training.questions import EffectSet, KlSet, Question, answered_in_character, ask, preference
+from trimtab.vectors import Interval
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Amount of questions and tokens of an evaluation.
+
+    Attributes:
+        questions: Neutral questions, from the half that training never calibrates on.
+        kl: Questions along whose answers KL is measured.
+        controls_kl: Questions on which controls are brought to the budget.
+        chance: Questions on which random directions are measured; fewer make chance look greater.
+        sweep: Questions answered at every strength.
+        randoms: Random directions.
+        pairs: Contrastive pairs whose labels are shuffled.
+        facts: Simple facts, evenly taken from the 240 built-in ones.
+        harmful: Harmful requests, of the built-in 32.
+        written: Questions that are answered at length under every intervention.
+        answer_tokens: Upper bound on the answers along which KL and effects are measured; openings suffice for these.
+        written_tokens: Upper bound on the answers whose text is measured. Relevance does not show in an opening alone.
+        strengths: Strengths of the sweep, besides 0.
+        halvings: Halvings of the strengths from 0 to 1 when the usable range is searched: 2 find it to a quarter.
+    """
+
+    questions: int = 16
+    kl: int = 12
+    controls_kl: int = 6
+    chance: int = 8
+    sweep: int = 6
+    randoms: int = 8
+    pairs: int = 96
+    facts: int = 80
+    harmful: int = 12
+    written: int = 12
+    answer_tokens: int = 24
+    written_tokens: int = 40
+    strengths: tuple[float, ...] = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)
+    halvings: int = 2
+
+
+THOROUGH = Sizes(
+    questions=48, kl=24, chance=48, sweep=12, facts=240, harmful=32, written=48, written_tokens=48, halvings=3
+)
+"""Sizes for cards: all neutral questions that training never calibrates on, all facts and requests."""
+
+
+@final
+class Baseline:
+    """Measurements of the base model, made once and shared by all evaluations on that model.
+
+    Attributes:
+        engine: The model.
+        sizes: Amount of questions and tokens.
+        questions: Neutral questions with the model's own answers.
+        written: Its answers at length.
+        facts: Simple facts, and which of them the model knows.
+        truthfulqa: More facts, from a file; none by default.
+        truthful: Which of those it knows.
+        kl: Questions on which KL is measured.
+        controls_kl: Questions on which controls are brought to the budget.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        sizes: Sizes | None = None,
+        questions: Sequence[str] = (),
+        truthfulqa: Sequence[Fact] = (),
+        on_step: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.engine = engine
+        self.sizes = sizes = sizes or Sizes()
+        texts = list(questions) or neutral_prompts().held_out[: sizes.questions]
+        # One greedy answer serves both lengths: its first tokens are what a shorter bound would have given.
+        longest = max(sizes.answer_tokens, sizes.written_tokens)
+        answered = ask(engine, texts, None, in_character=0, max_new_tokens=longest, progress=ignore)
+        self.questions = tuple(
+            replace(question, answer=question.answer[: sizes.answer_tokens]) for question in answered
+        )
+        at_length = [question.answer[: sizes.written_tokens] for question in answered[: sizes.written]]
+        self.written = Written.of_tokens(engine, at_length)
+        on_step()
+        self.kl = KlSet(engine, self.questions[: sizes.kl])
+        self.controls_kl = KlSet(engine, self.questions[: sizes.controls_kl])
+        on_step()
+        self.facts = FactSet(engine, _evenly(builtin_facts(), sizes.facts))
+        on_step()
+        self.truthfulqa = tuple(truthfulqa)
+        self.truthful: Accuracy | None = answer_facts(engine, Intervention(), self.truthfulqa) if truthfulqa else None
+        on_step()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The questions."""
+        return tuple(question.text for question in self.questions)
+
+    @property
+    def norms(self) -> dict[int, float]:
+        """Mean hidden-state norm of each layer on neutral text."""
+        return {layer: float(norm) for layer, norm in enumerate(self.kl.norms)}
+
+    @cached_property
+    def own_predictions(self) -> Predictions:
+        """The base model's predictions along the answers on which KL is measured."""
+        return own_predictions(cast("Any", self.engine), self.questions[: self.sizes.kl])
+
+    @cached_property
+    def refuses_harmful(self) -> float:
+        """Share of harmful requests that the base model refuses."""
+        return refusal_rate(self.engine, Intervention(), harmful=True, count=self.sizes.harmful).interval.value
+
+    @cached_property
+    def refusal(self) -> dict[int, F32]:
+        """The unit direction of refusal, by layer."""
+        return dict(refusal_direction(self.engine))
+
+
+def _evenly(facts: Sequence[Fact], count: int) -> tuple[Fact, ...]:
+    """Take ``count`` facts, evenly spaced over all of them."""
+    if count >= len(facts):
+        return tuple(facts)
+    return tuple(facts[n * len(facts) // count] for n in range(count))
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Measures any intervention for one behaviour on one model.
+
+    Attributes:
+        baseline: The base model's measurements.
+        behaviour: The behaviour.
+        questions: The neutral questions, with answers in character where the behaviour has personas.
+        effects: Questions on which effects are measured; None where the behaviour has no personas.
+        scorers: Scorers of answers.
+        embedder: Sentence encoder for relevance; None where it is not installed.
+        choices: Choice questions of the behaviour.
+        missing: Reasons why measurements were left out.
+        seed: Seed of resamples.
+    """
+
+    baseline: Baseline
+    behaviour: Behaviour
+    questions: tuple[Question, ...]
+    effects: EffectSet | None
+    scorers: tuple[Scorer, ...]
+    embedder: Embedder | None
+    choices: tuple[ChoiceQuestion, ...]
+    missing: tuple[str, ...]
+    seed: int
+
+    @classmethod
+    def of(
+        cls,
+        baseline: Baseline,
+        behaviour: Behaviour,
+        *,
+        scorers: Sequence[Scorer] = (),
+        choices: Sequence[ChoiceQuestion] = (),
+        seed: int = 0,
+    ) -> Evaluator:
+        """Let the model answer in character and choose the scorers; those given are added to the default ones."""
+        questions, effects, embedder, missing = baseline.questions, None, None, list[str]()
+        if behaviour.positive.personas:
+            tokens = baseline.sizes.answer_tokens
+            questions = answered_in_character(baseline.engine, questions, behaviour, max_new_tokens=tokens)
+            effects = EffectSet(baseline.engine, questions)
+        try:
+            embedder = load_embedder()
+        except MissingDependencyError as error:
+            missing.append(str(error))
+        default = default_scorers(behaviour, embedder=embedder)
+        return cls(
+            baseline=baseline,
+            behaviour=behaviour,
+            questions=questions,
+            effects=effects,
+            scorers=(*default.scorers, *scorers),
+            embedder=embedder,
+            choices=(*choice_questions(behaviour), *choices),
+            missing=tuple(dict.fromkeys([*missing, *default.missing])),
+            seed=seed,
+        )
+
+    @property
+    def engine(self) -> Engine:
+        """The model."""
+        return self.baseline.engine
+
+    def effect(self, intervention: Intervention) -> F64 | None:
+        """Measure the change of the preference for the positive pole's answers, ``[question]``, in nats per token."""
+        if self.effects is None:
+            return None
+        if intervention.only_steers:  # prompts are shared with the base model, which has read them already
+            return self.effects.measure(changes_of(intervention.steering, self.engine.info))
+        answers = [(each.positive, each.negative) for question in self.questions if (each := question.in_character)]
+        effect: F64 = preference(score(self.engine, intervention, self.baseline.texts, answers)) - self.effects.base
+        return effect
+
+    def kl(self, intervention: Intervention) -> float:
+        """Measure the mean per-token KL(base ‖ intervention) along the base model's own answers, in nats."""
+        if intervention.only_steers:
+            return self.baseline.kl.measure(changes_of(intervention.steering, self.engine.info))
+        questions = self.baseline.questions[: self.baseline.sizes.kl]
+        kls = arm_kl(cast("Any", self.engine), intervention, questions, base=self.baseline.own_predictions)
+        return float(np.average(kls, weights=[len(question.answer) for question in questions]))
+
+    def facts(self, intervention: Intervention) -> Accuracy:
+        """Measure which of the simple facts are known."""
+        facts = self.baseline.facts
+        if intervention.only_steers:
+            return facts.measure(changes_of(intervention.steering, self.engine.info))
+        return answer_facts(self.engine, intervention, facts.facts)
+
+    def write(
+        self, interventions: Sequence[Intervention], questions: int, *, on_step: Callable[[], None] = lambda: None
+    ) -> list[Written]:
+        """Write answers to the first ``questions`` under each intervention, long enough to measure their text."""
+        texts, tokens = self.baseline.texts[:questions], self.baseline.sizes.written_tokens
+        answers = write_all(self.engine, interventions, texts, max_new_tokens=tokens, on_step=on_step)
+        return [Written.of(each) for each in answers]
+
+    def side(
+        self,
+        intervention: Intervention,
+        *,
+        effect: F64 | None,
+        kl: float,
+        written: Written,
+        quality: TextQuality,
+        refuses_harmful: float | None,
+    ) -> Side:
+        """Measure the facts, choices and scores of an intervention, and put them with what is measured already."""
+        known, more = self.facts(intervention), self.baseline.truthfulqa
+        return self._side(
+            intervention,
+            strength=intervention.strength,
+            effect=None if effect is None else mean_interval(effect, seed=self.seed),
+            kl=kl,
+            written=written,
+            quality=quality,
+            known=known,
+            change=known.drop_from(self.baseline.facts.base),
+            truthful=answer_facts(self.engine, intervention, more) if more else None,
+            relevance_change=self.relevance_change(written),
+            refuses_harmful=refuses_harmful,
+        )
+
+    def base_side(self, quality: TextQuality) -> Side:
+        """Return the same measurements of the base model."""
+        return self._side(
+            Intervention(),
+            strength=0.0,
+            effect=None,
+            kl=0.0,
+            written=self.baseline.written,
+            quality=quality,
+            known=self.baseline.facts.base,
+            change=None,
+            truthful=self.baseline.truthful,
+            relevance_change=None,
+            refuses_harmful=self.baseline.refuses_harmful,
+        )
+
+    def _side(
+        self,
+        intervention: Intervention,
+        *,
+        strength: float | None,
+        effect: Interval | None,
+        kl: float,
+        written: Written,
+        quality: TextQuality,
+        known: Accuracy,
+        change: Interval | None,
+        truthful: Accuracy | None,
+        relevance_change: Interval | None,
+        refuses_harmful: float | None,
+    ) -> Side:
+        each = self.relevance_each(written)
+        chosen = choice_log_odds(self.engine, intervention, self.choices) if self.choices else None
+        return Side(
+            strength=strength,
+            effect=effect,
+            damage=Damage(
+                kl=kl,
+                perplexity_ratio=quality.perplexity_ratio,
+                distinct_2=quality.distinct_2,
+                repetition=quality.repetition,
+                length_ratio=quality.length_ratio,
+                relevance=None if each is None else float(each.mean()),
+                relevance_change=relevance_change,
+                accuracy=known.interval,
+                accuracy_change=change,
+                truthfulqa=None if truthful is None else truthful.interval,
+                refuses=quality.refuses,
+                refuses_harmful=refuses_harmful,
+            ),
+            scores=self._scores(written),
+            answers=written.texts,
+            choices=None if chosen is None else chosen.interval,
+            chosen=None if chosen is None else chosen.share,
+        )
+
+    def relevance_each(self, written: Written) -> F64 | None:
+        """Return the cosine of each question with its answer, ``[answer]``; None without the embedding model."""
+        if self.embedder is None:
+            return None
+        each = relevance(self.embedder, self.baseline.texts[: len(written)], written.texts)
+        return np.nan_to_num(each)  # a blank answer is not relevant
+
+    def relevance_change(self, written: Written) -> Interval | None:
+        """Return how much more relevant answers are than the base model's, paired by question."""
+        each, base = self.relevance_each(written), self.relevance_each(self.baseline.written.first(len(written)))
+        return None if each is None or base is None else mean_interval(each - base, seed=self.seed)
+
+    def _scores(self, written: Written) -> Mapping[str, Interval]:
+        """Return each scorer's mean over the answers that it can score; without scorers that can score none."""
+        scores = {}
+        for scorer in self.scorers:
+            values = scorer.score(self.baseline.texts[: len(written)], written.texts)
+            values = values[np.isfinite(values)]
+            if len(values):
+                scores[scorer.name] = mean_interval(values, seed=self.seed)
+        return scores

@@ -1,0 +1,312 @@
+"""Interventions: chats, writing, scoring, and the pairs that a vector is compared with."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from by_hand import added_by_hand, greedily, logits_of, steering_by_hand
+from sample_vectors import calibration_record
+from tiny_models import BY_NAME, vector_for
+from trimtab import Behaviour, Steering, Term
+from trimtab.behaviours import Message, neutral_prompts
+from trimtab.behaviours.pairs import persona_instructions
+from trimtab.evaluation.interventions import (
+    EXAMPLES,
+    KL_TOLERANCE,
+    MAX_BATCHED,
+    Intervention,
+    added_tokens,
+    changes_of,
+    combined_pair,
+    equal_kl_pair,
+    few_shot_pair,
+    score,
+    system_prompt_pair,
+    vector_bytes,
+    vector_pair,
+    write,
+    write_all,
+)
+from trimtab.evaluation.metrics.divergence import arm_kl
+from trimtab.training.progress import ignore
+from trimtab.training.questions import KlSet, ask
+from trimtab.training.search import SIGNS
+
+TEXTS = ("Hello!", "What is rain?", "Tell me of a walk.")
+OPENINGS = (
+    (Message("system", "Be brief."),),
+    (Message("user", "Hi."), Message("assistant", "Hello, you.")),
+)
+KINDS = ("base", "opened", "steered", "opened and steered")
+
+
+def intervention_of(engine, kind: str) -> Intervention:
+    steering = Steering.of([(vector_for(engine, layers=[1, 2]), -1.0)])
+    return Intervention(OPENINGS if "opened" in kind else (), steering if "steered" in kind else Steering())
+
+
+def terms_of(intervention: Intervention):
+    return [(term.vector, term.strength) for term in intervention.steering.terms]
+
+
+def blocks_of(engine):
+    return BY_NAME["llama"].blocks(engine.model)
+
+
+@contextmanager
+def turned_head(engine):
+    """What plays an adapter: the head says the opposite of what it says."""
+    head = engine.model.lm_head.weight
+    with torch.no_grad():
+        head.mul_(-1.0)
+        try:
+            yield
+        finally:
+            head.mul_(-1.0)
+
+
+def test_without_openings_the_question_stands_alone():
+    assert Intervention().chat(5, "Hello!") == (Message("user", "Hello!"),)
+
+
+def test_openings_stand_before_the_questions_in_turn():
+    intervention = Intervention(OPENINGS)
+    for number in range(5):
+        assert intervention.chat(number, "Hello!") == (*OPENINGS[number % 2], Message("user", "Hello!"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_arm_writes_the_likeliest_token_again_and_again(tiny_llama, kind):
+    intervention = intervention_of(tiny_llama, kind)
+    found = write(tiny_llama, intervention, TEXTS, max_new_tokens=5)
+    for number, (text, completion) in enumerate(zip(TEXTS, found, strict=True)):
+        prompt = tiny_llama.encode(tiny_llama.render(intervention.chat(number, text)))
+        assert completion.tokens == greedily(tiny_llama, blocks_of(tiny_llama), prompt, 5, *terms_of(intervention))
+
+
+def test_openings_and_steering_change_what_is_written(tiny_llama):
+    written = {kind: write(tiny_llama, intervention_of(tiny_llama, kind), TEXTS, max_new_tokens=5) for kind in KINDS}
+    assert len({tuple(completion.tokens for completion in found) for found in written.values()}) == len(KINDS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_given_answers_are_scored_as_by_reading_them_one_at_a_time(tiny_llama, kind):
+    intervention = intervention_of(tiny_llama, kind)
+    answers = [[tiny_llama.encode(text)[1:] for text in pair] for pair in (("Hi", "Go away"), ("Wet.",), ("a", "b"))]
+    found = score(tiny_llama, intervention, TEXTS, answers)
+    for number, (text, given) in enumerate(zip(TEXTS, answers, strict=True)):
+        prompt = tiny_llama.encode(tiny_llama.render(intervention.chat(number, text)))
+        assert found.tokens[number].tolist() == [len(answer) for answer in given]
+        for answer, logprob in zip(given, found.logprob[number], strict=True):
+            with steering_by_hand(blocks_of(tiny_llama), *terms_of(intervention)):
+                logits = logits_of(tiny_llama.model, [*prompt, *answer])[len(prompt) - 1 : -1]
+            slow = logits.double().log_softmax(-1)[torch.arange(len(answer)), list(answer)].sum()
+            assert logprob == pytest.approx(float(slow), abs=1e-3)
+
+
+def test_an_adapter_is_on_for_its_arm_and_off_again(tiny_llama):
+    intervention = Intervention(activate=lambda: turned_head(tiny_llama))
+    answers = [[completion.tokens] for completion in write(tiny_llama, Intervention(), TEXTS, max_new_tokens=3)]
+    before = score(tiny_llama, Intervention(), TEXTS, answers)
+    with turned_head(tiny_llama):
+        turned = [completion.tokens for completion in write(tiny_llama, Intervention(), TEXTS, max_new_tokens=3)]
+    assert [completion.tokens for completion in write(tiny_llama, intervention, TEXTS, max_new_tokens=3)] == turned
+    scored = score(tiny_llama, intervention, TEXTS, answers)
+    after = score(tiny_llama, Intervention(), TEXTS, answers)
+    for was, unlike, again in zip(before.logprob, scored.logprob, after.logprob, strict=True):
+        assert unlike[0] < was[0] - 1.0
+        assert again[0] == was[0]
+
+
+def test_the_changes_of_a_steering_are_those_of_its_terms_by_layer_and_in_order(tiny_llama):
+    one, other = vector_for(tiny_llama, layers=[1, 2]), vector_for(tiny_llama, seed=1, layers=[2, 3])
+    changes = changes_of(Steering((Term(one, 0.5), Term(other, -1.0))), tiny_llama.info)
+    first, second = added_by_hand((one, 0.5)), added_by_hand((other, -1.0))
+    expected = {1: [first[1]], 2: [first[2], second[2]], 3: [second[3]]}
+    assert {layer: len(found) for layer, found in changes.items()} == {1: 1, 2: 2, 3: 1}
+    for layer, found in changes.items():
+        for change, by_hand in zip(found, expected[layer], strict=True):
+            np.testing.assert_allclose(change.added, by_hand, atol=1e-6)
+
+
+def test_the_base_changes_nothing(tiny_llama):
+    assert changes_of(Steering(), tiny_llama.info) == {}
+
+
+def test_arms_that_are_asked_together_write_what_each_writes_alone(tiny_llama):
+    plain = [intervention_of(tiny_llama, kind) for kind in KINDS] * 2
+    interventions = [
+        *plain[: MAX_BATCHED + 1],
+        Intervention(activate=lambda: turned_head(tiny_llama)),
+        *plain[MAX_BATCHED + 1 :],
+    ]
+    done = []
+    found = write_all(tiny_llama, interventions, TEXTS, max_new_tokens=4, on_step=lambda: done.append(1))
+    assert len(done) == len(interventions)
+    for intervention, together in zip(interventions, found, strict=True):
+        alone = [completion.tokens for completion in write(tiny_llama, intervention, TEXTS, max_new_tokens=4)]
+        assert [completion.tokens for completion in together] == alone
+
+
+# The pairs -----------------------------------------------------------------------------------------------------------
+
+BUDGET = 0.4
+
+
+@pytest.fixture(scope="module")
+def happy_behaviour() -> Behaviour:
+    return Behaviour.load("happy")
+
+
+@pytest.fixture(scope="module")
+def vector(tiny_llama):
+    return replace(vector_for(tiny_llama, layers=[1, 2]), calibration=calibration_record(budget=BUDGET))
+
+
+@pytest.fixture(scope="module")
+def questions(tiny_llama):
+    return ask(tiny_llama, TEXTS, None, in_character=0, max_new_tokens=5, progress=ignore)
+
+
+@pytest.fixture(scope="module")
+def kl(tiny_llama, questions) -> KlSet:
+    return KlSet(tiny_llama, questions)
+
+
+def strengths(pair):
+    return {key: intervention.strength for key, intervention in pair.items()}
+
+
+def kl_of(engine, questions, intervention: Intervention) -> float:
+    return float(
+        np.average(arm_kl(engine, intervention, questions), weights=[len(question.answer) for question in questions])
+    )
+
+
+def test_the_vector_itself_is_dialled_to_plus_and_minus_one(vector):
+    pair = vector_pair(vector, budget=BUDGET)
+    assert strengths(pair) == {"+": 1.0, "-": -1.0}
+    for key, sign in SIGNS.items():
+        assert pair[key] == Intervention(steering=Steering((Term(vector, sign),)))
+    assert pair["+"].stored_bytes == 2 * 32 * 4 == vector_bytes(vector)
+    assert pair["+"].about == "added at layers 1 to 2, at 0.4 nat per token"
+
+
+def test_only_layers_that_are_steered_count_as_stored(vector):
+    light = replace(vector, weights={1: 0.0, 2: 1.0})
+    assert vector_bytes(light) == 32 * 4
+
+
+def test_system_prompts_ask_for_the_poles_in_one_phrasing_after_another(happy_behaviour):
+    pair = system_prompt_pair(happy_behaviour, questions=6)
+    for number in range(6):
+        told = persona_instructions(happy_behaviour, number)
+        plus, minus = (pair[key].chat(number, "Hello!") for key in SIGNS)
+        assert plus == (Message("system", told.positive), Message("user", "Hello!"))
+        assert minus == (Message("system", told.negative), Message("user", "Hello!"))
+    assert len({opening[0].content for opening in pair["+"].openings}) >= 4
+    sizes = [len(opening[0].content) for intervention in pair.values() for opening in intervention.openings]
+    assert pair["+"].stored_bytes == int(np.mean(sizes))
+    assert strengths(pair) == {"+": None, "-": None}
+
+
+def test_examples_are_questions_that_are_not_asked_with_answers_in_character(tiny_llama, happy_behaviour):
+    pair = few_shot_pair(tiny_llama, happy_behaviour, answer_tokens=6)
+    shown = neutral_prompts().calibration[:EXAMPLES]
+    assert not set(shown) & set(neutral_prompts().held_out)
+    for key, pole in (("+", "positive"), ("-", "negative")):
+        (opening,) = pair[key].openings
+        assert [message.role for message in opening] == ["user", "assistant"] * EXAMPLES
+        assert [message.content for message in opening[0::2]] == list(shown)
+        for number, message in enumerate(opening[1::2]):
+            system = getattr(persona_instructions(happy_behaviour, number), pole)
+            chat = (Message("system", system), Message("user", shown[number]))
+            (answer,) = tiny_llama.generate([chat], max_new_tokens=6)
+            assert answer.text.startswith(message.content)
+    assert strengths(pair) == {"+": None, "-": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("I am glad. It is sunny! And I was", "I am glad. It is sunny!"),
+        ("Why? Because", "Why?"),
+        ("I am so glad that", "I am so glad that"),
+        (". And so", ". And so"),
+        ("", ""),
+    ],
+)
+def test_an_example_that_was_cut_off_ends_with_its_last_whole_sentence(
+    tiny_llama, happy_behaviour, monkeypatch, text, kept
+):
+    monkeypatch.setattr(tiny_llama, "decode", lambda _: text)
+    pair = few_shot_pair(tiny_llama, happy_behaviour, answer_tokens=2)
+    assert {message.content for message in pair["-"].openings[0][1::2]} == {kept}
+
+
+@pytest.mark.parametrize("kls", [{"+": 0.1, "-": 0.5}, {"+": 0.9, "-": 0.05}])
+def test_the_vector_is_dialled_to_what_the_prompts_spend(tiny_llama, questions, kl, vector, kls):
+    pair = equal_kl_pair(kl, vector, kls, partial(changes_of, info=tiny_llama.info))
+    assert pair is not None
+    for key, sign in SIGNS.items():
+        assert pair[key].strength * sign > 0
+        assert pair[key] == Intervention(steering=Steering((Term(vector, pair[key].strength),)))
+        assert kl_of(tiny_llama, questions, pair[key]) == pytest.approx(kls[key], rel=KL_TOLERANCE)
+    assert f"{pair['+'].strength:+.2f} and {pair['-'].strength:+.2f}" in pair["+"].about
+
+
+@pytest.mark.parametrize("kls", [{"+": 0.4, "-": 0.01}, {"+": 0.0, "-": 0.4}, {"+": 0.4, "-": 500.0}])
+def test_where_prompts_spend_next_to_nothing_or_what_no_dial_can_there_is_no_such_row(tiny_llama, kl, vector, kls):
+    assert equal_kl_pair(kl, vector, kls, partial(changes_of, info=tiny_llama.info)) is None
+
+
+def test_prompt_and_vector_together_spend_the_budget_where_the_prompt_leaves_room(vector, happy_behaviour):
+    system, kls = system_prompt_pair(happy_behaviour, questions=len(TEXTS)), {"+": 0.2, "-": 0.3}
+
+    def spent(intervention: Intervention) -> float:
+        """As if both simply added up, the vector at its square."""
+        (term,) = intervention.steering.terms
+        key = "+" if term.strength > 0 else "-"
+        assert intervention.openings == system[key].openings
+        assert term.vector is vector
+        return kls[key] + 1.3 * term.strength**2
+
+    pair = combined_pair(system, vector, kls, spent, budget=BUDGET)
+    for key, sign in SIGNS.items():
+        assert pair[key].strength * sign > 0
+        assert pair[key].openings == system[key].openings
+        assert pair[key].steering == Steering((Term(vector, pair[key].strength),))
+        assert spent(pair[key]) == pytest.approx(BUDGET, rel=KL_TOLERANCE)
+    assert pair["+"].stored_bytes == system["+"].stored_bytes + vector_bytes(vector)
+
+
+def test_where_the_prompt_spends_it_all_half_of_the_vector_is_added(vector, happy_behaviour):
+    def unasked(_: Intervention) -> float:
+        raise AssertionError("nothing is to be dialled")
+
+    system = system_prompt_pair(happy_behaviour, questions=2)
+    pair = combined_pair(system, vector, {"+": 0.39, "-": 3.0}, unasked, budget=BUDGET)
+    assert strengths(pair) == {"+": 0.5, "-": -0.5}
+
+
+def test_where_no_strength_spends_the_rest_half_of_the_vector_is_added_too(vector, happy_behaviour):
+    system = system_prompt_pair(happy_behaviour, questions=2)
+    pair = combined_pair(system, vector, {"+": 0.1, "-": 0.1}, lambda _: 0.2, budget=BUDGET)
+    assert strengths(pair) == {"+": 0.5, "-": -0.5}
+
+
+def test_added_tokens_are_the_mean_over_questions_and_sides(tiny_llama, happy_behaviour, vector):
+    assert added_tokens(tiny_llama, vector_pair(vector, budget=BUDGET), TEXTS) == 0.0
+    pair = system_prompt_pair(happy_behaviour, questions=len(TEXTS))
+    turns = [
+        len(f"[system]{intervention.openings[n][0].content}\n")
+        for intervention in pair.values()
+        for n in range(len(TEXTS))
+    ]
+    assert added_tokens(tiny_llama, pair, TEXTS) == pytest.approx(np.mean(turns))  # a token a byte
