@@ -60,7 +60,7 @@ def test_a_report_and_a_card_are_written_and_json_is_printed(run, tmp_path, tiny
     code, out, err = run("evaluate", "happy", *QUICK, *written, "--json")
     assert code == 0
     said = json.loads(out)
-    assert [method["name"] for method in said["methods"]] == ["vector", "system prompt"]
+    assert [each["name"] for each in said["interventions"]] == ["vector", "system prompt"]
     assert len(said["setting"]["questions"]) == 4
     assert said["setting"]["written_tokens"] == 4
     assert page.read_text().startswith("<!DOCTYPE html>")
@@ -68,7 +68,7 @@ def test_a_report_and_a_card_are_written_and_json_is_printed(run, tmp_path, tiny
     assert (kept.name, kept.model, kept.word) == ("happy", "tiny llama", said["verdict"]["word"])
     for path in (page, card):
         assert f"wrote {path}" in err
-    assert "Turning the dial: " in err  # phases, with their seconds
+    assert "Measuring strengths: " in err  # phases, with their seconds
 
 
 # Output and options

@@ -265,7 +265,7 @@ def working(**changes: Any) -> Report:
     fields: dict[str, Any] = {
         "subject": subject(),
         "base": side("0", 0.0, kl=0.0, perplexity=1.0, facts=0.0, length_ratio=1.0),
-        "methods": (vector_method(0.34, -0.28), prompt_method(), few_shot_method()),
+        "interventions": (vector_method(0.34, -0.28), prompt_method(), few_shot_method()),
         "sweep": sweep(),
         "usable_range": usable(),
         "controls": controls(),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -38,6 +40,7 @@ from trimtab.evaluation.report.wording import (
     figure,
     findings,
     headline,
+    key_figures,
     layer_range,
     percent,
     size,
@@ -155,7 +158,7 @@ def test_what_was_not_measured_is_a_dash_and_columns_that_nobody_has_are_left_ou
     assert "vector" in text
     assert "–" in text
     assert "relevance" in heads
-    assert '<th title="How near' not in report_html(unmeasured())
+    assert '<th title="How close' not in report_html(unmeasured())
     assert "Which layers" not in text
     assert "Which layers" in rendered(working())
     assert "Agreement of its pairs not known" in text
@@ -171,7 +174,7 @@ def test_answers_stand_side_by_side_from_where_the_text_breaks_to_where_it_break
     assert [point.strength for point in shown_points(sweep())] == [-2.0, -1.0, 0.0, 1.0, 3.0]
     text = rendered(working())
     assert "✘ falls apart: it spends 1.60 nat per token; answers repeat themselves" in text
-    assert "0 untouched" in text
+    assert "0 unsteered" in text
 
 
 def test_where_nothing_breaks_the_outermost_answers_are_shown():
@@ -200,18 +203,18 @@ def test_the_command_to_do_it_again_survives_a_shell():
 def test_controls_say_what_they_mean_here():
     good = {finding.name: finding for finding in findings(working())}
     bad = {finding.name: finding for finding in findings(not_working())}
-    assert [good[name].good for name in ("Random directions", "Shuffled labels", "Usual layers", "Wrong way")] == [
+    assert [good[name].good for name in ("Random directions", "Shuffled labels", "Default layers", "Wrong way")] == [
         True
     ] * 4
     assert [bad[name].good for name in ("Random directions", "Shuffled labels", "Wrong way")] == [False] * 3
-    assert "Usual layers" not in bad
-    assert "towards glad also pushes towards refusing" in bad["Kinship with refusing"].sentence
+    assert "Default layers" not in bad
+    assert "towards glad also steers towards refusal" in bad["Similarity to refusal"].sentence
     assert findings(unmeasured())[0].value == "not measured"
 
 
 def test_better_usual_layers_speak_against_the_vector():
     misplaced = working(controls=controls(band=control(0.7, -0.7)))
-    assert "steers the wrong layers" in next(f for f in findings(misplaced) if f.name == "Usual layers").sentence
+    assert "steers the wrong layers" in next(f for f in findings(misplaced) if f.name == "Default layers").sentence
 
 
 def test_chance_of_a_swing_is_the_same_both_ways_and_reaches_two_deviations():
@@ -273,3 +276,34 @@ def test_figures_read_as_people_write_them():
     assert [duration(0.04), duration(59.99), duration(3661), duration(None)] == ["0.0 s", "1 min 0 s", "1 h 1 min", "–"]
     assert [percent(0.5), layer_range([2, 1, 5]), layer_range([])] == ["50 %", "1–2, 5", "none"]
     assert clean("tab\tkept\u200dtoo") == "tab\tkept\u200dtoo"
+
+
+# The card for notebooks
+
+
+@pytest.mark.parametrize("name", every_report())
+def test_short_card_has_verdict_figures_and_a_table(name):
+    report = every_report()[name]
+    tags = Tags(report._repr_html_())
+    text = " ".join(tags.text.split())
+    assert tags.open == []
+    assert headline(report.subject, report.verdict) in text
+    for tile in key_figures(report):
+        assert f"{tile.name}: {tile.value} {tile.sentence}" in text
+    rows = sum(tag == "tr" for tag, _ in tags.seen)
+    assert rows == len(report.interventions) + 2  # the header and the base model
+    assert not re.search(r"\b(None|nan|inf)\b", text)
+
+
+def test_short_card_escapes_names():
+    vector = replace(working().interventions[0], name=HOSTILE)
+    tags = Tags(working(subject=subject(vector=HOSTILE), interventions=(vector,))._repr_html_())
+    assert not {"script", "img"} & {tag for tag, _ in tags.seen}
+    assert HOSTILE in tags.text
+
+
+@pytest.mark.parametrize("name", every_report())
+def test_report_pickled_or_copied_is_equal(name):
+    report = every_report()[name]
+    assert pickle.loads(pickle.dumps(report)) == report
+    assert copy.deepcopy(report) == report

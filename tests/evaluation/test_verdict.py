@@ -170,7 +170,7 @@ def test_where_prompts_are_no_measure_it_is_said_why():
     assert found.word == "works"
     assert found.promptable is False
     assert found.sentences[0].endswith("both ways.")
-    assert said(found, "It cannot") == ["It cannot be held against prompts: the model hardly follows them."]
+    assert said(found, "It cannot") == ["It cannot be compared with prompts: the model hardly follows them."]
 
 
 def test_without_prompts_nothing_is_said_of_them():

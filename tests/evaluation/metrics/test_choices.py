@@ -94,7 +94,7 @@ def test_an_answer_that_would_melt_into_the_prompt_is_set_off_by_a_space():
     engine, chat = Melting(), (Message("user", "Tea?"),)
     assert answer_tokens(engine, chat, "Yes") == engine.encode("Yes")
     engine.encode = lambda text: (len(text),)
-    with pytest.raises(EvaluationError, match="melting has no tokens of its own for the answer 'Yes'"):
+    with pytest.raises(EvaluationError, match="melting has no separate tokens for the answer 'Yes'"):
         answer_tokens(engine, chat, "Yes")
 
 

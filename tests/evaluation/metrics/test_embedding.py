@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 
 from trimtab.behaviours import Behaviour
-from trimtab.engines.transformers.model import sentence_embedding as embedding
-from trimtab.engines.transformers.model.sentence_embedding import MiniLM
 from trimtab.errors import EvaluationError, MissingDependencyError, ModelError
-from trimtab.evaluation.metrics.embedding import Embedder, PoleSimilarity, load_embedder, pole_similarity, relevance
+from trimtab.evaluation.metrics import embedding
+from trimtab.evaluation.metrics.embedding import (
+    Embedder,
+    MiniLM,
+    PoleSimilarity,
+    load_embedder,
+    pole_similarity,
+    relevance,
+)
 
 PARAPHRASES = [
     ("A cat sleeps on the sofa.", "A kitten is napping on the couch."),

@@ -1,4 +1,4 @@
-"""Refusals: the requests, which answers refuse, and the direction of refusing beside an obvious loop."""
+"""Refusals: the requests, which answers refuse, and the direction of refusal beside an obvious loop."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_layers_that_are_not_steered_do_not_count(llama, random_vector):
 
 def test_what_cannot_be_compared_is_said(llama, random_vector):
     vector = random_vector(llama, layers=[1, 2])
-    with pytest.raises(EvaluationError, match="no direction of refusing for layer 2; take both from the same model"):
+    with pytest.raises(EvaluationError, match="no direction of refusal for layer 2; take both from the same model"):
         cosine_with_refusal(vector, {1: vector.directions[1]})
     with pytest.raises(EvaluationError, match="steers no layer"):
         cosine_with_refusal(replace(vector, weights={1: 0.0, 2: 0.0}), {})
