@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -252,7 +251,7 @@ def test_an_example_that_was_cut_off_ends_with_its_last_whole_sentence(
 
 @pytest.mark.parametrize("kls", [{"+": 0.1, "-": 0.5}, {"+": 0.9, "-": 0.05}])
 def test_the_vector_is_dialled_to_what_the_prompts_spend(tiny_llama, questions, kl, vector, kls):
-    pair = equal_kl_pair(kl, vector, kls, partial(changes_of, info=tiny_llama.info))
+    pair = equal_kl_pair(kl, vector, kls, tiny_llama.info)
     assert pair is not None
     for key, sign in SIGNS.items():
         assert pair[key].strength * sign > 0
@@ -263,7 +262,7 @@ def test_the_vector_is_dialled_to_what_the_prompts_spend(tiny_llama, questions, 
 
 @pytest.mark.parametrize("kls", [{"+": 0.4, "-": 0.01}, {"+": 0.0, "-": 0.4}, {"+": 0.4, "-": 500.0}])
 def test_where_prompts_spend_next_to_nothing_or_what_no_dial_can_there_is_no_such_row(tiny_llama, kl, vector, kls):
-    assert equal_kl_pair(kl, vector, kls, partial(changes_of, info=tiny_llama.info)) is None
+    assert equal_kl_pair(kl, vector, kls, tiny_llama.info) is None
 
 
 def test_prompt_and_vector_together_spend_the_budget_where_the_prompt_leaves_room(vector, happy_behaviour):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from trimtab.arrays import F64
 from trimtab.errors import EvaluationError
@@ -19,7 +18,6 @@ from trimtab.evaluation.interventions import (
     VECTOR,
     Pair,
     added_tokens,
-    changes_of,
     combined_pair,
     equal_kl_pair,
     few_shot_pair,
@@ -152,7 +150,7 @@ def _make_prompts(
     kls = made.kl[SYSTEM] = _kl_of_both(evaluator, system)
     step()
     if EQUAL in baselines:
-        equal = equal_kl_pair(baseline.kl, vector, kls, partial(changes_of, info=evaluator.engine.info))
+        equal = equal_kl_pair(baseline.kl, vector, kls, evaluator.engine.info)
         made.pairs += [] if equal is None else [equal]
     step()
     if SYSTEM in baselines:

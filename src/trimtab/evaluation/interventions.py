@@ -220,7 +220,10 @@ def _whole_sentences(text: str) -> str:
 
 
 def equal_kl_pair(
-    kl: KlSet, vector: ControlVector, kls: Mapping[str, float], plan: Callable[[Steering], Mapping[int, tuple[Change, ...]]]
+    kl: KlSet,
+    vector: ControlVector,
+    kls: Mapping[str, float],
+    plan: Callable[[Steering], Mapping[int, tuple[Change, ...]]],
 ) -> Pair | None:
     """Return the vector at the strengths that spend the KL of the system prompts.
 
@@ -228,7 +231,7 @@ def equal_kl_pair(
         kl: Questions on which KL is measured.
         vector: The vector.
         kls: KL of the prompts, by sign, in nats per token.
-        plan: Turns a steering into changes by layer.
+        info: The model.
 
     Returns:
         None where the prompts spend next to nothing, or more than any strength does.
@@ -240,7 +243,7 @@ def equal_kl_pair(
             return None
 
         def kl_at(strength: float, sign: float = sign) -> float:
-            return kl.measure(plan(Steering((Term(vector, sign * strength),))))
+            return kl.measure(changes_of(Steering((Term(vector, sign * strength),)), info))
 
         guess = math.sqrt(kls[key] / vector.calibration.budget)  # KL grows about as the square of the strength
         try:
