@@ -223,7 +223,7 @@ def equal_kl_pair(
     kl: KlSet,
     vector: ControlVector,
     kls: Mapping[str, float],
-    plan: Callable[[Steering], Mapping[int, tuple[Change, ...]]],
+    info: ModelInfo,
 ) -> Pair | None:
     """Return the vector at the strengths that spend the KL of the system prompts.
 
