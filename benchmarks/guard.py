@@ -389,7 +389,8 @@ def _part(rows: Sequence[Row]) -> dict[str, Any]:
     changed = [row for row in rows if row.guarded != row.base]
     return {
         "base": rate_json(sum(before), len(rows)) | {"distinct": _mean([distinct_share(row.base) for row in rows])},
-        "guarded": rate_json(sum(after), len(rows)) | {"distinct": _mean([distinct_share(row.guarded) for row in rows])},
+        "guarded": rate_json(sum(after), len(rows))
+        | {"distinct": _mean([distinct_share(row.guarded) for row in rows])},
         "change": paired_change(before, after),
         "changed_answers": len(changed),
         "distinct_changed": _mean([distinct_share(row.guarded) for row in changed]),

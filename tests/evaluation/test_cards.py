@@ -15,7 +15,7 @@ from trimtab.vectors import Interval
 
 
 @pytest.mark.parametrize("report", every_report().values(), ids=every_report())
-def test_a_card_survives_its_file(report):
+def test_card_file_round_trip_is_equal(report):
     card = card_of(report)
     back = read_card(card_json(card), where="here")
     assert back.name == card.name
@@ -23,7 +23,7 @@ def test_a_card_survives_its_file(report):
     assert card_json(back) == card_json(card)
 
 
-def test_a_card_says_what_the_report_says():
+def test_card_of_equals_report():
     report = working()
     card = card_of(report)
     vector = report.interventions[0]
@@ -34,7 +34,7 @@ def test_a_card_says_what_the_report_says():
     assert card.samples[0].plus == vector.sides["+"].answers[0]
 
 
-def test_numbers_have_four_digits_after_the_point():
+def test_card_json_numbers_have_four_decimals():
     values = json.loads(card_json(card_of(working())))
 
     def numbers(value):
@@ -52,14 +52,14 @@ def test_numbers_have_four_digits_after_the_point():
     assert all(round(number, 4) == number for number in found)
 
 
-def test_what_is_no_card_is_an_error_that_names_the_place():
+def test_read_card_malformed_names_the_place():
     broken = json.loads(card_json(card_of(working())))
     broken["low"] = "far"
     with pytest.raises(EvaluationError, match=r"here is not a card: low"):
         read_card(json.dumps(broken), where="here")
 
 
-def test_only_cards_of_what_a_behaviour_says_now_are_shown(tmp_path):
+def test_zoo_cards_of_changed_behaviours_are_left_out(tmp_path):
     now = Behaviour.load("happy").digest
     card = replace(card_of(working()), name="happy", digest=now)
     (tmp_path / "happy.json").write_bytes(card_json(card))
@@ -68,7 +68,7 @@ def test_only_cards_of_what_a_behaviour_says_now_are_shown(tmp_path):
     assert not zoo_cards(tmp_path)
 
 
-def test_what_speaks_against_a_vector_is_told_briefly():
+def test_shortfalls_name_each_weakness():
     good, bad = card_of(working()), card_of(not_working())
     assert shortfalls(good) == ("knows 6% fewer facts at -1",)
     assert "neither way beyond chance" in shortfalls(bad)

@@ -80,12 +80,12 @@ def check_at_budget(kl, effects, steerable, found: Trial) -> None:
 
 
 @pytest.mark.parametrize("guess", [0.05, 0.2, 1.5])
-def test_both_signs_of_a_trial_spend_the_budget_wherever_it_starts(kl, effects, steerable, guess):
+def test_trial_any_start_spends_budget_at_both_signs(kl, effects, steerable, guess):
     found = try_at_budget(kl, effects, steerable, LAYERS, budget=BUDGET, guess=dict.fromkeys(SIGNS, guess))
     check_at_budget(kl, effects, steerable, found)
 
 
-def test_a_trial_is_reported_with_intervals_over_questions():
+def test_trial_control_has_intervals_over_questions():
     found = trial([0.1, 0.3, 0.2], [-0.1, 0.0, 0.1])
     np.testing.assert_allclose(found.swing, [0.2, 0.3, 0.1])
     control = found.control(seed=4)
@@ -93,7 +93,7 @@ def test_a_trial_is_reported_with_intervals_over_questions():
     assert control.swing == mean_interval(found.swing, seed=4)
 
 
-def test_directions_that_are_not_there_or_cannot_spend_the_budget_are_not_tried(kl, effects, steerable):
+def test_try_directions_missing_or_weak_returns_none(kl, effects, steerable):
     def tried(directions):
         return try_directions(kl, effects, steerable, directions, LAYERS, budget=BUDGET, guess=GUESS)
 
@@ -111,7 +111,7 @@ def test_directions_that_are_not_there_or_cannot_spend_the_budget_are_not_tried(
 # Random directions
 
 
-def test_random_directions_differ_and_come_again_with_their_seed(kl, effects, steerable):
+def test_randoms_differ_and_repeat_with_their_seed(kl, effects, steerable):
     told = []
     first = randoms(kl, effects, steerable, on_one=lambda: told.append(1))
     again = randoms(kl, effects, steerable)
@@ -125,12 +125,12 @@ def test_random_directions_differ_and_come_again_with_their_seed(kl, effects, st
     assert len(set(swings)) == 6
 
 
-def test_more_random_directions_begin_with_the_same_ones(kl, effects, steerable):
+def test_randoms_more_of_them_begin_with_the_same(kl, effects, steerable):
     few, many = (randoms(kl, effects, steerable, count=count) for count in (1, 2))
     np.testing.assert_array_equal(few[0].swing, many[0].swing)
 
 
-def test_every_random_direction_spends_the_budget(kl, effects, steerable):
+def test_randoms_each_spends_the_budget(kl, effects, steerable):
     for number, found in enumerate(randoms(kl, effects, steerable, seed=2, count=2)):
         check_at_budget(kl, effects, random_like(steerable, seed=3000 + number), found)
 
@@ -145,7 +145,7 @@ effect_lists = st.integers(1, 5).flatmap(
 
 
 @given(effect_lists)
-def test_chance_takes_both_signs_of_a_random_direction_for_one_of_its_own(pairs):
+def test_chance_counts_both_signs_of_a_direction(pairs):
     trials = [trial(plus, minus) for plus, minus in pairs]
     chance = chance_of(trials)
     turned = chance_of([trial(minus, plus) for plus, minus in pairs])
@@ -157,24 +157,24 @@ def test_chance_takes_both_signs_of_a_random_direction_for_one_of_its_own(pairs)
     assert max(reached) <= chance.high
 
 
-def test_chance_reaches_two_deviations_even_where_no_random_direction_did():
+def test_chance_reaches_at_least_two_deviations():
     chance = chance_of([trial([0.1], [-0.1]), trial([0.1], [-0.1])])
     assert chance.high == pytest.approx(2 * np.std([0.1, -0.1, 0.1, -0.1], ddof=1))
     assert chance.low == pytest.approx(-chance.high)
 
 
-def test_one_direction_far_out_is_chance_by_itself():
+def test_chance_one_outlier_sets_the_bound():
     chance = chance_of([*9 * [trial([0.0], [0.0])], trial([1.0], [0.0])])
     assert chance.high == 1.0
     assert chance.low < 0.0
 
 
-def test_without_random_directions_nothing_is_known_of_chance():
+def test_chance_without_randoms_is_none():
     assert chance_of([]) is None
     assert rms_swing([]) == 0.0
 
 
-def test_the_spread_on_one_question_is_the_root_mean_square_of_swings():
+def test_rms_swing_equals_root_mean_square_of_swings():
     found = rms_swing([trial([0.3, 0.0], [0.0, 0.4]), trial([0.1, 0.1], [-0.1, 0.1])])
     assert found == pytest.approx(np.sqrt((0.09 + 0.16 + 0.04 + 0.0) / 4))
 
@@ -209,7 +209,7 @@ def paired(tmp_path, pairs: int) -> Behaviour:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_half_of_the_pairs_are_turned_round_so_that_what_they_share_is_gone(tmp_path, seed):
+def test_shuffled_directions_cancel_the_shared_difference(tmp_path, seed):
     found = shuffled_directions(Apart(6), paired(tmp_path, 6), (0, 3), pairs=96, seed=seed)
     assert set(found) == {0, 3}
     for direction in found.values():
@@ -218,14 +218,14 @@ def test_half_of_the_pairs_are_turned_round_so_that_what_they_share_is_gone(tmp_
         assert direction[:6].sum() == pytest.approx(0.0, abs=1e-6)
 
 
-def test_which_pairs_are_turned_round_hangs_on_the_seed(tmp_path):
+def test_shuffled_directions_depend_on_the_seed(tmp_path):
     behaviour = paired(tmp_path, 8)
     found = [shuffled_directions(Apart(8), behaviour, (0,), pairs=96, seed=seed)[0] for seed in (0, 0, 1, 2)]
     np.testing.assert_array_equal(found[0], found[1])
     assert len({tuple(direction) for direction in found}) == 3
 
 
-def test_of_an_odd_number_of_pairs_one_is_left_over(tmp_path):
+def test_shuffled_directions_odd_pairs_keep_one(tmp_path):
     direction = shuffled_directions(Apart(5), paired(tmp_path, 5), (0,), pairs=96, seed=0)[0]
     own = direction[:5] / np.abs(direction[0])
     assert sorted(np.abs(own)) == pytest.approx([1.0] * 5)
@@ -233,7 +233,7 @@ def test_of_an_odd_number_of_pairs_one_is_left_over(tmp_path):
     assert direction[5] == pytest.approx(abs(direction[0]))
 
 
-def test_no_behaviour_is_left_in_shuffled_directions_of_a_model(tiny_llama):
+def test_shuffled_directions_keep_no_behaviour(tiny_llama):
     behaviour, layers = Behaviour.load("happy"), range(tiny_llama.info.layers)
     shuffled = shuffled_directions(tiny_llama, behaviour, layers, pairs=96, seed=0)
     pairs = build_pairs(behaviour, tiny_llama, max_pairs=96)
@@ -250,7 +250,7 @@ def test_no_behaviour_is_left_in_shuffled_directions_of_a_model(tiny_llama):
         assert abs(float(true.directions[layer] @ shuffled[layer])) == pytest.approx(cosine, abs=1e-3)
 
 
-def test_where_pairs_cannot_be_made_or_are_no_pairs_there_are_no_shuffled_directions(tmp_path, tiny_llama):
+def test_shuffled_directions_without_pairs_returns_none(tmp_path, tiny_llama):
     assert shuffled_directions(Apart(2), paired(tmp_path, 2), (0,), pairs=1, seed=0) is None
     alike = Apart(2)
     alike.collect = lambda texts, layers: SimpleNamespace(states=np.ones((len(texts), len(layers), 3)))

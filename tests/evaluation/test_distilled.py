@@ -55,7 +55,7 @@ def slow_gaps(engine, opening, *, steering=(), seed=1):
     return np.array(gaps)
 
 
-def test_the_gap_and_what_the_vector_closes_of_it_are_those_of_a_slow_reference(llama, sea, report):
+def test_gap_and_share_closed_equal_slow_reference(llama, sea, report):
     base, steered = slow_gaps(llama, []), slow_gaps(llama, [], steering=[(sea, 1.0)])
     assert report.base_kl == pytest.approx(base.mean(), rel=0.02)
     assert report.vector.kl == pytest.approx(steered.mean(), rel=0.02)
@@ -64,14 +64,14 @@ def test_the_gap_and_what_the_vector_closes_of_it_are_those_of_a_slow_reference(
     assert report.prompts == 3
 
 
-def test_the_dial_begins_at_the_plain_model_and_goes_through_the_vector(report):
+def test_dial_starts_at_plain_model_and_includes_vector(report):
     assert list(report.dial) == [0.0, 0.5, 1.0]
     assert report.dial[0.0] == pytest.approx(report.base_kl)
     assert report.dial[1.0] == pytest.approx(report.vector.kl)
     assert report.dial[1.0] < report.dial[0.5] < report.dial[0.0]
 
 
-def test_other_ways_are_measured_alike(llama, report):
+def test_substitutes_equal_slow_reference(llama, report):
     ways = {way.name: way for way in report.others}
     assert set(ways) == {"mean difference", "one sentence"}
     shortened = slow_gaps(llama, [Message("system", "Speak of the sea.")])
@@ -79,7 +79,7 @@ def test_other_ways_are_measured_alike(llama, report):
     assert ways["mean difference"].kl < report.base_kl * 1.05
 
 
-def test_fine_tuning_stands_beside_it_and_leaves_the_model_as_it_was(llama, sea, report, monkeypatch):
+def test_distilled_lora_is_measured_and_model_restored(llama, sea, report, monkeypatch):
     monkeypatch.setattr("trimtab.evaluation.lora.BATCH", 2)
     before = llama.generate(ASKED[0], max_new_tokens=4)
     tuned = evaluate_distilled(
@@ -93,7 +93,7 @@ def test_fine_tuning_stands_beside_it_and_leaves_the_model_as_it_was(llama, sea,
     assert llama.generate(ASKED[0], max_new_tokens=4) == before
 
 
-def test_fine_tuning_that_comes_to_nothing_is_told_and_the_report_is_there(llama, sea, report, monkeypatch):
+def test_distilled_lora_failure_is_noted(llama, sea, report, monkeypatch):
     told = []
 
     def fails(*_, **__):
@@ -105,7 +105,7 @@ def test_fine_tuning_that_comes_to_nothing_is_told_and_the_report_is_there(llama
     assert any("left out: LoRA learnt nothing" in step.note for step in told)
 
 
-def test_every_rule_is_weighed(report):
+def test_distilled_report_has_every_rule(report):
     assert [rule.text for rule in report.rules] == ["Speak of the sea.", "Be brief!"]
     for rule in report.rules:
         effects = [effect for effect in (rule.general, rule.asked) if effect is not None]
@@ -113,7 +113,7 @@ def test_every_rule_is_weighed(report):
     assert set(report.stays) <= {"Speak of the sea.", "Be brief!"}
 
 
-def test_what_a_request_is_spared_is_counted_and_timed(llama, report):
+def test_saving_counts_tokens_and_seconds(llama, report):
     chats = ([Message("system", PROMPT), Message("user", ASKED[0])], [Message("user", ASKED[0])])
     whole, plain = (len(llama.encode(llama.render(chat))) for chat in chats)
     assert report.saving.tokens == whole - plain
@@ -121,14 +121,14 @@ def test_what_a_request_is_spared_is_counted_and_timed(llama, report):
     assert min(report.saving.prefill_with, report.saving.prefill_without) > 0
 
 
-def test_samples_stand_side_by_side(llama, sea, report):
+def test_samples_have_prompted_steered_and_plain_answers(llama, sea, report):
     (first, _) = report.samples
     assert first.question == ASKED[0]
     assert first.steered == llama.generate(ASKED[0], steering=[(sea, 1.0)], max_new_tokens=4).text
     assert first.neither == llama.generate(ASKED[0], max_new_tokens=4).text
 
 
-def test_a_vector_that_does_nothing_closes_nothing(llama, sea):
+def test_idle_vector_closes_nothing(llama, sea):
     idle = replace(sea, scale={"+": 1e-4, "-": 1e-4})
     found = evaluate_distilled(llama, idle, PROMPT, prompts=ASKED, sizes=SMALL)
     assert found.vector.closed.value == pytest.approx(0.0, abs=5e-3)
@@ -136,37 +136,37 @@ def test_a_vector_that_does_nothing_closes_nothing(llama, sea):
     assert found.stays
 
 
-def test_the_same_call_finds_the_same(llama, sea, report):
+def test_evaluate_distilled_is_deterministic(llama, sea, report):
     again = evaluate_distilled(llama, sea, PROMPT, prompts=ASKED, sizes=SMALL)
     assert replace(again, saving=report.saving) == report
 
 
-def test_a_single_instruction_has_neither_rules_nor_a_first_sentence(llama, sea):
+def test_single_instruction_has_no_rules_nor_first_sentence(llama, sea):
     found = evaluate_distilled(llama, sea, "Speak of the sea.", prompts=ASKED, sizes=SMALL)
     assert found.rules == ()
     assert [way.name for way in found.others] == ["mean difference"]
 
 
-def test_a_prompt_that_changes_nothing_is_told(llama, monkeypatch):
+def test_prompt_without_effect_is_refused(llama, monkeypatch):
     monkeypatch.setattr("trimtab.evaluation.distilled.MIN_GAP", 99.0)
     with pytest.raises(EvaluationError, match="next to nothing"):
         evaluate_distilled(llama, vector_for(llama), PROMPT, prompts=ASKED, sizes=SMALL)
 
 
-def test_a_model_without_gradients_is_refused():
+def test_model_without_gradients_is_refused():
     engine = trimtab.load(small_t5(), tokenizer=byte_tokenizer())
     with pytest.raises(EvaluationError, match="cannot be measured"):
         evaluate_distilled(engine, vector_for(engine), PROMPT, prompts=ASKED, sizes=SMALL)
 
 
-def test_shares_are_of_means_with_an_interval_over_answers():
+def test_share_closed_is_of_means_with_an_interval():
     found = share_closed(np.array([0.1, 0.3, 0.2]), np.array([0.4, 0.6, 0.2]), seed=0)
     assert found.value == pytest.approx(0.5)
     assert 0.0 - 1e-9 <= found.low < 0.5 < found.high <= 0.75 + 1e-9
 
 
 @pytest.mark.slow  # it learns on the default model
-def test_of_a_prompt_with_facts_the_facts_are_said_to_stay(smollm2):
+def test_facts_of_a_shop_prompt_stay_in_the_prompt(smollm2):
     prompt = system_prompts()["shop"].prompt
     quick = Effort(prompts=24, answers=1, schedule=Schedule(steps=30))
     vector = distill(smollm2, prompt, effort=quick)

@@ -18,7 +18,7 @@ def page():
     return distilled_html(REPORT)
 
 
-def test_everything_that_was_measured_stands_there(page):
+def test_distilled_page_shows_all_measurements(page):
     assert "How much is rum?" in page
     for part in ("carries 78%", "mean difference", "29 %", "0.350", "✘ not carried", "– not followed", "62 tokens"):
         assert part in page
@@ -26,13 +26,13 @@ def test_everything_that_was_measured_stands_there(page):
     assert "Ahoy [matey]!" in page
 
 
-def test_it_needs_nothing_from_elsewhere_and_is_the_same_again(page):
+def test_distilled_page_is_self_contained_and_deterministic(page):
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
     assert page == distilled_html(REPORT)
 
 
-def test_what_a_model_wrote_is_text_and_nothing_else():
+def test_distilled_page_answers_are_escaped():
     sample = DistilledSample("<b>?</b>", "<script>alert(1)</script>", "\x07 " + "long " * 80, "")
     page = distilled_html(replace(REPORT, samples=(sample,)))
     assert "<script>alert" not in page
@@ -42,12 +42,12 @@ def test_what_a_model_wrote_is_text_and_nothing_else():
     assert "(no answer)" in page
 
 
-def test_without_rules_there_is_no_such_section(page):
+def test_distilled_page_without_rules_has_no_section(page):
     assert "Rule by rule" in page
     assert "Rule by rule" not in distilled_html(replace(REPORT, rules=()))
 
 
-def test_the_dial_has_a_dot_for_every_strength_each_where_its_number_is():
+def test_dial_chart_has_a_dot_for_each_strength():
     drawn = ElementTree.fromstring(dial_chart(REPORT.dial, width=700))
     dots = [circle for group in drawn.iter("g") for circle in group.iter("circle")]
     assert len(dots) == len(REPORT.dial)

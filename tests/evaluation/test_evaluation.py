@@ -104,7 +104,7 @@ def report(tiny_llama, trained, baseline) -> Report:
 # A trained vector
 
 
-def test_a_trained_vector_is_seen_from_every_side(tiny_llama, trained, report):
+def test_evaluate_trained_vector_fills_the_report(tiny_llama, trained, report):
     subject = report.subject
     assert (subject.vector, subject.behaviour, subject.digest) == ("happy", "happy", HAPPY.digest)
     assert (subject.layers, subject.budget, subject.calibrated_here) == ((1, 2), 0.4, False)
@@ -130,7 +130,7 @@ def test_a_trained_vector_is_seen_from_every_side(tiny_llama, trained, report):
     assert report.intervention("vector").prompt_tokens == 0
 
 
-def test_random_directions_alone_are_asked_fewer_questions(tiny_llama, trained, report):
+def test_evaluate_chance_size_limits_random_directions_only(tiny_llama, trained, report):
     baseline = Baseline(tiny_llama, sizes=replace(SMALL, chance=2))
     found = evaluate(tiny_llama, trained, baseline=baseline)
 
@@ -156,9 +156,7 @@ def test_random_directions_alone_are_asked_fewer_questions(tiny_llama, trained, 
     )
 
 
-def test_fine_tuning_that_comes_to_nothing_is_told_and_the_report_is_there(
-    tiny_llama, trained, baseline, report, monkeypatch
-):
+def test_evaluate_lora_failure_is_reported_as_missing(tiny_llama, trained, baseline, report, monkeypatch):
     def fails(*_, **__):
         raise EvaluationError("LoRA for happy+ learned nothing", fix="use more questions")
 
@@ -168,7 +166,7 @@ def test_fine_tuning_that_comes_to_nothing_is_told_and_the_report_is_there(
     assert "fine-tuning: LoRA for happy+ learned nothing; use more questions" in found.setting.missing
 
 
-def test_effects_kl_and_answers_are_those_of_the_steered_model(tiny_llama, trained, baseline, report):
+def test_evaluate_effects_kl_answers_equal_steered_model(tiny_llama, trained, baseline, report):
     for key, strength in (("+", 1.0), ("-", -1.0)):
         side = report.interventions[0].sides[key]
         steering = Steering.of([(trained, strength)])
@@ -183,7 +181,7 @@ def test_effects_kl_and_answers_are_those_of_the_steered_model(tiny_llama, train
     assert report.base.damage.perplexity_ratio == 1.0
 
 
-def test_the_swing_of_prompts_is_what_training_calls_it(report):
+def test_evaluate_prompt_swing_equals_system_prompt_effects(report):
     system = report.intervention("system prompt")
     plus, minus = (system.sides[key].effect.value for key in "+-")
     assert report.prompt_swing.value == pytest.approx(plus - minus)
@@ -196,14 +194,14 @@ def test_the_swing_of_prompts_is_what_training_calls_it(report):
         )
 
 
-def test_two_evaluations_are_equal_byte_for_byte(tiny_llama, trained, report):
+def test_evaluate_twice_gives_equal_bytes(tiny_llama, trained, report):
     again = evaluate(tiny_llama, trained, sizes=SMALL, baselines=("system prompt", "vector at the prompts' KL"))
     one, two = (json.dumps(report_json(found, run=False)).encode() for found in (report, again))
     assert one == two
     assert again.run.seconds["Measuring the base model"] > 0
 
 
-def test_another_seed_draws_other_random_directions_and_nothing_else(tiny_llama, trained, baseline, report):
+def test_evaluate_other_seed_changes_random_directions_only(tiny_llama, trained, baseline, report):
     other = evaluate(tiny_llama, trained, baseline=baseline, baselines=(), seed=1)
     assert other.controls.random != report.controls.random
     assert other.interventions[0].sides["+"].answers == report.interventions[0].sides["+"].answers
@@ -212,7 +210,7 @@ def test_another_seed_draws_other_random_directions_and_nothing_else(tiny_llama,
     assert other.prompt_swing is not None  # which is measured in any case
 
 
-def test_progress_is_told_and_ends_every_phase(tiny_llama, trained):
+def test_evaluate_progress_ends_every_phase(tiny_llama, trained):
     steps: list[Progress] = []
     found = evaluate(tiny_llama, trained, sizes=SMALL, baselines=(), progress=steps.append, making={"vector": 9.0})
     last = {step.phase: step for step in steps}
@@ -224,7 +222,7 @@ def test_progress_is_told_and_ends_every_phase(tiny_llama, trained):
     assert found.run.making["vector"] == 9.0
 
 
-def test_nothing_is_left_in_the_model(tiny_llama, trained, baseline):
+def test_evaluate_leaves_the_model_unchanged(tiny_llama, trained, baseline):
     before = digest_of(tiny_llama.model)
     evaluate(tiny_llama, trained, baseline=baseline, baselines=())
     assert digest_of(tiny_llama.model) == before
@@ -234,7 +232,7 @@ def test_nothing_is_left_in_the_model(tiny_llama, trained, baseline):
 # Other vectors
 
 
-def test_a_vector_without_a_strength_unit_is_given_one(tiny_llama, baseline, random_vector):
+def test_evaluate_vector_without_unit_is_calibrated(tiny_llama, baseline, random_vector):
     plain = replace(random_vector(tiny_llama, layers=[0, 3]), scale=None)
     found = evaluate(tiny_llama, plain, behaviour=HAPPY, baseline=baseline, baselines=())
     assert found.subject.calibrated_here
@@ -244,14 +242,14 @@ def test_a_vector_without_a_strength_unit_is_given_one(tiny_llama, baseline, ran
         assert found.interventions[0].sides[key].damage.kl == pytest.approx(found.subject.kl[key])
 
 
-def test_a_scale_that_was_never_measured_is_only_a_first_guess(tiny_llama, baseline, random_vector):
+def test_evaluate_unmeasured_scale_is_a_first_guess(tiny_llama, baseline, random_vector):
     mix = random_vector(tiny_llama, layers=[1], size=5.0)
     found = evaluate(tiny_llama, mix, behaviour=HAPPY, baseline=baseline, baselines=())
     assert found.subject.calibrated_here
     assert found.interventions[0].sides["-"].damage.kl == pytest.approx(0.4, rel=0.03)
 
 
-def test_a_vector_that_steers_other_layers_is_held_against_the_usual_ones(tiny_llama, trained, baseline):
+def test_evaluate_other_layers_has_default_band_control(tiny_llama, trained, baseline):
     moved = replace(
         trained, weights={layer: float(layer == 0) for layer in trained.weights}, scale=None, calibration=None
     )
@@ -262,14 +260,14 @@ def test_a_vector_that_steers_other_layers_is_held_against_the_usual_ones(tiny_l
     assert evaluate(tiny_llama, bare, baseline=baseline, baselines=()).controls.band is None
 
 
-def test_another_model_s_vector_is_refused(tiny, tiny_llama, trained, random_vector):
+def test_evaluate_other_models_vector_is_refused(tiny, tiny_llama, trained, random_vector):
     with pytest.raises(VectorMismatchError):
         evaluate(tiny("llama", seed=1), trained)
     with pytest.raises(VectorError, match="steers no layer"):
         evaluate(tiny_llama, trained - trained, behaviour=HAPPY)
 
 
-def test_what_a_vector_stands_for_must_be_known(tiny_llama, random_vector):
+def test_evaluate_unknown_behaviour_is_refused(tiny_llama, random_vector):
     with pytest.raises(EvaluationError, match="nothing is known of what 'random' stands for; name a behaviour"):
         evaluate(tiny_llama, random_vector(tiny_llama))
 
@@ -277,7 +275,7 @@ def test_what_a_vector_stands_for_must_be_known(tiny_llama, random_vector):
 # Other behaviours
 
 
-def test_a_behaviour_without_personas_is_measured_without_effects(tiny_llama, baseline, random_vector, tmp_path):
+def test_evaluate_without_personas_has_no_effects(tiny_llama, baseline, random_vector, tmp_path):
     (tmp_path / "polite.toml").write_text(POLITE[0])
     (tmp_path / "pairs.jsonl").write_text(POLITE[1])
     behaviour = Behaviour.load(tmp_path / "polite.toml")
@@ -293,7 +291,7 @@ def test_a_behaviour_without_personas_is_measured_without_effects(tiny_llama, ba
     assert json.dumps(report_json(found), allow_nan=False)
 
 
-def test_choices_keywords_prompts_and_scorers_of_one_s_own_are_taken(tiny_llama, trained, tmp_path):
+def test_evaluate_custom_scorers_choices_and_facts_are_used(tiny_llama, trained, tmp_path):
     (tmp_path / "tea.toml").write_text(TEA)
     behaviour, vowels = Behaviour.load(tmp_path / "tea.toml"), Vowels()
     more = (ChoiceQuestion("Coffee?", "No", "Yes"),)
@@ -323,7 +321,7 @@ def test_choices_keywords_prompts_and_scorers_of_one_s_own_are_taken(tiny_llama,
             assert side.scores["vowels"] == mean_interval(scored)
 
 
-def test_all_baselines_are_measured_alike(tiny_llama, trained, baseline):
+def test_evaluate_all_baselines_are_measured_alike(tiny_llama, trained, baseline):
     found = evaluate(tiny_llama, trained, baseline=baseline, baselines=BASELINES)
     assert {method.name for method in found.interventions} == {"vector", *BASELINES}
     for method in found.interventions:
@@ -342,19 +340,19 @@ def test_all_baselines_are_measured_alike(tiny_llama, trained, baseline):
     assert set(found.run.making) == {"system prompt", "few-shot"}
 
 
-def test_strong_steering_is_measured_here_and_not_warned_of(tiny_llama, trained):
+def test_write_strong_steering_does_not_warn(tiny_llama, trained):
     strong = Intervention(steering=Steering((Term(trained, 4.0),)))
     with pytest.warns(StrongSteeringWarning):
         tiny_llama.generate("Hi", steering=strong.steering, max_new_tokens=2)
     assert len(write(tiny_llama, strong, ["Hi"], max_new_tokens=2)) == 1  # warnings are errors in tests
 
 
-def test_an_unknown_baseline_is_refused(tiny_llama, trained, baseline):
+def test_evaluate_unknown_baseline_is_refused(tiny_llama, trained, baseline):
     with pytest.raises(EvaluationError, match="no baseline named 'magic'; use some of "):
         evaluate(tiny_llama, trained, baseline=baseline, baselines=("magic",))
 
 
-def test_facts_are_taken_evenly_and_all_of_them_at_most(tiny_llama, baseline):
+def test_baseline_facts_are_evenly_spaced(tiny_llama, baseline):
     everything = Baseline(tiny_llama, sizes=replace(SMALL, facts=999, questions=2)).facts.facts
     assert len(everything) == 240
     assert baseline.facts.facts == tuple(everything[n * 30] for n in range(8))
@@ -414,7 +412,7 @@ def proper_baseline(smollm2) -> Baseline:
         ("turned round", "does not work"),
     ],
 )
-def test_happy_is_said_to_work_and_what_only_looks_like_it_is_not(smollm2, pretenders, proper_baseline, name, word):
+def test_evaluate_happy_works_and_imitations_do_not(smollm2, pretenders, proper_baseline, name, word):
     found = evaluate(smollm2, pretenders[name], baseline=proper_baseline, baselines=())
     assert found.verdict.word == word, found.verdict.sentences
     assert found.verdict.sentences[0].startswith(f"'happy' {'works' if word == 'works' else word}: ")

@@ -70,18 +70,18 @@ def turned_head(engine):
             head.mul_(-1.0)
 
 
-def test_without_openings_the_question_stands_alone():
+def test_chat_without_openings_is_the_question():
     assert Intervention().chat(5, "Hello!") == (Message("user", "Hello!"),)
 
 
-def test_openings_stand_before_the_questions_in_turn():
+def test_chat_openings_take_turns():
     intervention = Intervention(OPENINGS)
     for number in range(5):
         assert intervention.chat(number, "Hello!") == (*OPENINGS[number % 2], Message("user", "Hello!"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_arm_writes_the_likeliest_token_again_and_again(tiny_llama, kind):
+def test_write_equals_greedy_reference(tiny_llama, kind):
     intervention = intervention_of(tiny_llama, kind)
     found = write(tiny_llama, intervention, TEXTS, max_new_tokens=5)
     for number, (text, completion) in enumerate(zip(TEXTS, found, strict=True)):
@@ -89,13 +89,13 @@ def test_an_arm_writes_the_likeliest_token_again_and_again(tiny_llama, kind):
         assert completion.tokens == greedily(tiny_llama, blocks_of(tiny_llama), prompt, 5, *terms_of(intervention))
 
 
-def test_openings_and_steering_change_what_is_written(tiny_llama):
+def test_write_opening_and_steering_change_answers(tiny_llama):
     written = {kind: write(tiny_llama, intervention_of(tiny_llama, kind), TEXTS, max_new_tokens=5) for kind in KINDS}
     assert len({tuple(completion.tokens for completion in found) for found in written.values()}) == len(KINDS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_given_answers_are_scored_as_by_reading_them_one_at_a_time(tiny_llama, kind):
+def test_score_equals_one_at_a_time_reference(tiny_llama, kind):
     intervention = intervention_of(tiny_llama, kind)
     answers = [[tiny_llama.encode(text)[1:] for text in pair] for pair in (("Hi", "Go away"), ("Wet.",), ("a", "b"))]
     found = score(tiny_llama, intervention, TEXTS, answers)
@@ -109,7 +109,7 @@ def test_given_answers_are_scored_as_by_reading_them_one_at_a_time(tiny_llama, k
             assert logprob == pytest.approx(float(slow), abs=1e-3)
 
 
-def test_an_adapter_is_on_for_its_arm_and_off_again(tiny_llama):
+def test_activate_is_on_inside_and_off_afterwards(tiny_llama):
     intervention = Intervention(activate=lambda: turned_head(tiny_llama))
     answers = [[completion.tokens] for completion in write(tiny_llama, Intervention(), TEXTS, max_new_tokens=3)]
     before = score(tiny_llama, Intervention(), TEXTS, answers)
@@ -123,7 +123,7 @@ def test_an_adapter_is_on_for_its_arm_and_off_again(tiny_llama):
         assert again[0] == was[0]
 
 
-def test_the_changes_of_a_steering_are_those_of_its_terms_by_layer_and_in_order(tiny_llama):
+def test_changes_of_two_terms_are_by_layer_in_order(tiny_llama):
     one, other = vector_for(tiny_llama, layers=[1, 2]), vector_for(tiny_llama, seed=1, layers=[2, 3])
     changes = changes_of(Steering((Term(one, 0.5), Term(other, -1.0))), tiny_llama.info)
     first, second = added_by_hand((one, 0.5)), added_by_hand((other, -1.0))
@@ -134,11 +134,11 @@ def test_the_changes_of_a_steering_are_those_of_its_terms_by_layer_and_in_order(
             np.testing.assert_allclose(change.added, by_hand, atol=1e-6)
 
 
-def test_the_base_changes_nothing(tiny_llama):
+def test_changes_of_no_steering_are_empty(tiny_llama):
     assert changes_of(Steering(), tiny_llama.info) == {}
 
 
-def test_arms_that_are_asked_together_write_what_each_writes_alone(tiny_llama):
+def test_write_all_together_equals_alone(tiny_llama):
     plain = [intervention_of(tiny_llama, kind) for kind in KINDS] * 2
     interventions = [
         *plain[: MAX_BATCHED + 1],
@@ -188,7 +188,7 @@ def kl_of(engine, questions, intervention: Intervention) -> float:
     )
 
 
-def test_the_vector_itself_is_dialled_to_plus_and_minus_one(vector):
+def test_vector_pair_has_strength_plus_and_minus_one(vector):
     pair = vector_pair(vector, budget=BUDGET)
     assert strengths(pair) == {"+": 1.0, "-": -1.0}
     for key, sign in SIGNS.items():
@@ -197,12 +197,12 @@ def test_the_vector_itself_is_dialled_to_plus_and_minus_one(vector):
     assert pair["+"].about == "added at layers 1 to 2, at 0.4 nat per token"
 
 
-def test_only_layers_that_are_steered_count_as_stored(vector):
+def test_vector_bytes_counts_steered_layers_only(vector):
     light = replace(vector, weights={1: 0.0, 2: 1.0})
     assert vector_bytes(light) == 32 * 4
 
 
-def test_system_prompts_ask_for_the_poles_in_one_phrasing_after_another(happy_behaviour):
+def test_system_prompt_pair_cycles_through_phrasings(happy_behaviour):
     pair = system_prompt_pair(happy_behaviour, questions=6)
     for number in range(6):
         told = persona_instructions(happy_behaviour, number)
@@ -215,7 +215,7 @@ def test_system_prompts_ask_for_the_poles_in_one_phrasing_after_another(happy_be
     assert strengths(pair) == {"+": None, "-": None}
 
 
-def test_examples_are_questions_that_are_not_asked_with_answers_in_character(tiny_llama, happy_behaviour):
+def test_few_shot_pair_uses_unasked_questions_in_character(tiny_llama, happy_behaviour):
     pair = few_shot_pair(tiny_llama, happy_behaviour, answer_tokens=6)
     shown = neutral_prompts().calibration[:EXAMPLES]
     assert not set(shown) & set(neutral_prompts().held_out)
@@ -241,16 +241,14 @@ def test_examples_are_questions_that_are_not_asked_with_answers_in_character(tin
         ("", ""),
     ],
 )
-def test_an_example_that_was_cut_off_ends_with_its_last_whole_sentence(
-    tiny_llama, happy_behaviour, monkeypatch, text, kept
-):
+def test_few_shot_answer_cut_off_ends_with_whole_sentence(tiny_llama, happy_behaviour, monkeypatch, text, kept):
     monkeypatch.setattr(tiny_llama, "decode", lambda _: text)
     pair = few_shot_pair(tiny_llama, happy_behaviour, answer_tokens=2)
     assert {message.content for message in pair["-"].openings[0][1::2]} == {kept}
 
 
 @pytest.mark.parametrize("kls", [{"+": 0.1, "-": 0.5}, {"+": 0.9, "-": 0.05}])
-def test_the_vector_is_dialled_to_what_the_prompts_spend(tiny_llama, questions, kl, vector, kls):
+def test_equal_kl_pair_spends_the_kl_of_the_prompts(tiny_llama, questions, kl, vector, kls):
     pair = equal_kl_pair(kl, vector, kls, tiny_llama.info)
     assert pair is not None
     for key, sign in SIGNS.items():
@@ -261,11 +259,11 @@ def test_the_vector_is_dialled_to_what_the_prompts_spend(tiny_llama, questions, 
 
 
 @pytest.mark.parametrize("kls", [{"+": 0.4, "-": 0.01}, {"+": 0.0, "-": 0.4}, {"+": 0.4, "-": 500.0}])
-def test_where_prompts_spend_next_to_nothing_or_what_no_dial_can_there_is_no_such_row(tiny_llama, kl, vector, kls):
+def test_equal_kl_pair_unreachable_kl_returns_none(tiny_llama, kl, vector, kls):
     assert equal_kl_pair(kl, vector, kls, tiny_llama.info) is None
 
 
-def test_prompt_and_vector_together_spend_the_budget_where_the_prompt_leaves_room(vector, happy_behaviour):
+def test_combined_pair_with_room_spends_the_budget(vector, happy_behaviour):
     system, kls = system_prompt_pair(happy_behaviour, questions=len(TEXTS)), {"+": 0.2, "-": 0.3}
 
     def spent(intervention: Intervention) -> float:
@@ -285,7 +283,7 @@ def test_prompt_and_vector_together_spend_the_budget_where_the_prompt_leaves_roo
     assert pair["+"].stored_bytes == system["+"].stored_bytes + vector_bytes(vector)
 
 
-def test_where_the_prompt_spends_it_all_half_of_the_vector_is_added(vector, happy_behaviour):
+def test_combined_pair_without_room_adds_half(vector, happy_behaviour):
     def unasked(_: Intervention) -> float:
         raise AssertionError("nothing is to be dialled")
 
@@ -294,13 +292,13 @@ def test_where_the_prompt_spends_it_all_half_of_the_vector_is_added(vector, happ
     assert strengths(pair) == {"+": 0.5, "-": -0.5}
 
 
-def test_where_no_strength_spends_the_rest_half_of_the_vector_is_added_too(vector, happy_behaviour):
+def test_combined_pair_unreachable_budget_adds_half(vector, happy_behaviour):
     system = system_prompt_pair(happy_behaviour, questions=2)
     pair = combined_pair(system, vector, {"+": 0.1, "-": 0.1}, lambda _: 0.2, budget=BUDGET)
     assert strengths(pair) == {"+": 0.5, "-": -0.5}
 
 
-def test_added_tokens_are_the_mean_over_questions_and_sides(tiny_llama, happy_behaviour, vector):
+def test_added_tokens_is_mean_over_questions_and_poles(tiny_llama, happy_behaviour, vector):
     assert added_tokens(tiny_llama, vector_pair(vector, budget=BUDGET), TEXTS) == 0.0
     pair = system_prompt_pair(happy_behaviour, questions=len(TEXTS))
     turns = [

@@ -64,7 +64,7 @@ def state_of(engine):
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "qwen3_moe", "falcon"])
-def test_training_and_use_leave_the_model_as_it_was(tiny, name):
+def test_lora_training_and_use_restore_the_model(tiny, name):
     engine = tiny(name, max_position_embeddings=1024)
     before, logits, noise = state_of(engine), logits_of(engine), torch.random.get_rng_state()
     adapter = trained(engine, epochs=1)
@@ -77,7 +77,7 @@ def test_training_and_use_leave_the_model_as_it_was(tiny, name):
     assert torch.equal(logits_of(engine), logits)
 
 
-def test_an_exception_inside_leaves_the_model_as_it_was_too(host, adapter):
+def test_lora_exception_inside_restores_the_model(host, adapter):
     before = state_of(host)
     with pytest.raises(ZeroDivisionError), adapter.intervention().active():
         raise ZeroDivisionError
@@ -92,7 +92,7 @@ def test_an_exception_inside_leaves_the_model_as_it_was_too(host, adapter):
     assert state_of(host) == before
 
 
-def test_at_scale_0_it_is_the_base_exactly_and_at_a_half_half_is_added(host, adapter):
+def test_lora_scale_multiplies_the_added_part(host, adapter):
     base = logits_of(host)
     layer = "model.layers.3.mlp.down_proj"
     states = torch.randn(2, 64, generator=torch.Generator().manual_seed(0))
@@ -108,7 +108,7 @@ def test_at_scale_0_it_is_the_base_exactly_and_at_a_half_half_is_added(host, ada
     torch.testing.assert_close(parts[-1.0] - parts[0.0], -added, atol=1e-6, rtol=1e-3)
 
 
-def test_it_learns_answers_in_character_to_questions_without_a_system_prompt(host, adapter):
+def test_lora_learns_answers_in_character(host, adapter):
     """The loss is that of the answers' tokens alone, read one by one; a question held out of training is the judge."""
     behaviour = Behaviour.load("happy")
     texts = neutral_prompts().calibration[: QUICK["questions"]]
@@ -137,7 +137,7 @@ def test_it_learns_answers_in_character_to_questions_without_a_system_prompt(hos
     assert any(best.validation == pytest.approx(value, rel=1e-4) for value in after)
 
 
-def test_the_same_seed_gives_the_same_adapter_and_another_seed_another(host, adapter):
+def test_lora_seed_determines_the_adapter(host, adapter):
     with adapter.intervention().active():
         first = logits_of(host)
     found = []
@@ -149,7 +149,7 @@ def test_the_same_seed_gives_the_same_adapter_and_another_seed_another(host, ada
     assert not torch.equal(found[1], first)
 
 
-def test_the_poles_learn_different_things(host, adapter):
+def test_lora_poles_learn_different_weights(host, adapter):
     negative = trained(host, side="-")
     assert (negative.name, negative.side, adapter.side) == ("happy", "-", "+")
     with adapter.intervention().active():
@@ -158,14 +158,14 @@ def test_the_poles_learn_different_things(host, adapter):
         assert not torch.equal(logits_of(host), first)
 
 
-def test_an_adapter_counts_its_numbers(host, adapter):
+def test_lora_counts_parameters_and_bytes(host, adapter):
     linear = [module for block in host.blocks.modules for module in block.modules() if isinstance(module, nn.Linear)]
     assert adapter.parameters == sum(2 * (module.in_features + module.out_features) for module in linear)
     assert adapter.stored_bytes == 4 * adapter.parameters
     assert adapter.seconds > 0
 
 
-def test_everything_else_that_an_engine_does_goes_on_inside(host, adapter, random_vector):
+def test_lora_active_engine_still_works(host, adapter, random_vector):
     """Blocks are still hooked, walks still exact, and steering still adds to what blocks put out."""
     vector = random_vector(host, layers=[1, 3])
     texts = ["A quiet day.", "A quiet night.", "A quiet night at sea."]
@@ -179,7 +179,7 @@ def test_everything_else_that_an_engine_does_goes_on_inside(host, adapter, rando
     assert np.array_equal(host.hidden_states(texts), before)
 
 
-def test_arms_with_an_adapter_write_and_score(host, adapter):
+def test_lora_intervention_writes_and_scores(host, adapter):
     texts = ["Hello!", "What is rain?"]
     answers = [[(40, 41)], [(50, 51, 52)]]
     intervention = adapter.intervention(2.0)
@@ -194,7 +194,7 @@ def test_arms_with_an_adapter_write_and_score(host, adapter):
     assert scored.logprob[1][0] == pytest.approx(slow, rel=1e-4)
 
 
-def test_a_dialled_adapter_spends_the_budget(host, adapter):
+def test_fit_scale_spends_the_budget(host, adapter):
     questions = ask(host, ("Hello!", "What is rain?"), None, in_character=0, max_new_tokens=5, progress=ignore)
 
     def kl_at(scale):
@@ -209,7 +209,7 @@ def test_a_dialled_adapter_spends_the_budget(host, adapter):
         fit_scale(lambda _: 0.0, budget=0.4)
 
 
-def test_peft_loads_what_is_saved(host, adapter, tiny, tmp_path):
+def test_lora_saved_adapter_is_loaded_by_peft(host, adapter, tiny, tmp_path):
     from peft import PeftModel
 
     adapter.save(tmp_path / "adapter")
@@ -221,7 +221,7 @@ def test_peft_loads_what_is_saved(host, adapter, tiny, tmp_path):
         assert torch.equal(logits_of(host), theirs)
 
 
-def test_training_tells_how_far_it_is(host):
+def test_lora_training_reports_progress(host):
     steps = []
     trained(host, epochs=2, progress=steps.append)
     training = [step for step in steps if step.phase == "Training LoRA"]
@@ -231,7 +231,7 @@ def test_training_tells_how_far_it_is(host):
     assert "epoch 1: loss" in notes[0]
 
 
-def test_two_adapters_at_once_are_refused(host, adapter):
+def test_lora_two_adapters_at_once_is_refused(host, adapter):
     other = trained(host, epochs=1, seed=3)
     before = state_of(host)
     with (
@@ -243,7 +243,7 @@ def test_two_adapters_at_once_are_refused(host, adapter):
     assert state_of(host) == before
 
 
-def test_models_that_cannot_be_trained_are_refused(tiny, monkeypatch):
+def test_lora_untrainable_models_are_refused(tiny, monkeypatch):
     quantised = tiny("llama")
     monkeypatch.setattr(quantised.model, "is_quantized", True, raising=False)
     with pytest.raises(EvaluationError, match="it is quantised"):
@@ -269,17 +269,17 @@ def test_models_that_cannot_be_trained_are_refused(tiny, monkeypatch):
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(host, options, problem):
+def test_lora_invalid_options_are_refused(host, options, problem):
     with pytest.raises(EvaluationError, match=problem):
         trained(host, **options)
 
 
-def test_a_scale_that_is_no_number_is_refused(adapter):
+def test_lora_non_finite_scale_is_refused(adapter):
     with pytest.raises(EvaluationError, match="scale nan"):
         adapter.intervention(float("nan"))
 
 
-def test_a_model_of_which_peft_refuses_layers_is_as_it_was(tiny):
+def test_lora_model_refused_by_peft_is_restored(tiny):
     engine = tiny("mamba")
     before = state_of(engine)
     with pytest.raises(EvaluationError, match="peft refuses tiny mamba"):
@@ -287,7 +287,7 @@ def test_a_model_of_which_peft_refuses_layers_is_as_it_was(tiny):
     assert state_of(engine) == before
 
 
-def test_the_adapter_of_a_coarse_model_is_kept_in_float32(tiny):
+def test_lora_adapter_of_bf16_model_is_float32(tiny):
     engine = tiny("llama", dtype=torch.bfloat16, max_position_embeddings=1024)
     before = logits_of(engine)
     adapter = trained(engine)
@@ -299,14 +299,14 @@ def test_the_adapter_of_a_coarse_model_is_kept_in_float32(tiny):
     assert torch.equal(logits_of(engine), before)
 
 
-def test_a_training_that_only_harms_is_an_error_and_not_an_adapter(host):
+def test_lora_harmful_training_is_refused(host):
     before = state_of(host)
     with pytest.raises(EvaluationError, match="learned nothing"):
         trained(host, learning_rate=1e4, epochs=1)
     assert state_of(host) == before
 
 
-def test_a_behaviour_without_personas_is_refused(host, tmp_path):
+def test_lora_behaviour_without_personas_is_refused(host, tmp_path):
     (tmp_path / "given.toml").write_text(
         'name = "given"\npairs = [{positive = "a", negative = "b"}, {positive = "c", negative = "d"}]\n'
         '[positive]\nlabel = "x"\n[negative]\nlabel = "y"\n'
@@ -315,7 +315,7 @@ def test_a_behaviour_without_personas_is_refused(host, tmp_path):
         train_lora(host, Behaviour.load(tmp_path / "given.toml"), side="+")
 
 
-def test_without_peft_the_line_that_installs_it_is_given(host, monkeypatch):
+def test_lora_without_peft_names_the_install_line(host, monkeypatch):
     before = state_of(host)
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(MissingDependencyError, match=r'pip install "trimtab\[lora\]"'):
@@ -324,7 +324,7 @@ def test_without_peft_the_line_that_installs_it_is_given(host, monkeypatch):
 
 
 @pytest.mark.slow
-def test_on_the_default_model_questions_of_the_held_out_half_are_answered_more_happily(smollm2):
+def test_lora_default_model_answers_held_out_more_happily(smollm2):
     behaviour = Behaviour.load("happy")
     digest = digest_of(smollm2.model)
     adapter = train_lora(smollm2, behaviour, side="+")

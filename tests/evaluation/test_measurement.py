@@ -16,7 +16,7 @@ QUESTIONS, WRITTEN = 5, 3
 
 
 @pytest.mark.parametrize(("short", "long"), [(4, 9), (9, 4), (6, 6)])
-def test_both_uses_of_an_answer_are_what_asking_for_each_alone_gives(tiny_llama, short, long):
+def test_baseline_shared_answers_equal_separate_ones(tiny_llama, short, long):
     sizes = Sizes(
         questions=QUESTIONS, kl=2, controls_kl=2, written=WRITTEN, facts=4, answer_tokens=short, written_tokens=long
     )
@@ -30,7 +30,7 @@ def test_both_uses_of_an_answer_are_what_asking_for_each_alone_gives(tiny_llama,
     assert baseline.written.tokens == tuple(answer.tokens for answer in written)
 
 
-def test_kl_against_predictions_that_were_kept_is_kl_against_those_made_anew(tiny_llama):
+def test_kl_with_kept_predictions_equals_fresh_ones(tiny_llama):
     baseline = Baseline(tiny_llama, sizes=Sizes(questions=3, kl=3, controls_kl=2, written=2, facts=4))
     intervention = Intervention(openings=(Intervention().chat(0, "Speak like a pirate."),))
 

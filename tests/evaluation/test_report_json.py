@@ -16,13 +16,13 @@ from trimtab.evaluation.report import report_json, report_of_json
 
 
 @pytest.mark.parametrize("name", every_report())
-def test_a_report_is_the_same_after_a_round_trip_through_text(name):
+def test_report_json_round_trip_is_equal(name):
     report = every_report()[name]
     text = json.dumps(report_json(report), allow_nan=False)
     assert report_of_json(json.loads(text)) == report
 
 
-def test_without_the_clock_two_evaluations_are_equal_byte_for_byte():
+def test_report_json_without_run_is_equal():
     early = working()
     late = replace(early, run=Run("2031-01-01T00:00:00+00:00", {"Comparing": 1.0}, {"vector": 2.0}))
     assert report_json(early) != report_json(late)
@@ -31,12 +31,12 @@ def test_without_the_clock_two_evaluations_are_equal_byte_for_byte():
     assert "run" not in json.loads(texts[0])
 
 
-def test_a_report_without_the_clock_can_be_read():
+def test_report_of_json_without_run_is_read():
     report = report_of_json(report_json(working(), run=False))
     assert report == working(run=Run("", {}, {}))
 
 
-def test_numbers_that_are_not_finite_are_null_and_come_back_as_nan():
+def test_report_json_non_finite_becomes_null_and_nan():
     odd = replace(working().base, damage=replace(working().base.damage, perplexity_ratio=math.inf))
     report = working(base=odd, prompt_swing=replace(around(0.4), low=math.nan))
     plain = report_json(report)
@@ -50,26 +50,26 @@ def test_numbers_that_are_not_finite_are_null_and_come_back_as_nan():
     assert plain["base"]["damage"]["perplexity_ratio"] is None  # what was read is left as it was
 
 
-def test_numbers_of_numpy_become_plain_ones():
+def test_report_json_numpy_numbers_become_plain():
     report = working(base=replace(side("0", 0.0), chosen=np.float64(0.5)))
     assert type(report_json(report)["base"]["chosen"]) is float
 
 
 @pytest.mark.parametrize("data", [{}, [], "a report", None, {"subject": {"vector": 3}}])
-def test_what_is_no_report_is_refused_with_a_way_out(data):
+def test_report_of_json_other_data_is_refused(data):
     with pytest.raises(EvaluationError, match="this is no report of an evaluation") as caught:
         report_of_json(data)
     assert caught.value.fix
 
 
-def test_the_message_names_the_place():
+def test_report_of_json_error_names_the_place():
     data = report_json(working())
     data["verdict"]["word"] = "wonderful"
     with pytest.raises(EvaluationError, match=r"verdict\.word"):
         report_of_json(data)
 
 
-def test_a_missing_number_beside_a_mistake_is_not_taken_for_nan():
+def test_report_of_json_missing_number_and_mistake_is_refused():
     data = report_json(working())
     data["sweep"]["low"] = None
     data["sweep"]["high"] = "high"

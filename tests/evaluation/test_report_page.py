@@ -86,7 +86,7 @@ def rendered(report) -> str:
 
 
 @pytest.mark.parametrize("name", every_report())
-def test_a_page_is_whole_and_needs_nothing_from_elsewhere(name):
+def test_page_is_well_formed_and_self_contained(name):
     page = report_html(every_report()[name])
     tags = Tags(page)
     assert tags.open == []
@@ -98,13 +98,13 @@ def test_a_page_is_whole_and_needs_nothing_from_elsewhere(name):
 
 
 @pytest.mark.parametrize("name", every_report())
-def test_the_same_report_gives_the_same_page_and_no_value_leaks_as_python_writes_it(name):
+def test_page_is_deterministic_without_python_values(name):
     report = every_report()[name]
     assert report_html(report) == report_html(report)
     assert not re.search(r"\b(None|nan|inf|True|False|Interval\()\b", rendered(report))
 
 
-def test_hostile_answers_questions_and_names_are_shown_and_not_run():
+def test_page_hostile_texts_are_escaped():
     answers = (HOSTILE,) * 6
     dial = sweep()
     points = tuple(replace(point, answers=answers, why=HOSTILE if point.why else "") for point in dial.points)
@@ -127,7 +127,7 @@ def test_hostile_answers_questions_and_names_are_shown_and_not_run():
     assert HOSTILE in tags.text
 
 
-def test_what_no_page_can_hold_is_replaced():
+def test_page_invalid_characters_are_replaced():
     vector = vector_method(0.3, -0.3)
     odd = replace(vector.sides["+"], answers=("a\x1b[31mb\x00c\ud800d\ne",) * 6)
     page = report_html(working(interventions=(replace(vector, sides={**vector.sides, "+": odd}),)))
@@ -135,7 +135,7 @@ def test_what_no_page_can_hold_is_replaced():
     page.encode("utf-8")
 
 
-def test_the_headline_answers_the_question_and_says_which_way():
+def test_page_headline_answers_the_question():
     text = rendered(working())
     assert "Yes, it works: the dial turns Small-135M-Instruct both towards glad and towards gloomy." in text
     assert "✔ works" in text
@@ -146,13 +146,13 @@ def test_the_headline_answers_the_question_and_says_which_way():
     assert "Not known" in rendered(unmeasured())
 
 
-def test_strength_one_is_explained_without_knowing_what_a_nat_is():
+def test_strength_meaning_explains_the_budget():
     meant = strength_meaning(subject(budget=0.4))
     assert "0.4 nat of disturbance per token" in meant
     assert "1.5 times less likely" in meant  # e to the power of 0.4 is 1.49
 
 
-def test_what_was_not_measured_is_a_dash_and_columns_that_nobody_has_are_left_out():
+def test_page_unmeasured_is_a_dash_or_left_out():
     text = rendered(unmeasured())
     heads = Tags(report_html(working())).text
     assert "vector" in text
@@ -164,20 +164,20 @@ def test_what_was_not_measured_is_a_dash_and_columns_that_nobody_has_are_left_ou
     assert "Agreement of its pairs not known" in text
 
 
-def test_bytes_seconds_and_tokens_of_every_method_are_written_for_people():
+def test_page_formats_bytes_seconds_and_tokens():
     text = rendered(with_lora())
     for told in ("2.3 MB", "25.3 kB", "5 min 1 s", "212"):
         assert told in text
 
 
-def test_answers_stand_side_by_side_from_where_the_text_breaks_to_where_it_breaks():
+def test_page_samples_span_the_breaks():
     assert [point.strength for point in shown_points(sweep())] == [-2.0, -1.0, 0.0, 1.0, 3.0]
     text = rendered(working())
     assert "✘ falls apart: it spends 1.60 nat per token; answers repeat themselves" in text
     assert "0 unsteered" in text
 
 
-def test_where_nothing_breaks_the_outermost_answers_are_shown():
+def test_shown_points_without_breaks_are_the_outermost():
     points = tuple(replace(point, usable=True, why="") for point in sweep().points)
     assert [point.strength for point in shown_points(Sweep(points, -3.0, 3.0))] == [-3.0, -1.0, 0.0, 1.0, 3.0]
     few = tuple(point for point in points if point.strength in (0.0, 0.5))
@@ -185,14 +185,14 @@ def test_where_nothing_breaks_the_outermost_answers_are_shown():
     assert nearest(Sweep(few, 0.0, 0.5), -1.0) is None
 
 
-def test_long_answers_are_clipped_and_whole_below():
+def test_page_long_answers_are_clipped_and_expandable():
     page = report_html(working())
     long = working().sweep.points[3].answers[1]
     assert f'<div class="text">{long}</div>' in page
     assert f'<span class="start text">{clipped(long, 230)}</span>' in page
 
 
-def test_the_command_to_do_it_again_survives_a_shell():
+def test_command_line_is_quoted_for_a_shell():
     report = working(subject=subject(vector="my vector", behaviour="a b", model="x/y; rm"))
     assert command_line(report) == (
         "trimtab evaluate 'my vector' --model 'x/y; rm' --behaviour 'a b' "
@@ -200,7 +200,7 @@ def test_the_command_to_do_it_again_survives_a_shell():
     )
 
 
-def test_controls_say_what_they_mean_here():
+def test_findings_explain_the_controls():
     good = {finding.name: finding for finding in findings(working())}
     bad = {finding.name: finding for finding in findings(not_working())}
     assert [good[name].good for name in ("Random directions", "Shuffled labels", "Default layers", "Wrong way")] == [
@@ -212,12 +212,12 @@ def test_controls_say_what_they_mean_here():
     assert findings(unmeasured())[0].value == "not measured"
 
 
-def test_better_usual_layers_speak_against_the_vector():
+def test_findings_better_default_layers_count_against():
     misplaced = working(controls=controls(band=control(0.7, -0.7)))
     assert "steers the wrong layers" in next(f for f in findings(misplaced) if f.name == "Default layers").sentence
 
 
-def test_chance_of_a_swing_is_the_same_both_ways_and_reaches_two_deviations():
+def test_swing_chance_reaches_at_least_two_deviations():
     trials = tuple(control(swing, 0.0) for swing in (0.1, -0.1, 0.1))
     assert swing_chance(controls(random=trials)) == pytest.approx(0.2)
     lone = tuple(control(swing, 0.0) for swing in (0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
@@ -225,7 +225,7 @@ def test_chance_of_a_swing_is_the_same_both_ways_and_reaches_two_deviations():
     assert swing_chance(controls(random=())) is None
 
 
-def test_a_bar_is_grey_where_chance_may_do_as_much():
+def test_swing_bar_within_chance_is_grey():
     scale = swing_scale([around(0.5)], 0.1)
     assert 'class="bar positive"' in swing_bar(around(0.5), scale, 0.1)
     assert 'class="bar unsure"' in swing_bar(around(0.12), scale, 0.1)
@@ -233,13 +233,13 @@ def test_a_bar_is_grey_where_chance_may_do_as_much():
     assert 'class="bar' not in swing_bar(None, scale, 0.1)
 
 
-def test_a_scale_keeps_what_lies_beyond_it_at_its_end():
+def test_scale_beyond_its_ends_is_clamped():
     scale = Scale(-1.0, 1.0, 0.0, 100.0)
     assert [scale.at(value) for value in (-5.0, 0.0, 0.5, 7.0)] == [0.0, 50.0, 75.0, 100.0]
 
 
 @pytest.mark.parametrize(("low", "high"), [(-0.07, 0.66), (0.0, 1.0), (-3.0, 12.5), (1e-4, 3e-4)])
-def test_ticks_are_evenly_spaced_and_inside(low, high):
+def test_ticks_are_even_and_inside(low, high):
     found = ticks(low, high)
     steps = {round(b - a, 9) for a, b in pairwise(found)}
     assert 2 <= len(found) <= 6
@@ -248,7 +248,7 @@ def test_ticks_are_evenly_spaced_and_inside(low, high):
     assert found[-1] <= high
 
 
-def test_every_layer_of_a_choice_has_a_coloured_cell():
+def test_page_layers_tried_have_coloured_cells():
     report = working(subject=subject(candidates=(Placing((3, 4, 7), 0.5), Placing((5,), -0.25)), layers=(3, 4, 7)))
     cells = re.findall(r'class="cell" style="background: ([^"]+)" title="layers ([^:]+)', report_html(report))
     assert [layers for _, layers in cells] == ["3–4, 7"] * 3 + ["5"]
@@ -256,13 +256,13 @@ def test_every_layer_of_a_choice_has_a_coloured_cell():
     assert "var(--negative) 45%" in cells[3][0]
 
 
-def test_a_vector_without_any_usable_strength_has_a_page():
+def test_page_without_usable_strength_is_rendered():
     points = tuple(replace(point, usable=point.strength == 0.0, why="all broken") for point in sweep().points)
     text = rendered(working(sweep=Sweep(points, 0.0, 0.0)))
     assert "At none of the strengths tried does the text hold together." in text
 
 
-def test_numbers_that_are_not_finite_are_dashes():
+def test_page_non_finite_numbers_are_dashes():
     nothing = Interval(float("nan"), float("nan"), float("nan"))
     bare = side("+", None, perplexity=float("inf"))
     lost = method("lost", 0.1, -0.1, swing=nothing, sides={"+": bare, "-": bare}, prompt_equivalents=float("nan"))
@@ -270,7 +270,7 @@ def test_numbers_that_are_not_finite_are_dashes():
     assert not re.search(r"\b(nan|inf)\b", text)
 
 
-def test_figures_read_as_people_write_them():
+def test_formats_read_naturally():
     assert [figure(-0.001), figure(-0.5, 1), figure(0.25, signed=True), figure(None)] == ["0.00", "−0.5", "+0.25", "–"]
     assert [size(0), size(999), size(1000), size(123_456_789)] == ["0 bytes", "999 bytes", "1.0 kB", "123 MB"]
     assert [duration(0.04), duration(59.99), duration(3661), duration(None)] == ["0.0 s", "1 min 0 s", "1 h 1 min", "–"]

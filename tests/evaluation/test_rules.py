@@ -31,14 +31,14 @@ from trimtab.vectors import Interval
 LIST = "You sell boats.\n- Be brief.\n- Say 'ahoy' first. Always.\n3) Never name a price.\nThank them."
 
 
-def test_items_of_a_list_are_the_rules_and_what_is_around_it_stays():
+def test_split_rules_list_items_are_the_rules():
     found = split_rules(LIST)
     assert [rule.text for rule in found] == ["Be brief.", "Say 'ahoy' first. Always.", "Never name a price."]
     assert found[0].without == "You sell boats.\n- Say 'ahoy' first. Always.\n3) Never name a price.\nThank them."
     assert found[2].without == "You sell boats.\n- Be brief.\n- Say 'ahoy' first. Always.\nThank them."
 
 
-def test_without_a_list_every_sentence_is_a_rule():
+def test_split_rules_without_list_takes_sentences():
     found = split_rules('You are kind. Say "yes!" to all. Who asks? You do')
     assert [rule.text for rule in found] == ["You are kind.", 'Say "yes!" to all.', "Who asks?", "You do"]
     assert found[1].without == "You are kind. Who asks? You do"
@@ -46,23 +46,23 @@ def test_without_a_list_every_sentence_is_a_rule():
 
 
 @pytest.mark.parametrize("prompt", ["", "Be brief.", "- Be brief.", "one line without an end"])
-def test_a_single_instruction_has_no_rules_to_weigh(prompt):
+def test_split_rules_single_instruction_is_empty(prompt):
     assert split_rules(prompt) == ()
 
 
-def test_numbers_inside_sentences_begin_no_item():
+def test_split_rules_numbers_in_sentences_begin_no_item():
     assert [rule.text for rule in split_rules("It costs 3.50 today. Tomorrow 4.")] == [
         "It costs 3.50 today.",
         "Tomorrow 4.",
     ]
 
 
-def test_of_very_many_rules_the_first_are_weighed():
+def test_split_rules_many_are_limited():
     assert len(split_rules("\n".join(f"- Rule {n}." for n in range(40)))) == MAX_RULES
 
 
 @given(st.lists(st.sampled_from(["Be brief.", "Say yes!", "Why not?", "Speak of boats."]), min_size=2, max_size=8))
-def test_what_is_left_has_every_other_rule(sentences):
+def test_split_rules_without_keeps_all_others(sentences):
     found = split_rules(" ".join(sentences))
     assert [rule.text for rule in found] == sentences
     for number, rule in enumerate(found):
@@ -72,7 +72,7 @@ def test_what_is_left_has_every_other_rule(sentences):
 @pytest.mark.parametrize(
     ("prompt", "first"), [(LIST, "You sell boats."), ("Be brief. Be kind.", "Be brief."), ("  no end ", "no end")]
 )
-def test_a_prompt_is_cut_down_to_its_first_sentence(prompt, first):
+def test_first_sentence_is_the_first(prompt, first):
     assert first_sentence(prompt) == first
 
 
@@ -86,11 +86,11 @@ def writing(*texts):
     return SimpleNamespace(generate=lambda chats, **_: [SimpleNamespace(text=text) for text in texts])
 
 
-def test_where_the_rule_does_not_fit_into_the_window_nothing_is_asked(llama):
+def test_questions_for_too_long_rule_is_empty(llama):
     assert questions_for(llama, RULE * 9, count=2, seed=0) == ()
 
 
-def test_only_questions_count_each_once_and_none_that_gives_it_away():
+def test_questions_for_keeps_distinct_questions_without_answer():
     model = writing(
         "What does rye bread cost?\nMore.", "It costs money.", '"How much is it?"', "How much is it?", "Eh?"
     )
@@ -99,7 +99,7 @@ def test_only_questions_count_each_once_and_none_that_gives_it_away():
     assert questions_for(writing("Does it cost 4.35 dollars?"), RULE, count=1, seed=0) == ()
 
 
-def test_questions_with_a_word_of_the_rule_come_first():
+def test_questions_for_words_of_the_rule_come_first():
     model = writing("What is a recipe?", "How much is a Loaf?", "Why is that?", "Is it rye bread?")
     found = ("How much is a Loaf?", "Is it rye bread?", "What is a recipe?", "Why is that?")
     assert questions_for(model, RULE, count=4, seed=0) == found
@@ -107,7 +107,7 @@ def test_questions_with_a_word_of_the_rule_come_first():
 
 
 @pytest.mark.slow
-def test_the_default_model_asks_for_a_price(smollm2):
+def test_questions_for_price_on_default_model_ask_for_it(smollm2):
     found = questions_for(smollm2, RULE, count=4, seed=0)
     assert len(found) == 4
     assert all("loaf" in question for question in found)
@@ -154,7 +154,7 @@ def slow_evidence(engine, answers, rule, student):
     return float(np.mean(each))
 
 
-def test_how_far_a_vector_goes_by_a_rule_is_that_of_a_slow_reference(llama):
+def test_rule_share_equals_slow_reference(llama):
     vector = vector_for(llama)
     answers = prompted(llama, PROMPT)
     found = attributed(llama, PROMPT, Student.steered(vector, 0.5), answers=answers)
@@ -174,7 +174,7 @@ def test_how_far_a_vector_goes_by_a_rule_is_that_of_a_slow_reference(llama):
         assert general.share.low <= general.share.value <= general.share.high
 
 
-def test_a_vector_of_generated_tokens_is_added_there_alone(llama):
+def test_rule_share_of_generated_tokens_vector_differs(llama):
     vector = vector_for(llama)
     everywhere = Student(additions=vector.addition(0.5))
     generated = Student(additions=vector.addition(0.5), generated=True)
@@ -182,7 +182,7 @@ def test_a_vector_of_generated_tokens_is_added_there_alone(llama):
     assert abs(found[0] - found[1]) > 1e-3
 
 
-def test_the_whole_prompt_goes_all_the_way_and_the_plain_model_or_the_rest_of_the_prompt_none(llama):
+def test_rule_share_whole_prompt_is_one_and_plain_is_zero(llama):
     rules = split_rules(PROMPT)
     for number, rule in enumerate(rules):
         assert attributed(llama, PROMPT, under(PROMPT))[number].general.share.value == pytest.approx(1.0, abs=0.01)
@@ -190,7 +190,7 @@ def test_the_whole_prompt_goes_all_the_way_and_the_plain_model_or_the_rest_of_th
         assert min(found.general.share.value for found in least) == pytest.approx(0.0, abs=0.01)
 
 
-def test_a_small_rule_is_seen_beside_a_large_one_that_did_not_take(smollm2):
+def test_small_rule_carried_beside_a_large_one_not_carried(smollm2):
     """Held against all that the prompt changes, the small rule's share would drown."""
     small = "End every message with a question."
     prompt = f"Speak like a drunken pirate in every sentence, and swear by the sea. {small}"
@@ -205,7 +205,7 @@ def test_a_small_rule_is_seen_beside_a_large_one_that_did_not_take(smollm2):
     assert found.carried is True
 
 
-def test_a_rule_that_changes_nothing_is_not_followed(llama, monkeypatch):
+def test_rule_without_weight_is_not_followed(llama, monkeypatch):
     monkeypatch.setattr("trimtab.evaluation.rules.MIN_WEIGHT", 99.0)
     for rule in attributed(llama, PROMPT, Student()):
         assert (rule.carried, rule.general.share) == (None, None)
@@ -227,7 +227,7 @@ def questioned(monkeypatch):
     return rules
 
 
-def test_every_rule_is_measured_on_general_messages_and_on_questions(llama, questioned):
+def test_rules_are_measured_on_general_and_asked_messages(llama, questioned):
     vector = vector_for(llama)
     found = attributed(llama, PROMPT, Student.steered(vector, 0.5), sizes=replace(SIZES, questions=2))
     assert questioned == ["Speak of the sea.", "Be brief!"]
@@ -250,9 +250,7 @@ def test_every_rule_is_measured_on_general_messages_and_on_questions(llama, ques
         ((0.6, 0.001), (0.6, 0.001), None),
     ],
 )
-def test_a_rule_is_carried_if_it_is_on_both_as_far_as_it_counts(
-    llama, questioned, monkeypatch, general, asked, carried
-):
+def test_rule_carried_requires_both_where_it_counts(llama, questioned, monkeypatch, general, asked, carried):
     def effect(given):
         share, weight = given
         return RuleEffect(weight, Interval(share, 0.0, 1.0) if weight >= MIN_WEIGHT else None)
@@ -266,5 +264,5 @@ def test_a_rule_is_carried_if_it_is_on_both_as_far_as_it_counts(
     assert found.carried is carried
 
 
-def test_where_there_are_no_rules_none_are_attributed(llama):
+def test_attribute_rules_without_rules_is_empty(llama):
     assert attribute_rules(prompted(llama, "Be brief."), Student(), (), sizes=SIZES, progress=ignore) == ()

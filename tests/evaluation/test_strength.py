@@ -78,7 +78,7 @@ def kept_at_one(report: Report, key: str) -> bool:
 @pytest.mark.parametrize(
     ("limit", "facts"), [(0.0, 1.0), (0.007, 1.0), (0.013, 1.0), (0.016, 1.0), (2.0, 0.05), (2.0, 0.1)]
 )
-def test_each_end_is_where_a_weaker_vector_costs_little_and_half_a_step_on_does_not(
+def test_usable_range_equals_search_with_weaker_vectors(
     tiny_llama, strong, baseline, weaker, monkeypatch, limit, facts
 ):
     monkeypatch.setattr(LIMIT, limit)
@@ -102,7 +102,7 @@ def test_each_end_is_where_a_weaker_vector_costs_little_and_half_a_step_on_does_
     assert found.usable_range.swing.value == pytest.approx(effects["+"] - effects["-"], abs=1e-5)
 
 
-def test_limits_that_nothing_keeps_leave_no_dial(tiny_llama, strong, baseline, monkeypatch):
+def test_usable_range_unreachable_limits_is_empty(tiny_llama, strong, baseline, monkeypatch):
     monkeypatch.setattr(LIMIT, -2.0)
     found = report_of(tiny_llama, strong, baseline)
     assert (found.usable_range.low, found.usable_range.high) == (0.0, 0.0)
@@ -122,7 +122,7 @@ def test_limits_that_nothing_keeps_leave_no_dial(tiny_llama, strong, baseline, m
         (0.3, -2.0, 0.0, [2]),
     ],
 )
-def test_answers_are_written_only_where_facts_are_kept(
+def test_usable_range_writes_only_where_facts_are_kept(
     tiny_llama, strong, baseline, monkeypatch, keeps_up_to, lost_relevance, end, written
 ):
     found: list[int] = []
@@ -148,7 +148,7 @@ def test_answers_are_written_only_where_facts_are_kept(
     assert found == written
 
 
-def test_a_dial_that_costs_little_is_as_long_as_it_was(tiny_llama, strong, baseline, monkeypatch):
+def test_usable_range_cheap_vector_is_full(tiny_llama, strong, baseline, monkeypatch):
     monkeypatch.setattr(LIMIT, 2.0)
     monkeypatch.setattr("trimtab.evaluation.strength.MAX_LOST_FACTS", 1.0)
     found = report_of(tiny_llama, strong, baseline)
@@ -158,7 +158,7 @@ def test_a_dial_that_costs_little_is_as_long_as_it_was(tiny_llama, strong, basel
     assert RANGE_PHASE not in found.run.seconds
 
 
-def test_what_was_not_measured_is_not_held_against_a_side():
+def test_is_usable_without_measurements_is_true():
     assert is_usable(None, None)
     assert not is_usable(Interval(-0.051, -0.1, 0.0), None)
     assert not is_usable(None, Interval(-0.101, -0.2, 0.0))
@@ -190,7 +190,7 @@ def broken(strength: float):
 BASE = measured(0.0, kl=0.0, perplexity_ratio=1.0)
 
 
-def test_points_come_by_ascending_strength_with_what_was_measured():
+def test_sweep_points_ascend_with_their_measurements():
     sweep = sweep_of_all([measured(1.0, kl=0.5, repetition=0.2, refuses=0.1), BASE, measured(-1.0, relevance=None)])
     assert [point.strength for point in sweep.points] == [-1.0, 0.0, 1.0]
     plus = sweep.points[2]
@@ -200,20 +200,20 @@ def test_points_come_by_ascending_strength_with_what_was_measured():
     assert sweep.points[0].damage.relevance is None
 
 
-def test_where_nothing_breaks_the_whole_dial_is_usable():
+def test_sweep_without_breaks_is_usable_throughout():
     sweep = sweep_of_all([BASE, *(measured(strength) for strength in (-2.0, -1.0, 0.5, 3.0))])
     assert (sweep.low, sweep.high) == (-2.0, 3.0)
     assert all(point.usable and not point.why for point in sweep.points)
 
 
-def test_what_comes_after_the_first_break_is_not_usable_even_if_it_holds_together():
+def test_sweep_beyond_first_break_is_not_usable():
     sweep = sweep_of_all([BASE, measured(0.5), broken(1.0), measured(1.5), broken(-0.5), measured(-1.0)])
     assert (sweep.low, sweep.high) == (0.0, 0.5)
     assert [point.strength for point in sweep.points if not point.usable] == [-0.5, 1.0]
 
 
 @given(breaks=st.sets(st.sampled_from([-2.0, -1.0, -0.5, 0.5, 1.0, 2.0])))
-def test_the_usable_range_is_everything_up_to_the_first_break_on_either_side(breaks):
+def test_sweep_range_ends_at_first_break_on_each_side(breaks):
     tried = [-2.0, -1.0, -0.5, 0.5, 1.0, 2.0]
     sweep = sweep_of_all([BASE, *(broken(s) if s in breaks else measured(s) for s in tried)])
     for strength in tried:
@@ -235,7 +235,7 @@ def test_the_usable_range_is_everything_up_to_the_first_break_on_either_side(bre
         ({"kl": 2.0, "perplexity_ratio": 5.0}, "it spends 2.00 nat per token; perplexity is 5.0 times the base's"),
     ],
 )
-def test_what_breaks_is_said(changes, why):
+def test_sweep_exceeded_limit_is_named(changes, why):
     (point,) = (point for point in sweep_of_all([BASE, measured(1.0, **changes)]).points if point.strength)
     assert point.why == why
     assert not point.usable
@@ -255,11 +255,11 @@ def test_what_breaks_is_said(changes, why):
         {"refuses": 1.0, "length_ratio": 4.0},
     ],
 )
-def test_at_the_bounds_nothing_is_broken_yet(changes):
+def test_sweep_at_the_limits_is_usable(changes):
     assert sweep_of_all([BASE, measured(1.0, **changes)]).high == 1.0
 
 
-def test_the_base_is_never_broken():
+def test_sweep_base_is_always_usable():
     odd = measured(0.0, kl=0.0, repetition=0.9, distinct_2=0.01, perplexity_ratio=9.0)
     sweep = sweep_of_all([odd, measured(1.0, repetition=0.9, distinct_2=0.01)])
     assert all(point.usable for point in sweep.points)

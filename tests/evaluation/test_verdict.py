@@ -47,7 +47,7 @@ def said(found: Verdict, beginning: str) -> list[str]:
     return [sentence for sentence in found.sentences if sentence.startswith(beginning)]
 
 
-def test_a_vector_that_goes_both_ways_beyond_chance_works():
+def test_verdict_both_ways_beyond_chance_works():
     found = verdict()
     assert found.word == "works"
     assert found.clear == {"+": True, "-": True}
@@ -65,7 +65,7 @@ def test_a_vector_that_goes_both_ways_beyond_chance_works():
     )
 
 
-def test_it_is_named_with_the_behaviour_that_it_was_held_against():
+def test_verdict_other_behaviour_is_named():
     assert verdict(subject=subject(vector="mix")).sentences[0].startswith("'mix' as 'glad' works: ")
 
 
@@ -77,7 +77,7 @@ def _falling_apart(*signs: float) -> Any:
     return replace(found, points=tuple(points), low=low, high=high)
 
 
-def test_where_the_text_holds_together_at_no_strength_it_does_not_work_however_far_it_moves():
+def test_verdict_text_broken_everywhere_does_not_work():
     found = verdict(sweep=_falling_apart(1.0, -1.0))
     assert found.word == "does not work"
     assert found.clear == {"+": True, "-": True}
@@ -87,7 +87,7 @@ def test_where_the_text_holds_together_at_no_strength_it_does_not_work_however_f
     assert found.sentences[-1] == "At no strength tried does the text hold together."
 
 
-def test_where_the_text_falls_apart_on_one_side_it_works_one_way_only():
+def test_verdict_text_broken_on_one_side_is_one_way():
     found = verdict(sweep=_falling_apart(1.0))
     assert found.word == "one way only"
     assert found.sentences[0].endswith("towards gloomy, and towards glad the text falls apart at every strength tried.")
@@ -96,12 +96,12 @@ def test_where_the_text_falls_apart_on_one_side_it_works_one_way_only():
     assert "falls apart" in one_sided.sentences[0]
 
 
-def test_a_side_of_the_dial_that_was_not_tried_is_not_held_against_it():
+def test_verdict_untried_side_counts_as_intact():
     points = tuple(point for point in sweep().points if point.strength <= 0)
     assert verdict(sweep=replace(sweep(), points=points, high=0.0)).word == "works"
 
 
-def test_within_chance_on_both_sides_it_does_not_work():
+def test_verdict_within_chance_does_not_work():
     found = verdict(0.06, -0.07, controls=controls(band=None, shuffled=None))
     assert found.word == "does not work"
     assert found.clear == {"+": False, "-": False}
@@ -111,18 +111,18 @@ def test_within_chance_on_both_sides_it_does_not_work():
 
 
 @pytest.mark.parametrize(("plus", "minus", "way"), [(0.34, -0.01, "glad"), (0.01, -0.4, "gloomy"), (0.5, 0.3, "glad")])
-def test_beyond_chance_on_one_side_it_works_one_way_only(plus, minus, way):
+def test_verdict_beyond_chance_on_one_side_is_one_way(plus, minus, way):
     found = verdict(plus, minus)
     assert found.word == "one way only"
     assert f"it moves Small-135M-Instruct towards {way}, and not back" in found.sentences[0]
 
 
-def test_turned_the_wrong_way_round_it_does_not_work():
+def test_verdict_reversed_vector_does_not_work():
     assert verdict(-0.34, 0.28).word == "does not work"
 
 
 @pytest.mark.parametrize("shuffled", [control(0.4, -0.3), control(-0.4, 0.3)])
-def test_if_shuffled_labels_do_as_well_it_has_not_learned_the_behaviour(shuffled):
+def test_verdict_shuffled_as_good_does_not_work(shuffled):
     found = verdict(controls=controls(band=None, shuffled=shuffled))
     assert found.word == "does not work"
     (sentence,) = said(found, "The same pairs with shuffled labels")
@@ -130,7 +130,7 @@ def test_if_shuffled_labels_do_as_well_it_has_not_learned_the_behaviour(shuffled
     assert sentence.endswith("what it has learned is not the behaviour.")
 
 
-def test_if_prompts_do_more_it_is_weak():
+def test_verdict_prompts_do_more_is_weak():
     found = verdict(equivalents=0.62, prompt_swing=around(1.0))
     assert found.word == "weak"
     assert "both ways, but less than it should" in found.sentences[0]
@@ -138,34 +138,34 @@ def test_if_prompts_do_more_it_is_weak():
     assert sentence == "System prompts do more: they swing by +1.000, the vector by 0.6 of that."
 
 
-def test_if_the_usual_layers_do_better_it_is_weak():
+def test_verdict_default_layers_better_is_weak():
     found = verdict(controls=controls(band=control(0.8, -0.6)))
     assert found.word == "weak"
     (sentence,) = said(found, "It steers the wrong layers")
     assert sentence.endswith("its own directions on the usual band swing by +1.400, not +0.620.")
 
 
-def test_other_layers_that_do_little_better_are_not_held_against_it():
+def test_verdict_default_layers_slightly_better_works():
     found = verdict(controls=controls(band=control(0.4, -0.35)))
     assert found.word == "works"
     assert not said(found, "It steers the wrong layers")
 
 
-def test_wrong_layers_are_told_of_a_vector_that_does_nothing_too():
+def test_verdict_wrong_layers_are_named_for_idle_vector():
     found = verdict(0.02, -0.01, controls=controls(band=control(0.4, -0.35), shuffled=None))
     assert found.word == "does not work"
     assert said(found, "It steers the wrong layers")
 
 
 @pytest.mark.parametrize(("share", "told"), [(0.24, False), (0.25, True), (0.6, True)])
-def test_questions_that_move_the_wrong_way_are_told_from_a_quarter_on(share, told):
+def test_verdict_wrong_way_is_named_from_a_quarter(share, told):
     found = verdict(controls=controls(band=None, anti_steerable={"+": 0.0, "-": share}))
     sentences = said(found, "At strength -1")
     assert sentences == ([f"At strength -1 {share:.0%} of the questions move the wrong way."] if told else [])
     assert not said(found, "At strength +1")
 
 
-def test_where_prompts_are_no_measure_it_is_said_why():
+def test_verdict_no_equivalents_says_why():
     found = verdict(equivalents=None, no_equivalents="the model hardly follows them", prompt_swing=around(0.01))
     assert found.word == "works"
     assert found.promptable is False
@@ -173,7 +173,7 @@ def test_where_prompts_are_no_measure_it_is_said_why():
     assert said(found, "It cannot") == ["It cannot be compared with prompts: the model hardly follows them."]
 
 
-def test_without_prompts_nothing_is_said_of_them():
+def test_verdict_without_prompts_omits_them():
     found = verdict(equivalents=None, prompt_swing=None, usable=usable(times=None))
     assert found.promptable is None
     assert not any("prompts" in sentence for sentence in found.sentences)
@@ -184,7 +184,7 @@ def told(found: Verdict) -> list[str]:
     return [sentence for sentence in found.sentences if not sentence.startswith("From strength")]
 
 
-def test_lost_facts_are_told_beyond_five_in_a_hundred():
+def test_verdict_lost_facts_are_named_beyond_limit():
     assert not any("facts" in sentence for sentence in told(verdict(cost={"facts": -0.05})))
     found = verdict(cost={"facts": -0.12})
     assert [s for s in told(found) if "facts" in s] == [
@@ -194,7 +194,7 @@ def test_lost_facts_are_told_beyond_five_in_a_hundred():
     assert found.word == "works"
 
 
-def test_lost_relevance_is_told_where_it_was_measured():
+def test_verdict_lost_relevance_is_named_if_measured():
     lost = verdict(cost={"relevance_change": around(-0.15, 0.1)})
     assert said(lost, "At strength +1") == ["At strength +1 answers drift from the question (relevance falls by 0.15)."]
     for found in (
@@ -206,7 +206,7 @@ def test_lost_relevance_is_told_where_it_was_measured():
 
 
 @pytest.mark.parametrize("missing", ["effects", "chance"])
-def test_without_effects_nothing_is_claimed(missing):
+def test_verdict_without_effects_is_not_measured(missing):
     found = (
         verdict(None, None, cost={"facts": -0.2})
         if missing == "effects"
@@ -224,7 +224,7 @@ numbers = st.floats(-1.0, 1.0)
 
 
 @given(value=numbers, reach=st.floats(0.0, 0.5), low=numbers, width=st.floats(0.0, 0.5))
-def test_clear_is_what_lies_beyond_chance_as_a_whole_and_the_same_mirrored(value, reach, low, width):
+def test_is_clear_mirrored_is_the_same(value, reach, low, width):
     effect, chance = Interval(value, value - reach, value + reach), Chance(low, low + width)
     mirrored = Interval(-value, -effect.high, -effect.low), Chance(-chance.high, -chance.low)
     assert is_clear(effect, chance, "+") == is_clear(*mirrored, "-")
@@ -240,7 +240,7 @@ def test_clear_is_what_lies_beyond_chance_as_a_whole_and_the_same_mirrored(value
     shuffled=st.none() | numbers,
     band=st.none() | numbers,
 )
-def test_the_word_follows_from_what_was_measured(plus, minus, equivalents, shuffled, band):
+def test_verdict_word_follows_from_measurements(plus, minus, equivalents, shuffled, band):
     held = controls(
         shuffled=None if shuffled is None else control(shuffled, -shuffled),
         band=None if band is None else control(band, -band),

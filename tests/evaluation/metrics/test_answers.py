@@ -42,7 +42,7 @@ def slow_perplexity(engine, questions, answers: Written) -> float:
     return math.exp(-total / count)
 
 
-def test_what_was_written_is_kept_as_text_and_as_tokens(tiny_llama, questions, base):
+def test_written_keeps_texts_and_tokens(tiny_llama, questions, base):
     completions = tiny_llama.generate(list(TEXTS), max_new_tokens=6)
     assert Written.of(completions) == Written(
         tuple(c.text for c in completions), tuple(question.answer for question in questions)
@@ -53,7 +53,7 @@ def test_what_was_written_is_kept_as_text_and_as_tokens(tiny_llama, questions, b
     assert base.first(2).tokens == base.tokens[:2]
 
 
-def test_perplexity_is_that_under_the_base_beside_its_own_on_the_same_questions(tiny_llama, questions, base):
+def test_perplexity_ratio_is_relative_to_the_base(tiny_llama, questions, base):
     whole = written(tiny_llama, "Hi, you.", "It is wet", "We went, and it rained.")
     short = written(tiny_llama, "zzzz", "It is wet")
     found = measure_text_quality(tiny_llama, questions, base, [whole, short])
@@ -64,14 +64,14 @@ def test_perplexity_is_that_under_the_base_beside_its_own_on_the_same_questions(
         assert ratio > 1.5
 
 
-def test_the_base_beside_itself_is_like_itself(tiny_llama, questions, base):
+def test_text_quality_of_base_is_neutral(tiny_llama, questions, base):
     for answers in (base, base.first(2)):
         (looks,) = measure_text_quality(tiny_llama, questions, base, [answers])
         assert looks.perplexity_ratio == 1.0
         assert looks.length_ratio == 1.0
 
 
-def test_answers_are_seen_with_others_as_they_are_alone(tiny_llama, questions, base):
+def test_text_quality_together_equals_alone(tiny_llama, questions, base):
     sets = [written(tiny_llama, "a", "b"), base, written(tiny_llama, "a", LOOPING, "c")]
     together = measure_text_quality(tiny_llama, questions, base, sets)
     for answers, looks in zip(sets, together, strict=True):
@@ -84,13 +84,13 @@ def test_answers_are_seen_with_others_as_they_are_alone(tiny_llama, questions, b
         )
 
 
-def test_distinct_bigrams_are_counted_over_the_whole_set(tiny_llama, questions, base):
+def test_distinct_2_counts_over_the_whole_set(tiny_llama, questions, base):
     answers = Written(("", "", ""), ((1, 2, 1, 2), (1, 2), (7,)))  # 1-2, 2-1, 1-2; 1-2; none
     (looks,) = measure_text_quality(tiny_llama, questions, base, [answers])
     assert looks.distinct_2 == pytest.approx(2 / 4)
 
 
-def test_length_is_that_of_the_base_s_answers_to_the_same_questions(tiny_llama, questions, base):
+def test_length_ratio_is_on_the_same_questions(tiny_llama, questions, base):
     answers = Written(("", ""), ((1,) * 9, (2,) * 4))
     (looks,) = measure_text_quality(tiny_llama, questions, base, [answers])
     assert looks.length_ratio == pytest.approx(13 / sum(map(len, base.tokens[:2])))
@@ -104,13 +104,13 @@ def test_length_is_that_of_the_base_s_answers_to_the_same_questions(tiny_llama, 
         ((LOOPING, REFUSING), 0.5, 0.5),
     ],
 )
-def test_answers_that_go_round_in_circles_or_refuse_are_counted(tiny_llama, questions, base, texts, loops, refuses):
+def test_text_quality_counts_repetition_and_refusals(tiny_llama, questions, base, texts, loops, refuses):
     (looks,) = measure_text_quality(tiny_llama, questions, base, [written(tiny_llama, *texts)])
     assert looks.repetition == pytest.approx(loops)
     assert looks.refuses == pytest.approx(refuses)
 
 
-def test_an_answer_without_any_token_costs_nothing_and_breaks_nothing(tiny_llama, questions, base):
+def test_text_quality_empty_answer_is_finite(tiny_llama, questions, base):
     (looks,) = measure_text_quality(
         tiny_llama, questions, base, [Written(("", "Hi"), ((), tiny_llama.encode("Hi")[1:]))]
     )

