@@ -12,14 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from trimtab.engines.transformers.forward.step_plan import (
-    Program,
-    StageTables,
-    bounded,
-    pushed_preserving_norm,
-    slot_gains,
-    turned,
-)
+from trimtab.engines.transformers.forward.step_plan import StepPlan, add_preserving_norm, clamp_change, rotate
 from trimtab.steering.compiled import Change, CompiledSteering, CompiledTerm, LayerAdd, LayerClamp, LayerRotate
 
 WIDTH = 6
@@ -39,20 +32,20 @@ bounds = st.builds(
 
 
 def through(state: Tensor, *applied: Change) -> Tensor:
-    """``state`` (``[row, token, hidden]``) after the changes, as a program of one layer does them."""
-    program = Program.of_all({0: list(applied)})
-    return run(program, np.ones((1, 1, len(program.slots)), dtype=np.float32), state)
+    """``state`` (``[row, token, hidden]``) after the changes, as the step plan of one layer does them."""
+    plan = StepPlan.of_changes({0: list(applied)})
+    return run(plan, np.ones((1, 1, len(plan.term_rows)), dtype=np.float32), state)
 
 
-def run(program: Program, gains: np.ndarray, state: Tensor) -> Tensor:
-    for stage in program.stages:
-        tables, own = StageTables(program, stage).at(0, state), torch.from_numpy(slot_gains(stage, gains))
-        if stage.kind == "push":
-            state = state + own @ tables[0]
-        elif stage.kind == "bound":
-            state = state + bounded(state, tables, own)
+def run(plan: StepPlan, coefficients: np.ndarray, state: Tensor) -> Tensor:
+    for step in plan.steps:
+        tensors, own = step.tensors(0, state), torch.from_numpy(step.coefficients(coefficients))
+        if step.kind == "add":
+            state = state + own @ tensors[0]
+        elif step.kind == "clamp":
+            state = state + clamp_change(state, tensors, own)
         else:
-            state = (turned if stage.kind == "turn" else pushed_preserving_norm)(state, tables, own)
+            state = (rotate if step.kind == "rotate" else add_preserving_norm)(state, tensors, own)
     return state
 
 
@@ -235,11 +228,11 @@ def test_order_matters_where_something_is_not_adding() -> None:
 def test_rows_with_lists_of_their_own_are_changed_as_if_each_were_alone(rows: Sequence[Sequence[Change]]) -> None:
     state = torch.arange(1.0, WIDTH + 1)[None, None]
     steerings = [CompiledSteering(tuple(CompiledTerm("", {0: change}) for change in own)) for own in rows]
-    program = Program.of_rows(steerings)
-    gains = np.zeros((len(rows), 1, len(program.slots)), dtype=np.float32)
-    for number, slot in enumerate(program.slots):
-        gains[slice(None) if slot.rows is None else list(slot.rows), 0, number] = 1.0
-    found = run(program, gains, state.repeat(len(rows), 1, 1))
+    plan = StepPlan.of_rows(steerings)
+    coefficients = np.zeros((len(rows), 1, len(plan.term_rows)), dtype=np.float32)
+    for number, term_row in enumerate(plan.term_rows):
+        coefficients[slice(None) if term_row.rows is None else list(term_row.rows), 0, number] = 1.0
+    found = run(plan, coefficients, state.repeat(len(rows), 1, 1))
     for row, own in enumerate(rows):
         assert_close(found[row : row + 1], through(state, *own))
         if not own:
@@ -248,10 +241,10 @@ def test_rows_with_lists_of_their_own_are_changed_as_if_each_were_alone(rows: Se
 
 @given(st.lists(anyhow(), min_size=1, max_size=4))
 def test_a_token_whose_gains_are_nothing_stays_bit_for_bit(applied: Sequence[Change]) -> None:
-    program = Program.of_all({0: list(applied)})
-    gains = np.ones((1, 2, len(program.slots)), dtype=np.float32)
-    gains[0, 0] = 0.0
+    plan = StepPlan.of_changes({0: list(applied)})
+    coefficients = np.ones((1, 2, len(plan.term_rows)), dtype=np.float32)
+    coefficients[0, 0] = 0.0
     state = torch.arange(1.0, WIDTH + 1).expand(1, 2, WIDTH)
-    found = run(program, gains, state)
+    found = run(plan, coefficients, state)
     assert torch.equal(found[:, 0], state[:, 0])
     assert_close(found[:, 1:], through(state[:, 1:], *applied))

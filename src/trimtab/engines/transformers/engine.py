@@ -26,16 +26,16 @@ from trimtab.engines.protocol import (
     as_messages,
     is_chat,
 )
-from trimtab.engines.transformers.decode.answer import Listener, Request, answer_request, normalized_rows
+from trimtab.engines.transformers.decode.answer import Listener, Request, answer_request, make_request
 from trimtab.engines.transformers.decode.sampling import Sampling, keeps_keys_and_values
 from trimtab.engines.transformers.decode.stream import AnswerStream, TextStream
 from trimtab.engines.transformers.forward.collect import collect_states, score_prompts, spans_of
 from trimtab.engines.transformers.forward.run import prepared_proof
 from trimtab.engines.transformers.forward.steer import SteeringHooks
-from trimtab.engines.transformers.forward.step_plan import Program
+from trimtab.engines.transformers.forward.step_plan import StepPlan
 from trimtab.engines.transformers.grad.additive import has_gradients
 from trimtab.engines.transformers.grad.objectives import ModelGradients
-from trimtab.engines.transformers.model.context import ModelContext, SteeredScope
+from trimtab.engines.transformers.model.context import ModelContext
 from trimtab.engines.transformers.model.fingerprint import fingerprint
 from trimtab.engines.transformers.model.lock import model_lock
 from trimtab.engines.transformers.score.answers import GreedyScores, greedy_scores, predict
@@ -97,7 +97,7 @@ class TransformersEngine:
             layers=len(self.blocks),
             fingerprint=fingerprint(model),
         )
-        self._scopes: list[SteeredScope] = []
+        self._scopes: list[SteeringHooks] = []
         self._thinking_markers = thinking_markers(tokenizer)
         self._proof = prepared_proof(model, self.blocks, limit=self.context_window, encoder=self.has_encoder)
 
@@ -429,13 +429,11 @@ class TransformersEngine:
         Raises:
             SteeringError: What was steered inside is not what was asked for.
         """
-        chosen = Steering.of(steering)
-        plan = chosen.compile(self.info)
+        compiled = Steering.of(steering).compile(self.info)
+        plan = StepPlan.of_rows([compiled])
         with self._lock:
-            with SteeringHooks(
-                self.blocks, Program.of_rows([plan]), sink=self._host.sink, scoped=not plan.is_plain
-            ) as hooks:
-                self._scopes.append(SteeredScope(chosen, plan, hooks))
+            with SteeringHooks(self.blocks, plan, sink=self._host.sink, scoped=not compiled.is_plain) as hooks:
+                self._scopes.append(hooks)
                 try:
                     yield
                 finally:
@@ -639,11 +637,13 @@ class TransformersEngine:
         measure_kl: bool = False,
         cache: DynamicCache | None = None,
     ) -> Request:
-        return Request(
+        return make_request(
             [self._prompt(prompt, raw=raw, room=sampling.max_new_tokens) for prompt in prompts],
-            steerings if normalize is None else normalized_rows(steerings, normalize),
+            steerings,
             sampling,
-            read=tuple(read),
+            info=self.info,
+            read=read,
+            normalize=normalize,
             measure_kl=measure_kl,
             cache=cache,
         )

@@ -304,7 +304,7 @@ def test_scopes_and_conditions_do_not_act_on_other_passes_than_those_of_generate
     ("scope", "raw", "complaint"),
     [
         ("user", True, "@user.*the prompt is bare text, which has no turns; give a chat, or another scope"),
-        ("thinking", False, "@thinking.*the model has no marks around thoughts, so none can be told apart"),
+        ("thinking", False, "@thinking.*the model has no marks around thoughts, so they cannot be found"),
     ],
 )
 def test_a_scope_that_makes_no_sense_is_an_error(

@@ -1,4 +1,4 @@
-"""Answer a batch of prompts, each row under a steering of its own."""
+"""Answer the prompts of a request in batches, each row under its own steering."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from trimtab.arrays import F32, F64
 from trimtab.engines.layers import eagerly
-from trimtab.engines.protocol import Completion, MarkedPrompt, Receipt, TermReceipt, Tokens
+from trimtab.engines.protocol import Completion, MarkedPrompt, Receipt, Tokens
 from trimtab.engines.transformers.decode.prefill import Prefilled, join_prefilled, shared_prefill
 from trimtab.engines.transformers.decode.sampling import (
     Generated,
@@ -27,7 +27,6 @@ from trimtab.engines.transformers.decode.sampling import (
 )
 from trimtab.engines.transformers.forward.capture import ProbeHooks
 from trimtab.engines.transformers.forward.collect import score_prompts
-from trimtab.engines.transformers.forward.counters import Receipts, SteeringCounters, term_receipts
 from trimtab.engines.transformers.forward.schedule import (
     BatchSchedule,
     Readings,
@@ -35,8 +34,8 @@ from trimtab.engines.transformers.forward.schedule import (
     RowText,
     check_scope,
 )
-from trimtab.engines.transformers.forward.steer import SteeringHooks
-from trimtab.engines.transformers.forward.step_plan import Gains, Program
+from trimtab.engines.transformers.forward.steer import SteeringCounters, SteeringHooks
+from trimtab.engines.transformers.forward.step_plan import Coefficients, StepPlan
 from trimtab.engines.transformers.model.context import ModelContext
 from trimtab.engines.transformers.score.answers import answer_logprobs
 from trimtab.engines.transformers.score.kl import kl_of_logprobs
@@ -45,138 +44,227 @@ from trimtab.reading import distinct_names
 from trimtab.steering import CompiledSteering, Steering
 from trimtab.steering.budget import WARN_ABOVE, least_predicted_kl
 from trimtab.steering.conditions import At, Comparison, comparisons
-from trimtab.vectors import ControlVector
+from trimtab.vectors import ControlVector, ModelInfo
 
-PROOF_PUSH = 100.0
+ROWS = 128  # of a batch; larger requests are answered batch by batch
+PROBE_SIZE = 100.0  # of each number that is added to see whether answers depend on the last block
+_PROVEN: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()  # whether answers depend on the blocks
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """What is to be answered.
+class Request:
+    """Prompts to be answered, with everything that decides their answers.
 
     Attributes:
         prompts: The prompts.
-        plans: The compiled steering of each row.
-        repeats: How often each prompt came before.
+        steerings: One compiled steering for each; equal ones share their work.
+        sampling: How tokens are chosen.
+        repeats: How often each prompt came before in the request.
         read: Vectors to read at every generated token.
-        cache: Keys and values of the beginning of the one prompt, or an empty cache that is to be filled.
+        measure_kl: Whether to measure the KL that the steering spends on each answer.
+        cache: Keys and values of the beginning of the one prompt, to be used and filled.
     """
 
     prompts: Sequence[MarkedPrompt]
-    plans: Sequence[CompiledSteering]
+    steerings: Sequence[CompiledSteering]
+    sampling: Sampling
     repeats: Sequence[int]
     read: tuple[ControlVector, ...] = ()
+    measure_kl: bool = False
     cache: DynamicCache | None = None
 
+    def part(self, rows: slice) -> Request:
+        """Return some rows of the request."""
+        return replace(self, prompts=self.prompts[rows], steerings=self.steerings[rows], repeats=self.repeats[rows])
 
-@final
-@dataclass(frozen=True, eq=False)
-class Answer:
-    """One row's answer.
 
-    Attributes:
-        generated: Its tokens.
-        terms: What each term did.
-        touched: Tokens that any term touched.
-        layers: The layers at which any did.
-        gains: How strongly each term of the row acted on each token that was read, ``[token, term]``.
-        readings: Z-scores of the state from which each token was chosen, by the number of the vector.
+def make_request(
+    prompts: Sequence[MarkedPrompt],
+    steerings: Sequence[Steering],
+    sampling: Sampling,
+    *,
+    info: ModelInfo,
+    read: Sequence[ControlVector] = (),
+    normalize: float | None = None,
+    measure_kl: bool = False,
+    cache: DynamicCache | None = None,
+) -> Request:
+    """Compile the steerings, each distinct one once, and check the vectors to be read.
+
+    Raises:
+        SteeringError: A steering cannot be compiled.
+        VectorMismatchError: A vector belongs to another model.
     """
-
-    generated: Generated
-    terms: tuple[TermReceipt, ...]
-    touched: int
-    layers: tuple[int, ...]
-    gains: Gains
-    readings: tuple[tuple[float, ...], ...]
+    for vector in read:
+        vector.check_model(info)
+    chosen = steerings if normalize is None else normalized_rows(steerings, normalize)
+    compiled = {steering: steering.compile(info) for steering in dict.fromkeys(chosen)}
+    for steering in compiled:
+        warn_if_strong(steering)
+    return Request(
+        prompts,
+        [compiled[steering] for steering in chosen],
+        sampling,
+        count_repeats([prompt.tokens for prompt in prompts]),
+        read=tuple(read),
+        measure_kl=measure_kl,
+        cache=cache,
+    )
 
 
 @final
 @dataclass(frozen=True)
 class Listener:
-    """Who follows an answer while it is generated.
+    """Callbacks of a caller who follows an answer while it is generated.
 
     Attributes:
         on_token: Called with each token of the first row and its z-scores on the vectors that are read.
-        ended: Whether to stop where the answers are.
+        ended: Whether to break the answers off.
     """
 
     on_token: Callable[[int, tuple[float, ...]], None]
     ended: Callable[[], bool] = lambda: False
 
 
-def answer_batch(
-    host: ModelContext, batch: Batch, sampling: Sampling, *, listener: Listener | None = None
-) -> list[Answer]:
-    """Answer every prompt of a batch.
+def answer_request(
+    host: ModelContext, request: Request, *, decode: Callable[[Sequence[int]], str], listener: Listener | None
+) -> list[Completion]:
+    """Answer every prompt of a request.
 
     Raises:
-        SteeringError: A scope or condition makes no sense for this model or prompt, or steering was not done as asked.
+        SteeringError: It cannot be done, or was not done as asked.
     """
+    if request.measure_kl and host.scopes:
+        raise SteeringError("KL cannot be measured inside steered()", fix="pass steering= to generate instead")
+    if request.prompts and (host.scopes or any(steering.layers for steering in request.steerings)):
+        _prove_answers(host, request.prompts[0].tokens)
+    completions: list[Completion] = []
+    for at in range(0, len(request.prompts), ROWS):
+        batch = request.part(slice(at, at + ROWS))
+        completions += _answer_batch(host, batch, decode=decode, listener=listener if at == 0 else None)
+    return completions
+
+
+def _answer_batch(
+    host: ModelContext, batch: Request, *, decode: Callable[[Sequence[int]], str], listener: Listener | None
+) -> list[Completion]:
     rows = [RowText(prompt, markers=host.markers, decode=host.decode_all) for prompt in _as_read(host, batch.prompts)]
     _check_terms(host, rows, batch)
-    own = Program.of_rows(batch.plans)
-    watched = _watched(batch, host)
+    own = StepPlan.of_rows(batch.steerings)
+    plans = [*(hooks.plan for hooks in host.scopes), own]
+    on_tokens = _comparisons_on_tokens(plans)
+    vectors = [*batch.read, *dict.fromkeys(c.vector for c in on_tokens if c.vector not in batch.read)]
     with ExitStack() as stack:
-        watcher = stack.enter_context(ProbeHooks(host.blocks, watched))
+        probe = stack.enter_context(ProbeHooks(host.blocks, vectors))
 
         def token_readings() -> Readings:
-            latest = watcher.latest()
-            return {c: latest[:, watched.index(c.vector)] for c in _on_tokens([own, *outer])}
+            latest = probe.latest()
+            return {c: latest[:, vectors.index(c.vector)] for c in on_tokens}
 
-        outer = [scope.hooks.program for scope in host.scopes]
         read_prompts = _prompt_reader(host, batch.prompts)
         kept = batch.cache.get_seq_length() if batch.cache is not None else 0
-        lines = [
+        schedules = [
             BatchSchedule(
-                program,
+                plan,
                 rows,
                 sink=host.sink,
-                cached=sampling.use_cache and not host.blocks.encoder,
+                cached=batch.sampling.use_cache and not host.blocks.encoder,
                 start=kept,
                 kept=kept,
                 pad_left=host.start is None,
                 prompt_readings=read_prompts,
                 token_readings=token_readings,
             )
-            for program in (*outer, own)
+            for plan in plans
         ]
-        ledgers = [SteeringCounters() for _ in lines]
-        prefilled = _prefilled(host, batch, lines[-1], sampling)
+        counters = [SteeringCounters() for _ in schedules]
+        prefilled = _prefilled(host, batch, schedules[-1])
         if prefilled is not None:
-            lines[-1].begin_at(lines[-1].width - 1)
-            ledgers[-1].put(prefilled.lengths, prefilled.moves)
-        hooks = stack.enter_context(SteeringHooks(host.blocks, own, sink=host.sink))
-        active = [*(scope.hooks for scope in host.scopes), hooks]
-        for hook, line, ledger in zip(active, lines, ledgers, strict=True):
-            stack.enter_context(hook.following(line, ledger))
-        steps: list[F64] = []
-        reads = range(len(batch.read))
+            schedules[-1].begin_at(schedules[-1].width - 1)
+            counters[-1].put(prefilled.lengths, prefilled.moves)
+        active = [*host.scopes, stack.enter_context(SteeringHooks(host.blocks, own, sink=host.sink))]
+        for hooks, schedule, counter in zip(active, schedules, counters, strict=True):
+            stack.enter_context(hooks.following(schedule, counter))
+        steps: list[F64] = []  # z-scores [row, vector] of each generated token
+        reads = list(range(len(batch.read)))
         generated = generate_tokens(
             host.model,
             [prompt.tokens for prompt in batch.prompts],
-            sampling,
+            batch.sampling,
             stop=host.stop,
             pad=host.pad,
             start=host.start,
             repeats=batch.repeats,
             prefilled=batch.cache if prefilled is None else prefilled.cache,
-            on_step=(lambda: steps.append(watcher.latest()[:, list(reads)])) if batch.read else None,
+            on_step=(lambda: steps.append(probe.latest()[:, reads])) if batch.read else None,
             on_token=None if listener is None else lambda token: listener.on_token(token, _first_row(steps)),
             ended=None if listener is None else listener.ended,
         )
-    for hook in active:
-        hook.check()
-    return _answers(host, batch, generated, lines, ledgers, [*outer, own], steps)
+    for hooks in active:
+        hooks.check()
+    return _completions(host, batch, generated, schedules, counters, steps, decode=decode)
+
+
+def _completions(
+    host: ModelContext,
+    batch: Request,
+    generated: Sequence[Generated],
+    schedules: Sequence[BatchSchedule],
+    counters: Sequence[SteeringCounters],
+    steps: Sequence[F64],
+    *,
+    decode: Callable[[Sequence[int]], str],
+) -> list[Completion]:
+    """Join what was generated with receipts of what was done."""
+    outer = _outer(host)
+    names = distinct_names([vector.behaviour.name for vector in batch.read])
+    # The last token of an answer is read by no pass, so nothing is steered there.
+    read = [0 if host.blocks.encoder else max(len(answer.tokens) - 1, 0) for answer in generated]
+    parts = [counter.receipts(schedule, generated=read) for counter, schedule in zip(counters, schedules, strict=True)]
+    touched = [int(np.logical_or.reduce([part.touched[row] for part in parts]).sum()) for row in range(len(generated))]
+    completions = []
+    for row, answer in enumerate(generated):
+        prompt, steering, tokens = batch.prompts[row], batch.steerings[row], answer.tokens
+        terms = tuple(term for part in parts for term in part.terms[row])
+        kl = None
+        if batch.measure_kl:
+            coefficients = schedules[-1].coefficients_of(row, read[row])[:, schedules[-1].terms_of(row)]
+            kl = kl_along(host, prompt, tokens, steering, coefficients)
+        receipt = Receipt(
+            steering=str(outer + steering),
+            layers=tuple(sorted({layer for term in terms for layer in term.layers})),
+            rows=sum(count > 0 for count in touched) if touched[row] else 0,
+            tokens=touched[row],
+            kl=kl,
+            terms=terms,
+        )
+        readings = [tuple(float(step[row, n]) for step in steps[: len(tokens)]) for n in range(len(batch.read))]
+        completions.append(
+            Completion(
+                text=decode(tokens),
+                tokens=tokens,
+                finish_reason="stop" if tokens and tokens[-1] in host.stop else "length",
+                prompt=prompt,
+                receipt=receipt,
+                logprob=answer.logprob,
+                readings=dict(zip(names, readings, strict=True)),
+            )
+        )
+    return completions
 
 
 def _first_row(steps: Sequence[F64]) -> tuple[float, ...]:
     return tuple(steps[-1][0].tolist()) if steps else ()
 
 
+def _outer(host: ModelContext) -> CompiledSteering:
+    """The terms of all open scopes, outermost first."""
+    return CompiledSteering(tuple(term for hooks in host.scopes for term in hooks.plan.terms))
+
+
 def _as_read(host: ModelContext, prompts: Sequence[MarkedPrompt]) -> list[MarkedPrompt]:
-    """What of the prompts the steered blocks read: beside an encoder only the tokens with which the decoder begins."""
+    """The part of the prompts that the steered blocks read: beside an encoder, the decoder's first tokens alone."""
     if host.start is None or host.blocks.encoder:
         return list(prompts)
     count = len(host.start)
@@ -184,10 +272,10 @@ def _as_read(host: ModelContext, prompts: Sequence[MarkedPrompt]) -> list[Marked
     return [begun] * len(prompts)
 
 
-def _check_terms(host: ModelContext, rows: Sequence[RowText], batch: Batch) -> None:
-    outer = sum((scope.plan for scope in host.scopes), CompiledSteering())
-    for row, plan in zip(rows, batch.plans, strict=True):
-        for term in (outer + plan).terms:
+def _check_terms(host: ModelContext, rows: Sequence[RowText], batch: Request) -> None:
+    outer = _outer(host)
+    for row, steering in zip(rows, batch.steerings, strict=True):
+        for term in (outer + steering).terms:
             check_scope(term.scope, row, what=term.text)
             if host.blocks.encoder and not (term.scope.is_all and term.condition is None):
                 raise SteeringError(f"{term.text}: an encoder is steered at all of its tokens", fix="drop the scope")
@@ -195,21 +283,14 @@ def _check_terms(host: ModelContext, rows: Sequence[RowText], batch: Batch) -> N
         raise SteeringError("an encoder generates nothing to read", fix="load the model without encoder=True")
 
 
-def _on_tokens(programs: Sequence[Program]) -> list[Comparison]:
-    """The comparisons at every token."""
-    conditions = [slot.term.condition for program in programs for slot in program.slots if slot.term is not None]
+def _comparisons_on_tokens(plans: Sequence[StepPlan]) -> list[Comparison]:
+    conditions = [term.condition for plan in plans for term in plan.terms]
     found = [c for condition in conditions if condition is not None for c in comparisons(condition)]
     return list(dict.fromkeys(c for c in found if c.at == "token"))
 
 
-def _watched(batch: Batch, host: ModelContext) -> list[ControlVector]:
-    """The vectors to read at every step, those of ``batch.read`` first."""
-    conditions = _on_tokens([*(scope.hooks.program for scope in host.scopes), Program.of_rows(batch.plans)])
-    return [*batch.read, *dict.fromkeys(c.vector for c in conditions if c.vector not in batch.read)]
-
-
 def _prompt_reader(host: ModelContext, prompts: Sequence[MarkedPrompt]) -> Callable[[Sequence[Comparison]], Readings]:
-    """Reads the prompts once on each vector and place, however many comparisons ask for it."""
+    """Return a function that reads the prompts once on each vector and place, however many comparisons need it."""
 
     @cache
     def scored(vector: ControlVector, at: At) -> F64:
@@ -218,74 +299,41 @@ def _prompt_reader(host: ModelContext, prompts: Sequence[MarkedPrompt]) -> Calla
     return lambda asked: {c: scored(c.vector, c.at) for c in asked}
 
 
-def _prefilled(host: ModelContext, batch: Batch, line: BatchSchedule, sampling: Sampling) -> Prefilled | None:
-    """The prompts of rows that are steered alike read as one tree; None where that saves nothing, or cannot be."""
-    if not sampling.use_cache or host.start is not None or batch.cache is not None or host.scopes:
+def _prefilled(host: ModelContext, batch: Request, schedule: BatchSchedule) -> Prefilled | None:
+    """Read the prompts of rows that are steered alike as one tree; None where that saves nothing, or cannot be."""
+    if not batch.sampling.use_cache or host.start is not None or batch.cache is not None or host.scopes:
         return None
     alike: dict[tuple[int, ...], list[int]] = {}
     for row in range(len(batch.prompts)):
-        slots = line.whole_slots(row)
-        if slots is None:
+        numbers = schedule.terms_of_whole_prompt(row)
+        if numbers is None:
             return None
-        alike.setdefault(slots, []).append(row)
+        alike.setdefault(numbers, []).append(row)
     parts, rows = [], []
-    for slots, own in sorted(alike.items(), key=lambda item: len(item[1])):  # small ones likely save nothing
-        terms = tuple(term for slot in slots if (term := line.program.slots[slot].term) is not None)
-        program = Program.of_rows([CompiledSteering(terms)])
-        with SteeringHooks(host.blocks, program, sink=host.sink) as hooks:
-            prompts = [batch.prompts[row].tokens for row in own]
+    for numbers, same in sorted(alike.items(), key=lambda item: len(item[1])):  # small ones likely save nothing
+        terms = tuple(term for number in numbers if (term := schedule.plan.term_rows[number].term) is not None)
+        plan = StepPlan.of_rows([CompiledSteering(terms)])
+        with SteeringHooks(host.blocks, plan, sink=host.sink) as hooks:
+            prompts = [batch.prompts[row].tokens for row in same]
             found = shared_prefill(host.model, host.blocks, prompts, cost=host.cost(), proof=host.walks, hooks=hooks)
         hooks.check()
         if found is None:
             return None
-        parts.append(found.renumbered(program, line.program, slots))
-        rows.append(own)
+        parts.append(found.renumbered(plan, schedule.plan, numbers))
+        rows.append(same)
     return join_prefilled(parts, rows)
 
 
-def _answers(
-    host: ModelContext,
-    batch: Batch,
-    generated: Sequence[Generated],
-    lines: Sequence[BatchSchedule],
-    ledgers: Sequence[SteeringCounters],
-    programs: Sequence[Program],
-    steps: Sequence[F64],
-) -> list[Answer]:
-    """Put together what was generated and what was done."""
-    read = [0 if host.blocks.encoder else max(len(answer.tokens) - 1, 0) for answer in generated]
-    receipts: list[Receipts] = [
-        term_receipts(ledger, program, line, generated=read)
-        for ledger, program, line in zip(ledgers, programs, lines, strict=True)
-    ]
-    own = lines[-1]
-    answers = []
-    for row, answer in enumerate(generated):
-        terms = tuple(term for part in receipts for term in part.terms[row])
-        touched = np.logical_or.reduce([part.touched[row] for part in receipts])
-        answers.append(
-            Answer(
-                generated=answer,
-                terms=terms,
-                touched=int(touched.sum()),
-                layers=tuple(sorted({layer for term in terms for layer in term.layers})),
-                gains=own.gains_of(row, read[row])[:, own.slots_of(row)],
-                readings=tuple(
-                    tuple(float(step[row, n]) for step in steps[: len(answer.tokens)]) for n in range(len(batch.read))
-                ),
-            )
-        )
-    return answers
-
-
-def kl_along(host: ModelContext, prompt: MarkedPrompt, answer: Tokens, plan: CompiledSteering, gains: Gains) -> float:
+def kl_along(
+    host: ModelContext, prompt: MarkedPrompt, answer: Tokens, steering: CompiledSteering, coefficients: Coefficients
+) -> float:
     """Mean per-token KL(base ‖ steered) in nats along an answer, steered as it was when it was generated."""
-    program = Program.of_rows([plan])
+    plan = StepPlan.of_rows([steering])
     with torch.inference_mode(), eagerly():
         base = answer_logprobs(host, prompt.tokens, answer)
         with (
-            SteeringHooks(host.blocks, program, sink=host.sink) as hooks,
-            hooks.following(ReplayedSchedule(gains)),
+            SteeringHooks(host.blocks, plan, sink=host.sink) as hooks,
+            hooks.following(ReplayedSchedule(coefficients)),
         ):
             steered = answer_logprobs(host, prompt.tokens, answer)
         hooks.check()
@@ -293,12 +341,12 @@ def kl_along(host: ModelContext, prompt: MarkedPrompt, answer: Tokens, plan: Com
 
 
 def answers_depend_on_layers(host: ModelContext, prompt: Tokens) -> bool:
-    """Whether answers hang on the last block too, where a model prepares its passes in its own way."""
+    """Whether answers depend on the last block too, where a model prepares its passes in its own way."""
     if prepares_plainly(host.model):
         return True
-    push = np.where(np.arange(host.info.hidden_size) % 3, -PROOF_PUSH, PROOF_PUSH).astype(np.float32)
-    first, pushed = (_first_token(host, prompt, added) for added in ({}, {host.info.layers - 1: push}))
-    return first != pushed
+    added = np.where(np.arange(host.info.hidden_size) % 3, -PROBE_SIZE, PROBE_SIZE).astype(np.float32)
+    plain, steered = (_first_token(host, prompt, at) for at in ({}, {host.info.layers - 1: added}))
+    return plain != steered
 
 
 def _first_token(host: ModelContext, prompt: Tokens, additions: Mapping[int, F32]) -> Generated:
@@ -314,108 +362,8 @@ def _first_token(host: ModelContext, prompt: Tokens, additions: Mapping[int, F32
         )[0]
 
 
-ROWS = 128
-_PROVEN: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()  # whether answers hang on the blocks
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Request:
-    """What is asked for.
-
-    Attributes:
-        prompts: The prompts.
-        steerings: One for each.
-        sampling: How tokens are chosen.
-        read: Vectors to read at every generated token.
-        measure_kl: Whether to measure what the steering spent on each answer.
-        cache: Keys and values of the beginning of the one prompt, to be used and filled.
-    """
-
-    prompts: Sequence[MarkedPrompt]
-    steerings: Sequence[Steering]
-    sampling: Sampling
-    read: tuple[ControlVector, ...] = ()
-    measure_kl: bool = False
-    cache: DynamicCache | None = None
-
-
-def answer_request(
-    host: ModelContext, request: Request, *, decode: Callable[[Sequence[int]], str], listener: Listener | None
-) -> list[Completion]:
-    """Answer every prompt of a request.
-
-    Raises:
-        SteeringError: It cannot be done, or was not done as asked.
-    """
-    if request.measure_kl and host.scopes:
-        raise SteeringError("KL cannot be measured inside steered()", fix="pass steering= to generate instead")
-    for vector in request.read:
-        vector.check_model(host.info)
-    plans = {
-        steering: steering.compile(host.info) for steering in dict.fromkeys(request.steerings)
-    }  # equal ones are one
-    for steering in plans:
-        warn_if_strong(steering)
-    if request.prompts and (host.scopes or any(plan.layers for plan in plans.values())):
-        _prove_answers(host, request.prompts[0].tokens)
-    repeats = count_repeats([prompt.tokens for prompt in request.prompts])
-    completions: list[Completion] = []
-    for at in range(0, len(request.prompts), ROWS):
-        rows = slice(at, at + ROWS)
-        own = request.steerings[rows]
-        batch = Batch(
-            request.prompts[rows],
-            [plans[steering] for steering in own],
-            repeats[rows],
-            read=request.read,
-            cache=request.cache,
-        )
-        answers = answer_batch(host, batch, request.sampling, listener=listener if at == 0 else None)
-        completions += _completions(host, batch, own, answers, measure_kl=request.measure_kl, decode=decode)
-    return completions
-
-
-def _completions(
-    host: ModelContext,
-    batch: Batch,
-    steerings: Sequence[Steering],
-    answers: Sequence[Answer],
-    *,
-    measure_kl: bool,
-    decode: Callable[[Sequence[int]], str],
-) -> list[Completion]:
-    outer = sum((scope.steering for scope in host.scopes), Steering())
-    names = distinct_names([vector.behaviour.name for vector in batch.read])
-    steered = sum(answer.touched > 0 for answer in answers)
-    completions = []
-    for prompt, plan, steering, answer in zip(batch.prompts, batch.plans, steerings, answers, strict=True):
-        tokens = answer.generated.tokens
-        receipt = Receipt(
-            steering=str(outer + steering),
-            layers=answer.layers,
-            rows=steered if answer.touched else 0,
-            tokens=answer.touched,
-            terms=answer.terms,
-        )
-        if measure_kl:
-            receipt = replace(receipt, kl=kl_along(host, prompt, tokens, plan, answer.gains))
-        completions.append(
-            Completion(
-                text=decode(tokens),
-                tokens=tokens,
-                finish_reason="stop" if tokens and tokens[-1] in host.stop else "length",
-                prompt=prompt,
-                receipt=receipt,
-                logprob=answer.generated.logprob,
-                readings=dict(zip(names, answer.readings, strict=True)),
-            )
-        )
-    return completions
-
-
 def normalized_rows(steerings: Sequence[Steering], budget: float) -> list[Steering]:
-    """Every mix rescaled to a budget; rows that were steered alike still are, by the same object."""
+    """Every mix rescaled to a budget; rows that were steered alike still are."""
     distinct = {id(own): own.normalized(budget) if own.terms else own for own in steerings}
     return [distinct[id(own)] for own in steerings]
 
@@ -428,17 +376,17 @@ def warn_if_strong(steering: Steering) -> None:
             f"{steering} is predicted to spend {spent:.2f} nat per token; above {WARN_ABOVE} text begins to fall apart "
             "(lower its strengths, or give normalize=0.4)",
             StrongSteeringWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
 def _prove_answers(host: ModelContext, prompt: Tokens) -> None:
-    """Make sure, once for each model, that answers hang on the last block too."""
+    """Make sure, once for each model, that answers depend on the last block too."""
     if host.model not in _PROVEN:
         _PROVEN[host.model] = answers_depend_on_layers(host, prompt)
     if not _PROVEN[host.model]:
         raise SteeringError(
-            f"answers of {host.info.name} do not hang on its last block: {host.info.architecture} generates in "
+            f"answers of {host.info.name} do not depend on its last block: {host.info.architecture} generates in "
             "another way than it reads",
             fix="its states can be read, and its plain passes steered",
         )

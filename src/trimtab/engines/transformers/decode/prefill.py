@@ -16,10 +16,9 @@ from trimtab.engines.batching import Cost, PrefixTreePlan
 from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.prefix_tree import build_tree
 from trimtab.engines.protocol import Tokens
-from trimtab.engines.transformers.forward.counters import SteeringCounters
 from trimtab.engines.transformers.forward.run import Pass, PrefixSharingCheck, rows_of, run_plan
-from trimtab.engines.transformers.forward.steer import SteeringHooks
-from trimtab.engines.transformers.forward.step_plan import Program
+from trimtab.engines.transformers.forward.steer import SteeringCounters, SteeringHooks
+from trimtab.engines.transformers.forward.step_plan import StepPlan
 
 Key = TypeVar("Key")
 
@@ -31,17 +30,17 @@ class Prefilled:
     Attributes:
         cache: Keys and values, ``[row, head, token, size]``, padded on the left.
         lengths: Norms of the states that were steered, by layer, ``[row, token]``, padded alike.
-        moves: Norms of what was changed, by stage and layer.
+        moves: Norms of what was changed, by step and layer.
     """
 
     cache: DynamicCache
     lengths: dict[int, F32] = field(default_factory=dict)
     moves: dict[tuple[int, int], F32] = field(default_factory=dict)
 
-    def renumbered(self, own: Program, whole: Program, slots: Sequence[int]) -> Prefilled:
-        """The same with the stages of ``whole``, of which ``own`` is the part that has these slots."""
-        stage_of = {slot: n for n, stage in enumerate(whole.stages) for slot in stage.slots}
-        moves = {(stage_of[slots[own.stages[n].slots[0]]], layer): norms for (n, layer), norms in self.moves.items()}
+    def renumbered(self, part: StepPlan, whole: StepPlan, numbers: Sequence[int]) -> Prefilled:
+        """The same with the steps of ``whole``, of which ``part`` is the plan that has these term rows."""
+        step_of = {number: n for n, step in enumerate(whole.steps) for number in step.numbers}
+        moves = {(step_of[numbers[part.steps[n].numbers[0]]], layer): norms for (n, layer), norms in self.moves.items()}
         return replace(self, moves=moves)
 
 
@@ -73,15 +72,15 @@ def shared_prefill(
         new = row.nodes.shape[1]
         parts.append([_last(layer, new) for layer in row.inputs["past_key_values"].layers])
 
-    ledger = SteeringCounters()
-    with hooks.writing(ledger):
+    counters = SteeringCounters()
+    with hooks.writing(counters):
         for _ in run_plan(tree, plan, read, model=model, keep_cache=True, on_halved=lambda _: None):
             pass
     nodes = rows_of(tree, tree.ends)
     shift = nodes.shape[1] - 1 - tree.depth[tree.ends]
     columns = np.arange(nodes.shape[1])[None] - shift[:, None]
     where = np.maximum(np.take_along_axis(nodes, np.maximum(columns, 0), axis=1), 0)  # the mask hides what pads
-    lengths, moves = ledger.flat() if hooks.layers else ({}, {})
+    lengths, moves = counters.flat() if hooks.layers else ({}, {})
     cache = DynamicCache(
         ddp_cache_data=[
             (_rows_first([keys for keys, _ in layer], where), _rows_first([values for _, values in layer], where))

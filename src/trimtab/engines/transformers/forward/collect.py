@@ -299,8 +299,8 @@ def score_prompts(
     build = build_tree if host.blocks.causal else build_chains
     tree = build([prompt.tokens for prompt in prompts])
     with ExitStack() as stack:
-        for scope in host.scopes:
-            stack.enter_context(scope.hooks.idle())
+        for hooks in host.scopes:
+            stack.enter_context(hooks.idle())
         states = read_states(
             host.model,
             host.blocks,

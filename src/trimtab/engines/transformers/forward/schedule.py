@@ -1,8 +1,9 @@
-"""How strongly each term acts on each token of a batch, as it is read pass by pass.
+"""Schedule: the coefficient of each term at each token of a batch, pass by pass.
 
-Columns are those of the padded batch: the prompts end at column ``width``, and generated token ``g`` stands at
-``width + g``. Padding and attention sinks have gain 0. A condition on the prompt opens or closes a row's terms once;
-one on tokens does so anew for every generated token, by the reading of the state from which that token was chosen.
+Columns are those of the padded batch: the prompts end at column ``width``, and generated token ``g`` is at column
+``width + g``. Padding and attention sinks have coefficient 0. A condition on the prompt is decided once for each row; a
+condition on tokens is decided for every generated token, by the reading of the hidden state from which that token was
+chosen.
 """
 
 from __future__ import annotations
@@ -15,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.engines.protocol import MarkedPrompt
-from trimtab.engines.transformers.forward.step_plan import Gains, Program
+from trimtab.engines.transformers.forward.step_plan import Coefficients, StepPlan
 from trimtab.engines.transformers.text.chat_template import ThinkingMarkers
 from trimtab.errors import SteeringError
 from trimtab.steering.conditions import Comparison, Condition, comparisons, decide
 from trimtab.steering.scopes import ALL, OF_GENERATED, TURNS, Part, Scope
 
-Floats32 = NDArray[np.float32]
 OPEN_PARTS = ("after", "before", "thinking", "answer", "first", "from")  # what they hold changes along the answer
 
 
@@ -63,7 +63,7 @@ def check_scope(scope: Scope, row: RowText, *, what: str) -> None:
     kinds = {part.kind for part in scope.parts}
     if "thinking" in kinds and row.markers is None:
         raise SteeringError(
-            f"{what}: the model has no marks around thoughts, so none can be told apart", fix="use another scope"
+            f"{what}: the model has no marks around thoughts, so they cannot be found", fix="use another scope"
         )
     if kinds & {"system", "user"} and not row.prompt.turns:
         raise SteeringError(f"{what}: the prompt is bare text, which has no turns", fix="give a chat, or another scope")
@@ -74,8 +74,8 @@ def check_scope(scope: Scope, row: RowText, *, what: str) -> None:
         )
 
 
-def prompt_gains(scope: Scope, prompt: MarkedPrompt, *, sink: bool) -> Floats32:
-    """1 for the tokens of a prompt that a scope holds, 0 for others, ``[token]``."""
+def prompt_coefficients(scope: Scope, prompt: MarkedPrompt, *, sink: bool) -> Coefficients:
+    """Return 1 for the tokens of a prompt that are in a scope and 0 for others, ``[token]``."""
     held = np.ones(len(prompt.tokens), dtype=bool)
     for part in scope.parts:
         held &= _in_prompt(part, prompt)
@@ -102,8 +102,8 @@ def _in_prompt(part: Part, prompt: MarkedPrompt) -> NDArray[np.bool_]:
     return np.ones(count, dtype=bool) if at < 0 else offsets[:, 1] <= at
 
 
-def generated_gain(scope: Scope, row: RowText, number: int) -> float:
-    """How strongly a scope holds generated token ``number``; the row has read it."""
+def generated_coefficient(scope: Scope, row: RowText, number: int) -> float:
+    """Return the coefficient of a scope at generated token ``number``, which the row has read."""
     if not all(_in_answer(part, row, number) for part in scope.parts):
         return 0.0
     return 1.0 if scope.schedule is None else scope.schedule.gain(number)
@@ -183,7 +183,7 @@ class ConditionState:
 
     @property
     def on_tokens(self) -> bool:
-        """Whether it is decided anew for every token."""
+        """Whether it is decided for every token."""
         return any(comparison.at == "token" for comparison in comparisons(self.condition))
 
     def note(self, now: Mapping[Comparison, float]) -> None:
@@ -203,19 +203,19 @@ class ConditionState:
 
 @final
 class BatchSchedule:
-    """The gains of one program on one batch.
+    """Coefficients of one step plan on one batch.
 
     Attributes:
-        program: What is done.
-        gates: The gate of each conditional ``(row, slot)``.
+        plan: The step plan.
+        conditions: The condition state of each conditional ``(row, term)``.
         width: Length of the padded prompts.
         pads: Padding before each row.
-        column: The column at which the pass under way began.
+        column: The first column of the current pass.
     """
 
     def __init__(
         self,
-        program: Program,
+        plan: StepPlan,
         rows: Sequence[RowText],
         *,
         sink: bool,
@@ -230,147 +230,148 @@ class BatchSchedule:
         self.width = max(lengths)
         self.pads = np.array([self.width - length if pad_left else 0 for length in lengths])
         self._rows = rows
-        self.program = program
+        self.plan = plan
         self._cached = cached
         self._next = start  # the column at which the next pass begins
         self._begun = False
-        self.column = start  # that at which the one under way began
+        self.column = start
         self._token_readings = token_readings
-        self._scopes = [ALL if slot.term is None else slot.term.scope for slot in program.slots]
+        self._scopes = [ALL if term.term is None else term.term.scope for term in plan.term_rows]
         self._owned = [
-            [n for n, slot in enumerate(program.slots) if slot.rows is None or row in slot.rows]
+            [n for n, term in enumerate(plan.term_rows) if term.rows is None or row in term.rows]
             for row in range(len(rows))
         ]
-        self.gates = self._make_gates()
+        self.conditions = self._condition_states()
         self._open = self._first_openings(prompt_readings)
         self._prompt = self._prompt_table(sink=sink)
         self._prompt[:, :kept] = 0.0  # an earlier request read them
-        self._answer: list[Gains] = []  # [row, slot] of each generated token
-        self._steady = not any(gate.on_tokens for gate in self.gates.values()) and all(
-            is_steady(self._scopes[slot], rows[row].prompt) for row, own in enumerate(self._owned) for slot in own
+        self._answer: list[Coefficients] = []  # [row, term] of each generated token
+        self._steady = not any(state.on_tokens for state in self.conditions.values()) and all(
+            is_steady(self._scopes[term], rows[row].prompt) for row, own in enumerate(self._owned) for term in own
         )
 
-    def _make_gates(self) -> dict[tuple[int, int], ConditionState]:
+    def _condition_states(self) -> dict[tuple[int, int], ConditionState]:
         found = {}
         for row, own in enumerate(self._owned):
-            for slot in own:
-                planned = self.program.slots[slot].term
-                if planned is not None and planned.condition is not None:
-                    found[row, slot] = ConditionState(planned.condition)
+            for term in own:
+                compiled = self.plan.term_rows[term].term
+                if compiled is not None and compiled.condition is not None:
+                    found[row, term] = ConditionState(compiled.condition)
         return found
 
     def _first_openings(self, read: Callable[[Sequence[Comparison]], Readings] | None) -> NDArray[np.bool_]:
-        """``[row, slot]``: what conditions on prompts decide; terms with one on tokens are closed for now."""
-        opened = np.zeros((len(self._rows), len(self.program.slots)), dtype=bool)
+        """Decide the conditions on prompts, ``[row, term]``; terms with a condition on tokens do not act yet."""
+        opened = np.zeros((len(self._rows), len(self.plan.term_rows)), dtype=bool)
         for row, own in enumerate(self._owned):
             opened[row, own] = True
-        asked = {c: None for gate in self.gates.values() for c in comparisons(gate.condition) if c.at != "token"}
+        asked = {c: None for state in self.conditions.values() for c in comparisons(state.condition) if c.at != "token"}
         readings = read(list(asked)) if asked and read is not None else {}
-        for (row, slot), gate in self.gates.items():
-            known = {c: float(readings[c][row]) for c in comparisons(gate.condition) if c.at != "token"}
-            if gate.on_tokens:
-                gate.note(known)
-                opened[row, slot] = False
+        for (row, term), state in self.conditions.items():
+            known = {c: float(readings[c][row]) for c in comparisons(state.condition) if c.at != "token"}
+            if state.on_tokens:
+                state.note(known)
+                opened[row, term] = False
             else:
-                opened[row, slot] = gate.decide(known)
+                opened[row, term] = state.decide(known)
         return opened
 
-    def _prompt_table(self, *, sink: bool) -> Gains:
-        """``[row, column, slot]`` of the prompts."""
-        table = np.zeros((len(self._rows), self.width, len(self.program.slots)), dtype=np.float32)
+    def _prompt_table(self, *, sink: bool) -> Coefficients:
+        """``[row, column, term]`` of the prompts."""
+        table = np.zeros((len(self._rows), self.width, len(self.plan.term_rows)), dtype=np.float32)
         for row, own in enumerate(self._owned):
-            for slot in own:
-                if self._open[row, slot] and self.program.slots[slot].changes:
-                    gains = prompt_gains(self._scopes[slot], self._rows[row].prompt, sink=sink)
-                    table[row, self.pads[row] : self.pads[row] + len(gains), slot] = gains
+            for term in own:
+                if self._open[row, term] and self.plan.term_rows[term].changes:
+                    coefficients = prompt_coefficients(self._scopes[term], self._rows[row].prompt, sink=sink)
+                    table[row, self.pads[row] : self.pads[row] + len(coefficients), term] = coefficients
         return table
 
     def begin_at(self, column: int) -> None:
-        """What stands before a column has been read already."""
+        """Begin the next pass at a column; those before it have been read."""
         self._next = column
 
-    def step(self, tokens: NDArray[np.int64]) -> Gains:
-        """The gains ``[row, token, slot]`` of the pass that begins, which reads ``tokens`` ``[row, token]``.
+    def step(self, tokens: NDArray[np.int64]) -> Coefficients:
+        """Return the coefficients ``[row, token, term]`` of the pass that begins, which reads ``tokens [row, token]``.
 
-        The very same array comes again where nothing changed.
+        Where nothing has changed, it is the same array again, so that tensors made from it can be kept.
         """
-        anew = not self._cached or (self._begun and tokens.shape[1] > 1)  # some models keep nothing, whatever is asked
-        start = self.column = 0 if anew else self._next
+        # Some models keep no keys and values even when asked to: then a later pass has several tokens, the whole text.
+        whole = not self._cached or (self._begun and tokens.shape[1] > 1)
+        start = self.column = 0 if whole else self._next
         self._begun = True
         stop = start + tokens.shape[1]
         self._next = stop
         for column in range(max(self.width + len(self._answer), start), stop):
             self._read_generated(tokens[:, column - start])
         if start >= self.width and stop == start + 1:
-            return self._answer[start - self.width][:, None] if not self._steady else self._steady_gains
+            return self._answer[start - self.width][:, None] if not self._steady else self._steady_coefficients
         parts = [self._prompt[:, start : self.width]] if start < self.width else []
         first = max(start - self.width, 0)
-        parts += [gains[:, None] for gains in self._answer[first : max(stop - self.width, 0)]]
+        parts += [coefficients[:, None] for coefficients in self._answer[first : max(stop - self.width, 0)]]
         return np.concatenate(parts, axis=1)
 
     def _read_generated(self, tokens: NDArray[np.int64]) -> None:
         number = len(self._answer)
         if self._steady:
             if number == 0:
-                first = self._gains_at(0)
-                self._steady_gains = first[:, None]
-            self._answer.append(self._steady_gains[:, 0])
+                first = self._coefficients_at(0)
+                self._steady_coefficients = first[:, None]
+            self._answer.append(self._steady_coefficients[:, 0])
             return
         for row, token in zip(self._rows, tokens.tolist(), strict=True):
             row.append(token)
         self._decide_tokens()
-        self._answer.append(self._gains_at(number))
+        self._answer.append(self._coefficients_at(number))
 
-    def _gains_at(self, number: int) -> Gains:
-        gains = np.zeros(self._open.shape, dtype=np.float32)
+    def _coefficients_at(self, number: int) -> Coefficients:
+        coefficients = np.zeros(self._open.shape, dtype=np.float32)
         for row, own in enumerate(self._owned):
-            for slot in own:
-                if self._open[row, slot] and self.program.slots[slot].changes:
-                    gains[row, slot] = generated_gain(self._scopes[slot], self._rows[row], number)
-        return gains
+            for term in own:
+                if self._open[row, term] and self.plan.term_rows[term].changes:
+                    coefficients[row, term] = generated_coefficient(self._scopes[term], self._rows[row], number)
+        return coefficients
 
     def _decide_tokens(self) -> None:
-        on_tokens = {key: gate for key, gate in self.gates.items() if gate.on_tokens}
+        on_tokens = {key: state for key, state in self.conditions.items() if state.on_tokens}
         if not on_tokens or self._token_readings is None:
             return
         readings = self._token_readings()
-        for (row, slot), gate in on_tokens.items():
-            now = {c: float(readings[c][row]) for c in comparisons(gate.condition) if c.at == "token"}
-            self._open[row, slot] = gate.decide(now)
+        for (row, term), state in on_tokens.items():
+            now = {c: float(readings[c][row]) for c in comparisons(state.condition) if c.at == "token"}
+            self._open[row, term] = state.decide(now)
 
-    def whole_slots(self, row: int) -> tuple[int, ...] | None:
-        """The slots that act on all of a row's prompt behind its first token, if all others act on none of it."""
+    def terms_of_whole_prompt(self, row: int) -> tuple[int, ...] | None:
+        """Return the terms that act on all of a prompt behind its first token; None if a term acts on a part of it."""
         own = self._owned[row]
-        gains = self._prompt[row, self.pads[row] + 1 :][:, own]
-        if not (gains == gains[:1]).all():
+        coefficients = self._prompt[row, self.pads[row] + 1 :][:, own]
+        if not (coefficients == coefficients[:1]).all():
             return None
-        return tuple(slot for slot, gain in zip(own, gains[0], strict=True) if gain) if len(gains) else ()
+        return tuple(term for term, acts in zip(own, coefficients[0], strict=True) if acts) if len(coefficients) else ()
 
-    def slots_of(self, row: int) -> list[int]:
-        """The slots that belong to a row, in order."""
+    def terms_of(self, row: int) -> list[int]:
+        """Return the numbers of a row's terms, in order."""
         return self._owned[row]
 
-    def gains_of(self, row: int, generated: int) -> Gains:
-        """What a row's slots were given, ``[token, slot]``: its prompt and the first ``generated`` tokens after it."""
+    def coefficients_of(self, row: int, generated: int) -> Coefficients:
+        """Return a row's coefficients ``[token, term]`` for its prompt and the first ``generated`` tokens after it."""
         stop = self.pads[row] + len(self._rows[row].prompt.tokens)
         answer = np.zeros((generated, self._open.shape[1]), dtype=np.float32)
-        for number, gains in enumerate(self._answer[:generated]):  # there are none where no layer is steered
-            answer[number] = gains[row]
+        for number, coefficients in enumerate(self._answer[:generated]):  # there are none where no layer is steered
+            answer[number] = coefficients[row]
         return np.concatenate([self._prompt[row, self.pads[row] : stop], answer])
 
 
 @final
 class ReplayedSchedule:
-    """Gains of one row that are known, for reading the whole of it again.
+    """Known coefficients of one row, for reading its whole text again.
 
     Attributes:
         column: 0: a pass reads it from its beginning.
     """
 
-    def __init__(self, gains: Gains) -> None:
-        self._gains = gains[None]
+    def __init__(self, coefficients: Coefficients) -> None:
+        self._coefficients = coefficients[None]
         self.column = 0
 
-    def step(self, tokens: NDArray[np.int64]) -> Gains:
-        """The gains ``[1, token, slot]`` of the first tokens."""
-        return self._gains[:, : tokens.shape[1]]
+    def step(self, tokens: NDArray[np.int64]) -> Coefficients:
+        """Return the coefficients ``[1, token, term]`` of the first tokens."""
+        return self._coefficients[:, : tokens.shape[1]]

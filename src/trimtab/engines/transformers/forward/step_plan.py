@@ -1,9 +1,10 @@
-"""The changes that a batch's steerings make, arranged so that all rows are handled together.
+"""Step plan: the compiled steerings of a batch, arranged so that one pass changes all rows together.
 
-Every row has its own list of terms, in its own order. Terms of all rows become *slots*; slots become *stages*, one kind
-of change each, such that every row meets its own terms in its own order. Pushes that follow each other share a stage,
-where they are summed into one table with a line for each row. How strongly a slot acts on a token is its *gain*, 0
-where it does not; a row whose gains are 0 leaves a stage as it came, bit for bit.
+Every row of a batch has its own terms, in its own order. Equal steerings share *term rows*. Term rows are gathered into
+*steps*, one kind of change each, such that every row meets its terms in its own order. Additions that follow each other
+share a step: there they become one matrix product, ``coefficients [row, token, term] @ added [term, hidden]``. The
+coefficient of a term at a token says how strongly it acts there. Where all coefficients of a row are 0, the row leaves
+a step bit for bit as it came.
 """
 
 from __future__ import annotations
@@ -17,22 +18,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trimtab.arrays import F32
 from trimtab.engines.protocol import Changes
 from trimtab.steering.compiled import Change, CompiledSteering, CompiledTerm, LayerAdd, LayerClamp, LayerRotate
 
-Kind: TypeAlias = Literal["push", "push_preserving_norm", "bound", "turn"]
-Gains: TypeAlias = NDArray[np.float32]
+Kind: TypeAlias = Literal["add", "add_preserving_norm", "clamp", "rotate"]
+Coefficients: TypeAlias = F32
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Slot:
-    """One term of one row, or of several that share it.
+class TermRow:
+    """One term of one row of the batch, or of several rows that share it.
 
     Attributes:
         changes: Layer to change.
-        rows: The rows that it acts on; None for all.
-        term: Where it comes from, if it was a term.
+        rows: The rows on which it acts; None for all.
+        term: The term; None for changes that were given without one.
     """
 
     changes: Mapping[int, Change]
@@ -42,197 +44,207 @@ class Slot:
 
 @final
 @dataclass(frozen=True, eq=False)
-class PlanStage:
-    """One kind of change.
+class Step:
+    """One kind of change, for all rows of the batch.
 
     Attributes:
         kind: Which.
-        slots: Numbers of the program's slots; no two of a row, but for pushes.
-        owner: Of the stage's slots, the one of each row, ``[row]``, or -1; None where there is one slot for all.
+        numbers: Numbers of the plan's term rows; except for additions, a row of the batch has at most one of them.
+        term_rows: These term rows.
+        owner: Index into ``numbers`` for each row of the batch, ``[row]``, or -1; None where one term row is for all.
     """
 
     kind: Kind
-    slots: tuple[int, ...]
+    numbers: tuple[int, ...]
+    term_rows: tuple[TermRow, ...]
     owner: NDArray[np.int64] | None
+    _tensors: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
+
+    def tensors(self, layer: int, like: Tensor) -> tuple[Tensor, ...]:
+        """Return what the change needs at a layer, on the device of ``like`` and, for additions, in its dtype.
+
+        Additions: ``[term, hidden]``. Others have one line per row of the batch, or one for all: the direction or the
+        added vector, ``[row, 1, hidden]``, then the angle, or the lower and the upper bound, ``[row, 1]``.
+        """
+        made = self._tensors.get(layer)
+        if made is None or made[0].device != like.device or (self.kind == "add" and made[0].dtype != like.dtype):
+            made = self._tensors[layer] = tuple(tensor.to(like.device) for tensor in self._make(layer, like))
+        return made
+
+    def _make(self, layer: int, like: Tensor) -> tuple[Tensor, ...]:
+        changes = [row.changes.get(layer) for row in self.term_rows]
+        nothing = np.zeros(like.shape[-1], dtype=np.float32)  # of a term that leaves this layer alone
+        if self.kind in ("add", "add_preserving_norm"):
+            table = _stacked([nothing if c is None else c.added for c in changes])  # type: ignore[union-attr]
+            return (table.to(like.dtype),) if self.kind == "add" else (self._by_row(table),)
+        directions = self._by_row(_stacked([nothing if c is None else c.direction for c in changes]))  # type: ignore[union-attr]
+        if self.kind == "rotate":
+            return directions, self._numbers_by_row([c.radians if isinstance(c, LayerRotate) else 0.0 for c in changes])
+        lows = [c.low if isinstance(c, LayerClamp) else -np.inf for c in changes]
+        highs = [c.high if isinstance(c, LayerClamp) else np.inf for c in changes]
+        return directions, self._numbers_by_row(lows), self._numbers_by_row(highs)
+
+    def _numbers_by_row(self, numbers: Sequence[float]) -> Tensor:
+        return self._by_row(torch.tensor(numbers, dtype=torch.float32))
+
+    def _by_row(self, table: Tensor) -> Tensor:
+        """``[row, 1, …]`` from ``[term, …]``; a row without a term gets any line, since its coefficient is 0."""
+        if self.owner is None:
+            return table[:1, None]
+        return table[torch.from_numpy(np.maximum(self.owner, 0)), None]
+
+    def coefficients(self, of_plan: Coefficients) -> Coefficients:
+        """Select the step's from ``[row, token, term]`` of the plan.
+
+        Additions: ``[row, token, term]``. Others: ``[row, token]``, since a row has one term here.
+        """
+        chosen = of_plan[:, :, list(self.numbers)]
+        if self.kind == "add":
+            return chosen
+        if self.owner is None:
+            return chosen[:, :, 0]
+        by_row = np.take_along_axis(chosen, np.maximum(self.owner, 0)[:, None, None], axis=2)[:, :, 0]
+        return np.where(self.owner[:, None] >= 0, by_row, 0)
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class Program:
-    """What is done to each layer, and in which order.
+class StepPlan:
+    """Changes to each layer, in the order in which they are made.
 
     Attributes:
-        slots: All terms.
-        stages: In order.
-        layers: The layers at which anything is done, in order.
+        term_rows: All term rows, also those that change no layer: a receipt lists them.
+        steps: In order.
+        by_layer: Layer to the numbers of the steps that change it.
     """
 
-    slots: tuple[Slot, ...]
-    stages: tuple[PlanStage, ...]
-    layers: tuple[int, ...]
-    by_layer: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # the stages that act there
+    term_rows: tuple[TermRow, ...]
+    steps: tuple[Step, ...]
+    by_layer: Mapping[int, tuple[int, ...]]
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that are changed, in order."""
+        return tuple(self.by_layer)
+
+    @property
+    def terms(self) -> tuple[CompiledTerm, ...]:
+        """The term of each term row that has one."""
+        return tuple(row.term for row in self.term_rows if row.term is not None)
 
     @classmethod
-    def of_all(cls, changes: Changes) -> Program:
-        """The same changes for every row; an array stands for pushing by it."""
+    def of_changes(cls, changes: Changes) -> StepPlan:
+        """Plan the same changes for every row; an array is added."""
         listed = {layer: [LayerAdd(c)] if isinstance(c, np.ndarray) else list(c) for layer, c in changes.items()}
         depth = max(map(len, listed.values()), default=0)
-        kinds_differ = [len({_kind(own[n]) for own in listed.values() if n < len(own)}) > 1 for n in range(depth)]
-        slots = []
-        for n, differ in enumerate(kinds_differ):
-            at = {layer: own[n] for layer, own in listed.items() if n < len(own)}
-            slots += [Slot({layer: change}) for layer, change in at.items()] if differ else [Slot(at)]
-        return cls._of(slots, rows=None)
+        term_rows = []
+        for n in range(depth):
+            at = {layer: several[n] for layer, several in listed.items() if n < len(several)}
+            # A step has one kind. Where the n-th change differs in kind between layers, each layer gets its own row.
+            if len(set(map(_kind, at.values()))) > 1:
+                term_rows += [TermRow({layer: change}) for layer, change in at.items()]
+            else:
+                term_rows.append(TermRow(at))
+        return cls._of(term_rows, rows=None)
 
     @classmethod
-    def of_rows(cls, rows: Sequence[CompiledSteering]) -> Program:
-        """Every row its own terms; rows of equal steerings share their slots."""
-        owners: dict[CompiledSteering, list[int]] = {}
-        for row, steering in enumerate(rows):
-            owners.setdefault(steering, []).append(row)
-        slots = []
-        for steering, own in owners.items():
-            which = None if len(own) == len(rows) else tuple(own)
-            slots += [Slot(term.changes, which, term) for term in steering.terms]
-        return cls._of(slots, rows=len(rows))
+    def of_rows(cls, steerings: Sequence[CompiledSteering]) -> StepPlan:
+        """Plan a steering for each row; rows of equal steerings share their term rows."""
+        sharing: dict[CompiledSteering, list[int]] = {}
+        for row, steering in enumerate(steerings):
+            sharing.setdefault(steering, []).append(row)
+        term_rows = []
+        for steering, rows in sharing.items():
+            which = None if len(rows) == len(steerings) else tuple(rows)
+            term_rows += [TermRow(term.changes, which, term) for term in steering.terms]
+        return cls._of(term_rows, rows=len(steerings))
 
     @classmethod
-    def _of(cls, slots: Sequence[Slot], *, rows: int | None) -> Program:
+    def _of(cls, term_rows: Sequence[TermRow], *, rows: int | None) -> StepPlan:
+        """Give each term row to the first step of its kind behind the step that its rows reached last."""
         kinds: list[Kind] = []
         members: list[list[int]] = []
-        reached: dict[tuple[int, ...] | None, int] = {}
-        for number, slot in enumerate(slots):
-            if not slot.changes:
+        reached: dict[tuple[int, ...] | None, int] = {}  # equal steerings share all of their rows, so this is exact
+        for number, row in enumerate(term_rows):
+            if not row.changes:
                 continue
-            kind = _kind(next(iter(slot.changes.values())))
-            at = reached.get(slot.rows, -1)
-            if not (kind == "push" and at >= 0 and kinds[at] == "push"):
+            kind = _kind(next(iter(row.changes.values())))
+            at = reached.get(row.rows, -1)
+            if not (kind == "add" and at >= 0 and kinds[at] == "add"):  # additions that follow each other share a step
                 at = next((n for n in range(at + 1, len(kinds)) if kinds[n] == kind), len(kinds))
             if at == len(kinds):
                 kinds.append(kind)
                 members.append([])
             members[at].append(number)
-            reached[slot.rows] = at
-        stages = tuple(
-            PlanStage(kind, tuple(own), _owners([slots[number] for number in own], rows))
-            for kind, own in zip(kinds, members, strict=True)
+            reached[row.rows] = at
+        chosen = [tuple(term_rows[number] for number in numbers) for numbers in members]
+        steps = tuple(
+            Step(kind, tuple(numbers), own, _owners(own, rows))
+            for kind, numbers, own in zip(kinds, members, chosen, strict=True)
         )
-        layers = tuple(sorted({layer for slot in slots for layer in slot.changes}))
         by_layer = {
-            layer: tuple(
-                n for n, stage in enumerate(stages) if any(layer in slots[number].changes for number in stage.slots)
-            )
-            for layer in layers
+            layer: tuple(n for n, step in enumerate(steps) if any(layer in row.changes for row in step.term_rows))
+            for layer in sorted({layer for row in term_rows for layer in row.changes})
         }
-        return cls(tuple(slots), stages, layers, by_layer)
+        return cls(tuple(term_rows), steps, by_layer)
 
 
 def _kind(change: Change) -> Kind:
     if isinstance(change, LayerAdd):
-        return "push_preserving_norm" if change.preserve_norm else "push"
-    return "bound" if isinstance(change, LayerClamp) else "turn"
+        return "add_preserving_norm" if change.preserve_norm else "add"
+    return "clamp" if isinstance(change, LayerClamp) else "rotate"
 
 
-def _owners(slots: Sequence[Slot], rows: int | None) -> NDArray[np.int64] | None:
-    if rows is None or (len(slots) == 1 and slots[0].rows is None):
+def _owners(term_rows: Sequence[TermRow], rows: int | None) -> NDArray[np.int64] | None:
+    if rows is None or (len(term_rows) == 1 and term_rows[0].rows is None):
         return None
     owner = np.full(rows, -1, dtype=np.int64)
-    for number, slot in enumerate(slots):
-        owner[list(range(rows) if slot.rows is None else slot.rows)] = number
+    for index, row in enumerate(term_rows):
+        owner[list(range(rows) if row.rows is None else row.rows)] = index
     return owner
 
 
-@final
-class StageTables:
-    """The tensors of one stage, made when they are first needed and kept where they are needed."""
-
-    def __init__(self, program: Program, stage: PlanStage) -> None:
-        self._slots = [program.slots[number] for number in stage.slots]
-        self._stage = stage
-        self._made: dict[int, tuple[Tensor, ...]] = {}
-
-    def at(self, layer: int, like: Tensor) -> tuple[Tensor, ...]:
-        """What the stage's change needs at a layer, on the device and, for pushes, in the dtype of ``like``."""
-        made = self._made.get(layer)
-        if (
-            made is None
-            or made[0].device != like.device
-            or (self._stage.kind == "push" and made[0].dtype != like.dtype)
-        ):
-            made = self._made[layer] = tuple(tensor.to(like.device) for tensor in self._make(layer, like))
-        return made
-
-    def _make(self, layer: int, like: Tensor) -> tuple[Tensor, ...]:
-        hidden = like.shape[-1]
-        own = [slot.changes.get(layer) for slot in self._slots]
-        nothing = np.zeros(hidden, dtype=np.float32)
-        if self._stage.kind in ("push", "push_preserving_norm"):
-            table = _tensor([nothing if c is None else np.asarray(c.added) for c in own])  # type: ignore[union-attr]
-            if self._stage.kind == "push":
-                return (table.to(like.dtype),)
-            return (self._by_row(table),)
-        directions = _tensor([nothing if c is None else np.asarray(c.direction) for c in own])  # type: ignore[union-attr]
-        if self._stage.kind == "turn":
-            angles = [c.radians if isinstance(c, LayerRotate) else 0.0 for c in own]
-            return self._by_row(directions), self._by_row(torch.tensor(angles, dtype=torch.float32))
-        lows = [c.low if isinstance(c, LayerClamp) else -np.inf for c in own]
-        highs = [c.high if isinstance(c, LayerClamp) else np.inf for c in own]
-        return (
-            self._by_row(directions),
-            self._by_row(torch.tensor(lows, dtype=torch.float32)),
-            self._by_row(torch.tensor(highs, dtype=torch.float32)),
-        )
-
-    def _by_row(self, table: Tensor) -> Tensor:
-        """``[row, 1, …]`` from one line for each slot; a row without a slot gets any, for its gain is 0."""
-        if self._stage.owner is None:
-            return table[:1, None]
-        return table[torch.from_numpy(np.maximum(self._stage.owner, 0)), None]
-
-
-def _tensor(lines: Sequence[NDArray[np.float32]]) -> Tensor:
+def _stacked(lines: Sequence[F32]) -> Tensor:
     return torch.from_numpy(np.stack(lines).astype(np.float32))
 
 
-def slot_gains(stage: PlanStage, gains: Gains) -> Gains:
-    """The gains of a stage's slots, ``[row, token, slot]``; ``[row, token]`` but for pushes, as a row then has one."""
-    own = gains[:, :, list(stage.slots)]
-    if stage.kind == "push":
-        return own
-    if stage.owner is None:
-        return own[:, :, 0]
-    chosen = np.take_along_axis(own, np.maximum(stage.owner, 0)[:, None, None], axis=2)[:, :, 0]
-    return np.where(stage.owner[:, None] >= 0, chosen, 0)
+def clamp_change(hidden: Tensor, tensors: tuple[Tensor, ...], coefficients: Tensor) -> Tensor:
+    """Return what clamping adds to ``hidden`` (``[row, token, hidden]``); ``coefficients`` is ``[row, token]``.
+
+    ``c · (clip(p, low, high) - p) · u`` with the projection ``p = h · u``, in float32 whatever the model's dtype: the
+    difference of two projections would lose most of its digits in bfloat16.
+    """
+    direction, low, high = tensors
+    along = (hidden.float() * direction).sum(-1)
+    return ((along.clamp(low, high) - along) * coefficients)[..., None] * direction
 
 
-def bounded(state: Tensor, tables: tuple[Tensor, ...], gains: Tensor) -> Tensor:
-    """What ``Bounded`` adds to ``state`` (``[row, token, hidden]``); ``gains`` is ``[row, token]``."""
-    direction, low, high = tables
-    along = (state.float() * direction).sum(-1)
-    return ((along.clamp(low, high) - along) * gains)[..., None] * direction
+def rotate(hidden: Tensor, tensors: tuple[Tensor, ...], coefficients: Tensor) -> Tensor:
+    """Return ``hidden`` rotated towards a direction, by the angle times ``coefficients`` (``[row, token]``).
 
-
-def turned(state: Tensor, tables: tuple[Tensor, ...], gains: Tensor) -> Tensor:
-    """``state`` turned in the plane of itself and the direction; where it lies along that there is no plane."""
-    direction, radians = tables
-    wide = state.float()
+    With ``h = a · u + b · v``, ``v`` being the unit vector across ``u``, the length is ``hypot(a, b)`` and the angle to
+    ``u`` is ``atan2(b, a)``. That angle becomes smaller, but not below 0, or larger, but not above pi.
+    """
+    direction, radians = tensors
+    wide = hidden.float()
     along = (wide * direction).sum(-1)
     across = wide - along[..., None] * direction
     beside = across.norm(dim=-1)
     length = torch.hypot(along, beside)
-    angle = (torch.atan2(beside, along) - radians * gains).clamp(0.0, torch.pi)
+    angle = (torch.atan2(beside, along) - radians * coefficients).clamp(0.0, torch.pi)
     result = length[..., None] * (
         angle.cos()[..., None] * direction + angle.sin()[..., None] * across / beside.clamp_min(1e-30)[..., None]
     )
-    still = (radians * gains == 0) | (beside <= 1e-6 * length)
+    # Where hidden lies along the direction, there is no plane to rotate in, and ``across`` is rounding.
+    still = (radians * coefficients == 0) | (beside <= 1e-6 * length)
     return torch.where(still[..., None], wide, result)
 
 
-def pushed_preserving_norm(state: Tensor, tables: tuple[Tensor, ...], gains: Tensor) -> Tensor:
-    """``state`` pushed, at the length that it had."""
-    (added,) = tables
-    wide = state.float()
-    result = wide + added * gains[..., None]
+def add_preserving_norm(hidden: Tensor, tensors: tuple[Tensor, ...], coefficients: Tensor) -> Tensor:
+    """Return ``hidden`` plus a vector, scaled back to the length of ``hidden``."""
+    (added,) = tensors
+    wide = hidden.float()
+    result = wide + added * coefficients[..., None]
     length = result.norm(dim=-1, keepdim=True).clamp_min(1e-30)
     result = result * (wide.norm(dim=-1, keepdim=True) / length)
-    return torch.where((gains == 0)[..., None], wide, result)
+    return torch.where((coefficients == 0)[..., None], wide, result)

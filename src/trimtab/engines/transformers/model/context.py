@@ -14,18 +14,7 @@ from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.forward.run import PrefixSharingCheck, cost_of
 from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.engines.transformers.text.chat_template import ThinkingMarkers
-from trimtab.steering import CompiledSteering, Steering
 from trimtab.vectors import ModelInfo
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class SteeredScope:
-    """A ``with engine.steered(...)`` that is open."""
-
-    steering: Steering
-    plan: CompiledSteering
-    hooks: SteeringHooks
 
 
 @final
@@ -44,7 +33,7 @@ class ModelContext:
         sink: Whether the first token of a text is an attention sink: where a decoder reads it.
         markers: The marks around a reasoning model's thoughts.
         decode_all: Text of token ids, special ones included.
-        scopes: The scopes that are open, outermost first.
+        scopes: The hooks of each open ``steered()``, outermost first.
     """
 
     model: PreTrainedModel
@@ -57,7 +46,7 @@ class ModelContext:
     sink: bool
     markers: ThinkingMarkers | None
     decode_all: Callable[[Sequence[int]], str]
-    scopes: list[SteeredScope] = field(default_factory=list)
+    scopes: list[SteeringHooks] = field(default_factory=list)
 
     @property
     def reads_sources(self) -> bool:
