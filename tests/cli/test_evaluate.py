@@ -192,4 +192,4 @@ def test_what_nothing_is_known_of_is_told(run, random_vector, tiny_llama):
     random_vector(tiny_llama, name="mine").save(vectors_folder() / "mine.safetensors")
     code, _, err = run("evaluate", "mine")
     assert code == 2
-    assert "nothing is known of what 'mine' stands for; name a behaviour" in err
+    assert "no behaviour named 'mine' is in the zoo; name a behaviour" in err

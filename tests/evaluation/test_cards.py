@@ -82,6 +82,6 @@ def test_shortfalls_name_each_weakness():
         "system prompts do more",
     )
     dear = replace(good.cost["+"], accuracy_change=Interval(-0.08, -0.1, -0.06), relevance_change=-0.2)
-    told = shortfalls(replace(good, cost={**good.cost, "+": dear}))
-    assert told == ("knows 8% fewer facts at +1", "answers drift from the question at +1")
+    reasons = shortfalls(replace(good, cost={**good.cost, "+": dear}))
+    assert reasons == ("knows 8% fewer facts at +1", "answers drift from the question at +1")
     assert shortfalls(replace(good, cost=dict.fromkeys("+-", dear)))[-1] == "answers drift from the question"

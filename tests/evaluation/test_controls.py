@@ -112,11 +112,11 @@ def test_try_directions_missing_or_weak_returns_none(kl, effects, steerable):
 
 
 def test_randoms_differ_and_repeat_with_their_seed(kl, effects, steerable):
-    told = []
-    first = randoms(kl, effects, steerable, on_one=lambda: told.append(1))
+    steps = []
+    first = randoms(kl, effects, steerable, on_one=lambda: steps.append(1))
     again = randoms(kl, effects, steerable)
     other = randoms(kl, effects, steerable, seed=1)
-    assert len(told) == len(first) == 3
+    assert len(steps) == len(first) == 3
     for one, two in zip(first, again, strict=True):
         assert dict(one.scale) == dict(two.scale)
         for key in SIGNS:
@@ -183,7 +183,7 @@ def test_rms_swing_equals_root_mean_square_of_swings():
 
 
 class Apart:
-    """An engine in which each pair differs by one axis that all share, and by one of its own."""
+    """An engine in which each pair differs by one axis that all share, and by one that is unique."""
 
     def __init__(self, pairs: int) -> None:
         self.pairs = pairs

@@ -94,15 +94,15 @@ def test_distilled_lora_is_measured_and_model_restored(llama, sea, report, monke
 
 
 def test_distilled_lora_failure_is_noted(llama, sea, report, monkeypatch):
-    told = []
+    steps = []
 
     def fails(*_, **__):
-        raise EvaluationError("LoRA learnt nothing", fix="use more questions")
+        raise EvaluationError("LoRA learned nothing", fix="use more questions")
 
     monkeypatch.setattr("trimtab.evaluation.lora.fit_lora", fails)
-    found = evaluate_distilled(llama, sea, PROMPT, prompts=ASKED, sizes=SMALL, lora=True, progress=told.append)
+    found = evaluate_distilled(llama, sea, PROMPT, prompts=ASKED, sizes=SMALL, lora=True, progress=steps.append)
     assert found.others == report.others
-    assert any("left out: LoRA learnt nothing" in step.note for step in told)
+    assert any("left out: LoRA learned nothing" in step.note for step in steps)
 
 
 def test_distilled_report_has_every_rule(report):

@@ -268,7 +268,7 @@ def test_evaluate_other_models_vector_is_refused(tiny, tiny_llama, trained, rand
 
 
 def test_evaluate_unknown_behaviour_is_refused(tiny_llama, random_vector):
-    with pytest.raises(EvaluationError, match="nothing is known of what 'random' stands for; name a behaviour"):
+    with pytest.raises(EvaluationError, match="no behaviour named 'random' is in the zoo; name a behaviour"):
         evaluate(tiny_llama, random_vector(tiny_llama))
 
 

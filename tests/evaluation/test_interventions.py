@@ -205,10 +205,10 @@ def test_vector_bytes_counts_steered_layers_only(vector):
 def test_system_prompt_pair_cycles_through_phrasings(happy_behaviour):
     pair = system_prompt_pair(happy_behaviour, questions=6)
     for number in range(6):
-        told = persona_instructions(happy_behaviour, number)
+        instructions = persona_instructions(happy_behaviour, number)
         plus, minus = (pair[key].chat(number, "Hello!") for key in SIGNS)
-        assert plus == (Message("system", told.positive), Message("user", "Hello!"))
-        assert minus == (Message("system", told.negative), Message("user", "Hello!"))
+        assert plus == (Message("system", instructions.positive), Message("user", "Hello!"))
+        assert minus == (Message("system", instructions.negative), Message("user", "Hello!"))
     assert len({opening[0].content for opening in pair["+"].openings}) >= 4
     sizes = [len(opening[0].content) for intervention in pair.values() for opening in intervention.openings]
     assert pair["+"].stored_bytes == int(np.mean(sizes))

@@ -35,7 +35,7 @@ def trained(engine, *, side="+", seed=0, progress=ignore, **options):
 
 @pytest.fixture(scope="module")
 def host(tiny):
-    """A model of its own, since tests here put layers in and out."""
+    """A separate model, because tests here put layers in and out."""
     return tiny("llama", max_position_embeddings=1024)
 
 
@@ -112,8 +112,8 @@ def test_lora_learns_answers_in_character(host, adapter):
     """The loss is that of the answers' tokens alone, read one by one; a question held out of training is the judge."""
     behaviour = Behaviour.load("happy")
     texts = neutral_prompts().calibration[: QUICK["questions"]]
-    told = [persona_instructions(behaviour, n).positive for n in range(len(texts))]
-    chats = [(Message("system", s), Message("user", t)) for s, t in zip(told, texts, strict=True)]
+    instructions = [persona_instructions(behaviour, n).positive for n in range(len(texts))]
+    chats = [(Message("system", s), Message("user", t)) for s, t in zip(instructions, texts, strict=True)]
     answers = [answer.tokens for answer in host.generate(chats, max_new_tokens=QUICK["answer_tokens"])]
 
     def losses():
@@ -340,4 +340,4 @@ def test_lora_default_model_answers_held_out_more_happily(smollm2):
 
     positive, negative = (means(adapter.intervention()) - means(Intervention())).mean(axis=0)
     assert positive > 0.1
-    assert positive - negative > 0.03  # the effect; on this model the two system prompts are about 0.1 apart
+    assert positive - negative > 0.03  # the effect; on this model the two system prompts are about 0.1 different

@@ -1,4 +1,4 @@
-"""What evaluations stand on: the base model's own answers, asked once for both of their uses."""
+"""Baseline: the base model's answers, shared by all measurements."""
 
 from __future__ import annotations
 

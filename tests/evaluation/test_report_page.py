@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
+from markupsafe import escape
 
 from evaluation.sample_report import (
     around,
@@ -18,7 +19,6 @@ from evaluation.sample_report import (
     every_report,
     method,
     not_working,
-    one_way,
     setting,
     side,
     subject,
@@ -33,13 +33,13 @@ from trimtab.evaluation.report import report_html
 from trimtab.evaluation.report.charts import Scale, swing_bar, swing_scale, ticks
 from trimtab.evaluation.report.page import nearest, shown_points
 from trimtab.evaluation.report.wording import (
+    MARKS,
     clean,
     clipped,
     command_line,
     duration,
     figure,
     findings,
-    headline,
     key_figures,
     layer_range,
     percent,
@@ -135,15 +135,14 @@ def test_page_invalid_characters_are_replaced():
     page.encode("utf-8")
 
 
-def test_page_headline_answers_the_question():
-    text = rendered(working())
-    assert "Yes, it works: the dial turns Small-135M-Instruct both towards glad and towards gloomy." in text
-    assert "✔ works" in text
-    assert headline(one_way().subject, one_way().verdict).endswith("towards glad, but not towards gloomy.")
-    other = replace(one_way().verdict, clear={"+": False, "-": True})
-    assert headline(one_way().subject, other).endswith("towards gloomy, but not towards glad.")
-    assert rendered(not_working()).count("No, it does not work") == 1
-    assert "Not known" in rendered(unmeasured())
+@pytest.mark.parametrize("name", every_report())
+def test_page_headline_is_first_sentence_of_verdict(name):
+    report = every_report()[name]
+    page = report_html(report)
+    first, *reasons = report.verdict.sentences
+    assert f"<h1>{escape(first)}</h1>" in page
+    assert [page.count(f"<li>{escape(reason)}</li>") for reason in reasons] == [1] * len(reasons)
+    assert f"{MARKS[report.verdict.word]} {report.verdict.word}" in rendered(report)
 
 
 def test_strength_meaning_explains_the_budget():
@@ -166,8 +165,8 @@ def test_page_unmeasured_is_a_dash_or_left_out():
 
 def test_page_formats_bytes_seconds_and_tokens():
     text = rendered(with_lora())
-    for told in ("2.3 MB", "25.3 kB", "5 min 1 s", "212"):
-        assert told in text
+    for part in ("2.3 MB", "25.3 kB", "5 min 1 s", "212"):
+        assert part in text
 
 
 def test_page_samples_span_the_breaks():
@@ -287,7 +286,7 @@ def test_short_card_has_verdict_figures_and_a_table(name):
     tags = Tags(report._repr_html_())
     text = " ".join(tags.text.split())
     assert tags.open == []
-    assert headline(report.subject, report.verdict) in text
+    assert report.verdict.sentences[0] in text
     for tile in key_figures(report):
         assert f"{tile.name}: {tile.value} {tile.sentence}" in text
     rows = sum(tag == "tr" for tag, _ in tags.seen)

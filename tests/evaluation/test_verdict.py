@@ -157,11 +157,11 @@ def test_verdict_wrong_layers_are_named_for_idle_vector():
     assert said(found, "It steers the wrong layers")
 
 
-@pytest.mark.parametrize(("share", "told"), [(0.24, False), (0.25, True), (0.6, True)])
-def test_verdict_wrong_way_is_named_from_a_quarter(share, told):
+@pytest.mark.parametrize(("share", "named"), [(0.24, False), (0.25, True), (0.6, True)])
+def test_verdict_wrong_way_is_named_from_a_quarter(share, named):
     found = verdict(controls=controls(band=None, anti_steerable={"+": 0.0, "-": share}))
     sentences = said(found, "At strength -1")
-    assert sentences == ([f"At strength -1 {share:.0%} of the questions move the wrong way."] if told else [])
+    assert sentences == ([f"At strength -1 {share:.0%} of the questions move the wrong way."] if named else [])
     assert not said(found, "At strength +1")
 
 
@@ -179,15 +179,15 @@ def test_verdict_without_prompts_omits_them():
     assert not any("prompts" in sentence for sentence in found.sentences)
 
 
-def told(found: Verdict) -> list[str]:
+def without_range(found: Verdict) -> list[str]:
     """All sentences but the one on how far the dial goes, which names facts in any case."""
     return [sentence for sentence in found.sentences if not sentence.startswith("From strength")]
 
 
 def test_verdict_lost_facts_are_named_beyond_limit():
-    assert not any("facts" in sentence for sentence in told(verdict(cost={"facts": -0.05})))
+    assert not any("facts" in sentence for sentence in without_range(verdict(cost={"facts": -0.05})))
     found = verdict(cost={"facts": -0.12})
-    assert [s for s in told(found) if "facts" in s] == [
+    assert [s for s in without_range(found) if "facts" in s] == [
         "At strength +1 it knows 12% fewer of the simple facts.",
         "At strength -1 it knows 12% fewer of the simple facts.",
     ]

@@ -24,7 +24,6 @@ from trimtab.evaluation.report.wording import (
     clipped,
     figure,
     findings,
-    headline,
     known,
     layer_range,
     percent,
@@ -83,8 +82,9 @@ def print_report(report: Report, *, console: Console = out) -> None:
 def _verdict(report: Report) -> Panel:
     subject, verdict = report.subject, report.verdict
     colour = COLOURS[verdict.word]
-    lines = [Text(clean(headline(subject, verdict)), style=f"bold {colour}"), Text()]
-    lines += [Text(clean(sentence)) for sentence in verdict.sentences]
+    headline, *reasons = verdict.sentences
+    lines = [Text(clean(headline), style=f"bold {colour}"), Text()]
+    lines += [Text(clean(sentence)) for sentence in reasons]
     about = (
         f"{subject.negative} − … + {subject.positive}; {subject.model}, layers {layer_range(subject.layers)}, "
         f"{subject.method}. {strength_meaning(subject)}"

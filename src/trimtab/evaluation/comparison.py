@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from trimtab.arrays import F64
 from trimtab.errors import EvaluationError
@@ -185,8 +185,12 @@ def _make_lora(
 
     def pair(name: str, about: str, scales: Mapping[str, float]) -> Pair:
         return {
-            key: adapter.intervention(
-                scales[key], name=name, about=about, strength=SIGNS[key] * scales[key], stored_bytes=size
+            key: replace(
+                adapter.intervention(scales[key]),
+                name=name,
+                about=about,
+                strength=SIGNS[key] * scales[key],
+                stored_bytes=size,
             )
             for key, adapter in adapters.items()
         }

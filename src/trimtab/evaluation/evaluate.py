@@ -122,7 +122,7 @@ def _behaviour_of(vector: ControlVector) -> Behaviour:
     name = vector.behaviour.name
     if name not in zoo_names():
         raise EvaluationError(
-            f"nothing is known of what {name!r} stands for", fix="name a behaviour: --behaviour FILE, or behaviour="
+            f"no behaviour named {name!r} is in the zoo", fix="name a behaviour: --behaviour FILE, or behaviour="
         )
     return Behaviour.load(name)
 

@@ -290,15 +290,7 @@ class LoraAdapter:
             weight.numel() * weight.element_size() for layer in self._layers for weight in layer.weights().values()
         )
 
-    def intervention(
-        self,
-        scale: float = 1.0,
-        *,
-        name: str = "",
-        about: str = "",
-        strength: float | None = None,
-        stored_bytes: int = 0,
-    ) -> Intervention:
+    def intervention(self, scale: float = 1.0) -> Intervention:
         """Return plain questions with the adapter at a scale; 1 is as trained, 0 the base model exactly.
 
         A ``teacher_forcing`` prepared outside of its ``with`` block holds outputs of the base model: prepare it inside.
@@ -312,13 +304,7 @@ class LoraAdapter:
         """
         if not math.isfinite(scale):
             raise EvaluationError(f"an adapter cannot be switched on at scale {scale}", fix="give a finite number")
-        return Intervention(
-            activate=lambda: switched_on(self._engine, self._layers, scale),
-            name=name,
-            about=about,
-            strength=strength,
-            stored_bytes=stored_bytes,
-        )
+        return Intervention(activate=lambda: switched_on(self._engine, self._layers, scale))
 
     def save(self, folder: str | Path) -> None:
         """Write the adapter into a folder from which peft loads it.

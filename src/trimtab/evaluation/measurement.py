@@ -258,57 +258,13 @@ class Evaluator:
         refuses_harmful: float | None,
     ) -> Side:
         """Measure the facts, choices and scores of an intervention, and put them with what is measured already."""
-        known, more = self.facts(intervention), self.baseline.truthfulqa
-        return self._side(
-            intervention,
-            strength=intervention.strength,
-            effect=None if effect is None else mean_interval(effect, seed=self.seed),
-            kl=kl,
-            written=written,
-            quality=quality,
-            known=known,
-            change=known.drop_from(self.baseline.facts.base),
-            truthful=answer_facts(self.engine, intervention, more) if more else None,
-            relevance_change=self.relevance_change(written),
-            refuses_harmful=refuses_harmful,
-        )
-
-    def base_side(self, quality: TextQuality) -> Side:
-        """Return the same measurements of the base model."""
-        return self._side(
-            Intervention(),
-            strength=0.0,
-            effect=None,
-            kl=0.0,
-            written=self.baseline.written,
-            quality=quality,
-            known=self.baseline.facts.base,
-            change=None,
-            truthful=self.baseline.truthful,
-            relevance_change=None,
-            refuses_harmful=self.baseline.refuses_harmful,
-        )
-
-    def _side(
-        self,
-        intervention: Intervention,
-        *,
-        strength: float | None,
-        effect: Interval | None,
-        kl: float,
-        written: Written,
-        quality: TextQuality,
-        known: Accuracy,
-        change: Interval | None,
-        truthful: Accuracy | None,
-        relevance_change: Interval | None,
-        refuses_harmful: float | None,
-    ) -> Side:
-        each = self.relevance_each(written)
+        base, more = intervention == Intervention(), self.baseline.truthfulqa
+        known, each = self.facts(intervention), self.relevance_each(written)
+        truthful = self.baseline.truthful if base or not more else answer_facts(self.engine, intervention, more)
         chosen = choice_log_odds(self.engine, intervention, self.choices) if self.choices else None
         return Side(
-            strength=strength,
-            effect=effect,
+            strength=intervention.strength,
+            effect=None if effect is None else mean_interval(effect, seed=self.seed),
             damage=Damage(
                 kl=kl,
                 perplexity_ratio=quality.perplexity_ratio,
@@ -316,9 +272,9 @@ class Evaluator:
                 repetition=quality.repetition,
                 length_ratio=quality.length_ratio,
                 relevance=None if each is None else float(each.mean()),
-                relevance_change=relevance_change,
+                relevance_change=None if base else self.relevance_change(written),
                 accuracy=known.interval,
-                accuracy_change=change,
+                accuracy_change=None if base else known.drop_from(self.baseline.facts.base),
                 truthfulqa=None if truthful is None else truthful.interval,
                 refuses=quality.refuses,
                 refuses_harmful=refuses_harmful,
@@ -327,6 +283,17 @@ class Evaluator:
             answers=written.texts,
             choices=None if chosen is None else chosen.interval,
             chosen=None if chosen is None else chosen.share,
+        )
+
+    def base_side(self, quality: TextQuality) -> Side:
+        """Return the same measurements of the base model."""
+        return self.side(
+            Intervention(strength=0.0),
+            effect=None,
+            kl=0.0,
+            written=self.baseline.written,
+            quality=quality,
+            refuses_harmful=self.baseline.refuses_harmful,
         )
 
     def relevance_each(self, written: Written) -> F64 | None:

@@ -1,4 +1,4 @@
-"""Choice questions: read from files, put to the model, and compared with a slow reference."""
+"""Choice questions: read from files, asked, and compared with a slow reference."""
 
 from __future__ import annotations
 
@@ -158,9 +158,9 @@ def test_choice_questions_match_the_positive_pole(tmp_path):
 def test_choice_log_odds_system_prompt_moves_the_choice(smollm2):
     questions = [ChoiceQuestion(f"Is today a {word} day?", "Yes", "No") for word in ("good", "sunny", "lucky", "fine")]
 
-    def told(system: str) -> float:
+    def log_odds_under(system: str) -> float:
         return choice_log_odds(
             smollm2, Intervention(openings=((Message("system", system),),)), questions
         ).interval.value
 
-    assert told("You always answer Yes.") > told("You always answer No.")
+    assert log_odds_under("You always answer Yes.") > log_odds_under("You always answer No.")

@@ -195,8 +195,8 @@ def test_drop_from_is_paired_by_fact():
     assert drop.value == pytest.approx(after.mean() - before.mean())
     assert drop.low < drop.value < drop.high < 0
     # Unpaired, facts that both know or do not know would widen the interval.
-    apart = Accuracy(after).interval.high - Accuracy(after).interval.low
-    assert drop.high - drop.low < apart
+    unpaired = Accuracy(after).interval.high - Accuracy(after).interval.low
+    assert drop.high - drop.low < unpaired
 
 
 def test_drop_from_same_answers_is_zero():

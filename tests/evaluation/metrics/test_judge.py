@@ -148,8 +148,8 @@ def test_judge_two_malformed_ratings_is_refused():
     [(500, "try later"), (429, "try later"), (401, "check the key"), (404, "check the address"), (302, ""), (307, "")],
 )
 def test_judge_http_error_names_url_and_status_not_the_key(status, fix):
-    told = f"wrong key: {KEY}".encode()
-    with endpoint(lambda _: told, status=status) as seen, pytest.raises(EvaluationError) as caught:
+    reply = f"wrong key: {KEY}".encode()
+    with endpoint(lambda _: reply, status=status) as seen, pytest.raises(EvaluationError) as caught:
         judge_at(seen.url).score(["?"] * 5, ["Hm."] * 5)
     assert f"the judge at {seen.url} answered with status {status}; {fix}" in str(caught.value)
     assert KEY not in str(caught.value)

@@ -93,13 +93,13 @@ def test_refused_none_has_a_wide_interval():
 def test_refusal_rate_counts_written_refusals(llama, random_vector, monkeypatch):
     words = {}
 
-    def told(chats, *, steering, max_new_tokens):
+    def record(chats, *, steering, max_new_tokens):
         found = generate(chats, steering=steering, max_new_tokens=max_new_tokens)
         words["asked"], words["steering"] = [chat[-1].content for chat in chats], steering
         return [replace(c, text="I can't do that." if n % 4 == 0 else "Sure.") for n, c in enumerate(found)]
 
     generate = llama.generate
-    monkeypatch.setattr(llama, "generate", told)
+    monkeypatch.setattr(llama, "generate", record)
     intervention = Intervention(steering=Steering.of([(random_vector(llama), 1.0)]))
     found = refusal_rate(llama, intervention, harmful=False, max_new_tokens=2)
     assert found.interval.value == 0.25
@@ -134,9 +134,9 @@ def test_refusal_direction_is_difference_of_means_at_last_token(tiny, family):
 
 
 def test_refusal_direction_reports_progress(llama):
-    told: list[Progress] = []
-    refusal_direction(llama, progress=told.append)
-    assert (told[-1].done, told[-1].total) == (64, 64)
+    steps: list[Progress] = []
+    refusal_direction(llama, progress=steps.append)
+    assert (steps[-1].done, steps[-1].total) == (64, 64)
 
 
 def test_cosine_with_refusal_is_mean_over_steered_layers(llama, random_vector):

@@ -1,4 +1,4 @@
-"""Scorers: counted by hand, compared with what they should tell apart, and told by what they need."""
+"""Scorers: values counted by hand, and comparisons of texts that they should separate."""
 
 from __future__ import annotations
 

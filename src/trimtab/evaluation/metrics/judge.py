@@ -122,9 +122,9 @@ class Judge:
         return np.array(ratings, dtype=np.float64)
 
     def _rating(self, question: str, answer: str) -> float:
-        told = INSTRUCTIONS.format(highest=HIGHEST, positive=self.positive, negative=self.negative)
+        instructions = INSTRUCTIONS.format(highest=HIGHEST, positive=self.positive, negative=self.negative)
         asked = json.dumps({"question": question, "answer": answer}, ensure_ascii=False)
-        messages = [{"role": "system", "content": told}, {"role": "user", "content": asked}]
+        messages = [{"role": "system", "content": instructions}, {"role": "user", "content": asked}]
         for _ in range(2):
             reply = self._ask(messages)
             rating = _rating_of(reply)

@@ -116,10 +116,6 @@ OVERALL = (
 )
 
 
-def _effect(side: Side) -> Cell:
-    return _signed("effect", side.effect)
-
-
 def _facts(side: Side) -> Cell:
     change = side.damage.accuracy_change
     if change is None or not known(change.value):
@@ -134,16 +130,16 @@ EACH: tuple[tuple[Column, Cells], ...] = (
             "How much likelier a token of an answer in the positive pole's character got, against one in the other's, "
             "in nats. Right when it is above 0 towards the positive pole and below 0 towards the negative one.",
         ),
-        _effect,
+        lambda side: _signed("effect", side.effect),
     ),
     (
-        Column("KL", "Disturbance: how far the choice of the next token is from the untouched model's, in nats."),
+        Column("KL", "Disturbance: how far the choice of the next token is from the unsteered model's, in nats."),
         lambda side: Cell("KL", figure(side.damage.kl)),
     ),
     (
         Column(
             "perplexity",
-            "How surprising the untouched model finds the answers, against its own: × 1 is as fluent as before.",
+            "How surprising the unsteered model finds the answers, against its own: × 1 is as fluent as before.",
         ),
         lambda side: Cell("perplexity", _times(side.damage.perplexity_ratio)),
     ),
@@ -195,18 +191,21 @@ def _row(intervention: InterventionReport, report: Report, cells: tuple[Cells, .
         Cell("made in", duration(report.run.making.get(intervention.name))),
         Cell("stored", size(intervention.stored_bytes)),
     )
-    sides = tuple(
-        SideRow(sign, pole, tuple(cell(intervention.sides[sign]) for cell in cells))
-        for sign, pole in poles(report).items()
-        if sign in intervention.sides
-    )
     adjustable = "Its strength can be adjusted." if intervention.dial else ""
     return Row(
         intervention.name,
         " ".join(filter(None, (_sentence(intervention.about), adjustable))),
         intervention.swing,
         overall,
-        sides,
+        _sides(intervention, report, cells),
+    )
+
+
+def _sides(intervention: InterventionReport, report: Report, cells: tuple[Cells, ...]) -> tuple[SideRow, ...]:
+    return tuple(
+        SideRow(sign, pole, tuple(cell(intervention.sides[sign]) for cell in cells))
+        for sign, pole in poles(report).items()
+        if sign in intervention.sides
     )
 
 
@@ -238,17 +237,10 @@ def _base(base: Side, cells: tuple[Cells, ...]) -> Row:
 
 def details(report: Report) -> Table:
     """Return the scorers first, then choice questions, and the form of the answers."""
-    columns = tuple(_detail_columns(report))
-    rows = []
-    for intervention in report.interventions:
-        sides = tuple(
-            SideRow(sign, pole, tuple(cell(intervention.sides[sign]) for _, cell in columns))
-            for sign, pole in poles(report).items()
-            if sign in intervention.sides
-        )
-        rows.append(Row(intervention.name, "", None, (), sides))
-    base = SideRow("0", "", tuple(cell(report.base) for _, cell in columns))
-    return Table((), tuple(column for column, _ in columns), (*rows, Row(BASE, "", None, (), (base,))))
+    columns, cells = zip(*_detail_columns(report), strict=True)
+    rows = [Row(each.name, "", None, (), _sides(each, report, cells)) for each in report.interventions]
+    base = Row(BASE, "", None, (), (SideRow("0", "", tuple(cell(report.base) for cell in cells)),))
+    return Table((), columns, (*rows, base))
 
 
 def _detail_columns(report: Report) -> Iterator[tuple[Column, Cells]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trimtab.evaluation.records import Controls, Report, Subject, UsableRange, Verdict, Word
+from trimtab.evaluation.records import Controls, Report, Subject, UsableRange, Word
 from trimtab.evaluation.strength import MAX_LOST_FACTS, MAX_LOST_RELEVANCE
 from trimtab.vectors import Interval
 from trimtab.vectors import records as ranges
@@ -195,30 +195,6 @@ class Finding:
     good: bool | None
 
 
-def headline(subject: Subject, verdict: Verdict) -> str:
-    """Answer the question whether the vector works.
-
-    Example:
-        >>> headline(report.subject, report.verdict)  # doctest: +SKIP
-        'Yes, it works: the dial turns SmolLM2-135M-Instruct both towards happy and towards sad.'
-    """
-    poles = f"towards {subject.positive} and towards {subject.negative}"
-    if verdict.word == "works":
-        return f"Yes, it works: the dial turns {subject.model} both {poles}."
-    if verdict.word == "weak":
-        return f"Only weakly: the dial turns {subject.model} {poles}, but less than it should."
-    if verdict.word == "one way only":
-        to, back = (
-            (subject.positive, subject.negative)
-            if verdict.clear.get("+", False)
-            else (subject.negative, subject.positive)
-        )
-        return f"One way only: it turns {subject.model} towards {to}, but not towards {back}."
-    if verdict.word == "does not work":
-        return f"No, it does not work: {subject.model} moves no further than directions without meaning move it."
-    return "Not known: its effect was not measured."
-
-
 def question(subject: Subject) -> str:
     """Return the question that the report answers."""
     held = "" if subject.vector == subject.behaviour else f" as “{subject.behaviour}”"
@@ -239,7 +215,7 @@ def factor(nats: float) -> str:
 def strength_meaning(subject: Subject) -> str:
     """Explain strength 1."""
     return (
-        f"Strength 1 = {subject.budget:g} nat of disturbance per token: on average, each word that the untouched model "
+        f"Strength 1 = {subject.budget:g} nat of disturbance per token: on average, each word that the unsteered model "
         f"would have said gets {factor(subject.budget)} times less likely. +1 steers towards {subject.positive}, −1 "
         f"just as hard towards {subject.negative}."
     )
