@@ -240,11 +240,11 @@ def zoo_cards(folder: Path | None = None) -> Mapping[str, Card]:
         'works'
     """
     home = folder if folder is not None else resources.files("trimtab.evaluation") / "cards"
-    found = {}
+    cards = {}
     for name in zoo_names():
         file = home / f"{name}.json"
         if file.is_file():
             card = read_card(file.read_bytes(), where=str(file))
             if card.digest == Behaviour.load(name).digest:
-                found[name] = card
-    return found
+                cards[name] = card
+    return cards

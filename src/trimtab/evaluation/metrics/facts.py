@@ -180,7 +180,7 @@ class FactSet:
 
 def _accuracy(scores: ForcedScores) -> Accuracy:
     means = [logprob / count for logprob, count in zip(scores.logprob, scores.tokens, strict=True)]
-    return Accuracy(np.array([bool(found[0] > found[1:].max()) for found in means]))  # a tie, or NaN, is not known
+    return Accuracy(np.array([bool(each[0] > each[1:].max()) for each in means]))  # a tie, or NaN, is not known
 
 
 def _answers(engine: Engine, facts: Sequence[Fact]) -> list[list[Tokens]]:

@@ -180,8 +180,8 @@ def refusal_rate(
         >>> refusal_rate(model, Intervention(), harmful=True).interval.value  # doctest: +SKIP
         0.0
     """
-    (found,) = refusal_rates(engine, [intervention], harmful=harmful, count=count, max_new_tokens=max_new_tokens)
-    return found
+    (rate,) = refusal_rates(engine, [intervention], harmful=harmful, count=count, max_new_tokens=max_new_tokens)
+    return rate
 
 
 def refusal_rates(

@@ -297,21 +297,21 @@ def _each(answers: Sequence[str], measure: Callable[[str], float]) -> NDArray[np
 
 
 def _reading_ease(text: str) -> float:
-    found = words(text)
-    if not found:
+    counted = words(text)
+    if not counted:
         return np.nan
     sentences = sum(bool(WORD.search(part)) for part in SENTENCE_END.split(text))
-    return 206.835 - 1.015 * len(found) / sentences - 84.6 * sum(map(syllables, found)) / len(found)
+    return 206.835 - 1.015 * len(counted) / sentences - 84.6 * sum(map(syllables, counted)) / len(counted)
 
 
 def _formality(text: str) -> float:
-    found = [word.lower().replace("’", "'") for word in words(text)]
-    if not found:
+    counted = [word.lower().replace("’", "'") for word in words(text)]
+    if not counted:
         return np.nan
-    formal = sum(word in ARTICLES_AND_PREPOSITIONS or len(word) >= LONG for word in found)
-    personal = sum(word.split("'")[0] in PERSONAL or word in PERSONAL for word in found)
-    informal = sum(word in INFORMAL for word in found) + len(CONTRACTION.findall(text)) + len(EXCITED.findall(text))
-    return 50 + 50 * (formal - personal - informal) / len(found)
+    formal = sum(word in ARTICLES_AND_PREPOSITIONS or len(word) >= LONG for word in counted)
+    personal = sum(word.split("'")[0] in PERSONAL or word in PERSONAL for word in counted)
+    informal = sum(word in INFORMAL for word in counted) + len(CONTRACTION.findall(text)) + len(EXCITED.findall(text))
+    return 50 + 50 * (formal - personal - informal) / len(counted)
 
 
 def _any_match(patterns: Sequence[re.Pattern[str]], text: str) -> float:

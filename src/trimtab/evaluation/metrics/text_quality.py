@@ -97,10 +97,10 @@ def measure_text_quality(
     text of another character counts as little damage.
     """
     logprobs = _log_probabilities(engine, questions, [base, *written])
-    found = []
+    qualities = []
     for answers, logprob in zip(written, logprobs[1:], strict=True):
         own = base.first(len(answers))
-        found.append(
+        qualities.append(
             TextQuality(
                 perplexity_ratio=float(np.exp(_per_token(logprob, answers) - _per_token(logprobs[0], own))),
                 distinct_2=distinct_2(answers.tokens),
@@ -109,7 +109,7 @@ def measure_text_quality(
                 refuses=float(np.mean([refuses(text) for text in answers.texts])),
             )
         )
-    return tuple(found)
+    return tuple(qualities)
 
 
 def _per_token(logprob: NDArray[np.float64], answers: Written) -> float:

@@ -218,8 +218,8 @@ def _panels(sweep: Sweep, budget: float, positive: str) -> Iterator[Panel]:
 
 def _panel(sweep: Sweep, panel: Panel, across: Scale, top: float, width: int, chance: Chance | None) -> Iterator[str]:
     bottom = top + panel.height
-    found = [(point, panel.value(point)) for point in sweep.points]
-    drawn = [(point, value) for point, value in found if value is not None and known(value)]
+    values = [(point, panel.value(point)) for point in sweep.points]
+    drawn = [(point, value) for point, value in values if value is not None and known(value)]
     up = _upward(panel, [value for _, value in drawn], sweep, chance, top, bottom)
     place = _logarithm if panel.logarithmic else float
     yield f'<text class="title" x="{LEFT}" y="{top - 7:.0f}">{escape(panel.title)}</text>'
