@@ -27,13 +27,12 @@ from trimtab.behaviours import Behaviour, neutral_prompts, zoo_names
 from trimtab.behaviours.pairs import ContrastivePair, build_pairs
 from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.errors import BenchmarkError, CalibrationError
-from trimtab.training.calibrate import BUDGET, TOLERANCE, CalibrationSet, rank_layers
-from trimtab.training.check import RANDOM_GUESS, random_like
-from trimtab.training.checkpoint import NoCheckpoint
+from trimtab.training.calibrate import BUDGET, TOLERANCE
+from trimtab.training.controls import RANDOM_GUESS, random_directions
 from trimtab.training.progress import ignore
-from trimtab.training.questions import EffectSet, KlSet, Question, answered_in_character, ask
-from trimtab.training.search import SIGNS, Steerable, band_layers, signed_effects, spend_both
-from trimtab.training.states import MEMORY, Contrasted, collect_contrast
+from trimtab.training.questions import CalibrationSet, EffectSet, KlSet, Question, add_persona_answers, ask
+from trimtab.training.search import SIGNS, Steerable, band_layers, find_scales, measure_effects, rank_layers
+from trimtab.training.states import MEMORY, PairInput, collect_contrast
 from trimtab.training.train import METHODS, train, zoo_vector
 from trimtab.vectors import ControlVector
 
@@ -172,7 +171,7 @@ def _prepare(plan: Plan, model: TransformersEngine, stack: ExitStack) -> _Setup:
         worker = stack.enter_context(closing(start_repeng("repeng", plan.peer, job)))
         versions = worker.answer()["versions"]
     texts = neutral_prompts().held_out[: plan.questions]
-    questions = ask(model, texts, None, in_character=0, max_new_tokens=plan.answer_tokens, progress=ignore)
+    questions = ask(model, texts, None, personas=0, max_new_tokens=plan.answer_tokens, progress=ignore)
     return _Setup(model, worker, versions, questions, KlSet(model, questions))
 
 
@@ -195,7 +194,7 @@ def _measure_behaviour(
         estimates[method] = trimtab_estimate(train(model, behaviour, method=method, refine=0, check=False))
     estimates[RANDOM] = random_estimate(estimates[TRIMTAB])
     step("measuring")
-    answers = answered_in_character(model, setup.questions, behaviour, max_new_tokens=plan.answer_tokens)
+    answers = add_persona_answers(model, setup.questions, behaviour, max_new_tokens=plan.answer_tokens)
     effects = EffectSet(model, answers)
     return {
         "peer": setup.versions,
@@ -212,18 +211,18 @@ def measure(estimate: Estimate, kl: KlSet, effects: EffectSet, *, budget: float)
     """Measure an estimate at the budget and at its default strength; effects per question, in nats per token."""
     result: dict[str, Any] = {"layers": list(estimate.layers), "raw": _at_default_strength(estimate, kl, effects)}
     try:
-        spent = spend_both(
+        spent = find_scales(
             kl, estimate.steerable, estimate.layers, budget=budget, guess=estimate.guess, tolerance=TOLERANCE
         )
     except CalibrationError as error:
         return {**result, "problem": str(error)}
     scale = {key: point.at(budget) for key, point in spent.items()}
-    signed = signed_effects([effects], estimate.steerable, estimate.layers, scale)
-    return {**result, "scale": scale, "effect": {"+": signed.plus.tolist(), "-": signed.minus.tolist()}}
+    signed = measure_effects([effects], estimate.steerable, estimate.layers, scale)
+    return {**result, "scale": scale, "effect": {key: values.tolist() for key, values in signed.items()}}
 
 
 def _at_default_strength(estimate: Estimate, kl: KlSet, effects: EffectSet) -> dict[str, Any]:
-    signed = signed_effects([effects], estimate.steerable, estimate.layers, estimate.raw)
+    signed = measure_effects([effects], estimate.steerable, estimate.layers, estimate.raw)
     spent = {
         key: kl.measure(estimate.steerable.additions(estimate.layers, sign * estimate.raw[key]))
         for key, sign in SIGNS.items()
@@ -231,7 +230,7 @@ def _at_default_strength(estimate: Estimate, kl: KlSet, effects: EffectSet) -> d
     return {
         "coefficient": dict(estimate.raw),
         "kl": spent,
-        "effect": {"+": float(signed.plus.mean()), "-": float(signed.minus.mean())},
+        "effect": {key: float(values.mean()) for key, values in signed.items()},
     }
 
 
@@ -290,10 +289,9 @@ def caa_estimate(
     """
     contrast = collect_contrast(
         model,
-        [Contrasted(pair.positive, pair.negative) for pair in pairs],
+        [PairInput(pair.positive, pair.negative) for pair in pairs],
         method="mean_difference",
         memory=MEMORY,
-        journal=NoCheckpoint(),
         progress=ignore,
     )
     layers = band_layers(model.info.layers, CAA_LAYERS)[::CAA_EVERY]
@@ -310,4 +308,4 @@ def caa_estimate(
 def random_estimate(trimtab: Estimate) -> Estimate:
     """Replace trimtab's directions by random ones of the same lengths."""
     guess = {key: RANDOM_GUESS * scale for key, scale in trimtab.guess.items()}
-    return Estimate(trimtab.layers, random_like(trimtab.steerable, seed=SEED), guess, trimtab.raw)
+    return Estimate(trimtab.layers, random_directions(trimtab.steerable, seed=SEED), guess, trimtab.raw)

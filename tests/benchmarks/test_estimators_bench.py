@@ -28,7 +28,7 @@ from trimtab.behaviours import Behaviour
 from trimtab.errors import BenchmarkError, MissingDependencyError
 from trimtab.training import train as training
 from trimtab.training.progress import ignore
-from trimtab.training.questions import EffectSet, KlSet, answered_in_character, ask
+from trimtab.training.questions import EffectSet, KlSet, add_persona_answers, ask
 from trimtab.training.search import Steerable
 from trimtab.training.train import train
 
@@ -65,9 +65,9 @@ def test_every_estimator_spends_the_same_kl(quick, tiny_llama, tmp_path):
     assert len(found["estimators"][CAA]["layers"]) == 1
     assert 0 not in found["estimators"]["repeng pca_diff"]["layers"]
     texts = estimators.neutral_prompts().held_out[:3]
-    asked = ask(tiny_llama, texts, None, in_character=0, max_new_tokens=4, progress=ignore)
+    asked = ask(tiny_llama, texts, None, personas=0, max_new_tokens=4, progress=ignore)
     kl = KlSet(tiny_llama, asked)
-    effects = EffectSet(tiny_llama, answered_in_character(tiny_llama, asked, Behaviour.load("happy"), max_new_tokens=4))
+    effects = EffectSet(tiny_llama, add_persona_answers(tiny_llama, asked, Behaviour.load("happy"), max_new_tokens=4))
     estimate = trimtab_estimate(training.zoo_vector(tiny_llama, "happy"))
     for key, sign in (("+", 1.0), ("-", -1.0)):
         added = estimate.steerable.additions(estimate.layers, sign * found["estimators"][TRIMTAB]["scale"][key])
@@ -111,8 +111,8 @@ def test_results_are_reused_only_for_the_same_plan(quick, tiny_llama, tmp_path):
 
 
 def test_estimate_that_cannot_spend_the_budget_is_reported(tiny_llama):
-    asked = ask(tiny_llama, ["What?", "Why?"], None, in_character=0, max_new_tokens=3, progress=ignore)
-    effects = EffectSet(tiny_llama, answered_in_character(tiny_llama, asked, Behaviour.load("happy"), max_new_tokens=3))
+    asked = ask(tiny_llama, ["What?", "Why?"], None, personas=0, max_new_tokens=3, progress=ignore)
+    effects = EffectSet(tiny_llama, add_persona_answers(tiny_llama, asked, Behaviour.load("happy"), max_new_tokens=3))
     nothing = np.zeros(tiny_llama.info.hidden_size, np.float32)
     one = dict.fromkeys("+-", 1.0)
     found = measure(

@@ -16,16 +16,14 @@ from trimtab.behaviours import neutral_prompts
 from trimtab.behaviours.pairs import build_pairs
 from trimtab.errors import CalibrationError
 from trimtab.evaluation.controls import (
-    Trial,
     chance_of,
-    rms_swing,
+    random_seeds,
+    report_control,
     shuffled_directions,
-    try_at_budget,
     try_directions,
-    try_randoms,
 )
 from trimtab.stats import mean_interval
-from trimtab.training.check import random_like
+from trimtab.training.controls import Trial, random_directions, rms_swing, try_at_budget, try_randoms
 from trimtab.training.progress import ignore
 from trimtab.training.questions import EffectSet, KlSet, ask
 from trimtab.training.search import SIGNS, Steerable
@@ -39,7 +37,7 @@ CLOSE = 0.1  # of the budget: from where it was measured, KL is taken to grow as
 @pytest.fixture(scope="module")
 def questions(tiny_llama):
     texts = neutral_prompts().held_out[:4]
-    return ask(tiny_llama, texts, Behaviour.load("happy"), in_character=4, max_new_tokens=6, progress=ignore)
+    return ask(tiny_llama, texts, Behaviour.load("happy"), personas=4, max_new_tokens=6, progress=ignore)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +59,8 @@ def steerable(tiny_llama, kl) -> Steerable:
 
 
 def randoms(kl, effects, steerable, *, seed=0, count=3, on_one=lambda: None):
-    return try_randoms(kl, effects, steerable, LAYERS, budget=BUDGET, guess=0.3, count=count, seed=seed, on_one=on_one)
+    seeds = random_seeds(count, seed=seed)
+    return try_randoms(kl, [effects], steerable, LAYERS, budget=BUDGET, guess=0.3, seeds=seeds, on_one=on_one)
 
 
 def trial(plus, minus) -> Trial:
@@ -81,14 +80,14 @@ def check_at_budget(kl, effects, steerable, found: Trial) -> None:
 
 @pytest.mark.parametrize("guess", [0.05, 0.2, 1.5])
 def test_trial_any_start_spends_budget_at_both_signs(kl, effects, steerable, guess):
-    found = try_at_budget(kl, effects, steerable, LAYERS, budget=BUDGET, guess=dict.fromkeys(SIGNS, guess))
+    found = try_at_budget(kl, [effects], steerable, LAYERS, budget=BUDGET, guess=dict.fromkeys(SIGNS, guess))
     check_at_budget(kl, effects, steerable, found)
 
 
 def test_trial_control_has_intervals_over_questions():
     found = trial([0.1, 0.3, 0.2], [-0.1, 0.0, 0.1])
     np.testing.assert_allclose(found.swing, [0.2, 0.3, 0.1])
-    control = found.control(seed=4)
+    control = report_control(found, seed=4)
     assert control.effect == {key: mean_interval(found.effects[key], seed=4) for key in SIGNS}
     assert control.swing == mean_interval(found.swing, seed=4)
 
@@ -100,9 +99,9 @@ def test_try_directions_missing_or_weak_returns_none(kl, effects, steerable):
     assert tried(None) is None
     nothing = {layer: np.zeros_like(direction) for layer, direction in steerable.directions.items()}
     with pytest.raises(CalibrationError):
-        try_at_budget(kl, effects, Steerable(nothing, steerable.norms), LAYERS, budget=BUDGET, guess=GUESS)
+        try_at_budget(kl, [effects], Steerable(nothing, steerable.norms), LAYERS, budget=BUDGET, guess=GUESS)
     assert tried(nothing) is None
-    other = random_like(steerable, seed=5)
+    other = random_directions(steerable, seed=5)
     found = tried(other.directions)
     assert found is not None
     check_at_budget(kl, effects, other, found)
@@ -132,7 +131,7 @@ def test_randoms_more_of_them_begin_with_the_same(kl, effects, steerable):
 
 def test_randoms_each_spends_the_budget(kl, effects, steerable):
     for number, found in enumerate(randoms(kl, effects, steerable, seed=2, count=2)):
-        check_at_budget(kl, effects, random_like(steerable, seed=3000 + number), found)
+        check_at_budget(kl, effects, random_directions(steerable, seed=3000 + number), found)
 
 
 # Chance

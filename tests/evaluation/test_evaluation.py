@@ -16,7 +16,7 @@ from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import neutral_prompts
 from trimtab.errors import EvaluationError, StrongSteeringWarning, VectorError, VectorMismatchError
 from trimtab.evaluation.comparison import BASELINES
-from trimtab.evaluation.controls import chance_of, shuffled_directions, try_randoms
+from trimtab.evaluation.controls import chance_of, random_seeds, shuffled_directions
 from trimtab.evaluation.evaluate import evaluate
 from trimtab.evaluation.interventions import Intervention, changes_of, write
 from trimtab.evaluation.measurement import Baseline, Evaluator, Sizes
@@ -27,7 +27,7 @@ from trimtab.evaluation.records import Report
 from trimtab.evaluation.report import report_json
 from trimtab.stats import mean_interval
 from trimtab.steering import Steering, Term
-from trimtab.training.check import RANDOM_GUESS
+from trimtab.training.controls import RANDOM_GUESS, try_randoms
 from trimtab.training.progress import Progress
 from trimtab.training.questions import EffectSet
 from trimtab.training.search import Steerable
@@ -138,14 +138,12 @@ def test_evaluate_chance_size_limits_random_directions_only(tiny_llama, trained,
     spent = [baseline.controls_kl.measure(trained.addition(sign)) for sign in (1.0, -1.0)]
     expected = try_randoms(
         baseline.controls_kl,
-        EffectSet(tiny_llama, evaluator.questions[:2]),
+        [EffectSet(tiny_llama, evaluator.questions[:2])],
         Steerable.of(trained, trained.layers),
         trained.layers,
         budget=sum(spent) / 2,
         guess=RANDOM_GUESS * trained.scale["+"],
-        count=2,
-        seed=0,
-        on_one=lambda: None,
+        seeds=random_seeds(2, seed=0),
     )
     assert all(len(trial.effects["+"]) == 2 for trial in expected)
     assert found.controls.chance == chance_of(expected)

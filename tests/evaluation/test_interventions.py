@@ -170,7 +170,7 @@ def vector(tiny_llama):
 
 @pytest.fixture(scope="module")
 def questions(tiny_llama):
-    return ask(tiny_llama, TEXTS, None, in_character=0, max_new_tokens=5, progress=ignore)
+    return ask(tiny_llama, TEXTS, None, personas=0, max_new_tokens=5, progress=ignore)
 
 
 @pytest.fixture(scope="module")

@@ -195,7 +195,7 @@ def test_lora_intervention_writes_and_scores(host, adapter):
 
 
 def test_fit_scale_spends_the_budget(host, adapter):
-    questions = ask(host, ("Hello!", "What is rain?"), None, in_character=0, max_new_tokens=5, progress=ignore)
+    questions = ask(host, ("Hello!", "What is rain?"), None, personas=0, max_new_tokens=5, progress=ignore)
 
     def kl_at(scale):
         return float(arm_kl(host, adapter.intervention(scale), questions).mean())
@@ -330,8 +330,8 @@ def test_lora_default_model_answers_held_out_more_happily(smollm2):
     adapter = train_lora(smollm2, behaviour, side="+")
     assert digest_of(smollm2.model) == digest
     texts = neutral_prompts().held_out[:16]
-    asked = ask(smollm2, texts, behaviour, in_character=len(texts), max_new_tokens=32, progress=ignore)
-    answers = [(q.in_character.positive, q.in_character.negative) for q in asked]
+    asked = ask(smollm2, texts, behaviour, personas=len(texts), max_new_tokens=32, progress=ignore)
+    answers = [(q.persona_answers.positive, q.persona_answers.negative) for q in asked]
 
     def means(intervention):
         """Log-probability per token, ``[question, pole]``."""

@@ -23,7 +23,7 @@ def test_baseline_shared_answers_equal_separate_ones(tiny_llama, short, long):
     baseline = Baseline(tiny_llama, sizes=sizes)
 
     texts = neutral_prompts().held_out[:QUESTIONS]
-    asked = ask(tiny_llama, texts, None, in_character=0, max_new_tokens=short, progress=ignore)
+    asked = ask(tiny_llama, texts, None, personas=0, max_new_tokens=short, progress=ignore)
     written = write(tiny_llama, Intervention(), texts[:WRITTEN], max_new_tokens=long)
     assert baseline.questions == asked
     assert baseline.written.texts == tuple(answer.text for answer in written)

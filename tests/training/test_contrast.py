@@ -8,22 +8,21 @@ import pytest
 from trimtab import Behaviour
 from trimtab.behaviours.pairs import build_pairs
 from trimtab.errors import VectorError
-from trimtab.training.checkpoint import NoCheckpoint
 from trimtab.training.directions import estimate
 from trimtab.training.progress import Progress, ignore
-from trimtab.training.states import Contrasted, collect_contrast
+from trimtab.training.states import PairInput, collect_contrast
 
 PAIR = 2 * 4 * 32 * 4  # bytes of one pair's states in a tiny model
 
 
 @pytest.fixture(scope="module")
-def pairs(tiny_llama) -> list[Contrasted]:
+def pairs(tiny_llama) -> list[PairInput]:
     built = build_pairs(Behaviour.load("happy"), tiny_llama, max_pairs=23)
-    return [Contrasted(pair.positive, pair.negative) for pair in built]
+    return [PairInput(pair.positive, pair.negative) for pair in built]
 
 
 def collected(engine, pairs, *, method="mean_difference", memory=10**9, progress=ignore):
-    return collect_contrast(engine, pairs, method=method, memory=memory, journal=NoCheckpoint(), progress=progress)
+    return collect_contrast(engine, pairs, method=method, memory=memory, progress=progress)
 
 
 @pytest.mark.parametrize("method", ["mean_difference", "pca_center", "logistic"])
@@ -73,7 +72,7 @@ def test_what_does_not_fit_into_memory_is_refused_with_a_way_out(tiny_llama, pai
 
 
 def test_pairs_with_spans_are_averaged_over_them(tiny_llama):
-    given = [Contrasted((1, 2, 3, 4 + n), (1, 2, 9, 8, 7 + n), ((1, None), (2, 4))) for n in range(3)]
+    given = [PairInput((1, 2, 3, 4 + n), (1, 2, 9, 8, 7 + n), ((1, None), (2, 4))) for n in range(3)]
     contrast = collected(tiny_llama, given)
     slow = sum(
         tiny_llama.hidden_states([pair.positive], position="all")[0][1:].mean(0)
@@ -104,8 +103,6 @@ def test_running_out_of_memory_is_told(tiny_llama, pairs, monkeypatch):
     whole = collected(tiny_llama, pairs)
     monkeypatch.setattr(type(tiny_llama.model.model), "forward", small)
     steps: list[Progress] = []
-    found = collected(
-        tiny_llama, [Contrasted(p.positive[-30:], p.negative[-30:]) for p in pairs], progress=steps.append
-    )
+    found = collected(tiny_llama, [PairInput(p.positive[-30:], p.negative[-30:]) for p in pairs], progress=steps.append)
     assert any("memory ran out" in step.note for step in steps)
     assert found.sums.pairs == whole.sums.pairs

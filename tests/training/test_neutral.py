@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 import trimtab
+from tiny_models import vector_for
 from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import neutral_prompts
 from trimtab.errors import VectorError
 from trimtab.training import neutral as pooling
-from trimtab.training.checkpoint import FileCheckpoint
-from trimtab.training.neutral import measure_neutral, noted_neutral
+from trimtab.training.checkpoint import Checkpoint
+from trimtab.training.neutral import add_neutral, measure_neutral
 from trimtab.training.progress import Progress, ignore
-from trimtab.training.questions import Question
+from trimtab.training.questions import CalibrationSet, Question
 from trimtab.vectors import PERCENTS
 
 HALVES = neutral_prompts()
@@ -122,11 +125,14 @@ def test_a_model_without_a_state_for_every_token_has_none(tiny_llama, directions
 
 
 def test_what_was_noted_is_not_measured_again(tiny_llama, directions, tmp_path, monkeypatch):
-    journal = FileCheckpoint(tmp_path / "x.sqlite", job="")
-    first = noted_neutral(tiny_llama, directions, questions=(), journal=journal, progress=ignore)
+    kept = Checkpoint(tmp_path / "x.sqlite", job="")
+    asked = CalibrationSet.prepare(tiny_llama, None, check=False, checkpoint=kept, progress=ignore)
+    layers = dict.fromkeys(directions, 1.0)
+    vector = replace(vector_for(tiny_llama), directions=directions, norms=layers, weights=layers)
+    first = add_neutral(asked, vector, progress=ignore).neutral
     monkeypatch.setattr(type(tiny_llama), "collect", None)
-    again = noted_neutral(tiny_llama, directions, questions=(), journal=journal, progress=ignore)
-    assert again == first
+    assert add_neutral(asked, vector, progress=ignore).neutral == first
+    assert first is not None
 
 
 def test_progress_counts_chats(tiny_llama, directions):

@@ -31,7 +31,7 @@ def test_each_sign_spends_the_budget_under_the_operator(tiny_llama, vector, oper
     calibrated = trimtab.calibrate(tiny_llama, vector, operator=operator, budget=0.2)
     scale = calibrated.operator_scales[operator]
     prompts = neutral_prompts().calibration[: EFFORT.kl]
-    questions = ask(tiny_llama, prompts, None, in_character=0, max_new_tokens=EFFORT.answer_tokens, progress=ignore)
+    questions = ask(tiny_llama, prompts, None, personas=0, max_new_tokens=EFFORT.answer_tokens, progress=ignore)
     kl = KlSet(tiny_llama, questions)
     for sign, key in ((1.0, "+"), (-1.0, "-")):
         steering = compile_terms([Term(calibrated, sign, operator=OPERATORS[operator])])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trimtab.engines.protocol import PreferenceGradient
-from trimtab.training.checkpoint import FileCheckpoint, NoCheckpoint
+from trimtab.training.checkpoint import Checkpoint
 from trimtab.training.refine import price_of, refine
 
 NORMS = {2: 10.0, 5: 200.0}
@@ -51,7 +51,7 @@ def refined(hill, *, steps=40, journal=None, seed=0, questions=6):
         price=5.0,
         steps=steps,
         seed=seed,
-        journal=NoCheckpoint() if journal is None else journal,
+        journal=Checkpoint() if journal is None else journal,
         on_step=lambda: told.append(1),
     )
     return found, len(told)
@@ -103,7 +103,7 @@ def test_an_interrupted_refinement_goes_on_to_the_same_end(tmp_path):
             return super().at(additions, numbers, price=price)
 
     whole, _ = refined(Hill())
-    journal = FileCheckpoint(tmp_path / "notes.sqlite", job="refining")
+    journal = Checkpoint(tmp_path / "notes.sqlite", job="refining")
     with pytest.raises(StoppedError):
         refined(Stopping(), journal=journal)
     rest, told = refined(Hill(), journal=journal)

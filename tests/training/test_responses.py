@@ -9,11 +9,11 @@ import trimtab
 from trimtab import Behaviour
 from trimtab.errors import BehaviourError, VectorError
 from trimtab.training.progress import ignore
-from trimtab.training.states import answers_in_character
+from trimtab.training.states import pair_persona_answers
 
 
 def answers(engine, *, max_pairs=6, temperature=0.0, seed=0):
-    return answers_in_character(
+    return pair_persona_answers(
         engine, Behaviour.load("happy"), max_pairs=max_pairs, temperature=temperature, seed=seed, progress=ignore
     )
 

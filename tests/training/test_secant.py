@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trimtab.errors import CalibrationError
-from trimtab.training.search import spend
+from trimtab.training.search import find_scale
 
 
 @given(
@@ -19,7 +19,7 @@ from trimtab.training.search import spend
     guess=st.floats(1e-3, 10.0),
 )
 def test_a_power_law_is_solved_within_tolerance(factor, exponent, budget, guess):
-    found = spend(lambda c: factor * c**exponent, budget=budget, guess=guess, tolerance=0.02)
+    found = find_scale(lambda c: factor * c**exponent, budget=budget, guess=guess, tolerance=0.02)
     assert found.kl == pytest.approx(budget, rel=0.02)
     assert found.kl == pytest.approx(factor * found.scale**exponent)
 
@@ -31,7 +31,7 @@ def test_a_good_guess_takes_three_steps_at_most_on_a_saturating_curve():
         steps.append(c)
         return 6 * (1 - math.exp(-2 * c * c))
 
-    spend(measure, budget=0.4, guess=0.25, tolerance=0.02)
+    find_scale(measure, budget=0.4, guess=0.25, tolerance=0.02)
     assert len(steps) <= 3
 
 
@@ -39,9 +39,9 @@ def test_a_model_that_breaks_at_the_guess_is_approached_from_below():
     def measure(c: float) -> float:
         return math.nan if c > 0.5 else 4 * c * c
 
-    assert spend(measure, budget=0.4, guess=50.0, tolerance=0.05).kl == pytest.approx(0.4, rel=0.05)
+    assert find_scale(measure, budget=0.4, guess=50.0, tolerance=0.05).kl == pytest.approx(0.4, rel=0.05)
 
 
 def test_a_steering_that_moves_nothing_is_an_error_that_says_so():
     with pytest.raises(CalibrationError, match=r"no strength spends 0\.4 nat"):
-        spend(lambda _: 0.0, budget=0.4, guess=1.0, tolerance=0.02)
+        find_scale(lambda _: 0.0, budget=0.4, guess=1.0, tolerance=0.02)

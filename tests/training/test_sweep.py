@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from trimtab.errors import SteeringError
-from trimtab.training.search import Round, Steerable, band_layers, candidate_layers, chosen_layers, first_guess, sweep
+from trimtab.training.search import Steerable, band_layers, candidate_layers, chosen_layers, first_guess, sweep
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 12, 30, 80])
@@ -70,7 +70,7 @@ class Spending:
 
 def chosen(effects):
     steerable = Steerable({n: np.array([1.0], np.float32) for n in range(4)}, dict.fromkeys(range(4), 1.0))
-    rounds = [Round(Measured(effects), 9)]
+    rounds = [(Measured(effects), 9)]
     found = sweep(Spending(), rounds, steerable, list(effects), budget=0.4, on_candidate=lambda: None)
     return [candidate.layers for candidate in found]
 

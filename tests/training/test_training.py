@@ -13,9 +13,9 @@ from by_hand import digest_of, traces_in
 from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import neutral_prompts
 from trimtab.errors import CalibrationError, ModelError, VectorError, VectorMismatchError
-from trimtab.training.calibrate import EFFORT, CalibrationSet
+from trimtab.training.calibrate import EFFORT
 from trimtab.training.progress import Progress
-from trimtab.training.questions import EffectSet
+from trimtab.training.questions import CalibrationSet, EffectSet
 
 TINY = {"max_pairs": 24, "refine": 2}
 
@@ -273,7 +273,7 @@ def test_the_held_out_record_compares_with_a_random_direction(happy):
 
 @pytest.mark.slow
 def test_random_directions_swing_neither_way(smollm2, happy):
-    from trimtab.training.check import random_swings
+    from trimtab.training.controls import try_randoms
     from trimtab.training.progress import ignore
     from trimtab.training.questions import EffectSet, KlSet, ask
     from trimtab.training.search import Steerable
@@ -283,22 +283,21 @@ def test_random_directions_swing_neither_way(smollm2, happy):
         smollm2,
         texts,
         Behaviour.load("happy"),
-        in_character=24,
+        personas=24,
         max_new_tokens=EFFORT.answer_tokens,
         progress=ignore,
     )
     asked = EffectSet(smollm2, questions)
-    randoms = random_swings(
+    randoms = try_randoms(
         KlSet(smollm2, questions),
         [asked],
         Steerable(happy.directions, happy.norms),
         happy.layers,
         budget=0.4,
         guess=3 * happy.scale["+"],
-        count=8,
-        seed=100,
+        seeds=range(100, 108),
     )
-    assert abs(np.mean(randoms.swings) / asked.prompt_swing.mean()) < 0.5
+    assert abs(np.mean([trial.swing.mean() for trial in randoms]) / asked.prompt_swing.mean()) < 0.5
 
 
 @pytest.mark.slow
@@ -336,7 +335,7 @@ def test_distilled_directions_are_the_slope_of_what_the_personas_say(tiny_llama)
     bench = CalibrationSet.prepare(
         tiny_llama, Behaviour.load("happy"), check=False, refine=True, progress=lambda _: None
     )
-    effects = EffectSet(tiny_llama, bench.told)
+    effects = EffectSet(tiny_llama, bench.persona_questions)
     generator = np.random.default_rng(0)
     for _ in range(3):
         other = generator.standard_normal(vector.directions[1].shape).astype(np.float32)

@@ -16,12 +16,11 @@ from trimtab.engines import Engine
 from trimtab.errors import EvaluationError, VectorError
 from trimtab.evaluation.comparison import USUAL, Comparison, check_baselines, compare, measure
 from trimtab.evaluation.controls import (
-    Trial,
     chance_of,
-    rms_swing,
+    random_seeds,
+    report_control,
     shuffled_directions,
     try_directions,
-    try_randoms,
 )
 from trimtab.evaluation.interventions import vector_bytes
 from trimtab.evaluation.measurement import Baseline, Evaluator, Sizes
@@ -35,10 +34,10 @@ from trimtab.evaluation.strength import measure_strengths, sweep_of, usable_rang
 from trimtab.evaluation.verdict import judge
 from trimtab.stats import mean_interval
 from trimtab.training.calibrate import BUDGET, TOLERANCE
-from trimtab.training.check import RANDOM_GUESS, why_no_equivalents
+from trimtab.training.controls import RANDOM_GUESS, Trial, rms_swing, try_randoms, why_no_equivalents
 from trimtab.training.progress import OnProgress, Phases, ignore
 from trimtab.training.questions import EffectSet
-from trimtab.training.search import SIGNS, Steerable, band_layers, first_guess, spend_both
+from trimtab.training.search import SIGNS, Steerable, band_layers, find_scales, first_guess
 from trimtab.vectors import Calibration, ControlVector
 
 PACKAGES = ("trimtab", "torch", "transformers", "numpy")
@@ -135,7 +134,7 @@ def _calibrate(baseline: Baseline, vector: ControlVector) -> ControlVector:
     vector = replace(vector, norms=norms) if vector.scale is None else vector
     guess = vector.scale or dict.fromkeys(SIGNS, first_guess(len(vector.layers)))
     steerable = Steerable.of(vector, vector.layers)
-    spent = spend_both(baseline.kl, steerable, vector.layers, budget=BUDGET, guess=guess, tolerance=TOLERANCE)
+    spent = find_scales(baseline.kl, steerable, vector.layers, budget=BUDGET, guess=guess, tolerance=TOLERANCE)
     kl = {key: point.kl for key, point in spent.items()}
     record = Calibration(BUDGET, kl, len(baseline.kl), effect=None, candidates=(), held_out=None)
     return replace(vector, scale={key: point.scale for key, point in spent.items()}, calibration=record)
@@ -170,13 +169,12 @@ def _try_controls(evaluator: Evaluator, vector: ControlVector, *, seed: int, pha
         fewer = evaluator.questions[: sizes.chance]
         random = try_randoms(
             kl,
-            effects if len(fewer) == len(effects) else EffectSet(evaluator.engine, fewer),
+            [effects if len(fewer) == len(effects) else EffectSet(evaluator.engine, fewer)],
             steerable,
             layers,
             budget=budget,
             guess=guess,
-            count=sizes.randoms,
-            seed=seed,
+            seeds=random_seeds(sizes.randoms, seed=seed),
             on_one=step,
         )
         directions = shuffled_directions(evaluator.engine, evaluator.behaviour, layers, pairs=sizes.pairs, seed=seed)
@@ -204,10 +202,10 @@ def _controls(evaluator: Evaluator, trials: _Trials, effects: Mapping[str, F64 |
     plus, minus = effects["+"], effects["-"]
     wrong = {} if plus is None or minus is None else {"+": float((plus <= 0).mean()), "-": float((minus >= 0).mean())}
     return Controls(
-        random=tuple(trial.control(seed=evaluator.seed) for trial in trials.random),
+        random=tuple(report_control(trial, seed=evaluator.seed) for trial in trials.random),
         chance=chance_of(trials.random),
-        shuffled=trials.shuffled.control(seed=evaluator.seed) if trials.shuffled else None,
-        band=trials.band.control(seed=evaluator.seed) if trials.band else None,
+        shuffled=report_control(trials.shuffled, seed=evaluator.seed) if trials.shuffled else None,
+        band=report_control(trials.band, seed=evaluator.seed) if trials.band else None,
         anti_steerable=wrong,
         refusal_cosine=refusal,
     )

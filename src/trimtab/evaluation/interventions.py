@@ -21,8 +21,8 @@ from trimtab.engines.protocol import Tokens
 from trimtab.errors import CalibrationError, StrongSteeringWarning
 from trimtab.steering import Steering, Term
 from trimtab.steering.compiled import Change
-from trimtab.training.questions import KlSet, answered_in_character, ask
-from trimtab.training.search import SIGNS, spend
+from trimtab.training.questions import KlSet, add_persona_answers, ask
+from trimtab.training.search import SIGNS, find_scale
 from trimtab.vectors import ControlVector, ModelInfo
 
 Chat: TypeAlias = tuple[Message, ...]
@@ -198,11 +198,11 @@ def system_prompt_pair(behaviour: Behaviour, *, questions: int) -> Pair:
 def few_shot_pair(engine: Engine, behaviour: Behaviour, *, answer_tokens: int) -> Pair:
     """Return example questions with answers in character, without a system prompt."""
     texts = neutral_prompts().calibration[:EXAMPLES]
-    asked = ask(engine, texts, None, in_character=0, max_new_tokens=1, progress=lambda _: None)
+    asked = ask(engine, texts, None, personas=0, max_new_tokens=1, progress=lambda _: None)
     openings: dict[str, list[Message]] = {"+": [], "-": []}
-    for question in answered_in_character(engine, asked, behaviour, max_new_tokens=answer_tokens):
-        assert question.in_character is not None
-        for key, answer in (("+", question.in_character.positive), ("-", question.in_character.negative)):
+    for question in add_persona_answers(engine, asked, behaviour, max_new_tokens=answer_tokens):
+        assert question.persona_answers is not None
+        for key, answer in (("+", question.persona_answers.positive), ("-", question.persona_answers.negative)):
             text = _whole_sentences(engine.decode(answer))
             openings[key] += [Message("user", question.text), Message("assistant", text)]
     size = int(np.mean([len("".join(m.content for m in chat).encode()) for chat in openings.values()]))
@@ -247,7 +247,7 @@ def equal_kl_pair(
 
         guess = math.sqrt(kls[key] / vector.calibration.budget)  # KL grows about as the square of the strength
         try:
-            strengths[key] = sign * spend(kl_at, budget=kls[key], guess=guess, tolerance=KL_TOLERANCE).scale
+            strengths[key] = sign * find_scale(kl_at, budget=kls[key], guess=guess, tolerance=KL_TOLERANCE).scale
         except CalibrationError:
             return None
     about = f"at strengths {strengths['+']:+.2f} and {strengths['-']:+.2f}, where it spends the KL of the prompts"
@@ -295,7 +295,7 @@ def combined_pair(
         if room > KL_TOLERANCE * budget:
             with suppress(CalibrationError):
                 guess = math.sqrt(room / budget)
-                strengths[key] = sign * spend(kl_at, budget=budget, guess=guess, tolerance=KL_TOLERANCE).scale
+                strengths[key] = sign * find_scale(kl_at, budget=budget, guess=guess, tolerance=KL_TOLERANCE).scale
     about = f"the same prompts, the vector at {strengths['+']:+.2f} and {strengths['-']:+.2f}"
     return {key: combine(key, strengths[key], about) for key in SIGNS}
 

@@ -24,7 +24,7 @@ from trimtab.engines.protocol import Tokens, Trains
 from trimtab.errors import EvaluationError, MissingDependencyError, OutputError
 from trimtab.evaluation.interventions import Intervention
 from trimtab.training.progress import OnProgress, Progress, ignore
-from trimtab.training.search import Spent, spend
+from trimtab.training.search import ScalePoint, find_scale
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -422,7 +422,7 @@ def fit_lora(
     return _fit(model, injected, plan, name=name, side="+", rank=rank, began=began, progress=progress)
 
 
-def fit_scale(adapter_kl: Callable[[float], float], *, budget: float) -> Spent:
+def fit_scale(adapter_kl: Callable[[float], float], *, budget: float) -> ScalePoint:
     """Fit the scale at which an adapter spends a budget, for a fair comparison with interventions that spend less.
 
     Args:
@@ -432,7 +432,7 @@ def fit_scale(adapter_kl: Callable[[float], float], *, budget: float) -> Spent:
     Raises:
         CalibrationError: No scale spends it.
     """
-    return spend(adapter_kl, budget=budget, guess=FIRST_SCALE, tolerance=SCALE_TOLERANCE)
+    return find_scale(adapter_kl, budget=budget, guess=FIRST_SCALE, tolerance=SCALE_TOLERANCE)
 
 
 def _check_options(side: str, *, questions: int, rank: int, epochs: int, learning_rate: float) -> None:

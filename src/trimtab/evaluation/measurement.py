@@ -24,7 +24,7 @@ from trimtab.evaluation.metrics.text_quality import TextQuality, Written
 from trimtab.evaluation.records import Damage, Side
 from trimtab.stats import mean_interval
 from trimtab.training.progress import ignore
-from trimtab.training.questions import EffectSet, KlSet, Question, answered_in_character, ask, preference
+from trimtab.training.questions import EffectSet, KlSet, Question, add_persona_answers, ask, preference
 from trimtab.vectors import Interval
 
 
@@ -101,7 +101,7 @@ class Baseline:
         texts = list(questions) or neutral_prompts().held_out[: sizes.questions]
         # One greedy answer serves both lengths: its first tokens are what a shorter bound would have given.
         longest = max(sizes.answer_tokens, sizes.written_tokens)
-        answered = ask(engine, texts, None, in_character=0, max_new_tokens=longest, progress=ignore)
+        answered = ask(engine, texts, None, personas=0, max_new_tokens=longest, progress=ignore)
         self.questions = tuple(
             replace(question, answer=question.answer[: sizes.answer_tokens]) for question in answered
         )
@@ -190,7 +190,7 @@ class Evaluator:
         questions, effects, embedder, missing = baseline.questions, None, None, list[str]()
         if behaviour.positive.personas:
             tokens = baseline.sizes.answer_tokens
-            questions = answered_in_character(baseline.engine, questions, behaviour, max_new_tokens=tokens)
+            questions = add_persona_answers(baseline.engine, questions, behaviour, max_new_tokens=tokens)
             effects = EffectSet(baseline.engine, questions)
         try:
             embedder = load_embedder()
@@ -220,7 +220,7 @@ class Evaluator:
             return None
         if intervention.only_steers:  # prompts are shared with the base model, which has read them already
             return self.effects.measure(changes_of(intervention.steering, self.engine.info))
-        answers = [(each.positive, each.negative) for question in self.questions if (each := question.in_character)]
+        answers = [(each.positive, each.negative) for question in self.questions if (each := question.persona_answers)]
         effect: F64 = preference(score(self.engine, intervention, self.baseline.texts, answers)) - self.effects.base
         return effect
 

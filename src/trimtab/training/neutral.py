@@ -1,4 +1,4 @@
-"""Neutral statistics: what ordinary chats read on a vector's directions; readings and bounds are measured against it.
+"""Neutral statistics: projections of ordinary chats on a vector's directions, against which readings are measured.
 
 A behaviour plays no part: the chats are trimtab's own neutral prompts, and the model's own answers to them where it
 has given some.
@@ -6,23 +6,19 @@ has given some.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import TypeAdapter
 
-from trimtab.arrays import F32
+from trimtab.arrays import F32, F64
 from trimtab.behaviours import neutral_prompts
 from trimtab.engines import Engine, Prompt
 from trimtab.engines.protocol import Tokens
 from trimtab.errors import PromptError, VectorError
-from trimtab.training.checkpoint import Checkpoint
 from trimtab.training.progress import OnProgress, Progress, ignore
-from trimtab.training.questions import Question
-from trimtab.vectors import PERCENTS, Neutral, Spread
+from trimtab.training.questions import CalibrationSet, Question
+from trimtab.vectors import PERCENTS, ControlVector, Neutral, Spread
 
 GROUP = 96 * 1024**2  # bytes of states that are held at a time
 
@@ -40,18 +36,13 @@ class Chosen:
         return self.wanted[0], self.wanted[-1] + 1
 
 
-def has_states_everywhere(model: Engine) -> bool:
-    """Whether every token of a prompt has a state; beside an encoder only the decoder's first token has one."""
-    return model.capabilities.reads_every_token
-
-
 def check_reads(model: Engine) -> None:
     """Refuse a model whose prompts cannot be read token by token.
 
     Raises:
         VectorError: Only its decoder's first token has a state.
     """
-    if not has_states_everywhere(model):
+    if not model.capabilities.reads_every_token:
         raise VectorError(
             f"{model.info.name} has an encoder, and no state for each token of a prompt that a vector could be read at",
             fix="use a model that has only a decoder",
@@ -59,7 +50,7 @@ def check_reads(model: Engine) -> None:
 
 
 def words_of(model: Engine, prompt: Prompt) -> Chosen:
-    """A prompt, and its words.
+    """Return a prompt as tokens, with its words.
 
     Raises:
         PromptError: It has none.
@@ -79,7 +70,7 @@ def states_at(
     phase: str,
     progress: OnProgress,
 ) -> Iterator[F32]:
-    """The states of each text's wanted tokens, ``[token, layer, hidden]``, text after text.
+    """Yield the hidden states of each text's wanted tokens, ``[token, layer, hidden]``, text after text.
 
     Raises:
         VectorError: A state is not finite.
@@ -106,7 +97,7 @@ def states_at(
 
 
 def _groups(sizes: Sequence[int], limit: int) -> Iterator[list[int]]:
-    """Neighbours together, as many as fit; one that does not fit is alone."""
+    """Yield runs of neighbours, as many as fit into ``limit``; one that does not fit is a run alone."""
     group: list[int] = []
     held = 0
     for number, size in enumerate(sizes):
@@ -121,7 +112,7 @@ def _groups(sizes: Sequence[int], limit: int) -> Iterator[list[int]]:
 
 @dataclass(frozen=True, eq=False)
 class Pooled:
-    """What is kept of each prompt when all its layers are looked at.
+    """Hidden states of prompts at all layers, pooled.
 
     Attributes:
         mean: States averaged over the words, ``[prompt, layer, hidden]``.
@@ -131,11 +122,11 @@ class Pooled:
 
     mean: F32
     last: F32
-    norms: NDArray[np.float64]
+    norms: F64
 
 
 def pooled_states(model: Engine, prompts: Sequence[Prompt], *, phase: str, progress: OnProgress) -> Pooled:
-    """The states of prompts at every layer, averaged over their words and at their last token.
+    """Return the hidden states of prompts at every layer, averaged over their words and at their last token.
 
     Raises:
         PromptError: A prompt has no words.
@@ -156,10 +147,7 @@ def pooled_states(model: Engine, prompts: Sequence[Prompt], *, phase: str, progr
 
 
 PHASE = "Reading neutral chats"
-KEY = "neutral"
 FLOOR = 1e-6  # least deviation, as a part of the mean: where nothing varies, a z-score is large but a number
-
-Floats = NDArray[np.float64]
 
 
 def measure_neutral(
@@ -189,7 +177,7 @@ def measure_neutral(
         >>> neutral = measure_neutral(model, happy.directions)  # doctest: +SKIP
         >>> neutral.token.mean[15], neutral.token.deviation[15]  # doctest: +SKIP
     """
-    if not (directions and has_states_everywhere(model)):
+    if not (directions and model.capabilities.reads_every_token):
         return None
     chats = _chats(model, {question.text: question.answer for question in questions})
     if len(chats) < 2:
@@ -216,21 +204,16 @@ def measure_neutral(
     )
 
 
-def noted_neutral(
-    model: Engine,
-    directions: Mapping[int, F32],
-    *,
-    questions: Sequence[Question],
-    journal: Checkpoint,
-    progress: OnProgress,
-) -> Neutral | None:
-    """``measure_neutral``, noted in the journal of a training, and taken from there if it was measured before."""
-    adapter: TypeAdapter[Neutral | None] = TypeAdapter(Neutral | None)
-    if (kept := journal.get(KEY)) is not None:
-        return adapter.validate_json(kept)
-    measured = measure_neutral(model, directions, questions=questions, progress=progress)
-    journal.put(KEY, json.dumps(None if measured is None else asdict(measured)).encode())
-    return measured
+def add_neutral(asked: CalibrationSet, vector: ControlVector, *, progress: OnProgress) -> ControlVector:
+    """Return the vector with neutral statistics; unchanged where its thresholds were fitted against those it has."""
+    if vector.fits and vector.neutral is not None:
+        return vector
+    neutral = asked.checkpoint.remember(
+        "neutral",
+        Neutral | None,
+        lambda: measure_neutral(asked.model, vector.directions, questions=asked.questions, progress=progress),
+    )
+    return replace(vector, neutral=neutral)
 
 
 @dataclass(frozen=True)
@@ -256,12 +239,12 @@ class _Chat:
 
 
 def _chats(model: Engine, answers: Mapping[str, Tokens]) -> list[_Chat]:
-    """Every neutral prompt whose words are found, with its answer if there is one."""
+    """Return every neutral prompt whose words are found, with its answer if there is one."""
     chats = []
     halves = neutral_prompts()
     for text in (*halves.calibration, *halves.held_out):
         marked = model.marked(text)
-        spoken = _spoken(model, answers.get(text, ()))
+        spoken = _without_end(model, answers.get(text, ()))
         length = len(marked.tokens)
         words = tuple(n for n in range(length) if marked.words[n])
         if words:
@@ -270,12 +253,12 @@ def _chats(model: Engine, answers: Mapping[str, Tokens]) -> list[_Chat]:
     return chats
 
 
-def _spoken(model: Engine, answer: Tokens) -> Tokens:
-    """An answer without the token that ends the turn, which stands for no text."""
+def _without_end(model: Engine, answer: Tokens) -> Tokens:
+    """Drop the token that ends the turn: it has no text."""
     return answer if model.decode(answer[-1:]) else answer[:-1]
 
 
-def _spread(projected: Floats, layers: Sequence[int]) -> Spread:
+def _spread(projected: F64, layers: Sequence[int]) -> Spread:
     mean = projected.mean(axis=0)
     least = np.maximum(FLOOR * np.abs(mean), float(np.finfo(np.float32).tiny))
     deviation = np.maximum(projected.std(axis=0, ddof=1), least)

@@ -1,40 +1,43 @@
-"""Questions that the model is asked, the answers that it wrote, and how steering changes what it thinks of them.
+"""Questions with the model's own answers, and two measurements on them: KL and effect.
 
-The effect of a steering is the change in log-probability (nats per token) of answers in the character of the positive
-pole, minus that of answers in the character of the negative pole, asked without any system prompt. The answers are the
-model's own, written under system prompts that ask for the poles; what those prompts themselves do to the same answers
-is the unit "prompt-equivalent". No judge is needed.
+The effect of a steering is the change in log-probability (nats per token) of persona answers of the positive pole minus
+that of persona answers of the negative pole, to questions without any system prompt. The answers are the model's own,
+written under system prompts that ask for the poles; what those prompts themselves do to the same answers is the unit
+"prompt-equivalent". No judge is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trimtab.behaviours import Behaviour, Message
+from trimtab.arrays import F32, F64, digest_of
+from trimtab.behaviours import Behaviour, Message, neutral_prompts
 from trimtab.behaviours.pairs import persona_instructions
 from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores, TeacherForcing
 from trimtab.engines.protocol import Changes, Tokens
 from trimtab.errors import CalibrationError
+from trimtab.steering.compiled import Change
+from trimtab.training.checkpoint import NO_CHECKPOINT, Checkpoint
 from trimtab.training.progress import OnProgress, Progress
 
 PHASE = "Letting the model answer"
 
 
 @dataclass(frozen=True)
-class InCharacter:
+class PersonaAnswers:
     """Answers to a question under the system prompts that ask for the two poles; all are token ids.
 
     Attributes:
-        positive: The answer in the character of the positive pole.
-        negative: The answer in the character of the negative pole.
-        under_positive: The chat under the system prompt that asks for the positive pole.
-        under_negative: The chat under the system prompt that asks for the negative pole.
+        positive: Answer under the positive pole's system prompt.
+        negative: Answer under the negative pole's system prompt.
+        under_positive: The chat with the positive pole's system prompt.
+        under_negative: The chat with the negative pole's system prompt.
         positive_logprob: Log-probability of ``positive`` under the prompt that it was written under, in nats.
         negative_logprob: Log-probability of ``negative`` under its own.
     """
@@ -55,85 +58,135 @@ class Question:
         text: The user message.
         prompt: Token ids of the chat without system prompt.
         answer: Token ids of the base model's own answer.
-        in_character: The answers in character, where the behaviour has personas and they were asked for.
+        persona_answers: Answers of both personas, where the behaviour has personas and they were wanted.
     """
 
     text: str
     prompt: Tokens
     answer: Tokens
-    in_character: InCharacter | None = None
+    persona_answers: PersonaAnswers | None = None
+
+
+@final
+class _Forced:
+    """Teacher forcing whose results are kept in a checkpoint."""
+
+    def __init__(self, engine: Engine, items: Sequence[ForcedItem], checkpoint: Checkpoint) -> None:
+        self._engine, self._items = engine, items
+        self._checkpoint = checkpoint
+        self._name = repr(items).encode()
+        if not self._checkpoint.active:
+            self.prepared  # noqa: B018  # at once: what steers the model later must not change the unsteered scores
+
+    @cached_property
+    def prepared(self) -> TeacherForcing:
+        """The engine's teacher forcing of the items; with a checkpoint prepared when a result is first missing."""
+        return self._engine.teacher_forcing(self._items)
+
+    def result(self, what: str, compute: Callable[[], F64], additions: Changes | None = None) -> F64:
+        """Return what ``compute`` returns for the items and additions, from the checkpoint if it has that."""
+        if not self._checkpoint.active:
+            return compute()
+        parts = [] if additions is None else [_bytes(layer, additions[layer]) for layer in sorted(additions)]
+        key = f"{what} {digest_of(self._name, *parts)}"
+        return np.array(self._checkpoint.remember(key, list[float], lambda: compute().tolist()))
+
+
+def _bytes(layer: int, changes: F32 | Sequence[Change]) -> bytes:
+    if isinstance(changes, np.ndarray):
+        return b"%d " % layer + changes.tobytes()
+    return f"{layer} {[change.digest for change in changes]}".encode()
 
 
 @final
 class KlSet:
     """Questions along whose own answers KL is measured."""
 
-    def __init__(self, engine: Engine, questions: Sequence[Question]) -> None:
+    def __init__(self, engine: Engine, questions: Sequence[Question], checkpoint: Checkpoint = NO_CHECKPOINT) -> None:
         items = [ForcedItem(question.prompt, (question.answer,), reference=0) for question in questions]
-        self._forced: TeacherForcing = engine.teacher_forcing(items)
+        self._forced = _Forced(engine, items, checkpoint)
         self._count = len(items)
 
     def __len__(self) -> int:
         return self._count
 
-    @property
-    def norms(self) -> NDArray[np.float64]:
+    @cached_property
+    def norms(self) -> F64:
         """Mean hidden-state norm per layer on these questions, ``[layer]``."""
-        return self._forced.norms
+        return self._forced.result("norms", lambda: self._forced.prepared.norms)
 
     @property
     def own_logprob(self) -> float:
         """Log-probability of all the model's own answers together, in nats."""
-        return float(np.concatenate(self._forced.base.logprob).sum())
+        found = self._forced.result("own logprob", lambda: np.concatenate(self._forced.prepared.base.logprob))
+        return float(found.sum())
 
     def measure(self, additions: Changes) -> float:
-        """Mean per-token KL(base ‖ steered) in nats when ``additions[layer]`` is added to each block's output."""
-        return self._forced.measure(additions).mean_kl
+        """Return the mean per-token KL(base ‖ steered) in nats with ``additions[layer]`` added after each block."""
+        kl = self._forced.result("kl", lambda: np.array([self._forced.prepared.measure(additions).mean_kl]), additions)
+        return float(kl[0])
 
 
 @final
 class EffectSet:
-    """Questions with answers in character, by which effects are measured."""
+    """Questions with persona answers, by which effects are measured."""
 
-    def __init__(self, engine: Engine, questions: Sequence[Question]) -> None:
+    def __init__(self, engine: Engine, questions: Sequence[Question], checkpoint: Checkpoint = NO_CHECKPOINT) -> None:
         self._engine = engine
-        self._told = [(question.prompt, told) for question in questions if (told := question.in_character) is not None]
-        if not self._told:
-            raise CalibrationError("no answers in character", fix="give the behaviour personas")
-        items = [ForcedItem(prompt, (told.positive, told.negative)) for prompt, told in self._told]
-        self._forced: TeacherForcing = engine.teacher_forcing(items)
+        self._answered = [(question.prompt, own) for question in questions if (own := question.persona_answers)]
+        if not self._answered:
+            raise CalibrationError("there are no persona answers", fix="give the behaviour personas")
+        items = [ForcedItem(prompt, (answers.positive, answers.negative)) for prompt, answers in self._answered]
+        self._forced = _Forced(engine, items, checkpoint)
 
     def __len__(self) -> int:
-        return len(self._told)
+        return len(self._answered)
 
-    def measure(self, additions: Changes) -> NDArray[np.float64]:
-        """Effect per question, in nats per token, when ``additions[layer]`` is added to each block's output."""
-        return preference(self._forced.measure(additions)) - self.base
+    def measure(self, additions: Changes) -> F64:
+        """Return the effect per question, in nats per token, with ``additions[layer]`` added to each block's output."""
+        steered = self._forced.result(
+            "preference", lambda: preference(self._forced.prepared.measure(additions)), additions
+        )
+        return steered - self.base
 
     @property
-    def base(self) -> NDArray[np.float64]:
-        """Preference of the model as it is, per question; see ``preference``."""
-        return preference(self._forced.base)
+    def base(self) -> F64:
+        """Preference of the unsteered model per question; see ``preference``."""
+        return self._forced.result("preference", lambda: preference(self._forced.prepared.base))
 
     @cached_property
-    def prompt_swing(self) -> NDArray[np.float64]:
+    def prompt_swing(self) -> F64:
         """What the system prompts themselves do: per question, preference under the positive minus the negative one."""
+        return self._forced.result("prompt swing", self._prompt_swing)
+
+    def _prompt_swing(self) -> F64:
         crossed = [
             ForcedItem(prompt, (answer,))
-            for _, told in self._told
-            for prompt, answer in ((told.under_positive, told.negative), (told.under_negative, told.positive))
+            for _, own in self._answered
+            for prompt, answer in ((own.under_positive, own.negative), (own.under_negative, own.positive))
         ]
         scores = self._engine.teacher_forcing(crossed, once=True).base  # each answer under the other one's prompt
         other = [float(logprob[0] / tokens[0]) for logprob, tokens in zip(scores.logprob, scores.tokens, strict=True)]
-        own = [
-            (told.positive_logprob / len(told.positive), told.negative_logprob / len(told.negative))
-            for _, told in self._told
+        means = [
+            (own.positive_logprob / len(own.positive), own.negative_logprob / len(own.negative))
+            for _, own in self._answered
         ]
         swings = [
             (positive - negative_there) - (positive_there - negative)
-            for (positive, negative), negative_there, positive_there in zip(own, other[0::2], other[1::2], strict=True)
+            for (positive, negative), negative_there, positive_there in zip(
+                means, other[0::2], other[1::2], strict=True
+            )
         ]
         return np.array(swings)
+
+
+def preference(scores: ForcedScores) -> F64:
+    """Return per item the mean per-token log-probability (nats) of its first answer minus that of its second one."""
+    means = [logprob / tokens for logprob, tokens in zip(scores.logprob, scores.tokens, strict=True)]
+    return np.array([positive - negative for positive, negative in means])
+
+
+# Asking --------------------------------------------------------------------------------------------------------------
 
 
 def ask(
@@ -141,54 +194,63 @@ def ask(
     texts: Sequence[str],
     behaviour: Behaviour | None,
     *,
-    in_character: int,
+    personas: int,
     max_new_tokens: int,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
     progress: OnProgress,
 ) -> tuple[Question, ...]:
-    """Let the model answer every question as itself and, for the first ``in_character``, in each pole's character."""
-    count = in_character if behaviour is not None and behaviour.positive.personas else 0
-    chats = [(Message("user", text),) for text in texts]
+    """Let the model answer every question as itself and, for the first ``personas``, as each pole's persona."""
+    count = personas if behaviour is not None and behaviour.positive.personas else 0
     steps = 2 if count else 1
     progress(Progress(PHASE, 0, steps))
-    answers = engine.generate(chats, max_new_tokens=max_new_tokens)
-    asked = tuple(
-        Question(text, answer.prompt.tokens, answer.tokens) for text, answer in zip(texts, answers, strict=True)
-    )
+    chats = [(Message("user", text),) for text in texts]
+
+    def answer_all() -> tuple[Question, ...]:
+        answers = engine.generate(chats, max_new_tokens=max_new_tokens)
+        return tuple(
+            Question(text, answer.prompt.tokens, answer.tokens) for text, answer in zip(texts, answers, strict=True)
+        )
+
+    asked = checkpoint.remember("answers", tuple[Question, ...], answer_all)
     progress(Progress(PHASE, 1, steps))
     if behaviour is None or not count:
         return asked
-    told = answered_in_character(engine, asked[:count], behaviour, max_new_tokens=max_new_tokens)
+    answered = checkpoint.remember(
+        "persona answers",
+        tuple[Question, ...],
+        lambda: add_persona_answers(engine, asked[:count], behaviour, max_new_tokens=max_new_tokens),
+    )
     progress(Progress(PHASE, 2, steps))
-    return (*told, *asked[count:])
+    return (*answered, *asked[count:])
 
 
-def answered_in_character(
+def add_persona_answers(
     engine: Engine, questions: Sequence[Question], behaviour: Behaviour, *, max_new_tokens: int
 ) -> tuple[Question, ...]:
-    """The same questions, with the model's answers in the character of each pole.
+    """Let the model answer the questions as each pole's persona; return them with these answers.
 
     Raises:
         BehaviourError: The behaviour has no personas.
     """
-    told: list[tuple[Message, ...]] = []
+    chats: list[tuple[Message, ...]] = []
     for number, question in enumerate(questions):
         instructions = persona_instructions(behaviour, number)
         for instruction in (instructions.positive, instructions.negative):
-            told.append((Message("system", instruction), Message("user", question.text)))
-    answers = engine.generate(told, max_new_tokens=max_new_tokens)
+            chats.append((Message("system", instruction), Message("user", question.text)))
+    answers = engine.generate(chats, max_new_tokens=max_new_tokens)
     return tuple(
         replace(
             question,
-            in_character=_in_character(answers[at], answers[at + 1]),
+            persona_answers=_persona_answers(answers[at], answers[at + 1]),
         )
-        for at, question in zip(range(0, len(told), 2), questions, strict=True)
+        for at, question in zip(range(0, len(chats), 2), questions, strict=True)
     )
 
 
-def _in_character(positive: Completion, negative: Completion) -> InCharacter:
+def _persona_answers(positive: Completion, negative: Completion) -> PersonaAnswers:
     assert positive.logprob is not None  # answers are greedy
     assert negative.logprob is not None
-    return InCharacter(
+    return PersonaAnswers(
         positive.tokens,
         negative.tokens,
         positive.prompt.tokens,
@@ -198,7 +260,112 @@ def _in_character(positive: Completion, negative: Completion) -> InCharacter:
     )
 
 
-def preference(scores: ForcedScores) -> NDArray[np.float64]:
-    """Per item, mean per-token log-probability (nats) of its first answer minus that of its second one."""
-    means = [logprob / tokens for logprob, tokens in zip(scores.logprob, scores.tokens, strict=True)]
-    return np.array([positive - negative for positive, negative in means])
+@dataclass(frozen=True)
+class Effort:
+    """How many prompts each part of calibration uses.
+
+    Attributes:
+        sweep_kl: Questions on which candidates are brought to the budget.
+        rounds: Rounds of the sweep: questions with persona answers that each adds, and how many of the best candidates
+            enter it.
+        kl: Questions on which the final KL is measured.
+        held_out: Questions of the check.
+        randoms: Random directions for comparison.
+        answer_tokens: Length of the model's answers.
+        refine: Questions with persona answers by which directions are refined, if they are.
+    """
+
+    sweep_kl: int = 6
+    rounds: tuple[tuple[int, int], ...] = ((5, 99), (4, 4), (7, 2))
+    kl: int = 18
+    held_out: int = 10
+    randoms: int = 2
+    answer_tokens: int = 24
+    refine: int = 48
+
+    @property
+    def effect(self) -> int:
+        """Questions with persona answers, of all rounds together."""
+        return sum(questions for questions, _ in self.rounds)
+
+
+EFFORT = Effort()
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """Questions asked and answered once, for the calibration of any vector of the model.
+
+    Attributes:
+        model: The engine.
+        checkpoint: Where measurements on the questions are kept.
+        questions: All of them.
+        sweep_kl: For the KL of candidates.
+        kl: For the final KL.
+        rounds: For effects on calibration prompts; empty where there are no persona answers.
+        held_out: Questions of the check; empty if it is not wanted.
+        held_out_effects: For effects on them, where there are persona answers.
+        persona_questions: Calibration questions with persona answers.
+    """
+
+    model: Engine
+    checkpoint: Checkpoint
+    questions: tuple[Question, ...]
+    sweep_kl: KlSet
+    kl: KlSet
+    rounds: tuple[EffectSet, ...]
+    held_out: tuple[Question, ...]
+    held_out_effects: EffectSet | None
+    persona_questions: tuple[Question, ...]
+
+    @classmethod
+    def prepare(
+        cls,
+        model: Engine,
+        behaviour: Behaviour | None,
+        *,
+        check: bool,
+        refine: bool = False,
+        checkpoint: Checkpoint = NO_CHECKPOINT,
+        progress: OnProgress,
+    ) -> CalibrationSet:
+        """Ask the questions; with ``refine`` more of them get persona answers."""
+        wanted = max(EFFORT.effect, EFFORT.refine) if refine else EFFORT.effect
+        calibration = neutral_prompts().calibration[: max(EFFORT.kl, wanted)]
+        own = behaviour.evaluation_prompts if behaviour is not None else ()
+        held_out = (own or neutral_prompts().held_out[: EFFORT.held_out]) if check else ()
+        first, rest = calibration[:wanted], calibration[wanted:]
+        asked = ask(
+            model,
+            [*first, *held_out, *rest],
+            behaviour,
+            personas=len(first) + len(held_out),
+            max_new_tokens=EFFORT.answer_tokens,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+        checked = asked[len(first) : len(first) + len(held_out)]
+        calibrated = [*asked[: len(first)], *asked[len(first) + len(held_out) :]]
+        answered = [question for question in calibrated if question.persona_answers is not None]
+        stops = np.cumsum([questions for questions, _ in EFFORT.rounds]).tolist()
+        parts = [answered[start:stop] for start, stop in pairwise([0, *stops])]
+        return cls(
+            model=model,
+            checkpoint=checkpoint,
+            questions=asked,
+            sweep_kl=KlSet(model, calibrated[: EFFORT.sweep_kl], checkpoint),
+            kl=KlSet(model, calibrated[: EFFORT.kl], checkpoint),
+            rounds=tuple(EffectSet(model, part, checkpoint) for part in parts if part),
+            held_out=checked,
+            held_out_effects=EffectSet(model, checked, checkpoint) if answered and checked else None,
+            persona_questions=tuple(answered),
+        )
+
+    def norms(self, layers: Iterable[int]) -> Mapping[int, float]:
+        """Return the mean hidden-state norm on neutral text, of each of ``layers``."""
+        return {layer: float(self.kl.norms[layer]) for layer in layers}
+
+    def prompt_swings(self) -> F64:
+        """Return the system prompts' own swing on every question with persona answers."""
+        held_out = () if self.held_out_effects is None else (self.held_out_effects,)
+        return np.concatenate([part.prompt_swing for part in (*self.rounds, *held_out)])

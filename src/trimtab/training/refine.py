@@ -20,7 +20,7 @@ from trimtab.arrays import F32, F64
 from trimtab.behaviours import Behaviour
 from trimtab.engines.protocol import Gradients, Preference, PreferenceGradients
 from trimtab.errors import BehaviourError, CalibrationError
-from trimtab.training.checkpoint import Checkpoint, get_arrays, put_arrays
+from trimtab.training.checkpoint import Checkpoint
 from trimtab.training.progress import OnProgress, Progress
 from trimtab.training.questions import Question
 
@@ -37,7 +37,7 @@ def preferences(questions: Sequence[Question]) -> list[Preference]:
     return [
         Preference(question.prompt, told.positive, told.negative, question.answer)
         for question in questions
-        if (told := question.in_character) is not None and told.positive and told.negative and question.answer
+        if (told := question.persona_answers) is not None and told.positive and told.negative and question.answer
     ]
 
 
@@ -83,14 +83,14 @@ def refine(
     start = units.point(additions)
     highest = STEP * float(np.linalg.norm(start, axis=1).mean()) / math.sqrt(start.shape[1])
     descent = adam(start)
-    descent.restore(get_arrays(journal, KEY))
+    descent.restore(journal.get_arrays(KEY))
     order = batches(questions, steps=steps, size=BATCH, seed=seed)
     for number in range(descent.step, steps):
         found = gradients.at(units.additions(descent.at), order[number], price=price)
         # The objective is to be raised, and an optimiser goes down.
         descent.downhill(-units.gradient(found.gradient), rate=highest * warmed_cosine(number, steps, warmup=WARMUP))
         if descent.step % KEEP_EVERY == 0:
-            put_arrays(journal, KEY, descent.arrays())
+            journal.put_arrays(KEY, descent.arrays())
         on_step()
     return units.additions(descent.at)
 
@@ -148,7 +148,7 @@ def persona_directions(
         fix = "see what the model answers under the personas, or use another method"
         raise BehaviourError("there are no answers in character to learn from", fix=fix)
     nothing = {layer: np.zeros(width, dtype=np.float32) for layer in range(depth)}
-    done, total = _begun(get_arrays(journal, PERSONAS_KEY), shape=(depth, width))
+    done, total = _begun(journal.get_arrays(PERSONAS_KEY), shape=(depth, width))
     progress(Progress(PERSONAS_PHASE, done, len(items)))
     slopes = gradients.slopes(items, swift=True)
     while done < len(items):
@@ -158,7 +158,7 @@ def persona_directions(
         if not np.isfinite(total).all():
             raise CalibrationError("the personas' answers have a gradient that is no number", fix="load in float32")
         done = numbers.stop
-        put_arrays(journal, PERSONAS_KEY, {"done": np.array(done), "total": total})
+        journal.put_arrays(PERSONAS_KEY, {"done": np.array(done), "total": total})
         progress(Progress(PERSONAS_PHASE, done, len(items)))
     lengths = np.linalg.norm(total, axis=1)
     if not (lengths > 0).all():

@@ -1,4 +1,4 @@
-"""Layers by sweep at equal KL: every candidate spends the same budget, and the one that moves the model most wins."""
+"""Search: the scale that spends a KL budget, and the layers that move the model most at equal KL."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trimtab.arrays import F32
+from trimtab.arrays import F32, F64
 from trimtab.errors import CalibrationError, SteeringError
 from trimtab.stats import mean_interval
-from trimtab.training.questions import EffectSet, KlSet
+from trimtab.training.progress import OnProgress, Progress
+from trimtab.training.questions import EFFORT, CalibrationSet, EffectSet, KlSet
 from trimtab.vectors import Candidate, ControlVector
 
+SWEEP_PHASE = "Trying layers at equal KL"
 MAX_STEPS = 12
 EXPONENT = 1.75  # KL grows as the square of a small scale, and a little less steeply around the usual budgets
 EXPONENTS = (0.8, 5.0)
@@ -23,30 +25,31 @@ MAX_STEP = 8.0
 
 
 @dataclass(frozen=True)
-class Spent:
-    """A scale, and the mean per-token KL (nats) that it spends."""
+class ScalePoint:
+    """A scale and the mean per-token KL (nats) measured there."""
 
     scale: float
     kl: float
 
     def at(self, budget: float) -> float:
-        """The scale that spends ``budget``, if KL goes on from here as it usually does."""
+        """Return the scale for ``budget``, if KL grows from here as it usually does."""
         return self.scale * float((budget / self.kl) ** (1.0 / EXPONENT))
 
 
-def spend(kl_at: Callable[[float], float], *, budget: float, guess: float, tolerance: float) -> Spent:
-    """The scale at which ``kl_at(scale)`` is within ``tolerance`` (relative) of ``budget``.
+def find_scale(kl_at: Callable[[float], float], *, budget: float, guess: float, tolerance: float) -> ScalePoint:
+    """Return the scale at which ``kl_at(scale)`` is within ``tolerance`` (relative) of ``budget``.
 
-    The secant runs on log KL over log scale, where KL is nearly a straight line; it is kept inside the bracket that
-    the points so far give.
+    Root finding by the secant method on ``log KL`` over ``log scale``: KL is nearly a power of the scale, so nearly a
+    straight line there, and two or three measurements suffice. The next point is kept inside the bracket
+    ``(low, high)`` of the points so far; where the secant leaves it, the bracket is halved geometrically.
 
     Raises:
         CalibrationError: No scale was found: the steering moves the model too little, or breaks it at once.
     """
     scale, low, high = guess, 0.0, math.inf
-    before: Spent | None = None
+    before: ScalePoint | None = None
     for _ in range(MAX_STEPS):
-        point = Spent(scale, kl_at(scale))
+        point = ScalePoint(scale, kl_at(scale))
         if math.isfinite(point.kl) and abs(point.kl / budget - 1.0) <= tolerance:
             return point
         if not math.isfinite(point.kl) or point.kl > budget:
@@ -63,7 +66,8 @@ def spend(kl_at: Callable[[float], float], *, budget: float, guess: float, toler
     )
 
 
-def _next(point: Spent, before: Spent | None, budget: float) -> float:
+def _next(point: ScalePoint, before: ScalePoint | None, budget: float) -> float:
+    """Return the next scale to try: along the secant, or along the usual power where there is only one point."""
     if not math.isfinite(point.kl):
         return point.scale / 4.0
     if point.kl <= 0.0:
@@ -72,7 +76,7 @@ def _next(point: Spent, before: Spent | None, budget: float) -> float:
     if before is not None and math.isfinite(before.kl) and before.kl > 0 and before.scale != point.scale:
         slope = math.log(point.kl / before.kl) / math.log(point.scale / before.scale)
         if math.isfinite(slope):
-            exponent = min(max(slope, EXPONENTS[0]), EXPONENTS[1])
+            exponent = min(max(slope, EXPONENTS[0]), EXPONENTS[1])  # noise must not turn the step round
     step: float = (budget / point.kl) ** (1.0 / exponent)
     return point.scale * min(max(step, 1.0 / MAX_STEP), MAX_STEP)
 
@@ -89,7 +93,7 @@ DOUBT = 1.96  # standard errors within which a candidate is not clearly worse th
 
 @dataclass(frozen=True)
 class Steerable:
-    """Directions and norms of all layers: whatever is needed to make an addition.
+    """Directions and norms of layers, from which additions are made.
 
     Attributes:
         directions: Layer to unit direction ``[hidden]``.
@@ -101,34 +105,34 @@ class Steerable:
 
     @classmethod
     def of(cls, vector: ControlVector, layers: Iterable[int]) -> Steerable:
-        """What a vector adds at a coefficient of 1, as far as it concerns ``layers``: norms with its weights."""
+        """Return what a vector adds to ``layers`` at a coefficient of 1: its weights are multiplied into the norms."""
         chosen = tuple(layers)
         norms = {layer: vector.weights[layer] * vector.norms[layer] for layer in chosen}
         return cls({layer: vector.directions[layer] for layer in chosen}, norms)
 
     def additions(self, layers: Sequence[int], coefficient: float) -> dict[int, F32]:
-        """``coefficient · norms[l] · direction[l]`` for each of ``layers``."""
+        """Return ``coefficient · norms[l] · direction[l]`` for each of ``layers``."""
         return {
             layer: (coefficient * self.norms[layer] * self.directions[layer]).astype(np.float32) for layer in layers
         }
 
 
 def candidate_layers(depth: int) -> tuple[tuple[int, ...], ...]:
-    """The choices of layers worth trying for a model of ``depth`` blocks: single layers and bands in the middle."""
+    """Return the choices of layers worth trying in a model of ``depth`` blocks: single layers and middle bands."""
     at = [round(fraction * (depth - 1)) for fraction in SINGLES]
-    found: list[tuple[int, ...]] = [(layer,) for layer in at]
-    found += [band_layers(depth, band) for band in BANDS]
-    return tuple(dict.fromkeys(found))
+    candidates: list[tuple[int, ...]] = [(layer,) for layer in at]
+    candidates += [band_layers(depth, band) for band in BANDS]
+    return tuple(dict.fromkeys(candidates))
 
 
 def band_layers(depth: int, band: tuple[float, float] = DEFAULT_BAND) -> tuple[int, ...]:
-    """The blocks between two fractions of a model's depth."""
+    """Return the blocks between two fractions of a model's depth."""
     low, high = (round(fraction * (depth - 1)) for fraction in band)
     return tuple(range(low, high + 1))
 
 
 def chosen_layers(depth: int, layers: str | Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """The candidates that the user's ``layers`` stands for: ``"auto"`` or the layers themselves.
+    """Return the candidates that the user's ``layers`` means: ``"auto"`` or the layers themselves.
 
     Raises:
         SteeringError: No such layers.
@@ -143,20 +147,7 @@ def chosen_layers(depth: int, layers: str | Sequence[int]) -> tuple[tuple[int, .
     return (tuple(wanted),)
 
 
-@dataclass(frozen=True)
-class SignedEffects:
-    """Effects per question (nats per token) at strength +1 and at strength -1."""
-
-    plus: NDArray[np.float64]
-    minus: NDArray[np.float64]
-
-    @property
-    def swing(self) -> NDArray[np.float64]:
-        """Effect at + minus effect at -, per question."""
-        return self.plus - self.minus
-
-
-def spend_both(
+def find_scales(
     kl: KlSet,
     steerable: Steerable,
     layers: Sequence[int],
@@ -164,47 +155,75 @@ def spend_both(
     budget: float,
     guess: Mapping[str, float],
     tolerance: float,
-) -> dict[str, Spent]:
+) -> dict[str, ScalePoint]:
     """Bring each sign of one choice of layers to the budget."""
+
+    def kl_at(sign: float, scale: float) -> float:
+        return kl.measure(steerable.additions(layers, sign * scale))
+
     return {
-        key: spend(partial(_kl_at, kl, steerable, layers, sign), budget=budget, guess=guess[key], tolerance=tolerance)
+        key: find_scale(partial(kl_at, sign), budget=budget, guess=guess[key], tolerance=tolerance)
         for key, sign in SIGNS.items()
     }
 
 
-def _kl_at(kl: KlSet, steerable: Steerable, layers: Sequence[int], sign: float, coefficient: float) -> float:
-    return kl.measure(steerable.additions(layers, sign * coefficient))
-
-
-def signed_effects(
+def measure_effects(
     sets: Sequence[EffectSet], steerable: Steerable, layers: Sequence[int], scale: Mapping[str, float]
-) -> SignedEffects:
-    """Effects at the scale of each sign, on several sets of questions together."""
-    plus, minus = (
-        np.concatenate([part.measure(steerable.additions(layers, sign * scale[key])) for part in sets])
+) -> dict[str, F64]:
+    """Return by sign the effects at its scale, per question (nats per token), on several sets of questions together."""
+    return {
+        key: np.concatenate([part.measure(steerable.additions(layers, sign * scale[key])) for part in sets])
         for key, sign in SIGNS.items()
+    }
+
+
+def effects_at_budget(
+    sets: Sequence[EffectSet],
+    steerable: Steerable,
+    layers: Sequence[int],
+    points: Mapping[str, ScalePoint],
+    budget: float,
+) -> dict[str, F64]:
+    """Return by sign the effects, measured at ``points`` and taken to the exact budget: they grow as the scale does."""
+    effects = measure_effects(sets, steerable, layers, {key: point.scale for key, point in points.items()})
+    return {key: points[key].at(budget) / points[key].scale * effects[key] for key in SIGNS}
+
+
+# Ranking choices of layers -------------------------------------------------------------------------------------------
+
+
+def rank_layers(
+    asked: CalibrationSet,
+    steerable: Steerable,
+    candidates: Sequence[tuple[int, ...]],
+    *,
+    budget: float,
+    progress: OnProgress,
+) -> tuple[Candidate, ...]:
+    """Rank choices of layers by swing at equal KL, on the calibration set; see ``sweep``.
+
+    Raises:
+        CalibrationError: None of them can spend the budget.
+    """
+    rounds = [(part, enter) for part, (_, enter) in zip(asked.rounds, EFFORT.rounds, strict=False)]
+    total = sum(min(enter, len(candidates)) for _, enter in rounds)
+    steps = count(1)
+    progress(Progress(SWEEP_PHASE, 0, total))
+    ranked = sweep(
+        asked.sweep_kl,
+        rounds,
+        steerable,
+        candidates,
+        budget=budget,
+        on_candidate=lambda: progress(Progress(SWEEP_PHASE, next(steps), total)),
     )
-    return SignedEffects(plus, minus)
-
-
-def at_budget(effects: SignedEffects, spent: Mapping[str, Spent], budget: float) -> NDArray[np.float64]:
-    """Swing per question, each sign brought to the exact budget (effects grow as the scale does)."""
-    plus, minus = (spent[key].at(budget) / spent[key].scale for key in SIGNS)
-    swing: NDArray[np.float64] = plus * effects.plus - minus * effects.minus
-    return swing
-
-
-@dataclass(frozen=True)
-class Round:
-    """One round of the sweep: the questions that it adds, and how many of the best candidates enter it."""
-
-    questions: EffectSet
-    enter: int
+    progress(Progress(SWEEP_PHASE, total, total))  # candidates that cannot spend the budget took no step
+    return ranked
 
 
 def sweep(
     kl: KlSet,
-    rounds: Sequence[Round],
+    rounds: Sequence[tuple[EffectSet, int]],
     steerable: Steerable,
     candidates: Sequence[tuple[int, ...]],
     *,
@@ -213,13 +232,13 @@ def sweep(
 ) -> tuple[Candidate, ...]:
     """Rank choices of layers by swing at equal KL, in rounds: few questions for all, more for the best.
 
-    The widest choice that is not clearly worse than the best comes first. Few questions tell near-equals apart badly,
-    and what wins by luck loses elsewhere; many layers, each pushed a little, are the safer choice. (The one-standard-
-    error rule of Breiman et al. 1984, section 3.4.3, with two, paired by question.)
+    The widest choice that is not clearly worse than the best comes first. A few questions cannot separate near-equal
+    choices, and what wins by luck loses elsewhere; many layers, each steered a little, are the safer choice. (The
+    one-standard-error rule of Breiman et al. 1984, section 3.4.3, with two, paired by question.)
 
     Args:
         kl: Where KL is measured.
-        rounds: The questions that each round adds, and how many candidates enter it.
+        rounds: The questions that each round adds, and how many of the best candidates enter it.
         steerable: Directions and norms.
         candidates: Choices of layers.
         budget: Nats per token.
@@ -231,47 +250,40 @@ def sweep(
     Raises:
         CalibrationError: None of them can.
     """
-    alive = _brought_to_budget(kl, steerable, candidates, budget=budget)
+    alive = _bring_to_budget(kl, steerable, candidates, budget=budget)
     dropped: list[_Entry] = []
-    for part in rounds:
-        alive, dropped = alive[: part.enter], [*alive[part.enter :], *dropped]
-        tried = []
+    for questions, enter in rounds:
+        alive, dropped = alive[:enter], [*alive[enter:], *dropped]
+        measured = []
         for entry in alive:
-            effects = signed_effects([part.questions], steerable, entry.layers, entry.tried)
-            swing = np.concatenate([entry.swing, at_budget(effects, entry.spent, budget)])
-            tried.append(replace(entry, swing=swing))
+            effects = effects_at_budget([questions], steerable, entry.layers, entry.points, budget)
+            measured.append(replace(entry, swing=np.concatenate([entry.swing, effects["+"] - effects["-"]])))
             on_candidate()
-        alive = _safest_first(tried)
-    return tuple(entry.candidate(budget) for entry in [*alive, *dropped])
+        alive = _safest_first(measured)
+    return tuple(
+        Candidate(entry.layers, entry.scale(budget), mean_interval(entry.swing), len(entry.swing))
+        for entry in [*alive, *dropped]
+    )
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """One choice of layers on its way through the rounds."""
+    """A choice of layers in the sweep: by sign a point near the budget, and its swing on the questions so far."""
 
     layers: tuple[int, ...]
-    spent: Mapping[str, Spent]
-    swing: NDArray[np.float64]
-
-    @property
-    def tried(self) -> dict[str, float]:
-        """The scales at which KL and effects were measured."""
-        return {key: point.scale for key, point in self.spent.items()}
+    points: Mapping[str, ScalePoint]
+    swing: F64
 
     def scale(self, budget: float) -> dict[str, float]:
-        """The scales that spend the budget, from those next to them."""
-        return {key: point.at(budget) for key, point in self.spent.items()}
-
-    def candidate(self, budget: float) -> Candidate:
-        return Candidate(self.layers, self.scale(budget), mean_interval(self.swing), len(self.swing))
+        return {key: point.at(budget) for key, point in self.points.items()}
 
 
 def _safest_first(entries: Sequence[_Entry]) -> list[_Entry]:
-    """By swing, but the widest of those not clearly worse than the best before all others."""
+    """Sort by swing, but put the widest of those not clearly worse than the best before all others."""
     ranked = sorted(entries, key=lambda entry: -float(entry.swing.mean()))
 
     def clearly_worse(entry: _Entry) -> bool:
-        behind = ranked[0].swing - entry.swing
+        behind = ranked[0].swing - entry.swing  # paired: the same questions
         if len(behind) < 2:
             return False
         return float(behind.mean()) > DOUBT * float(behind.std(ddof=1)) / math.sqrt(len(behind))
@@ -280,58 +292,45 @@ def _safest_first(entries: Sequence[_Entry]) -> list[_Entry]:
     return [safest, *(entry for entry in ranked if entry is not safest)]
 
 
-def _brought_to_budget(
+def _bring_to_budget(
     kl: KlSet, steerable: Steerable, candidates: Sequence[tuple[int, ...]], *, budget: float
 ) -> list[_Entry]:
-    """Every choice of layers that can spend the budget, with the scales at which it does."""
-    guesses = _Guesses()
+    """Return every choice of layers that can spend the budget, with a point near it for each sign."""
+    known: dict[tuple[int, ...], dict[str, float]] = {}
     entries = []
     problem: CalibrationError | None = None
     for layers in candidates:
+        guess = {key: _guess(layers, {other: scale[key] for other, scale in known.items()}) for key in SIGNS}
         try:
-            spent = spend_both(
-                kl, steerable, layers, budget=budget, guess=guesses.of(layers), tolerance=SWEEP_TOLERANCE
-            )
+            points = find_scales(kl, steerable, layers, budget=budget, guess=guess, tolerance=SWEEP_TOLERANCE)
         except CalibrationError as error:
             problem = error
             continue
-        entry = _Entry(layers, spent, np.zeros(0))
-        guesses.learn(layers, entry.scale(budget))
-        entries.append(entry)
+        entries.append(_Entry(layers, points, np.zeros(0)))
+        known[layers] = entries[-1].scale(budget)
     if not entries and problem is not None:
         raise problem
     return entries
 
 
-def first_guess(layers: int, *, single: float = FIRST_GUESS) -> float:
-    """A scale for a band of so many layers, from that of one layer."""
-    return single if layers == 1 else CAUTION * single / layers
+def _guess(layers: tuple[int, ...], known: Mapping[tuple[int, ...], float]) -> float:
+    """Guess the scale of a choice of layers from the scales that are known by now.
 
-
-class _Guesses:
-    """First guesses that get better as scales become known.
-
-    Layers of a band push the same way, so the reciprocals of their single scales nearly add up; after that, bands
-    learn from bands of like width, and single layers from their neighbours.
+    The layers of a band steer the same way, so the reciprocals of their single scales nearly add up; after that, bands
+    learn from bands of similar width, and single layers from their neighbours.
     """
+    if layers in known:
+        return known[layers]
+    alike = [(other, scale) for other, scale in known.items() if (len(other) > 1) == (len(layers) > 1)]
+    if alike and len(layers) > 1:
+        _, per_layer = min((abs(len(other) - len(layers)), len(other) * scale) for other, scale in alike)
+        return per_layer / len(layers)
+    if alike:
+        return min((abs(other[0] - layers[0]), scale) for other, scale in alike)[1]
+    singles = [scale for other, scale in known.items() if len(other) == 1]
+    return first_guess(len(layers), single=float(np.median(singles)) if singles else FIRST_GUESS)
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, ...], dict[str, float]] = {}
 
-    def learn(self, layers: tuple[int, ...], scale: dict[str, float]) -> None:
-        self._known[layers] = scale
-
-    def of(self, layers: tuple[int, ...]) -> dict[str, float]:
-        if layers in self._known:
-            return self._known[layers]
-        return {key: self._guess(layers, key) for key in SIGNS}
-
-    def _guess(self, layers: tuple[int, ...], key: str) -> float:
-        alike = [(known, scale[key]) for known, scale in self._known.items() if (len(known) > 1) == (len(layers) > 1)]
-        if alike and len(layers) > 1:
-            _, per_layer = min((abs(len(known) - len(layers)), len(known) * scale) for known, scale in alike)
-            return per_layer / len(layers)
-        if alike:
-            return min((abs(known[0] - layers[0]), scale) for known, scale in alike)[1]
-        singles = [scale[key] for known, scale in self._known.items() if len(known) == 1]
-        return first_guess(len(layers), single=float(np.median(singles)) if singles else FIRST_GUESS)
+def first_guess(layers: int, *, single: float = FIRST_GUESS) -> float:
+    """Guess a scale for a band of ``layers`` layers from that of one layer."""
+    return single if layers == 1 else CAUTION * single / layers

@@ -1,4 +1,4 @@
-"""Collect the states of contrasting pairs, a group at a time, and keep of them only what an estimator needs.
+"""Hidden states of contrastive pairs, collected a group at a time; only what an estimator needs is kept.
 
 Groups are sorted so that pairs that share beginnings meet in one group; each is collected, added to running sums and
 forgotten. So memory depends on the size of a group, never on the number of pairs.
@@ -6,34 +6,34 @@ forgotten. So memory depends on the size of a group, never on the number of pair
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.arrays import F32
+from trimtab.arrays import F32, I64
 from trimtab.behaviours import Behaviour, Message, neutral_prompts
 from trimtab.behaviours.pairs import persona_instructions
 from trimtab.engines import Completion, Engine
 from trimtab.engines.protocol import CollectionReport, Span, Tokens
 from trimtab.errors import BehaviourError, VectorError
-from trimtab.training.checkpoint import Checkpoint
+from trimtab.training.checkpoint import NO_CHECKPOINT, Checkpoint
 from trimtab.training.directions import SECOND_MOMENTS, STREAMING, WHOLE, Sums
 from trimtab.training.progress import OnProgress, Progress
-from trimtab.vectors import Collection
+from trimtab.vectors import Collection, Reliability
 
 COLLECTING = "Collecting hidden states"
 MEMORY = 512 * 1024**2
 SAMPLE = 512  # pairs by which separation is judged
 STATES_KEY = "contrast"
+COUNTS = ("sequences", "tokens", "distinct", "computed", "passes")
 
 
 @dataclass(frozen=True)
-class Contrasted:
-    """One pair to be read: texts or token ids, and the span of tokens to average over; None for the last token."""
+class PairInput:
+    """A pair as the model reads it: texts or token ids, and the spans of tokens to average over; None for the last."""
 
     positive: str | Tokens
     negative: str | Tokens
@@ -42,48 +42,71 @@ class Contrasted:
 
 @dataclass(frozen=True)
 class Contrast:
-    """What was kept of all pairs.
+    """What is kept of the hidden states of all pairs read so far.
 
     Attributes:
         sums: Running sums over their differences.
         sample: Differences of an evenly spaced sample of pairs, ``[pair, layer, hidden]``.
         states: Both poles' states of every pair where the estimator needs them, ``[pole, pair, layer, hidden]``.
-        collection: How they were collected.
+        report: How they were collected.
     """
 
     sums: Sums
     sample: F32
     states: F32 | None
-    collection: Collection
+    report: CollectionReport
 
     def direction(self, method: str, layer: int) -> F32:
-        """The unit direction of one layer."""
+        """Return the unit direction of one layer."""
         if self.states is not None:
             return WHOLE[method](self.states[0, :, layer], self.states[1, :, layer])
         return STREAMING[method](self.sums, layer)
 
     def separation(self, direction: F32, layer: int) -> float:
-        """Share of the sample whose positive side projects further along ``direction`` than its negative side."""
+        """Return the share of the sample whose positive side projects further along ``direction`` than its negative."""
         return float((self.sample[:, layer].astype(np.float64) @ direction.astype(np.float64) > 0).mean())
+
+    def reliability(self, directions: Mapping[int, F32], layers: Sequence[int]) -> Reliability:
+        """Return how far the pairs agree; figures are means over the steered ``layers``."""
+        cosines = {layer: self.sums.pairwise_cosine(layer) for layer in directions}
+        return Reliability(
+            pairs=self.sums.pairs,
+            pairwise_cosine=float(np.mean([cosines[layer] for layer in layers])),
+            separation=float(np.mean([self.separation(directions[layer], layer) for layer in layers])),
+            cosine_by_layer=cosines,
+        )
+
+    @property
+    def collection(self) -> Collection:
+        """The report as a vector records it."""
+        report = self.report
+        return Collection(
+            path=report.path,
+            reason=report.reason,
+            prompts=report.sequences,
+            tokens=report.tokens,
+            distinct=report.distinct,
+            computed=report.computed,
+        )
 
 
 def collect_contrast(
     model: Engine,
-    pairs: Sequence[Contrasted],
+    pairs: Sequence[PairInput],
     *,
     method: str,
     memory: int,
-    journal: Checkpoint,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
     progress: OnProgress,
 ) -> Contrast:
-    """Collect all pairs; what is done is kept in the journal after every group.
+    """Collect all pairs, a group at a time; the sums so far are kept in the checkpoint after every group.
 
     Args:
         model: The engine.
         pairs: What to read.
         method: The estimator that the states are for.
         memory: Bytes that states may take.
-        journal: Where running sums are kept, and found again after an interruption.
+        checkpoint: Where running sums are kept, and found again after an interruption.
         progress: Called with the number of prompts read.
 
     Raises:
@@ -91,28 +114,34 @@ def collect_contrast(
     """
     info = model.info
     pair_bytes = 2 * info.layers * info.hidden_size * 4
-    streamed = method in STREAMING
-    second = method in SECOND_MOMENTS
+    streamed, second = method in STREAMING, method in SECOND_MOMENTS
     _check_memory(method, len(pairs) * pair_bytes, info.layers * info.hidden_size**2 * 8 * second, memory, streamed)
     order = sorted(range(len(pairs)), key=lambda n: (isinstance(pairs[n].positive, str), pairs[n].positive))
     groups = np.array_split(order, -(-len(pairs) * pair_bytes // memory))
-    state = _Running.new(info.layers, info.hidden_size, len(pairs), second=second, keep_states=not streamed)
-    if streamed and (kept := journal.get(STATES_KEY)) is not None:
-        state = state.restored(kept)
-    for group in groups[state.groups :]:
-        before = 2 * state.sums.pairs
+    sampled = np.unique(np.linspace(0, len(pairs) - 1, min(SAMPLE, len(pairs))).round().astype(np.int64))
+    contrast = Contrast(
+        sums=Sums.empty(info.layers, info.hidden_size, second=second),
+        sample=np.zeros((len(sampled), info.layers, info.hidden_size), dtype=np.float32),
+        states=None if streamed else np.zeros((2, len(pairs), info.layers, info.hidden_size), dtype=np.float32),
+        report=CollectionReport(path="", reason="", sequences=0, tokens=0, distinct=0),
+    )
+    done = 0
+    if streamed and (arrays := checkpoint.get_arrays(STATES_KEY)) is not None:
+        done, contrast = int(arrays["groups"]), _of_arrays(arrays)
+    for number, group in enumerate(groups[done:], start=done + 1):
+        before = 2 * contrast.sums.pairs
 
-        def told(done: int, _: int, before: int = before) -> None:
-            progress(Progress(COLLECTING, before + done, 2 * len(pairs)))
+        def tell(read: int, _: int, before: int = before) -> None:
+            progress(Progress(COLLECTING, before + read, 2 * len(pairs)))
 
-        state = _with_group(model, [pairs[n] for n in group], group, state, told)
-        if state.report.halved_to is not None:
-            note = f"memory ran out: passes were cut to {state.report.halved_to} tokens"
-            progress(Progress(COLLECTING, 2 * state.sums.pairs, 2 * len(pairs), note=note))
+        contrast = _add_group(model, [pairs[n] for n in group], group, sampled, contrast, tell)
+        if contrast.report.halved_to is not None:
+            note = f"memory ran out: passes were cut to {contrast.report.halved_to} tokens"
+            progress(Progress(COLLECTING, 2 * contrast.sums.pairs, 2 * len(pairs), note=note))
         if streamed:
-            journal.put(STATES_KEY, state.dumped())
+            checkpoint.put_arrays(STATES_KEY, {"groups": np.array(number), **_arrays(contrast)})
     progress(Progress(COLLECTING, 2 * len(pairs), 2 * len(pairs)))
-    return Contrast(state.sums, state.sample, state.states, _collection(state.report))
+    return contrast
 
 
 def _check_memory(method: str, states: int, covariances: float, memory: int, streamed: bool) -> None:
@@ -125,115 +154,63 @@ def _check_memory(method: str, states: int, covariances: float, memory: int, str
         )
 
 
-@dataclass(frozen=True)
-class _Running:
-    """Sums under way, after so many groups."""
-
-    groups: int
-    sums: Sums
-    sample: F32
-    sampled: NDArray[np.int64]  # which pairs the sample has
-    states: F32 | None
-    report: CollectionReport
-
-    @classmethod
-    def new(cls, layers: int, hidden: int, pairs: int, *, second: bool, keep_states: bool) -> _Running:
-        sampled = np.unique(np.linspace(0, pairs - 1, min(SAMPLE, pairs)).round().astype(np.int64))
-        return cls(
-            groups=0,
-            sums=Sums.empty(layers, hidden, second=second),
-            sample=np.zeros((len(sampled), layers, hidden), dtype=np.float32),
-            sampled=sampled,
-            states=np.zeros((2, pairs, layers, hidden), dtype=np.float32) if keep_states else None,
-            report=CollectionReport(path="", reason="", sequences=0, tokens=0, distinct=0),
-        )
-
-    def dumped(self) -> bytes:
-        arrays: dict[str, Any] = {"groups": self.groups, "sample": self.sample, **self.sums.arrays()}
-        report = self.report
-        arrays["counts"] = [report.sequences, report.tokens, report.distinct, report.computed, report.passes]
-        buffer = io.BytesIO()
-        np.savez(buffer, path=report.path, reason=report.reason, **arrays)
-        return buffer.getvalue()
-
-    def restored(self, kept: bytes) -> _Running:
-        with np.load(io.BytesIO(kept), allow_pickle=False) as arrays:
-            counts = dict(
-                zip(("sequences", "tokens", "distinct", "computed", "passes"), arrays["counts"].tolist(), strict=True)
-            )
-            return replace(
-                self,
-                groups=int(arrays["groups"]),
-                sums=Sums.of_arrays({name: arrays[name] for name in arrays.files}),
-                sample=arrays["sample"],
-                report=CollectionReport(path=str(arrays["path"]), reason=str(arrays["reason"]), **counts),
-            )
-
-
-def _with_group(
-    model: Engine, pairs: Sequence[Contrasted], numbers: NDArray[np.int64], state: _Running, told: Any
-) -> _Running:
+def _add_group(
+    model: Engine,
+    pairs: Sequence[PairInput],
+    numbers: I64,
+    sampled: I64,
+    contrast: Contrast,
+    progress: Callable[[int, int], None],
+) -> Contrast:
+    """Read a group of pairs, whose places among all are ``numbers``; ``sampled`` are the places that the sample has."""
     texts = [pair.positive for pair in pairs] + [pair.negative for pair in pairs]
     spans = [pair.spans for pair in pairs]
     if all(span is not None for span in spans):
         sided = [span[side] for side in (0, 1) for span in spans if span is not None]
-        collected = model.collect(texts, position="mean", span=sided, progress=told)
+        collected = model.collect(texts, position="mean", span=sided, progress=progress)
     else:
-        collected = model.collect(texts, progress=told)
+        collected = model.collect(texts, progress=progress)
     positive, negative = collected.states[: len(pairs)], collected.states[len(pairs) :]
-    sample, states = state.sample, state.states
-    where = np.searchsorted(state.sampled, numbers).clip(max=len(state.sampled) - 1)
-    hit = state.sampled[where] == numbers
-    sample[where[hit]] = positive[hit] - negative[hit]
-    if states is not None:
-        states[:, numbers] = positive, negative
-    return replace(
-        state,
-        groups=state.groups + 1,
-        sums=state.sums.plus(positive, negative),
-        report=_added(state.report, collected.report),
-    )
+    where = np.searchsorted(sampled, numbers).clip(max=len(sampled) - 1)
+    hit = sampled[where] == numbers
+    contrast.sample[where[hit]] = positive[hit] - negative[hit]
+    if contrast.states is not None:
+        contrast.states[:, numbers] = positive, negative
+    counts = {name: getattr(contrast.report, name) + getattr(collected.report, name) for name in COUNTS}
+    return replace(contrast, sums=contrast.sums.plus(positive, negative), report=replace(collected.report, **counts))
 
 
-def _added(report: CollectionReport, other: CollectionReport) -> CollectionReport:
-    return replace(
-        other,
-        sequences=report.sequences + other.sequences,
-        tokens=report.tokens + other.tokens,
-        distinct=report.distinct + other.distinct,
-        computed=report.computed + other.computed,
-        passes=report.passes + other.passes,
-    )
+def _arrays(contrast: Contrast) -> dict[str, NDArray[Any]]:
+    report = contrast.report
+    text = {"path": np.array(report.path), "reason": np.array(report.reason)}
+    counts = {name: np.array(getattr(report, name)) for name in COUNTS}
+    return {"sample": contrast.sample, **text, **counts, **contrast.sums.arrays()}
 
 
-def _collection(report: CollectionReport) -> Collection:
-    return Collection(
-        path=report.path,
-        reason=report.reason,
-        prompts=report.sequences,
-        tokens=report.tokens,
-        distinct=report.distinct,
-        computed=report.computed,
-    )
+def _of_arrays(arrays: Mapping[str, NDArray[Any]]) -> Contrast:
+    counts = {name: int(arrays[name]) for name in COUNTS}
+    report = CollectionReport(path=str(arrays["path"]), reason=str(arrays["reason"]), **counts)
+    return Contrast(Sums.of_arrays(arrays), arrays["sample"], None, report)
 
 
-ANSWERING = "Letting the model answer in character"
+ANSWERING = "Letting the model answer as both personas"
 MAX_RESPONSES = 96
 ANSWER_TOKENS = 32
 
 
-def answers_in_character(
+def pair_persona_answers(
     model: Engine,
     behaviour: Behaviour,
     *,
     max_pairs: int,
     temperature: float,
     seed: int,
+    checkpoint: Checkpoint = NO_CHECKPOINT,
     progress: OnProgress,
-) -> list[Contrasted]:
-    """Pairs of answers to the same question under the two poles' system prompts, to be averaged over their tokens.
+) -> list[PairInput]:
+    """Return pairs of answers to one question under the two poles' system prompts, to be averaged over their tokens.
 
-    Questions are the neutral prompts of the calibration half, met by one phrasing of the personas after another; the
+    Questions are the calibration half of the neutral prompts, with one phrasing of the personas after another; the
     held-out half stays unseen.
 
     Args:
@@ -242,7 +219,8 @@ def answers_in_character(
         max_pairs: Upper bound on the pairs; ``MAX_RESPONSES`` at most.
         temperature: 0 takes greedy answers, else they are sampled.
         seed: Of the samples.
-        progress: Told when the answers are there.
+        checkpoint: Where the answers are kept.
+        progress: Called when the answers are there.
 
     Raises:
         BehaviourError: The behaviour has no personas, or fewer than two pairs come out.
@@ -253,12 +231,18 @@ def answers_in_character(
     for number in range(count):
         instructions = persona_instructions(behaviour, number)
         question = Message("user", questions[number % len(questions)])
-        chats += [(Message("system", told), question) for told in (instructions.positive, instructions.negative)]
+        chats += [(Message("system", text), question) for text in (instructions.positive, instructions.negative)]
     progress(Progress(ANSWERING, 0, 1))
-    answers = model.generate(chats, max_new_tokens=ANSWER_TOKENS, temperature=temperature, seed=seed)
+    answered = checkpoint.remember(
+        "responses",
+        list[tuple[Tokens, Tokens]],
+        lambda: [
+            (answer.prompt.tokens, _without_end(answer))
+            for answer in model.generate(chats, max_new_tokens=ANSWER_TOKENS, temperature=temperature, seed=seed)
+        ],
+    )
     progress(Progress(ANSWERING, 1, 1))
-    prompts = [answer.prompt.tokens for answer in answers]
-    spoken = [_spoken(answer) for answer in answers]
+    prompts, spoken = zip(*answered, strict=True)
     pairs = {
         (prompts[n] + spoken[n], prompts[n + 1] + spoken[n + 1]): (len(prompts[n]), len(prompts[n + 1]))
         for n in range(0, len(chats), 2)
@@ -269,11 +253,11 @@ def answers_in_character(
             f"{behaviour.source}: the model gave fewer than two pairs of answers", fix="use source='prompts'"
         )
     return [
-        Contrasted(positive, negative, ((starts[0], None), (starts[1], None)))
+        PairInput(positive, negative, ((starts[0], None), (starts[1], None)))
         for (positive, negative), starts in pairs.items()
     ]
 
 
-def _spoken(answer: Completion) -> tuple[int, ...]:
-    """The answer's tokens without the one that ends the turn."""
+def _without_end(answer: Completion) -> Tokens:
+    """Drop the token that ends the turn."""
     return answer.tokens[:-1] if answer.finish_reason == "stop" else answer.tokens

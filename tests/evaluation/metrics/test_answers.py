@@ -19,7 +19,7 @@ REFUSING = "I'm sorry, but I can't help with that."
 
 @pytest.fixture(scope="module")
 def questions(tiny_llama):
-    return ask(tiny_llama, TEXTS, None, in_character=0, max_new_tokens=6, progress=ignore)
+    return ask(tiny_llama, TEXTS, None, personas=0, max_new_tokens=6, progress=ignore)
 
 
 @pytest.fixture(scope="module")

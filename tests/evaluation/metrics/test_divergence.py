@@ -24,7 +24,7 @@ TEXTS = ("Hello!", "What is rain?", "Tell me of a walk.")
 
 @pytest.fixture(scope="module")
 def questions(tiny_llama):
-    return ask(tiny_llama, TEXTS, None, in_character=0, max_new_tokens=5, progress=ignore)
+    return ask(tiny_llama, TEXTS, None, personas=0, max_new_tokens=5, progress=ignore)
 
 
 def by_hand(engine, base_prompt, prompt, answer):
@@ -63,7 +63,7 @@ def test_kl_of_steering_equals_calibration(tiny_llama, questions, strength):
 
 
 def test_kl_on_default_model_equals_calibration(smollm2):
-    questions = ask(smollm2, neutral_prompts().held_out[:2], None, in_character=0, max_new_tokens=6, progress=ignore)
+    questions = ask(smollm2, neutral_prompts().held_out[:2], None, personas=0, max_new_tokens=6, progress=ignore)
     steering = Steering.of([(vector_for(smollm2, layers=[12, 13], size=0.3), 1.0)])
     check_against_kl_set(smollm2, steering, questions)
 

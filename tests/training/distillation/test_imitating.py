@@ -9,7 +9,7 @@ import pytest
 
 from trimtab.engines.protocol import LossGradient
 from trimtab.errors import DistillError
-from trimtab.training.checkpoint import FileCheckpoint, NoCheckpoint
+from trimtab.training.checkpoint import Checkpoint
 from trimtab.training.distillation.fit import Look, Schedule, imitate
 
 NORMS = {2: 10.0, 5: 200.0}
@@ -64,7 +64,7 @@ def learn(bowl, others=None, *, schedule=QUICK, journal=None, seed=0, active=Non
         schedule=schedule,
         active=active or {},
         seed=seed,
-        journal=NoCheckpoint() if journal is None else journal,
+        journal=Checkpoint() if journal is None else journal,
         on_step=on_step,
     )
 
@@ -164,12 +164,12 @@ def test_interrupted_work_goes_on_to_the_same_end(tmp_path):
         if step == 37:
             raise KeyboardInterrupt
 
-    journal = FileCheckpoint(path, job="it")
+    journal = Checkpoint(path, job="it")
     with pytest.raises(KeyboardInterrupt):
         learn(Bowl(), journal=journal, on_step=stop)
     journal.close()
     steps = []
-    again = learn(Bowl(), journal=FileCheckpoint(path, job="it"), on_step=lambda step, kl: steps.append(step))
+    again = learn(Bowl(), journal=Checkpoint(path, job="it"), on_step=lambda step, kl: steps.append(step))
     assert steps[0] == 30
     assert again.looks == whole.looks
     for layer, added in whole.additions.items():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from trimtab.engines import Completion, Engine, ForcedItem
 from trimtab.engines.protocol import Tokens
 from trimtab.evaluation.metrics.refusals import refuses
-from trimtab.training.check import distinct_2
+from trimtab.training.controls import distinct_2
 from trimtab.training.questions import Question
 
 MIN_DISTINCT = 0.5  # share of distinct runs of three words; an answer below is repetitive

@@ -22,8 +22,9 @@ from trimtab.engines.protocol import DistillationExample, Gradients
 from trimtab.errors import DistillError
 from trimtab.steering import Steering, SteeringLike
 from trimtab.steering.compiled import LayerAdd
-from trimtab.training.checkpoint import Checkpoint, CheckpointedEngine, NoCheckpoint, noted
+from trimtab.training.checkpoint import Checkpoint, open_checkpoint
 from trimtab.training.distillation.examples import (
+    Answered,
     SystemPrompt,
     Teacher,
     Tokened,
@@ -32,11 +33,11 @@ from trimtab.training.distillation.examples import (
     lessons_of,
 )
 from trimtab.training.distillation.fit import Learned, Schedule, imitate, together
-from trimtab.training.neutral import noted_neutral
+from trimtab.training.neutral import measure_neutral
 from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.training.questions import KlSet, Question, ask
 from trimtab.training.search import band_layers, chosen_layers
-from trimtab.vectors import BehaviourRef, Calibration, ControlVector, Distillation
+from trimtab.vectors import BehaviourRef, Calibration, ControlVector, Distillation, Neutral
 from trimtab.version import VERSION
 
 METHOD = "distilled"
@@ -148,10 +149,8 @@ def distill(
             f"{model.info.name} has no gradients with respect to its hidden states",
             fix="use a decoder-only model; or train a vector from contrasting prompts: trimtab.train",
         )
-    if checkpoint is None:
-        return _distilled(model, gradients, plan, NoCheckpoint(), progress)
-    with noted(checkpoint, job=plan.job(model)) as journal:
-        return _distilled(CheckpointedEngine(model, journal), gradients, plan, journal, progress)
+    with open_checkpoint(checkpoint, job=plan.job(model)) as kept:
+        return _distilled(model, gradients, plan, kept, progress)
 
 
 @dataclass(frozen=True)
@@ -207,14 +206,15 @@ def _distilled(
         model,
         neutral_prompts().calibration[:NEUTRAL],
         None,
-        in_character=0,
+        personas=0,
         max_new_tokens=NEUTRAL_TOKENS,
+        checkpoint=journal,
         progress=progress,
     )
-    kl = KlSet(model, neutral)
+    kl = KlSet(model, neutral, journal)
     norms = {layer: float(kl.norms[layer]) for layer in range(model.info.layers)}
     active = _active(model, plan.steering)
-    lessons, others = _lessons(model, gradients, plan, active, progress)
+    lessons, others = _lessons(model, gradients, plan, active, journal, progress)
     learned = _learned(gradients, plan, lessons, others, norms, active, model.info.hidden_size, journal, progress)
     vector = _vector(model, plan, learned, norms, lessons=len(lessons), others=len(others))
     return _finished(model, vector, kl, neutral, journal, progress)
@@ -238,23 +238,36 @@ def _active(model: Engine, steering: Steering) -> dict[int, F32]:
 
 
 def _lessons(
-    model: Engine, gradients: Gradients, plan: _Plan, active: Mapping[int, F32], progress: OnProgress
+    model: Engine,
+    gradients: Gradients,
+    plan: _Plan,
+    active: Mapping[int, F32],
+    journal: Checkpoint,
+    progress: OnProgress,
 ) -> tuple[list[DistillationExample], list[DistillationExample]]:
     """Lessons to learn from, and others by which the best point is chosen; no message is in both."""
     effort, texts = plan.effort, plan.texts
     if plan.invent:
-        more = invent_messages(model, plan.teacher, count=plan.invent, seed=plan.seed, progress=progress)
+        more = journal.remember(
+            "invented messages",
+            tuple[str, ...],
+            lambda: invent_messages(model, plan.teacher, count=plan.invent, seed=plan.seed, progress=progress),
+        )
         texts = tuple(dict.fromkeys((*texts, *more)))
-    answered = answered_by(
-        model,
-        plan.teacher,
-        texts,
-        answers=effort.answers_to(len(texts)),
-        max_new_tokens=effort.answer_tokens,
-        temperature=effort.temperature,
-        seed=plan.seed,
-        steering=plan.steering,
-        progress=progress,
+    answered = journal.remember(
+        "teacher answers",
+        list[Answered],
+        lambda: answered_by(
+            model,
+            plan.teacher,
+            texts,
+            answers=effort.answers_to(len(texts)),
+            max_new_tokens=effort.answer_tokens,
+            temperature=effort.temperature,
+            seed=plan.seed,
+            steering=plan.steering,
+            progress=progress,
+        ),
     )
     apart = set(texts[effort.apart - 1 :: effort.apart] or texts[-1:])
     learned_from, others = [a for a in answered if a.text not in apart], [a for a in answered if a.text in apart]
@@ -344,5 +357,9 @@ def _finished(
     spent = {key: kl.measure(vector.addition(sign)) for key, sign in (("+", 1.0), ("-", -1.0))}
     progress(Progress(PRICE_PHASE, 1, 1))
     record = Calibration(spent["+"], spent, len(kl), effect=None, candidates=(), held_out=None)
-    measured = noted_neutral(model, vector.directions, questions=neutral, journal=journal, progress=progress)
+    measured = journal.remember(
+        "neutral",
+        Neutral | None,
+        lambda: measure_neutral(model, vector.directions, questions=neutral, progress=progress),
+    )
     return replace(vector, calibration=record, neutral=measured)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from trimtab.arrays import F32, F64
 from trimtab.engines.protocol import DistillationLoss
 from trimtab.errors import DistillError
-from trimtab.training.checkpoint import Checkpoint, get_arrays, put_arrays
+from trimtab.training.checkpoint import Checkpoint
 
 KEY = "distilling"
 KEEP_EVERY = 10
@@ -130,7 +130,7 @@ def imitate(
 
     start = np.zeros((len(norms), width))  # [layer, hidden], in norms
     descent = soap(start, shrink=schedule.shrink)
-    kept = get_arrays(journal, KEY)
+    kept = journal.get_arrays(KEY)
     if kept is not None and descent.restore(kept):
         track = _Track.of_arrays(kept)
     else:
@@ -153,7 +153,7 @@ def imitate(
         if descent.step % schedule.check_every == 0 or descent.step == schedule.steps:
             track = track.seen(_look(others, descent.step, additions(descent.at)), descent.at)
         if descent.step % KEEP_EVERY == 0:
-            put_arrays(journal, KEY, {**descent.arrays(), **track.arrays()})
+            journal.put_arrays(KEY, {**descent.arrays(), **track.arrays()})
         on_step(descent.step, track.looks[-1].kl)
         if track.stale(schedule.patience):
             break

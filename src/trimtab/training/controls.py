@@ -1,0 +1,224 @@
+"""Controls: random directions at the same KL, and the check on held-out prompts."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from trimtab.arrays import F32, F64
+from trimtab.engines import ForcedItem
+from trimtab.engines.protocol import Tokens
+from trimtab.stats import mean_interval
+from trimtab.steering import Steering, Term
+from trimtab.training.progress import OnProgress, Progress
+from trimtab.training.questions import EFFORT, CalibrationSet, EffectSet, KlSet
+from trimtab.training.search import SIGNS, SWEEP_TOLERANCE, Steerable, effects_at_budget, find_scales, measure_effects
+from trimtab.vectors import ControlVector, Effect, HeldOut, Interval, Quality
+
+PHASE = "Checking on held-out prompts"
+RANDOM_GUESS = 3.4  # a random direction spends far less than a learned one of its length
+GUARD = 1.0  # what random directions do by chance must stay below one prompt-equivalent
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Effects of a control at the budget.
+
+    Attributes:
+        effects: By sign, per question, in nats per token.
+        scale: By sign, the scale that spends the budget.
+    """
+
+    effects: Mapping[str, F64]
+    scale: Mapping[str, float]
+
+    @property
+    def swing(self) -> F64:
+        """Effect at + minus effect at -, per question."""
+        return self.effects["+"] - self.effects["-"]
+
+
+def try_at_budget(
+    kl: KlSet,
+    sets: Sequence[EffectSet],
+    steerable: Steerable,
+    layers: Sequence[int],
+    *,
+    budget: float,
+    guess: Mapping[str, float],
+) -> Trial:
+    """Measure the effects of directions when each sign spends the budget.
+
+    Scales are brought near the budget, and scales and effects then taken to the exact budget along the usual growth of
+    KL.
+
+    Raises:
+        CalibrationError: No scale spends the budget.
+    """
+    points = find_scales(kl, steerable, layers, budget=budget, guess=guess, tolerance=SWEEP_TOLERANCE)
+    effects = effects_at_budget(sets, steerable, layers, points, budget)
+    return Trial(effects, {key: point.at(budget) for key, point in points.items()})
+
+
+def random_directions(steerable: Steerable, *, seed: int) -> Steerable:
+    """Return random unit directions in place of the learned ones."""
+    generator = np.random.default_rng(seed)
+    directions: dict[int, F32] = {}
+    for layer, direction in steerable.directions.items():
+        draw = generator.standard_normal(direction.shape)
+        directions[layer] = (draw / np.linalg.norm(draw)).astype(np.float32)
+    return Steerable(directions, steerable.norms)
+
+
+def try_randoms(
+    kl: KlSet,
+    sets: Sequence[EffectSet],
+    steerable: Steerable,
+    layers: Sequence[int],
+    *,
+    budget: float,
+    guess: float,
+    seeds: Iterable[int],
+    on_one: Callable[[], None] = lambda: None,
+) -> tuple[Trial, ...]:
+    """Try one set of random directions per seed, on the same layers and at the same KL.
+
+    Random directions spend alike, so each one's scale is a good guess for the next.
+    """
+    scale: Mapping[str, float] = dict.fromkeys(SIGNS, guess)
+    trials = []
+    for seed in seeds:
+        random = random_directions(steerable, seed=seed)
+        trials.append(try_at_budget(kl, sets, random, layers, budget=budget, guess=scale))
+        scale = trials[-1].scale
+        on_one()
+    return tuple(trials)
+
+
+def rms_swing(trials: Sequence[Trial]) -> float:
+    """Return the root mean square of random swings on one question, in nats per token.
+
+    Random directions have no effect on average, so their mean swing over ``n`` questions spreads by this divided by the
+    root of ``n``.
+    """
+    return float(np.sqrt(np.mean([np.mean(np.square(trial.swing)) for trial in trials]))) if trials else 0.0
+
+
+def record_effect(effects: Mapping[str, F64], own: F64, randoms: Sequence[Trial], *, prompt_swings: F64) -> Effect:
+    """Return the record of effects at ±1, beside those of the system prompts and of random directions.
+
+    Args:
+        effects: By sign, per question.
+        own: The system prompts' own swing on the same questions.
+        randoms: Random directions at the same KL.
+        prompt_swings: The system prompts' own swing on every question asked, by which the guard decides.
+    """
+    swing, prompt_swing, chance = mean_interval(effects["+"] - effects["-"]), mean_interval(own), rms_swing(randoms)
+    reason = why_no_equivalents(mean_interval(prompt_swings), chance / math.sqrt(len(prompt_swings)))
+    return Effect(
+        effect={key: float(values.mean()) for key, values in effects.items()},
+        swing=swing,
+        prompt_swing=prompt_swing,
+        prompt_equivalents=None if reason else swing.value / prompt_swing.value,
+        reason=reason,
+        random_swings=tuple(float(trial.swing.mean()) for trial in randoms),
+        random_spread=chance / math.sqrt(len(own)),
+        prompts=len(own),
+    )
+
+
+def why_no_equivalents(prompt_swing: Interval, spread: float) -> str | None:
+    """Say why dividing by the system prompts' own swing would divide by noise; None if it would not.
+
+    Args:
+        prompt_swing: The system prompts' own swing, in nats per token.
+        spread: Standard deviation of a random direction's mean swing on the same number of prompts.
+    """
+    if prompt_swing.low <= 0:
+        return (
+            f"the model hardly follows these system prompts: their own swing is {prompt_swing.value:.3f} nat per token "
+            f"(95 % interval {prompt_swing.low:.3f} to {prompt_swing.high:.3f})"
+        )
+    if prompt_swing.value < GUARD * spread:
+        return (
+            f"the system prompts' own swing, {prompt_swing.value:.3f} nat per token, is not above what random "
+            f"directions do by chance (±{spread:.3f})"
+        )
+    return None
+
+
+# On held-out prompts -------------------------------------------------------------------------------------------------
+
+
+def check_held_out(
+    asked: CalibrationSet,
+    vector: ControlVector,
+    *,
+    randoms: Sequence[Trial],
+    prompt_swings: F64,
+    seed: int,
+    progress: OnProgress,
+) -> ControlVector:
+    """Complete the vector's calibration record with what it does on prompts that calibration never saw."""
+    assert vector.calibration is not None
+    assert vector.scale is not None
+    progress(Progress(PHASE, 0, 3))
+    learned = Steerable.of(vector, vector.directions)
+    random = random_directions(learned, seed=seed)
+    kl = KlSet(asked.model, asked.held_out, asked.checkpoint)
+    spent = {key: kl.measure(learned.additions(vector.layers, sign * vector.scale[key])) for key, sign in SIGNS.items()}
+    spent["random"] = kl.measure(random.additions(vector.layers, vector.scale["+"]))
+    effect = random_swing = None
+    if (effects := asked.held_out_effects) is not None and randoms:
+        measured = measure_effects([effects], learned, vector.layers, vector.scale)
+        effect = record_effect(measured, effects.prompt_swing, randoms, prompt_swings=prompt_swings)
+        noise = measure_effects([effects], random, vector.layers, vector.scale)
+        random_swing = mean_interval(noise["+"] - noise["-"])
+    progress(Progress(PHASE, 1, 3))
+    noise_vector = replace(vector, directions=random.directions)
+    quality = asked.checkpoint.remember(
+        "quality",
+        dict[str, Quality],
+        lambda: _qualities(asked, kl.own_logprob, vector, noise_vector, progress),
+    )
+    progress(Progress(PHASE, 3, 3))
+    held_out = HeldOut(spent, effect, random_swing, quality, len(asked.held_out))
+    return replace(vector, calibration=replace(vector.calibration, held_out=held_out))
+
+
+def _qualities(
+    asked: CalibrationSet, own_logprob: float, vector: ControlVector, noise: ControlVector, progress: OnProgress
+) -> dict[str, Quality]:
+    """Score greedy answers under each steering by the base model."""
+    model, questions = asked.model, asked.held_out
+    steerings = {"+": Term(vector, 1.0), "-": Term(vector, -1.0), "random": Term(noise, 1.0)}
+    answers: dict[str, list[Tokens]] = {"base": [question.answer for question in questions]}
+    chats = [[{"role": "user", "content": question.text}] for question in questions]
+    rows = [steering for term in steerings.values() for steering in [Steering((term,))] * len(chats)]
+    written = model.generate(chats * len(steerings), steering=rows, max_new_tokens=EFFORT.answer_tokens)
+    for number, name in enumerate(steerings):
+        steered = written[number * len(chats) : (number + 1) * len(chats)]
+        answers[name] = [completion.tokens for completion in steered]
+    progress(Progress(PHASE, 2, 3))
+    items = [
+        ForcedItem(question.prompt, tuple(answers[name][n] for name in steerings))
+        for n, question in enumerate(questions)
+    ]
+    scores = model.teacher_forcing(items, once=True).base
+    logprob = {"base": own_logprob, **dict(zip(steerings, np.array(scores.logprob).sum(axis=0), strict=True))}
+    surprise = {name: -logprob[name] / sum(map(len, given)) for name, given in answers.items()}
+    return {
+        name: Quality(float(np.exp(surprise[name] - surprise["base"])), distinct_2(given))
+        for name, given in answers.items()
+    }
+
+
+def distinct_2(answers: Sequence[Tokens]) -> float:
+    """Return distinct bigrams of tokens divided by all bigrams, over a whole set (Li et al. 2016)."""
+    bigrams = Counter(pair for answer in answers for pair in pairwise(answer))
+    return len(bigrams) / max(sum(bigrams.values()), 1)
