@@ -126,7 +126,7 @@ def _all_layers_averaged(toy: Any, state: Tensor, tokens: Tensor) -> Tensor:
     "body", [_beside, _residual_from_the_start, _all_layers_averaged], ids=lambda body: body.__name__.strip("_")
 )
 def test_blocks_that_are_one_of_two_ways_to_the_logits_are_refused(body: Any):
-    with pytest.raises(ModelError, match="does not hang on the last of them alone"):
+    with pytest.raises(ModelError, match="does not depend on the last of them alone"):
         find_layers(Toy(body, layers=listed(4)))
 
 

@@ -18,13 +18,13 @@ Named = namedtuple("Named", ["state", "cache"])
 
 
 @pytest.mark.parametrize("output", [None, "state", (), {"state": torch.zeros(1)}, (None, torch.zeros(1))])
-def test_what_is_not_a_block_output_is_refused(output: Any) -> None:
+def test_layer_output_of_another_type_is_refused(output: Any) -> None:
     with pytest.raises(ModelError, match=f"returned {type(output).__name__}"):
         layer_output(output)
 
 
 @pytest.mark.parametrize("kind", [tuple, list])
-def test_a_new_state_keeps_what_came_with_the_old_one(kind: type) -> None:
+def test_with_layer_output_keeps_the_other_members(kind: type) -> None:
     cache = object()
     output = with_layer_output(kind([torch.zeros(1), cache]), torch.ones(1))
     assert type(output) is kind
@@ -32,7 +32,7 @@ def test_a_new_state_keeps_what_came_with_the_old_one(kind: type) -> None:
     assert output[1] is cache
 
 
-def test_a_new_state_keeps_the_type_of_a_named_tuple() -> None:
+def test_with_layer_output_keeps_a_named_tuple() -> None:
     output = with_layer_output(Named(torch.zeros(1), "cache"), torch.ones(1))
     assert isinstance(output, Named)
     assert output.state == torch.ones(1)
@@ -43,7 +43,7 @@ LAYOUTS = st.sampled_from([(0, 1, 3), (1, 0, 3), (0, 1, 4), (1, 2, 4), (2, 0, 4)
 
 
 @given(LAYOUTS)
-def test_a_view_has_rows_and_tokens_first_and_adding_to_it_adds_to_the_state(axes: tuple[int, int, int]) -> None:
+def test_layout_view_puts_rows_and_tokens_first(axes: tuple[int, int, int]) -> None:
     rows, tokens, ndim = axes
     shape = [3] * ndim
     shape[rows], shape[tokens], shape[-1] = 2, 5, 4
@@ -59,7 +59,7 @@ def test_a_view_has_rows_and_tokens_first_and_adding_to_it_adds_to_the_state(axe
     torch.testing.assert_close(layout.view(layout.add(state, added[0, 0])), view + added[0, 0])
 
 
-def test_a_module_that_stands_for_several_layers_is_told_apart_by_when_it_runs() -> None:
+def test_hooks_of_a_repeated_module_count_its_runs() -> None:
     class Again(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -34,12 +34,12 @@ def test_import_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
-def test_encode_then_decode_returns_the_text(engine):
+def test_encode_then_decode_returns_text(engine):
     assert engine.decode(engine.encode("Hello, you!\n")) == "Hello, you!\n"
     assert engine.decode(engine.encode("né")) == "n?"
 
 
-def test_marked_chat_counts_the_users_words_only(engine):
+def test_marked_chat_counts_users_words_only(engine):
     marked = engine.marked([{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi you"}])
     words = "".join(c for c, counts in zip(marked.text, marked.words[1:], strict=True) if counts)
     assert words == "Hi you"
@@ -61,7 +61,7 @@ def test_hidden_states_at_positions_agree_with_all_of_them(engine):
     np.testing.assert_allclose(mean, every[1:5].mean(axis=0), atol=1e-6)
 
 
-def test_greedy_logprob_equals_the_forced_one(engine, vector):
+def test_greedy_logprob_equals_forced_one(engine, vector):
     for steering in (None, [(vector, 0.7)]):
         [completion] = engine.generate(["Hello"], steering=steering, max_new_tokens=8)
         prompt = engine.marked("Hello").tokens
@@ -139,7 +139,7 @@ def test_vector_of_another_model_is_refused(engine):
         engine.generate(["Hi"], steering=[(make_vector(), 1.0)])
 
 
-def test_rotation_keeps_the_length_and_stops_at_the_direction(engine, vector):
+def test_rotation_keeps_length_and_stops_at_direction(engine, vector):
     rotate = Term(vector, coefficient=10.0, operator=Rotate())
     [compiled] = Steering((rotate,)).compile(engine.info).terms
     layer, change = next(iter(compiled.changes.items()))
@@ -150,7 +150,7 @@ def test_rotation_keeps_the_length_and_stops_at_the_direction(engine, vector):
     np.testing.assert_allclose(along, np.linalg.norm(hidden, axis=1), rtol=1e-6)
 
 
-def test_training_twice_gives_the_same_vector(engine, vector):
+def test_training_twice_gives_same_vector(engine, vector):
     again = train(engine, Behaviour.load("happy"), refine=0, max_pairs=24, check=False)
     for layer, direction in vector.directions.items():
         np.testing.assert_array_equal(again.directions[layer], direction)
@@ -158,6 +158,6 @@ def test_training_twice_gives_the_same_vector(engine, vector):
     assert vector.calibration.kl["+"] == pytest.approx(0.4, rel=0.05)
 
 
-def test_prompt_longer_than_the_window_is_refused():
+def test_prompt_longer_than_window_is_refused():
     with pytest.raises(PromptError, match="shorten"):
         FakeEngine(context_window=5).generate(["Hello, you"])

@@ -64,7 +64,7 @@ class Toy(nn.Module):
         return state
 
 
-def test_the_blocks_of_every_family_are_found(family: Family, engine: TransformersEngine) -> None:
+def test_blocks_of_every_family_are_found(family: Family, engine: TransformersEngine) -> None:
     found = find_layers(engine.model)
     assert found.path == family.path
     assert found.modules == tuple(family.blocks(engine.model))
@@ -89,7 +89,7 @@ def test_finding_leaves_no_hooks_behind(engine: TransformersEngine) -> None:
     [lambda state: state, lambda state: (state, None), lambda state: [state, "cache"]],
     ids=["tensor", "tuple", "list"],
 )
-def test_blocks_may_return_a_tensor_or_a_tuple_or_a_list(wrap: Callable[[Tensor], Any]) -> None:
+def test_blocks_may_return_tensor_or_tuple_or_list(wrap: Callable[[Tensor], Any]) -> None:
     model = Toy(
         nn.ModuleList(Block(wrap) for _ in range(3)),
         step=lambda block, state: layer_output(block(state)),
@@ -97,17 +97,17 @@ def test_blocks_may_return_a_tensor_or_a_tuple_or_a_list(wrap: Callable[[Tensor]
     assert find_layers(model).path == "layers"
 
 
-def test_blocks_may_take_the_state_by_keyword() -> None:
+def test_blocks_may_take_state_by_keyword() -> None:
     model = Toy(step=lambda block, state: block(hidden_states=state))
     assert find_layers(model).modules == tuple(model.layers)
 
 
-def test_a_longer_list_that_is_never_run_is_not_chosen() -> None:
+def test_longer_list_that_is_never_run_is_not_chosen() -> None:
     model = Toy(decoy=nn.ModuleList(Block() for _ in range(9)))
     assert find_layers(model).path == "layers"
 
 
-def test_a_longer_list_that_does_not_chain_is_not_chosen() -> None:
+def test_longer_list_that_does_not_chain_is_not_chosen() -> None:
     def side_by_side(decoy: nn.Module, state: Tensor) -> None:
         for block in decoy:
             block(state)
@@ -116,7 +116,7 @@ def test_a_longer_list_that_does_not_chain_is_not_chosen() -> None:
     assert find_layers(model).path == "layers"
 
 
-def test_a_longer_list_that_runs_backwards_is_not_chosen() -> None:
+def test_longer_list_that_runs_backwards_is_not_chosen() -> None:
     def backwards(decoy: nn.Module, state: Tensor) -> None:
         for block in reversed(list(decoy)):
             state = block(state)
@@ -125,7 +125,7 @@ def test_a_longer_list_that_runs_backwards_is_not_chosen() -> None:
     assert find_layers(model).path == "layers"
 
 
-def test_a_longer_chain_of_another_width_is_not_chosen() -> None:
+def test_longer_chain_of_another_width_is_not_chosen() -> None:
     def narrow(decoy: nn.Module, state: Tensor) -> None:
         state = state[..., :4]
         for block in decoy:
@@ -135,7 +135,7 @@ def test_a_longer_chain_of_another_width_is_not_chosen() -> None:
     assert find_layers(model).path == "layers"
 
 
-def test_a_list_whose_members_put_out_flat_tensors_is_not_chosen() -> None:
+def test_list_whose_members_put_out_flat_tensors_is_not_chosen() -> None:
     def per_channel(decoy: nn.Module, state: Tensor) -> None:
         flat = state.flatten()
         for gate in decoy:
@@ -145,7 +145,7 @@ def test_a_list_whose_members_put_out_flat_tensors_is_not_chosen() -> None:
     assert find_layers(model).path == "layers"
 
 
-def test_a_longer_chain_inside_one_block_is_not_chosen() -> None:
+def test_longer_chain_inside_one_block_is_not_chosen() -> None:
     class Deep(Block):
         def __init__(self) -> None:
             super().__init__()
@@ -161,19 +161,19 @@ def test_a_longer_chain_inside_one_block_is_not_chosen() -> None:
     assert find_layers(model).path == "layers"
 
 
-def test_a_model_whose_blocks_do_not_chain_is_refused() -> None:
+def test_model_whose_blocks_do_not_chain_is_refused() -> None:
     model = Toy(step=lambda block, state: 0.5 * block(state))
     with pytest.raises(ModelError, match=r"cannot find the decoder blocks of Toy.*layers \(4\)"):
         find_layers(model)
     assert traces_in(model) == []
 
 
-def test_a_model_that_runs_each_block_twice_has_twice_as_many_layers() -> None:
+def test_model_running_blocks_twice_has_twice_the_layers() -> None:
     found = find_layers(Toy(step=lambda block, state: block(block(state))))
     assert found.names == tuple(f"layers.{number}" for number in range(4) for _ in range(2))
 
 
-def test_a_model_without_lists_is_refused() -> None:
+def test_model_without_lists_is_refused() -> None:
     model = Toy(nn.Sequential(Block(), Block()))
     with pytest.raises(ModelError, match="lists seen: none"):
         find_layers(model)
@@ -184,7 +184,7 @@ def t5() -> T5ForConditionalGeneration:
     return T5ForConditionalGeneration(T5Config(**sizes, num_heads=2)).eval()
 
 
-def test_of_an_encoder_and_a_decoder_the_decoder_is_found_and_the_encoder_on_request() -> None:
+def test_find_layers_of_encoder_decoder_takes_the_decoder() -> None:
     model = t5()
     decoder, encoder = find_layers(model), find_layers(model, encoder=True)
     assert (decoder.path, len(decoder), decoder.causal) == ("decoder.block", 3, True)
@@ -194,12 +194,12 @@ def test_of_an_encoder_and_a_decoder_the_decoder_is_found_and_the_encoder_on_req
     assert traces_in(model) == []
 
 
-def test_a_decoder_by_itself_has_no_encoder_to_find(llama: TransformersEngine) -> None:
+def test_find_layers_of_a_decoder_has_no_encoder(llama: TransformersEngine) -> None:
     with pytest.raises(ModelError, match="has no encoder beside its decoder"):
         find_layers(llama.model, encoder=True)
 
 
-def test_a_model_that_does_not_run_on_tokens_alone_is_refused_and_keeps_no_hooks() -> None:
+def test_find_layers_refuses_a_model_with_other_inputs() -> None:
     class Picture(Toy):
         def forward(self, input_ids: Tensor, pixels: Tensor, use_cache: bool = False) -> Tensor:
             return super().forward(input_ids) + pixels
@@ -210,7 +210,7 @@ def test_a_model_that_does_not_run_on_tokens_alone_is_refused_and_keeps_no_hooks
     assert traces_in(model) == []
 
 
-def test_a_model_with_fewer_token_ids_than_the_probe_is_long_is_probed_all_the_same(
+def test_find_layers_with_a_tiny_vocabulary_works(
     tiny: Callable[..., TransformersEngine],
 ) -> None:
     engine = tiny("llama", vocab_size=5, bos_token_id=1, eos_token_id=2, pad_token_id=0)
@@ -227,7 +227,7 @@ def passes_of(model: nn.Module) -> list[int]:
     return sizes
 
 
-def test_the_proof_takes_two_passes_of_six_tokens_beside_the_one_that_finds(tiny: Callable[..., Any]) -> None:
+def test_find_layers_runs_three_passes_of_six_tokens(tiny: Callable[..., Any]) -> None:
     model = tiny("llama").model
     sizes = passes_of(model)
     found = find_and_prove(model)
@@ -257,7 +257,7 @@ def test_what_was_proven_is_remembered_for_models_of_one_config(
     assert len(find_layers(other)) == 2
 
 
-def test_a_model_that_somebody_changed_is_not_taken_for_what_was_proven(tiny: Callable[..., Any]) -> None:
+def test_find_layers_of_a_changed_model_searches_again(tiny: Callable[..., Any]) -> None:
     model = tiny("llama").model
     find_layers(model)
     for block in model.model.layers:
@@ -283,12 +283,12 @@ def test_one_block_that_runs_several_times_is_several_layers() -> None:
     assert found.repeated
 
 
-def test_what_is_added_behind_a_side_branch_is_not_taken_for_steering() -> None:
+def test_find_layers_refuses_blocks_with_a_side_branch() -> None:
     class Forked(Toy):
         def forward(self, input_ids: Tensor, use_cache: bool = False) -> Tensor:
             return super().forward(input_ids) + 0.1 * self.embeddings(input_ids).flip(-1)
 
-    with pytest.raises(ModelError, match="does not hang on the last of them alone"):
+    with pytest.raises(ModelError, match="does not depend on the last of them alone"):
         find_layers(Forked())
 
 
@@ -298,7 +298,7 @@ def test_blocks_whose_hooks_are_ignored_are_refused() -> None:
         find_layers(model)
 
 
-def test_a_model_that_never_does_the_same_twice_is_refused() -> None:
+def test_model_that_never_does_same_twice_is_refused() -> None:
     class Restless(Toy):
         def forward(self, input_ids: Tensor, use_cache: bool = False) -> Tensor:
             return super().forward(input_ids) * (1 + torch.rand(1))

@@ -66,7 +66,7 @@ def padding_of(tree: PrefixTree, leaves: Sequence[int]) -> int:
 
 
 @given(sequences=sequence_lists, cost=costs)
-def test_a_walk_covers_every_node_once_and_in_order(sequences: list[tuple[int, ...]], cost: Cost) -> None:
+def test_tree_plan_covers_every_node_once_in_order(sequences: list[tuple[int, ...]], cost: Cost) -> None:
     tree = build_tree(sequences)
     walk = plan_prefix_tree(tree, cost)
     nodes = [node for a, b in zip(walk.bounds[:-1], walk.bounds[1:], strict=True) for node in range(a, b)]
@@ -79,7 +79,7 @@ def test_a_walk_covers_every_node_once_and_in_order(sequences: list[tuple[int, .
 
 
 @given(sequences=sequence_lists, cost=costs)
-def test_a_walk_costs_its_tokens_their_looks_and_its_passes(sequences: list[tuple[int, ...]], cost: Cost) -> None:
+def test_tree_plan_cost_adds_tokens_pairs_and_passes(sequences: list[tuple[int, ...]], cost: Cost) -> None:
     tree = build_tree(sequences)
     walk = plan_prefix_tree(tree, cost)
     looks = 0
@@ -89,7 +89,7 @@ def test_a_walk_costs_its_tokens_their_looks_and_its_passes(sequences: list[tupl
     assert walk.cost == pytest.approx(expected)
 
 
-def test_a_walks_passes_have_the_size_at_which_attention_costs_a_launch() -> None:
+def test_tree_pass_size_balances_attention_and_launch() -> None:
     assert Cost(launch=100.0, pair=1e-4, max_tokens=10_000).prefix_tree_tokens == 1000
     assert Cost(launch=100.0, pair=1e-4, max_tokens=300).prefix_tree_tokens == 300
     assert Cost(launch=1.0, pair=1.0, max_tokens=300).prefix_tree_tokens == SMALLEST_WALK
@@ -109,14 +109,14 @@ def test_batches_hold_every_leaf_once(sequences: list[tuple[int, ...]], cost: Co
 
 
 @given(sequences=sequence_lists, cost=costs)
-def test_padding_in_a_batch_costs_no_more_than_a_launch(sequences: list[tuple[int, ...]], cost: Cost) -> None:
+def test_padding_in_batch_costs_no_more_than_launch(sequences: list[tuple[int, ...]], cost: Cost) -> None:
     tree = build_tree(sequences)
     for leaves in plan_batches(tree, cost).leaves:
         assert padding_of(tree, leaves.tolist()) <= cost.launch
 
 
 @given(sequences=sequence_lists, cost=costs)
-def test_a_batch_of_several_keeps_to_the_room(sequences: list[tuple[int, ...]], cost: Cost) -> None:
+def test_batch_of_several_keeps_to_room(sequences: list[tuple[int, ...]], cost: Cost) -> None:
     tree = build_tree(sequences)
     for leaves in plan_batches(tree, cost).leaves:
         longest = int(tree.depth[leaves].max()) + 1
@@ -125,7 +125,7 @@ def test_a_batch_of_several_keeps_to_the_room(sequences: list[tuple[int, ...]], 
 
 
 @given(sequences=sequence_lists, cost=costs)
-def test_batches_cost_their_tokens_their_looks_and_their_passes(sequences: list[tuple[int, ...]], cost: Cost) -> None:
+def test_batch_plan_cost_adds_tokens_pairs_and_passes(sequences: list[tuple[int, ...]], cost: Cost) -> None:
     tree = build_tree(sequences)
     batches = plan_batches(tree, cost)
     expected = 0.0
@@ -135,7 +135,7 @@ def test_batches_cost_their_tokens_their_looks_and_their_passes(sequences: list[
     assert batches.cost == pytest.approx(expected)
 
 
-def test_the_longest_come_first_so_that_memory_runs_out_early() -> None:
+def test_batch_plan_runs_the_longest_first() -> None:
     tree = build_tree([(n, *range(length)) for n, length in enumerate([3, 9, 1, 9, 5, 2])])
     batches = plan_batches(tree, Cost(launch=2.0, pair=1e-3, max_tokens=20))
     longest = [int(tree.depth[leaves].max()) for leaves in batches.leaves]
@@ -147,7 +147,7 @@ def test_the_longest_come_first_so_that_memory_runs_out_early() -> None:
 
 
 @given(sequences=sequence_lists, cost=costs, proven=st.booleans(), times=st.integers(1, 30))
-def test_the_plan_chosen_costs_no_more_than_either(
+def test_plan_chosen_costs_no_more_than_either(
     sequences: list[tuple[int, ...]], cost: Cost, proven: bool, times: int
 ) -> None:
     tree = build_tree(sequences)
@@ -159,7 +159,7 @@ def test_the_plan_chosen_costs_no_more_than_either(
 
 
 @given(sequences=sequence_lists, cost=costs)
-def test_where_no_walk_is_allowed_there_are_batches(sequences: list[tuple[int, ...]], cost: Cost) -> None:
+def test_plan_without_prefix_sharing_is_batches(sequences: list[tuple[int, ...]], cost: Cost) -> None:
     tree = build_tree(sequences)
     plan = plan_passes(tree, cost, may_walk=False)
     assert isinstance(plan, BatchPlan)
@@ -170,7 +170,7 @@ def test_where_no_walk_is_allowed_there_are_batches(sequences: list[tuple[int, .
 
 @pytest.mark.parametrize("model", [SMOLLM2, SEVEN_BILLION], ids=["smollm2", "7B"])
 @pytest.mark.parametrize("machine", MACHINES, ids=["cpu", "cpu half", "gpu"])
-def test_a_contrastive_set_is_walked_and_unrelated_texts_are_not(machine: Machine, model: dict[str, int]) -> None:
+def test_plan_shares_prefixes_of_contrastive_texts_only(machine: Machine, model: dict[str, int]) -> None:
     cost = Cost.of(machine, **model, max_tokens=None)
     plan = plan_passes(contrastive(), cost)
     assert isinstance(plan, PrefixTreePlan)
@@ -178,7 +178,7 @@ def test_a_contrastive_set_is_walked_and_unrelated_texts_are_not(machine: Machin
     assert isinstance(plan_passes(unrelated(), cost), BatchPlan)
 
 
-def test_a_walk_over_few_texts_is_not_worth_its_proof_but_over_many_it_is() -> None:
+def test_plan_pays_for_the_check_with_many_texts_only() -> None:
     cost = Cost.of(CPU, **SMOLLM2, max_tokens=None)
     few = build_tree([(*range(30), 40), (*range(30), 41), (*range(30), 42)])
     assert isinstance(plan_passes(few, cost), PrefixTreePlan)
@@ -187,7 +187,7 @@ def test_a_walk_over_few_texts_is_not_worth_its_proof_but_over_many_it_is() -> N
     assert isinstance(plan_passes(many, cost, proven=False), PrefixTreePlan)
 
 
-def test_a_proof_is_worth_it_sooner_for_a_tree_that_is_read_often() -> None:
+def test_plan_pays_for_the_check_sooner_when_reused() -> None:
     cost = Cost.of(CPU, **SMOLLM2, max_tokens=None)
     few = build_tree([(*range(30), 40), (*range(30), 41), (*range(30), 42)])
     assert isinstance(plan_passes(few, cost, proven=False, times=1), BatchPlan)
@@ -195,7 +195,7 @@ def test_a_proof_is_worth_it_sooner_for_a_tree_that_is_read_often() -> None:
 
 
 @pytest.mark.parametrize("may_walk", [True, False])
-def test_an_empty_tree_has_nothing_to_run(may_walk: bool) -> None:
+def test_empty_tree_has_nothing_to_run(may_walk: bool) -> None:
     plan = plan_passes(build_tree([]), Cost(launch=10.0, pair=1e-3, max_tokens=100), may_walk=may_walk)
     assert isinstance(plan, BatchPlan)
     assert plan.passes == 0
@@ -206,7 +206,7 @@ def test_an_empty_tree_has_nothing_to_run(may_walk: bool) -> None:
 
 
 @pytest.mark.parametrize("model", [SMOLLM2, SEVEN_BILLION], ids=["smollm2", "7B"])
-def test_passes_on_a_gpu_are_larger(model: dict[str, int]) -> None:
+def test_passes_on_gpu_are_larger(model: dict[str, int]) -> None:
     cpu, half, gpu = (Cost.of(machine, **model, max_tokens=None) for machine in MACHINES)
     assert cpu.prefix_tree_tokens < gpu.prefix_tree_tokens
     assert half.prefix_tree_tokens < gpu.prefix_tree_tokens
@@ -217,7 +217,7 @@ def test_passes_on_a_gpu_are_larger(model: dict[str, int]) -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=["cpu", "cpu half", "gpu"])
-def test_a_launch_weighs_less_in_a_larger_model(machine: Machine) -> None:
+def test_launch_weighs_less_in_larger_model(machine: Machine) -> None:
     launches = [
         Cost.of(machine, layers=32, hidden=hidden, parameters=32 * 12 * hidden**2, max_tokens=None).launch
         for hidden in (64, 256, 1024, 4096)
@@ -227,7 +227,7 @@ def test_a_launch_weighs_less_in_a_larger_model(machine: Machine) -> None:
     assert launches[-1] >= machine.balance
 
 
-def test_attention_weighs_less_in_a_wider_model() -> None:
+def test_attention_weighs_less_in_wider_model() -> None:
     pairs = [
         Cost.of(CPU, layers=32, hidden=hidden, parameters=32 * 12 * hidden**2, max_tokens=None).pair
         for hidden in (64, 256, 1024, 4096)
@@ -236,14 +236,14 @@ def test_attention_weighs_less_in_a_wider_model() -> None:
 
 
 @pytest.mark.parametrize("machine", MACHINES, ids=["cpu", "cpu half", "gpu"])
-def test_a_bound_on_the_tokens_of_a_pass_is_kept(machine: Machine) -> None:
+def test_bound_on_tokens_of_pass_is_kept(machine: Machine) -> None:
     for bound in (1, 7, 100):
         cost = Cost.of(machine, **SMOLLM2, max_tokens=bound)
         assert cost.prefix_tree_tokens <= cost.max_tokens == bound
     assert Cost.of(machine, **SMOLLM2, max_tokens=None).max_tokens == machine.max_tokens
 
 
-def test_a_model_of_no_known_size_has_a_cost() -> None:
+def test_model_of_no_known_size_has_cost() -> None:
     cost = Cost.of(CPU, layers=2, hidden=8, parameters=0, max_tokens=None)
     assert np.isfinite([cost.launch, cost.pair]).all()
     assert 1 <= cost.prefix_tree_tokens <= cost.max_tokens

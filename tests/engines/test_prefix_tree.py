@@ -55,7 +55,7 @@ def test_every_distinct_beginning_is_one_node(sequences: list[Beginning]) -> Non
 
 
 @given(sequences=sequence_lists)
-def test_a_token_sees_itself_and_what_is_before_it_in_its_sequence(sequences: list[Beginning]) -> None:
+def test_tree_mask_shows_a_token_and_its_ancestors(sequences: list[Beginning]) -> None:
     tree = build_tree(sequences)
     found = read_off(tree)
     every = np.arange(len(tree))
@@ -66,7 +66,7 @@ def test_a_token_sees_itself_and_what_is_before_it_in_its_sequence(sequences: li
 
 
 @given(sequences=sequence_lists)
-def test_paths_and_leaves_are_those_of_the_sequences(sequences: list[Beginning]) -> None:
+def test_paths_and_leaves_are_those_of_sequences(sequences: list[Beginning]) -> None:
     tree = build_tree(sequences)
     found = read_off(tree)
     for node, beginning in enumerate(found):
@@ -81,7 +81,7 @@ def test_paths_and_leaves_are_those_of_the_sequences(sequences: list[Beginning])
 
 
 @given(sequences=sequence_lists, order=st.randoms(use_true_random=False))
-def test_the_order_of_sequences_plays_no_part(sequences: list[Beginning], order: object) -> None:
+def test_order_of_sequences_plays_no_part(sequences: list[Beginning], order: object) -> None:
     shuffled = list(range(len(sequences)))
     order.shuffle(shuffled)  # type: ignore[attr-defined]
     tree, again = build_tree(sequences), build_tree([sequences[n] for n in shuffled])
@@ -92,7 +92,7 @@ def test_the_order_of_sequences_plays_no_part(sequences: list[Beginning], order:
 # By example --------------------------------------------------------------------------------------------------------
 
 
-def test_a_small_tree_is_as_drawn() -> None:
+def test_small_tree_is_as_drawn() -> None:
     tree = build_tree([(7, 8), (7, 9, 5), (7,), (7, 8), (1,)])
     assert [read_off(tree)[end] for end in tree.ends] == [(7, 8), (7, 9, 5), (7,), (7, 8), (1,)]
     assert len(tree) == 5
@@ -102,7 +102,7 @@ def test_a_small_tree_is_as_drawn() -> None:
     assert tree.ends[0] == tree.ends[3]
 
 
-def test_one_sequence_is_a_chain() -> None:
+def test_one_sequence_is_chain() -> None:
     tree = build_tree([[4, 4, 2]])
     assert tree.token.tolist() == [4, 4, 2]
     assert tree.parent.tolist() == [-1, 0, 1]
@@ -112,7 +112,7 @@ def test_one_sequence_is_a_chain() -> None:
     assert tree.leaf_below(np.array([0, 1, 2])).tolist() == [2, 2, 2]
 
 
-def test_no_sequences_make_an_empty_tree() -> None:
+def test_no_sequences_make_empty_tree() -> None:
     tree = build_tree([])
     assert len(tree) == 0
     for column in (tree.token, tree.parent, tree.depth, tree.size, tree.ends, tree.leaves):
@@ -122,7 +122,7 @@ def test_no_sequences_make_an_empty_tree() -> None:
 
 
 @pytest.mark.parametrize("sequences", [[()], [(1, 2), ()], [(), (1, 2)], [(), ()]], ids=repr)
-def test_an_empty_sequence_is_an_error(sequences: list[Beginning]) -> None:
+def test_empty_sequence_is_error(sequences: list[Beginning]) -> None:
     with pytest.raises(ValueError, match="an empty sequence has no last token"):
         build_tree(sequences)
 
@@ -137,7 +137,7 @@ def test_large_token_ids_are_kept() -> None:
 # Large -------------------------------------------------------------------------------------------------------------
 
 
-def test_one_long_tail_is_a_chain_made_at_once() -> None:
+def test_one_long_tail_is_chain_made_at_once() -> None:
     """What stands alone is never parted token by token."""
     tail = np.random.default_rng(0).integers(0, 1000, 50_000).tolist()
     tree = build_tree([tail, tail[:3], [tail[0], tail[1] + 1]])
@@ -148,7 +148,7 @@ def test_one_long_tail_is_a_chain_made_at_once() -> None:
     assert len(tree.leaves) == 2
 
 
-def test_two_hundred_thousand_short_prompts_are_read_and_planned() -> None:
+def test_tree_of_200000_short_prompts_is_built_and_planned() -> None:
     """Eight beginnings, 12 500 ways on from each, and two endings to each; every thousandth prompt is the same one."""
     count, ways = 200_000, 8
     prompts = [(n % ways, 9, 9, 9, n // ways // 2, n // ways % 2) for n in range(count)]

@@ -1,16 +1,16 @@
-"""Which passes read a tree of tokens at the least cost: a walk over the tree, or plain batches of whole sequences.
+"""Plan of passes that read a tree of tokens at the least cost: prefix-tree passes, or batches of whole sequences.
 
 All costs are in *tokens*: the time that one token's matrix products take. Three things cost:
 
 - a token: 1, by definition;
-- a token looking at another: ``pair``. Attention is quadratic in a pass; a mask of our own has every token of a pass
+- a token looking at another: ``pair``. Attention is quadratic in a pass; a custom mask has every token of a pass
   look at every other and at the path before it, while a plain batch looks back only;
-- a pass: ``launch``. The weights are read once whatever the number of tokens, and every block has its own overhead.
+- a pass: ``launch``. The weights are read once whatever the number of tokens, and every block has an overhead.
 
-A walk computes every node of the tree once, in passes of about ``sqrt(launch / pair)`` tokens, where neither term
-dominates. Plain batches compute every sequence that is a prefix of no other, padding included. The walk wins where
-sequences share; where nothing is shared it costs the same tokens and more attention, so the plain batches win, and so
-they do where so little is read that proving the walk exact costs more than it saves.
+Prefix-tree passes compute every node of the tree once, in passes of about ``sqrt(launch / pair)`` tokens, where neither
+term dominates. Plain batches compute every sequence that is a prefix of no other, padding included. Prefix-tree passes
+win where sequences share. Where nothing is shared, they cost the same tokens and more attention, and where little is
+read, checking that they are exact costs more than it saves; then plain batches win.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import numpy as np
 
 from trimtab.engines.prefix_tree import Ints, PrefixTree
 
-BATCH_LAUNCHES = 20.0  # a plain batch of so many launches' worth of tokens makes the launch negligible
+BATCH_LAUNCHES = 20.0  # a plain batch of this many launches' worth of tokens makes the launch negligible
 SMALLEST_WALK = 32
-PROBE_LENGTHS = 4.0  # what proving a walk costs: a full pass, and so many times the longest sequence
+PROBE_LENGTHS = 4.0  # cost of the prefix-sharing check: a full pass, and this many times the longest sequence
 PROBE_PASSES = 3
 
 
@@ -63,7 +63,7 @@ class Cost:
 
     @classmethod
     def of(cls, machine: Machine, *, layers: int, hidden: int, parameters: int, max_tokens: int | None) -> Cost:
-        """The costs of a model with so many parameters in its blocks, each of which takes part in every token."""
+        """Return the costs of a model; each parameter of its blocks takes part in every token."""
         arithmetic = 2.0 * max(parameters, 1)
         return cls(
             launch=machine.balance + layers * machine.block_seconds * machine.flops / arithmetic,
@@ -73,7 +73,7 @@ class Cost:
 
     @property
     def prefix_tree_tokens(self) -> int:
-        """The best number of tokens for a pass of a walk."""
+        """Best number of tokens for a prefix-tree pass."""
         return max(min(max(int(math.sqrt(self.launch / self.pair)), SMALLEST_WALK), self.max_tokens), 1)
 
 
@@ -120,22 +120,22 @@ def plan_passes(tree: PrefixTree, cost: Cost, *, may_walk: bool = True, proven: 
     Args:
         tree: What to read.
         cost: The cost model.
-        may_walk: Whether a walk is exact on this model, as far as is known.
-        proven: Whether that is known already; if not, the proof's cost counts against the walk.
+        may_walk: Whether prefix-tree passes are exact on this model, as far as is known.
+        proven: Whether that is known already; if not, the cost of the check counts against them.
         times: How often the tree will be read.
     """
     if not may_walk or not len(tree):
         return plan_batches(tree, cost)
-    walk = plan_prefix_tree(tree, cost)
-    walk_cost = walk.cost + (0.0 if proven else probe_cost(tree, cost) / times)
-    if walk_cost <= float((tree.depth[tree.leaves] + 1).sum()):  # what batches cost at the very least
-        return walk
+    passes = plan_prefix_tree(tree, cost)
+    shared_cost = passes.cost + (0.0 if proven else probe_cost(tree, cost) / times)
+    if shared_cost <= float((tree.depth[tree.leaves] + 1).sum()):  # a lower bound of what batches cost
+        return passes
     batches = plan_batches(tree, cost)
-    return walk if walk_cost < batches.cost else batches
+    return passes if shared_cost < batches.cost else batches
 
 
 def probe_cost(tree: PrefixTree, cost: Cost) -> float:
-    """What it costs to prove a walk over ``tree`` exact."""
+    """Return the cost of checking that prefix-tree passes over ``tree`` are exact."""
     return cost.prefix_tree_tokens + PROBE_LENGTHS * float(tree.depth.max() + 1) + PROBE_PASSES * cost.launch
 
 

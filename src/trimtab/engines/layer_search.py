@@ -1,8 +1,8 @@
 """Find the decoder blocks of any model from its structure and one pass; names of classes play no part.
 
 The blocks are the repeated module whose output *is* the residual stream: each one's output is what is read next, every
-token of the input has its state in it, and the model's result hangs on the last one alone. The first two show in one
-watched pass (``probing``); the last is proven by steering (``proving``).
+token of the input has its state in it, and the model's result depends on the last one alone. The first two show in one
+traced pass (``module_trace``); the last is checked by steering.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from trimtab.engines.module_trace import (
 )
 from trimtab.errors import ModelError
 
-PUSH = 0.5  # of the root mean square of a state
-BRANCHING = 0.02  # of what the rows' results are apart: less than this is rounding, more is another way to the result
+ADDED_SIZE = 0.5  # of the root mean square of a state
+BRANCHING = 0.02  # of the distance between the rows' results: less is rounding, more is another way to the result
 HIDDEN = 1e30  # logits of forbidden tokens are about minus infinity
 
 
@@ -46,7 +46,7 @@ class Proof:
     Attributes:
         problem: Why the blocks cannot be steered; None if they can.
         passes: Passes that it took, of six tokens each.
-        moved: How far the result moved, in units of what it is by itself (norms).
+        moved: How far the result moved, relative to its own norm.
     """
 
     problem: str | None
@@ -59,7 +59,7 @@ class _Seen:
     """What the steered pass showed, by layer."""
 
     put_out: list[Tensor] = field(default_factory=list)
-    pushed: list[Tensor] = field(default_factory=list)
+    changed: list[Tensor] = field(default_factory=list)
     read: list[bool] = field(default_factory=list)
 
 
@@ -76,7 +76,7 @@ def prove(
     """
     seen = _Seen()
     with ExitStack() as stack:
-        stack.enter_context(blocks.hooked(range(len(blocks)), _push(blocks, seen)))
+        stack.enter_context(blocks.hooked(range(len(blocks)), _adding(blocks, seen)))
         for handle in _watch_readers(blocks, seen):
             stack.callback(handle.remove)
         steered = result_of(run())
@@ -91,11 +91,11 @@ def prove(
 def moved_by(before: Tensor, after: Tensor) -> float:
     """How far a result moved, in units of what it was (norms); logits of forbidden tokens are left out."""
     before, after = before.float(), after.float()
-    told = (before.abs() < HIDDEN) & (after.abs() < HIDDEN)
-    return float((after - before)[told].norm() / before[told].norm().clamp_min(1e-30))
+    finite = (before.abs() < HIDDEN) & (after.abs() < HIDDEN)
+    return float((after - before)[finite].norm() / before[finite].norm().clamp_min(1e-30))
 
 
-def _push(blocks: DecoderLayers, seen: _Seen) -> Callable[[int, Any], Any]:
+def _adding(blocks: DecoderLayers, seen: _Seen) -> Callable[[int, Any], Any]:
     def act(layer: int, output: Any) -> Any:
         state = layer_output(output)
         seen.put_out.append(state.clone())
@@ -103,13 +103,14 @@ def _push(blocks: DecoderLayers, seen: _Seen) -> Callable[[int, Any], Any]:
         signs = torch.ones(view.shape[-1], device=state.device, dtype=state.dtype)
         signs[layer % 3 :: 3] = -1.0
         size = view.float().square().mean().sqrt().clamp_min(1e-3).to(state.dtype)
-        pushed = blocks.layout.add(state, PUSH * size * signs)
+        changed = blocks.layout.add(state, ADDED_SIZE * size * signs)
         if layer == len(blocks) - 1:
             rows = blocks.layout.rows
-            pushed = pushed.narrow(rows, 0, 1).expand_as(pushed).contiguous()
-        seen.pushed.append(pushed.clone())
+            # Both rows get the state of the first. If their results still differ, there is another way to the result.
+            changed = changed.narrow(rows, 0, 1).expand_as(changed).contiguous()
+        seen.changed.append(changed.clone())
         seen.read.append(False)
-        return with_layer_output(output, pushed)
+        return with_layer_output(output, changed)
 
     return act
 
@@ -118,9 +119,9 @@ def _watch_readers(blocks: DecoderLayers, seen: _Seen) -> list[torch.utils.hooks
     """See whether what is put out, with the vector in it, is what some module is given next."""
 
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if not seen.pushed or seen.read[-1]:
+        if not seen.changed or seen.read[-1]:
             return
-        wanted = seen.pushed[-1]
+        wanted = seen.changed[-1]
         seen.read[-1] = any(
             isinstance(given, Tensor) and given.shape == wanted.shape and torch.equal(given, wanted)
             for given in (*args, *kwargs.values())
@@ -147,12 +148,12 @@ def _problem(
             return f"{name} ignores what it is given: another input gave the same output"
     if torch.equal(steered[0], base[0]):
         return "adding to it does not move the result"
-    apart = (base[0].float() - base[1].float()).norm()
+    distance = (base[0].float() - base[1].float()).norm()
     left = (steered[0].float() - steered[1].float()).norm()
-    if float(apart) == 0.0:
+    if float(distance) == 0.0:
         return "the result does not depend on what is read"
-    if float(left / apart) > rounding(base.dtype, at_least=BRANCHING):
-        return "the result does not hang on the last of them alone: something else leads to it past them"
+    if float(left / distance) > rounding(base.dtype, at_least=BRANCHING):
+        return "the result does not depend on the last of them alone: something else leads to it past them"
     return None
 
 
@@ -195,7 +196,7 @@ def find_layers(model: nn.Module, *, encoder: bool = False) -> DecoderLayers:
 def find_and_prove(model: nn.Module, *, encoder: bool = False) -> Found:
     """Find the blocks of a language model's decoder, and prove that steering them steers the model.
 
-    Every module is watched during one pass of six tokens. Lists of modules whose members hand a state on, each to the
+    Every module is traced during one pass of six tokens. Lists of modules whose members hand a state on, each to the
     next, and modules that do so with themselves, are candidates. The one that ends last is the likeliest; it is taken
     if two more passes prove it. What was found for a class, config and structure is remembered.
 
@@ -295,7 +296,7 @@ def _lists(model: nn.Module) -> dict[str, tuple[tuple[str, nn.Module], ...]]:
 
 
 def _may_be_blocks(model: nn.Module) -> dict[str, nn.Module]:
-    """Members of lists, and modules with parts of their own, which may run more than once."""
+    """Members of lists, and modules that have parts, which may run more than once."""
     members = {name: member for listed in _lists(model).values() for name, member in listed}
     return members | {name: module for name, module in model.named_modules() if name and any(module.children())}
 
@@ -395,10 +396,10 @@ def _blocks(model: nn.Module, chain: _Chain, seen: Watched, *, body: nn.Module, 
 
 
 def _body_name(model: nn.Module, chain: _Chain, seen: Watched, tokens: Tensor, *, encoder: bool) -> str:
-    """Where the smallest part of the model is that reads tokens by itself and runs the blocks; empty for the whole."""
+    """Where the smallest part of the model is that reads tokens alone and runs the blocks; empty for the whole."""
     around = [call for call in seen.calls if call.start < chain.start and chain.end < call.end]
     base = getattr(model, "base_model", model)
-    if is_encoder_decoder(model) and not encoder:  # a decoder by itself would lack its encoder
+    if is_encoder_decoder(model) and not encoder:  # a decoder alone would lack its encoder
         return next((call.name for call in around if call.module is base), "")
     for call in reversed(around):
         if call.was_given(tokens) and (call.module is base or encoder or _reads_alone(call.module, tokens)):

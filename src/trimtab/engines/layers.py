@@ -1,6 +1,6 @@
-"""The decoder blocks of a torch model: where they are, what their outputs look like, and hooks on them.
+"""Decoder layers of a torch model: their modules, the layout of their outputs, and hooks on them.
 
-``finding`` finds them and ``proving`` proves them.
+``layer_search`` finds them and checks that steering them steers the model.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Layout:
     Attributes:
         rows: The axis of rows.
         tokens: The axis of tokens.
-        offset: Positions that stand before the first token, such as those of a learned prefix.
+        offset: Positions before the first token, such as those of a learned prefix.
         extra: Whether there are more positions than tokens at all.
     """
 
@@ -67,7 +67,7 @@ class DecoderLayers:
     Attributes:
         path: The list that they are members of, such as ``model.layers``.
         names: Where each layer's module is.
-        modules: The module of each layer; one that runs several times in a pass stands here as often.
+        modules: The module of each layer; one that runs several times in a pass is listed as often.
         hidden_size: Width of the stream.
         body: The smallest known part of the model that runs them all; it leaves the head out where that can be.
         layout: What their outputs look like.
@@ -98,7 +98,7 @@ class DecoderLayers:
 
     @cached_property
     def repeated(self) -> bool:
-        """Whether a module stands for several layers."""
+        """Whether a module is several layers."""
         return len(set(self.modules)) < len(self.modules)
 
     def state(self, output: Any) -> Tensor:
@@ -122,7 +122,7 @@ class DecoderLayers:
         own: defaultdict[nn.Module, list[int]] = defaultdict(list)
         for layer, module in enumerate(self.modules):
             own[module].append(layer)
-        runs = dict.fromkeys(own, 0)  # of each module, in the pass under way
+        runs = dict.fromkeys(own, 0)  # of each module, in the current pass
 
         def after(module: nn.Module, _: tuple[Any, ...], output: Any) -> Any:
             which = own[module]

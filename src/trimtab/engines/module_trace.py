@@ -1,4 +1,4 @@
-"""One small pass through a model, watched: which modules ran, in what order, what they read and what they put out.
+"""Trace of one small pass through a model: which modules ran, in what order, what they read and what they put out.
 
 Two rows of three tokens are read, which begin alike and end differently. So where a tensor keeps its rows and its
 tokens shows in its values, and so does whether a state knows of later tokens.
@@ -37,7 +37,7 @@ class Call:
         module: The module itself.
         start: When it began; calls are numbered through.
         end: When it ended.
-        reads: What tells the tensors apart that it was given.
+        reads: Fingerprints of the tensors that it was given.
         given: Those tensors, if it is one that may be a block.
         output: The first tensor that it returned, if it is one that may be a block; held, so that no other tensor
             takes its place in memory.
@@ -55,7 +55,7 @@ class Call:
 
     @property
     def key(self) -> Key | None:
-        """What tells its output apart from other tensors."""
+        """Fingerprint of its output."""
         return None if self.output is None else _key(self.output)
 
     def was_given(self, tensor: Tensor) -> bool:
@@ -92,7 +92,7 @@ def watched_pass(model: nn.Module, run: Run, tokens: Tensor, candidates: Mapping
     """
     seen = Watched()
     kept = {id(module) for module in candidates.values()}
-    with _watching(model, seen, kept):
+    with _tracing(model, seen, kept):
         seen.result = result_of(run_once(model, run, tokens))
     return seen
 
@@ -145,8 +145,8 @@ def layout_of(state: Tensor) -> Layout | None:
 
 def differing(one: Tensor, other: Tensor) -> Tensor:
     """Which of the vectors on the last axis differ by more than rounding."""
-    apart = (one.float() - other.float()).norm(dim=-1) / other.float().norm(dim=-1).clamp_min(1e-30)
-    found: Tensor = apart > rounding(one.dtype, at_least=SAME)
+    distance = (one.float() - other.float()).norm(dim=-1) / other.float().norm(dim=-1).clamp_min(1e-30)
+    found: Tensor = distance > rounding(one.dtype, at_least=SAME)
     return found
 
 
@@ -156,7 +156,7 @@ def rounding(dtype: torch.dtype, *, at_least: float) -> float:
 
 
 @contextmanager
-def _watching(model: nn.Module, seen: Watched, kept: set[int]) -> Iterator[None]:
+def _tracing(model: nn.Module, seen: Watched, kept: set[int]) -> Iterator[None]:
     clock = iter(range(10**9))
     open_calls: list[Call] = []
     handles: list[torch.utils.hooks.RemovableHandle] = []

@@ -1,4 +1,4 @@
-"""Token sequences as a tree in which every distinct prefix stands once. Plain numpy; knows no model.
+"""Token sequences as a tree in which every distinct prefix is one node. Plain numpy; knows no model.
 
 A contrastive set is a few beginnings with many endings. In a causal model the state at a token depends on the tokens
 before it alone, so two sequences that begin alike need their common tokens computed once: one node of the tree each.
@@ -67,8 +67,8 @@ class PrefixTree:
 def build_tree(sequences: Sequence[Sequence[int]]) -> PrefixTree:
     """The tree of some token sequences; duplicates and prefixes of one another are welcome.
 
-    One pass over the depths, in which the sequences that stand on one node are parted by their next token. A sequence
-    that stands alone leaves the race, and its remaining tokens become a chain. Time is linear in the number of tokens
+    One pass over the depths, in which the sequences at one node are divided by their next token. A sequence
+    that is alone at its node is done, and its remaining tokens become a chain. Time is linear in the number of tokens
     (but for the sorting of one depth at a time), memory too.
 
     Raises:
@@ -89,7 +89,7 @@ def build_tree(sequences: Sequence[Sequence[int]]) -> PrefixTree:
 
 
 def build_chains(sequences: Sequence[Sequence[int]]) -> PrefixTree:
-    """The same with nothing shared, each sequence by itself: for models in which a state knows of later tokens.
+    """The same with nothing shared, each sequence a chain: for models in which a state knows of later tokens.
 
     Raises:
         ValueError: A sequence is empty.
@@ -183,7 +183,7 @@ def _in_preorder(nodes: _Levels, size: Ints, ends: Ints) -> PrefixTree:
     shared = nodes.level[-1].stop if nodes.level else 0
     for at, level in enumerate(nodes.level):
         parents, sizes = nodes.parent[level], size[level]
-        before = np.cumsum(sizes) - sizes  # siblings stand next to each other
+        before = np.cumsum(sizes) - sizes  # siblings are next to each other
         first = np.searchsorted(parents, parents)  # and parents ascend
         number[level] = before - before[first] + (number[parents] + 1 if at else 0)
         depth[level] = at

@@ -24,7 +24,7 @@ def talk(engine, cache, steerings, **options):
 
 
 @pytest.mark.parametrize("family", GROWING)
-def test_while_the_steering_stays_both_caches_give_the_same_answers(tiny, family):
+def test_chat_caches_agree_while_steering_stays(tiny, family):
     engine = tiny(family)
     happy = [(vector_for(engine), 1.0)]
     _, anew = talk(engine, "recompute", [happy] * 3)
@@ -35,7 +35,7 @@ def test_while_the_steering_stays_both_caches_give_the_same_answers(tiny, family
     assert traces_in(engine.model) == []
 
 
-def test_the_default_model_keeps_turns_too(smollm2):
+def test_default_model_keeps_turns_too(smollm2):
     happy = [(vector_for(smollm2, layers=range(12, 20), size=0.04), 1.0)]
     _, anew = talk(smollm2, "recompute", [happy] * 3)
     _, kept = talk(smollm2, "keep", [happy] * 3)
@@ -43,7 +43,7 @@ def test_the_default_model_keeps_turns_too(smollm2):
     assert kept[2].receipt.tokens < anew[2].receipt.tokens  # only what is new was read, and steered
 
 
-def test_recomputed_turns_are_read_under_the_steering_of_now(llama):
+def test_recomputed_turns_are_read_under_steering_of_now(llama):
     steerings = [[(vector_for(llama), 1.0)], None, [(vector_for(llama, seed=2), -1.0)]]
     chat, answers = talk(llama, "recompute", steerings)
     for number, steering in enumerate(steerings):
@@ -74,14 +74,14 @@ def test_kept_turns_stay_as_they_were_read(llama):
     )
 
 
-def test_a_token_border_that_moves_is_read_anew(llama):
+def test_chat_reads_again_from_a_moved_token_border(llama):
     chat, _ = talk(llama, "keep", [None] * 3)
     chat._read = (*chat._read[:10], 7, *chat._read[11:])  # as if the template had changed what was said before
     answer = chat.send("Once more", max_new_tokens=8)
     assert answer.tokens == llama.generate([chat.messages[:-1]], max_new_tokens=8)[0].tokens
 
 
-def test_a_turn_that_fails_leaves_no_trace(llama):
+def test_turn_that_fails_leaves_no_trace(llama):
     chat, _ = talk(llama, "keep", [None] * 3)
     before = chat.messages
     with pytest.raises(PromptError, match="reads"):
@@ -93,7 +93,7 @@ def test_a_turn_that_fails_leaves_no_trace(llama):
     assert answer.tokens == llama.generate([chat.messages[:-1]], max_new_tokens=4)[0].tokens
 
 
-def test_a_chat_begins_anew_with_its_system_prompt(llama):
+def test_chat_reset_keeps_the_system_prompt(llama):
     chat, answers = talk(llama, "keep", [None] * 3, system="be brief")
     chat.reset()
     assert [message.role for message in chat.messages] == ["system"]
@@ -108,7 +108,7 @@ def test_text_comes_in_pieces_and_tokens_are_read(llama):
     assert chat.messages[-1].content == answer.text
 
 
-def test_what_cannot_be_is_refused_before_the_first_word(tiny, llama):
+def test_chat_refuses_bad_arguments_at_once(tiny, llama):
     with pytest.raises(VectorMismatchError):
         Chat(llama, steering=[(vector_for(tiny("llama", seed=9)), 1)])
     with pytest.raises(SteeringError, match="'recompute' or 'keep'"):

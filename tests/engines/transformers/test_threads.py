@@ -130,7 +130,7 @@ def test_steered_nests_in_its_own_thread(engine: TransformersEngine) -> None:
     assert nested.tokens == engine.generate("Hi", steering=[half, half], max_new_tokens=8).tokens
 
 
-def test_steered_left_by_an_exception_frees_the_model(engine: TransformersEngine, pool: ThreadPoolExecutor) -> None:
+def test_steered_left_by_exception_frees_model(engine: TransformersEngine, pool: ThreadPoolExecutor) -> None:
     with pytest.raises(KeyError), engine.steered(steering_of(engine)):
         raise KeyError
     assert in_time(pool.submit(engine.generate, "Hi", max_new_tokens=2)).receipt.tokens == 0
@@ -173,7 +173,7 @@ def leave_with_the_scope(engine: TransformersEngine) -> None:
 @pytest.mark.parametrize(
     "leave", [leave_by_break, leave_by_exception, leave_by_collection, leave_unstarted, leave_with_the_scope]
 )
-def test_stream_left_early_frees_the_model(
+def test_stream_left_early_frees_model(
     engine: TransformersEngine, pool: ThreadPoolExecutor, leave: Callable[[TransformersEngine], None]
 ) -> None:
     config, plain = config_of(engine), engine.generate("Hi", max_new_tokens=8)
@@ -228,7 +228,7 @@ def test_stream_inside_steered_is_steered(engine: TransformersEngine) -> None:
         next(late)
 
 
-def test_generation_config_after_an_exception_is_unchanged(engine: TransformersEngine) -> None:
+def test_generation_config_after_exception_is_unchanged(engine: TransformersEngine) -> None:
     config = config_of(engine)
     seen = []
 

@@ -24,11 +24,11 @@ class Chat:
     Steering acts on how the model reads as much as on how it writes. So when it changes between two turns, what was
     read before can be treated in two ways:
 
-    * ``cache="recompute"``: every turn reads the whole chat anew, under the steering of that turn. The answer is that
+    * ``cache="recompute"``: every turn reads the whole chat again, under the steering of that turn. The answer is that
       of ``generate`` for the same messages; of how earlier turns were steered it knows only what was said.
     * ``cache="keep"``: keys and values of earlier turns stay as they were computed, under the steering of their time;
       only what is new is read. That is quicker, and the mood of earlier turns lingers. Where the template changes what
-      was said before (or a token border moves), the chat is read anew from that place on.
+      was said before (or a token border moves), the chat is read again from that place on.
 
     Args:
         model: The engine.
@@ -147,7 +147,7 @@ class Chat:
         return answer
 
     def _kept_for(self, tokens: Tokens) -> DynamicCache:
-        """The cache with as much of it as the new prompt begins with; the prompt's last token is always read anew."""
+        """The cache with as much of it as the new prompt begins with; the prompt's last token is always read again."""
         if self._cache is None:
             return DynamicCache()
         alike = 0

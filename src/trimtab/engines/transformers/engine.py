@@ -70,7 +70,7 @@ class TransformersEngine:
         blocks: The decoder blocks, or the encoder's, found and proven.
         proof: What was seen when they were steered on trial.
         has_encoder: Whether an encoder reads the prompts and a decoder answers.
-        thinking: Whether a reasoning model is told to think before it answers; None leaves that to its template.
+        thinking: Whether a reasoning model is asked to think before it answers; None leaves that to its template.
     """
 
     def __init__(
@@ -270,7 +270,7 @@ class TransformersEngine:
     ) -> Collected:
         """``hidden_states`` with a report: whether prefixes were shared, if not why, and what was computed.
 
-        For ``position="all"`` the states of all texts stand one after the other, ``[token, layer, hidden]``.
+        For ``position="all"`` the states of all texts follow each other, ``[token, layer, hidden]``.
 
         Example:
             >>> model.collect(["Hello", "Hello you"]).report.path  # doctest: +SKIP
@@ -508,7 +508,7 @@ class TransformersEngine:
             use_cache: Off, every step reads everything again: slower, the same answer.
             measure_kl: Also measure what the steering spent on each answer, in nats per token.
             read: Vectors to read at every generated token; see ``stream``.
-            normalize: Rescale each mix so that it is predicted to spend so many nats per token.
+            normalize: Rescale each mix so that it is predicted to spend this many nats per token.
             on_text: Called with each new piece of text of the first row, while it is generated.
 
         Returns:

@@ -41,9 +41,7 @@ def terms_of(engine: TransformersEngine, strength: float) -> list[tuple[ControlV
 
 
 @pytest.mark.parametrize("strength", [0.0, -1.0])
-def test_greedy_answers_of_the_default_model_equal_a_loop_written_by_hand(
-    smollm2: TransformersEngine, strength: float
-) -> None:
+def test_greedy_answers_of_default_model_equal_reference(smollm2: TransformersEngine, strength: float) -> None:
     terms = [(vector_for(smollm2, layers=[5, 15, 25], size=0.1), strength)]
     completion = smollm2.generate(PROMPTS[1], steering=terms, max_new_tokens=6)
     prompt = smollm2.tokenizer(smollm2.render(PROMPTS[1]))["input_ids"]
@@ -53,7 +51,7 @@ def test_greedy_answers_of_the_default_model_equal_a_loop_written_by_hand(
 
 @pytest.mark.parametrize("strength", [0.0, -2.0])
 @pytest.mark.parametrize("use_cache", [True, False])
-def test_greedy_answers_of_every_family_equal_a_loop_written_by_hand(
+def test_greedy_answers_of_every_family_equal_reference(
     family: Family, engine: TransformersEngine, strength: float, use_cache: bool
 ) -> None:
     terms = terms_of(engine, strength)
@@ -71,7 +69,7 @@ def test_greedy_answers_equal_those_of_transformers(smollm2: TransformersEngine)
     assert completion.tokens == tuple(expected[0, ids.shape[1] :].tolist())
 
 
-def test_the_cache_and_the_batch_change_no_answer_of_the_default_model(smollm2: TransformersEngine) -> None:
+def test_cache_and_batch_change_no_default_model_answer(smollm2: TransformersEngine) -> None:
     terms = [(vector_for(smollm2, layers=[5, 15, 25], size=0.1), 1.0)]
     together = smollm2.generate(PROMPTS[:2], steering=terms, max_new_tokens=5)
     alone = [smollm2.generate(prompt, steering=terms, max_new_tokens=5) for prompt in PROMPTS[:2]]
@@ -81,7 +79,7 @@ def test_the_cache_and_the_batch_change_no_answer_of_the_default_model(smollm2: 
 
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 0.7, "top_p": 0.9, "seed": 5}], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("strength", [0.0, 1.5])
-def test_a_batch_of_every_family_equals_one_by_one(
+def test_batch_of_every_family_equals_one_by_one(
     engine: TransformersEngine, strength: float, sampling: dict[str, Any]
 ) -> None:
     terms = terms_of(engine, strength)
@@ -100,9 +98,7 @@ def test_a_batch_of_every_family_equals_one_by_one(
 
 @pytest.mark.parametrize("sampling", [{}, {"temperature": 1.0, "seed": 3}], ids=["greedy", "sampled"])
 @pytest.mark.usefixtures("always_walking")
-def test_a_row_with_a_steering_of_its_own_answers_as_if_it_were_alone(
-    engine: TransformersEngine, sampling: dict[str, Any]
-) -> None:
+def test_row_with_own_steering_equals_a_single_answer(engine: TransformersEngine, sampling: dict[str, Any]) -> None:
     up, down = terms_of(engine, 1.0), terms_of(engine, -1.0)
     prompts = [prompt for prompt in PROMPTS for _ in range(4)]
     steerings = [up, None, down, up] * len(PROMPTS)
@@ -122,9 +118,7 @@ def test_a_row_with_a_steering_of_its_own_answers_as_if_it_were_alone(
     assert traces_in(engine.model) == []
 
 
-def test_rows_of_the_default_model_with_steerings_of_their_own(
-    smollm2: TransformersEngine, happy: ControlVector
-) -> None:
+def test_rows_of_default_model_have_their_own_steerings(smollm2: TransformersEngine, happy: ControlVector) -> None:
     prompts = ["How was your day?", "Tell me about your neighbour, please.", "How was your day?"]
     steerings = [[(happy, 1)], None, [(happy, -1)]]
     together = smollm2.generate(prompts, steering=steerings, max_new_tokens=16)
@@ -133,7 +127,7 @@ def test_rows_of_the_default_model_with_steerings_of_their_own(
     assert together[0].text != together[2].text
 
 
-def test_more_rows_than_fit_into_a_batch_keep_their_own_steerings(
+def test_more_rows_than_fit_into_batch_keep_their_own_steerings(
     llama: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steerings = [terms_of(llama, strength) for strength in (1.0, -1.0, 0.5)] * 3
@@ -143,9 +137,7 @@ def test_more_rows_than_fit_into_a_batch_keep_their_own_steerings(
     assert tokens_of(llama.generate(prompts, steering=steerings, max_new_tokens=6, measure_kl=True)) == tokens_of(whole)
 
 
-def test_a_steering_that_cannot_be_done_is_refused_before_any_row_is_answered(
-    llama: TransformersEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bad_steering_of_one_row_is_refused_at_once(llama: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "ROWS", 1)
     bare = replace(vector_for(llama), scale=None)
     pieces: list[str] = []
@@ -175,7 +167,7 @@ def logprob_by_hand(
 
 @pytest.mark.parametrize("strength", [0.0, -1.0])
 @pytest.mark.parametrize("use_cache", [True, False])
-def test_the_logprob_of_a_greedy_answer_is_that_of_teacher_forcing(
+def test_greedy_logprob_equals_teacher_forcing(
     family: Family, engine: TransformersEngine, strength: float, use_cache: bool
 ) -> None:
     """Under the steered model, where it was steered."""
@@ -188,7 +180,7 @@ def test_the_logprob_of_a_greedy_answer_is_that_of_teacher_forcing(
         assert completion.logprob < 0
 
 
-def test_a_logprob_ends_with_the_answer_also_where_other_rows_go_on(tiny: Make) -> None:
+def test_logprob_ends_with_its_own_answer(tiny: Make) -> None:
     engine = stopping(tiny("llama"), at=2, prompt=PROMPTS[0])
     completions = engine.generate(PROMPTS, max_new_tokens=12)
     assert len({len(completion.tokens) for completion in completions}) > 1
@@ -198,7 +190,7 @@ def test_a_logprob_ends_with_the_answer_also_where_other_rows_go_on(tiny: Make) 
         assert completion.logprob == pytest.approx(expected, abs=1e-3)
 
 
-def test_the_logprob_of_the_default_models_answer_is_that_of_teacher_forcing(smollm2: TransformersEngine) -> None:
+def test_default_model_logprob_equals_teacher_forcing(smollm2: TransformersEngine) -> None:
     completion = smollm2.generate(PROMPTS[0], max_new_tokens=5)
     prompt = smollm2.encode(smollm2.render(PROMPTS[0]))
     expected = logprob_by_hand(smollm2, smollm2.model.model.layers, prompt, completion.tokens)
@@ -208,12 +200,12 @@ def test_the_logprob_of_the_default_models_answer_is_that_of_teacher_forcing(smo
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1e-6])
-def test_a_sampled_answer_has_no_logprob(llama: TransformersEngine, temperature: float) -> None:
+def test_sampled_answer_has_no_logprob(llama: TransformersEngine, temperature: float) -> None:
     for completion in llama.generate(PROMPTS, max_new_tokens=3, temperature=temperature, seed=0):
         assert completion.logprob is None
 
 
-def test_more_prompts_than_fit_into_a_batch_are_answered_in_order(
+def test_more_prompts_than_fit_into_batch_are_answered_in_order(
     llama: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = llama.generate(PROMPTS, max_new_tokens=6)
@@ -222,7 +214,7 @@ def test_more_prompts_than_fit_into_a_batch_are_answered_in_order(
     assert found == expected
 
 
-def test_steering_changes_the_answer(engine: TransformersEngine) -> None:
+def test_steering_changes_answer(engine: TransformersEngine) -> None:
     answers = {engine.generate(PROMPTS[0], steering=terms_of(engine, s), max_new_tokens=12).tokens for s in (0, 4, -4)}
     assert len(answers) == 3
 
@@ -255,7 +247,7 @@ def test_steering_changes_the_answer(engine: TransformersEngine) -> None:
     ],
     ids=lambda config: next(iter(config)),
 )
-def test_the_models_own_generation_config_is_ignored_and_kept(tiny: Make, config: dict[str, Any]) -> None:
+def test_models_own_generation_config_is_ignored_and_kept(tiny: Make, config: dict[str, Any]) -> None:
     engine = tiny("llama")
     expected = engine.generate(PROMPTS, max_new_tokens=16)
     for name, value in config.items():
@@ -277,7 +269,7 @@ def stopping(engine: TransformersEngine, *, at: int, prompt: str) -> Transformer
     return engine
 
 
-def test_an_answer_ends_with_the_first_stop_token(tiny: Make) -> None:
+def test_answer_ends_with_first_stop_token(tiny: Make) -> None:
     free = tiny("llama").generate(PROMPTS[0], max_new_tokens=20)
     engine = stopping(tiny("llama"), at=4, prompt=PROMPTS[0])
     stop = engine.model.generation_config.eos_token_id[-1]
@@ -288,7 +280,7 @@ def test_an_answer_ends_with_the_first_stop_token(tiny: Make) -> None:
     assert len(free.tokens) == 20
 
 
-def test_a_row_that_stops_early_waits_for_the_others_unpadded(tiny: Make) -> None:
+def test_row_that_stops_early_waits_for_others_unpadded(tiny: Make) -> None:
     engine = stopping(tiny("llama"), at=2, prompt=PROMPTS[0])
     together = engine.generate(PROMPTS, max_new_tokens=20)
     assert {completion.finish_reason for completion in together} == {"stop", "length"}
@@ -298,7 +290,7 @@ def test_a_row_that_stops_early_waits_for_the_others_unpadded(tiny: Make) -> Non
     ]
 
 
-def test_without_stop_tokens_in_the_config_the_tokenizers_is_taken(tiny: Make) -> None:
+def test_stop_token_comes_from_the_tokenizer_by_default(tiny: Make) -> None:
     engine = tiny("llama")
     token = engine.generate(PROMPTS[0], max_new_tokens=3).tokens[1]
     engine.model.generation_config.eos_token_id = None
@@ -306,7 +298,7 @@ def test_without_stop_tokens_in_the_config_the_tokenizers_is_taken(tiny: Make) -
     assert engine.generate(PROMPTS[0], max_new_tokens=5).finish_reason == "stop"
 
 
-def test_without_any_stop_token_or_padding_token_a_batch_is_answered(tiny: Make) -> None:
+def test_batch_without_stop_or_padding_token_is_answered(tiny: Make) -> None:
     engine = tiny("llama")
     expected = engine.generate(PROMPTS, max_new_tokens=6)
     engine.model.generation_config.eos_token_id = None
@@ -316,7 +308,7 @@ def test_without_any_stop_token_or_padding_token_a_batch_is_answered(tiny: Make)
     assert tokens_of(engine.generate(PROMPTS, max_new_tokens=6)) == tokens_of(expected)
 
 
-def test_the_last_token_of_the_window_can_be_written(llama: TransformersEngine) -> None:
+def test_last_token_of_window_can_be_written(llama: TransformersEngine) -> None:
     text = "x" * (CONTEXT - 1 - 4)  # and a BOS
     completion = llama.generate(text, raw=True, max_new_tokens=4)
     assert completion.prompt_tokens + 4 == CONTEXT
@@ -326,7 +318,7 @@ def test_the_last_token_of_the_window_can_be_written(llama: TransformersEngine) 
 # Sampling ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_seed_reproduces_and_another_seed_differs(llama: TransformersEngine) -> None:
+def test_seed_reproduces_and_another_seed_differs(llama: TransformersEngine) -> None:
     def sample(seed: int) -> list[tuple[int, ...]]:
         return tokens_of(llama.generate(PROMPTS, max_new_tokens=12, temperature=1.0, seed=seed))
 
@@ -335,7 +327,7 @@ def test_a_seed_reproduces_and_another_seed_differs(llama: TransformersEngine) -
 
 
 @pytest.mark.parametrize("seed", [-5, 0, 2**70])
-def test_any_whole_number_is_a_seed(llama: TransformersEngine, seed: int) -> None:
+def test_any_whole_number_is_seed(llama: TransformersEngine, seed: int) -> None:
     first, second = (llama.generate(PROMPTS[0], max_new_tokens=8, temperature=1.0, seed=seed) for _ in range(2))
     assert first == second
     with pytest.raises(TypeError):
@@ -348,7 +340,7 @@ def test_no_two_seeds_are_one(llama: TransformersEngine) -> None:
     assert len(set(answers)) == len(seeds)
 
 
-def test_streams_and_chats_draw_what_a_plain_answer_does(llama: TransformersEngine) -> None:
+def test_streams_and_chats_draw_what_plain_answer_does(llama: TransformersEngine) -> None:
     sampling = {"max_new_tokens": 10, "temperature": 2.0, "seed": 4}
     plain = llama.generate("Hi", **sampling)
     stream = llama.stream("Hi", **sampling)
@@ -364,12 +356,12 @@ def test_answers_to_different_prompts_share_no_luck(llama: TransformersEngine) -
     assert sum(mine == yours for mine, yours in zip(one, other, strict=False)) <= 3
 
 
-def test_sampling_without_a_seed_draws_anew(llama: TransformersEngine) -> None:
+def test_sampling_without_a_seed_differs(llama: TransformersEngine) -> None:
     first, second = (llama.generate(PROMPTS[0], max_new_tokens=16, temperature=2.0).tokens for _ in range(2))
     assert first != second
 
 
-def test_sampling_leaves_the_global_generator_alone(llama: TransformersEngine) -> None:
+def test_sampling_leaves_global_generator_alone(llama: TransformersEngine) -> None:
     before = torch.random.get_rng_state()
     llama.generate(PROMPTS[0], max_new_tokens=3, temperature=1.0)
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -386,7 +378,7 @@ def test_one_prompt_asked_many_times_gets_many_answers(
 
 
 @pytest.mark.parametrize(("temperature", "top_p"), [(1, 1), (1.0, 1.0), (2.5, 0.8), (0.7, 0.95), (3.0, 0.3)])
-def test_samples_follow_the_models_probabilities(llama: TransformersEngine, temperature: float, top_p: float) -> None:
+def test_samples_follow_models_probabilities(llama: TransformersEngine, temperature: float, top_p: float) -> None:
     prompt = llama.encode(llama.render(PROMPTS[0]))
     probability = (logits_of(llama.model, prompt)[-1] / temperature).softmax(-1)
     ranked, order = probability.sort(descending=True)
@@ -401,7 +393,7 @@ def test_samples_follow_the_models_probabilities(llama: TransformersEngine, temp
         assert abs(seen[token] / count - p) < 4.5 * deviation + 1 / count
 
 
-def test_temperature_zero_is_greedy_whatever_the_seed(llama: TransformersEngine) -> None:
+def test_temperature_zero_is_greedy_whatever_seed(llama: TransformersEngine) -> None:
     greedy = llama.generate(PROMPTS, max_new_tokens=8)
     assert llama.generate(PROMPTS, max_new_tokens=8, temperature=0, seed=9) == greedy
     cold = llama.generate(PROMPTS, max_new_tokens=8, temperature=1e-6, seed=9)
@@ -417,7 +409,7 @@ def assert_same_answer(one: Completion, other: Completion) -> None:
     assert replace(one, prompt=other.prompt) == other
 
 
-def test_a_string_is_a_user_message_unless_raw(llama: TransformersEngine) -> None:
+def test_string_is_user_message_unless_raw(llama: TransformersEngine) -> None:
     chat, raw = llama.generate("Hi", max_new_tokens=4), llama.generate("Hi", raw=True, max_new_tokens=4)
     assert chat.prompt_tokens == 1 + len("[user]Hi\n[assistant]")
     assert raw.prompt_tokens == 1 + len("Hi")
@@ -425,7 +417,7 @@ def test_a_string_is_a_user_message_unless_raw(llama: TransformersEngine) -> Non
     assert_same_answer(written, chat)
 
 
-def test_a_chat_may_be_mappings_or_messages_and_comes_back_as_one_completion(llama: TransformersEngine) -> None:
+def test_chat_of_mappings_equals_chat_of_messages(llama: TransformersEngine) -> None:
     mappings = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
     messages = tuple(Message(m["role"], m["content"]) for m in mappings)
     first = llama.generate(mappings, max_new_tokens=4)
@@ -437,12 +429,12 @@ def test_a_chat_may_be_mappings_or_messages_and_comes_back_as_one_completion(lla
     assert listed[1].prompt_tokens == 1 + len("[user]Hi\n[assistant]")
 
 
-def test_a_list_of_one_gives_a_list_and_no_prompts_give_none(llama: TransformersEngine) -> None:
+def test_list_of_one_gives_list_and_no_prompts_give_none(llama: TransformersEngine) -> None:
     assert llama.generate(["Hi"], max_new_tokens=4) == [llama.generate("Hi", max_new_tokens=4)]
     assert llama.generate([], max_new_tokens=4, measure_kl=True) == []
 
 
-def test_a_model_without_a_template_reads_the_texts(tiny: Make) -> None:
+def test_model_without_template_reads_texts(tiny: Make) -> None:
     engine = tiny("llama", chat_template=None)
     assert not engine.has_chat_template
     plain, raw = engine.generate("Hi", max_new_tokens=4), engine.generate("Hi\n", raw=True, max_new_tokens=4)
@@ -452,7 +444,7 @@ def test_a_model_without_a_template_reads_the_texts(tiny: Make) -> None:
 # Receipts and streams ------------------------------------------------------------------------------------------------
 
 
-def test_a_receipt_counts_layers_rows_and_tokens(engine: TransformersEngine) -> None:
+def test_receipt_counts_layers_rows_and_tokens(engine: TransformersEngine) -> None:
     vector = vector_for(engine, layers=[0, 3], name="calm")
     for count in (1, 3):
         completions = engine.generate(PROMPTS[:count], steering=[(vector, 1.5)], max_new_tokens=7)
@@ -465,7 +457,7 @@ def test_a_receipt_counts_layers_rows_and_tokens(engine: TransformersEngine) -> 
             assert receipt.kl is None
 
 
-def test_the_receipts_tokens_are_those_that_went_through_the_model(llama: TransformersEngine) -> None:
+def test_receipts_tokens_are_those_that_went_through_model(llama: TransformersEngine) -> None:
     terms = terms_of(llama, 1.0)
     read = []
     handle = llama.blocks.modules[0].register_forward_hook(lambda _, args, __: read.append(args[0].shape[1]))
@@ -474,14 +466,12 @@ def test_the_receipts_tokens_are_those_that_went_through_the_model(llama: Transf
     assert completion.receipt.tokens == sum(read) - 1  # the first one is an attention sink
 
 
-def test_an_unsteered_receipt_says_so(llama: TransformersEngine) -> None:
+def test_unsteered_receipt_says_so(llama: TransformersEngine) -> None:
     receipt = llama.generate("Hi", max_new_tokens=3, measure_kl=True).receipt
     assert (receipt.steering, receipt.layers, receipt.rows, receipt.tokens, receipt.kl) == ("none", (), 0, 0, 0.0)
 
 
-def test_measured_kl_equals_reading_the_answer_with_and_without_steering(
-    family: Family, engine: TransformersEngine
-) -> None:
+def test_measured_kl_equals_two_passes_over_the_answer(family: Family, engine: TransformersEngine) -> None:
     terms = [(vector_for(engine), -1.0)]
     for prompt, completion in zip(
         PROMPTS, engine.generate(PROMPTS, steering=terms, max_new_tokens=6, measure_kl=True), strict=True
@@ -496,7 +486,7 @@ def test_measured_kl_equals_reading_the_answer_with_and_without_steering(
         assert completion.receipt.kl > 1e-3
 
 
-def test_measuring_kl_inside_a_scope_is_refused_before_anything_is_written(llama: TransformersEngine) -> None:
+def test_measure_kl_inside_steered_is_refused_at_once(llama: TransformersEngine) -> None:
     pieces: list[str] = []
     with pytest.raises(SteeringError, match="inside steered"), llama.steered(terms_of(llama, 1.0)):
         llama.generate("Hi", max_new_tokens=3, measure_kl=True, on_text=pieces.append)
@@ -504,9 +494,7 @@ def test_measuring_kl_inside_a_scope_is_refused_before_anything_is_written(llama
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_streamed_pieces_join_to_the_text_also_when_it_ends_within_a_letter(
-    llama: TransformersEngine, seed: int
-) -> None:
+def test_streamed_pieces_join_to_the_text_within_a_letter(llama: TransformersEngine, seed: int) -> None:
     """A model of random bytes writes broken letters all the time."""
     pieces: list[str] = []
     completion = llama.generate(PROMPTS[0], max_new_tokens=11, temperature=3.0, seed=seed, on_text=pieces.append)
@@ -514,14 +502,14 @@ def test_streamed_pieces_join_to_the_text_also_when_it_ends_within_a_letter(
     assert all(pieces)
 
 
-def test_streamed_pieces_of_the_default_model_come_one_after_the_other(smollm2: TransformersEngine) -> None:
+def test_streamed_pieces_of_default_model_come_in_order(smollm2: TransformersEngine) -> None:
     pieces: list[str] = []
     completion = smollm2.generate(PROMPTS[1], max_new_tokens=8, on_text=pieces.append)
     assert "".join(pieces) == completion.text
     assert len(pieces) > 4
 
 
-def test_only_the_first_row_is_streamed_and_only_until_it_stops(tiny: Make) -> None:
+def test_only_first_row_is_streamed_and_only_until_it_stops(tiny: Make) -> None:
     engine = stopping(tiny("llama"), at=2, prompt=PROMPTS[0])
     engine.tokenizer.pad_token = "A"
     pieces: list[str] = []
@@ -547,13 +535,13 @@ def test_letters_of_several_bytes_are_streamed_whole(tiny: Make) -> None:
 
 
 @pytest.mark.parametrize("prompt", ["", " \n\t", ["Hi", ""], [[]]], ids=repr)
-def test_an_empty_prompt_is_an_error(llama: TransformersEngine, prompt: Any) -> None:
+def test_empty_prompt_is_error(llama: TransformersEngine, prompt: Any) -> None:
     with pytest.raises(PromptError):
         llama.generate(prompt, max_new_tokens=2)
 
 
 @pytest.mark.parametrize("raw", [True, False])
-def test_a_prompt_beyond_the_context_window_is_an_error(llama: TransformersEngine, raw: bool) -> None:
+def test_prompt_beyond_context_window_is_error(llama: TransformersEngine, raw: bool) -> None:
     with pytest.raises(
         PromptError, match=rf"and 9 for the answer, but tiny llama reads {CONTEXT}.*lower max_new_tokens"
     ):
@@ -574,7 +562,7 @@ def test_a_prompt_beyond_the_context_window_is_an_error(llama: TransformersEngin
     ],
     ids=repr,
 )
-def test_what_is_not_a_chat_is_an_error(llama: TransformersEngine, chat: Any) -> None:
+def test_what_is_not_chat_is_error(llama: TransformersEngine, chat: Any) -> None:
     with pytest.raises(PromptError):
         llama.generate(chat, max_new_tokens=2)
 
@@ -593,12 +581,12 @@ def test_what_is_not_a_chat_is_an_error(llama: TransformersEngine, chat: Any) ->
     ],
     ids=repr,
 )
-def test_a_setting_out_of_range_is_an_error(llama: TransformersEngine, setting: dict[str, Any]) -> None:
+def test_setting_out_of_range_is_error(llama: TransformersEngine, setting: dict[str, Any]) -> None:
     with pytest.raises(PromptError, match=next(iter(setting))):
         llama.generate("Hi", **setting)
 
 
-def test_a_strength_for_a_vector_that_was_never_calibrated_is_an_error(llama: TransformersEngine) -> None:
+def test_strength_without_calibration_is_refused(llama: TransformersEngine) -> None:
     bare = replace(vector_for(llama, name="bare"), scale=None)
     with pytest.raises(SteeringError, match="'bare' was never calibrated"):
         llama.generate("Hi", steering=[(bare, 0.5)])
@@ -607,18 +595,18 @@ def test_a_strength_for_a_vector_that_was_never_calibrated_is_an_error(llama: Tr
 
 
 @pytest.mark.parametrize("strength", [float("nan"), float("inf")])
-def test_a_strength_that_is_no_number_is_an_error(llama: TransformersEngine, strength: float) -> None:
+def test_strength_that_is_no_number_is_error(llama: TransformersEngine, strength: float) -> None:
     with pytest.raises(SteeringError, match="not a number to steer by"):
         llama.generate("Hi", steering=[(vector_for(llama), strength)])
 
 
-def test_a_vector_for_another_model_is_an_error(llama: TransformersEngine, tiny: Make) -> None:
+def test_vector_for_another_model_is_error(llama: TransformersEngine, tiny: Make) -> None:
     for stranger in (tiny("llama", seed=1), tiny("llama", hidden_size=16), tiny("gpt2")):
         with pytest.raises(VectorMismatchError, match=r"not for tiny llama|differ from those of tiny llama"):
             llama.generate("Hi", steering=[(vector_for(stranger), 1)])
 
 
-def test_every_error_is_a_trimtab_error_and_leaves_no_hooks(llama: TransformersEngine) -> None:
+def test_every_error_is_trimtab_error_and_leaves_no_hooks(llama: TransformersEngine) -> None:
     for ask in (
         lambda: llama.generate(""),
         lambda: llama.generate("Hi", steering="no such vector:1"),
@@ -630,7 +618,7 @@ def test_every_error_is_a_trimtab_error_and_leaves_no_hooks(llama: TransformersE
     assert traces_in(llama.model) == []
 
 
-def test_kl_of_a_receipt_is_that_of_teacher_forcing(llama: TransformersEngine) -> None:
+def test_kl_of_receipt_is_that_of_teacher_forcing(llama: TransformersEngine) -> None:
     vector = vector_for(llama)
     completion = llama.generate("Hi", steering=[(vector, 1)], max_new_tokens=5, measure_kl=True)
     item = ForcedItem(llama.encode(llama.render("Hi")), (completion.tokens,), reference=0)

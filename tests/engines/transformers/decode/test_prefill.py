@@ -51,7 +51,7 @@ def prefills(always_walking: None, monkeypatch: pytest.MonkeyPatch) -> list[bool
 
 @pytest.mark.parametrize("prompts", [SHARING, SHORT], ids=["long", "short"])
 @pytest.mark.parametrize("strength", [0.0, -2.0])
-def test_prompts_of_every_family_that_begin_alike_are_answered_as_one_by_one(
+def test_shared_prefill_equals_single_answers(
     family: Family, engine: TransformersEngine, strength: float, prompts: list[str], prefills: list[bool]
 ) -> None:
     """They are read as one tree first, the families with a window only up to it."""
@@ -70,7 +70,7 @@ def test_prompts_of_every_family_that_begin_alike_are_answered_as_one_by_one(
 
 
 @pytest.mark.parametrize("strength", [0.0, 1.5])
-def test_prompts_read_as_a_tree_in_many_passes_are_answered_as_one_by_one(
+def test_shared_prefill_in_many_passes_equals_single_answers(
     llama: TransformersEngine, strength: float, prefills: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terms = terms_of(llama, strength)
@@ -90,9 +90,7 @@ def test_prompts_read_as_a_tree_in_many_passes_are_answered_as_one_by_one(
 
 
 @pytest.mark.parametrize("name", [family.name for family in RECURRENT])
-def test_prompts_of_recurrent_models_are_answered_as_one_by_one_without_a_tree(
-    tiny: Make, name: str, prefills: list[bool]
-) -> None:
+def test_recurrent_models_have_no_shared_prefill(tiny: Make, name: str, prefills: list[bool]) -> None:
     """That a tree does not suit them is found out in the middle of a pass, under steering."""
     engine = tiny(name)
     terms = terms_of(tiny(name), 1.0)

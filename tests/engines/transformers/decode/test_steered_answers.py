@@ -103,7 +103,7 @@ def assert_close(found: Any, wanted: Any) -> None:
 # Operators ---------------------------------------------------------------------------------------------------------
 
 
-def test_every_operator_is_as_the_reference_has_it(host: ModelContext) -> None:
+def test_operators_equal_the_slow_reference(host: ModelContext) -> None:
     rows = operators(*host.vectors)
     assert_as_reference(host, TEXTS, rows)
     plain = [c.tokens for c in host.engine.generate(TEXTS, max_new_tokens=COUNT)]
@@ -133,7 +133,7 @@ def test_padding_and_sinks_are_never_touched(host: ModelContext) -> None:
 # Scopes ------------------------------------------------------------------------------------------------------------
 
 
-def test_every_scope_is_as_the_reference_has_it(host: ModelContext) -> None:
+def test_scopes_equal_the_slow_reference(host: ModelContext) -> None:
     chats = [
         CHAT if n % 2 else [*CHAT[:3], {"role": "user", "content": "Oh no! Why? Tell me"}] for n in range(len(SCOPES))
     ]
@@ -141,7 +141,7 @@ def test_every_scope_is_as_the_reference_has_it(host: ModelContext) -> None:
     assert_as_reference(host, chats, scoped_rows(host, SCOPES))
 
 
-def test_a_text_that_comes_in_the_answer_parts_it(host: ModelContext) -> None:
+def test_text_that_comes_in_answer_parts_it(host: ModelContext) -> None:
     """A letter of the unsteered answer; behind it, or before it, steering changes only what is still to come."""
     plain = host.engine.generate(TEXTS, max_new_tokens=COUNT)
     chosen = []
@@ -163,7 +163,7 @@ def test_a_text_that_comes_in_the_answer_parts_it(host: ModelContext) -> None:
 # The default model -------------------------------------------------------------------------------------------------
 
 
-def test_operators_and_scopes_of_the_default_model_are_as_the_reference_has_them(smollm2: TransformersEngine) -> None:
+def test_default_model_operators_and_scopes_equal_reference(smollm2: TransformersEngine) -> None:
     vector, other = (vector_for(smollm2, seed=seed, layers=[8, 16]) for seed in (1, 2))
     host = ModelContext(smollm2, smollm2.model.model.layers, (vector, other))
     size = float(np.mean(list(vector.norms.values())))

@@ -112,7 +112,7 @@ def test_every_row_decides_by_its_own_prompt(llama: TransformersEngine, use_cach
     assert {*(mine > a).tolist()} == {*(theirs < b).tolist()} == {True, False}
 
 
-def test_a_row_whose_condition_does_not_hold_is_answered_as_if_unsteered(llama: TransformersEngine) -> None:
+def test_row_with_false_condition_equals_unsteered(llama: TransformersEngine) -> None:
     reader, vector = reader_for(llama), vector_for(llama, seed=9, layers=[1, 2])
     scores = llama.scores(TEXTS, reader)
     between = float(np.median(scores))
@@ -125,7 +125,7 @@ def test_a_row_whose_condition_does_not_hold_is_answered_as_if_unsteered(llama: 
         assert with_it.tokens != without.tokens
 
 
-def test_the_last_user_turn_is_read_by_itself(llama: TransformersEngine) -> None:
+def test_scores_at_last_user_turn_read_it_alone(llama: TransformersEngine) -> None:
     reader = reader_for(llama)
     chat = [
         {"role": "user", "content": "A long first question"},
@@ -145,7 +145,7 @@ def test_the_last_user_turn_is_read_by_itself(llama: TransformersEngine) -> None
     assert own.readings == {"random at last-user-turn": pytest.approx(wanted, abs=1e-4)}
 
 
-def test_what_a_scope_around_does_is_not_read(llama: TransformersEngine) -> None:
+def test_what_scope_around_does_is_not_read(llama: TransformersEngine) -> None:
     reader = reader_for(llama)
     plain = llama.scores(TEXTS, reader)
     with llama.steered([Term(vector_for(llama, layers=[0]), coefficient=2.0)]):
@@ -177,9 +177,7 @@ def slowly(
 
 
 @pytest.mark.parametrize(("side", "hysteresis"), [("above", 0.0), ("above", 0.3), ("below", 0.3)])
-def test_conditions_on_tokens_are_as_a_slow_reference_decides_them(
-    llama: TransformersEngine, side: Any, hysteresis: float
-) -> None:
+def test_token_conditions_equal_the_slow_reference(llama: TransformersEngine, side: Any, hysteresis: float) -> None:
     reader, vector = reader_for(llama), vector_for(llama, seed=9, layers=[1, 2])
     vector = replace(vector, weights=dict.fromkeys([1, 2], 1.0))
     plain = llama.generate(TEXTS, max_new_tokens=COUNT, read=[reader])
@@ -202,7 +200,7 @@ def test_conditions_on_tokens_are_as_a_slow_reference_decides_them(
             assert own.readings == {"random at token": pytest.approx(farthest(readings[:-1]), abs=1e-3)}
 
 
-def test_a_condition_on_prompt_and_tokens_needs_both(llama: TransformersEngine) -> None:
+def test_condition_on_prompt_and_tokens_needs_both(llama: TransformersEngine) -> None:
     reader, other = reader_for(llama), reader_for(llama, seed=1, name="other")
     scores = llama.scores(TEXTS, other)
     always = Comparison(reader, "above", -1e6, "token")
@@ -216,7 +214,7 @@ def test_a_condition_on_prompt_and_tokens_needs_both(llama: TransformersEngine) 
 # Streams -----------------------------------------------------------------------------------------------------------
 
 
-def test_readings_of_a_stream_are_projections_of_the_states_from_which_tokens_were_chosen(
+def test_stream_readings_equal_projections_of_states(
     llama: TransformersEngine,
 ) -> None:
     reader, other = reader_for(llama, name="mood"), reader_for(llama, seed=1, layers=range(LAYERS), name="other")
@@ -238,12 +236,12 @@ def test_readings_of_a_stream_are_projections_of_the_states_from_which_tokens_we
     assert traces_in(llama.model) == []
 
 
-def test_pieces_of_a_stream_join_to_the_text(llama: TransformersEngine) -> None:
+def test_pieces_of_stream_join_to_text(llama: TransformersEngine) -> None:
     stream = llama.stream("Hi", max_new_tokens=12, temperature=3.0, seed=1)
     assert "".join(token.text for token in stream) == stream.completion.text
 
 
-def test_a_stream_that_is_left_early_leaves_no_hooks_and_frees_the_engine(llama: TransformersEngine) -> None:
+def test_stream_closed_early_leaves_no_hooks(llama: TransformersEngine) -> None:
     steering = [Term(vector_for(llama), coefficient=0.5)]
     with llama.stream("Hi", steering=steering, read=[reader_for(llama)], max_new_tokens=50) as stream:
         first = next(stream)
@@ -264,12 +262,12 @@ def test_a_stream_that_is_left_early_leaves_no_hooks_and_frees_the_engine(llama:
     assert llama.generate("Hi", steering=steering, max_new_tokens=1).tokens[0] == first.token
 
 
-def test_a_stream_that_nobody_reads_can_be_closed(llama: TransformersEngine) -> None:
+def test_stream_that_nobody_reads_can_be_closed(llama: TransformersEngine) -> None:
     llama.stream("Hi").close()
     assert llama.generate("Hi", max_new_tokens=1).tokens
 
 
-def test_what_goes_wrong_in_a_stream_is_raised_where_it_is_followed(tiny: Make) -> None:
+def test_stream_error_is_raised_in_the_reader(tiny: Make) -> None:
     engine = tiny("llama")
     engine.generate("Hi", max_new_tokens=1)
 
@@ -287,7 +285,7 @@ def test_what_goes_wrong_in_a_stream_is_raised_where_it_is_followed(tiny: Make) 
 # What cannot be done -----------------------------------------------------------------------------------------------
 
 
-def test_scopes_and_conditions_do_not_act_on_other_passes_than_those_of_generate(llama: TransformersEngine) -> None:
+def test_scoped_steering_outside_generate_is_refused(llama: TransformersEngine) -> None:
     reader = reader_for(llama)
     for more in ({"tokens": "generated"}, {"condition": Comparison(reader, "above", 0.0)}):
         term = Term(vector_for(llama), coefficient=0.5, **more)
@@ -307,21 +305,19 @@ def test_scopes_and_conditions_do_not_act_on_other_passes_than_those_of_generate
         ("thinking", False, "@thinking.*the model has no marks around thoughts, so they cannot be found"),
     ],
 )
-def test_a_scope_that_makes_no_sense_is_an_error(
-    llama: TransformersEngine, scope: str, raw: bool, complaint: str
-) -> None:
+def test_scope_without_its_tokens_is_refused(llama: TransformersEngine, scope: str, raw: bool, complaint: str) -> None:
     with pytest.raises(SteeringError, match=complaint):
         llama.generate("Hi", steering=[Term(vector_for(llama), coefficient=1.0, tokens=scope)], raw=raw)
     assert traces_in(llama.model) == []
 
 
-def test_turns_that_the_template_changes_cannot_be_steered(tiny: Make) -> None:
+def test_turns_that_template_changes_cannot_be_steered(tiny: Make) -> None:
     engine = tiny(chat_template="{% for m in messages %}<{{ m.role }}>{{ m.content | upper }}\n{% endfor %}")
     with pytest.raises(SteeringError, match=r"chat template changes the messages.*such as 'generated'"):
         engine.generate("hi", steering=[Term(vector_for(engine), coefficient=1.0, tokens="assistant")])
 
 
-def test_a_vector_without_neutral_statistics_cannot_be_read(llama: TransformersEngine) -> None:
+def test_vector_without_neutral_statistics_cannot_be_read(llama: TransformersEngine) -> None:
     bare = vector_for(llama, name="bare")
     for ask in (
         lambda: llama.generate("Hi", read=[bare], max_new_tokens=2),

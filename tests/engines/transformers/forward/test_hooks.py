@@ -63,7 +63,7 @@ def bypassed(block: nn.Module, parent: nn.Module, name: str) -> Iterator[None]:
     ("layers", "strength"),
     [([0], 1.0), ([13], -1.0), ([29], 2.5), ([10, 11, 12, 20], 0.35), ([0, 15, 29], -1.7)],
 )
-def test_steered_logits_of_the_default_model_equal_a_hook_written_by_hand(
+def test_steered_logits_of_default_model_equal_reference(
     smollm2: TransformersEngine, layers: list[int], strength: float
 ) -> None:
     tokens = smollm2.encode(TEXT)
@@ -77,7 +77,7 @@ def test_steered_logits_of_the_default_model_equal_a_hook_written_by_hand(
 
 
 @pytest.mark.parametrize(("layers", "strength"), [([0], 1.0), ([3], -0.5), ([1, 2], 3.0), (range(LAYERS), -2.0)])
-def test_steered_logits_of_every_family_equal_a_hook_written_by_hand(
+def test_steered_logits_of_every_family_equal_reference(
     family: Family, engine: TransformersEngine, layers: list[int], strength: float
 ) -> None:
     tokens = engine.encode(TEXT)
@@ -99,7 +99,7 @@ def test_several_terms_add_up(llama: TransformersEngine) -> None:
         torch.testing.assert_close(logits_of(llama.model, tokens), expected, rtol=0, atol=1e-5)
 
 
-def test_a_coefficient_needs_no_calibration(llama: TransformersEngine) -> None:
+def test_coefficient_needs_no_calibration(llama: TransformersEngine) -> None:
     calibrated = vector_for(llama, size=0.4)
     bare = vector_for(llama, size=1.0)
     tokens = llama.encode(TEXT)
@@ -122,7 +122,7 @@ def test_nested_scopes_add_up(llama: TransformersEngine) -> None:
         torch.testing.assert_close(logits_of(llama.model, tokens), one, rtol=0, atol=1e-5)
 
 
-def test_generation_inside_a_scope_adds_its_own_steering_and_says_so(llama: TransformersEngine) -> None:
+def test_generate_inside_steered_adds_its_steering(llama: TransformersEngine) -> None:
     outer, inner = (
         vector_for(llama, seed=1, layers=[0], name="outer"),
         vector_for(llama, seed=2, layers=[2], name="inner"),
@@ -138,7 +138,7 @@ def test_generation_inside_a_scope_adds_its_own_steering_and_says_so(llama: Tran
     assert alone == llama.generate("Hello", steering=[(outer, 2)], max_new_tokens=12)
 
 
-def test_hidden_states_inside_a_scope_are_the_steered_ones(llama: TransformersEngine) -> None:
+def test_hidden_states_inside_scope_are_steered_ones(llama: TransformersEngine) -> None:
     vector = vector_for(llama, layers=[1])
     plain = llama.hidden_states([TEXT])[0]
     with llama.steered([(vector, 1)]):
@@ -175,7 +175,7 @@ def test_no_steering_is_bit_for_bit_no_steering(smollm2: TransformersEngine, whi
 # Nothing is left behind --------------------------------------------------------------------------------------------
 
 
-def test_the_default_model_is_left_as_it_was(smollm2: TransformersEngine) -> None:
+def test_default_model_is_left_as_it_was(smollm2: TransformersEngine) -> None:
     before = digest_of(smollm2.model)
     settings = smollm2.model.generation_config.to_dict()
     for do in doings(smollm2).values():
@@ -193,7 +193,7 @@ def test_every_family_is_left_as_it_was(engine: TransformersEngine) -> None:
     assert digest_of(engine.model) == before
 
 
-def test_an_exception_inside_a_scope_comes_through_and_leaves_nothing(llama: TransformersEngine) -> None:
+def test_exception_inside_steered_leaves_no_hooks(llama: TransformersEngine) -> None:
     tokens = llama.encode(TEXT)
     plain = logits_of(llama.model, tokens)
     before = digest_of(llama.model)
@@ -208,9 +208,7 @@ def test_an_exception_inside_a_scope_comes_through_and_leaves_nothing(llama: Tra
 
 @pytest.mark.parametrize("what", ["steered", "generate", "hidden_states", "teacher_forcing", "measure"])
 @pytest.mark.parametrize("where", ["model.layers.3.mlp", "model.norm"])
-def test_an_exception_in_the_model_comes_through_and_leaves_nothing(
-    tiny: Callable[..., TransformersEngine], what: str, where: str
-) -> None:
+def test_exception_in_the_model_leaves_no_hooks(tiny: Callable[..., TransformersEngine], what: str, where: str) -> None:
     if (what, where) == ("hidden_states", "model.norm"):
         pytest.skip("what comes after the last block is not run")
     engine = tiny("llama")
@@ -236,7 +234,7 @@ def test_an_exception_in_the_model_comes_through_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("what", ["steered", "generate", "measure"])
-def test_a_layer_whose_hooks_are_ignored_is_an_error(tiny: Callable[..., TransformersEngine], what: str) -> None:
+def test_layer_whose_hooks_are_ignored_is_error(tiny: Callable[..., TransformersEngine], what: str) -> None:
     engine = tiny("llama")
     do = doings(engine)[what]
     layers = engine.model.model.layers
@@ -247,7 +245,7 @@ def test_a_layer_whose_hooks_are_ignored_is_an_error(tiny: Callable[..., Transfo
     do()
 
 
-def test_a_layer_that_is_ignored_now_and_then_is_an_error(tiny: Callable[..., TransformersEngine]) -> None:
+def test_layer_that_is_ignored_now_and_then_is_error(tiny: Callable[..., TransformersEngine]) -> None:
     engine = tiny("llama")
     layers = engine.model.model.layers
 
@@ -261,7 +259,7 @@ def test_a_layer_that_is_ignored_now_and_then_is_an_error(tiny: Callable[..., Tr
         read_twice()
 
 
-def test_a_pass_that_broke_off_counts_for_nothing(tiny: Callable[..., TransformersEngine]) -> None:
+def test_pass_that_broke_off_counts_for_nothing(tiny: Callable[..., TransformersEngine]) -> None:
     """Neither the last pass nor an earlier one; and what is ignored in another pass is still seen."""
     engine = tiny("llama")
     layers = engine.model.model.layers
@@ -294,7 +292,7 @@ def test_a_pass_that_broke_off_counts_for_nothing(tiny: Callable[..., Transforme
     assert traces_in(engine.model) == []
 
 
-def test_a_layer_that_steers_more_than_the_model_read_is_an_error(llama: TransformersEngine) -> None:
+def test_layer_with_too_many_tokens_is_an_error(llama: TransformersEngine) -> None:
     state = torch.randn(1, 2, HIDDEN)
     rope = llama.model.model.rotary_emb(state, torch.arange(2)[None])
     scope = llama.steered([(vector_for(llama, layers=[1]), 1)])
@@ -302,7 +300,7 @@ def test_a_layer_that_steers_more_than_the_model_read_is_an_error(llama: Transfo
         llama.model.model.layers[1](state, position_embeddings=rope)
 
 
-def test_an_addition_too_small_to_move_the_states_is_an_error(tiny: Callable[..., TransformersEngine]) -> None:
+def test_addition_below_rounding_is_an_error(tiny: Callable[..., TransformersEngine]) -> None:
     engine = tiny("llama", dtype=torch.bfloat16)
     vector = vector_for(engine, layers=[2])
     complaint = r"layer 2 is too small to move the hidden states in torch.bfloat16"
@@ -314,7 +312,7 @@ def test_an_addition_too_small_to_move_the_states_is_an_error(tiny: Callable[...
     assert engine.generate("Hello", steering=[(vector, 1.0)], max_new_tokens=2).receipt.layers == (2,)
 
 
-def test_a_vector_for_another_model_is_refused_before_anything_is_hooked(
+def test_vector_of_another_model_sets_no_hooks(
     llama: TransformersEngine, tiny: Callable[..., TransformersEngine]
 ) -> None:
     stranger = vector_for(tiny("llama", seed=1))
@@ -336,7 +334,7 @@ def test_every_layer_counts_every_token_that_enters(llama: TransformersEngine, u
 
 
 @pytest.mark.parametrize("sink", [True, False])
-def test_padding_on_the_left_is_not_steered_nor_is_a_sink(engine: TransformersEngine, sink: bool) -> None:
+def test_hooks_skip_left_padding_and_attention_sinks(engine: TransformersEngine, sink: bool) -> None:
     """Seen at the last layer, whose output nothing of this pass depends on."""
     ids = torch.tensor([[PAD, PAD, PAD, 1, 2], [PAD, 3, 4, 5, 6], [7, 8, 9, 10, 11]])
     mask = (ids != PAD).long()
@@ -365,7 +363,7 @@ def test_padding_on_the_left_is_not_steered_nor_is_a_sink(engine: TransformersEn
     assert torch.equal(padded[touched == 0], plain[touched == 0])
 
 
-def test_the_first_of_the_tokens_that_follow_a_cache_is_steered(family: Family, engine: TransformersEngine) -> None:
+def test_hooks_steer_the_first_token_after_a_cache(family: Family, engine: TransformersEngine) -> None:
     """It is the first of its pass, but not of its text."""
     tokens = engine.encode(TEXT)
     vector = vector_for(engine, layers=[1])
@@ -379,13 +377,13 @@ def test_the_first_of_the_tokens_that_follow_a_cache_is_steered(family: Family, 
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
 
 
-def test_a_text_of_one_token_is_not_steered(llama: TransformersEngine) -> None:
+def test_text_of_one_token_is_not_steered(llama: TransformersEngine) -> None:
     plain = logits_of(llama.model, [5])
     with llama.steered([(vector_for(llama), 3.0)]):
         assert torch.equal(logits_of(llama.model, [5]), plain)
 
 
-def test_a_hook_does_not_change_the_vector_that_it_was_given(llama: TransformersEngine) -> None:
+def test_hook_does_not_change_vector_that_it_was_given(llama: TransformersEngine) -> None:
     vector = vector_for(llama)
     before = {layer: direction.copy() for layer, direction in vector.directions.items()}
     additions = vector.addition(1.0)

@@ -92,13 +92,13 @@ def assert_same(found: Completion, alone: Completion) -> None:
 
 @settings(max_examples=13)
 @given(st.integers(0, 2**32))
-def test_random_mixes_are_answered_as_one_by_one(llama: TransformersEngine, seed: int) -> None:
+def test_random_mixes_equal_single_rows(llama: TransformersEngine, seed: int) -> None:
     mixes = Mixes(llama, seed, layers=2)
     prompts = [("Again " * (n // 4)) + p if isinstance(p := PROMPTS[n % 4], str) else p for n in range(ROWS)]
     assert_rows_are_as_alone(llama, prompts, mixes.rows(), 5)
 
 
-def test_random_mixes_of_the_default_model_are_answered_as_one_by_one(smollm2: TransformersEngine) -> None:
+def test_random_mixes_of_default_model_equal_single_rows(smollm2: TransformersEngine) -> None:
     rows = Mixes(smollm2, 3, layers=3).rows()
     prompts = ["Hi", "Name one fruit."] * (ROWS // 2)
     together = smollm2.generate(prompts, steering=rows, max_new_tokens=6)

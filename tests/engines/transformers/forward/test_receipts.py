@@ -61,7 +61,7 @@ def test_tokens_of_every_scope_are_those_counted_by_hand(host: ModelContext) -> 
     assert {completion.receipt.rows for completion in together} == {len(rows)}
 
 
-def test_a_term_that_touches_nothing_says_so(host: ModelContext) -> None:
+def test_term_that_touches_nothing_says_so(host: ModelContext) -> None:
     vector = host.vectors[0]
     idle, active = Term(vector, coefficient=0.5, tokens='after: "nowhere"'), Term(vector, coefficient=0.5)
     (first, second), other = (
@@ -73,7 +73,7 @@ def test_a_term_that_touches_nothing_says_so(host: ModelContext) -> None:
     assert (other.layers, other.rows, other.tokens) == ((), 0, 0)
 
 
-def test_rows_count_those_in_which_the_very_term_touched_anything(host: ModelContext) -> None:
+def test_receipt_rows_count_rows_that_the_term_touched(host: ModelContext) -> None:
     shared = [Term(host.vectors[0], coefficient=0.4, tokens="system")]
     alone = [Term(host.vectors[1], coefficient=0.4)]
     chat = CHAT[1:]  # without a system turn
@@ -112,7 +112,7 @@ def shifts_by_hand(host: ModelContext, chat: Any, answer: Sequence[int], terms: 
 
 
 @pytest.mark.parametrize("sharing", [False, True], ids=["plain", "shared beginning"])
-def test_shifts_are_those_measured_by_hand_however_the_answer_was_computed(
+def test_receipt_shifts_equal_reference_on_every_path(
     host: ModelContext, sharing: bool, request: pytest.FixtureRequest
 ) -> None:
     prefills = request.getfixturevalue("prefills") if sharing else []
@@ -143,7 +143,7 @@ def test_shifts_are_those_measured_by_hand_however_the_answer_was_computed(
             ]
 
 
-def test_a_fading_term_moves_states_by_what_is_left_of_it(host: ModelContext) -> None:
+def test_fading_term_moves_states_by_what_is_left_of_it(host: ModelContext) -> None:
     fading = both(in_answer, half_life(1))
     pair = term(host.vectors[0], Add(), amount=0.6, scope="generated, half-life 1", rule=fading)
     completion = host.engine.generate("Hi", steering=[pair[0]], max_new_tokens=COUNT)
@@ -153,7 +153,7 @@ def test_a_fading_term_moves_states_by_what_is_left_of_it(host: ModelContext) ->
     )
 
 
-def test_terms_of_scopes_around_the_call_come_first(host: ModelContext) -> None:
+def test_terms_of_scopes_around_call_come_first(host: ModelContext) -> None:
     outer, inner = (Term(vector, coefficient=0.3, name=name) for vector, name in zip(host.vectors, "ab", strict=True))
     with host.engine.steered([outer]):
         receipt = host.engine.generate("Hi", steering=[inner], max_new_tokens=3).receipt
@@ -164,7 +164,7 @@ def test_terms_of_scopes_around_the_call_come_first(host: ModelContext) -> None:
 # Conditions --------------------------------------------------------------------------------------------------------
 
 
-def test_a_receipt_says_whether_a_condition_fired_and_what_was_read(llama: TransformersEngine) -> None:
+def test_receipt_has_the_condition_and_its_readings(llama: TransformersEngine) -> None:
     reader = reader_for(llama, name="mood")
     scores = llama.scores(["Hi", "How was the sea?"], reader)
     between = float(scores.mean())
@@ -177,7 +177,7 @@ def test_a_receipt_says_whether_a_condition_fired_and_what_was_read(llama: Trans
     assert {own.fired for c in found for own in c.receipt.terms} == {True, False}
 
 
-def test_kl_is_measured_as_the_answer_was_steered(host: ModelContext) -> None:
+def test_kl_is_measured_as_answer_was_steered(host: ModelContext) -> None:
     """With scopes, schedules and order."""
     (row,) = scoped_rows(host, [("generated, half-life 2", both(in_answer, half_life(2)))])
     completion = host.engine.generate(
@@ -197,7 +197,7 @@ def test_kl_is_measured_as_the_answer_was_steered(host: ModelContext) -> None:
     assert completion.receipt.kl > 1e-4
 
 
-def test_a_direction_that_moves_nothing_has_no_shift_but_its_tokens_count(host: ModelContext) -> None:
+def test_receipt_of_zero_direction_counts_its_tokens(host: ModelContext) -> None:
     """A floor far below every projection."""
     vector = host.vectors[0]
     floor = Term(vector, operator=Clamp(Bound(-1e6), Bound(1e6)))

@@ -47,14 +47,14 @@ def error(found: np.ndarray, expected: np.ndarray) -> float:
     return float((np.linalg.norm(found - expected, axis=-1) / lengths).max())
 
 
-def test_states_of_the_default_model_equal_reading_one_text_at_a_time(smollm2: TransformersEngine) -> None:
+def test_states_of_default_model_equal_single_texts(smollm2: TransformersEngine) -> None:
     found = smollm2.hidden_states(TEXTS)
     assert found.shape == (len(TEXTS), 30, 576)
     assert found.dtype == np.float32
     assert error(found, slowly(smollm2, smollm2.model.model.layers, TEXTS)) < TOLERANCE
 
 
-def test_the_last_layer_is_taken_before_the_final_norm(smollm2: TransformersEngine) -> None:
+def test_last_layer_is_taken_before_final_norm(smollm2: TransformersEngine) -> None:
     with torch.no_grad():
         tokens = torch.tensor([smollm2.tokenizer(TEXTS[1])["input_ids"]])
         normed = smollm2.model.model(tokens).last_hidden_state[0, -1]
@@ -63,7 +63,7 @@ def test_the_last_layer_is_taken_before_the_final_norm(smollm2: TransformersEngi
     torch.testing.assert_close(smollm2.model.model.norm(last), normed, rtol=1e-4, atol=1e-4)
 
 
-def test_states_of_every_family_equal_reading_one_text_at_a_time(family: Family, engine: TransformersEngine) -> None:
+def test_states_of_every_family_equal_single_texts(family: Family, engine: TransformersEngine) -> None:
     """Some texts are longer than the sliding window of the families that have one."""
     found = engine.hidden_states(TEXTS)
     assert found.shape == (len(TEXTS), LAYERS, HIDDEN)
@@ -72,9 +72,7 @@ def test_states_of_every_family_equal_reading_one_text_at_a_time(family: Family,
 
 
 @given(texts=st.lists(st.text("ab", min_size=1, max_size=6), min_size=1, max_size=14))
-def test_states_of_any_short_texts_equal_reading_one_text_at_a_time(
-    llama: TransformersEngine, texts: list[str]
-) -> None:
+def test_states_of_short_texts_equal_single_texts(llama: TransformersEngine, texts: list[str]) -> None:
     """Two letters make many duplicates and texts that begin others."""
     distinct = sorted(set(texts))
     expected = dict(zip(distinct, slowly(llama, llama.model.model.layers, distinct), strict=True))
@@ -143,18 +141,18 @@ walked_or_plain = pytest.mark.parametrize("shared", [True, False], ids=["shared"
 @walked_or_plain
 @pytest.mark.parametrize("position", [0, 2, -1, -2])
 @pytest.mark.usefixtures("always_walking")
-def test_the_token_of_an_index_counts_from_either_end(
+def test_token_of_index_counts_from_either_end(
     llama: TransformersEngine, every_state: list[np.ndarray], position: int, shared: bool
 ) -> None:
     found = llama.hidden_states(TEXTS, position=position, max_tokens=7, share_prefixes=shared)
     assert error(found, np.stack([states[position] for states in every_state])) < TOLERANCE
 
 
-def test_the_last_index_is_the_last_token(llama: TransformersEngine) -> None:
+def test_last_index_is_last_token(llama: TransformersEngine) -> None:
     np.testing.assert_array_equal(llama.hidden_states(TEXTS, position=-1), llama.hidden_states(TEXTS))
 
 
-def test_an_index_may_be_numpys(llama: TransformersEngine) -> None:
+def test_index_may_be_numpys(llama: TransformersEngine) -> None:
     found = llama.hidden_states(TEXTS, position=np.int64(2))
     np.testing.assert_array_equal(found, llama.hidden_states(TEXTS, position=2))
 
@@ -162,7 +160,7 @@ def test_an_index_may_be_numpys(llama: TransformersEngine) -> None:
 @walked_or_plain
 @pytest.mark.parametrize("span", [None, (1, None), (0, 3), (-2, None), (None, -1), SPANS], ids=str)
 @pytest.mark.usefixtures("always_walking")
-def test_a_mean_is_over_a_span_of_each_text(
+def test_mean_is_over_span_of_each_text(
     llama: TransformersEngine, every_state: list[np.ndarray], span: Any, shared: bool
 ) -> None:
     found = llama.hidden_states(TEXTS, position="mean", span=span, max_tokens=7, share_prefixes=shared)
@@ -177,7 +175,7 @@ def test_a_mean_is_over_a_span_of_each_text(
 @walked_or_plain
 @pytest.mark.parametrize("span", [None, (1, None), (-2, None), SPANS], ids=str)
 @pytest.mark.usefixtures("always_walking")
-def test_all_tokens_of_a_span_come_text_by_text(
+def test_all_tokens_of_span_come_text_by_text(
     llama: TransformersEngine, every_state: list[np.ndarray], span: Any, shared: bool
 ) -> None:
     found = llama.hidden_states(TEXTS, position="all", span=span, max_tokens=7, share_prefixes=shared)
@@ -192,7 +190,7 @@ def test_all_tokens_of_a_span_come_text_by_text(
     assert error(collected, np.concatenate(found)) < TOLERANCE
 
 
-def test_positions_of_every_family_are_those_of_the_whole_text(family: Family, engine: TransformersEngine) -> None:
+def test_positions_of_every_family_are_those_of_whole_text(family: Family, engine: TransformersEngine) -> None:
     """The slow reference, of one long and one short text."""
     texts = [TEXTS[1], TEXTS[0]]
     expected = all_slowly(engine, family.blocks(engine.model), texts)
@@ -202,7 +200,7 @@ def test_positions_of_every_family_are_those_of_the_whole_text(family: Family, e
     assert error(engine.hidden_states(texts, position="mean", span=(1, None)), means) < TOLERANCE
 
 
-def test_a_position_goes_with_a_choice_of_layers(llama: TransformersEngine, every_state: list[np.ndarray]) -> None:
+def test_position_goes_with_choice_of_layers(llama: TransformersEngine, every_state: list[np.ndarray]) -> None:
     found = llama.hidden_states(TEXTS, position="mean", layers=[2, 0, 2])
     assert error(found, np.stack([states[:, [2, 0, 2]].mean(axis=0) for states in every_state])) < TOLERANCE
     rows = llama.hidden_states(TEXTS, position="all", layers=[-1])
@@ -217,44 +215,44 @@ def test_two_texts_may_have_two_spans(llama: TransformersEngine) -> None:
 
 
 @pytest.mark.parametrize("position", ["middle", "", "LAST", True, False, 1.0, None, (0,)], ids=repr)
-def test_an_unknown_position_is_an_error(llama: TransformersEngine, position: Any) -> None:
+def test_unknown_position_is_error(llama: TransformersEngine, position: Any) -> None:
     with pytest.raises(PromptError, match=r"position .* is not known; use 'last', 'mean', 'all' or the index"):
         llama.hidden_states(["abc"], position=position)
 
 
 @pytest.mark.parametrize("position", [3, 100, -4])
-def test_an_index_beyond_any_text_is_an_error(llama: TransformersEngine, position: int) -> None:
+def test_index_beyond_any_text_is_error(llama: TransformersEngine, position: int) -> None:
     with pytest.raises(PromptError, match=rf"a text of [37] tokens has no token {position}"):
         llama.hidden_states(["abcdef", "ab"], position=position)
 
 
 @pytest.mark.parametrize("span", [(2, 2), (3, 1), (3, None), (None, 0), (-1, -1), [(0, 2), (5, 9)]], ids=str)
 @pytest.mark.parametrize("position", ["mean", "all"])
-def test_an_empty_span_is_an_error(llama: TransformersEngine, position: Any, span: Any) -> None:
+def test_empty_span_is_error(llama: TransformersEngine, position: Any, span: Any) -> None:
     with pytest.raises(PromptError, match=r"the span .* of a text of [37] tokens is empty"):
         llama.hidden_states(["abcdef", "ab"], position=position, span=span)
 
 
 @pytest.mark.parametrize("span", [[(0, 1)], [(0, 1)] * 3, []], ids=len)
 @pytest.mark.parametrize("position", ["mean", "all"])
-def test_the_wrong_number_of_spans_is_an_error(llama: TransformersEngine, position: Any, span: Any) -> None:
+def test_wrong_number_of_spans_is_error(llama: TransformersEngine, position: Any, span: Any) -> None:
     with pytest.raises(PromptError, match=f"{len(span)} spans for 2 texts"):
         llama.hidden_states(["abcdef", "ab"], position=position, span=span)
 
 
 @pytest.mark.parametrize("position", ["last", 0, -1])
-def test_a_span_for_a_position_of_one_token_is_an_error(llama: TransformersEngine, position: Any) -> None:
+def test_span_for_position_of_one_token_is_error(llama: TransformersEngine, position: Any) -> None:
     with pytest.raises(PromptError, match="a span makes no sense for position"):
         llama.hidden_states(["abc"], position=position, span=(0, 2))
 
 
 @pytest.mark.parametrize("size", [0, -1])
-def test_passes_of_no_tokens_are_an_error(llama: TransformersEngine, size: int) -> None:
+def test_passes_of_no_tokens_are_error(llama: TransformersEngine, size: int) -> None:
     with pytest.raises(PromptError, match=f"max_tokens is {size}; allow at least 1"):
         llama.hidden_states(["abc"], max_tokens=size)
 
 
-def test_a_bare_string_is_an_error(llama: TransformersEngine) -> None:
+def test_bare_string_is_error(llama: TransformersEngine) -> None:
     for read in (llama.hidden_states, llama.collect):
         with pytest.raises(PromptError, match="was given one text; give a list of texts"):
             read("abc")
@@ -263,7 +261,7 @@ def test_a_bare_string_is_an_error(llama: TransformersEngine) -> None:
 # Layers, texts and tokens ------------------------------------------------------------------------------------------
 
 
-def test_token_ids_may_stand_in_for_texts(llama: TransformersEngine) -> None:
+def test_hidden_states_take_token_ids_as_texts(llama: TransformersEngine) -> None:
     tokens = [llama.encode(text) for text in TEXTS]
     expected = llama.hidden_states(TEXTS)
     np.testing.assert_array_equal(llama.hidden_states(tokens), expected)
@@ -274,25 +272,25 @@ def test_token_ids_may_stand_in_for_texts(llama: TransformersEngine) -> None:
     assert np.abs(bare - expected[:1]).max() > 0.01
 
 
-def test_no_token_ids_are_an_error(llama: TransformersEngine) -> None:
+def test_no_token_ids_are_error(llama: TransformersEngine) -> None:
     with pytest.raises(PromptError, match="the text is empty"):
         llama.hidden_states([(1, 2), ()])
 
 
-def test_token_ids_may_fill_the_context_window_and_no_more(llama: TransformersEngine) -> None:
+def test_token_ids_may_fill_context_window_and_no_more(llama: TransformersEngine) -> None:
     assert llama.hidden_states([(7,) * CONTEXT]).shape == (1, LAYERS, HIDDEN)
     with pytest.raises(PromptError, match=rf"has {CONTEXT + 1} tokens, but tiny llama reads {CONTEXT}"):
         llama.hidden_states([(7,) * (CONTEXT + 1)])
 
 
-def test_layers_come_in_the_order_asked_for(llama: TransformersEngine) -> None:
+def test_layers_come_in_order_asked_for(llama: TransformersEngine) -> None:
     every = llama.hidden_states(TEXTS)
     some = llama.hidden_states(TEXTS, layers=[3, 0, -3, 3])
     np.testing.assert_array_equal(some, every[:, [3, 0, 1, 3]])
 
 
 @pytest.mark.parametrize("layer", [LAYERS, -LAYERS - 1])
-def test_a_layer_that_the_model_does_not_have_is_an_error(llama: TransformersEngine, layer: int) -> None:
+def test_layer_that_model_does_not_have_is_error(llama: TransformersEngine, layer: int) -> None:
     with pytest.raises(SteeringError, match=f"no layer {layer}; tiny llama has layers 0 to 3"):
         llama.hidden_states(["a"], layers=[0, layer])
 
@@ -311,7 +309,7 @@ def test_no_layers_give_no_states(llama: TransformersEngine) -> None:
     assert llama.hidden_states(["abc", "ab"], layers=[]).shape == (2, 0, HIDDEN)
 
 
-def test_states_of_a_bfloat16_model_come_as_float32(tiny: Callable[..., TransformersEngine]) -> None:
+def test_states_of_bfloat16_model_come_as_float32(tiny: Callable[..., TransformersEngine]) -> None:
     engine = tiny("llama", dtype=torch.bfloat16)
     found = engine.hidden_states(TEXTS[:1])
     assert found.dtype == np.float32
@@ -319,16 +317,14 @@ def test_states_of_a_bfloat16_model_come_as_float32(tiny: Callable[..., Transfor
 
 
 @pytest.mark.parametrize("which", ["smollm2", "llama"])
-def test_an_empty_text_is_an_error_whether_or_not_the_tokenizer_adds_a_bos(
-    which: str, request: pytest.FixtureRequest
-) -> None:
+def test_empty_text_with_or_without_bos_is_refused(which: str, request: pytest.FixtureRequest) -> None:
     engine: TransformersEngine = request.getfixturevalue(which)
     with pytest.raises(PromptError, match="empty"):
         engine.hidden_states(["a", ""])
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "opt"])
-def test_a_text_may_fill_the_context_window_and_no_more(tiny: Callable[..., TransformersEngine], name: str) -> None:
+def test_text_may_fill_context_window_and_no_more(tiny: Callable[..., TransformersEngine], name: str) -> None:
     engine = tiny(name)
     full = "x" * (CONTEXT - 1)  # and a BOS
     assert engine.hidden_states([full]).shape == (1, LAYERS, HIDDEN)
@@ -336,7 +332,7 @@ def test_a_text_may_fill_the_context_window_and_no_more(tiny: Callable[..., Tran
         engine.hidden_states(["x", full + "x"])
 
 
-def test_progress_runs_up_to_the_number_of_texts(llama: TransformersEngine) -> None:
+def test_progress_runs_up_to_number_of_texts(llama: TransformersEngine) -> None:
     seen: list[tuple[int, int]] = []
     llama.hidden_states(TEXTS, progress=lambda done, total: seen.append((done, total)))
     done = [pair[0] for pair in seen]
@@ -369,7 +365,7 @@ def test_progress_counts_each_text_once_whatever_is_read_of_it(
 # Reports -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_report_of_a_walk_counts_what_was_computed(llama: TransformersEngine, always_walking: None) -> None:
+def test_report_of_tree_passes_counts_computed_tokens(llama: TransformersEngine, always_walking: None) -> None:
     texts = ["abc", "a", "abcdef", "ab", "abcdef", "xyz"]
     report = llama.collect(texts, max_tokens=4).report
     assert (report.path, report.reason) == ("tree", "shared beginnings are computed once")
@@ -380,7 +376,7 @@ def test_a_report_of_a_walk_counts_what_was_computed(llama: TransformersEngine, 
     assert report.halved_to is None
 
 
-def test_a_report_of_plain_batches_counts_padding_and_leaves_out_beginnings_of_others(
+def test_report_of_batches_counts_padding_not_prefixes(
     llama: TransformersEngine,
 ) -> None:
     texts = ["abc", "a", "abcdef", "ab", "abcdef", "xyz"]
@@ -394,17 +390,17 @@ def test_a_report_of_plain_batches_counts_padding_and_leaves_out_beginnings_of_o
     assert report.halved_to is None
 
 
-def test_a_report_says_that_sharing_would_save_nothing(llama: TransformersEngine) -> None:
+def test_report_says_that_sharing_would_save_nothing(llama: TransformersEngine) -> None:
     report = llama.collect([(1, 2, 3), (4, 5, 6)]).report
     assert (report.path, report.reason) == ("plain", "sharing would save nothing")
 
 
-def test_the_report_goes_with_the_states(llama: TransformersEngine) -> None:
+def test_report_goes_with_states(llama: TransformersEngine) -> None:
     collected = llama.collect(TEXTS, layers=[1], position="mean")
     np.testing.assert_array_equal(collected.states, llama.hidden_states(TEXTS, layers=[1], position="mean"))
 
 
-def test_a_bos_is_put_before_a_text_once(llama: TransformersEngine) -> None:
+def test_bos_is_put_before_text_once(llama: TransformersEngine) -> None:
     assert llama.encode("hi")[0] == BOS
     assert len(llama.encode("hi")) == 3
     assert llama.encode("<bos>hi") == llama.encode("hi")
@@ -414,7 +410,7 @@ def test_a_bos_is_put_before_a_text_once(llama: TransformersEngine) -> None:
     np.testing.assert_array_equal(llama.hidden_states(["<bos>hi"]), llama.hidden_states(["hi"]))
 
 
-def test_the_default_models_tokenizer_adds_nothing(smollm2: TransformersEngine) -> None:
+def test_default_models_tokenizer_adds_nothing(smollm2: TransformersEngine) -> None:
     assert smollm2.decode(smollm2.encode("hi there")) == "hi there"
     assert smollm2.tokenizer.decode(smollm2.encode("hi there")) == "hi there"
     chat = smollm2.render("hi")
@@ -422,12 +418,12 @@ def test_the_default_models_tokenizer_adds_nothing(smollm2: TransformersEngine) 
 
 
 @pytest.mark.parametrize("token", [-1, VOCABULARY])
-def test_a_token_that_the_model_does_not_have_is_an_error(llama: TransformersEngine, token: int) -> None:
+def test_token_that_model_does_not_have_is_error(llama: TransformersEngine, token: int) -> None:
     with pytest.raises(PromptError, match=f"no token {token}; tiny llama has tokens 0 to {VOCABULARY - 1}"):
         llama.hidden_states([(1, 2), (1, token)])
 
 
 @pytest.mark.parametrize("span", [(1,), (0, 3, 2), (1.0, 2), [(0, 3, 2), (0, 1)], [3, (0, 1)]], ids=str)
-def test_what_is_no_span_is_an_error(llama: TransformersEngine, span: Any) -> None:
+def test_what_is_no_span_is_error(llama: TransformersEngine, span: Any) -> None:
     with pytest.raises(PromptError, match=r"is no span|spans for"):
         llama.hidden_states(["abc", "abcd"], position="mean", span=span)

@@ -103,7 +103,7 @@ def walker(tiny: Make) -> OneByOne:
 @pytest.mark.usefixtures("always_walking")
 @given(sequences=sharing_sequences(), size=st.integers(1, 40))
 @for_few
-def test_sequences_read_as_a_tree_equal_reading_one_by_one(model: OneByOne, sequences: list[Tokens], size: int) -> None:
+def test_tree_states_equal_single_sequences(model: OneByOne, sequences: list[Tokens], size: int) -> None:
     found = model.engine.collect(sequences, max_tokens=size)
     model.assert_same(found.states, sequences)
     if found.report.path == "tree":
@@ -114,9 +114,7 @@ def test_sequences_read_as_a_tree_equal_reading_one_by_one(model: OneByOne, sequ
 
 @given(sequences=sharing_sequences(), size=st.integers(1, 40))
 @for_few
-def test_sequences_read_in_plain_batches_equal_reading_one_by_one(
-    model: OneByOne, sequences: list[Tokens], size: int
-) -> None:
+def test_batch_states_equal_single_sequences(model: OneByOne, sequences: list[Tokens], size: int) -> None:
     found = model.engine.collect(sequences, max_tokens=size, share_prefixes=False)
     model.assert_same(found.states, sequences)
     assert (found.report.path, found.report.reason) == ("plain", "asked for")
@@ -124,7 +122,7 @@ def test_sequences_read_in_plain_batches_equal_reading_one_by_one(
 
 
 @pytest.mark.usefixtures("always_walking")
-def test_a_walk_in_passes_of_one_token_is_exact(model: OneByOne) -> None:
+def test_tree_passes_of_one_token_are_exact(model: OneByOne) -> None:
     found = model.engine.collect(SHARING, max_tokens=1)
     model.assert_same(found.states, SHARING)
     if found.report.path == "tree":
@@ -133,7 +131,7 @@ def test_a_walk_in_passes_of_one_token_is_exact(model: OneByOne) -> None:
 
 @pytest.mark.usefixtures("always_walking")
 @pytest.mark.parametrize("share", [True, False], ids=["walk", "plain"])
-def test_a_bfloat16_model_is_walked_and_comes_close(tiny: Make, share: bool) -> None:
+def test_tree_passes_in_bfloat16_come_close(tiny: Make, share: bool) -> None:
     """As close as the plain path does, which reads some sequences beside others too."""
     half = one_by_one(tiny, "llama", dtype=torch.bfloat16)
     found = half.engine.collect(SHARING, max_tokens=5, share_prefixes=share)
@@ -146,7 +144,7 @@ def test_a_bfloat16_model_is_walked_and_comes_close(tiny: Make, share: bool) -> 
 
 @pytest.mark.usefixtures("always_walking")
 @pytest.mark.parametrize("name", WALKED)
-def test_attention_over_everything_is_walked_however_long_the_texts(tiny: Make, name: str) -> None:
+def test_tree_passes_with_full_attention_have_no_limit(tiny: Make, name: str) -> None:
     engine = tiny(name)
     for length in (1, WINDOW, 4 * WINDOW, 200):
         report = engine.collect([(*TOKENS, *[7] * length, 8), (*TOKENS, *[7] * length, 9)]).report
@@ -155,7 +153,7 @@ def test_attention_over_everything_is_walked_however_long_the_texts(tiny: Make, 
 
 @pytest.mark.usefixtures("always_walking")
 @pytest.mark.parametrize("name", [family.name for family in RECURRENT])
-def test_a_recurrent_model_is_read_plainly_and_the_report_says_why(tiny: Make, name: str) -> None:
+def test_recurrent_model_is_read_in_batches_with_a_reason(tiny: Make, name: str) -> None:
     report = tiny(name).collect(SHARING).report
     assert report.path == "plain"
     assert report.reason
@@ -165,7 +163,7 @@ def test_a_recurrent_model_is_read_plainly_and_the_report_says_why(tiny: Make, n
 @pytest.mark.usefixtures("always_walking")
 @pytest.mark.parametrize("order", ["short first", "long first"])
 @pytest.mark.parametrize("name", ["gemma3", "mistral"])
-def test_a_sliding_window_is_walked_only_as_far_as_it_reaches(tiny: Make, name: str, order: str) -> None:
+def test_tree_passes_end_at_the_sliding_window(tiny: Make, name: str, order: str) -> None:
     """A proof that failed for long texts says nothing about short ones, whichever come first."""
     made = one_by_one(tiny, name)
     short = [(*range(20, 20 + WINDOW - 1), ending) for ending in (7, 8, 9)]
@@ -178,7 +176,7 @@ def test_a_sliding_window_is_walked_only_as_far_as_it_reaches(tiny: Make, name: 
 
 
 @pytest.mark.usefixtures("always_walking")
-def test_texts_around_the_length_of_the_window_are_exact(tiny: Make) -> None:
+def test_texts_around_length_of_window_are_exact(tiny: Make) -> None:
     for length in range(WINDOW - 1, WINDOW + 4):
         made = one_by_one(tiny, "gemma3")
         sequences = [(*range(20, 20 + length - 1), ending) for ending in (7, 8)]
@@ -219,7 +217,7 @@ def failing(
 @pytest.mark.usefixtures("always_walking")
 @given(sequences=sharing_sequences(), room=st.integers(1, 12), size=st.integers(1, 40))
 @for_few
-def test_a_walk_that_runs_out_of_memory_goes_on_in_smaller_passes(
+def test_tree_passes_out_of_memory_become_smaller(
     walker: OneByOne, sequences: list[Tokens], room: int, size: int
 ) -> None:
     walker.states(sequences)
@@ -235,9 +233,7 @@ def test_a_walk_that_runs_out_of_memory_goes_on_in_smaller_passes(
 
 @given(sequences=sharing_sequences(), room=st.integers(LONGEST, 3 * LONGEST))
 @for_few
-def test_plain_batches_that_run_out_of_memory_are_made_smaller(
-    walker: OneByOne, sequences: list[Tokens], room: int
-) -> None:
+def test_batches_out_of_memory_become_smaller(walker: OneByOne, sequences: list[Tokens], room: int) -> None:
     walker.states(sequences)
     with failing(walker, above=room) as tried:
         found = walker.engine.collect(sequences, share_prefixes=False)
@@ -274,7 +270,7 @@ def test_memory_runs_out_in_either_of_torchs_words(
 
 @pytest.mark.usefixtures("always_walking")
 @pytest.mark.parametrize("share", [True, False], ids=["walk", "plain"])
-def test_where_no_pass_can_be_smaller_running_out_of_memory_is_an_error(walker: OneByOne, share: bool) -> None:
+def test_smallest_pass_out_of_memory_is_an_error(walker: OneByOne, share: bool) -> None:
     walker.engine.collect(SHARING)
     with (
         failing(walker, above=0 if share else 3) as tried,
@@ -308,7 +304,7 @@ def test_any_other_error_comes_through_as_it_is(walker: OneByOne, share: bool) -
 @pytest.mark.usefixtures("always_walking")
 @pytest.mark.parametrize("share", [True, False], ids=["walk", "plain"])
 @pytest.mark.parametrize("layers", [[0], [1, 3]], ids=str)
-def test_states_inside_a_scope_are_those_of_the_steered_model(tiny: Make, layers: list[int], share: bool) -> None:
+def test_states_inside_scope_are_those_of_steered_model(tiny: Make, layers: list[int], share: bool) -> None:
     """Also where the proof is made inside."""
     for name in ("llama", "gpt2", "gemma3"):
         steered = one_by_one(tiny, name)
@@ -326,7 +322,7 @@ def test_states_inside_a_scope_are_those_of_the_steered_model(tiny: Make, layers
 
 @pytest.mark.usefixtures("always_walking")
 @pytest.mark.parametrize("name", [family.name for family in RECURRENT])
-def test_a_proof_that_fails_inside_a_scope_is_not_counted_as_steering(tiny: Make, name: str) -> None:
+def test_failed_check_inside_steered_is_not_counted(tiny: Make, name: str) -> None:
     """It is given up in the middle of a pass, so that some blocks never see what the embeddings saw."""
     steered = one_by_one(tiny, name)
     term = (vector_for(tiny(name), layers=[1, 3]), 1.5)
@@ -339,7 +335,7 @@ def test_a_proof_that_fails_inside_a_scope_is_not_counted_as_steering(tiny: Make
 
 @pytest.mark.usefixtures("always_walking")
 @pytest.mark.parametrize("share", [True, False], ids=["walk", "plain"])
-def test_memory_may_run_out_inside_a_scope(tiny: Make, share: bool) -> None:
+def test_memory_may_run_out_inside_scope(tiny: Make, share: bool) -> None:
     steered = one_by_one(tiny, "llama")
     term = (vector_for(steered.engine, layers=[1, 3]), 1.5)
     with steering_by_hand(steered.blocks, term):
@@ -358,7 +354,7 @@ def test_memory_may_run_out_inside_a_scope(tiny: Make, share: bool) -> None:
 @pytest.mark.parametrize("share", [True, False], ids=["walk", "plain"])
 @pytest.mark.parametrize("wanted", [[0], [1, 0], [-2]], ids=str)
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3", "mamba"])
-def test_blocks_behind_the_last_wanted_layer_do_not_run(tiny: Make, name: str, wanted: list[int], share: bool) -> None:
+def test_blocks_behind_last_wanted_layer_do_not_run(tiny: Make, name: str, wanted: list[int], share: bool) -> None:
     made = one_by_one(tiny, name)
     expected = made.states(SHARING)[:, wanted]
     made.engine.hidden_states(SHARING)  # whatever is proven is proven now
@@ -379,7 +375,7 @@ def test_blocks_behind_the_last_wanted_layer_do_not_run(tiny: Make, name: str, w
     made.assert_same(made.engine.hidden_states(SHARING, share_prefixes=share), SHARING)
 
 
-def test_inside_a_scope_every_block_runs_so_that_all_steering_is_seen(tiny: Make) -> None:
+def test_every_block_runs_inside_steered(tiny: Make) -> None:
     made = one_by_one(tiny, "llama")
     term = (vector_for(made.engine, layers=[3]), 1.0)
     expected = made.states(SHARING)[:, :1]
@@ -389,7 +385,7 @@ def test_inside_a_scope_every_block_runs_so_that_all_steering_is_seen(tiny: Make
 
 
 @pytest.mark.usefixtures("always_walking")
-def test_memory_that_runs_out_during_the_proof_refuses_no_later_walk(tiny: Make) -> None:
+def test_check_out_of_memory_is_tried_again_later(tiny: Make) -> None:
     model = one_by_one(tiny, "llama")
     with failing(model, above=max(map(len, SHARING))):
         found = model.engine.collect(SHARING)
@@ -400,7 +396,7 @@ def test_memory_that_runs_out_during_the_proof_refuses_no_later_walk(tiny: Make)
 
 
 @pytest.mark.usefixtures("always_walking")
-def test_a_proof_keeps_to_the_size_of_passes_but_for_the_texts_it_compares_with(tiny: Make) -> None:
+def test_check_keeps_to_the_pass_size(tiny: Make) -> None:
     model = one_by_one(tiny, "llama")
     texts = [(*range(1, 120), last) for last in (5, 6)]
     sizes: list[int] = []

@@ -69,7 +69,7 @@ def wanted_at(
 
 
 def spans_of(span: Span | Sequence[Span] | None, lengths: Sequence[int]) -> list[tuple[int, int]]:
-    """First token and the one after the last, for each sequence of so many tokens.
+    """First token and the one after the last, for each sequence, given its number of tokens.
 
     Raises:
         PromptError: A span is empty, or there is not one for each sequence.
@@ -111,7 +111,7 @@ def _token_nodes(tree: PrefixTree, tokens: Ints) -> Ints:
 
 
 def _over_spans(tree: PrefixTree, first: Ints, last: Ints, *, mean: bool) -> Wanted:
-    """Tokens ``first[i]`` up to ``last[i]`` of each sequence: their mean, or each a row of its own."""
+    """Tokens ``first[i]`` up to ``last[i]`` of each sequence: their mean, or a row for each."""
     lengths = last - first
     offsets = np.cumsum(lengths) - lengths
     sequence = np.arange(len(first))
@@ -164,7 +164,7 @@ def read_states(
         wanted: What to keep, and where it goes.
         layers: Which blocks, in the order wanted.
         cost: The cost model, by which passes are planned.
-        proof: Whether this model may be walked; None never walks.
+        proof: Whether prefix-tree passes are exact on this model; None never uses them.
         stop_early: Skip the blocks behind the last wanted one.
         sources: What an encoder reads beside each sequence.
         progress: Called with (sequences done, all).
@@ -172,7 +172,7 @@ def read_states(
     plan = proof.plan(tree, cost) if proof is not None else plan_batches(tree, cost, may_pad=blocks.causal)
     result = np.zeros((wanted.rows, len(layers), blocks.hidden_size), dtype=np.float32)
     unwanted = {"use_cache"} if blocks.encoder else set()  # it has none
-    is_wanted = np.zeros(len(tree) + 1, dtype=bool)  # the last stands for no node
+    is_wanted = np.zeros(len(tree) + 1, dtype=bool)  # the last is no node
     is_wanted[wanted.node] = True
     ending = np.bincount(np.append(tree.ends, len(tree)), minlength=len(tree) + 1)
     ending[-1] = done = 0
@@ -226,8 +226,8 @@ def _put(result: NDArray[np.float32], wanted: Wanted, nodes: Ints, states: NDArr
         return
     rows, place_of = np.unique(targets, return_inverse=True)
     shares = csr_matrix((wanted.weight[which], (place_of, source)), shape=(len(rows), len(states)))
-    for slot in range(states.shape[1]):
-        result[rows, slot] += shares @ states[:, slot]
+    for index in range(states.shape[1]):
+        result[rows, index] += shares @ states[:, index]
 
 
 def collect_states(

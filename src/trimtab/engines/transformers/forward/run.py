@@ -1,6 +1,6 @@
 """Run the passes that a plan asks for.
 
-In a walk, each pass computes the next nodes of the tree in preorder. Whatever they need of earlier passes lies on the
+Each prefix-tree pass computes the next nodes of the tree in preorder. Whatever they need of earlier passes lies on the
 path to the first of them, so between passes the keys and values are gathered down to that path. A mask lets every token
 see itself and its ancestors, and position ids are depths. Nothing is computed twice.
 """
@@ -44,7 +44,7 @@ class Pass:
     """One run of the model.
 
     Attributes:
-        nodes: Which node of the tree stands where, ``[row, column]``; -1 where one stands again, or padding.
+        nodes: Node of the tree at each place, ``[row, column]``; -1 for a repeated node or padding.
         inputs: The model's keyword arguments.
     """
 
@@ -94,18 +94,18 @@ def run_plan(
         plan: The passes.
         forward: Runs the model, without gradients.
         model: Tells where inputs belong and what dtype masks have.
-        keep_cache: Have every pass of a walk leave keys and values in ``past_key_values``, also one that stands alone.
+        keep_cache: Have every prefix-tree pass leave keys and values in ``past_key_values``, also a single one.
         sources: What an encoder reads beside each sequence; only plain batches take that.
         on_halved: Called with the new size when a pass ran out of memory and is tried again in halves; without it,
             running out of memory is an error.
     """
     if isinstance(plan, PrefixTreePlan):
-        yield from _walk(tree, plan, forward, model, keep_cache, on_halved)
+        yield from _run_tree(tree, plan, forward, model, keep_cache, on_halved)
     else:
         yield from _run_batches(tree, plan, forward, model, sources, on_halved)
 
 
-def _walk(
+def _run_tree(
     tree: PrefixTree,
     plan: PrefixTreePlan,
     forward: Callable[[Pass], T],
@@ -121,7 +121,7 @@ def _walk(
         if start == stop:
             continue
         nodes = np.arange(start, stop)
-        inputs = _walk_inputs(tree, path, nodes, kept, model, with_cache=keep_cache or len(path) > 0 or len(spans) > 0)
+        inputs = _tree_inputs(tree, path, nodes, kept, model, with_cache=keep_cache or len(path) > 0 or len(spans) > 0)
         try:
             output = forward(Pass(nodes[None], inputs))
         except RuntimeError as error:
@@ -139,7 +139,7 @@ def _walk(
             path = ahead
 
 
-def _walk_inputs(
+def _tree_inputs(
     tree: PrefixTree, path: Ints, nodes: Ints, kept: KeysAndValues, model: nn.Module, *, with_cache: bool
 ) -> dict[str, Any]:
     device, dtype = place(model)
@@ -213,7 +213,7 @@ def rows_of(tree: PrefixTree, ends: Ints) -> Ints:
 
 
 def _once(tree: PrefixTree, nodes: Ints, leaves: Ints) -> Ints:
-    """``nodes`` with each node left standing only on the row of the first leaf that begins with it."""
+    """``nodes`` with each node kept only on the row of the first leaf that begins with it."""
     return np.where((nodes >= 0) & (tree.leaf_below(np.maximum(nodes, 0)) == leaves[:, None]), nodes, -1)
 
 
@@ -245,25 +245,25 @@ def release(error: RuntimeError) -> None:
 
 EXACT = 1e-5  # relative error of a state in float32
 ROUNDINGS = 12.0  # in coarser dtypes, whose rounding hides anything finer; a mask not honoured is off by far more
-MARGIN = 1.25  # proven for somewhat longer sequences than those at hand, so that few need a proof of their own
-SHORTEST = 128  # shorter sequences gain little from a shorter proof
+MARGIN = 1.25  # checked on somewhat longer sequences than needed, so that few need another check
+SHORTEST = 128  # shorter sequences gain little from a shorter check
 
 
 @final
 class PrefixSharingCheck:
-    """What is known of whether walks are exact on one model.
+    """Prefix-sharing check: whether prefix-tree passes are exact on one model.
 
-    A sliding window, for one, shows only in sequences that are longer, so a proof holds up to the length that was
+    A sliding window, for one, shows only in sequences that are longer, so a check holds up to the length that was
     tried.
 
     Args:
         model: The model.
         blocks: Its blocks.
         limit: How many tokens it can read.
-        never: Why nothing is to be walked, where that is known beforehand.
+        never: Why prefixes are never shared, where that is known beforehand.
 
     Attributes:
-        problem: Why long sequences are not walked, where that was found.
+        problem: Why long sequences are not read as a tree, where that was found.
         skips: Whether blocks may hand on outputs of an earlier pass instead of running; None if that was never tried.
     """
 
@@ -278,7 +278,7 @@ class PrefixSharingCheck:
         self.skips: bool | None = False if blocks.repeated else None
 
     def plan(self, tree: PrefixTree, cost: Cost, *, times: int = 1) -> Plan:
-        """The cheapest exact plan to read a tree so many times; a walk is proven before it is taken."""
+        """Return the cheapest exact plan to read a tree ``times`` times; prefixes are shared only after the check."""
         longest = int(tree.depth.max()) + 1 if len(tree) else 0
         if self._refused is not None and longest >= self._refused:
             return plan_batches(tree, cost, may_pad=self._blocks.causal)
@@ -304,7 +304,7 @@ class PrefixSharingCheck:
                 if not is_out_of_memory(error):
                     raise
                 release(error)
-                self.problem = "memory ran out while a walk was tried"
+                self.problem = "memory ran out while sharing prefixes was tried"
                 return False  # there may be more of it the next time
             if problem is None:
                 self._proven.append(_Tried(length, wanted.row))
@@ -313,7 +313,7 @@ class PrefixSharingCheck:
         return False
 
     def _problem(self, tokens: Ints, *, row: int) -> str | None:
-        """What is wrong with a walk over sequences that share most of ``tokens``; None if nothing is.
+        """Return what is wrong with prefix-tree passes over sequences that share most of ``tokens``, or None.
 
         The last of its passes has ``row`` tokens and several endings in it, and sees what they share through the cache.
         Compared are the first sequence and the last, which has most before it that it must not see.
@@ -327,14 +327,14 @@ class PrefixSharingCheck:
         ends = [tree.leaves[0], tree.leaves[-1]]
         bounds = (0, *sorted(range(len(tree), 0, -row)))
         try:
-            walked = self._states(tree, PrefixTreePlan(bounds, 0.0), ends)
+            shared_states = self._states(tree, PrefixTreePlan(bounds, 0.0), ends)
         except Exception as error:  # whatever a model does that has no use for such inputs
             if isinstance(error, RuntimeError) and is_out_of_memory(error):
                 raise
             return f"a mask of ours makes it fail: {(str(error).strip() or type(error).__name__).splitlines()[0][:100]}"
         plain = self._states(tree, BatchPlan(tuple(np.array([end]) for end in ends), 0.0), ends)
         sizes = np.maximum(np.linalg.norm(plain, axis=-1), 1e-30)
-        off = float((np.linalg.norm(walked - plain, axis=-1) / sizes).max())
+        off = float((np.linalg.norm(shared_states - plain, axis=-1) / sizes).max())
         if off <= max(EXACT, ROUNDINGS * torch.finfo(place(self._model)[1]).eps):
             return None
         return f"over {len(tokens)} tokens it does not honour a mask and position ids of ours (states off by {off:.0e})"
@@ -358,7 +358,7 @@ class PrefixSharingCheck:
 
 @dataclass(frozen=True)
 class _Tried:
-    """How long the sequences and how long the passes were on which a walk was exact."""
+    """Lengths of sequences and passes on which prefix-tree passes were exact."""
 
     length: int
     row: int
@@ -368,7 +368,7 @@ class _Tried:
 
 
 def prepared_proof(model: nn.Module, blocks: DecoderLayers, *, limit: int | None, encoder: bool) -> PrefixSharingCheck:
-    """A proof to be made when it is needed; for some models it is known beforehand that a walk would be wrong."""
+    """Return the check, which is made when it is needed; for some models it is known beforehand that it would fail."""
     never = "" if blocks.causal else "a state knows of the tokens after it too"
     if encoder:
         never = "an encoder reads every text as a whole"
