@@ -11,6 +11,7 @@ import pytest
 
 import trimtab
 from trimtab.cli import console
+from trimtab.cli.options import parse_layers
 from trimtab.errors import OutputError
 from trimtab.vectors import vectors_folder
 
@@ -202,8 +203,8 @@ def test_a_vector_that_cannot_be_saved_is_kept_elsewhere(random_vector, smollm2,
     vector = random_vector(smollm2, layers=[3], name="kept")
     monkeypatch.setattr(console.tempfile, "gettempdir", lambda: str(tmp_path))
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OutputError, match="was kept in"):
-        console.save_with_care(vector, tmp_path / "file" / "v.safetensors")
+    with pytest.raises(OutputError, match="was saved to"):
+        console.save_or_rescue(vector, tmp_path / "file" / "v.safetensors")
     (rescued,) = tmp_path.glob("rescued-*.safetensors")
     assert trimtab.ControlVector.load(rescued).behaviour.name == "kept"
 
@@ -257,5 +258,5 @@ def test_help_of_every_verb_shows_an_example():
 
 
 def test_layers_are_read_as_people_write_them():
-    assert console.parse_layers("14-16,3") == [14, 15, 16, 3]
-    assert console.parse_layers("auto") == "auto"
+    assert parse_layers("14-16,3") == [14, 15, 16, 3]
+    assert parse_layers("auto") == "auto"

@@ -1,39 +1,47 @@
-"""The application: its verbs, and the one place where errors become a line and an exit code."""
+"""Command-line application: its verbs, and the handler that turns errors into a line and an exit code."""
 
 from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
-from trimtab.cli import (
-    calibrate,
-    chat,
-    compare,
-    condition,
-    demo,
-    distill,
-    doctor,
-    evaluate,
-    generate,
-    lint,
-    new,
-    read,
-    show,
-    train,
-    zoo,
-)
+from trimtab.cli import condition, zoo
+from trimtab.cli.behaviour import lint, new
+from trimtab.cli.demo import demo
+from trimtab.cli.distill import distill
+from trimtab.cli.doctor import doctor
+from trimtab.cli.evaluate import evaluate
+from trimtab.cli.generate import chat, compare, generate
+from trimtab.cli.read import read
+from trimtab.cli.train import train
+from trimtab.cli.vector import calibrate, show
 from trimtab.errors import StrongSteeringWarning, TrimtabError
 
-INTERRUPTED = 130
+INTERRUPTED = 130  # exit code after Ctrl-C
+VERBS: tuple[tuple[Callable[..., None], str], ...] = (  # each with an example
+    (demo, "trimtab demo"),
+    (new, 'trimtab new pirate --positive "a pirate" --negative "a lawyer"'),
+    (lint, "trimtab lint pirate.toml"),
+    (train, "trimtab train happy -o happy.safetensors"),
+    (distill, 'trimtab distill --system-prompt "You are a pirate. Speak like one." -o pirate.safetensors'),
+    (calibrate, "trimtab calibrate happy --operator rotate"),
+    (generate, "trimtab generate 'How was your day?' --steer happy:0.8"),
+    (compare, "trimtab compare 'How was your day?' --steer happy"),
+    (chat, "trimtab chat --steer happy:0.8"),
+    (read, "trimtab read 'What a lovely day!' --vector happy"),
+    (evaluate, "trimtab evaluate happy --report happy.html"),
+    (show, "trimtab show happy.safetensors"),
+    (doctor, "trimtab doctor --model smollm2"),
+)
 
 app = typer.Typer(
     name="trimtab",
-    help="Steer a language model by its hidden states: describe a behaviour, learn its direction, dial it.",
+    help="Steer a language model by its hidden states: describe a behaviour, train its vector, set its strength.",
     epilog="Start with: trimtab demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -42,8 +50,8 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         import trimtab
 
         typer.echo(f"trimtab {trimtab.__version__}")
@@ -53,16 +61,16 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Version of trimtab.")
     ] = False,
 ) -> None:
     pass
 
 
-for _verb in (demo, new, lint, train, distill, calibrate, generate, compare, chat, read, evaluate, show, doctor):
-    app.command(name=_verb.NAME, epilog=f"Example: {_verb.EXAMPLE}")(_verb.run)
-app.add_typer(zoo.app, name=zoo.NAME)
-app.add_typer(condition.app, name=condition.NAME)
+for _verb, _example in VERBS:
+    app.command(name=_verb.__name__, epilog=f"Example: {_example}")(_verb)
+app.add_typer(zoo.app, name="zoo")
+app.add_typer(condition.app, name="condition")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -74,8 +82,8 @@ def run_app(application: typer.Typer, arguments: Sequence[str] | None = None) ->
     """Run an application and exit; every error becomes one line on standard error and an exit code."""
     try:
         with _plain_warnings():
-            code = application(args=arguments, standalone_mode=False)
-        if code == INTERRUPTED:  # typer's own way of taking Ctrl-C
+            code = app(args=arguments, standalone_mode=False)
+        if code == INTERRUPTED:  # how typer reports Ctrl-C
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except TrimtabError as error:
@@ -86,7 +94,7 @@ def run_app(application: typer.Typer, arguments: Sequence[str] | None = None) ->
         sys.stderr.close()
         sys.exit(0)
     except Exception as error:
-        # Usage errors of the parser know how to say themselves; anything else is a bug and keeps its traceback.
+        # Usage errors of the parser have a message for the user; anything else is a bug and keeps its traceback.
         if not hasattr(error, "format_message"):
             raise
         _fail(error.format_message(), getattr(error, "exit_code", 2))
@@ -94,7 +102,7 @@ def run_app(application: typer.Typer, arguments: Sequence[str] | None = None) ->
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    """Inside, warnings of our own are a line of text like errors are."""
+    """Print warnings of trimtab as one line, like errors, during the ``with`` block."""
     with warnings.catch_warnings():
         show = warnings.showwarning
 

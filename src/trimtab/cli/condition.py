@@ -1,4 +1,4 @@
-"""``trimtab condition``: vectors to read by, and the thresholds at which conditions fire."""
+"""``trimtab condition``: reading vectors and the thresholds of conditions."""
 
 from __future__ import annotations
 
@@ -10,78 +10,81 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from trimtab.cli.card import print_card
 from trimtab.cli.console import (
+    check_writable,
+    out,
+    phase_progress,
+    print_json,
+    save_or_rescue,
+    seconds_table,
+    vector_json,
+)
+from trimtab.cli.options import (
     DtypeOption,
     ForceOption,
     JsonOption,
     ModelOption,
+    OutputOption,
+    SeedOption,
     ThinkingOption,
-    check_writable,
-    load_model,
-    out,
-    phase_progress,
-    print_json,
-    save_with_care,
-    seconds_table,
+    VectorArgument,
 )
+from trimtab.cli.session import Session
 from trimtab.errors import PromptError, SteeringError
 
 if TYPE_CHECKING:
     from trimtab.steering.conditions import At
     from trimtab.vectors import ControlVector
 
-NAME = "condition"
 TRAIN_EXAMPLE = "trimtab condition train harmful --positive harmful.txt --negative harmless.txt"
 FIT_EXAMPLE = "trimtab condition fit harmful --negative everyday.txt --rate 2%"
 KEYS = ("text", "prompt", "instruction")
-FILES = "One prompt a line; .json: a list of strings, or of objects with text, prompt or instruction; .jsonl."
+FILES = "One prompt per line; or .json or .jsonl with strings or objects that have text, prompt or instruction."
 
-app = typer.Typer(help="Make vectors to read by, and fit the thresholds of conditions.", no_args_is_help=True)
+app = typer.Typer(help="Train reading vectors, and fit the thresholds of conditions.", no_args_is_help=True)
 
 
 @app.command(epilog=f"Example: {TRAIN_EXAMPLE}")
 def train(
-    name: Annotated[str, typer.Argument(help="Of the vector.")],
-    positive: Annotated[str, typer.Option(help=f"File of prompts that are to read high. {FILES}")],
-    negative: Annotated[str, typer.Option(help="File of prompts that are to read low.")],
-    valid_positive: Annotated[str | None, typer.Option(help="File of others, on which it is tried.")] = None,
-    valid_negative: Annotated[str | None, typer.Option(help="File of others, on which it is tried.")] = None,
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", help="The file to write; the vectors folder if not given.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the folds of cross-validation.")] = 0,
+    name: Annotated[str, typer.Argument(help="Name of the vector.")],
+    positive: Annotated[str, typer.Option(help=f"File of prompts with a high reading. {FILES}")],
+    negative: Annotated[str, typer.Option(help="File of prompts with a low reading.")],
+    valid_positive: Annotated[str | None, typer.Option(help="Positive prompts held out for validation.")] = None,
+    valid_negative: Annotated[str | None, typer.Option(help="Negative prompts held out for validation.")] = None,
+    output: OutputOption = None,
+    seed: SeedOption = 0,
     model: ModelOption = None,
     dtype: DtypeOption = None,
     thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a vector to read by from prompts of two kinds; layers and pooling are chosen by cross-validation."""
+    """Train a reading vector from prompts of two kinds; cross-validation chooses its layers and pooling."""
     from trimtab.vectors import vector_path
 
     if (valid_positive is None) != (valid_negative is None):
-        raise PromptError("prompts to try it on are of one kind only", fix="give --valid-positive and --valid-negative")
+        raise PromptError("validation prompts of one kind only", fix="give both --valid-positive and --valid-negative")
     high, low = read_prompts(positive), read_prompts(negative)
-    tried = [read_prompts(file) for file in (valid_positive, valid_negative) if file is not None]
+    held_out = [read_prompts(file) for file in (valid_positive, valid_negative) if file is not None]
     path = Path(output) if output else vector_path(name)
     check_writable(path)
     with phase_progress() as phases:
         phases.begin("Loading the model")
-        engine = load_model(model, dtype=dtype, thinking=thinking, notice=not json)
+        engine = Session(model, dtype=dtype, thinking=thinking, notice=not json).engine
         from trimtab.reading import auroc
         from trimtab.training.readers import fit_reader
 
         vector = fit_reader(engine, high, low, name=name, seed=seed, progress=phases.on_progress)
-        scores = [engine.scores(prompts, vector) for prompts in tried]
+        scores = [engine.scores(prompts, vector) for prompts in held_out]
     valid = auroc(*scores) if scores else None
-    save_with_care(vector, path)
+    save_or_rescue(vector, path)
     if json:
-        seconds = seconds_table(phases.seconds)
-        print_json({"path": str(path), "seconds": seconds, "valid_auroc": valid, **vector.describe()})
+        print_json({**vector_json(vector, path, phases), "valid_auroc": valid})
         return
+    from trimtab.cli.card import print_card
+
     print_card(vector)
     if valid is not None:
-        out.print(f"On the prompts to try it on: AUROC {valid:.3f} ({len(tried[0])} and {len(tried[1])} prompts)")
+        out.print(f"Validation: AUROC {valid:.3f} ({len(held_out[0])} and {len(held_out[1])} prompts)")
     shown = Path(vector.behaviour.name) if output is None else path
     out.print(
         f"Saved to [bold]{path}[/bold]. Next: trimtab condition fit {shown} --negative FILE --rate 2%", soft_wrap=True
@@ -90,13 +93,13 @@ def train(
 
 @app.command(epilog=f"Example: {FIT_EXAMPLE}")
 def fit(
-    vector: Annotated[str, typer.Argument(help="A vector file, or a name in the vectors folder.")],
-    negative: Annotated[str, typer.Option(help=f"File of prompts on which a condition should not fire. {FILES}")],
-    positive: Annotated[str | None, typer.Option(help="File of prompts on which it should.")] = None,
-    rate: Annotated[str, typer.Option(help="Share of false positives, such as 2% or 0.02.")] = "2%",
-    at: Annotated[str, typer.Option(help="What is read: prompt, last-user-turn or token.")] = "prompt",
+    vector: VectorArgument,
+    negative: Annotated[str, typer.Option(help=f"File of prompts on which the condition should not hold. {FILES}")],
+    positive: Annotated[str | None, typer.Option(help="File of prompts on which the condition should hold.")] = None,
+    rate: Annotated[str, typer.Option(help="Rate of false positives, such as 2% or 0.02.")] = "2%",
+    at: Annotated[str, typer.Option(help="Text that the condition reads: prompt, last-user-turn or token.")] = "prompt",
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="The file to write; the vector's own if not given.")
+        str | None, typer.Option("--output", "-o", help="Vector file to write; default: the vector's file.")
     ] = None,
     force: ForceOption = False,
     model: ModelOption = None,
@@ -104,12 +107,12 @@ def fit(
     thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Find the threshold that a chosen share of ordinary prompts passes, and keep their readings in the vector."""
-    from trimtab.vectors import find_vector, vector_path
+    """Find the threshold for a rate of false positives on ordinary prompts, and keep their readings in the vector."""
+    from trimtab.vectors import vector_path
 
     share = parse_rate(rate)
-    given = find_vector(vector)
-    given = given.for_any_model() if force else given
+    session = Session(model, dtype=dtype, thinking=thinking, notice=not json, force=force)
+    given = session.stored(vector)
     ordinary = read_prompts(negative)
     wanted = read_prompts(positive) if positive is not None else []
     if len(ordinary) * share < 1:
@@ -121,17 +124,17 @@ def fit(
     check_writable(path)
     with phase_progress() as phases:
         phases.begin("Loading the model")
-        engine = load_model(model, dtype=dtype, thinking=thinking, notice=not json)
+        engine = session.engine
         from trimtab.training.readers import fit_threshold, readings
 
         where = cast("At", at)
         fitted = fit_threshold(engine, given, ordinary, at=where, progress=phases.on_progress)
-        found = readings(engine, fitted, wanted, at=where, progress=phases.on_progress) if wanted else []
-    report = _report(fitted, share, at, found)
-    save_with_care(fitted, path)
-    named = vector if output is None else str(path)
-    named = f'"{named}"' if " " in named else named
-    use = f"--steer 'refusal:1 when {named} > fpr {share * 100:g}% at {at}'"
+        positives = readings(engine, fitted, wanted, at=where, progress=phases.on_progress) if wanted else []
+    report = _report(fitted, share, at, positives)
+    save_or_rescue(fitted, path)
+    name = vector if output is None else str(path)
+    name = f'"{name}"' if " " in name else name
+    use = f"--steer 'refusal:1 when {name} > fpr {share * 100:g}% at {at}'"
     if json:
         print_json({"path": str(path), "seconds": seconds_table(phases.seconds), "use": use, **report})
         return
@@ -140,10 +143,10 @@ def fit(
 
 
 def parse_rate(text: str) -> float:
-    """A share such as ``2%`` or ``0.02``.
+    """Return a rate such as ``2%`` or ``0.02``.
 
     Raises:
-        SteeringError: It is none, or not between 0 and 1.
+        SteeringError: The text is not a number between 0 and 1.
     """
     try:
         rate = float(text[:-1]) / 100 if text.endswith("%") else float(text)
@@ -155,10 +158,10 @@ def parse_rate(text: str) -> float:
 
 
 def read_prompts(file: str) -> list[str]:
-    """The prompts in a file: one a line, or JSON.
+    """Return the prompts in a file: one per line, or JSON.
 
     Raises:
-        PromptError: It cannot be read, or holds no prompts, or something else.
+        PromptError: The file cannot be read, or has no prompts, or something else.
     """
     path = Path(file)
     try:
@@ -175,10 +178,10 @@ def read_prompts(file: str) -> list[str]:
             entries = [line for line in text.splitlines() if line.strip()]
     except ValueError as error:
         raise PromptError(
-            f"{file!r} is not JSON: {error}", fix="mend it, or give a .txt with a prompt a line"
+            f"{file!r} is not JSON: {error}", fix="correct it, or give a .txt file with one prompt per line"
         ) from None
     if not isinstance(entries, list) or not entries:
-        raise PromptError(f"{file!r} holds no prompts", fix="give a list of them")
+        raise PromptError(f"{file!r} has no prompts", fix="give a list of them")
     return [_prompt(entry, file, number) for number, entry in enumerate(entries, start=1)]
 
 
@@ -186,12 +189,14 @@ def _prompt(entry: Any, file: str, number: int) -> str:
     if isinstance(entry, dict):
         entry = next((entry[key] for key in KEYS if key in entry), None)
     if not isinstance(entry, str) or not entry.strip():
-        raise PromptError(f"entry {number} of {file!r} is no prompt", fix=f"write a text, or an object with {KEYS[0]}")
+        raise PromptError(
+            f"entry {number} of {file!r} is not a prompt", fix=f"write a text, or an object with {KEYS[0]}"
+        )
     return entry.strip()
 
 
 def _report(vector: ControlVector, rate: float, at: str, positive: Sequence[Any]) -> dict[str, Any]:
-    """What is known of the threshold: by the texts that it was fitted on, and by those that should pass."""
+    """Return the rates at the threshold, on the texts it was fitted on and on those that should pass."""
     import numpy as np
 
     from trimtab.reading import auroc
@@ -226,8 +231,8 @@ def _print_report(report: dict[str, Any]) -> None:
         f"Threshold at {report['at']}: [bold]{report['threshold']:+.2f}[/bold] (standard deviations of neutral text)"
     )
     out.print(
-        f"False positives: {report['false_positive_rate']:.1%} of the {what} in {report['negatives']} texts; of others "
-        f"{low:.1%} to {high:.1%} are to be expected (95 %)",
+        f"False positives: {report['false_positive_rate']:.1%} of the {what} in {report['negatives']} texts "
+        f"(95 % interval {low:.1%} to {high:.1%})",
         soft_wrap=True,
     )
     if "auroc" in report:

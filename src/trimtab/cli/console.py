@@ -1,4 +1,4 @@
-"""What the verbs share: output for people and for programs, progress, options, and saving with care."""
+"""Output for people and programs, progress bars, and saving."""
 
 from __future__ import annotations
 
@@ -8,57 +8,37 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, final
+from typing import TYPE_CHECKING, Any, final
 
-import typer
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from trimtab.errors import OutputError, SteeringError, TrimtabError
+from trimtab.errors import OutputError, TrimtabError
 
 if TYPE_CHECKING:
-    from trimtab.engines import Completion
-    from trimtab.engines.transformers import TransformersEngine
     from trimtab.training.progress import Progress
     from trimtab.vectors import ControlVector
-
-ModelOption = Annotated[
-    str | None,
-    typer.Option("--model", "-m", help="Hub id, folder or .gguf file; SmolLM2-135M-Instruct if not given."),
-]
-DtypeOption = Annotated[
-    str | None,
-    typer.Option("--dtype", help="Of the weights: float32 if not given, bfloat16, float16; auto: as they were saved."),
-]
-ThinkingOption = Annotated[
-    bool | None,
-    typer.Option("--thinking/--no-thinking", help="Have a reasoning model think first or not; else as its template."),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON to standard output, and nothing else there.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Use a vector although it was trained for other weights.")]
-TokensOption = Annotated[int, typer.Option("--max-new-tokens", "-n", min=1, help="Upper bound on an answer's length.")]
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output."""
+    """Print one JSON document on standard output."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_piece(piece: str) -> None:
-    """Show a piece of streamed text at once."""
+    """Print a piece of streamed text without buffering."""
     sys.stdout.write(piece)
     sys.stdout.flush()
 
 
 @final
 class PhaseProgress:
-    """Shows each phase of long work as a bar with the time left, on standard error; keeps the seconds of each."""
+    """Progress bars on standard error, one for each phase, and the seconds of each phase."""
 
     def __init__(self, bars: Bars) -> None:
         self._bars = bars
@@ -69,7 +49,7 @@ class PhaseProgress:
         self.seconds: dict[str, float] = {}
 
     def on_progress(self, step: Progress) -> None:
-        """Take one step of ``trimtab.train``."""
+        """Show a step that the library reports."""
         self.begin(step.phase, total=step.total)
         if step.note:
             err.print(step.note, soft_wrap=True)
@@ -77,7 +57,7 @@ class PhaseProgress:
         self._bars.update(self._tasks[step.phase], description=shown, completed=step.done, total=step.total)
 
     def begin(self, phase: str, *, total: int | None = None) -> None:
-        """Enter a phase; the time until the next one counts as this one's."""
+        """Begin a phase; it lasts until the next one begins."""
         if phase == self._phase:
             return
         self.finish()
@@ -86,7 +66,7 @@ class PhaseProgress:
             self._tasks[phase] = self._bars.add_task(phase, total=total)
 
     def finish(self) -> None:
-        """Leave the current phase."""
+        """End the current phase."""
         now = time.perf_counter()
         if self._phase is not None:
             self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._since
@@ -101,10 +81,10 @@ class PhaseProgress:
 
 
 def progress_bars(*, speed_estimate_period: float = 30.0) -> Bars:
-    """Bars on standard error with time spent and left; nothing where that is no terminal.
+    """Return bars on standard error with the time spent and left; hidden if standard error is not a terminal.
 
     Args:
-        speed_estimate_period: Seconds of the past by which the time left is told; long where steps are.
+        speed_estimate_period: Seconds of the past from which the time left is estimated; long for long steps.
     """
     return Bars(
         TextColumn("{task.description}"),
@@ -120,66 +100,15 @@ def progress_bars(*, speed_estimate_period: float = 30.0) -> Bars:
 
 @contextmanager
 def phase_progress() -> Iterator[PhaseProgress]:
-    """Progress bars on standard error for the work inside."""
+    """Show progress bars on standard error during the ``with`` block."""
     with progress_bars() as bars:
         phases = PhaseProgress(bars)
         yield phases
         phases.finish()
 
 
-def load_model(
-    name: str | None,
-    *,
-    dtype: str | None = None,
-    thinking: bool | None = None,
-    notice: bool = False,
-) -> TransformersEngine:
-    """Load the model that the user named; with ``notice`` say so if it has no chat template."""
-    from trimtab.engines.transformers import load
-
-    engine = load(name, dtype=dtype, thinking=thinking)
-    if notice and not engine.has_chat_template:
-        err.print(
-            f"{engine.info.name} has no chat template: it reads bare text, and may not answer as an assistant.",
-            style="dim",
-            markup=False,
-            soft_wrap=True,
-        )
-    return engine
-
-
-def parse_layers(text: str) -> str | list[int]:
-    """``auto``, or layers such as ``14-24`` or ``8,12,16``.
-
-    Raises:
-        SteeringError: It is neither.
-    """
-    if text == "auto":
-        return text
-    layers: list[int] = []
-    try:
-        for part in text.split(","):
-            first, _, last = part.partition("-")
-            layers += range(int(first), int(last or first) + 1)
-    except ValueError:
-        raise SteeringError(f"cannot read the layers {text!r}", fix="write 'auto', '14-24' or '8,12,16'") from None
-    return layers
-
-
-def completion_json(completion: Completion) -> dict[str, Any]:
-    """A completion as a program reads it."""
-    return {
-        "text": completion.text,
-        "finish_reason": completion.finish_reason,
-        "prompt_tokens": completion.prompt_tokens,
-        "completion_tokens": len(completion.tokens),
-        "receipt": asdict(completion.receipt),
-        "readings": {name: list(scores) for name, scores in completion.readings.items()},
-    }
-
-
 def check_writable(path: Path) -> None:
-    """Find out before the work whether its result can be written.
+    """Check before the work that its result can be written.
 
     Raises:
         OutputError: The folder cannot be made or written to.
@@ -191,17 +120,17 @@ def check_writable(path: Path) -> None:
     except OSError as error:
         raise OutputError(
             f"cannot write to {str(path.parent)!r}: {error.strerror or error}",
-            fix="choose another place with -o",
+            fix="choose another folder with -o",
         ) from None
     if path.is_dir():
         raise OutputError(f"{str(path)!r} is a folder", fix="name a file")
 
 
-def save_with_care(vector: ControlVector, path: Path) -> Path:
-    """Save, and if that fails keep the work somewhere else before saying so.
+def save_or_rescue(vector: ControlVector, path: Path) -> Path:
+    """Save a vector; if that fails, rescue it to another folder before raising.
 
     Raises:
-        OutputError: It could not be written where it should be; the message says where it is now.
+        OutputError: The file could not be written; the message names the rescued file.
     """
     try:
         return vector.save(path)
@@ -213,11 +142,16 @@ def save_with_care(vector: ControlVector, path: Path) -> Path:
             except TrimtabError:
                 continue
             raise OutputError(
-                error.problem, fix=f"the vector was kept in {str(rescued)!r}: move it from there"
+                error.problem, fix=f"the vector was saved to {str(rescued)!r}: move it from there"
             ) from None
         raise
 
 
 def seconds_table(seconds: Mapping[str, float]) -> dict[str, float]:
-    """Seconds by phase, rounded for reading."""
+    """Return the seconds by phase, rounded for reading."""
     return {phase: round(spent, 1) for phase, spent in seconds.items()}
+
+
+def vector_json(vector: ControlVector, path: Path, phases: PhaseProgress) -> dict[str, Any]:
+    """Return a new vector, its file and the time it took, for a program."""
+    return {"path": str(path), "seconds": seconds_table(phases.seconds), **vector.describe()}

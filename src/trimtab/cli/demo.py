@@ -1,4 +1,4 @@
-"""``trimtab demo``: the main job before one's eyes, from a described behaviour to three different answers."""
+"""``trimtab demo``: from a behaviour to a vector to three different answers, step by step."""
 
 from __future__ import annotations
 
@@ -8,42 +8,38 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from trimtab.cli.compare import compare, comparison_json, comparison_table
 from trimtab.cli.console import (
-    DtypeOption,
-    JsonOption,
-    ModelOption,
     PhaseProgress,
     check_writable,
     err,
-    load_model,
     out,
     phase_progress,
     print_json,
-    save_with_care,
+    save_or_rescue,
     seconds_table,
 )
-from trimtab.vectors.records import layer_range
+from trimtab.cli.generate import comparison_table
+from trimtab.cli.options import BehaviourArgument, DtypeOption, JsonOption, ModelOption
+from trimtab.cli.session import Session
 
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour
     from trimtab.engines.transformers import TransformersEngine
     from trimtab.vectors import ControlVector
 
-NAME = "demo"
-EXAMPLE = "trimtab demo"
 PROMPTS = ("How was your day?", "Tell me about the weather where you live.", "What do you think of Mondays?")
 
 
-def run(
-    behaviour: Annotated[str, typer.Argument(help="A behaviour of the zoo, or a path to a .toml file.")] = "happy",
-    fresh: Annotated[bool, typer.Option("--fresh", help="Train anew even if the vector is there already.")] = False,
+def demo(
+    behaviour: BehaviourArgument = "happy",
+    fresh: Annotated[bool, typer.Option("--fresh", help="New training even if the vector exists.")] = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Train, place and calibrate a vector before your eyes, then answer the same prompts three ways."""
+    """Train and calibrate a vector, then answer the same prompts unsteered and steered both ways."""
     from trimtab.behaviours import Behaviour
+    from trimtab.engines import compare_answers
     from trimtab.steering import Steering, Term
     from trimtab.vectors import vector_path
 
@@ -52,15 +48,14 @@ def run(
     check_writable(path)
     with phase_progress() as phases:
         phases.begin("Loading the model")
-        engine = load_model(model, dtype=dtype, notice=not json)
+        engine = Session(model, dtype=dtype, notice=not json).engine
         if not json:
             _introduce(described, engine)
-        vector = None if fresh else _already_there(path, described, engine)
+        vector = None if fresh else _existing_vector(path, described, engine)
         if vector is None:
             vector = _train(described, engine, path, phases)
         phases.begin("Answering three ways")
-        steering = Steering((Term(vector, 1.0),))
-        columns = compare(engine, PROMPTS, steering, max_new_tokens=64)
+        compared = compare_answers(engine, PROMPTS, Steering((Term(vector, 1.0),)))
     if json:
         print_json(
             {
@@ -68,14 +63,12 @@ def run(
                 "layers": list(vector.layers),
                 "scale": dict(vector.scale or {}),
                 "seconds": seconds_table(phases.seconds),
-                "answers": comparison_json(PROMPTS, columns),
+                "answers": compared.to_json(),
             }
         )
         return
     _conclude(vector, described)
-    out.print(
-        comparison_table(PROMPTS, columns, title=f"+ is {described.positive.label}, − is {described.negative.label}")
-    )
+    out.print(comparison_table(compared, title=f"+ is {described.positive.label}, − is {described.negative.label}"))
     times = ", ".join(f"{phase.lower()} {seconds:.0f} s" for phase, seconds in phases.seconds.items())
     out.print(f"Time: {times}; {sum(phases.seconds.values()):.0f} s in all.", style="dim")
     out.print(f"The vector is in {path}. Next: trimtab chat --steer {described.name}:0.8", soft_wrap=True)
@@ -92,7 +85,7 @@ def _introduce(behaviour: Behaviour, engine: TransformersEngine) -> None:
         out.print(f"  {sign} {escape(text.replace(chr(10), '⏎'))}", soft_wrap=True)
 
 
-def _already_there(path: Path, behaviour: Behaviour, engine: TransformersEngine) -> ControlVector | None:
+def _existing_vector(path: Path, behaviour: Behaviour, engine: TransformersEngine) -> ControlVector | None:
     from trimtab.errors import VectorError
     from trimtab.vectors import ControlVector
 
@@ -104,7 +97,7 @@ def _already_there(path: Path, behaviour: Behaviour, engine: TransformersEngine)
         return None
     if vector.behaviour.digest != behaviour.digest or vector.scale is None:
         return None
-    err.print(f"Using {path}, trained {vector.created}; --fresh trains it anew.", style="dim", soft_wrap=True)
+    err.print(f"Using {path}, trained {vector.created}; --fresh trains it again.", style="dim", soft_wrap=True)
     return vector
 
 
@@ -112,20 +105,22 @@ def _train(behaviour: Behaviour, engine: TransformersEngine, path: Path, phases:
     from trimtab.training.train import train
 
     vector = train(engine, behaviour, check=False, progress=phases.on_progress)
-    save_with_care(vector, path)
+    save_or_rescue(vector, path)
     return vector
 
 
 def _conclude(vector: ControlVector, behaviour: Behaviour) -> None:
+    from trimtab.vectors.records import layer_range
+
     calibration = vector.calibration
     assert calibration is not None
     out.print(
         f"Steering at layers [bold]{layer_range(vector.layers)}[/bold]; "
-        f"strength 1 spends {calibration.budget:g} nat a token (measured: {calibration.kl['+']:.3f} towards "
+        f"strength 1 spends {calibration.budget:g} nats per token (measured: {calibration.kl['+']:.3f} towards "
         f"{behaviour.positive.label}, {calibration.kl['-']:.3f} towards {behaviour.negative.label})."
     )
     effect: Any = calibration.effect
     if effect is not None and effect.prompt_equivalents is not None:
         out.print(
-            f"From −1 to +1 the answers swing as far as {effect.prompt_equivalents:.1f} system prompts would move them."
+            f"From −1 to +1 the answers change {effect.prompt_equivalents:.1f} times as much as with system prompts."
         )

@@ -1,4 +1,4 @@
-"""``trimtab doctor``: what was found about a model, what works with it here, and what to do about the rest."""
+"""``trimtab doctor``: check a model on this machine, and say what works and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -10,16 +10,9 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from trimtab.cli.console import (
-    DtypeOption,
-    JsonOption,
-    ModelOption,
-    load_model,
-    out,
-    phase_progress,
-    print_json,
-    seconds_table,
-)
+from trimtab.cli.console import out, phase_progress, print_json, seconds_table
+from trimtab.cli.options import DtypeOption, JsonOption, ModelOption
+from trimtab.cli.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,11 +22,8 @@ if TYPE_CHECKING:
     from trimtab.engines.transformers.doctor.hardware import Folder, Machine
     from trimtab.engines.transformers.doctor.properties import BlockFacts, ChatFacts, ModelFacts, TokenizerFacts
 
-NAME = "doctor"
-EXAMPLE = "trimtab doctor --model smollm2"
-
-SCHEMA = 1  # raise it when a field of the JSON changes its meaning or goes away
-SICK = 1  # the exit code where the model cannot be steered
+SCHEMA = 1  # to be raised when a field of the JSON changes its meaning or is removed
+UNUSABLE = 1  # exit code if the model cannot be steered
 BAR = 40
 MOST_ROWS = 40
 MOST_SINKS = 4
@@ -43,14 +33,14 @@ COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 Row = tuple[str, str]
 
 
-def run(
+def doctor(
     model: ModelOption = None,
     dtype: DtypeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Look at a model, try on it whatever trimtab does, and say what works and what to do about the rest.
+    """Check a model: try everything trimtab does with it, and say what works and how to fix the rest.
 
-    The exit code is 1 where the model cannot be steered.
+    The exit code is 1 if the model cannot be steered.
     """
     from trimtab.errors import TrimtabError
 
@@ -60,7 +50,7 @@ def run(
         from trimtab.engines.transformers.model.source import DEFAULT_NAME
 
         try:
-            engine = load_model(model, dtype=dtype)
+            engine = Session(model, dtype=dtype).engine
         except TrimtabError as error:
             found = refused(model or DEFAULT_NAME, error)
         else:
@@ -70,11 +60,11 @@ def run(
     else:
         print_diagnosis(found)
     if not found.works:
-        raise typer.Exit(SICK)
+        raise typer.Exit(UNUSABLE)
 
 
 def print_diagnosis(found: Diagnosis) -> None:
-    """Print everything that was found, for people: the verdict first, and last what to do."""
+    """Print a diagnosis for people: the verdict first, and last what to do."""
     colour = ("green" if not found.problems else "yellow") if found.works else "red"
     out.print(f"[bold]{escape(found.name)}[/bold]: [{colour}]{escape(found.verdict)}[/{colour}]", soft_wrap=True)
     out.print()

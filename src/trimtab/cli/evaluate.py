@@ -1,4 +1,4 @@
-"""``trimtab evaluate``: does a vector work, what does it cost, and would a prompt have done?"""
+"""``trimtab evaluate``: does a vector work, what does it cost, and would a prompt do the same?"""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trimtab.cli.console import (
+from trimtab.cli.console import check_writable, err, phase_progress, print_json
+from trimtab.cli.options import (
     DtypeOption,
     ForceOption,
     JsonOption,
+    LoraOption,
     ModelOption,
+    ReportOption,
+    SeedOption,
     ThinkingOption,
-    check_writable,
-    err,
-    phase_progress,
-    print_json,
+    TokensOption,
 )
 from trimtab.cli.session import Session
+from trimtab.defaults import EVALUATION_ANSWER_TOKENS, EVALUATION_QUESTIONS
 from trimtab.errors import EvaluationError, OutputError
 
 if TYPE_CHECKING:
@@ -27,71 +29,67 @@ if TYPE_CHECKING:
     from trimtab.evaluation.records import Report
     from trimtab.vectors import ControlVector
 
-NAME = "evaluate"
-EXAMPLE = "trimtab evaluate happy --report happy.html"
 
-
-def run(
-    vector: Annotated[str, typer.Argument(help="A vector by name or path; a behaviour of the zoo is trained first.")],
+def evaluate(
+    vector: Annotated[str, typer.Argument(help="Name or path of a vector; a behaviour of the zoo is trained first.")],
     behaviour: Annotated[
         str | None,
-        typer.Option("--behaviour", "-b", help="What it is held against; the zoo's of its name if not given."),
+        typer.Option("--behaviour", "-b", help="Behaviour to measure; default: the zoo's of the same name."),
     ] = None,
-    report: Annotated[Path | None, typer.Option("--report", "-r", help="Also write a page: .html.")] = None,
+    report: ReportOption = None,
     baselines: Annotated[
-        str, typer.Option(help="'all', 'none', or some of: equal, prompt, few-shot, both; with commas.")
-    ] = "equal,prompt",
-    lora: Annotated[
-        bool, typer.Option("--lora", help="Also fine-tune an adapter for each pole; takes minutes.")
-    ] = False,
+        list[str],
+        typer.Option(help="Comparisons, with commas or repeated: equal, prompt, few-shot, both; or 'all' or 'none'."),
+    ] = ["equal,prompt"],  # noqa: B006
+    lora: LoraOption = False,
     choices: Annotated[
-        Path | None, typer.Option(help="Choice questions, in CAA's format or that of the persona evaluations.")
+        Path | None, typer.Option(help="File of choice questions, in CAA's format or that of the persona evaluations.")
     ] = None,
-    truthfulqa: Annotated[Path | None, typer.Option(help="A folder with TruthfulQA's mc_task.json.")] = None,
+    truthfulqa: Annotated[Path | None, typer.Option(help="Folder with TruthfulQA's mc_task.json.")] = None,
     judge_url: Annotated[
-        str | None, typer.Option("--judge-url", help="Let a model judge too: any OpenAI-compatible URL.")
+        str | None, typer.Option("--judge-url", help="OpenAI-compatible URL of a judge model.")
     ] = None,
-    judge_model: Annotated[str | None, typer.Option("--judge-model", help="The judge's name there.")] = None,
-    questions: Annotated[int, typer.Option(min=4, max=48, help="How many neutral questions are asked.")] = 16,
-    max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", "-n", min=4, help="Of an answer that is looked at.")
-    ] = 40,
-    seed: Annotated[int, typer.Option(help="Of random directions, shuffles and resamples.")] = 0,
-    card: Annotated[Path | None, typer.Option(help="Also write the card: .json.")] = None,
+    judge_model: Annotated[
+        str | None, typer.Option("--judge-model", help="Name of the judge model at that URL.")
+    ] = None,
+    questions: Annotated[int, typer.Option(min=4, max=48, help="Number of neutral questions.")] = EVALUATION_QUESTIONS,
+    max_new_tokens: TokensOption = EVALUATION_ANSWER_TOKENS,
+    seed: SeedOption = 0,
+    card: Annotated[Path | None, typer.Option(help="Card to write (.json).")] = None,
     force: ForceOption = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,
     thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure a vector's effect and damage beside chance, prompting and fine-tuning."""
+    """Measure a vector's effect and damage, compared with chance, prompting and fine-tuning."""
     from trimtab.behaviours import Behaviour
     from trimtab.evaluation.evaluate import evaluate
     from trimtab.evaluation.measurement import Sizes
     from trimtab.evaluation.metrics.choices import load_choices
     from trimtab.evaluation.metrics.facts import truthfulqa_facts
 
-    wanted = _baselines(baselines)
+    chosen = _baselines(",".join(baselines))
     for path, ending in ((report, ".html"), (card, ".json")):
         if path is not None:
             _check_output(path, ending)
     if (judge_url is None) != (judge_model is None):
         raise EvaluationError("a judge needs a URL and a model", fix="give both --judge-url and --judge-model")
     described = None if behaviour is None else Behaviour.load(behaviour)
-    asked = () if choices is None else load_choices(choices)
+    questions_of_choice = () if choices is None else load_choices(choices)
     facts = () if truthfulqa is None else truthfulqa_facts(truthfulqa)
-    desk = Session(model, dtype=dtype, thinking=thinking, notice=not json, force=force)
-    (found,) = desk.vectors([vector])
-    scorers = _judge(described, found, url=judge_url, model=judge_model)
+    session = Session(model, dtype=dtype, thinking=thinking, notice=not json, force=force)
+    (loaded,) = session.vectors([vector])
+    scorers = _judge(described, loaded, url=judge_url, model=judge_model)
     with phase_progress() as phases:
         measured = evaluate(
-            desk.engine,
-            found,
+            session.engine,
+            loaded,
             behaviour=described,
-            baselines=wanted,
+            baselines=chosen,
             lora=lora,
             scorers=scorers,
-            choices=asked,
+            choices=questions_of_choice,
             truthfulqa=facts,
             sizes=Sizes(questions=questions, written_tokens=max_new_tokens),
             seed=seed,
@@ -109,10 +107,10 @@ def run(
 
 
 def _baselines(text: str) -> tuple[str, ...]:
-    """The comparisons that the user wants.
+    """Return the names of the chosen comparisons.
 
     Raises:
-        EvaluationError: One is not known.
+        EvaluationError: A name is unknown.
     """
     from trimtab.evaluation.interventions import BOTH, EQUAL, FEW_SHOT, SYSTEM
 
@@ -123,7 +121,7 @@ def _baselines(text: str) -> tuple[str, ...]:
     unknown = [name for name in given if name not in names]
     if unknown:
         raise EvaluationError(
-            f"no baseline named {unknown[0]!r}", fix=f"use 'all', 'none', or some of {', '.join(names)}"
+            f"unknown baseline {unknown[0]!r}", fix=f"use 'all', 'none', or some of {', '.join(names)}"
         )
     return tuple(names[name] for name in given)
 

@@ -1,84 +1,77 @@
-"""``trimtab generate``: answer prompts under a steering."""
+"""``trimtab generate``, ``compare`` and ``chat``: answers of a steered model."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.markup import escape
+from rich.table import Table
 
-from trimtab.cli.console import (
+from trimtab.cli.console import err, out, print_json, write_piece
+from trimtab.cli.options import (
     DtypeOption,
     ForceOption,
     JsonOption,
     ModelOption,
+    RawOption,
+    SamplingSeedOption,
+    SteerOption,
+    SystemOption,
+    TemperatureOption,
     ThinkingOption,
     TokensOption,
-    completion_json,
-    err,
-    print_json,
-    write_piece,
 )
 from trimtab.cli.session import Session
+from trimtab.defaults import ANSWER_TOKENS
+from trimtab.errors import PromptError, SteeringError, TrimtabError
 
 if TYPE_CHECKING:
+    from trimtab.engines import AnswerComparison
     from trimtab.engines.protocol import TermReceipt
+    from trimtab.engines.transformers import Chat
 
-NAME = "generate"
-EXAMPLE = "trimtab generate 'How was your day?' --steer happy:0.8"
+CHAT_HELP = "/steer happy:0.8 changes the steering, /steer removes it, /reset starts a new chat, /quit ends"
 
 
-def run(
+def generate(
     prompts: Annotated[list[str], typer.Argument(help="One prompt or several; '-' reads one from standard input.")],
-    steer: Annotated[
-        str | None,
-        typer.Option("--steer", "-s", help="Such as 'happy:0.8 + formal:-0.3@generated'; see docs/steering.md."),
-    ] = None,
-    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
-    max_new_tokens: TokensOption = 128,
-    temperature: Annotated[float, typer.Option(help="0 is greedy.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Sample from the likeliest tokens with this much probability.")] = 1.0,
-    seed: Annotated[int | None, typer.Option(help="Makes sampling reproducible.")] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Bare text: no chat template.")] = False,
-    kl: Annotated[bool, typer.Option("--kl", help="Measure what the steering spent on each answer.")] = False,
+    steer: SteerOption = None,
+    system: SystemOption = None,
+    max_new_tokens: TokensOption = ANSWER_TOKENS,
+    temperature: TemperatureOption = 0.0,
+    top_p: Annotated[float, typer.Option(help="Total probability of the likeliest tokens to sample from.")] = 1.0,
+    seed: SamplingSeedOption = None,
+    raw: RawOption = False,
+    kl: Annotated[bool, typer.Option("--kl", help="KL that the steering spends on each answer, measured.")] = False,
     normalize: Annotated[
-        float | None, typer.Option(help="Rescale the mix so that it is predicted to spend so many nats per token.")
+        float | None, typer.Option(help="Predicted KL to which the steering is rescaled, in nats per token.")
     ] = None,
     read: Annotated[
-        list[str] | None, typer.Option("--read", help="A vector to read at every generated token; may be repeated.")
+        list[str] | None, typer.Option("--read", help="Vector to read at every generated token; may be repeated.")
     ] = None,
-    receipt: Annotated[bool, typer.Option("--receipt", help="Say what each term did.")] = False,
+    receipt: Annotated[bool, typer.Option("--receipt", help="Tokens and layers steered by each term.")] = False,
     force: ForceOption = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,
     thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Answer one prompt or several, steered or not."""
-    from trimtab.errors import PromptError
-
-    desk = Session(
-        model,
-        dtype=dtype,
-        thinking=thinking,
-        notice=not (raw or json),
-        force=force,
-    )
-    steering = desk.steering(steer)
+    """Answer one prompt or several, with or without steering."""
+    session = Session(model, dtype=dtype, thinking=thinking, notice=not (raw or json), force=force)
+    steering = session.steering(*steer or ())
     texts = [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts]
     if system and raw:
         raise PromptError("--system and --raw exclude each other", fix="drop one")
     for text in texts:
         if not text.strip():
             raise PromptError("the prompt is empty", fix="write something to answer")
-    chats = (
-        [[{"role": "system", "content": system}, {"role": "user", "content": t}] for t in texts] if system else texts
-    )
-    engine = desk.engine
     streams = len(texts) == 1 and not json
-    completions = engine.generate(
-        chats,
+    completions = session.engine.generate(
+        [[{"role": "system", "content": system}, {"role": "user", "content": t}] for t in texts] if system else texts,
         steering=steering,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
@@ -86,37 +79,137 @@ def run(
         seed=seed,
         raw=raw,
         measure_kl=kl,
-        read=desk.vectors(read or []),
+        read=session.vectors(read or []),
         normalize=normalize,
         on_text=write_piece if streams else None,
     )
     if json:
-        printed = [completion_json(completion) for completion in completions]
-        print_json(printed[0] if len(printed) == 1 else printed)
+        values = [completion.to_json() for completion in completions]
+        print_json(values[0] if len(values) == 1 else values)
         return
     for text, completion in zip(texts, completions, strict=True):
-        if streams:
-            sys.stdout.write("\n")
-        else:
-            sys.stdout.write(f"> {text}\n{completion.text}\n\n")
+        sys.stdout.write("\n" if streams else f"> {text}\n{completion.text}\n\n")
         if completion.receipt.kl is not None:
-            err.print(f"spent {completion.receipt.kl:.3f} nat per token", style="dim")
+            err.print(f"spent {completion.receipt.kl:.3f} nats per token", style="dim")
         for name, scores in completion.readings.items():
             err.print(
                 f"reads {fmean(scores):+.2f} on {name} (z-score, mean over the answer)", style="dim", markup=False
             )
         for term in completion.receipt.terms if receipt else ():
-            err.print(_told(term), style="dim", markup=False, soft_wrap=True)
+            err.print(_describe(term), style="dim", markup=False, soft_wrap=True)
 
 
-def _told(term: TermReceipt) -> str:
-    """What one term did, in a line."""
+def _describe(term: TermReceipt) -> str:
+    """Return a line on what one term of the steering did."""
     parts = [f"{term.term}: {term.tokens} tokens"]
     if term.layers:
         parts.append(f"layers {term.layers[0]}-{term.layers[-1]}")
     if term.shift is not None:
-        parts.append(f"moved by {term.shift:.1%} of their length")
+        parts.append(f"hidden states moved by {term.shift:.1%} of their length")
     if term.fired is not None:
-        parts.append("fired" if term.fired else "did not fire")
+        parts.append("condition held" if term.fired else "condition did not hold")
     parts += [f"{what} {value:+.2f}" for what, value in term.readings.items()]
     return ", ".join(parts)
+
+
+# Side by side --------------------------------------------------------------------------------------------------------
+
+
+def compare(
+    prompts: Annotated[list[str], typer.Argument(help="One prompt or several.")],
+    steer: Annotated[
+        list[str], typer.Option("--steer", "-s", help="Steering, such as happy:0.8; repeated options add up.")
+    ],
+    max_new_tokens: TokensOption = 64,
+    force: ForceOption = False,
+    model: ModelOption = None,
+    dtype: DtypeOption = None,
+    thinking: ThinkingOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show answers side by side: unsteered, steered, and steered in the opposite direction."""
+    from trimtab.engines import compare_answers
+
+    session = Session(model, dtype=dtype, thinking=thinking, notice=not json, force=force)
+    steering = session.steering(*steer)
+    compared = compare_answers(session.engine, prompts, steering, max_new_tokens=max_new_tokens)
+    if json:
+        values = compared.to_json()
+        print_json(values[0] if len(values) == 1 else values)
+    else:
+        out.print(comparison_table(compared, title=str(steering)))
+
+
+def comparison_table(compared: AnswerComparison, *, title: str) -> Table:
+    """Return three answers to each prompt, side by side."""
+    table = Table(title=title, show_lines=True, expand=True, title_justify="left", title_style="bold")
+    for header, style in (("baseline", ""), ("+", "green"), ("−", "magenta")):
+        table.add_column(header, style=style, ratio=1, overflow="fold")
+    for prompt, answers in compared.rows():
+        table.add_row(f"[bold]> {escape(prompt)}[/bold]", "", "")
+        table.add_row(*(escape(answer.text.strip()) for answer in answers))
+    return table
+
+
+# Chat ----------------------------------------------------------------------------------------------------------------
+
+
+def chat(
+    steer: SteerOption = None,
+    system: SystemOption = None,
+    cache: Annotated[
+        str,
+        typer.Option(
+            help="Earlier turns after a change of steering: 'recompute' with the new one, or 'keep' as they were."
+        ),
+    ] = "recompute",
+    max_new_tokens: TokensOption = 256,
+    temperature: TemperatureOption = 0.0,
+    seed: SamplingSeedOption = None,
+    force: ForceOption = False,
+    model: ModelOption = None,
+    dtype: DtypeOption = None,
+    thinking: ThinkingOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Chat with a steered model; with --json each answer is one line of JSON."""
+    from trimtab.engines.transformers import Chat
+
+    session = Session(model, dtype=dtype, thinking=thinking, notice=not json, force=force)
+    steering = session.steering(*steer or ())
+    if cache not in ("recompute", "keep"):
+        raise SteeringError(f"unknown --cache {cache!r}", fix="use recompute or keep")
+    talk = Chat(session.engine, system=system, steering=steering, cache="keep" if cache == "keep" else "recompute")
+    sampling: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+    err.print(CHAT_HELP, style="dim")
+    while (line := _read_line()) is not None:
+        if line in ("/quit", "/exit"):
+            break
+        try:
+            if line == "/reset":
+                talk.reset()
+            elif line.split(maxsplit=1)[:1] == ["/steer"]:
+                talk.steering = session.steering(*line.split(maxsplit=1)[1:])
+                err.print(f"steering: {talk.steering}", style="dim", markup=False)
+            elif line.startswith("/"):
+                err.print(CHAT_HELP, style="dim")
+            elif line:
+                _answer(talk, line, sampling, as_json=json)
+        except TrimtabError as error:
+            err.print(str(error), style="red", markup=False)
+
+
+def _read_line() -> str | None:
+    if sys.stdin.isatty():
+        err.print("> ", end="", style="bold")
+    line = sys.stdin.readline()
+    return line.strip() if line else None
+
+
+def _answer(talk: Chat, line: str, sampling: Mapping[str, Any], *, as_json: bool) -> None:
+    completion = talk.send(line, **sampling, on_text=None if as_json else write_piece)
+    if as_json:
+        print_json(completion.to_json())
+    else:
+        sys.stdout.write("\n")
+    sys.stdout.flush()

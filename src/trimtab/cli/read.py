@@ -1,4 +1,4 @@
-"""``trimtab read``: how far a text lies along vectors, word by word."""
+"""``trimtab read``: readings of a text on vectors, as a whole and token by token."""
 
 from __future__ import annotations
 
@@ -11,65 +11,54 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from trimtab.cli.console import (
+from trimtab.cli.console import check_writable, err, out, print_json
+from trimtab.cli.options import (
     DtypeOption,
     ForceOption,
     JsonOption,
     ModelOption,
+    RawOption,
+    SystemOption,
     ThinkingOption,
-    check_writable,
-    err,
-    out,
-    print_json,
 )
 from trimtab.cli.session import Session
 from trimtab.errors import OutputError, PromptError
-from trimtab.vectors.records import layer_range
 
 if TYPE_CHECKING:
     from trimtab.engines import Prompt
     from trimtab.reading import Reading, Shades, VectorReading
 
-NAME = "read"
-EXAMPLE = "trimtab read 'What a lovely day!' --vector happy"
 FORMATS = (".html", ".png")
 PALE = (245, 245, 245)
 RED, GREEN = (225, 70, 70), (45, 175, 90)
-SHOWN_FROM = 0.2  # of the scale: what is weaker has no colour
+SHOWN_FROM = 0.2  # of the scale; weaker values have no colour
 STRONG_FROM = 0.5  # of the scale, on terminals of few colours
 LEGEND = (-1.0, -0.5, 0.0, 0.5, 1.0)  # of the scale
 BAR = 24
 
 
-def run(
-    text: Annotated[str, typer.Argument(help="What a user says; '-' reads it from standard input.")],
-    vector: Annotated[list[str], typer.Option("--vector", "-v", help="A name or a path; may be given several times.")],
-    assistant: Annotated[str | None, typer.Option(help="Read it with this answer, put as the assistant's.")] = None,
-    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Bare text: no chat template.")] = False,
+def read(
+    text: Annotated[str, typer.Argument(help="User's message; '-' reads it from standard input.")],
+    vector: Annotated[list[str], typer.Option("--vector", "-v", help="Name or path of a vector; may be repeated.")],
+    assistant: Annotated[str | None, typer.Option(help="Assistant's answer to read with the message.")] = None,
+    system: SystemOption = None,
+    raw: RawOption = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Also write a heatmap of layers by tokens: .html or .png.")
+        Path | None, typer.Option("--output", "-o", help="Heatmap of layers by tokens to write (.html or .png).")
     ] = None,
-    layers: Annotated[bool, typer.Option("--layers", help="Show every layer too.")] = False,
+    layers: Annotated[bool, typer.Option("--layers", help="Readings of every layer.")] = False,
     force: ForceOption = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,
     thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Read how far a text lies along one vector or several, as a whole and word by word."""
+    """Read a text on one vector or several: a score for the text and for each token."""
     prompt = _prompt(sys.stdin.read() if text == "-" else text, system=system, assistant=assistant, raw=raw)
     if output is not None:
         _check_output(output)
-    desk = Session(
-        model,
-        dtype=dtype,
-        thinking=thinking,
-        notice=not (raw or json),
-        force=force,
-    )
-    vectors = desk.vectors(vector)
-    reading = desk.engine.read(prompt, vectors, raw=raw)
+    session = Session(model, dtype=dtype, thinking=thinking, notice=not (raw or json), force=force)
+    reading = session.engine.read(prompt, session.vectors(vector), raw=raw)
     if output is not None:
         _write(reading, output)
     if json:
@@ -77,9 +66,9 @@ def run(
         return
     print_reading(reading)
     if layers:
-        for read in reading:
-            out.print(f"\n{read.name} by layer", markup=False)
-            out.print(_layer_table(reading, read))
+        for each in reading:
+            out.print(f"\n{each.name} by layer", markup=False)
+            out.print(_layer_table(reading, each))
 
 
 def _prompt(text: str, *, system: str | None, assistant: str | None, raw: bool) -> Prompt:
@@ -98,7 +87,7 @@ def _prompt(text: str, *, system: str | None, assistant: str | None, raw: bool) 
 
 def _check_output(path: Path) -> None:
     if path.suffix.lower() not in FORMATS:
-        raise OutputError(f"{str(path)!r} is neither a page nor a picture", fix=f"end it with {' or '.join(FORMATS)}")
+        raise OutputError(f"cannot write a heatmap to {str(path)!r}", fix=f"end it with {' or '.join(FORMATS)}")
     check_writable(path)
 
 
@@ -113,7 +102,7 @@ def _write(reading: Reading, path: Path) -> None:
 
 
 def print_reading(reading: Reading) -> None:
-    """One line for each vector with its meaning, and the text in colours; without colours, a table of tokens."""
+    """Print a line for each vector, and the text in colours; without colours, a table of tokens."""
     from trimtab.reading import shades
 
     shown = [shades(reading, vector) for vector in reading]
@@ -130,6 +119,8 @@ def print_reading(reading: Reading) -> None:
 
 
 def _line(reading: Reading, vector: VectorReading) -> Text:
+    from trimtab.vectors.records import layer_range
+
     of = f"mean over {sum(reading.words)} words" if vector.pool == "mean" else "last token"
     where = f"{of}, layers {layer_range(vector.reading_layers)}"
     if vector.score is None:
@@ -141,7 +132,7 @@ def _line(reading: Reading, vector: VectorReading) -> Text:
 
 
 def meaning(score: float) -> str:
-    """A z-score in words."""
+    """Return a z-score in words."""
     size = abs(score)
     if size < 0.5:
         return "as neutral text"
@@ -157,7 +148,7 @@ def _coloured(reading: Reading, shown: Shades) -> Text:
 
 
 def _style(part: float) -> Style:
-    """The colour of a value that is this part of the scale: black on a mark, which reads on light and dark alike."""
+    """Return the colour of a value that is this part of the scale: black on a mark suits light and dark terminals."""
     strength = min(abs(part), 1.0)
     if strength < SHOWN_FROM:
         return Style()
@@ -179,7 +170,7 @@ def _legend(shown: Shades) -> Text:
 
 
 def _token_table(reading: Reading, shown: list[Shades]) -> Table:
-    """A line for each token that counts."""
+    """Return a table with a line for each token that counts."""
     from trimtab.reading import label
 
     table = Table(box=None, padding=(0, 1), show_header=len(reading) > 1)
@@ -194,7 +185,7 @@ def _token_table(reading: Reading, shown: list[Shades]) -> Table:
 
 
 def _layer_table(reading: Reading, vector: VectorReading) -> Table:
-    """One line a layer, the last one first, and a bar towards either side; those that are not read are dim."""
+    """Return a table with a line per layer, last first, and a bar to either side; layers that are not read are dim."""
     values = _layer_values(reading, vector)
     most = max(1.0, *map(abs, values))
     table = Table(box=None, padding=(0, 1))
@@ -209,7 +200,7 @@ def _layer_table(reading: Reading, vector: VectorReading) -> Table:
 
 
 def _layer_values(reading: Reading, vector: VectorReading) -> list[float]:
-    """Of the text as a whole: z-scores, or projections where there are none."""
+    """Return the text's z-score on each layer, or its projections if there are no z-scores."""
     if vector.layer_scores is not None:
         return list(vector.layer_scores)
     if vector.pool == "last":

@@ -1,4 +1,4 @@
-"""What verbs that steer work at: a model that is loaded when it is needed, and vectors found by name."""
+"""Session of a verb: the model, loaded when it is first needed, and vectors found by name or path."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, final
 
-from trimtab.cli.console import err, load_model, phase_progress
+from trimtab.cli.console import err, phase_progress
 from trimtab.errors import VectorMismatchError
 
 if TYPE_CHECKING:
@@ -19,15 +19,12 @@ if TYPE_CHECKING:
 class Session:
     """A model and the vectors for it.
 
-    A behaviour of the zoo that has no vector for this model yet gets one when it is first named, which takes a minute
-    or two; it is kept for the next time.
-
     Args:
-        model: As the user named it.
-        dtype: Of the weights.
-        thinking: Whether a reasoning model is told to think.
-        notice: Say so if the model has no chat template.
-        force: Take vectors that were trained for other weights.
+        model: Name, folder or file of the model; None for the default model.
+        dtype: Data type of the weights.
+        thinking: Thinking of a reasoning model, on or off; None leaves it to the chat template.
+        notice: Print a notice if the model has no chat template.
+        force: Use vectors that were trained for other weights.
     """
 
     def __init__(
@@ -47,55 +44,68 @@ class Session:
 
     @cached_property
     def engine(self) -> TransformersEngine:
-        """The model, loaded when it is first asked for."""
-        return load_model(
-            self._model,
-            dtype=self._dtype,
-            thinking=self._thinking,
-            notice=self._notice,
-        )
+        """Load the model at first use."""
+        from trimtab.engines.transformers import load
 
-    def steering(self, expression: str | None) -> Steering:
-        """The steering that the user wrote.
+        engine = load(self._model, dtype=self._dtype, thinking=self._thinking)
+        if self._notice and not engine.has_chat_template:
+            err.print(
+                f"{engine.info.name} has no chat template: it reads plain text, and may not answer as an assistant.",
+                style="dim",
+                markup=False,
+                soft_wrap=True,
+            )
+        return engine
+
+    def steering(self, *expressions: str) -> Steering:
+        """Return the sum of steerings in text form.
 
         Raises:
-            SteeringError: It does not read as one.
-            VectorError: A vector in it cannot be found or read.
+            SteeringError: A text is not a steering.
+            VectorError: A vector cannot be found or read.
         """
         from trimtab.steering import Steering
 
-        steering = Steering.of(expression, find=self.find)
+        steering = sum((Steering.of(text, find=self.find) for text in expressions), Steering(()))
         return steering.for_any_model() if self._force else steering
 
+    def stored(self, name: str) -> ControlVector:
+        """Return a vector from its file; unlike ``find``, never train one."""
+        from trimtab.vectors import find_vector
+
+        vector = find_vector(name)
+        return vector.for_any_model() if self._force else vector
+
     def vectors(self, names: Sequence[str]) -> list[ControlVector]:
-        """Several vectors; see ``find``."""
-        found = [self.find(name) for name in names]
-        return [vector.for_any_model() for vector in found] if self._force else found
+        """Return several vectors; see ``find``."""
+        vectors = [self.find(name) for name in names]
+        return [vector.for_any_model() for vector in vectors] if self._force else vectors
 
     def find(self, name: str) -> ControlVector:
-        """A vector by path or name; a behaviour of the zoo gets one for this model if it has none.
+        """Return a vector by path or name.
+
+        A behaviour of the zoo that has no vector for this model is trained, which takes a minute or two, and kept.
 
         Raises:
-            VectorError: There is none, or its file is not usable.
+            VectorError: There is no such vector, or its file is not usable.
         """
         from trimtab.behaviours import zoo_names
         from trimtab.vectors import find_vector, vector_path
 
-        path = vector_path(name)
-        there = path.is_file()
-        if name not in zoo_names() or (there and self._force):
+        exists = vector_path(name).is_file()
+        if name not in zoo_names() or (exists and self._force):
             return find_vector(name)
-        if there:
-            kept = find_vector(name)
+        if exists:
+            vector = find_vector(name)
             try:
-                kept.check_model(self.engine.info)
+                vector.check_model(self.engine.info)
             except VectorMismatchError:
-                pass  # it is another model's; this one has its own
+                pass  # the file in the folder is for another model; this model has its own
             else:
-                return kept
-        return self._of_zoo(name)
+                return vector
+        return self._zoo_vector(name)
 
-    def _of_zoo(self, name: str) -> ControlVector:
+    def _zoo_vector(self, name: str) -> ControlVector:
         from trimtab.training.train import zoo_path, zoo_vector
 
         if not zoo_path(name, self.engine.info).is_file():

@@ -3,108 +3,114 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trimtab.cli.card import print_card
-from trimtab.cli.console import (
+from trimtab.cli.console import check_writable, err, out, phase_progress, print_json, save_or_rescue, vector_json
+from trimtab.cli.options import (
+    BehaviourArgument,
+    BudgetOption,
+    CheckOption,
     DtypeOption,
     JsonOption,
     ModelOption,
+    OutputOption,
+    ResumeOption,
+    SeedOption,
     ThinkingOption,
-    check_writable,
-    err,
-    load_model,
-    out,
     parse_layers,
-    phase_progress,
-    print_json,
-    save_with_care,
-    seconds_table,
 )
+from trimtab.cli.session import Session
+from trimtab.defaults import BUDGET, MAX_PAIRS, METHOD, REFINE_STEPS, STATES_MEMORY
 
-NAME = "train"
-EXAMPLE = "trimtab train happy -o happy.safetensors"
+if TYPE_CHECKING:
+    from trimtab.behaviours import Behaviour
+    from trimtab.engines.transformers import TransformersEngine
+
+MIB = 1024**2
 
 
-def run(
-    behaviour: Annotated[str, typer.Argument(help="A behaviour of the zoo, or a path to a .toml file.")],
-    output: Annotated[
-        str | None, typer.Option("--output", "-o", help="The file to write; the vectors folder if not given.")
-    ] = None,
+def train(
+    behaviour: BehaviourArgument,
+    output: OutputOption = None,
     method: Annotated[
-        str, typer.Option(help="mean_difference, pca_center, pca_diff, logistic, lda; or distilled from the personas.")
-    ] = "mean_difference",
-    layers: Annotated[str, typer.Option(help="'auto' sweeps; or layers such as 14-24 or 8,12,16.")] = "auto",
-    budget: Annotated[float, typer.Option(help="Nats per token that strength 1 spends: 0.3 gentle, 0.6 strong.")] = 0.4,
+        str,
+        typer.Option(
+            help="Estimator: mean_difference, pca_center, pca_diff, logistic or lda; or distilled, which learns from "
+            "the personas by gradient."
+        ),
+    ] = METHOD,
+    layers: Annotated[
+        str, typer.Option(help="Layers to steer, such as 14-24 or 8,12,16; 'auto' chooses by measurement.")
+    ] = "auto",
+    budget: BudgetOption = BUDGET,
     source: Annotated[
-        str, typer.Option(help="prompts: contrasting prompts; responses: the model's own answers in character.")
+        str, typer.Option(help="Texts to learn from: prompts (contrastive), or responses (answers in character).")
     ] = "prompts",
-    temperature: Annotated[float, typer.Option(help="Of those answers; 0 is greedy.")] = 0.0,
-    max_pairs: Annotated[int, typer.Option(help="Upper bound on contrastive pairs.")] = 420,
-    calibrate: Annotated[bool, typer.Option(help="Place the vector and give its strength a unit.")] = True,
-    check: Annotated[bool, typer.Option(help="Also measure on held-out prompts.")] = True,
+    temperature: Annotated[float, typer.Option(help="Sampling temperature of these answers; 0 is greedy.")] = 0.0,
+    max_pairs: Annotated[int, typer.Option(help="Maximum number of contrastive pairs.")] = MAX_PAIRS,
+    calibrate: Annotated[bool, typer.Option(help="Choice of layers and calibration of the strength.")] = True,
+    check: CheckOption = True,
     refine: Annotated[
-        int, typer.Option(min=0, help="Steps uphill from the estimate, about a second each; 0 leaves it as it is.")
-    ] = 40,
-    seed: Annotated[int, typer.Option(help="Of the random directions in the comparison.")] = 0,
-    memory: Annotated[int, typer.Option(min=1, help="MiB that hidden states may take, for any number of pairs.")] = 512,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted training stopped.")] = False,
+        int, typer.Option(min=0, help="Gradient steps that refine the direction, about a second each; 0 for none.")
+    ] = REFINE_STEPS,
+    seed: SeedOption = 0,
+    memory: Annotated[int, typer.Option(min=1, help="Memory for hidden states, in MiB.")] = STATES_MEMORY // MIB,
+    resume: ResumeOption = False,
     show_pairs: Annotated[
-        int, typer.Option("--show-pairs", min=0, help="Print so many pairs as the model sees them, and stop.")
+        int,
+        typer.Option("--show-pairs", min=0, help="Number of pairs to print as the model sees them; trains nothing."),
     ] = 0,
     model: ModelOption = None,
     dtype: DtypeOption = None,
     thinking: ThinkingOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Train a control vector for a behaviour, place it on the best layers, and calibrate its strength."""
+    """Train a control vector for a behaviour, choose its layers, and calibrate its strength."""
     from trimtab.behaviours import Behaviour
     from trimtab.vectors import vector_path
 
     described = Behaviour.load(behaviour)
     chosen = parse_layers(layers)
     path = Path(output) if output else vector_path(described.name)
-    if not show_pairs:
-        check_writable(path)
+    session = Session(model, dtype=dtype, thinking=thinking, notice=not json)
+    if show_pairs:
+        _show_pairs(described, session.engine, show_pairs, max_pairs, as_json=json)
+        return
+    check_writable(path)
     with phase_progress() as phases:
         phases.begin("Loading the model")
-        engine = load_model(model, dtype=dtype, thinking=thinking, notice=not json)
-        if not show_pairs:
-            from trimtab.training.train import train
+        engine = session.engine
+        from trimtab.training.train import train
 
-            checkpoint = checkpoint_path(path)
-            begin_checkpoint(checkpoint, resume=resume)
-            try:
-                vector = train(
-                    engine,
-                    described,
-                    method=method,
-                    layers=chosen,
-                    calibrate=calibrate,
-                    budget=budget,
-                    source=source,
-                    temperature=temperature,
-                    max_pairs=max_pairs,
-                    seed=seed,
-                    check=check,
-                    refine=refine,
-                    memory=memory * 1024**2,
-                    checkpoint=checkpoint,
-                    progress=phases.on_progress,
-                )
-            except KeyboardInterrupt:
-                err.print("Stopped. The same command with --resume goes on from here.", soft_wrap=True)
-                raise
-    if show_pairs:
-        _show_pairs(described, engine, show_pairs, max_pairs, as_json=json)
-        return
-    save_with_care(vector, path)
+        with resumable(path, resume=resume) as checkpoint:
+            vector = train(
+                engine,
+                described,
+                method=method,
+                layers=chosen,
+                calibrate=calibrate,
+                budget=budget,
+                source=source,
+                temperature=temperature,
+                max_pairs=max_pairs,
+                seed=seed,
+                check=check,
+                refine=refine,
+                memory=memory * MIB,
+                checkpoint=checkpoint,
+                progress=phases.on_progress,
+            )
+    save_or_rescue(vector, path)
     if json:
-        print_json({"path": str(path), "seconds": seconds_table(phases.seconds), **vector.describe()})
+        print_json(vector_json(vector, path, phases))
         return
+    from trimtab.cli.card import print_card
+
     print_card(vector)
     out.print(
         f"Saved to [bold]{path}[/bold]. Try: trimtab compare 'How was your day?' --steer {path}",
@@ -112,27 +118,35 @@ def run(
     )
 
 
+@contextmanager
+def resumable(output: Path, *, resume: bool) -> Iterator[Path]:
+    """Give the checkpoint of the work for ``output``, without old results unless resuming; say how to resume."""
+    checkpoint = checkpoint_path(output)
+    if not resume:
+        checkpoint.unlink(missing_ok=True)
+    elif not checkpoint.exists():
+        err.print("There is nothing to resume; starting from the beginning.")
+    try:
+        yield checkpoint
+    except KeyboardInterrupt:
+        err.print("Stopped. The same command with --resume goes on from here.", soft_wrap=True)
+        raise
+
+
 def checkpoint_path(output: Path) -> Path:
-    """Where an interrupted training for ``output`` keeps what it found out: in the cache, not beside the file."""
+    """Return the checkpoint of the work for ``output``: in the cache, not beside the file."""
     from trimtab.engines.transformers.model.source import cache_folder
 
     name = hashlib.sha256(str(output.absolute()).encode()).hexdigest()[:16]
     return cache_folder() / "checkpoints" / f"{name}.sqlite"
 
 
-def begin_checkpoint(checkpoint: Path, *, resume: bool) -> None:
-    """Keep what interrupted work found out if it is to be gone on with, else forget it."""
-    if resume and not checkpoint.exists():
-        err.print("There is nothing to resume; beginning anew.")
-    elif not resume:
-        checkpoint.unlink(missing_ok=True)
-
-
-def _show_pairs(behaviour: Any, engine: Any, count: int, max_pairs: int, *, as_json: bool) -> None:
+def _show_pairs(behaviour: Behaviour, engine: TransformersEngine, count: int, max_pairs: int, *, as_json: bool) -> None:
     from trimtab.behaviours.pairs import build_pairs
 
     pairs = build_pairs(behaviour, engine, max_pairs=max_pairs)
-    shown = [pairs[n * len(pairs) // min(count, len(pairs))] for n in range(min(count, len(pairs)))]
+    count = min(count, len(pairs))
+    shown = [pairs[n * len(pairs) // count] for n in range(count)]
     if as_json:
         print_json({"pairs": [{"positive": pair.positive, "negative": pair.negative} for pair in shown]})
         return

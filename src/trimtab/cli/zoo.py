@@ -1,4 +1,4 @@
-"""``trimtab zoo``: the behaviours that come with trimtab, what they do, and making their vectors."""
+"""``trimtab zoo``: the built-in behaviours, their cards, and their vectors."""
 
 from __future__ import annotations
 
@@ -13,19 +13,10 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from trimtab.cli.console import (
-    DtypeOption,
-    JsonOption,
-    ModelOption,
-    check_writable,
-    err,
-    load_model,
-    out,
-    phase_progress,
-    print_json,
-)
+from trimtab.cli.console import check_writable, err, out, phase_progress, print_json
+from trimtab.cli.options import DtypeOption, JsonOption, ModelOption, SeedOption
+from trimtab.cli.session import Session
 from trimtab.errors import BehaviourError, EvaluationError, TrimtabError
-from trimtab.vectors.records import layer_range
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,18 +25,17 @@ if TYPE_CHECKING:
     from trimtab.evaluation.cards import Card
     from trimtab.evaluation.measurement import Baseline
 
-NAME = "zoo"
 EXAMPLE = "trimtab zoo"
 CARD_EXAMPLE = "trimtab zoo card happy"
 TRAIN_EXAMPLE = "trimtab zoo train --all"
 COLOURS = {"works": "green", "weak": "yellow", "one way only": "yellow", "does not work": "red"}
 
-app = typer.Typer(help="List the behaviours that come along, with what they do; show cards; make vectors.")
+app = typer.Typer(help="List the built-in behaviours; show their cards; train their vectors.")
 
 
 @app.callback(invoke_without_command=True, epilog=f"Example: {EXAMPLE}")
 def listing(context: typer.Context, json: JsonOption = False) -> None:
-    """List the behaviours that come along, with what was measured of them; show cards; make vectors."""
+    """List the built-in behaviours with their measured effects; show cards; train vectors."""
     if context.invoked_subcommand is not None:
         return
     from trimtab.behaviours import Behaviour, zoo_names
@@ -61,8 +51,8 @@ def listing(context: typer.Context, json: JsonOption = False) -> None:
     for header in ("swing", "×", "× kept", "ppl", "facts", "rel.", "cos"):
         table.add_column(header, justify="right", no_wrap=True)
     for behaviour in behaviours:
-        found = _measured(cards.get(behaviour.name))
-        table.add_row(f"[bold]{behaviour.name}[/bold]", escape(behaviour.negative.label), *found)
+        measured = _measured(cards.get(behaviour.name))
+        table.add_row(f"[bold]{behaviour.name}[/bold]", escape(behaviour.negative.label), *measured)
     out.print(table)
     out.print(_caption(cards), style="dim")
     _print_shortfalls(cards)
@@ -71,28 +61,28 @@ def listing(context: typer.Context, json: JsonOption = False) -> None:
 
 def _caption(cards: Mapping[str, Card]) -> str:
     if not cards:
-        return "Nothing was measured of them yet."
+        return "No behaviour was measured yet."
     models = ", ".join(sorted({card.model for card in cards.values()}))
     return (
-        f"Measured on {models} at strength ±1. swing: nats per token from -1 to +1; ×: times that of system prompts, "
-        "where these move the model; × kept: the same with the dial turned only as far as facts known fall by 5 % and "
-        "relevance by 0.10 at most; ppl: perplexity, times the base's; facts: change in those known; rel.: change in "
-        "relevance (each the worse side of both); cos: how far the pairs agree. trimtab zoo card NAME tells more."
+        f"Measured on {models} at strength ±1. swing: nats per token from -1 to +1; ×: swing relative to system "
+        "prompts, if these have an effect; × kept: the same within the strengths that lose at most 5 % of facts and "
+        "0.10 of relevance; ppl: perplexity relative to the base; facts: change in accuracy; rel.: change in "
+        "relevance (each of the worse pole); cos: agreement of the pairs. Details: trimtab zoo card NAME."
     )
 
 
 def _print_shortfalls(cards: Mapping[str, Card]) -> None:
     from trimtab.evaluation.cards import shortfalls
 
-    told = {name: found for name, card in cards.items() if (found := shortfalls(card))}
-    if not told:
+    by_name = {name: weak for name, card in cards.items() if (weak := shortfalls(card))}
+    if not by_name:
         return
     lines = Table.grid(padding=(0, 1))
     lines.add_column(style="bold", no_wrap=True)
     lines.add_column()
-    for name, found in told.items():
-        lines.add_row(name, escape("; ".join(found)))
-    out.print("\nWhat speaks against them:")
+    for name, weak in by_name.items():
+        lines.add_row(name, escape("; ".join(weak)))
+    out.print("\nShortfalls:")
     out.print(lines)
     out.print()
 
@@ -135,11 +125,11 @@ def _entry(behaviour: Any, card: Card | None) -> dict[str, Any]:
 
 @app.command(epilog=f"Example: {CARD_EXAMPLE}")
 def card(
-    name: Annotated[str, typer.Argument(help="A behaviour of the zoo.")],
-    folder: Annotated[Path | None, typer.Option(help="Where cards are; those that come along if not given.")] = None,
+    name: Annotated[str, typer.Argument(help="Behaviour of the zoo.")],
+    folder: Annotated[Path | None, typer.Option(help="Folder of cards; default: the built-in cards.")] = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what was measured of one behaviour."""
+    """Show the card of one behaviour: its measured effect and cost."""
     from trimtab.behaviours import Behaviour
     from trimtab.evaluation.cards import card_json_values, zoo_cards
 
@@ -174,21 +164,21 @@ def _print_card(found: Card, description: str) -> None:
 
 
 def _facts(found: Card) -> list[tuple[str, str]]:
+    from trimtab.vectors.records import layer_range
+
     colour = COLOURS.get(found.word, "dim")
     rows = [
         ("verdict", f"[{colour}]{found.word}[/{colour}] on {found.model}"),
         (
             "steers",
-            f"layers {layer_range(found.layers)}, by {found.method}; strength 1 is {found.budget:g} nat per token",
+            f"layers {layer_range(found.layers)}, by {found.method}; strength 1 is {found.budget:g} nats per token",
         ),
     ]
     if found.swing is not None and found.effect:
         low, high = found.swing.low, found.swing.high
-        rows.append(("swing", f"{found.swing.value:.3f} nat per token ({low:.3f} to {high:.3f})"))
+        rows.append(("swing", f"{found.swing.value:.3f} nats per token ({low:.3f} to {high:.3f})"))
     if found.prompt_swing is not None:
-        times = (
-            "" if found.prompt_equivalents is None else f"; the vector does {found.prompt_equivalents:.1f} times that"
-        )
+        times = "" if found.prompt_equivalents is None else f"; the vector by {found.prompt_equivalents:.1f} times that"
         rows.append(("prompts", f"system prompts swing by {found.prompt_swing.value:.3f}{times}"))
     if found.chance is not None:
         rows.append(("chance", f"random directions reach {found.chance.low:+.3f} to {found.chance.high:+.3f}"))
@@ -201,41 +191,39 @@ def _facts(found: Card) -> list[tuple[str, str]]:
             parts.append(f"relevance {cost.relevance_change:+.2f}")
         rows.append((label, ", ".join(parts)))
     kept = found.tolerable
-    times = "" if kept.prompt_equivalents is None else f", {kept.prompt_equivalents:.1f} times what prompts do"
+    times = "" if kept.prompt_equivalents is None else f", {kept.prompt_equivalents:.1f} times the swing of prompts"
     rows.append(("usable", f"from strength {kept.low:+g} to {kept.high:+g}{times}"))
     rows.append(("text intact", f"from strength {found.low:+g} to {found.high:+g} of those tried"))
     return rows
 
 
-# Making vectors ------------------------------------------------------------------------------------------------------
+# Training vectors ---------------------------------------------------------------------------------------------------
 
 
 @app.command(epilog=f"Example: {TRAIN_EXAMPLE}")
 def train(
     names: Annotated[list[str] | None, typer.Argument(help="Behaviours of the zoo.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
-    cards: Annotated[
-        Path | None, typer.Option(help="Where cards are written; beside the vectors if not given.")
-    ] = None,
-    measure: Annotated[bool, typer.Option(help="Evaluate each vector, and write its card.")] = True,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Also those that are there already.")] = False,
-    seed: Annotated[int, typer.Option(help="Of random directions, shuffles and resamples.")] = 0,
+    every: Annotated[bool, typer.Option("--all", help="All behaviours of the zoo.")] = False,
+    cards: Annotated[Path | None, typer.Option(help="Folder for the cards; default: beside the vectors.")] = None,
+    measure: Annotated[bool, typer.Option(help="Evaluation of each vector, for its card.")] = True,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="New training of vectors that exist already.")] = False,
+    seed: SeedOption = 0,
     model: ModelOption = None,
     dtype: DtypeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make vectors and cards; what is there already is kept, so that an interrupted run goes on where it stopped."""
+    """Train vectors and write cards; existing ones are kept, so an interrupted run continues where it stopped."""
     from trimtab.behaviours import Behaviour, zoo_names
 
     chosen = list(zoo_names()) if every else list(names or ())
     if not chosen:
         raise BehaviourError("no behaviour is named", fix="name some, or give --all")
     for name in chosen:
-        Behaviour.load(name)  # refuses what is not there before the work
+        Behaviour.load(name)  # refuse a wrong name before the work
     with phase_progress() as phases:
         phases.begin("Loading the model")
-        engine = load_model(model, dtype=dtype, notice=not json)
-    results = _make(engine, chosen, cards=cards, measure=measure, rebuild=rebuild, seed=seed)
+        engine = Session(model, dtype=dtype, notice=not json).engine
+    results = _train_all(engine, chosen, cards=cards, measure=measure, rebuild=rebuild, seed=seed)
     if json:
         print_json(results)
         return
@@ -243,10 +231,10 @@ def train(
         out.print(f"{result['name']}: {result['outcome']}", markup=False, soft_wrap=True)
 
 
-def _make(
+def _train_all(
     engine: TransformersEngine, names: Sequence[str], *, cards: Path | None, measure: bool, rebuild: bool, seed: int
 ) -> list[dict[str, Any]]:
-    """Each behaviour in turn; one that fails is reported, and the others are made."""
+    """Train each behaviour in turn; a failure is reported, and the others go on."""
     from trimtab.training.train import zoo_path
 
     baseline: Baseline | None = None
@@ -257,7 +245,7 @@ def _make(
         check_writable(target)
         err.print(f"{name} ({number} of {len(names)})", style="bold", markup=False)
         try:
-            made = _made(engine, name, target, baseline, measure=measure, rebuild=rebuild, seed=seed)
+            made = _train_one(engine, name, target, baseline, measure=measure, rebuild=rebuild, seed=seed)
             outcome, baseline = made.outcome, made.baseline
         except TrimtabError as error:
             outcome = f"failed: {error}"
@@ -266,14 +254,14 @@ def _make(
 
 
 @dataclass(frozen=True)
-class _Made:
-    """What came of a behaviour, and the base model's side for the next one."""
+class _Outcome:
+    """Outcome for one behaviour, and the measurements of the base model for the next one."""
 
     outcome: str
     baseline: Baseline | None
 
 
-def _made(
+def _train_one(
     engine: TransformersEngine,
     name: str,
     target: Path,
@@ -282,8 +270,8 @@ def _made(
     measure: bool,
     rebuild: bool,
     seed: int,
-) -> _Made:
-    """Make one vector and its card."""
+) -> _Outcome:
+    """Train one vector, and write its card."""
     from trimtab.behaviours import Behaviour
     from trimtab.evaluation.cards import card_json, card_of, read_card
     from trimtab.evaluation.evaluate import evaluate
@@ -293,16 +281,16 @@ def _made(
 
     behaviour = Behaviour.load(name)
     if target.is_file() and zoo_path(name, engine.info).is_file() and not rebuild:
-        with suppress(EvaluationError):  # what is no card is measured again
+        with suppress(EvaluationError):  # a broken card is measured again
             kept = read_card(target.read_bytes(), where=str(target))
             if kept.digest == behaviour.digest and kept.model == engine.info.name:
-                return _Made(f"kept: {kept.word}", baseline)
+                return _Outcome(f"kept: {kept.word}", baseline)
     with phase_progress() as phases:
         vector = zoo_vector(engine, name, rebuild=rebuild, seed=seed, progress=phases.on_progress)
         if not measure:
-            return _Made("trained", baseline)
+            return _Outcome("trained", baseline)
         if baseline is None and not behaviour.evaluation_prompts:
-            phases.begin("Asking the model as it is")
+            phases.begin("Measuring the base model")
             baseline = Baseline(engine, sizes=THOROUGH)
         own = None if behaviour.evaluation_prompts else baseline
         report = evaluate(
@@ -317,4 +305,4 @@ def _made(
         )
     made = card_of(report)
     write_atomically(target, card_json(made))
-    return _Made(made.word, baseline)
+    return _Outcome(made.word, baseline)

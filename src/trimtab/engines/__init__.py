@@ -1,5 +1,6 @@
 """Engines: whatever can run a model, steer it, and say what it cannot do."""
 
+from trimtab.engines.answer_comparison import AnswerComparison, compare_answers
 from trimtab.engines.protocol import (
     Completion,
     Engine,
@@ -11,6 +12,7 @@ from trimtab.engines.protocol import (
 )
 
 __all__ = [
+    "AnswerComparison",
     "Completion",
     "Engine",
     "ForcedItem",
@@ -18,4 +20,5 @@ __all__ = [
     "Prompt",
     "Receipt",
     "TeacherForcing",
+    "compare_answers",
 ]

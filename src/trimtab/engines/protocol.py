@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from html import escape
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -193,6 +194,22 @@ class Completion:
     def prompt_tokens(self) -> int:
         """Length of the rendered prompt."""
         return len(self.prompt.tokens)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the answer for a program: text, lengths, receipt and readings."""
+        return {
+            "text": self.text,
+            "finish_reason": self.finish_reason,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": len(self.tokens),
+            "receipt": asdict(self.receipt),
+            "readings": {name: list(scores) for name, scores in self.readings.items()},
+        }
+
+    def _repr_html_(self) -> str:
+        kl = "" if self.receipt.kl is None else f", {self.receipt.kl:.3f} nats per token"
+        note = f"{self.receipt.steering}: {self.receipt.tokens} tokens steered{kl}"
+        return f"<div style='white-space:pre-wrap'>{escape(self.text)}</div><small>{escape(note)}</small>"
 
 
 @dataclass(frozen=True)

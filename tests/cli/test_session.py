@@ -1,4 +1,4 @@
-"""What verbs that steer work at: vectors by path and name, and those of the zoo for the model that is loaded."""
+"""Session of a verb: vectors by path and name, and those of the zoo for the loaded model."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def same(one: ControlVector, two: ControlVector) -> bool:
 
 
 def test_a_behaviour_of_the_zoo_is_trained_once_for_the_model(loaded, tiny_llama, capsys):
-    desk = Session(None)
-    first = desk.find("happy")
+    session = Session(None)
+    first = session.find("happy")
     assert "happy has no vector for tiny llama yet: training it, once." in capsys.readouterr().err
     assert first.model == tiny_llama.info
     assert first.scale is not None
@@ -90,13 +90,13 @@ def test_the_user_s_own_vector_of_this_model_comes_first(loaded, tiny_llama, ran
 
 
 def test_by_force_the_vector_in_the_folder_is_taken_whosever_it_is(loaded, foreign):
-    desk = Session(None, force=True)
-    (vector,) = desk.vectors(["happy"])
+    session = Session(None, force=True)
+    (vector,) = session.vectors(["happy"])
     assert same(vector, ControlVector.load(foreign))
     assert vector.model.fingerprint == ""
-    (term,) = desk.steering("happy:0.5").terms
+    (term,) = session.steering("happy:0.5").terms
     assert same(term.vector, vector)
-    term.vector.check_model(desk.engine.info)
+    term.vector.check_model(session.engine.info)
 
 
 def test_by_force_a_model_gets_its_own_where_the_folder_has_none(loaded, kept):
@@ -140,8 +140,8 @@ def test_names_that_nobody_has_are_told_with_near_ones(loaded, tiny_llama, rando
 
 
 def test_the_model_that_was_named_is_loaded_once(loaded):
-    desk = Session("some/model")
-    assert desk.engine is desk.engine
+    session = Session("some/model")
+    assert session.engine is session.engine
     assert loaded == ["some/model"]
 
 
@@ -149,7 +149,7 @@ def test_a_steering_names_vectors_of_the_zoo_too(loaded, kept):
     (term,) = Session(None).steering("happy:-0.5").terms
     assert same(term.vector, ControlVector.load(kept))
     assert term.strength == -0.5
-    assert Session(None).steering(None).terms == ()
+    assert Session(None).steering().terms == ()
 
 
 def test_verbs_steer_by_a_name_of_the_zoo(run_on, tiny_llama, kept):

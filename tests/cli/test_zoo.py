@@ -98,12 +98,12 @@ def test_every_behaviour_is_listed_with_what_was_measured(no_model, monkeypatch)
     assert "does not work" in rows["calm"]
     assert "–" in rows["formal"]
     assert "Measured on Small-135M-Instruct" in out
-    assert "neither way beyond chance" in " ".join(out.split("What speaks against them:")[1].split())
+    assert "neither way beyond chance" in " ".join(out.split("Shortfalls:")[1].split())
 
 
 def test_without_cards_the_list_says_so(no_model, monkeypatch):
     monkeypatch.setattr("trimtab.evaluation.cards.zoo_cards", lambda folder=None: {})
-    assert "Nothing was measured of them yet." in no_model("zoo")[1]
+    assert "No behaviour was measured yet." in no_model("zoo")[1]
 
 
 def test_the_list_as_json_has_poles_vectors_and_cards(no_model, monkeypatch, llama, random_vector):
