@@ -252,4 +252,4 @@ def _print_suggestions(behaviour: Behaviour, suggestions: Suggestions) -> None:
 
 
 def _survival(suggested: PoleSuggestions) -> str:
-    return f"of {suggested.asked} answers {suggested.worded} were usable phrases, and {suggested.agreed} pointed to the pole"
+    return f"of {suggested.asked} answers {suggested.worded} were usable, and {suggested.agreed} pointed to the pole"
