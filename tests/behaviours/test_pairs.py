@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trimtab.behaviours import Behaviour, ContrastiveText, Message, Pole, Template
-from trimtab.behaviours.pairs import MAX_PAIRS, ContrastivePair, build_pairs, persona_instructions
+from trimtab.behaviours.pairs import ContrastivePair, build_pairs, persona_instructions
+from trimtab.defaults import MAX_PAIRS
 from trimtab.errors import BehaviourError
 
 

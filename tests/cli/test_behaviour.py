@@ -126,7 +126,7 @@ def test_new_shows_suggestions_and_adds_none(run, suggesting):
     code, out, _ = run("new", "pirate", *PIRATE, "--phrasings", "2")
     assert code == 0
     assert suggesting == [("pirate", 2, 0)]
-    assert "of 12 answers 3 were usable phrases and 1 lay towards the pole" in out
+    assert "of 12 answers 3 were usable, and 1 pointed to the pole" in out
     assert "0.61  a bold [rover]" in out
     assert "a bold [rover]" not in Behaviour.load("pirate.toml").positive.personas
     told = json.loads(run("new", "pirate", *PIRATE, "--phrasings", "2", "--force", "--json")[1])

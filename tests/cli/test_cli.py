@@ -12,6 +12,8 @@ import pytest
 import trimtab
 from trimtab.cli import console
 from trimtab.cli.options import parse_layers
+from trimtab.engines import AnswerComparison, Completion, Receipt
+from trimtab.engines.protocol import MarkedPrompt
 from trimtab.errors import OutputError
 from trimtab.vectors import vectors_folder
 
@@ -260,3 +262,23 @@ def test_help_of_every_verb_shows_an_example():
 def test_layers_are_read_as_people_write_them():
     assert parse_layers("14-16,3") == [14, 15, 16, 3]
     assert parse_layers("auto") == "auto"
+
+
+def test_steer_given_twice_adds_up(run, happy_file, random_vector, smollm2):
+    random_vector(smollm2, layers=[3], name="calm").save(vectors_folder() / "calm.safetensors")
+    _, out, _ = run("generate", "Hello", "-s", "happy:0.5", "-s", "calm:0.25", "-n", "2", "--json")
+    assert json.loads(out)["receipt"]["steering"] == "happy:0.5 + calm:0.25"
+
+
+def test_comparison_as_html_escapes_what_the_model_wrote():
+    def answer(text):
+        prompt = MarkedPrompt("Hi", (1, 2), ((0, 1), (1, 2)), (), (True, True), 2)
+        return Completion(text, (1,), "stop", prompt, Receipt("a & b:1", (3,), 1, 7, kl=0.25))
+
+    compared = AnswerComparison(("<p>",), "a & b:1", *((answer(text),) for text in ("<i>0</i>", "<b>1</b>", "2")))
+    page = compared._repr_html_()
+    assert "&lt;b&gt;1&lt;/b&gt;" in page
+    assert "<b>" not in page
+    assert "<td>&lt;p&gt;</td>" in page
+    assert page.count("a &amp; b:1: 7 tokens steered, 0.250 nats per token") == 3
+    assert [entry["plus"]["text"] for entry in compared.to_json()] == ["<b>1</b>"]

@@ -138,10 +138,10 @@ def test_prompts_are_read_from_lines_lists_and_objects(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.txt", b"\n \n", "holds no prompts"),
+        ("a.txt", b"\n \n", "has no prompts"),
         ("a.txt", b"\xff\xfe\xff", "not UTF-8"),
         ("a.json", b"{", "is not JSON"),
-        ("a.json", b'{"text": "one"}', "holds no prompts"),
+        ("a.json", b'{"text": "one"}', "has no prompts"),
         ("a.json", b'["one", 2]', "entry 2"),
         ("a.jsonl", b'"one"\n{"other": "two"}', "entry 2"),
         ("a.jsonl", b'" "', "entry 1"),

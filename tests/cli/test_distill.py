@@ -196,7 +196,7 @@ def test_what_cannot_work_is_refused_before_the_model_is_loaded(no_model, option
 
 @pytest.mark.parametrize(
     ("content", "why"),
-    [("{", "is not JSON"), ('"Hm."', "holds no list of messages"), ('[{"role": "user", "content": "Hi"}]', "the user")],
+    [("{", "is not JSON"), ('"Hm."', "has no list of messages"), ('[{"role": "user", "content": "Hi"}]', "the user")],
 )
 def test_messages_that_are_none_are_refused_before_the_model_is_loaded(no_model, tmp_path, content, why):
     path = tmp_path / "chat.json"
@@ -218,10 +218,10 @@ def test_a_page_is_written_of_what_was_measured(run, messages, tmp_path):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--report", "sea.txt"), "is no page"),
-        (("--report", "sea.html", "--no-check"), "of what is measured"),
-        (("--lora", "--no-check"), "of what is measured"),
-        (("--check-on", "MESSAGES", "--no-check"), "of what is measured"),
+        (("--report", "sea.txt"), "is not a page"),
+        (("--report", "sea.html", "--no-check"), "need the measurement"),
+        (("--lora", "--no-check"), "need the measurement"),
+        (("--check-on", "MESSAGES", "--no-check"), "need the measurement"),
         (("--check-on", "MESSAGES"), "'Hello!' is in --prompts too"),
     ],
 )

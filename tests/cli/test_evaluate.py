@@ -157,7 +157,7 @@ def test_by_force_another_model_s_vector_is_evaluated(run, asked, tiny, random_v
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--baselines", "equal,magic"), "no baseline named 'magic'; use 'all', 'none', or some of equal, prompt"),
+        (("--baselines", "equal,magic"), "unknown baseline 'magic'; use 'all', 'none', or some of equal, prompt"),
         (("--report", "page.pdf"), "'page.pdf' does not end with .html"),
         (("--card", "card.html"), "'card.html' does not end with .json"),
         (("--report", "file/page.html"), "cannot write to 'file'"),

@@ -8,9 +8,9 @@ from itertools import zip_longest
 from typing import Protocol
 
 from trimtab.behaviours import Behaviour, Message, Template
+from trimtab.defaults import MAX_PAIRS
 from trimtab.errors import BehaviourError
 
-MAX_PAIRS = 420
 MAX_CUTS = 12
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from trimtab.arrays import F32
 from trimtab.behaviours import Message
+from trimtab.defaults import ANSWER_TOKENS
 from trimtab.errors import PromptError
 from trimtab.steering import RowsLike, SteeringLike
 from trimtab.steering.compiled import Change
@@ -507,7 +508,7 @@ class Generates(Text, Protocol):
         prompts: Sequence[Prompt],
         *,
         steering: RowsLike = None,
-        max_new_tokens: int = 128,
+        max_new_tokens: int = ANSWER_TOKENS,
         temperature: float = 0.0,
         seed: int | None = None,
     ) -> list[Completion]:

@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_info
 
 from trimtab.arrays import F64
 from trimtab.behaviours import Behaviour, zoo_names
+from trimtab.defaults import BUDGET
 from trimtab.engines import Engine
 from trimtab.errors import EvaluationError, VectorError
 from trimtab.evaluation.comparison import USUAL, Comparison, check_baselines, compare, measure
@@ -33,7 +34,7 @@ from trimtab.evaluation.records import Controls, Placing, Report, Run, Setting, 
 from trimtab.evaluation.strength import measure_strengths, sweep_of, usable_range
 from trimtab.evaluation.verdict import judge
 from trimtab.stats import mean_interval
-from trimtab.training.calibrate import BUDGET, TOLERANCE
+from trimtab.training.calibrate import TOLERANCE
 from trimtab.training.controls import RANDOM_GUESS, Trial, rms_swing, try_randoms, why_no_equivalents
 from trimtab.training.progress import OnProgress, Phases, ignore
 from trimtab.training.questions import EffectSet

@@ -13,6 +13,7 @@ from itertools import count
 import numpy as np
 
 from trimtab.behaviours import Behaviour, neutral_prompts
+from trimtab.defaults import BUDGET
 from trimtab.engines import Engine
 from trimtab.errors import CalibrationError, ModelError, SteeringError, VectorError
 from trimtab.steering import Steering, SteeringLike
@@ -38,9 +39,7 @@ from trimtab.training.search import (
 )
 from trimtab.vectors import Calibration, Candidate, ControlVector
 
-BUDGET = 0.4
 TOLERANCE = 0.03  # of the budget; the promise is 5 %
-REFINE = 40  # steps; they take about a minute on two cores
 STRENGTH_PHASE = "Calibrating the strength"
 REFINE_PHASE = "Refining the directions"
 UNREFINED = "no steps uphill are taken"

@@ -25,7 +25,6 @@ from trimtab.training.progress import OnProgress, Progress
 from trimtab.vectors import Collection, Reliability
 
 COLLECTING = "Collecting hidden states"
-MEMORY = 512 * 1024**2
 SAMPLE = 512  # pairs by which separation is judged
 STATES_KEY = "contrast"
 COUNTS = ("sequences", "tokens", "distinct", "computed", "passes")

@@ -14,7 +14,8 @@ import numpy as np
 
 from trimtab.arrays import F32
 from trimtab.behaviours import Behaviour
-from trimtab.behaviours.pairs import MAX_PAIRS, build_pairs
+from trimtab.behaviours.pairs import build_pairs
+from trimtab.defaults import BUDGET, MAX_PAIRS, METHOD, REFINE_STEPS, STATES_MEMORY
 from trimtab.engines import Engine
 from trimtab.engines.protocol import Gradients
 from trimtab.errors import CalibrationError, ModelError, VectorError
@@ -26,7 +27,7 @@ from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.training.questions import CalibrationSet
 from trimtab.training.refine import PERSONAS_PHASE, checked_gradients, persona_directions, preferences
 from trimtab.training.search import band_layers, chosen_layers
-from trimtab.training.states import MEMORY, Contrast, PairInput, collect_contrast, pair_persona_answers
+from trimtab.training.states import Contrast, PairInput, collect_contrast, pair_persona_answers
 from trimtab.vectors import BehaviourRef, ControlVector, ModelInfo, vectors_folder
 from trimtab.version import VERSION
 
@@ -39,7 +40,7 @@ def train(
     model: Engine,
     behaviour: Behaviour,
     *,
-    method: str = "mean_difference",
+    method: str = METHOD,
     layers: str | Sequence[int] = "auto",
     calibrate: bool = True,
     budget: float = BUDGET,
@@ -48,8 +49,8 @@ def train(
     max_pairs: int = MAX_PAIRS,
     seed: int = 0,
     check: bool = True,
-    refine: int = REFINE,
-    memory: int = MEMORY,
+    refine: int = REFINE_STEPS,
+    memory: int = STATES_MEMORY,
     checkpoint: str | Path | None = None,
     progress: OnProgress = ignore,
 ) -> ControlVector:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from trimtab.arrays import F32
+from trimtab.defaults import ANSWER_TOKENS
 from trimtab.engines.layer_search import find_and_prove, is_encoder_decoder
 from trimtab.engines.protocol import (
     Capabilities,
@@ -482,7 +483,7 @@ class TransformersEngine:
         prompts: str | Sequence[Prompt],
         *,
         steering: RowsLike = None,
-        max_new_tokens: int = 128,
+        max_new_tokens: int = ANSWER_TOKENS,
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int | None = None,
@@ -552,7 +553,7 @@ class TransformersEngine:
         *,
         cache: DynamicCache | None,
         steering: SteeringLike = None,
-        max_new_tokens: int = 128,
+        max_new_tokens: int = ANSWER_TOKENS,
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int | None = None,
@@ -574,7 +575,7 @@ class TransformersEngine:
         *,
         steering: SteeringLike = None,
         read: Sequence[ControlVector] = (),
-        max_new_tokens: int = 128,
+        max_new_tokens: int = ANSWER_TOKENS,
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int | None = None,

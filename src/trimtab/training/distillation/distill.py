@@ -17,6 +17,7 @@ from pathlib import Path
 
 from trimtab.arrays import F32
 from trimtab.behaviours import neutral_prompts
+from trimtab.defaults import DISTILL_ANSWER_TOKENS
 from trimtab.engines import Engine
 from trimtab.engines.protocol import DistillationExample, Gradients
 from trimtab.errors import DistillError
@@ -66,7 +67,7 @@ class Effort:
     prompts: int = 160
     apart: int = 10
     answers: int | None = None
-    answer_tokens: int = 32
+    answer_tokens: int = DISTILL_ANSWER_TOKENS
     temperature: float = 1.0
     schedule: Schedule = field(default_factory=Schedule)
 

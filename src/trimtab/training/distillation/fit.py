@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.arrays import F32, F64
+from trimtab.defaults import DISTILL_BATCH, DISTILL_STEPS
 from trimtab.engines.protocol import DistillationLoss
 from trimtab.errors import DistillError
 from trimtab.training.checkpoint import Checkpoint
@@ -40,8 +41,8 @@ class Schedule:
         patience: Looks without improvement after which it is enough.
     """
 
-    steps: int = 85
-    batch: int = 6
+    steps: int = DISTILL_STEPS
+    batch: int = DISTILL_BATCH
     stride: float = 0.005
     warmup: int = 8
     shrink: float = 0.0

@@ -28,6 +28,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 from transformers.generation.streamers import BaseStreamer
 
+from trimtab.defaults import ANSWER_TOKENS
 from trimtab.engines.layers import eagerly
 from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.forward.run import encoder_inputs, place
@@ -47,7 +48,7 @@ class Sampling:
         use_cache: Keep keys and values between steps; off, every step reads everything again.
     """
 
-    max_new_tokens: int = 128
+    max_new_tokens: int = ANSWER_TOKENS
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int | None = None
