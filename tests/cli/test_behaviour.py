@@ -139,7 +139,7 @@ def test_new_shows_suggestions_and_adds_none(run, suggesting):
 def test_lint_finds_nothing_in_happy_without_a_model(no_model):
     code, out, err = no_model("lint", "happy", "--words-only")
     assert (code, err) == (0, "")
-    assert out == "happy: nothing to mend\n"
+    assert out == "happy: no problems\n"
 
 
 def test_lint_lists_what_to_mend_and_ends_well_without_errors(no_model, tmp_path):
