@@ -25,14 +25,15 @@ from benchmarks.processes import Job, Worker, check_interpreter, start_repeng
 from benchmarks.results_cache import cached_or_measured
 from trimtab.behaviours import Behaviour, neutral_prompts, zoo_names
 from trimtab.behaviours.pairs import ContrastivePair, build_pairs
+from trimtab.defaults import BUDGET, STATES_MEMORY
 from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.errors import BenchmarkError, CalibrationError
-from trimtab.training.calibrate import BUDGET, TOLERANCE
+from trimtab.training.calibrate import TOLERANCE
 from trimtab.training.controls import RANDOM_GUESS, random_directions
 from trimtab.training.progress import ignore
 from trimtab.training.questions import CalibrationSet, EffectSet, KlSet, Question, add_persona_answers, ask
 from trimtab.training.search import SIGNS, Steerable, band_layers, find_scales, measure_effects, rank_layers
-from trimtab.training.states import MEMORY, PairInput, collect_contrast
+from trimtab.training.states import PairInput, collect_contrast
 from trimtab.training.train import METHODS, train, zoo_vector
 from trimtab.vectors import ControlVector
 
@@ -291,7 +292,7 @@ def caa_estimate(
         model,
         [PairInput(pair.positive, pair.negative) for pair in pairs],
         method="mean_difference",
-        memory=MEMORY,
+        memory=STATES_MEMORY,
         progress=ignore,
     )
     layers = band_layers(model.info.layers, CAA_LAYERS)[::CAA_EVERY]

@@ -11,6 +11,7 @@ import numpy as np
 
 from trimtab.arrays import F32, F64
 from trimtab.behaviours import Behaviour, neutral_prompts
+from trimtab.defaults import EVALUATION_ANSWER_TOKENS, EVALUATION_QUESTIONS
 from trimtab.engines import Engine
 from trimtab.errors import MissingDependencyError
 from trimtab.evaluation.interventions import Intervention, changes_of, score, write_all
@@ -49,7 +50,7 @@ class Sizes:
         halvings: Halvings of the strengths from 0 to 1 when the usable range is searched: 2 find it to a quarter.
     """
 
-    questions: int = 16
+    questions: int = EVALUATION_QUESTIONS
     kl: int = 12
     controls_kl: int = 6
     chance: int = 8
@@ -60,7 +61,7 @@ class Sizes:
     harmful: int = 12
     written: int = 12
     answer_tokens: int = 24
-    written_tokens: int = 40
+    written_tokens: int = EVALUATION_ANSWER_TOKENS
     strengths: tuple[float, ...] = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)
     halvings: int = 2
 

@@ -19,7 +19,7 @@ from trimtab.defaults import BUDGET, MAX_PAIRS, METHOD, REFINE_STEPS, STATES_MEM
 from trimtab.engines import Engine
 from trimtab.engines.protocol import Gradients
 from trimtab.errors import CalibrationError, ModelError, VectorError
-from trimtab.training.calibrate import BUDGET, REFINE, calibrated, check_budget
+from trimtab.training.calibrate import calibrated, check_budget
 from trimtab.training.checkpoint import open_checkpoint
 from trimtab.training.directions import ESTIMATORS
 from trimtab.training.neutral import add_neutral
