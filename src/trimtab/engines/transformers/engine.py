@@ -111,7 +111,7 @@ class TransformersEngine:
             model=self.model,
             blocks=self.blocks,
             info=self.info,
-            walks=self._proof,
+            prefix_sharing=self._proof,
             stop=self.stop_tokens,
             pad=pad_token(self.model, self.tokenizer),
             start=start_tokens(self.model, self.tokenizer) if self.has_encoder else None,

@@ -315,7 +315,9 @@ def _prefilled(host: ModelContext, batch: Request, schedule: BatchSchedule) -> P
         plan = StepPlan.of_rows([CompiledSteering(terms)])
         with SteeringHooks(host.blocks, plan, sink=host.sink) as hooks:
             prompts = [batch.prompts[row].tokens for row in same]
-            found = shared_prefill(host.model, host.blocks, prompts, cost=host.cost(), proof=host.walks, hooks=hooks)
+            found = shared_prefill(
+                host.model, host.blocks, prompts, cost=host.cost(), proof=host.prefix_sharing, hooks=hooks
+            )
         hooks.check()
         if found is None:
             return None

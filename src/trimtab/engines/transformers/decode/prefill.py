@@ -56,7 +56,7 @@ def shared_prefill(
     """Read every prompt but for its last token.
 
     Hooks that steer are at work here as in any other pass. None where reading prompt by prompt is as cheap, or where
-    the model does not allow walks.
+    the model does not allow prefix-tree passes.
     """
     if len(prompts) < 2 or min(map(len, prompts)) < 2:
         return None

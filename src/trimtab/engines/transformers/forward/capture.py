@@ -1,4 +1,4 @@
-"""Read vectors in the forward pass: one dot product at each layer, of the token that is read last."""
+"""Capture in the forward pass: outputs of layers at chosen tokens, and probes that read vectors at the last token."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from trimtab.vectors import ControlVector
 
 @final
 class Captured:
-    """States of one pass, filled in while it runs."""
+    """Hidden states of one pass, filled in while it runs."""
 
     def __init__(self, blocks: DecoderLayers, layers: Sequence[int]) -> None:
         self._names = blocks.names
@@ -35,7 +35,7 @@ class Captured:
         self._states[layer] = states
 
     def stacked(self) -> NDArray[np.float32]:
-        """``[token, layer, hidden]`` in float32, layers in the order asked for.
+        """Return ``[token, layer, hidden]`` in float32, layers in the order asked for.
 
         Raises:
             ModelError: A block did not run, or its hook was not called.
@@ -57,10 +57,10 @@ class _Enough(Exception):  # noqa: N818  # not an error
 
 
 @contextmanager
-def keeping(
+def capture_outputs(
     blocks: DecoderLayers, layers: Sequence[int], rows: Ints, columns: Ints, *, stop_early: bool = False
 ) -> Iterator[Captured]:
-    """Keep the outputs of ``layers`` at ``[rows[i], columns[i]]`` of the pass that runs inside.
+    """Capture the outputs of ``layers`` at ``[rows[i], columns[i]]`` of the pass that runs inside.
 
     Args:
         blocks: The model's blocks.

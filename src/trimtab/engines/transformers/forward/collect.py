@@ -17,7 +17,7 @@ from trimtab.engines.batching import Cost, Plan, PrefixTreePlan, plan_batches
 from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.prefix_tree import Ints, PrefixTree, build_chains, build_tree
 from trimtab.engines.protocol import Collected, CollectionReport, MarkedPrompt, Position, Span, Tokens
-from trimtab.engines.transformers.forward.capture import keeping
+from trimtab.engines.transformers.forward.capture import capture_outputs
 from trimtab.engines.transformers.forward.run import Pass, PrefixSharingCheck, Sources, run_plan
 from trimtab.engines.transformers.model.context import ModelContext
 from trimtab.errors import PromptError, VectorError
@@ -186,7 +186,11 @@ def read_states(
 
     def forward(row: Pass) -> Ints:
         rows, columns = np.nonzero(is_wanted[row.nodes])
-        with keeping(blocks, layers, rows, columns, stop_early=stop_early) as kept, torch.inference_mode(), eagerly():
+        with (
+            capture_outputs(blocks, layers, rows, columns, stop_early=stop_early) as kept,
+            torch.inference_mode(),
+            eagerly(),
+        ):
             blocks.body(**{name: given for name, given in row.inputs.items() if name not in unwanted})
         if len(rows) and layers:
             _put(result, wanted, row.nodes[rows, columns], kept.stacked())
@@ -263,7 +267,7 @@ def collect_states(
         sources=sources,
         layers=layers,
         cost=host.cost(max_tokens),
-        proof=host.walks if share_prefixes else None,
+        proof=host.prefix_sharing if share_prefixes else None,
         stop_early=not host.scopes,
         progress=progress,
     )
@@ -308,7 +312,7 @@ def score_prompts(
             over_tokens(tree, masks),
             layers=layers,
             cost=host.cost(),
-            proof=host.walks,
+            proof=host.prefix_sharing,
             stop_early=True,
         ).states
     return np.asarray(z_scores(projections(states, vector, layers), vector, layers, pool=pool).mean(axis=-1))

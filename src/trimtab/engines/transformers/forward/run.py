@@ -32,7 +32,7 @@ from trimtab.engines.batching import (
 from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.prefix_tree import Ints, PrefixTree, build_tree
 from trimtab.engines.protocol import Tokens
-from trimtab.engines.transformers.forward.capture import keeping
+from trimtab.engines.transformers.forward.capture import capture_outputs
 from trimtab.engines.transformers.score.logits import selects_positions
 
 T = TypeVar("T")
@@ -346,7 +346,7 @@ class PrefixSharingCheck:
 
         def read(row: Pass) -> None:
             rows, columns = np.nonzero(np.isin(row.nodes, ends))
-            with keeping(self._blocks, every, rows, columns) as kept, torch.inference_mode(), eagerly():
+            with capture_outputs(self._blocks, every, rows, columns) as kept, torch.inference_mode(), eagerly():
                 self._model(**row.inputs, **self._no_head)
             if len(rows):
                 states[np.searchsorted(ends, row.nodes[rows, columns])] = kept.stacked()

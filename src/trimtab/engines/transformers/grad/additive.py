@@ -141,7 +141,7 @@ class AdditivePasses:
         cost = host.cost()
         tree = build_tree([told.read for several in texts for told in several])
         with model_lock(host.model):  # whether prefixes may be shared is tried on the model
-            shares = isinstance(host.walks.plan(tree, cost, times=len(texts)), PrefixTreePlan)
+            shares = isinstance(host.prefix_sharing.plan(tree, cost, times=len(texts)), PrefixTreePlan)
         shared_tokens = cost.prefix_tree_tokens if shares else None
         return cls(
             host.model, host.blocks, sink=host.sink, generated=generated, swift=swift, shared_tokens=shared_tokens

@@ -1,4 +1,4 @@
-"""A model and all that answering with it needs."""
+"""Model context: a model with everything that reading and answering with it needs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class ModelContext:
         model: The transformers model.
         blocks: Its blocks.
         info: What vectors depend on.
-        walks: Whether passes may share prefixes.
+        prefix_sharing: Check whether passes may share prefixes.
         stop: The tokens with which an answer ends.
         pad: The token that fills rows up.
         start: With what a decoder begins that answers beside an encoder; None where there is none.
@@ -39,7 +39,7 @@ class ModelContext:
     model: PreTrainedModel
     blocks: DecoderLayers
     info: ModelInfo
-    walks: PrefixSharingCheck
+    prefix_sharing: PrefixSharingCheck
     stop: tuple[int, ...]
     pad: int
     start: Tokens | None

@@ -116,7 +116,7 @@ def greedy_scores(context: ModelContext, items: Sequence[ForcedItem], *, max_tok
         np.logical_and.at(greedy, asked.targets.answer, likeliest)
 
     with model_lock(context.model), torch.inference_mode(), eagerly():
-        plan = context.walks.plan(tree, context.cost(max_tokens))
+        plan = context.prefix_sharing.plan(tree, context.cost(max_tokens))
         for _ in run_plan(tree, plan, score, model=context.model, on_halved=lambda _: None):
             pass
     if not counts:
