@@ -65,7 +65,7 @@ def test_a_refined_vector_is_calibrated_like_any_other_and_begins_half_way_to_th
 class Stuck:
     """Gradients that fail when they are wanted."""
 
-    def slopes(self, items, *, swift):
+    def preference_gradients(self, items, *, bf16):
         return self
 
     def at(self, additions, numbers, *, price):

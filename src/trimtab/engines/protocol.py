@@ -337,7 +337,7 @@ class PreferenceGradient:
 
 
 class PreferenceGradients(Protocol):
-    """Fixed questions and answers, whose preference can be made steeper."""
+    """Fixed questions and answers, between which additions are to make a difference."""
 
     def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, price: float) -> PreferenceGradient:
         """Value and gradient of ``preference - price · KL`` on the questions ``numbers``."""
@@ -403,35 +403,35 @@ class DistillationLoss(Protocol):
 class Gradients(Protocol):
     """Gradients of one model with respect to what is added to its hidden states."""
 
-    def slopes(self, items: Sequence[Preference], *, swift: bool = False) -> PreferenceGradients:
-        """Prepare questions whose preference is to be made steeper.
+    def preference_gradients(self, items: Sequence[Preference], *, bf16: bool = False) -> PreferenceGradients:
+        """Prepare questions whose preference is to be increased.
 
-        See ``imitation`` for ``swift``.
+        See ``distillation_loss`` for ``bf16``.
         """
 
-    def expectations(
+    def teacher_distributions(
         self,
         texts: Sequence[tuple[Tokens, Tokens]],
         *,
         top: int,
         additions: Mapping[int, F32],
         generated: bool = False,
-        swift: bool = False,
+        bf16: bool = False,
     ) -> list[TeacherDistribution]:
-        """What the model expects at every token of answers (prompt, answer), while ``additions`` are added.
+        """Return the model's distribution at every token of answers (prompt, answer), with ``additions`` added.
 
-        See ``imitation`` for ``generated`` and ``swift``.
+        See ``distillation_loss`` for ``generated`` and ``bf16``.
         """
 
-    def imitation(
-        self, lessons: Sequence[DistillationExample], *, generated: bool = False, swift: bool = False
+    def distillation_loss(
+        self, examples: Sequence[DistillationExample], *, generated: bool = False, bf16: bool = False
     ) -> DistillationLoss:
-        """Prepare lessons to be learned.
+        """Prepare examples to learn from.
 
         Args:
-            lessons: What is to be predicted.
-            generated: Whether vectors are added at the answers' tokens alone.
-            swift: Whether matrix products may be in bfloat16 where that is faster: well enough for a step downhill, not
+            examples: Answers with the teacher's distributions along them.
+            generated: Whether vectors are added at the answers' tokens only.
+            bf16: Whether matrix products may be in bfloat16 where that is faster: exact enough for a step downhill, not
                 for a measurement.
         """
 

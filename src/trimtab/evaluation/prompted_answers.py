@@ -161,7 +161,7 @@ class PromptedAnswers:
         """Return a student's next-token distributions along every answer."""
         texts = [(prompt, a.answer) for prompt, a in zip(self._prompts(student), self.answered, strict=True)]
         added, generated = student.additions, student.generated
-        return self.gradients.expectations(texts, top=TOP, additions=added, generated=generated)
+        return self.gradients.teacher_distributions(texts, top=TOP, additions=added, generated=generated)
 
     def _prompts(self, student: Student) -> list[Tokens]:
         before = student.opening or self.opening
@@ -172,7 +172,7 @@ class PromptedAnswers:
     def _measured(self, prompts: Sequence[Tokens], of: Sequence[TeacherDistribution], student: Student) -> TokenKls:
         answers = [a.answer for a in self.answered]
         lessons = [DistillationExample(*each) for each in zip(prompts, answers, of, strict=True)]
-        return self.gradients.imitation(lessons, generated=student.generated).measure(student.additions)
+        return self.gradients.distillation_loss(lessons, generated=student.generated).measure(student.additions)
 
     def substitute(self, name: str, about: str, kls: TokenKls) -> Substitute:
         """Return the share of the gap that a student with these KLs closes."""

@@ -193,7 +193,7 @@ def _refined(
     progress(Progress(REFINE_PHASE, 0, steps))
     try:
         refined = refine(
-            gradients.slopes(items, swift=True),
+            gradients.preference_gradients(items, bf16=True),
             steerable.additions(layers, middle),
             {layer: norms[layer] for layer in layers},
             questions=len(items),

@@ -1,12 +1,12 @@
-"""Refining directions by gradient: from where an estimate points to where the model answers most for its price.
+"""Refine directions by gradient ascent on ``preference - price · KL``.
 
-A mean difference says where the two poles lie apart, not which way the model is moved most per nat of KL. From half way
-between it and the slope of the preference at nothing added (``personas``), small steps go uphill on ``preference -
-price · KL`` at the very strength at which the vector will be used, both signs at once. The steps are short and few on
-purpose: far from where they begin, gradients of a few questions fit these questions alone.
+A mean difference says how the hidden states of the poles differ, not which addition changes the answers most per nat
+of KL. So steps start half way between it and the preference gradient at zero (``persona_directions``), and go uphill at
+the strength at which the vector will be used, both signs at once. They are few and short on purpose: a few questions
+are soon overfitted.
 
-Source: preference optimisation of steering vectors is BiPO's idea (Cao et al. 2024, arXiv:2406.00045, section 3); here
-the price of KL stands in place of a reference model, and the start is not zero.
+Source: optimising steering vectors for preferences is BiPO's idea (Cao et al. 2024, arXiv:2406.00045, section 3). Here
+a price on KL replaces the reference model, and the start is not zero.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from trimtab.arrays import F32, F64
+from trimtab.arrays import F32
 from trimtab.behaviours import Behaviour
 from trimtab.engines.protocol import Gradients, Preference, PreferenceGradients
 from trimtab.errors import BehaviourError, CalibrationError
@@ -26,25 +26,29 @@ from trimtab.training.questions import Question
 
 KEY = "refining"
 BATCH = 2  # questions of a step
-STEP = 0.07  # longest step of a layer's vector, in lengths of it
+STEP = 0.07  # longest step of a layer's vector, relative to its length
 WARMUP = 5
 GROWTH = 1.75  # KL grows with this power of the scale around the usual budgets
 KEEP_EVERY = 10
 
 
 def preferences(questions: Sequence[Question]) -> list[Preference]:
-    """What the model is to prefer: of each question with answers in character, the positive one."""
+    """Return the questions with answers in character, of which the positive one is to be preferred."""
     return [
-        Preference(question.prompt, told.positive, told.negative, question.answer)
+        Preference(question.prompt, answers.positive, answers.negative, question.answer)
         for question in questions
-        if (told := question.persona_answers) is not None and told.positive and told.negative and question.answer
+        if (answers := question.persona_answers) is not None
+        and answers.positive
+        and answers.negative
+        and question.answer
     ]
 
 
 def price_of(preference: float, budget: float) -> float:
-    """Nats of preference that a nat of KL is worth, such that the budget is the best place to be.
+    """Return the nats of preference that a nat of KL is worth, such that the optimum is at the budget.
 
-    Preference grows as the scale does, KL as its power ``GROWTH``: there the two slopes are equal.
+    With scale ``s``, preference is ``P s`` and KL is ``budget · s^g`` with ``g = GROWTH``. Setting the derivative of
+    ``P s - price · budget · s^g`` at ``s = 1`` to 0 gives ``price = P / (g · budget)``.
     """
     return max(preference, 0.0) / (GROWTH * budget)
 
@@ -61,21 +65,21 @@ def refine(
     journal: Checkpoint,
     on_step: Callable[[], None],
 ) -> dict[int, F32]:
-    """Take steps uphill from ``additions``.
+    """Take steps uphill from some additions.
 
     Args:
         gradients: Of questions with answers in character.
-        additions: Layer to ``[hidden]`` as they are at the budget.
+        additions: Layer to ``[hidden]``, at the budget.
         norms: Mean hidden-state norm of each layer: steps are in its units, since layers differ twentyfold.
-        questions: How many there are.
+        questions: Number of questions.
         price: Nats of preference that a nat of KL is worth.
-        steps: How many.
-        seed: Of the order of the questions.
-        journal: Where the state is kept now and then, and found again.
-        on_step: Called after each.
+        steps: Number of steps.
+        seed: Seed of the order of the questions.
+        journal: Checkpoint, written every ``KEEP_EVERY`` steps.
+        on_step: Called after each step.
 
     Returns:
-        Layer to ``[hidden]``, still at about the budget.
+        Layer to ``[hidden]``, at about the same KL.
     """
     from trimtab.training.optimiser import LayerUnits, adam, batches, warmed_cosine
 
@@ -97,11 +101,11 @@ def refine(
 
 PERSONAS_KEY = "personas"
 PERSONAS_PHASE = "Learning from the personas"
-PERSONAS_BATCH = 4  # questions between two notes
+PERSONAS_BATCH = 4  # questions between two writes of the checkpoint
 
 
 def checked_gradients(gradients: Gradients | None, behaviour: Behaviour) -> Gradients:
-    """The gradients, where there is something to be learned with them.
+    """Return the gradients, or refuse a model or behaviour that nothing can be learned from.
 
     Raises:
         CalibrationError: The model has none.
@@ -125,15 +129,15 @@ def persona_directions(
     journal: Checkpoint,
     progress: OnProgress,
 ) -> dict[int, F32]:
-    """Directions of all layers along which the personas' answers become likelier, each at its own sign.
+    """Return the preference gradient at zero of all layers, as unit directions.
 
     Args:
-        gradients: Of the model.
+        gradients: Gradients of the model.
         questions: With answers in character.
-        depth: How many layers the model has.
-        width: Of its hidden states.
-        journal: Where the sum is kept, and found again.
-        progress: Told of each few questions.
+        depth: Number of layers.
+        width: Size of the hidden states.
+        journal: Checkpoint, in which the sum so far is saved.
+        progress: Called every few questions.
 
     Returns:
         Layer to a unit direction ``[hidden]``.
@@ -148,13 +152,14 @@ def persona_directions(
         fix = "see what the model answers under the personas, or use another method"
         raise BehaviourError("there are no answers in character to learn from", fix=fix)
     nothing = {layer: np.zeros(width, dtype=np.float32) for layer in range(depth)}
-    done, total = _begun(journal.get_arrays(PERSONAS_KEY), shape=(depth, width))
+    saved = journal.get_arrays(PERSONAS_KEY)
+    done, total = (0, np.zeros((depth, width))) if saved is None else (int(saved["done"]), saved["total"])
     progress(Progress(PERSONAS_PHASE, done, len(items)))
-    slopes = gradients.slopes(items, swift=True)
+    objective = gradients.preference_gradients(items, bf16=True)
     while done < len(items):
         numbers = range(done, min(done + PERSONAS_BATCH, len(items)))
-        slope = slopes.at(nothing, numbers, price=0.0)
-        total = total + len(numbers) * np.stack([slope.gradient[layer] for layer in range(depth)])
+        found = objective.at(nothing, numbers, price=0.0)
+        total = total + len(numbers) * np.stack([found.gradient[layer] for layer in range(depth)])
         if not np.isfinite(total).all():
             raise CalibrationError("the personas' answers have a gradient that is no number", fix="load in float32")
         done = numbers.stop
@@ -165,9 +170,3 @@ def persona_directions(
         fix = "see whether the personas change the model's answers at all, or use another method"
         raise CalibrationError("the personas' answers have no gradient", fix=fix)
     return {layer: (total[layer] / lengths[layer]).astype(np.float32) for layer in range(depth)}
-
-
-def _begun(kept: Mapping[str, F64] | None, *, shape: tuple[int, int]) -> tuple[int, F64]:
-    if kept is None:
-        return 0, np.zeros(shape)
-    return int(kept["done"]), kept["total"]

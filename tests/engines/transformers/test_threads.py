@@ -90,7 +90,7 @@ CALLS: dict[str, Callable[[TransformersEngine], Any]] = {
 def slope_of(engine: TransformersEngine) -> float:
     assert engine.gradients is not None
     added = {1: np.full(engine.info.hidden_size, 0.1, dtype=np.float32)}
-    slopes = engine.gradients.slopes([Preference((5, 6), (7,), (8,), (9,))])
+    slopes = engine.gradients.preference_gradients([Preference((5, 6), (7,), (8,), (9,))])
     return slopes.at(added, [0], price=1.0).preference
 
 

@@ -33,7 +33,7 @@ from trimtab.training.distillation.examples import (
     invent_messages,
     lessons_of,
 )
-from trimtab.training.distillation.fit import Learned, Schedule, imitate, together
+from trimtab.training.distillation.fit import Learned, Schedule, fit, together
 from trimtab.training.neutral import measure_neutral
 from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.training.questions import KlSet, Question, ask
@@ -275,7 +275,7 @@ def _lessons(
     if not (learned_from and others):
         raise DistillError("the prompted model answers too few of the messages", fix="give more, or other ones")
     progress(Progress(NOTE_PHASE, 0, 2))
-    lessons = lessons_of(gradients, learned_from, additions=active, swift=True)
+    lessons = lessons_of(gradients, learned_from, additions=active, bf16=True)
     progress(Progress(NOTE_PHASE, 1, 2))
     exact = lessons_of(gradients, others, additions=active)
     progress(Progress(NOTE_PHASE, 2, 2))
@@ -298,9 +298,9 @@ def _learned(
     def told(step: int, kl: float) -> None:
         progress(Progress(LEARN_PHASE, step, schedule.steps, status=f"{kl:.3f} nat apart"))
 
-    learned = imitate(
-        gradients.imitation(lessons, generated=generated, swift=True),
-        gradients.imitation(others, generated=generated),
+    learned = fit(
+        gradients.distillation_loss(lessons, generated=generated, bf16=True),
+        gradients.distillation_loss(others, generated=generated),
         {layer: norms[layer] for layer in plan.layers},
         count=len(lessons),
         width=width,
@@ -334,7 +334,7 @@ def _vector(
         distillation=Distillation(
             prompt_tokens=len(chat) - len(plain),
             tokens=plan.tokens,
-            kl_before=learned.looks[0].kl,
+            kl_before=learned.validations[0].kl,
             kl_after=learned.best.kl,
             lessons=lessons,
             others=others,

@@ -150,7 +150,7 @@ def lessons_of(
     *,
     additions: Mapping[int, F32],
     top: int = TOP,
-    swift: bool = False,
+    bf16: bool = False,
 ) -> list[DistillationExample]:
     """What the prompted model expects along its answers, for a student that is not prompted.
 
@@ -159,10 +159,10 @@ def lessons_of(
         answered: The answers.
         additions: Layer to ``[hidden]``: what is added to the teacher's hidden states.
         top: How many of the likeliest tokens are noted; of the others, their mass.
-        swift: Faster, and not quite exact: to learn from, not to measure by.
+        bf16: Faster, and not quite exact: to learn from, not to measure by.
     """
     texts = [(a.prompted, a.answer) for a in answered]
-    expected = gradients.expectations(texts, top=top, additions=additions, swift=swift)
+    expected = gradients.teacher_distributions(texts, top=top, additions=additions, bf16=bf16)
     return [DistillationExample(a.prompt, a.answer, found) for a, found in zip(answered, expected, strict=True)]
 
 

@@ -1,7 +1,7 @@
-"""Learning to predict what a teacher predicts: one vector per layer, by gradient.
+"""Fit one vector per layer by gradient, so that the student predicts what the teacher predicts.
 
-Vectors are in units of each layer's mean hidden-state norm, since layers differ twentyfold; steps are SOAP's, after a
-warm-up on half a cosine. The best point on questions that are not learned from is kept.
+Steps are ``LayerSoap``'s, in units of each layer's mean hidden-state norm, with a warm-up and half a cosine. The point
+with the lowest KL on held-out examples is kept.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ KEEP_EVERY = 10
 
 @dataclass(frozen=True)
 class Schedule:
-    """How steps are taken.
+    """Schedule of the steps.
 
     Attributes:
-        steps: How many at most.
-        batch: Lessons of a step.
+        steps: Number of steps, at most.
+        batch: Examples per step.
         stride: Longest step of a layer's vector, in norms of the layer.
         warmup: Steps until it is reached.
-        shrink: What of a vector is given up with every step, per ``stride``.
-        halfway: At how many times the distance before any step a token pulls half as much as its KL would have it.
-            What is so far off is mostly some word that this answer alone has.
-        clip: Upper bound on a gradient's length, in times the median so far; a single odd lesson leads nowhere.
-        check_every: Steps between looks at the lessons that are not learned from.
-        patience: Looks without improvement after which it is enough.
+        shrink: Weight decay, per ``stride``.
+        halfway: KL of a token, as a multiple of the mean KL before the first step, at which its weight in the gradient
+            is halved. Tokens that far off are mostly words that occur in this answer only.
+        clip: Upper bound on a gradient's length, as a multiple of the median so far, against outliers.
+        check_every: Steps between validations.
+        patience: Validations without improvement after which fitting stops.
     """
 
     steps: int = DISTILL_STEPS
@@ -53,12 +53,12 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Look:
-    """The distance from the teacher after some steps.
+class Validation:
+    """KL on held-out examples after some steps.
 
     Attributes:
-        step: After how many.
-        kl: Mean KL(teacher ‖ student) on lessons that are not learned from, in nats per token.
+        step: Number of steps taken.
+        kl: Mean KL(teacher ‖ student), in nats per token.
     """
 
     step: int
@@ -67,31 +67,31 @@ class Look:
 
 @dataclass(frozen=True, eq=False)
 class Learned:
-    """What was learned.
+    """Result of a fit.
 
     Attributes:
         additions: Layer to ``[hidden]``.
-        looks: The distance from the teacher as it fell; the first is before any step.
-        best: The look at which ``additions`` were the best.
+        validations: KL on held-out examples; the first is before any step.
+        best: The validation at which ``additions`` were the best.
     """
 
     additions: Mapping[int, F32]
-    looks: tuple[Look, ...]
-    best: Look
+    validations: tuple[Validation, ...]
+    best: Validation
 
     @property
     def lengths(self) -> dict[int, float]:
-        """Layer to the length of what is added, where it is anything."""
+        """Layer to the length of its addition, where it is not zero."""
         found = {layer: float(np.linalg.norm(added)) for layer, added in self.additions.items()}
         return {layer: length for layer, length in found.items() if length > 0}
 
     @property
     def directions(self) -> dict[int, F32]:
-        """Likewise, its unit direction ``[hidden]``."""
+        """Layer to its unit direction ``[hidden]``, where the addition is not zero."""
         return {layer: (self.additions[layer] / length).astype(np.float32) for layer, length in self.lengths.items()}
 
 
-def imitate(
+def fit(
     lessons: DistillationLoss,
     others: DistillationLoss,
     norms: Mapping[int, float],
@@ -104,22 +104,22 @@ def imitate(
     journal: Checkpoint,
     on_step: Callable[[int, float], None],
 ) -> Learned:
-    """Learn additions that bring a student nearer to its teacher.
+    """Fit additions that lower the KL from teacher to student.
 
     Args:
-        lessons: What is learned from.
-        others: What is not, by which the best point is chosen.
+        lessons: Loss on the examples to learn from.
+        others: Loss on held-out examples, by which the best point is chosen.
         norms: Layers to learn at, with the mean norm of their hidden states.
-        count: How many lessons are learned from.
-        width: Of the hidden states.
-        schedule: How steps are taken.
-        active: What is added besides, and stays as it is.
-        seed: Of the order of the lessons.
-        journal: Where the state is kept now and then, and found again.
-        on_step: Called with the steps taken and the last look's distance.
+        count: Number of examples to learn from.
+        width: Size of the hidden states.
+        schedule: Schedule of the steps.
+        active: Additions of other vectors, which stay as they are.
+        seed: Seed of the order of the examples.
+        journal: Checkpoint, written every ``KEEP_EVERY`` steps.
+        on_step: Called with the steps taken and the last validation's KL.
 
     Raises:
-        DistillError: The loss is not a number any more.
+        DistillError: The loss is not finite.
         ModelError: The model has no gradients, or memory does not suffice for them.
     """
     from trimtab.training.optimiser import LayerUnits, batches, soap, warmed_cosine
@@ -135,90 +135,90 @@ def imitate(
     if kept is not None and descent.restore(kept):
         track = _Track.of_arrays(kept)
     else:
-        track = _Track((_look(others, 0, additions(start)),), (), start, 0)
+        track = _Track((_validated(others, 0, additions(start)),), (), start, 0)
     order = batches(count, steps=schedule.steps, size=schedule.batch, seed=seed)
     on_step(descent.step, track.best.kl)
     for number in range(descent.step, schedule.steps):
-        loss = lessons.at(additions(descent.at), order[number], halfway=schedule.halfway * track.looks[0].kl)
+        loss = lessons.at(additions(descent.at), order[number], halfway=schedule.halfway * track.validations[0].kl)
         gradient = units.gradient(loss.gradient)
         length = float(np.linalg.norm(gradient))
         if not (math.isfinite(loss.kl) and math.isfinite(length)):
             raise DistillError(
                 f"the loss is not a number any more at step {number + 1}", fix="take shorter steps, or load in float32"
             )
-        track = track.felt(length)
+        track = track.with_gradient(length)
         gradient *= min(1.0, schedule.clip * track.usual / length) if length > 0 else 1.0
         # Adam's steps are about 1 per number, so √width in all: the stride is the length of a layer's whole vector.
         highest = schedule.stride / math.sqrt(width)
         descent.downhill(gradient, rate=highest * warmed_cosine(number, schedule.steps, warmup=schedule.warmup))
         if descent.step % schedule.check_every == 0 or descent.step == schedule.steps:
-            track = track.seen(_look(others, descent.step, additions(descent.at)), descent.at)
+            track = track.with_validation(_validated(others, descent.step, additions(descent.at)), descent.at)
         if descent.step % KEEP_EVERY == 0:
             journal.put_arrays(KEY, {**descent.arrays(), **track.arrays()})
-        on_step(descent.step, track.looks[-1].kl)
+        on_step(descent.step, track.validations[-1].kl)
         if track.stale(schedule.patience):
             break
-    return Learned(units.additions(track.at), track.looks, track.best)
+    return Learned(units.additions(track.at), track.validations, track.best)
 
 
 def together(own: Mapping[int, F32], active: Mapping[int, F32]) -> dict[int, F32]:
-    """What is added to each layer in all: something of one's own, on top of what is active."""
+    """Return the sum of two sets of additions, layer by layer."""
     total = {layer: np.array(added) for layer, added in active.items()}
     for layer, added in own.items():
         total[layer] = total[layer] + added if layer in total else added
     return total
 
 
-def _look(others: DistillationLoss, step: int, additions: Mapping[int, F32]) -> Look:
-    return Look(step, float(np.mean([each.mean() for each in others.measure(additions)])))
+def _validated(others: DistillationLoss, step: int, additions: Mapping[int, F32]) -> Validation:
+    return Validation(step, float(np.mean([each.mean() for each in others.measure(additions)])))
 
 
 @dataclass(frozen=True, eq=False)
 class _Track:
-    """What was seen on the way.
+    """History of a fit, saved with it.
 
     Attributes:
-        looks: At the lessons that are not learned from.
-        lengths: Of the gradients so far.
+        validations: KL on held-out examples.
+        lengths: Lengths of the gradients so far.
         at: The best point, ``[layer, hidden]``.
-        number: Which look that was.
+        number: Index of the best validation.
     """
 
-    looks: tuple[Look, ...]
+    validations: tuple[Validation, ...]
     lengths: tuple[float, ...]
     at: F64
     number: int
 
     @property
-    def best(self) -> Look:
-        """The look at the best point."""
-        return self.looks[self.number]
+    def best(self) -> Validation:
+        """The validation at the best point."""
+        return self.validations[self.number]
 
     @property
     def usual(self) -> float:
         """The median length of a gradient."""
         return float(np.median(self.lengths))
 
-    def felt(self, length: float) -> _Track:
-        """With one more gradient."""
-        return _Track(self.looks, (*self.lengths, length), self.at, self.number)
+    def with_gradient(self, length: float) -> _Track:
+        """Return the history with one more gradient."""
+        return _Track(self.validations, (*self.lengths, length), self.at, self.number)
 
-    def seen(self, look: Look, at: F64) -> _Track:
-        """With one more look, which may be the best."""
-        looks = (*self.looks, look)
-        if look.kl < self.best.kl:
-            return _Track(looks, self.lengths, at, len(looks) - 1)
-        return _Track(looks, self.lengths, self.at, self.number)
+    def with_validation(self, validation: Validation, at: F64) -> _Track:
+        """Return the history with one more validation, which may be the best."""
+        validations = (*self.validations, validation)
+        if validation.kl < self.best.kl:
+            return _Track(validations, self.lengths, at, len(validations) - 1)
+        return _Track(validations, self.lengths, self.at, self.number)
 
     def stale(self, patience: int) -> bool:
-        """Whether the last looks were all worse than the best."""
-        return len(self.looks) - 1 - self.number >= patience
+        """Return whether the last validations were all worse than the best."""
+        return len(self.validations) - 1 - self.number >= patience
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All of it, to be noted."""
+        """Return everything as arrays, to be saved."""
         return {
-            "looked": np.array([look.step for look in self.looks]),
-            "kls": np.array([look.kl for look in self.looks]),
+            "validated": np.array([validation.step for validation in self.validations]),
+            "kls": np.array([validation.kl for validation in self.validations]),
             "lengths": np.array(self.lengths),
             "best": self.at,
             "number": np.array(self.number),
@@ -226,6 +226,8 @@ class _Track:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> _Track:
-        """From what ``arrays`` gave."""
-        looks = tuple(Look(int(step), float(kl)) for step, kl in zip(arrays["looked"], arrays["kls"], strict=True))
-        return cls(looks, tuple(arrays["lengths"].tolist()), arrays["best"], int(arrays["number"]))
+        """Restore a history from ``arrays``."""
+        validations = tuple(
+            Validation(int(step), float(kl)) for step, kl in zip(arrays["validated"], arrays["kls"], strict=True)
+        )
+        return cls(validations, tuple(arrays["lengths"].tolist()), arrays["best"], int(arrays["number"]))

@@ -121,9 +121,9 @@ def test_slopes_are_the_first_thing_that_is_asked_of_a_spread_model(spread: Any,
     engine = trimtab.load(spread(tmp_path), tokenizer=byte_tokenizer())
     items = [Preference(plain.encode("Hi"), (5, 6, 7), (8, 9), (10, 11))]
     additions = {1: np.full(plain.info.hidden_size, 0.1, dtype=np.float32)}
-    expected = plain.gradients.slopes(items).at(additions, [0], price=0.0)
+    expected = plain.gradients.preference_gradients(items).at(additions, [0], price=0.0)
     wanted = [weight.requires_grad for weight in engine.model.parameters()]
-    found = engine.gradients.slopes(items).at(additions, [0], price=0.0)
+    found = engine.gradients.preference_gradients(items).at(additions, [0], price=0.0)
     assert np.allclose(found.gradient[1], expected.gradient[1], atol=1e-6)
     assert [weight.requires_grad for weight in engine.model.parameters()] == wanted
 
@@ -136,9 +136,9 @@ def test_where_memory_is_short_blocks_get_their_weights_again_and_let_go_of_them
     assert any(forwards) == (spread is on_disk)
     items = [Preference(plain.encode("Hi"), (5, 6, 7), (8, 9), (10, 11))]
     additions = {1: np.full(plain.info.hidden_size, 0.1, dtype=np.float32)}
-    expected = plain.gradients.slopes(items).at(additions, [0], price=0.5)
-    slopes = engine.gradients.slopes(items)
-    slopes._pushing._sparing = True
+    expected = plain.gradients.preference_gradients(items).at(additions, [0], price=0.5)
+    slopes = engine.gradients.preference_gradients(items)
+    slopes._passes._recompute = True
     found = slopes.at(additions, [0], price=0.5)
     assert np.allclose(found.gradient[1], expected.gradient[1], atol=1e-6)
     assert [block.__dict__.get("forward") for block in engine.blocks.modules] == forwards

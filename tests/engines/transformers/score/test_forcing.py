@@ -103,7 +103,7 @@ def additions(*terms: Term) -> Mapping[int, np.ndarray]:
 # Exactness ---------------------------------------------------------------------------------------------------------
 
 
-def test_scores_of_the_default_model_equal_reading_each_sequence(smollm2: TransformersEngine) -> None:
+def test_forcing_default_model_equals_separate_sequences(smollm2: TransformersEngine) -> None:
     questions = ["How was your day?", "How was the film?"]
     answers = tuple(map(smollm2.encode, [" It was fine, thank you.", " Awful"]))
     items = [
@@ -120,9 +120,7 @@ def test_scores_of_the_default_model_equal_reading_each_sequence(smollm2: Transf
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_scores_of_every_family_equal_reading_each_sequence(
-    family: Family, engine: TransformersEngine, name: str
-) -> None:
+def test_forcing_every_family_equals_separate_sequences(family: Family, engine: TransformersEngine, name: str) -> None:
     items, blocks = SETS[name], family.blocks(engine.model)
     prepared = engine.teacher_forcing(items)
     assert_same(prepared.base, slowly(engine, blocks, items), tolerance=1e-4)
@@ -134,7 +132,7 @@ def test_scores_of_every_family_equal_reading_each_sequence(
         np.testing.assert_array_equal(found.kl > 1e-4, moved)
 
 
-def test_most_families_take_the_quick_way(family: Family, engine: TransformersEngine) -> None:
+def test_forcing_most_families_share_prefixes(family: Family, engine: TransformersEngine) -> None:
     """ALiBi reads distances off the mask, and a sliding window cannot be seen in a tree."""
     assert engine.teacher_forcing(TOGETHER).shares_prefixes == (family.name != "falcon_alibi")
     windowed = family.name in {"falcon_alibi", "gemma3", "mistral"}
@@ -142,7 +140,7 @@ def test_most_families_take_the_quick_way(family: Family, engine: TransformersEn
 
 
 @pytest.mark.parametrize("size", [1, 5, 12, 30])
-def test_scores_do_not_depend_on_how_items_are_put_into_passes(
+def test_forcing_any_pass_size_gives_the_same_scores(
     llama: TransformersEngine, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items = [*TOGETHER, *APART, *LONG]
@@ -153,7 +151,7 @@ def test_scores_do_not_depend_on_how_items_are_put_into_passes(
     assert_same(prepared.measure(additions(term)), slowly(llama, llama.model.model.layers, items, term), tolerance=1e-4)
 
 
-def test_an_empty_answer_scores_nothing_and_disturbs_no_other(engine: TransformersEngine) -> None:
+def test_forcing_empty_answer_scores_zero_beside_others(engine: TransformersEngine) -> None:
     with_empty = [ForcedItem((1, 2, 3), ((), (4, 5)), reference=1), ForcedItem((1, 2, 6), ((7,), ()), reference=0)]
     without = [ForcedItem((1, 2, 3), ((4, 5),), reference=0), ForcedItem((1, 2, 6), ((7,),), reference=0)]
     found, expected = engine.teacher_forcing(with_empty).base, engine.teacher_forcing(without).base
@@ -163,7 +161,7 @@ def test_an_empty_answer_scores_nothing_and_disturbs_no_other(engine: Transforme
     np.testing.assert_allclose(found.logprob[1][0], expected.logprob[1][0], atol=1e-4)
 
 
-def test_no_items_give_empty_scores(llama: TransformersEngine) -> None:
+def test_forcing_no_items_gives_empty_scores(llama: TransformersEngine) -> None:
     scores = llama.teacher_forcing([]).base
     assert scores.logprob == ()
     assert scores.mean_kl == 0.0
@@ -172,20 +170,20 @@ def test_no_items_give_empty_scores(llama: TransformersEngine) -> None:
 # The base ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_base_has_no_kl_to_itself(engine: TransformersEngine) -> None:
+def test_forcing_base_has_zero_kl(engine: TransformersEngine) -> None:
     prepared = engine.teacher_forcing(TOGETHER)
     assert prepared.base.kl.tolist() == [0.0, 0.0, 0.0]
     assert prepared.base.kl_tokens.tolist() == [3, 2, 0]
     assert prepared.base.mean_kl == 0.0
 
 
-def test_no_addition_or_an_addition_of_zeros_is_the_base(llama: TransformersEngine) -> None:
+def test_forcing_zero_addition_equals_the_base(llama: TransformersEngine) -> None:
     prepared = llama.teacher_forcing(TOGETHER)
     assert_identical(prepared.measure({}), prepared.base)
     assert_identical(prepared.measure({2: np.zeros(HIDDEN, dtype=np.float32)}), prepared.base)
 
 
-def test_mean_kl_is_per_token_of_the_reference_answers(llama: TransformersEngine) -> None:
+def test_mean_kl_is_per_token_of_reference_answers(llama: TransformersEngine) -> None:
     scores = llama.teacher_forcing(TOGETHER).measure(additions((vector_for(llama), 1.0)))
     assert scores.mean_kl == pytest.approx((scores.kl[0] + scores.kl[1]) / (3 + 2))
 
@@ -194,7 +192,7 @@ def test_mean_kl_is_per_token_of_the_reference_answers(llama: TransformersEngine
 
 
 @pytest.mark.parametrize("items", [TOGETHER, LONG], ids=["together", "long"])
-def test_skipping_changes_nothing_bit_for_bit(
+def test_forcing_stored_outputs_change_no_bit(
     engine: TransformersEngine, items: list[ForcedItem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     skipping = engine.teacher_forcing(items)
@@ -206,7 +204,7 @@ def test_skipping_changes_nothing_bit_for_bit(
     np.testing.assert_array_equal(skipping.norms, computing.norms)
 
 
-def test_skipping_really_skips(tiny: Callable[..., TransformersEngine]) -> None:
+def test_forcing_stored_outputs_skip_lower_layers(tiny: Callable[..., TransformersEngine]) -> None:
     engine = tiny("llama")
     prepared = engine.teacher_forcing(TOGETHER)
     added = additions((vector_for(engine, layers=[2, 3]), 1.0))
@@ -217,7 +215,7 @@ def test_skipping_really_skips(tiny: Callable[..., TransformersEngine]) -> None:
     assert ran == [3]
 
 
-def test_measuring_again_and_again_gives_the_same(llama: TransformersEngine) -> None:
+def test_forcing_repeated_measure_gives_the_same(llama: TransformersEngine) -> None:
     prepared = llama.teacher_forcing(LONG)
     upper, lower = (additions((vector_for(llama, layers=layers), 1.0)) for layers in ([3], [0, 2]))
     first = prepared.measure(upper)
@@ -228,7 +226,7 @@ def test_measuring_again_and_again_gives_the_same(llama: TransformersEngine) -> 
 
 
 @pytest.mark.parametrize("scoped", [0, 2, 3])
-def test_scoring_inside_a_scope_is_scoring_the_steered_model(
+def test_forcing_inside_steered_scores_the_steered_model(
     llama: TransformersEngine, scoped: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks = llama.model.model.layers
@@ -243,7 +241,7 @@ def test_scoring_inside_a_scope_is_scoring_the_steered_model(
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
 
 
-def test_a_forward_that_somebody_else_replaced_is_put_back(tiny: Callable[..., TransformersEngine]) -> None:
+def test_forcing_replaced_forward_is_restored(tiny: Callable[..., TransformersEngine]) -> None:
     engine = tiny("llama")
     block = engine.model.model.layers[1]
     original = block.forward
@@ -311,7 +309,7 @@ def _no_such_argument(inner: Callable[..., Any]) -> Callable[..., Any]:
     ids=lambda given: given.__name__[1:] if callable(given) else "",
 )
 @pytest.mark.parametrize("name", SETS)
-def test_a_model_that_walks_do_not_suit_is_read_plainly(
+def test_forcing_without_tree_attention_reads_batches(
     tiny: Callable[..., TransformersEngine], name: str, wrap: Callable[..., Any], suits: set[str]
 ) -> None:
     plain = tiny("llama")
@@ -325,7 +323,7 @@ def test_a_model_that_walks_do_not_suit_is_read_plainly(
     assert_same(prepared.measure(additions(term)), expected, tolerance=1e-4)
 
 
-def test_a_head_that_cannot_run_at_some_positions_alone_is_run_at_all(tiny: Callable[..., TransformersEngine]) -> None:
+def test_forcing_head_without_selection_runs_everywhere(tiny: Callable[..., TransformersEngine]) -> None:
     engine = tiny("llama")
     expected = engine.teacher_forcing(TOGETHER).base
     inner = engine.model.forward
@@ -339,7 +337,7 @@ def test_a_head_that_cannot_run_at_some_positions_alone_is_run_at_all(tiny: Call
     assert_same(prepared.base, expected, tolerance=1e-5)
 
 
-def test_a_layer_that_is_not_steered_is_an_error(tiny: Callable[..., TransformersEngine]) -> None:
+def test_forcing_unsteered_layer_is_an_error(tiny: Callable[..., TransformersEngine]) -> None:
     engine = tiny("llama")
     prepared = engine.teacher_forcing(TOGETHER)
     added = additions((vector_for(engine, layers=[1]), 1.0), (vector_for(engine, layers=[3]), 1.0))
@@ -380,19 +378,19 @@ def _norms_slowly(engine: TransformersEngine, blocks: nn.ModuleList, items: Sequ
     return np.stack(list(found.values()))
 
 
-def test_norms_are_means_over_the_tokens(family: Family, engine: TransformersEngine) -> None:
+def test_norms_are_means_over_tokens(family: Family, engine: TransformersEngine) -> None:
     items = [ForcedItem((1, 2, 3, 4, 5), ((6, 7, 8),)), ForcedItem((10, 2, 9), ((4,),))]
     expected = _norms_slowly(engine, family.blocks(engine.model), items)
     np.testing.assert_allclose(engine.teacher_forcing(items).norms, expected.mean(0), rtol=1e-5)
 
 
-def test_norms_count_what_sequences_share_once(llama: TransformersEngine) -> None:
+def test_norms_count_shared_prefixes_once(llama: TransformersEngine) -> None:
     items = [ForcedItem((1, 2, 3), ((4, 5, 9), (6, 7, 8))), ForcedItem((1, 2, 9), ((5, 3),))]
     expected = _norms_slowly(llama, llama.model.model.layers, items)
     np.testing.assert_allclose(llama.teacher_forcing(items).norms, expected.mean(0), rtol=1e-5)
 
 
-def test_norms_of_the_default_model_leave_attention_sinks_out(smollm2: TransformersEngine) -> None:
+def test_norms_default_model_exclude_attention_sinks(smollm2: TransformersEngine) -> None:
     items = [ForcedItem(smollm2.encode(smollm2.render("Name three fruits.")), (smollm2.encode(" Apples"),))]
     every = _norms_slowly(smollm2, smollm2.model.model.layers, items)
     kept = every <= forcing.SINK_FACTOR * np.median(every, axis=0)
@@ -418,7 +416,7 @@ def room_for(engine: TransformersEngine, tokens: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("room", [2, 3, 5])
 @pytest.mark.parametrize("when", ["preparing", "measuring"])
-def test_where_memory_runs_out_passes_are_halved_and_nothing_changes(
+def test_forcing_out_of_memory_halves_passes(
     llama: TransformersEngine, random_vector: Callable[..., ControlVector], room: int, when: str
 ) -> None:
     additions = random_vector(llama, layers=[0, 1]).addition(1.0)
@@ -441,7 +439,7 @@ def test_where_memory_runs_out_passes_are_halved_and_nothing_changes(
     assert traces_in(llama.model) == []
 
 
-def test_where_not_even_one_token_fits_running_out_of_memory_is_an_error(llama: TransformersEngine) -> None:
+def test_forcing_out_of_memory_at_one_token_is_an_error(llama: TransformersEngine) -> None:
     llama.teacher_forcing(TOGETHER)
     with room_for(llama, 0), pytest.raises(torch.OutOfMemoryError):
         llama.teacher_forcing(TOGETHER)

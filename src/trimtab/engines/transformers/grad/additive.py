@@ -1,17 +1,18 @@
 """Passes with vectors added to hidden states, through which gradients with respect to those vectors flow.
 
-A pass reads some texts, each once for every factor of the vectors, and gives the log-probabilities of their answers'
-tokens. What texts begin with in common is read once, where the model allows for it.
+A pass reads some texts, each once for every factor of the vectors, and returns the logits at their answers' tokens.
+Where prefix sharing is exact on the model, common prefixes are read once: tree attention, as in ``forward.run``, but in
+one pass without a cache, through which gradients could not flow from later passes to earlier ones.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, final
 
 import numpy as np
 import torch
@@ -37,11 +38,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def recomputed(blocks: DecoderLayers) -> Iterator[None]:
-    """Inside, a pass keeps of each block what it reads alone; gradients may be taken later, of the model as it is now.
+    """Inside, a pass keeps only the input of each layer; the backward pass computes the layer's inner values again.
 
-    Hooks on the blocks run once: they lie outside of what is computed again. Transformers' own way would have blocks
-    believe that they are being trained, and some then drop numbers at random. Blocks are computed again to their end:
-    so those of an offloaded model let go of their weights.
+    Hooks on the layers run once, as they are outside of what is computed again. Transformers' own gradient
+    checkpointing works in training mode only, which turns on dropout. Layers are computed again to their end (no early
+    stop), so that those of an offloaded model release their weights.
     """
     modules = dict.fromkeys(blocks.modules)
     own = {module: module.__dict__.get("forward") for module in modules}
@@ -58,8 +59,9 @@ def recomputed(blocks: DecoderLayers) -> Iterator[None]:
                 module.forward = forward
 
 
-Texts: TypeAlias = Sequence["PersonaText"]
+Texts: TypeAlias = Sequence["AnsweredPrompt"]
 Part = TypeVar("Part")
+Values = TypeVar("Values", bound=tuple[float, ...])
 
 NO_GRADIENTS = (
     "load the model in float32 or bfloat16, without quantised weights; or train with refine=0 and not distilled"
@@ -68,7 +70,7 @@ NO_MEMORY = "ask for shorter answers, or train with refine=0 and not distilled"
 
 
 @dataclass(frozen=True)
-class PersonaText:
+class AnsweredPrompt:
     """A prompt with an answer.
 
     Attributes:
@@ -81,17 +83,17 @@ class PersonaText:
 
     @property
     def read(self) -> Tokens:
-        """All but the answer's last token, which predicts nothing that is asked for."""
+        """All tokens but the answer's last, which predicts nothing that is scored."""
         return self.prompt + self.answer[:-1]
 
 
-def has_gradients(host: ModelContext) -> bool:
-    """Whether texts of a model can be padded at their end without effect, which passes rely on."""
-    return host.start is None and host.blocks.causal and not host.blocks.encoder
+def has_gradients(context: ModelContext) -> bool:
+    """Return whether texts can be padded at their end without effect, which separate rows rely on."""
+    return context.start is None and context.blocks.causal and not context.blocks.encoder
 
 
-def multiplies_halves(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether a model of 32-bit weights is at a place that multiplies 16-bit numbers much faster."""
+def gains_from_bf16(device: torch.device, dtype: torch.dtype) -> bool:
+    """Return whether a model of 32-bit weights is on a device that multiplies 16-bit numbers much faster."""
     if dtype != torch.float32:
         return False
     if device.type == "cuda":
@@ -109,9 +111,9 @@ class AdditivePasses:
         blocks: Its blocks.
         sink: Whether nothing is added at a text's first token.
         generated: Whether vectors are added at the answers' tokens alone.
-        swift: Whether matrix products are in bfloat16 where the device is made for that.
-        shared_tokens: How many tokens a pass best has in which texts share what they begin with; None where the model
-            does not allow for it, and each text has a row of its own.
+        bf16: Whether matrix products are in bfloat16 where the device gains from that.
+        shared_tokens: Best number of tokens of a pass with shared prefixes; None where sharing is not exact on the
+            model, and each text gets a separate row.
     """
 
     def __init__(
@@ -121,7 +123,7 @@ class AdditivePasses:
         *,
         sink: bool,
         generated: bool = False,
-        swift: bool = False,
+        bf16: bool = False,
         shared_tokens: int | None,
     ) -> None:
         self.model = model
@@ -129,22 +131,28 @@ class AdditivePasses:
         self._blocks = blocks
         self._sink = sink
         self._generated = generated
-        self._swift = swift
+        self._bf16 = bf16
         self._shared_tokens = shared_tokens
-        self._sparing = False  # whether blocks are computed again on the way back, since memory did not suffice
+        self._recompute = False  # set once memory did not suffice for one text; see ``recomputed``
 
     @classmethod
     def of(
-        cls, host: ModelContext, texts: Sequence[Texts], *, generated: bool = False, swift: bool = False
+        cls, context: ModelContext, texts: Iterable[Texts], *, generated: bool = False, bf16: bool = False
     ) -> AdditivePasses:
-        """For a model for which ``has_gradients`` holds, and every set of texts that a pass may be asked for."""
-        cost = host.cost()
-        tree = build_tree([told.read for several in texts for told in several])
-        with model_lock(host.model):  # whether prefixes may be shared is tried on the model
-            shares = isinstance(host.prefix_sharing.plan(tree, cost, times=len(texts)), PrefixTreePlan)
+        """Prepare passes of a model for which ``has_gradients`` holds, over any of these texts."""
+        texts = list(texts)
+        cost = context.cost()
+        tree = build_tree([text.read for several in texts for text in several])
+        with model_lock(context.model):  # the prefix-sharing check runs the model
+            shares = isinstance(context.prefix_sharing.plan(tree, cost, times=len(texts)), PrefixTreePlan)
         shared_tokens = cost.prefix_tree_tokens if shares else None
         return cls(
-            host.model, host.blocks, sink=host.sink, generated=generated, swift=swift, shared_tokens=shared_tokens
+            context.model,
+            context.blocks,
+            sink=context.sink,
+            generated=generated,
+            bf16=bf16,
+            shared_tokens=shared_tokens,
         )
 
     @property
@@ -152,23 +160,58 @@ class AdditivePasses:
         """Where the model is."""
         return place(self.model)[0]
 
-    def pushes(self, additions: Mapping[int, F32], *, gradients: bool = True) -> dict[int, Tensor]:
-        """Additions as tensors, ``[hidden]`` each."""
+    def tensors(self, additions: Mapping[int, F32], *, gradients: bool = True) -> dict[int, Tensor]:
+        """Return additions as tensors, ``[hidden]`` each."""
         return {
             layer: torch.tensor(added, dtype=torch.float32, device=self.device, requires_grad=gradients)
             for layer, added in additions.items()
         }
 
+    def gradient(
+        self,
+        additions: Mapping[int, F32],
+        texts: Sequence[Texts],
+        numbers: Sequence[int],
+        part: Callable[[Sequence[int], Mapping[int, Tensor]], tuple[Tensor, Values]],
+    ) -> tuple[Values, dict[int, F32]]:
+        """Sum an objective's reported values and its gradient over parts, each of which fits into one pass.
+
+        Only one part's graph is in memory at a time: the gradient of a sum is the sum of the parts' gradients.
+
+        Args:
+            additions: Layer to ``[hidden]``.
+            texts: By number, what is read for it.
+            numbers: Those to do.
+            part: Returns the objective's share of some numbers, given the additions, and the values to report.
+
+        Raises:
+            ModelError: The model has no gradients, or there is no memory for even one of the numbers.
+        """
+        added = self.tensors(additions)
+        total = {layer: np.zeros_like(vector, dtype=np.float32) for layer, vector in additions.items()}
+        reported: list[Values] = []
+
+        def work(group: Sequence[int]) -> tuple[Values, Sequence[Tensor]]:
+            objective, values = part(group, added)
+            return values, torch.autograd.grad(objective, list(added.values()))
+
+        with self.lock, frozen(self.model), torch.enable_grad():
+            for values, gradients in self.parts(texts, numbers, work):
+                reported.append(values)
+                for layer, gradient in zip(added, gradients, strict=True):
+                    total[layer] += gradient.cpu().numpy()
+        return cast(Values, tuple(sum(column) for column in zip(*reported, strict=True))), total
+
     def parts(
         self, texts: Sequence[Texts], numbers: Sequence[int], work: Callable[[Sequence[int]], Part]
     ) -> Iterator[Part]:
-        """What ``work`` makes of the numbers, several in a pass.
+        """Yield the results of ``work`` on groups of the numbers, several in a pass.
 
         A pass that memory does not suffice for is split. If it cannot be, and gradients are wanted, that and all later
-        ones remember less.
+        ones compute layers again in the backward pass.
 
         Args:
-            texts: By number, what is read of it.
+            texts: By number, what is read for it.
             numbers: Those to do.
             work: Does some of them in one pass.
 
@@ -179,14 +222,14 @@ class AdditivePasses:
         while groups:
             group = groups.popleft()
             try:
-                with self.lock:  # also while blocks are computed again on the way back
+                with self.lock:  # held in the backward pass too, which may compute layers again
                     part = work(group)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise ModelError(f"no gradients: {first_line(error)}", fix=NO_GRADIENTS) from error
                 release(error)
-                if len(group) == 1 and not self._sparing and torch.is_grad_enabled():
-                    self._sparing = True
+                if len(group) == 1 and not self._recompute and torch.is_grad_enabled():
+                    self._recompute = True
                     groups.appendleft(group)
                     continue
                 if len(group) == 1:
@@ -197,80 +240,80 @@ class AdditivePasses:
                 yield part
 
     def _groups(self, texts: Sequence[Texts], numbers: Sequence[int]) -> list[list[int]]:
-        """The numbers pass by pass, as many in each; one more small pass costs more than somewhat larger ones."""
+        """Split the numbers into passes of equal size; one more small pass costs more than somewhat larger ones."""
         if self._shared_tokens is None:
             return [list(numbers)]
-        whole = len(build_tree([told.read for n in numbers for told in texts[n]]))
+        whole = len(build_tree([text.read for n in numbers for text in texts[n]]))
         passes = max(min(round(whole / self._shared_tokens), len(numbers)), 1)
         return [part.tolist() for part in np.array_split(np.asarray(numbers), passes) if part.size]
 
-    def logprobs(self, texts: Texts, factors: Sequence[float], pushes: Mapping[int, Tensor]) -> list[list[Tensor]]:
-        """For each factor and text the log-probabilities ``[token, vocabulary]`` at its answer, in one pass.
+    def logprobs(self, texts: Texts, factors: Sequence[float], added: Mapping[int, Tensor]) -> list[list[Tensor]]:
+        """Return, for each factor and text, the log-probabilities ``[token, vocabulary]`` at its answer, in one pass.
 
         Args:
-            texts: What is read.
-            factors: What the pushes are multiplied by.
-            pushes: Layer to ``[hidden]``.
+            texts: The texts.
+            factors: Factors of the additions, each a run over all texts.
+            added: Layer to ``[hidden]``.
         """
-        logits = self.logits(texts, factors, pushes)
-        lengths = [len(told.answer) for told in texts]
+        logits = self.logits(texts, factors, added)
+        lengths = [len(text.answer) for text in texts]
         return [list(torch.split(each, lengths)) for each in torch.split(logits.log_softmax(-1), sum(lengths))]
 
-    def logits(self, texts: Texts, factors: Sequence[float], pushes: Mapping[int, Tensor]) -> Tensor:
-        """As ``logprobs``, but as the head gives them, one behind the other: ``[factor · text · token, vocabulary]``.
+    def logits(self, texts: Texts, factors: Sequence[float], added: Mapping[int, Tensor]) -> Tensor:
+        """Return logits instead of ``logprobs``, concatenated: ``[factor · text · token, vocabulary]``.
 
-        With a large vocabulary each copy counts.
+        No table of log-probabilities is made: with a large vocabulary it is the largest tensor of the whole pass.
         """
         device, dtype = place(self.model)
-        layout = _apart(texts, factors) if self._shared_tokens is None else _shared(texts, factors)
+        layout = _separate_rows(texts, factors) if self._shared_tokens is None else _tree_rows(texts, factors)
         inputs: dict[str, Any] = {"input_ids": torch.from_numpy(layout.tokens).to(device), "use_cache": False}
         if layout.sees is not None:
             sees = torch.from_numpy(layout.sees)
             mask = torch.zeros(sees.shape, dtype=dtype).masked_fill_(~sees, torch.finfo(dtype).min)
             inputs["attention_mask"] = mask.expand(len(layout.tokens), 1, *sees.shape).to(device)
             inputs["position_ids"] = torch.from_numpy(layout.depths).to(device)
-        half = self._swift and multiplies_halves(device, dtype)
-        cast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
-        sparing = recomputed(self._blocks) if self._sparing and torch.is_grad_enabled() else nullcontext()
-        with self.lock, eagerly(), cast, self._blocks.hooked(pushes, self._adding(layout, pushes)), sparing:
+        half = self._bf16 and gains_from_bf16(device, dtype)
+        autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
+        recompute = recomputed(self._blocks) if self._recompute and torch.is_grad_enabled() else nullcontext()
+        with self.lock, eagerly(), autocast, self._blocks.hooked(added, self._adding(layout, added)), recompute:
             # Columns repeat where texts share a prompt. ``logits_at`` would make them unique and copy the rows
             # afterwards; with gradients, every further table of ``[token, vocabulary]`` takes memory.
             logits = logits_at_columns(self.model, inputs, layout.kept)
         rows, columns = (torch.from_numpy(each).to(device) for each in layout.predicts)
         return (logits.flatten(0, 1) if layout.sees is not None else logits[rows, columns]).float()
 
-    def _adding(self, layout: _Layout, pushes: Mapping[int, Tensor]) -> Callable[[int, Any], Any]:
-        """A hook that adds the pushes at every token that is in scope."""
+    def _adding(self, layout: _Layout, added: Mapping[int, Tensor]) -> Callable[[int, Any], Any]:
+        """Return a hook that adds the vectors, times each row's factor, at every token in scope."""
         touched = layout.generated if self._generated else (layout.depths > 0) | (not self._sink)
         factors = torch.tensor(layout.factors, dtype=torch.float32, device=self.device)[:, None, None]
         where = torch.from_numpy(touched).to(self.device, torch.float32)[..., None] * factors
-        return lambda layer, output: self._pushed(output, pushes[layer], where)
+        return lambda layer, output: self._with_added(output, added[layer], where)
 
-    def _pushed(self, output: Any, push: Tensor, where: Tensor) -> Any:
-        """A block's output with ``push`` added as often as ``where`` (``[row, token, 1]``) says."""
+    def _with_added(self, output: Any, vector: Tensor, where: Tensor) -> Any:
+        """Return a layer's output with ``where · vector`` added; ``where`` is ``[row, token, 1]``."""
         state = layer_output(output)
         view = self._blocks.layout.view(state)
         factors = torch.zeros(len(where), view.shape[1], 1, device=view.device)
         offset = self._blocks.layout.offset
         factors[:, offset : offset + where.shape[1]] = where.to(view.device)
         return with_layer_output(
-            output, self._blocks.layout.add(state, (factors * push.to(view.device)).to(view.dtype))
+            output, self._blocks.layout.add(state, (factors * vector.to(view.device)).to(view.dtype))
         )
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How texts lie in one pass.
+    """Arrangement of texts in one pass.
 
     Attributes:
         tokens: ``[row, column]``.
-        depths: Position ids, likewise.
-        generated: Which of them are an answer's, likewise.
-        factors: Of each row.
-        sees: ``[column, column]``: which tokens a token sees; None where those are all before it.
-        kept: Columns at which something is predicted.
-        predicts: For each factor, text and token of its answer, the row and the number in ``kept`` where that token is
-            predicted. If ``sees`` is given, those are all there are, row by row.
+        depths: Position ids, ``[row, column]``.
+        generated: Which tokens are an answer's, ``[row, column]``.
+        factors: Factor of each row.
+        sees: ``[column, column]``: which tokens a token attends to; None for the usual causal mask.
+        kept: Columns at which answers' tokens are predicted.
+        predicts: For each factor, text and token of its answer, the row and the index in ``kept`` where that token is
+            predicted. With ``sees`` these are all rows and indices in order, so no gathering is needed.
     """
 
     tokens: Ints
@@ -282,16 +325,16 @@ class _Layout:
     predicts: tuple[Ints, Ints]
 
 
-def _apart(texts: Texts, factors: Sequence[float]) -> _Layout:
-    """A row for each factor and text, padded at the end, which nothing sees that counts."""
-    longest = max(len(told.read) for told in texts)
+def _separate_rows(texts: Texts, factors: Sequence[float]) -> _Layout:
+    """Give each factor and text a row, padded at the end, where a causal model cannot see it."""
+    longest = max(len(text.read) for text in texts)
     tokens = np.zeros((len(texts), longest), dtype=np.int64)
     generated = np.zeros(tokens.shape, dtype=np.bool_)
-    for row, told in enumerate(texts):
-        tokens[row, : len(told.read)] = told.read
-        generated[row, len(told.prompt) :] = True
-    lengths = [len(told.answer) for told in texts]
-    columns = [np.arange(len(told.prompt) - 1, len(told.read)) for told in texts]
+    for row, text in enumerate(texts):
+        tokens[row, : len(text.read)] = text.read
+        generated[row, len(text.prompt) :] = True
+    lengths = [len(text.answer) for text in texts]
+    columns = [np.arange(len(text.prompt) - 1, len(text.read)) for text in texts]
     first = min(int(each[0]) for each in columns)
     return _Layout(
         tokens=np.tile(tokens, (len(factors), 1)),
@@ -307,15 +350,15 @@ def _apart(texts: Texts, factors: Sequence[float]) -> _Layout:
     )
 
 
-def _shared(texts: Texts, factors: Sequence[float]) -> _Layout:
-    """A row for each factor, in which everything that texts begin with stands once."""
-    tree = build_tree([told.read for told in texts])
+def _tree_rows(texts: Texts, factors: Sequence[float]) -> _Layout:
+    """Give each factor a row with the prefix tree of all texts, in which every common prefix occurs once."""
+    tree = build_tree([text.read for text in texts])
     nodes = np.arange(len(tree))
     paths = [tree.path(int(end)) for end in tree.ends]
     generated = np.zeros(len(tree), dtype=np.bool_)
-    for path, told in zip(paths, texts, strict=True):
-        generated[path[len(told.prompt) :]] = True
-    kept = np.concatenate([path[len(told.prompt) - 1 :] for path, told in zip(paths, texts, strict=True)])
+    for path, text in zip(paths, texts, strict=True):
+        generated[path[len(text.prompt) :]] = True
+    kept = np.concatenate([path[len(text.prompt) - 1 :] for path, text in zip(paths, texts, strict=True)])
     return _Layout(
         tokens=np.tile(tree.token, (len(factors), 1)),
         depths=np.tile(tree.depth, (len(factors), 1)),
@@ -332,7 +375,7 @@ def _shared(texts: Texts, factors: Sequence[float]) -> _Layout:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Inside, the model's weights take no gradients; afterwards they are as they were."""
+    """Inside, the model's weights take no gradients; afterwards their flags are restored."""
     named = dict(model.named_parameters(remove_duplicate=False))
     wanted = {name for name, weight in named.items() if weight.requires_grad}
     try:
@@ -340,7 +383,7 @@ def frozen(model: nn.Module) -> Iterator[None]:
             named[name].requires_grad_(False)
         yield
     finally:
-        # Placeholders of offloaded weights are made anew in every pass, and may be inference tensors.
+        # Placeholders of offloaded weights are new objects after every pass, and may be inference tensors.
         for name, weight in model.named_parameters(remove_duplicate=False):
             if name in wanted:
                 with torch.inference_mode(weight.is_inference()):

@@ -1,8 +1,13 @@
-"""How far a model is from predicting what another chat makes it predict, and which way that changes with additions.
+"""Objectives of training by gradient, with their gradients with respect to additions.
 
-The other chat, under a system prompt say, is the teacher: what it expects at every token of an answer is noted once, as
-its likeliest tokens and the mass of all the others. The student reads the same answer after a prompt of its own, with
-one vector per layer added; its loss is the KL divergence from teacher to student per token, in nats.
+Both have one vector per layer, added to the layer's output, and both are means over texts that are read in passes:
+
+- The preference gradient: with ``s = ±1`` for the sign at which the additions ``v`` act, and log p the mean
+  log-probability of an answer's tokens,
+  ``preference = mean over s of s · [log p(positive | s v) - log p(negative | s v)]``, which is half the swing, less
+  ``price · KL(base ‖ steered)`` along the model's own answer.
+- The distillation loss: KL(teacher ‖ student) per token. The teacher is the model under another prompt, of which the
+  top-k distribution at every token of an answer is stored; the student reads the same answer without that prompt.
 """
 
 from __future__ import annotations
@@ -12,12 +17,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from trimtab.arrays import F32
+from trimtab.arrays import F32, F64
 from trimtab.engines.protocol import (
     DistillationExample,
     LossGradient,
@@ -26,7 +29,7 @@ from trimtab.engines.protocol import (
     TeacherDistribution,
     Tokens,
 )
-from trimtab.engines.transformers.grad.additive import AdditivePasses, PersonaText, Texts, frozen, has_gradients
+from trimtab.engines.transformers.grad.additive import AdditivePasses, AnsweredPrompt, Texts, has_gradients
 from trimtab.engines.transformers.model.context import ModelContext
 from trimtab.engines.transformers.score.kl import TopK, kl_of_logprobs, top_k
 
@@ -35,98 +38,69 @@ SIGNS = (1.0, -1.0)
 
 @final
 class TreePreferenceGradients:
-    """Questions prepared for one model; see ``trimtab.engines.protocol.Slopes``.
+    """Questions prepared for one model; see ``trimtab.engines.protocol.PreferenceGradients``.
 
     Args:
-        pushing: Passes of the model.
+        passes: Passes of the model.
         items: The questions.
     """
 
-    @classmethod
-    def of(cls, host: ModelContext, items: Sequence[Preference], *, swift: bool) -> TreePreferenceGradients:
-        """Questions for a model that has gradients; see ``trimtab.engines.protocol.Gradients.slopes``."""
-        return cls(AdditivePasses.of(host, [_texts(item) for item in items], swift=swift), items)
-
-    def __init__(self, pushing: AdditivePasses, items: Sequence[Preference]) -> None:
+    def __init__(self, passes: AdditivePasses, items: Sequence[Preference]) -> None:
         self._items = tuple(items)
         self._texts = [_texts(item) for item in items]
-        self._pushing = pushing
-        self._reference: dict[int, Tensor] = {}
+        self._passes = passes
+        self._base: dict[int, Tensor] = {}
 
     def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, price: float) -> PreferenceGradient:
-        """Value and gradient of ``preference - price · KL`` on some of the questions.
+        """Return value and gradient of ``preference - price · KL`` on some of the questions.
 
         Args:
             additions: Layer to ``[hidden]``, for the positive sign.
-            numbers: Which questions.
+            numbers: The questions.
             price: Nats of preference that a nat of KL is worth; at 0, KL is not measured.
 
         Raises:
             ModelError: The model has no gradients, or there is no memory for them.
         """
-        pushes = self._pushing.pushes(additions)
-        gradient = {layer: np.zeros_like(added, dtype=np.float32) for layer, added in additions.items()}
-        value = cost = 0.0
-        signs = SIGNS if any(added.any() for added in additions.values()) else SIGNS[:1]  # of nothing, both are one
+        # At zero both signs are the same pass, and so is their gradient: one is enough.
+        signs = SIGNS if any(added.any() for added in additions.values()) else SIGNS[:1]
         if price:
-            self._note_reference(numbers)
+            self._measure_base(numbers)
 
-        def work(group: Sequence[int]) -> PreferenceGradient:
-            return self._part(group, pushes, signs, price=price, share=len(signs) * len(numbers))
+        def part(group: Sequence[int], added: Mapping[int, Tensor]) -> tuple[Tensor, tuple[float, float]]:
+            return self._part(group, added, signs, price=price, share=len(signs) * len(numbers))
 
-        with self._pushing.lock, frozen(self._pushing.model), torch.enable_grad():
-            for part in self._pushing.parts(self._texts, numbers, work):
-                value, cost = value + part.preference, cost + part.kl
-                for layer, slope in part.gradient.items():
-                    gradient[layer] += slope
-        return PreferenceGradient(preference=value if len(signs) > 1 else 0.0, kl=cost, gradient=gradient)
+        (preference, kl), gradient = self._passes.gradient(additions, self._texts, numbers, part)
+        return PreferenceGradient(preference=preference if len(signs) > 1 else 0.0, kl=kl, gradient=gradient)
 
-    def _note_reference(self, numbers: Sequence[int]) -> None:
-        """What the model as it is expects along its own answers, of questions of which that is not known yet."""
+    def _measure_base(self, numbers: Sequence[int]) -> None:
+        """Compute the unsteered distributions along the model's own answers, once per question."""
         with torch.no_grad():
             for n in numbers:
-                if n not in self._reference:
-                    own = [PersonaText(self._items[n].prompt, self._items[n].own)]
-                    self._reference[n] = self._pushing.logprobs(own, (0.0,), {})[0][0].detach()
+                if n not in self._base:
+                    own = [AnsweredPrompt(self._items[n].prompt, self._items[n].own)]
+                    self._base[n] = self._passes.logprobs(own, (0.0,), {})[0][0].detach()
 
     def _part(
-        self,
-        group: Sequence[int],
-        pushes: Mapping[int, Tensor],
-        signs: Sequence[float],
-        *,
-        price: float,
-        share: int,
-    ) -> PreferenceGradient:
-        texts = [told for n in group for told in self._texts[n][: 3 if price else 2]]
-        found = self._pushing.logprobs(texts, signs, pushes)
-        preference, kl = (total / share for total in self._totals(found, group, signs, priced=price > 0))
-        slopes = torch.autograd.grad(preference - price * kl, list(pushes.values()))
-        return PreferenceGradient(
-            preference=float(preference.detach()),
-            kl=float(kl.detach()),
-            gradient={layer: slope.cpu().numpy() for layer, slope in zip(pushes, slopes, strict=True)},
-        )
-
-    def _totals(
-        self, found: Sequence[Sequence[Tensor]], numbers: Sequence[int], signs: Sequence[float], *, priced: bool
-    ) -> tuple[Tensor, Tensor]:
-        """Preference and mean KL, summed over signs and questions; KL that costs nothing is not measured, and 0."""
-        preference = kl = torch.zeros((), device=found[0][0].device)
-        for sign, logprobs in zip(signs, found, strict=True):
-            each = iter(logprobs)
-            for n in numbers:
+        self, group: Sequence[int], added: Mapping[int, Tensor], signs: Sequence[float], *, price: float, share: int
+    ) -> tuple[Tensor, tuple[float, float]]:
+        texts = [text for n in group for text in self._texts[n][: 3 if price else 2]]
+        by_sign = self._passes.logprobs(texts, signs, added)
+        preference = kl = torch.zeros((), device=by_sign[0][0].device)
+        for sign, tables in zip(signs, by_sign, strict=True):
+            each = iter(tables)
+            for n in group:
                 item = self._items[n]
                 positive, negative = _mean(next(each), item.positive), _mean(next(each), item.negative)
                 preference = preference + sign * (positive - negative)
-                if priced:
-                    base = self._reference[n]
-                    kl = kl + kl_of_logprobs(base, next(each)).mean()
-        return preference, kl
+                if price:
+                    kl = kl + kl_of_logprobs(self._base[n], next(each)).mean()
+        preference, kl = preference / share, kl / share
+        return preference - price * kl, (float(preference.detach()), float(kl.detach()))
 
 
 def _texts(item: Preference) -> Texts:
-    return [PersonaText(item.prompt, answer) for answer in (item.positive, item.negative, item.own)]
+    return [AnsweredPrompt(item.prompt, answer) for answer in (item.positive, item.negative, item.own)]
 
 
 def _mean(logprobs: Tensor, answer: Tokens) -> Tensor:
@@ -134,108 +108,55 @@ def _mean(logprobs: Tensor, answer: Tokens) -> Tensor:
     return logprobs.gather(1, torch.tensor(answer, device=logprobs.device)[:, None]).mean()
 
 
-def expectations(
-    host: ModelContext,
-    texts: Sequence[tuple[Tokens, Tokens]],
-    *,
-    top: int,
-    additions: Mapping[int, F32],
-    generated: bool,
-    swift: bool,
-) -> list[TeacherDistribution]:
-    """What a model expects at every token of given answers.
-
-    Args:
-        host: The model.
-        texts: Prompts with answers, as token ids.
-        top: How many of the likeliest tokens are noted.
-        additions: Layer to ``[hidden]``: what is added meanwhile.
-        generated: See ``trimtab.engines.protocol.Gradients.imitation``.
-        swift: See ``trimtab.engines.protocol.Gradients.imitation``.
-
-    Returns:
-        Of each answer.
-    """
-    told: list[Texts] = [[PersonaText(prompt, answer)] for prompt, answer in texts]
-    pushing = AdditivePasses.of(host, told, generated=generated, swift=swift)
-    with torch.no_grad():
-        pushes = pushing.pushes(additions, gradients=False)
-
-        def work(group: Sequence[int]) -> list[TeacherDistribution]:
-            (found,) = pushing.logprobs([told[n][0] for n in group], (1.0,), pushes)
-            return [top_k(logprobs, top) for logprobs in found]
-
-        return [expected for part in pushing.parts(told, range(len(told)), work) for expected in part]
-
-
 @final
 class TeacherDistillationLoss:
-    """Lessons prepared for one model; see ``trimtab.engines.protocol.Imitation``.
+    """Examples prepared for one model; see ``trimtab.engines.protocol.DistillationLoss``.
 
     Args:
-        pushing: Passes of the model.
-        lessons: What is to be predicted.
+        passes: Passes of the model.
+        examples: Answers with the teacher's distributions along them.
     """
 
-    @classmethod
-    def of(
-        cls, host: ModelContext, lessons: Sequence[DistillationExample], *, generated: bool, swift: bool
-    ) -> TeacherDistillationLoss:
-        """Lessons for a model that has gradients; see ``trimtab.engines.protocol.Gradients.imitation``."""
-        texts: list[Texts] = [[PersonaText(lesson.prompt, lesson.answer)] for lesson in lessons]
-        return cls(AdditivePasses.of(host, texts, generated=generated, swift=swift), lessons)
-
-    def __init__(self, pushing: AdditivePasses, lessons: Sequence[DistillationExample]) -> None:
-        self._pushing = pushing
-        self._texts: list[Texts] = [[PersonaText(lesson.prompt, lesson.answer)] for lesson in lessons]
-        self._targets = [TopK.of(lesson.expected) for lesson in lessons]
+    def __init__(self, passes: AdditivePasses, examples: Sequence[DistillationExample]) -> None:
+        self._passes = passes
+        self._texts: list[Texts] = [[AnsweredPrompt(example.prompt, example.answer)] for example in examples]
+        self._teachers = [TopK.of(example.expected) for example in examples]
 
     def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, halfway: float = math.inf) -> LossGradient:
-        """Mean KL(teacher ‖ student) of some of the lessons, and the gradient of the loss.
+        """Return mean KL(teacher ‖ student) of some of the examples, and the gradient of the loss.
 
         Raises:
             ModelError: The model has no gradients, or there is no memory for them.
         """
-        pushes = self._pushing.pushes(additions)
-        gradient = {layer: np.zeros_like(added, dtype=np.float32) for layer, added in additions.items()}
-        kl = 0.0
 
-        def work(group: Sequence[int]) -> LossGradient:
-            each = self._each(group, pushes)
-            loss = torch.stack([_counted(kls, halfway).mean() for kls in each]).sum() / len(numbers)
-            slopes = torch.autograd.grad(loss, list(pushes.values()))
-            return LossGradient(
-                kl=sum(float(kls.detach().mean()) for kls in each) / len(numbers),
-                gradient={layer: slope.cpu().numpy() for layer, slope in zip(pushes, slopes, strict=True)},
-            )
+        def part(group: Sequence[int], added: Mapping[int, Tensor]) -> tuple[Tensor, tuple[float]]:
+            by_example = self._kl(group, added)
+            loss = torch.stack([_softened(kl, halfway).mean() for kl in by_example]).sum() / len(numbers)
+            return loss, (sum(float(kl.detach().mean()) for kl in by_example) / len(numbers),)
 
-        with self._pushing.lock, frozen(self._pushing.model), torch.enable_grad():
-            for part in self._pushing.parts(self._texts, numbers, work):
-                kl += part.kl
-                for layer, slope in part.gradient.items():
-                    gradient[layer] += slope
+        (kl,), gradient = self._passes.gradient(additions, self._texts, numbers, part)
         return LossGradient(kl=kl, gradient=gradient)
 
-    def measure(self, additions: Mapping[int, F32]) -> list[NDArray[np.float64]]:
-        """Of every lesson, KL(teacher ‖ student) at each token of its answer, in nats."""
+    def measure(self, additions: Mapping[int, F32]) -> list[F64]:
+        """Return KL(teacher ‖ student) at each token of every example's answer, in nats."""
         with torch.no_grad():
-            pushes = self._pushing.pushes(additions, gradients=False)
+            added = self._passes.tensors(additions, gradients=False)
 
-            def work(group: Sequence[int]) -> list[NDArray[np.float64]]:
-                return [each.cpu().double().numpy() for each in self._each(group, pushes)]
+            def part(group: Sequence[int]) -> list[F64]:
+                return [kl.cpu().double().numpy() for kl in self._kl(group, added)]
 
-            parts: Iterator[list[NDArray[np.float64]]] = self._pushing.parts(self._texts, range(len(self._texts)), work)
-            return [each for part in parts for each in part]
+            parts: Iterator[list[F64]] = self._passes.parts(self._texts, range(len(self._texts)), part)
+            return [kl for each in parts for kl in each]
 
-    def _each(self, group: Sequence[int], pushes: Mapping[int, Tensor]) -> list[Tensor]:
-        logits = self._pushing.logits([self._texts[n][0] for n in group], (1.0,), pushes)
-        targets = [self._targets[n] for n in group]
-        return list(torch.split(TopK.joined(targets).kl_to(logits), [len(target.tokens) for target in targets]))
+    def _kl(self, group: Sequence[int], added: Mapping[int, Tensor]) -> list[Tensor]:
+        logits = self._passes.logits([self._texts[n][0] for n in group], (1.0,), added)
+        teachers = [self._teachers[n] for n in group]
+        return list(torch.split(TopK.joined(teachers).kl_to(logits), [len(teacher.tokens) for teacher in teachers]))
 
 
-def _counted(kls: Tensor, halfway: float) -> Tensor:
-    """What each token counts in the loss."""
-    return kls if math.isinf(halfway) else halfway * torch.log1p(kls / halfway)
+def _softened(kl: Tensor, halfway: float) -> Tensor:
+    """Return ``h · log(1 + KL / h)``, whose slope is a half at ``KL = h``: tokens far off do not dominate the loss."""
+    return kl if math.isinf(halfway) else halfway * torch.log1p(kl / halfway)
 
 
 @final
@@ -244,34 +165,45 @@ class ModelGradients:
     """See ``trimtab.engines.protocol.Gradients``.
 
     Attributes:
-        host: A model for which ``has_gradients`` holds.
+        context: A model for which ``has_gradients`` holds.
     """
 
-    host: ModelContext
+    context: ModelContext
 
     @classmethod
-    def of(cls, host: ModelContext) -> ModelGradients | None:
-        """Of a model, if texts of it can be padded at their end without effect."""
-        return cls(host) if has_gradients(host) else None
+    def of(cls, context: ModelContext) -> ModelGradients | None:
+        """Return the gradients of a model, if its texts can be padded at their end without effect."""
+        return cls(context) if has_gradients(context) else None
 
-    def slopes(self, items: Sequence[Preference], *, swift: bool = False) -> TreePreferenceGradients:
-        """See ``trimtab.engines.protocol.Gradients.slopes``."""
-        return TreePreferenceGradients.of(self.host, items, swift=swift)
+    def preference_gradients(self, items: Sequence[Preference], *, bf16: bool = False) -> TreePreferenceGradients:
+        """See ``trimtab.engines.protocol.Gradients.preference_gradients``."""
+        return TreePreferenceGradients(AdditivePasses.of(self.context, map(_texts, items), bf16=bf16), items)
 
-    def expectations(
+    def teacher_distributions(
         self,
         texts: Sequence[tuple[Tokens, Tokens]],
         *,
         top: int,
         additions: Mapping[int, F32],
         generated: bool = False,
-        swift: bool = False,
+        bf16: bool = False,
     ) -> list[TeacherDistribution]:
-        """See ``trimtab.engines.protocol.Gradients.expectations``."""
-        return expectations(self.host, texts, top=top, additions=additions, generated=generated, swift=swift)
+        """See ``trimtab.engines.protocol.Gradients.teacher_distributions``."""
+        answered: list[Texts] = [[AnsweredPrompt(prompt, answer)] for prompt, answer in texts]
+        passes = AdditivePasses.of(self.context, answered, generated=generated, bf16=bf16)
+        with torch.no_grad():
+            added = passes.tensors(additions, gradients=False)
 
-    def imitation(
-        self, lessons: Sequence[DistillationExample], *, generated: bool = False, swift: bool = False
+            def part(group: Sequence[int]) -> list[TeacherDistribution]:
+                (tables,) = passes.logprobs([answered[n][0] for n in group], (1.0,), added)
+                return [top_k(logprobs, top) for logprobs in tables]
+
+            return [teacher for each in passes.parts(answered, range(len(answered)), part) for teacher in each]
+
+    def distillation_loss(
+        self, examples: Sequence[DistillationExample], *, generated: bool = False, bf16: bool = False
     ) -> TeacherDistillationLoss:
-        """See ``trimtab.engines.protocol.Gradients.imitation``."""
-        return TeacherDistillationLoss.of(self.host, lessons, generated=generated, swift=swift)
+        """See ``trimtab.engines.protocol.Gradients.distillation_loss``."""
+        texts: list[Texts] = [[AnsweredPrompt(example.prompt, example.answer)] for example in examples]
+        passes = AdditivePasses.of(self.context, texts, generated=generated, bf16=bf16)
+        return TeacherDistillationLoss(passes, examples)

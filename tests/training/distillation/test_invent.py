@@ -23,11 +23,11 @@ from trimtab.training.distillation.examples import EXAMPLES, Teacher, invent_mes
         ("word " * 40 + ".", None),
     ],
 )
-def test_only_whole_short_messages_are_kept(answer, message):
+def test_sift_keeps_only_whole_short_messages(answer, message):
     assert sift([answer]) == (() if message is None else (message,))
 
 
-def test_no_message_comes_twice_whatever_its_marks_and_none_that_was_shown():
+def test_sift_drops_repeated_and_known_messages():
     assert sift(["How deep is it?", "how deep, is it!", EXAMPLES[0][1]], known=[EXAMPLES[0][1]]) == ("How deep is it?",)
 
 
@@ -43,7 +43,7 @@ class Talker:
         return [SimpleNamespace(text=self.said[n % len(self.said)]) for n in range(len(chats))]
 
 
-def test_the_model_is_shown_examples_and_then_the_prompt():
+def test_invent_shows_examples_then_the_prompt():
     talker = Talker("What of a red boat?", "Hm", "What of a blue boat?", "What of a third boat?")
     found = invent_messages(talker, Teacher.of("You sell boats."), count=2)
     assert found == ("What of a red boat?", "What of a blue boat?")
@@ -53,6 +53,6 @@ def test_the_model_is_shown_examples_and_then_the_prompt():
     assert chat[1].content == EXAMPLES[0][1]
 
 
-def test_a_model_with_nothing_to_say_is_told():
+def test_invent_without_messages_is_an_error():
     with pytest.raises(DistillError, match="writes no messages"):
         invent_messages(Talker("Hm", ""), Teacher.of("You sell boats."), count=2)

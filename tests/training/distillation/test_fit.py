@@ -10,7 +10,7 @@ import pytest
 from trimtab.engines.protocol import LossGradient
 from trimtab.errors import DistillError
 from trimtab.training.checkpoint import Checkpoint
-from trimtab.training.distillation.fit import Look, Schedule, imitate
+from trimtab.training.distillation.fit import Schedule, Validation, fit
 
 NORMS = {2: 10.0, 5: 200.0}
 WIDTH = 16
@@ -55,7 +55,7 @@ def unit(vector):
 
 
 def learn(bowl, others=None, *, schedule=QUICK, journal=None, seed=0, active=None, on_step=lambda *_: None):
-    return imitate(
+    return fit(
         bowl,
         others or bowl,
         NORMS,
@@ -69,23 +69,25 @@ def learn(bowl, others=None, *, schedule=QUICK, journal=None, seed=0, active=Non
     )
 
 
-def test_it_comes_to_where_the_teacher_is_at_layers_of_any_norm():
+def test_fit_reaches_the_optimum_at_any_layer_norm():
     bowl = Bowl()
     found = learn(bowl)
     for layer, centre in bowl.centre.items():
         assert np.linalg.norm(found.additions[layer] / NORMS[layer] - centre) < 0.06
-    assert found.looks[0] == Look(0, pytest.approx(float(bowl.losses({n: np.zeros(WIDTH) for n in NORMS}).mean())))
+    assert found.validations[0] == Validation(
+        0, pytest.approx(float(bowl.losses({n: np.zeros(WIDTH) for n in NORMS}).mean()))
+    )
     assert found.best.kl == pytest.approx(float(bowl.losses(found.additions).mean()), rel=1e-3)
-    assert found.best.kl < 0.1 * found.looks[0].kl
+    assert found.best.kl < 0.1 * found.validations[0].kl
 
 
-def test_what_is_far_off_is_so_beside_the_distance_before_any_step():
+def test_fit_halfway_is_relative_to_the_initial_kl():
     bowl = Bowl()
     found = learn(bowl, schedule=replace(QUICK, halfway=3.0))
-    assert set(bowl.halfway) == {3.0 * found.looks[0].kl}
+    assert set(bowl.halfway) == {3.0 * found.validations[0].kl}
 
 
-def test_every_lesson_is_met_once_before_any_is_met_again():
+def test_fit_uses_all_examples_before_repeating():
     bowl = Bowl(lessons=5)
     learn(bowl, schedule=replace(QUICK, steps=10))
     assert all(len(numbers) == 2 for numbers in bowl.asked)
@@ -93,18 +95,18 @@ def test_every_lesson_is_met_once_before_any_is_met_again():
     assert all(sorted(flat[start : start + 5]) == [0, 1, 2, 3, 4] for start in range(0, 20, 5))
 
 
-def test_the_best_point_on_other_lessons_is_kept_and_patience_ends_the_work():
+def test_fit_keeps_the_best_point_and_stops_early():
     bowl = Bowl(spread=0.0)
     nearer = Bowl(centre={layer: 0.3 * centre for layer, centre in bowl.centre.items()}, spread=0.0)
     schedule = replace(QUICK, steps=200, patience=3, check_every=2, warmup=1)
     found = learn(bowl, nearer, schedule=schedule)
-    assert found.looks[-1].step < 200
-    assert [look.kl for look in found.looks[-3:]] > [found.best.kl] * 3
-    assert found.best == min(found.looks, key=lambda look: look.kl)
+    assert found.validations[-1].step < 200
+    assert [each.kl for each in found.validations[-3:]] > [found.best.kl] * 3
+    assert found.best == min(found.validations, key=lambda each: each.kl)
     assert found.best.kl == pytest.approx(float(nearer.losses(found.additions).mean()), rel=1e-4)
 
 
-def test_what_is_active_is_seen_by_the_student_and_is_no_part_of_what_is_learned():
+def test_fit_active_additions_are_not_learned():
     bowl = Bowl(spread=0.0)
     active = {2: (0.5 * NORMS[2] * bowl.centre[2]).astype(np.float32), 5: np.zeros(WIDTH, np.float32)}
     found = learn(bowl, active=active)
@@ -112,7 +114,7 @@ def test_what_is_active_is_seen_by_the_student_and_is_no_part_of_what_is_learned
     assert np.linalg.norm(found.additions[2] / NORMS[2] - 0.5 * bowl.centre[2]) < 0.04
 
 
-def test_a_layer_at_which_only_something_active_is_stays_active():
+def test_fit_layer_with_only_active_additions_stays():
     bowl = Bowl(spread=0.0)
     seen = []
     measure = bowl.measure
@@ -121,7 +123,7 @@ def test_a_layer_at_which_only_something_active_is_stays_active():
     assert seen[0] == [2, 5, 7]
 
 
-def test_one_odd_gradient_leads_nowhere():
+def test_fit_outlier_gradient_is_clipped():
     bowl, odd = Bowl(spread=0.0), Bowl(spread=0.0)
     at = odd.at
 
@@ -135,7 +137,7 @@ def test_one_odd_gradient_leads_nowhere():
         assert np.linalg.norm(learn(odd).additions[layer] - added) < 0.2 * np.linalg.norm(added)
 
 
-def test_shrinking_keeps_vectors_shorter():
+def test_fit_shrink_gives_shorter_vectors():
     lengths = [
         np.linalg.norm(learn(Bowl(), schedule=replace(QUICK, shrink=shrink)).additions[5]) for shrink in (0.0, 20.0)
     ]
@@ -143,7 +145,7 @@ def test_shrinking_keeps_vectors_shorter():
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_any_more_is_told(broken):
+def test_fit_loss_not_finite_is_an_error(broken):
     bowl = Bowl()
     at = bowl.at
 
@@ -156,7 +158,7 @@ def test_a_loss_that_is_no_number_any_more_is_told(broken):
         learn(bowl)
 
 
-def test_interrupted_work_goes_on_to_the_same_end(tmp_path):
+def test_fit_interrupted_resumes_to_the_same_end(tmp_path):
     whole = learn(Bowl())
     path = tmp_path / "notes"
 
@@ -171,12 +173,12 @@ def test_interrupted_work_goes_on_to_the_same_end(tmp_path):
     steps = []
     again = learn(Bowl(), journal=Checkpoint(path, job="it"), on_step=lambda step, kl: steps.append(step))
     assert steps[0] == 30
-    assert again.looks == whole.looks
+    assert again.validations == whole.validations
     for layer, added in whole.additions.items():
         assert again.additions[layer].tobytes() == added.tobytes()
 
 
-def test_steps_are_told_with_the_distance_as_it_falls():
+def test_fit_reports_steps_with_the_kl():
     told = []
     learn(Bowl(), on_step=lambda step, kl: told.append((step, kl)))
     assert [step for step, _ in told] == list(range(61))

@@ -57,7 +57,7 @@ def refined(hill, *, steps=40, journal=None, seed=0, questions=6):
     return found, len(told)
 
 
-def test_steps_lead_towards_what_is_preferred_in_every_layer_whatever_its_norm():
+def test_refine_turns_every_layer_to_the_preference():
     hill = Hill()
     found, told = refined(hill)
     assert told == 40
@@ -65,34 +65,34 @@ def test_steps_lead_towards_what_is_preferred_in_every_layer_whatever_its_norm()
         assert unit(found[layer]) @ hill.best[layer] > unit(began) @ hill.best[layer] + 0.05
 
 
-def test_steps_are_short_beside_what_they_began_with():
+def test_refine_few_steps_stay_near_the_start():
     hill = Hill()
     found, _ = refined(hill, steps=10)
     for layer, began in start(hill).items():
         assert 0 < np.linalg.norm(found[layer] - began) < 0.4 * np.linalg.norm(began)
 
 
-def test_every_question_is_asked_before_any_comes_again():
+def test_refine_uses_all_questions_before_repeating():
     hill = Hill()
     refined(hill, steps=6)
     asked = [n for numbers in hill.asked for n in numbers]
     assert sorted(asked[:6]) == sorted(asked[6:]) == list(range(6))
 
 
-def test_one_question_is_enough():
+def test_refine_works_with_one_question():
     hill = Hill()
     refined(hill, steps=3, questions=1)
     assert hill.asked == [(0,)] * 3
 
 
-def test_the_seed_decides_the_order_and_nothing_else_does():
+def test_refine_order_depends_on_the_seed_only():
     first, again, other = Hill(), Hill(), Hill()
     assert np.array_equal(refined(first)[0][5], refined(again)[0][5])
     refined(other, seed=1)
     assert first.asked == again.asked != other.asked
 
 
-def test_an_interrupted_refinement_goes_on_to_the_same_end(tmp_path):
+def test_refine_interrupted_resumes_to_the_same_end(tmp_path):
     class StoppedError(Exception):
         pass
 
@@ -111,7 +111,7 @@ def test_an_interrupted_refinement_goes_on_to_the_same_end(tmp_path):
     assert all(np.array_equal(rest[layer], whole[layer]) for layer in NORMS)
 
 
-def test_at_the_price_the_budget_is_the_best_place_to_be():
+def test_price_makes_the_budget_the_optimum():
     budget, preference = 0.4, 0.3
     price = price_of(preference, budget)
     scales = np.linspace(0.5, 1.5, 1001)

@@ -42,16 +42,16 @@ def slow_value(engine, given, additions):
     return preference, kl
 
 
-def test_values_are_those_of_teacher_forcing(engine):
+def test_preference_equals_teacher_forcing(engine):
     given, additions = items(engine), pushes(engine)
-    found = engine.gradients.slopes(given).at(additions, [0, 1], price=PRICE)
+    found = engine.gradients.preference_gradients(given).at(additions, [0, 1], price=PRICE)
     preference, kl = slow_value(engine, given, additions)
     assert found.preference == pytest.approx(preference, abs=2e-5)
     assert found.kl == pytest.approx(kl, abs=2e-5)
 
 
 @pytest.mark.parametrize("room", [1, 40, 512])
-def test_sharing_what_sequences_begin_with_changes_nothing(llama, room):
+def test_preference_shared_prefixes_change_nothing(llama, room):
     given, additions = items(llama), pushes(llama)
     given = [*given, replace(given[0], positive=given[1].own), replace(given[1], prompt=given[0].prompt)]
     apart, shared = (
@@ -65,7 +65,7 @@ def test_sharing_what_sequences_begin_with_changes_nothing(llama, room):
         assert np.allclose(found.gradient[layer], gradient, atol=1e-6)
 
 
-def test_when_memory_runs_out_questions_are_done_one_by_one(llama, monkeypatch):
+def test_preference_out_of_memory_goes_one_by_one(llama, monkeypatch):
     given, additions = items(llama), pushes(llama)
     slopes = TreePreferenceGradients(AdditivePasses(llama.model, llama.blocks, sink=True, shared_tokens=512), given)
     expected = slopes.at(additions, [0, 1], price=PRICE)
@@ -86,8 +86,8 @@ def test_when_memory_runs_out_questions_are_done_one_by_one(llama, monkeypatch):
         slopes.at(additions, [0, 1], price=PRICE)
 
 
-def test_a_model_without_gradients_says_so(llama, monkeypatch):
-    slopes = llama.gradients.slopes(items(llama))
+def test_preference_without_gradients_is_an_error(llama, monkeypatch):
+    slopes = llama.gradients.preference_gradients(items(llama))
 
     def cut(self, *arguments, **options):
         return [[logprobs.detach() for logprobs in row] for row in found(self, *arguments, **options)]
@@ -98,20 +98,20 @@ def test_a_model_without_gradients_says_so(llama, monkeypatch):
         slopes.at(pushes(llama), [0, 1], price=PRICE)
 
 
-def test_a_model_that_takes_no_mask_of_ours_gets_a_row_for_each_answer(tiny):
+def test_preference_without_tree_attention_uses_rows(tiny):
     recurrent = tiny("mamba", seed=2)
     given, additions = items(recurrent), pushes(recurrent)
-    slopes = recurrent.gradients.slopes(given)
+    slopes = recurrent.gradients.preference_gradients(given)
     preference, kl = slow_value(recurrent, given, additions)
     found = slopes.at(additions, [0, 1], price=PRICE)
     assert found.preference == pytest.approx(preference, abs=2e-5)
     assert found.kl == pytest.approx(kl, abs=2e-5)
 
 
-def test_gradients_are_the_differences_that_small_changes_make(engine):
+def test_preference_gradient_equals_finite_differences(engine):
     if "Moe" in engine.info.architecture:
         pytest.skip("a router that turns to another expert makes a jump, which has no slope")
-    slopes, additions = engine.gradients.slopes(items(engine)), pushes(engine)
+    slopes, additions = engine.gradients.preference_gradients(items(engine)), pushes(engine)
     found = slopes.at(additions, [0, 1], price=PRICE)
     way = pushes(engine, scale=1.0, seed=1)
     step = 2e-3
@@ -125,21 +125,21 @@ def test_gradients_are_the_differences_that_small_changes_make(engine):
     assert slope == pytest.approx((value(1) - value(-1)) / (2 * step), rel=2e-2, abs=1e-3)
 
 
-def test_a_question_does_not_depend_on_its_neighbours(llama):
+def test_preference_is_independent_of_other_questions(llama):
     engine = llama
-    slopes, additions = engine.gradients.slopes(items(engine)), pushes(engine)
+    slopes, additions = engine.gradients.preference_gradients(items(engine)), pushes(engine)
     alone = [slopes.at(additions, [n], price=PRICE) for n in (0, 1)]
     both = slopes.at(additions, [0, 1], price=PRICE)
     assert both.preference == pytest.approx((alone[0].preference + alone[1].preference) / 2, abs=1e-5)
     assert np.allclose(both.gradient[0], (alone[0].gradient[0] + alone[1].gradient[0]) / 2, atol=1e-5)
 
 
-def test_nothing_added_has_no_price_and_the_model_is_left_as_it_was(llama):
+def test_preference_zero_addition_leaves_model_unchanged(llama):
     engine = llama
     weights = {name: weight.clone() for name, weight in engine.model.named_parameters()}
     wanted = {name: weight.requires_grad for name, weight in engine.model.named_parameters()}
     nothing = {layer: np.zeros(engine.info.hidden_size, np.float32) for layer in range(engine.info.layers)}
-    found = engine.gradients.slopes(items(engine)).at(nothing, [0, 1], price=PRICE)
+    found = engine.gradients.preference_gradients(items(engine)).at(nothing, [0, 1], price=PRICE)
     assert found.kl == pytest.approx(0.0, abs=1e-6)
     assert found.preference == pytest.approx(0.0, abs=1e-6)
     for name, weight in engine.model.named_parameters():
@@ -148,21 +148,21 @@ def test_nothing_added_has_no_price_and_the_model_is_left_as_it_was(llama):
         assert weight.grad is None
 
 
-def test_in_haste_a_step_leads_the_same_way(llama):
+def test_preference_bf16_gradient_points_the_same_way(llama):
     given, additions = items(llama), pushes(llama)
-    exact = llama.gradients.slopes(given).at(additions, [0, 1], price=PRICE)
-    hasty = llama.gradients.slopes(given, swift=True).at(additions, [0, 1], price=PRICE)
+    exact = llama.gradients.preference_gradients(given).at(additions, [0, 1], price=PRICE)
+    hasty = llama.gradients.preference_gradients(given, bf16=True).at(additions, [0, 1], price=PRICE)
     for layer, slope in exact.gradient.items():
         other = hasty.gradient[layer]
         assert float(slope @ other) > 0.98 * float(np.linalg.norm(slope) * np.linalg.norm(other))
 
 
-def test_at_nothing_added_one_sign_tells_the_slope_of_both(llama):
+def test_preference_gradient_at_zero_needs_one_sign(llama):
     engine, given = llama, items(llama)
     layers = range(engine.info.layers)
     nothing = {layer: np.zeros(engine.info.hidden_size, np.float32) for layer in layers}
     little = {layer: np.full(engine.info.hidden_size, 1e-5, np.float32) for layer in layers}
-    slopes = engine.gradients.slopes(given)
+    slopes = engine.gradients.preference_gradients(given)
     for price in (0.0, PRICE):
         one, both = (slopes.at(added, [0, 1], price=price) for added in (nothing, little))
         for layer in layers:
@@ -170,11 +170,11 @@ def test_at_nothing_added_one_sign_tells_the_slope_of_both(llama):
             assert np.allclose(one.gradient[layer], both.gradient[layer], rtol=1e-3, atol=1e-6)
 
 
-def test_where_the_preferred_answer_is_the_other_one_the_slope_turns_round(llama):
+def test_preference_swapped_answers_flip_the_gradient(llama):
     engine = llama
     given, additions = items(engine), pushes(engine)
     turned = [replace(item, positive=item.negative, negative=item.positive) for item in given]
-    one = engine.gradients.slopes(given).at(additions, [0, 1], price=0.0)
-    other = engine.gradients.slopes(turned).at(additions, [0, 1], price=0.0)
+    one = engine.gradients.preference_gradients(given).at(additions, [0, 1], price=0.0)
+    other = engine.gradients.preference_gradients(turned).at(additions, [0, 1], price=0.0)
     assert other.preference == pytest.approx(-one.preference, abs=1e-6)
     assert np.allclose(other.gradient[0], -one.gradient[0], atol=1e-6)

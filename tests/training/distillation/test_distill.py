@@ -46,7 +46,7 @@ def gap(engine, answer, *, steering=None, prompt=PROMPT, text="Well?"):
     return float((prompted.exp() * (prompted - steered)).sum(-1).mean())
 
 
-def test_at_strength_one_the_model_is_nearer_to_the_prompted_one(llama):
+def test_distill_strength_one_nears_the_prompted_model(llama):
     vector = distilled(llama, effort=replace(QUICK, answers=6))
     answer = llama.generate([[Message("system", PROMPT), Message("user", "Well?")]], max_new_tokens=8)[0].tokens
     half, whole = (gap(llama, answer, steering=[(vector, strength)]) for strength in (0.5, 1.0))
@@ -56,7 +56,7 @@ def test_at_strength_one_the_model_is_nearer_to_the_prompted_one(llama):
     assert (record.lessons, record.others, record.tokens) == (24, 12, "all")
 
 
-def test_it_is_a_vector_like_any_other(llama, tmp_path):
+def test_distill_gives_an_ordinary_vector(llama, tmp_path):
     vector = distilled(llama, name="sea")
     assert vector.method == "distilled"
     assert vector.layers == (0, 1, 2, 3)
@@ -72,14 +72,14 @@ def test_it_is_a_vector_like_any_other(llama, tmp_path):
     assert (2 * vector).distillation is None
 
 
-def test_the_same_seed_gives_the_same_vector(llama):
+def test_distill_same_seed_gives_the_same_vector(llama):
     one, same, other = (distilled(llama, seed=seed) for seed in (3, 3, 4))
     for layer in one.layers:
         assert one.directions[layer].tobytes() == same.directions[layer].tobytes()
         assert one.directions[layer].tobytes() != other.directions[layer].tobytes()
 
 
-def test_how_much_far_off_tokens_pull_is_the_schedules_to_say(llama):
+def test_distill_halfway_comes_from_the_schedule(llama):
     schedules = [replace(QUICK.schedule, halfway=halfway) for halfway in (math.inf, 1e6, 0.01)]
     plain, nearly, bent = (distilled(llama, effort=replace(QUICK, schedule=each)).directions[1] for each in schedules)
     assert plain @ nearly > 0.999
@@ -87,26 +87,26 @@ def test_how_much_far_off_tokens_pull_is_the_schedules_to_say(llama):
 
 
 @pytest.mark.parametrize(("layers", "expected"), [("all", (0, 1, 2, 3)), ([2], (2,)), ("band", None)])
-def test_only_the_layers_asked_for_are_learned(llama, layers, expected):
+def test_distill_layers_limits_the_directions(llama, layers, expected):
     from trimtab.training.search import band_layers
 
     assert distilled(llama, layers=layers).layers == (expected or band_layers(4))
 
 
-def test_examples_and_whole_chats_can_be_distilled_too(llama):
+def test_distill_accepts_whole_chats(llama):
     shots = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Ahoy! " * 4}]
     vector = distilled(llama, shots)
     assert vector.distillation.prompt_tokens > 20
     assert vector.distillation.kl_after < vector.distillation.kl_before
 
 
-def test_learned_at_generated_tokens_it_helps_there(llama):
+def test_distill_generated_tokens_nears_the_teacher(llama):
     vector = distilled(llama, tokens="generated")
     assert vector.distillation.tokens == "generated"
     assert vector.distillation.kl_after < vector.distillation.kl_before
 
 
-def test_on_top_of_an_active_vector_the_two_together_do_as_the_prompt_does_with_it(llama):
+def test_distill_on_top_of_a_vector_adds_to_it(llama):
     active = vector_for(llama, layers=[1, 2])
     vector = distilled(llama, on_top_of=[(active, 1.0)])
     assert vector.distillation.kl_after < vector.distillation.kl_before
@@ -122,13 +122,13 @@ def test_on_top_of_an_active_vector_the_two_together_do_as_the_prompt_does_with_
         {"operator": Ablate(), "strength": None},
     ],
 )
-def test_only_plain_additions_can_lie_below(llama, changes):
+def test_distill_on_top_of_other_operators_is_refused(llama, changes):
     vector = replace(vector_for(llama, layers=[1, 2]), operator_scales={"add_preserving_norm": {"+": 0.1, "-": 0.1}})
     with pytest.raises(DistillError, match="cannot distil on top of"):
         distilled(llama, on_top_of=Steering((Term(vector, **{"strength": 1.0, **changes}),)))
 
 
-def test_messages_that_the_model_writes_are_learned_from_too(llama, monkeypatch):
+def test_distill_invent_adds_generated_messages(llama, monkeypatch):
     more = ("What is a boat?", "Why is it wet?", "Hello!")
     monkeypatch.setattr("trimtab.training.distillation.distill.invent_messages", lambda *_, count, **__: more[:count])
     record = distilled(llama, invent=3).distillation
@@ -137,7 +137,7 @@ def test_messages_that_the_model_writes_are_learned_from_too(llama, monkeypatch)
         distilled(llama, invent=-1)
 
 
-def test_interrupted_work_goes_on_to_the_same_vector(llama, tmp_path):
+def test_distill_interrupted_resumes_to_the_same_vector(llama, tmp_path):
     whole = distilled(llama)
     path = tmp_path / "notes"
 
@@ -157,7 +157,7 @@ def test_interrupted_work_goes_on_to_the_same_vector(llama, tmp_path):
     assert replace(again.distillation) == whole.distillation
 
 
-def test_progress_tells_how_far_apart_the_two_still_are(llama):
+def test_distill_progress_reports_the_kl(llama):
     told = []
     vector = distilled(llama, progress=told.append)
     apart = [step.status for step in told if step.phase == "Learning from the prompted model"]
@@ -179,12 +179,12 @@ def test_progress_tells_how_far_apart_the_two_still_are(llama):
         ([{"content": "Hi"}], "no role or no content"),
     ],
 )
-def test_what_is_no_prompt_is_refused_before_any_work(llama, given, why):
+def test_distill_invalid_prompt_is_refused(llama, given, why):
     with pytest.raises(DistillError, match=why):
         distilled(llama, given)
 
 
-def test_a_prompt_longer_than_the_context_is_refused(llama):
+def test_distill_too_long_prompt_is_refused(llama):
     with pytest.raises(PromptError, match="reads 256"):
         distilled(llama, "x" * 5000)
 
@@ -198,18 +198,18 @@ def test_a_prompt_longer_than_the_context_is_refused(llama):
         ({"tokens": "few"}, "no tokens named 'few'"),
     ],
 )
-def test_what_cannot_be_asked_for_is_refused(llama, options, why):
+def test_distill_invalid_options_are_refused(llama, options, why):
     with pytest.raises(DistillError, match=why):
         distilled(llama, **options)
 
 
-def test_a_model_without_gradients_is_told_of_another_way():
+def test_distill_without_gradients_is_refused():
     engine = trimtab.load(small_t5(), tokenizer=byte_tokenizer())
     with pytest.raises(DistillError, match=r"no gradients .* trimtab\.train"):
         distilled(engine)
 
 
-def test_messages_are_taken_from_the_built_in_ones():
+def test_effort_uses_built_in_messages():
     builtin = neutral_prompts()
     assert len({*builtin.calibration, *builtin.more}) >= Effort().prompts
     assert not {*builtin.calibration, *builtin.more} & set(builtin.held_out)

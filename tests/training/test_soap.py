@@ -15,7 +15,7 @@ def gradients(steps, shape, *, seed=0):
     return [mixing @ generator.standard_normal(shape) for _ in range(steps)]
 
 
-def test_steps_are_those_of_the_paper_written_out():
+def test_soap_steps_equal_the_paper_written_out():
     """Algorithm 3, one number at a time; its second moments turn with the axes."""
     rate, at = 0.02, np.random.default_rng(1).standard_normal((3, 5))
     state, slow = soap(at), at.copy()
@@ -41,7 +41,7 @@ def test_steps_are_those_of_the_paper_written_out():
 
 
 @pytest.mark.parametrize("shrink", [0.0, 0.1])
-def test_of_one_layer_steps_are_adams(monkeypatch, shrink):
+def test_soap_one_layer_equals_adam(monkeypatch, shrink):
     monkeypatch.setattr(optimiser, "ADAM_DECAY", SOAP_DECAY)
     one, other = soap(np.ones((1, 5)), shrink=shrink), adam(np.ones((1, 5)), shrink=shrink)
     for gradient in gradients(5, (1, 5)):
@@ -50,7 +50,7 @@ def test_of_one_layer_steps_are_adams(monkeypatch, shrink):
     np.testing.assert_allclose(one.at, other.at, rtol=1e-9)
 
 
-def test_it_does_not_matter_how_layers_are_turned():
+def test_soap_is_equivariant_to_rotated_layers():
     turn = np.linalg.qr(np.random.default_rng(2).standard_normal((4, 4)))[0]
     one, other = soap(np.zeros((4, 6))), soap(np.zeros((4, 6)))
     for gradient in gradients(4, (4, 6)):
@@ -59,7 +59,7 @@ def test_it_does_not_matter_how_layers_are_turned():
     np.testing.assert_allclose(turn @ one.at, other.at, atol=1e-9)
 
 
-def test_where_layers_add_up_it_is_sooner_at_the_bottom_than_adam():
+def test_soap_summed_layers_converge_faster_than_adam():
     """The loss hangs on running sums of the layers, as a state does on what was added before it."""
     sums, goal = np.tril(np.ones((12, 12))), np.random.default_rng(3).standard_normal((12, 8))
 

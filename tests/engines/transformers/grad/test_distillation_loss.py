@@ -29,7 +29,7 @@ def taught(engine):
 
 
 def lessons(engine, *, top=ALL, additions=None):
-    expected = engine.gradients.expectations(taught(engine), top=top, additions=additions or {})
+    expected = engine.gradients.teacher_distributions(taught(engine), top=top, additions=additions or {})
     rows = zip(ASKED, taught(engine), expected, strict=True)
     return [DistillationExample(engine.encode(text), answer, found) for text, (_, answer), found in rows]
 
@@ -83,9 +83,9 @@ def means(imitation, additions):
     return np.array([each.mean() for each in imitation.measure(additions)])
 
 
-def test_expectations_are_the_likeliest_tokens_and_the_mass_of_the_others(engine):
+def test_teacher_is_the_top_tokens_and_the_rest_mass(engine):
     for (prompt, answer), found in zip(
-        taught(engine), engine.gradients.expectations(taught(engine), top=5, additions={}), strict=True
+        taught(engine), engine.gradients.teacher_distributions(taught(engine), top=5, additions={}), strict=True
     ):
         slow = logprobs_of(engine, prompt, answer)
         best = slow.topk(5, dim=-1)
@@ -96,25 +96,29 @@ def test_expectations_are_the_likeliest_tokens_and_the_mass_of_the_others(engine
         assert (found.logprobs.dtype, found.rest.dtype) == (np.float16, np.float16)
 
 
-def test_losses_are_the_divergences_over_the_whole_vocabulary(engine, family):
+def test_loss_all_tokens_equals_kl_over_the_vocabulary(engine, family):
     given, additions = lessons(engine), pushes(engine)
-    imitation = engine.gradients.imitation(given)
+    imitation = engine.gradients.distillation_loss(given)
     slow = slow_losses(engine, family, given, additions)
     assert means(imitation, additions) == pytest.approx(slow, abs=2e-3)
     assert imitation.at(additions, [0, 1]).kl == pytest.approx(np.mean(slow), abs=2e-3)
 
 
-def test_at_generated_tokens_alone_prompts_are_read_as_they_are(engine, family):
+def test_loss_generated_tokens_leaves_prompts_unsteered(engine, family):
     given, additions = lessons(engine), pushes(engine)
-    imitation = engine.gradients.imitation(given, generated=True)
+    imitation = engine.gradients.distillation_loss(given, generated=True)
     slow = slow_losses(engine, family, given, additions, generated=True)
     assert means(imitation, additions) == pytest.approx(slow, abs=2e-3)
 
 
-def test_gradients_are_the_differences_that_small_changes_make(engine):
+def test_loss_gradient_equals_finite_differences(engine):
     if "Moe" in engine.info.architecture:
         pytest.skip("a router that turns to another expert makes a jump, which has no slope")
-    imitation, additions, way = engine.gradients.imitation(lessons(engine)), pushes(engine), pushes(engine, seed=1)
+    imitation, additions, way = (
+        engine.gradients.distillation_loss(lessons(engine)),
+        pushes(engine),
+        pushes(engine, seed=1),
+    )
     step = 6e-3
 
     def value(sign):
@@ -126,9 +130,9 @@ def test_gradients_are_the_differences_that_small_changes_make(engine):
     assert slope == pytest.approx((value(1) - value(-1)) / (2 * step), rel=2e-2, abs=1e-3)
 
 
-def test_where_it_is_asked_for_tokens_that_are_far_off_pull_less(llama):
+def test_loss_halfway_softens_tokens_far_off(llama):
     additions, way, step, halfway = pushes(llama), pushes(llama, seed=1), 6e-3, 0.2
-    imitation = llama.gradients.imitation(lessons(llama))
+    imitation = llama.gradients.distillation_loss(lessons(llama))
 
     def loss(sign):
         moved = {layer: (additions[layer] + sign * step * way[layer]).astype(np.float32) for layer in additions}
@@ -143,28 +147,30 @@ def test_where_it_is_asked_for_tokens_that_are_far_off_pull_less(llama):
     assert found.kl == pytest.approx(plain.kl, rel=1e-5)
 
 
-def test_of_few_noted_tokens_the_loss_is_a_little_less_never_more(llama):
+def test_loss_few_top_tokens_is_a_lower_bound(llama):
     additions = pushes(llama)
-    whole = means(llama.gradients.imitation(lessons(llama)), additions)
-    shares = [means(llama.gradients.imitation(lessons(llama, top=top)), additions) / whole for top in (1, 8, 64, 256)]
+    whole = means(llama.gradients.distillation_loss(lessons(llama)), additions)
+    shares = [
+        means(llama.gradients.distillation_loss(lessons(llama, top=top)), additions) / whole for top in (1, 8, 64, 256)
+    ]
     assert all((share <= 1.01).all() for share in shares)
     assert np.mean(shares[0]) < np.mean(shares[1]) < np.mean(shares[2]) < np.mean(shares[3]) + 1e-3
 
 
-def test_a_student_that_reads_what_the_teacher_reads_has_nothing_to_learn(llama):
+def test_loss_same_prompt_as_teacher_is_zero(llama):
     given = [
         DistillationExample(prompt, answer, lesson.expected)
         for (prompt, answer), lesson in zip(taught(llama), lessons(llama), strict=True)
     ]
     nothing = {layer: np.zeros(llama.info.hidden_size, np.float32) for layer in (1, 2)}
-    found = llama.gradients.imitation(given).at(nothing, [0, 1])
+    found = llama.gradients.distillation_loss(given).at(nothing, [0, 1])
     assert found.kl == pytest.approx(0.0, abs=1e-4)
     assert max(np.abs(slope).max() for slope in found.gradient.values()) < 1e-2
 
 
-def test_a_teacher_can_be_steered_itself(llama):
+def test_teacher_with_additions_is_steered(llama):
     additions = pushes(llama)
-    expected = llama.gradients.expectations(taught(llama), top=3, additions=additions)
+    expected = llama.gradients.teacher_distributions(taught(llama), top=3, additions=additions)
     with pushed_by_hand(llama, BY_NAME["llama"], additions, 1):
         for (prompt, answer), found in zip(taught(llama), expected, strict=True):
             assert np.allclose(found.logprobs, logprobs_of(llama, prompt, answer).topk(3, dim=-1).values, atol=6e-3)
@@ -172,7 +178,7 @@ def test_a_teacher_can_be_steered_itself(llama):
 
 @pytest.mark.parametrize("generated", [False, True])
 @pytest.mark.parametrize("room", [1, 24, 512])
-def test_sharing_what_texts_begin_with_changes_nothing(llama, room, generated):
+def test_loss_shared_prefixes_change_nothing(llama, room, generated):
     given, additions = lessons(llama), pushes(llama)
     given = [*given, DistillationExample(given[0].prompt, given[1].answer, given[1].expected)]
     apart, shared = (
@@ -187,8 +193,8 @@ def test_sharing_what_texts_begin_with_changes_nothing(llama, room, generated):
         assert np.allclose(one.gradient[layer], other.gradient[layer], atol=1e-4)
 
 
-def test_when_memory_runs_out_lessons_are_done_one_by_one(llama, monkeypatch):
-    imitation, additions = llama.gradients.imitation(lessons(llama)), pushes(llama)
+def test_loss_out_of_memory_goes_one_by_one(llama, monkeypatch):
+    imitation, additions = llama.gradients.distillation_loss(lessons(llama)), pushes(llama)
     whole = imitation.at(additions, [0, 1])
     most, asked = 1, []
     logits = AdditivePasses.logits
@@ -211,8 +217,8 @@ def test_when_memory_runs_out_lessons_are_done_one_by_one(llama, monkeypatch):
         imitation.measure(additions)
 
 
-def test_where_even_one_lesson_does_not_fit_blocks_are_computed_again(engine, monkeypatch):
-    imitation, additions = engine.gradients.imitation(lessons(engine)), pushes(engine)
+def test_loss_out_of_memory_at_one_recomputes_layers(engine, monkeypatch):
+    imitation, additions = engine.gradients.distillation_loss(lessons(engine)), pushes(engine)
     kept = []
 
     def pack(tensor):
@@ -228,7 +234,7 @@ def test_where_even_one_lesson_does_not_fit_blocks_are_computed_again(engine, mo
     logits, failed = AdditivePasses.logits, []
 
     def little(self, texts, factors, pushes):
-        if not self._sparing:
+        if not self._recompute:
             failed.append(len(texts))
             raise torch.OutOfMemoryError("out of memory")
         return logits(self, texts, factors, pushes)
@@ -245,15 +251,15 @@ def test_where_even_one_lesson_does_not_fit_blocks_are_computed_again(engine, mo
     assert failed == [2, 1]
 
 
-def test_a_decoder_beside_an_encoder_has_no_gradients(llama):
+def test_gradients_encoder_decoder_has_none(llama):
     assert llama.gradients is not None
     assert trimtab.load(small_t5(), tokenizer=byte_tokenizer()).gradients is None
 
 
-def test_in_haste_a_step_leads_the_same_way(llama):
+def test_loss_bf16_gradient_points_the_same_way(llama):
     given, additions = lessons(llama), pushes(llama)
-    exact = llama.gradients.imitation(given).at(additions, [0, 1])
-    hasty = llama.gradients.imitation(given, swift=True).at(additions, [0, 1])
+    exact = llama.gradients.distillation_loss(given).at(additions, [0, 1])
+    hasty = llama.gradients.distillation_loss(given, bf16=True).at(additions, [0, 1])
     assert hasty.kl == pytest.approx(exact.kl, rel=0.05)
     for layer, slope in exact.gradient.items():
         other = hasty.gradient[layer]

@@ -12,7 +12,7 @@ from trimtab.engines.transformers.score.logits import log_normalizers
 
 @pytest.mark.parametrize("rows", [0, 1, 3, 7, 8])
 @pytest.mark.parametrize("part", [1, 3 * 4 * 50, 10**9])
-def test_parts_give_what_the_whole_gives_to_the_bit(monkeypatch, rows, part):
+def test_sums_in_parts_equal_the_whole_to_the_bit(monkeypatch, rows, part):
     monkeypatch.setattr(module, "PART_BYTES", part)
     draw = torch.Generator().manual_seed(rows)
     one, other = (torch.randn(rows, 50, generator=draw) * 20 for _ in range(2))
@@ -23,7 +23,7 @@ def test_parts_give_what_the_whole_gives_to_the_bit(monkeypatch, rows, part):
     assert torch.equal(expected_difference(weights, one, other), torch.linalg.vecdot(weights, one - other))
 
 
-def test_a_vocabulary_larger_than_a_part_is_taken_row_by_row(monkeypatch):
+def test_log_normalizers_large_vocabulary_goes_row_by_row(monkeypatch):
     monkeypatch.setattr(module, "PART_BYTES", 8)
     logits = torch.arange(24.0).reshape(4, 6)
     assert torch.equal(log_normalizers(logits), logits.logsumexp(-1))

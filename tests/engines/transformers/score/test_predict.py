@@ -21,7 +21,7 @@ def by_hand(engine, prompt, answer):
     return logits.float().log_softmax(-1)[len(prompt) - 1 : -1].numpy()
 
 
-def test_every_row_is_what_the_model_expects_next(engine):
+def test_predict_rows_equal_a_whole_pass(engine):
     for (prompt, answer), found in zip(SEQUENCES, engine.predict(SEQUENCES), strict=True):
         assert found.dtype == np.float32
         assert found.shape == (len(answer), engine.model.config.vocab_size)
@@ -29,7 +29,7 @@ def test_every_row_is_what_the_model_expects_next(engine):
         np.testing.assert_allclose(np.exp(found).sum(-1), 1.0, atol=1e-5)
 
 
-def test_a_scope_around_it_acts(llama):
+def test_predict_inside_steered_is_steered(llama):
     vector = vector_for(llama, layers=[1, 2])
     with llama.steered([(vector, 1.0)]):
         steered = llama.predict(SEQUENCES)
@@ -40,7 +40,7 @@ def test_a_scope_around_it_acts(llama):
         assert np.abs(changed - unchanged).max() > 0.01
 
 
-def test_a_decoder_beside_an_encoder_predicts_after_its_own_beginning():
+def test_predict_encoder_decoder_begins_at_start_token():
     model = small_t5()
     engine = trimtab.load(model, tokenizer=byte_tokenizer())
     ((prompt, answer), *_) = SEQUENCES
@@ -54,12 +54,12 @@ def test_a_decoder_beside_an_encoder_predicts_after_its_own_beginning():
         reader.predict(SEQUENCES)
 
 
-def test_an_answer_of_no_tokens_has_no_rows(llama):
+def test_predict_empty_answer_has_no_rows(llama):
     (found,) = llama.predict([((256, 1), ())])
     assert found.shape == (0, llama.model.config.vocab_size)
 
 
-def test_what_cannot_be_read_is_refused(llama):
+def test_predict_unreadable_tokens_are_refused(llama):
     with pytest.raises(PromptError, match="empty"):
         llama.predict([((), (1, 2))])
     with pytest.raises(PromptError, match="no token 9999"):
@@ -68,7 +68,7 @@ def test_what_cannot_be_read_is_refused(llama):
         llama.predict([((256,) * 200, (1,) * 100)])
 
 
-def test_a_scope_of_some_tokens_is_refused_since_nothing_tells_them_apart(llama):
+def test_predict_inside_token_scope_is_refused(llama):
     term = Term(vector_for(llama), 1.0, tokens="generated")
     with llama.steered(trimtab.Steering((term,))), pytest.raises(SteeringError, match="call generate"):
         llama.predict(SEQUENCES)
