@@ -1,8 +1,8 @@
 # trimtab: everything that a newcomer or CI runs. Needs Python 3.11 or later with pip and venv, and make.
 #
-#   make demo     set up, then train and steer before your eyes
+#   make demo     set up, then train a vector and steer with it
 #   make test     set up, then run the tests; make test-slow runs the longer ones
-#   make test-architectures   try every class of model that transformers has; make architectures writes what came of it
+#   make test-architectures   try every class of model that transformers has; make architectures writes the page of results
 #   make test-interop   set up lm-eval and inspect-ai too, then run them against a steered model
 #   make check    lint, format, types, import contracts
 #   make bench    install repeng in a separate environment, then compare: extraction (BENCH="--rounds 1" adds
@@ -46,13 +46,13 @@ test: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m "not slow and not architectures"
 
 test-slow: $(STAMP)
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m slow
 
 test-architectures: $(STAMP)
-	$(BIN)/pytest -m architectures
+	$(BIN)/pytest -n $(WORKERS) -m architectures
 
 test-interop: $(VENV)/.installed-interop
-	$(BIN)/pytest tests/interop
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/interop
 
 $(VENV)/.installed-interop: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[inspect,lm-eval]"
