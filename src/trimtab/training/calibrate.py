@@ -64,7 +64,7 @@ def calibrate(
 
     Args:
         model: The engine of the vector's model.
-        vector: What to calibrate; its directions are kept, its norms are measured anew where layers are given.
+        vector: What to calibrate; its directions are kept, its norms are measured again where layers are given.
         operator: What strength is to mean the dial of: ``"add"``, ``"add_preserving_norm"`` or ``"rotate"``. The last
             two take the vector's own layers and weights, and no behaviour.
         behaviour: With it, effects are measured too, and ``layers="auto"`` can rank.

@@ -1,4 +1,4 @@
-"""Phases of an evaluation: told as they go, and timed."""
+"""Progress of long work, and the seconds of its phases."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Progress:
         phase: What is being done, in words for people.
         done: Units of this phase done.
         total: All its units.
-        status: How it stands, where more than its steps can be told, such as a number that falls.
-        note: Something that people should know, such as that memory ran out and the work goes on in smaller pieces.
+        status: Further state to show, such as a loss.
+        note: Message to the user, such as that memory ran out and the work continues in smaller pieces.
     """
 
     phase: str
@@ -49,7 +49,7 @@ class Phases:
 
     @contextmanager
     def __call__(self, phase: str, total: int) -> Iterator[Callable[[], None]]:
-        """Do one phase of so many steps in the ``with`` block; what it gives is to be called after each."""
+        """Run a phase of ``total`` steps in the ``with`` block; the yielded function is called after each step."""
         done = 0
         began = time.perf_counter()
         self.progress(Progress(phase, 0, total))
