@@ -169,7 +169,7 @@ def _chat(chat: ChatFacts | None) -> Iterator[Row]:
         parts.append(f"thinks between {escape(chat.thinking.open)} and {escape(chat.thinking.close)} ({switch})")
     yield "chat", ", ".join(parts)
     if chat.default_system:
-        yield "system", f"by default it is told: {escape(chat.default_system)}"
+        yield "system", f"default: {escape(chat.default_system)}"
 
 
 def _sinks(trials: Checks) -> str:

@@ -54,7 +54,7 @@ def steered_lm(
         steering: Whatever ``Steering.of`` takes. Token scopes and conditions act in ``generate_until`` tasks alone.
         max_new_tokens: Upper bound on an answer's length, where a task does not give one.
         batch_size: Requests that are worked on together.
-        seed: Makes sampling reproducible, where a task samples; None draws anew.
+        seed: Makes sampling reproducible, where a task samples; None uses a new seed.
         progress: Whether to show bars, as the harness's own models do.
 
     Raises:
@@ -260,8 +260,8 @@ def _lm_class() -> Any:
             """Answers, up to the first stop string.
 
             Greedy ones are written in rounds, each longer, of those only that have neither ended nor met a stop
-            string: few need all the tokens that tasks allow. A round begins anew, and finds the same tokens again.
-            A sampled prompt that comes again is drawn anew: within a batch by the engine, else by another seed.
+            string: few need all the tokens that tasks allow. Each round starts over and finds the same tokens.
+            A repeated prompt is sampled again: within a batch by the engine, else by another seed.
             """
             seed = None if self._setup.seed is None else self._setup.seed + batch
             texts: dict[int, str] = {}

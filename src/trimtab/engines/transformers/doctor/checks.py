@@ -196,7 +196,7 @@ def _sharing(engine: TransformersEngine, proof: PrefixSharingCheck, texts: Texts
         if isinstance(plan, PrefixTreePlan):
             return Capability("share prefixes", "yes", "what texts begin with alike is read once, with the same states")
         reason = proof.problem or reason
-    return Capability("share prefixes", "slow", f"beginnings are read anew: {reason}")
+    return Capability("share prefixes", "slow", f"beginnings are read again: {reason}")
 
 
 # Steering --------------------------------------------------------------------------------------------------------
@@ -320,9 +320,9 @@ def _scoring(
 def _lost(engine: TransformersEngine, forcing: PrefixTreeForcing, proof: PrefixSharingCheck) -> Iterator[str]:
     """What makes scoring slow."""
     if engine.has_encoder:
-        yield "its encoder reads every text anew each time"
+        yield "its encoder reads every text again each time"
         return
     if not forcing.shares_prefixes:
-        yield "shared beginnings are read anew"
+        yield "shared beginnings are read again"
     if proof.skips is not True:
         yield "no block can be skipped"

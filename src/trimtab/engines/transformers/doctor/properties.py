@@ -70,10 +70,10 @@ class BlockFacts:
         body: Class of the smallest known part of the model that runs them all.
         streams: Streams side by side that count as one of their width together.
         tokens_first: Whether their outputs have the tokens before the rows.
-        offset: Positions that stand before the first token.
+        offset: Positions before the first token.
         causal: Whether a state depends on the tokens before it alone.
         encoder: Whether they are an encoder's, beside a decoder.
-        repeated: Whether a module stands for several layers.
+        repeated: Whether a module is used for several layers.
         reader: The module that reads what the last block puts out; empty if none reads just that.
         idle: Members of the list that do not run on text alone.
     """
@@ -237,7 +237,7 @@ def _switches_thinking(tokenizer: PreTrainedTokenizerBase) -> bool:
 def _missing_kernels(model: Any) -> Iterator[str]:
     """Packages for which transformers' code of this model runs a slow reference instead.
 
-    transformers keeps that in the closures of the functions that stand for the kernels, and tells nobody but its log.
+    transformers keeps that in the closures of the functions that replace the kernels, and reports it only in its log.
     """
     for name in {type(module).__module__ for module in model.modules()}:
         for function in vars(sys.modules[name]).values() if name in sys.modules else ():

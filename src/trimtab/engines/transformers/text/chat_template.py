@@ -21,7 +21,7 @@ OWN_TAGS = re.compile(r"{%-?\s*(end)?generation\s*-?%}")  # transformers' additi
 
 @dataclass(frozen=True)
 class ThinkingMarkers:
-    """What stands before and after a model's thoughts."""
+    """Marks around a model's thoughts."""
 
     open: str
     close: str
@@ -172,7 +172,7 @@ def chosen_layers(layers: Sequence[int] | None, *, name: str, count: int) -> lis
     return [layer % count for layer in layers]
 
 
-# Texts that no template writes by itself, by which it is told what becomes of a message.
+# Texts that no template writes; they show where a template puts a message.
 SYSTEM = "qwzxsystemxzwq"
 USER = "qwzxuserxzwq"
 _TAKES_SYSTEM: dict[str, bool] = {}  # by the template's source

@@ -95,7 +95,7 @@ def marked_prompt(
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, marked: MarkedPrompt) -> tuple[str, ...]:
-    """The text of each token, so that all together are the prompt; for a token that stands for no text, its name.
+    """Return the text of each token, which together are the prompt; for a token without text, its name.
 
     Where several tokens make one character, the first one has it and the others are empty.
     """
@@ -210,7 +210,7 @@ def _first_place(text: str, forms: Sequence[str], leads: Sequence[str], cursor: 
 def _default_system(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], text: str, places: Sequence[tuple[str, Place]]
 ) -> list[tuple[str, Place]]:
-    """The system prompt that the template puts in by itself, if it stands before all messages."""
+    """Find the template's default system prompt, if it comes before all messages."""
     if messages and messages[0].role == "system":
         return []
     default = default_system_prompt(tokenizer)
@@ -232,7 +232,7 @@ def _opening(
 
 
 def offsets_of(tokenizer: PreTrainedTokenizerBase, text: str, tokens: Tokens) -> tuple[Place, ...]:
-    """First character of each token, and the one after its last; both are the same where it stands for no text."""
+    """Return the first character of each token and the one after its last, equal for a token without text."""
     if tokenizer.is_fast:
         for special in (True, False):
             read = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
