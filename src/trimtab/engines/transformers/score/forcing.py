@@ -1,8 +1,8 @@
-"""Teacher forcing, made for asking the same question under many steerings.
+"""Teacher forcing, prepared for scoring the same answers under many steerings.
 
-Prompts with their answers are read as one tree, so what they share is computed once; see ``walking``. And the blocks up
-to the lowest steered one put out what they put out without steering, so their stored outputs are handed on instead of
-computed. Neither changes a result.
+Two savings, neither of which changes a result. Prompts and answers form a prefix tree, so what they share is computed
+once (see ``forward.run``). And the layers below the lowest steered one give the same outputs as without steering, so
+their stored outputs are returned instead of computed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from trimtab.engines.transformers.score.logits import PassTargets, answer_tree, 
 T = TypeVar("T")
 READINGS = 20  # how often one set is asked about, roughly
 STORED_BYTES = 2 * 1024**3
-SINK_FACTOR = 8.0  # a token whose norm is so many times the median is an attention sink
+SINK_FACTOR = 8.0  # a token with this multiple of the median norm is an attention sink
 
 
 @final
@@ -91,7 +91,7 @@ class PrefixTreeForcing:
         self._norm_tokens = np.zeros(len(self._blocks))
 
     def _fitting(self, work: Callable[[], ForcedScores]) -> ForcedScores:
-        """What ``work`` gives, with passes halved until memory suffices; the base is then recorded anew."""
+        """What ``work`` gives, with passes halved until memory suffices; the base is then recorded again."""
         while True:
             try:
                 if not self._asked:
@@ -105,7 +105,7 @@ class PrefixTreeForcing:
                     raise
                 largest = self._plan.largest(self._tree)
                 self._set_out(replace(self._cost, max_tokens=max(largest // 2, 1)))
-                if self._plan.largest(self._tree) >= largest:  # one sequence, or one token, is a pass by itself
+                if self._plan.largest(self._tree) >= largest:  # a pass is already one sequence, or one token
                     raise
                 release(error)
                 self.halved_to = self._plan.largest(self._tree)
