@@ -22,38 +22,35 @@ def drafted(tmp_path, positive, negative) -> Behaviour:
     return Behaviour.load(path)
 
 
-KINDS = [
-    ("a pirate", "a lawyer", "the very picture of a pirate"),
-    ("An honest man", "an utter liar", "someone who talks and thinks like an honest man"),
-    ("Blackbeard", "a lawyer", "the very picture of Blackbeard"),
-    ("happy", "sad", "a happy person"),
-    ("extremely angry", "calm and peaceful", "an angry person"),
-    ("Victorian", "modern", "a Victorian person"),
-    ("unique", "usual", "a unique person"),
-    ("afraid", "brave", "a person who is afraid"),
-    ("someone who never lies", "who always lies", "the kind of person who never lies"),
-    ("speaks only in rhymes", "speaks only in numbers", "a person who speaks only in rhymes"),
-    ("never late", "always late", "someone who is never late"),
-    ("full of joy", "in a gloomy mood", "forever full of joy"),
-    ("You are talking like a pirate.", "talking like a lawyer", "forever talking like a pirate"),
-    ("boring", "a clown", "the very picture of someone who is boring"),
+PHRASES = [
+    ("a pirate", "a lawyer", "first and foremost a pirate"),
+    ("An honest man", "an utter liar", "first and foremost an honest man"),
+    ("Blackbeard", "a lawyer", "unmistakably Blackbeard"),
+    ("happy", "sad", "happy in everything you say"),
+    ("calm and {peaceful}", "extremely angry", "unmistakably calm and {peaceful}"),
+    ("someone who never lies", "who always lies", "someone who never lies in everything you say"),
+    ("who always lies", "someone who never lies", "someone who always lies"),
+    ("never late", "always late", "first and foremost never late"),
+    ("You are talking like a pirate.", "talking like a lawyer", "unmistakably talking like a pirate"),
 ]
 
 
-@pytest.mark.parametrize(("positive", "negative", "expected"), KINDS)
-def test_one_phrasing_becomes_four_that_suit_its_kind(tmp_path, positive, negative, expected):
+@pytest.mark.parametrize(("positive", "negative", "expected"), PHRASES)
+def test_draft_of_one_phrasing_has_four_personas(tmp_path, positive, negative, expected):
     behaviour = drafted(tmp_path, [positive], [negative])
     assert expected in behaviour.positive.personas
     assert len(set(behaviour.positive.personas)) == len(set(behaviour.negative.personas)) == 4
 
 
-@pytest.mark.parametrize(("positive", "negative", "expected"), KINDS)
+@pytest.mark.parametrize(("positive", "negative", "expected"), PHRASES)
 def test_a_draft_has_no_fault_that_lint_knows(tmp_path, positive, negative, expected):
     found = [f for f in lint_words(drafted(tmp_path, [positive], [negative])) if f.level == "error"]
     assert not found
 
 
-@pytest.mark.parametrize(("positive", "negative"), [("a pirate", "a lawyer"), ("happy", "sad"), ("sings", "weeps")])
+@pytest.mark.parametrize(
+    ("positive", "negative"), [("a pirate", "a lawyer"), ("happy", "sad"), ("in tears", "in love")]
+)
 def test_the_poles_differ_in_nothing_but_the_words_that_were_given(tmp_path, positive, negative):
     behaviour = drafted(tmp_path, [positive], [negative])
     plain = {positive: "*", negative: "*"}
@@ -73,9 +70,9 @@ def test_several_phrasings_are_taken_as_they_are(tmp_path):
     ("text", "label"),
     [
         ("a pirate", "pirate"),
-        ("a salty captain who swears, drinks and sings", "salty captain"),
-        ("extremely calm and peaceful", "calm"),
-        ("in a gloomy mood", "gloomy mood"),
+        ("a salty captain, bold and loud", "salty captain, bold and"),
+        ("extremely calm and peaceful", "extremely calm and peaceful"),
+        ("in a gloomy mood", "in a gloomy mood"),
         ("someone who never lies", "never lies"),
         ("always late", "always late"),
     ],
@@ -85,8 +82,9 @@ def test_labels_are_short_and_without_an_article(tmp_path, text, label):
 
 
 def test_labels_that_would_be_one_are_told_apart(tmp_path):
-    behaviour = drafted(tmp_path, ["a man who sings"], ["a man who weeps"])
-    assert (behaviour.positive.label, behaviour.negative.label) == ("man who sings", "man who weeps")
+    behaviour = drafted(tmp_path, ["a man who always sings at home"], ["a man who always sings at work"])
+    assert behaviour.positive.label == "a man who always sings at home"
+    assert behaviour.negative.label == "a man who always sings at work"
 
 
 def test_every_field_is_explained_and_the_optional_ones_can_be_uncommented():
@@ -141,6 +139,7 @@ def test_a_name_that_cannot_be_is_refused_with_one_that_can(name, suggestion):
 @pytest.mark.parametrize(
     ("positive", "negative", "problem"),
     [
+        (["who lies"], ["someone who lies"], "both poles say 'someone who lies'"),
         (["Happy!"], ["happy"], "both poles say 'happy'"),
         (["a pirate"], ["the pirate"], "both poles say 'pirate'"),
         ([" "], ["happy"], "the positive pole is empty"),

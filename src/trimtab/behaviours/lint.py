@@ -1,4 +1,4 @@
-"""Checking a behaviour by its words alone: what is likely to spoil its vector, and what to write instead."""
+"""Lint of a behaviour's words: mistakes that are likely to spoil its vector, and what to write instead."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import Literal, TypeAlias
 
 from trimtab.behaviours.behaviour import Behaviour, ContrastiveText, Message, Pole, builtin_suffixes
@@ -20,12 +19,10 @@ ENOUGH_PAIRS = 8
 FAR_APART = 3  # words by which two matched personas may differ ...
 LONGER = 1.5  # ... unless one is so many times as long
 MEAN_LONGER = 1.25  # the same of a whole pole
-SAME_FRAME = 0.2  # of two matched personas' words, in order
-FRAMED_WORDS = 4  # shorter personas have no words beyond the point
 LABEL_LEAKS, PERSONA_LEAKS = 0.02, 0.05  # of the suffixes
-NEGATION_REACH = 3  # words after a negation that it is about
 PAIR_FAR_APART = 20  # characters
 SHOWN = 3
+NEGATION_REACH = 3  # words after a negation that it is about
 
 ARTICLES = frozenset({"a", "an", "the"})
 NEGATIONS = frozenset({"not", "no", "never", "neither", "nor", "without", "cannot", "nothing", "nobody", "hardly"})
@@ -46,7 +43,7 @@ FUNCTION_WORDS = ARTICLES | NEGATIONS | frozenset(_COMMON.split())
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about a behaviour that should be looked at.
+    """Possible mistake in a behaviour.
 
     Attributes:
         level: ``"error"`` where it cannot be right, ``"warning"`` where it is likely to spoil the vector, ``"note"``
@@ -63,7 +60,7 @@ class Finding:
 
 
 def lint_words(behaviour: Behaviour) -> tuple[Finding, ...]:
-    """What the words of a behaviour give away, without any model; the gravest first.
+    """Return the possible mistakes in the words of a behaviour, the gravest first; needs no model.
 
     The rules are rules of thumb: a behaviour may break one and work well, or keep all and not work.
 
@@ -77,7 +74,6 @@ def lint_words(behaviour: Behaviour) -> tuple[Finding, ...]:
         _repeated,
         _shared,
         _lengths,
-        _frames,
         _negations,
         _other_label,
         _suffixes,
@@ -88,12 +84,12 @@ def lint_words(behaviour: Behaviour) -> tuple[Finding, ...]:
 
 
 def by_level(findings: Iterator[Finding] | Sequence[Finding]) -> tuple[Finding, ...]:
-    """Findings with the gravest first, else in their order."""
+    """Sort findings, the gravest first, else in their order."""
     return tuple(sorted(findings, key=lambda finding: LEVELS.index(finding.level)))
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """The words of a text in lower case, without punctuation.
+    """Return the words of a text in lower case, without punctuation.
 
     Example:
         >>> words_of("Left-wing, isn't it?")
@@ -103,27 +99,27 @@ def words_of(text: str) -> tuple[str, ...]:
 
 
 def content_words(*texts: str) -> frozenset[str]:
-    """The words that carry what texts are about, in the singular."""
+    """Return the words that carry the meaning of texts, in the singular."""
     return frozenset(_stem(word) for text in texts for word in words_of(text) if word not in FUNCTION_WORDS)
 
 
 def mentions(text: str, wanted: frozenset[str]) -> tuple[str, ...]:
-    """Which of some content words a text has, as it writes them."""
+    """Return the words of a text that are among some content words, as it writes them."""
     return tuple(dict.fromkeys(word for word in words_of(text) if _stem(word) in wanted))
 
 
 def has_negation(text: str) -> bool:
-    """Whether a text says something by denying it."""
+    """Return whether a text has a negation."""
     return any(_negates(word) for word in words_of(text))
 
 
 def same_order(text: str) -> tuple[str, ...]:
-    """A text reduced to its words: equal where only case and punctuation differ."""
+    """Return the words of a text, which are equal where only case and punctuation differ."""
     return words_of(text)
 
 
 def any_order(text: str) -> tuple[str, ...]:
-    """A text reduced to its words without articles and order."""
+    """Return the words of a text without articles, sorted."""
     return tuple(sorted(word for word in words_of(text) if word not in ARTICLES))
 
 
@@ -136,7 +132,7 @@ def _negates(word: str) -> bool:
 
 
 def _poles(behaviour: Behaviour) -> tuple[tuple[str, Pole, Pole], ...]:
-    """Each side with its pole and the other one."""
+    """Return each side with its pole and the other one."""
     return (
         ("positive", behaviour.positive, behaviour.negative),
         ("negative", behaviour.negative, behaviour.positive),
@@ -144,7 +140,7 @@ def _poles(behaviour: Behaviour) -> tuple[tuple[str, Pole, Pole], ...]:
 
 
 def _matched(behaviour: Behaviour) -> Iterator[tuple[int, str, str]]:
-    """The personas that meet in pairs, where there are as many of each."""
+    """Yield the personas that are paired, where there are as many of each."""
     positive, negative = behaviour.positive.personas, behaviour.negative.personas
     if len(positive) == len(negative):
         yield from ((n, plus, minus) for n, (plus, minus) in enumerate(zip(positive, negative, strict=True)))
@@ -180,7 +176,7 @@ def _numbers(behaviour: Behaviour) -> Iterator[Finding]:
         yield Finding(
             "warning",
             f"{fewer}.personas",
-            f"{counts[fewer]} against {max(counts.values())} of the other pole: some meet a persona of another frame",
+            f"{counts[fewer]} against {max(counts.values())} of the other pole: some are paired with an unlike persona",
             "give as many of each, in matching order",
         )
 
@@ -188,20 +184,19 @@ def _numbers(behaviour: Behaviour) -> Iterator[Finding]:
 def _repeated(behaviour: Behaviour) -> Iterator[Finding]:
     for side, pole, _ in _poles(behaviour):
         for n, persona in enumerate(pole.personas):
-            earlier = pole.personas[:n]
-            where = f"{side}.personas[{n}]"
-            if same := [m for m, other in enumerate(earlier) if same_order(other) == same_order(persona)]:
-                yield Finding("warning", where, f"{persona!r} is personas[{same[0]}] again", "say it in another way")
-            elif near := [m for m, other in enumerate(earlier) if any_order(other) == any_order(persona)]:
-                yield Finding(
-                    "note", where, f"{persona!r} has the very words of personas[{near[0]}]", "say it in another way"
-                )
+            earlier = list(map(any_order, pole.personas[:n]))
+            if any_order(persona) not in earlier:
+                continue
+            first = earlier.index(any_order(persona))
+            again = same_order(persona) == same_order(pole.personas[first])
+            problem = f"{persona!r} is personas[{first}] again" + ("" if again else ", in another order")
+            yield Finding("warning" if again else "note", f"{side}.personas[{n}]", problem, "say it in another way")
 
 
 def _shared(behaviour: Behaviour) -> Iterator[Finding]:
-    positive = {same_order(persona) for persona in behaviour.positive.personas}
+    positive = set(map(any_order, behaviour.positive.personas))
     for n, persona in enumerate(behaviour.negative.personas):
-        if same_order(persona) in positive:
+        if any_order(persona) in positive:
             yield Finding(
                 "error", f"negative.personas[{n}]", f"{persona!r} is in the positive pole too", "drop it from one pole"
             )
@@ -232,49 +227,30 @@ def _lengths(behaviour: Behaviour) -> Iterator[Finding]:
             return
 
 
-def _frames(behaviour: Behaviour) -> Iterator[Finding]:
-    for n, positive, negative in _matched(behaviour):
-        plus, minus = (["a" if word == "an" else word for word in words_of(text)] for text in (positive, negative))
-        alike = SequenceMatcher(None, plus, minus, autojunk=False).ratio()
-        if _begins_as_a_noun(plus) != _begins_as_a_noun(minus):
-            problem = f"{positive!r} and {negative!r} are not built alike: only one of them begins as a noun does"
-            yield Finding("warning", f"personas[{n}]", problem, "put both in the same frame")
-        elif max(len(plus), len(minus)) >= FRAMED_WORDS and alike < SAME_FRAME:
-            problem = f"{positive!r} and {negative!r} hardly share a word"
-            yield Finding(
-                "note", f"personas[{n}]", problem, "let them differ in the point alone, where that is natural"
-            )
-
-
-def _begins_as_a_noun(words: Sequence[str]) -> bool:
-    return bool(words) and (words[0] in ARTICLES or words[0] in ("someone", "somebody"))
-
-
 def _negations(behaviour: Behaviour) -> Iterator[Finding]:
+    """Find poles that are described by what they are not: to deny a word is to mention it."""
     for side, pole, other in _poles(behaviour):
-        theirs = content_words(other.label, *other.personas) - _affirmed(pole)
         for n, persona in enumerate(pole.personas):
-            words = words_of(persona)
-            at = [place for place, word in enumerate(words) if _negates(word)]
-            denied = [word for place in at for word in words[place + 1 : place + 1 + NEGATION_REACH]]
-            mentioned = list(dict.fromkeys(word for word in denied if _stem(word) in theirs))
             counterpart = other.personas[n] if len(other.personas) == len(pole.personas) else ""
-            if mentioned:
-                problem = f"{persona!r} denies {_listed(mentioned)} of the other pole, and to deny is to mention"
-                yield Finding("warning", f"{side}.personas[{n}]", problem, "say what is there rather than what is not")
-            elif at and not has_negation(counterpart):
-                problem = f"{persona!r} has a negation that its counterpart lacks"
-                yield Finding("note", f"{side}.personas[{n}]", problem, "say what is there rather than what is not")
+            if not has_negation(persona):
+                continue
+            affirmed = (text for text in pole.personas if not has_negation(text))
+            denied = mentions(
+                persona, content_words(other.label, *other.personas) - content_words(pole.label, *affirmed)
+            )
+            where, fix = f"{side}.personas[{n}]", "say what is there rather than what is not"
+            if denied:
+                problem = f"{persona!r} denies {_listed(denied)} of the other pole, and to deny is to mention"
+                yield Finding("warning", where, problem, fix)
+            elif not has_negation(counterpart):
+                yield Finding("note", where, f"{persona!r} has a negation that its counterpart lacks", fix)
 
 
-def _affirmed(pole: Pole) -> frozenset[str]:
-    """The content words that a pole says of itself, those after a negation left out."""
-    kept = []
-    for persona in pole.personas:
-        words = words_of(persona)
-        denied = {m for n, word in enumerate(words) if _negates(word) for m in range(n + 1, n + 1 + NEGATION_REACH)}
-        kept += [word for n, word in enumerate(words) if n not in denied]
-    return content_words(pole.label, " ".join(kept))
+def _after_negations(text: str) -> str:
+    """Return the words that the negations of a text are about: the next few after each."""
+    words = words_of(text)
+    denied = [words[n + 1 : n + 1 + NEGATION_REACH] for n, word in enumerate(words) if _negates(word)]
+    return " ".join(word for part in denied for word in part)
 
 
 def _other_label(behaviour: Behaviour) -> Iterator[Finding]:
@@ -283,15 +259,15 @@ def _other_label(behaviour: Behaviour) -> Iterator[Finding]:
         for n, persona in enumerate(pole.personas):
             found = mentions(persona, theirs)
             if found and not has_negation(persona):
-                problem = f"{persona!r} has {found[0]!r}, by which the other pole is called"
+                problem = f"{persona!r} has {found[0]!r}, which is the other pole's label"
                 yield Finding("warning", f"{side}.personas[{n}]", problem, "use another word")
 
 
 # Suffixes and prompts ----------------------------------------------------------------------------------------------
 
 
-def _telling(behaviour: Behaviour) -> tuple[frozenset[str], frozenset[str]]:
-    """The words that tell the poles apart: those of the labels, and further ones that the personas of one pole have."""
+def _giveaways(behaviour: Behaviour) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the words that give a pole away: those of the labels, and others that only one pole's personas have."""
     sides = [content_words(*pole.personas) for _, pole, _ in _poles(behaviour)]
     labels = content_words(behaviour.positive.label) ^ content_words(behaviour.negative.label)
     return labels, (sides[0] ^ sides[1]) - labels
@@ -308,24 +284,24 @@ def _suffixes(behaviour: Behaviour) -> Iterator[Finding]:
     counts = Counter(same_order(suffix) or (suffix,) for suffix in suffixes)
     if repeated := [" ".join(words) for words, count in counts.items() if count > 1]:
         yield Finding("warning", "suffixes", f"given more than once: {_listed(repeated)}", "drop the repetitions")
-    labels, others = _telling(behaviour)
+    labels, others = _giveaways(behaviour)
     yield from _leaks("suffixes", suffixes, labels, level="warning", share=LABEL_LEAKS, what="a label")
     if suffixes != builtin_suffixes():  # which speak of everyday things, as some personas do
         yield from _leaks("suffixes", suffixes, others, level="note", share=PERSONA_LEAKS, what="one pole's personas")
 
 
 def _evaluation(behaviour: Behaviour) -> Iterator[Finding]:
-    labels, others = _telling(behaviour)
+    labels, others = _giveaways(behaviour)
     prompts = behaviour.evaluation_prompts
     yield from _leaks("evaluation.prompts", prompts, labels, level="warning", share=0, what="a label")
     yield from _leaks("evaluation.prompts", prompts, others, level="note", share=0, what="one pole's personas")
 
 
 def _leaks(
-    field: str, texts: Sequence[str], telling: frozenset[str], *, level: Level, share: float, what: str
+    field: str, texts: Sequence[str], giveaways: frozenset[str], *, level: Level, share: float, what: str
 ) -> Iterator[Finding]:
-    """One finding for all texts with telling words, where more than a share of them has any."""
-    found = [(n, words) for n, text in enumerate(texts) if (words := mentions(text, telling))]
+    """Yield one finding for all texts that give a pole away, where they are more than a share."""
+    found = [(n, words) for n, text in enumerate(texts) if (words := mentions(text, giveaways))]
     if not found or len(found) <= share * len(texts):
         return
     where = f"{field}[{found[0][0]}]" if len(found) == 1 else field
@@ -348,10 +324,10 @@ def _pairs(behaviour: Behaviour) -> Iterator[Finding]:
         yield Finding("warning", "pairs", problem, "give dozens, on many subjects")
     seen: dict[tuple[tuple[str, ...], ...], int] = {}
     for n, pair in enumerate(pairs):
-        sides = _said(pair.positive), _said(pair.negative)
+        sides = _text_of(pair.positive), _text_of(pair.negative)
         if same_order(sides[0]) == same_order(sides[1]):
             problem = "both sides have the same words" if any(map(words_of, sides)) else "both sides are without words"
-            yield Finding("error", f"pairs[{n}]", problem, "mend or drop it")
+            yield Finding("error", f"pairs[{n}]", problem, "change or drop it")
         first = seen.setdefault(tuple(map(same_order, sides)), n)
         if first != n:
             yield Finding("warning", f"pairs[{n}]", f"is pairs[{first}] again", "drop it")
@@ -363,7 +339,7 @@ def _pairs(behaviour: Behaviour) -> Iterator[Finding]:
 
 
 def _pair_lengths(pairs: Sequence[ContrastiveText]) -> Iterator[Finding]:
-    sizes = [(len(_said(pair.positive)), len(_said(pair.negative))) for pair in pairs]
+    sizes = [(len(_text_of(pair.positive)), len(_text_of(pair.negative))) for pair in pairs]
     apart = [n for n, (a, b) in enumerate(sizes) if abs(a - b) >= PAIR_FAR_APART and max(a, b) >= LONGER * min(a, b)]
     if apart:
         at = ", ".join(map(str, apart[:SHOWN])) + (" …" if len(apart) > SHOWN else "")
@@ -377,5 +353,5 @@ def _pair_lengths(pairs: Sequence[ContrastiveText]) -> Iterator[Finding]:
         yield Finding("warning", "pairs", problem, "make the sides alike in length on the whole")
 
 
-def _said(chat: Sequence[Message]) -> str:
+def _text_of(chat: Sequence[Message]) -> str:
     return "\n".join(message.content for message in chat)
