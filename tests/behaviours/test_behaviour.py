@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import pickle
 import shutil
 from importlib import resources
 from pathlib import Path
@@ -549,3 +551,10 @@ def test_files_that_are_not_utf_8_are_refused(tmp_path):
     for field in ("suffixes", "pairs"):
         with pytest.raises(BehaviourError, match=rf"{field} file .*latin\.txt' is not UTF-8"):
             Behaviour.load(write(tmp_path, with_line(f'{field} = "latin.txt"')))
+
+
+@pytest.mark.parametrize("name", ["happy", "refusing"])
+def test_behaviour_copied_is_equal(name):
+    behaviour = Behaviour.load(name)
+    assert pickle.loads(pickle.dumps(behaviour)) == copy.deepcopy(behaviour) == behaviour
+    assert Behaviour.load("formal") != behaviour

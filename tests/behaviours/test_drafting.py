@@ -48,9 +48,7 @@ def test_a_draft_has_no_fault_that_lint_knows(tmp_path, positive, negative, expe
     assert not found
 
 
-@pytest.mark.parametrize(
-    ("positive", "negative"), [("a pirate", "a lawyer"), ("happy", "sad"), ("in tears", "in love")]
-)
+@pytest.mark.parametrize(("positive", "negative"), [("a pirate", "a lawyer"), ("sad", "happy"), ("in pain", "well")])
 def test_the_poles_differ_in_nothing_but_the_words_that_were_given(tmp_path, positive, negative):
     behaviour = drafted(tmp_path, [positive], [negative])
     plain = {positive: "*", negative: "*"}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import copy
+import pickle
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ import numpy as np
 import pytest
 
 from sample_vectors import MODEL, make_vector
-from trimtab.errors import MissingDependencyError, OutputError
-from trimtab.reading import Reading, label, make_reading, shades, write_html, write_png
+from trimtab.errors import OutputError
+from trimtab.reading import Reading, label, make_reading, shades, write_html
 from trimtab.vectors import Neutral, Reader, Spread
 
 PIECES = ("<s>", "a <b>", " & $x^2$", "\n\n", "日本", "")
@@ -114,30 +115,33 @@ def test_a_last_token_that_is_read_counts():
     np.testing.assert_array_equal(shades(read, read[0]).counts, [True, True, True])
 
 
-@pytest.mark.parametrize("tokens", [2, len(PIECES), 250])
-def test_a_picture_is_drawn_whatever_the_text_is(tmp_path: Path, tokens: int):
-    pieces = (PIECES * (tokens // len(PIECES) + 1))[:tokens]
-    path = write_png(reading(pieces=pieces), tmp_path / "picture.png")
-    content = path.read_bytes()
-    assert content.startswith(b"\x89PNG")
-    width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
-    assert 500 < width < 6000
-    assert 300 < height < 2000
-
-
-def test_without_matplotlib_a_picture_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'trimtab\[bench\]'"):
-        write_png(reading(), tmp_path / "picture.png")
-    write_html(reading(), tmp_path / "page.html")
-
-
-@pytest.mark.parametrize("write", [write_html, write_png])
-def test_what_cannot_be_written_is_said_and_leaves_nothing(tmp_path: Path, write: Any):
+def test_page_that_cannot_be_written_leaves_nothing(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
-        write(reading(), tmp_path / "file" / "out")
+        write_html(reading(), tmp_path / "file" / "out")
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_reading_in_a_notebook_is_escaped_and_coloured():
+    read = reading()
+    page = Page(read._repr_html_())
+    assert page.open == []
+    assert {tag for tag, _ in page.seen} == {"p", "b", "span"}
+    assert page.text.count("".join(PIECES)) == len(read)
+    assert "happy <3: score" in page.text
+    spans = page.all("span")
+    assert len(spans) == len(read) * len(PIECES)
+    strongest = int(np.argmax(np.abs(read[0].token_scores[1:]))) + 1
+    assert spans[strongest]["title"] == f"{read[0].token_scores[strongest]:+.2f}"
+    assert spans[0]["class"] == "out"
+
+
+def test_reading_copied_is_equal_and_of_other_content_is_not():
+    read = reading()
+    assert pickle.loads(pickle.dumps(read)) == copy.deepcopy(read) == read
+    assert hash(copy.deepcopy(read)) == hash(read)
+    assert reading(scale=2.0) != read
+    assert read != 1
 
 
 @pytest.mark.parametrize(("piece", "shown"), [(" day", "day"), ("\n\n", "↵↵"), ("  ", "␣␣"), ("", ""), ("a\tb", "a⇥b")])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from steerings import steerings
 
 from sample_vectors import MODEL, control_vectors, dense, directions, make_reader, make_vector
 from trimtab.errors import SteeringError, VectorError, VectorMismatchError
@@ -315,3 +318,18 @@ def test_what_is_whole_has_no_strength():
     with pytest.raises(SteeringError, match="ablate has no strength; it is whole"):
         Term(HAPPY, 1.0, operator=Ablate())
     assert Term(HAPPY, operator=Ablate()).strength is None
+
+
+@given(steerings)
+def test_steering_copied_is_equal(steering):
+    for again in (pickle.loads(pickle.dumps(steering)), copy.deepcopy(steering)):
+        assert again == steering
+        assert hash(again) == hash(steering)
+        assert again.terms == steering.terms
+        assert again.to_json() == steering.to_json()
+
+
+def test_term_on_a_vector_of_other_content_is_not_equal():
+    assert Term(make_vector("happy"), 0.8) == Term(HAPPY, 0.8)
+    assert Term(make_vector("happy", seed=5), 0.8) != Term(HAPPY, 0.8)
+    assert Term(HAPPY, 0.8) != Term(HAPPY, 0.81)

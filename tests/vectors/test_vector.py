@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -404,3 +406,48 @@ def test_a_vector_says_what_it_is():
     assert repr(make_vector(scale=None)).endswith("uncalibrated>")
     assert "no layers" in repr(make_vector() - make_vector())
     assert make_vector().behaviour == BehaviourRef("happy", "digest of happy")
+
+
+# As a value
+
+
+@given(control_vectors(calibrated=None))
+def test_vector_copied_is_equal_and_read_only(vector):
+    for again in (pickle.loads(pickle.dumps(vector)), copy.deepcopy(vector)):
+        assert again is not vector
+        assert again == vector
+        assert hash(again) == hash(vector)
+        assert again.describe() == vector.describe()
+        assert not any(direction.flags.writeable for direction in again.directions.values())
+        with pytest.raises(TypeError):
+            again.weights[0] = 1.0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 1},
+        {"scale": None},
+        {"scale": {"+": 0.1, "-": 0.3}},
+        {"norms": {0: 10.0, 2: 21.0}},
+        {"weights": {0: 1.0, 2: 0.6}},
+        {"behaviour": BehaviourRef("happy", "other")},
+        {"created": "2026-01-01"},
+        {"calibration": Calibration(0.4, {"+": 0.4, "-": 0.4}, 8, None, (), None)},
+    ],
+    ids=str,
+)
+def test_vector_of_other_content_is_not_equal(changes):
+    assert make_vector() == make_vector()
+    assert make_vector(**changes) != make_vector()
+    assert make_vector() != 1
+
+
+def test_vector_in_a_notebook_shows_its_card_escaped():
+    calibration = Calibration(0.4, {"+": 0.4, "-": 0.4}, 8, None, (), None)
+    page = make_vector("<b>", calibration=calibration)._repr_html_()
+    assert "<caption>&lt;b&gt;</caption>" in page
+    for name, fact in (("layers", "0, 2"), ("scale + (positive pole)", "0.1"), ("scale - (negative pole)", "0.2")):
+        assert f"<tr><th>{name}</th><td>{fact}</td></tr>" in page
+    assert "0.4 nats per token at strength 1" in page
+    assert "not calibrated" in make_vector(scale=None)._repr_html_()

@@ -235,9 +235,8 @@ def _negations(behaviour: Behaviour) -> Iterator[Finding]:
             if not has_negation(persona):
                 continue
             affirmed = (text for text in pole.personas if not has_negation(text))
-            denied = mentions(
-                persona, content_words(other.label, *other.personas) - content_words(pole.label, *affirmed)
-            )
+            theirs = content_words(other.label, *other.personas) - content_words(pole.label, *affirmed)
+            denied = mentions(_after_negations(persona), theirs)
             where, fix = f"{side}.personas[{n}]", "say what is there rather than what is not"
             if denied:
                 problem = f"{persona!r} denies {_listed(denied)} of the other pole, and to deny is to mention"

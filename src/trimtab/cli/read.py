@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from trimtab.engines import Prompt
     from trimtab.reading import Reading, Shades, VectorReading
 
-FORMATS = (".html", ".png")
 PALE = (245, 245, 245)
 RED, GREEN = (225, 70, 70), (45, 175, 90)
 SHOWN_FROM = 0.2  # of the scale; weaker values have no colour
@@ -44,7 +43,7 @@ def read(
     system: SystemOption = None,
     raw: RawOption = False,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Heatmap of layers by tokens to write (.html or .png).")
+        Path | None, typer.Option("--output", "-o", help="Heatmap of layers by tokens to write (.html).")
     ] = None,
     layers: Annotated[bool, typer.Option("--layers", help="Readings of every layer.")] = False,
     force: ForceOption = False,
@@ -92,9 +91,9 @@ def _check_output(path: Path) -> None:
 
 
 def _write(reading: Reading, path: Path) -> None:
-    from trimtab.reading import write_html, write_png
+    from trimtab.reading import write_html
 
-    (write_html if path.suffix.lower() == ".html" else write_png)(reading, path)
+    write_html(reading, path)
     err.print(f"wrote {path}", style="dim", markup=False, soft_wrap=True)
 
 

@@ -1,16 +1,16 @@
 """Reading: how far a text lies along a vector, layer by layer and token by token."""
 
-from trimtab.reading.heatmap import Shades, label, shades, write_html, write_png
+from trimtab.reading.heatmap import write_html
 from trimtab.reading.reading import (
     Reading,
+    Shades,
     VectorReading,
-    auroc,
     distinct_names,
+    label,
     make_reading,
-    neutral_of,
-    projections,
-    z_scores,
+    shades,
 )
+from trimtab.reading.scores import auroc, neutral_of, projections, z_scores
 
 __all__ = [
     "Reading",
@@ -24,6 +24,5 @@ __all__ = [
     "projections",
     "shades",
     "write_html",
-    "write_png",
     "z_scores",
 ]

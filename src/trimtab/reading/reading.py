@@ -1,89 +1,32 @@
-"""What is read off a text: how far it lies along vectors, layer by layer and token by token."""
+"""Reading of a text: its projections and scores along vectors, by layer and by token."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
-from trimtab.arrays import F64
+from trimtab.arrays import F32, F64, ArrayValue
 from trimtab.errors import PromptError, VectorError
-from trimtab.vectors import ControlVector, Neutral, Pool
+from trimtab.reading.scores import projections, z_scores
+from trimtab.vectors import ControlVector
 
-
-def projections(states: NDArray[np.float32], vector: ControlVector, layers: Sequence[int]) -> F64:
-    """How far states lie along a vector's directions.
-
-    Args:
-        states: ``[..., layer, hidden]``, of the blocks ``layers``.
-        vector: The control vector.
-        layers: Which blocks.
-
-    Returns:
-        ``[..., layer]``.
-    """
-    directions = np.stack([vector.directions[layer] for layer in layers])
-    found: F64 = np.einsum("...lh,lh->...l", states, directions, dtype=np.float64)
-    return found
-
-
-def z_scores(projected: F64, vector: ControlVector, layers: Sequence[int], *, pool: Pool) -> F64:
-    """Projections ``[..., layer]`` in standard deviations from those of neutral text.
-
-    Args:
-        projected: Of single tokens, of means over words, or of last tokens, as ``pool`` says.
-        vector: Whose neutral statistics are taken.
-        layers: The blocks of the last axis.
-        pool: ``"token"``, ``"mean"`` or ``"last"``.
-
-    Raises:
-        VectorError: The vector has no neutral statistics.
-    """
-    spread = neutral_of(vector).spread(pool)
-    mean = np.array([spread.mean[layer] for layer in layers])
-    deviation = np.array([spread.deviation[layer] for layer in layers])
-    scored: F64 = (projected - mean) / deviation
-    return scored
-
-
-def neutral_of(vector: ControlVector) -> Neutral:
-    """The neutral statistics of a vector that is to be read.
-
-    Raises:
-        VectorError: It has none.
-    """
-    if vector.neutral is None:
-        raise VectorError(
-            f"{vector.behaviour.name!r} has no neutral statistics, so nothing can be read against them",
-            fix="train it again, or measure them with trimtab.calibrate(model, vector)",
-        )
-    return vector.neutral
-
-
-def auroc(positive: Sequence[float] | F64, negative: Sequence[float] | F64) -> float:
-    """The chance that a positive text scores above a negative one, ties counting half (Mann and Whitney 1947).
-
-    Raises:
-        VectorError: There are no texts of one kind.
-
-    Example:
-        >>> auroc([2.0, 3.0], [1.0, 2.0])
-        0.875
-    """
-    n, m = len(positive), len(negative)
-    if not (n and m):
-        raise VectorError("AUROC needs scores of both kinds", fix="give positive and negative texts")
-    ranks = rankdata(np.concatenate([positive, negative]))
-    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
+NEGATIVE = (206, 44, 92)  # red, green, blue
+POSITIVE = (0, 145, 105)
+FULL = 0.85  # opacity of the strongest colour: text on it has to stay legible
+LEAST_LIMIT = 3.0  # standard deviations of the strongest colour, at least
+SIGNS = {"\n": "↵", "\t": "⇥", "\r": "␍"}
+NO_NEUTRAL = "standard deviations from the mean over this text's words"
 
 
 @final
 @dataclass(frozen=True, eq=False)
-class VectorReading:
+class VectorReading(ArrayValue):
     """How far a text lies along one vector.
 
     Attributes:
@@ -109,6 +52,9 @@ class VectorReading:
     pool: str = "mean"
     layer_scores: F64 | None = None
 
+    def _content(self) -> Iterable[bytes]:
+        yield json.dumps(self.to_json()).encode()
+
     @property
     def reading_rows(self) -> list[int]:
         """The rows of ``projections`` and ``z`` that are reading layers."""
@@ -131,7 +77,7 @@ class VectorReading:
 
 @final
 @dataclass(frozen=True, eq=False)
-class Reading:
+class Reading(ArrayValue):
     """A text, and what was read off it along each of some vectors.
 
     Read along one vector, its ``projections``, ``z``, ``token_scores`` and ``score`` are at hand without naming it.
@@ -154,6 +100,9 @@ class Reading:
     pieces: tuple[str, ...]
     words: tuple[bool, ...]
     vectors: tuple[VectorReading, ...]
+
+    def _content(self) -> Iterable[bytes]:
+        yield json.dumps(self.to_json()).encode()
 
     def __getitem__(self, which: str | int) -> VectorReading:
         if isinstance(which, int):
@@ -211,10 +160,18 @@ class Reading:
             "vectors": [vector.to_json() for vector in self.vectors],
         }
 
+    def _repr_html_(self) -> str:
+        """Show the text once for each vector in a notebook, its tokens coloured by their scores."""
+        return "".join(
+            f'<p><b>{escape(caption(vector))}</b></p><p style="white-space:pre-wrap;line-height:1.9">'
+            f"{coloured_text(self, shades(self, vector))}</p>"
+            for vector in self
+        )
+
 
 def make_reading(
     vectors: Sequence[ControlVector],
-    states: NDArray[np.float32],
+    states: F32,
     *,
     text: str,
     tokens: Sequence[int],
@@ -259,7 +216,7 @@ def make_reading(
     return Reading(text, tuple(tokens), tuple(pieces), tuple(map(bool, words)), read)
 
 
-def _along(vector: ControlVector, name: str, states: NDArray[np.float32], words: NDArray[np.bool_]) -> VectorReading:
+def _along(vector: ControlVector, name: str, states: F32, words: NDArray[np.bool_]) -> VectorReading:
     layers = tuple(sorted(vector.directions))
     if not layers:
         raise VectorError(f"{name!r} has no directions to read along", fix="train it again")
@@ -292,3 +249,83 @@ def distinct_names(names: Sequence[str]) -> list[str]:
             chosen = f"{name} ({number})"
         distinct.append(chosen)
     return distinct
+
+
+# Colours -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Shades:
+    """Numbers to colour a reading by, on a scale that is symmetric around 0.
+
+    Attributes:
+        cells: ``[layer, token]``.
+        tokens: ``[token]``: mean of ``cells`` over the reading layers.
+        counts: ``[token]``: whether the token counts for the text's score; others are grey.
+        limit: The number with the strongest colour; 98 % of the words are below it.
+        unit: The unit of the numbers.
+    """
+
+    cells: F64
+    tokens: F64
+    counts: NDArray[np.bool_]
+    limit: float
+    unit: str
+
+
+def shades(reading: Reading, vector: VectorReading) -> Shades:
+    """Return the numbers to colour a reading by: z-scores.
+
+    Without neutral statistics the sign of a projection means nothing. Then the text is compared with itself: each layer
+    is shifted and scaled so that the text's words have mean 0 and deviation 1.
+
+    Args:
+        reading: The reading.
+        vector: The one of its vectors to colour by.
+    """
+    words = np.array(reading.words, dtype=bool)
+    counts = words.copy()
+    if vector.pool == "last":
+        counts[-1] = True
+    if vector.z is not None:
+        cells, unit = vector.z, "z: standard deviations from neutral text"
+    else:
+        among = vector.projections[:, words]
+        deviation = among.std(axis=1, keepdims=True)
+        cells = (vector.projections - among.mean(axis=1, keepdims=True)) / np.where(deviation > 0, deviation, 1.0)
+        unit = NO_NEUTRAL
+    tokens = cells[vector.reading_rows].mean(axis=0)
+    limit = float(np.ceil(max(LEAST_LIMIT, np.percentile(np.abs(cells[:, words]), 98))))
+    return Shades(cells, tokens, counts, limit, unit)
+
+
+def caption(vector: VectorReading) -> str:
+    """Return a vector's name and the text's score along it."""
+    score = "no score: the vector has no neutral statistics" if vector.score is None else f"score {vector.score:+.2f}"
+    return f"{vector.name}: {score}"
+
+
+def coloured_text(reading: Reading, shown: Shades) -> str:
+    """Return the text as HTML, each token coloured by its score."""
+    return "".join(_coloured_tokens(reading, shown))
+
+
+def _coloured_tokens(reading: Reading, shown: Shades) -> Iterator[str]:
+    for piece, counts, value in zip(reading.pieces, shown.counts, shown.tokens, strict=True):
+        if counts:
+            colour = css_colour(value, shown.limit)
+            yield f'<span style="background:{colour}" title="{value:+.2f}">{escape(piece)}</span>'
+        else:
+            yield f'<span class="out" title="does not count; {value:+.2f}">{escape(piece)}</span>'
+
+
+def css_colour(value: float, limit: float, *, strength: float = 1.0) -> str:
+    """Return the colour of a value: translucent, so that it suits light and dark backgrounds."""
+    red, green, blue = POSITIVE if value > 0 else NEGATIVE
+    return f"rgb({red} {green} {blue} / {strength * FULL * min(abs(value) / limit, 1.0):.2f})"
+
+
+def label(piece: str) -> str:
+    """Return a token's text on one line, with signs for spaces and breaks."""
+    shown = "".join(SIGNS.get(character, character) for character in piece)
+    return shown.strip() or "␣" * len(shown)

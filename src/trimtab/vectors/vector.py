@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from html import escape
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -36,6 +37,7 @@ from trimtab.vectors.records import (
     Reader,
     Reliability,
     ThresholdFit,
+    layer_range,
 )
 
 METADATA_KEY = "trimtab"
@@ -114,6 +116,30 @@ class ControlVector(ArrayValue):
         state = "calibrated" if self.scale else "uncalibrated"
         layers = f"layers {self.layers[0]}-{self.layers[-1]}" if self.layers else "no layers"
         return f"<ControlVector {self.behaviour.name!r} for {self.model.name}, {layers}, {state}>"
+
+    def _repr_html_(self) -> str:
+        """Show the vector's card in a notebook."""
+        rows = "".join(f"<tr><th>{escape(name)}</th><td>{escape(fact)}</td></tr>" for name, fact in self._facts())
+        return f"<table><caption>{escape(self.behaviour.name)}</caption>{rows}</table>"
+
+    def _facts(self) -> Iterable[tuple[str, str]]:
+        yield "model", f"{self.model.name} ({self.model.layers} layers of {self.model.hidden_size})"
+        yield "estimator", self.method
+        yield "layers", layer_range(self.layers)
+        for sign, pole in (("+", "positive"), ("-", "negative")):
+            yield f"scale {sign} ({pole} pole)", f"{self.scale[sign]:.4g}" if self.scale else "not calibrated"
+        if self.calibration is not None:
+            yield "budget", f"{self.calibration.budget:g} nats per token at strength 1"
+            held_out = self.calibration.held_out
+            effect = held_out.effect if held_out is not None and held_out.effect else self.calibration.effect
+            if effect is not None:
+                yield "swing", f"{effect.swing.value:.2f} nats per token"
+            if effect is not None and effect.prompt_equivalents is not None:
+                yield "prompt-equivalents", f"{effect.prompt_equivalents:.2f}"
+        if self.reader is not None and self.reader.auroc is not None:
+            yield "AUROC", f"{self.reader.auroc:.3f} at layers {layer_range(self.reader.layers)}"
+        if self.created:
+            yield "created", self.created
 
     @property
     def layers(self) -> tuple[int, ...]:
