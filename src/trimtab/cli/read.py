@@ -85,8 +85,8 @@ def _prompt(text: str, *, system: str | None, assistant: str | None, raw: bool) 
 
 
 def _check_output(path: Path) -> None:
-    if path.suffix.lower() not in FORMATS:
-        raise OutputError(f"cannot write a heatmap to {str(path)!r}", fix=f"end it with {' or '.join(FORMATS)}")
+    if path.suffix.lower() != ".html":
+        raise OutputError(f"cannot write a heatmap to {str(path)!r}", fix="end it with .html")
     check_writable(path)
 
 
