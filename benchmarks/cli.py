@@ -14,8 +14,7 @@ from rich.table import Table
 
 from benchmarks.measurement import Step, plural
 from trimtab.cli.app import run_app
-from trimtab.cli.console import check_writable, err, out, print_json, progress_bars
-from trimtab.cli.options import JsonOption, ModelOption
+from trimtab.cli.options import JsonOption, ModelOption, check_writable, err, out, print_json, progress_bars
 from trimtab.errors import MissingDependencyError, TrimtabError
 
 if TYPE_CHECKING:

@@ -21,8 +21,7 @@ from hypothesis import settings
 
 import trimtab
 from tiny_models import BY_NAME, CHAT_TEMPLATE, FAMILIES, Family, byte_tokenizer, vector_for
-from trimtab.engines.batching import Cost, Plan, plan_batches, plan_prefix_tree
-from trimtab.engines.prefix_tree import PrefixTree
+from trimtab.engines.prefix_tree import Cost, Plan, PrefixTree, plan_batches, plan_prefix_tree
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.forward import run as proof
 from trimtab.vectors import ControlVector

@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from trimtab.version import VERSION
+from trimtab.defaults import VERSION
 
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour

@@ -1,5 +1,7 @@
 """Default settings that the library and the command line share; importing them costs nothing."""
 
+from __future__ import annotations
+
 BUDGET = 0.4  # nats per token that strength 1 spends
 MAX_PAIRS = 420  # contrastive pairs of a behaviour
 METHOD = "mean_difference"
@@ -14,3 +16,6 @@ EVALUATION_QUESTIONS = 16
 EVALUATION_ANSWER_TOKENS = 40  # of the answers whose text is judged
 
 ANSWER_TOKENS = 128  # upper bound on an answer's length
+
+
+VERSION = "0.1.0"

@@ -18,8 +18,7 @@ from architectures.beside import BESIDE
 from architectures.building import Architecture, build, inputs_for, quietly
 from architectures.reference import Reference, Tokens, reference_for
 from tiny_models import EOS, PAD, byte_tokenizer
-from trimtab.engines.batching import Cost, Plan, plan_batches, plan_prefix_tree
-from trimtab.engines.prefix_tree import PrefixTree
+from trimtab.engines.prefix_tree import Cost, Plan, PrefixTree, plan_batches, plan_prefix_tree
 from trimtab.engines.protocol import Collected
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.forward import run as proof

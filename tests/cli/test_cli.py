@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import trimtab
-from trimtab.cli import console
+from trimtab.cli import options as console
 from trimtab.cli.options import parse_layers
 from trimtab.engines import AnswerComparison, Completion, Receipt
 from trimtab.engines.protocol import MarkedPrompt
@@ -217,7 +217,7 @@ def test_an_interrupt_ends_with_code_130_leaves_no_file_and_can_be_resumed(run, 
         raise KeyboardInterrupt
 
     path, kept = tmp_path / "v.safetensors", tmp_path / "cache" / "kept.sqlite"
-    monkeypatch.setattr("trimtab.cli.train.checkpoint_path", lambda output: kept)
+    monkeypatch.setattr("trimtab.cli.vector.checkpoint_path", lambda output: kept)
     arguments = ("train", "happy", "--max-pairs", "8", "--layers", "15", "--no-check", "-o", str(path))
     with monkeypatch.context() as patch:
         patch.setattr(type(smollm2), "generate", interrupted)
@@ -239,7 +239,7 @@ def test_an_interrupt_ends_with_code_130_leaves_no_file_and_can_be_resumed(run, 
 
 @pytest.mark.slow
 def test_resuming_nothing_says_so_and_trains(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("trimtab.cli.train.checkpoint_path", lambda output: tmp_path / "none.sqlite")
+    monkeypatch.setattr("trimtab.cli.vector.checkpoint_path", lambda output: tmp_path / "none.sqlite")
     path = tmp_path / "v.safetensors"
     code, out, err = run("train", "happy", "--max-pairs", "4", "--no-calibrate", "--resume", "--json", "-o", str(path))
     assert code == 0

@@ -8,7 +8,7 @@ from dataclasses import replace
 from rich.console import Console
 
 from evaluation.sample_distilled import REPORT
-from trimtab.cli.distilled_view import print_distilled
+from trimtab.cli.views import print_distilled
 
 
 def shown(report, width=100):

@@ -21,7 +21,7 @@ Doctor = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(autouse=True)
 def _roomy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trimtab.engines.transformers.doctor.hardware.free_memory", lambda: 64 * GIB)
+    monkeypatch.setattr("trimtab.engines.transformers.doctor.properties.free_memory", lambda: 64 * GIB)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from trimtab.cli import console
+from trimtab.cli import options as console
 from trimtab.cli import read as read_verb
 from trimtab.engines.transformers.text.turns import marked_prompt, token_texts
 from trimtab.reading import make_reading

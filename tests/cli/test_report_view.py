@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from evaluation.sample_report import every_report, not_working, setting, subject, sweep, unmeasured, with_lora, working
-from trimtab.cli.report_view import print_report
+from trimtab.cli.views import print_report
 from trimtab.evaluation.records import Sweep, Verdict
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.engines.batching import (
+from trimtab.engines.prefix_tree import (
     BATCH_LAUNCHES,
     CPU,
     CPU_HALF,
@@ -18,13 +18,14 @@ from trimtab.engines.batching import (
     BatchPlan,
     Cost,
     Machine,
+    PrefixTree,
     PrefixTreePlan,
+    build_tree,
     plan_batches,
     plan_passes,
     plan_prefix_tree,
     probe_cost,
 )
-from trimtab.engines.prefix_tree import PrefixTree, build_tree
 
 SMOLLM2 = {"layers": 30, "hidden": 576, "parameters": 106_000_000}
 SEVEN_BILLION = {"layers": 32, "hidden": 4096, "parameters": 6_500_000_000}

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.engines.batching import Cost, plan_passes
-from trimtab.engines.prefix_tree import PrefixTree, build_tree
+from trimtab.engines.prefix_tree import Cost, PrefixTree, build_tree, plan_passes
 
 Beginning = tuple[int, ...]
 

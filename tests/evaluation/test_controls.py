@@ -15,7 +15,7 @@ from trimtab import Behaviour
 from trimtab.behaviours import neutral_prompts
 from trimtab.behaviours.pairs import build_pairs
 from trimtab.errors import CalibrationError
-from trimtab.evaluation.controls import (
+from trimtab.evaluation.comparison import (
     chance_of,
     random_seeds,
     report_control,

@@ -15,8 +15,7 @@ from sample_vectors import calibration_record
 from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import neutral_prompts
 from trimtab.errors import EvaluationError, StrongSteeringWarning, VectorError, VectorMismatchError
-from trimtab.evaluation.comparison import BASELINES
-from trimtab.evaluation.controls import chance_of, random_seeds, shuffled_directions
+from trimtab.evaluation.comparison import BASELINES, chance_of, random_seeds, shuffled_directions
 from trimtab.evaluation.evaluate import evaluate
 from trimtab.evaluation.interventions import Intervention, changes_of, write
 from trimtab.evaluation.measurement import Baseline, Evaluator, Sizes

@@ -32,7 +32,7 @@ from trimtab.evaluation.interventions import (
     write,
     write_all,
 )
-from trimtab.evaluation.metrics.divergence import arm_kl
+from trimtab.evaluation.metrics.text_quality import arm_kl
 from trimtab.training.progress import ignore
 from trimtab.training.questions import KlSet, ask
 from trimtab.training.search import SIGNS

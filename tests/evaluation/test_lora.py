@@ -19,7 +19,7 @@ from trimtab.engines.transformers.model.fingerprint import fingerprint
 from trimtab.errors import BehaviourError, CalibrationError, EvaluationError, MissingDependencyError
 from trimtab.evaluation.interventions import Intervention, score, write
 from trimtab.evaluation.lora import fit_scale, train_lora
-from trimtab.evaluation.metrics.divergence import arm_kl
+from trimtab.evaluation.metrics.text_quality import arm_kl
 from trimtab.training.progress import ignore
 from trimtab.training.questions import ask
 

@@ -8,7 +8,7 @@ import pytest
 from trimtab.behaviours import neutral_prompts
 from trimtab.evaluation.interventions import Intervention, write
 from trimtab.evaluation.measurement import Baseline, Sizes
-from trimtab.evaluation.metrics.divergence import arm_kl
+from trimtab.evaluation.metrics.text_quality import arm_kl
 from trimtab.training.progress import ignore
 from trimtab.training.questions import ask
 

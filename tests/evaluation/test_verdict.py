@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from evaluation.sample_report import around, control, controls, damage, subject, sweep, usable, vector_method
 from trimtab.evaluation.records import Chance, Verdict
-from trimtab.evaluation.verdict import is_clear, judge
+from trimtab.evaluation.strength import is_clear, judge
 from trimtab.vectors import Interval
 
 

@@ -18,8 +18,7 @@ from trimtab.cli.doctor import doctor
 from trimtab.cli.evaluate import evaluate
 from trimtab.cli.generate import chat, compare, generate
 from trimtab.cli.read import read
-from trimtab.cli.train import train
-from trimtab.cli.vector import calibrate, show
+from trimtab.cli.vector import calibrate, show, train
 from trimtab.errors import StrongSteeringWarning, TrimtabError
 
 INTERRUPTED = 130  # exit code after Ctrl-C

@@ -12,8 +12,18 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from trimtab.cli.console import check_writable, out, phase_progress, print_json
-from trimtab.cli.options import BehaviourArgument, DtypeOption, JsonOption, ModelOption, SeedOption, ThinkingOption
+from trimtab.cli.options import (
+    BehaviourArgument,
+    DtypeOption,
+    JsonOption,
+    ModelOption,
+    SeedOption,
+    ThinkingOption,
+    check_writable,
+    out,
+    phase_progress,
+    print_json,
+)
 from trimtab.cli.session import Session
 from trimtab.errors import BehaviourError, OutputError
 

@@ -10,15 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from trimtab.cli.console import (
-    check_writable,
-    out,
-    phase_progress,
-    print_json,
-    save_or_rescue,
-    seconds_table,
-    vector_json,
-)
 from trimtab.cli.options import (
     DtypeOption,
     ForceOption,
@@ -28,6 +19,13 @@ from trimtab.cli.options import (
     SeedOption,
     ThinkingOption,
     VectorArgument,
+    check_writable,
+    out,
+    phase_progress,
+    print_json,
+    save_or_rescue,
+    seconds_table,
+    vector_json,
 )
 from trimtab.cli.session import Session
 from trimtab.errors import PromptError, SteeringError
@@ -80,7 +78,7 @@ def train(
     if json:
         print_json({**vector_json(vector, path, phases), "valid_auroc": valid})
         return
-    from trimtab.cli.card import print_card
+    from trimtab.cli.views import print_card
 
     print_card(vector)
     if valid is not None:

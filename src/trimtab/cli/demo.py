@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from trimtab.cli.console import (
+from trimtab.cli.generate import comparison_table
+from trimtab.cli.options import (
+    BehaviourArgument,
+    DtypeOption,
+    JsonOption,
+    ModelOption,
     PhaseProgress,
     check_writable,
     err,
@@ -18,8 +23,6 @@ from trimtab.cli.console import (
     save_or_rescue,
     seconds_table,
 )
-from trimtab.cli.generate import comparison_table
-from trimtab.cli.options import BehaviourArgument, DtypeOption, JsonOption, ModelOption
 from trimtab.cli.session import Session
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trimtab.cli.console import check_writable, err, out, phase_progress, print_json, save_or_rescue, vector_json
 from trimtab.cli.options import (
     DtypeOption,
     JsonOption,
@@ -21,10 +20,17 @@ from trimtab.cli.options import (
     SeedOption,
     ThinkingOption,
     TokensOption,
+    check_writable,
+    err,
+    out,
     parse_layers,
+    phase_progress,
+    print_json,
+    save_or_rescue,
+    vector_json,
 )
 from trimtab.cli.session import Session
-from trimtab.cli.train import resumable
+from trimtab.cli.vector import resumable
 from trimtab.defaults import DISTILL_ANSWER_TOKENS, DISTILL_BATCH, DISTILL_STEPS
 from trimtab.errors import DistillError, TrimtabError
 
@@ -136,8 +142,7 @@ def distill(
     if json:
         print_json({**vector_json(vector, path, phases), "report": None if measured is None else asdict(measured)})
         return
-    from trimtab.cli.card import print_card
-    from trimtab.cli.distilled_view import print_distilled
+    from trimtab.cli.views import print_card, print_distilled
 
     print_card(vector)
     if measured is not None:

@@ -10,8 +10,7 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from trimtab.cli.console import out, phase_progress, print_json, seconds_table
-from trimtab.cli.options import DtypeOption, JsonOption, ModelOption
+from trimtab.cli.options import DtypeOption, JsonOption, ModelOption, out, phase_progress, print_json, seconds_table
 from trimtab.cli.session import Session
 
 if TYPE_CHECKING:
@@ -19,8 +18,14 @@ if TYPE_CHECKING:
 
     from trimtab.engines.transformers.doctor.checks import Checks, Sink
     from trimtab.engines.transformers.doctor.diagnosis import Diagnosis
-    from trimtab.engines.transformers.doctor.hardware import Folder, Machine
-    from trimtab.engines.transformers.doctor.properties import BlockFacts, ChatFacts, ModelFacts, TokenizerFacts
+    from trimtab.engines.transformers.doctor.properties import (
+        BlockFacts,
+        ChatFacts,
+        Folder,
+        Machine,
+        ModelFacts,
+        TokenizerFacts,
+    )
 
 SCHEMA = 1  # to be raised when a field of the JSON changes its meaning or is removed
 UNUSABLE = 1  # exit code if the model cannot be steered

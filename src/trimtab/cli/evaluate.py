@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trimtab.cli.console import check_writable, err, phase_progress, print_json
 from trimtab.cli.options import (
     DtypeOption,
     ForceOption,
@@ -18,6 +17,10 @@ from trimtab.cli.options import (
     SeedOption,
     ThinkingOption,
     TokensOption,
+    check_writable,
+    err,
+    phase_progress,
+    print_json,
 )
 from trimtab.cli.session import Session
 from trimtab.defaults import EVALUATION_ANSWER_TOKENS, EVALUATION_QUESTIONS
@@ -101,7 +104,7 @@ def evaluate(
 
         print_json(report_json(measured))
         return
-    from trimtab.cli.report_view import print_report
+    from trimtab.cli.views import print_report
 
     print_report(measured)
 

@@ -11,7 +11,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from trimtab.cli.console import err, out, print_json, write_piece
 from trimtab.cli.options import (
     DtypeOption,
     ForceOption,
@@ -24,6 +23,10 @@ from trimtab.cli.options import (
     TemperatureOption,
     ThinkingOption,
     TokensOption,
+    err,
+    out,
+    print_json,
+    write_piece,
 )
 from trimtab.cli.session import Session
 from trimtab.defaults import ANSWER_TOKENS

@@ -11,7 +11,6 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from trimtab.cli.console import check_writable, err, out, print_json
 from trimtab.cli.options import (
     DtypeOption,
     ForceOption,
@@ -20,6 +19,10 @@ from trimtab.cli.options import (
     RawOption,
     SystemOption,
     ThinkingOption,
+    check_writable,
+    err,
+    out,
+    print_json,
 )
 from trimtab.cli.session import Session
 from trimtab.errors import OutputError, PromptError

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, final
 
-from trimtab.cli.console import err, phase_progress
+from trimtab.cli.options import err, phase_progress
 from trimtab.errors import VectorMismatchError
 
 if TYPE_CHECKING:

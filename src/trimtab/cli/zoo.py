@@ -13,8 +13,17 @@ from rich.markup import escape
 from rich.panel import Panel
 from rich.table import Table
 
-from trimtab.cli.console import check_writable, err, out, phase_progress, print_json
-from trimtab.cli.options import DtypeOption, JsonOption, ModelOption, SeedOption
+from trimtab.cli.options import (
+    DtypeOption,
+    JsonOption,
+    ModelOption,
+    SeedOption,
+    check_writable,
+    err,
+    out,
+    phase_progress,
+    print_json,
+)
 from trimtab.cli.session import Session
 from trimtab.errors import BehaviourError, EvaluationError, TrimtabError
 

@@ -17,13 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trimtab.engines.layers import DecoderLayers, Layout, layer_output, with_layer_output
-from trimtab.engines.module_trace import (
+from trimtab.engines.layers import (
     ALIKE,
     Call,
+    DecoderLayers,
+    Layout,
     Run,
     Watched,
     differing,
+    layer_output,
     layout_of,
     probe_tokens,
     read_by,
@@ -31,6 +33,7 @@ from trimtab.engines.module_trace import (
     rounding,
     run_once,
     watched_pass,
+    with_layer_output,
 )
 from trimtab.errors import ModelError
 

@@ -15,9 +15,13 @@ from trimtab.behaviours import Behaviour, zoo_names
 from trimtab.defaults import BUDGET
 from trimtab.engines import Engine
 from trimtab.errors import EvaluationError, VectorError
-from trimtab.evaluation.comparison import USUAL, Comparison, check_baselines, compare, measure
-from trimtab.evaluation.controls import (
+from trimtab.evaluation.comparison import (
+    USUAL,
+    Comparison,
     chance_of,
+    check_baselines,
+    compare,
+    measure,
     random_seeds,
     report_control,
     shuffled_directions,
@@ -31,8 +35,7 @@ from trimtab.evaluation.metrics.refusals import cosine_with_refusal
 from trimtab.evaluation.metrics.scorers import Scorer
 from trimtab.evaluation.metrics.text_quality import measure_text_quality
 from trimtab.evaluation.records import Controls, Placing, Report, Run, Setting, Subject
-from trimtab.evaluation.strength import measure_strengths, sweep_of, usable_range
-from trimtab.evaluation.verdict import judge
+from trimtab.evaluation.strength import judge, measure_strengths, sweep_of, usable_range
 from trimtab.stats import mean_interval
 from trimtab.training.calibrate import TOLERANCE
 from trimtab.training.controls import RANDOM_GUESS, Trial, rms_swing, try_randoms, why_no_equivalents

@@ -16,12 +16,11 @@ from trimtab.engines import Engine
 from trimtab.errors import MissingDependencyError
 from trimtab.evaluation.interventions import Intervention, changes_of, score, write_all
 from trimtab.evaluation.metrics.choices import ChoiceQuestion, choice_log_odds, choice_questions
-from trimtab.evaluation.metrics.divergence import Predictions, arm_kl, own_predictions
 from trimtab.evaluation.metrics.embedding import Embedder, load_embedder, relevance
 from trimtab.evaluation.metrics.facts import Accuracy, Fact, FactSet, answer_facts, builtin_facts
 from trimtab.evaluation.metrics.refusals import refusal_direction, refusal_rate
 from trimtab.evaluation.metrics.scorers import Scorer, default_scorers
-from trimtab.evaluation.metrics.text_quality import TextQuality, Written
+from trimtab.evaluation.metrics.text_quality import Predictions, TextQuality, Written, arm_kl, own_predictions
 from trimtab.evaluation.records import Damage, Side
 from trimtab.stats import mean_interval
 from trimtab.training.progress import ignore

@@ -6,8 +6,10 @@ depends on time: two evaluations with the same seed on the same machine have equ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Literal, TypeAlias
 
 from trimtab.vectors import Interval
@@ -348,7 +350,21 @@ class Report:
         return {intervention.name: intervention for intervention in self.interventions}[name]
 
     def _repr_html_(self) -> str:
-        """Return a short card for notebooks."""
-        from trimtab.evaluation.report.page import short_html  # records are read without jinja
+        """Return the verdict, its reasons and the swing of each intervention, for notebooks."""
+        reasons = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.verdict.sentences)
+        rows = "".join(
+            f'<tr><th scope="row">{escape(each.name)}</th><td>{_shown(each.swing)}</td></tr>'
+            for each in self.interventions
+        )
+        return (
+            f'<div class="trimtab-report"><p><b>{escape(self.subject.vector)}: {escape(self.verdict.word)}</b></p>'
+            f"<ul>{reasons}</ul><table><thead><tr><th>intervention</th><th>swing (nat per token)</th></tr></thead>"
+            f"<tbody>{rows}</tbody></table></div>"
+        )
 
-        return short_html(self)
+
+def _shown(interval: Interval | None) -> str:
+    """Return an interval for people; a dash where nothing was measured."""
+    if interval is None or not math.isfinite(interval.value):
+        return "–"
+    return f"{interval.value:+.2f} ({interval.low:+.2f} to {interval.high:+.2f})"

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 from trimtab.engines.protocol import Completion
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import MissingDependencyError, PromptError, SteeringError
-from trimtab.interop.stopping import cut_at
+from trimtab.interop.lm_eval import cut_at
 from trimtab.steering import Steering, SteeringLike
 
 if TYPE_CHECKING:

@@ -15,11 +15,22 @@ from typing import TYPE_CHECKING, Any, final
 from trimtab.engines.protocol import ForcedItem, Tokens
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import MissingDependencyError, PromptError, SteeringError
-from trimtab.interop.stopping import cut_at
 from trimtab.steering import Steering, SteeringLike
 
 if TYPE_CHECKING:
     from lm_eval.api.model import LM
+
+
+def cut_at(text: str, stops: Sequence[str]) -> str:
+    """``text`` up to the first place where any of ``stops`` begins; empty ones stop nothing.
+
+    Example:
+        >>> cut_at("Paris. Next question", [".", " "])
+        'Paris'
+    """
+    places = [text.find(stop) for stop in stops if stop]
+    return text[: min((place for place in places if place >= 0), default=len(text))]
+
 
 INSTALL = 'pip install "trimtab[lm-eval]"'
 FALLBACK_WINDOW = 2048  # as HFLM has it, where a model's config says nothing

@@ -5,12 +5,15 @@ from trimtab.reading.reading import (
     Reading,
     Shades,
     VectorReading,
+    auroc,
     distinct_names,
     label,
     make_reading,
+    neutral_of,
+    projections,
     shades,
+    z_scores,
 )
-from trimtab.reading.scores import auroc, neutral_of, projections, z_scores
 
 __all__ = [
     "Reading",

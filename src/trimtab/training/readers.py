@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from trimtab.arrays import F32, F64
 from trimtab.behaviours import neutral_prompts
+from trimtab.defaults import VERSION
 from trimtab.engines import Engine, Prompt
 from trimtab.errors import PromptError, VectorError
 from trimtab.reading import auroc, projections, z_scores
@@ -22,7 +23,6 @@ from trimtab.training.neutral import Pooled, check_reads, measure_neutral, poole
 from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.vectors import BehaviourRef, ControlVector, Reader, ThresholdFit
 from trimtab.vectors.records import MOST_READINGS
-from trimtab.version import VERSION
 
 SHRINKAGE = 0.5  # share of the identity
 SMALL = 1e-6  # of the typical spread: a coordinate that hardly varies is not blown up

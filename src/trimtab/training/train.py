@@ -15,7 +15,7 @@ import numpy as np
 from trimtab.arrays import F32
 from trimtab.behaviours import Behaviour
 from trimtab.behaviours.pairs import build_pairs
-from trimtab.defaults import BUDGET, MAX_PAIRS, METHOD, REFINE_STEPS, STATES_MEMORY
+from trimtab.defaults import BUDGET, MAX_PAIRS, METHOD, REFINE_STEPS, STATES_MEMORY, VERSION
 from trimtab.engines import Engine
 from trimtab.engines.protocol import Gradients
 from trimtab.errors import CalibrationError, ModelError, VectorError
@@ -29,7 +29,6 @@ from trimtab.training.refine import PERSONAS_PHASE, checked_gradients, persona_d
 from trimtab.training.search import band_layers, chosen_layers
 from trimtab.training.states import Contrast, PairInput, collect_contrast, pair_persona_answers
 from trimtab.vectors import BehaviourRef, ControlVector, ModelInfo, vectors_folder
-from trimtab.version import VERSION
 
 SOURCES = ("prompts", "responses")
 DISTILLED = "distilled"

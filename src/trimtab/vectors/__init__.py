@@ -2,7 +2,6 @@
 
 from trimtab.stats import Interval
 from trimtab.vectors.file import write_atomically
-from trimtab.vectors.folder import find_vector, vector_path, vectors_folder
 from trimtab.vectors.records import (
     PERCENTS,
     BehaviourRef,
@@ -22,7 +21,7 @@ from trimtab.vectors.records import (
     Spread,
     ThresholdFit,
 )
-from trimtab.vectors.vector import ControlVector
+from trimtab.vectors.vector import ControlVector, find_vector, vector_path, vectors_folder
 
 __all__ = [
     "PERCENTS",

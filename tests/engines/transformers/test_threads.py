@@ -15,7 +15,7 @@ from by_hand import traces_in
 from tiny_models import vector_for
 from trimtab.engines.protocol import ForcedItem, Preference
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers.model.lock import model_lock
+from trimtab.engines.transformers.model.context import model_lock
 from trimtab.errors import SteeringError
 from trimtab.steering import Term
 

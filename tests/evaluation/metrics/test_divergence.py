@@ -15,7 +15,7 @@ from trimtab.behaviours import Message, neutral_prompts
 from trimtab.engines.transformers.score.kl import kl_of_tables
 from trimtab.errors import SteeringError
 from trimtab.evaluation.interventions import Intervention, changes_of
-from trimtab.evaluation.metrics.divergence import arm_kl
+from trimtab.evaluation.metrics.text_quality import arm_kl
 from trimtab.training.progress import ignore
 from trimtab.training.questions import KlSet, ask
 

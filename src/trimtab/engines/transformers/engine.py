@@ -36,11 +36,9 @@ from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.engines.transformers.forward.step_plan import StepPlan
 from trimtab.engines.transformers.grad.additive import has_gradients
 from trimtab.engines.transformers.grad.objectives import ModelGradients
-from trimtab.engines.transformers.model.context import ModelContext
+from trimtab.engines.transformers.model.context import ModelContext, model_lock
 from trimtab.engines.transformers.model.fingerprint import fingerprint
-from trimtab.engines.transformers.model.lock import model_lock
-from trimtab.engines.transformers.score.answers import GreedyScores, greedy_scores, predict
-from trimtab.engines.transformers.score.forcing import PrefixTreeForcing
+from trimtab.engines.transformers.score.forcing import GreedyScores, PrefixTreeForcing, greedy_scores, predict
 from trimtab.engines.transformers.text.chat_template import (
     check_length,
     checked_sequences,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from trimtab.arrays import F32
 from trimtab.behaviours import neutral_prompts
-from trimtab.defaults import DISTILL_ANSWER_TOKENS
+from trimtab.defaults import DISTILL_ANSWER_TOKENS, VERSION
 from trimtab.engines import Engine
 from trimtab.engines.protocol import DistillationExample, Gradients
 from trimtab.errors import DistillError
@@ -39,7 +39,6 @@ from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.training.questions import KlSet, Question, ask
 from trimtab.training.search import band_layers, chosen_layers
 from trimtab.vectors import BehaviourRef, Calibration, ControlVector, Distillation, Neutral
-from trimtab.version import VERSION
 
 METHOD = "distilled"
 LEARN_PHASE = "Learning from the prompted model"

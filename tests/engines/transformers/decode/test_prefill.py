@@ -10,10 +10,10 @@ import pytest
 
 from by_hand import greedily, traces_in
 from tiny_models import BY_NAME, RECURRENT, Family, vector_for
-from trimtab.engines.batching import CPU, Cost
+from trimtab.engines.prefix_tree import CPU, Cost
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.decode import answer as answering
-from trimtab.engines.transformers.decode.prefill import shared_prefill
+from trimtab.engines.transformers.decode.sampling import shared_prefill
 from trimtab.engines.transformers.forward import run as states
 from trimtab.vectors import ControlVector
 

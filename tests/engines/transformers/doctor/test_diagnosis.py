@@ -15,7 +15,7 @@ import transformers
 from tiny_models import BY_NAME, EOS, HIDDEN, LAYERS, PAD, VOCABULARY, byte_tokenizer
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.doctor import diagnosis as diagnosis
-from trimtab.engines.transformers.doctor import hardware as machine
+from trimtab.engines.transformers.doctor import properties as machine
 from trimtab.engines.transformers.doctor.diagnosis import Diagnosis, diagnose, refused
 from trimtab.errors import ModelError
 

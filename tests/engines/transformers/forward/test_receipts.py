@@ -16,7 +16,7 @@ from steered_terms import CHAT, SCOPES, ModelContext, scoped_rows, term
 from tiny_models import vector_for
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.decode import answer as answering
-from trimtab.engines.transformers.decode.prefill import shared_prefill
+from trimtab.engines.transformers.decode.sampling import shared_prefill
 from trimtab.steering import Ablate, Add, Bound, Clamp, Comparison, Rotate, Steering, Term
 
 COUNT = 5

@@ -16,7 +16,7 @@ from torch import nn
 from by_hand import logits_of, steering_by_hand, traces_in
 from tiny_models import HIDDEN, WINDOW, Family, vector_for
 from trimtab.engines import ForcedItem, ForcedScores
-from trimtab.engines.batching import CPU
+from trimtab.engines.prefix_tree import CPU
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.forward import run
 from trimtab.engines.transformers.score import forcing

@@ -17,13 +17,15 @@ from transformers import DynamicCache, PreTrainedModel
 from trimtab.arrays import F32, F64
 from trimtab.engines.layers import eagerly
 from trimtab.engines.protocol import Completion, MarkedPrompt, Receipt, Tokens
-from trimtab.engines.transformers.decode.prefill import Prefilled, join_prefilled, shared_prefill
 from trimtab.engines.transformers.decode.sampling import (
     Generated,
+    Prefilled,
     Sampling,
     count_repeats,
     generate_tokens,
+    join_prefilled,
     prepares_plainly,
+    shared_prefill,
 )
 from trimtab.engines.transformers.forward.capture import ProbeHooks
 from trimtab.engines.transformers.forward.collect import score_prompts
@@ -37,7 +39,7 @@ from trimtab.engines.transformers.forward.schedule import (
 from trimtab.engines.transformers.forward.steer import SteeringCounters, SteeringHooks
 from trimtab.engines.transformers.forward.step_plan import Coefficients, StepPlan
 from trimtab.engines.transformers.model.context import ModelContext
-from trimtab.engines.transformers.score.answers import answer_logprobs
+from trimtab.engines.transformers.score.forcing import answer_logprobs
 from trimtab.engines.transformers.score.kl import kl_of_logprobs
 from trimtab.errors import SteeringError, StrongSteeringWarning
 from trimtab.reading import distinct_names

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, final
 
 from trimtab.engines.protocol import Completion
-from trimtab.engines.transformers.model.lock import ModelLock
+from trimtab.engines.transformers.model.context import ModelLock
 from trimtab.errors import SteeringError
 
 if TYPE_CHECKING:

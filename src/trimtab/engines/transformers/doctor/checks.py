@@ -16,10 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from trimtab.behaviours import neutral_prompts
-from trimtab.engines.batching import PrefixTreePlan
 from trimtab.engines.layer_search import moved_by, runner, vocabulary_of
-from trimtab.engines.module_trace import probe_tokens, result_of, run_once
-from trimtab.engines.prefix_tree import build_tree
+from trimtab.engines.layers import probe_tokens, result_of, run_once
+from trimtab.engines.prefix_tree import PrefixTreePlan, build_tree
 from trimtab.engines.protocol import Completion, ForcedItem
 from trimtab.engines.transformers.engine import TransformersEngine
 from trimtab.engines.transformers.forward.run import PrefixSharingCheck, cost_of, place

@@ -8,15 +8,16 @@ from typing import Literal, TypeAlias
 
 from trimtab.engines.layer_search import Proof
 from trimtab.engines.transformers.doctor.checks import Capability, Checks, State, try_out
-from trimtab.engines.transformers.doctor.hardware import Machine, this_machine
 from trimtab.engines.transformers.doctor.properties import (
     BlockFacts,
     ChatFacts,
+    Machine,
     ModelFacts,
     TokenizerFacts,
     block_facts,
     chat_facts,
     model_facts,
+    this_machine,
     tokenizer_facts,
 )
 from trimtab.engines.transformers.engine import TransformersEngine

@@ -13,9 +13,17 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from torch import nn
 
-from trimtab.engines.batching import Cost, Plan, PrefixTreePlan, plan_batches
 from trimtab.engines.layers import DecoderLayers, eagerly
-from trimtab.engines.prefix_tree import Ints, PrefixTree, build_chains, build_tree
+from trimtab.engines.prefix_tree import (
+    Cost,
+    Ints,
+    Plan,
+    PrefixTree,
+    PrefixTreePlan,
+    build_chains,
+    build_tree,
+    plan_batches,
+)
 from trimtab.engines.protocol import Collected, CollectionReport, MarkedPrompt, Position, Span, Tokens
 from trimtab.engines.transformers.forward.capture import capture_outputs
 from trimtab.engines.transformers.forward.run import Pass, PrefixSharingCheck, Sources, run_plan

@@ -18,19 +18,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from trimtab.engines.batching import (
+from trimtab.engines.layers import DecoderLayers, eagerly
+from trimtab.engines.prefix_tree import (
     CPU,
     CPU_HALF,
     GPU,
     BatchPlan,
     Cost,
+    Ints,
     Plan,
+    PrefixTree,
     PrefixTreePlan,
+    build_tree,
     plan_batches,
     plan_passes,
 )
-from trimtab.engines.layers import DecoderLayers, eagerly
-from trimtab.engines.prefix_tree import Ints, PrefixTree, build_tree
 from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.forward.capture import capture_outputs
 from trimtab.engines.transformers.score.logits import selects_positions

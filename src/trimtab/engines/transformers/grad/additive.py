@@ -21,13 +21,11 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from trimtab.arrays import F32
-from trimtab.engines.batching import PrefixTreePlan
 from trimtab.engines.layers import DecoderLayers, eagerly, layer_output, with_layer_output
-from trimtab.engines.prefix_tree import Ints, build_tree
+from trimtab.engines.prefix_tree import Ints, PrefixTreePlan, build_tree
 from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.forward.run import is_out_of_memory, place, release
-from trimtab.engines.transformers.model.context import ModelContext
-from trimtab.engines.transformers.model.lock import model_lock
+from trimtab.engines.transformers.model.context import ModelContext, model_lock
 from trimtab.engines.transformers.model.source import first_line
 from trimtab.engines.transformers.score.logits import logits_at_columns
 from trimtab.errors import ModelError

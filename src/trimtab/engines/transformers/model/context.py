@@ -4,17 +4,136 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from threading import Condition, Lock, get_ident
+from types import TracebackType
+from typing import Protocol, final
+from weakref import WeakKeyDictionary
 
+from torch import nn
 from transformers import PreTrainedModel
 
-from trimtab.engines.batching import Cost
 from trimtab.engines.layers import DecoderLayers
+from trimtab.engines.prefix_tree import Cost
 from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.forward.run import PrefixSharingCheck, cost_of
 from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.engines.transformers.text.chat_template import ThinkingMarkers
+from trimtab.errors import SteeringError
 from trimtab.vectors import ModelInfo
+
+
+class OpenStream(Protocol):
+    """A stream that holds the lock of its model.
+
+    Attributes:
+        reader: The thread that takes its tokens.
+        worker: The thread that runs the model; None until it has begun.
+        stopped: Whether the stream was broken off, so that its worker is about to end.
+    """
+
+    reader: int
+    worker: int | None
+    stopped: bool
+
+    def stop(self) -> None:
+        """Break the stream off without waiting for its worker."""
+
+
+@final
+class ModelLock:
+    """Re-entrant lock; other threads wait for it.
+
+    A stream takes the lock in the thread that reads it and gives it back in the worker thread that runs the model. In
+    between, the reader's thread is refused instead of waiting: it would wait for a stream that waits for its reader. A
+    stream may begin inside the reader's own ``with lock``; it ends before that does.
+    """
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._owner: int | None = None
+        self._depth = 0
+        self._stream: OpenStream | None = None
+
+    def __enter__(self) -> ModelLock:
+        with self._changed:
+            self._wait_until_free()
+            if self._stream is None:
+                self._owner = get_ident()
+            self._depth += 1
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._depth -= 1
+            if self._depth == 0:
+                self._owner = None
+            self._changed.notify_all()
+
+    @property
+    def held(self) -> bool:
+        """Whether this thread holds the lock."""
+        return self._owner == get_ident()
+
+    def check_no_stream(self) -> None:
+        """Refuse a thread that has a stream open.
+
+        Raises:
+            SteeringError: This thread reads a stream that is not at its end.
+        """
+        stream = self._stream
+        if stream is not None and stream.reader == get_ident() and not stream.stopped:
+            raise SteeringError(
+                "an answer of this model is being streamed", fix="read the stream to its end, or close it"
+            )
+
+    def begin_stream(self, stream: OpenStream) -> None:
+        """Take the lock for a stream, which gives it back with ``end_stream`` from any thread.
+
+        Raises:
+            SteeringError: This thread reads another stream that is not at its end.
+        """
+        with self._changed:
+            self._wait_until_free()
+            self._stream = stream
+
+    def end_stream(self) -> None:
+        """Give back what ``begin_stream`` took."""
+        with self._changed:
+            self._stream = None
+            self._changed.notify_all()
+
+    def stop_stream(self) -> None:
+        """Break off the stream that is open, if any, and wait until its worker has let go of the model."""
+        with self._changed:
+            stream = self._stream
+            if stream is not None:
+                stream.stop()
+                self._changed.wait_for(lambda: self._stream is not stream)
+
+    def _wait_until_free(self) -> None:
+        thread = get_ident()
+        while True:
+            stream = self._stream
+            if stream is None:
+                if self._owner in (None, thread):
+                    return
+            elif stream.worker == thread:
+                return
+            else:
+                self.check_no_stream()
+            self._changed.wait()
+
+
+_LOCKS: WeakKeyDictionary[nn.Module, ModelLock] = WeakKeyDictionary()
+_LOCKS_LOCK = Lock()
+
+
+def model_lock(model: nn.Module) -> ModelLock:
+    """Return the lock of a model, which is the same for all engines over it."""
+    with _LOCKS_LOCK:
+        return _LOCKS.setdefault(model, ModelLock())
 
 
 @final
