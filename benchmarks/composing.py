@@ -14,7 +14,7 @@ from trimtab.behaviours import Message, neutral_prompts
 from trimtab.engines.protocol import Gradients
 from trimtab.engines.transformers import TransformersEngine, load
 from trimtab.errors import BenchmarkError
-from trimtab.evaluation.prompted_answers import PromptedAnswers, Student, Substitute, mean_kl
+from trimtab.evaluation.rules import PromptedAnswers, Student, Substitute, mean_kl
 from trimtab.steering import Steering, Term
 from trimtab.training.distillation.distill import Effort, distill
 from trimtab.training.distillation.examples import Teacher

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from trimtab.evaluation.distilled import DistilledReport, DistilledSample, Saving
-from trimtab.evaluation.prompted_answers import Substitute
-from trimtab.evaluation.rules import RuleEffect, RuleReport
+from trimtab.evaluation.rules import RuleEffect, RuleReport, Substitute
 from trimtab.vectors import Interval
 
 REPORT = DistilledReport(

@@ -14,7 +14,7 @@ from tiny_models import byte_tokenizer, small_t5, vector_for
 from trimtab.behaviours import Message
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.distilled import Sizes, evaluate_distilled
-from trimtab.evaluation.prompted_answers import share_closed
+from trimtab.evaluation.rules import share_closed
 from trimtab.training.distillation.distill import Effort, distill
 from trimtab.training.distillation.fit import Schedule
 

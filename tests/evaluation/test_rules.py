@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 
 from tiny_models import vector_for
 from trimtab.behaviours import Message
-from trimtab.evaluation.prompted_answers import PromptedAnswers, Student, mean_kl
 from trimtab.evaluation.rules import (
     MAX_RULES,
     MIN_WEIGHT,
+    PromptedAnswers,
     RuleEffect,
     RuleSizes,
+    Student,
     attribute_rules,
     first_sentence,
+    mean_kl,
     questions_for,
     split_rules,
 )

@@ -46,9 +46,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from trimtab.evaluation.distilled import DistilledReport, DistilledSample
-    from trimtab.evaluation.prompted_answers import Substitute
     from trimtab.evaluation.records import InterventionReport, Report, Side, Sweep, Word
-    from trimtab.evaluation.rules import RuleEffect, RuleReport
+    from trimtab.evaluation.rules import RuleEffect, RuleReport, Substitute
     from trimtab.vectors import Calibration, ControlVector, Effect, Interval
 
 BAR = 24

@@ -1,7 +1,7 @@
 """Engines: whatever can run a model, steer it, and say what it cannot do."""
 
-from trimtab.engines.answer_comparison import AnswerComparison, compare_answers
 from trimtab.engines.protocol import (
+    AnswerComparison,
     Completion,
     Engine,
     ForcedItem,
@@ -9,6 +9,7 @@ from trimtab.engines.protocol import (
     Prompt,
     Receipt,
     TeacherForcing,
+    compare_answers,
 )
 
 __all__ = [

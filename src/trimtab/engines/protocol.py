@@ -9,10 +9,11 @@ Left out on purpose: batching, caches and devices, which are an engine's own bus
 
 from __future__ import annotations
 
+import html
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from html import escape
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -23,7 +24,7 @@ from trimtab.arrays import F32
 from trimtab.behaviours import Message
 from trimtab.defaults import ANSWER_TOKENS
 from trimtab.errors import PromptError
-from trimtab.steering import RowsLike, SteeringLike
+from trimtab.steering import RowsLike, Steering, SteeringLike
 from trimtab.steering.compiled import Change
 from trimtab.steering.conditions import At
 from trimtab.vectors import ControlVector, ModelInfo
@@ -538,3 +539,77 @@ class Trains(Collects, Generates, Forces, Differentiates, Protocol):
 
 
 Engine: TypeAlias = Trains
+
+
+SIDES = ("baseline", "plus", "minus")
+
+
+@dataclass(frozen=True)
+class AnswerComparison:
+    """Three answers to each of several prompts.
+
+    Attributes:
+        prompts: The prompts.
+        steering: The steering, in text form.
+        baseline: Unsteered answers.
+        plus: Steered answers.
+        minus: Answers under the opposite steering.
+    """
+
+    prompts: tuple[str, ...]
+    steering: str
+    baseline: tuple[Completion, ...]
+    plus: tuple[Completion, ...]
+    minus: tuple[Completion, ...]
+
+    def rows(self) -> Iterator[tuple[str, tuple[Completion, Completion, Completion]]]:
+        """Yield each prompt with its answers: baseline, plus, minus."""
+        for prompt, *answers in zip(self.prompts, self.baseline, self.plus, self.minus, strict=True):
+            yield prompt, (answers[0], answers[1], answers[2])
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return one object for each prompt."""
+        return [
+            {"prompt": prompt, **{side: answer.to_json() for side, answer in zip(SIDES, answers, strict=True)}}
+            for prompt, answers in self.rows()
+        ]
+
+    def _repr_html_(self) -> str:
+        heads = "".join(f"<th style='text-align:left'>{head}</th>" for head in ("prompt", "baseline", "+", "−"))
+        rows = "".join(
+            f"<tr style='vertical-align:top'><td>{html.escape(prompt)}</td>"
+            + "".join(f"<td>{answer._repr_html_()}</td>" for answer in answers)
+            + "</tr>"
+            for prompt, answers in self.rows()
+        )
+        return f"<table><caption>{html.escape(self.steering)}</caption><tr>{heads}</tr>{rows}</table>"
+
+
+def compare_answers(
+    model: Generates, prompts: Sequence[str], steering: SteeringLike, *, max_new_tokens: int = 64
+) -> AnswerComparison:
+    """Answer every prompt greedily without steering, with it, and with its opposite.
+
+    Example:
+        >>> compare_answers(model, ["How was your day?"], "happy:0.8")  # doctest: +SKIP
+    """
+    plus = Steering.of(steering)
+    asked = list(prompts)
+    answers = (
+        tuple(model.generate(asked, steering=each, max_new_tokens=max_new_tokens))
+        for each in (None, plus, _opposite(plus))
+    )
+    return AnswerComparison(tuple(asked), str(plus), *answers)
+
+
+def _opposite(steering: Steering) -> Steering:
+    return Steering(
+        tuple(
+            replace(
+                term,
+                strength=None if term.strength is None else -term.strength,
+                coefficient=None if term.coefficient is None else -term.coefficient,
+            )
+            for term in steering.terms
+        )
+    )

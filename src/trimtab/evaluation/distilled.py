@@ -16,8 +16,18 @@ import numpy as np
 from trimtab.behaviours import Message, neutral_prompts
 from trimtab.engines import Engine
 from trimtab.errors import EvaluationError
-from trimtab.evaluation.prompted_answers import PromptedAnswers, Student, Substitute, TokenKls, mean_kl
-from trimtab.evaluation.rules import RuleReport, RuleSizes, attribute_rules, first_sentence, split_rules
+from trimtab.evaluation.rules import (
+    PromptedAnswers,
+    RuleReport,
+    RuleSizes,
+    Student,
+    Substitute,
+    TokenKls,
+    attribute_rules,
+    first_sentence,
+    mean_kl,
+    split_rules,
+)
 from trimtab.steering import Scope, Steering, Term
 from trimtab.training.distillation.examples import Answered, SystemPrompt, Teacher, answered_by
 from trimtab.training.progress import OnProgress, Progress, ignore
