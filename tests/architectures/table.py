@@ -18,47 +18,45 @@ from architectures.matrix import Mismatch, Outcome, Result, check
 PAGE = Path(__file__).parents[2] / "docs" / "architectures.md"
 TITLES: dict[Kind, str] = {
     "causal": "Causal language models",
-    "vision": "Models that read pictures too",
-    "seq2seq": "Encoder-decoder models, and such as hear",
+    "vision": "Models that also read pictures",
+    "seq2seq": "Encoder-decoder and speech models",
 }
 OUTCOMES: tuple[Outcome, ...] = ("works", "plain path only", "refused", "not built")
-MADE_WITH = "Made on"  # how the one line begins that differs from day to day
+MADE_WITH = "Made on"  # start of the one line that changes every day
 HEAD = ("class", "outcome", "blocks", "width", "shared beginnings", "note")
 
 INTRO = """\
 # Architectures
 
-trimtab knows no list of models. It watches a small pass through the one at hand, finds the blocks that hand on one
-state for every token, and proves by steering them that the result hangs on them. This page tells what comes of that for
-every class that transformers can generate text with.
-
-Each class is built small (about four layers of width 32) with random weights. Then
-
-- hidden states of several texts, short and long, are compared with what transformers reports or with plain hooks, read
-  one text at a time: every vector within 1e-5;
-- steered logits are compared with the same vectors added by hand on the way into the next block: within 1e-4; they must
-  move, and be the same again afterwards, bit for bit;
-- a steered answer is compared with that of transformers' own `generate`, steered by hand: token for token.
-
-What comes of it:
+trimtab has no list of models. It observes a small pass through a model, finds the decoder layers (modules that pass on
+one hidden state per token), and proves that steering them changes the result. This page shows the outcome for every
+class that transformers can generate text with. For your own model, run `trimtab doctor -m MODEL`.
 
 | outcome | meaning |
 |---|---|
-| works | All of this holds, and beginnings that texts share are computed once. |
-| plain path only | All of this holds, but every text is read by itself: the model takes or heeds no mask of ours. |
-| refused | The model is refused when it is loaded, with the reason. It is never steered by halves. |
+| works | All checks below pass, and prefixes that texts share are computed once. |
+| plain path only | All checks below pass, but texts are read separately: the model takes or heeds no custom mask. |
+| refused | The model is refused when it is loaded, with the reason. It is never steered partially. |
 
-"Shared beginnings" tells how texts that begin alike are read: as a tree in one go, or plainly, each by itself. A
-sliding window makes a tree inexact as soon as a text is longer than the window; then long texts are read plainly. An
-encoder-decoder model gives the states of its decoder here; with `encoder=True` it gives those of its encoder. Models
-that read pictures too are tried on text alone here; the tests show a picture to two of them.
+Each class is built small (about four layers of width 32) with random weights. The checks:
 
-`make architectures` writes this page anew, `make test-architectures` sees that it is right.
+- Hidden states of several texts, short and long, equal those that transformers reports, or those of plain hooks, for
+  one text at a time: every vector within 1e-5.
+- Steered logits equal those with the same vectors added by hand to the input of the next layer: within 1e-4. They must
+  differ from unsteered logits. Without steering, they must be the same again, bit for bit.
+- A steered answer equals that of transformers' own `generate`, steered by hand: token for token.
+
+"Shared beginnings" says how texts with the same prefix are read: as a tree in one pass, or plainly, each one
+separately. A sliding window makes a tree inexact for texts longer than the window; long texts are then read plainly.
+For an encoder-decoder model, the hidden states are those of its decoder; with `encoder=True`, those of its encoder.
+Models that also read pictures are tested on text only; the tests show a picture to two of them.
+
+`make architectures` writes this page. `make test-architectures` checks it.
 """
 
 
 def results(kinds: Sequence[Kind] = tuple(TITLES)) -> Iterator[Result]:
-    """Everything checked, in the order of the page; what fails is told and left out."""
+    """Check every class in the order of the page; report failures on standard error and leave them out."""
     for kind in kinds:
         for architecture in of_kind(kind):
             try:
@@ -69,18 +67,18 @@ def results(kinds: Sequence[Kind] = tuple(TITLES)) -> Iterator[Result]:
 
 
 def of_kind(kind: Kind) -> list[Architecture]:
-    """Sorted by class."""
+    """Return the classes of a kind, sorted by name."""
     return sorted((a for a in every_architecture() if a.kind == kind), key=lambda a: (a.name.lower(), a.config))
 
 
 def label(architecture: Architecture) -> str:
-    """The class, and its config where that is needed to tell it from others."""
+    """Return the class, with its config where several have the same name."""
     alike = [other for other in every_architecture() if other.name == architecture.name]
     return f"`{architecture.name}`" + (f" of `{architecture.config}`" if len(alike) > 1 else "")
 
 
 def row_of(result: Result) -> str:
-    """A line of the table."""
+    """Return a line of the table."""
     where = f"`{result.path}` × {result.blocks}" if result.path else ""
     note = "; ".join(part for part in (result.reason, result.note) if part).replace("|", "\\|")
     width = str(result.width or "")
@@ -92,7 +90,7 @@ def _row(*cells: str) -> str:
 
 
 def page_of(found: Sequence[Result]) -> str:
-    """The whole page."""
+    """Return the whole page."""
     shown = [outcome for outcome in OUTCOMES if any(result.outcome == outcome for result in found)]
     lines = [INTRO, f"{MADE_WITH} {datetime.now(UTC):%Y-%m-%d} with {versions()}.", ""]
     lines += [_row("", *shown, "all"), _row("---", *["---:"] * (len(shown) + 1))]
@@ -100,7 +98,7 @@ def page_of(found: Sequence[Result]) -> str:
         counts = Counter(result.outcome for result in found if result.architecture.kind == kind)
         lines.append(_row(title, *(str(counts[outcome]) for outcome in shown), str(counts.total())))
     counts = Counter(result.outcome for result in found)
-    lines.append(_row("together", *(str(counts[outcome]) for outcome in shown), str(counts.total())))
+    lines.append(_row("total", *(str(counts[outcome]) for outcome in shown), str(counts.total())))
     for kind, title in TITLES.items():
         lines += ["", f"## {title}", "", _row(*HEAD), _row("---", "---", "---", "---:", "---", "---")]
         lines += [row_of(result) for result in found if result.architecture.kind == kind]
@@ -112,7 +110,7 @@ def versions() -> str:
 
 
 def rows_on_page() -> dict[str, str]:
-    """Every line of the page's tables by what stands in its first cell."""
+    """Return the lines of the page's tables by their first cell."""
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     return {line.split(" | ")[0].removeprefix("| "): line for line in lines if line.startswith("| `")}
 
