@@ -9,7 +9,6 @@ Left out on purpose: batching, caches and devices, which are an engine's own bus
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -290,6 +289,19 @@ class ForcedScores:
         return float(self.kl.sum() / max(int(self.kl_tokens.sum()), 1))
 
 
+@dataclass(frozen=True)
+class GreedyScores:
+    """Log-probabilities of answers, and whether greedy decoding would give them.
+
+    Attributes:
+        logprob: Summed log-probability of each answer, ``[item][answer]``, in nats.
+        greedy: Whether each answer is made of the likeliest tokens, ``[item][answer]``; true of an empty one.
+    """
+
+    logprob: tuple[NDArray[np.float64], ...]
+    greedy: tuple[NDArray[np.bool_], ...]
+
+
 class TeacherForcing(Protocol):
     """Given prompts and answers that can be scored repeatedly under different additions."""
 
@@ -307,7 +319,7 @@ class TeacherForcing(Protocol):
 
 @dataclass(frozen=True)
 class Preference:
-    """A question with answers, between which additions are to make a difference; all are token ids.
+    """Question with answers whose preference additions are to change; all are token ids.
 
     Attributes:
         prompt: The question.
@@ -324,7 +336,7 @@ class Preference:
 
 @dataclass(frozen=True)
 class PreferenceGradient:
-    """What additions do, and which way to change them.
+    """Effect of additions, with its gradient.
 
     Attributes:
         preference: Half the swing, in nats per token.
@@ -338,20 +350,20 @@ class PreferenceGradient:
 
 
 class PreferenceGradients(Protocol):
-    """Fixed questions and answers, between which additions are to make a difference."""
+    """Fixed questions with answers whose preference additions are to change."""
 
     def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, price: float) -> PreferenceGradient:
-        """Value and gradient of ``preference - price · KL`` on the questions ``numbers``."""
+        """Return value and gradient of ``preference - price · KL`` on the questions ``numbers``."""
 
 
 @dataclass(frozen=True, eq=False)
 class TeacherDistribution:
-    """What a model expects at every token of an answer, in short: its likeliest tokens and the mass of the others.
+    """Next-token distributions along an answer: the likeliest tokens and the mass of all others.
 
     Attributes:
         tokens: Token ids of the likeliest, ``[token, top]``.
         logprobs: Their log-probabilities in nats, likewise.
-        rest: Logarithm of what all the others have together, ``[token]``.
+        rest: Logarithm of the probability of all others, ``[token]``.
     """
 
     tokens: NDArray[np.int32]
@@ -361,12 +373,12 @@ class TeacherDistribution:
 
 @dataclass(frozen=True, eq=False)
 class DistillationExample:
-    """An answer with what a student is to expect along it.
+    """Answer with the teacher's distributions along it.
 
     Attributes:
         prompt: Token ids of the chat as the student sees it.
-        answer: Of the answer.
-        expected: By the teacher, at every token of the answer.
+        answer: Token ids of the answer.
+        expected: The teacher's distributions.
     """
 
     prompt: Tokens
@@ -376,11 +388,11 @@ class DistillationExample:
 
 @dataclass(frozen=True, eq=False)
 class LossGradient:
-    """How far a student is from its teacher, and which way that grows.
+    """Distance of a student from its teacher, with the gradient of the loss.
 
     Attributes:
         kl: Mean KL(teacher ‖ student) per token, in nats.
-        gradient: Of the loss, by layer, ``[hidden]``; the loss is that mean, or what ``halfway`` makes of it.
+        gradient: Of the loss, by layer, ``[hidden]``; the loss is that mean, softened if ``halfway`` is given.
     """
 
     kl: float
@@ -388,17 +400,16 @@ class LossGradient:
 
 
 class DistillationLoss(Protocol):
-    """Fixed lessons, of which additions can be learned."""
+    """Fixed examples from which additions are learned."""
 
     def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, halfway: float = math.inf) -> LossGradient:
-        """Distance and gradient on the lessons ``numbers``.
+        """Return distance and gradient on the examples ``numbers``.
 
-        At ``halfway`` nats of KL a token pulls half as much as it would: it counts as
-        ``halfway · log(1 + KL / halfway)`` in the loss.
+        A token counts as ``halfway · log(1 + KL / halfway)`` in the loss, whose slope is a half at ``halfway`` nats.
         """
 
     def measure(self, additions: Mapping[int, F32]) -> list[NDArray[np.float64]]:
-        """Of every lesson, KL(teacher ‖ student) at each token of its answer, in nats."""
+        """Return KL(teacher ‖ student) at each token of every example's answer, in nats."""
 
 
 class Gradients(Protocol):
@@ -439,12 +450,12 @@ class Gradients(Protocol):
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What an engine can do with its model. What it cannot do is refused before any work.
+    """Capabilities of an engine with its model. Anything else is refused before any work.
 
     Attributes:
         predicts: Whether the model predicts tokens; an encoder alone does not.
-        reads_every_token: Whether each token of a prompt has a hidden state of its own in the steered layers. Beside
-            an encoder only the tokens that the decoder starts with have one.
+        reads_every_token: Whether each token of a prompt has a separate hidden state in the steered layers.
+            Beside an encoder only the decoder's start tokens have one.
         gradients: Whether gradients with respect to additions can be computed.
         context_window: Tokens that the model can read; None if its config does not say.
     """
@@ -483,7 +494,7 @@ class Text(Protocol):
 
 
 class Collects(Text, Protocol):
-    """An engine that returns hidden states."""
+    """Engine that returns hidden states."""
 
     def collect(
         self,
@@ -502,7 +513,7 @@ class Collects(Text, Protocol):
 
 
 class Generates(Text, Protocol):
-    """An engine that writes answers, each under its own steering."""
+    """Engine that writes answers, with a separate steering for each."""
 
     def generate(
         self,
@@ -519,15 +530,43 @@ class Generates(Text, Protocol):
         """Steer everything that runs inside the ``with`` block."""
 
 
+class Evaluates(Generates, Protocol):
+    """Engine that evaluation harnesses can use."""
+
+    @property
+    def model(self) -> Any:
+        """Return the underlying model."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """Return the model's tokenizer."""
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        steering: RowsLike = None,
+        max_new_tokens: int = ANSWER_TOKENS,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+        raw: bool = False,
+    ) -> list[Completion]:
+        """Answer each prompt; ``raw`` strings are bare text instead of user messages."""
+
+    def greedy_scores(self, items: Sequence[ForcedItem]) -> GreedyScores:
+        """Score answers under the open ``steered()`` scopes."""
+
+
 class Forces(Text, Protocol):
-    """An engine that scores given answers (teacher forcing)."""
+    """Engine that scores given answers (teacher forcing)."""
 
     def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> TeacherForcing:
         """Prepare prompts and answers for scoring; ``once`` if only the unsteered scores are wanted."""
 
 
 class Differentiates(Text, Protocol):
-    """An engine that computes gradients with respect to additions, if its model has them."""
+    """Engine that computes gradients with respect to additions, if its model has them."""
 
     @property
     def gradients(self) -> Gradients | None:
@@ -535,7 +574,7 @@ class Differentiates(Text, Protocol):
 
 
 class Trains(Collects, Generates, Forces, Differentiates, Protocol):
-    """An engine that ``train``, ``calibrate`` and ``distill`` can use."""
+    """Engine that ``train``, ``calibrate`` and ``distill`` can use."""
 
 
 Engine: TypeAlias = Trains
@@ -577,12 +616,12 @@ class AnswerComparison:
     def _repr_html_(self) -> str:
         heads = "".join(f"<th style='text-align:left'>{head}</th>" for head in ("prompt", "baseline", "+", "−"))
         rows = "".join(
-            f"<tr style='vertical-align:top'><td>{html.escape(prompt)}</td>"
+            f"<tr style='vertical-align:top'><td>{escape(prompt)}</td>"
             + "".join(f"<td>{answer._repr_html_()}</td>" for answer in answers)
             + "</tr>"
             for prompt, answers in self.rows()
         )
-        return f"<table><caption>{html.escape(self.steering)}</caption><tr>{heads}</tr>{rows}</table>"
+        return f"<table><caption>{escape(self.steering)}</caption><tr>{heads}</tr>{rows}</table>"
 
 
 def compare_answers(

@@ -1,4 +1,4 @@
-"""Other people's evaluation harnesses over a steered model; each needs its own optional package.
+"""Steered models for evaluation harnesses, each of which needs an optional package.
 
 Names are imported when first used, so that neither harness is needed for the other.
 """

@@ -1,4 +1,4 @@
-"""A steered model for Inspect, to be given to its Python API."""
+"""Steered model for the Python API of Inspect."""
 
 from __future__ import annotations
 
@@ -6,12 +6,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from threading import Lock
 from typing import TYPE_CHECKING, Any, final
-from weakref import WeakKeyDictionary
 
-from trimtab.engines.protocol import Completion
-from trimtab.engines.transformers import TransformersEngine
+from trimtab.engines.protocol import Completion, Evaluates
 from trimtab.errors import MissingDependencyError, PromptError, SteeringError
 from trimtab.interop.lm_eval import cut_at
 from trimtab.steering import Steering, SteeringLike
@@ -37,15 +34,14 @@ UNSUPPORTED = (  # settings that would change an answer, and that the engine doe
     "response_schema",
     "modalities",
 )
-_LOCKS: WeakKeyDictionary[TransformersEngine, Lock] = WeakKeyDictionary()  # an engine does one thing at a time
 
 
-def steered_model(engine: TransformersEngine, steering: SteeringLike = None, *, max_new_tokens: int = 1024) -> Model:
-    """A model for ``inspect_ai.eval(task, model=...)``, steered in every answer.
+def steered_model(engine: Evaluates, steering: SteeringLike = None, *, max_new_tokens: int = 1024) -> Model:
+    """Return a model for ``inspect_ai.eval(task, model=...)``, steered in every answer.
 
-    One request may be steered in its own way: ``GenerateConfig(extra_body={"steering": "happy:0.8"})``, as text or in
-    the JSON form, takes the place of ``steering`` for it. Answers are greedy unless a temperature is asked for. What
-    the steering did stands in the metadata of each output, under ``"steering"``.
+    A request may replace ``steering`` by ``GenerateConfig(extra_body={"steering": "happy:0.8"})``, as text or in the
+    JSON form. Answers are greedy unless a temperature is given. The metadata of each output has the effect of the
+    steering under ``"steering"``.
 
     Args:
         engine: The model, as ``trimtab.load`` gives it.
@@ -64,7 +60,7 @@ def steered_model(engine: TransformersEngine, steering: SteeringLike = None, *, 
     from inspect_ai.model import GenerateConfig, Model
 
     chosen = Steering.of(steering)
-    chosen.compile(engine.info)  # what cannot be done is said before the evaluation has begun
+    chosen.compile(engine.info)  # report errors before the evaluation begins
     api = provider(engine.info.name, setup=_Setup(engine, chosen, max_new_tokens))
     return Model(api, GenerateConfig(), {"steering": str(chosen)})
 
@@ -72,9 +68,9 @@ def steered_model(engine: TransformersEngine, steering: SteeringLike = None, *, 
 @final
 @dataclass(frozen=True, eq=False)
 class _Setup:
-    """What ``steered_model`` was given."""
+    """Arguments of ``steered_model``."""
 
-    engine: TransformersEngine
+    engine: Evaluates
     steering: Steering
     max_new_tokens: int
 
@@ -85,7 +81,7 @@ class _Setup:
 @final
 @dataclass(frozen=True)
 class _Written:
-    """Answers to one request, what stands in the log with them, and whether the window was what ended them."""
+    """Answers to one request, with their stop strings, duration, and whether the context window ended them."""
 
     completions: Sequence[Completion]
     stops: tuple[str, ...]
@@ -95,7 +91,7 @@ class _Written:
 
 @cache
 def _provider() -> Any:
-    """Inspect's kind of model provider, registered under the name that logs show."""
+    """Register and return Inspect's kind of model provider, under the name that logs show."""
     try:
         import anyio.to_thread
         from inspect_ai.model import (
@@ -172,27 +168,26 @@ def _provider() -> Any:
 
 
 def _write(setup: _Setup, chat: Sequence[Mapping[str, str]], config: Any) -> _Written:
-    """Answer a chat; other threads wait for their turn."""
     _check(config)
     steering = _steering(setup, config)
     engine = setup.engine
-    with _LOCKS.setdefault(engine, Lock()):
-        begun = time.perf_counter()
-        asked = setup.max_new_tokens if config.max_tokens is None else int(config.max_tokens)
-        room = asked if engine.context_window is None else engine.context_window - len(engine.marked(chat).tokens)
-        completions = engine.generate(
-            [chat] * (config.num_choices or 1),
-            steering=steering,
-            max_new_tokens=min(asked, max(room, 1)),
-            temperature=config.temperature or 0.0,
-            top_p=1.0 if config.top_p is None else config.top_p,
-            seed=config.seed,
-        )
-        return _Written(completions, tuple(config.stop_seqs or ()), time.perf_counter() - begun, room < asked)
+    begun = time.perf_counter()
+    limit = setup.max_new_tokens if config.max_tokens is None else int(config.max_tokens)
+    window = engine.capabilities.context_window
+    room = limit if window is None else window - len(engine.marked(chat).tokens)
+    completions = engine.generate(
+        [chat] * (config.num_choices or 1),
+        steering=steering,
+        max_new_tokens=min(limit, max(room, 1)),
+        temperature=config.temperature or 0.0,
+        top_p=1.0 if config.top_p is None else config.top_p,
+        seed=config.seed,
+    )
+    return _Written(completions, tuple(config.stop_seqs or ()), time.perf_counter() - begun, room < limit)
 
 
 def _check(config: Any) -> None:
-    """Refuse settings that would change the answer, if there were any way to heed them."""
+    """Refuse settings that would change the answer and that the engine does not have."""
     asked = [name for name in UNSUPPORTED if getattr(config, name, None)]
     if (config.best_of or 1) > 1:
         asked.append("best_of")
@@ -201,20 +196,18 @@ def _check(config: Any) -> None:
 
 
 def _steering(setup: _Setup, config: Any) -> Steering:
-    """The steering of one request."""
     body = dict(config.extra_body or {})
-    if "steering" not in body:
-        own = setup.steering
-    else:
+    steering = setup.steering
+    if "steering" in body:
         given = body.pop("steering")
-        own = Steering.from_json(given) if isinstance(given, (Mapping, list)) else Steering.of(given)
+        steering = Steering.from_json(given) if isinstance(given, (Mapping, list)) else Steering.of(given)
     if body:
         raise PromptError(f"extra_body has {', '.join(sorted(body))}", fix="it may have 'steering' alone")
-    return own
+    return steering
 
 
 def _chat(messages: Sequence[Any]) -> list[dict[str, str]]:
-    """Inspect's messages as the engine takes them.
+    """Convert Inspect's messages to the engine's.
 
     Raises:
         PromptError: They have tool calls, or anything but text.
@@ -232,6 +225,5 @@ def _chat(messages: Sequence[Any]) -> list[dict[str, str]]:
 
 
 def _receipt(completion: Completion) -> dict[str, Any]:
-    """What was done to an answer, for the log."""
     receipt = completion.receipt
     return {"steering": receipt.steering, "layers": list(receipt.layers), "tokens": receipt.tokens}

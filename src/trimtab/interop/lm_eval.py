@@ -1,4 +1,4 @@
-"""A steered model for EleutherAI's lm-evaluation-harness, to be given to its Python API.
+"""Steered model for the Python API of EleutherAI's lm-evaluation-harness.
 
 Tokens, windows and stop strings are treated as the harness's own ``HFLM`` treats them, so that without steering the
 numbers are those of ``HFLM`` for the same weights.
@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, final
 
-from trimtab.engines.protocol import ForcedItem, Tokens
-from trimtab.engines.transformers import TransformersEngine
+from trimtab.engines.protocol import Evaluates, ForcedItem, Tokens
 from trimtab.errors import MissingDependencyError, PromptError, SteeringError
 from trimtab.steering import Steering, SteeringLike
 
@@ -50,7 +49,7 @@ OF_SAMPLING = ("top_k", "min_p", "top_p", "typical_p")  # these change nothing i
 
 
 def steered_lm(
-    engine: TransformersEngine,
+    engine: Evaluates,
     steering: SteeringLike = None,
     *,
     max_new_tokens: int = 256,
@@ -58,7 +57,7 @@ def steered_lm(
     seed: int | None = 0,
     progress: bool = True,
 ) -> LM:
-    """A model for ``lm_eval.simple_evaluate(model=...)``, steered in everything that a task asks of it.
+    """Return a model for ``lm_eval.simple_evaluate(model=...)``, steered in every request.
 
     Args:
         engine: The model, as ``trimtab.load`` gives it.
@@ -85,7 +84,7 @@ def steered_lm(
     if batch_size < 1:
         raise PromptError(f"batch_size is {batch_size}", fix="work on at least 1 request at a time")
     chosen = Steering.of(steering)
-    chosen.compile(engine.info)  # what cannot be done is said before the harness has begun
+    chosen.compile(engine.info)  # report errors before the harness begins
     lm: LM = made(_Setup(engine, chosen, max_new_tokens, batch_size, seed, progress))
     return lm
 
@@ -93,9 +92,9 @@ def steered_lm(
 @final
 @dataclass(frozen=True, eq=False)
 class _Setup:
-    """What ``steered_lm`` was given."""
+    """Arguments of ``steered_lm``."""
 
-    engine: TransformersEngine
+    engine: Evaluates
     steering: Steering
     max_new_tokens: int
     batch_size: int
@@ -106,7 +105,7 @@ class _Setup:
 @final
 @dataclass(frozen=True)
 class _Settings:
-    """How answers to one kind of request are to be written."""
+    """Sampling settings of one kind of request."""
 
     max_new_tokens: int
     temperature: float
@@ -116,7 +115,7 @@ class _Settings:
 
 @cache
 def _lm_class() -> Any:
-    """The harness's class of models, with what it asks of them done by an engine."""
+    """Return the harness's class of models over an engine."""
     try:
         from lm_eval import utils
         from lm_eval.api.model import TemplateLM
@@ -136,8 +135,6 @@ def _lm_class() -> Any:
             self.tokenizer = setup.engine.tokenizer
             self._device = setup.engine.model.device
 
-        # What the harness wants to know of the model ---------------------------------------------------------------
-
         @property
         def eot_token_id(self) -> int:
             return int(self.tokenizer.eos_token_id)
@@ -149,7 +146,7 @@ def _lm_class() -> Any:
 
         @property
         def max_length(self) -> int:
-            return self._engine.context_window or FALLBACK_WINDOW
+            return self._engine.capabilities.context_window or FALLBACK_WINDOW
 
         @property
         def max_gen_toks(self) -> int:
@@ -171,8 +168,6 @@ def _lm_class() -> Any:
             _check_cache(cache_hook.dbdict, owner=f"{self.get_model_info()}")
             super().set_cache_hook(cache_hook)
 
-        # Text and tokens -------------------------------------------------------------------------------------------
-
         def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
             if add_special_tokens is None:
                 return list(self._engine.encode(string))
@@ -189,32 +184,30 @@ def _lm_class() -> Any:
                 )
             return self._engine.render(before, continuation=last["content"])
 
-        # Log-likelihoods -------------------------------------------------------------------------------------------
-
         def _loglikelihood_tokens(
             self, requests: list[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **_: Any
         ) -> list[tuple[float, bool]]:
-            found: list[tuple[float, bool]] = []
+            scores: list[tuple[float, bool]] = []
             items = _items(requests, window=self.max_length)
             for batch in self._batches(requests, "Running loglikelihood requests", disable_tqdm):
-                scored = self._scored(items[len(found) : len(found) + len(batch)])
+                scored = self._scored(items[len(scores) : len(scores) + len(batch)])
                 for (request, _context, _continuation), answer in zip(batch, scored, strict=True):
                     if request is not None:
                         self.cache_hook.add_partial("loglikelihood", request, answer)
-                found += scored
-            return found
+                scores += scored
+            return scores
 
         def loglikelihood_rolling(self, requests: list[Any], disable_tqdm: bool = False) -> list[float]:
             windows = [self._windows(request.args[0]) for request in requests]
-            flat = [(None, *window) for own in windows for window in own]
+            flat = [(None, *window) for text in windows for window in text]
             scores = iter(self._loglikelihood_tokens(flat, disable_tqdm))
-            found = [sum(next(scores)[0] for _ in own) for own in windows]
-            for request, total in zip(requests, found, strict=True):
+            totals = [sum(next(scores)[0] for _ in text) for text in windows]
+            for request, total in zip(requests, totals, strict=True):
                 self.cache_hook.add_partial("loglikelihood_rolling", request.args, total)
-            return found
+            return totals
 
         def _windows(self, text: str) -> list[tuple[list[int], list[int]]]:
-            """The text cut to the model's window: tokens that are only read, and tokens that are scored."""
+            """Cut the text to the model's window: tokens that are only read, and tokens that are scored."""
             windows = utils.get_rolling_token_windows(
                 token_list=self.tok_encode(text),
                 prefix_token=self.prefix_token_id,
@@ -228,8 +221,6 @@ def _lm_class() -> Any:
             with self._engine.steered(self._setup.steering):
                 scores = self._engine.greedy_scores(items)
             return [(float(a[0]), bool(b[0])) for a, b in zip(scores.logprob, scores.greedy, strict=True)]
-
-        # Answers ---------------------------------------------------------------------------------------------------
 
         def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
             written: dict[int, str] = {}
@@ -247,7 +238,7 @@ def _lm_class() -> Any:
             return [written[number] for number in range(len(requests))]
 
         def _fitting(self, context: str, settings: _Settings) -> str:
-            """The context, cut from the left where it leaves no room for the answer."""
+            """Return the context, cut from the left if it leaves no room for the answer."""
             if not context:
                 return str(self.tokenizer.decode([self.prefix_token_id]))
             room = self.max_length - settings.max_new_tokens
@@ -268,10 +259,10 @@ def _lm_class() -> Any:
             raise PromptError(f"no end of a context of {len(tokens)} tokens fits", fix="lower max_gen_toks")
 
         def _written(self, contexts: Sequence[str], settings: _Settings, *, batch: int) -> list[str]:
-            """Answers, up to the first stop string.
+            """Return answers up to the first stop string.
 
-            Greedy ones are written in rounds, each longer, of those only that have neither ended nor met a stop
-            string: few need all the tokens that tasks allow. Each round starts over and finds the same tokens.
+            Greedy answers are written in longer and longer rounds of the unfinished ones, since few need all the tokens
+            that tasks allow. Each round starts again and gives the same tokens.
             A repeated prompt is sampled again: within a batch by the engine, else by another seed.
             """
             seed = None if self._setup.seed is None else self._setup.seed + batch
@@ -309,13 +300,11 @@ def _lm_class() -> Any:
 
 
 def _items(requests: Sequence[tuple[Any, list[int], list[int]]], *, window: int) -> list[ForcedItem]:
-    """Contexts and continuations as prompts and answers, cut from the left to what the model reads."""
+    """Return contexts and continuations as prompts and answers, cut from the left to the context window."""
     items = []
     for request, context, continuation in requests:
         if not continuation:
-            raise PromptError(
-                f"the continuation of {request!r} has no tokens of its own", fix="let the task's targets be texts"
-            )
+            raise PromptError(f"the continuation of {request!r} has no tokens", fix="let the task's targets be texts")
         room = window + 1 - len(continuation)  # the last token is predicted, not read
         if room < 1:
             raise PromptError(f"a continuation has {len(continuation)} tokens", fix=f"the model reads {window}")
@@ -333,7 +322,7 @@ def _warn_cut(tokens: int, room: int) -> None:
 
 
 def _check_everywhere(steering: Steering) -> None:
-    """Refuse a steering that is not of all tokens."""
+    """Refuse token scopes and conditions."""
     for term in steering.terms:
         if not term.tokens.is_all or term.condition is not None:
             raise SteeringError(
@@ -355,7 +344,7 @@ def _check_cache(stored: Any, *, owner: str) -> None:
 
 
 def _settings(given: Mapping[str, Any]) -> _Settings:
-    """What the engine is asked for.
+    """Return the engine's settings.
 
     Raises:
         PromptError: A task asks for something that the engine does not have, and that would change the answer.
@@ -377,7 +366,7 @@ def _settings(given: Mapping[str, Any]) -> _Settings:
 
 
 def _rounds(settings: _Settings) -> Iterator[int]:
-    """How many tokens are written in each round."""
+    """Yield the limit on tokens of each round."""
     limit = FIRST_ROUND
     while settings.temperature == 0 and any(settings.stops) and limit * GROWTH <= settings.max_new_tokens:
         yield limit

@@ -19,6 +19,7 @@ from trimtab.engines.protocol import (
     Collected,
     Completion,
     ForcedItem,
+    GreedyScores,
     MarkedPrompt,
     Position,
     Prompt,
@@ -38,7 +39,7 @@ from trimtab.engines.transformers.grad.additive import has_gradients
 from trimtab.engines.transformers.grad.objectives import ModelGradients
 from trimtab.engines.transformers.model.context import ModelContext, model_lock
 from trimtab.engines.transformers.model.fingerprint import fingerprint
-from trimtab.engines.transformers.score.forcing import GreedyScores, PrefixTreeForcing, greedy_scores, predict
+from trimtab.engines.transformers.score.forcing import PrefixTreeForcing, greedy_scores, predict
 from trimtab.engines.transformers.text.chat_template import (
     check_length,
     checked_sequences,

@@ -1,7 +1,6 @@
-"""Try on a model at hand, in a few small passes, whatever an engine does with one: what works, what is slow, what not.
+"""Check in a few small passes what an engine can do with a model.
 
-Nothing is looked up: each capability is used once, on a random direction where one is needed, and what comes of it is
-compared with what has to come of it.
+Each capability is used once, with a random direction if it needs one, and the result is compared with the expected one.
 """
 
 from __future__ import annotations
@@ -34,69 +33,50 @@ Texts: TypeAlias = tuple[str, ...]
 TEXTS = 3
 BARE = ("Rain", "On a quiet evening in the harbour")  # of different length, and with nothing in common
 NEW_TOKENS = 4
-PUSH = 0.5  # of a state's norm
-PASS_TOKENS = 64  # of a walk on trial: its proof then costs little, and says as much
-ENDINGS = 64  # of one text, so that sharing is worth while; none is read but in the proof
-OFTEN = 1000  # readings for which any walk is worth its proof
+COEFFICIENT = 0.5  # of a hidden state's norm
+PASS_TOKENS = 64  # small passes keep the prefix-sharing check cheap
+ENDINGS = 64  # of one text, so that prefix sharing pays off; only the check reads them
+OFTEN = 1000  # repetitions for which the prefix-sharing check always pays off
 FEWEST_FOR_SINKS = 8  # tokens of a text, for their median to mean something
+FAST = "shared beginnings are read once, unsteered blocks skipped"
+SPENT = "half a state's length at one layer spends"
 
 
 @dataclass(frozen=True)
 class Capability:
-    """Something that an engine does with a model.
-
-    Attributes:
-        name: What it is.
-        state: Whether it works: ``"yes"``, ``"slow"`` (the same result by a longer way) or ``"no"``.
-        why: What was seen.
-    """
+    """Something that an engine does with a model."""
 
     name: str
-    state: State
-    why: str
+    state: State  # "slow": the same result at a higher cost
+    why: str  # the observation
 
 
 @dataclass(frozen=True)
 class Sink:
-    """A token whose states in the middle layers are far longer than those of others.
-
-    Attributes:
-        position: Where it stands in the texts.
-        token: What stands there.
-        texts: In how many of the texts that were read.
-        times_median: Its norm, in units of the median over tokens.
-    """
+    """Attention sink: a token whose hidden states in the middle layers are far longer than others."""
 
     position: int
     token: str
-    texts: int
-    times_median: float
+    texts: int  # number of texts that have it
+    times_median: float  # norm, in units of the median over tokens
 
 
 @dataclass(frozen=True)
 class Checks:
-    """What was seen.
-
-    Attributes:
-        capabilities: What works.
-        texts: How many neutral texts were read.
-        norms: Mean hidden-state norm of each layer over their tokens, attention sinks left out; None where it is not
-            finite.
-        sinks: The attention sinks.
-    """
+    """Results of all checks."""
 
     capabilities: tuple[Capability, ...]
-    texts: int
-    norms: tuple[float | None, ...]
+    texts: int  # number of neutral texts that were read
+    norms: tuple[float | None, ...]  # mean norm per layer, without sinks; None if not finite
     sinks: tuple[Sink, ...]
 
     def state_of(self, name: str) -> State:
-        """The state of one capability."""
+        """Return the state of one capability."""
         return next((each.state for each in self.capabilities if each.name == name), "no")
 
 
 def try_out(engine: TransformersEngine) -> Checks:
-    """Use everything once."""
+    """Use every capability once."""
     texts = _texts(engine)
     proof = PrefixSharingCheck(engine.model, engine.blocks, limit=engine.context_window)
     read: list[_Read] = []  # nothing where reading fails
@@ -108,27 +88,26 @@ def try_out(engine: TransformersEngine) -> Checks:
             return [collecting, replace(collecting, name="share prefixes")]
         return [collecting, _sharing(engine, proof, texts, read[0].reason)]
 
-    found = _tried(("collect states", "share prefixes"), reading)
+    capabilities = _tried(("collect states", "share prefixes"), reading)
     seen = read[0] if read else _Read((), (), "")
     vector = _random_vector(engine, seen.norms)
-    found += _tried(("steer",), lambda: [_steering(engine, vector)])
-    found += _tried(("generate", "stream", "batches", "per-row steering"), lambda: _answering(engine, vector))
-    found += _tried(("calibrate", "KL"), lambda: _scoring(engine, proof, vector, texts))
-    return Checks(tuple(found), len(texts), seen.norms, seen.sinks)
+    capabilities += _tried(("steer",), lambda: [_steering(engine, vector)])
+    capabilities += _tried(("generate", "stream", "batches", "per-row steering"), lambda: _answering(engine, vector))
+    capabilities += _tried(("calibrate", "KL"), lambda: _scoring(engine, proof, vector, texts))
+    return Checks(tuple(capabilities), len(texts), seen.norms, seen.sinks)
 
 
 def _tried(names: Sequence[str], work: Callable[[], list[Capability]]) -> list[Capability]:
-    """What ``work`` says of some capabilities; that none of them works, where it raises."""
+    """Return the capabilities from ``work``, or "no" for each name if it raises."""
     try:
-        with np.errstate(all="ignore"):  # what is not finite is looked for, and told
+        with np.errstate(all="ignore"):  # values that are not finite are reported
             return work()
-    except Exception as error:  # whatever a model does that was never meant for this
+    except Exception as error:  # models may fail in any way
         why = error.problem if isinstance(error, TrimtabError) else first_line(error)
         return [Capability(name, "no", why) for name in names]
 
 
 def _texts(engine: TransformersEngine) -> Texts:
-    """Neutral prompts as the model sees them."""
     prompts = neutral_prompts().calibration[:TEXTS]
     try:
         return tuple(map(engine.render, prompts))
@@ -136,12 +115,9 @@ def _texts(engine: TransformersEngine) -> Texts:
         return prompts
 
 
-# Reading ---------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Read:
-    """What reading showed: norms by layer, sinks, and why nothing was shared."""
+    """Norms by layer, sinks, and the reason why no prefix was shared."""
 
     norms: tuple[float | None, ...]
     sinks: tuple[Sink, ...]
@@ -150,7 +126,7 @@ class _Read:
 
 def _read(engine: TransformersEngine, texts: Texts) -> _Read:
     norms, reason = [], ""
-    for text in texts:  # one after the other: all states of a large model's texts take much memory
+    for text in texts:  # one at a time: hidden states of a large model take much memory
         collected = engine.collect([text], position="all")
         norms.append(np.linalg.norm(collected.states.astype(np.float64), axis=-1))
         reason = collected.report.reason
@@ -165,7 +141,7 @@ def _mean_without_sinks(norms: NDArray[np.float64]) -> float | None:
 
 
 def _sinks(engine: TransformersEngine, texts: Texts, norms: Sequence[NDArray[np.float64]]) -> tuple[Sink, ...]:
-    seen: dict[tuple[int, str], list[float]] = {}
+    times_by_sink: dict[tuple[int, str], list[float]] = {}
     for text, of_tokens in zip(texts, norms, strict=True):
         tokens = engine.encode(text)
         layers = of_tokens.shape[1]
@@ -175,8 +151,8 @@ def _sinks(engine: TransformersEngine, texts: Texts, norms: Sequence[NDArray[np.
         times = np.median(middle / np.maximum(np.median(middle, axis=0), 1e-30), axis=1)
         for position in np.flatnonzero(times >= SINK_FACTOR).tolist():
             token = str(engine.tokenizer.decode([tokens[position]]))
-            seen.setdefault((position, token), []).append(float(times[position]))
-    return tuple(Sink(*where, len(times), round(max(times), 1)) for where, times in sorted(seen.items()))
+            times_by_sink.setdefault((position, token), []).append(float(times[position]))
+    return tuple(Sink(*where, len(times), round(max(times), 1)) for where, times in sorted(times_by_sink.items()))
 
 
 def _collecting(norms: Sequence[float | None]) -> Capability:
@@ -198,11 +174,8 @@ def _sharing(engine: TransformersEngine, proof: PrefixSharingCheck, texts: Texts
     return Capability("share prefixes", "slow", f"beginnings are read again: {reason}")
 
 
-# Steering --------------------------------------------------------------------------------------------------------
-
-
 def _random_vector(engine: TransformersEngine, norms: Sequence[float | None]) -> ControlVector:
-    """A random direction at the middle layer, as long as a state there."""
+    """Return a random direction at the middle layer, as long as a hidden state there."""
     layer = engine.info.layers // 2
     direction = np.random.default_rng(0).standard_normal(engine.info.hidden_size).astype(np.float32)
     return ControlVector(
@@ -214,8 +187,8 @@ def _random_vector(engine: TransformersEngine, norms: Sequence[float | None]) ->
     )
 
 
-def _pushed(vector: ControlVector) -> Steering:
-    return Steering((Term(vector, coefficient=PUSH),))
+def _random_steering(vector: ControlVector) -> Steering:
+    return Steering((Term(vector, coefficient=COEFFICIENT),))
 
 
 def _steering(engine: TransformersEngine, vector: ControlVector) -> Capability:
@@ -229,7 +202,7 @@ def _steering(engine: TransformersEngine, vector: ControlVector) -> Capability:
     before = result()
     if bool(before.isnan().any()):
         return Capability("steer", "no", "the logits are not numbers, also without steering")
-    with engine.steered(_pushed(vector)):
+    with engine.steered(_random_steering(vector)):
         steered = result()
     if not torch.equal(result(), before):
         return Capability("steer", "no", "the logits are not the same again once the steering is gone")
@@ -238,9 +211,6 @@ def _steering(engine: TransformersEngine, vector: ControlVector) -> Capability:
         return Capability("steer", "no", f"half a state's length at layer {vector.layers[0]} does not move the logits")
     why = f"at layer {vector.layers[0]} it moves the logits by {moved:.0%} of their size, and leaves no trace"
     return Capability("steer", "yes", why)
-
-
-# Answering -------------------------------------------------------------------------------------------------------
 
 
 def _answering(engine: TransformersEngine, vector: ControlVector) -> list[Capability]:
@@ -255,13 +225,11 @@ def _answering(engine: TransformersEngine, vector: ControlVector) -> list[Capabi
     streamed = "".join(pieces) == alone[0].text
     return [
         Capability("generate", "yes", "a few tokens, greedily"),
-        Capability(
-            "stream",
-            "yes" if streamed else "no",
-            "its pieces are the answer" if streamed else "its pieces are not the answer",
-        ),
+        Capability("stream", "yes" if streamed else "no", f"its pieces are {'' if streamed else 'not '}the answer"),
         _batches(alone, together),
-        *_tried(("per-row steering",), lambda: [_rows(together, _answers(engine, [_pushed(vector), Steering()]))]),
+        *_tried(
+            ("per-row steering",), lambda: [_rows(together, _answers(engine, [_random_steering(vector), Steering()]))]
+        ),
     ]
 
 
@@ -283,9 +251,6 @@ def _rows(plain: Sequence[Completion], steered: Sequence[Completion]) -> Capabil
     return Capability("per-row steering", "yes", "one row was steered, and its neighbour answers as before")
 
 
-# Scoring ---------------------------------------------------------------------------------------------------------
-
-
 def _scoring(
     engine: TransformersEngine, proof: PrefixSharingCheck, vector: ControlVector, texts: Texts
 ) -> list[Capability]:
@@ -296,28 +261,20 @@ def _scoring(
     else:
         cost = cost_of(engine.model, engine.blocks, max_tokens=PASS_TOKENS)
         forcing = PrefixTreeForcing(engine.model, engine.blocks, items, cost=cost, proof=proof)
-    scores = forcing.measure(vector.addition(coefficient=PUSH))
+    scores = forcing.measure(vector.addition(coefficient=COEFFICIENT))
     logprobs = np.concatenate(forcing.base.logprob)
     if not np.isfinite(logprobs).all():
         return [Capability(name, "no", "log-probabilities are not finite") for name in ("calibrate", "KL")]
-    lost = list(_lost(engine, forcing, proof))
+    slow = list(_slow_reasons(engine, forcing, proof))
     measured = math.isfinite(scores.mean_kl) and scores.mean_kl > 0.0
     return [
-        Capability(
-            "calibrate",
-            "slow" if lost else "yes",
-            "; ".join(lost) or "shared beginnings are read once, unsteered blocks skipped",
-        ),
-        Capability(
-            "KL",
-            "yes" if measured else "no",
-            f"half a state's length at one layer spends {scores.mean_kl:.2g} nat per token",
-        ),
+        Capability("calibrate", "slow" if slow else "yes", "; ".join(slow) or FAST),
+        Capability("KL", "yes" if measured else "no", f"{SPENT} {scores.mean_kl:.2g} nat per token"),
     ]
 
 
-def _lost(engine: TransformersEngine, forcing: PrefixTreeForcing, proof: PrefixSharingCheck) -> Iterator[str]:
-    """What makes scoring slow."""
+def _slow_reasons(engine: TransformersEngine, forcing: PrefixTreeForcing, proof: PrefixSharingCheck) -> Iterator[str]:
+    """Yield the reasons why scoring is slow."""
     if engine.has_encoder:
         yield "its encoder reads every text again each time"
         return

@@ -1,4 +1,4 @@
-"""The doctor's diagnosis: what was found about a model, what works, and what to do about each problem."""
+"""Diagnosis of a model: its properties, its capabilities, and a remedy for each problem."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from trimtab.engines.layer_search import Proof
-from trimtab.engines.transformers.doctor.checks import Capability, Checks, State, try_out
+from trimtab.engines.transformers.doctor.checks import Capability, Checks, try_out
 from trimtab.engines.transformers.doctor.properties import (
     BlockFacts,
     ChatFacts,
@@ -34,53 +34,32 @@ FLOAT32 = 4  # bytes
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is not as it could be.
-
-    Attributes:
-        what: What it is.
-        severity: ``"error"``: the model cannot be steered; ``"warning"``: something does not work, or less exactly;
-            ``"note"``: good to know.
-        fix: What to do about it.
-    """
+    """Problem of a model or of this machine, with its remedy."""
 
     what: str
-    severity: Severity
+    severity: Severity  # error: cannot be steered; warning: fails or is less exact; note: for information
     fix: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """Everything that is known about a model on this machine; of one that was refused, the reason and the machine.
+    """Everything known about a model on this machine; of a refused model, only the reason and the machine."""
 
-    Attributes:
-        name: The model, as it was asked for.
-        works: Whether it can be steered.
-        verdict: That, in a line.
-        model: The model as it was loaded.
-        blocks: Its blocks.
-        proof: What was seen when they were steered on trial.
-        tokenizer: Its tokenizer.
-        chat: What its chat template does; None without one.
-        trials: What works.
-        problems: What does not, and what to do about it; errors first.
-        machine: What it runs on.
-    """
-
-    name: str
+    name: str  # as given
     works: bool
-    verdict: str
-    model: ModelFacts | None
-    blocks: BlockFacts | None
-    proof: Proof | None
-    tokenizer: TokenizerFacts | None
-    chat: ChatFacts | None
-    trials: Checks | None
-    problems: tuple[Problem, ...]
+    verdict: str  # one line
+    model: ModelFacts | None = None
+    blocks: BlockFacts | None = None
+    proof: Proof | None = None  # from steering the blocks when the engine was made
+    tokenizer: TokenizerFacts | None = None
+    chat: ChatFacts | None = None
+    trials: Checks | None = None
+    problems: tuple[Problem, ...]  # errors first
     machine: Machine
 
 
 def diagnose(engine: TransformersEngine, *, on_step: Callable[[str], None] | None = None) -> Diagnosis:
-    """Find out about a model that was loaded; takes some small passes, and leaves it as it was.
+    """Check a loaded model in a few small passes, and leave it unchanged.
 
     Args:
         engine: The engine over it.
@@ -99,42 +78,36 @@ def diagnose(engine: TransformersEngine, *, on_step: Callable[[str], None] | Non
         trials = try_out(engine)
     machine = this_machine()
     trials = _with_chat(trials, engine, chat)
-    found = _in_order(
+    problems = _in_order(
         *_of_trials(trials, model, blocks),
         *_of_model(model, blocks, machine),
         *_of_texts(engine, model, tokenizer, chat, trials),
         *_of_machine(machine),
     )
-    errors = [problem.what for problem in found if problem.severity == "error"]
+    errors = [problem.what for problem in problems if problem.severity == "error"]
     return Diagnosis(
         name=engine.info.name,
         works=not errors,
-        verdict=f"cannot be steered: {errors[0]}" if errors else _verdict(len(found)),
+        verdict=f"cannot be steered: {errors[0]}" if errors else _verdict(len(problems)),
         model=model,
         blocks=blocks,
         proof=engine.proof,
         tokenizer=tokenizer,
         chat=chat,
         trials=trials,
-        problems=found,
+        problems=problems,
         machine=machine,
     )
 
 
 def refused(name: str, error: TrimtabError) -> Diagnosis:
-    """The diagnosis of a model that could not be loaded, or whose blocks could not be found."""
+    """Return the diagnosis of a model that could not be loaded, or whose blocks could not be found."""
     machine = this_machine()
     reason = Problem(error.problem, "error", error.fix or "use another model")
     return Diagnosis(
         name=name,
         works=False,
         verdict=f"cannot be steered: {error.problem}",
-        model=None,
-        blocks=None,
-        proof=None,
-        tokenizer=None,
-        chat=None,
-        trials=None,
         problems=_in_order(reason, *_of_machine(machine)),
         machine=machine,
     )
@@ -152,14 +125,13 @@ def _in_order(*problems: Problem) -> tuple[Problem, ...]:
 
 
 def _with_chat(trials: Checks, engine: TransformersEngine, chat: ChatFacts | None) -> Checks:
-    state: State = "yes" if chat else "no"
-    why = "through the model's own template"
-    if chat is None:
-        why = "its template does not take a question" if engine.has_chat_template else "it has no chat template"
-    return replace(trials, capabilities=(*trials.capabilities, Capability("chat", state, why)))
-
-
-# What is wrong, and what to do about it ----------------------------------------------------------------------------
+    if chat is not None:
+        capability = Capability("chat", "yes", "through the model's own template")
+    elif engine.has_chat_template:
+        capability = Capability("chat", "no", "its template does not take a question")
+    else:
+        capability = Capability("chat", "no", "it has no chat template")
+    return replace(trials, capabilities=(*trials.capabilities, capability))
 
 
 def _of_trials(trials: Checks, model: ModelFacts, blocks: BlockFacts) -> Iterator[Problem]:
@@ -199,9 +171,9 @@ def _of_model(model: ModelFacts, blocks: BlockFacts, machine: Machine) -> Iterat
         )
     if not blocks.causal and not blocks.encoder:
         yield Problem(
-            "it does not read from left to right: a state knows of the tokens after it too, and no work is shared",
+            "it does not read from left to right: hidden states depend on later tokens too, and no work is shared",
             "warning",
-            "read states of whole texts, and expect longer work and poor answers",
+            "read hidden states of whole texts, and expect longer runs and poor answers",
         )
     if model.encoder_decoder and not blocks.encoder:
         yield Problem(
@@ -255,9 +227,9 @@ def _of_texts(
             "set generation_config.eos_token_id",
         )
     if chat is None:
-        taken = "its chat template does not take a question" if engine.has_chat_template else "it has no chat template"
+        reason = "its chat template does not take a question" if engine.has_chat_template else "it has no chat template"
         yield Problem(
-            f"{taken}: it is taken for a base model",
+            f"{reason}: it is taken for a base model",
             "note",
             "prompts are read as plain text; for answers use an instruction-tuned model",
         )
@@ -269,9 +241,8 @@ def _of_texts(
             "add that token to generation_config.eos_token_id, or answers may not end",
         )
     if not chat.takes_system:
-        yield Problem(
-            "its chat template takes no system messages", "note", "nothing: they open the first user message instead"
-        )
+        fix = "nothing: they open the first user message instead"
+        yield Problem("its chat template takes no system messages", "note", fix)
 
 
 def _of_machine(machine: Machine) -> Iterator[Problem]:
@@ -285,16 +256,9 @@ def _of_machine(machine: Machine) -> Iterator[Problem]:
         )
     for gpu in machine.gpus:
         if gpu.free < SCARCE:
-            yield Problem(
-                f"only {gpu.free / 1024**2:.0f} MiB are free on {gpu.name}", "warning", "end what else runs there"
-            )
-    if not machine.cache.writable:
-        yield Problem(
-            f"the cache folder {machine.cache.path!r} cannot be written to", "warning", "set TRIMTAB_CACHE to another"
-        )
-    if not machine.vectors.writable:
-        yield Problem(
-            f"the vectors folder {machine.vectors.path!r} cannot be written to",
-            "warning",
-            "set TRIMTAB_VECTORS to another",
-        )
+            problem = f"only {gpu.free / 1024**2:.0f} MiB are free on {gpu.name}"
+            yield Problem(problem, "warning", "end what else runs there")
+    for name, folder in (("cache", machine.cache), ("vectors", machine.vectors)):
+        if not folder.writable:
+            problem = f"the {name} folder {folder.path!r} cannot be written to"
+            yield Problem(problem, "warning", f"set TRIMTAB_{name.upper()} to another")

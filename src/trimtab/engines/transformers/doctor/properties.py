@@ -1,4 +1,4 @@
-"""What a loaded model says about itself: its weights, its blocks, its tokenizer and its chats."""
+"""Properties of a loaded model, its tokenizer and its chat template, and of the machine."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OPTIONAL = ("bitsandbytes", "gptqmodel", "kernels", "matplotlib", "peft", "torch
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU and its memory, in bytes."""
+    """GPU with its memory in bytes."""
 
     name: str
     free: int
@@ -48,7 +48,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that trimtab writes to; it need not exist yet."""
+    """Folder that trimtab writes to; it need not exist yet."""
 
     path: str
     writable: bool
@@ -56,35 +56,22 @@ class Folder:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a model runs on here.
-
-    Attributes:
-        python: Version of the interpreter.
-        packages: Version of each package that matters; None where it is not installed.
-        outdated: Requirements of trimtab that are not met.
-        cpu: What the processor calls itself; empty if it does not.
-        cores: Processor cores that this process may use.
-        threads: How many of them torch uses.
-        free_memory: Bytes; None where the system does not tell.
-        gpus: Every GPU that torch can use.
-        cache: Where converted models are kept.
-        vectors: Where vectors are found by name.
-    """
+    """Software, processors, memory and folders of this machine."""
 
     python: str
-    packages: dict[str, str | None]
-    outdated: tuple[str, ...]
-    cpu: str
-    cores: int
-    threads: int
-    free_memory: int | None
+    packages: dict[str, str | None]  # version of each; None if not installed
+    outdated: tuple[str, ...]  # requirements of trimtab that are not met
+    cpu: str  # name of the processor; may be empty
+    cores: int  # available to this process
+    threads: int  # used by torch
+    free_memory: int | None  # bytes; None if unknown
     gpus: tuple[Gpu, ...]
-    cache: Folder
-    vectors: Folder
+    cache: Folder  # for converted models
+    vectors: Folder  # for vectors by name
 
 
 def this_machine() -> Machine:
-    """The machine at hand, as it is now. Nothing is imported or written for it."""
+    """Return the properties of this machine without importing or writing anything."""
     return Machine(
         python=platform.python_version(),
         packages={name: _version(name) for name in (*NEEDED, *OPTIONAL)},
@@ -100,7 +87,7 @@ def this_machine() -> Machine:
 
 
 def free_memory() -> int | None:
-    """Bytes of memory that can be had without pushing anything else out; None where the system does not tell."""
+    """Return the bytes of available memory, or None if the system does not report them."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
@@ -150,119 +137,73 @@ def _gpu(number: int) -> Gpu:
 
 
 def _folder(path: Path) -> Folder:
-    there = next((folder for folder in (path, *path.absolute().parents) if folder.exists()), path)
-    return Folder(str(path), writable=there.is_dir() and os.access(there, os.W_OK | os.X_OK))
+    nearest = next((folder for folder in (path, *path.absolute().parents) if folder.exists()), path)
+    return Folder(str(path), writable=nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK))
 
 
-ANSWER = "qwzxanswerxzwq"  # a text that no template writes by itself
+ANSWER = "qwzxanswerxzwq"  # a text that no template contains
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """The model as it was loaded.
-
-    Attributes:
-        architecture: Its class.
-        dtype: Of its computations.
-        device: Where it takes its inputs.
-        spread_over: Every device that holds a part of it, where that is more than one.
-        parameters: How many weights it has.
-        weight_bytes: Memory that they take.
-        quantised: Whether they are kept in fewer bits than they compute with.
-        context_window: Tokens that it can read; None if its config does not say.
-        encoder_decoder: Whether one part reads the text and another writes the answer.
-        vocabulary: Rows of its table of token embeddings.
-        slow_kernels: Packages whose fast kernels it would use, but which are not installed.
-    """
+    """Properties of the model as it was loaded."""
 
     architecture: str
-    dtype: str
-    device: str
-    spread_over: tuple[str, ...]
+    dtype: str  # of its computations
+    device: str  # of its inputs
+    spread_over: tuple[str, ...]  # its devices, if it has several
     parameters: int
     weight_bytes: int
-    quantised: bool
-    context_window: int | None
+    quantised: bool  # stored in fewer bits than it computes with
+    context_window: int | None  # tokens; None if its config does not say
     encoder_decoder: bool
-    vocabulary: int
-    slow_kernels: tuple[str, ...]
+    vocabulary: int  # rows of the embedding table
+    slow_kernels: tuple[str, ...]  # packages whose fast kernels are not installed
 
 
 @dataclass(frozen=True)
 class BlockFacts:
-    """The blocks that are steered.
+    """Properties of the steered blocks."""
 
-    Attributes:
-        path: The list that they are members of.
-        count: How many layers there are.
-        hidden_size: Width of the stream.
-        body: Class of the smallest known part of the model that runs them all.
-        streams: Streams side by side that count as one of their width together.
-        tokens_first: Whether their outputs have the tokens before the rows.
-        offset: Positions before the first token.
-        causal: Whether a state depends on the tokens before it alone.
-        encoder: Whether they are an encoder's, beside a decoder.
-        repeated: Whether a module is used for several layers.
-        reader: The module that reads what the last block puts out; empty if none reads just that.
-        idle: Members of the list that do not run on text alone.
-    """
-
-    path: str
+    path: str  # of the module list
     count: int
     hidden_size: int
-    body: str
-    streams: int
-    tokens_first: bool
-    offset: int
-    causal: bool
-    encoder: bool
-    repeated: bool
-    reader: str
-    idle: tuple[str, ...]
+    body: str  # class of the smallest known part of the model that runs all blocks
+    streams: int  # parallel streams that form one hidden state
+    tokens_first: bool  # outputs are [token, row, hidden]
+    offset: int  # positions before the first token
+    causal: bool  # hidden states do not depend on later tokens
+    encoder: bool  # the encoder of an encoder-decoder
+    repeated: bool  # a module serves as several layers
+    reader: str  # module that reads the last block's output alone; empty if there is none
+    idle: tuple[str, ...]  # blocks that do not run on text
 
 
 @dataclass(frozen=True)
 class TokenizerFacts:
-    """The tokenizer.
+    """Properties of the tokenizer."""
 
-    Attributes:
-        kind: Its algorithm, such as BPE, where that is known, and else its class.
-        entries: Tokens that it knows.
-        special: The tokens that have a part to play, by that part: ``bos``, ``eos``, ``pad``, ``unk``.
-        begins_with: The special tokens that it puts before every text.
-        stop: The tokens that end an answer.
-    """
-
-    kind: str
+    kind: str  # algorithm, such as BPE, else the class
     entries: int
-    special: dict[str, str]
-    begins_with: tuple[str, ...]
-    stop: tuple[str, ...]
+    special: dict[str, str]  # by role: bos, eos, pad, unk
+    begins_with: tuple[str, ...]  # special tokens at the start of every text
+    stop: tuple[str, ...]  # tokens that end an answer
 
 
 @dataclass(frozen=True)
 class ChatFacts:
-    """What the chat template does.
+    """Properties of the chat template."""
 
-    Attributes:
-        takes_system: Whether it takes system messages; where it does not, they open the first user message.
-        default_system: What it tells the model where a chat has no system message.
-        markers: The special tokens that it writes.
-        end_of_turn: The special token that it puts behind an answer; None if it puts none.
-        thinking: The marks around the model's thoughts; None if it does not think.
-        thinking_switch: Whether thinking can be turned on and off.
-    """
-
-    takes_system: bool
-    default_system: str | None
-    markers: tuple[str, ...]
-    end_of_turn: str | None
-    thinking: ThinkingMarkers | None
-    thinking_switch: bool
+    takes_system: bool  # if not, they open the first user message
+    default_system: str | None  # system prompt of a chat without one
+    markers: tuple[str, ...]  # special tokens that the template writes
+    end_of_turn: str | None  # special token after an answer
+    thinking: ThinkingMarkers | None  # None if the model does not think
+    thinking_switch: bool  # thinking can be turned on and off
 
 
 def model_facts(engine: TransformersEngine) -> ModelFacts:
-    """What the model is."""
+    """Return the properties of the model."""
     model = engine.model
     device, dtype = place(model)
     held_by: dict[str, Any] = getattr(model, "hf_device_map", None) or {}
@@ -283,7 +224,7 @@ def model_facts(engine: TransformersEngine) -> ModelFacts:
 
 
 def block_facts(engine: TransformersEngine) -> BlockFacts:
-    """What the blocks are."""
+    """Return the properties of the blocks."""
     blocks = engine.blocks
     width = getattr(engine.model.config.get_text_config(), "hidden_size", None) or blocks.hidden_size
     return BlockFacts(
@@ -303,7 +244,7 @@ def block_facts(engine: TransformersEngine) -> BlockFacts:
 
 
 def tokenizer_facts(engine: TransformersEngine) -> TokenizerFacts:
-    """What the tokenizer is."""
+    """Return the properties of the tokenizer."""
     tokenizer = engine.tokenizer
     algorithm = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
     roles = {role: getattr(tokenizer, f"{role}_token", None) for role in ("bos", "eos", "pad", "unk")}
@@ -323,15 +264,15 @@ def tokenizer_facts(engine: TransformersEngine) -> TokenizerFacts:
 
 
 def chat_facts(engine: TransformersEngine) -> ChatFacts | None:
-    """What the chat template does; None if there is none, or it does not take a plain question."""
+    """Return the properties of the chat template, or None if it is missing or refuses a plain question."""
     tokenizer = engine.tokenizer
     if not tokenizer.chat_template:
         return None
     question, answer = Message("user", USER), Message("assistant", ANSWER)
     try:
-        asked = render_chat(tokenizer, (question,))
+        rendered = render_chat(tokenizer, (question,))
         with_system = render_chat(tokenizer, (Message("system", SYSTEM), question))
-        joined = render_chat(tokenizer, (Message("user", f"{SYSTEM}\n\n{USER}"),))  # what is done if it takes none
+        joined = render_chat(tokenizer, (Message("user", f"{SYSTEM}\n\n{USER}"),))  # the fallback of render_chat
     except PromptError:
         return None
     try:
@@ -341,7 +282,7 @@ def chat_facts(engine: TransformersEngine) -> ChatFacts | None:
     return ChatFacts(
         takes_system=with_system != joined,
         default_system=default_system_prompt(tokenizer),
-        markers=tuple(dict.fromkeys(_special_in(tokenizer, asked))),
+        markers=tuple(dict.fromkeys(_special_in(tokenizer, rendered))),
         end_of_turn=next(_special_in(tokenizer, talk.partition(ANSWER)[2].partition(USER)[0]), None),
         thinking=thinking_markers(tokenizer),
         thinking_switch=_switches_thinking(tokenizer),
@@ -349,7 +290,7 @@ def chat_facts(engine: TransformersEngine) -> ChatFacts | None:
 
 
 def _special_in(tokenizer: PreTrainedTokenizerBase, text: str) -> Iterator[str]:
-    """The added tokens in a text, in order."""
+    """Yield the added tokens in a text, in order."""
     added = {number: token for token, number in tokenizer.get_added_vocab().items()}
     for number in tokenizer(text, add_special_tokens=False)["input_ids"]:
         if number in added:
@@ -364,13 +305,13 @@ def _switches_thinking(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _missing_kernels(model: Any) -> Iterator[str]:
-    """Packages for which transformers' code of this model runs a slow reference instead.
+    """Yield the packages whose kernels are replaced by slow reference code.
 
-    transformers keeps that in the closures of the functions that replace the kernels, and reports it only in its log.
+    transformers keeps this in the closures of the functions that replace the kernels, and reports it only in its log.
     """
     for name in {type(module).__module__ for module in model.modules()}:
         for function in vars(sys.modules[name]).values() if name in sys.modules else ():
             if inspect.isfunction(function) and function.__closure__:
-                kept = inspect.getclosurevars(function).nonlocals
-                if kept.get("is_new_implementation") is False and isinstance(kept.get("package"), str):
-                    yield kept["package"]
+                nonlocals = inspect.getclosurevars(function).nonlocals
+                if nonlocals.get("is_new_implementation") is False and isinstance(nonlocals.get("package"), str):
+                    yield nonlocals["package"]

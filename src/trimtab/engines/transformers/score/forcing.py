@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar, final
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from trimtab.arrays import F32, F64
 from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.prefix_tree import Cost, Ints, PrefixTreePlan
-from trimtab.engines.protocol import Changes, ForcedItem, ForcedScores, Tokens
+from trimtab.engines.protocol import Changes, ForcedItem, ForcedScores, GreedyScores, Tokens
 from trimtab.engines.transformers.forward.run import (
     Pass,
     PrefixSharingCheck,
@@ -39,7 +39,7 @@ from trimtab.engines.transformers.text.chat_template import check_length, check_
 from trimtab.errors import SteeringError
 
 T = TypeVar("T")
-READINGS = 20  # how often one set is asked about, roughly
+READINGS = 20  # typical number of measurements of one set
 STORED_BYTES = 2 * 1024**3
 SINK_FACTOR = 8.0  # a token with this multiple of the median norm is an attention sink
 
@@ -84,7 +84,7 @@ class PrefixTreeForcing:
             self.base = self._fitting(lambda: self.base)
 
     def _set_out(self, cost: Cost) -> None:
-        """Plan the passes; nothing is known of them yet."""
+        """Plan the passes and clear everything recorded."""
         self._cost = cost
         self._plan = self._proof.plan(self._tree, cost, times=self._times)
         self._asked: list[PassTargets] = []
@@ -94,7 +94,7 @@ class PrefixTreeForcing:
         self._norm_tokens = np.zeros(len(self._blocks))
 
     def _fitting(self, work: Callable[[], ForcedScores]) -> ForcedScores:
-        """What ``work`` gives, with passes halved until memory suffices; the base is then recorded again."""
+        """Return the result of ``work``, with passes halved (and the base recorded again) until memory suffices."""
         while True:
             try:
                 if not self._asked:
@@ -115,18 +115,18 @@ class PrefixTreeForcing:
 
     @property
     def shares_prefixes(self) -> bool:
-        """Whether what the sequences share is computed once; if not, the model forbids it, or it saves nothing."""
+        """Return True if common prefixes are computed once: the model permits it and it saves work."""
         return isinstance(self._plan, PrefixTreePlan)
 
     @property
     def norms(self) -> NDArray[np.float64]:
-        """Mean hidden-state norm per layer, ``[layer]``; attention sinks are left out."""
+        """Return the mean hidden-state norm per layer, ``[layer]``, without attention sinks."""
         return self._norm_sums / self._norm_tokens
 
     def measure(self, additions: Changes) -> ForcedScores:
-        """Scores with ``additions[layer]`` added to the output of each block, or other changes made to it.
+        """Return the scores with ``additions[layer]`` added to each block's output, or other changes made to it.
 
-        Attention sinks are left alone, as in generation.
+        Attention sinks stay unchanged, as in generation.
 
         Raises:
             SteeringError: A layer did not see every token.
@@ -143,9 +143,9 @@ class PrefixTreeForcing:
 
         def steered() -> ForcedScores:
             with SteeringHooks(self._blocks, additions, sink=self._sink) as hooks:
-                found = self._run(score)
+                scores = self._run(score)
             hooks.check()
-            return found
+            return scores
 
         with self._lock:
             return self._fitting(steered)
@@ -181,7 +181,7 @@ class PrefixTreeForcing:
             scores.add_kl(asked.targets.item[asked.measured], of_target)
 
     def _may_skip(self) -> bool:
-        """Whether blocks that hand on stored outputs leave no gap: some models have later blocks read more of them."""
+        """Return True if stored outputs can replace blocks: in some models later blocks read more than outputs."""
         if self._proof.skips is None and self._asked:
             with torch.inference_mode(), eagerly():
                 whole = next(self._passes(self._first_logits))
@@ -199,7 +199,7 @@ class PrefixTreeForcing:
 
         try:
             return torch.equal(next(self._passes(skipping)), whole)
-        except Exception as error:  # whatever a later block does that misses something
+        except Exception as error:  # a later block may fail in any way
             if isinstance(error, RuntimeError) and is_out_of_memory(error):
                 raise
             return False
@@ -210,7 +210,7 @@ class PrefixTreeForcing:
 
     @contextmanager
     def _recording(self, nodes: Ints) -> Iterator[None]:
-        """Keep every block's output of the pass inside, and add up norms."""
+        """Store every block's output in the pass inside, and add up norms."""
         outputs: list[Any] = [None] * len(self._blocks)
         real = torch.from_numpy(nodes >= 0)
 
@@ -223,14 +223,14 @@ class PrefixTreeForcing:
             if self._store:
                 outputs[layer] = output
 
-        # Before the hooks of a steered() around this, which add to what is handed on.
+        # Before the hooks of an enclosing steered(), which change the outputs.
         with self._blocks.hooked(range(len(self._blocks)), keep, prepend=True):
             yield
         self._stored.append(outputs)
 
     @contextmanager
     def _skipping(self, number: int, *, up_to: int) -> Iterator[None]:
-        """Blocks ``0 … up_to`` hand on their stored outputs; only the last of them matters."""
+        """Make blocks ``0 … up_to`` return the stored output of the last one, the only one that matters."""
         if not self._store:
             yield
             return
@@ -251,7 +251,7 @@ class PrefixTreeForcing:
 
 @final
 class _Scores:
-    """Sums under way."""
+    """Partial sums of log-probabilities and KL."""
 
     def __init__(self, items: Sequence[ForcedItem]) -> None:
         self._items = items
@@ -318,19 +318,6 @@ def answer_logprobs(context: ModelContext, prompt: Tokens, answer: Tokens) -> to
     columns = len(opening) - 1 + np.arange(len(answer))
     logits = logits_at(context.model, {**inputs, "use_cache": False}, np.zeros_like(columns), columns)
     return logits.float().log_softmax(-1)
-
-
-@dataclass(frozen=True)
-class GreedyScores:
-    """Log-probabilities of answers, and whether greedy decoding would give them.
-
-    Attributes:
-        logprob: Summed log-probability of each answer, ``[item][answer]``, in nats.
-        greedy: Whether each answer is made of the likeliest tokens, ``[item][answer]``; true of an empty one.
-    """
-
-    logprob: tuple[F64, ...]
-    greedy: tuple[NDArray[np.bool_], ...]
 
 
 def greedy_scores(context: ModelContext, items: Sequence[ForcedItem], *, max_tokens: int | None = None) -> GreedyScores:
