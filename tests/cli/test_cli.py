@@ -155,7 +155,7 @@ def test_chat_keeps_the_talk_turns_the_dial_and_survives_a_wrong_one(run, happy_
 def test_show_prints_a_card_and_json(run, happy_file):
     code, card, _ = run("show", str(happy_file))
     assert code == 0
-    assert "layers 14-15" in card
+    assert "layers 14–15" in card
     _, out, _ = run("show", "happy", "--json")
     shown = json.loads(out)
     assert [layer for layer, weight in shown["weights"].items() if weight] == ["14", "15"]

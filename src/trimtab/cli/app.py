@@ -81,7 +81,7 @@ def run_app(application: typer.Typer, arguments: Sequence[str] | None = None) ->
     """Run an application and exit; every error becomes one line on standard error and an exit code."""
     try:
         with _plain_warnings():
-            code = app(args=arguments, standalone_mode=False)
+            code = application(args=arguments, standalone_mode=False)
         if code == INTERRUPTED:  # how typer reports Ctrl-C
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
