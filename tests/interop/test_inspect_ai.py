@@ -70,7 +70,7 @@ def asked(model, messages="Hello", **config):
 # End to end ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_task_is_answered_and_scored_and_steering_changes_the_answers(smollm2, tmp_path):
+def test_eval_scores_task_and_steering_changes_answers(smollm2, tmp_path):
     vector = vector_for(smollm2, layers=[14, 16], size=0.3)
     answers = {}
     for steering in (None, [(vector, 1.5)]):
@@ -93,7 +93,7 @@ def test_a_task_is_answered_and_scored_and_steering_changes_the_answers(smollm2,
     assert list((tmp_path / "logs").iterdir())
 
 
-def test_two_models_of_one_engine_take_turns(llama, tmp_path):
+def test_two_models_of_one_engine_keep_their_steering(llama, tmp_path):
     vector = vector_for(llama, size=0.5)
     task = inspect_ai.Task(dataset=MemoryDataset([Sample(input="Hi"), Sample(input="Ho")]), solver=generate())
     models = [steered_model(llama), steered_model(llama, [(vector, 1.0)])]
@@ -121,7 +121,7 @@ def test_settings_of_sampling_are_heeded(llama):
     )
 
 
-def test_an_answer_ends_before_a_stop_string(llama):
+def test_answer_ends_before_stop_string(llama):
     whole = asked(steered_model(llama), max_tokens=12)
     assert whole.stop_reason == "max_tokens"
     stop = whole.completion[6]
@@ -130,7 +130,7 @@ def test_an_answer_ends_before_a_stop_string(llama):
     assert output.stop_reason == "stop"
 
 
-def test_an_answer_that_fills_the_window_says_so(tiny):
+def test_answer_filling_window_stops_by_model_length(tiny):
     engine = tiny("llama", max_position_embeddings=32)
     output = asked(steered_model(engine))
     prompt = len(engine.marked("Hello").tokens)
@@ -139,7 +139,7 @@ def test_an_answer_that_fills_the_window_says_so(tiny):
         asked(steered_model(engine), "a prompt that alone is longer than the window")
 
 
-def test_a_request_may_bring_its_own_steering(llama, monkeypatch, tmp_path):
+def test_request_steering_replaces_the_default(llama, monkeypatch, tmp_path):
     vector = vector_for(llama, size=0.5)
     (tmp_path / "vectors").mkdir(exist_ok=True)
     vector.save(tmp_path / "vectors" / "odd.safetensors")
@@ -182,7 +182,7 @@ def test_settings_that_would_change_an_answer_are_refused(llama, setting):
         asked(steered_model(llama), **setting)
 
 
-def test_tools_and_pictures_are_refused(llama):
+def test_tools_and_images_are_refused(llama):
     model = steered_model(llama)
     with pytest.raises(PromptError, match="call tools"):
         asyncio.run(model.generate("Hi", tools=[ToolInfo(name="add", description="Adds.")]))
@@ -192,13 +192,13 @@ def test_tools_and_pictures_are_refused(llama):
         asked(model, [ChatMessageUser(content=[ContentImage(image="data:image/png;base64,")])])
 
 
-def test_a_model_cannot_be_made_from_its_name(llama):
+def test_provider_model_from_name_is_refused(llama):
     steered_model(llama)
     with pytest.raises(SteeringError, match="steered_model"):
         inspect_ai.model.get_model("trimtab/anything")
 
 
-def test_without_the_package_the_error_says_how_to_install_it(llama, monkeypatch):
+def test_missing_package_error_gives_install_command(llama, monkeypatch):
     real = builtins.__import__
 
     def missing(name, *rest, **named):

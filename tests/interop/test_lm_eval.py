@@ -101,7 +101,7 @@ def quiet(engine, steering=None, **options):
 # End to end ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_harness_scores_choices_and_steering_changes_them_as_a_hook_by_hand_does(smollm2):
+def test_harness_scores_equal_hooks_by_hand(smollm2):
     vector = vector_for(smollm2, layers=[14, 16], size=0.3)
     for lm, terms in ((quiet(smollm2), ()), (quiet(smollm2, [(vector, 1.0)]), ((vector, 1.0),))):
         results, samples, config = evaluated(lm, choosing())
@@ -120,7 +120,7 @@ def test_the_harness_scores_choices_and_steering_changes_them_as_a_hook_by_hand_
         assert config["steering"] == ("random:1" if terms else "none")
 
 
-def test_the_harness_reads_steered_answers_up_to_the_stop_string(smollm2):
+def test_harness_reads_answers_up_to_stop_string(smollm2):
     vector = vector_for(smollm2, layers=[14, 16], size=0.3)
     written = {}
     for steering in (None, [(vector, 1.5)]):
@@ -132,7 +132,7 @@ def test_the_harness_reads_steered_answers_up_to_the_stop_string(smollm2):
     assert written[True] != written[False]
 
 
-def test_the_harness_renders_chats_as_the_engine_does(smollm2):
+def test_harness_chat_equals_engine_chat(smollm2):
     _, samples, _ = evaluated(
         quiet(smollm2), choosing(), apply_chat_template=True, system_instruction="Answer in a word."
     )
@@ -149,7 +149,7 @@ def test_the_harness_renders_chats_as_the_engine_does(smollm2):
 
 
 @pytest.mark.parametrize("terms", [0, 1], ids=["plain", "steered"])
-def test_log_likelihoods_are_those_of_a_plain_pass(llama, terms):
+def test_loglikelihood_equals_a_plain_pass(llama, terms):
     steering = [(vector_for(llama, size=0.5), 1.0)][:terms]
     found = quiet(llama, steering, batch_size=3).loglikelihood(requests("loglikelihood", *PAIRS), disable_tqdm=True)
     with steering_by_hand(llama.model.model.layers, *steering):
@@ -164,7 +164,7 @@ def test_log_likelihoods_are_those_of_a_plain_pass(llama, terms):
             assert greedy == bool((logits.argmax(-1) == targets).all())
 
 
-def test_what_a_model_writes_by_itself_is_greedy_and_nothing_else_is(llama):
+def test_greedy_scores_mark_generated_answer_as_greedy(llama):
     steering = [(vector_for(llama, size=0.5), 1.0)]
     prompt = llama.encode("Once upon a time")
     answer = llama.generate("Once upon a time", steering=steering, max_new_tokens=6, raw=True).tokens
@@ -186,7 +186,7 @@ def test_scores_are_those_of_teacher_forcing(tiny, family, always_walking):
     )
 
 
-def test_long_texts_are_rolled_through_the_window_each_token_once(tiny):
+def test_rolling_loglikelihood_scores_each_token_once(tiny):
     window = 16
     engine = tiny("llama", max_position_embeddings=window)
     text = "a long text, longer than the window is by far"
@@ -203,7 +203,7 @@ def test_long_texts_are_rolled_through_the_window_each_token_once(tiny):
     assert found == pytest.approx(expected, abs=1e-3)
 
 
-def test_contexts_that_are_too_long_lose_their_beginning(tiny):
+def test_long_contexts_lose_their_beginning(tiny):
     engine = tiny("llama", max_position_embeddings=16)
     context = "nothing of this beginning is read, but the end is"
     with pytest.warns(UserWarning, match="cut from the left"):
@@ -219,7 +219,7 @@ def test_contexts_that_are_too_long_lose_their_beginning(tiny):
 # Answers -------------------------------------------------------------------------------------------------------------
 
 
-def test_answers_are_the_same_whether_they_are_written_in_rounds_or_at_once(llama, monkeypatch):
+def test_answers_in_rounds_equal_answers_at_once(llama, monkeypatch):
     monkeypatch.setattr(interop, "FIRST_ROUND", 2)
     texts = [llama.generate(context, max_new_tokens=40, raw=True).text for context in ("Once", "Never")]
     stop = texts[0][5]  # it comes in the second round, so the first answer is none of those that are gone on with
@@ -238,7 +238,7 @@ def test_answers_are_the_same_whether_they_are_written_in_rounds_or_at_once(llam
     assert sum(rows * limit for rows, limit in limits) < 2 * 40 + 2 * 8 + 2 * 2
 
 
-def test_sampled_answers_are_reproducible_and_drawn_anew_for_every_repeat(llama):
+def test_sampled_answers_repeat_by_seed_and_vary_by_repeat(llama):
     asked = requests("generate_until", *[("Well", {"do_sample": True, "temperature": 1.0, "max_gen_toks": 8})] * 4)
     lm = quiet(llama, batch_size=2)
     texts = lm.generate_until(asked, True)
@@ -247,7 +247,7 @@ def test_sampled_answers_are_reproducible_and_drawn_anew_for_every_repeat(llama)
     assert quiet(llama, batch_size=2, seed=7).generate_until(asked, True) != texts
 
 
-def test_an_empty_context_begins_as_texts_begin(llama):
+def test_empty_context_begins_with_prefix_token(llama):
     (text,) = quiet(llama, max_new_tokens=5).generate_until(requests("generate_until", ("", {})), True)
     assert text == llama.generate("<bos>", max_new_tokens=5, raw=True).text
 
@@ -258,7 +258,7 @@ def test_settings_that_would_change_an_answer_are_refused(llama, setting):
         quiet(llama).generate_until(requests("generate_until", ("Hi", {"max_gen_toks": 2, **setting})), True)
 
 
-def test_scopes_act_where_answers_are_written_and_are_refused_where_they_are_given(llama):
+def test_scopes_act_in_generation_only(llama):
     scoped = [Term(vector_for(llama, size=0.5), 1.0, tokens="generated")]
     lm = quiet(llama, scoped, max_new_tokens=6)
     (text,) = lm.generate_until(requests("generate_until", ("Hello", {})), True)
@@ -270,7 +270,7 @@ def test_scopes_act_where_answers_are_written_and_are_refused_where_they_are_giv
 # What surrounds it ---------------------------------------------------------------------------------------------------
 
 
-def test_a_file_of_responses_is_not_shared_by_two_steerings(llama, tmp_path):
+def test_cache_of_other_steering_is_refused(llama, tmp_path):
     def run(steering):
         return evaluated(quiet(llama, steering), choosing(), use_cache=str(tmp_path / "responses"))[1]
 
@@ -281,24 +281,24 @@ def test_a_file_of_responses_is_not_shared_by_two_steerings(llama, tmp_path):
         run([(vector_for(llama), 1.0)])
 
 
-def test_what_the_harness_records_is_json(llama):
+def test_harness_record_is_json(llama):
     assert set(json.loads(json.dumps(quiet(llama).get_model_info()))) >= {"model_name", "steering"}
 
 
-def test_a_prefilled_answer_is_left_open(smollm2):
+def test_render_prefilled_answer_stays_open(smollm2):
     chat = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Well,"}]
     assert quiet(smollm2).apply_chat_template(chat, add_generation_prompt=False).endswith("assistant\nWell,")
     with pytest.raises(PromptError, match="assistant"):
         quiet(smollm2).apply_chat_template(chat[:1], add_generation_prompt=False)
 
 
-def test_models_whose_prompts_an_encoder_reads_are_refused(llama, monkeypatch):
+def test_encoder_decoder_is_refused(llama, monkeypatch):
     monkeypatch.setattr(llama, "has_encoder", True)
     with pytest.raises(SteeringError, match="encoder"):
         quiet(llama)
 
 
-def test_without_the_package_the_error_says_how_to_install_it(llama, monkeypatch):
+def test_missing_package_error_gives_install_command(llama, monkeypatch):
     real = builtins.__import__
 
     def missing(name, *rest, **named):

@@ -1,4 +1,4 @@
-"""Engines: whatever can run a model, steer it, and say what it cannot do."""
+"""Engines, which run and steer models."""
 
 from trimtab.engines.protocol import (
     AnswerComparison,

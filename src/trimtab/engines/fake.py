@@ -1,4 +1,4 @@
-"""A deterministic engine in numpy: a toy language model for tests and examples, without torch."""
+"""Deterministic engine in numpy: a toy language model for tests and examples, without torch."""
 
 from __future__ import annotations
 
@@ -78,8 +78,6 @@ class FakeEngine:
         )
         self.capabilities = Capabilities(context_window=context_window)
 
-    # Prompts and tokens
-
     def encode(self, text: str) -> Tokens:
         """Return one token for the start of the text and one for each character; unknown characters read as ``?``."""
         return (START, *(_TOKEN.get(character, _UNKNOWN) for character in text))
@@ -133,8 +131,6 @@ class FakeEngine:
                 fix="shorten it",
             )
 
-    # The model
-
     def _forward(self, tokens: Tokens, changes: Mapping[int, Sequence[Change]]) -> tuple[F64, F64]:
         """Return hidden states ``[token, layer, hidden]`` and logits ``[token, vocabulary]``."""
         embedded = self._embedding[list(tokens)]
@@ -148,8 +144,6 @@ class FakeEngine:
                 hidden = np.concatenate([hidden[:1], changed(hidden[1:], change)])  # never the attention sink
             states[:, layer] = hidden
         return states, hidden @ self._head
-
-    # Hidden states
 
     def collect(
         self,
@@ -166,9 +160,9 @@ class FakeEngine:
         chosen = list(range(self.info.layers)) if layers is None else list(layers)
         spans = [span] * len(sequences) if span is None or _is_span(span) else list(span)
         rows: list[F64] = []
-        for number, (tokens, own) in enumerate(zip(sequences, spans, strict=True)):
+        for number, (tokens, limits) in enumerate(zip(sequences, spans, strict=True)):
             states = self._forward(tokens, self._outer())[0][:, chosen]
-            inside = states[slice(*own)] if isinstance(own, tuple) else states
+            inside = states[slice(*limits)] if isinstance(limits, tuple) else states
             if position == "all":
                 rows.extend(inside)
             elif position == "mean":
@@ -194,8 +188,6 @@ class FakeEngine:
             mean = projections(states[:, list(layers)].mean(axis=0).astype(np.float32), vector, layers)
             scored.append(z_scores(mean, vector, layers, pool="last" if last else "mean").mean())
         return np.array(scored)
-
-    # Answers
 
     @property
     def _scope(self) -> Steering:
@@ -227,7 +219,7 @@ class FakeEngine:
         listed: Sequence[Any] = [prompts] if isinstance(prompts, str) or is_chat(prompts) else prompts
         rows = Steering.of_rows(steering, rows=len(listed))
         marked = [self.marked(prompt) for prompt in listed]
-        repeats = [sum(other.tokens == own.tokens for other in marked[:n]) for n, own in enumerate(marked)]
+        repeats = [sum(other.tokens == prompt.tokens for other in marked[:n]) for n, prompt in enumerate(marked)]
         answered = [
             self._answer(prompt, row, max_new_tokens, temperature, [seed or 0, again])
             for prompt, row, again in zip(marked, rows, repeats, strict=True)
@@ -287,8 +279,6 @@ class FakeEngine:
 
     def _outer(self) -> dict[int, list[Change]]:
         return self._changes(self._scope)
-
-    # Given answers
 
     def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> FakeForcing:
         """Prepare prompts and answers for scoring."""

@@ -1,4 +1,4 @@
-"""The doctor on models with something to find: each thing is found, and nothing is left behind."""
+"""Diagnosis of models and machines with known problems, which it reports without changing them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import transformers
 
 from tiny_models import BY_NAME, EOS, HIDDEN, LAYERS, PAD, VOCABULARY, byte_tokenizer
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers.doctor import diagnosis as diagnosis
+from trimtab.engines.transformers.doctor import diagnosis
 from trimtab.engines.transformers.doctor import properties as machine
 from trimtab.engines.transformers.doctor.diagnosis import Diagnosis, diagnose, refused
 from trimtab.errors import ModelError
@@ -45,7 +45,7 @@ def says(found: Diagnosis, words: str, severity: str) -> bool:
     return any(words in what and severity == found_severity for what, found_severity in problems(found).items())
 
 
-def test_every_family_can_be_steered_and_is_left_as_it_was(engine: TransformersEngine) -> None:
+def test_diagnose_families_work_and_stay_unchanged(engine: TransformersEngine) -> None:
     before = engine.generate("Hello", max_new_tokens=3)
     found = diagnose(engine)
     assert found.verdict == "works, nothing to do"
@@ -57,7 +57,7 @@ def test_every_family_can_be_steered_and_is_left_as_it_was(engine: TransformersE
     assert engine.generate("Hello", max_new_tokens=3) == before
 
 
-def test_a_diagnosis_is_plain_json(llama: TransformersEngine) -> None:
+def test_diagnosis_is_plain_json(llama: TransformersEngine) -> None:
     printed = json.loads(json.dumps(asdict(diagnose(llama)), allow_nan=False))
     assert printed["name"] == "tiny llama"
     assert printed["model"]["dtype"] == "float32"
@@ -65,13 +65,13 @@ def test_a_diagnosis_is_plain_json(llama: TransformersEngine) -> None:
     assert printed["machine"]["packages"]["torch"] == torch.__version__
 
 
-def test_steps_are_told_as_they_begin(llama: TransformersEngine) -> None:
+def test_diagnose_on_step_gets_each_step(llama: TransformersEngine) -> None:
     steps: list[str] = []
     diagnose(llama, on_step=steps.append)
     assert steps == ["Looking at the model", "Trying it out"]
 
 
-def test_a_default_model_has_nothing_to_do_and_its_first_token_is_a_sink(smollm2: TransformersEngine) -> None:
+def test_diagnose_default_model_reports_first_token_sink(smollm2: TransformersEngine) -> None:
     found = diagnose(smollm2)
     assert found.verdict == "works, nothing to do"
     assert set(states(found).values()) == {"yes"}
@@ -86,7 +86,7 @@ def test_a_default_model_has_nothing_to_do_and_its_first_token_is_a_sink(smollm2
 
 
 @pytest.mark.parametrize("family", ["mistral", "mamba2"])
-def test_what_cannot_share_is_slow_and_says_why(tiny: Callable[..., TransformersEngine], family: str) -> None:
+def test_diagnose_without_sharing_is_slow(tiny: Callable[..., TransformersEngine], family: str) -> None:
     found = diagnose(tiny(family))
     assert states(found)["share prefixes"] == states(found)["calibrate"] == "slow"
     assert found.trials is not None
@@ -102,7 +102,7 @@ def test_missing_kernels_are_noted(tiny: Callable[..., TransformersEngine]) -> N
     assert says(found, "kernels of causal_conv1d, mamba_ssm", "note")
 
 
-def test_without_a_template_it_is_a_base_model(tiny: Callable[..., TransformersEngine]) -> None:
+def test_diagnose_without_template_is_a_base_model(tiny: Callable[..., TransformersEngine]) -> None:
     found = diagnose(tiny(chat_template=None))
     assert found.chat is None
     assert states(found)["chat"] == "no"
@@ -110,13 +110,13 @@ def test_without_a_template_it_is_a_base_model(tiny: Callable[..., TransformersE
     assert says(found, "no chat template", "note")
 
 
-def test_a_template_that_refuses_every_chat_is_told_apart_from_none(tiny: Callable[..., TransformersEngine]) -> None:
+def test_diagnose_refusing_template_differs_from_none(tiny: Callable[..., TransformersEngine]) -> None:
     found = diagnose(tiny(chat_template="{{ raise_exception('no') }}"))
     assert found.chat is None
     assert says(found, "does not take a question", "note")
 
 
-def test_an_answer_that_would_not_end_and_a_template_without_system_messages(
+def test_diagnose_template_without_stop_or_system(
     tiny: Callable[..., TransformersEngine],
 ) -> None:
     found = diagnose(tiny(chat_template=TURNS))
@@ -128,7 +128,7 @@ def test_an_answer_that_would_not_end_and_a_template_without_system_messages(
 
 
 @pytest.mark.parametrize(("free", "severity"), [(64 * GIB, "warning"), (None, "note")])
-def test_coarse_weights_are_told_of(
+def test_diagnose_reduced_precision_is_reported(
     tiny: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch, free: int | None, severity: str
 ) -> None:
     monkeypatch.setattr(machine, "free_memory", lambda: free)
@@ -137,7 +137,7 @@ def test_coarse_weights_are_told_of(
     assert says(found, "the weights are bfloat16", severity)
 
 
-def test_states_that_overflow_are_an_error_and_float32_is_the_cure(tiny: Callable[..., TransformersEngine]) -> None:
+def test_diagnose_overflow_is_an_error_fixed_by_float32(tiny: Callable[..., TransformersEngine]) -> None:
     engine = tiny(dtype=torch.float16)
     engine.model.model.layers[2].mlp.down_proj.weight.data.fill_(60000.0)
     found = diagnose(engine)
@@ -161,7 +161,7 @@ def bert(model_class: str) -> TransformersEngine:
     return TransformersEngine(model, byte_tokenizer(), name="tiny bert")
 
 
-def test_a_model_that_looks_ahead_is_warned_of() -> None:
+def test_diagnose_bidirectional_model_gives_warning() -> None:
     found = diagnose(bert("BertLMHeadModel"))
     assert found.blocks is not None
     assert not found.blocks.causal
@@ -170,7 +170,7 @@ def test_a_model_that_looks_ahead_is_warned_of() -> None:
     assert states(found)["share prefixes"] == "slow"
 
 
-def test_a_model_that_writes_nothing_is_warned_of() -> None:
+def test_diagnose_non_generating_model_gives_warning() -> None:
     found = diagnose(bert("BertForMaskedLM"))
     assert found.works
     assert states(found)["generate"] == states(found)["stream"] == "no"
@@ -178,7 +178,7 @@ def test_a_model_that_writes_nothing_is_warned_of() -> None:
 
 
 @pytest.mark.parametrize("encoder", [False, True])
-def test_an_encoder_decoder_is_told_of_its_limits(encoder: bool) -> None:
+def test_diagnose_encoder_decoder_reports_limits(encoder: bool) -> None:
     config = transformers.T5Config(
         vocab_size=VOCABULARY,
         d_model=HIDDEN,
@@ -197,12 +197,12 @@ def test_an_encoder_decoder_is_told_of_its_limits(encoder: bool) -> None:
     assert says(found, "no calibration" if encoder else "its decoder", "note")
 
 
-def test_a_tokenizer_of_another_model_is_warned_of(tiny: Callable[..., TransformersEngine]) -> None:
+def test_diagnose_foreign_tokenizer_gives_warning(tiny: Callable[..., TransformersEngine]) -> None:
     engine = tiny(vocab_size=VOCABULARY - 1, pad_token_id=EOS)
     assert says(diagnose(engine), f"knows {VOCABULARY} tokens, the model {VOCABULARY - 1}", "warning")
 
 
-def test_a_trial_that_fails_says_why_and_the_others_go_on(
+def test_diagnose_failed_check_leaves_others_running(
     tiny: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any, **__: Any) -> Any:
@@ -216,7 +216,7 @@ def test_a_trial_that_fails_says_why_and_the_others_go_on(
     assert says(found, "no answers: no such luck", "warning")
 
 
-def test_of_a_refused_model_the_reason_and_the_machine_are_told() -> None:
+def test_refused_reports_reason_and_machine() -> None:
     found = refused("nobody/knows", ModelError("it cannot be found", fix="check the name"))
     assert not found.works
     assert found.verdict == "cannot be steered: it cannot be found"
@@ -226,7 +226,7 @@ def test_of_a_refused_model_the_reason_and_the_machine_are_told() -> None:
     json.dumps(asdict(found))
 
 
-def test_of_an_unhappy_machine_everything_is_told(
+def test_diagnose_machine_problems_are_reported(
     llama: TransformersEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -242,7 +242,7 @@ def test_of_an_unhappy_machine_everything_is_told(
     assert says(found, "the vectors folder", "warning")
 
 
-def test_full_gpus_and_large_models_without_one_are_told_of(llama: TransformersEngine) -> None:
+def test_diagnose_full_gpu_and_large_model_are_reported(llama: TransformersEngine) -> None:
     here = machine.this_machine()
     full = SimpleNamespace(**{**vars(here), "gpus": (machine.Gpu("a card", GIB // 2, 80 * GIB),)})
     assert [each.what for each in diagnosis._of_machine(full)] == ["only 512 MiB are free on a card"]
@@ -252,7 +252,7 @@ def test_full_gpus_and_large_models_without_one_are_told_of(llama: TransformersE
     assert problem.what.startswith("7.0 billion parameters")
 
 
-def test_free_memory_is_unknown_where_the_system_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_memory_unreported_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     free = machine.free_memory()
     assert free is None or free > 0
@@ -266,7 +266,7 @@ def test_free_memory_is_unknown_where_the_system_does_not_tell(monkeypatch: pyte
     assert machine._cpu()
 
 
-def test_a_sink_anywhere_is_found_and_left_out_of_the_norms() -> None:
+def test_diagnose_sink_is_excluded_from_norms() -> None:
     engine = TransformersEngine(BY_NAME["llama"].build(), byte_tokenizer(), name="tiny sink")
     engine.model.model.embed_tokens.weight.data[engine.tokenizer.convert_tokens_to_ids("?")] *= 1000.0
     found = diagnose(engine)

@@ -62,7 +62,7 @@ def pushed_by_hand(engine, family, additions, first):
 
 
 def logprobs_of(engine, prompt, answer):
-    """Of a text read by itself, at each of the answer's tokens, ``[token, vocabulary]``."""
+    """Return log-probabilities of a text in a separate pass, ``[token, vocabulary]``, at the answer's tokens."""
     with torch.no_grad():
         logits = engine.model(torch.tensor([[*prompt, *answer[:-1]]]), use_cache=False).logits[0, len(prompt) - 1 :]
     return logits.double().log_softmax(-1)
@@ -181,14 +181,14 @@ def test_teacher_with_additions_is_steered(llama):
 def test_loss_shared_prefixes_change_nothing(llama, room, generated):
     given, additions = lessons(llama), pushes(llama)
     given = [*given, DistillationExample(given[0].prompt, given[1].answer, given[1].expected)]
-    apart, shared = (
+    separate, shared = (
         TeacherDistillationLoss(
             AdditivePasses(llama.model, llama.blocks, sink=True, generated=generated, shared_tokens=tokens), given
         )
         for tokens in (None, room)
     )
-    assert means(shared, additions) == pytest.approx(means(apart, additions), abs=1e-4)
-    one, other = apart.at(additions, [2, 0]), shared.at(additions, [2, 0])
+    assert means(shared, additions) == pytest.approx(means(separate, additions), abs=1e-4)
+    one, other = separate.at(additions, [2, 0]), shared.at(additions, [2, 0])
     for layer in additions:
         assert np.allclose(one.gradient[layer], other.gradient[layer], atol=1e-4)
 

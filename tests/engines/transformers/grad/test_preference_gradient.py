@@ -54,11 +54,11 @@ def test_preference_equals_teacher_forcing(engine):
 def test_preference_shared_prefixes_change_nothing(llama, room):
     given, additions = items(llama), pushes(llama)
     given = [*given, replace(given[0], positive=given[1].own), replace(given[1], prompt=given[0].prompt)]
-    apart, shared = (
+    separate, shared = (
         TreePreferenceGradients(AdditivePasses(llama.model, llama.blocks, sink=True, shared_tokens=tokens), given)
         for tokens in (None, room)
     )
-    expected, found = (slopes.at(additions, [2, 0, 3, 1], price=PRICE) for slopes in (apart, shared))
+    expected, found = (slopes.at(additions, [2, 0, 3, 1], price=PRICE) for slopes in (separate, shared))
     assert found.preference == pytest.approx(expected.preference, abs=1e-6)
     assert found.kl == pytest.approx(expected.kl, abs=1e-6)
     for layer, gradient in expected.gradient.items():

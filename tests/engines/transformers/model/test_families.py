@@ -42,11 +42,11 @@ def config_of(name: str, *architectures: str) -> PreTrainedConfig:
     ],
     ids=lambda value: f"{type(value).__name__} {value.architectures}" if isinstance(value, PreTrainedConfig) else "",
 )
-def test_the_class_that_a_checkpoint_names_decides_how_it_is_read(config: PreTrainedConfig, auto: Any) -> None:
+def test_load_class_named_by_checkpoint_decides(config: PreTrainedConfig, auto: Any) -> None:
     assert auto_class(config, name="x") is auto
 
 
-def test_a_gemma_that_also_sees_is_read_whole() -> None:
+def test_gemma_multimodal_is_read_whole() -> None:
     config = config_of("Gemma3Config", "Gemma3ForConditionalGeneration")
     auto = auto_class(config, name="x")
     assert auto._model_mapping[type(config)].__name__ == "Gemma3ForConditionalGeneration"
@@ -63,7 +63,7 @@ def test_a_gemma_that_also_sees_is_read_whole() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_model_that_writes_no_text_is_refused_by_what_it_is(config: PreTrainedConfig, what: str) -> None:
+def test_load_non_generating_model_is_refused(config: PreTrainedConfig, what: str) -> None:
     with pytest.raises(
         ModelError, match=f"'x' is a {what}, which does not generate text; give a causal, an image-text"
     ):
@@ -81,26 +81,26 @@ def edit_config(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_a_masked_language_model_is_not_loaded_as_one_that_writes(tmp_path: Path) -> None:
+def test_load_masked_language_model_is_refused(tmp_path: Path) -> None:
     config = transformers.BertConfig(**TINY)
     with pytest.raises(ModelError, match="is a BertForMaskedLM, which does not generate text"):
         trimtab.load(saved(transformers.BertForMaskedLM(config), tmp_path))
 
 
 @pytest.mark.parametrize("kind", ["LlamaForSequenceClassification", "LlamaModel"])
-def test_a_model_without_its_head_is_refused_and_gets_no_random_one(tmp_path: Path, kind: str) -> None:
+def test_load_model_without_head_is_refused(tmp_path: Path, kind: str) -> None:
     config = transformers.LlamaConfig(**TINY)
     with pytest.raises(ModelError, match=r"not generate text|lacks 1 weights of the model, such as 'lm_head\.weight'"):
         trimtab.load(saved(getattr(transformers, kind)(config), tmp_path))
 
 
-def test_a_bare_model_whose_head_is_its_embeddings_is_complete(tmp_path: Path) -> None:
+def test_load_tied_head_without_head_weights_is_complete(tmp_path: Path) -> None:
     config = transformers.LlamaConfig(**TINY, tie_word_embeddings=True)
     engine = trimtab.load(saved(transformers.LlamaModel(config), tmp_path))
     assert engine.info.architecture == "LlamaForCausalLM"
 
 
-def test_a_checkpoint_in_several_files_is_read_whole(tmp_path: Path) -> None:
+def test_load_sharded_checkpoint_is_complete(tmp_path: Path) -> None:
     model = BY_NAME["llama"].build()
     model.save_pretrained(tmp_path, max_shard_size="30KB")
     byte_tokenizer().save_pretrained(tmp_path)
@@ -109,7 +109,7 @@ def test_a_checkpoint_in_several_files_is_read_whole(tmp_path: Path) -> None:
     assert all(torch.equal(loaded[name], weight) for name, weight in model.state_dict().items())
 
 
-def test_a_model_with_code_of_its_own_is_refused_and_the_code_is_not_run(tmp_path: Path) -> None:
+def test_load_custom_code_is_refused_and_never_run(tmp_path: Path) -> None:
     saved(BY_NAME["llama"].build(), tmp_path)
     edit_config(tmp_path, model_type="mine", auto_map={"AutoConfig": "code.C", "AutoModelForCausalLM": "code.M"})
     (tmp_path / "code.py").write_text("raise SystemExit('ran')")
@@ -120,7 +120,7 @@ def test_a_model_with_code_of_its_own_is_refused_and_the_code_is_not_run(tmp_pat
         trimtab.load(tmp_path)
 
 
-def test_code_beside_a_model_that_transformers_knows_is_left_alone(tmp_path: Path) -> None:
+def test_load_known_type_ignores_custom_code(tmp_path: Path) -> None:
     saved(BY_NAME["llama"].build(), tmp_path)
     edit_config(tmp_path, auto_map={"AutoModelForCausalLM": "code.M"})
     (tmp_path / "code.py").write_text("raise SystemExit('ran')")
@@ -137,7 +137,7 @@ def test_code_beside_a_model_that_transformers_knows_is_left_alone(tmp_path: Pat
     ],
     ids=["bitsandbytes", "gptq", "awq"],
 )
-def test_a_quantised_checkpoint_whose_reader_is_missing_names_the_install_line(
+def test_load_quantised_without_reader_names_install(
     tmp_path: Path, quantisation: dict[str, Any], install: str
 ) -> None:
     saved(BY_NAME["llama"].build(), tmp_path)

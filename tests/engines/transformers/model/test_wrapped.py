@@ -63,7 +63,7 @@ def in_memory(folder: Path, **changes: Any) -> PreTrainedModel:
 SPREADS = pytest.mark.parametrize("spread", [on_disk, in_memory])
 
 
-def test_a_compiled_model_is_steered_as_the_model_that_it_wraps() -> None:
+def test_compiled_model_is_steered_like_wrapped_model() -> None:
     model = BY_NAME["llama"].build()
     assert trimtab.load(torch.compile(model, backend="eager"), tokenizer=byte_tokenizer()).model is model
 
@@ -76,27 +76,27 @@ def test_adapters_stay_in_place() -> None:
     assert trimtab.load(adapted, tokenizer=byte_tokenizer()).model is model
 
 
-def test_a_soft_prompt_is_refused_with_the_way_out() -> None:
+def test_soft_prompt_is_refused_with_a_fix() -> None:
     adapted = Adapted(BY_NAME["llama"].build(), SoftPrompt())
     with pytest.raises(ModelError, match=r"'default' is a soft prompt \(PROMPT_TUNING\).*get_base_model"):
         trimtab.load(adapted, tokenizer=byte_tokenizer())
 
 
-def test_a_module_that_is_no_model_of_transformers_is_refused() -> None:
+def test_load_module_outside_transformers_is_refused() -> None:
     with pytest.raises(ModelError, match=r"a torch\.nn\.modules\.linear\.Linear is not a transformers model"):
         trimtab.load(nn.Linear(2, 2), tokenizer=byte_tokenizer())
 
 
 @SPREADS
 @pytest.mark.parametrize("change", [{"dtype": "bfloat16"}, {"device": "cpu"}])
-def test_a_spread_model_is_neither_moved_nor_cast(spread: Any, change: dict[str, str], tmp_path: Path) -> None:
+def test_spread_model_is_neither_moved_nor_cast(spread: Any, change: dict[str, str], tmp_path: Path) -> None:
     model = spread(tmp_path)
     assert fixed_by(model) == "spread over devices"
     with pytest.raises(ModelError, match="a model that is spread over devices cannot be moved or cast; load it with"):
         trimtab.load(model, tokenizer=byte_tokenizer(), **change)
 
 
-def test_a_quantised_model_is_neither_moved_nor_cast() -> None:
+def test_quantised_model_is_neither_moved_nor_cast() -> None:
     model = BY_NAME["llama"].build()
     assert fixed_by(model) is None
     model.is_quantized = True
@@ -107,16 +107,14 @@ def test_a_quantised_model_is_neither_moved_nor_cast() -> None:
 
 @SPREADS
 @pytest.mark.parametrize("changes", [{}, TIED], ids=["untied", "tied"])
-def test_a_fingerprint_does_not_depend_on_where_the_weights_are(
-    spread: Any, changes: dict[str, Any], tmp_path: Path
-) -> None:
+def test_fingerprint_is_independent_of_device(spread: Any, changes: dict[str, Any], tmp_path: Path) -> None:
     model = spread(tmp_path, **changes)
     assert any(weight.is_meta for weight in model.parameters())
     assert fingerprint(model) == fingerprint(BY_NAME["llama"].build(**changes))
 
 
 @SPREADS
-def test_slopes_are_the_first_thing_that_is_asked_of_a_spread_model(spread: Any, tmp_path: Path) -> None:
+def test_spread_model_gives_gradients_first(spread: Any, tmp_path: Path) -> None:
     plain = trimtab.load(BY_NAME["llama"].build(), tokenizer=byte_tokenizer())
     engine = trimtab.load(spread(tmp_path), tokenizer=byte_tokenizer())
     items = [Preference(plain.encode("Hi"), (5, 6, 7), (8, 9), (10, 11))]
@@ -129,7 +127,7 @@ def test_slopes_are_the_first_thing_that_is_asked_of_a_spread_model(spread: Any,
 
 
 @SPREADS
-def test_where_memory_is_short_blocks_get_their_weights_again_and_let_go_of_them(spread: Any, tmp_path: Path) -> None:
+def test_offloaded_blocks_reload_and_release_weights(spread: Any, tmp_path: Path) -> None:
     plain = trimtab.load(BY_NAME["llama"].build(), tokenizer=byte_tokenizer())
     engine = trimtab.load(spread(tmp_path), tokenizer=byte_tokenizer())
     forwards = [block.__dict__.get("forward") for block in engine.blocks.modules]
@@ -145,7 +143,7 @@ def test_where_memory_is_short_blocks_get_their_weights_again_and_let_go_of_them
     assert all(weight.is_meta for weight in engine.blocks.modules[1].parameters())
 
 
-def test_weights_that_nobody_has_give_a_fingerprint_too() -> None:
+def test_fingerprint_without_weights_uses_shapes() -> None:
     model = BY_NAME["llama"].build().to("meta")
     assert fingerprint(model) == fingerprint(BY_NAME["llama"].build(seed=1).to("meta"))
     assert fingerprint(model) != fingerprint(BY_NAME["llama"].build())

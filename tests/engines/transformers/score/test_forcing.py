@@ -31,7 +31,7 @@ TOGETHER = [
     ForcedItem((1, 2, 9), ((5,), (6, 7), (5, 6, 8)), reference=1),
     ForcedItem((1, 2, 3, 4, 10, 11), ((12, 13),), reference=None),
 ]
-APART = [
+DISTINCT = [
     ForcedItem((20, 21), ((22, 23, 24), (25, 26)), reference=1),
     ForcedItem((30,), ((31,), (32,)), reference=0),
 ]
@@ -47,13 +47,13 @@ LONG = [  # later items are longer than the window of some families, the first a
     ForcedItem((1, 2, *range(40, 40 + WINDOW)), ((4, 5, 9, 8), (6,)), reference=0),
     ForcedItem((1, 2, *range(80, 80 + 2 * WINDOW)), ((4,), (6, 7)), reference=1),
 ]
-SETS = {"together": TOGETHER, "apart": APART, "inside": INSIDE, "alone": ALONE, "long": LONG}
+SETS = {"together": TOGETHER, "distinct": DISTINCT, "inside": INSIDE, "alone": ALONE, "long": LONG}
 
 
 def slowly(
     engine: TransformersEngine, blocks: nn.ModuleList, items: Sequence[ForcedItem], *terms: Term
 ) -> ForcedScores:
-    """Each prompt with each answer read by itself; KL from two such readings."""
+    """Score each prompt and answer in a separate pass, with KL from two such passes."""
     logprobs, kls = [], []
     for item in items:
         steered = [_answer_logprobs(engine, blocks, item.prompt, answer, *terms) for answer in item.answers]
@@ -143,7 +143,7 @@ def test_forcing_most_families_share_prefixes(family: Family, engine: Transforme
 def test_forcing_any_pass_size_gives_the_same_scores(
     llama: TransformersEngine, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    items = [*TOGETHER, *APART, *LONG]
+    items = [*TOGETHER, *DISTINCT, *LONG]
     term = (vector_for(llama, layers=[1, 2]), 1.0)
     monkeypatch.setattr(run, "CPU", replace(CPU, max_tokens=size))
     prepared = llama.teacher_forcing(items)

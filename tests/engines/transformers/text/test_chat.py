@@ -37,13 +37,13 @@ class Slow:
         return str(self._inner.decode(ids))
 
 
-def test_a_chat_is_rendered_up_to_the_opening_of_the_answer() -> None:
+def test_render_chat_ends_with_assistant_opening() -> None:
     expected = "<bos>[system]Be kind.\n[user]Hi\n[assistant]"
     assert render_chat(byte_tokenizer(), CHAT) == expected
     assert render_chat(byte_tokenizer(), CHAT, continuation="Well, ") == expected + "Well, "
 
 
-def test_without_a_template_the_texts_stand_one_after_the_other() -> None:
+def test_render_without_template_joins_texts() -> None:
     assert render_chat(byte_tokenizer(chat_template=None), CHAT, continuation="So") == "Be kind.\nHi\nSo"
 
 
@@ -51,7 +51,7 @@ def test_without_a_template_the_texts_stand_one_after_the_other() -> None:
     "template",
     ["{{ raise_exception('no system role') }}", "{% for", "{{ messages[9].content.nothing() }}", "{{ 1 + 'a' }}"],
 )
-def test_a_template_that_fails_is_a_prompt_error(template: str) -> None:
+def test_render_failing_template_is_a_prompt_error(template: str) -> None:
     with pytest.raises(PromptError, match="does not take this chat"):
         render_chat(byte_tokenizer(chat_template=template), CHAT)
 
@@ -68,7 +68,7 @@ ALTERNATES = (
 
 
 @pytest.mark.parametrize("template", [REFUSES_SYSTEM, DROPS_SYSTEM, ALTERNATES], ids=["refuses", "drops", "alternates"])
-def test_a_system_text_that_the_template_does_not_take_opens_the_first_user_message(template: str) -> None:
+def test_render_refused_system_opens_user_message(template: str) -> None:
     tokenizer = byte_tokenizer(chat_template=template)
     assert render_chat(tokenizer, CHAT) == "<user>Be kind.\n\nHi\n"
     assert render_chat(tokenizer, CHAT[1:]) == "<user>Hi\n"
@@ -76,11 +76,11 @@ def test_a_system_text_that_the_template_does_not_take_opens_the_first_user_mess
     assert render_chat(tokenizer, talk) == "<user>Be kind.\n\nBe brief.\n\nHi\n<assistant>Yes\n"
 
 
-def test_a_system_text_without_a_user_message_becomes_one() -> None:
+def test_render_system_alone_becomes_user_message() -> None:
     assert render_chat(byte_tokenizer(chat_template=REFUSES_SYSTEM), CHAT[:1]) == "<user>Be kind.\n"
 
 
-def test_a_template_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_template_system_support_is_tested_once(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[Any] = []
     arrives = chat._system_arrives
     monkeypatch.setattr(chat, "_TAKES_SYSTEM", {})
@@ -90,12 +90,12 @@ def test_a_template_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(tried) == 2
 
 
-def test_a_chat_out_of_the_templates_order_is_still_refused() -> None:
+def test_marked_chat_in_wrong_order_is_refused() -> None:
     with pytest.raises(PromptError, match="roles must alternate"):
         render_chat(byte_tokenizer(chat_template=ALTERNATES), (*CHAT, *CHAT[1:]))
 
 
-def test_of_several_templates_the_default_one_is_taken() -> None:
+def test_render_several_templates_uses_the_default() -> None:
     assert render_chat(byte_tokenizer(chat_template={"default": TURNS, "tools": "{{ 1 }}"}), CHAT[1:]) == "<user>Hi\n"
     with pytest.raises(PromptError, match="which of the model's chat templates"):
         render_chat(byte_tokenizer(chat_template={"a": TURNS, "b": TURNS}), CHAT)
@@ -117,18 +117,16 @@ DEFAULTS = {
 
 
 @pytest.mark.parametrize(("template", "expected"), DEFAULTS.items())
-def test_the_default_system_prompt_is_what_stands_where_none_is_given(
-    template: str | None, expected: str | None
-) -> None:
+def test_default_system_prompt_is_the_templates(template: str | None, expected: str | None) -> None:
     assert default_system_prompt(byte_tokenizer(chat_template=template)) == expected
 
 
-def test_the_default_model_says_who_it_is(smollm2: TransformersEngine) -> None:
+def test_default_model_names_itself(smollm2: TransformersEngine) -> None:
     expected = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
     assert default_system_prompt(smollm2.tokenizer) == expected
 
 
-def test_the_models_own_default_system_prompt_gives_way_to_a_given_one(smollm2: TransformersEngine) -> None:
+def test_render_given_system_replaces_default(smollm2: TransformersEngine) -> None:
     assert "You are a helpful AI assistant" in smollm2.render("Hi")
     assert "You are a helpful AI assistant" not in smollm2.render(CHAT)
     assert smollm2.render(CHAT, continuation="I").endswith("<|im_start|>assistant\nI")
@@ -142,14 +140,14 @@ def test_messages_may_be_given_in_every_way() -> None:
 
 @pytest.mark.parametrize("make", [byte_tokenizer, Slow])
 @pytest.mark.parametrize("text", ["abc", "  a b", "a\nb ", "ab"])
-def test_cuts_are_made_after_each_token_and_none_is_blank(make: Callable[[], Any], text: str) -> None:
+def test_cuts_follow_tokens_and_are_never_blank(make: Callable[[], Any], text: str) -> None:
     expected = [text[:end] for end in range(1, len(text) + 1) if text[:end].strip()]
     assert opening_cuts(make(), text, limit=99) == tuple(expected)
     blank = len(text) - len(text.lstrip())
     assert opening_cuts(make(), text, limit=blank + 1) == (text[: blank + 1],)
 
 
-def test_no_cut_ends_within_a_letter() -> None:
+def test_cuts_keep_letters_whole() -> None:
     assert opening_cuts(byte_tokenizer(), "é€🚢", limit=99) == ("é", "é€", "é€🚢")
 
 

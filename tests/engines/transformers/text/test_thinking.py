@@ -35,9 +35,7 @@ SPEAKS_OF_IT = OURS + "{# enable_thinking was thought of #}thinking: {{ messages
     ],
     ids=["on unless forbidden", "off unless wanted", "with transformers' own tags"],
 )
-def test_thinking_is_switched_by_the_variable_that_the_template_reads(
-    template: str, by_default: str, on: str, off: str
-) -> None:
+def test_thinking_switches_the_templates_variable(template: str, by_default: str, on: str, off: str) -> None:
     tokenizer = byte_tokenizer(chat_template=template)
     for thinking, expected in ((None, by_default), (True, on), (False, off)):
         assert render_chat(tokenizer, HI, thinking=thinking).endswith(expected)
@@ -45,12 +43,12 @@ def test_thinking_is_switched_by_the_variable_that_the_template_reads(
 
 @pytest.mark.parametrize("thinking", [True, False])
 @pytest.mark.parametrize("template", [OURS, SPEAKS_OF_IT])
-def test_a_template_without_a_switch_refuses_to_turn_it(template: str, thinking: bool) -> None:
+def test_thinking_template_without_switch_is_refused(template: str, thinking: bool) -> None:
     with pytest.raises(PromptError, match=r"no switch for thinking \(neither enable_thinking nor thinking\); leave"):
         render_chat(byte_tokenizer(chat_template=template), HI, thinking=thinking)
 
 
-def test_without_a_template_there_is_no_switch() -> None:
+def test_thinking_without_template_is_refused() -> None:
     with pytest.raises(PromptError, match="no chat template, and so no switch"):
         render_chat(byte_tokenizer(chat_template=None), HI, thinking=True)
     assert render_chat(byte_tokenizer(chat_template=None), HI) == "Hi\n"
@@ -70,12 +68,12 @@ def test_without_a_template_there_is_no_switch() -> None:
         ("I think.", None),
     ],
 )
-def test_the_marks_around_thoughts_are_read_from_the_template(inside: str, expected: ThinkingMarkers | None) -> None:
+def test_thinking_markers_from_template(inside: str, expected: ThinkingMarkers | None) -> None:
     template = f"{{% for m in messages %}}{inside}{{{{ m.content }}}}{{% endfor %}}"
     assert thinking_markers(byte_tokenizer(chat_template=template)) == expected
 
 
-def test_the_marks_around_thoughts_are_known_by_the_vocabulary_too() -> None:
+def test_thinking_markers_from_vocabulary() -> None:
     tokenizer = byte_tokenizer(chat_template=None)
     assert thinking_markers(tokenizer) is None
     tokenizer.add_tokens(["<think>"])

@@ -1,4 +1,4 @@
-"""Thoughts and answers of a model that reasons: each can be steered by itself, and the marks are neither."""
+"""Thoughts and answers of a model that reasons: each can be steered alone, and the marks are neither."""
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ def reasoning(template: str) -> TransformersEngine:
     ],
 )
 @pytest.mark.parametrize("use_cache", [True, False])
-def test_thoughts_and_answers_are_steered_by_themselves(
-    scope: str, opened: bool, steered: str, use_cache: bool
-) -> None:
+def test_thoughts_and_answers_are_steered_separately(scope: str, opened: bool, steered: str, use_cache: bool) -> None:
     """Whether the template opens the thoughts or the model does."""
     template = CHAT_TEMPLATE.replace("[assistant]", f"[assistant]{OPEN}") if opened else CHAT_TEMPLATE
     engine = reasoning(f"{template}{{# {OPEN} #}}")
@@ -68,7 +66,7 @@ def test_thoughts_and_answers_are_steered_by_themselves(
     assert engine.generate("Hi", steering=[term], max_new_tokens=20).receipt.tokens == len(steered)
 
 
-def test_a_model_without_marks_only_answers() -> None:
+def test_thinking_model_without_marks_only_answers() -> None:
     tokenizer = byte_tokenizer()
     engine = TransformersEngine(BY_NAME["llama"].build(), tokenizer, name="tiny llama")
     vector = vector_for(engine, layers=[1])

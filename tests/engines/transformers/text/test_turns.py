@@ -89,7 +89,7 @@ def word_text(marked: MarkedPrompt, tokenizer: Any) -> str:
 
 
 @pytest.mark.parametrize("tokenizer", [byte_tokenizer(chat_template=OPENS), Slow()], ids=["fast", "slow"])
-def test_every_message_is_found_though_the_template_says_the_same(tokenizer: Any) -> None:
+def test_marked_message_equal_to_template_is_found(tokenizer: Any) -> None:
     marked = mark(CHAT, tokenizer=tokenizer)
     assert marked.text == render_chat(tokenizer, CHAT)
     assert said(marked) == [(message.role, message.content) for message in CHAT]
@@ -98,7 +98,7 @@ def test_every_message_is_found_though_the_template_says_the_same(tokenizer: Any
     assert word_text(marked, tokenizer) == "".join(message.content for message in CHAT if message.role != "system")
 
 
-def test_a_slow_tokenizer_gives_the_places_that_a_fast_one_does() -> None:
+def test_marked_slow_tokenizer_equals_fast_one() -> None:
     text = "Hi 日本 🙂!"
     tokens = tuple(byte_tokenizer()(text)["input_ids"])
     slow, fast = offsets_of(Slow(), text, tokens), offsets_of(byte_tokenizer(), text, tokens)
@@ -125,17 +125,17 @@ def test_messages_are_found_where_templates_fold_and_strip(template: str | None,
     assert marked.text == render_chat(byte_tokenizer(chat_template=template), chat)
 
 
-def test_what_a_template_strips_is_no_word() -> None:
+def test_marked_stripped_text_is_no_word() -> None:
     assert said(mark((Message("user", "  Hi there \n"),), STRIPS)) == [("user", "Hi there")]
     assert said(mark((Message("user", "  Hi there \n"),), OPENS)) == [("user", "  Hi there \n")]
 
 
-def test_a_system_prompt_that_the_template_puts_in_is_a_turn_too() -> None:
+def test_marked_default_system_prompt_is_a_turn() -> None:
     assert said(mark("Hi", DEFAULT)) == [("system", "Help."), ("user", "Hi")]
     assert said(mark("Help.", DEFAULT)) == [("system", "Help."), ("user", "Help.")]
 
 
-def test_thoughts_that_a_template_cuts_out_of_earlier_turns_are_left_out() -> None:
+def test_marked_removed_thoughts_are_no_words() -> None:
     chat = (
         Message("user", "Hi"),
         Message("assistant", "<think>\nYes or no?\n</think>\n\nYes."),
@@ -147,21 +147,21 @@ def test_thoughts_that_a_template_cuts_out_of_earlier_turns_are_left_out() -> No
     assert marked.text.endswith("<assistant><think>")
 
 
-def test_a_template_that_looks_at_the_words_falls_back_to_searching() -> None:
+def test_marked_template_reading_words_searches() -> None:
     chat = (Message("user", " Hi "), Message("assistant", "Yes"), Message("user", "Bye now"))
     marked = mark(chat, COUNTS)
     assert said(marked) == [("user", "Hi"), ("assistant", "Yes"), ("user", "Bye now")]
     assert marked.located
 
 
-def test_a_template_that_fails_on_other_words_than_these_falls_back_to_searching() -> None:
+def test_marked_template_failing_on_sentinels_searches() -> None:
     wants = "{% if messages[0].content != 'Hi' %}{{ raise_exception('say Hi') }}{% endif %}" + TURNS
     marked = mark("Hi", wants)
     assert said(marked) == [("user", "Hi")]
     assert marked.located
 
 
-def test_a_message_that_the_template_changes_is_left_out_and_said_to_be() -> None:
+def test_marked_changed_message_is_not_located() -> None:
     marked = mark((Message("user", "Hi"), Message("assistant", "123"), Message("user", "Bye")), SHOUTS)
     assert said(marked) == [("assistant", "123")]
     assert not marked.located
@@ -170,7 +170,7 @@ def test_a_message_that_the_template_changes_is_left_out_and_said_to_be() -> Non
     assert not any(lost.words)
 
 
-def test_an_answer_at_the_end_is_continued_and_neither_closed_nor_followed() -> None:
+def test_marked_final_answer_stays_open() -> None:
     chat = (Message("user", "Hi"), Message("assistant", " Well, "))
     marked = mark(chat)
     assert marked.text == "<user>Hi\n<assistant> Well, "
@@ -181,7 +181,7 @@ def test_an_answer_at_the_end_is_continued_and_neither_closed_nor_followed() -> 
     assert bare.text[bare.opening :] == " Well, "
 
 
-def test_bare_text_has_no_turns_and_all_its_words_but_the_first_token() -> None:
+def test_marked_bare_text_has_words_but_no_turns() -> None:
     marked = mark("<eos>Hi <eos>you", raw=True)
     assert marked.text == "<eos>Hi <eos>you"
     assert marked.turns == ()
@@ -191,7 +191,7 @@ def test_bare_text_has_no_turns_and_all_its_words_but_the_first_token() -> None:
     assert mark("Hi", raw=True, sink=False).words == (False, True, True)
 
 
-def test_the_first_token_counts_only_where_it_is_no_sink() -> None:
+def test_marked_first_token_counts_without_sink() -> None:
     tokenizer = byte_tokenizer(chat_template="{{ messages[0].content }}")
     for sink in (True, False):
         marked = marked_prompt(
@@ -200,24 +200,24 @@ def test_the_first_token_counts_only_where_it_is_no_sink() -> None:
         assert marked.words == (not sink, True)
 
 
-def test_an_empty_message_has_an_empty_turn() -> None:
+def test_marked_empty_message_has_empty_turn() -> None:
     marked = mark((Message("system", ""), Message("user", "Hi")))
     assert [(turn.role, turn.stop - turn.start) for turn in marked.turns] == [("system", 0), ("user", 2)]
     assert marked.located
 
 
-def test_a_special_token_in_a_message_is_no_word() -> None:
+def test_marked_special_token_in_message_is_no_word() -> None:
     tokenizer = byte_tokenizer(chat_template=OPENS)
     assert word_text(mark("Hi<eos>you", tokenizer=tokenizer), tokenizer) == "Hiyou"
 
 
-def test_a_template_that_opens_no_turn_opens_at_the_end() -> None:
+def test_marked_template_without_opening_opens_at_end() -> None:
     marked = mark("Hi", TURNS)
     assert marked.opening == len(marked.text)
 
 
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=12), st.sampled_from([OPENS, STRIPS, FOLDS_ITSELF, None]))
-def test_whatever_is_said_is_found(texts: list[str], template: str | None) -> None:
+def test_marked_any_words_are_found(texts: list[str], template: str | None) -> None:
     texts = [text.replace("<", "(").replace("\r", "") for text in texts]  # no special tokens
     chat = [Message("user", text) for text in texts]
     marked = mark(chat, template)
@@ -227,19 +227,19 @@ def test_whatever_is_said_is_found(texts: list[str], template: str | None) -> No
     assert word_text(marked, byte_tokenizer(chat_template=template)) == words
 
 
-def test_a_chat_of_many_messages_is_found_in_order() -> None:
+def test_marked_long_chat_gives_turns_in_order() -> None:
     chat = [Message(("user", "assistant")[n % 2], "same") for n in range(123)]
     marked = mark(chat)
     assert said(marked) == [(message.role, "same") for message in chat]
     assert [turn.start for turn in marked.turns] == sorted({turn.start for turn in marked.turns})
 
 
-def test_what_is_no_chat_is_refused() -> None:
+def test_marked_invalid_chat_is_refused() -> None:
     with pytest.raises(PromptError, match="no messages"):
         mark([])
 
 
-def test_the_default_model_marks_its_own_system_prompt_and_both_sides(smollm2: TransformersEngine) -> None:
+def test_marked_default_model_has_three_roles(smollm2: TransformersEngine) -> None:
     chat = (Message("user", "How was your day?\n\nReally  日本 🙂"), Message("assistant", "It was fine."))
     marked = marked_prompt(smollm2.tokenizer, chat, encode=smollm2.encode)
     assert said(marked) == [

@@ -43,14 +43,14 @@ def recomputed(blocks: DecoderLayers) -> Iterator[None]:
     stop), so that those of an offloaded model release their weights.
     """
     modules = dict.fromkeys(blocks.modules)
-    own = {module: module.__dict__.get("forward") for module in modules}
+    forwards = {module: module.__dict__.get("forward") for module in modules}
     try:
         for module in modules:
             module.forward = partial(checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False)
         with set_checkpoint_early_stop(False):
             yield
     finally:
-        for module, forward in own.items():
+        for module, forward in forwards.items():
             if forward is None:
                 module.__dict__.pop("forward", None)
             else:
@@ -69,12 +69,7 @@ NO_MEMORY = "ask for shorter answers, or train with refine=0 and not distilled"
 
 @dataclass(frozen=True)
 class AnsweredPrompt:
-    """A prompt with an answer.
-
-    Attributes:
-        prompt: Token ids of the prompt.
-        answer: Of the answer.
-    """
+    """Token ids of a prompt and of its answer."""
 
     prompt: Tokens
     answer: Tokens
@@ -258,7 +253,7 @@ class AdditivePasses:
         return [list(torch.split(each, lengths)) for each in torch.split(logits.log_softmax(-1), sum(lengths))]
 
     def logits(self, texts: Texts, factors: Sequence[float], added: Mapping[int, Tensor]) -> Tensor:
-        """Return logits instead of ``logprobs``, concatenated: ``[factor · text · token, vocabulary]``.
+        """Return the logits of ``logprobs``, concatenated: ``[factor · text · token, vocabulary]``.
 
         No table of log-probabilities is made: with a large vocabulary it is the largest tensor of the whole pass.
         """

@@ -38,12 +38,7 @@ SIGNS = (1.0, -1.0)
 
 @final
 class TreePreferenceGradients:
-    """Questions prepared for one model; see ``trimtab.engines.protocol.PreferenceGradients``.
-
-    Args:
-        passes: Passes of the model.
-        items: The questions.
-    """
+    """Questions prepared for one model; see ``trimtab.engines.protocol.PreferenceGradients``."""
 
     def __init__(self, passes: AdditivePasses, items: Sequence[Preference]) -> None:
         self._items = tuple(items)
@@ -78,8 +73,8 @@ class TreePreferenceGradients:
         with torch.no_grad():
             for n in numbers:
                 if n not in self._base:
-                    own = [AnsweredPrompt(self._items[n].prompt, self._items[n].own)]
-                    self._base[n] = self._passes.logprobs(own, (0.0,), {})[0][0].detach()
+                    answer = AnsweredPrompt(self._items[n].prompt, self._items[n].own)
+                    self._base[n] = self._passes.logprobs([answer], (0.0,), {})[0][0].detach()
 
     def _part(
         self, group: Sequence[int], added: Mapping[int, Tensor], signs: Sequence[float], *, price: float, share: int
@@ -104,18 +99,12 @@ def _texts(item: Preference) -> Texts:
 
 
 def _mean(logprobs: Tensor, answer: Tokens) -> Tensor:
-    """Mean log-probability of an answer's tokens."""
     return logprobs.gather(1, torch.tensor(answer, device=logprobs.device)[:, None]).mean()
 
 
 @final
 class TeacherDistillationLoss:
-    """Examples prepared for one model; see ``trimtab.engines.protocol.DistillationLoss``.
-
-    Args:
-        passes: Passes of the model.
-        examples: Answers with the teacher's distributions along them.
-    """
+    """Examples prepared for one model; see ``trimtab.engines.protocol.DistillationLoss``."""
 
     def __init__(self, passes: AdditivePasses, examples: Sequence[DistillationExample]) -> None:
         self._passes = passes

@@ -23,17 +23,11 @@ from trimtab.vectors import ModelInfo
 
 
 class OpenStream(Protocol):
-    """A stream that holds the lock of its model.
+    """Stream that holds the lock of its model."""
 
-    Attributes:
-        reader: The thread that takes its tokens.
-        worker: The thread that runs the model; None until it has begun.
-        stopped: Whether the stream was broken off, so that its worker is about to end.
-    """
-
-    reader: int
-    worker: int | None
-    stopped: bool
+    reader: int  # the thread that takes its tokens
+    worker: int | None  # the thread that runs the model; None until it has begun
+    stopped: bool  # broken off, so that its worker is about to end
 
     def stop(self) -> None:
         """Break the stream off without waiting for its worker."""
@@ -73,7 +67,7 @@ class ModelLock:
 
     @property
     def held(self) -> bool:
-        """Whether this thread holds the lock."""
+        """Return True if this thread holds the lock."""
         return self._owner == get_ident()
 
     def check_no_stream(self) -> None:
@@ -105,7 +99,7 @@ class ModelLock:
             self._changed.notify_all()
 
     def stop_stream(self) -> None:
-        """Break off the stream that is open, if any, and wait until its worker has let go of the model."""
+        """Break off the stream that is open, if any, and wait until its worker has released the model."""
         with self._changed:
             stream = self._stream
             if stream is not None:
@@ -139,7 +133,7 @@ def model_lock(model: nn.Module) -> ModelLock:
 @final
 @dataclass(frozen=True, eq=False)
 class ModelContext:
-    """What the parts of an engine share.
+    """Model with everything that the parts of an engine share.
 
     Attributes:
         model: The transformers model.
@@ -147,8 +141,8 @@ class ModelContext:
         info: What vectors depend on.
         prefix_sharing: Check whether passes may share prefixes.
         stop: The tokens with which an answer ends.
-        pad: The token that fills rows up.
-        start: With what a decoder begins that answers beside an encoder; None where there is none.
+        pad: The token that pads rows.
+        start: Start tokens of a decoder beside an encoder; None without an encoder.
         sink: Whether the first token of a text is an attention sink: where a decoder reads it.
         markers: The marks around a reasoning model's thoughts.
         decode_all: Text of token ids, special ones included.
@@ -169,9 +163,9 @@ class ModelContext:
 
     @property
     def reads_sources(self) -> bool:
-        """Whether an encoder reads the texts, and a decoder is what is looked at."""
+        """Return True if an encoder reads the texts and the steered layers are a decoder's."""
         return self.start is not None and not self.blocks.encoder
 
     def cost(self, max_tokens: int | None = None) -> Cost:
-        """The cost model of the model where it is, given an upper bound on the tokens of a pass."""
+        """Return the cost of passes on the model's device, with an upper bound on the tokens of a pass."""
         return cost_of(self.model, self.blocks, max_tokens=max_tokens)

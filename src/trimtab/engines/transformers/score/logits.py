@@ -90,7 +90,7 @@ class PassTargets:
 
     @property
     def measured(self) -> NDArray[np.bool_]:
-        """Which targets count for KL."""
+        """Return which targets count for KL."""
         chosen: NDArray[np.bool_] = self.targets.item >= 0
         return chosen
 
@@ -138,7 +138,7 @@ def input_tokens(inputs: Mapping[str, Any]) -> Tensor:
 
 
 def token_logprobs(logits: Tensor, at: I64, targets: I64) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of target tokens: ``logit - log Σ exp(logits)``.
+    """Return log-probabilities of target tokens: ``logit - log Σ exp(logits)``.
 
     Args:
         logits: ``[row, vocabulary]``.

@@ -1,4 +1,4 @@
-"""Chats and a model's template: render them, and cut openings at token borders."""
+"""Render chats with a model's template, and cut openings at token borders."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ MARKERS = (
 
 
 def thinking_markers(tokenizer: PreTrainedTokenizerBase) -> ThinkingMarkers | None:
-    """The marks around the model's thoughts, from its chat template or its vocabulary; None if it has none.
+    """Return the marks around the model's thoughts, from its chat template or its vocabulary; None if it has none.
 
-    The opening mark may be a part of the prompt, so that an answer has the closing one alone.
+    The opening mark may be a part of the prompt, so an answer may have only the closing one.
     """
     templates = tokenizer.chat_template or ""
     source = "".join(templates.values()) if isinstance(templates, dict) else templates
@@ -51,25 +51,24 @@ def thinking_markers(tokenizer: PreTrainedTokenizerBase) -> ThinkingMarkers | No
 
 
 def thinking_options(template: str, thinking: bool | None) -> dict[str, bool]:
-    """What a template is given so that the model thinks or does not.
+    """Return the template's variables that switch thinking on or off.
 
     Raises:
         PromptError: The template has no switch for it.
     """
     if thinking is None:
         return {}
-    known = [switch for switch in SWITCHES if switch in _variables(template)]
-    if not known:
+    switches = [switch for switch in SWITCHES if switch in _variables(template)]
+    if not switches:
         raise PromptError(
             f"the model's chat template has no switch for thinking (neither {' nor '.join(SWITCHES)})",
             fix="leave thinking out",
         )
-    return dict.fromkeys(known, thinking)
+    return dict.fromkeys(switches, thinking)
 
 
 @lru_cache(maxsize=64)
 def _variables(template: str) -> frozenset[str]:
-    """The variables that a template reads from outside."""
     try:
         parsed = Environment(extensions=["jinja2.ext.loopcontrols"]).parse(OWN_TAGS.sub("", template))
     except TemplateError:
@@ -78,7 +77,7 @@ def _variables(template: str) -> frozenset[str]:
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The tokens with which an answer ends."""
+    """Return the tokens that end an answer."""
     configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     if configured is None:
         configured = tokenizer.eos_token_id
@@ -88,7 +87,7 @@ def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> t
 
 
 def pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that fills rows up; a mask hides it."""
+    """Return the token that pads rows; a mask hides it."""
     pad = tokenizer.pad_token_id
     if pad is not None:
         return int(pad)
@@ -97,7 +96,7 @@ def pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int
 
 
 def start_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Tokens:
-    """The tokens with which a decoder begins, beside an encoder."""
+    """Return the start tokens of a decoder beside an encoder."""
     for config in (getattr(model, "generation_config", None), model.config):
         given = getattr(config, "decoder_start_token_id", None)
         if isinstance(given, int):
@@ -141,10 +140,10 @@ def checked_sequences(
     vocabulary: int,
     window: int | None,
 ) -> list[Tokens]:
-    """Texts as token ids, or token ids as they are, each fit to be read.
+    """Return texts as token ids, and token ids unchanged, after checking each.
 
     Raises:
-        PromptError: It is one text and no list, or one of them is empty, too long, or has tokens that there are not.
+        PromptError: It is one text and no list, or one of them is empty, too long, or has unknown tokens.
     """
     if isinstance(texts, str):
         raise PromptError("hidden_states was given one text", fix="give a list of texts")
@@ -159,7 +158,7 @@ def checked_sequences(
 
 
 def chosen_layers(layers: Sequence[int] | None, *, name: str, count: int) -> list[int]:
-    """The blocks that were asked for, numbered from 0; None is all of them.
+    """Return the given layers, numbered from 0; None is all of them.
 
     Raises:
         SteeringError: The model does not have one.
@@ -172,7 +171,7 @@ def chosen_layers(layers: Sequence[int] | None, *, name: str, count: int) -> lis
     return [layer % count for layer in layers]
 
 
-# Texts that no template writes; they show where a template puts a message.
+# Texts that no template contains; they show where a template puts a message.
 SYSTEM = "qwzxsystemxzwq"
 USER = "qwzxuserxzwq"
 _TAKES_SYSTEM: dict[str, bool] = {}  # by the template's source
@@ -186,17 +185,17 @@ def render_chat(
     thinking: bool | None = None,
     opened: bool = True,
 ) -> str:
-    """The chat as the model sees it, up to and with the opening of the assistant's turn.
+    """Return the chat as the model sees it, with the opening of the assistant's turn.
 
-    A model without a chat template sees the messages' texts, each on a line of its own. Where a template refuses system
-    messages, or drops them without a word, the system text opens the first user message.
+    A model without a chat template sees the messages' texts, each on a separate line. Where a template refuses or drops
+    system messages, the system text opens the first user message.
 
     Args:
-        tokenizer: Whose template renders it.
+        tokenizer: Tokenizer with the template.
         messages: The chat.
-        continuation: How the assistant's turn is to begin.
-        thinking: Whether the model is to think before it answers; None leaves it to the template.
-        opened: Whether the assistant's turn is opened; off, the chat ends with its last message.
+        continuation: Beginning of the assistant's turn.
+        thinking: Whether the model thinks before it answers; None leaves it to the template.
+        opened: Whether the assistant's turn is opened; if not, the chat ends with its last message.
 
     Raises:
         PromptError: The template refuses the messages, or has no switch for thinking.
@@ -219,9 +218,9 @@ def render_chat(
 
 
 def default_system_prompt(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """What the chat template tells the model where a chat has no system message; None if nothing.
+    """Return the chat template's default system prompt, or None.
 
-    Found by rendering a chat with and without one: what stands in its place is the default.
+    It is the text that replaces the system message when a chat without one is rendered.
     """
     user = Message("user", USER)
     try:
@@ -229,14 +228,13 @@ def default_system_prompt(tokenizer: PreTrainedTokenizerBase) -> str | None:
         bare = _rendered(tokenizer, (user,))
     except (TemplateError, ValueError, TypeError):
         return None
-    before, found, after = given.partition(SYSTEM)
-    if not found or not (bare.startswith(before) and bare.endswith(after)):
+    before, system, after = given.partition(SYSTEM)
+    if not system or not (bare.startswith(before) and bare.endswith(after)):
         return None
     return bare[len(before) : len(bare) - len(after)].strip() or None
 
 
 def _template(tokenizer: PreTrainedTokenizerBase) -> str | None:
-    """The source of the template that chats are rendered with."""
     if not tokenizer.chat_template:
         return None
     try:
@@ -255,7 +253,6 @@ def _rendered(
 
 
 def _takes_system(tokenizer: PreTrainedTokenizerBase, template: str) -> bool:
-    """Whether system messages reach the model; tried once for each template."""
     if template not in _TAKES_SYSTEM:
         _TAKES_SYSTEM[template] = _system_arrives(tokenizer)
     return _TAKES_SYSTEM[template]
@@ -266,7 +263,7 @@ def _system_arrives(tokenizer: PreTrainedTokenizerBase) -> bool:
     try:
         _rendered(tokenizer, (user,))
     except (TemplateError, ValueError, TypeError):
-        return True  # it takes nothing at all: what is wrong has nothing to do with system messages
+        return True  # the template fails for another reason than system messages
     try:
         return SYSTEM in _rendered(tokenizer, (Message("system", SYSTEM), user))
     except (TemplateError, ValueError, TypeError):
@@ -274,7 +271,7 @@ def _system_arrives(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _folded(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """The chat with its leading system messages in the first user message."""
+    """Return the chat with its leading system messages in the first user message."""
     start = next((at for at, message in enumerate(messages) if message.role != "system"), len(messages))
     system = "\n\n".join(message.content for message in messages[:start])
     if start < len(messages) and messages[start].role == "user":
@@ -283,7 +280,7 @@ def _folded(messages: Sequence[Message]) -> tuple[Message, ...]:
 
 
 def opening_cuts(tokenizer: PreTrainedTokenizerBase, text: str, *, limit: int) -> tuple[str, ...]:
-    """``text`` cut after its first token, its second, and so on, ``limit`` at most; none is blank."""
+    """Return ``text`` cut after its first token, its second, and so on, at most ``limit`` cuts; none is blank."""
     if tokenizer.is_fast:
         offsets = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
         ends = [end for _, end in offsets]

@@ -1,7 +1,7 @@
-"""Which tokens of a prompt are the words of which message, and which are the template's marks.
+"""Assign the tokens of a prompt to its messages and to the template's marks.
 
-The chat is rendered a second time with a text of our own in place of each message. What stands between those texts is
-the template's, so that messages are found without knowing any template, also where one is folded into another.
+The chat is rendered a second time with a sentinel instead of each message. The text between sentinels belongs to the
+template, so messages are found without knowing any template, also where one is folded into another.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from trimtab.engines.transformers.text.chat_template import (
 from trimtab.errors import PromptError
 
 DIGITS = "abcdefghij"
-SENTINEL = re.compile(f"qwzxturn([{DIGITS}]+)xzwq")  # a text that no template writes by itself
+SENTINEL = re.compile(f"qwzxturn([{DIGITS}]+)xzwq")  # a text that no template contains
 SLACK = 16  # characters that a tokenizer may have dropped before a token
 UNFINISHED = "\ufffd"  # what the first bytes of a character decode to
 
@@ -32,19 +32,12 @@ Place: TypeAlias = tuple[int, int]  # first character, and the one after the las
 
 @dataclass(frozen=True)
 class Layout:
-    """A rendered prompt and where its messages stand in it.
-
-    Attributes:
-        text: As it was rendered.
-        places: Role and place of each message that was found, in order.
-        opening: Where the template opens the assistant's turn.
-        located: Whether every message was found.
-    """
+    """Rendered prompt with the places of its messages."""
 
     text: str
-    places: tuple[tuple[str, Place], ...]
-    opening: int
-    located: bool
+    places: tuple[tuple[str, Place], ...]  # role and place of each message that was found, in order
+    opening: int  # where the template opens the assistant's turn
+    located: bool  # every message was found
 
 
 def marked_prompt(
@@ -56,17 +49,17 @@ def marked_prompt(
     sink: bool = True,
     encode: Callable[[str], Tokens],
 ) -> MarkedPrompt:
-    """Render a prompt as ``render_chat`` does, and tell which of its tokens are whose words.
+    """Render a prompt as ``render_chat`` does, and mark each token with its role.
 
     A chat whose last message is the assistant's ends with that text: its turn is not closed, and no other is opened.
 
     Args:
-        tokenizer: Whose template renders it.
+        tokenizer: Tokenizer with the template.
         prompt: A user message, or a chat.
         raw: Take a string as bare text instead of a user message.
-        thinking: Whether the model is to think before it answers; None leaves it to the template.
+        thinking: Whether the model thinks before it answers; None leaves it to the template.
         sink: Whether the first token is an attention sink, and so no word: true for decoders.
-        encode: The engine's own way from text to tokens.
+        encode: The engine's function from text to tokens.
 
     Raises:
         PromptError: It is no chat, or the template does not take it.
@@ -83,12 +76,10 @@ def marked_prompt(
     tokens = encode(layout.text)
     offsets = offsets_of(tokenizer, layout.text, tokens)
     within = [_overlapping(offsets, place) for _, place in layout.places]
-    turns = tuple(
-        _turn(role, place, offsets, found) for (role, place), found in zip(layout.places, within, strict=True)
-    )
+    turns = tuple(_turn(*message, offsets, inside) for message, inside in zip(layout.places, within, strict=True))
     bare = not layout.places and layout.located
-    said = [found for (role, _), found in zip(layout.places, within, strict=True) if role != "system"]
-    candidates = {n for n, (start, stop) in enumerate(offsets) if start < stop} if bare else set().union(*said)
+    counted = [inside for (role, _), inside in zip(layout.places, within, strict=True) if role != "system"]
+    candidates = {n for n, (start, stop) in enumerate(offsets) if start < stop} if bare else set().union(*counted)
     special = _special_tokens(tokenizer)
     words = tuple(n in candidates and token not in special and not (sink and n == 0) for n, token in enumerate(tokens))
     return MarkedPrompt(layout.text, tokens, offsets, turns, words, layout.opening, layout.located)
@@ -109,9 +100,6 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, marked: MarkedPrompt) -> tup
     return tuple(texts)
 
 
-# Where messages stand in the text ----------------------------------------------------------------------------------
-
-
 def lay_out(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, thinking: bool | None = None) -> Layout:
     """Render a chat, and find its messages in the text.
 
@@ -119,23 +107,23 @@ def lay_out(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, 
         PromptError: The template does not take it.
     """
     last = messages[-1] if messages[-1].role == "assistant" else None
-    asked = messages[:-1] if last else messages
-    rendered = render_chat(tokenizer, asked, thinking=thinking)
-    found = _find(tokenizer, asked, rendered, thinking=thinking)
-    places = [(asked[n].role, place) for n, place in found]
-    places = [*_default_system(tokenizer, asked, rendered, places), *places]
-    located = {n for n, _ in found} == set(range(len(asked)))
+    before = messages[:-1] if last else messages
+    rendered = render_chat(tokenizer, before, thinking=thinking)
+    located = _find(tokenizer, before, rendered, thinking=thinking)
+    places = [(before[n].role, place) for n, place in located]
+    places = [*_default_system(tokenizer, before, rendered, places), *places]
+    complete = {n for n, _ in located} == set(range(len(before)))
     text = rendered
     if last:
         text = rendered + last.content
         places.append((last.role, (len(rendered), len(text))))
-    return Layout(text, tuple(places), _opening(tokenizer, asked, rendered, thinking=thinking), located)
+    return Layout(text, tuple(places), _opening(tokenizer, before, rendered, thinking=thinking), complete)
 
 
 def _find(
     tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], text: str, *, thinking: bool | None
 ) -> list[tuple[int, Place]]:
-    """The place of each message that is found, as (number of the message, place), in the order of the text."""
+    """Return (number of the message, place) of each message that is found, in the order of the text."""
     sentinels = [Message(message.role, _sentinel(n)) for n, message in enumerate(messages)]
     markers = thinking_markers(tokenizer)
     forms = [_forms(message, markers.close if markers else "") for message in messages]
@@ -159,7 +147,7 @@ def _number(digits: str) -> int:
 
 
 def _forms(message: Message, closing: str) -> tuple[str, ...]:
-    """What a template may have made of a message's text: all of it, stripped, or without the thoughts before it."""
+    """Return the forms a template may give a message: unchanged, stripped, or without the thoughts before it."""
     texts = [message.content]
     if message.role == "assistant" and closing and closing in message.content:
         texts.append(message.content.rpartition(closing)[2])
@@ -173,7 +161,7 @@ def _forms(message: Message, closing: str) -> tuple[str, ...]:
 
 
 def _fit(text: str, pieces: Sequence[str], forms: Sequence[Iterable[str]]) -> tuple[Place, ...] | None:
-    """Where the forms stand that give the text together with the pieces around them; None if none do."""
+    """Return the places of the forms that make up the text together with the pieces around them, or None."""
     paths: dict[int, tuple[Place, ...]] = {len(pieces[0]): ()} if text.startswith(pieces[0]) else {}
     for piece, choices in zip(pieces[1:], forms, strict=True):
         longer: dict[int, tuple[Place, ...]] = {}
@@ -187,15 +175,15 @@ def _fit(text: str, pieces: Sequence[str], forms: Sequence[Iterable[str]]) -> tu
 
 
 def _search(text: str, forms: Sequence[Sequence[str]], before: Mapping[int, str]) -> list[tuple[int, Place]]:
-    """Each message behind the one before it: best behind the template's piece that should precede it."""
-    found: list[tuple[int, Place]] = []
+    """Search each message after the previous one, first after the template's piece that should precede it."""
+    located: list[tuple[int, Place]] = []
     cursor = 0
     for number, choices in enumerate(forms):
         place = _first_place(text, choices, (before.get(number, ""), ""), cursor)
         if place is not None:
-            found.append((number, place))
+            located.append((number, place))
             cursor = place[1]
-    return found
+    return located
 
 
 def _first_place(text: str, forms: Sequence[str], leads: Sequence[str], cursor: int) -> Place | None:
@@ -228,9 +216,6 @@ def _opening(
     return len(closed) if text.startswith(closed) else len(text)
 
 
-# From characters to tokens -----------------------------------------------------------------------------------------
-
-
 def offsets_of(tokenizer: PreTrainedTokenizerBase, text: str, tokens: Tokens) -> tuple[Place, ...]:
     """Return the first character of each token and the one after its last, equal for a token without text."""
     if tokenizer.is_fast:
@@ -242,7 +227,7 @@ def offsets_of(tokenizer: PreTrainedTokenizerBase, text: str, tokens: Tokens) ->
 
 
 def _aligned(tokenizer: PreTrainedTokenizerBase, text: str, tokens: Tokens) -> tuple[Place, ...]:
-    """Offsets from what longer and longer beginnings decode to; the tokens of one character share its place."""
+    """Return offsets by decoding longer and longer prefixes; the tokens of one character share its place."""
     known = text.lower() if len(text.lower()) == len(text) else text
     offsets: list[Place] = []
     before, cursor = "", 0
@@ -258,7 +243,7 @@ def _aligned(tokenizer: PreTrainedTokenizerBase, text: str, tokens: Tokens) -> t
 
 
 def _next(text: str, piece: str, cursor: int) -> Place:
-    """Where a token's text stands at the cursor or close behind it; nowhere where it does not."""
+    """Return the place of a token's text at the cursor or close behind it; empty if it is not there."""
     for form in (piece, piece.strip()):
         at = text.find(form, cursor, cursor + SLACK + len(form)) if form else -1
         if at >= 0:
@@ -267,7 +252,6 @@ def _next(text: str, piece: str, cursor: int) -> Place:
 
 
 def _overlapping(offsets: Sequence[Place], place: Place) -> set[int]:
-    """The tokens that have a character in common with a place."""
     first, last = place
     return {n for n, (start, stop) in enumerate(offsets) if start < stop and start < last and stop > first}
 
