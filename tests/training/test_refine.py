@@ -41,7 +41,7 @@ def start(hill):
     }
 
 
-def refined(hill, *, steps=40, journal=None, seed=0, questions=6):
+def refined(hill, *, steps=40, checkpoint=None, seed=0, questions=6):
     told = []
     found = refine(
         hill,
@@ -51,7 +51,7 @@ def refined(hill, *, steps=40, journal=None, seed=0, questions=6):
         price=5.0,
         steps=steps,
         seed=seed,
-        journal=Checkpoint() if journal is None else journal,
+        checkpoint=Checkpoint() if checkpoint is None else checkpoint,
         on_step=lambda: told.append(1),
     )
     return found, len(told)
@@ -103,10 +103,10 @@ def test_refine_interrupted_resumes_to_the_same_end(tmp_path):
             return super().at(additions, numbers, price=price)
 
     whole, _ = refined(Hill())
-    journal = Checkpoint(tmp_path / "notes.sqlite", job="refining")
+    checkpoint = Checkpoint(tmp_path / "notes.sqlite", job="refining")
     with pytest.raises(StoppedError):
-        refined(Stopping(), journal=journal)
-    rest, told = refined(Hill(), journal=journal)
+        refined(Stopping(), checkpoint=checkpoint)
+    rest, told = refined(Hill(), checkpoint=checkpoint)
     assert told == 20  # from the last note, after 20 steps
     assert all(np.array_equal(rest[layer], whole[layer]) for layer in NORMS)
 

@@ -21,7 +21,7 @@ from trimtab.arrays import F32, F64
 from trimtab.behaviours import Behaviour, Message, Pole, Template
 from trimtab.behaviours.lint import Finding, any_order, by_level, content_words, has_negation, mentions, words_of
 from trimtab.behaviours.pairs import ContrastivePair, build_pairs
-from trimtab.engines import Engine
+from trimtab.engines.protocol import Collects, Text, Trains
 from trimtab.errors import BehaviourError
 from trimtab.stats import cosine
 from trimtab.training.directions import Sums
@@ -102,7 +102,7 @@ class StateLint:
 
 
 def lint_states(
-    engine: Engine, behaviour: Behaviour, *, max_pairs: int = MAX_PAIRS, progress: OnProgress = ignore
+    engine: Collects, behaviour: Behaviour, *, max_pairs: int = MAX_PAIRS, progress: OnProgress = ignore
 ) -> StateLint:
     """Read a behaviour's pairs, and say whether they agree.
 
@@ -173,7 +173,7 @@ def predict(pairwise_cosine: float, agreement: float | None) -> Prediction:
 class _Remembering:
     """An engine's way to see chats, which remembers which chat became which text."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Text) -> None:
         self._engine = engine
         self.chats: dict[str, tuple[Message, ...]] = {}
 
@@ -186,7 +186,9 @@ class _Remembering:
         return self._engine.cuts(text, limit=limit)
 
 
-def _differences(engine: Engine, pairs: Sequence[ContrastivePair], layers: Sequence[int], progress: OnProgress) -> F64:
+def _differences(
+    engine: Collects, pairs: Sequence[ContrastivePair], layers: Sequence[int], progress: OnProgress
+) -> F64:
     """Positive minus negative state of every pair, ``[pair, layer, hidden]``."""
     texts = [pair.positive for pair in pairs] + [pair.negative for pair in pairs]
     states: F32 = engine.collect(
@@ -397,7 +399,7 @@ class Suggestions:
 
 
 def suggest_phrasings(
-    engine: Engine, behaviour: Behaviour, *, count: int, seed: int = 0, progress: OnProgress = ignore
+    engine: Trains, behaviour: Behaviour, *, count: int, seed: int = 0, progress: OnProgress = ignore
 ) -> Suggestions:
     """Ask the model for further phrasings of each pole, and keep those that could serve.
 
@@ -488,7 +490,7 @@ def _is_phrase(text: str) -> bool:
 
 
 def _pole_agreements(
-    engine: Engine, behaviour: Behaviour, worded: Sequence[Sequence[str]], progress: OnProgress
+    engine: Collects, behaviour: Behaviour, worded: Sequence[Sequence[str]], progress: OnProgress
 ) -> list[list[float]]:
     """How far each phrasing lies towards its pole, seen from midway between the poles.
 
@@ -506,7 +508,7 @@ def _pole_agreements(
     ]
 
 
-def _states(engine: Engine, behaviour: Behaviour, personas: Sequence[str], progress: OnProgress) -> list[F64]:
+def _states(engine: Collects, behaviour: Behaviour, personas: Sequence[str], progress: OnProgress) -> list[F64]:
     """Mean state of each persona over templates and a few suffixes, ``[layer, hidden]`` each."""
     step = max(len(behaviour.suffixes) // SUFFIXES, 1)
     openings = [engine.cuts(suffix, limit=CUTS)[-1] for suffix in behaviour.suffixes[::step][:SUFFIXES]]

@@ -14,7 +14,7 @@ import numpy as np
 
 from trimtab.behaviours import Behaviour, neutral_prompts
 from trimtab.defaults import BUDGET
-from trimtab.engines import Engine
+from trimtab.engines.protocol import Trains
 from trimtab.errors import CalibrationError, ModelError, SteeringError, VectorError
 from trimtab.steering import Steering, SteeringLike
 from trimtab.steering.budget import predicted_kl_or_none
@@ -46,7 +46,7 @@ UNREFINED = "no steps uphill are taken"
 
 
 def calibrate(
-    model: Engine,
+    model: Trains,
     vector: ControlVector,
     *,
     operator: str = "add",
@@ -200,7 +200,7 @@ def _refined(
             price=price_of(float((effects["+"] - effects["-"]).mean()) / 2, budget),
             steps=steps,
             seed=seed,
-            journal=asked.checkpoint,
+            checkpoint=asked.checkpoint,
             on_step=lambda: progress(Progress(REFINE_PHASE, next(done), steps)),
         )
     except ModelError as error:
@@ -277,7 +277,7 @@ PHASE = "Calibrating the operator"
 
 
 def calibrate_operator(
-    model: Engine, vector: ControlVector, *, operator: str, budget: float, progress: OnProgress
+    model: Trains, vector: ControlVector, *, operator: str, budget: float, progress: OnProgress
 ) -> ControlVector:
     """Return the vector with ``operator_scales[operator]``; its layers, weights and all else stay.
 
@@ -358,7 +358,7 @@ class Spending:
 
 
 def measure_spending(
-    model: Engine, steering: SteeringLike, *, prompts: int = PROMPTS, progress: OnProgress = ignore
+    model: Trains, steering: SteeringLike, *, prompts: int = PROMPTS, progress: OnProgress = ignore
 ) -> Spending:
     """Measure what a steering of all tokens spends on held-out neutral prompts.
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from trimtab.arrays import F32, F64
 from trimtab.behaviours import neutral_prompts
-from trimtab.engines import Engine, Prompt
-from trimtab.engines.protocol import Tokens
+from trimtab.engines import Prompt
+from trimtab.engines.protocol import Collects, Text, Tokens
 from trimtab.errors import PromptError, VectorError
 from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.training.questions import CalibrationSet, Question
@@ -36,7 +36,7 @@ class Chosen:
         return self.wanted[0], self.wanted[-1] + 1
 
 
-def check_reads(model: Engine) -> None:
+def check_reads(model: Text) -> None:
     """Refuse a model whose prompts cannot be read token by token.
 
     Raises:
@@ -49,7 +49,7 @@ def check_reads(model: Engine) -> None:
         )
 
 
-def words_of(model: Engine, prompt: Prompt) -> Chosen:
+def words_of(model: Text, prompt: Prompt) -> Chosen:
     """Return a prompt as tokens, with its words.
 
     Raises:
@@ -63,7 +63,7 @@ def words_of(model: Engine, prompt: Prompt) -> Chosen:
 
 
 def states_at(
-    model: Engine,
+    model: Collects,
     texts: Sequence[Chosen],
     *,
     layers: Sequence[int],
@@ -125,7 +125,7 @@ class Pooled:
     norms: F64
 
 
-def pooled_states(model: Engine, prompts: Sequence[Prompt], *, phase: str, progress: OnProgress) -> Pooled:
+def pooled_states(model: Collects, prompts: Sequence[Prompt], *, phase: str, progress: OnProgress) -> Pooled:
     """Return the hidden states of prompts at every layer, averaged over their words and at their last token.
 
     Raises:
@@ -151,7 +151,7 @@ FLOOR = 1e-6  # least deviation, as a part of the mean: where nothing varies, a 
 
 
 def measure_neutral(
-    model: Engine,
+    model: Collects,
     directions: Mapping[int, F32],
     *,
     questions: Sequence[Question] = (),
@@ -238,7 +238,7 @@ class _Chat:
         return Chosen(self.tokens, tuple(sorted({*self.words, *self.answer, self.last})))
 
 
-def _chats(model: Engine, answers: Mapping[str, Tokens]) -> list[_Chat]:
+def _chats(model: Text, answers: Mapping[str, Tokens]) -> list[_Chat]:
     """Return every neutral prompt whose words are found, with its answer if there is one."""
     chats = []
     halves = neutral_prompts()
@@ -253,7 +253,7 @@ def _chats(model: Engine, answers: Mapping[str, Tokens]) -> list[_Chat]:
     return chats
 
 
-def _without_end(model: Engine, answer: Tokens) -> Tokens:
+def _without_end(model: Text, answer: Tokens) -> Tokens:
     """Drop the token that ends the turn: it has no text."""
     return answer if model.decode(answer[-1:]) else answer[:-1]
 

@@ -19,8 +19,8 @@ import numpy as np
 from trimtab.arrays import F32, F64, digest_of
 from trimtab.behaviours import Behaviour, Message, neutral_prompts
 from trimtab.behaviours.pairs import persona_instructions
-from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores, TeacherForcing
-from trimtab.engines.protocol import Changes, Tokens
+from trimtab.engines import Completion, ForcedItem, ForcedScores, TeacherForcing
+from trimtab.engines.protocol import Changes, Forces, Generates, Tokens, Trains
 from trimtab.errors import CalibrationError
 from trimtab.steering.compiled import Change
 from trimtab.training.checkpoint import NO_CHECKPOINT, Checkpoint
@@ -71,7 +71,7 @@ class Question:
 class _Forced:
     """Teacher forcing whose results are kept in a checkpoint."""
 
-    def __init__(self, engine: Engine, items: Sequence[ForcedItem], checkpoint: Checkpoint) -> None:
+    def __init__(self, engine: Forces, items: Sequence[ForcedItem], checkpoint: Checkpoint) -> None:
         self._engine, self._items = engine, items
         self._checkpoint = checkpoint
         self._name = repr(items).encode()
@@ -102,7 +102,7 @@ def _bytes(layer: int, changes: F32 | Sequence[Change]) -> bytes:
 class KlSet:
     """Questions along whose own answers KL is measured."""
 
-    def __init__(self, engine: Engine, questions: Sequence[Question], checkpoint: Checkpoint = NO_CHECKPOINT) -> None:
+    def __init__(self, engine: Forces, questions: Sequence[Question], checkpoint: Checkpoint = NO_CHECKPOINT) -> None:
         items = [ForcedItem(question.prompt, (question.answer,), reference=0) for question in questions]
         self._forced = _Forced(engine, items, checkpoint)
         self._count = len(items)
@@ -131,7 +131,7 @@ class KlSet:
 class EffectSet:
     """Questions with persona answers, by which effects are measured."""
 
-    def __init__(self, engine: Engine, questions: Sequence[Question], checkpoint: Checkpoint = NO_CHECKPOINT) -> None:
+    def __init__(self, engine: Forces, questions: Sequence[Question], checkpoint: Checkpoint = NO_CHECKPOINT) -> None:
         self._engine = engine
         self._answered = [(question.prompt, own) for question in questions if (own := question.persona_answers)]
         if not self._answered:
@@ -190,7 +190,7 @@ def preference(scores: ForcedScores) -> F64:
 
 
 def ask(
-    engine: Engine,
+    engine: Generates,
     texts: Sequence[str],
     behaviour: Behaviour | None,
     *,
@@ -225,7 +225,7 @@ def ask(
 
 
 def add_persona_answers(
-    engine: Engine, questions: Sequence[Question], behaviour: Behaviour, *, max_new_tokens: int
+    engine: Generates, questions: Sequence[Question], behaviour: Behaviour, *, max_new_tokens: int
 ) -> tuple[Question, ...]:
     """Let the model answer the questions as each pole's persona; return them with these answers.
 
@@ -308,7 +308,7 @@ class CalibrationSet:
         persona_questions: Calibration questions with persona answers.
     """
 
-    model: Engine
+    model: Trains
     checkpoint: Checkpoint
     questions: tuple[Question, ...]
     sweep_kl: KlSet
@@ -321,7 +321,7 @@ class CalibrationSet:
     @classmethod
     def prepare(
         cls,
-        model: Engine,
+        model: Trains,
         behaviour: Behaviour | None,
         *,
         check: bool,

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from trimtab.arrays import F32, F64
 from trimtab.behaviours import neutral_prompts
 from trimtab.defaults import VERSION
-from trimtab.engines import Engine, Prompt
+from trimtab.engines import Prompt
+from trimtab.engines.protocol import Collects, Text
 from trimtab.errors import PromptError, VectorError
 from trimtab.reading import auroc, projections, z_scores
 from trimtab.steering.conditions import At
@@ -93,7 +94,7 @@ TextPool: TypeAlias = Literal["mean", "last"]
 
 
 def fit_reader(
-    model: Engine,
+    model: Collects,
     positive: Sequence[Prompt],
     negative: Sequence[Prompt],
     *,
@@ -166,7 +167,7 @@ def fit_direction(positive: F32, negative: F32) -> F32:
 
 
 def fit_threshold(
-    model: Engine,
+    model: Collects,
     vector: ControlVector,
     negative: Sequence[Prompt],
     *,
@@ -206,7 +207,7 @@ def fit_threshold(
 
 
 def readings(
-    model: Engine, vector: ControlVector, prompts: Sequence[Prompt], *, at: At, progress: OnProgress = ignore
+    model: Collects, vector: ControlVector, prompts: Sequence[Prompt], *, at: At, progress: OnProgress = ignore
 ) -> list[F64]:
     """The z-scores of each prompt: one, or at ``"token"`` one for each of its words.
 
@@ -295,7 +296,7 @@ def _folds(labels: NDArray[np.bool_], *, seed: int) -> NDArray[np.int64]:
 
 
 def _checked_texts(
-    model: Engine, positive: Sequence[Prompt], negative: Sequence[Prompt]
+    model: Text, positive: Sequence[Prompt], negative: Sequence[Prompt]
 ) -> tuple[list[Prompt], list[Prompt]]:
     """The texts of either kind, each once: what stands twice would be left out and fitted on at the same time."""
     kinds = [{model.render(prompt): prompt for prompt in given} for given in (positive, negative)]

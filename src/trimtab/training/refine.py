@@ -62,7 +62,7 @@ def refine(
     price: float,
     steps: int,
     seed: int,
-    journal: Checkpoint,
+    checkpoint: Checkpoint,
     on_step: Callable[[], None],
 ) -> dict[int, F32]:
     """Take steps uphill from some additions.
@@ -75,7 +75,7 @@ def refine(
         price: Nats of preference that a nat of KL is worth.
         steps: Number of steps.
         seed: Seed of the order of the questions.
-        journal: Checkpoint, written every ``KEEP_EVERY`` steps.
+        checkpoint: Written every ``KEEP_EVERY`` steps.
         on_step: Called after each step.
 
     Returns:
@@ -87,14 +87,14 @@ def refine(
     start = units.point(additions)
     highest = STEP * float(np.linalg.norm(start, axis=1).mean()) / math.sqrt(start.shape[1])
     descent = adam(start)
-    descent.restore(journal.get_arrays(KEY))
+    descent.restore(checkpoint.get_arrays(KEY))
     order = batches(questions, steps=steps, size=BATCH, seed=seed)
     for number in range(descent.step, steps):
         found = gradients.at(units.additions(descent.at), order[number], price=price)
         # The objective is to be raised, and an optimiser goes down.
         descent.downhill(-units.gradient(found.gradient), rate=highest * warmed_cosine(number, steps, warmup=WARMUP))
         if descent.step % KEEP_EVERY == 0:
-            journal.put_arrays(KEY, descent.arrays())
+            checkpoint.put_arrays(KEY, descent.arrays())
         on_step()
     return units.additions(descent.at)
 
@@ -126,7 +126,7 @@ def persona_directions(
     *,
     depth: int,
     width: int,
-    journal: Checkpoint,
+    checkpoint: Checkpoint,
     progress: OnProgress,
 ) -> dict[int, F32]:
     """Return the preference gradient at zero of all layers, as unit directions.
@@ -136,7 +136,7 @@ def persona_directions(
         questions: With answers in character.
         depth: Number of layers.
         width: Size of the hidden states.
-        journal: Checkpoint, in which the sum so far is saved.
+        checkpoint: Where the sum so far is saved.
         progress: Called every few questions.
 
     Returns:
@@ -152,7 +152,7 @@ def persona_directions(
         fix = "see what the model answers under the personas, or use another method"
         raise BehaviourError("there are no answers in character to learn from", fix=fix)
     nothing = {layer: np.zeros(width, dtype=np.float32) for layer in range(depth)}
-    saved = journal.get_arrays(PERSONAS_KEY)
+    saved = checkpoint.get_arrays(PERSONAS_KEY)
     done, total = (0, np.zeros((depth, width))) if saved is None else (int(saved["done"]), saved["total"])
     progress(Progress(PERSONAS_PHASE, done, len(items)))
     objective = gradients.preference_gradients(items, bf16=True)
@@ -163,7 +163,7 @@ def persona_directions(
         if not np.isfinite(total).all():
             raise CalibrationError("the personas' answers have a gradient that is no number", fix="load in float32")
         done = numbers.stop
-        journal.put_arrays(PERSONAS_KEY, {"done": np.array(done), "total": total})
+        checkpoint.put_arrays(PERSONAS_KEY, {"done": np.array(done), "total": total})
         progress(Progress(PERSONAS_PHASE, done, len(items)))
     lengths = np.linalg.norm(total, axis=1)
     if not (lengths > 0).all():

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from trimtab.arrays import F32, I64
 from trimtab.behaviours import Behaviour, Message, neutral_prompts
 from trimtab.behaviours.pairs import persona_instructions
-from trimtab.engines import Completion, Engine
-from trimtab.engines.protocol import CollectionReport, Span, Tokens
+from trimtab.engines import Completion
+from trimtab.engines.protocol import CollectionReport, Collects, Generates, Span, Tokens
 from trimtab.errors import BehaviourError, VectorError
 from trimtab.training.checkpoint import NO_CHECKPOINT, Checkpoint
 from trimtab.training.directions import SECOND_MOMENTS, STREAMING, WHOLE, Sums
@@ -90,7 +90,7 @@ class Contrast:
 
 
 def collect_contrast(
-    model: Engine,
+    model: Collects,
     pairs: Sequence[PairInput],
     *,
     method: str,
@@ -154,7 +154,7 @@ def _check_memory(method: str, states: int, covariances: float, memory: int, str
 
 
 def _add_group(
-    model: Engine,
+    model: Collects,
     pairs: Sequence[PairInput],
     numbers: I64,
     sampled: I64,
@@ -198,7 +198,7 @@ ANSWER_TOKENS = 32
 
 
 def pair_persona_answers(
-    model: Engine,
+    model: Generates,
     behaviour: Behaviour,
     *,
     max_pairs: int,

@@ -16,8 +16,7 @@ from trimtab.arrays import F32
 from trimtab.behaviours import Behaviour
 from trimtab.behaviours.pairs import build_pairs
 from trimtab.defaults import BUDGET, MAX_PAIRS, METHOD, REFINE_STEPS, STATES_MEMORY, VERSION
-from trimtab.engines import Engine
-from trimtab.engines.protocol import Gradients
+from trimtab.engines.protocol import Gradients, Trains
 from trimtab.errors import CalibrationError, ModelError, VectorError
 from trimtab.training.calibrate import calibrated, check_budget
 from trimtab.training.checkpoint import open_checkpoint
@@ -36,7 +35,7 @@ METHODS = (*ESTIMATORS, DISTILLED)
 
 
 def train(
-    model: Engine,
+    model: Trains,
     behaviour: Behaviour,
     *,
     method: str = METHOD,
@@ -190,7 +189,7 @@ def _persona_directions(gradients: Gradients, asked: CalibrationSet, progress: O
         asked.persona_questions,
         depth=info.layers,
         width=info.hidden_size,
-        journal=asked.checkpoint,
+        checkpoint=asked.checkpoint,
         progress=progress,
     )
 
@@ -209,7 +208,7 @@ def zoo_path(name: str, model: ModelInfo) -> Path:
 
 
 def zoo_vector(
-    model: Engine, name: str, *, rebuild: bool = False, seed: int = 0, progress: OnProgress = ignore
+    model: Trains, name: str, *, rebuild: bool = False, seed: int = 0, progress: OnProgress = ignore
 ) -> ControlVector:
     """Load the vector of a zoo behaviour for any model, or train and save it.
 

@@ -54,7 +54,7 @@ def unit(vector):
     return vector / np.linalg.norm(vector)
 
 
-def learn(bowl, others=None, *, schedule=QUICK, journal=None, seed=0, active=None, on_step=lambda *_: None):
+def learn(bowl, others=None, *, schedule=QUICK, checkpoint=None, seed=0, active=None, on_step=lambda *_: None):
     return fit(
         bowl,
         others or bowl,
@@ -64,7 +64,7 @@ def learn(bowl, others=None, *, schedule=QUICK, journal=None, seed=0, active=Non
         schedule=schedule,
         active=active or {},
         seed=seed,
-        journal=Checkpoint() if journal is None else journal,
+        checkpoint=Checkpoint() if checkpoint is None else checkpoint,
         on_step=on_step,
     )
 
@@ -166,12 +166,12 @@ def test_fit_interrupted_resumes_to_the_same_end(tmp_path):
         if step == 37:
             raise KeyboardInterrupt
 
-    journal = Checkpoint(path, job="it")
+    checkpoint = Checkpoint(path, job="it")
     with pytest.raises(KeyboardInterrupt):
-        learn(Bowl(), journal=journal, on_step=stop)
-    journal.close()
+        learn(Bowl(), checkpoint=checkpoint, on_step=stop)
+    checkpoint.close()
     steps = []
-    again = learn(Bowl(), journal=Checkpoint(path, job="it"), on_step=lambda step, kl: steps.append(step))
+    again = learn(Bowl(), checkpoint=Checkpoint(path, job="it"), on_step=lambda step, kl: steps.append(step))
     assert steps[0] == 30
     assert again.validations == whole.validations
     for layer, added in whole.additions.items():

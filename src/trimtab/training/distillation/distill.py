@@ -18,8 +18,7 @@ from pathlib import Path
 from trimtab.arrays import F32
 from trimtab.behaviours import neutral_prompts
 from trimtab.defaults import DISTILL_ANSWER_TOKENS, VERSION
-from trimtab.engines import Engine
-from trimtab.engines.protocol import DistillationExample, Gradients
+from trimtab.engines.protocol import Collects, DistillationExample, Generates, Gradients, Text, Trains
 from trimtab.errors import DistillError
 from trimtab.steering import Steering, SteeringLike
 from trimtab.steering.compiled import LayerAdd
@@ -83,7 +82,7 @@ class Effort:
 
 
 def distill(
-    model: Engine,
+    model: Trains,
     system_prompt: SystemPrompt,
     *,
     prompts: Sequence[str] | None = None,
@@ -167,7 +166,7 @@ class _Plan:
     effort: Effort
     seed: int
 
-    def job(self, model: Engine) -> str:
+    def job(self, model: Text) -> str:
         """A name for exactly this work."""
         asked = {**asdict(replace(self, steering=Steering())), "steering": repr(self.steering)}
         return json.dumps([VERSION, asdict(model.info), asked], sort_keys=True, default=str)
@@ -200,7 +199,7 @@ def _layers(depth: int, layers: str | Sequence[int]) -> tuple[int, ...]:
 
 
 def _distilled(
-    model: Engine, gradients: Gradients, plan: _Plan, journal: Checkpoint, progress: OnProgress
+    model: Trains, gradients: Gradients, plan: _Plan, checkpoint: Checkpoint, progress: OnProgress
 ) -> ControlVector:
     neutral = ask(
         model,
@@ -208,19 +207,19 @@ def _distilled(
         None,
         personas=0,
         max_new_tokens=NEUTRAL_TOKENS,
-        checkpoint=journal,
+        checkpoint=checkpoint,
         progress=progress,
     )
-    kl = KlSet(model, neutral, journal)
+    kl = KlSet(model, neutral, checkpoint)
     norms = {layer: float(kl.norms[layer]) for layer in range(model.info.layers)}
     active = _active(model, plan.steering)
-    lessons, others = _lessons(model, gradients, plan, active, journal, progress)
-    learned = _learned(gradients, plan, lessons, others, norms, active, model.info.hidden_size, journal, progress)
+    lessons, others = _lessons(model, gradients, plan, active, checkpoint, progress)
+    learned = _learned(gradients, plan, lessons, others, norms, active, model.info.hidden_size, checkpoint, progress)
     vector = _vector(model, plan, learned, norms, lessons=len(lessons), others=len(others))
-    return _finished(model, vector, kl, neutral, journal, progress)
+    return _finished(model, vector, kl, neutral, checkpoint, progress)
 
 
-def _active(model: Engine, steering: Steering) -> dict[int, F32]:
+def _active(model: Text, steering: Steering) -> dict[int, F32]:
     """What a steering adds to each layer, together.
 
     Raises:
@@ -238,23 +237,23 @@ def _active(model: Engine, steering: Steering) -> dict[int, F32]:
 
 
 def _lessons(
-    model: Engine,
+    model: Generates,
     gradients: Gradients,
     plan: _Plan,
     active: Mapping[int, F32],
-    journal: Checkpoint,
+    checkpoint: Checkpoint,
     progress: OnProgress,
 ) -> tuple[list[DistillationExample], list[DistillationExample]]:
     """Lessons to learn from, and others by which the best point is chosen; no message is in both."""
     effort, texts = plan.effort, plan.texts
     if plan.invent:
-        more = journal.remember(
+        more = checkpoint.remember(
             "invented messages",
             tuple[str, ...],
             lambda: invent_messages(model, plan.teacher, count=plan.invent, seed=plan.seed, progress=progress),
         )
         texts = tuple(dict.fromkeys((*texts, *more)))
-    answered = journal.remember(
+    answered = checkpoint.remember(
         "teacher answers",
         list[Answered],
         lambda: answered_by(
@@ -289,7 +288,7 @@ def _learned(
     norms: Mapping[int, float],
     active: Mapping[int, F32],
     width: int,
-    journal: Checkpoint,
+    checkpoint: Checkpoint,
     progress: OnProgress,
 ) -> Learned:
     schedule, generated = plan.effort.schedule, plan.tokens == "generated"
@@ -306,7 +305,7 @@ def _learned(
         schedule=schedule,
         active=active,
         seed=plan.seed,
-        journal=journal,
+        checkpoint=checkpoint,
         on_step=told,
     )
     if not learned.lengths:
@@ -318,7 +317,7 @@ def _learned(
 
 
 def _vector(
-    model: Engine, plan: _Plan, learned: Learned, norms: Mapping[int, float], *, lessons: int, others: int
+    model: Text, plan: _Plan, learned: Learned, norms: Mapping[int, float], *, lessons: int, others: int
 ) -> ControlVector:
     chat = model.encode(model.render(plan.teacher.chat(plan.texts[0])))
     plain = model.encode(model.render([plan.teacher.chat(plan.texts[0])[-1]]))
@@ -345,11 +344,11 @@ def _vector(
 
 
 def _finished(
-    model: Engine,
+    model: Collects,
     vector: ControlVector,
     kl: KlSet,
     neutral: Sequence[Question],
-    journal: Checkpoint,
+    checkpoint: Checkpoint,
     progress: OnProgress,
 ) -> ControlVector:
     """The vector with what it spends on neutral chats, and what they read on it."""
@@ -357,7 +356,7 @@ def _finished(
     spent = {key: kl.measure(vector.addition(sign)) for key, sign in (("+", 1.0), ("-", -1.0))}
     progress(Progress(PRICE_PHASE, 1, 1))
     record = Calibration(spent["+"], spent, len(kl), effect=None, candidates=(), held_out=None)
-    measured = journal.remember(
+    measured = checkpoint.remember(
         "neutral",
         Neutral | None,
         lambda: measure_neutral(model, vector.directions, questions=neutral, progress=progress),

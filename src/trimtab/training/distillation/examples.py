@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias, get_args
 
 from trimtab.arrays import F32
 from trimtab.behaviours import Message
-from trimtab.engines import Completion, Engine
-from trimtab.engines.protocol import DistillationExample, Gradients, Tokens
+from trimtab.engines import Completion
+from trimtab.engines.protocol import DistillationExample, Generates, Gradients, Tokens
 from trimtab.errors import DistillError
 from trimtab.steering import Steering
 from trimtab.training.progress import OnProgress, Progress, ignore
@@ -89,7 +89,7 @@ class Answered:
 
 
 def answered_by(
-    model: Engine,
+    model: Generates,
     teacher: Teacher,
     texts: Sequence[str],
     *,
@@ -180,7 +180,7 @@ EXAMPLES = (
 
 
 def invent_messages(
-    model: Engine, teacher: Teacher, *, count: int, seed: int = 0, progress: OnProgress = ignore
+    model: Generates, teacher: Teacher, *, count: int, seed: int = 0, progress: OnProgress = ignore
 ) -> tuple[str, ...]:
     """Ask the model for messages that users of a prompted assistant might send.
 

@@ -101,7 +101,7 @@ def fit(
     schedule: Schedule,
     active: Mapping[int, F32],
     seed: int,
-    journal: Checkpoint,
+    checkpoint: Checkpoint,
     on_step: Callable[[int, float], None],
 ) -> Learned:
     """Fit additions that lower the KL from teacher to student.
@@ -115,7 +115,7 @@ def fit(
         schedule: Schedule of the steps.
         active: Additions of other vectors, which stay as they are.
         seed: Seed of the order of the examples.
-        journal: Checkpoint, written every ``KEEP_EVERY`` steps.
+        checkpoint: Written every ``KEEP_EVERY`` steps.
         on_step: Called with the steps taken and the last validation's KL.
 
     Raises:
@@ -131,9 +131,9 @@ def fit(
 
     start = np.zeros((len(norms), width))  # [layer, hidden], in norms
     descent = soap(start, shrink=schedule.shrink)
-    kept = journal.get_arrays(KEY)
-    if kept is not None and descent.restore(kept):
-        track = _Track.of_arrays(kept)
+    saved = checkpoint.get_arrays(KEY)
+    if saved is not None and descent.restore(saved):
+        track = _Track.of_arrays(saved)
     else:
         track = _Track((_validated(others, 0, additions(start)),), (), start, 0)
     order = batches(count, steps=schedule.steps, size=schedule.batch, seed=seed)
@@ -154,7 +154,7 @@ def fit(
         if descent.step % schedule.check_every == 0 or descent.step == schedule.steps:
             track = track.with_validation(_validated(others, descent.step, additions(descent.at)), descent.at)
         if descent.step % KEEP_EVERY == 0:
-            journal.put_arrays(KEY, {**descent.arrays(), **track.arrays()})
+            checkpoint.put_arrays(KEY, {**descent.arrays(), **track.arrays()})
         on_step(descent.step, track.validations[-1].kl)
         if track.stale(schedule.patience):
             break
