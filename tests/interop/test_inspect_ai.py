@@ -67,9 +67,6 @@ def asked(model, messages="Hello", **config):
     return asyncio.run(model.generate(messages, config=GenerateConfig(**config)))
 
 
-# End to end ----------------------------------------------------------------------------------------------------------
-
-
 def test_eval_scores_task_and_steering_changes_answers(smollm2, tmp_path):
     vector = vector_for(smollm2, layers=[14, 16], size=0.3)
     answers = {}
@@ -106,9 +103,6 @@ def test_two_models_of_one_engine_keep_their_steering(llama, tmp_path):
         assert log.status == "success", log.error
         for sample in log.samples:
             assert sample.output.completion == llama.generate(sample.input, steering=steering, max_new_tokens=8).text
-
-
-# One request ---------------------------------------------------------------------------------------------------------
 
 
 def test_settings_of_sampling_are_heeded(llama):
@@ -169,9 +163,6 @@ def test_chats_reach_the_model_as_they_are(llama):
     plain = [("system", "Be brief."), ("user", "Hi\nthere"), ("assistant", "Yes?"), ("user", "Go on.")]
     expected = llama.generate([{"role": role, "content": text} for role, text in plain], max_new_tokens=8)
     assert asked(steered_model(llama), messages, max_tokens=8).completion == expected.text
-
-
-# What is refused -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -98,9 +98,6 @@ def quiet(engine, steering=None, **options):
     return steered_lm(engine, steering, progress=False, **options)
 
 
-# End to end ----------------------------------------------------------------------------------------------------------
-
-
 def test_harness_scores_equal_hooks_by_hand(smollm2):
     vector = vector_for(smollm2, layers=[14, 16], size=0.3)
     for lm, terms in ((quiet(smollm2), ()), (quiet(smollm2, [(vector, 1.0)]), ((vector, 1.0),))):
@@ -143,9 +140,6 @@ def test_harness_chat_equals_engine_chat(smollm2):
     assert samples[0]["arguments"][0][0] == smollm2.render(chat)
     (total, _), *_ = (tuple(response) for response in samples[0]["filtered_resps"])
     assert total == pytest.approx(scored_by_hand(smollm2, smollm2.render(chat), "blue")[0], abs=1e-4)
-
-
-# Log-likelihoods -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("terms", [0, 1], ids=["plain", "steered"])
@@ -216,9 +210,6 @@ def test_long_contexts_lose_their_beginning(tiny):
     assert text == engine.generate(engine.decode(engine.encode(context)[-11:]), max_new_tokens=4, raw=True).text
 
 
-# Answers -------------------------------------------------------------------------------------------------------------
-
-
 def test_answers_in_rounds_equal_answers_at_once(llama, monkeypatch):
     monkeypatch.setattr(interop, "FIRST_ROUND", 2)
     texts = [llama.generate(context, max_new_tokens=40, raw=True).text for context in ("Once", "Never")]
@@ -265,9 +256,6 @@ def test_scopes_act_in_generation_only(llama):
     assert text == llama.generate("Hello", steering=scoped, max_new_tokens=6, raw=True).text
     with pytest.raises(SteeringError, match="scores given ones"):
         lm.loglikelihood(requests("loglikelihood", PAIRS[0]), disable_tqdm=True)
-
-
-# What surrounds it ---------------------------------------------------------------------------------------------------
 
 
 def test_cache_of_other_steering_is_refused(llama, tmp_path):

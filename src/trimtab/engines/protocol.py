@@ -241,14 +241,9 @@ class CollectionReport:
 
 @dataclass(frozen=True)
 class Collected:
-    """Hidden states with the cost of collecting them.
+    """Hidden states with the cost of collecting them."""
 
-    Attributes:
-        states: ``[text, layer, hidden]``, float32; for all positions ``[token, layer, hidden]``, text after text.
-        report: Passes, tokens and path.
-    """
-
-    states: F32
+    states: F32  # [text, layer, hidden]; for all positions [token, layer, hidden], text after text
     report: CollectionReport
 
 
@@ -319,34 +314,21 @@ class TeacherForcing(Protocol):
 
 @dataclass(frozen=True)
 class Preference:
-    """Question with answers whose preference additions are to change; all are token ids.
-
-    Attributes:
-        prompt: The question.
-        positive: An answer that is to become likelier with the additions, and less likely with their opposite.
-        negative: One that is to become less likely.
-        own: The model's own answer, along which KL is measured.
-    """
+    """Question with answers whose preference additions are to change; all are token ids."""
 
     prompt: Tokens
-    positive: Tokens
-    negative: Tokens
-    own: Tokens
+    positive: Tokens  # to become likelier with the additions, and less likely with their opposite
+    negative: Tokens  # to become less likely
+    own: Tokens  # the model's own answer, along which KL is measured
 
 
 @dataclass(frozen=True)
 class PreferenceGradient:
-    """Effect of additions, with its gradient.
+    """Effect of additions, with its gradient."""
 
-    Attributes:
-        preference: Half the swing, in nats per token.
-        kl: Mean per-token KL(base ‖ steered) of both signs, in nats.
-        gradient: Of ``preference - price · KL`` with respect to each layer's addition, ``[hidden]``.
-    """
-
-    preference: float
-    kl: float
-    gradient: Mapping[int, F32]
+    preference: float  # half the swing, in nats per token
+    kl: float  # mean per-token KL(base ‖ steered) of both signs, in nats
+    gradient: Mapping[int, F32]  # of preference - price · KL, by layer, [hidden]
 
 
 class PreferenceGradients(Protocol):
@@ -358,45 +340,28 @@ class PreferenceGradients(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class TeacherDistribution:
-    """Next-token distributions along an answer: the likeliest tokens and the mass of all others.
+    """Next-token distributions along an answer: the likeliest tokens and the mass of all others."""
 
-    Attributes:
-        tokens: Token ids of the likeliest, ``[token, top]``.
-        logprobs: Their log-probabilities in nats, likewise.
-        rest: Logarithm of the probability of all others, ``[token]``.
-    """
-
-    tokens: NDArray[np.int32]
-    logprobs: NDArray[np.float16]
-    rest: NDArray[np.float16]
+    tokens: NDArray[np.int32]  # ids of the likeliest tokens, [token, top]
+    logprobs: NDArray[np.float16]  # of the likeliest tokens, in nats, [token, top]
+    rest: NDArray[np.float16]  # log-probability of all others together, [token]
 
 
 @dataclass(frozen=True, eq=False)
 class DistillationExample:
-    """Answer with the teacher's distributions along it.
+    """Answer with the teacher's distributions along it."""
 
-    Attributes:
-        prompt: Token ids of the chat as the student sees it.
-        answer: Token ids of the answer.
-        expected: The teacher's distributions.
-    """
-
-    prompt: Tokens
+    prompt: Tokens  # the chat as the student sees it
     answer: Tokens
-    expected: TeacherDistribution
+    expected: TeacherDistribution  # the teacher's distributions
 
 
 @dataclass(frozen=True, eq=False)
 class LossGradient:
-    """Distance of a student from its teacher, with the gradient of the loss.
+    """Distance of a student from its teacher, with the gradient of the loss."""
 
-    Attributes:
-        kl: Mean KL(teacher ‖ student) per token, in nats.
-        gradient: Of the loss, by layer, ``[hidden]``; the loss is that mean, softened if ``halfway`` is given.
-    """
-
-    kl: float
-    gradient: Mapping[int, F32]
+    kl: float  # mean KL(teacher ‖ student) per token, in nats
+    gradient: Mapping[int, F32]  # of that mean, softened if halfway is given, by layer, [hidden]
 
 
 class DistillationLoss(Protocol):

@@ -21,7 +21,7 @@ ANSWERS = (" fine day", " sad day, it is")
 
 
 def taught(engine):
-    """What the teacher reads."""
+    """Return the teacher's prompts with their answers."""
     return [
         (engine.encode(f"Be glad. {text}"), engine.encode(f"x{answer}")[1:])
         for text, answer in zip(ASKED, ANSWERS, strict=True)

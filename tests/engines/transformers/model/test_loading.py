@@ -103,9 +103,6 @@ def write_gguf(path: Path, *, add_bos: bool | None = None) -> Path:
     return path
 
 
-# Objects and folders -----------------------------------------------------------------------------------------------
-
-
 def test_load_model_object_needs_only_tokenizer() -> None:
     model = BY_NAME["llama"].build()
     tokenizer = byte_tokenizer()
@@ -194,9 +191,6 @@ def test_load_python_tokenizer_works(tmp_path: Path) -> None:
     assert [len(c.tokens) for c in engine.generate(["Hi", "Hello there"], max_new_tokens=3)] == [3, 3]
 
 
-# What cannot be loaded -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ["nobody/no-such-model", "/no/such/folder", "no such//name", "no-such-model"])
 def test_load_unknown_name_is_an_error(name: str) -> None:
     with pytest.raises(ModelError, match=f"model '{name}' not found: no such folder.*load\\(\\) without a name"):
@@ -262,9 +256,6 @@ def test_default_gguf_missing_wheel_imports_nothing(monkeypatch: pytest.MonkeyPa
     assert default_gguf() is not None
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert default_gguf() is None
-
-
-# GGUF --------------------------------------------------------------------------------------------------------------
 
 
 def test_gguf_loads_weights_and_tokenizer(tiny_gguf: Path) -> None:
@@ -422,18 +413,12 @@ def test_cache_folder_follows_the_setting(cache: Path, monkeypatch: pytest.Monke
     assert cache_folder().name == "trimtab"
 
 
-# The default model ---------------------------------------------------------------------------------------------------
-
-
 def test_load_default_model_is_smollm2(smollm2: TransformersEngine) -> None:
     assert smollm2.info.name == "smollm2"
     assert (smollm2.info.layers, smollm2.info.hidden_size) == (30, 576)
     assert smollm2.has_chat_template
     assert smollm2.render("Hi").endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
     assert smollm2.generate("What is the capital of France?", max_new_tokens=12).text.count("Paris") == 1
-
-
-# Fingerprints --------------------------------------------------------------------------------------------------------
 
 
 def test_fingerprint_float32_equals_bfloat16(saved: Path) -> None:

@@ -22,7 +22,7 @@ TIED = {"tie_word_embeddings": True}
 
 
 class Adapted(nn.Module):
-    """What peft's wrapper looks like from outside."""
+    """Stand-in for peft's wrapper."""
 
     def __init__(self, model: nn.Module, adapter: Any) -> None:
         super().__init__()

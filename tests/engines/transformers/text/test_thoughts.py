@@ -49,7 +49,7 @@ def reasoning(template: str) -> TransformersEngine:
 )
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_thoughts_and_answers_are_steered_separately(scope: str, opened: bool, steered: str, use_cache: bool) -> None:
-    """Whether the template opens the thoughts or the model does."""
+    """The thoughts may be opened by the template or by the model."""
     template = CHAT_TEMPLATE.replace("[assistant]", f"[assistant]{OPEN}") if opened else CHAT_TEMPLATE
     engine = reasoning(f"{template}{{# {OPEN} #}}")
     term = Term(vector_for(engine, layers=[1]), coefficient=0.1, tokens=scope)

@@ -173,8 +173,8 @@ class AdditivePasses:
 
         Args:
             additions: Layer to ``[hidden]``.
-            texts: By number, what is read for it.
-            numbers: Those to do.
+            texts: The texts of each number.
+            numbers: The numbers to process.
             part: Returns the objective's share of some numbers, given the additions, and the values to report.
 
         Raises:
@@ -202,11 +202,6 @@ class AdditivePasses:
 
         A pass that memory does not suffice for is split. If it cannot be, and gradients are wanted, that and all later
         ones compute layers again in the backward pass.
-
-        Args:
-            texts: By number, what is read for it.
-            numbers: Those to do.
-            work: Does some of them in one pass.
 
         Raises:
             ModelError: The model has no gradients, or there is no memory for even one of them.
@@ -241,13 +236,7 @@ class AdditivePasses:
         return [part.tolist() for part in np.array_split(np.asarray(numbers), passes) if part.size]
 
     def logprobs(self, texts: Texts, factors: Sequence[float], added: Mapping[int, Tensor]) -> list[list[Tensor]]:
-        """Return, for each factor and text, the log-probabilities ``[token, vocabulary]`` at its answer, in one pass.
-
-        Args:
-            texts: The texts.
-            factors: Factors of the additions, each a run over all texts.
-            added: Layer to ``[hidden]``.
-        """
+        """Return, for each factor and text, the log-probabilities at its answer, ``[token, vocabulary]``."""
         logits = self.logits(texts, factors, added)
         lengths = [len(text.answer) for text in texts]
         return [list(torch.split(each, lengths)) for each in torch.split(logits.log_softmax(-1), sum(lengths))]
@@ -271,7 +260,7 @@ class AdditivePasses:
         with self.lock, eagerly(), autocast, self._blocks.hooked(added, self._adding(layout, added)), recompute:
             # Columns repeat where texts share a prompt. ``logits_at`` would make them unique and copy the rows
             # afterwards; with gradients, every further table of ``[token, vocabulary]`` takes memory.
-            logits = logits_at_columns(self.model, inputs, layout.kept)
+            logits = logits_at_columns(self.model, inputs, layout.selected)
         rows, columns = (torch.from_numpy(each).to(device) for each in layout.predicts)
         return (logits.flatten(0, 1) if layout.sees is not None else logits[rows, columns]).float()
 
@@ -296,25 +285,18 @@ class AdditivePasses:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Arrangement of texts in one pass.
+    """Arrangement of texts in one pass; arrays are ``[row, column]``.
 
-    Attributes:
-        tokens: ``[row, column]``.
-        depths: Position ids, ``[row, column]``.
-        generated: Which tokens are an answer's, ``[row, column]``.
-        factors: Factor of each row.
-        sees: ``[column, column]``: which tokens a token attends to; None for the usual causal mask.
-        kept: Columns at which answers' tokens are predicted.
-        predicts: For each factor, text and token of its answer, the row and the index in ``kept`` where that token is
-            predicted. With ``sees`` these are all rows and indices in order, so no gathering is needed.
+    ``predicts`` has, for each factor, text and token of its answer, the row and the index in ``selected`` where that
+    token is predicted. With ``sees`` these are all rows and indices in order, so no gathering is needed.
     """
 
     tokens: Ints
-    depths: Ints
-    generated: NDArray[np.bool_]
-    factors: tuple[float, ...]
-    sees: NDArray[np.bool_] | None
-    kept: Ints
+    depths: Ints  # position ids
+    generated: NDArray[np.bool_]  # which tokens are an answer's
+    factors: tuple[float, ...]  # of each row
+    sees: NDArray[np.bool_] | None  # [column, column], attention of tokens to tokens; None: causal
+    selected: Ints  # columns at which answers' tokens are predicted
     predicts: tuple[Ints, Ints]
 
 
@@ -335,7 +317,7 @@ def _separate_rows(texts: Texts, factors: Sequence[float]) -> _Layout:
         generated=np.tile(generated, (len(factors), 1)),
         factors=tuple(factor for factor in factors for _ in texts),
         sees=None,
-        kept=np.arange(first, longest),
+        selected=np.arange(first, longest),
         predicts=(
             np.repeat(np.arange(len(factors) * len(texts)), lengths * len(factors)),
             np.tile(np.concatenate(columns) - first, len(factors)),
@@ -351,17 +333,17 @@ def _tree_rows(texts: Texts, factors: Sequence[float]) -> _Layout:
     generated = np.zeros(len(tree), dtype=np.bool_)
     for path, text in zip(paths, texts, strict=True):
         generated[path[len(text.prompt) :]] = True
-    kept = np.concatenate([path[len(text.prompt) - 1 :] for path, text in zip(paths, texts, strict=True)])
+    selected = np.concatenate([path[len(text.prompt) - 1 :] for path, text in zip(paths, texts, strict=True)])
     return _Layout(
         tokens=np.tile(tree.token, (len(factors), 1)),
         depths=np.tile(tree.depth, (len(factors), 1)),
         generated=np.tile(generated, (len(factors), 1)),
         factors=tuple(factors),
         sees=tree.sees(nodes, nodes),
-        kept=kept,
+        selected=selected,
         predicts=(
-            np.repeat(np.arange(len(factors)), len(kept)),
-            np.tile(np.arange(len(kept)), len(factors)),
+            np.repeat(np.arange(len(factors)), len(selected)),
+            np.tile(np.arange(len(selected)), len(factors)),
         ),
     )
 

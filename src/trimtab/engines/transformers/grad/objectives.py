@@ -151,13 +151,9 @@ def _softened(kl: Tensor, halfway: float) -> Tensor:
 @final
 @dataclass(frozen=True)
 class ModelGradients:
-    """See ``trimtab.engines.protocol.Gradients``.
+    """See ``trimtab.engines.protocol.Gradients``."""
 
-    Attributes:
-        context: A model for which ``has_gradients`` holds.
-    """
-
-    context: ModelContext
+    context: ModelContext  # a model for which has_gradients holds
 
     @classmethod
     def of(cls, context: ModelContext) -> ModelGradients | None:

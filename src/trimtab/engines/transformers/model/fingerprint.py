@@ -107,8 +107,8 @@ def fingerprint(model: PreTrainedModel) -> str:
     config = model.config.get_text_config().to_dict()
     digest = hashlib.sha256(json.dumps({key: config.get(key) for key in CONFIG_KEYS}, sort_keys=True).encode())
     integers = is_quantised(model)
-    for name, module, own, weight in sorted(_matrices(model, integers=integers), key=lambda item: item[0]):
-        values = offloaded_weight(module, own, weight)
+    for name, module, key, weight in sorted(_matrices(model, integers=integers), key=lambda item: item[0]):
+        values = offloaded_weight(module, key, weight)
         digest.update(name.encode())
         # Only the shape is known of a weight that no store has.
         digest.update(_sample(values) if values is not None else str(tuple(weight.shape)).encode())
@@ -128,8 +128,8 @@ def _matrices(model: PreTrainedModel, *, integers: bool) -> Iterator[tuple[str, 
         if source in seen and weight.is_meta:
             continue
         seen.add(source)
-        path, _, own = name.rpartition(".")
-        yield name, model.get_submodule(path), own, weight
+        path, _, key = name.rpartition(".")
+        yield name, model.get_submodule(path), key, weight
 
 
 def _sample(weight: Tensor) -> bytes:

@@ -27,19 +27,12 @@ PART_BYTES = 2 * 1024**2
 
 @dataclass(frozen=True)
 class Targets:
-    """Every token of every answer, by the node of the prefix tree that predicts it (ascending).
+    """Every token of every answer, by the node of the prefix tree that predicts it (ascending)."""
 
-    Attributes:
-        node: The node whose next token is the target; answers that begin alike share nodes, so it may repeat.
-        token: Token id.
-        answer: Number of the answer, counted through all items.
-        item: Number of the item if KL is measured along this answer, else -1.
-    """
-
-    node: I64
+    node: I64  # may repeat, as answers with a common prefix share nodes
     token: I64
-    answer: I64
-    item: I64
+    answer: I64  # numbered through all items
+    item: I64  # number of the item if KL is measured along this answer, else -1
 
     def __getitem__(self, chosen: NDArray[np.bool_] | I64) -> Targets:
         return Targets(self.node[chosen], self.token[chosen], self.answer[chosen], self.item[chosen])
@@ -111,21 +104,21 @@ def logits_at_columns(model: nn.Module, inputs: Mapping[str, Any], columns: I64)
     Returns:
         ``[row, column, vocabulary]`` in the model's dtype.
     """
-    kept = torch.from_numpy(columns).to(input_tokens(inputs).device)
+    selected = torch.from_numpy(columns).to(input_tokens(inputs).device)
     if selects_positions(model):
-        logits: Tensor = model(**inputs, logits_to_keep=kept).logits
+        logits: Tensor = model(**inputs, logits_to_keep=selected).logits
         return logits
     logits = model(**inputs).logits
-    return logits[:, kept.to(logits.device)]
+    return logits[:, selected.to(logits.device)]
 
 
 def logits_at(model: nn.Module, inputs: Mapping[str, Any], rows: I64, columns: I64) -> Tensor:
     """Run a pass and return the logits ``[prediction, vocabulary]`` at ``[rows[i], columns[i]]``."""
     # The last column is always kept: a pass may be run for its keys and values alone, and a head needs one position.
     last = input_tokens(inputs).shape[1] - 1
-    kept, at = np.unique(np.append(columns, last), return_inverse=True)
+    selected, at = np.unique(np.append(columns, last), return_inverse=True)
     at = at[:-1]
-    logits = logits_at_columns(model, inputs, kept)
+    logits = logits_at_columns(model, inputs, selected)
     if len(logits) == 1 and np.array_equal(at, np.arange(len(at))):  # one row in order: a view instead of a copy
         return logits[0, : len(at)]
     return logits[torch.from_numpy(rows).to(logits.device), torch.from_numpy(at).to(logits.device)]
