@@ -311,7 +311,7 @@ def _plainly(reason: str) -> str:
 def refusal(text: str) -> str:
     """The gist of an engine's refusal."""
     for part, phrase in (
-        ("hang on the last of them alone", "another way than the blocks leads to the result"),
+        ("depend on the last of them alone", "another path than the layers leads to the result"),
         ("no list of modules passes", "no list of blocks hands on one state"),
         ("no table of token embeddings", "has no table of token embeddings"),
     ):
