@@ -215,28 +215,16 @@ class Completion:
 
 @dataclass(frozen=True)
 class CollectionReport:
-    """Cost of collecting hidden states.
+    """Cost of collecting hidden states."""
 
-    Attributes:
-        path: ``"tree"`` if every distinct prefix was computed once; ``"plain"`` if every sequence was, except those
-            that are prefixes of others.
-        reason: Reason for the path.
-        sequences: Number of texts.
-        tokens: Number of their tokens.
-        distinct: Number of their distinct prefixes.
-        computed: Tokens that went through the model, with padding.
-        passes: Forward passes.
-        halved_to: Tokens of a pass after memory ran out; None if it did not.
-    """
-
-    path: str
-    reason: str
+    path: str  # "tree": every distinct prefix was computed once; "plain": every sequence, without prefixes of others
+    reason: str  # for the path
     sequences: int
-    tokens: int
-    distinct: int
-    computed: int = 0
+    tokens: int  # of all sequences
+    distinct: int  # distinct prefixes of the sequences
+    computed: int = 0  # tokens that went through the model, with padding
     passes: int = 0
-    halved_to: int | None = None
+    halved_to: int | None = None  # tokens of a pass after memory ran out; None if it did not
 
 
 @dataclass(frozen=True)
@@ -249,34 +237,21 @@ class Collected:
 
 @dataclass(frozen=True)
 class ForcedItem:
-    """Prompt with given answers, for teacher forcing.
-
-    Attributes:
-        prompt: Token ids.
-        answers: Token ids of each answer.
-        reference: Index of the answer along which KL is measured; None for no KL.
-    """
+    """Prompt with given answers as token ids, for teacher forcing."""
 
     prompt: Tokens
     answers: tuple[Tokens, ...]
-    reference: int | None = None
+    reference: int | None = None  # index of the answer along which KL is measured; None for no KL
 
 
 @dataclass(frozen=True)
 class ForcedScores:
-    """Scores of given answers.
+    """Scores of given answers."""
 
-    Attributes:
-        logprob: Summed log-probability of each answer, ``[item][answer]``, in nats.
-        tokens: Tokens of each answer, ``[item][answer]``.
-        kl: Summed KL(base ‖ steered) along each item's reference answer, ``[item]``, in nats; 0 where there is none.
-        kl_tokens: Tokens of each item's reference answer, ``[item]``.
-    """
-
-    logprob: tuple[NDArray[np.float64], ...]
-    tokens: tuple[NDArray[np.int64], ...]
-    kl: NDArray[np.float64]
-    kl_tokens: NDArray[np.int64]
+    logprob: tuple[NDArray[np.float64], ...]  # sum over each answer, [item][answer], in nats
+    tokens: tuple[NDArray[np.int64], ...]  # length of each answer, [item][answer]
+    kl: NDArray[np.float64]  # sum of KL(base ‖ steered) along each reference answer, [item], in nats; 0 without one
+    kl_tokens: NDArray[np.int64]  # length of each reference answer, [item]
 
     @property
     def mean_kl(self) -> float:
@@ -286,15 +261,10 @@ class ForcedScores:
 
 @dataclass(frozen=True)
 class GreedyScores:
-    """Log-probabilities of answers, and whether greedy decoding would give them.
+    """Log-probabilities of answers, and whether greedy decoding would give them."""
 
-    Attributes:
-        logprob: Summed log-probability of each answer, ``[item][answer]``, in nats.
-        greedy: Whether each answer is made of the likeliest tokens, ``[item][answer]``; true of an empty one.
-    """
-
-    logprob: tuple[NDArray[np.float64], ...]
-    greedy: tuple[NDArray[np.bool_], ...]
+    logprob: tuple[NDArray[np.float64], ...]  # sum over each answer, [item][answer], in nats
+    greedy: tuple[NDArray[np.bool_], ...]  # made of the likeliest tokens; true of an empty answer
 
 
 class TeacherForcing(Protocol):
@@ -550,21 +520,13 @@ SIDES = ("baseline", "plus", "minus")
 
 @dataclass(frozen=True)
 class AnswerComparison:
-    """Three answers to each of several prompts.
-
-    Attributes:
-        prompts: The prompts.
-        steering: The steering, in text form.
-        baseline: Unsteered answers.
-        plus: Steered answers.
-        minus: Answers under the opposite steering.
-    """
+    """Three answers to each of several prompts."""
 
     prompts: tuple[str, ...]
-    steering: str
-    baseline: tuple[Completion, ...]
-    plus: tuple[Completion, ...]
-    minus: tuple[Completion, ...]
+    steering: str  # in text form
+    baseline: tuple[Completion, ...]  # unsteered
+    plus: tuple[Completion, ...]  # steered
+    minus: tuple[Completion, ...]  # under the opposite steering
 
     def rows(self) -> Iterator[tuple[str, tuple[Completion, Completion, Completion]]]:
         """Yield each prompt with its answers: baseline, plus, minus."""

@@ -133,33 +133,19 @@ def model_lock(model: nn.Module) -> ModelLock:
 @final
 @dataclass(frozen=True, eq=False)
 class ModelContext:
-    """Model with everything that the parts of an engine share.
-
-    Attributes:
-        model: The transformers model.
-        blocks: Its blocks.
-        info: What vectors depend on.
-        prefix_sharing: Check whether passes may share prefixes.
-        stop: The tokens with which an answer ends.
-        pad: The token that pads rows.
-        start: Start tokens of a decoder beside an encoder; None without an encoder.
-        sink: Whether the first token of a text is an attention sink: where a decoder reads it.
-        markers: The marks around a reasoning model's thoughts.
-        decode_all: Text of token ids, special ones included.
-        scopes: The hooks of each open ``steered()``, outermost first.
-    """
+    """Model with everything that the parts of an engine share."""
 
     model: PreTrainedModel
     blocks: DecoderLayers
     info: ModelInfo
     prefix_sharing: PrefixSharingCheck
-    stop: tuple[int, ...]
-    pad: int
-    start: Tokens | None
-    sink: bool
-    markers: ThinkingMarkers | None
-    decode_all: Callable[[Sequence[int]], str]
-    scopes: list[SteeringHooks] = field(default_factory=list)
+    stop: tuple[int, ...]  # tokens that end an answer
+    pad: int  # token that pads rows
+    start: Tokens | None  # start tokens of a decoder beside an encoder; None without an encoder
+    sink: bool  # the first token of a text is an attention sink, as in decoders
+    markers: ThinkingMarkers | None  # around a reasoning model's thoughts
+    decode_all: Callable[[Sequence[int]], str]  # keeps special tokens
+    scopes: list[SteeringHooks] = field(default_factory=list)  # hooks of each open steered(), outermost first
 
     @property
     def reads_sources(self) -> bool:
