@@ -50,7 +50,7 @@ def test_any_memory_gives_the_same_directions(tiny_llama, pairs, groups):
     assert small.collection.distinct >= whole.collection.distinct
 
 
-def test_no_more_states_are_held_at_a_time_than_memory_allows(tiny_llama, pairs, monkeypatch):
+def test_collect_contrast_respects_memory_limit(tiny_llama, pairs, monkeypatch):
     largest = 0
     collect = type(tiny_llama).collect
 
@@ -66,7 +66,7 @@ def test_no_more_states_are_held_at_a_time_than_memory_allows(tiny_llama, pairs,
 
 
 @pytest.mark.parametrize(("method", "memory"), [("logistic", 22 * PAIR), ("lda", 22 * PAIR), ("pca_center", 1000)])
-def test_what_does_not_fit_into_memory_is_refused_with_a_way_out(tiny_llama, pairs, method, memory):
+def test_collect_contrast_too_large_raises_with_fix(tiny_llama, pairs, method, memory):
     with pytest.raises(VectorError, match="allow more memory"):
         collected(tiny_llama, pairs, method=method, memory=memory)
 

@@ -18,7 +18,7 @@ def kinds(positives, negatives, width, *, seed=0):
 
 
 @pytest.mark.parametrize(("positives", "negatives", "width"), [(12, 9, 40), (60, 80, 20), (20, 20, 40)])
-def test_the_direction_is_that_of_a_shrunk_covariance_inverted_outright(positives, negatives, width):
+def test_fisher_equals_explicit_shrunk_inverse(positives, negatives, width):
     positive, negative = kinds(positives, negatives, width)
     spread = np.concatenate([positive, negative]).astype(np.float64).std(axis=0)
     centred = np.concatenate([kind - kind.mean(axis=0, dtype=np.float64) for kind in (positive, negative)]) / spread
@@ -28,7 +28,7 @@ def test_the_direction_is_that_of_a_shrunk_covariance_inverted_outright(positive
     np.testing.assert_allclose(fisher(positive, negative), slow / np.linalg.norm(slow), atol=1e-5)
 
 
-def test_the_positive_kind_lies_on_the_plus_side():
+def test_fisher_positive_kind_is_on_plus_side():
     positive, negative = kinds(15, 25, 30)
     direction = fisher(positive, negative)
     assert np.linalg.norm(direction) == pytest.approx(1.0, abs=1e-6)
@@ -36,7 +36,7 @@ def test_the_positive_kind_lies_on_the_plus_side():
     np.testing.assert_allclose(fisher(negative, positive), -direction, atol=1e-6)
 
 
-def test_a_coordinate_that_never_varies_plays_no_part():
+def test_fisher_ignores_constant_coordinate():
     positive, negative = kinds(15, 25, 30)
     positive[:, 4] = negative[:, 4] = 7.0
     assert abs(fisher(positive, negative)[4]) < 1e-6

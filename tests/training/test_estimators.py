@@ -27,7 +27,7 @@ def poles(seed: int, *, pairs: int = 40, width: int = 12, shift: float = 3.0):
 
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
 @given(seed=SEEDS)
-def test_every_direction_is_a_unit_vector_with_the_positive_pole_on_its_plus_side(name, seed):
+def test_estimate_returns_oriented_unit_direction(name, seed):
     positive, negative, _ = poles(seed)
     direction = estimate(name, positive, negative)
     assert direction.dtype == np.float32
@@ -45,18 +45,18 @@ def test_exchanging_the_poles_turns_the_direction_around(name, seed):
 
 
 @pytest.mark.parametrize("name", ["mean_difference", "pca_center", "lda", "logistic"])
-def test_a_planted_axis_is_found(name):
+def test_estimate_recovers_planted_axis(name):
     positive, negative, axis = poles(1, pairs=200)
     assert estimate(name, positive, negative) @ axis > 0.9
 
 
-def test_the_mean_difference_is_the_mean_of_the_differences():
+def test_mean_difference_equals_mean_of_differences():
     positive, negative, _ = poles(2)
     mean = np.mean([p.astype(np.float64) - n for p, n in zip(positive, negative, strict=True)], axis=0)
     np.testing.assert_allclose(estimate("mean_difference", positive, negative), mean / np.linalg.norm(mean), atol=1e-6)
 
 
-def test_centring_the_differences_loses_the_shift_that_centring_the_pairs_keeps():
+def test_pca_diff_loses_shift_that_pca_center_keeps():
     rng = np.random.default_rng(33)
     positive, negative, axis = poles(3, pairs=200, shift=2.0)
     other = rng.standard_normal(12)
@@ -67,7 +67,7 @@ def test_centring_the_differences_loses_the_shift_that_centring_the_pairs_keeps(
     assert abs(estimate("pca_diff", positive, negative) @ axis) < 0.5
 
 
-def test_pca_of_centred_pairs_equals_the_leading_eigenvector_of_the_second_moment():
+def test_pca_center_equals_leading_eigenvector():
     positive, negative, _ = poles(4)
     half = (positive.astype(np.float64) - negative) / 2
     _, vectors = np.linalg.eigh(half.T @ half)

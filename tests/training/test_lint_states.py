@@ -51,7 +51,7 @@ def test_unrelated_words_are_predicted_to_fail(smollm2):
     assert any("does not point where" in finding.problem for finding in lint.findings)
 
 
-def test_a_persona_in_the_wrong_pole_is_found(smollm2):
+def test_lint_persona_in_wrong_pole_is_reported(smollm2):
     positive, negative = HAPPY.positive.personas, HAPPY.negative.personas
     swapped = with_personas((*positive[:3], negative[3]), (*negative[:3], positive[3]))
     lint = lint_states(smollm2, swapped, max_pairs=32)
@@ -79,7 +79,7 @@ def test_figures_equal_those_of_all_pairs_compared_one_by_one(tiny_llama):
     assert lint.tokens_apart == pytest.approx(np.mean(lengths))
 
 
-def test_a_side_that_is_longer_in_tokens_is_noted(tiny_llama):
+def test_lint_longer_side_is_noted(tiny_llama):
     uneven = with_personas(["bad", "odd", "mad"], ["overwhelming", "unbelievable", "astonishing"])
     even = with_personas(["bad", "odd", "mad"], ["sad", "big", "hot"])
     assert any("tokens longer" in f.problem for f in lint_states(tiny_llama, uneven, max_pairs=12).findings)
@@ -126,20 +126,20 @@ def test_pairs_given_outright_are_compared_in_parts(smollm2):
     assert all(finding.where == "pairs" for finding in lint.findings)
 
 
-def test_a_template_that_turns_the_persona_round_is_found(smollm2):
+def test_lint_inverting_template_is_reported(smollm2):
     templates = (Template(user="You are {persona}."), Template(user="You are the very opposite of {persona}."))
     lint = lint_states(smollm2, replace(HAPPY, templates=templates), max_pairs=16)
     assert lint.by_template[0].agreement == pytest.approx(lint.by_template[1].agreement)
     assert {group.positive for group in lint.by_template} == {template.user for template in templates}
 
 
-def test_a_behaviour_without_a_contrast_is_refused(tiny_llama):
+def test_lint_behaviour_without_contrast_raises(tiny_llama):
     single = replace(with_personas(["a"], ["b"]), templates=HAPPY.templates[:1], suffixes=("I",))
     with pytest.raises(BehaviourError, match="only one distinct pair"):
         lint_states(tiny_llama, single)
 
 
-def test_the_prediction_needs_both_figures():
+def test_predict_requires_both_figures():
     high, medium = LEAST["high"], LEAST["medium"]
     assert predict(high.pairwise_cosine, high.agreement) == "high"
     assert predict(high.pairwise_cosine - 0.01, high.agreement) == "medium"

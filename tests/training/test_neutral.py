@@ -79,7 +79,7 @@ def test_without_answers_only_the_words_of_prompts_count(tiny_llama, directions,
     assert alone.mean.mean[1] == pytest.approx(answered.mean.mean[1], abs=1e-5)
 
 
-def test_a_system_prompt_of_the_templates_own_counts_nowhere(smollm2):
+def test_neutral_excludes_default_system_prompt(smollm2):
     direction = np.zeros(smollm2.info.hidden_size, np.float32)
     direction[0] = 1.0
     neutral = measure_neutral(smollm2, {3: direction})
@@ -89,7 +89,7 @@ def test_a_system_prompt_of_the_templates_own_counts_nowhere(smollm2):
     assert neutral.prompts == len(asked) == len(CHATS)
 
 
-def test_a_direction_along_which_nothing_varies_has_a_spread_all_the_same(tiny_llama, monkeypatch):
+def test_neutral_constant_direction_has_positive_spread(tiny_llama, monkeypatch):
     collect = type(tiny_llama).collect
 
     def constant(self, texts, **options):
@@ -118,13 +118,13 @@ def test_states_that_are_not_finite_are_refused(tiny_llama, directions, monkeypa
         measure_neutral(tiny_llama, directions)
 
 
-def test_a_model_without_a_state_for_every_token_has_none(tiny_llama, directions, monkeypatch):
+def test_neutral_without_token_states_is_none(tiny_llama, directions, monkeypatch):
     monkeypatch.setattr(tiny_llama, "has_encoder", True)
     assert measure_neutral(tiny_llama, directions) is None
     assert measure_neutral(tiny_llama, {}) is None
 
 
-def test_what_was_noted_is_not_measured_again(tiny_llama, directions, tmp_path, monkeypatch):
+def test_neutral_resumes_from_checkpoint(tiny_llama, directions, tmp_path, monkeypatch):
     kept = Checkpoint(tmp_path / "x.sqlite", job="")
     asked = CalibrationSet.prepare(tiny_llama, None, check=False, checkpoint=kept, progress=ignore)
     layers = dict.fromkeys(directions, 1.0)

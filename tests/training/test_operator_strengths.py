@@ -51,7 +51,7 @@ def test_nothing_else_of_the_vector_changes(tiny_llama, vector, operator):
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_what_is_calibrated_is_what_a_strength_of_one_then_does(vector, sign):
+def test_operator_strength_one_applies_calibrated_scale(vector, sign):
     scale = {"+": 0.3, "-": 0.4}
     for name, operator in OPERATORS.items():
         calibrated = dataclasses.replace(vector, operator_scales={name: scale})

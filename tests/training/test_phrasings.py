@@ -44,7 +44,7 @@ def suggested(engine, positive, negative=("downcast and weeping",), *, count=1, 
     return suggest_phrasings(scripted, behaviour, count=count), scripted
 
 
-def test_what_lies_towards_the_pole_is_kept_and_what_does_not_is_not(smollm2):
+def test_suggest_keeps_only_phrasings_that_agree(smollm2):
     told, _ = suggested(smollm2, ["beaming with joy", "a bucket under a ladder", "weeping and in despair"])
     assert [suggestion.text for suggestion in told.positive.kept] == ["beaming with joy"]
     assert told.positive.kept[0].agreement >= LEAST_AGREEMENT
@@ -71,12 +71,12 @@ def test_what_lies_towards_the_pole_is_kept_and_what_does_not_is_not(smollm2):
         Answer("a merry soul who", "length"),
     ],
 )
-def test_what_is_no_short_new_phrase_of_its_own_pole_is_dropped(tiny_llama, bad):
+def test_suggest_drops_unfitting_answers(tiny_llama, bad):
     told, _ = suggested(tiny_llama, [bad, "a merry soul"])
     assert told.positive.worded == 1
 
 
-def test_the_same_answer_counts_once_and_no_more_are_kept_than_wanted(smollm2):
+def test_suggest_drops_duplicates_and_keeps_at_most_count(smollm2):
     merry = ["beaming with joy", "laughing with delight", "Beaming with joy.", "thrilled and glad"]
     told, _ = suggested(smollm2, merry, count=2)
     assert told.positive.asked == 2 * ASKED_FOR_EACH
@@ -86,7 +86,7 @@ def test_the_same_answer_counts_once_and_no_more_are_kept_than_wanted(smollm2):
     assert agreements == sorted(agreements, reverse=True)
 
 
-def test_every_persona_is_asked_about_in_turn(tiny_llama):
+def test_suggest_asks_about_each_persona_in_turn(tiny_llama):
     _, scripted = suggested(tiny_llama, ["a merry soul"], count=2)
     asked = [chat[-1].content for chat in scripted.chats]
     assert len(asked) == 4 * ASKED_FOR_EACH
@@ -95,14 +95,14 @@ def test_every_persona_is_asked_about_in_turn(tiny_llama):
             assert sum(question.endswith(f": {persona}") for question in asked) == 3
 
 
-def test_the_default_model_says_something_usable(smollm2, monkeypatch):
+def test_suggest_with_default_model_gives_usable_phrases(smollm2, monkeypatch):
     monkeypatch.setattr("trimtab.training.agreement.ASKED_FOR_EACH", 3)
     told = suggest_phrasings(smollm2, HAPPY, count=1)
     assert told.positive.asked == told.negative.asked == 3
     assert told.positive.worded + told.negative.worded > 0
 
 
-def test_the_same_seed_gives_the_same_suggestions(tiny_llama):
+def test_suggest_same_seed_gives_same_result(tiny_llama):
     assert suggest_phrasings(tiny_llama, HAPPY, count=1) == suggest_phrasings(tiny_llama, HAPPY, count=1)
 
 

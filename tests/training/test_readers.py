@@ -66,7 +66,7 @@ def slow_scores(engine, vector, prompts, *, pool="mean", role=None):
     return scores
 
 
-def test_a_reader_tells_texts_apart_that_it_has_not_seen(tiny_llama, loud):
+def test_reader_separates_unseen_texts(tiny_llama, loud):
     positive, negative = texts("loud", 20, seed=1), texts("quiet", 20, seed=1)
     found = auroc(tiny_llama.scores(positive, loud), tiny_llama.scores(negative, loud))
     assert found > 0.9
@@ -74,7 +74,7 @@ def test_a_reader_tells_texts_apart_that_it_has_not_seen(tiny_llama, loud):
     assert loud.reader.auroc == pytest.approx(found, abs=0.1)
 
 
-def test_a_reader_says_what_it_was_made_from_and_steers_nothing_by_strength(tiny_llama, loud, tmp_path):
+def test_reader_records_texts_and_has_no_strength(tiny_llama, loud, tmp_path):
     assert loud.method == "probe"
     assert loud.behaviour.name == "loud"
     assert loud.scale is None
@@ -110,7 +110,7 @@ def test_left_out_scores_are_of_directions_fitted_without_them(monkeypatch):
         assert found[n] == pytest.approx((states[n] @ direction - ordinary.mean()) / ordinary.std(ddof=1), abs=1e-5)
 
 
-def test_the_layers_that_tell_most_are_read_together():
+def test_best_layers_are_averaged():
     random = np.random.default_rng(1)
     labels = np.arange(200) < 100
     z = random.standard_normal((200, 4))
@@ -122,7 +122,7 @@ def test_the_layers_that_tell_most_are_read_together():
 
 
 @pytest.mark.parametrize(("words", "last", "pool"), [(3.0, 0.0, "mean"), (0.0, 3.0, "last"), (3.0, 3.1, "mean")])
-def test_a_text_is_read_at_its_last_token_where_that_tells_clearly_more(words, last, pool):
+def test_last_token_pool_needs_clearly_higher_auroc(words, last, pool):
     random = np.random.default_rng(2)
     labels = np.arange(60) < 30
     noise = random.standard_normal((60, 2, 5)).astype(np.float32)
@@ -155,14 +155,14 @@ def test_scores_are_what_reading_a_text_gives(tiny_llama, loud):
         np.testing.assert_allclose(tokens, read.token_scores[np.array(marked.words)], atol=1e-3)
 
 
-def test_a_vector_without_a_reader_is_read_over_words_at_its_steered_layers(tiny_llama, random_vector):
+def test_readings_without_reader_use_words_at_steered_layers(tiny_llama, random_vector):
     vector = random_vector(tiny_llama, layers=[1, 2])
     vector = replace(vector, neutral=measure_neutral(tiny_llama, vector.directions))
     found = tiny_llama.scores(QUIET[:2], vector)
     np.testing.assert_allclose(found, slow_scores(tiny_llama, vector, QUIET[:2]), atol=1e-3)
 
 
-def test_a_threshold_for_a_rate_is_passed_by_that_share_of_the_texts(tiny_llama, loud):
+def test_fitted_threshold_matches_rate(tiny_llama, loud):
     ordinary = texts("quiet", 100, seed=5)
     fitted = fit_threshold(tiny_llama, loud, ordinary)
     scores = tiny_llama.scores(ordinary, loud)
@@ -184,7 +184,7 @@ def test_fitting_again_replaces_the_fit_of_the_same_place_alone(tiny_llama, loud
     assert [(fit.at, fit.texts) for fit in fitted.fits] == [("last-user-turn", 5), ("prompt", 7)]
 
 
-def test_a_fit_of_tokens_keeps_readings_of_words_evenly_chosen(tiny_llama, loud):
+def test_token_fit_keeps_even_sample_of_readings(tiny_llama, loud):
     fit = fit_threshold(tiny_llama, loud, QUIET, at="token").fits[0]
     words = np.concatenate(readings(tiny_llama, loud, QUIET, at="token"))
     assert len(words) == sum(sum(tiny_llama.marked(text).words) for text in QUIET) > MOST_READINGS
@@ -196,7 +196,7 @@ def test_a_fit_of_tokens_keeps_readings_of_words_evenly_chosen(tiny_llama, loud)
         assert np.quantile(fit.readings, quantile) == pytest.approx(np.quantile(words, quantile), abs=0.05)
 
 
-def test_a_condition_takes_the_fitted_threshold(tiny_llama, loud):
+def test_condition_uses_fitted_threshold(tiny_llama, loud):
     from trimtab.steering import Comparison, FalsePositives
 
     fitted = fit_threshold(tiny_llama, loud, texts("quiet", 50, seed=5))
@@ -223,7 +223,7 @@ def test_too_few_texts_and_texts_of_both_kinds_are_refused(tiny_llama):
         fit_threshold(tiny_llama, None, [])
 
 
-def test_what_cannot_be_read_is_refused(tiny_llama, tiny, loud, random_vector, monkeypatch):
+def test_unreadable_input_raises(tiny_llama, tiny, loud, random_vector, monkeypatch):
     with pytest.raises(VectorError, match="no neutral statistics"):
         tiny_llama.scores(["x"], random_vector(tiny_llama))
     with pytest.raises(VectorMismatchError):

@@ -53,7 +53,7 @@ def test_training_from_responses_averages_over_the_answers(tiny_llama):
     assert vector.collection.prompts == 2 * len(pairs)
 
 
-def test_a_behaviour_without_personas_and_an_unknown_source_are_refused(tiny_llama, tmp_path):
+def test_responses_without_personas_or_source_raise(tiny_llama, tmp_path):
     (tmp_path / "given.toml").write_text(
         'name = "given"\npairs = [{positive = "a", negative = "b"}, {positive = "c", negative = "d"}]\n'
         '[positive]\nlabel = "x"\n[negative]\nlabel = "y"\n'

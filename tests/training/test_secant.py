@@ -18,13 +18,13 @@ from trimtab.training.search import find_scale
     budget=st.floats(0.05, 2.0),
     guess=st.floats(1e-3, 10.0),
 )
-def test_a_power_law_is_solved_within_tolerance(factor, exponent, budget, guess):
+def test_find_scale_solves_power_law_within_tolerance(factor, exponent, budget, guess):
     found = find_scale(lambda c: factor * c**exponent, budget=budget, guess=guess, tolerance=0.02)
     assert found.kl == pytest.approx(budget, rel=0.02)
     assert found.kl == pytest.approx(factor * found.scale**exponent)
 
 
-def test_a_good_guess_takes_three_steps_at_most_on_a_saturating_curve():
+def test_find_scale_good_guess_takes_at_most_three_steps():
     steps = []
 
     def measure(c: float) -> float:
@@ -35,13 +35,13 @@ def test_a_good_guess_takes_three_steps_at_most_on_a_saturating_curve():
     assert len(steps) <= 3
 
 
-def test_a_model_that_breaks_at_the_guess_is_approached_from_below():
+def test_find_scale_infinite_guess_approaches_from_below():
     def measure(c: float) -> float:
         return math.nan if c > 0.5 else 4 * c * c
 
     assert find_scale(measure, budget=0.4, guess=50.0, tolerance=0.05).kl == pytest.approx(0.4, rel=0.05)
 
 
-def test_a_steering_that_moves_nothing_is_an_error_that_says_so():
+def test_find_scale_inert_steering_raises():
     with pytest.raises(CalibrationError, match=r"no strength spends 0\.4 nat"):
         find_scale(lambda _: 0.0, budget=0.4, guess=1.0, tolerance=0.02)

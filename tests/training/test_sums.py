@@ -58,7 +58,7 @@ def summed(positive: np.ndarray, negative: np.ndarray, *, cuts: list[int]) -> Su
 
 @pytest.mark.parametrize("method", sorted(STREAMING))
 @given(seed=SEEDS, cuts=st.lists(st.integers(0, 30), max_size=4).map(sorted))
-def test_a_direction_from_sums_equals_the_one_from_all_states(method, seed, cuts):
+def test_direction_from_sums_equals_one_from_all_states(method, seed, cuts):
     positive, negative = states(seed, 30)
     sums = summed(positive, negative, cuts=cuts)
     assert sums.pairs == 30
@@ -73,7 +73,7 @@ def test_a_direction_from_sums_equals_the_one_from_all_states(method, seed, cuts
 
 
 @given(seed=SEEDS)
-def test_the_pairwise_cosine_is_the_mean_over_all_pairs_of_pairs(seed):
+def test_pairwise_cosine_equals_mean_over_pairs(seed):
     positive, negative = states(seed, 9)
     sums = summed(positive, negative, cuts=[4])
     for layer in range(LAYERS):

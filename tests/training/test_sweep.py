@@ -17,13 +17,13 @@ def test_candidates_are_distinct_and_lie_within_the_model(depth):
     assert all(list(candidate) == sorted(set(candidate)) for candidate in candidates)
 
 
-def test_a_deep_model_is_offered_single_layers_and_bands():
+def test_candidate_layers_has_single_layers_and_bands():
     lengths = {len(candidate) for candidate in candidate_layers(30)}
     assert 1 in lengths
     assert max(lengths) >= 10
 
 
-def test_the_default_band_lies_in_the_middle():
+def test_band_layers_default_is_in_the_middle():
     assert band_layers(30) == tuple(range(14, 24))
 
 
@@ -45,7 +45,7 @@ def test_additions_are_coefficient_times_norm_times_direction():
     np.testing.assert_allclose(added[4], [0, -5.0])
 
 
-def test_a_first_guess_shares_the_scale_among_the_layers_of_a_band():
+def test_first_guess_divides_scale_among_band():
     assert first_guess(10) < first_guess(1)
 
 
@@ -75,12 +75,12 @@ def chosen(effects):
     return [candidate.layers for candidate in found]
 
 
-def test_of_choices_that_questions_do_not_tell_apart_the_widest_is_taken():
+def test_sweep_prefers_widest_of_equal_candidates():
     near = {(1,): [1.0, 0.2, 0.9, 0.5], (1, 2): [0.6, 0.6, 0.5, 0.5], (0, 1, 2): [0.2, 1.0, 0.6, 0.6], (3,): [0.1] * 4}
     assert chosen(near) == [(0, 1, 2), (1,), (1, 2), (3,)]
 
 
-def test_what_is_clearly_better_is_taken_however_narrow():
+def test_sweep_prefers_clearly_better_narrow_candidate():
     assert chosen({(1,): [1.0, 1.1, 0.9, 1.0], (0, 1, 2): [0.2, 0.4, 0.1, 0.2]}) == [(1,), (0, 1, 2)]
 
 

@@ -26,7 +26,7 @@ def tiny_trained(tiny_llama) -> ControlVector:
 
 
 @pytest.mark.parametrize("method", ["mean_difference", "pca_center", "logistic", "lda"])
-def test_every_method_trains_a_vector_with_a_direction_for_every_layer(tiny_llama, method):
+def test_train_each_method_gives_direction_per_layer(tiny_llama, method):
     vector = trimtab.train(tiny_llama, Behaviour.load("formal"), method=method, calibrate=False, **TINY)
     assert list(vector.directions) == list(range(tiny_llama.info.layers))
     assert vector.method == method
@@ -43,7 +43,7 @@ def test_training_twice_gives_the_same_vector(tiny_llama, tiny_trained):
         np.testing.assert_array_equal(direction, tiny_trained.directions[layer])
 
 
-def test_a_refined_vector_is_calibrated_like_any_other_and_begins_half_way_to_the_personas(tiny_llama):
+def test_train_refined_vector_starts_halfway_and_is_calibrated(tiny_llama):
     told = []
     happy = Behaviour.load("happy")
     options = {"layers": [1, 2], "check": False, "max_pairs": 24}
@@ -73,11 +73,9 @@ class Stuck:
 
 
 @pytest.mark.parametrize(
-    ("gradients", "why"), [(None, "there are no gradients to be had"), (Stuck(), "a kernel knows no way back")]
+    ("gradients", "why"), [(None, "the model has no gradients"), (Stuck(), "a kernel knows no way back")]
 )
-def test_without_gradients_directions_stay_as_they_were_estimated_and_that_is_told(
-    tiny_llama, monkeypatch, gradients, why
-):
+def test_train_without_gradients_keeps_estimate_and_notes_it(tiny_llama, monkeypatch, gradients, why):
     monkeypatch.setattr(type(tiny_llama), "gradients", gradients)
     told = []
     vector = trimtab.train(tiny_llama, Behaviour.load("happy"), layers=[1, 2], progress=told.append, **TINY)
@@ -88,7 +86,7 @@ def test_without_gradients_directions_stay_as_they_were_estimated_and_that_is_to
     assert vector.calibration.kl["+"] == pytest.approx(0.4, rel=0.05)
 
 
-def test_personas_that_change_nothing_leave_the_estimate_and_that_is_told(tiny_llama, monkeypatch):
+def test_train_with_inert_personas_keeps_estimate_and_notes_it(tiny_llama, monkeypatch):
     def flat(*_, **__):
         raise CalibrationError("the personas' answers have no gradient", fix="use another method")
 
@@ -107,7 +105,7 @@ def test_steps_cannot_be_fewer_than_none(tiny_llama):
         trimtab.train(tiny_llama, Behaviour.load("happy"), refine=-1)
 
 
-def test_directions_equal_the_mean_difference_of_states_collected_one_by_one(tiny_llama):
+def test_directions_equal_mean_difference_of_single_passes(tiny_llama):
     from trimtab.behaviours.pairs import build_pairs
 
     vector = trimtab.train(tiny_llama, Behaviour.load("happy"), calibrate=False, **TINY)
@@ -123,14 +121,14 @@ def test_directions_equal_the_mean_difference_of_states_collected_one_by_one(tin
         np.testing.assert_allclose(direction, slow[layer] / np.linalg.norm(slow[layer]), atol=1e-4)
 
 
-def test_a_trained_vector_survives_its_file(tiny_trained, tmp_path):
+def test_trained_vector_round_trips_through_file(tiny_trained, tmp_path):
     back = ControlVector.load(tiny_trained.save(tmp_path / "v.safetensors"))
     assert back.calibration == tiny_trained.calibration
     assert back.reliability == tiny_trained.reliability
     assert dict(back.weights) == dict(tiny_trained.weights)
 
 
-def test_every_candidate_is_in_the_record_and_the_first_one_was_chosen(tiny_llama, tiny_trained):
+def test_calibration_records_candidates_chosen_first(tiny_llama, tiny_trained):
     from trimtab.training.search import candidate_layers
 
     candidates = tiny_trained.calibration.candidates
@@ -236,7 +234,7 @@ def reference_kl(engine, vector: ControlVector, strength: float, prompts) -> flo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strength", [1.0, -1.0])
-def test_happy_spends_the_budget_on_calibration_prompts_and_about_that_on_others(smollm2, happy, strength):
+def test_happy_spends_budget_on_calibration_and_new_prompts(smollm2, happy, strength):
     assert reference_kl(smollm2, happy, strength, neutral_prompts().calibration[: EFFORT.kl]) == pytest.approx(
         0.4, rel=0.05
     )
@@ -263,7 +261,7 @@ def test_happy_at_plus_and_minus_one_reads_happy_and_sad(smollm2, happy):
     assert sentiment(1.0) - sentiment(-1.0) >= 0.7
 
 
-def test_the_held_out_record_compares_with_a_random_direction(happy):
+def test_held_out_record_has_random_direction(happy):
     held_out = happy.calibration.held_out
     assert set(held_out.quality) == {"base", "+", "-", "random"}
     assert held_out.quality["base"].perplexity_ratio == pytest.approx(1.0)
@@ -310,7 +308,7 @@ def test_formal_is_calibrated_by_the_same_code(smollm2):
     assert formal.calibration.held_out.effect.swing.low > 0
 
 
-def test_distilled_from_personas_needs_no_pairs_and_moves_the_model_both_ways(tiny_llama, monkeypatch):
+def test_train_distilled_without_pairs_moves_both_ways(tiny_llama, monkeypatch):
     monkeypatch.setattr("trimtab.training.train.build_pairs", None)
     told = []
     happy = Behaviour.load("happy")
@@ -330,7 +328,7 @@ def test_distilled_from_personas_needs_no_pairs_and_moves_the_model_both_ways(ti
     assert further.calibration.effect.swing.value > vector.calibration.effect.swing.value
 
 
-def test_distilled_directions_are_the_slope_of_what_the_personas_say(tiny_llama):
+def test_distilled_directions_equal_preference_gradient(tiny_llama):
     vector = trimtab.train(tiny_llama, Behaviour.load("happy"), method="distilled", calibrate=False, layers=[1])
     bench = CalibrationSet.prepare(
         tiny_llama, Behaviour.load("happy"), check=False, refine=True, progress=lambda _: None
@@ -348,7 +346,7 @@ def test_distilled_directions_are_the_slope_of_what_the_personas_say(tiny_llama)
         assert elsewhere / steepest == pytest.approx(float(vector.directions[1] @ other), abs=0.05)
 
 
-def test_what_was_learned_from_personas_is_not_learned_again(tiny_llama, tmp_path):
+def test_train_distilled_resumes_from_checkpoint(tiny_llama, tmp_path):
     happy, path = Behaviour.load("happy"), tmp_path / "noted"
     options = {"method": "distilled", "layers": [1], "check": False, "refine": 0, "checkpoint": path}
 
@@ -366,7 +364,7 @@ def test_what_was_learned_from_personas_is_not_learned_again(tiny_llama, tmp_pat
     np.testing.assert_array_equal(again.directions[1], whole.directions[1])
 
 
-def test_what_cannot_be_distilled_from_personas_is_refused(tiny_llama, monkeypatch):
+def test_train_distilled_impossible_input_raises(tiny_llama, monkeypatch):
     with pytest.raises(VectorError, match="has no pairs"):
         trimtab.train(tiny_llama, Behaviour.load("happy"), method="distilled", source="responses")
     monkeypatch.setattr(type(tiny_llama), "gradients", None)

@@ -39,20 +39,20 @@ def test_models_of_other_weights_have_folders_of_their_own(llama):
 
 
 @pytest.mark.parametrize("name", ["org/model", "../../evil", "", "ü" * 300, "a b\nc"])
-def test_any_name_of_a_model_makes_a_folder_inside_the_vectors_folder(llama, name):
+def test_zoo_path_is_inside_vectors_folder(llama, name):
     path = zoo_path("happy", replace(llama.info, name=name))
     assert path.parent.parent == vectors_folder() / "models"
     assert len(path.parent.name) < 100
 
 
-def test_a_vector_is_trained_once_and_then_found(training, llama):
+def test_zoo_vector_is_trained_once_then_loaded(training, llama):
     first = zoo_vector(llama, "happy")
     again = zoo_vector(llama, "happy")
     assert first.behaviour == again.behaviour
     assert training == [("happy", zoo_path("happy", llama.info).with_suffix(".sqlite"))]
 
 
-def test_it_is_trained_anew_when_asked_or_when_the_behaviour_says_something_else(training, llama):
+def test_zoo_vector_retrains_on_rebuild_or_changed_behaviour(training, llama):
     kept = zoo_vector(llama, "happy")
     zoo_vector(llama, "happy", rebuild=True)
     assert len(training) == 2
@@ -61,7 +61,7 @@ def test_it_is_trained_anew_when_asked_or_when_the_behaviour_says_something_else
     assert len(training) == 3
 
 
-def test_what_the_zoo_does_not_have_is_an_error(training, llama):
+def test_zoo_vector_unknown_name_raises(training, llama):
     with pytest.raises(BehaviourError, match="no behaviour named 'hapy'"):
         zoo_vector(llama, "hapy")
     assert not training

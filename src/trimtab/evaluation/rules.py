@@ -23,7 +23,7 @@ from trimtab.engines.protocol import DistillationExample, Gradients, TeacherDist
 from trimtab.errors import PromptError
 from trimtab.stats import bootstrap
 from trimtab.steering import Steering
-from trimtab.training.distillation.examples import TOP, Answered, Teacher, answered_by, lessons_of
+from trimtab.training.distillation.examples import TOP, Answered, Teacher, answered_by, distillation_examples
 from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.vectors import ControlVector, Interval
 
@@ -133,7 +133,7 @@ class PromptedAnswers:
             steering=steering or Steering(),
             progress=ignore,
         )
-        lessons = lessons_of(gradients, answered, additions=additions or {})
+        lessons = distillation_examples(gradients, answered, additions=additions or {})
         expected = tuple(lesson.expected for lesson in lessons)
         asked = cls(model, gradients, tuple(answered), expected, tuple(opening), [], seed)
         return replace(asked, base=asked.measure(Student()))

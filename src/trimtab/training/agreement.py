@@ -38,7 +38,7 @@ PARTS = 4  # of pairs given outright, which have no personas to compare
 
 @dataclass(frozen=True)
 class Least:
-    """What a prediction asks for at least."""
+    """Lowest figures that a prediction requires."""
 
     pairwise_cosine: float
     agreement: float
@@ -53,13 +53,13 @@ TOKENS_APART_SHARE = 0.75  # of pairs that are longer on the same side
 
 @dataclass(frozen=True)
 class GroupAgreement:
-    """How the pairs of one persona, or of one template, agree with each other and with the rest.
+    """Agreement of the pairs of one persona or template, with each other and with all other pairs.
 
     Attributes:
-        index: Of the persona or template; of a part of the pairs where they are given outright.
-        positive: What the positive side says: the persona, or the template's words.
-        negative: What the negative side says.
-        pairs: How many pairs.
+        index: Index of the persona or template, or of a part of the pairs where these are given directly.
+        positive: Text of the positive side: the persona, or the template's words.
+        negative: Text of the negative side.
+        pairs: Number of pairs.
         pairwise_cosine: Mean cosine between the differences of two of them.
         agreement: Cosine between their mean difference and that of all other pairs; None where there are none.
     """
@@ -74,11 +74,11 @@ class GroupAgreement:
 
 @dataclass(frozen=True)
 class StateLint:
-    """What the hidden states say about a behaviour; figures are means over ``layers``.
+    """Agreement of a behaviour's pairs in hidden states; figures are means over ``layers``.
 
     Attributes:
-        findings: What should be looked at, the gravest first.
-        prediction: How likely the vector is to be reliable: by ``LEAST``, a rule of thumb.
+        findings: Problems, the gravest first.
+        prediction: Expected reliability of the vector, by the rule of thumb ``LEAST``.
         pairs: Pairs that were read.
         layers: The layers at which they were read.
         pairwise_cosine: Mean cosine between the differences of any two pairs.
@@ -121,7 +121,7 @@ def lint_states(
         >>> lint_states(engine, Behaviour.load("happy")).prediction  # doctest: +SKIP
         'high'
     """
-    format = _Remembering(engine)
+    format = _RecordingFormat(engine)
     pairs = build_pairs(behaviour, format, max_pairs=max_pairs, max_cuts=CUTS)
     layers = band_layers(engine.info.layers)
     differences = _differences(engine, pairs, layers, progress)
@@ -131,7 +131,7 @@ def lint_states(
     agreements = [group.agreement for group in personas if group.agreement is not None]
     cosine = _pairwise_cosine(differences)
     agreement = float(np.mean(agreements)) if agreements else None
-    apart = np.array([len(engine.encode(pair.positive)) - len(engine.encode(pair.negative)) for pair in pairs])
+    longer_by = np.array([len(engine.encode(pair.positive)) - len(engine.encode(pair.negative)) for pair in pairs])
     lint = StateLint(
         findings=(),
         prediction=predict(cosine, agreement),
@@ -140,19 +140,19 @@ def lint_states(
         pairwise_cosine=cosine,
         agreement=agreement,
         separation=float((np.einsum("plh,lh->pl", differences, differences.mean(axis=0)) > 0).mean()),
-        tokens_apart=float(apart.mean()),
+        tokens_apart=float(longer_by.mean()),
         by_persona=personas,
         by_template=templates,
     )
-    return _with_findings(lint, behaviour, apart)
+    return _with_findings(lint, behaviour, longer_by)
 
 
 def predict(pairwise_cosine: float, agreement: float | None) -> Prediction:
-    """The word for both figures: the best one of which both reach the least.
+    """Return the best prediction whose lowest figures are both reached.
 
-    The thresholds of ``LEAST`` are rules of thumb from the default model, and no measured effect stands behind them.
+    The thresholds of ``LEAST`` are rules of thumb from the default model, and are not derived from measured effects.
     On it, personas of unrelated words had a pairwise cosine of 0.04 to 0.08 and an agreement of -0.23 to 0.14; most
-    behaviours of the zoo had 0.2 to 0.37 and 0.5 to 0.8. Without an agreement to go by, medium is the best there is.
+    behaviours of the zoo had 0.2 to 0.37 and 0.5 to 0.8. Without an agreement, medium is the best.
 
     Example:
         >>> predict(0.3, 0.7), predict(0.3, None), predict(0.05, 0.7)
@@ -166,12 +166,9 @@ def predict(pairwise_cosine: float, agreement: float | None) -> Prediction:
     return "low"
 
 
-# Reading -----------------------------------------------------------------------------------------------------------
-
-
 @final
-class _Remembering:
-    """An engine's way to see chats, which remembers which chat became which text."""
+class _RecordingFormat:
+    """Chat format of an engine that records which chat was rendered to which text."""
 
     def __init__(self, engine: Text) -> None:
         self._engine = engine
@@ -189,18 +186,18 @@ class _Remembering:
 def _differences(
     engine: Collects, pairs: Sequence[ContrastivePair], layers: Sequence[int], progress: OnProgress
 ) -> F64:
-    """Positive minus negative state of every pair, ``[pair, layer, hidden]``."""
+    """Return positive minus negative hidden state of every pair, ``[pair, layer, hidden]``."""
     texts = [pair.positive for pair in pairs] + [pair.negative for pair in pairs]
-    states: F32 = engine.collect(
+    hidden: F32 = engine.collect(
         texts, layers=layers, progress=lambda done, total: progress(Progress(PHASE, done, total))
     ).states
     progress(Progress(PHASE, len(texts), len(texts)))
-    return states[: len(pairs)].astype(np.float64) - states[len(pairs) :]
+    return hidden[: len(pairs)].astype(np.float64) - hidden[len(pairs) :]
 
 
 @dataclass(frozen=True)
 class _Groups:
-    """The persona and template of every pair, and what these say on both sides."""
+    """Persona and template of every pair, with their texts on both sides."""
 
     personas: NDArray[np.int64]
     persona_texts: tuple[tuple[str, str], ...]
@@ -208,7 +205,7 @@ class _Groups:
     template_texts: tuple[tuple[str, str], ...]
 
 
-def _groups(behaviour: Behaviour, pairs: Sequence[ContrastivePair], format: _Remembering) -> _Groups:
+def _groups(behaviour: Behaviour, pairs: Sequence[ContrastivePair], format: _RecordingFormat) -> _Groups:
     if behaviour.pairs:
         parts = min(PARTS, len(pairs))
         texts = tuple((f"part {n + 1} of {parts}", "") for n in range(parts))
@@ -220,9 +217,9 @@ def _groups(behaviour: Behaviour, pairs: Sequence[ContrastivePair], format: _Rem
     for n, sides in enumerate(personas):
         for t, template in enumerate(behaviour.templates):
             voices.setdefault(tuple(template.messages(side) for side in sides), (n, t))
-    found = np.array([voices[format.chats[pair.positive], format.chats[pair.negative]] for pair in pairs])
+    numbers = np.array([voices[format.chats[pair.positive], format.chats[pair.negative]] for pair in pairs])
     words = tuple((_template_text(template), "") for template in behaviour.templates)
-    return _Groups(found[:, 0], personas, found[:, 1], words)
+    return _Groups(numbers[:, 0], personas, numbers[:, 1], words)
 
 
 def _template_text(template: Template) -> str:
@@ -238,40 +235,37 @@ def _pairwise_cosine(differences: F64) -> float:
 def _agreements(
     differences: F64, group_of: NDArray[np.int64], texts: Sequence[tuple[str, str]]
 ) -> tuple[GroupAgreement, ...]:
-    """Each group beside the rest; every group's mean counts the same, however many pairs it has."""
+    """Compare each group's mean with the mean of the other groups' means, whatever their numbers of pairs."""
     present = [int(n) for n in np.unique(group_of)]
     means = {n: differences[group_of == n].mean(axis=0) for n in present}
-    found = []
+    groups = []
     for n in present:
         others = [means[m] for m in present if m != n]
-        mine = differences[group_of == n]
-        found.append(
+        members = differences[group_of == n]
+        groups.append(
             GroupAgreement(
                 index=n,
                 positive=texts[n][0],
                 negative=texts[n][1],
-                pairs=len(mine),
-                pairwise_cosine=_pairwise_cosine(mine),
+                pairs=len(members),
+                pairwise_cosine=_pairwise_cosine(members),
                 agreement=float(cosine(means[n], np.mean(others, axis=0)).mean()) if others else None,
             )
         )
-    return tuple(found)
+    return tuple(groups)
 
 
-# Findings ----------------------------------------------------------------------------------------------------------
-
-
-def _with_findings(lint: StateLint, behaviour: Behaviour, apart: NDArray[np.int64]) -> StateLint:
+def _with_findings(lint: StateLint, behaviour: Behaviour, longer_by: NDArray[np.int64]) -> StateLint:
     field = "pairs" if behaviour.pairs else "personas"
-    found = chain(
+    findings = chain(
         _about_prediction(lint, field),
         _about_wording(lint, behaviour),
         _about_personas(lint, behaviour),
         _about_templates(lint),
         _about_separation(lint, field),
-        _about_tokens(lint, apart, field),
+        _about_tokens(lint, longer_by, field),
     )
-    return replace(lint, findings=by_level(found))
+    return replace(lint, findings=by_level(findings))
 
 
 def _about_prediction(lint: StateLint, field: str) -> Iterator[Finding]:
@@ -330,8 +324,8 @@ def _about_separation(lint: StateLint, field: str) -> Iterator[Finding]:
         yield Finding("warning", field, problem, "make both poles stronger, and every persona unmistakable")
 
 
-def _about_tokens(lint: StateLint, apart: NDArray[np.int64], field: str) -> Iterator[Finding]:
-    share = float((np.sign(apart) == np.sign(lint.tokens_apart)).mean())
+def _about_tokens(lint: StateLint, longer_by: NDArray[np.int64], field: str) -> Iterator[Finding]:
+    share = float((np.sign(longer_by) == np.sign(lint.tokens_apart)).mean())
     if abs(lint.tokens_apart) >= TOKENS_APART and share >= TOKENS_APART_SHARE:
         longer = "positive" if lint.tokens_apart > 0 else "negative"
         problem = (
@@ -362,11 +356,11 @@ SENTENCES = frozenset(_OPENERS.split())  # words by which whole sentences begin
 
 @dataclass(frozen=True)
 class Suggestion:
-    """One phrasing, and how far its state lies towards its pole.
+    """Suggested phrasing, with the agreement of its hidden state with its pole.
 
     Attributes:
-        text: What the model said, tidied up.
-        agreement: Cosine between its state, seen from midway between the poles, and the direction of its pole.
+        text: The model's answer, tidied up.
+        agreement: Cosine of its hidden state, relative to the midpoint between the poles, with its pole's direction.
     """
 
     text: str
@@ -378,10 +372,10 @@ class PoleSuggestions:
     """Suggestions for one pole, the best first.
 
     Attributes:
-        kept: What survived, at most as many as were wanted.
-        asked: Answers of the model.
-        worded: How many were short, new, and free of the other pole's words.
-        agreed: How many of those lay towards the pole.
+        kept: Best suggestions, at most as many as were requested.
+        asked: Number of the model's answers.
+        worded: Number of answers that were short, new, and free of the other pole's words.
+        agreed: Number of those that agreed with the pole.
     """
 
     kept: tuple[Suggestion, ...]
@@ -429,20 +423,22 @@ def suggest_phrasings(
     chats = [_question(pole.personas[n % len(pole.personas)]) for pole in poles for n in range(asked)]
     answers = engine.generate(chats, max_new_tokens=ANSWER_TOKENS, temperature=TEMPERATURE, seed=seed)
     progress(Progress(ASK_PHASE, 1, 1))
-    said = [
+    phrases = [
         tidy(answer.text) if answer.finish_reason == "stop" or "\n" in answer.text.strip() else "" for answer in answers
     ]
     worded = [
-        _fitting(said[:asked], poles[0], poles[1]),
-        _fitting(said[asked:], poles[1], poles[0]),
+        _fitting(phrases[:asked], poles[0], poles[1]),
+        _fitting(phrases[asked:], poles[1], poles[0]),
     ]
     agreements = _pole_agreements(engine, behaviour, worded, progress)
-    sides = [_kept(texts, told, asked=asked, count=count) for texts, told in zip(worded, agreements, strict=True)]
+    sides = [
+        _select(texts, cosines, asked=asked, count=count) for texts, cosines in zip(worded, agreements, strict=True)
+    ]
     return Suggestions(*sides)
 
 
 def tidy(answer: str) -> str:
-    """The phrase in an answer: its first line, without quotes, a final full stop, or "You are".
+    """Return the phrase in an answer: its first line, without quotes, a final full stop, or "You are".
 
     Example:
         >>> tidy('"You are a jolly sailor."')
@@ -460,23 +456,20 @@ def _question(persona: str) -> list[Message]:
     return [*turns, Message("user", ASK.replace("{persona}", persona))]
 
 
-# By words ----------------------------------------------------------------------------------------------------------
-
-
-def _fitting(said: Sequence[str], pole: Pole, other: Pole) -> list[str]:
-    """What is one short new phrase that keeps off the other pole; once each."""
+def _fitting(phrases: Sequence[str], pole: Pole, other: Pole) -> list[str]:
+    """Return the short new phrases without words of the other pole, each once."""
     taken = {any_order(text) for text in (*pole.personas, *other.personas, *(text for _, text in EXAMPLES))}
     theirs = content_words(other.label, *other.personas) - content_words(pole.label, *pole.personas)
     labelled = tuple(content_words(other.label) - content_words(pole.label))
-    found = []
-    for text in said:
+    fitting = []
+    for text in phrases:
         if any_order(text) in taken or not _is_phrase(text) or has_negation(text) or mentions(text, theirs):
             continue
         if any(word.startswith(labelled) for word in words_of(text)):  # "sadness"
             continue
         taken.add(any_order(text))
-        found.append(text)
-    return found
+        fitting.append(text)
+    return fitting
 
 
 def _is_phrase(text: str) -> bool:
@@ -486,16 +479,12 @@ def _is_phrase(text: str) -> bool:
     return text.isprintable() and re.search(r"[.:;?!{}<>\[\]()\"/\d]", text) is None
 
 
-# By states ---------------------------------------------------------------------------------------------------------
-
-
 def _pole_agreements(
     engine: Collects, behaviour: Behaviour, worded: Sequence[Sequence[str]], progress: OnProgress
 ) -> list[list[float]]:
-    """How far each phrasing lies towards its pole, seen from midway between the poles.
+    """Return each phrasing's cosine with the direction of its pole, relative to the midpoint between the poles.
 
-    From the other pole every phrasing whatever would seem to lie towards this one: what is common to them all is that
-    they are not the other pole.
+    Relative to the other pole, any phrasing at all would agree: what they share is that they are not the other pole.
     """
     known = [behaviour.positive.personas, behaviour.negative.personas]
     every = list(dict.fromkeys(text for texts in (*known, *worded) for text in texts))
@@ -509,7 +498,7 @@ def _pole_agreements(
 
 
 def _states(engine: Collects, behaviour: Behaviour, personas: Sequence[str], progress: OnProgress) -> list[F64]:
-    """Mean state of each persona over templates and a few suffixes, ``[layer, hidden]`` each."""
+    """Return the mean hidden state of each persona over templates and a few suffixes, ``[layer, hidden]`` each."""
     step = max(len(behaviour.suffixes) // SUFFIXES, 1)
     openings = [engine.cuts(suffix, limit=CUTS)[-1] for suffix in behaviour.suffixes[::step][:SUFFIXES]]
     texts = [
@@ -527,7 +516,11 @@ def _states(engine: Collects, behaviour: Behaviour, personas: Sequence[str], pro
     return list(shaped.mean(axis=1))
 
 
-def _kept(texts: Sequence[str], agreements: Sequence[float], *, asked: int, count: int) -> PoleSuggestions:
-    found = [Suggestion(text, told) for text, told in zip(texts, agreements, strict=True) if told >= LEAST_AGREEMENT]
-    best = sorted(found, key=lambda suggestion: -suggestion.agreement)[:count]
-    return PoleSuggestions(kept=tuple(best), asked=asked, worded=len(texts), agreed=len(found))
+def _select(texts: Sequence[str], agreements: Sequence[float], *, asked: int, count: int) -> PoleSuggestions:
+    agreed = [
+        Suggestion(text, agreement)
+        for text, agreement in zip(texts, agreements, strict=True)
+        if agreement >= LEAST_AGREEMENT
+    ]
+    best = sorted(agreed, key=lambda suggestion: -suggestion.agreement)[:count]
+    return PoleSuggestions(kept=tuple(best), asked=asked, worded=len(texts), agreed=len(agreed))

@@ -185,7 +185,7 @@ def _refined(
     items = preferences(asked.persona_questions)
     gradients = asked.model.gradients
     if gradients is None or not items:
-        progress(Progress(REFINE_PHASE, steps, steps, note=f"{UNREFINED}: there are no gradients to be had"))
+        progress(Progress(REFINE_PHASE, steps, steps, note=f"{UNREFINED}: the model has no gradients"))
         return None
     effects = measure_effects(asked.rounds[:1], steerable, layers, scale)
     middle = float(np.mean(list(scale.values())))
@@ -271,8 +271,6 @@ def check_budget(budget: float) -> None:
         raise CalibrationError(f"a budget of {budget} nat makes no sense", fix="give a number such as 0.4")
 
 
-# Other operators than adding -----------------------------------------------------------------------------------------
-
 PHASE = "Calibrating the operator"
 
 
@@ -335,8 +333,6 @@ def check_operator(operator: str) -> None:
             f"there is no strength to calibrate for {operator!r}", fix=f"use one of {', '.join(CALIBRATED)}"
         )
 
-
-# What a mix spends ----------------------------------------------------------------------------------------------------
 
 PROMPTS = 12
 ANSWER_TOKENS = 24

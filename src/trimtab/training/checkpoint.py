@@ -98,17 +98,17 @@ class Checkpoint:
         if not self.active:
             return compute()
         adapter: TypeAdapter[T] = TypeAdapter(kind)
-        if (kept := self.get(key)) is not None:
-            return adapter.validate_json(kept)
+        if (saved := self.get(key)) is not None:
+            return adapter.validate_json(saved)
         value = compute()
         self.put(key, json.dumps(adapter.dump_python(value)).encode())  # json writes infinities, pydantic does not
         return value
 
     def get_arrays(self, key: str) -> dict[str, NDArray[Any]] | None:
         """Return the arrays kept under a key, or None; for state that grows while one step is computed."""
-        if (kept := self.get(key)) is None:
+        if (saved := self.get(key)) is None:
             return None
-        with np.load(io.BytesIO(kept), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(saved), allow_pickle=False) as arrays:
             return dict(arrays)
 
     def put_arrays(self, key: str, arrays: Mapping[str, NDArray[Any]]) -> None:

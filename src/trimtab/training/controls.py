@@ -152,9 +152,6 @@ def why_no_equivalents(prompt_swing: Interval, spread: float) -> str | None:
     return None
 
 
-# On held-out prompts -------------------------------------------------------------------------------------------------
-
-
 def check_held_out(
     asked: CalibrationSet,
     vector: ControlVector,

@@ -81,9 +81,6 @@ class Sums:
         return cls(int(arrays["pairs"]), arrays["total"], arrays["units"], arrays.get("second"))
 
 
-# Estimators from sums ------------------------------------------------------------------------------------------------
-
-
 def _mean_difference(sums: Sums, layer: int) -> F32:
     """Mean of the differences: the best training-free steerer, and the default.
 
@@ -105,7 +102,7 @@ def _pca_center(sums: Sums, layer: int) -> F32:
 def _pca_diff(sums: Sums, layer: int) -> F32:
     """First principal component of the differences. For compatibility with older tools only.
 
-    Centring the differences, ``Σ d dᵀ - (Σ d)(Σ d)ᵀ / n``, removes the mean shift that a control vector stands for, so
+    Centring the differences, ``Σ d dᵀ - (Σ d)(Σ d)ᵀ / n``, removes the mean shift that a control vector represents, so
     what is left can point anywhere, even backwards. Prefer ``mean_difference``.
     """
     assert sums.second is not None
@@ -118,9 +115,6 @@ def _first_eigenvector(scatter: F64) -> F64:
         raise _same_states()
     component: F64 = np.linalg.eigh(scatter).eigenvectors[:, -1]
     return component
-
-
-# Estimators from all states ------------------------------------------------------------------------------------------
 
 
 def _logistic(positive: F32, negative: F32) -> F32:

@@ -25,14 +25,14 @@ GROUP = 96 * 1024**2  # bytes of states that are held at a time
 
 @dataclass(frozen=True)
 class Chosen:
-    """A text as token ids, and the tokens of it whose states are wanted: indices, ascending."""
+    """Text as token ids, with the ascending indices of the tokens whose hidden states are wanted."""
 
     tokens: Tokens
     wanted: tuple[int, ...]
 
     @property
     def span(self) -> tuple[int, int]:
-        """From the first wanted token to the one after the last."""
+        """Range from the first wanted token to the one after the last."""
         return self.wanted[0], self.wanted[-1] + 1
 
 
@@ -81,10 +81,10 @@ def states_at(
     progress(Progress(phase, 0, len(texts)))
     for group in _groups(sizes, GROUP // per_token):
         read = [texts[n] for n in group]
-        found = model.collect(
+        hidden = model.collect(
             [text.tokens for text in read], layers=layers, position="all", span=[text.span for text in read]
         ).states
-        for text, states in zip(read, np.split(found, np.cumsum([sizes[n] for n in group])[:-1]), strict=True):
+        for text, states in zip(read, np.split(hidden, np.cumsum([sizes[n] for n in group])[:-1]), strict=True):
             wanted = states[np.array(text.wanted) - text.wanted[0]]
             if not np.isfinite(wanted).all():
                 raise VectorError(
@@ -137,12 +137,12 @@ def pooled_states(model: Collects, prompts: Sequence[Prompt], *, phase: str, pro
     mean = np.zeros((len(texts), len(layers), model.info.hidden_size), dtype=np.float32)
     last = np.zeros_like(mean)
     norms = np.zeros(len(layers))
-    found = states_at(model, texts, layers=layers, phase=phase, progress=progress)
-    for number, (text, states) in enumerate(zip(words, found, strict=True)):
-        said = states[: len(text.wanted)]  # the last token may be a word or come behind them all
-        mean[number] = said.mean(axis=0, dtype=np.float64)
+    hidden = states_at(model, texts, layers=layers, phase=phase, progress=progress)
+    for number, (text, states) in enumerate(zip(words, hidden, strict=True)):
+        spoken = states[: len(text.wanted)]  # the last token may be a word or come behind them all
+        mean[number] = spoken.mean(axis=0, dtype=np.float64)
         last[number] = states[-1]
-        norms += np.linalg.norm(said.astype(np.float64), axis=-1).sum(axis=0)
+        norms += np.linalg.norm(spoken.astype(np.float64), axis=-1).sum(axis=0)
     return Pooled(mean, last, norms / max(sum(len(text.wanted) for text in words), 1))
 
 
@@ -186,8 +186,8 @@ def measure_neutral(
     along = np.stack([directions[layer].astype(np.float64) for layer in layers])
     read = [chat.chosen for chat in chats]
     tokens, means, lasts = [], [], []
-    found = states_at(model, read, layers=layers, phase=PHASE, progress=progress)
-    for chat, text, states in zip(chats, read, found, strict=True):
+    hidden = states_at(model, read, layers=layers, phase=PHASE, progress=progress)
+    for chat, text, states in zip(chats, read, hidden, strict=True):
         projected = np.stack([states[:, n].astype(np.float64) @ along[n] for n in range(len(layers))], axis=1)
         tokens.append(projected[np.isin(text.wanted, chat.words + chat.answer)])
         means.append(projected[np.isin(text.wanted, chat.words)].mean(axis=0))
@@ -218,10 +218,10 @@ def add_neutral(asked: CalibrationSet, vector: ControlVector, *, progress: OnPro
 
 @dataclass(frozen=True)
 class _Chat:
-    """A neutral prompt and what the model answered, as tokens.
+    """Neutral prompt with the model's answer, as tokens.
 
     Attributes:
-        tokens: Of both.
+        tokens: Tokens of both.
         words: The prompt's words.
         answer: The words of the answer.
         last: The prompt's last token.
@@ -234,7 +234,7 @@ class _Chat:
 
     @property
     def chosen(self) -> Chosen:
-        """The text and all tokens that count."""
+        """Tokens of both, with the indices of all tokens that count."""
         return Chosen(self.tokens, tuple(sorted({*self.words, *self.answer, self.last})))
 
 

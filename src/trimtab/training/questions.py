@@ -156,7 +156,7 @@ class EffectSet:
 
     @cached_property
     def prompt_swing(self) -> F64:
-        """What the system prompts themselves do: per question, preference under the positive minus the negative one."""
+        """Swing of the system prompts: per question, preference under the positive minus the negative one."""
         return self._forced.result("prompt swing", self._prompt_swing)
 
     def _prompt_swing(self) -> F64:
@@ -184,9 +184,6 @@ def preference(scores: ForcedScores) -> F64:
     """Return per item the mean per-token log-probability (nats) of its first answer minus that of its second one."""
     means = [logprob / tokens for logprob, tokens in zip(scores.logprob, scores.tokens, strict=True)]
     return np.array([positive - negative for positive, negative in means])
-
-
-# Asking --------------------------------------------------------------------------------------------------------------
 
 
 def ask(
@@ -262,7 +259,7 @@ def _persona_answers(positive: Completion, negative: Completion) -> PersonaAnswe
 
 @dataclass(frozen=True)
 class Effort:
-    """How many prompts each part of calibration uses.
+    """Numbers of prompts in each part of calibration.
 
     Attributes:
         sweep_kl: Questions on which candidates are brought to the budget.

@@ -30,11 +30,11 @@ SMALL = 1e-6  # of the typical spread: a coordinate that hardly varies is not bl
 
 
 def fisher(positive: F32, negative: F32) -> F32:
-    """The direction along which two kinds of states lie furthest apart for their spread.
+    """Return the direction that separates two kinds of hidden states best relative to their spread.
 
     Coordinates are brought to one spread; the covariance within the kinds is shrunk half-way towards a multiple of the
-    identity (Friedman 1989, *Regularized discriminant analysis*). What is estimated to be enough for the texts at hand
-    (Ledoit and Wolf 2004) is less, and carries over worse to texts from elsewhere. With fewer texts than coordinates
+    identity (Friedman 1989, *Regularized discriminant analysis*). The shrinkage that Ledoit and Wolf (2004) estimate
+    from the given texts is less, and generalises worse to texts from elsewhere. With fewer texts than coordinates
     all is computed between texts, so that wide models cost no more than narrow ones. Other than the estimators of
     contrastive pairs, it takes different numbers of the two kinds.
 
@@ -66,7 +66,7 @@ def fisher(positive: F32, negative: F32) -> F32:
 
 
 def _solved(centred: F64, shift: F64) -> F64:
-    """The shrunk covariance's inverse times ``shift``, up to its length."""
+    """Return the shrunk covariance's inverse times ``shift``, up to its length."""
     count, width = centred.shape
     mean_variance = float(np.sum(centred * centred)) / count / width
     if mean_variance == 0.0:
@@ -105,10 +105,10 @@ def fit_reader(
     """Make a vector to read by, for conditions, from texts that are of a kind and texts that are not.
 
     At each layer, Fisher's linear discriminant with a strongly shrunken covariance gives a direction. Five-fold
-    cross-validation ranks the layers, and the z-scores of the best are averaged. A text is read over its words; only
-    where its last token is told apart clearly better it is read there, for what stands in that token is less often true
-    of other texts. What is reported as AUROC is of texts that a direction was not fitted on; since the layers were
-    chosen by the same texts, it is a little higher than others will find.
+    cross-validation ranks the layers, and the z-scores of the best are averaged. A text is read over its words. It
+    is read at its last token only where that separates clearly better, because the last token generalises worse to
+    other texts. The AUROC is of texts that a direction was not fitted on; it is a little too high, since the same texts
+    chose the layers.
 
     Args:
         model: The engine.
@@ -162,7 +162,7 @@ def fit_reader(
 
 
 def fit_direction(positive: F32, negative: F32) -> F32:
-    """The recipe at one layer: states of the two kinds ``[text, hidden]`` to a unit direction ``[hidden]``."""
+    """Return one layer's unit direction ``[hidden]`` from hidden states of the two kinds, ``[text, hidden]``."""
     return fisher(positive, negative)
 
 
@@ -181,7 +181,7 @@ def fit_threshold(
         vector: With neutral statistics.
         negative: Texts such as the condition will meet, none of which should make it fire; for a rate of 2 % at least
             50. Not those that the vector was fitted on, on which it reads lower than it should.
-        at: What the condition reads: ``"prompt"``, ``"last-user-turn"``, or ``"token"``, each word by itself.
+        at: What the condition reads: ``"prompt"``, ``"last-user-turn"``, or ``"token"``, each word separately.
         progress: Called with the number of texts read.
 
     Returns:
@@ -200,16 +200,16 @@ def fit_threshold(
         raise PromptError(f"a condition cannot read at {at!r}", fix="use 'prompt', 'last-user-turn' or 'token'")
     if not negative:
         raise VectorError("a threshold needs texts to be fitted on", fix="give some on which it should not fire")
-    found = np.sort(np.concatenate(readings(model, vector, negative, at=at, progress=progress)))
-    kept = found if len(found) <= MOST_READINGS else np.quantile(found, np.linspace(0.0, 1.0, MOST_READINGS))
-    fit = ThresholdFit(at, tuple(kept.tolist()), len(negative))
+    scores = np.sort(np.concatenate(readings(model, vector, negative, at=at, progress=progress)))
+    sample = scores if len(scores) <= MOST_READINGS else np.quantile(scores, np.linspace(0.0, 1.0, MOST_READINGS))
+    fit = ThresholdFit(at, tuple(sample.tolist()), len(negative))
     return replace(vector, fits=(*(other for other in vector.fits if other.at != at), fit))
 
 
 def readings(
     model: Collects, vector: ControlVector, prompts: Sequence[Prompt], *, at: At, progress: OnProgress = ignore
 ) -> list[F64]:
-    """The z-scores of each prompt: one, or at ``"token"`` one for each of its words.
+    """Return the z-scores of each prompt: one, or at ``"token"`` one for each of its words.
 
     Raises:
         VectorError: The vector cannot be read on this model.
@@ -227,12 +227,9 @@ def readings(
     ]
 
 
-# Choosing where to read --------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Choice:
-    """Where to read, and how well that did on texts that were left out."""
+    """Pool and layers to read, with their AUROC on texts that were left out."""
 
     pool: TextPool
     layers: tuple[int, ...]
@@ -241,7 +238,7 @@ class _Choice:
 
 
 def _choose(texts: Pooled, neutral: Pooled, labels: NDArray[np.bool_], *, seed: int, progress: OnProgress) -> _Choice:
-    """The pool, and the layers whose z-scores are averaged."""
+    """Return the pool, and the layers whose z-scores are averaged."""
     folds = _folds(labels, seed=seed)
     choices = []
     states: tuple[tuple[TextPool, F32, F32], ...] = (
@@ -260,7 +257,7 @@ def _choose(texts: Pooled, neutral: Pooled, labels: NDArray[np.bool_], *, seed: 
 
 
 def _left_out_scores(states: F32, neutral: F32, labels: NDArray[np.bool_], folds: NDArray[np.int64]) -> F64:
-    """The z-score of each text along a direction that was fitted without its fold."""
+    """Return the z-score of each text along a direction that was fitted without its fold."""
     scores = np.zeros(len(states))
     for fold in range(FOLDS):
         left_out = folds == fold
@@ -271,23 +268,23 @@ def _left_out_scores(states: F32, neutral: F32, labels: NDArray[np.bool_], folds
 
 
 def _best_layers(pool: TextPool, z: F64, labels: NDArray[np.bool_]) -> _Choice:
-    """The layers that tell the kinds apart best, each by itself; near-equal ones by the distance of the two kinds."""
+    """Return the layers with the highest single AUROC; near-equal ones are ranked by separation."""
     by_layer = [auroc(z[labels, layer], z[~labels, layer]) for layer in range(z.shape[1])]
-    apart = [separation(z[labels, layer], z[~labels, layer]) for layer in range(z.shape[1])]
-    order = sorted(range(z.shape[1]), key=lambda layer: (round(by_layer[layer], 3), apart[layer]), reverse=True)
+    separations = [separation(z[labels, layer], z[~labels, layer]) for layer in range(z.shape[1])]
+    order = sorted(range(z.shape[1]), key=lambda layer: (round(by_layer[layer], 3), separations[layer]), reverse=True)
     layers = sorted(order[: min(LAYERS, max(z.shape[1] // 2, 1))])
     score = z[:, layers].mean(axis=1)
     return _Choice(pool, tuple(layers), auroc(score[labels], score[~labels]), tuple(by_layer))
 
 
 def separation(positive: F64, negative: F64) -> float:
-    """Distance of the two kinds' means, in standard deviations within a kind."""
+    """Return the distance of the two kinds' means, in standard deviations within a kind."""
     within = np.sqrt((positive.var(ddof=1) + negative.var(ddof=1)) / 2.0)
     return float((positive.mean() - negative.mean()) / max(within, 1e-12))
 
 
 def _folds(labels: NDArray[np.bool_], *, seed: int) -> NDArray[np.int64]:
-    """The fold of each text; each has its share of either kind."""
+    """Return the fold of each text, stratified by kind."""
     generator = np.random.default_rng(seed)
     folds = np.zeros(len(labels), dtype=np.int64)
     for kind in (labels, ~labels):
@@ -298,7 +295,7 @@ def _folds(labels: NDArray[np.bool_], *, seed: int) -> NDArray[np.int64]:
 def _checked_texts(
     model: Text, positive: Sequence[Prompt], negative: Sequence[Prompt]
 ) -> tuple[list[Prompt], list[Prompt]]:
-    """The texts of either kind, each once: what stands twice would be left out and fitted on at the same time."""
+    """Return the distinct texts of either kind: a duplicate would be left out and fitted on at the same time."""
     kinds = [{model.render(prompt): prompt for prompt in given} for given in (positive, negative)]
     for name, texts in zip(("positive", "negative"), kinds, strict=True):
         if len(texts) < LEAST:

@@ -90,9 +90,9 @@ def refine(
     descent.restore(checkpoint.get_arrays(KEY))
     order = batches(questions, steps=steps, size=BATCH, seed=seed)
     for number in range(descent.step, steps):
-        found = gradients.at(units.additions(descent.at), order[number], price=price)
+        ascent = gradients.at(units.additions(descent.at), order[number], price=price)
         # The objective is to be raised, and an optimiser goes down.
-        descent.downhill(-units.gradient(found.gradient), rate=highest * warmed_cosine(number, steps, warmup=WARMUP))
+        descent.downhill(-units.gradient(ascent.gradient), rate=highest * warmed_cosine(number, steps, warmup=WARMUP))
         if descent.step % KEEP_EVERY == 0:
             checkpoint.put_arrays(KEY, descent.arrays())
         on_step()
@@ -158,8 +158,8 @@ def persona_directions(
     objective = gradients.preference_gradients(items, bf16=True)
     while done < len(items):
         numbers = range(done, min(done + PERSONAS_BATCH, len(items)))
-        found = objective.at(nothing, numbers, price=0.0)
-        total = total + len(numbers) * np.stack([found.gradient[layer] for layer in range(depth)])
+        slope = objective.at(nothing, numbers, price=0.0)
+        total = total + len(numbers) * np.stack([slope.gradient[layer] for layer in range(depth)])
         if not np.isfinite(total).all():
             raise CalibrationError("the personas' answers have a gradient that is no number", fix="load in float32")
         done = numbers.stop

@@ -189,9 +189,6 @@ def effects_at_budget(
     return {key: points[key].at(budget) / points[key].scale * effects[key] for key in SIGNS}
 
 
-# Ranking choices of layers -------------------------------------------------------------------------------------------
-
-
 def rank_layers(
     asked: CalibrationSet,
     steerable: Steerable,

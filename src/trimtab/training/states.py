@@ -32,7 +32,7 @@ COUNTS = ("sequences", "tokens", "distinct", "computed", "passes")
 
 @dataclass(frozen=True)
 class PairInput:
-    """A pair as the model reads it: texts or token ids, and the spans of tokens to average over; None for the last."""
+    """Pair of texts or token ids, with the spans of tokens to average over; None for the last token."""
 
     positive: str | Tokens
     negative: str | Tokens
@@ -41,13 +41,13 @@ class PairInput:
 
 @dataclass(frozen=True)
 class Contrast:
-    """What is kept of the hidden states of all pairs read so far.
+    """Summary of the hidden states of all pairs read so far.
 
     Attributes:
         sums: Running sums over their differences.
         sample: Differences of an evenly spaced sample of pairs, ``[pair, layer, hidden]``.
         states: Both poles' states of every pair where the estimator needs them, ``[pole, pair, layer, hidden]``.
-        report: How they were collected.
+        report: Cost and path of the collection.
     """
 
     sums: Sums

@@ -95,7 +95,7 @@ def train(
     options = (method, layers, calibrate, budget, source, temperature, max_pairs, seed, check, refine, memory)
     job = json.dumps([VERSION, asdict(model.info), behaviour.digest, options], default=list)
     candidates = chosen_layers(model.info.layers, layers)
-    with open_checkpoint(checkpoint, job=job) as kept:
+    with open_checkpoint(checkpoint, job=job) as saved:
         contrast: Contrast | None = None
         if method == DISTILLED:
             gradients = checked_gradients(model.gradients, behaviour)
@@ -110,17 +110,17 @@ def train(
                     max_pairs=max_pairs,
                     temperature=temperature,
                     seed=seed,
-                    checkpoint=kept,
+                    checkpoint=saved,
                     progress=progress,
                 )
-            contrast = collect_contrast(model, pairs, method=method, memory=memory, checkpoint=kept, progress=progress)
+            contrast = collect_contrast(model, pairs, method=method, memory=memory, checkpoint=saved, progress=progress)
             directions = {layer: contrast.direction(method, layer) for layer in range(model.info.layers)}
         asked = CalibrationSet.prepare(
             model,
             behaviour if calibrate or contrast is None else None,
             check=calibrate and check,
             refine=refine > 0 or contrast is None,
-            checkpoint=kept,
+            checkpoint=saved,
             progress=progress,
         )
         if contrast is None:
@@ -192,9 +192,6 @@ def _persona_directions(gradients: Gradients, asked: CalibrationSet, progress: O
         checkpoint=asked.checkpoint,
         progress=progress,
     )
-
-
-# Vectors of the zoo on any model -------------------------------------------------------------------------------------
 
 
 def zoo_path(name: str, model: ModelInfo) -> Path:

@@ -160,9 +160,9 @@ def test_distill_interrupted_resumes_to_the_same_vector(llama, tmp_path):
 def test_distill_progress_reports_the_kl(llama):
     told = []
     vector = distilled(llama, progress=told.append)
-    apart = [step.status for step in told if step.phase == "Learning from the prompted model"]
-    assert apart[0] == f"{vector.distillation.kl_before:.3f} nat apart"
-    assert float(apart[-1].split()[0]) < float(apart[0].split()[0])
+    statuses = [step.status for step in told if step.phase == "Learning from the prompted model"]
+    assert statuses[0] == f"{vector.distillation.kl_before:.3f} nat of KL"
+    assert float(statuses[-1].split()[0]) < float(statuses[0].split()[0])
 
 
 # What cannot be done ------------------------------------------------------------------------------------------------

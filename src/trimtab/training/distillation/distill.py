@@ -1,4 +1,4 @@
-"""From a system prompt to a control vector that makes the model behave as if the prompt were there.
+"""Compile a system prompt into a control vector that makes the model behave as if the prompt were there.
 
 The teacher is the model under the prompt, the student the same model without it but with one vector per layer added.
 The vectors are learned so that the student predicts, along answers that the teacher sampled, what the teacher predicts.
@@ -29,8 +29,8 @@ from trimtab.training.distillation.examples import (
     Teacher,
     Tokened,
     answered_by,
+    distillation_examples,
     invent_messages,
-    lessons_of,
 )
 from trimtab.training.distillation.fit import Learned, Schedule, fit, together
 from trimtab.training.neutral import measure_neutral
@@ -51,11 +51,11 @@ NEUTRAL_TOKENS = 24
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is learned from.
+    """Amount of data and steps for a distillation.
 
     Attributes:
         prompts: Users' messages, of the built-in ones.
-        apart: Of all of them, one in so many is not learned from but chooses the best point.
+        apart: Every ``apart``-th message is held out, and chooses the best point.
         answers: Sampled answers to each; None takes as many as bring about ``LESSONS`` in all, ``ANSWERS`` at most.
         answer_tokens: Upper bound on an answer's length.
         temperature: Of the samples; 0 is greedy, and then one answer is enough.
@@ -70,7 +70,7 @@ class Effort:
     schedule: Schedule = field(default_factory=Schedule)
 
     def answers_to(self, messages: int) -> int:
-        """How many answers each of so many messages gets; greedy ones would all be the same.
+        """Return the number of answers to each message; greedy ones would all be the same.
 
         Example:
             >>> Effort().answers_to(160), Effort().answers_to(50), Effort(temperature=0.0).answers_to(50)
@@ -100,9 +100,9 @@ def distill(
 
     Args:
         model: An engine, from ``trimtab.load``.
-        system_prompt: A system prompt; or messages that stand before the user's, such as examples.
+        system_prompt: A system prompt; or messages that precede the user's, such as examples.
         prompts: Users' messages such as the vector will meet; the built-in ones if not given.
-        invent: So many more messages are written by the model itself, such as users of the prompt would send.
+        invent: Number of further messages that the model writes, such as users of the prompt would send.
         name: What to call the vector.
         layers: ``"all"``, ``"band"`` (the usual middle layers), or the layers themselves.
         tokens: Where the vector is added while it learns: at ``"all"`` tokens, or at ``"generated"`` ones alone. It is
@@ -148,13 +148,13 @@ def distill(
             f"{model.info.name} has no gradients with respect to its hidden states",
             fix="use a decoder-only model; or train a vector from contrasting prompts: trimtab.train",
         )
-    with open_checkpoint(checkpoint, job=plan.job(model)) as kept:
-        return _distilled(model, gradients, plan, kept, progress)
+    with open_checkpoint(checkpoint, job=plan.job(model)) as results:
+        return _distilled(model, gradients, plan, results, progress)
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """What was asked of ``distill``, which together with the model decides the result."""
+    """Arguments of ``distill``, which together with the model determine the result."""
 
     teacher: Teacher
     texts: tuple[str, ...]
@@ -167,13 +167,13 @@ class _Plan:
     seed: int
 
     def job(self, model: Text) -> str:
-        """A name for exactly this work."""
+        """Return the identity of this work, for its checkpoint."""
         asked = {**asdict(replace(self, steering=Steering())), "steering": repr(self.steering)}
         return json.dumps([VERSION, asdict(model.info), asked], sort_keys=True, default=str)
 
     @property
     def digest(self) -> str:
-        """Of the prompt."""
+        """SHA-256 of the prompt."""
         return hashlib.sha256(json.dumps([asdict(m) for m in self.teacher.opening]).encode()).hexdigest()
 
 
@@ -213,14 +213,14 @@ def _distilled(
     kl = KlSet(model, neutral, checkpoint)
     norms = {layer: float(kl.norms[layer]) for layer in range(model.info.layers)}
     active = _active(model, plan.steering)
-    lessons, others = _lessons(model, gradients, plan, active, checkpoint, progress)
-    learned = _learned(gradients, plan, lessons, others, norms, active, model.info.hidden_size, checkpoint, progress)
-    vector = _vector(model, plan, learned, norms, lessons=len(lessons), others=len(others))
+    examples, held_out = _examples(model, gradients, plan, active, checkpoint, progress)
+    learned = _learned(gradients, plan, examples, held_out, norms, active, model.info.hidden_size, checkpoint, progress)
+    vector = _vector(model, plan, learned, norms, examples=len(examples), held_out=len(held_out))
     return _finished(model, vector, kl, neutral, checkpoint, progress)
 
 
 def _active(model: Text, steering: Steering) -> dict[int, F32]:
-    """What a steering adds to each layer, together.
+    """Return the sum of a steering's additions at each layer.
 
     Raises:
         DistillError: It does something else.
@@ -236,7 +236,7 @@ def _active(model: Text, steering: Steering) -> dict[int, F32]:
     return total
 
 
-def _lessons(
+def _examples(
     model: Generates,
     gradients: Gradients,
     plan: _Plan,
@@ -244,7 +244,7 @@ def _lessons(
     checkpoint: Checkpoint,
     progress: OnProgress,
 ) -> tuple[list[DistillationExample], list[DistillationExample]]:
-    """Lessons to learn from, and others by which the best point is chosen; no message is in both."""
+    """Return training examples and held-out ones; no message is in both."""
     effort, texts = plan.effort, plan.texts
     if plan.invent:
         more = checkpoint.remember(
@@ -268,23 +268,24 @@ def _lessons(
             progress=progress,
         ),
     )
-    apart = set(texts[effort.apart - 1 :: effort.apart] or texts[-1:])
-    learned_from, others = [a for a in answered if a.text not in apart], [a for a in answered if a.text in apart]
-    if not (learned_from and others):
+    held_out_texts = set(texts[effort.apart - 1 :: effort.apart] or texts[-1:])
+    training = [answer for answer in answered if answer.text not in held_out_texts]
+    held_out = [answer for answer in answered if answer.text in held_out_texts]
+    if not (training and held_out):
         raise DistillError("the prompted model answers too few of the messages", fix="give more, or other ones")
     progress(Progress(NOTE_PHASE, 0, 2))
-    lessons = lessons_of(gradients, learned_from, additions=active, bf16=True)
+    examples = distillation_examples(gradients, training, additions=active, bf16=True)
     progress(Progress(NOTE_PHASE, 1, 2))
-    exact = lessons_of(gradients, others, additions=active)
+    exact = distillation_examples(gradients, held_out, additions=active)
     progress(Progress(NOTE_PHASE, 2, 2))
-    return lessons, exact
+    return examples, exact
 
 
 def _learned(
     gradients: Gradients,
     plan: _Plan,
-    lessons: Sequence[DistillationExample],
-    others: Sequence[DistillationExample],
+    examples: Sequence[DistillationExample],
+    held_out: Sequence[DistillationExample],
     norms: Mapping[int, float],
     active: Mapping[int, F32],
     width: int,
@@ -293,20 +294,20 @@ def _learned(
 ) -> Learned:
     schedule, generated = plan.effort.schedule, plan.tokens == "generated"
 
-    def told(step: int, kl: float) -> None:
-        progress(Progress(LEARN_PHASE, step, schedule.steps, status=f"{kl:.3f} nat apart"))
+    def report(step: int, kl: float) -> None:
+        progress(Progress(LEARN_PHASE, step, schedule.steps, status=f"{kl:.3f} nat of KL"))
 
     learned = fit(
-        gradients.distillation_loss(lessons, generated=generated, bf16=True),
-        gradients.distillation_loss(others, generated=generated),
+        gradients.distillation_loss(examples, generated=generated, bf16=True),
+        gradients.distillation_loss(held_out, generated=generated),
         {layer: norms[layer] for layer in plan.layers},
-        count=len(lessons),
+        count=len(examples),
         width=width,
         schedule=schedule,
         active=active,
         seed=plan.seed,
         checkpoint=checkpoint,
-        on_step=told,
+        on_step=report,
     )
     if not learned.lengths:
         raise DistillError(
@@ -317,7 +318,7 @@ def _learned(
 
 
 def _vector(
-    model: Text, plan: _Plan, learned: Learned, norms: Mapping[int, float], *, lessons: int, others: int
+    model: Text, plan: _Plan, learned: Learned, norms: Mapping[int, float], *, examples: int, held_out: int
 ) -> ControlVector:
     chat = model.encode(model.render(plan.teacher.chat(plan.texts[0])))
     plain = model.encode(model.render([plan.teacher.chat(plan.texts[0])[-1]]))
@@ -334,8 +335,8 @@ def _vector(
             tokens=plan.tokens,
             kl_before=learned.validations[0].kl,
             kl_after=learned.best.kl,
-            lessons=lessons,
-            others=others,
+            lessons=examples,
+            others=held_out,
             steps=learned.best.step,
         ),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -351,7 +352,7 @@ def _finished(
     checkpoint: Checkpoint,
     progress: OnProgress,
 ) -> ControlVector:
-    """The vector with what it spends on neutral chats, and what they read on it."""
+    """Return the vector with its KL on neutral chats and its neutral statistics."""
     progress(Progress(PRICE_PHASE, 0, 1))
     spent = {key: kl.measure(vector.addition(sign)) for key, sign in (("+", 1.0), ("-", -1.0))}
     progress(Progress(PRICE_PHASE, 1, 1))

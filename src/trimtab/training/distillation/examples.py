@@ -1,4 +1,4 @@
-"""Lessons from a chat under a prompt: its own sampled answers, and what it expects at every token of them."""
+"""Distillation examples: sampled answers of the prompted model, with its distribution at each of their tokens."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trimtab.steering import Steering
 from trimtab.training.progress import OnProgress, Progress, ignore
 
 PHASE = "Letting the prompted model answer"
-TOP = 256  # tokens of which a teacher's probability is noted
+TOP = 256  # tokens whose probability under the teacher is recorded
 
 SystemPrompt: TypeAlias = str | Sequence[Message | Mapping[str, str]]
 Tokened: TypeAlias = Literal["all", "generated"]
@@ -24,17 +24,17 @@ Tokened: TypeAlias = Literal["all", "generated"]
 
 @dataclass(frozen=True)
 class Teacher:
-    """A model under a prompt.
+    """Prompted model.
 
     Attributes:
-        opening: What stands before a user's message: a system prompt, examples, or both.
+        opening: Messages before a user's message: a system prompt, examples, or both.
     """
 
     opening: tuple[Message, ...]
 
     @classmethod
     def of(cls, given: SystemPrompt) -> Teacher:
-        """From a system prompt, or from the messages of a whole chat so far.
+        """Return the teacher for a system prompt, or from the messages of a whole chat so far.
 
         Raises:
             DistillError: It is empty, is no chat, or ends with a question that nobody has answered yet.
@@ -55,7 +55,7 @@ class Teacher:
         return cls(messages)
 
     def chat(self, text: str) -> tuple[Message, ...]:
-        """The chat in which a user says ``text``."""
+        """Return the chat in which a user says ``text``."""
         return (*self.opening, Message("user", text))
 
 
@@ -73,13 +73,13 @@ def _message(given: Message | Mapping[str, str]) -> Message:
 
 @dataclass(frozen=True)
 class Answered:
-    """A user's message with one answer of the prompted model; both as token ids.
+    """User message with one answer of the prompted model; both as token ids.
 
     Attributes:
         text: The user's message.
         prompt: The chat without the teacher's opening.
         prompted: The chat with it.
-        answer: The answer, with the token that ends it where it came to an end.
+        answer: The answer, with the token that ends it where it ended.
     """
 
     text: str
@@ -106,14 +106,14 @@ def answered_by(
 
     Args:
         model: The engine.
-        teacher: What stands before the messages.
+        teacher: The prompt.
         texts: The users' messages.
-        answers: How many to each.
+        answers: Number of answers to each.
         max_new_tokens: Upper bound on an answer's length.
         temperature: 0 takes greedy answers.
         seed: Of the samples.
-        steering: What is active meanwhile.
-        progress: Told when the answers are there.
+        steering: Active steering.
+        progress: Called when the answers are there.
 
     Raises:
         PromptError: A chat does not fit into the context window.
@@ -129,7 +129,7 @@ def answered_by(
         seed=seed,
     )
     progress(Progress(PHASE, 1, 1))
-    found = [
+    answered = [
         Answered(
             text,
             prompt=model.encode(model.render([Message("user", text)])),
@@ -139,12 +139,12 @@ def answered_by(
         for text, completion in zip(asked, completions, strict=True)
         if completion.tokens
     ]
-    if not found:
+    if not answered:
         raise DistillError("the prompted model answers nothing", fix="try other user prompts")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(answered))
 
 
-def lessons_of(
+def distillation_examples(
     gradients: Gradients,
     answered: Sequence[Answered],
     *,
@@ -152,18 +152,18 @@ def lessons_of(
     top: int = TOP,
     bf16: bool = False,
 ) -> list[DistillationExample]:
-    """What the prompted model expects along its answers, for a student that is not prompted.
+    """Return the prompted model's distributions along its answers, for a student without the prompt.
 
     Args:
         gradients: Of the model.
         answered: The answers.
         additions: Layer to ``[hidden]``: what is added to the teacher's hidden states.
-        top: How many of the likeliest tokens are noted; of the others, their mass.
+        top: Number of likeliest tokens to record; of the others, their mass.
         bf16: Faster, and not quite exact: to learn from, not to measure by.
     """
     texts = [(a.prompted, a.answer) for a in answered]
     expected = gradients.teacher_distributions(texts, top=top, additions=additions, bf16=bf16)
-    return [DistillationExample(a.prompt, a.answer, found) for a, found in zip(answered, expected, strict=True)]
+    return [DistillationExample(a.prompt, a.answer, teacher) for a, teacher in zip(answered, expected, strict=True)]
 
 
 INVENTING = "Writing messages such as users send"
@@ -187,12 +187,12 @@ def invent_messages(
     Args:
         model: The engine.
         teacher: The prompt.
-        count: How many are wanted; fewer come where the model has not more to say.
+        count: Number of messages wanted; there are fewer where the model has not more to say.
         seed: Of the samples.
-        progress: Told when they are there.
+        progress: Called when they are there.
 
     Raises:
-        DistillError: None came.
+        DistillError: The model wrote none.
 
     Example:
         >>> invent_messages(model, Teacher.of("You sell boats."), count=2)  # doctest: +SKIP
@@ -210,20 +210,20 @@ def invent_messages(
         [chat] * (ASKED_FOR_EACH * count), max_new_tokens=MESSAGE_TOKENS, temperature=TEMPERATURE, seed=seed
     )
     progress(Progress(INVENTING, 1, 1))
-    found = sift((answer.text for answer in answers), known=[message for _, message in EXAMPLES])[:count]
-    if not found:
+    messages = sift((answer.text for answer in answers), known=[message for _, message in EXAMPLES])[:count]
+    if not messages:
         raise DistillError("the model writes no messages of its own", fix="give some with prompts=")
-    return found
+    return messages
 
 
 def sift(answers: Iterable[str], *, known: Sequence[str] = ()) -> tuple[str, ...]:
-    """What of the answers could be a user's message: whole, short, and not there yet.
+    """Return the answers that could be a user's message: whole, short, and new.
 
     Example:
         >>> sift(['"How deep is it?"', "How deep is it?", "Well", "This one never comes to an"])
         ('How deep is it?',)
     """
-    found: dict[str, None] = {}
+    messages: dict[str, None] = {}
     seen = {_key(text) for text in known}
     for answer in answers:
         lines = [line.strip() for line in answer.strip().splitlines() if line.strip()]
@@ -233,8 +233,8 @@ def sift(answers: Iterable[str], *, known: Sequence[str] = ()) -> tuple[str, ...
         text, words = text[:end], len(text[:end].split())
         if SHORTEST <= words <= LONGEST and _key(text) not in seen:
             seen.add(_key(text))
-            found[text] = None
-    return tuple(found)
+            messages[text] = None
+    return tuple(messages)
 
 
 def _key(text: str) -> str:

@@ -82,8 +82,8 @@ class Learned:
     @property
     def lengths(self) -> dict[int, float]:
         """Layer to the length of its addition, where it is not zero."""
-        found = {layer: float(np.linalg.norm(added)) for layer, added in self.additions.items()}
-        return {layer: length for layer, length in found.items() if length > 0}
+        lengths = {layer: float(np.linalg.norm(added)) for layer, added in self.additions.items()}
+        return {layer: length for layer, length in lengths.items() if length > 0}
 
     @property
     def directions(self) -> dict[int, F32]:
@@ -92,8 +92,8 @@ class Learned:
 
 
 def fit(
-    lessons: DistillationLoss,
-    others: DistillationLoss,
+    examples: DistillationLoss,
+    held_out: DistillationLoss,
     norms: Mapping[int, float],
     *,
     count: int,
@@ -107,8 +107,8 @@ def fit(
     """Fit additions that lower the KL from teacher to student.
 
     Args:
-        lessons: Loss on the examples to learn from.
-        others: Loss on held-out examples, by which the best point is chosen.
+        examples: Loss on the examples to learn from.
+        held_out: Loss on held-out examples, by which the best point is chosen.
         norms: Layers to learn at, with the mean norm of their hidden states.
         count: Number of examples to learn from.
         width: Size of the hidden states.
@@ -135,11 +135,11 @@ def fit(
     if saved is not None and descent.restore(saved):
         track = _Track.of_arrays(saved)
     else:
-        track = _Track((_validated(others, 0, additions(start)),), (), start, 0)
+        track = _Track((_validated(held_out, 0, additions(start)),), (), start, 0)
     order = batches(count, steps=schedule.steps, size=schedule.batch, seed=seed)
     on_step(descent.step, track.best.kl)
     for number in range(descent.step, schedule.steps):
-        loss = lessons.at(additions(descent.at), order[number], halfway=schedule.halfway * track.validations[0].kl)
+        loss = examples.at(additions(descent.at), order[number], halfway=schedule.halfway * track.validations[0].kl)
         gradient = units.gradient(loss.gradient)
         length = float(np.linalg.norm(gradient))
         if not (math.isfinite(loss.kl) and math.isfinite(length)):
@@ -152,7 +152,7 @@ def fit(
         highest = schedule.stride / math.sqrt(width)
         descent.downhill(gradient, rate=highest * warmed_cosine(number, schedule.steps, warmup=schedule.warmup))
         if descent.step % schedule.check_every == 0 or descent.step == schedule.steps:
-            track = track.with_validation(_validated(others, descent.step, additions(descent.at)), descent.at)
+            track = track.with_validation(_validated(held_out, descent.step, additions(descent.at)), descent.at)
         if descent.step % KEEP_EVERY == 0:
             checkpoint.put_arrays(KEY, {**descent.arrays(), **track.arrays()})
         on_step(descent.step, track.validations[-1].kl)
@@ -161,16 +161,16 @@ def fit(
     return Learned(units.additions(track.at), track.validations, track.best)
 
 
-def together(own: Mapping[int, F32], active: Mapping[int, F32]) -> dict[int, F32]:
+def together(learned: Mapping[int, F32], active: Mapping[int, F32]) -> dict[int, F32]:
     """Return the sum of two sets of additions, layer by layer."""
     total = {layer: np.array(added) for layer, added in active.items()}
-    for layer, added in own.items():
+    for layer, added in learned.items():
         total[layer] = total[layer] + added if layer in total else added
     return total
 
 
-def _validated(others: DistillationLoss, step: int, additions: Mapping[int, F32]) -> Validation:
-    return Validation(step, float(np.mean([each.mean() for each in others.measure(additions)])))
+def _validated(held_out: DistillationLoss, step: int, additions: Mapping[int, F32]) -> Validation:
+    return Validation(step, float(np.mean([each.mean() for each in held_out.measure(additions)])))
 
 
 @dataclass(frozen=True, eq=False)
