@@ -23,7 +23,7 @@ class Answer:
 
 
 class Scripted:
-    """The engine, except that it answers what it is told to; the answers of each pole recur."""
+    """Engine with scripted answers, which recur for each pole."""
 
     def __init__(self, engine: Any, positive: Sequence[Answer], negative: Sequence[Answer]) -> None:
         self._engine, self._sides = engine, (positive, negative)

@@ -60,7 +60,7 @@ def test_soap_is_equivariant_to_rotated_layers():
 
 
 def test_soap_summed_layers_converge_faster_than_adam():
-    """The loss hangs on running sums of the layers, as a state does on what was added before it."""
+    """Loss over running sums of the layers, as a hidden state is the sum of earlier additions."""
     sums, goal = np.tril(np.ones((12, 12))), np.random.default_rng(3).standard_normal((12, 8))
 
     def left(state):

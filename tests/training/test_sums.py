@@ -16,7 +16,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def states(seed: int, pairs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Both poles, ``[pair, layer, hidden]``, some way apart."""
+    """Return two shifted poles, ``[pair, layer, hidden]``."""
     rng = np.random.default_rng(seed)
     middle, shift = rng.standard_normal((pairs, LAYERS, HIDDEN)), rng.standard_normal((LAYERS, HIDDEN))
     noise = 0.3 * rng.standard_normal((2, pairs, LAYERS, HIDDEN))

@@ -50,7 +50,7 @@ def test_first_guess_divides_scale_among_band():
 
 
 class Measured:
-    """Questions whose effects are told beforehand, by the layers that are steered."""
+    """Questions with given effects per choice of steered layers."""
 
     def __init__(self, effects):
         self.effects = effects

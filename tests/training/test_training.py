@@ -202,9 +202,6 @@ def test_training_leaves_no_hook_and_no_changed_weight(tiny_llama):
     assert traces_in(tiny_llama.model) == []
 
 
-# The truth: the default model ------------------------------------------------------------------------------------
-
-
 def reference_kl(engine, vector: ControlVector, strength: float, prompts) -> float:
     """Mean per-token KL(base ‖ steered) along the base model's own greedy answers, straight on transformers."""
     model, total, count = engine.model, 0.0, 0

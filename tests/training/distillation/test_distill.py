@@ -165,9 +165,6 @@ def test_distill_progress_reports_the_kl(llama):
     assert float(statuses[-1].split()[0]) < float(statuses[0].split()[0])
 
 
-# What cannot be done ------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("given", "why"),
     [
