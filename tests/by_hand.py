@@ -63,7 +63,7 @@ def logits_of(model: nn.Module, tokens: Sequence[int]) -> Tensor:
 def greedily(
     engine: Any, blocks: nn.ModuleList, prompt: Sequence[int], count: int, *terms: tuple[ControlVector, float]
 ) -> tuple[int, ...]:
-    """The most likely token again and again, everything read anew for each."""
+    """The most likely token again and again, with the whole text read again for each."""
     answer: list[int] = []
     with steering_by_hand(blocks, *terms):
         while len(answer) < count and (not answer or answer[-1] not in engine.stop_tokens):

@@ -1,4 +1,4 @@
-"""A slow reference for steered answers, written straight on torch: token by token, everything read anew for each.
+"""A slow reference for steered answers, written in plain torch: token by token, the whole text read again for each.
 
 It shares no code with the engine. Which tokens a rule holds is worked out from strings, operators are the textbook's,
 in float64, and the first token of a text, an attention sink, is left alone.

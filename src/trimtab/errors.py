@@ -55,7 +55,7 @@ class VectorError(TrimtabError):
 
 
 class VectorMismatchError(VectorError):
-    """A control vector belongs to another model than the one at hand."""
+    """A control vector belongs to another model."""
 
     code = "vector_mismatch"
 

@@ -233,12 +233,12 @@ def answering_fault(engine: TransformersEngine, reference: Reference, vector: Co
         if answer != told:
             raise Mismatch(f"the answer is {answer}, not {told}")
         _check_answer_moves(engine, vector, use_cache=use_cache)
-    cached, anew = wanted[True], wanted[False]
-    if isinstance(anew, str):
-        return f"transformers' own generate fails: {anew}"
+    cached, recomputed = wanted[True], wanted[False]
+    if isinstance(recomputed, str):
+        return f"transformers' own generate fails: {recomputed}"
     if isinstance(cached, str):
         return f"generates only with use_cache=False, as transformers' own cache fails: {cached}"
-    return "" if cached == anew else "transformers' own cache changes its answers"
+    return "" if cached == recomputed else "transformers' own cache changes its answers"
 
 
 def _by_engine(engine: TransformersEngine, vector: ControlVector, *, use_cache: bool) -> Tokens | str:

@@ -90,8 +90,8 @@ class Reference:
         model: The model.
         blocks: Its blocks, in the order in which they run.
         final_norm: What reads the last one; None where nothing of a usual name stands beside the list.
-        shaped: ``[row, token, hidden]`` of a state of so many tokens.
-        added: A state with vectors added to its tokens, ``[token, hidden]``, and to nothing that stands before them.
+        shaped: ``[row, token, hidden]`` of a hidden state with this number of tokens.
+        added: A state with vectors added to its tokens, ``[token, hidden]``, and to nothing before them.
         sink: Whether the first token of a text is left alone.
     """
 

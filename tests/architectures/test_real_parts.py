@@ -68,7 +68,7 @@ def assert_steered(engine: TransformersEngine, blocks: nn.ModuleList, model: nn.
 # Pictures ----------------------------------------------------------------------------------------------------------
 
 
-Seen = tuple[dict[str, Tensor], int]  # what the model is given of a picture, and how many tokens stand for it
+Seen = tuple[dict[str, Tensor], int]  # what the model is given of a picture, and the number of its tokens
 
 
 def _llava(model: PreTrainedModel) -> Seen:

@@ -28,7 +28,7 @@ def begins(one: Beginning, other: Beginning) -> bool:
 
 
 def read_off(tree: PrefixTree) -> list[Beginning]:
-    """The beginning that each node stands for, from tokens and parents alone."""
+    """Return the prefix of each node, from tokens and parents alone."""
     found: list[Beginning] = []
     for token, parent in zip(tree.token.tolist(), tree.parent.tolist(), strict=True):
         assert -1 <= parent < len(found)

@@ -1,4 +1,4 @@
-"""The laws by which operators compose, on the very functions that act in the forward pass."""
+"""The laws by which operators compose, on the functions that act in the forward pass."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def test_turning_keeps_the_length_and_stays_in_the_plane(state: Tensor, u: np.nd
 def test_angles_add_up_until_the_direction_is_reached(state: Tensor, u: np.ndarray, a: float, b: float) -> None:
     between = angle_to(state, u)
     assume(off_axis(state, u))
-    assume(0.05 < between - a < math.pi - 0.05)  # the first turn does not come to an end
+    assume(0.05 < between - a < math.pi - 0.05)  # the first rotation does not reach the direction
     assert_close(
         through(state, LayerRotate(u, a), LayerRotate(u, b)), through(state, LayerRotate(u, a + b)), 10 * state
     )

@@ -1,4 +1,4 @@
-"""The vectors folder: what a name or a path stands for."""
+"""The vectors folder: files of names and paths."""
 
 from __future__ import annotations
 

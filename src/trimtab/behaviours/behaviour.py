@@ -1,4 +1,4 @@
-"""The behaviour: what a vector is to stand for, in words. Loading it, and refusing what cannot work."""
+"""Behaviour: the two poles of a vector in words, loaded from a file and checked."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ class Pole:
 
 @dataclass(frozen=True)
 class Template:
-    """How a persona is put to the model, as system message, user message, or both."""
+    """Form in which the model reads a persona: a system message, a user message, or both."""
 
     system: str | None = None
     user: str | None = None
@@ -208,12 +208,12 @@ class Behaviour:
         description: What changes along the axis.
         positive: The pole that positive strength steers towards.
         negative: The pole that negative strength steers towards.
-        templates: How a persona is put to the model.
+        templates: Forms in which the model reads a persona.
         suffixes: Openings of the answer; each is cut at every token.
         pairs: Pairs given outright; when there are any, they are trained on instead of personas.
         evaluation_prompts: User messages that take the place of the built-in held-out prompts.
         choices: Questions with an answer of each pole to choose from, for evaluation.
-        keywords: Words by which answers of the poles are told, for evaluation; None if there are none.
+        keywords: Words that identify answers of each pole, for evaluation; None if there are none.
         source: The file that it came from, for messages.
 
     Example:

@@ -126,9 +126,6 @@ def _label(text: str) -> str:
     return " ".join(words).rstrip(",")
 
 
-# The text ----------------------------------------------------------------------------------------------------------
-
-
 def _quoted(text: str) -> str:
     """Return a TOML string; JSON's escapes are valid in TOML."""
     return json.dumps(text, ensure_ascii=False)

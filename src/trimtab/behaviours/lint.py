@@ -17,7 +17,7 @@ ENOUGH_PERSONAS = 3
 ENOUGH_SUFFIXES = 8
 ENOUGH_PAIRS = 8
 FAR_APART = 3  # words by which two matched personas may differ ...
-LONGER = 1.5  # ... unless one is so many times as long
+LONGER = 1.5  # ... unless one is this many times as long
 MEAN_LONGER = 1.25  # the same of a whole pole
 LABEL_LEAKS, PERSONA_LEAKS = 0.02, 0.05  # of the suffixes
 PAIR_FAR_APART = 20  # characters
@@ -151,9 +151,6 @@ def _listed(texts: Sequence[str]) -> str:
     return f"{shown} and {len(texts) - SHOWN} more" if len(texts) > SHOWN else shown
 
 
-# Poles -------------------------------------------------------------------------------------------------------------
-
-
 def _labels(behaviour: Behaviour) -> Iterator[Finding]:
     if same_order(behaviour.positive.label) == same_order(behaviour.negative.label):
         yield Finding(
@@ -262,9 +259,6 @@ def _other_label(behaviour: Behaviour) -> Iterator[Finding]:
                 yield Finding("warning", f"{side}.personas[{n}]", problem, "use another word")
 
 
-# Suffixes and prompts ----------------------------------------------------------------------------------------------
-
-
 def _giveaways(behaviour: Behaviour) -> tuple[frozenset[str], frozenset[str]]:
     """Return the words that give a pole away: those of the labels, and others that only one pole's personas have."""
     sides = [content_words(*pole.personas) for _, pole, _ in _poles(behaviour)]
@@ -309,9 +303,6 @@ def _leaks(
     yield Finding(
         level, where, f"{_listed(distinct)}: words of {what}{at}", "use neutral texts that lean to neither pole"
     )
-
-
-# Pairs given outright ----------------------------------------------------------------------------------------------
 
 
 def _pairs(behaviour: Behaviour) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ MAX_CUTS = 12
 
 
 class PromptFormat(Protocol):
-    """What pairs need of a model: its chat template and its tokens. Every engine has it."""
+    """Chat template and tokens of a model, which pairs need. Every engine has them."""
 
     def render(self, messages: Sequence[Message], *, continuation: str = "") -> str:
         """The chat as the model sees it, with ``continuation`` opening the assistant's turn."""

@@ -20,14 +20,14 @@ from pydantic import (
 
 @dataclass(frozen=True)
 class PoleKeywords:
-    """What texts of the two poles are expected to contain; each is read as ``keyword_pattern`` does."""
+    """Words that texts of the two poles are expected to contain; see ``keyword_pattern``."""
 
     positive: tuple[str, ...] = ()
     negative: tuple[str, ...] = ()
 
 
 def keyword_pattern(keyword: str) -> re.Pattern[str]:
-    """What a keyword matches, in any case: a whole word or phrase, or a regular expression written ``/like this/``.
+    """Return the pattern of a keyword, in any case: a whole word or phrase, or a regular expression ``/like this/``.
 
     Raises:
         re.error: The expression between the slashes is not one.
@@ -51,7 +51,7 @@ TEXT_FORM, LIST_FORM = "<text>", "<list>"
 
 
 def _form(value: object) -> str | None:
-    """Which form a field has that may be a text or a list, so that an error speaks of that form alone."""
+    """Return the form of a field that may be a text or a list, so that an error names that form alone."""
     if isinstance(value, str):
         return TEXT_FORM
     return LIST_FORM if isinstance(value, list) else None
@@ -82,7 +82,7 @@ class PoleFile(_Strict):
 
 
 class TemplateFile(_Strict):
-    """How a persona is put to the model: a system message, a user message, or both."""
+    """Form in which the model reads a persona: a system message, a user message, or both."""
 
     system: Text | None = Field(default=None, description="System message; {persona} is replaced.")
     user: Text | None = Field(default=None, description="User message; {persona} is replaced.")
@@ -156,7 +156,7 @@ class KeywordsFile(_Strict):
 
 
 class EvaluationFile(_Strict):
-    """How the behaviour's effect is measured."""
+    """Texts that measure the behaviour's effect."""
 
     prompts: list[Text] = Field(
         default_factory=list,
@@ -172,7 +172,7 @@ class EvaluationFile(_Strict):
         default=None,
         description="Questions with two answers to choose from: a list, or a JSON or JSONL file beside this one.",
     )
-    keywords: KeywordsFile | None = Field(default=None, description="Words by which answers of the poles are told.")
+    keywords: KeywordsFile | None = Field(default=None, description="Words that identify answers of each pole.")
 
 
 class BehaviourFile(_Strict):
@@ -186,7 +186,7 @@ class BehaviourFile(_Strict):
     negative: PoleFile
     templates: Annotated[list[TemplateFile], Field(min_length=1)] = Field(
         default_factory=lambda: [TemplateFile(**template) for template in DEFAULT_TEMPLATES],
-        description="Every persona is put to the model in each of these ways.",
+        description="Forms in which the model reads each persona.",
     )
     suffixes: Annotated[
         Annotated[Literal["builtin"] | str, Tag(TEXT_FORM)] | Annotated[list[Text], Tag(LIST_FORM)],

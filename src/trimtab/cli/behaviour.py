@@ -131,9 +131,6 @@ def _shown(pole: Pole) -> str:
     return f"{pole.label}: {'; '.join(pole.personas)}"
 
 
-# Lint ----------------------------------------------------------------------------------------------------------------
-
-
 def lint(
     behaviour: BehaviourArgument,
     words_only: Annotated[

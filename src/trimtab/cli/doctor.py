@@ -98,9 +98,6 @@ def _grid() -> Table:
     return Table.grid(padding=(0, 2))
 
 
-# What was found --------------------------------------------------------------------------------------------------
-
-
 def _found(found: Diagnosis) -> Iterator[Row]:
     if found.model is not None:
         yield "class", _model(found.model)
@@ -188,9 +185,6 @@ def _sink(sink: Sink) -> str:
     return f"token {sink.position} {escape(repr(sink.token))}, {sink.times_median:.0f} × the median"
 
 
-# What works ------------------------------------------------------------------------------------------------------
-
-
 def _capabilities(trials: Checks) -> Table:
     table = _grid()
     for capability in trials.capabilities:
@@ -221,9 +215,6 @@ def _norms(trials: Checks) -> Table:
 def _bar(share: float) -> str:
     eighths = round(8 * BAR * share)
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
-
-
-# What to do, and where -------------------------------------------------------------------------------------------
 
 
 def _problems(found: Diagnosis) -> Table:

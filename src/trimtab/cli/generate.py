@@ -115,9 +115,6 @@ def _describe(term: TermReceipt) -> str:
     return ", ".join(parts)
 
 
-# Side by side --------------------------------------------------------------------------------------------------------
-
-
 def compare(
     prompts: Annotated[list[str], typer.Argument(help="One prompt or several.")],
     steer: Annotated[
@@ -152,9 +149,6 @@ def comparison_table(compared: AnswerComparison, *, title: str) -> Table:
         table.add_row(f"[bold]> {escape(prompt)}[/bold]", "", "")
         table.add_row(*(escape(answer.text.strip()) for answer in answers))
     return table
-
-
-# Chat ----------------------------------------------------------------------------------------------------------------
 
 
 def chat(

@@ -100,9 +100,6 @@ def _write(reading: Reading, path: Path) -> None:
     err.print(f"wrote {path}", style="dim", markup=False, soft_wrap=True)
 
 
-# For people --------------------------------------------------------------------------------------------------------
-
-
 def print_reading(reading: Reading) -> None:
     """Print a line for each vector, and the text in colours; without colours, a table of tokens."""
     from trimtab.reading import shades

@@ -103,7 +103,7 @@ def _facts(vector: ControlVector) -> Table:
 
 
 def _print_reading(vector: ControlVector) -> None:
-    """How the vector is read, and what its readings are measured against, as far as either is known."""
+    """Return rows on the vector's reader and its neutral statistics, where it has them."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim")
     table.add_column()
@@ -262,9 +262,6 @@ def _verdict(report: Report) -> Panel:
     return Panel(Group(*lines), title=title, title_align="left", border_style=colour)
 
 
-# The comparison ------------------------------------------------------------------------------------------------------
-
-
 def _table(report: Report, *, roomy: bool) -> Table:
     """Draw one row an intervention; its cost is that of the worse side, because a line has no room for both."""
     table = Table(title=COMPARISON_TITLE, title_justify="left", box=None, padding=(0, 1, 0, 0))
@@ -328,9 +325,6 @@ def _notes(report: Report) -> Text:
     if report.no_equivalents:
         notes += f" No ×prompt: {report.no_equivalents}."
     return Text(clean(notes), style="dim")
-
-
-# Controls, strengths, answers -----------------------------------------------------------------------------------------
 
 
 def _controls(report: Report) -> Group:

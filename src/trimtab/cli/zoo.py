@@ -129,9 +129,6 @@ def _entry(behaviour: Any, card: Card | None) -> dict[str, Any]:
     }
 
 
-# One card ------------------------------------------------------------------------------------------------------------
-
-
 @app.command(epilog=f"Example: {CARD_EXAMPLE}")
 def card(
     name: Annotated[str, typer.Argument(help="Behaviour of the zoo.")],
@@ -204,9 +201,6 @@ def _facts(found: Card) -> list[tuple[str, str]]:
     rows.append(("usable", f"from strength {kept.low:+g} to {kept.high:+g}{times}"))
     rows.append(("text intact", f"from strength {found.low:+g} to {found.high:+g} of those tried"))
     return rows
-
-
-# Training vectors ---------------------------------------------------------------------------------------------------
 
 
 @app.command(epilog=f"Example: {TRAIN_EXAMPLE}")

@@ -44,7 +44,7 @@ HIDDEN = 1e30  # logits of forbidden tokens are about minus infinity
 
 @dataclass(frozen=True)
 class Proof:
-    """What was seen when a model was steered on trial.
+    """Result of steering a model once to prove its layers.
 
     Attributes:
         problem: Why the blocks cannot be steered; None if they can.
@@ -59,7 +59,7 @@ class Proof:
 
 @dataclass
 class _Seen:
-    """What the steered pass showed, by layer."""
+    """Observations of the steered pass, by layer."""
 
     put_out: list[Tensor] = field(default_factory=list)
     changed: list[Tensor] = field(default_factory=list)
@@ -92,7 +92,7 @@ def prove(
 
 
 def moved_by(before: Tensor, after: Tensor) -> float:
-    """How far a result moved, in units of what it was (norms); logits of forbidden tokens are left out."""
+    """Return how far a result moved, relative to its norm; logits of forbidden tokens are left out."""
     before, after = before.float(), after.float()
     finite = (before.abs() < HIDDEN) & (after.abs() < HIDDEN)
     return float((after - before)[finite].norm() / before[finite].norm().clamp_min(1e-30))
@@ -245,7 +245,7 @@ def find_and_prove(model: nn.Module, *, encoder: bool = False) -> Found:
 
 
 def runner(model: nn.Module, *, encoder: bool) -> Run:
-    """How a model reads the probe's tokens: the decoder's, or with ``encoder`` the encoder's."""
+    """Return the function that runs a model's decoder, or its encoder, on the probe's tokens."""
     if encoder:
         if not is_encoder_decoder(model):
             raise ModelError(f"{type(model).__name__} has no encoder beside its decoder", fix="leave encoder= out")
@@ -256,7 +256,7 @@ def runner(model: nn.Module, *, encoder: bool) -> Run:
 
 
 def is_encoder_decoder(model: nn.Module) -> bool:
-    """Whether one part of a model reads the text and another writes the answer."""
+    """Return True if one part of a model reads the text and another writes the answer."""
     config = getattr(model, "config", None)
     return bool(getattr(config, "is_encoder_decoder", False)) and (
         "decoder_input_ids" in inspect.signature(model.forward).parameters
@@ -270,7 +270,7 @@ def encoder_of(model: nn.Module) -> nn.Module:
 
 
 def vocabulary_of(model: nn.Module) -> int:
-    """How many token ids a model knows.
+    """Return the number of token ids of a model.
 
     Raises:
         ModelError: It has no single table of token embeddings.
@@ -331,7 +331,7 @@ def _candidates(model: nn.Module, seen: Watched) -> Iterator[_Chain]:
 
 
 def _inside(chain: _Chain, other: _Chain) -> bool:
-    """Whether a chain runs within one call of a longer one, or is a part of it."""
+    """Return True if a chain runs within one call of a longer one, or is a part of it."""
     if len(other.calls) > len(chain.calls) and {call.start for call in chain.calls} <= {c.start for c in other.calls}:
         return True
     return len(other.calls) > 1 and any(call.start < chain.start and chain.end < call.end for call in other.calls)
@@ -419,7 +419,7 @@ def _reads_alone(part: nn.Module, tokens: Tensor) -> bool:
 
 
 def _identity(model: nn.Module, *, encoder: bool) -> str | None:
-    """What says that a model works like another one; None if somebody has changed this one's workings."""
+    """Return a key that equal models share; None if this model's code was changed at run time."""
     config = getattr(model, "config", None)
     if config is None or not hasattr(config, "to_json_string"):
         return None

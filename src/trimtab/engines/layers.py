@@ -21,7 +21,7 @@ from trimtab.errors import ModelError
 
 @dataclass(frozen=True)
 class Layout:
-    """Which axes of a hidden state are its rows and its tokens; whatever else it has is its width.
+    """Axes of a hidden state: rows and tokens; all others are its width.
 
     Most models put out ``[row, token, hidden]``. Some have the tokens first, and some carry several streams, which
     count as one of their width together.
@@ -93,12 +93,12 @@ class DecoderLayers:
 
     @cached_property
     def parameters(self) -> int:
-        """How many weights they have together, as often as each takes part in a pass."""
+        """Return the number of weights, each counted as often as it takes part in a pass."""
         return sum(weight.numel() for block in self.modules for weight in block.parameters())
 
     @cached_property
     def repeated(self) -> bool:
-        """Whether a module is several layers."""
+        """Return True if one module is several layers."""
         return len(set(self.modules)) < len(self.modules)
 
     def state(self, output: Any) -> Tensor:
@@ -220,7 +220,7 @@ class Call:
         return None if self.output is None else _key(self.output)
 
     def was_given(self, tensor: Tensor) -> bool:
-        """Whether a tensor was among its arguments."""
+        """Return True if a tensor was among its arguments."""
         return _key(tensor) in self.reads
 
 
@@ -259,7 +259,7 @@ def watched_pass(model: nn.Module, run: Run, tokens: Tensor, candidates: Mapping
 
 
 def run_once(model: nn.Module, run: Run, tokens: Tensor) -> Any:
-    """What the model returns for some tokens.
+    """Return the model's result for some tokens.
 
     Raises:
         ModelError: It does not run on them.
@@ -305,7 +305,7 @@ def layout_of(state: Tensor) -> Layout | None:
 
 
 def differing(one: Tensor, other: Tensor) -> Tensor:
-    """Which of the vectors on the last axis differ by more than rounding."""
+    """Return which of the vectors on the last axis differ by more than rounding."""
     distance = (one.float() - other.float()).norm(dim=-1) / other.float().norm(dim=-1).clamp_min(1e-30)
     found: Tensor = distance > rounding(one.dtype, at_least=SAME)
     return found

@@ -215,7 +215,7 @@ PROBE_PASSES = 3
 
 @dataclass(frozen=True)
 class Machine:
-    """What costs are made of; round figures are enough, as the optimum is flat.
+    """Constants of the cost model; round figures are enough, since the optimum is flat.
 
     Attributes:
         flops: Floating-point operations a second in large matrix products.
@@ -270,7 +270,7 @@ class PrefixTreePlan:
 
     @property
     def passes(self) -> int:
-        """How many times the model runs."""
+        """Return the number of forward passes."""
         return len(self.bounds) - 1
 
     def largest(self, tree: PrefixTree) -> int:
@@ -287,7 +287,7 @@ class BatchPlan:
 
     @property
     def passes(self) -> int:
-        """How many times the model runs."""
+        """Return the number of forward passes."""
         return len(self.leaves)
 
     def largest(self, tree: PrefixTree) -> int:

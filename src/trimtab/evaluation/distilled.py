@@ -35,7 +35,7 @@ from trimtab.training.search import band_layers
 from trimtab.vectors import ControlVector
 
 ANSWERS_PHASE = "Answering held-out messages"
-SUBSTITUTES_PHASE = "Measuring how near each comes to the prompt"
+SUBSTITUTES_PHASE = "Measuring the distance of each to the prompt"
 SAMPLES_PHASE = "Writing samples"
 MULTIPLES = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0)  # of the mean difference at many layers, whose effects add up
 SINGLE = (0.5, 1.0, 1.5, 2.0, 3.0)  # of the mean difference at one layer
@@ -202,9 +202,6 @@ def evaluate_distilled(
     )
 
 
-# Substitutes for the prompt ------------------------------------------------------------------------------------------
-
-
 def _substitutes(
     answers: PromptedAnswers, vector: ControlVector, teacher: Teacher, sizes: Sizes, progress: OnProgress
 ) -> tuple[dict[float, float], Substitute, list[Substitute]]:
@@ -292,9 +289,6 @@ def _fine_tuned(answers: PromptedAnswers, teacher: Teacher, sizes: Sizes, progre
         kls = answers.measure(Student())
     about = f"rank {adapter.rank} in every linear layer, {adapter.parameters:,} numbers, on {len(examples)} answers"
     return [answers.substitute("LoRA", about, kls)]
-
-
-# Samples and savings ------------------------------------------------------------------------------------------------
 
 
 def _samples(

@@ -144,9 +144,6 @@ def _calibrate(baseline: Baseline, vector: ControlVector) -> ControlVector:
     return replace(vector, scale={key: point.scale for key, point in spent.items()}, calibration=record)
 
 
-# Controls ------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Trials:
     random: tuple[Trial, ...] = ()
@@ -213,9 +210,6 @@ def _controls(evaluator: Evaluator, trials: _Trials, effects: Mapping[str, F64 |
         anti_steerable=wrong,
         refusal_cosine=refusal,
     )
-
-
-# The report ----------------------------------------------------------------------------------------------------------
 
 
 def _report(

@@ -77,7 +77,7 @@ class Intervention:
 
     @property
     def only_steers(self) -> bool:
-        """Whether it leaves prompts and weights alone."""
+        """Return True if it changes neither prompts nor weights."""
         return not self.openings and self.activate is None
 
     def chat(self, number: int, text: str) -> Chat:
@@ -174,9 +174,6 @@ def score(
 def changes_of(steering: Steering, info: ModelInfo) -> dict[int, tuple[Change, ...]]:
     """Return the changes of a steering of all tokens by layer, in the order in which they act."""
     return steering.compile(info).changes
-
-
-# The interventions for both poles -------------------------------------------------------------------------------------
 
 
 def vector_pair(vector: ControlVector, *, budget: float) -> Pair:

@@ -445,9 +445,6 @@ def _check_options(side: str, *, questions: int, rank: int, epochs: int, learnin
         raise EvaluationError(f"learning_rate is {learning_rate}", fix="give a number above 0")
 
 
-# Training ------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Plan:
     """Examples and options of a training run."""

@@ -32,7 +32,7 @@ TokenKls: TypeAlias = list[NDArray[np.float64]]
 
 @dataclass(frozen=True)
 class Substitute:
-    """Substitute for a prompt, and how near it comes to the prompted model.
+    """Substitute for a prompt, with its distance to the prompted model.
 
     Attributes:
         name: Short name.
@@ -294,7 +294,7 @@ class RuleEffect:
 
 @dataclass(frozen=True)
 class RuleReport:
-    """Whether a vector carries one rule of a prompt.
+    """Measurement of one rule of a prompt in a vector.
 
     Attributes:
         text: The rule.

@@ -82,9 +82,6 @@ def is_usable(facts: Interval | None, relevance: Interval | None) -> bool:
     return not (lost_facts or lost_relevance)
 
 
-# The sweep -----------------------------------------------------------------------------------------------------------
-
-
 def measure_strengths(
     evaluator: Evaluator, vector: ControlVector, own: Answered, phases: Phases
 ) -> list[StrengthPoint]:
@@ -167,9 +164,6 @@ def _breaks(point: StrengthPoint, quality: TextQuality, base: TextQuality, relev
     if relevance is not None and clearly_drifts(relevance):
         reasons.append(f"answers drift from the question (relevance falls by {-relevance.value:.2f})")
     return reasons
-
-
-# The usable range ----------------------------------------------------------------------------------------------------
 
 
 def usable_range(

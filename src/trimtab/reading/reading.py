@@ -98,7 +98,7 @@ NO_NEUTRAL = "standard deviations from the mean over this text's words"
 @final
 @dataclass(frozen=True, eq=False)
 class VectorReading(ArrayValue):
-    """How far a text lies along one vector.
+    """Projections of a text on one vector.
 
     Attributes:
         name: The behaviour's; a second vector of one name is ``"name (2)"``.
@@ -151,7 +151,7 @@ class VectorReading(ArrayValue):
 class Reading(ArrayValue):
     """A text, and what was read off it along each of some vectors.
 
-    Read along one vector, its ``projections``, ``z``, ``token_scores`` and ``score`` are at hand without naming it.
+    With a single vector, ``projections``, ``z``, ``token_scores`` and ``score`` need no name.
 
     Attributes:
         text: As the model read it.
@@ -206,7 +206,7 @@ class Reading(ArrayValue):
 
     @property
     def score(self) -> float | None:
-        """Of the text, along the only vector."""
+        """Return the text's score on the only vector."""
         return self._only("score").score
 
     @property
@@ -320,9 +320,6 @@ def distinct_names(names: Sequence[str]) -> list[str]:
             chosen = f"{name} ({number})"
         distinct.append(chosen)
     return distinct
-
-
-# Colours -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ class CompiledSteering:
 
     @property
     def is_plain(self) -> bool:
-        """Whether every term acts on all tokens, always."""
+        """Return True if every term acts on all tokens, always."""
         return all(term.scope.is_all and term.condition is None for term in self.terms)
 
     def __str__(self) -> str:

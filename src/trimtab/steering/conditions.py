@@ -2,7 +2,7 @@
 
 A reading is a z-score: the projection on the vector's direction against that of neutral text, averaged over the layers
 and tokens at which the vector is read (``ControlVector.reader``). Readings are of the model as it is without what the
-condition decides about, and every row is decided by itself.
+condition decides about, and every row is decided separately.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Comparison:
         side: ``"above"`` or ``"below"``.
         threshold: In z-units of the vector's neutral text; or a rate of false positives, for which it was fitted.
         at: ``"prompt"``: once, on the whole prompt; ``"last-user-turn"``: once, on the last user message;
-            ``"token"``: anew for each generated token, on the state from which it was chosen.
+            ``"token"``: at each generated token, on the hidden state from which it was predicted.
         release: For ``"token"``: once it holds, it goes on until the reading is on the other side of this (hysteresis).
         name: How the vector was named; its behaviour's name if not given.
 
@@ -95,7 +95,7 @@ class Comparison:
         return float(self.threshold)
 
     def holds(self, reading: float, *, held: bool = False) -> bool:
-        """Whether a reading passes; ``held`` if it did before."""
+        """Return True if a reading meets the threshold; ``held`` if the previous one did."""
         level = self.release if held and self.release is not None else self.level
         return reading > level if self.side == "above" else reading < level
 
@@ -169,7 +169,7 @@ def map_vectors(condition: Condition, change: Callable[[ControlVector], ControlV
 
 
 def decide(condition: Condition, holds: dict[Comparison, bool]) -> bool:
-    """Whether a condition holds, given whether each of its comparisons does."""
+    """Return True if a condition holds, given the outcome of each of its comparisons."""
     if isinstance(condition, Comparison):
         return holds[condition]
     if isinstance(condition, Not):

@@ -73,9 +73,6 @@ def _expected_here(cursor: Cursor) -> str:
     return "expected '+' and another vector"
 
 
-# Terms -----------------------------------------------------------------------------------------------------------
-
-
 def _steering(cursor: Cursor, find: FindVector) -> list[Placed]:
     terms = _element(cursor, find)
     while cursor.take("+"):
@@ -182,9 +179,6 @@ def _listed_layers(cursor: Cursor) -> tuple[int, ...]:
             return tuple(layers)
 
 
-# Operators -------------------------------------------------------------------------------------------------------
-
-
 def _operator_kind(cursor: Cursor, name: str, at: int) -> str:
     if name not in OPERATORS:
         raise cursor.error(f"there is no operator {name!r}", at=at, fix=one_of(name, OPERATORS))
@@ -225,9 +219,6 @@ def _bound(cursor: Cursor, kind: str) -> Bound:
     number = cursor.number("bound", units=("%", "z"))
     with cursor.blaming(at):
         return Bound(number.value, _UNITS[number.unit])
-
-
-# Conditions ------------------------------------------------------------------------------------------------------
 
 
 def _condition(cursor: Cursor, find: FindVector) -> Condition:

@@ -60,9 +60,6 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-# Conditions ------------------------------------------------------------------------------------------------------
-
-
 class RateForm(_Strict):
     """The threshold that a share of the texts passes on which the condition was fitted."""
 
@@ -76,7 +73,7 @@ Threshold = Annotated[
 
 
 class ComparisonForm(_Strict):
-    """Whether what is read on a vector is above or below a threshold."""
+    """Comparison of a reading with a threshold."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -89,7 +86,7 @@ class ComparisonForm(_Strict):
     vector: Text = Field(description="Name or path of the vector that is read.")
     above: Threshold | None = Field(default=None, description="It holds above this z-score; this or below is needed.")
     below: Threshold | None = Field(default=None, description="It holds below this z-score.")
-    at: At = Field(default="prompt", description="Where it is read: once on the prompt, or anew at each token.")
+    at: At = Field(default="prompt", description="Where it is read: once on the prompt, or at each token.")
     until: Number | None = Field(default=None, description="At token: once it holds, it does until past this.")
 
     @model_validator(mode="after")
@@ -124,9 +121,6 @@ ConditionForm: TypeAlias = Annotated[
     | Annotated[NotForm, Tag("<not>")],
     _one_form('a condition such as {"vector": "anger", "above": 2}', "all", "any", "not"),
 ]
-
-
-# Scopes ----------------------------------------------------------------------------------------------------------
 
 
 class FirstForm(_Strict):
@@ -164,13 +158,13 @@ PartForm: TypeAlias = Annotated[
 
 
 class DecayForm(_Strict):
-    """From whole to nothing in a straight line, over so many generated tokens."""
+    """Linear fade to nothing over a number of generated tokens."""
 
     decay: Positive
 
 
 class HalfLifeForm(_Strict):
-    """Halved with every so many generated tokens."""
+    """Halving with every number of generated tokens."""
 
     half_life: Positive = Field(alias="half-life")
 
@@ -180,8 +174,6 @@ ScheduleForm: TypeAlias = Annotated[
     _one_form('{"decay": 32} or {"half-life": 16}', "decay", "half-life"),
 ]
 
-
-# Terms -----------------------------------------------------------------------------------------------------------
 
 LayersForm: TypeAlias = Annotated[
     Annotated[Literal["all", "middle"], Tag("<text>")] | Annotated[list[Whole], Field(min_length=1), Tag("<list>")],
@@ -202,7 +194,7 @@ class _TermForm(_Strict):
 
 
 def _at_most_one(*names: str) -> ConfigDict:
-    """Of fields that exclude each other, for the schema; the loader is told by the values."""
+    """Return the schema of fields that exclude each other; the loader checks the values."""
     pairs = [(a, b) for index, a in enumerate(names) for b in names[index + 1 :]]
     given: list[Any] = [{"required": [a, b], "properties": {a: _A_NUMBER, b: _A_NUMBER}} for a, b in pairs]
     return ConfigDict(json_schema_extra={"not": {"anyOf": given}})
@@ -275,7 +267,7 @@ TermForm: TypeAlias = Annotated[
 
 
 class SteeringForm(_Strict):
-    """What to apply in one request; docs/steering.md explains it."""
+    """Steering of one request; docs/steering.md explains it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, title="trimtab steering")
 
@@ -296,9 +288,6 @@ def steering_schema() -> dict[str, Any]:
     schema = SteeringForm.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return schema
-
-
-# Reading ---------------------------------------------------------------------------------------------------------
 
 
 def terms_from_json(given: Any, *, find: FindVector) -> tuple[Term, ...]:
@@ -343,7 +332,7 @@ def _document(text: str | bytes | bytearray) -> Any:
 
 
 def _depth(value: object) -> int:
-    """How many lists and objects stand inside each other; counting ends after ``DEEPEST_JSON``."""
+    """Return the nesting depth of lists and objects; counting ends after ``DEEPEST_JSON``."""
     level, depth = [value], 0
     while level and depth <= DEEPEST_JSON:
         inner = (part.values() if isinstance(part, dict) else part for part in level if isinstance(part, (dict, list)))
@@ -467,9 +456,6 @@ def _comparison(form: ComparisonForm, place: str, find: FindVector) -> Compariso
         return Comparison(
             vector, "below" if form.above is None else "above", threshold, form.at, form.until, form.vector
         )
-
-
-# Writing ---------------------------------------------------------------------------------------------------------
 
 
 def term_to_json(term: Term) -> dict[str, Any]:

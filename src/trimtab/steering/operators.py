@@ -125,7 +125,7 @@ def operator_name(operator: Operator) -> str:
 
 
 def takes_amount(operator: Operator) -> bool:
-    """Whether a term of this operator has a strength or a coefficient."""
+    """Return True if a term of this operator has a strength or a coefficient."""
     return isinstance(operator, Add) or (isinstance(operator, Rotate) and operator.degrees is None)
 
 

@@ -70,7 +70,7 @@ class Part:
 @final
 @dataclass(frozen=True)
 class Schedule:
-    """How a term's force fades along the answer; on the prompt it is whole.
+    """Fade of a term along the answer; on the prompt it has full force.
 
     Attributes:
         kind: ``"decay"``: from 1 down to 0 in a straight line, over ``tokens`` generated tokens; ``"half-life"``:
@@ -87,7 +87,7 @@ class Schedule:
             raise SteeringError(f"{self.kind} over {self.tokens} tokens", fix="give a number above 0")
 
     def gain(self, generated: int) -> float:
-        """What the force is multiplied by at generated token number ``generated``, which is 0 for the first one."""
+        """Return the factor at generated token number ``generated``, counted from 0."""
         if self.kind == "decay":
             return max(0.0, 1.0 - generated / self.tokens)
         return float(0.5 ** (generated / self.tokens))
@@ -143,7 +143,7 @@ class Scope:
 
     @property
     def is_all(self) -> bool:
-        """Whether it is every token, at full force."""
+        """Return True for every token at full force."""
         return not self.parts and self.schedule is None
 
 

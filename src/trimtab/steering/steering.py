@@ -23,7 +23,7 @@ RowsLike: TypeAlias = "SteeringLike | Sequence[SteeringLike]"
 
 @dataclass(frozen=True)
 class Steering:
-    """What to apply in one request: terms, in the order in which they act.
+    """Steering of one request: terms, in the order in which they act.
 
     Raises:
         VectorMismatchError: Its vectors belong to different models.
@@ -45,7 +45,7 @@ class Steering:
         Args:
             given: Such as ``[(happy, 0.8)]`` or ``"happy:0.8 + formal:-0.3@generated"``.
             find: Finds the vectors that a text names; the vectors folder if not given.
-            normalize: Rescale it so that it is predicted to spend so many nats per token; see ``normalized``.
+            normalize: Rescale it to this predicted KL in nats per token; see ``normalized``.
 
         Raises:
             SteeringError: It is none of these, or does not read as text; the message points at the place.
@@ -145,7 +145,7 @@ class Steering:
 
 
 def _is_one_for_each(given: object) -> bool:
-    """Whether this is a list of steerings, and not the terms of one."""
+    """Return True for a list of steerings, and False for the terms of one."""
     if isinstance(given, (Steering, str)) or not isinstance(given, Sequence) or not given:
         return False
     return not any(isinstance(item, (Term, ControlVector)) or _names_a_vector(item) for item in given)

@@ -120,7 +120,7 @@ class Cursor:
         return found[0] if found else ""
 
     def number(self, called: str, *, units: tuple[str, ...] = ()) -> Number:
-        """A finite number, and one of the units if it stands behind it."""
+        """Return a finite number, with its unit if one follows."""
         start = self.skip()
         run = self.match(_RUN)
         article = "an" if called[0] in "aeiou" else "a"
@@ -197,7 +197,7 @@ def quoted_text(text: str) -> str:
 
 
 def one_of(word: str, known: Sequence[str]) -> str:
-    """What to write instead of a word that is not known.
+    """Return a suggestion for an unknown word.
 
     Example:
         >>> one_of("genrated", ("prompt", "generated"))

@@ -59,7 +59,7 @@ class Checkpoint:
 
     @property
     def active(self) -> bool:
-        """Whether results are kept at all."""
+        """Return True if results are kept in a file."""
         return self._connection is not None
 
     def __len__(self) -> int:

@@ -82,7 +82,7 @@ class Descent:
 
     @property
     def step(self) -> int:
-        """How many steps were taken."""
+        """Return the number of steps taken."""
         return int(self._optimiser.state[self._point].get("step", 0))
 
     def downhill(self, gradient: F64, *, rate: float) -> None:

@@ -45,7 +45,7 @@ PERCENTS = (0, 1, 2, 5, 10, 20, 25, 30, 40, 50, 60, 70, 75, 80, 90, 95, 98, 99, 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What of a model a vector depends on.
+    """Identity of the model that a vector depends on.
 
     Attributes:
         name: As it was loaded, for people.
@@ -67,12 +67,12 @@ class HasModelInfo(Protocol):
 
     @property
     def info(self) -> ModelInfo:
-        """The model at hand."""
+        """Return the identity of the model."""
 
 
 @dataclass(frozen=True)
 class BehaviourRef:
-    """Which behaviour a vector was made from; ``digest`` tells two files of one name apart."""
+    """Behaviour that a vector was made from; ``digest`` distinguishes files of the same name."""
 
     name: str
     digest: str
@@ -80,7 +80,7 @@ class BehaviourRef:
 
 @dataclass(frozen=True)
 class Effect:
-    """How far a vector moves the model between answers in the character of its two poles.
+    """Effect of a vector: preference between answers in the character of its two poles.
 
     Attributes:
         effect: Per sign, the change (nats per token) in log-probability of the positive answers minus that of the
@@ -90,7 +90,7 @@ class Effect:
         prompt_equivalents: ``swing / prompt_swing``, or None where that ratio would be noise.
         reason: Why ``prompt_equivalents`` is None.
         random_swings: Swings (nats per token) of random directions brought to the same KL.
-        random_spread: Standard deviation that such a swing has on so many prompts.
+        random_spread: Standard deviation of such a swing on this number of prompts.
         prompts: How many prompts it was measured on.
     """
 
@@ -123,7 +123,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Quality:
-    """What a set of greedy answers looks like from outside.
+    """Quality of a set of greedy answers.
 
     Attributes:
         perplexity_ratio: Perplexity of the answers under the base model, divided by that of the base's own answers.
@@ -156,7 +156,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How strength got its unit.
+    """Calibration record: the unit of strength.
 
     Attributes:
         budget: Nats per token that strength 1 spends.
@@ -177,7 +177,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Distillation:
-    """How near a vector came to the prompt that it was learned from.
+    """Distance of a vector to the prompt that it was distilled from.
 
     Attributes:
         prompt_tokens: Tokens by which the prompt makes a request longer.
@@ -200,7 +200,7 @@ class Distillation:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Whether the pairs agree with each other.
+    """Agreement of the contrastive pairs with each other.
 
     Attributes:
         pairs: How many pairs the directions were made from.
@@ -217,7 +217,7 @@ class Reliability:
 
 @dataclass(frozen=True)
 class Collection:
-    """How the hidden states of the pairs were collected.
+    """Cost of collecting the hidden states of the pairs.
 
     Attributes:
         path: ``"tree"``: every distinct prefix was computed once; ``"plain"``: every prompt that is a prefix of no
@@ -280,7 +280,7 @@ class Reader:
         layers: Their z-scores are averaged.
         pool: How a text is read: ``"mean"`` over its words, or at its ``"last"`` token.
         auroc: On texts that it was not fitted on; None if that was not measured.
-        auroc_by_layer: The same for each layer by itself.
+        auroc_by_layer: The same for each layer alone.
         positives: How many texts of the positive pole it was fitted on.
         negatives: How many of the negative one.
     """

@@ -157,7 +157,7 @@ class ControlVector(ArrayValue):
         layers: Sequence[int] | None = None,
         operator: str = "add",
     ) -> dict[int, F32]:
-        """What is added to each block's output.
+        """Return the addition to each layer's output.
 
         Args:
             strength: The calibrated dial; 0 is off, ±1 spends the budget.
@@ -187,7 +187,7 @@ class ControlVector(ArrayValue):
         layers: Sequence[int] | None = None,
         operator: str = "add",
     ) -> dict[int, float]:
-        """How far each layer is moved, in norms of the layer (or radians, for rotating); empty at 0.
+        """Return the multiplier of each layer, in norms of the layer (or radians, for rotating); empty at 0.
 
         Given ``layers``, a coefficient counts at each of them, and a strength spreads over them what it has on the
         vector's own layers together: many small pushes and few large ones spend about alike.
@@ -283,8 +283,6 @@ class ControlVector(ArrayValue):
         """The same vector, accepted by every model of its width and depth."""
         return replace(self, model=replace(self.model, fingerprint=""))
 
-    # Arithmetic on raw coefficients ------------------------------------------------------------------------------
-
     def __mul__(self, factor: float) -> ControlVector:
         if not isinstance(factor, (int, float, np.floating, np.integer)):
             return NotImplemented
@@ -322,8 +320,6 @@ class ControlVector(ArrayValue):
 
     def __add__(self, other: ControlVector) -> ControlVector:
         return _sum(self, other) if isinstance(other, ControlVector) else NotImplemented
-
-    # File --------------------------------------------------------------------------------------------------------
 
     def describe(self) -> dict[str, Any]:
         """Return everything but the directions as JSON: the header of the vector's file."""
@@ -513,7 +509,7 @@ def vectors_folder() -> Path:
 
 
 def vector_path(name: str) -> Path:
-    """The file that a name or a path stands for; it need not exist."""
+    """Return the file of a name or a path; it need not exist."""
     path = Path(name)
     if path.suffix == ".safetensors" or len(path.parts) > 1 or _is_file(path):
         return path

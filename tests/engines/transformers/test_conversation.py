@@ -27,20 +27,20 @@ def talk(engine, cache, steerings, **options):
 def test_chat_caches_agree_while_steering_stays(tiny, family):
     engine = tiny(family)
     happy = [(vector_for(engine), 1.0)]
-    _, anew = talk(engine, "recompute", [happy] * 3)
+    _, recomputed = talk(engine, "recompute", [happy] * 3)
     _, kept = talk(engine, "keep", [happy] * 3)
-    assert [answer.tokens for answer in kept] == [answer.tokens for answer in anew]
-    for one, other in zip(anew, kept, strict=True):
+    assert [answer.tokens for answer in kept] == [answer.tokens for answer in recomputed]
+    for one, other in zip(recomputed, kept, strict=True):
         assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
     assert traces_in(engine.model) == []
 
 
 def test_default_model_keeps_turns_too(smollm2):
     happy = [(vector_for(smollm2, layers=range(12, 20), size=0.04), 1.0)]
-    _, anew = talk(smollm2, "recompute", [happy] * 3)
+    _, recomputed = talk(smollm2, "recompute", [happy] * 3)
     _, kept = talk(smollm2, "keep", [happy] * 3)
-    assert [answer.text for answer in kept] == [answer.text for answer in anew]
-    assert kept[2].receipt.tokens < anew[2].receipt.tokens  # only what is new was read, and steered
+    assert [answer.text for answer in kept] == [answer.text for answer in recomputed]
+    assert kept[2].receipt.tokens < recomputed[2].receipt.tokens  # only what is new was read, and steered
 
 
 def test_recomputed_turns_are_read_under_steering_of_now(llama):

@@ -74,12 +74,12 @@ class Chat:
 
     @property
     def messages(self) -> tuple[Message, ...]:
-        """What was said so far."""
+        """Return the messages so far."""
         return self._messages
 
     @property
     def steering(self) -> Steering:
-        """What is applied to the turns to come."""
+        """Return the steering of the next turns."""
         return self._steering
 
     @steering.setter

@@ -123,11 +123,9 @@ class TransformersEngine:
     def _decode_all(self, tokens: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=False))
 
-    # Text and tokens ---------------------------------------------------------------------------------------------
-
     @property
     def has_chat_template(self) -> bool:
-        """Whether a string prompt is put to the model as a user message."""
+        """Return True if the model reads a string prompt as a user message."""
         return bool(self.tokenizer.chat_template)
 
     @property
@@ -142,7 +140,7 @@ class TransformersEngine:
 
     @property
     def context_window(self) -> int | None:
-        """How many tokens the model can read, if its config says so."""
+        """Return the number of tokens the model can read, if its config says so."""
         window = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return int(window) if window and window > 0 else None
 
@@ -172,8 +170,6 @@ class TransformersEngine:
     def cuts(self, text: str, *, limit: int) -> tuple[str, ...]:
         """``text`` cut after its first token, its second, and so on, ``limit`` at most."""
         return opening_cuts(self.tokenizer, text, limit=limit)
-
-    # Reading -----------------------------------------------------------------------------------------------------
 
     @overload
     def hidden_states(
@@ -299,7 +295,7 @@ class TransformersEngine:
         return self._prompt(prompt, raw=raw)
 
     def read(self, prompt: Prompt, vectors: Sequence[ControlVector], *, raw: bool = False) -> Reading:
-        """How far a text or a chat lies along vectors, layer by layer and token by token.
+        """Return projections of a text or a chat on vectors, by layer and token.
 
         Args:
             prompt: A string is a user message; a chat that ends with an assistant's message is read up to its end.
@@ -349,7 +345,7 @@ class TransformersEngine:
 
     @property
     def gradients(self) -> ModelGradients | None:
-        """What training by gradient needs; None for a model that passes with padding at the end would mislead."""
+        """Return gradients with respect to additions; None for a model whose hidden states padding would change."""
         return ModelGradients.of(self._host)
 
     def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> PrefixTreeForcing:
@@ -415,8 +411,6 @@ class TransformersEngine:
             array([ True])
         """
         return greedy_scores(self._host, items, max_tokens=max_tokens)
-
-    # Steering ----------------------------------------------------------------------------------------------------
 
     @contextmanager
     def steered(self, steering: SteeringLike) -> Iterator[None]:
@@ -543,7 +537,7 @@ class TransformersEngine:
 
     @property
     def keeps_turns(self) -> bool:
-        """Whether what was read of a chat can be kept as keys and values, and the chat gone on with from there."""
+        """Return True if a chat can continue from the keys and values of its earlier turns."""
         return self.blocks.causal and not self.has_encoder and keeps_keys_and_values(self.model)
 
     def reply(
@@ -647,8 +641,6 @@ class TransformersEngine:
             measure_kl=measure_kl,
             cache=cache,
         )
-
-    # Checks ------------------------------------------------------------------------------------------------------
 
     def _prompt(self, prompt: Prompt, *, raw: bool, room: int = 0) -> MarkedPrompt:
         if isinstance(prompt, str) and not prompt.strip():

@@ -109,9 +109,6 @@ def _blank_is_nan(answers: Sequence[str], scores: NDArray[np.float64]) -> NDArra
     return np.where([bool(answer.strip()) for answer in answers], scores, np.nan)
 
 
-# MiniLM --------------------------------------------------------------------------------------------------------------
-
-
 def minilm_folder() -> Path | None:
     """Return the folder of the model in the installed wheel, without importing anything of the wheel."""
     spec = importlib.util.find_spec(WHEEL)

@@ -268,9 +268,6 @@ def default_scorers(behaviour: Behaviour, *, embedder: Embedder | None = None) -
     return ScorerChoice(tuple(scorers), tuple(missing))
 
 
-# Counting --------------------------------------------------------------------------------------------------------
-
-
 def words(text: str) -> list[str]:
     """Return the words of a text: letters, with apostrophes and hyphens inside."""
     return WORD.findall(text)

@@ -160,7 +160,7 @@ def arm_kl(
         engine: The model.
         arm: What to compare the base with.
         questions: Each with its prompt and the base model's answer.
-        base: ``own_predictions`` of the questions, where many arms are asked them; made anew if not given.
+        base: ``own_predictions`` of the questions, to share among interventions; computed if not given.
 
     Returns:
         ``[question]``, in nats per token; exactly 0 for the arm that is the base.
@@ -183,7 +183,7 @@ def arm_kl(
 
 
 def own_predictions(engine: TransformersEngine, questions: Sequence[Question]) -> Predictions:
-    """What the base, asked plainly, expects along its own answers: log-probabilities ``[token, vocabulary]`` of each.
+    """Return the base model's log-probabilities ``[token, vocabulary]`` along each of its own plain answers.
 
     They stay in memory, ``token · vocabulary · 4`` bytes a question.
     """

@@ -68,9 +68,6 @@ def _extent(values: Sequence[float], *, margin: float = 0.06) -> tuple[float, fl
     return low - room, high + room
 
 
-# Bars of the table ---------------------------------------------------------------------------------------------------
-
-
 def swing_scale(swings: Sequence[Interval | None], chance: float | None) -> Scale:
     """Return one scale for all bars of the table."""
     ends = [end for swing in swings if swing is not None for end in (swing.low, swing.high, swing.value)]
@@ -110,9 +107,6 @@ def _chance_band(scale: Scale, chance: float | None, height: float) -> str:
         return ""
     start, end = scale.at(-chance), scale.at(chance)
     return f'<rect class="chance" x="{start:.1f}" y="0" width="{end - start:.1f}" height="{height:.1f}"/>'
-
-
-# The sweep -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

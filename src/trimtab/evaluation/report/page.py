@@ -286,9 +286,6 @@ def comparison_samples(report: Report) -> tuple[Asked, ...]:
     return tuple(entry for entry in asked if entry.rows)
 
 
-# Notebooks -----------------------------------------------------------------------------------------------------------
-
-
 # Distilled vectors ---------------------------------------------------------------------------------------------------
 
 

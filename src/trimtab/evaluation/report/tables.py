@@ -100,8 +100,6 @@ def poles(report: Report) -> Mapping[str, str]:
     return {"+": report.subject.positive, "-": report.subject.negative}
 
 
-# The comparison ------------------------------------------------------------------------------------------------------
-
 SWING = Column(
     "swing",
     "How far the answers' character moves between asking for one pole and asking for the other, in nats per token. The "
@@ -232,9 +230,6 @@ def _base(base: Side, cells: tuple[Cells, ...]) -> Row:
     )
 
 
-# More about the answers ----------------------------------------------------------------------------------------------
-
-
 def details(report: Report) -> Table:
     """Return the scorers first, then choice questions, and the form of the answers."""
     columns, cells = zip(*_detail_columns(report), strict=True)
@@ -296,9 +291,6 @@ def _times(ratio: float | None) -> str:
     return DASH if ratio is None or not known(ratio) else f"× {figure(ratio, 2 if ratio < 99.5 else 0)}"
 
 
-# The strengths -------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class StrengthRow:
     """One strength.
@@ -340,9 +332,6 @@ def _damage(damage: Damage) -> tuple[Cell, ...]:
         Cell("variety", figure(damage.distinct_2)),
         Cell("length", _times(damage.length_ratio)),
     )
-
-
-# The layers that were tried ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -424,8 +424,6 @@ def command_line(report: Report) -> str:
     return shlex.join(words)
 
 
-# Distilled vectors ---------------------------------------------------------------------------------------------------
-
 CARRIED: Mapping[bool | None, str] = {True: "carried", False: "not carried", None: "not followed"}
 CARRIED_MARKS: Mapping[bool | None, str] = {True: "✔", False: "✘", None: "–"}
 RULES_MEANING = (

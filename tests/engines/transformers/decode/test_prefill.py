@@ -1,4 +1,4 @@
-"""Prompts read as a tree before decoding begins: the answers are those of each prompt by itself."""
+"""Prompts read as a tree before decoding begins: the answers equal those of each prompt alone."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_receipt_rows_count_rows_that_the_term_touched(host: ModelContext) -> No
 def shifts_by_hand(host: ModelContext, chat: Any, answer: Sequence[int], terms: Sequence[Any]) -> list[float]:
     """Mean over layers and touched tokens of how far each term moved the state, per length of what left the block.
 
-    Both are taken from passes over the whole text with the first terms alone, then with one more, at the layer at hand
+    Both are taken from passes over the whole text with the first terms alone, then with one more, at this layer
     alone.
     """
     prompt, found = host.prompt(chat), [[] for _ in terms]

@@ -110,7 +110,7 @@ SPANS = [(0, 2), (1, 4), (-3, None), (2, None), (None, -1), (-100, 100), (3, 5)]
 
 
 def all_slowly(engine: TransformersEngine, blocks: nn.ModuleList, texts: Sequence[str]) -> list[np.ndarray]:
-    """``[token, layer, hidden]`` of each text: the states of all that it begins with, each read by itself."""
+    """``[token, layer, hidden]`` of each text: the hidden states of all its prefixes, each read alone."""
     found = []
     for text in texts:
         tokens = engine.tokenizer(text)["input_ids"]

@@ -46,7 +46,7 @@ def sharing_sequences(draw: st.DrawFn) -> list[Tokens]:
 
 @dataclass
 class OneByOne:
-    """An engine, and the states it should give: each sequence read by itself, each block's output caught by a hook."""
+    """An engine, and the states it should give: each sequence read alone, each block's output caught by a hook."""
 
     engine: TransformersEngine
     blocks: nn.ModuleList
@@ -196,7 +196,7 @@ def cpu_out_of_memory() -> RuntimeError:
 def failing(
     model: OneByOne, *, above: int, error: Callable[[], Exception] = torch.OutOfMemoryError, layer: int = 2
 ) -> Iterator[list[int]]:
-    """In the middle of any pass of more than so many tokens an error is raised; the passes that were tried."""
+    """Raise an error in the middle of any pass above a number of tokens; return the passes that were tried."""
     block = model.blocks[layer]
     inner = block.forward
     tried: list[int] = []

@@ -345,7 +345,7 @@ def kl_along(
 
 
 def answers_depend_on_layers(host: ModelContext, prompt: Tokens) -> bool:
-    """Whether answers depend on the last block too, where a model prepares its passes in its own way."""
+    """Return True if answers depend on the last layer too, for a model that prepares its passes itself."""
     if prepares_plainly(host.model):
         return True
     added = np.where(np.arange(host.info.hidden_size) % 3, -PROBE_SIZE, PROBE_SIZE).astype(np.float32)

@@ -42,13 +42,13 @@ from trimtab.errors import ModelError, PromptError
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is chosen.
+    """Options of choosing the next token.
 
     Attributes:
         max_new_tokens: Upper bound on the answer's length.
         temperature: 0 is greedy.
         top_p: Sample from the smallest set of tokens with this much probability.
-        seed: Makes sampling reproducible; None draws anew.
+        seed: Makes sampling reproducible; None draws a new seed each time.
         use_cache: Keep keys and values between steps; off, every step reads everything again.
     """
 
@@ -130,19 +130,19 @@ def generate_tokens(
 
 
 def prepares_plainly(model: PreTrainedModel) -> bool:
-    """Whether a model's ``generate`` gives it what any other's does, so that it computes what a plain pass does."""
+    """Return True if a model's ``generate`` passes it the usual inputs, so that it computes what a plain pass does."""
     own = type(model).prepare_inputs_for_generation
     return own is GenerationMixin.prepare_inputs_for_generation
 
 
 def keeps_keys_and_values(model: PreTrainedModel) -> bool:
-    """Whether all that a model remembers of a text is keys and values of its tokens, so that it may be cut short."""
+    """Return True if a model remembers a text by keys and values of its tokens alone, so that a cache can be cut."""
     kinds = {type(layer) for layer in DynamicCache(config=model.config.get_text_config(decoder=True)).layers}
     return kinds <= {DynamicLayer, DynamicSlidingWindowLayer}
 
 
 def count_repeats(prompts: Sequence[Tokens]) -> list[int]:
-    """How often each prompt came before in the list."""
+    """Return how often each prompt came before in the list."""
     seen: Counter[Tokens] = Counter()
     repeats = []
     for prompt in prompts:
@@ -289,7 +289,7 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True)
 class Prefilled:
-    """What was read of prompts before decoding: all of each but its last token.
+    """Keys and values of prompts read before decoding: all of each but its last token.
 
     Attributes:
         cache: Keys and values, ``[row, head, token, size]``, padded on the left.

@@ -1,4 +1,4 @@
-"""An answer while it is generated: text as it comes, and a stream of tokens that can be followed and broken off."""
+"""Streams of an answer: its text piece by piece, and its tokens, which a caller can stop at any time."""
 
 from __future__ import annotations
 

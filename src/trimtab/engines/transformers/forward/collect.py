@@ -36,7 +36,7 @@ from trimtab.vectors import ControlVector, Pool
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to read off a tree: ``result[target[i]] += weight[i] · state of node[i]``.
+    """Weighted sum to read off a tree: ``result[target[i]] += weight[i] · hidden state of node[i]``.
 
     Attributes:
         node: Nodes of the tree, ascending.
@@ -54,7 +54,7 @@ class Wanted:
 def wanted_at(
     tree: PrefixTree, position: Position, span: Span | Sequence[Span] | None, *, lengths: Sequence[int]
 ) -> Wanted:
-    """What a position of ``hidden_states`` asks of a tree.
+    """Return the sums that a position of ``hidden_states`` needs of a tree.
 
     Raises:
         PromptError: There is no such position, or a sequence has no such token or span.

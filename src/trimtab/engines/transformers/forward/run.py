@@ -56,7 +56,7 @@ class Pass:
 
 @dataclass(frozen=True)
 class Sources:
-    """What the encoder of an encoder-decoder model reads beside each sequence of its decoder.
+    """Texts that the encoder reads beside each sequence of its decoder.
 
     Attributes:
         tokens: Token ids, by the leaf at which the decoder's sequence ends.
@@ -234,7 +234,7 @@ def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an allocation failed."""
+    """Return True if an allocation failed."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 

@@ -110,7 +110,7 @@ def generated_coefficient(scope: Scope, row: RowText, number: int) -> float:
 
 
 def is_steady(scope: Scope, prompt: MarkedPrompt) -> bool:
-    """Whether a scope holds all generated tokens alike, whatever they are."""
+    """Return True if a scope has the same coefficient at all generated tokens."""
     if scope.schedule is not None:
         return False
     if any(part.kind in ("prompt", "system", "user") for part in scope.parts):
@@ -168,7 +168,7 @@ Readings = Mapping[Comparison, NDArray[np.float64]]  # of each row
 @final
 @dataclass
 class ConditionState:
-    """Whether one row's condition holds, and what it was read from.
+    """Condition state of one row: whether it holds, and the readings that decided it.
 
     Attributes:
         condition: The condition.
@@ -183,7 +183,7 @@ class ConditionState:
 
     @property
     def on_tokens(self) -> bool:
-        """Whether it is decided for every token."""
+        """Return True if the condition is decided at every token."""
         return any(comparison.at == "token" for comparison in comparisons(self.condition))
 
     def note(self, now: Mapping[Comparison, float]) -> None:

@@ -166,7 +166,7 @@ def _joined(parts: Sequence[Tensor]) -> F32:
 @final
 @dataclass(frozen=True)
 class Receipts:
-    """What every term did, and which tokens were touched by any (``[token]``), for each row."""
+    """Return for each row the receipts of its terms and the tokens that any of them steered, ``[token]``."""
 
     terms: list[list[TermReceipt]]
     touched: list[NDArray[np.bool_]]
@@ -290,8 +290,6 @@ class SteeringHooks:
                     fix="load the model uncompiled, let nothing else call its blocks, or generate with use_cache=False",
                 )
 
-    # Passes --------------------------------------------------------------------------------------------------------
-
     def _begin_pass(self, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         if self._idle:
             return
@@ -336,8 +334,6 @@ class SteeringHooks:
         self._ready.clear()
         self._by_step.clear()
 
-    # Changes -------------------------------------------------------------------------------------------------------
-
     def _change(self, layer: int, output: Any) -> Any:
         if self._idle:
             return None
@@ -381,7 +377,7 @@ class SteeringHooks:
         return moved
 
     def _added(self, number: int, layer: int, state: Tensor) -> Tensor | None:
-        """What a step of additions adds, which broadcasts to ``state``; None for nothing."""
+        """Return the sum of a step's additions, which broadcasts to ``state``; None for nothing."""
         key = number, layer
         if key not in self._ready:
             coefficients = self._coefficients_of_step(number, state)
@@ -442,7 +438,7 @@ class SteeringHooks:
 
 
 def tokens_given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
-    """What a pass of the model's body reads, ``[row, token]`` or embedded; a decoder's where it has an encoder too."""
+    """Return the tokens of a pass, ``[row, token]`` or embedded; the decoder's in an encoder-decoder model."""
     named = (kwargs.get(name) for name in TOKEN_ARGUMENTS)
     return next((given for given in (*named, *args[:1]) if isinstance(given, Tensor)), None)
 
