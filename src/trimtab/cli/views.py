@@ -1,4 +1,4 @@
-"""Terminal view of a report: the verdict first, then the comparison, the controls, the strengths, some answers."""
+"""Terminal views: the card of a vector, the report of an evaluation, and that of a distilled prompt."""
 
 from __future__ import annotations
 
@@ -41,8 +41,6 @@ from trimtab.evaluation.report.wording import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from rich.console import Console
 
     from trimtab.evaluation.distilled import DistilledReport, DistilledSample

@@ -12,6 +12,7 @@ from trimtab.steering.operators import ADD, Operator, argument_texts, operator_n
 from trimtab.steering.scopes import ALL, Scope
 from trimtab.steering.syntax import name_text, number_text
 from trimtab.vectors import ControlVector
+from trimtab.vectors.records import layer_runs
 
 Layers: TypeAlias = Literal["all", "middle"] | tuple[int, ...] | None
 FindVector: TypeAlias = Callable[[str], ControlVector]
@@ -180,13 +181,7 @@ def _layers_text(layers: Layers) -> str:
         return ""
     if isinstance(layers, str):
         return f"[{layers}]"
-    runs: list[list[int]] = []
-    for layer in layers:
-        if runs and layer == runs[-1][-1] + 1:
-            runs[-1].append(layer)
-        else:
-            runs.append([layer])
-    return f"[{','.join(map(_run_text, runs))}]"
+    return f"[{','.join(map(_run_text, layer_runs(layers)))}]"
 
 
 def _run_text(layers: list[int]) -> str:

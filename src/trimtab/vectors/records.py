@@ -23,19 +23,25 @@ SMALLEST_DEVIATION = 1e-9
 
 
 def layer_range(layers: Iterable[int], *, dash: str = "-") -> str:
-    """Layers with their runs drawn together.
+    """Return layers as text, with consecutive ones as a range.
 
     Example:
         >>> layer_range([3, 7, 8, 9])
         '3, 7-9'
     """
+    runs = layer_runs(layers)
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}{dash}{run[-1]}" for run in runs) or "none"
+
+
+def layer_runs(layers: Iterable[int]) -> list[list[int]]:
+    """Return layers in order, grouped into runs of consecutive ones."""
     runs: list[list[int]] = []
     for layer in sorted(layers):
         if runs and runs[-1][-1] == layer - 1:
             runs[-1].append(layer)
         else:
             runs.append([layer])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}{dash}{run[-1]}" for run in runs) or "none"
+    return runs
 
 
 Pool: TypeAlias = Literal["token", "mean", "last"]
