@@ -32,7 +32,7 @@ from trimtab.evaluation.interventions import (
     write,
     write_all,
 )
-from trimtab.evaluation.metrics.text_quality import arm_kl
+from trimtab.evaluation.metrics.text_quality import kl_per_question
 from trimtab.training.progress import ignore
 from trimtab.training.questions import KlSet, ask
 from trimtab.training.search import SIGNS
@@ -184,7 +184,9 @@ def strengths(pair):
 
 def kl_of(engine, questions, intervention: Intervention) -> float:
     return float(
-        np.average(arm_kl(engine, intervention, questions), weights=[len(question.answer) for question in questions])
+        np.average(
+            kl_per_question(engine, intervention, questions), weights=[len(question.answer) for question in questions]
+        )
     )
 
 

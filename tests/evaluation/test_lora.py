@@ -19,7 +19,7 @@ from trimtab.engines.transformers.model.fingerprint import fingerprint
 from trimtab.errors import BehaviourError, CalibrationError, EvaluationError, MissingDependencyError
 from trimtab.evaluation.interventions import Intervention, score, write
 from trimtab.evaluation.lora import fit_scale, train_lora
-from trimtab.evaluation.metrics.text_quality import arm_kl
+from trimtab.evaluation.metrics.text_quality import kl_per_question
 from trimtab.training.progress import ignore
 from trimtab.training.questions import ask
 
@@ -132,7 +132,7 @@ def test_lora_learns_answers_in_character(host, adapter):
     assert [loss.epoch for loss in adapter.losses] == list(range(len(adapter.losses)))
     assert any(first.validation == pytest.approx(value, rel=1e-4) for value in base)  # one question is held out
     best = min(rest, key=lambda loss: loss.validation)
-    assert adapter.kept == best.epoch
+    assert adapter.epoch == best.epoch
     assert best.validation < first.validation
     assert any(best.validation == pytest.approx(value, rel=1e-4) for value in after)
 
@@ -198,7 +198,7 @@ def test_fit_scale_spends_the_budget(host, adapter):
     questions = ask(host, ("Hello!", "What is rain?"), None, personas=0, max_new_tokens=5, progress=ignore)
 
     def kl_at(scale):
-        return float(arm_kl(host, adapter.intervention(scale), questions).mean())
+        return float(kl_per_question(host, adapter.intervention(scale), questions).mean())
 
     assert kl_at(0.0) == 0.0
     budget = kl_at(1.0) / 2

@@ -8,7 +8,7 @@ import pytest
 from trimtab.behaviours import neutral_prompts
 from trimtab.evaluation.interventions import Intervention, write
 from trimtab.evaluation.measurement import Baseline, Sizes
-from trimtab.evaluation.metrics.text_quality import arm_kl
+from trimtab.evaluation.metrics.text_quality import kl_per_question
 from trimtab.training.progress import ignore
 from trimtab.training.questions import ask
 
@@ -34,6 +34,6 @@ def test_kl_with_kept_predictions_equals_fresh_ones(tiny_llama):
     baseline = Baseline(tiny_llama, sizes=Sizes(questions=3, kl=3, controls_kl=2, written=2, facts=4))
     intervention = Intervention(openings=(Intervention().chat(0, "Speak like a pirate."),))
 
-    kept = arm_kl(tiny_llama, intervention, baseline.questions, base=baseline.own_predictions)
-    assert np.array_equal(kept, arm_kl(tiny_llama, intervention, baseline.questions))
+    kept = kl_per_question(tiny_llama, intervention, baseline.questions, base=baseline.own_predictions)
+    assert np.array_equal(kept, kl_per_question(tiny_llama, intervention, baseline.questions))
     assert (kept > 0).all()

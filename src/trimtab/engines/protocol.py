@@ -465,6 +465,13 @@ class Generates(Text, Protocol):
         """Steer everything that runs inside the ``with`` block."""
 
 
+class Predicts(Generates, Protocol):
+    """Engine that returns next-token distributions along given answers."""
+
+    def predict(self, sequences: Sequence[tuple[Tokens, Tokens]]) -> list[F32]:
+        """Return log-probabilities ``[token, vocabulary]`` of each (prompt, answer), under the open ``steered()``."""
+
+
 class Evaluates(Generates, Protocol):
     """Engine that evaluation harnesses can use."""
 
@@ -510,6 +517,10 @@ class Differentiates(Text, Protocol):
 
 class Trains(Collects, Generates, Forces, Differentiates, Protocol):
     """Engine that ``train``, ``calibrate`` and ``distill`` can use."""
+
+
+class Measures(Trains, Predicts, Protocol):
+    """Engine that ``evaluate`` can use."""
 
 
 Engine: TypeAlias = Trains

@@ -11,7 +11,7 @@ import numpy as np
 from trimtab.arrays import F32, F64
 from trimtab.behaviours import Behaviour
 from trimtab.behaviours.pairs import build_pairs
-from trimtab.engines import Engine
+from trimtab.engines.protocol import Collects
 from trimtab.errors import CalibrationError, EvaluationError, TrimtabError, VectorError
 from trimtab.evaluation.interventions import (
     BOTH,
@@ -67,7 +67,7 @@ def chance_of(trials: Sequence[Trial]) -> Chance | None:
 
 
 def shuffled_directions(
-    engine: Engine, behaviour: Behaviour, layers: Sequence[int], *, pairs: int, seed: int
+    engine: Collects, behaviour: Behaviour, layers: Sequence[int], *, pairs: int, seed: int
 ) -> dict[int, F32] | None:
     """Return mean differences of the behaviour's pairs with half of their labels swapped: nothing is left to learn.
 

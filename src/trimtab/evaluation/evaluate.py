@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_info
 from trimtab.arrays import F64
 from trimtab.behaviours import Behaviour, zoo_names
 from trimtab.defaults import BUDGET
-from trimtab.engines import Engine
+from trimtab.engines.protocol import Measures
 from trimtab.errors import EvaluationError, VectorError
 from trimtab.evaluation.comparison import (
     USUAL,
@@ -50,7 +50,7 @@ MAX_OVERLAP = 0.5  # with the default band; layers that share more are not compa
 
 
 def evaluate(
-    model: Engine,
+    model: Measures,
     vector: ControlVector,
     *,
     behaviour: Behaviour | None = None,

@@ -16,8 +16,8 @@ import numpy as np
 
 from trimtab.behaviours import Behaviour, Message, neutral_prompts
 from trimtab.behaviours.pairs import persona_instructions
-from trimtab.engines import Completion, Engine, ForcedItem, ForcedScores
-from trimtab.engines.protocol import Tokens
+from trimtab.engines import Completion, ForcedItem, ForcedScores
+from trimtab.engines.protocol import Forces, Generates, Text, Tokens
 from trimtab.errors import CalibrationError, StrongSteeringWarning
 from trimtab.steering import Steering, Term
 from trimtab.steering.compiled import Change
@@ -93,14 +93,16 @@ class Intervention:
 Pair: TypeAlias = Mapping[str, Intervention]  # for each pole, by sign
 
 
-def write(engine: Engine, intervention: Intervention, texts: Sequence[str], *, max_new_tokens: int) -> list[Completion]:
+def write(
+    engine: Generates, intervention: Intervention, texts: Sequence[str], *, max_new_tokens: int
+) -> list[Completion]:
     """Return greedy answers under one intervention to every question."""
     (answers,) = write_all(engine, [intervention], texts, max_new_tokens=max_new_tokens)
     return answers
 
 
 def write_all(
-    engine: Engine,
+    engine: Generates,
     interventions: Sequence[Intervention],
     texts: Sequence[str],
     *,
@@ -148,7 +150,7 @@ def _groups(interventions: Sequence[Intervention]) -> Iterator[list[Intervention
 
 
 def score(
-    engine: Engine, intervention: Intervention, texts: Sequence[str], answers: Sequence[Sequence[Tokens]]
+    engine: Forces, intervention: Intervention, texts: Sequence[str], answers: Sequence[Sequence[Tokens]]
 ) -> ForcedScores:
     """Score given answers under an intervention.
 
@@ -192,7 +194,7 @@ def system_prompt_pair(behaviour: Behaviour, *, questions: int) -> Pair:
     return {key: Intervention(chats, name=SYSTEM, about=about, stored_bytes=size) for key, chats in openings.items()}
 
 
-def few_shot_pair(engine: Engine, behaviour: Behaviour, *, answer_tokens: int) -> Pair:
+def few_shot_pair(engine: Generates, behaviour: Behaviour, *, answer_tokens: int) -> Pair:
     """Return example questions with answers in character, without a system prompt."""
     texts = neutral_prompts().calibration[:EXAMPLES]
     asked = ask(engine, texts, None, personas=0, max_new_tokens=1, progress=lambda _: None)
@@ -302,7 +304,7 @@ def vector_bytes(vector: ControlVector) -> int:
     return int(sum(vector.directions[layer].nbytes for layer in vector.layers))
 
 
-def added_tokens(engine: Engine, pair: Pair, texts: Sequence[str]) -> float:
+def added_tokens(engine: Text, pair: Pair, texts: Sequence[str]) -> float:
     """Return the prompt tokens that an intervention adds to a request: the mean over questions and poles."""
 
     def tokens(intervention: Intervention) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +36,9 @@ ADAPTER = "trimtab"
 LEAVE_OUT = "leave LoRA out"
 WRITING = "Letting the model answer in character"
 TRAINING = "Training LoRA"
+RANK = 8
+EPOCHS = 3
+LEARNING_RATE = 1e-3
 BATCH = 8
 VALIDATION = 6  # one question of this many is for validation
 WARMUP = 0.1  # of all steps
@@ -45,7 +48,6 @@ FIRST_SCALE = 0.5
 SCALE_TOLERANCE = 0.05  # of the KL
 
 Side: TypeAlias = Literal["+", "-"]
-Batch: TypeAlias = "Sequence[Example]"
 
 
 @runtime_checkable
@@ -78,26 +80,17 @@ class AdaptedLayer:
     """Layer of the model, with its replacement that adds low-rank matrices to it."""
 
     name: str
-    own: nn.Module
+    original: nn.Module
     adapted: Any
 
-    def weights(self) -> dict[str, nn.Parameter]:
-        """Return the low-rank matrices, by name."""
-        sides = (("lora_A", self.adapted.lora_A), ("lora_B", self.adapted.lora_B))
-        return {f"{self.name}.{side}.weight": matrices[ADAPTER].weight for side, matrices in sides}
 
-
-@dataclass(frozen=True, eq=False)
-class Injected:
-    """Layers that peft has made.
-
-    Attributes:
-        config: The config of peft.
-        layers: Layers with their low-rank matrices.
-    """
-
-    config: Any
-    layers: tuple[AdaptedLayer, ...]
+def _weights(layers: Iterable[AdaptedLayer]) -> dict[str, nn.Parameter]:
+    """Return the low-rank matrices of all layers, by name."""
+    return {
+        f"{layer.name}.{side}.weight": getattr(layer.adapted, side)[ADAPTER].weight
+        for layer in layers
+        for side in ("lora_A", "lora_B")
+    }
 
 
 def linear_layers(engine: TrainableEngine) -> list[str]:
@@ -122,35 +115,35 @@ def linear_layers(engine: TrainableEngine) -> list[str]:
     for reason, holds in reasons.items():
         if holds:
             raise EvaluationError(f"no LoRA adapter is trained for {name}: it {reason}", fix=LEAVE_OUT)
-    found = [
+    names = [
         f"{block}.{path}"
         for block in dict.fromkeys(engine.blocks.names)
         for path, module in model.get_submodule(block).named_modules()
         if path and isinstance(module, (nn.Linear, Conv1D))
     ]
-    if not found:
+    if not names:
         raise EvaluationError(f"the blocks of {name} have no linear layers for LoRA", fix=LEAVE_OUT)
-    return found
+    return names
 
 
-def inject(engine: TrainableEngine, names: Sequence[str], *, rank: int, seed: int) -> Injected:
-    """Let peft make the adapted layers, and restore the model afterwards."""
+def inject(engine: TrainableEngine, *, rank: int, seed: int) -> tuple[Any, tuple[AdaptedLayer, ...]]:
+    """Let peft adapt the linear layers, and restore the model; return peft's config and the layers."""
     import torch
     from transformers.pytorch_utils import Conv1D
 
+    model = engine.model
+    originals = {name: model.get_submodule(name) for name in linear_layers(engine)}
     try:
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError:
         raise MissingDependencyError("fine-tuning needs peft", fix=f"run: {INSTALL}") from None
-    model = engine.model
-    own = {name: model.get_submodule(name) for name in names}
     config = LoraConfig(
         r=rank,
         lora_alpha=2 * rank,
         lora_dropout=0.0,
         bias="none",
-        target_modules=list(names),
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in own.values()),
+        target_modules=list(originals),
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in originals.values()),
         task_type="CAUSAL_LM",
         base_model_name_or_path=engine.info.name,
         inference_mode=False,
@@ -162,18 +155,17 @@ def inject(engine: TrainableEngine, names: Sequence[str], *, rank: int, seed: in
         torch.default_generator.manual_seed(seed)
         try:
             inject_adapter_in_model(config, model, ADAPTER)
-            layers = tuple(AdaptedLayer(name, module, model.get_submodule(name)) for name, module in own.items())
+            layers = tuple(AdaptedLayer(name, module, model.get_submodule(name)) for name, module in originals.items())
         except (ValueError, TypeError, NotImplementedError) as error:
             problem = f"peft refuses {engine.info.name}: {str(error).splitlines()[0]}"
             raise EvaluationError(problem, fix=LEAVE_OUT) from error
         finally:
             _restore(model, modules, trainable, attributes)
-    if missed := [layer.name for layer in layers if layer.adapted is layer.own]:
+    if missed := [layer.name for layer in layers if layer.adapted is layer.original]:
         raise EvaluationError(f"peft made no adapter for {missed[0]} of {engine.info.name}", fix=LEAVE_OUT)
-    for layer in layers:
-        for weight in layer.weights().values():
-            weight.data = weight.data.float()  # small steps are lost in coarser dtypes
-    return Injected(config, layers)
+    for weight in _weights(layers).values():
+        weight.data = weight.data.float()  # small steps are lost in coarser dtypes
+    return config, layers
 
 
 def _restore(
@@ -193,16 +185,16 @@ def _restore(
 
 
 def _put(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, own = name.rpartition(".")
-    setattr(model.get_submodule(parent), own, module)
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, module)
 
 
 @contextmanager
 def switched_on(engine: TrainableEngine, layers: Sequence[AdaptedLayer], scale: float) -> Iterator[None]:
-    """Replace the model's layers by the adapted ones inside the ``with`` block; at scale 0 keep its own."""
+    """Replace the model's layers by the adapted ones inside the ``with`` block, except at scale 0."""
     model = engine.model
     for layer in layers:
-        if model.get_submodule(layer.name) is not layer.own:
+        if model.get_submodule(layer.name) is not layer.original:
             raise EvaluationError(
                 f"{layer.name} of {engine.info.name} is not the layer that the LoRA adapter was trained on",
                 fix="switch off the adapter that is on, or train one for the model as it is",
@@ -218,7 +210,7 @@ def switched_on(engine: TrainableEngine, layers: Sequence[AdaptedLayer], scale: 
         yield
     finally:
         for layer in layers:
-            _put(model, layer.name, layer.own)
+            _put(model, layer.name, layer.original)
 
 
 @dataclass(frozen=True)
@@ -261,7 +253,6 @@ class LoraAdapter:
         side: The pole.
         seconds: Seconds for writing the answers and training.
         losses: Losses by epoch, from the base model on.
-        kept: Epoch whose weights these are.
         rank: Rank of the low-rank matrices.
     """
 
@@ -269,7 +260,6 @@ class LoraAdapter:
     side: Side
     seconds: float
     losses: tuple[EpochLoss, ...]
-    kept: int
     rank: int
     _engine: TrainableEngine
     _layers: tuple[AdaptedLayer, ...]
@@ -279,16 +269,19 @@ class LoraAdapter:
         return f"<LoraAdapter {self.name}{self.side} of {self._engine.info.name}: {self.parameters} parameters>"
 
     @property
+    def epoch(self) -> int:
+        """Epoch whose weights these are: the one with the lowest validation loss."""
+        return _best(self.losses)
+
+    @property
     def parameters(self) -> int:
         """Number of trained weights."""
-        return sum(weight.numel() for layer in self._layers for weight in layer.weights().values())
+        return sum(weight.numel() for weight in _weights(self._layers).values())
 
     @property
     def stored_bytes(self) -> int:
         """Size of the weights."""
-        return sum(
-            weight.numel() * weight.element_size() for layer in self._layers for weight in layer.weights().values()
-        )
+        return sum(weight.numel() * weight.element_size() for weight in _weights(self._layers).values())
 
     def intervention(self, scale: float = 1.0) -> Intervention:
         """Return plain questions with the adapter at a scale; 1 is as trained, 0 the base model exactly.
@@ -320,8 +313,7 @@ class LoraAdapter:
 
         weights = {
             f"base_model.model.{name}": weight.detach().cpu().contiguous()
-            for layer in self._layers
-            for name, weight in layer.weights().items()
+            for name, weight in _weights(self._layers).items()
         }
         path = Path(folder)
         try:
@@ -339,9 +331,9 @@ def train_lora(
     side: Side,
     questions: int = 48,
     answer_tokens: int = 32,
-    rank: int = 8,
-    epochs: int = 3,
-    learning_rate: float = 1e-3,
+    rank: int = RANK,
+    epochs: int = EPOCHS,
+    learning_rate: float = LEARNING_RATE,
     seed: int = 0,
     progress: OnProgress = ignore,
 ) -> LoraAdapter:
@@ -381,53 +373,31 @@ def train_lora(
     began = time.perf_counter()
     _check_options(side, questions=questions, rank=rank, epochs=epochs, learning_rate=learning_rate)
     model = _trainable(engine)
-    injected = inject(model, linear_layers(model), rank=rank, seed=seed)
+    config, layers = inject(model, rank=rank, seed=seed)
     examples = _examples(model, behaviour, side, count=questions, answer_tokens=answer_tokens, progress=progress)
-    plan = _Plan.of(examples, epochs, learning_rate, seed)
-    return _fit(model, injected, plan, name=behaviour.name, side=side, rank=rank, began=began, progress=progress)
+    losses = _fit(model, layers, _Plan.of(examples, epochs, learning_rate, seed), progress, name=behaviour.name + side)
+    return LoraAdapter(behaviour.name, side, time.perf_counter() - began, losses, rank, model, layers, config)
 
 
 def fit_lora(
-    engine: Engine,
-    examples: Sequence[Example],
-    *,
-    name: str,
-    rank: int = 8,
-    epochs: int = 3,
-    learning_rate: float = 1e-3,
-    seed: int = 0,
-    progress: OnProgress = ignore,
+    engine: Engine, examples: Sequence[Example], *, name: str, seed: int = 0, progress: OnProgress = ignore
 ) -> LoraAdapter:
-    """Fine-tune a model on given answers; see ``train_lora`` for the options and errors.
-
-    Args:
-        engine: The model.
-        examples: Examples, validation included.
-        name: Name of the adapter; its side is ``"+"``.
-        rank: Rank of the low-rank matrices.
-        epochs: Upper bound on the epochs.
-        learning_rate: Highest learning rate.
-        seed: Seed of the matrices, of the order, and of the choice of questions for validation.
-        progress: Called for every step.
+    """Fine-tune a model on given answers, validation included; see ``train_lora`` for the options and errors.
 
     Example:
         >>> adapter = fit_lora(model, examples, name="pirate")  # doctest: +SKIP
     """
     began = time.perf_counter()
     distinct = len({example.text for example in examples})
-    _check_options("+", questions=distinct, rank=rank, epochs=epochs, learning_rate=learning_rate)
+    _check_options("+", questions=distinct, rank=RANK, epochs=EPOCHS, learning_rate=LEARNING_RATE)
     model = _trainable(engine)
-    injected = inject(model, linear_layers(model), rank=rank, seed=seed)
-    plan = _Plan.of(examples, epochs, learning_rate, seed)
-    return _fit(model, injected, plan, name=name, side="+", rank=rank, began=began, progress=progress)
+    config, layers = inject(model, rank=RANK, seed=seed)
+    losses = _fit(model, layers, _Plan.of(examples, EPOCHS, LEARNING_RATE, seed), progress, name=f"{name}+")
+    return LoraAdapter(name, "+", time.perf_counter() - began, losses, RANK, model, layers, config)
 
 
 def fit_scale(adapter_kl: Callable[[float], float], *, budget: float) -> ScalePoint:
-    """Fit the scale at which an adapter spends a budget, for a fair comparison with interventions that spend less.
-
-    Args:
-        adapter_kl: Mean per-token KL(base ‖ adapted) in nats at a scale.
-        budget: In nats per token; met within 5 %.
+    """Return the scale at which ``adapter_kl(scale)`` is a budget within 5 %, in nats per token.
 
     Raises:
         CalibrationError: No scale spends it.
@@ -456,7 +426,7 @@ class _Plan:
     seed: int
 
     @classmethod
-    def of(cls, examples: Batch, epochs: int, learning_rate: float, seed: int) -> _Plan:
+    def of(cls, examples: Sequence[Example], epochs: int, learning_rate: float, seed: int) -> _Plan:
         """Split by question, so that no question is in both parts."""
         distinct = list(dict.fromkeys(example.text for example in examples))
         order = np.random.default_rng(seed).permutation(len(distinct))
@@ -503,47 +473,40 @@ def _examples(
 
 
 def _fit(
-    engine: TrainableEngine,
-    injected: Injected,
-    plan: _Plan,
-    *,
-    name: str,
-    side: Side,
-    rank: int,
-    began: float,
-    progress: OnProgress,
-) -> LoraAdapter:
-    layers = injected.layers
+    engine: TrainableEngine, layers: Sequence[AdaptedLayer], plan: _Plan, progress: OnProgress, *, name: str
+) -> tuple[EpochLoss, ...]:
     with switched_on(engine, layers, 1.0), _frozen(engine, layers):
         losses = _train(engine, layers, plan, progress)
-    kept = min(losses, key=lambda loss: loss.validation).epoch
-    if kept == 0:
+    if _best(losses) == 0:
         raise EvaluationError(
-            f"LoRA for {name}{side} learned nothing: the base model has the lowest validation loss",
+            f"LoRA for {name} learned nothing: the base model has the lowest validation loss",
             fix="use a lower learning rate, or more questions",
         )
-    return LoraAdapter(name, side, time.perf_counter() - began, losses, kept, rank, engine, layers, injected.config)
+    return losses
+
+
+def _best(losses: Sequence[EpochLoss]) -> int:
+    return min(losses, key=lambda loss: loss.validation).epoch
 
 
 @contextmanager
 def _frozen(engine: TrainableEngine, layers: Sequence[AdaptedLayer]) -> Iterator[None]:
     """Train only the adapter's weights inside the ``with`` block."""
-    learned = {id(weight) for layer in layers for weight in layer.weights().values()}
-    before = [(weight, weight.requires_grad) for weight in engine.model.parameters() if id(weight) not in learned]
+    learned = list(_weights(layers).values())
+    adapter = {id(weight) for weight in learned}
+    before = [(weight, weight.requires_grad) for weight in engine.model.parameters() if id(weight) not in adapter]
     try:
-        for layer in layers:
-            for weight in layer.weights().values():
-                weight.requires_grad_(True)
+        for weight in learned:
+            weight.requires_grad_(True)
         for weight, _ in before:
             weight.requires_grad_(False)
         yield
     finally:
         for weight, was in before:
             weight.requires_grad_(was)
-        for layer in layers:
-            for weight in layer.weights().values():
-                weight.requires_grad_(False)
-                weight.grad = None
+        for weight in learned:
+            weight.requires_grad_(False)
+            weight.grad = None
 
 
 def _train(
@@ -552,7 +515,7 @@ def _train(
     """Train the layers in place; they have the best epoch's weights afterwards."""
     import torch
 
-    weights = [weight for layer in layers for weight in layer.weights().values()]
+    weights = list(_weights(layers).values())
     optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, plan.rate)
     order = np.random.default_rng(plan.seed)
@@ -575,7 +538,7 @@ def _train(
             progress(Progress(TRAINING, (epoch - 1) * plan.steps + step + 1, total))
         losses.append(EpochLoss(epoch, summed / tokens, _validated(engine, plan.validation)))
         progress(Progress(TRAINING, epoch * plan.steps, total, _losses_note(losses)))
-        least = min(losses, key=lambda loss: loss.validation).epoch
+        least = _best(losses)
         if least == epoch:
             best = [weight.detach().clone() for weight in weights]
         elif epoch - least >= PATIENCE:
@@ -595,7 +558,7 @@ def _losses_note(losses: Sequence[EpochLoss]) -> str:
     )
 
 
-def _validated(engine: TrainableEngine, examples: Batch) -> float:
+def _validated(engine: TrainableEngine, examples: Sequence[Example]) -> float:
     """Return the mean loss in nats per answer token, without gradients."""
     import torch
 
@@ -605,7 +568,7 @@ def _validated(engine: TrainableEngine, examples: Batch) -> float:
     return total / sum(len(example.answer) for example in examples)
 
 
-def _loss(engine: TrainableEngine, batch: Batch) -> Tensor:
+def _loss(engine: TrainableEngine, batch: Sequence[Example]) -> Tensor:
     """Return the summed negative log-probability of the answers' tokens, in nats.
 
     The head runs only at positions that predict one of them, where the model supports that.

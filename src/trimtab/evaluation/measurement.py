@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, cast, final
+from typing import final
 
 import numpy as np
 
 from trimtab.arrays import F32, F64
 from trimtab.behaviours import Behaviour, neutral_prompts
 from trimtab.defaults import EVALUATION_ANSWER_TOKENS, EVALUATION_QUESTIONS
-from trimtab.engines import Engine
+from trimtab.engines.protocol import Measures
 from trimtab.errors import MissingDependencyError
 from trimtab.evaluation.interventions import Intervention, changes_of, score, write_all
 from trimtab.evaluation.metrics.choices import ChoiceQuestion, choice_log_odds, choice_questions
@@ -20,7 +20,7 @@ from trimtab.evaluation.metrics.embedding import Embedder, load_embedder, releva
 from trimtab.evaluation.metrics.facts import Accuracy, Fact, FactSet, answer_facts, builtin_facts
 from trimtab.evaluation.metrics.refusals import refusal_direction, refusal_rate
 from trimtab.evaluation.metrics.scorers import Scorer, default_scorers
-from trimtab.evaluation.metrics.text_quality import Predictions, TextQuality, Written, arm_kl, own_predictions
+from trimtab.evaluation.metrics.text_quality import TextQuality, Written, kl_per_question, own_predictions
 from trimtab.evaluation.records import Damage, Side
 from trimtab.stats import mean_interval
 from trimtab.training.progress import ignore
@@ -89,7 +89,7 @@ class Baseline:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Measures,
         *,
         sizes: Sizes | None = None,
         questions: Sequence[str] = (),
@@ -128,9 +128,9 @@ class Baseline:
         return {layer: float(norm) for layer, norm in enumerate(self.kl.norms)}
 
     @cached_property
-    def own_predictions(self) -> Predictions:
+    def own_predictions(self) -> list[F32]:
         """The base model's predictions along the answers on which KL is measured."""
-        return own_predictions(cast("Any", self.engine), self.questions[: self.sizes.kl])
+        return own_predictions(self.engine, self.questions[: self.sizes.kl])
 
     @cached_property
     def refuses_harmful(self) -> float:
@@ -210,7 +210,7 @@ class Evaluator:
         )
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> Measures:
         """The model."""
         return self.baseline.engine
 
@@ -229,7 +229,7 @@ class Evaluator:
         if intervention.only_steers:
             return self.baseline.kl.measure(changes_of(intervention.steering, self.engine.info))
         questions = self.baseline.questions[: self.baseline.sizes.kl]
-        kls = arm_kl(cast("Any", self.engine), intervention, questions, base=self.baseline.own_predictions)
+        kls = kl_per_question(self.engine, intervention, questions, base=self.baseline.own_predictions)
         return float(np.average(kls, weights=[len(question.answer) for question in questions]))
 
     def facts(self, intervention: Intervention) -> Accuracy:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from trimtab.arrays import F32
 from trimtab.behaviours import Message
 from trimtab.engines import Engine
-from trimtab.engines.protocol import DistillationExample, Gradients, TeacherDistribution, Tokens
+from trimtab.engines.protocol import DistillationExample, Generates, Gradients, TeacherDistribution, Tokens
 from trimtab.errors import PromptError
 from trimtab.stats import bootstrap
 from trimtab.steering import Steering
@@ -417,7 +417,7 @@ class _Reference:
         return RuleEffect(weight, share)
 
 
-def questions_for(model: Engine, rule: str, *, count: int, seed: int) -> tuple[str, ...]:
+def questions_for(model: Generates, rule: str, *, count: int, seed: int) -> tuple[str, ...]:
     """Let the model write questions whose answer is in a rule.
 
     Questions that share a word with the rule come first; those that repeat one of its numbers are dropped, because

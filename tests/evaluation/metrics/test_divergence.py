@@ -12,10 +12,9 @@ from by_hand import logits_of, steering_by_hand
 from tiny_models import BY_NAME, vector_for
 from trimtab import Steering, Term
 from trimtab.behaviours import Message, neutral_prompts
-from trimtab.engines.transformers.score.kl import kl_of_tables
 from trimtab.errors import SteeringError
 from trimtab.evaluation.interventions import Intervention, changes_of
-from trimtab.evaluation.metrics.text_quality import arm_kl
+from trimtab.evaluation.metrics.text_quality import kl_of_tables, kl_per_question
 from trimtab.training.progress import ignore
 from trimtab.training.questions import KlSet, ask
 
@@ -37,7 +36,7 @@ def by_hand(engine, base_prompt, prompt, answer):
 
 
 def test_kl_of_base_is_zero(tiny_llama, questions):
-    found = arm_kl(tiny_llama, Intervention(), questions)
+    found = kl_per_question(tiny_llama, Intervention(), questions)
     assert found.shape == (len(TEXTS),)
     assert (found == 0.0).all()
 
@@ -47,7 +46,7 @@ def test_kl_reads_opening_before_the_same_answer(tiny_llama, questions):
         (Message("system", "Be brief."),),
         (Message("user", "Hi."), Message("assistant", "Hello, you.")),
     )
-    found = arm_kl(tiny_llama, Intervention(openings), questions)
+    found = kl_per_question(tiny_llama, Intervention(openings), questions)
     for number, question in enumerate(questions):
         chat = (*openings[number % 2], Message("user", question.text))
         prompt = tiny_llama.encode(tiny_llama.render(chat))
@@ -70,7 +69,7 @@ def test_kl_on_default_model_equals_calibration(smollm2):
 
 def check_against_kl_set(engine, steering, questions):
     tokens = np.array([len(question.answer) for question in questions])
-    found = arm_kl(engine, Intervention(steering=steering), questions)
+    found = kl_per_question(engine, Intervention(steering=steering), questions)
     together = KlSet(engine, questions).measure(changes_of(steering, engine.info))
     assert float(found @ tokens) / tokens.sum() == pytest.approx(together, rel=1e-4)
     assert together > 0.01
@@ -79,7 +78,7 @@ def check_against_kl_set(engine, steering, questions):
 def test_kl_opening_and_steering_act_together(tiny_llama, questions):
     vector = vector_for(tiny_llama, layers=[2])
     opening = (Message("system", "Be brief."),)
-    found = arm_kl(tiny_llama, Intervention((opening,), Steering.of([(vector, 1.0)])), questions[:1])
+    found = kl_per_question(tiny_llama, Intervention((opening,), Steering.of([(vector, 1.0)])), questions[:1])
     question = questions[0]
     prompt = tiny_llama.encode(tiny_llama.render((*opening, Message("user", question.text))))
     base = logits_of(tiny_llama.model, [*question.prompt, *question.answer])[len(question.prompt) - 1 : -1]
@@ -102,7 +101,7 @@ def test_kl_adapter_is_on_for_the_intervention_only(tiny_llama, questions):
             finally:
                 head.mul_(2.0)
 
-    found = arm_kl(tiny_llama, Intervention(activate=halved), questions)
+    found = kl_per_question(tiny_llama, Intervention(activate=halved), questions)
     for question, kl in zip(questions, found, strict=True):
         rows = slice(len(question.prompt) - 1, -1)
         logits = logits_of(tiny_llama.model, [*question.prompt, *question.answer])[rows].double()
@@ -113,7 +112,7 @@ def test_kl_adapter_is_on_for_the_intervention_only(tiny_llama, questions):
 def test_kl_steering_that_needs_a_request_is_refused(tiny_llama, questions):
     steering = Steering((Term(vector_for(tiny_llama), 1.0, tokens="generated"),))
     with pytest.raises(SteeringError, match="call generate"):
-        arm_kl(tiny_llama, Intervention(steering=steering), questions)
+        kl_per_question(tiny_llama, Intervention(steering=steering), questions)
 
 
 def test_kl_impossible_tokens_add_nothing():

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.behaviours import Behaviour, ChoiceText, read_choices
-from trimtab.engines import Engine
-from trimtab.engines.protocol import Tokens
+from trimtab.engines.protocol import Forces, Text, Tokens
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.interventions import Chat, Intervention, score
 from trimtab.stats import mean_interval
@@ -90,7 +89,7 @@ def choice_questions(behaviour: Behaviour) -> tuple[ChoiceQuestion, ...]:
     return tuple(map(_as_put, behaviour.choices))
 
 
-def choice_log_odds(engine: Engine, intervention: Intervention, questions: Sequence[ChoiceQuestion]) -> ChoiceScores:
+def choice_log_odds(engine: Forces, intervention: Intervention, questions: Sequence[ChoiceQuestion]) -> ChoiceScores:
     """Score both answers to each question under an intervention.
 
     An answer's probability is that of all its tokens right after the generation prompt.
@@ -109,7 +108,7 @@ def choice_log_odds(engine: Engine, intervention: Intervention, questions: Seque
     return ChoiceScores(np.array([matching - other for matching, other in scores.logprob], dtype=np.float64))
 
 
-def answer_tokens(engine: Engine, chat: Chat, answer: str) -> Tokens:
+def answer_tokens(engine: Text, chat: Chat, answer: str) -> Tokens:
     """Return the token ids of an answer right after the generation prompt of a chat.
 
     A space is put before an answer whose beginning would merge into one token with the end of the prompt.

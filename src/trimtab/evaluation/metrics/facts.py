@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.behaviours import Message
-from trimtab.engines import Engine, ForcedItem, ForcedScores, TeacherForcing
-from trimtab.engines.protocol import Changes, Tokens
+from trimtab.engines import ForcedItem, ForcedScores, TeacherForcing
+from trimtab.engines.protocol import Changes, Forces, Text, Tokens
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.interventions import Intervention, score
 from trimtab.stats import mean_interval
@@ -134,7 +134,7 @@ class Accuracy:
         return mean_interval(self.right.astype(np.float64) - other.right.astype(np.float64))
 
 
-def answer_facts(engine: Engine, intervention: Intervention, facts: Sequence[Fact]) -> Accuracy:
+def answer_facts(engine: Forces, intervention: Intervention, facts: Sequence[Fact]) -> Accuracy:
     """Measure which facts are known under an intervention.
 
     Every choice is scored as the assistant's answer, ``"Answer: honey"``, and the one of the highest mean
@@ -164,7 +164,7 @@ class FactSet:
         base: The facts that the base model knows.
     """
 
-    def __init__(self, engine: Engine, facts: Sequence[Fact]) -> None:
+    def __init__(self, engine: Forces, facts: Sequence[Fact]) -> None:
         self.facts = tuple(facts)
         items = [
             ForcedItem(engine.encode(engine.render((Message("user", fact.asked),))), tuple(answers))
@@ -183,7 +183,7 @@ def _accuracy(scores: ForcedScores) -> Accuracy:
     return Accuracy(np.array([bool(each[0] > each[1:].max()) for each in means]))  # a tie, or NaN, is not known
 
 
-def _answers(engine: Engine, facts: Sequence[Fact]) -> list[list[Tokens]]:
+def _answers(engine: Text, facts: Sequence[Fact]) -> list[list[Tokens]]:
     """Return the tokens of every choice.
 
     Raises:
@@ -195,7 +195,7 @@ def _answers(engine: Engine, facts: Sequence[Fact]) -> list[list[Tokens]]:
     return [[tokens[choice] for choice in fact.choices] for fact in facts]
 
 
-def _answer_tokens(engine: Engine, facts: Sequence[Fact]) -> dict[str, Tokens]:
+def _answer_tokens(engine: Text, facts: Sequence[Fact]) -> dict[str, Tokens]:
     """Return the tokens of each choice after the generation prompt; the question does not change them."""
     chat = (Message("user", facts[0].asked),)
     prompt = engine.encode(engine.render(chat))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from trimtab.arrays import F32
 from trimtab.behaviours import Message
-from trimtab.engines import Engine
+from trimtab.engines.protocol import Collects, Generates
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.interventions import Intervention, write_all
 from trimtab.stats import cosine, proportion
@@ -84,7 +84,7 @@ def refusal_requests() -> RefusalRequests:
     return RefusalRequests(harmful, harmless)
 
 
-def refusal_direction(engine: Engine, *, progress: OnProgress | None = None) -> Mapping[int, F32]:
+def refusal_direction(engine: Collects, *, progress: OnProgress | None = None) -> Mapping[int, F32]:
     """Return the direction of refusal, from harmless to harmful requests.
 
     It is the difference of means at the prompt's last token, at the output of each block. Source: Arditi et al. 2024
@@ -165,7 +165,7 @@ class Refused:
 
 
 def refusal_rate(
-    engine: Engine, intervention: Intervention, *, harmful: bool, count: int = 32, max_new_tokens: int = 24
+    engine: Generates, intervention: Intervention, *, harmful: bool, count: int = 32, max_new_tokens: int = 24
 ) -> Refused:
     """Measure which of the built-in requests are refused under an intervention.
 
@@ -185,7 +185,12 @@ def refusal_rate(
 
 
 def refusal_rates(
-    engine: Engine, interventions: Sequence[Intervention], *, harmful: bool, count: int = 32, max_new_tokens: int = 24
+    engine: Generates,
+    interventions: Sequence[Intervention],
+    *,
+    harmful: bool,
+    count: int = 32,
+    max_new_tokens: int = 24,
 ) -> list[Refused]:
     """Return ``refusal_rate`` under several interventions, which share batches where they can."""
     requests = refusal_requests()

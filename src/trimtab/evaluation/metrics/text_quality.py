@@ -1,24 +1,20 @@
-"""Text quality of answers: perplexity under the base model, repetition, length and refusals."""
+"""Text quality of answers (perplexity, repetition, length, refusals), and KL along the base model's own answers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from trimtab.arrays import F32, F64
 from trimtab.behaviours import Message
-from trimtab.engines import Completion, Engine, ForcedItem
-from trimtab.engines.protocol import Tokens
+from trimtab.engines import Completion, ForcedItem
+from trimtab.engines.protocol import Forces, Predicts, Text, Tokens
 from trimtab.evaluation.interventions import Intervention
 from trimtab.evaluation.metrics.refusals import refuses
 from trimtab.training.controls import distinct_2
 from trimtab.training.questions import Question
-
-if TYPE_CHECKING:
-    from trimtab.engines.transformers import TransformersEngine
 
 MIN_DISTINCT = 0.5  # share of distinct runs of three words; an answer below is repetitive
 
@@ -63,7 +59,7 @@ class Written:
         return cls(tuple(c.text for c in completions), tuple(c.tokens for c in completions))
 
     @classmethod
-    def of_tokens(cls, engine: Engine, tokens: Sequence[Tokens]) -> Written:
+    def of_tokens(cls, engine: Text, tokens: Sequence[Tokens]) -> Written:
         """Decode the answers from token ids."""
         return cls(tuple(engine.decode(answer) for answer in tokens), tuple(tokens))
 
@@ -95,7 +91,7 @@ class TextQuality:
 
 
 def measure_text_quality(
-    engine: Engine, questions: Sequence[Question], base: Written, written: Sequence[Written]
+    engine: Forces, questions: Sequence[Question], base: Written, written: Sequence[Written]
 ) -> tuple[TextQuality, ...]:
     """Measure several sets of answers to the first questions, each at most as long as ``base``.
 
@@ -118,13 +114,11 @@ def measure_text_quality(
     return tuple(qualities)
 
 
-def _per_token(logprob: NDArray[np.float64], answers: Written) -> float:
+def _per_token(logprob: F64, answers: Written) -> float:
     return -float(logprob[: len(answers)].sum()) / max(sum(map(len, answers.tokens)), 1)
 
 
-def _log_probabilities(
-    engine: Engine, questions: Sequence[Question], written: Sequence[Written]
-) -> list[NDArray[np.float64]]:
+def _log_probabilities(engine: Forces, questions: Sequence[Question], written: Sequence[Written]) -> list[F64]:
     """Return, for each set, the log-probability of every answer under the base model, in nats, ``[answer]``.
 
     Sets share many answers, so each distinct one is scored once.
@@ -142,47 +136,41 @@ def _log_probabilities(
     ]
 
 
-Predictions: TypeAlias = list[NDArray[np.float32]]
+def kl_per_question(
+    engine: Predicts, intervention: Intervention, questions: Sequence[Question], *, base: Sequence[F32] = ()
+) -> F64:
+    """Measure the mean per-token KL(base ‖ intervention) along the base model's own answer to each question.
 
+    The base reads the plain question. The intervention reads the same answer after its opening (a system prompt,
+    examples), under its steering, and with its adapter switched on. One question is read at a time, so that no more
+    than two tables ``[token, vocabulary]`` are made.
 
-def arm_kl(
-    engine: TransformersEngine, arm: Intervention, questions: Sequence[Question], *, base: Predictions | None = None
-) -> NDArray[np.float64]:
-    """Mean per-token KL(base ‖ arm) along the base model's own answer to each question.
-
-    The base is the model asked plainly. The arm reads the same answer after its own opening (a system prompt,
-    examples), under its steering, and with its adapter switched on. One question is worked on at a time, so that no
-    more than two tables ``[token, vocabulary]`` are made.
-
-    For a steering of all tokens this is what ``learning.questions.KlSet`` measures, question by question.
+    For a steering of all tokens this is what ``training.questions.KlSet`` measures, question by question.
 
     Args:
         engine: The model.
-        arm: What to compare the base with.
+        intervention: The intervention.
         questions: Each with its prompt and the base model's answer.
         base: ``own_predictions`` of the questions, to share among interventions; computed if not given.
 
     Returns:
-        ``[question]``, in nats per token; exactly 0 for the arm that is the base.
+        ``[question]``, in nats per token; exactly 0 for the base itself.
 
     Raises:
-        PromptError: The arm's opening, the question and the answer together do not fit into the context window.
-        SteeringError: The steering has token scopes or conditions, which act in ``generate`` alone; or it was not done
-            as asked.
-
-    Example:
-        >>> arm_kl(model, Arm(steering=Steering.of([(happy, 1.0)])), questions).mean()  # doctest: +SKIP
-        0.41
+        PromptError: The opening, the question and the answer together do not fit into the context window.
+        SteeringError: The steering has token scopes or conditions, which act in ``generate`` alone.
     """
     return np.array(
         [
-            _kl_of(engine, arm, number, question, base[number] if base else own_predictions(engine, [question])[0])
+            _kl_of(
+                engine, intervention, number, question, base[number] if base else own_predictions(engine, [question])[0]
+            )
             for number, question in enumerate(questions)
         ]
     )
 
 
-def own_predictions(engine: TransformersEngine, questions: Sequence[Question]) -> Predictions:
+def own_predictions(engine: Predicts, questions: Sequence[Question]) -> list[F32]:
     """Return the base model's log-probabilities ``[token, vocabulary]`` along each of its own plain answers.
 
     They stay in memory, ``token · vocabulary · 4`` bytes a question.
@@ -190,20 +178,22 @@ def own_predictions(engine: TransformersEngine, questions: Sequence[Question]) -
     return engine.predict([(question.prompt, question.answer) for question in questions])
 
 
-def _kl_of(
-    engine: TransformersEngine, arm: Intervention, number: int, question: Question, base: NDArray[np.float32]
-) -> float:
-    from trimtab.engines.transformers.score.kl import kl_of_tables
+def kl_of_tables(base: F32, other: F32) -> F64:
+    """Return KL(base ‖ other), ``[token]``, of log-probabilities ``[token, vocabulary]``; exactly 0 from itself.
 
-    prompt = _opened(engine, arm, number, question)
-    with arm.active(), engine.steered(arm.steering):
+    It is summed by numpy in float64: reports have pinned its sums, whose last digits depend on the order of additions.
+    """
+    probabilities = np.exp(base.astype(np.float64))
+    # A token that the base never generates adds nothing, though its difference is ∞ - ∞.
+    differences = np.subtract(base, other, out=np.zeros_like(probabilities), where=probabilities > 0, dtype=np.float64)
+    kl: F64 = np.einsum("tv,tv->t", probabilities, differences)
+    return kl
+
+
+def _kl_of(engine: Predicts, intervention: Intervention, number: int, question: Question, base: F32) -> float:
+    chat, prompt = intervention.chat(number, question.text), question.prompt
+    if chat != (Message("user", question.text),):
+        prompt = engine.encode(engine.render(chat))
+    with intervention.active(), engine.steered(intervention.steering):
         (changed,) = engine.predict([(prompt, question.answer)])
     return float(kl_of_tables(base, changed).sum()) / max(len(question.answer), 1)
-
-
-def _opened(engine: TransformersEngine, arm: Intervention, number: int, question: Question) -> Tokens:
-    """The question's prompt with what the arm puts before it."""
-    chat = arm.chat(number, question.text)
-    if chat == (Message("user", question.text),):
-        return question.prompt
-    return engine.encode(engine.render(chat))

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trimtab.arrays import F32, F64
 from trimtab.engines.protocol import TeacherDistribution
 from trimtab.engines.transformers.score.logits import rows_per_part
 
@@ -46,18 +45,6 @@ def kl_of_logprobs(base: Tensor, other: Tensor) -> Tensor:
     Gradients flow to both.
     """
     return expected_difference(base.exp(), base, other)
-
-
-def kl_of_tables(base: F32, other: F32) -> F64:
-    """Return ``kl_of_logprobs`` of numpy tables in float64, where a base is at exactly 0 from itself.
-
-    This one runs in numpy: reports have pinned its sums, whose last digits depend on the order of additions.
-    """
-    probabilities = np.exp(base.astype(np.float64))
-    # A token that the base never generates adds nothing, though its difference is ∞ - ∞.
-    differences = np.subtract(base, other, out=np.zeros_like(probabilities), where=probabilities > 0, dtype=np.float64)
-    kl: F64 = np.einsum("tv,tv->t", probabilities, differences)
-    return kl
 
 
 def expected_difference(weights: Tensor, one: Tensor, other: Tensor) -> Tensor:
