@@ -211,6 +211,7 @@ def _view(report: Report) -> dict[str, Any]:
         positive=subject.positive,
         negative=subject.negative,
     )
+    swings = [abs(placing.swing) for placing in subject.candidates if wording.known(placing.swing)]
     steered = [layer for placing in subject.candidates for layer in placing.layers]
     return {
         "report": report,
@@ -221,21 +222,20 @@ def _view(report: Report) -> dict[str, Any]:
         "bar": lambda row: charts.swing_bar(row.swing, scale, chance),
         "axis": charts.swing_axis(scale) if any(intervention.swing for intervention in report.interventions) else "",
         "details": tables.details(report),
-        "strengths": tables.strengths(report),
         "has_effects": any(point.effect for point in report.sweep.points),
-        "strength_heads": tables.STRENGTHS,
+        "strength_columns": tables.STRENGTHS,
         "sweep_wide": sweep(width=WIDE),
         "sweep_narrow": sweep(width=NARROW),
         "strength_samples": strength_samples(report),
         "comparison_samples": comparison_samples(report),
-        "layer_rows": tables.layer_rows(report),
         "layer_span": range(min(steered), max(steered) + 1) if steered else range(0),
-        "shade": shade,
+        "shade": partial(shade, most=max(swings, default=0.0) or 1.0),
     }
 
 
-def shade(share: float) -> str:
-    """Return a colour for a share from −1 to 1, over any background."""
+def shade(swing: float, *, most: float) -> str:
+    """Return a colour for a swing, the stronger the nearer it is to ``most``, over any background."""
+    share = swing / most if wording.known(swing) else 0.0
     name = "positive" if share > 0 else "negative"
     return f"color-mix(in srgb, var(--{name}) {min(abs(share), 1.0) * 90:.0f}%, transparent)"
 
