@@ -10,10 +10,10 @@ import pytest
 import trimtab
 from evaluation.sample_report import working
 from trimtab import Behaviour, ControlVector
+from trimtab.behaviours import ChoiceText
 from trimtab.evaluation.cards import card_json, card_of, read_card
 from trimtab.evaluation.interventions import BOTH, EQUAL, FEW_SHOT, SYSTEM
 from trimtab.evaluation.measurement import Sizes
-from trimtab.evaluation.metrics.choices import ChoiceQuestion
 from trimtab.evaluation.metrics.judge import Judge
 from trimtab.evaluation.report import report_json
 from trimtab.vectors import vectors_folder
@@ -117,7 +117,7 @@ def test_options_are_passed_on(run, asked, tmp_path):
     assert asked["behaviour"] == Behaviour.load("formal")
     assert (asked["lora"], asked["seed"]) == (True, 7)
     assert asked["sizes"] == Sizes(questions=6, written_tokens=9)
-    assert asked["choices"] == (ChoiceQuestion("Tea?", "Yes", "No"),)
+    assert asked["choices"] == (ChoiceText("Tea?", "Yes", "No"),)
     assert asked["truthfulqa"][0].choices == ("Yes", "No")
     (judge,) = asked["scorers"]
     assert isinstance(judge, Judge)

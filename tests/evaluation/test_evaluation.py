@@ -13,13 +13,12 @@ import trimtab
 from by_hand import digest_of, traces_in
 from sample_vectors import calibration_record
 from trimtab import Behaviour, ControlVector
-from trimtab.behaviours import neutral_prompts
+from trimtab.behaviours import ChoiceText, neutral_prompts
 from trimtab.errors import EvaluationError, StrongSteeringWarning, VectorError, VectorMismatchError
 from trimtab.evaluation.comparison import BASELINES, chance_of, random_seeds, shuffled_directions
 from trimtab.evaluation.evaluate import evaluate
 from trimtab.evaluation.interventions import Intervention, changes_of, write
 from trimtab.evaluation.measurement import Baseline, Evaluator, Sizes
-from trimtab.evaluation.metrics.choices import ChoiceQuestion
 from trimtab.evaluation.metrics.facts import Fact
 from trimtab.evaluation.metrics.scorers import Keywords
 from trimtab.evaluation.records import Report
@@ -291,7 +290,7 @@ def test_evaluate_without_personas_has_no_effects(tiny_llama, baseline, random_v
 def test_evaluate_custom_scorers_choices_and_facts_are_used(tiny_llama, trained, tmp_path):
     (tmp_path / "tea.toml").write_text(TEA)
     behaviour, vowels = Behaviour.load(tmp_path / "tea.toml"), Vowels()
-    more = (ChoiceQuestion("Coffee?", "No", "Yes"),)
+    more = (ChoiceText("Coffee?", "No", "Yes"),)
     facts = (Fact("Is rain wet?", ("Yes", "No"), hint=""), Fact("Is ice hot?", ("No", "Yes"), hint=""))
     found = evaluate(
         tiny_llama,

@@ -317,12 +317,8 @@ def measure(
 ) -> tuple[InterventionReport, ...]:
     """Measure facts, choices, scores and refusals of every intervention.
 
-    Args:
-        evaluator: The evaluator.
-        comparison: The interventions and their answers.
-        qualities: Text quality of ``comparison.all_written``; more may follow.
-        prompt_swing: Mean swing of the system prompts, in nats per token; None where it is no unit.
-        phases: Called for each side.
+    ``qualities`` are of ``comparison.all_written``; more may follow. ``prompt_swing`` is the mean swing of the system
+    prompts, in nats per token; None where it is no unit.
     """
     each = iter(qualities)
     reports = []

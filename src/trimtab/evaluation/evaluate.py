@@ -11,7 +11,7 @@ from statistics import fmean
 from threadpoolctl import threadpool_info
 
 from trimtab.arrays import F64
-from trimtab.behaviours import Behaviour, zoo_names
+from trimtab.behaviours import Behaviour, ChoiceText, zoo_names
 from trimtab.defaults import BUDGET
 from trimtab.engines.protocol import Measures
 from trimtab.errors import EvaluationError, VectorError
@@ -29,7 +29,6 @@ from trimtab.evaluation.comparison import (
 )
 from trimtab.evaluation.interventions import vector_bytes
 from trimtab.evaluation.measurement import Baseline, Evaluator, Sizes
-from trimtab.evaluation.metrics.choices import ChoiceQuestion
 from trimtab.evaluation.metrics.facts import Fact
 from trimtab.evaluation.metrics.refusals import cosine_with_refusal
 from trimtab.evaluation.metrics.scorers import Scorer
@@ -57,7 +56,7 @@ def evaluate(
     baselines: Sequence[str] = USUAL,
     lora: bool = False,
     scorers: Sequence[Scorer] = (),
-    choices: Sequence[ChoiceQuestion] = (),
+    choices: Sequence[ChoiceText] = (),
     truthfulqa: Sequence[Fact] = (),
     sizes: Sizes | None = None,
     seed: int = 0,

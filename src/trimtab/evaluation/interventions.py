@@ -114,13 +114,6 @@ def write_all(
     Interventions without an adapter share a batch, because weights are then read once for all of its rows. Strong
     steering is not warned of: an evaluation measures what it spends.
 
-    Args:
-        engine: The model.
-        interventions: The interventions.
-        texts: The questions.
-        max_new_tokens: Upper bound on an answer's length.
-        on_step: Called once for each intervention.
-
     Returns:
         The answers, ``[intervention][question]``.
     """
@@ -153,12 +146,6 @@ def score(
     engine: Forces, intervention: Intervention, texts: Sequence[str], answers: Sequence[Sequence[Tokens]]
 ) -> ForcedScores:
     """Score given answers under an intervention.
-
-    Args:
-        engine: The model.
-        intervention: The intervention.
-        texts: The questions.
-        answers: Token ids of the answers to each question.
 
     Returns:
         Summed log-probability (nats) and tokens of every answer, ``[question][answer]``.
@@ -224,13 +211,7 @@ def equal_kl_pair(
     kls: Mapping[str, float],
     info: ModelInfo,
 ) -> Pair | None:
-    """Return the vector at the strengths that spend the KL of the system prompts.
-
-    Args:
-        kl: Questions on which KL is measured.
-        vector: The vector.
-        kls: KL of the prompts, by sign, in nats per token.
-        info: The model.
+    """Return the vector at the strengths that spend ``kls``, the KL of the system prompts in nats per token.
 
     Returns:
         None where the prompts spend next to nothing, or more than any strength does.
@@ -263,14 +244,7 @@ def combined_pair(
 ) -> Pair:
     """Return system prompt and vector together, the vector at the strength at which both spend the budget.
 
-    Where the prompt alone spends the budget, or no strength meets it, the vector is added at strength ±0.5.
-
-    Args:
-        system: The system prompts.
-        vector: The vector.
-        kls: KL of the prompts alone, by sign.
-        kl_of: Measures an intervention's KL, in nats per token.
-        budget: In nats per token.
+    Where the prompt alone spends the budget (``kls``), or no strength meets it, the vector is added at strength ±0.5.
     """
 
     def combine(key: str, strength: float, about: str = "") -> Intervention:

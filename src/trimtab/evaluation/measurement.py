@@ -10,15 +10,15 @@ from typing import final
 import numpy as np
 
 from trimtab.arrays import F32, F64
-from trimtab.behaviours import Behaviour, neutral_prompts
+from trimtab.behaviours import Behaviour, ChoiceText, neutral_prompts
 from trimtab.defaults import EVALUATION_ANSWER_TOKENS, EVALUATION_QUESTIONS
 from trimtab.engines.protocol import Measures
 from trimtab.errors import MissingDependencyError
 from trimtab.evaluation.interventions import Intervention, changes_of, score, write_all
-from trimtab.evaluation.metrics.choices import ChoiceQuestion, choice_log_odds, choice_questions
+from trimtab.evaluation.metrics.choices import choice_log_odds, choice_questions
 from trimtab.evaluation.metrics.embedding import Embedder, load_embedder, relevance
 from trimtab.evaluation.metrics.facts import Accuracy, Fact, FactSet, answer_facts, builtin_facts
-from trimtab.evaluation.metrics.refusals import refusal_direction, refusal_rate
+from trimtab.evaluation.metrics.refusals import refusal_direction, refusal_rates
 from trimtab.evaluation.metrics.scorers import Scorer, default_scorers
 from trimtab.evaluation.metrics.text_quality import TextQuality, Written, kl_per_question, own_predictions
 from trimtab.evaluation.records import Damage, Side
@@ -135,7 +135,8 @@ class Baseline:
     @cached_property
     def refuses_harmful(self) -> float:
         """Share of harmful requests that the base model refuses."""
-        return refusal_rate(self.engine, Intervention(), harmful=True, count=self.sizes.harmful).interval.value
+        (rate,) = refusal_rates(self.engine, [Intervention()], harmful=True, count=self.sizes.harmful)
+        return rate.interval.value
 
     @cached_property
     def refusal(self) -> dict[int, F32]:
@@ -172,7 +173,7 @@ class Evaluator:
     effects: EffectSet | None
     scorers: tuple[Scorer, ...]
     embedder: Embedder | None
-    choices: tuple[ChoiceQuestion, ...]
+    choices: tuple[ChoiceText, ...]
     missing: tuple[str, ...]
     seed: int
 
@@ -183,7 +184,7 @@ class Evaluator:
         behaviour: Behaviour,
         *,
         scorers: Sequence[Scorer] = (),
-        choices: Sequence[ChoiceQuestion] = (),
+        choices: Sequence[ChoiceText] = (),
         seed: int = 0,
     ) -> Evaluator:
         """Let the model answer in character and choose the scorers; those given are added to the default ones."""

@@ -329,15 +329,7 @@ class RuleSizes:
 def attribute_rules(
     answers: PromptedAnswers, steered: Student, rules: Sequence[Rule], *, sizes: RuleSizes, progress: OnProgress
 ) -> tuple[RuleReport, ...]:
-    """Measure which rules of a prompt a vector carries.
-
-    Args:
-        answers: Answers under the whole prompt.
-        steered: The model under the vector.
-        rules: Rules of the prompt.
-        sizes: Amount of messages.
-        progress: Called for every rule.
-    """
+    """Measure which rules of a prompt a vector carries, from answers under the whole prompt."""
     if not rules:
         return ()
     general = _Reference.of(answers.first(sizes.messages), steered)

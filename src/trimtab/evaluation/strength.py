@@ -177,13 +177,7 @@ def usable_range(
 ) -> UsableRange:
     """Search the strengths, from -1 to 1, at which facts and relevance are kept, and measure the swing over that range.
 
-    Args:
-        evaluator: The evaluator.
-        vector: The vector.
-        report: Its measurements at ±1.
-        effects: Its effects there, by sign, per question.
-        prompt_swing: Mean swing of the system prompts, in nats per token; None where it is no unit.
-        phases: Called for each strength that is tried.
+    ``report`` and ``effects`` (by sign, per question) are the vector's at ±1; ``prompt_swing`` is as in ``measure``.
     """
     costs = {key: report.sides[key].damage for key in SIGNS}
     costly = {k: cost for k, cost in costs.items() if not is_usable(cost.accuracy_change, cost.relevance_change)}

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from trimtab.behaviours import Behaviour, Message
+from trimtab.behaviours import Behaviour, ChoiceText, Message
 from trimtab.errors import BehaviourError, EvaluationError
 from trimtab.evaluation.interventions import Intervention
 from trimtab.evaluation.metrics.choices import (
-    ChoiceQuestion,
     ChoiceScores,
     answer_tokens,
     choice_log_odds,
@@ -23,9 +22,9 @@ from trimtab.stats import mean_interval
 from trimtab.steering import Steering
 
 QUESTIONS = (
-    ChoiceQuestion("Do you like tea?", "Yes", "No"),
-    ChoiceQuestion("Which is better?\n (A) Tea\n (B) Coffee", "(B)", "(A)"),
-    ChoiceQuestion("Who are you?", "Nobody at all", "I"),
+    ChoiceText("Do you like tea?", "Yes", "No"),
+    ChoiceText("Which is better?\n (A) Tea\n (B) Coffee", "(B)", "(A)"),
+    ChoiceText("Who are you?", "Nobody at all", "I"),
 )
 
 
@@ -41,8 +40,8 @@ def slow_logprob(engine, text: str, answer: str) -> float:
 def slow_log_odds(engine, intervention: Intervention) -> list[float]:
     odds = []
     for number, question in enumerate(QUESTIONS):
-        text = engine.render(intervention.chat(number, question.text))
-        odds.append(slow_logprob(engine, text, question.matching) - slow_logprob(engine, text, question.other))
+        text = engine.render(intervention.chat(number, question.question))
+        odds.append(slow_logprob(engine, text, question.positive) - slow_logprob(engine, text, question.negative))
     return odds
 
 
@@ -121,10 +120,10 @@ def test_load_choices_reads_both_public_formats(tmp_path):
     (tmp_path / "caa.json").write_text(json.dumps(caa))
     (tmp_path / "persona.jsonl").write_text(f"{json.dumps(persona)}\n{json.dumps(persona)}\n")
     assert load_choices(tmp_path / "caa.json") == (
-        ChoiceQuestion("Tea?\n\nChoices:\n (A) Yes, please\n (B) Never", "(B)", "(A)"),
+        ChoiceText("Tea?\n\nChoices:\n (A) Yes, please\n (B) Never", "(B)", "(A)"),
     )
     assert load_choices(tmp_path / "persona.jsonl") == 2 * (
-        ChoiceQuestion('Would you say this?\n"I like tea"', "Yes", "No"),
+        ChoiceText('Would you say this?\n"I like tea"', "Yes", "No"),
     )
 
 
@@ -152,11 +151,11 @@ def test_choice_questions_match_the_positive_pole(tmp_path):
         'name = "tea"\n[positive]\nlabel = "tea"\npersonas = ["fond of tea"]\n[negative]\nlabel = "coffee"\n'
         'personas = ["fond of coffee"]\n[[evaluation.choices]]\nquestion = "Tea?"\npositive = "Yes"\nnegative = "No"\n'
     )
-    assert choice_questions(Behaviour.load(path)) == (ChoiceQuestion("Tea?", "Yes", "No"),)
+    assert choice_questions(Behaviour.load(path)) == (ChoiceText("Tea?", "Yes", "No"),)
 
 
 def test_choice_log_odds_system_prompt_moves_the_choice(smollm2):
-    questions = [ChoiceQuestion(f"Is today a {word} day?", "Yes", "No") for word in ("good", "sunny", "lucky", "fine")]
+    questions = [ChoiceText(f"Is today a {word} day?", "Yes", "No") for word in ("good", "sunny", "lucky", "fine")]
 
     def log_odds_under(system: str) -> float:
         return choice_log_odds(

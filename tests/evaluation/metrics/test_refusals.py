@@ -14,7 +14,7 @@ from trimtab.evaluation.metrics.refusals import (
     Refused,
     cosine_with_refusal,
     refusal_direction,
-    refusal_rate,
+    refusal_rates,
     refusal_requests,
     refuses,
 )
@@ -101,7 +101,7 @@ def test_refusal_rate_counts_written_refusals(llama, random_vector, monkeypatch)
     generate = llama.generate
     monkeypatch.setattr(llama, "generate", record)
     intervention = Intervention(steering=Steering.of([(random_vector(llama), 1.0)]))
-    found = refusal_rate(llama, intervention, harmful=False, max_new_tokens=2)
+    (found,) = refusal_rates(llama, [intervention], harmful=False, max_new_tokens=2)
     assert found.interval.value == 0.25
     assert found.refused[:5].tolist() == [True, False, False, False, True]
     asked = list(refusal_requests().harmless)

@@ -22,21 +22,6 @@ from trimtab.stats import mean_interval
 from trimtab.vectors import Interval
 
 
-@dataclass(frozen=True)
-class ChoiceQuestion:
-    """A question with two answers.
-
-    Attributes:
-        text: The user message, with the options where there are any.
-        matching: The answer that matches the behaviour (its positive pole), as the model would write it.
-        other: The answer that does not.
-    """
-
-    text: str
-    matching: str
-    other: str
-
-
 @dataclass(frozen=True, eq=False)
 class ChoiceScores:
     """Choices under an intervention.
@@ -72,7 +57,7 @@ class ChoiceScores:
         return mean_interval(self.log_odds)
 
 
-def load_choices(path: str | Path) -> tuple[ChoiceQuestion, ...]:
+def load_choices(path: str | Path) -> tuple[ChoiceText, ...]:
     """Load choice questions from a file: a JSON list, or one JSON object a line.
 
     Args:
@@ -81,15 +66,15 @@ def load_choices(path: str | Path) -> tuple[ChoiceQuestion, ...]:
     Raises:
         BehaviourError: It cannot be read, has no choices, or an entry is of no known kind: the line or entry is named.
     """
-    return tuple(map(_as_put, read_choices(Path(path))))
+    return tuple(map(_stripped, read_choices(Path(path))))
 
 
-def choice_questions(behaviour: Behaviour) -> tuple[ChoiceQuestion, ...]:
+def choice_questions(behaviour: Behaviour) -> tuple[ChoiceText, ...]:
     """Return the choice questions of a behaviour; its positive pole's answers are the matching ones."""
-    return tuple(map(_as_put, behaviour.choices))
+    return tuple(map(_stripped, behaviour.choices))
 
 
-def choice_log_odds(engine: Forces, intervention: Intervention, questions: Sequence[ChoiceQuestion]) -> ChoiceScores:
+def choice_log_odds(engine: Forces, intervention: Intervention, questions: Sequence[ChoiceText]) -> ChoiceScores:
     """Score both answers to each question under an intervention.
 
     An answer's probability is that of all its tokens right after the generation prompt.
@@ -99,12 +84,12 @@ def choice_log_odds(engine: Forces, intervention: Intervention, questions: Seque
     """
     if not questions:
         raise EvaluationError("there are no choice questions", fix="give at least one")
-    chats = [intervention.chat(number, question.text) for number, question in enumerate(questions)]
+    chats = [intervention.chat(number, question.question) for number, question in enumerate(questions)]
     answers = [
-        (answer_tokens(engine, chat, question.matching), answer_tokens(engine, chat, question.other))
+        (answer_tokens(engine, chat, question.positive), answer_tokens(engine, chat, question.negative))
         for chat, question in zip(chats, questions, strict=True)
     ]
-    scores = score(engine, intervention, [question.text for question in questions], answers)
+    scores = score(engine, intervention, [question.question for question in questions], answers)
     return ChoiceScores(np.array([matching - other for matching, other in scores.logprob], dtype=np.float64))
 
 
@@ -126,6 +111,6 @@ def answer_tokens(engine: Text, chat: Chat, answer: str) -> Tokens:
     )
 
 
-def _as_put(choice: ChoiceText) -> ChoiceQuestion:
+def _stripped(choice: ChoiceText) -> ChoiceText:
     """Strip spaces around answers, because the chat template puts in what comes before an answer."""
-    return ChoiceQuestion(choice.question.strip(), choice.positive.strip(), choice.negative.strip())
+    return ChoiceText(choice.question.strip(), choice.positive.strip(), choice.negative.strip())

@@ -92,10 +92,6 @@ def refusal_direction(engine: Collects, *, progress: OnProgress | None = None) -
     On a model that hardly refuses anything, such as the default one, it separates harmful from harmless requests, but
     need not make the model refuse.
 
-    Args:
-        engine: The model.
-        progress: Called with the number of requests read.
-
     Returns:
         Layer to unit direction ``[hidden]``, float32, for every layer.
 
@@ -164,26 +160,6 @@ class Refused:
         return proportion(int(self.refused.sum()), len(self.refused))
 
 
-def refusal_rate(
-    engine: Generates, intervention: Intervention, *, harmful: bool, count: int = 32, max_new_tokens: int = 24
-) -> Refused:
-    """Measure which of the built-in requests are refused under an intervention.
-
-    Args:
-        engine: The model.
-        intervention: The intervention.
-        harmful: Whether to ask the harmful requests or the harmless ones.
-        count: Number of requests.
-        max_new_tokens: Upper bound on an answer's length; a refusal shows in its first words.
-
-    Example:
-        >>> refusal_rate(model, Intervention(), harmful=True).interval.value  # doctest: +SKIP
-        0.0
-    """
-    (rate,) = refusal_rates(engine, [intervention], harmful=harmful, count=count, max_new_tokens=max_new_tokens)
-    return rate
-
-
 def refusal_rates(
     engine: Generates,
     interventions: Sequence[Intervention],
@@ -192,8 +168,20 @@ def refusal_rates(
     count: int = 32,
     max_new_tokens: int = 24,
 ) -> list[Refused]:
-    """Return ``refusal_rate`` under several interventions, which share batches where they can."""
+    """Measure which of the built-in requests are refused under each intervention.
+
+    Args:
+        engine: The model.
+        interventions: The interventions, which share batches where they can.
+        harmful: Whether to ask the harmful requests or the harmless ones.
+        count: Number of requests.
+        max_new_tokens: Upper bound on an answer's length; a refusal shows in its first words.
+
+    Example:
+        >>> refusal_rates(model, [Intervention()], harmful=True)[0].interval.value  # doctest: +SKIP
+        0.0
+    """
     requests = refusal_requests()
-    asked = (requests.harmful if harmful else requests.harmless)[:count]
-    written = write_all(engine, interventions, asked, max_new_tokens=max_new_tokens)
+    questions = (requests.harmful if harmful else requests.harmless)[:count]
+    written = write_all(engine, interventions, questions, max_new_tokens=max_new_tokens)
     return [Refused(np.array([refuses(answer.text) for answer in answers])) for answers in written]

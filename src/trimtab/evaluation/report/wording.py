@@ -6,7 +6,7 @@ import math
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from trimtab.evaluation.records import Controls, Report, Subject, UsableRange, Word
 from trimtab.evaluation.strength import MAX_LOST_FACTS, MAX_LOST_RELEVANCE
@@ -21,7 +21,7 @@ MINUS = "−"
 BYTES = ("bytes", "kB", "MB", "GB", "TB")
 
 
-def known(value: float | None) -> bool:
+def known(value: float | None) -> TypeGuard[float]:
     """Return whether there is a finite number."""
     return value is not None and math.isfinite(value)
 
@@ -48,7 +48,7 @@ def percent(value: float | None, places: int = 0, *, signed: bool = False) -> st
         >>> percent(0.125), percent(None)
         ('12 %', '–')
     """
-    return DASH if value is None or not known(value) else f"{figure(100 * value, places, signed=signed)} %"
+    return f"{figure(100 * value, places, signed=signed)} %" if known(value) else DASH
 
 
 def points(value: float | None) -> str:
@@ -58,7 +58,7 @@ def points(value: float | None) -> str:
         >>> points(-0.04)
         '−4'
     """
-    return DASH if value is None or not known(value) else figure(100 * value, 0, signed=True)
+    return figure(100 * value, 0, signed=True) if known(value) else DASH
 
 
 def spread(interval: Interval | None, places: int = 2, *, scale: float = 1.0, signed: bool = False) -> str:
@@ -413,14 +413,8 @@ def command_line(report: Report) -> str:
     words = ["trimtab", "evaluate", subject.vector, "--model", subject.model]
     if subject.behaviour != subject.vector:
         words += ["--behaviour", subject.behaviour]
-    words += [
-        "--questions",
-        str(len(setting.questions)),
-        "--max-new-tokens",
-        str(setting.written_tokens),
-        "--seed",
-        str(setting.seed),
-    ]
+    words += ["--questions", str(len(setting.questions))]
+    words += ["--max-new-tokens", str(setting.written_tokens), "--seed", str(setting.seed)]
     return shlex.join(words)
 
 
