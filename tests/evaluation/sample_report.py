@@ -74,7 +74,7 @@ def around(value: float, reach: float = 0.05) -> Interval:
 
 
 def damage(*, kl: float | None = 0.4, perplexity: float = 1.3, facts: float | None = -0.02, **changes: Any) -> Damage:
-    """What something costs; every field can be changed."""
+    """Return a cost; every field can be changed."""
     fields: dict[str, Any] = {
         "kl": kl,
         "perplexity_ratio": perplexity,
@@ -190,7 +190,7 @@ def control(plus: float, minus: float) -> Control:
 
 
 def controls(**changes: Any) -> Controls:
-    """What a vector that works is held against; every field can be changed."""
+    """Return the controls of a vector that works; every field can be changed."""
     fields: dict[str, Any] = {
         "random": tuple(control(plus, minus) for plus, minus in ((0.03, -0.02), (-0.04, 0.02), (0.01, 0.01))),
         "chance": Chance(-0.06, 0.05),
@@ -203,7 +203,7 @@ def controls(**changes: Any) -> Controls:
 
 
 def subject(**changes: Any) -> Subject:
-    """What was evaluated; every field can be changed."""
+    """Return a subject; every field can be changed."""
     fields: dict[str, Any] = {
         "vector": "glad",
         "behaviour": "glad",

@@ -181,7 +181,7 @@ def test_rms_swing_equals_root_mean_square_of_swings():
 # Shuffled labels
 
 
-class Apart:
+class SeparatedPairs:
     """An engine in which each pair differs by one axis that all share, and by one that is unique."""
 
     def __init__(self, pairs: int) -> None:
@@ -209,7 +209,7 @@ def paired(tmp_path, pairs: int) -> Behaviour:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_shuffled_directions_cancel_the_shared_difference(tmp_path, seed):
-    found = shuffled_directions(Apart(6), paired(tmp_path, 6), (0, 3), pairs=96, seed=seed)
+    found = shuffled_directions(SeparatedPairs(6), paired(tmp_path, 6), (0, 3), pairs=96, seed=seed)
     assert set(found) == {0, 3}
     for direction in found.values():
         assert direction[6] == 0.0
@@ -219,13 +219,13 @@ def test_shuffled_directions_cancel_the_shared_difference(tmp_path, seed):
 
 def test_shuffled_directions_depend_on_the_seed(tmp_path):
     behaviour = paired(tmp_path, 8)
-    found = [shuffled_directions(Apart(8), behaviour, (0,), pairs=96, seed=seed)[0] for seed in (0, 0, 1, 2)]
+    found = [shuffled_directions(SeparatedPairs(8), behaviour, (0,), pairs=96, seed=seed)[0] for seed in (0, 0, 1, 2)]
     np.testing.assert_array_equal(found[0], found[1])
     assert len({tuple(direction) for direction in found}) == 3
 
 
 def test_shuffled_directions_odd_pairs_keep_one(tmp_path):
-    direction = shuffled_directions(Apart(5), paired(tmp_path, 5), (0,), pairs=96, seed=0)[0]
+    direction = shuffled_directions(SeparatedPairs(5), paired(tmp_path, 5), (0,), pairs=96, seed=0)[0]
     own = direction[:5] / np.abs(direction[0])
     assert sorted(np.abs(own)) == pytest.approx([1.0] * 5)
     assert own.sum() == pytest.approx(1.0)  # oriented, so that what is left of the axis points up
@@ -250,7 +250,7 @@ def test_shuffled_directions_keep_no_behaviour(tiny_llama):
 
 
 def test_shuffled_directions_without_pairs_returns_none(tmp_path, tiny_llama):
-    assert shuffled_directions(Apart(2), paired(tmp_path, 2), (0,), pairs=1, seed=0) is None
-    alike = Apart(2)
+    assert shuffled_directions(SeparatedPairs(2), paired(tmp_path, 2), (0,), pairs=1, seed=0) is None
+    alike = SeparatedPairs(2)
     alike.collect = lambda texts, layers: SimpleNamespace(states=np.ones((len(texts), len(layers), 3)))
     assert shuffled_directions(alike, paired(tmp_path, 2), (0,), pairs=96, seed=0) is None

@@ -1,4 +1,4 @@
-"""What a distilled vector carries of its prompt, beside other ways and rule by rule."""
+"""Share of its prompt that a distilled vector carries, beside other substitutes and rule by rule."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def blocks_of(engine):
 
 @contextmanager
 def turned_head(engine):
-    """What plays an adapter: the head says the opposite of what it says."""
+    """Stand-in for an adapter: the head with its weights negated."""
     head = engine.model.lm_head.weight
     with torch.no_grad():
         head.mul_(-1.0)
@@ -269,7 +269,7 @@ def test_combined_pair_with_room_spends_the_budget(vector, happy_behaviour):
     system, kls = system_prompt_pair(happy_behaviour, questions=len(TEXTS)), {"+": 0.2, "-": 0.3}
 
     def spent(intervention: Intervention) -> float:
-        """As if both simply added up, the vector at its square."""
+        """Return the sum of both, the vector at its square."""
         (term,) = intervention.steering.terms
         key = "+" if term.strength > 0 else "-"
         assert intervention.openings == system[key].openings

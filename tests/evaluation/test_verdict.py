@@ -16,7 +16,7 @@ from trimtab.vectors import Interval
 
 
 def verdict(plus: float | None = 0.34, minus: float | None = -0.28, **changes: Any) -> Verdict:
-    """Of a vector that works, unless it is changed."""
+    """Return the verdict on a vector that works; arguments change its measurements."""
     given: dict[str, Any] = {
         "equivalents": 1.5,
         "controls": controls(band=None),

@@ -178,7 +178,7 @@ def evaluate_distilled(
             f"the prompt changes answers by {answers.base_kl:.4f} nat per token, which is next to nothing",
             fix="give users' messages to which the prompt matters",
         )
-    dial, own, others = _substitutes(answers, vector, teacher, sizes, progress)
+    dial, substitute, others = _substitutes(answers, vector, teacher, sizes, progress)
     if lora:
         others += _fine_tuned(answers, teacher, sizes, progress)
     single = len(teacher.opening) == 1 and teacher.opening[0].role == "system"
@@ -192,7 +192,7 @@ def evaluate_distilled(
     return DistilledReport(
         name=vector.behaviour.name,
         base_kl=answers.base_kl,
-        vector=own,
+        vector=substitute,
         others=tuple(others),
         dial=dial,
         rules=rule_reports,
@@ -214,7 +214,7 @@ def _substitutes(
         kls[strength] = answers.measure(Student.steered(vector, strength))
     dial = {strength: mean_kl(kls[strength]) for strength in (0.0, *sizes.strengths)}
     about = f"layers {vector.layers[0]} to {vector.layers[-1]}, strength 1"
-    own = answers.substitute("vector", about, kls[1.0])
+    substitute = answers.substitute("vector", about, kls[1.0])
     progress(Progress(SUBSTITUTES_PHASE, steps - 2, steps))
     others = [_mean_difference(answers, teacher, sizes)]
     progress(Progress(SUBSTITUTES_PHASE, steps - 1, steps))
@@ -226,7 +226,7 @@ def _substitutes(
             about = f"the prompt cut down to its first sentence, {len(answers.model.encode(sentence))} tokens"
             others.append(answers.substitute("one sentence", about, answers.measure(student)))
     progress(Progress(SUBSTITUTES_PHASE, steps, steps))
-    return dial, own, others
+    return dial, substitute, others
 
 
 def _mean_difference(answers: PromptedAnswers, teacher: Teacher, sizes: Sizes) -> Substitute:

@@ -220,25 +220,25 @@ def _report(
     phases: Phases,
     making: Mapping[str, float],
 ) -> Report:
-    baseline, own, per_question = evaluator.baseline, comparison.answered[0], comparison.prompt_swing
+    baseline, steered, per_question = evaluator.baseline, comparison.answered[0], comparison.prompt_swing
     prompt_swing = None if per_question is None else mean_interval(per_question, seed=evaluator.seed)
     no_equivalents = ""
     if prompt_swing is not None and per_question is not None:
         noise = rms_swing(trials.random) / len(per_question) ** 0.5
         no_equivalents = why_no_equivalents(prompt_swing, noise) or ""
     unit = None if prompt_swing is None or no_equivalents else prompt_swing.value
-    points = measure_strengths(evaluator, vector, own, phases)
+    points = measure_strengths(evaluator, vector, steered, phases)
     with phases("Measuring text quality", 1):
         # All sets together: an answer that several of them share is scored once.
         sets = [*comparison.all_written, *(point.written for point in points), baseline.written]
         qualities = measure_text_quality(evaluator.engine, baseline.questions, baseline.written, sets)
     interventions = measure(evaluator, comparison, qualities, prompt_swing=unit, phases=phases)
-    usable = usable_range(evaluator, vector, interventions[0], own.effects, prompt_swing=unit, phases=phases)
+    usable = usable_range(evaluator, vector, interventions[0], steered.effects, prompt_swing=unit, phases=phases)
     sweep = sweep_of(points, qualities[len(comparison.all_written) : -1])
     with phases("Measuring refusals", 1):
         base = evaluator.base_side(qualities[-1])
         refusal = cosine_with_refusal(vector, baseline.refusal)
-    controls = _controls(evaluator, trials, own.effects, refusal=refusal)
+    controls = _controls(evaluator, trials, steered.effects, refusal=refusal)
     subject = _subject(evaluator, given, vector)
     return Report(
         subject=subject,

@@ -545,8 +545,8 @@ def _train(
             progress(Progress(TRAINING, total, total))
             break
     with torch.no_grad():
-        for weight, kept in zip(weights, best, strict=True):
-            weight.copy_(kept)
+        for weight, values in zip(weights, best, strict=True):
+            weight.copy_(values)
     return tuple(losses)
 
 

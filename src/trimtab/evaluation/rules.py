@@ -184,8 +184,8 @@ class PromptedAnswers:
 
     def substitute(self, name: str, about: str, kls: TokenKls) -> Substitute:
         """Return the share of the gap that a student with these KLs closes."""
-        own, base = per_answer(kls), per_answer(self.base)
-        return Substitute(name, about, float(own.mean()), share_closed(own, base, seed=self.seed))
+        kl, base = per_answer(kls), per_answer(self.base)
+        return Substitute(name, about, float(kl.mean()), share_closed(kl, base, seed=self.seed))
 
 
 def mean_kl(tokens: TokenKls) -> float:
@@ -198,12 +198,12 @@ def per_answer(tokens: TokenKls) -> NDArray[np.float64]:
     return np.array([each.mean() for each in tokens])
 
 
-def share_closed(own: NDArray[np.float64], base: NDArray[np.float64], *, seed: int) -> Interval:
-    """Return ``1 - mean(own) / mean(base)`` with its 95 % bootstrap interval over answers.
+def share_closed(kl: NDArray[np.float64], base: NDArray[np.float64], *, seed: int) -> Interval:
+    """Return ``1 - mean(kl) / mean(base)`` with its 95 % bootstrap interval over answers.
 
     Numerator and denominator are resampled together, because both are measured along the same answers.
     """
-    return bootstrap(lambda own, base: 1 - own.mean(axis=-1) / base.mean(axis=-1), own, base, seed=seed)
+    return bootstrap(lambda kl, base: 1 - kl.mean(axis=-1) / base.mean(axis=-1), kl, base, seed=seed)
 
 
 ITEM = re.compile(r"^[ \t]*(?:[-*•–]|\(?\d{1,2}[.)])[ \t]+\S.*$", re.MULTILINE)

@@ -83,9 +83,9 @@ def is_usable(facts: Interval | None, relevance: Interval | None) -> bool:
 
 
 def measure_strengths(
-    evaluator: Evaluator, vector: ControlVector, own: Answered, phases: Phases
+    evaluator: Evaluator, vector: ControlVector, steered: Answered, phases: Phases
 ) -> list[StrengthPoint]:
-    """Measure every strength of the sweep, and the base model at 0; ±1 is taken from ``own``."""
+    """Measure every strength of the sweep, and the base model at 0; ±1 is taken from ``steered``."""
     sizes = evaluator.baseline.sizes
     new = {s: Intervention.of_vector(vector, s) for s in sizes.strengths if abs(s) != 1.0}
     points = []
@@ -101,7 +101,7 @@ def measure_strengths(
                 written = answers[strength]
             else:
                 key = "+" if strength > 0 else "-"
-                effects, kl, written = own.effects[key], own.kl[key], own.written[key].first(sizes.sweep)
+                effects, kl, written = steered.effects[key], steered.kl[key], steered.written[key].first(sizes.sweep)
             add(strength, kl, None if effects is None else mean_interval(effects, seed=evaluator.seed), written)
             step()
     none = None if evaluator.effects is None else Interval(0.0, 0.0, 0.0)
@@ -338,10 +338,10 @@ def _against_chance(
 ) -> Iterator[str]:
     for key, label in (("+", subject.positive), ("-", subject.negative)):
         effect = effects[key]
-        found = f"{effect.value:+.3f} nat per token (95 % interval {effect.low:+.3f} to {effect.high:+.3f})"
+        measured = f"{effect.value:+.3f} nat per token (95 % interval {effect.low:+.3f} to {effect.high:+.3f})"
         beside = f"random directions reach {chance.low:+.3f} to {chance.high:+.3f}"
         joint = "beyond chance" if clear[key] else "not beyond chance"
-        yield f"Strength {key}1 ({label}): {found}, {joint}: {beside}."
+        yield f"Strength {key}1 ({label}): {measured}, {joint}: {beside}."
 
 
 def _against_controls(swing: Interval, controls: Controls) -> Iterator[str]:

@@ -22,7 +22,7 @@ KEY = "sk-very-secret"
 
 @dataclass
 class Endpoint:
-    """What the endpoint was asked, and where it is."""
+    """Address of the endpoint, and the requests that it received."""
 
     url: str
     asked: list[dict] = field(default_factory=list)

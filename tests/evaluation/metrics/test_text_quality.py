@@ -1,4 +1,4 @@
-"""Which answers go round in circles."""
+"""Repetition of answers."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def refusal_requests() -> RefusalRequests:
     return RefusalRequests(harmful, harmless)
 
 
-def refusal_direction(engine: Collects, *, progress: OnProgress | None = None) -> Mapping[int, F32]:
+def refusal_direction(engine: Collects, *, progress: OnProgress = ignore) -> Mapping[int, F32]:
     """Return the direction of refusal, from harmless to harmful requests.
 
     It is the difference of means at the prompt's last token, at the output of each block. Source: Arditi et al. 2024
@@ -102,10 +102,9 @@ def refusal_direction(engine: Collects, *, progress: OnProgress | None = None) -
         >>> refusal_direction(model)[15].shape  # doctest: +SKIP
         (576,)
     """
-    tell = progress or ignore
     requests = refusal_requests()
     texts = [engine.render((Message("user", text),)) for text in (*requests.harmful, *requests.harmless)]
-    states = engine.collect(texts, progress=lambda done, total: tell(Progress(PHASE, done, total))).states
+    states = engine.collect(texts, progress=lambda done, total: progress(Progress(PHASE, done, total))).states
     harmful, harmless = np.split(states, [len(requests.harmful)])
     return {
         layer: estimate("mean_difference", harmful[:, layer], harmless[:, layer]) for layer in range(states.shape[1])

@@ -79,7 +79,7 @@ def swing_bar(swing: Interval | None, scale: Scale, chance: float | None) -> Mar
     """Draw a swing with its interval over the band of chance; grey if the two overlap."""
     parts = [_chance_band(scale, chance, BAR_HEIGHT), _vertical(scale.at(0), 0, BAR_HEIGHT, "zero")]
     middle = BAR_HEIGHT / 2
-    said = "not measured"
+    caption = "not measured"
     if swing is not None and known(swing.value):
         limit = chance or 0.0
         kind = "positive" if swing.low > limit else "negative" if swing.high < -limit else "unsure"
@@ -87,8 +87,8 @@ def swing_bar(swing: Interval | None, scale: Scale, chance: float | None) -> Mar
         parts.append(f'<rect class="bar {kind}" x="{start:.1f}" y="6" width="{end - start:.1f}" height="14"/>')
         low, high = scale.at(swing.low), scale.at(swing.high)
         parts.append(f'<path class="whisker" d="M{low:.1f} {middle}H{high:.1f}M{low:.1f} 9v8M{high:.1f} 9v8"/>')
-        said = f"{figure(swing.value)} nat per token, 95 % interval {spread(swing)}"
-    return _svg(BAR_WIDTH, BAR_HEIGHT, said, parts)
+        caption = f"{figure(swing.value)} nat per token, 95 % interval {spread(swing)}"
+    return _svg(BAR_WIDTH, BAR_HEIGHT, caption, parts)
 
 
 def swing_axis(scale: Scale) -> Markup:
@@ -150,8 +150,8 @@ def sweep_chart(
         top += panel.height
     parts += _strength_labels(strengths, across, top)
     parts.append(f'<text class="axis" x="{width / 2:.0f}" y="{top + 36:.0f}" text-anchor="middle">strength</text>')
-    said = f"Effect, KL and perplexity at strengths {strength(min(strengths))} to {strength(max(strengths))}"
-    return _svg(width, height, said, parts)
+    caption = f"Effect, KL and perplexity at strengths {strength(min(strengths))} to {strength(max(strengths))}"
+    return _svg(width, height, caption, parts)
 
 
 def line_chart(
@@ -185,9 +185,9 @@ def line_chart(
     parts.append(f'<path class="line" d="M{line}"/>')
     for place, value in numbers.items():
         kind = "base" if place == 0 else "positive"
-        said = f"{below} {strength(place)}: {figure(value, 3)}"
+        caption = f"{below} {strength(place)}: {figure(value, 3)}"
         circle = f'<circle cx="{across.at(place):.1f}" cy="{up.at(value):.1f}" r="5"/>'
-        parts.append(f'<g class="dot {kind}"><title>{escape(said)}</title>{circle}</g>')
+        parts.append(f'<g class="dot {kind}"><title>{escape(caption)}</title>{circle}</g>')
     parts += _strength_labels(places, across, bottom)
     middle = f'x="{width / 2:.0f}" y="{bottom + 36}" text-anchor="middle"'
     parts.append(f'<text class="axis" {middle}>{escape(below)}</text>')
@@ -276,18 +276,18 @@ def _dot(point: Point, value: float, panel: Panel, x: float, up: Scale) -> Itera
     kind = "base" if point.strength == 0 else "positive" if point.strength > 0 else "negative"
     y = up.at(_logarithm(value) if panel.logarithmic else value)
     interval = panel.interval(point)
-    said = f"strength {strength(point.strength)}: {figure(value)}"
+    caption = f"strength {strength(point.strength)}: {figure(value)}"
     if interval is not None and known(interval.low) and known(interval.high):
         yield f'<path class="whisker" d="M{x:.1f} {up.at(interval.low):.1f}V{up.at(interval.high):.1f}"/>'
-        said += f" ({spread(interval)})"
+        caption += f" ({spread(interval)})"
     if not point.usable:
-        said += f", not usable: {point.why}"
+        caption += f", not usable: {point.why}"
         yield (
-            f'<g class="broken {kind}"><title>{escape(said)}</title><circle cx="{x:.1f}" cy="{y:.1f}" r="6"/>'
+            f'<g class="broken {kind}"><title>{escape(caption)}</title><circle cx="{x:.1f}" cy="{y:.1f}" r="6"/>'
             f'<path d="M{x - 3:.1f} {y - 3:.1f}l6 6m0 -6l-6 6"/></g>'
         )
     else:
-        yield (f'<g class="dot {kind}"><title>{escape(said)}</title><circle cx="{x:.1f}" cy="{y:.1f}" r="5"/></g>')
+        yield (f'<g class="dot {kind}"><title>{escape(caption)}</title><circle cx="{x:.1f}" cy="{y:.1f}" r="5"/></g>')
 
 
 def _pole_labels(top: float, width: int, positive: str, negative: str) -> Iterator[str]:
@@ -324,8 +324,8 @@ def _vertical(x: float, top: float, bottom: float, kind: str) -> str:
     return f'<path class="{kind}" d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>'
 
 
-def _svg(width: int, height: float, said: str, parts: Sequence[str]) -> Markup:
+def _svg(width: int, height: float, caption: str, parts: Sequence[str]) -> Markup:
     return Markup(
         f'<svg viewBox="0 0 {width} {height:.0f}" width="{width}" height="{height:.0f}" role="img" '
-        f'aria-label="{escape(said)}">{"".join(parts)}</svg>'
+        f'aria-label="{escape(caption)}">{"".join(parts)}</svg>'
     )

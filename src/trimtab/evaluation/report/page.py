@@ -286,9 +286,6 @@ def comparison_samples(report: Report) -> tuple[Asked, ...]:
     return tuple(entry for entry in asked if entry.rows)
 
 
-# Distilled vectors ---------------------------------------------------------------------------------------------------
-
-
 def distilled_html(report: DistilledReport) -> str:
     """Render a distilled vector's report as a page: substitutes for the prompt, strengths, rules and samples.
 
