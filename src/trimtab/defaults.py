@@ -16,6 +16,6 @@ EVALUATION_QUESTIONS = 16
 EVALUATION_ANSWER_TOKENS = 40  # of the answers whose text is judged
 
 ANSWER_TOKENS = 128  # upper bound on an answer's length
-
+CHAT_ANSWER_TOKENS = 256  # the same in a chat
 
 VERSION = "0.1.0"

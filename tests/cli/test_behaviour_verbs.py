@@ -62,7 +62,7 @@ def suggesting(monkeypatch) -> list:
 # new ---------------------------------------------------------------------------------------------------------------
 
 
-def test_new_writes_a_behaviour_here_and_says_what_to_do_next(no_model, tmp_path):
+def test_new_writes_behaviour_and_names_next_steps(no_model, tmp_path):
     code, out, err = no_model("new", "pirate", *PIRATE)
     assert (code, err) == (0, "")
     assert [path.name for path in tmp_path.iterdir()] == ["pirate.toml"]
@@ -71,7 +71,7 @@ def test_new_writes_a_behaviour_here_and_says_what_to_do_next(no_model, tmp_path
     assert out.index("trimtab lint pirate.toml") < out.index("trimtab train pirate.toml")
 
 
-def test_new_tells_programs_where_and_what(no_model):
+def test_new_json_has_path_and_contents(no_model):
     code, out, _ = no_model("new", "pirate", *PIRATE, "-o", "some/where.toml", "--json")
     told = json.loads(out)
     assert code == 0
@@ -82,13 +82,13 @@ def test_new_tells_programs_where_and_what(no_model):
     assert (told["templates"], told["overwritten"], told["suggestions"]) == (2, False, None)
 
 
-def test_new_takes_several_phrasings_as_they_are(no_model):
+def test_new_several_phrasings_are_used_as_given(no_model):
     several = ("--positive", "a pirate", "--positive", "a rover", "--negative", "a lawyer", "--negative", "a clerk")
     assert no_model("new", "pirate", *several)[0] == 0
     assert Behaviour.load("pirate.toml").positive.personas == ("a pirate", "a rover")
 
 
-def test_new_overwrites_nothing_unless_forced(no_model, tmp_path):
+def test_new_existing_file_needs_force(no_model, tmp_path):
     (tmp_path / "pirate.toml").write_text("mine")
     code, out, err = no_model("new", "pirate", *PIRATE)
     assert (code, out) == (2, "")
@@ -110,19 +110,19 @@ def test_new_overwrites_nothing_unless_forced(no_model, tmp_path):
         (("pirate", *PIRATE, "-o", "."), "is a folder"),
     ],
 )
-def test_new_refuses_mistakes_in_a_line_and_writes_nothing(no_model, tmp_path, arguments, problem):
+def test_new_mistake_is_one_line_and_no_file(no_model, tmp_path, arguments, problem):
     code, out, err = no_model("new", *arguments)
     assert (code, out) == (2, "")
     assert problem in err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_new_says_when_the_zoo_has_that_name(no_model):
+def test_new_zoo_name_prints_warning(no_model):
     assert "The zoo has" in no_model("new", "happy", "--positive", "happy", "--negative", "sad")[1].replace("\n", " ")
     assert "The zoo has" not in no_model("new", "pirate", *PIRATE)[1]
 
 
-def test_new_shows_suggestions_and_adds_none(run, suggesting):
+def test_new_phrasings_are_shown_and_not_added(run, suggesting):
     code, out, _ = run("new", "pirate", *PIRATE, "--phrasings", "2")
     assert code == 0
     assert suggesting == [("pirate", 2, 0)]
@@ -136,13 +136,13 @@ def test_new_shows_suggestions_and_adds_none(run, suggesting):
 # lint --------------------------------------------------------------------------------------------------------------
 
 
-def test_lint_finds_nothing_in_happy_without_a_model(no_model):
+def test_lint_words_only_happy_has_no_problems(no_model):
     code, out, err = no_model("lint", "happy", "--words-only")
     assert (code, err) == (0, "")
     assert out == "happy: no problems\n"
 
 
-def test_lint_lists_what_to_mend_and_ends_well_without_errors(no_model, tmp_path):
+def test_lint_warnings_are_listed_with_code_0(no_model, tmp_path):
     (tmp_path / "uneven.toml").write_text(LENGTHS)
     code, out, _ = no_model("lint", "uneven.toml", "--words-only")
     assert code == 0
@@ -150,7 +150,7 @@ def test_lint_lists_what_to_mend_and_ends_well_without_errors(no_model, tmp_path
     assert "personas[2]" in out
 
 
-def test_an_error_is_exit_code_1_and_comes_first(no_model, tmp_path):
+def test_lint_error_is_code_1_and_first(no_model, tmp_path):
     (tmp_path / "broken.toml").write_text(BROKEN)
     code, out, _ = no_model("lint", "broken.toml", "--words-only")
     assert code == 1
@@ -162,7 +162,7 @@ def test_an_error_is_exit_code_1_and_comes_first(no_model, tmp_path):
     assert set(told["findings"][0]) == {"level", "where", "problem", "fix"}
 
 
-def test_a_file_that_does_not_load_is_the_usual_error(no_model, tmp_path):
+def test_lint_unreadable_file_is_code_2(no_model, tmp_path):
     (tmp_path / "bad.toml").write_text("name = 3")
     code, out, err = no_model("lint", "bad.toml")
     assert (code, out) == (2, "")
@@ -170,7 +170,7 @@ def test_a_file_that_does_not_load_is_the_usual_error(no_model, tmp_path):
     assert "no behaviour named" in no_model("lint", "hapy")[2]
 
 
-def test_lint_reads_the_states_and_predicts(run):
+def test_lint_predicts_reliability(run):
     code, out, err = run("lint", "happy")
     assert code == 0
     assert "Predicted reliability:" in out
@@ -184,7 +184,7 @@ def test_lint_reads_the_states_and_predicts(run):
     assert "findings" not in told["states"]
 
 
-def test_lint_suggests_when_asked(run, suggesting):
+def test_lint_suggest_shows_phrasings(run, suggesting):
     code, out, _ = run("lint", "happy", "--suggest", "3", "--seed", "5", "--json")
     assert code == 0
     assert suggesting == [("happy", 3, 5)]
@@ -195,7 +195,7 @@ def test_lint_suggests_when_asked(run, suggesting):
     assert "exclude each other" in err
 
 
-def test_both_verbs_stand_between_demo_and_train_and_show_an_example(run):
+def test_help_lists_new_and_lint_with_examples(run):
     helped = run("--help")[1]
     listed = re.findall(r"^\W*(demo|new|lint|train)\s", helped, re.MULTILINE)
     assert listed == ["demo", "new", "lint", "train"]

@@ -27,7 +27,7 @@ def vector(tiny_llama, random_vector) -> ControlVector:
     return vector
 
 
-def test_a_vector_gets_its_scale_and_neutral_statistics_in_its_own_file(run, vector):
+def test_calibrate_updates_vector_file(run, vector):
     code, out, _ = run("calibrate", "plain", "--no-check", "--budget", "0.2", "--json")
     assert code == 0
     said = json.loads(out)
@@ -39,7 +39,7 @@ def test_a_vector_gets_its_scale_and_neutral_statistics_in_its_own_file(run, vec
     assert kept.layers == (1, 2)
 
 
-def test_an_operator_gets_its_scale_in_another_file(run, vector, tmp_path):
+def test_calibrate_operator_writes_output_file(run, vector, tmp_path):
     path = tmp_path / "turned.safetensors"
     code, _, _ = run("calibrate", "plain", "--operator", "rotate", "--budget", "0.2", "-o", path)
     assert code == 0
@@ -49,7 +49,7 @@ def test_an_operator_gets_its_scale_in_another_file(run, vector, tmp_path):
     assert ControlVector.load(vectors_folder() / "plain.safetensors").operator_scales == {}
 
 
-def test_layers_and_a_behaviour_can_be_given(run, vector, tmp_path):
+def test_calibrate_takes_layers_and_behaviour(run, vector, tmp_path):
     path = tmp_path / "v.safetensors"
     code, _, _ = run("calibrate", "plain", "--layers", "2", "--behaviour", "happy", "--no-check", "-o", path)
     assert code == 0
@@ -70,7 +70,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "says"), MISTAKES)
-def test_a_mistake_ends_with_one_line_and_code_2(run, vector, arguments, says):
+def test_calibrate_mistake_is_one_line_and_code_2(run, vector, arguments, says):
     code, out, err = run("calibrate", *arguments)
     assert code == 2
     assert out == ""
@@ -78,7 +78,7 @@ def test_a_mistake_ends_with_one_line_and_code_2(run, vector, arguments, says):
     assert "Traceback" not in err
 
 
-def test_the_card_shows_how_a_vector_is_read_and_what_else_was_calibrated(run, tiny_llama, vector):
+def test_show_card_has_reading_and_operators(run, tiny_llama, vector):
     from trimtab.training.neutral import measure_neutral
 
     code, bare, _ = run("show", "plain")
@@ -104,12 +104,12 @@ def test_the_card_shows_how_a_vector_is_read_and_what_else_was_calibrated(run, t
         assert shown in card
 
 
-def test_help_shows_an_example(capsys):
+def test_calibrate_help_shows_example(capsys):
     with pytest.raises(SystemExit):
         main(["calibrate", "--help"])
     assert "trimtab calibrate happy --operator rotate" in " ".join(capsys.readouterr().out.split())
 
 
-def test_the_names_for_learning_to_read_are_public():
+def test_package_exports_reader_functions():
     for name in ("fit_reader", "fit_threshold"):
         assert name in trimtab.__all__

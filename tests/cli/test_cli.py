@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import trimtab
-from trimtab.cli import options as console
+from trimtab.cli import options
 from trimtab.cli.options import parse_layers
 from trimtab.engines import AnswerComparison, Completion, Receipt
 from trimtab.engines.protocol import MarkedPrompt
@@ -51,7 +51,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "says"), MISTAKES)
-def test_a_mistake_ends_with_one_line_and_code_2(run, happy_file, arguments, says):
+def test_main_user_mistake_is_one_line_and_code_2(run, happy_file, arguments, says):
     code, out, err = run(*arguments)
     assert code == 2
     assert out == ""
@@ -61,7 +61,7 @@ def test_a_mistake_ends_with_one_line_and_code_2(run, happy_file, arguments, say
     assert "Traceback" not in err
 
 
-def test_generate_prints_pure_json_with_text_and_receipt(run, happy_file):
+def test_generate_json_has_text_and_receipt(run, happy_file):
     code, out, _ = run("generate", "How was your day?", "--steer", f"{happy_file}:0.8", "-n", "6", "--kl", "--json")
     assert code == 0
     answer = json.loads(out)
@@ -72,13 +72,13 @@ def test_generate_prints_pure_json_with_text_and_receipt(run, happy_file):
     assert answer["receipt"]["kl"] > 0
 
 
-def test_generate_streams_the_text_that_json_gives(run, happy_file):
+def test_generate_stream_equals_json_text(run, happy_file):
     _, streamed, _ = run("generate", "Tell me a story.", "--steer", "happy:1", "-n", "12")
     _, out, _ = run("generate", "Tell me a story.", "--steer", "happy:1", "-n", "12", "--json")
     assert streamed.strip() == json.loads(out)["text"].strip()
 
 
-def test_a_model_without_a_chat_template_is_announced_to_people_who_chat(run, tiny, monkeypatch):
+def test_generate_without_chat_template_prints_notice(run, tiny, monkeypatch):
     monkeypatch.setattr("trimtab.engines.transformers.load", lambda *_, **__: tiny("llama", chat_template=None))
     notice = "tiny llama has no chat template"
     assert notice in run("generate", "Hi", "-n", "2")[2]
@@ -90,7 +90,7 @@ def test_a_model_without_a_chat_template_is_announced_to_people_who_chat(run, ti
 @pytest.mark.parametrize(
     "verb", [("generate", "Hi"), ("compare", "Hi", "-s", "happy:1"), ("chat",), ("demo",), ("train", "happy")]
 )
-def test_every_verb_with_a_model_takes_its_dtype(run, happy_file, monkeypatch, verb):
+def test_verbs_with_model_take_dtype(run, happy_file, monkeypatch, verb):
     given = {}
 
     def load(name, **options):
@@ -105,7 +105,7 @@ def test_every_verb_with_a_model_takes_its_dtype(run, happy_file, monkeypatch, v
 @pytest.mark.parametrize(
     "verb", [("generate", "Hi"), ("compare", "Hi", "-s", "happy:1"), ("chat",), ("train", "happy")]
 )
-def test_a_model_that_reasons_can_be_told_to_and_not_to(run, happy_file, monkeypatch, verb):
+def test_thinking_option_switches_reasoning(run, happy_file, monkeypatch, verb):
     told = []
 
     def load(name, *, thinking, **options):
@@ -118,13 +118,13 @@ def test_a_model_that_reasons_can_be_told_to_and_not_to(run, happy_file, monkeyp
     assert told == [True, False]
 
 
-def test_several_prompts_give_a_list_and_a_dash_reads_standard_input(run):
+def test_generate_several_prompts_and_dash(run):
     code, out, _ = run("generate", "Hello", "-", "-n", "4", "--json", stdin="What is rain?")
     assert code == 0
     assert len(json.loads(out)) == 2
 
 
-def test_compare_answers_as_itself_and_both_ways(run, happy_file):
+def test_compare_json_has_three_answers(run, happy_file):
     code, out, _ = run("compare", "Hello there", "--steer", "happy:1", "-n", "5", "--json")
     assert code == 0
     compared = json.loads(out)
@@ -133,14 +133,14 @@ def test_compare_answers_as_itself_and_both_ways(run, happy_file):
     assert compared["minus"]["receipt"]["steering"] == "happy:-1"
 
 
-def test_compare_shows_three_columns_to_people(run, happy_file):
+def test_compare_table_has_three_columns(run, happy_file):
     code, out, _ = run("compare", "Hello there", "--steer", "happy:1", "-n", "5")
     assert code == 0
     assert "baseline" in out
     assert "> Hello there" in out
 
 
-def test_chat_keeps_the_talk_turns_the_dial_and_survives_a_wrong_one(run, happy_file):
+def test_chat_steer_command_error_keeps_history(run, happy_file):
     talk = "Hello\n/steer happy:0.5\nAnd you?\n/steer nobody:1\n/reset\n/help\nHi\n/quit\nnever read\n"
     code, out, err = run("chat", "--json", "-n", "4", stdin=talk)
     assert code == 0
@@ -152,7 +152,7 @@ def test_chat_keeps_the_talk_turns_the_dial_and_survives_a_wrong_one(run, happy_
     assert "no vector named 'nobody'" in err
 
 
-def test_show_prints_a_card_and_json(run, happy_file):
+def test_show_prints_card_and_json(run, happy_file):
     code, card, _ = run("show", str(happy_file))
     assert code == 0
     assert "layers 14–15" in card
@@ -162,7 +162,7 @@ def test_show_prints_a_card_and_json(run, happy_file):
     assert shown["model"]["hidden_size"] == 576
 
 
-def test_the_zoo_lists_behaviours_and_which_are_trained(run, happy_file):
+def test_zoo_json_lists_behaviours_and_vectors(run, happy_file):
     _, out, _ = run("zoo", "--json")
     listed = {entry["name"]: entry for entry in json.loads(out)}
     assert listed["happy"]["vector"] == str(happy_file)
@@ -171,7 +171,7 @@ def test_the_zoo_lists_behaviours_and_which_are_trained(run, happy_file):
     assert "formal" in table
 
 
-def test_show_pairs_prints_what_the_model_sees_and_trains_nothing(run, tmp_path):
+def test_train_show_pairs_prints_without_training(run, tmp_path):
     code, out, _ = run("train", "happy", "--show-pairs", "3", "--json", "-o", str(tmp_path / "v.safetensors"))
     assert code == 0
     pairs = json.loads(out)["pairs"]
@@ -181,7 +181,7 @@ def test_show_pairs_prints_what_the_model_sees_and_trains_nothing(run, tmp_path)
 
 
 @pytest.mark.slow
-def test_train_without_calibration_writes_a_vector_and_json(run, tmp_path):
+def test_train_uncalibrated_writes_vector_and_json(run, tmp_path):
     path = tmp_path / "happy.safetensors"
     code, out, err = run("train", "happy", "--no-calibrate", "--max-pairs", "16", "-o", str(path), "--json")
     assert code == 0
@@ -193,7 +193,7 @@ def test_train_without_calibration_writes_a_vector_and_json(run, tmp_path):
     assert "never calibrated" in err
 
 
-def test_a_place_that_cannot_be_written_is_found_before_the_work(run, tmp_path):
+def test_train_unwritable_output_fails_before_loading(run, tmp_path):
     (tmp_path / "file").write_text("in the way")
     code, _, err = run("train", "happy", "-o", str(tmp_path / "file" / "v.safetensors"))
     assert code == 2
@@ -201,18 +201,18 @@ def test_a_place_that_cannot_be_written_is_found_before_the_work(run, tmp_path):
     assert "Collecting" not in err
 
 
-def test_a_vector_that_cannot_be_saved_is_kept_elsewhere(random_vector, smollm2, tmp_path, monkeypatch):
+def test_save_or_rescue_failure_saves_elsewhere(random_vector, smollm2, tmp_path, monkeypatch):
     vector = random_vector(smollm2, layers=[3], name="kept")
-    monkeypatch.setattr(console.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(options.tempfile, "gettempdir", lambda: str(tmp_path))
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OutputError, match="was saved to"):
-        console.save_or_rescue(vector, tmp_path / "file" / "v.safetensors")
+        options.save_or_rescue(vector, tmp_path / "file" / "v.safetensors")
     (rescued,) = tmp_path.glob("rescued-*.safetensors")
     assert trimtab.ControlVector.load(rescued).behaviour.name == "kept"
 
 
 @pytest.mark.slow
-def test_an_interrupt_ends_with_code_130_leaves_no_file_and_can_be_resumed(run, tmp_path, monkeypatch, smollm2):
+def test_train_interrupt_is_code_130_and_resumes(run, tmp_path, monkeypatch, smollm2):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
@@ -238,7 +238,7 @@ def test_an_interrupt_ends_with_code_130_leaves_no_file_and_can_be_resumed(run, 
 
 
 @pytest.mark.slow
-def test_resuming_nothing_says_so_and_trains(run, tmp_path, monkeypatch):
+def test_train_resume_without_checkpoint_starts_over(run, tmp_path, monkeypatch):
     monkeypatch.setattr("trimtab.cli.vector.checkpoint_path", lambda output: tmp_path / "none.sqlite")
     path = tmp_path / "v.safetensors"
     code, out, err = run("train", "happy", "--max-pairs", "4", "--no-calibrate", "--resume", "--json", "-o", str(path))
@@ -251,7 +251,7 @@ def test_resuming_nothing_says_so_and_trains(run, tmp_path, monkeypatch):
     assert collection["reason"]
 
 
-def test_help_of_every_verb_shows_an_example():
+def test_help_shows_example():
     for verb in ("demo", "train", "generate", "compare", "chat", "show", "zoo", "doctor"):
         shown = subprocess.run(
             [sys.executable, "-m", "trimtab", verb, "--help"], capture_output=True, text=True, check=True
@@ -259,18 +259,18 @@ def test_help_of_every_verb_shows_an_example():
         assert f"Example: trimtab {verb}" in shown.stdout
 
 
-def test_layers_are_read_as_people_write_them():
+def test_parse_layers_accepts_ranges_and_lists():
     assert parse_layers("14-16,3") == [14, 15, 16, 3]
     assert parse_layers("auto") == "auto"
 
 
-def test_steer_given_twice_adds_up(run, happy_file, random_vector, smollm2):
+def test_steer_repeated_adds_terms(run, happy_file, random_vector, smollm2):
     random_vector(smollm2, layers=[3], name="calm").save(vectors_folder() / "calm.safetensors")
     _, out, _ = run("generate", "Hello", "-s", "happy:0.5", "-s", "calm:0.25", "-n", "2", "--json")
     assert json.loads(out)["receipt"]["steering"] == "happy:0.5 + calm:0.25"
 
 
-def test_comparison_as_html_escapes_what_the_model_wrote():
+def test_comparison_html_escapes_model_text():
     def answer(text):
         prompt = MarkedPrompt("Hi", (1, 2), ((0, 1), (1, 2)), (), (True, True), 2)
         return Completion(text, (1,), "stop", prompt, Receipt("a & b:1", (3,), 1, 7, kl=0.25))

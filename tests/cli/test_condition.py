@@ -45,7 +45,7 @@ def trained(run, files, *more):
     return run("condition", "train", "vowels", "--positive", files / "high.txt", "--negative", files / "low.txt", *more)
 
 
-def test_a_reader_is_trained_tried_and_kept_in_the_vectors_folder(run, files):
+def test_condition_train_validates_and_saves_reader(run, files):
     tried = ("--valid-positive", files / "more-high.txt", "--valid-negative", files / "more-low.txt")
     code, out, _ = trained(run, files, *tried, "--json")
     assert code == 0
@@ -56,14 +56,14 @@ def test_a_reader_is_trained_tried_and_kept_in_the_vectors_folder(run, files):
     assert ControlVector.load(said["path"]).reader.auroc == said["reader"]["auroc"]
 
 
-def test_people_are_told_what_comes_next(run, files):
+def test_condition_train_names_next_command(run, files):
     code, out, _ = trained(run, files)
     assert code == 0
     assert "AUROC" in out
     assert "trimtab condition fit vowels --negative FILE" in " ".join(out.split())
 
 
-def test_a_threshold_is_fitted_kept_and_explained(run, files):
+def test_condition_fit_saves_and_explains_threshold(run, files):
     path = files / "vowels.safetensors"
     trained(run, files, "-o", path)
     arguments = ("condition", "fit", path, "--negative", files / "more-low.txt", "--positive", files / "more-high.txt")
@@ -85,7 +85,7 @@ def test_a_threshold_is_fitted_kept_and_explained(run, files):
 
 
 @pytest.mark.parametrize("at", ["last-user-turn", "token"])
-def test_other_places_are_fitted_beside_it(run, files, at):
+def test_condition_fit_adds_other_positions(run, files, at):
     path = files / "vowels.safetensors"
     trained(run, files, "-o", path)
     other = files / "other.safetensors"
@@ -112,7 +112,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("arguments", "says"), MISTAKES)
-def test_a_mistake_ends_with_one_line_and_code_2(run, files, tiny_llama, random_vector, arguments, says):
+def test_condition_mistake_is_one_line_and_code_2(run, files, tiny_llama, random_vector, arguments, says):
     (files / "few.txt").write_text("one\n\ntwo\n")
     random_vector(tiny_llama, name="plain").save(vectors_folder() / "plain.safetensors")
     arguments = [files / argument if argument.endswith(".txt") else argument for argument in arguments]
@@ -123,7 +123,7 @@ def test_a_mistake_ends_with_one_line_and_code_2(run, files, tiny_llama, random_
     assert "Traceback" not in err
 
 
-def test_prompts_are_read_from_lines_lists_and_objects(tmp_path):
+def test_read_prompts_accepts_lines_lists_objects(tmp_path):
     forms = {
         "a.txt": "one\n\n  two \n",
         "a.json": '["one", "two"]',
@@ -147,7 +147,7 @@ def test_prompts_are_read_from_lines_lists_and_objects(tmp_path):
         ("a.jsonl", b'" "', "entry 1"),
     ],
 )
-def test_files_that_hold_something_else_are_refused(tmp_path, name, content, says):
+def test_read_prompts_refuses_other_files(tmp_path, name, content, says):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(PromptError, match=says):
         read_prompts(str(tmp_path / name))
@@ -155,14 +155,14 @@ def test_files_that_hold_something_else_are_refused(tmp_path, name, content, say
         read_prompts(str(tmp_path))
 
 
-def test_rates_are_read_as_people_write_them():
+def test_parse_rate_accepts_percent_and_fraction():
     assert parse_rate("2%") == parse_rate("0.02") == 0.02
     for wrong in ("2", "0", "100%", "-1%", "nan", "two", ""):
         with pytest.raises(SteeringError, match="not a rate"):
             parse_rate(wrong)
 
 
-def test_help_shows_an_example(capsys):
+def test_condition_help_shows_example(capsys):
     for verb in ("train", "fit"):
         with pytest.raises(SystemExit):
             main(["condition", verb, "--help"])

@@ -30,7 +30,7 @@ def messages(tmp_path):
     return path
 
 
-def test_a_vector_is_written_and_its_card_is_shown(run, messages, tmp_path, llama):
+def test_distill_writes_vector_and_shows_card(run, messages, tmp_path, llama):
     path = tmp_path / "out" / "pirate.safetensors"
     code, out, err = run("distill", "-p", "You are a pirate.", "-o", path, "--prompts", messages, *QUICK)
     assert code == 0, err
@@ -43,7 +43,7 @@ def test_a_vector_is_written_and_its_card_is_shown(run, messages, tmp_path, llam
     assert "Learning from the prompted model" in err
 
 
-def test_json_tells_what_the_file_says(run, messages, tmp_path):
+def test_distill_json_equals_file(run, messages, tmp_path):
     path = tmp_path / "sea.safetensors"
     code, out, _ = run("distill", "-p", "Speak of the sea.", "-o", path, "--prompts", messages, *QUICK, "--json")
     assert code == 0
@@ -56,7 +56,7 @@ def test_json_tells_what_the_file_says(run, messages, tmp_path):
     assert list(said["report"]["dial"]) == ["0.0", "0.25", "0.5", "0.75", "1.0", "1.25", "1.5"]
 
 
-def test_the_prompt_is_read_from_a_text_file_or_from_messages_in_json(run, messages, tmp_path, monkeypatch):
+def test_distill_prompt_from_text_or_json_file(run, messages, tmp_path, monkeypatch):
     asked = []
 
     def distill(model, prompt, **options):
@@ -77,7 +77,7 @@ def test_the_prompt_is_read_from_a_text_file_or_from_messages_in_json(run, messa
     assert asked[0][1]["prompts"][:2] == ["Hello!", "What is rain?"]
 
 
-def test_options_are_passed_on(run, tmp_path, monkeypatch, llama):
+def test_distill_options_reach_library(run, tmp_path, monkeypatch, llama):
     below = vector_for(llama, layers=[1])
     below.save(vectors_folder() / "below.safetensors")
     given = {}
@@ -111,7 +111,7 @@ def test_options_are_passed_on(run, tmp_path, monkeypatch, llama):
     assert (effort.answers, effort.answer_tokens, effort.schedule.steps, effort.schedule.batch) == (3, 9, 7, 5)
 
 
-def test_unless_told_otherwise_effort_is_the_usual(run, tmp_path, monkeypatch):
+def test_distill_default_effort_is_library_default(run, tmp_path, monkeypatch):
     given = {}
 
     def distill(model, prompt, **options):
@@ -123,7 +123,7 @@ def test_unless_told_otherwise_effort_is_the_usual(run, tmp_path, monkeypatch):
     assert given["effort"] == Effort()
 
 
-def test_what_it_carries_can_be_measured_on_ones_own_messages(run, messages, tmp_path, monkeypatch):
+def test_distill_check_on_uses_given_messages(run, messages, tmp_path, monkeypatch):
     asked = {}
 
     def measure(model, vector, prompt, **options):
@@ -140,7 +140,7 @@ def test_what_it_carries_can_be_measured_on_ones_own_messages(run, messages, tmp
     assert "no messages to measure on" in run(*given, "--check-on", others)[2]
 
 
-def test_what_is_learned_from_unless_told_otherwise_is_not_measured_on(no_model, tmp_path):
+def test_distill_check_on_training_message_is_refused(no_model, tmp_path):
     others = tmp_path / "others.txt"
     others.write_text("Any bread left?\nHow was your day?\n")
     code, _, err = no_model("distill", "-p", "Sea.", "-o", tmp_path / "x.safetensors", "--check-on", others)
@@ -148,7 +148,7 @@ def test_what_is_learned_from_unless_told_otherwise_is_not_measured_on(no_model,
     assert "'How was your day?' is among the built-in messages too" in " ".join(err.split())
 
 
-def test_interrupted_work_says_how_to_go_on(run, messages, tmp_path, monkeypatch):
+def test_distill_interrupt_names_resume(run, messages, tmp_path, monkeypatch):
     def distill(*_, **__):
         raise KeyboardInterrupt
 
@@ -163,9 +163,7 @@ def test_interrupted_work_says_how_to_go_on(run, messages, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("problem", "ends"), [(KeyboardInterrupt(), 130), (EvaluationError("nothing changes", fix="ask other things"), 2)]
 )
-def test_a_vector_that_could_not_be_measured_is_there_all_the_same(
-    run, messages, tmp_path, monkeypatch, llama, problem, ends
-):
+def test_distill_failed_check_keeps_vector(run, messages, tmp_path, monkeypatch, llama, problem, ends):
     def measure(*_, **__):
         raise problem
 
@@ -187,7 +185,7 @@ def test_a_vector_that_could_not_be_measured_is_there_all_the_same(
         (("-p", "Hm.", "--on-top-of", "nothing:1"), "nothing"),
     ],
 )
-def test_what_cannot_work_is_refused_before_the_model_is_loaded(no_model, options, why):
+def test_distill_mistake_fails_before_loading(no_model, options, why):
     code, _, err = no_model("distill", *options)
     assert code == 2
     assert why in err
@@ -198,7 +196,7 @@ def test_what_cannot_work_is_refused_before_the_model_is_loaded(no_model, option
     ("content", "why"),
     [("{", "is not JSON"), ('"Hm."', "has no list of messages"), ('[{"role": "user", "content": "Hi"}]', "the user")],
 )
-def test_messages_that_are_none_are_refused_before_the_model_is_loaded(no_model, tmp_path, content, why):
+def test_distill_bad_messages_fail_before_loading(no_model, tmp_path, content, why):
     path = tmp_path / "chat.json"
     path.write_text(content)
     code, _, err = no_model("distill", "-p", path)
@@ -206,7 +204,7 @@ def test_messages_that_are_none_are_refused_before_the_model_is_loaded(no_model,
     assert why in err
 
 
-def test_a_page_is_written_of_what_was_measured(run, messages, tmp_path):
+def test_distill_report_writes_page(run, messages, tmp_path):
     page = tmp_path / "sea.html"
     given = ("distill", "-p", "Speak of the sea.", "-o", tmp_path / "sea.safetensors", "--prompts", messages, *QUICK)
     code, out, err = run(*given, "--report", page)
@@ -225,7 +223,7 @@ def test_a_page_is_written_of_what_was_measured(run, messages, tmp_path):
         (("--check-on", "MESSAGES"), "'Hello!' is in --prompts too"),
     ],
 )
-def test_what_makes_no_sense_together_is_refused_before_the_work(run, messages, tmp_path, more, said):
+def test_distill_conflicting_options_are_refused(run, messages, tmp_path, more, said):
     more = [messages if each == "MESSAGES" else each for each in more]
     code, _, err = run("distill", "-p", "Sea.", "-o", tmp_path / "x.safetensors", "--prompts", messages, *QUICK, *more)
     assert code != 0

@@ -17,13 +17,13 @@ def shown(report, width=100):
     return file.getvalue()
 
 
-def test_it_begins_with_what_matters_and_ends_with_samples():
+def test_print_distilled_headline_first_samples_last():
     lines = [line for line in shown(REPORT).splitlines() if line.strip()]
     assert lines[0].startswith("'pirate' carries 78% of the prompt (72% to 83%, 95 %), on 24 messages")
     assert any("Ahoy [matey]!" in line for line in lines[-4:])
 
 
-def test_ways_rules_and_savings_are_told():
+def test_print_distilled_shows_substitutes_rules_savings():
     text = shown(REPORT)
     shares = ("29%", "80%", "-10%")
     for part in (*shares, "mean difference", "0.350", "carried", "not carried", "not followed", "spared 62 tokens"):
@@ -32,12 +32,12 @@ def test_ways_rules_and_savings_are_told():
     assert "120 ms, not 310 ms: 190 ms less" in " ".join(text.split())
 
 
-def test_without_rules_that_fail_nothing_must_stay():
+def test_print_distilled_all_rules_carried_advice():
     assert "Nothing needs to stay in the prompt" in shown(replace(REPORT, rules=REPORT.rules[:1]))
     bare = shown(replace(REPORT, rules=()))
     assert "stay in the prompt" not in bare
     assert "Rule by rule" not in bare
 
 
-def test_it_keeps_to_narrow_terminals():
+def test_print_distilled_fits_narrow_terminal():
     assert max(len(line) for line in shown(REPORT, width=60).splitlines()) <= 60

@@ -43,7 +43,7 @@ def doctor(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     return call
 
 
-def test_a_sound_model_has_nothing_to_do(doctor: Doctor, smollm2: TransformersEngine) -> None:
+def test_doctor_sound_model_has_no_problems(doctor: Doctor, smollm2: TransformersEngine) -> None:
     code, out, err = doctor(smollm2)
     assert code == 0
     assert out.startswith("smollm2: works, nothing to do\n")
@@ -59,7 +59,7 @@ def test_a_sound_model_has_nothing_to_do(doctor: Doctor, smollm2: TransformersEn
     assert out.count("█") > 100
 
 
-def test_json_is_one_document_with_the_same_keys_whatever_was_found(doctor: Doctor, llama: TransformersEngine) -> None:
+def test_doctor_json_keys_do_not_depend_on_result(doctor: Doctor, llama: TransformersEngine) -> None:
     code, out, _ = doctor(llama, "--json")
     assert code == 0
     sound = json.loads(out)
@@ -75,7 +75,7 @@ def test_json_is_one_document_with_the_same_keys_whatever_was_found(doctor: Doct
     assert gone["problems"][0]["what"] == "it is gone"
 
 
-def test_a_refused_model_is_reported_and_ends_with_code_1(doctor: Doctor) -> None:
+def test_doctor_refused_model_is_code_1(doctor: Doctor) -> None:
     code, out, err = doctor(ModelError("the [blocks] cannot be proven", fix="use another"), "--model", "odd[1]")
     assert code == 1
     assert out.startswith("odd[1]: cannot be steered: the [blocks] cannot be proven\n")
@@ -85,16 +85,14 @@ def test_a_refused_model_is_reported_and_ends_with_code_1(doctor: Doctor) -> Non
     assert "Traceback" not in err
 
 
-def test_a_model_that_is_not_there_is_reported_and_ends_with_code_1(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_doctor_missing_model_is_code_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["doctor", "--model", str(tmp_path / "nowhere.gguf")])
     assert ended.value.code == 1
     assert "does not exist" in capsys.readouterr().out.splitlines()[0]
 
 
-def test_remarks_come_with_what_to_do(doctor: Doctor, tiny: Callable[..., TransformersEngine]) -> None:
+def test_doctor_problem_shows_fix(doctor: Doctor, tiny: Callable[..., TransformersEngine]) -> None:
     code, out, _ = doctor(tiny(dtype=torch.bfloat16, chat_template=None))
     assert code == 0
     assert out.startswith("tiny llama: works, 2 remarks\n")
@@ -104,9 +102,7 @@ def test_remarks_come_with_what_to_do(doctor: Doctor, tiny: Callable[..., Transf
     assert told.index("warning") < told.index("note")
 
 
-def test_a_model_whose_states_overflow_is_shown_and_ends_with_code_1(
-    doctor: Doctor, tiny: Callable[..., TransformersEngine]
-) -> None:
+def test_doctor_overflowing_model_is_code_1(doctor: Doctor, tiny: Callable[..., TransformersEngine]) -> None:
     engine = tiny(dtype=torch.float16)
     engine.model.model.layers[2].mlp.down_proj.weight.data.fill_(60000.0)
     code, out, _ = doctor(engine)
@@ -115,7 +111,7 @@ def test_a_model_whose_states_overflow_is_shown_and_ends_with_code_1(
     assert "✗" in out
 
 
-def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_help_shows_example(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["doctor", "--help"])
     assert "Example: trimtab doctor" in capsys.readouterr().out

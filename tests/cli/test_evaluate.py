@@ -54,7 +54,7 @@ def asked(monkeypatch) -> dict:
 # Really evaluating
 
 
-def test_a_report_and_a_card_are_written_and_json_is_printed(run, tmp_path, tiny_llama):
+def test_evaluate_writes_report_card_and_json(run, tmp_path, tiny_llama):
     page, card = tmp_path / "out" / "happy.html", tmp_path / "happy.json"
     written = ("--report", page, "--card", card)
     code, out, err = run("evaluate", "happy", *QUICK, *written, "--json")
@@ -74,7 +74,7 @@ def test_a_report_and_a_card_are_written_and_json_is_printed(run, tmp_path, tiny
 # Output and options
 
 
-def test_without_json_the_report_is_for_people(run, asked):
+def test_evaluate_prints_report(run, asked):
     code, out, _ = run("evaluate", "happy")
     assert code == 0
     assert "works" in out
@@ -83,18 +83,18 @@ def test_without_json_the_report_is_for_people(run, asked):
         json.loads(out)
 
 
-def test_json_is_the_whole_report_and_nothing_else(run, asked):
+def test_evaluate_json_is_only_the_report(run, asked):
     _, out, err = run("evaluate", "happy", "--json")
     assert json.loads(out) == json.loads(json.dumps(report_json(working())))
     assert "wrote" not in err
 
 
-def test_a_card_is_that_of_the_report(run, asked, tmp_path):
+def test_evaluate_card_equals_report_card(run, asked, tmp_path):
     run("evaluate", "happy", "--card", tmp_path / "c.json")
     assert (tmp_path / "c.json").read_bytes() == card_json(card_of(working()))
 
 
-def test_unless_told_otherwise_it_asks_for_the_usual(run, asked, tiny_llama, trained):
+def test_evaluate_defaults_are_library_defaults(run, asked, tiny_llama, trained):
     run("evaluate", "happy")
     assert asked["model"] is tiny_llama
     assert asked["vector"].behaviour == trained.behaviour
@@ -104,7 +104,7 @@ def test_unless_told_otherwise_it_asks_for_the_usual(run, asked, tiny_llama, tra
     assert (asked["scorers"], asked["choices"], asked["truthfulqa"]) == ((), (), ())
 
 
-def test_options_are_passed_on(run, asked, tmp_path):
+def test_evaluate_options_reach_library(run, asked, tmp_path):
     (tmp_path / "choices.json").write_text(json.dumps([{"question": "Tea?", "positive": "Yes", "negative": "No"}]))
     truth = [{"question": "Is rain wet?", "mc1_targets": {"Yes": 1, "No": 0}}]
     (tmp_path / "mc_task.json").write_text(json.dumps(truth))
@@ -125,7 +125,7 @@ def test_options_are_passed_on(run, asked, tmp_path):
     assert "formal" in judge.positive
 
 
-def test_without_a_behaviour_the_judge_is_told_the_vector_s_own(run, asked):
+def test_evaluate_judge_uses_vector_behaviour(run, asked):
     run("evaluate", "happy", "--judge-url", "http://localhost:1/v1", "--judge-model", "wise")
     (judge,) = asked["scorers"]
     assert "happy" in judge.positive
@@ -140,12 +140,12 @@ def test_without_a_behaviour_the_judge_is_told_the_vector_s_own(run, asked):
         ("both, prompt,", (BOTH, SYSTEM)),
     ],
 )
-def test_comparisons_are_chosen_by_short_names(run, asked, text, baselines):
+def test_evaluate_baselines_by_short_name(run, asked, text, baselines):
     run("evaluate", "happy", "--baselines", text)
     assert asked["baselines"] == baselines
 
 
-def test_by_force_another_model_s_vector_is_evaluated(run, asked, tiny, random_vector, tmp_path):
+def test_evaluate_force_takes_vector_of_other_model(run, asked, tiny, random_vector, tmp_path):
     other = random_vector(tiny("llama", seed=1), name="happy").save(tmp_path / "other.safetensors")
     run("evaluate", other, "--force")
     assert asked["vector"].model.fingerprint == ""
@@ -170,7 +170,7 @@ def test_by_force_another_model_s_vector_is_evaluated(run, asked, tiny, random_v
         (("--questions", "3"), "greater than or equal to 4"),
     ],
 )
-def test_a_mistake_ends_with_one_line_before_a_model_is_loaded(no_model, tmp_path, monkeypatch, arguments, says):
+def test_evaluate_mistake_fails_before_loading(no_model, tmp_path, monkeypatch, arguments, says):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.json").mkdir()
@@ -182,13 +182,13 @@ def test_a_mistake_ends_with_one_line_before_a_model_is_loaded(no_model, tmp_pat
     assert says in re.sub(r"\s+", " ", last)
 
 
-def test_a_vector_that_there_is_not_is_told_before_a_model_is_loaded(no_model):
+def test_evaluate_missing_vector_fails_before_loading(no_model):
     code, out, err = no_model("evaluate", "nobody")
     assert (code, out) == (2, "")
     assert "no vector named 'nobody'" in err
 
 
-def test_what_nothing_is_known_of_is_told(run, random_vector, tiny_llama):
+def test_evaluate_unknown_behaviour_is_error(run, random_vector, tiny_llama):
     random_vector(tiny_llama, name="mine").save(vectors_folder() / "mine.safetensors")
     code, _, err = run("evaluate", "mine")
     assert code == 2

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from trimtab.cli import options as console
+from trimtab.cli import options
 from trimtab.cli import read as read_verb
 from trimtab.engines.transformers.text.turns import marked_prompt, token_texts
 from trimtab.reading import make_reading
@@ -64,7 +64,7 @@ def happy(random_vector, smollm2):
         (("read", "hi"), "Missing option '--vector'"),
     ],
 )
-def test_a_mistake_ends_with_one_line_and_code_2(run, arguments, says):
+def test_read_mistake_is_one_line_and_code_2(run, arguments, says):
     code, out, err = run(*arguments)
     assert code == 2
     assert out == ""
@@ -73,7 +73,7 @@ def test_a_mistake_ends_with_one_line_and_code_2(run, arguments, says):
     assert says in last
 
 
-def test_without_colours_it_prints_a_line_for_each_vector_and_a_table_of_tokens(run):
+def test_read_without_colours_prints_token_table(run):
     code, out, _ = run("read", TEXT, "-v", "happy", "-v", "formal")
     assert code == 0
     assert re.search(r"^happy  [+-]\d+\.\d\d  .*\(z; mean over \d+ words, layers 14-15\)$", out, re.MULTILINE)
@@ -84,7 +84,7 @@ def test_without_colours_it_prints_a_line_for_each_vector_and_a_table_of_tokens(
 
 
 @pytest.mark.parametrize("colours", ["truecolor", "256", "standard"])
-def test_with_colours_it_prints_the_text_as_it_is(run, monkeypatch, colours):
+def test_read_with_colours_prints_text_unchanged(run, monkeypatch, colours):
     written = io.StringIO()
     terminal = Console(file=written, force_terminal=True, color_system=colours, width=200, highlight=False)
     monkeypatch.setattr(read_verb, "out", terminal)
@@ -97,7 +97,7 @@ def test_with_colours_it_prints_the_text_as_it_is(run, monkeypatch, colours):
     assert "dim: does not count" in shown
 
 
-def test_json_is_the_reading_and_nothing_else(run, smollm2, happy):
+def test_read_json_is_only_the_reading(run, smollm2, happy):
     code, out, _ = run("read", TEXT, "-v", "happy", "--json", "--layers")
     assert code == 0
     written = json.loads(out)
@@ -107,13 +107,13 @@ def test_json_is_the_reading_and_nothing_else(run, smollm2, happy):
     assert "".join(written["pieces"]) == written["text"] == smollm2.render(TEXT)
 
 
-def test_a_dash_reads_standard_input_and_raw_reads_it_bare(run):
+def test_read_dash_and_raw_read_plain_input(run):
     code, out, _ = run("read", "-", "-v", "happy", "--raw", "--json", stdin="Bare words")
     assert code == 0
     assert json.loads(out)["text"] == "Bare words"
 
 
-def test_an_answer_is_read_as_the_assistants(run, smollm2):
+def test_read_assistant_is_assistant_message(run, smollm2):
     code, out, _ = run("read", "Hi", "-v", "happy", "--assistant", "So glad!", "--system", "Be kind.", "--json")
     assert code == 0
     chat = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}]
@@ -121,7 +121,7 @@ def test_an_answer_is_read_as_the_assistants(run, smollm2):
 
 
 @pytest.mark.parametrize(("name", "starts"), [("day.html", b"<!DOCTYPE html>"), ("day.HTML", b"<!DOCTYPE html>")])
-def test_a_heatmap_is_written_where_it_is_wanted(run, tmp_path: Path, name, starts):
+def test_read_output_writes_heatmap(run, tmp_path: Path, name, starts):
     path = tmp_path / "new" / name
     code, _, err = run("read", TEXT, "-v", "happy", "-v", "formal", "-o", str(path))
     assert code == 0
@@ -129,7 +129,7 @@ def test_a_heatmap_is_written_where_it_is_wanted(run, tmp_path: Path, name, star
     assert f"wrote {path}" in err.replace("\n", "")
 
 
-def test_layers_are_shown_one_by_one(run):
+def test_read_layers_prints_each_layer(run):
     _, out, _ = run("read", TEXT, "-v", "happy", "-v", "formal", "--json")
     happy, formal = json.loads(out)["vectors"]
     code, out, _ = run("read", TEXT, "-v", "happy", "-v", "formal", "--layers")
@@ -141,7 +141,7 @@ def test_layers_are_shown_one_by_one(run):
     assert re.search(rf"^ *3 +{re.escape(format(mean, '+.2f'))} ", out, re.MULTILINE)
 
 
-def test_a_vector_of_other_weights_needs_force(run, happy):
+def test_read_vector_of_other_weights_needs_force(run, happy):
     other = replace(happy, model=replace(happy.model, fingerprint="other"))
     other.save(vectors_folder() / "other.safetensors")
     code, _, err = run("read", "Hi", "-v", "other")
@@ -154,9 +154,9 @@ def test_a_vector_of_other_weights_needs_force(run, happy):
     ("score", "says"),
     [(0.3, "as neutral"), (-0.7, "a little towards its −"), (1.5, "clearly towards its +"), (-9, "far towards its −")],
 )
-def test_a_score_has_a_meaning_in_words(score, says):
+def test_meaning_describes_score(score, says):
     assert read_verb.meaning(score).startswith(says)
 
 
-def test_the_console_of_the_verb_is_the_one_of_all():
-    assert read_verb.out is console.out
+def test_read_shares_console():
+    assert read_verb.out is options.out

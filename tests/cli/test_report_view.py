@@ -24,17 +24,17 @@ def printed(report, *, width: int = 100) -> str:
 
 @pytest.mark.parametrize("name", every_report())
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
-def test_lines_fit_the_window_and_no_more_than_100_columns(name, width):
+def test_print_report_fits_width(name, width):
     text = printed(every_report()[name], width=width)
     assert max(map(cell_len, text.splitlines())) <= min(width, 100)
 
 
 @pytest.mark.parametrize("name", every_report())
-def test_no_value_leaks_as_python_writes_it(name):
+def test_print_report_has_no_python_values(name):
     assert not re.search(r"\b(None|nan|inf|True|False)\b", printed(every_report()[name]))
 
 
-def test_the_verdict_comes_first_and_then_the_table_the_controls_the_dial_and_answers():
+def test_print_report_section_order():
     text = printed(working())
     places = [
         text.index(part)
@@ -43,14 +43,14 @@ def test_the_verdict_comes_first_and_then_the_table_the_controls_the_dial_and_an
     assert places == sorted(places)
 
 
-def test_every_method_has_a_row_with_its_figures_also_at_80_columns():
+def test_print_report_row_per_intervention():
     lines = printed(with_lora(), width=80).splitlines()
     vector = next(line for line in lines if line.startswith("vector"))
     assert vector.split() == ["vector", "+0.34", "−0.28", "0.62", "0.55…0.69", "1.5", "0.40", "×1.61", "−6", "0"]
     assert any(line.startswith("LoRA") and "1.37" in line for line in lines)
 
 
-def test_the_dial_marks_what_is_usable_and_says_why_something_is_not():
+def test_print_report_marks_usable_strengths():
     lines = printed(working()).splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("strength"))
     rows = {row[0]: row for line in lines[start + 1 : start + 20] if len(row := line.split()) > 3}
@@ -60,22 +60,22 @@ def test_the_dial_marks_what_is_usable_and_says_why_something_is_not():
     assert "spends" in rows["−2"]
 
 
-def test_the_bar_goes_to_the_side_of_the_effect():
+def test_print_report_bar_side_follows_effect():
     lines = printed(working()).splitlines()
     assert any(re.match(r"\s*\+1 ┃ +\+0\.34 +│█+ ", line) for line in lines)
     assert any(re.match(r"\s*−1 ┃ +−0\.34 +█+│ ", line) for line in lines)
 
 
-def test_what_was_not_measured_is_a_dash():
+def test_print_report_unmeasured_is_dash():
     vector = next(line for line in printed(unmeasured()).splitlines() if line.startswith("vector"))
     assert vector.split()[1:5] == ["–"] * 4
 
 
-def test_why_there_are_no_prompt_equivalents_is_said():
+def test_print_report_explains_no_prompt_equivalents():
     assert "No ×prompt: system prompts swing by 0.03" in " ".join(printed(not_working()).split())
 
 
-def test_markup_and_control_characters_in_what_a_model_wrote_are_shown_as_text():
+def test_print_report_escapes_model_text():
     hostile = "[bold]not bold[/bold] \x1b[31mnot red [/nothing]"
     points = tuple(replace(point, answers=(hostile,) * 6) for point in sweep().points)
     report = working(
@@ -94,7 +94,7 @@ def test_markup_and_control_characters_in_what_a_model_wrote_are_shown_as_text()
     assert "[/why]" in text
 
 
-def test_a_report_without_answers_or_questions_is_printed():
+def test_print_report_without_answers():
     points = tuple(replace(point, answers=()) for point in sweep().points)
     text = printed(working(sweep=Sweep(points, -1.5, 2.0), setting=setting(questions=(), missing=())))
     assert "How was your day?" not in text

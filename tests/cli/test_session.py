@@ -61,7 +61,7 @@ def same(one: ControlVector, two: ControlVector) -> bool:
 # Behaviours of the zoo
 
 
-def test_a_behaviour_of_the_zoo_is_trained_once_for_the_model(loaded, tiny_llama, capsys):
+def test_find_zoo_name_trains_once_per_model(loaded, tiny_llama, capsys):
     session = Session(None)
     first = session.find("happy")
     assert "happy has no vector for tiny llama yet: training it, once." in capsys.readouterr().err
@@ -76,20 +76,20 @@ def test_a_behaviour_of_the_zoo_is_trained_once_for_the_model(loaded, tiny_llama
     assert loaded == [None, None]
 
 
-def test_a_model_gets_its_own_vector_where_another_s_is_in_the_folder(loaded, kept, foreign):
+def test_find_vector_of_other_model_trains_another(loaded, kept, foreign):
     before = foreign.read_bytes()
     assert same(Session(None).find("happy"), ControlVector.load(kept))
     assert foreign.read_bytes() == before
 
 
-def test_the_user_s_own_vector_of_this_model_comes_first(loaded, tiny_llama, random_vector):
+def test_find_prefers_vector_in_folder(loaded, tiny_llama, random_vector):
     mine = random_vector(tiny_llama, name="happy")
     mine.save(vectors_folder() / "happy.safetensors")
     assert same(Session(None).find("happy"), mine)
     assert not (vectors_folder() / "models").exists()
 
 
-def test_by_force_the_vector_in_the_folder_is_taken_whosever_it_is(loaded, foreign):
+def test_find_force_takes_vector_of_other_model(loaded, foreign):
     session = Session(None, force=True)
     (vector,) = session.vectors(["happy"])
     assert same(vector, ControlVector.load(foreign))
@@ -99,12 +99,12 @@ def test_by_force_the_vector_in_the_folder_is_taken_whosever_it_is(loaded, forei
     term.vector.check_model(session.engine.info)
 
 
-def test_by_force_a_model_gets_its_own_where_the_folder_has_none(loaded, kept):
+def test_find_force_without_file_trains(loaded, kept):
     (vector,) = Session(None, force=True).vectors(["happy"])
     assert same(vector, ControlVector.load(kept))
 
 
-def test_a_path_is_never_trained_for_even_if_its_name_is_in_the_zoo(loaded, foreign, tiny_llama):
+def test_find_path_with_zoo_name_never_trains(loaded, foreign, tiny_llama):
     vector = Session(None).find(str(foreign))
     assert same(vector, ControlVector.load(foreign))
     with pytest.raises(VectorMismatchError):
@@ -114,7 +114,7 @@ def test_a_path_is_never_trained_for_even_if_its_name_is_in_the_zoo(loaded, fore
     assert not loaded
 
 
-def test_a_broken_file_in_the_folder_is_told_and_not_passed_over(loaded):
+def test_find_broken_file_raises(loaded):
     vectors_folder().mkdir(parents=True)
     (vectors_folder() / "happy.safetensors").write_bytes(b"no vector")
     with pytest.raises(VectorError, match=r"happy\.safetensors"):
@@ -125,34 +125,34 @@ def test_a_broken_file_in_the_folder_is_told_and_not_passed_over(loaded):
 # Other names
 
 
-def test_other_names_are_found_in_the_folder_without_a_model(loaded, tiny_llama, random_vector):
+def test_find_other_name_needs_no_model(loaded, tiny_llama, random_vector):
     mine = random_vector(tiny_llama, name="mine")
     mine.save(vectors_folder() / "mine.safetensors")
     assert same(Session(None).find("mine"), mine)
     assert not loaded
 
 
-def test_names_that_nobody_has_are_told_with_near_ones(loaded, tiny_llama, random_vector):
+def test_find_unknown_name_suggests_similar(loaded, tiny_llama, random_vector):
     random_vector(tiny_llama, name="mine").save(vectors_folder() / "mine.safetensors")
     with pytest.raises(VectorError, match=r"no vector named 'nine' in .*; did you mean 'mine'"):
         Session(None).vectors(["nine"])
     assert not loaded
 
 
-def test_the_model_that_was_named_is_loaded_once(loaded):
+def test_engine_loads_named_model_once(loaded):
     session = Session("some/model")
     assert session.engine is session.engine
     assert loaded == ["some/model"]
 
 
-def test_a_steering_names_vectors_of_the_zoo_too(loaded, kept):
+def test_steering_finds_zoo_vectors(loaded, kept):
     (term,) = Session(None).steering("happy:-0.5").terms
     assert same(term.vector, ControlVector.load(kept))
     assert term.strength == -0.5
     assert Session(None).steering().terms == ()
 
 
-def test_verbs_steer_by_a_name_of_the_zoo(run_on, tiny_llama, kept):
+def test_generate_steers_by_zoo_name(run_on, tiny_llama, kept):
     code, out, _ = run_on(tiny_llama)("generate", "Hello!", "--steer", "happy:1", "--max-new-tokens", "2")
     assert code == 0
     plain = tiny_llama.generate("Hello!", steering=[(ControlVector.load(kept), 1.0)], max_new_tokens=2)

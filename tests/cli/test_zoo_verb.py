@@ -85,7 +85,7 @@ def trainings(monkeypatch) -> list[str]:
 # The list
 
 
-def test_every_behaviour_is_listed_with_what_was_measured(no_model, monkeypatch):
+def test_zoo_lists_behaviours_with_measurements(no_model, monkeypatch):
     cards = {"happy": card_for("happy"), "calm": card_for("calm", not_working())}
     monkeypatch.setattr("trimtab.evaluation.cards.zoo_cards", lambda folder=None: cards)
     code, out, _ = no_model("zoo")
@@ -101,12 +101,12 @@ def test_every_behaviour_is_listed_with_what_was_measured(no_model, monkeypatch)
     assert "neither way beyond chance" in " ".join(out.split("Shortfalls:")[1].split())
 
 
-def test_without_cards_the_list_says_so(no_model, monkeypatch):
+def test_zoo_without_cards_says_so(no_model, monkeypatch):
     monkeypatch.setattr("trimtab.evaluation.cards.zoo_cards", lambda folder=None: {})
     assert "No behaviour was measured yet." in no_model("zoo")[1]
 
 
-def test_the_list_as_json_has_poles_vectors_and_cards(no_model, monkeypatch, llama, random_vector):
+def test_zoo_json_has_poles_vectors_and_cards(no_model, monkeypatch, llama, random_vector):
     monkeypatch.setattr("trimtab.evaluation.cards.zoo_cards", lambda folder=None: {"happy": card_for("happy")})
     path = random_vector(llama, name="calm").save(vectors_folder() / "calm.safetensors")
     _, out, _ = no_model("zoo", "--json")
@@ -122,7 +122,7 @@ def test_the_list_as_json_has_poles_vectors_and_cards(no_model, monkeypatch, lla
 
 
 @pytest.mark.parametrize("report", [working(), not_working(), unmeasured()], ids=lambda report: report.verdict.word)
-def test_a_card_is_shown_with_its_sentences_and_answers(no_model, tmp_path, report):
+def test_zoo_card_shows_sentences_and_answers(no_model, tmp_path, report):
     write_cards(tmp_path, card_for("happy", report))
     code, out, _ = no_model("zoo", "card", "happy", "--folder", tmp_path)
     assert code == 0
@@ -134,13 +134,13 @@ def test_a_card_is_shown_with_its_sentences_and_answers(no_model, tmp_path, repo
     assert "None" not in out
 
 
-def test_a_card_as_json_is_the_card(no_model, tmp_path):
+def test_zoo_card_json_equals_card(no_model, tmp_path):
     write_cards(tmp_path, card_for("happy"))
     _, out, _ = no_model("zoo", "card", "happy", "--folder", tmp_path, "--json")
     assert read_card(out, where="stdout") == read_card(card_json(card_for("happy")), where="file")
 
 
-def test_a_behaviour_without_a_card_or_with_a_stale_one_has_none_to_show(no_model, tmp_path):
+def test_zoo_card_missing_or_stale_is_error(no_model, tmp_path):
     write_cards(tmp_path, replace(card_for("calm"), digest="0" * 64))
     for name in ("happy", "calm"):
         code, out, err = no_model("zoo", "card", name, "--folder", tmp_path)
@@ -148,13 +148,13 @@ def test_a_behaviour_without_a_card_or_with_a_stale_one_has_none_to_show(no_mode
         assert f"{name!r} has no card; measure it: trimtab zoo train {name}" in err
 
 
-def test_what_the_zoo_does_not_have_has_no_card(no_model):
+def test_zoo_card_unknown_behaviour_is_error(no_model):
     code, _, err = no_model("zoo", "card", "hapy")
     assert code == 2
     assert "did you mean 'happy'" in err
 
 
-def test_a_broken_card_is_named(no_model, tmp_path):
+def test_zoo_broken_card_error_names_file(no_model, tmp_path):
     (tmp_path / "happy.json").write_text("{}")
     code, _, err = no_model("zoo", "card", "happy", "--folder", tmp_path)
     assert code == 2
@@ -164,9 +164,7 @@ def test_a_broken_card_is_named(no_model, tmp_path):
 # Making vectors
 
 
-def test_vectors_and_cards_are_made_one_after_another_and_what_fails_is_reported(
-    run, small, trainings, tmp_path, tiny_llama
-):
+def test_zoo_train_reports_failures_and_continues(run, small, trainings, tmp_path, tiny_llama):
     code, out, _ = run("zoo", "train", "happy", "formal", "calm", "--cards", tmp_path / "cards", "--json")
     assert code == 0
     made = {result["name"]: result for result in json.loads(out)}
@@ -186,7 +184,7 @@ def test_vectors_and_cards_are_made_one_after_another_and_what_fails_is_reported
     assert sorted(path.name for path in path.parent.iterdir()) == ["calm.safetensors", "happy.safetensors"]
 
 
-def test_what_is_there_is_kept_and_what_is_missing_is_made(run, small, trainings, tiny_llama):
+def test_zoo_train_keeps_existing_and_makes_missing(run, small, trainings, tiny_llama):
     assert run("zoo", "train", "happy")[0] == 0
     vector = zoo_path("happy", tiny_llama.info)
     card = vector.parent / "cards" / "happy.json"  # beside the vectors, unless told otherwise
@@ -207,7 +205,7 @@ def test_what_is_there_is_kept_and_what_is_missing_is_made(run, small, trainings
     assert trainings == ["happy", "happy"]
 
 
-def test_a_card_that_says_nothing_of_this_vector_is_measured_again(run, small, trainings, tiny_llama, tmp_path):
+def test_zoo_train_stale_card_is_measured_again(run, small, trainings, tiny_llama, tmp_path):
     run("zoo", "train", "happy", "--no-measure")
     card, kept = tmp_path / "happy.json", card_for("happy")
     stale = card_json(replace(kept, digest="0" * 64, model="tiny llama"))
@@ -221,14 +219,14 @@ def test_a_card_that_says_nothing_of_this_vector_is_measured_again(run, small, t
     assert trainings == ["happy"]
 
 
-def test_without_measuring_only_vectors_are_made(run, trainings, tiny_llama):
+def test_zoo_train_no_measure_makes_only_vectors(run, trainings, tiny_llama):
     code, out, _ = run("zoo", "train", "happy", "--no-measure")
     assert (code, out) == (0, "happy: trained\n")
     folder = zoo_path("happy", tiny_llama.info).parent
     assert [path.name for path in folder.rglob("*") if path.is_file()] == ["happy.safetensors"]
 
 
-def test_an_interrupted_training_is_gone_on_with(run, monkeypatch, tiny_llama):
+def test_zoo_train_interrupt_continues(run, monkeypatch, tiny_llama):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
@@ -266,13 +264,13 @@ def test_an_interrupted_training_is_gone_on_with(run, monkeypatch, tiny_llama):
         (("happy", "hapy"), "did you mean 'happy'"),
     ],
 )
-def test_what_cannot_be_made_is_told_before_a_model_is_loaded(no_model, arguments, says):
+def test_zoo_train_mistake_fails_before_loading(no_model, arguments, says):
     code, out, err = no_model("zoo", "train", *arguments)
     assert (code, out) == (2, "")
     assert says in err
 
 
-def test_all_is_every_behaviour_of_the_zoo(run, monkeypatch, tiny_llama):
+def test_zoo_train_all_trains_each_behaviour(run, monkeypatch, tiny_llama):
     def fail(*_, **__):
         raise CalibrationError("not today", fix="wait")
 

@@ -29,7 +29,7 @@ from trimtab.cli.options import (
     write_piece,
 )
 from trimtab.cli.session import Session
-from trimtab.defaults import ANSWER_TOKENS
+from trimtab.defaults import ANSWER_TOKENS, CHAT_ANSWER_TOKENS
 from trimtab.errors import PromptError, SteeringError, TrimtabError
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def chat(
             help="Earlier turns after a change of steering: 'recompute' with the new one, or 'keep' as they were."
         ),
     ] = "recompute",
-    max_new_tokens: TokensOption = 256,
+    max_new_tokens: TokensOption = CHAT_ANSWER_TOKENS,
     temperature: TemperatureOption = 0.0,
     seed: SamplingSeedOption = None,
     force: ForceOption = False,

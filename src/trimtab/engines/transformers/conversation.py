@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, final
 from transformers import DynamicCache
 
 from trimtab.behaviours import Message
+from trimtab.defaults import CHAT_ANSWER_TOKENS
 from trimtab.engines.protocol import Completion, Tokens, as_messages
 from trimtab.engines.transformers.engine import TransformersEngine
 from trimtab.errors import PromptError, SteeringError
@@ -103,7 +104,7 @@ class Chat:
         self,
         text: str,
         *,
-        max_new_tokens: int = 256,
+        max_new_tokens: int = CHAT_ANSWER_TOKENS,
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int | None = None,
