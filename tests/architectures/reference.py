@@ -232,7 +232,7 @@ def _added(state: Tensor, table: Tensor, layout_of: DecoderLayers) -> Tensor:
         wide += table.repeat(positions // len(table), 1)  # several streams of the same tokens, one behind the other
     else:
         layout_of.tokens(wide[None], len(table))[0] += table
-    return layout.add(state, wide)
+    return layout.put(state, layout.view(state) + wide)
 
 
 def _blocks(model: PreTrainedModel, architecture: Architecture) -> tuple[str, tuple[nn.Module, ...]]:

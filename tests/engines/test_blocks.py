@@ -53,10 +53,10 @@ def test_layout_view_puts_rows_and_tokens_first(axes: tuple[int, int, int]) -> N
     width = state.numel() // 10
     assert view.shape == (2, 5, width)
     added = torch.randn(2, 5, width, generator=torch.Generator().manual_seed(1))
-    moved = layout.add(state, added)
+    moved = layout.put(state, view + added)
     assert moved.shape == state.shape
     torch.testing.assert_close(layout.view(moved), view + added)
-    torch.testing.assert_close(layout.view(layout.add(state, added[0, 0])), view + added[0, 0])
+    torch.testing.assert_close(layout.put(state, view), state)
 
 
 def test_hooks_of_a_repeated_module_count_its_runs() -> None:

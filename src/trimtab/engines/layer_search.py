@@ -25,7 +25,6 @@ from trimtab.engines.layers import (
     Run,
     Watched,
     differing,
-    layer_output,
     layout_of,
     probe_tokens,
     read_by,
@@ -33,7 +32,6 @@ from trimtab.engines.layers import (
     rounding,
     run_once,
     watched_pass,
-    with_layer_output,
 )
 from trimtab.errors import ModelError
 
@@ -67,7 +65,7 @@ class _Seen:
 
 
 def prove(
-    run: Callable[[], Any], blocks: DecoderLayers, unsteered: Sequence[tuple[str, Tensor | None]], base: Tensor
+    run: Callable[[], Any], blocks: DecoderLayers, unsteered: Sequence[tuple[str, Tensor]], base: Tensor
 ) -> Proof:
     """Steer a model on trial.
 
@@ -79,7 +77,7 @@ def prove(
     """
     seen = _Seen()
     with ExitStack() as stack:
-        stack.enter_context(blocks.hooked(range(len(blocks)), _adding(blocks, seen)))
+        stack.enter_context(blocks.rewritten(range(len(blocks)), _adding(blocks, seen, unsteered)))
         for handle in _watch_readers(blocks, seen):
             stack.callback(handle.remove)
         steered = result_of(run())
@@ -98,24 +96,23 @@ def moved_by(before: Tensor, after: Tensor) -> float:
     return float((after - before)[finite].norm() / before[finite].norm().clamp_min(1e-30))
 
 
-def _adding(blocks: DecoderLayers, seen: _Seen) -> Callable[[int, Any], Any]:
-    def act(layer: int, output: Any) -> Any:
-        state = layer_output(output)
-        seen.put_out.append(state.clone())
-        view = blocks.layout.view(state)
-        signs = torch.ones(view.shape[-1], device=state.device, dtype=state.dtype)
+def _adding(
+    blocks: DecoderLayers, seen: _Seen, unsteered: Sequence[tuple[str, Tensor]]
+) -> Callable[[int, Tensor], Tensor]:
+    def rewrite(layer: int, hidden: Tensor) -> Tensor:
+        seen.put_out.append(hidden.clone())
+        signs = torch.ones(hidden.shape[-1], device=hidden.device, dtype=hidden.dtype)
         signs[layer % 3 :: 3] = -1.0
-        size = view.float().square().mean().sqrt().clamp_min(1e-3).to(state.dtype)
-        changed = blocks.layout.add(state, ADDED_SIZE * size * signs)
+        size = hidden.float().square().mean().sqrt().clamp_min(1e-3).to(hidden.dtype)
+        changed = hidden + ADDED_SIZE * size * signs
         if layer == len(blocks) - 1:
-            rows = blocks.layout.rows
             # Both rows get the state of the first. If their results still differ, there is another way to the result.
-            changed = changed.narrow(rows, 0, 1).expand_as(changed).contiguous()
-        seen.changed.append(changed.clone())
+            changed = changed[:1].expand_as(changed).contiguous()
+        seen.changed.append(blocks.layout.put(unsteered[layer][1], changed).clone())
         seen.read.append(False)
-        return with_layer_output(output, changed)
+        return changed
 
-    return act
+    return rewrite
 
 
 def _watch_readers(blocks: DecoderLayers, seen: _Seen) -> list[torch.utils.hooks.RemovableHandle]:
@@ -139,7 +136,7 @@ def _watch_readers(blocks: DecoderLayers, seen: _Seen) -> list[torch.utils.hooks
 
 
 def _problem(
-    blocks: DecoderLayers, seen: _Seen, unsteered: Sequence[tuple[str, Tensor | None]], steered: Tensor, base: Tensor
+    blocks: DecoderLayers, seen: _Seen, unsteered: Sequence[tuple[str, Tensor]], steered: Tensor, base: Tensor
 ) -> str | None:
     if len(seen.put_out) != len(blocks):
         return f"{len(seen.put_out)} of {len(blocks)} blocks took notice of a hook"
@@ -147,7 +144,7 @@ def _problem(
     for layer, (name, before) in enumerate(unsteered):
         if layer < last and not seen.read[layer]:
             return f"what is added to the output of {name} does not reach what reads it"
-        if layer > 0 and before is not None and torch.equal(seen.put_out[layer], before):
+        if layer > 0 and torch.equal(seen.put_out[layer], blocks.layout.view(before)):
             return f"{name} ignores what it is given: another input gave the same output"
     if torch.equal(steered[0], base[0]):
         return "adding to it does not move the result"
@@ -224,7 +221,7 @@ def find_and_prove(model: nn.Module, *, encoder: bool = False) -> Found:
     for chain in _candidates(model, seen):
         body = _body_name(model, chain, seen, tokens, encoder=encoder)
         blocks = _blocks(model, chain, seen, body=model.get_submodule(body), encoder=encoder)
-        calls = [(call.name, call.state) for call in chain.calls]
+        calls = [(call.name, call.state) for call in chain.calls if call.state is not None]  # none is: see _layout
         proof = prove(lambda: run_once(model, run, tokens), blocks, calls, seen.result)
         if proof.problem is None:
             if key is not None:

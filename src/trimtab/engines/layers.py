@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -45,19 +45,11 @@ class Layout:
         return state.movedim((self.rows, self.tokens), (0, 1)).flatten(2)
 
     def put(self, state: Tensor, view: Tensor) -> Tensor:
-        """A state in the shape of ``state`` from its view, ``[row, position, hidden]``."""
+        """Return a hidden state in the shape of ``state`` from its view, ``[row, position, hidden]``."""
         if (self.rows, self.tokens, state.ndim) == (0, 1, 3):
             return view
         moved = state.movedim((self.rows, self.tokens), (0, 1))
         return view.reshape(moved.shape).movedim((0, 1), (self.rows, self.tokens))
-
-    def add(self, state: Tensor, added: Tensor) -> Tensor:
-        """``state`` with ``added`` (``[hidden]``, or with leading axes that broadcast to row and position) in it."""
-        if (self.rows, self.tokens, state.ndim) == (0, 1, 3):
-            return state + added
-        moved = state.movedim((self.rows, self.tokens), (0, 1))
-        total = moved + added.reshape(*added.shape[:-1], *moved.shape[2:])
-        return total.movedim((0, 1), (self.rows, self.tokens))
 
 
 @dataclass(frozen=True)
@@ -109,14 +101,29 @@ class DecoderLayers:
         """``state`` (``[row, position, hidden]``) of the ``count`` tokens alone."""
         return state[:, self.layout.offset : self.layout.offset + count] if self.layout.extra else state
 
-    @contextmanager
-    def hooked(self, layers: Iterable[int], act: Callable[[int, Any], Any], *, prepend: bool = False) -> Iterator[None]:
-        """Inside, ``act(layer, output)`` is called when a layer has run; what it returns, unless None, replaces that.
+    def rewritten(
+        self, layers: Iterable[int], rewrite: Callable[[int, Tensor], Tensor | None]
+    ) -> AbstractContextManager[None]:
+        """Inside, replace the hidden states that some layers put out.
 
         Args:
-            layers: Which.
-            act: Called with the layer and what its block returned.
-            prepend: Before hooks that are there already, instead of after them.
+            layers: Layers to rewrite.
+            rewrite: Called with the layer and its hidden state, ``[row, position, hidden]``; returns another one of
+                that shape, or None to leave it unchanged.
+        """
+
+        def act(layer: int, output: Any) -> Any:
+            state = layer_output(output)
+            changed = rewrite(layer, self.layout.view(state))
+            return None if changed is None else with_layer_output(output, self.layout.put(state, changed))
+
+        return self.hooked(layers, act)
+
+    @contextmanager
+    def hooked(self, layers: Iterable[int], act: Callable[[int, Any], Any], *, prepend: bool = False) -> Iterator[None]:
+        """Inside, call ``act(layer, output)`` when a layer has run; its result, unless None, replaces the output.
+
+        ``prepend`` calls it before the hooks that are there already, instead of after them.
         """
         wanted = frozenset(layers)
         own: defaultdict[nn.Module, list[int]] = defaultdict(list)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trimtab.arrays import F32
-from trimtab.engines.layers import DecoderLayers, eagerly, layer_output, with_layer_output
+from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.protocol import Changes, TermReceipt
 from trimtab.engines.transformers.forward.schedule import BatchSchedule, ConditionState, ReplayedSchedule
 from trimtab.engines.transformers.forward.step_plan import (
@@ -237,7 +237,7 @@ class SteeringHooks:
             self._scope.enter_context(eagerly())
             self._scope.callback(body.register_forward_pre_hook(self._begin_pass, with_kwargs=True).remove)
             self._scope.callback(body.register_forward_hook(self._end_pass).remove)
-            self._scope.enter_context(self._blocks.hooked(self.plan.layers, self._change))
+            self._scope.enter_context(self._blocks.rewritten(self.plan.layers, self._change))
         return self
 
     def __exit__(
@@ -334,22 +334,19 @@ class SteeringHooks:
         self._ready.clear()
         self._by_step.clear()
 
-    def _change(self, layer: int, output: Any) -> Any:
+    def _change(self, layer: int, hidden: Tensor) -> Tensor | None:
         if self._idle:
             return None
-        layout = self._blocks.layout
-        state = layer_output(output)
-        view = layout.view(state)
-        count = view.shape[0] * view.shape[1]
-        self.seen[layer] += min(count, self._rows * self._entering) if layout.extra else count
-        if self._coefficients is None or (view.shape[0] != self._rows and self._coefficients.shape[0] != 1):
-            return None  # a pass of something else; ``check`` will tell
-        changed = view
+        count = hidden.shape[0] * hidden.shape[1]
+        self.seen[layer] += min(count, self._rows * self._entering) if self._blocks.layout.extra else count
+        if self._coefficients is None or (hidden.shape[0] != self._rows and self._coefficients.shape[0] != 1):
+            return None  # a pass of something else, which ``check`` reports
         if self._counters is not None:
-            self._counters.lengths(layer, self._blocks.tokens(view, self._entering))
+            self._counters.lengths(layer, self._blocks.tokens(hidden, self._entering))
+        changed = hidden
         for step in self.plan.by_layer[layer]:
             changed = self._after_step(step, layer, changed)
-        return None if changed is view else with_layer_output(output, layout.put(state, changed))
+        return None if changed is hidden else changed
 
     def _after_step(self, number: int, layer: int, state: Tensor) -> Tensor:
         step = self.plan.steps[number]

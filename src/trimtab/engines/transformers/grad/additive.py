@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from trimtab.arrays import F32
-from trimtab.engines.layers import DecoderLayers, eagerly, layer_output, with_layer_output
+from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.prefix_tree import Ints, PrefixTreePlan, build_tree
 from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.forward.run import is_out_of_memory, place, release
@@ -257,30 +257,26 @@ class AdditivePasses:
         half = self._bf16 and gains_from_bf16(device, dtype)
         autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=half)
         recompute = recomputed(self._blocks) if self._recompute and torch.is_grad_enabled() else nullcontext()
-        with self.lock, eagerly(), autocast, self._blocks.hooked(added, self._adding(layout, added)), recompute:
+        with self.lock, eagerly(), autocast, self._blocks.rewritten(added, self._adding(layout, added)), recompute:
             # Columns repeat where texts share a prompt. ``logits_at`` would make them unique and copy the rows
             # afterwards; with gradients, every further table of ``[token, vocabulary]`` takes memory.
             logits = logits_at_columns(self.model, inputs, layout.selected)
         rows, columns = (torch.from_numpy(each).to(device) for each in layout.predicts)
         return (logits.flatten(0, 1) if layout.sees is not None else logits[rows, columns]).float()
 
-    def _adding(self, layout: _Layout, added: Mapping[int, Tensor]) -> Callable[[int, Any], Any]:
-        """Return a hook that adds the vectors, times each row's factor, at every token in scope."""
+    def _adding(self, layout: _Layout, added: Mapping[int, Tensor]) -> Callable[[int, Tensor], Tensor]:
+        """Return a function that adds the vectors, times each row's factor, at every token in scope."""
         touched = layout.generated if self._generated else (layout.depths > 0) | (not self._sink)
         factors = torch.tensor(layout.factors, dtype=torch.float32, device=self.device)[:, None, None]
         where = torch.from_numpy(touched).to(self.device, torch.float32)[..., None] * factors
-        return lambda layer, output: self._with_added(output, added[layer], where)
-
-    def _with_added(self, output: Any, vector: Tensor, where: Tensor) -> Any:
-        """Return a layer's output with ``where · vector`` added; ``where`` is ``[row, token, 1]``."""
-        state = layer_output(output)
-        view = self._blocks.layout.view(state)
-        factors = torch.zeros(len(where), view.shape[1], 1, device=view.device)
         offset = self._blocks.layout.offset
-        factors[:, offset : offset + where.shape[1]] = where.to(view.device)
-        return with_layer_output(
-            output, self._blocks.layout.add(state, (factors * vector.to(view.device)).to(view.dtype))
-        )
+
+        def rewrite(layer: int, hidden: Tensor) -> Tensor:
+            at_positions = torch.zeros(len(where), hidden.shape[1], 1, device=hidden.device)
+            at_positions[:, offset : offset + where.shape[1]] = where.to(hidden.device)
+            return hidden + (at_positions * added[layer].to(hidden.device)).to(hidden.dtype)
+
+        return rewrite
 
 
 @dataclass(frozen=True)
