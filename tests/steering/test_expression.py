@@ -32,7 +32,7 @@ from trimtab.steering import (
     Steering,
     Term,
 )
-from trimtab.steering.expression import OPERATORS
+from trimtab.steering.operators import OPERATORS
 
 KNOWN = {name: make_reader(name) for name in ("happy", "formal", "refusal", "assistant", "anger")}
 

@@ -8,15 +8,14 @@ import pytest
 
 from trimtab.errors import SteeringError
 from trimtab.steering import Ablate, Add, Bound, Cap, Clamp, Floor, Rotate
-from trimtab.steering.expression import OPERATORS
-from trimtab.steering.operators import CALIBRATED, operator_name, takes_amount
+from trimtab.steering.operators import CALIBRATED, OPERATORS, operator_name, takes_amount
 
 BOUND = Bound(2.0)
 EACH = (Add(), Add(preserve_norm=True), Ablate(), Floor(BOUND), Cap(BOUND), Clamp(BOUND, BOUND), Rotate())
 
 
 def test_every_operator_has_the_name_that_the_text_form_knows():
-    assert tuple(map(operator_name, EACH)) == OPERATORS
+    assert tuple(map(operator_name, EACH)) == tuple(OPERATORS)
     assert {name: operator_name(operator) for name, operator in CALIBRATED.items()} == {n: n for n in CALIBRATED}
 
 

@@ -23,13 +23,12 @@ from functools import cache
 from typing import TypeAlias, cast, get_args
 
 from trimtab.steering.conditions import AllOf, AnyOf, At, Comparison, Condition, FalsePositives, Not, Side
-from trimtab.steering.operators import Ablate, Add, Bound, BoundUnit, Cap, Clamp, Floor, Operator, Rotate, takes_amount
+from trimtab.steering.operators import ADD, OPERATORS, Bound, BoundUnit, Operator, takes_amount
 from trimtab.steering.scopes import read_scope
 from trimtab.steering.syntax import Cursor, one_of, percent_of
 from trimtab.steering.term import FindVector, Layers, Term, check_terms
 from trimtab.vectors import ControlVector
 
-OPERATORS = ("add", "add_preserving_norm", "ablate", "floor", "cap", "clamp", "rotate")
 _UNITS: dict[str, BoundUnit] = {"": "projection", "%": "percentile", "z": "z"}
 _SIDES: dict[str, Side] = {">": "above", "<": "below", "above": "above", "below": "below"}
 _COEFFICIENT = re.compile(r"coefficient\s*=")
@@ -124,7 +123,7 @@ def _parts_of_all(condition: Condition) -> tuple[Condition, ...]:
 def _body(cursor: Cursor, find: FindVector) -> Term:
     start = cursor.at
     name = cursor.name()
-    operator: Operator = Add()
+    operator: Operator = ADD
     if cursor.next == "(" and not name.quoted:
         kind = _operator_kind(cursor, name.text, start)
         cursor.take("(")
@@ -181,35 +180,24 @@ def _listed_layers(cursor: Cursor) -> tuple[int, ...]:
 
 def _operator_kind(cursor: Cursor, name: str, at: int) -> str:
     if name not in OPERATORS:
-        raise cursor.error(f"there is no operator {name!r}", at=at, fix=one_of(name, OPERATORS))
+        raise cursor.error(f"there is no operator {name!r}", at=at, fix=one_of(name, list(OPERATORS)))
     return name
 
 
 def _operator(cursor: Cursor, kind: str) -> Operator:
-    """The operator of this name, with the arguments that stand after the vector."""
-    if kind == "ablate":
-        return Ablate()
-    if kind == "rotate":
-        return _rotate(cursor)
-    if kind in ("floor", "cap"):
-        bound = _bound(cursor, kind)
-        return Floor(bound) if kind == "floor" else Cap(bound)
-    if kind == "clamp":
-        low = _bound(cursor, kind)
+    """Return the operator, with the arguments that follow the vector."""
+    arguments: list[object] = []
+    at = cursor.at
+    if kind in ("floor", "cap", "clamp"):
+        arguments.append(_bound(cursor, kind))
         at = cursor.skip()
-        high = _bound(cursor, kind) if cursor.next == "," else low
-        with cursor.blaming(at):
-            return Clamp(low, high)
-    return Add(preserve_norm=kind == "add_preserving_norm")
-
-
-def _rotate(cursor: Cursor) -> Rotate:
-    if not cursor.take(","):
-        return Rotate()
-    at = cursor.skip()
-    degrees = cursor.number("angle", units=("°", "deg")).value
+        if kind == "clamp":
+            arguments.append(_bound(cursor, kind) if cursor.next == "," else arguments[0])
+    elif kind == "rotate" and cursor.take(","):
+        at = cursor.skip()
+        arguments.append(cursor.number("angle", units=("°", "deg")).value)
     with cursor.blaming(at):
-        return Rotate(degrees)
+        return OPERATORS[kind](*arguments)
 
 
 def _bound(cursor: Cursor, kind: str) -> Bound:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
-from typing import Annotated, Any, Literal, TypeAlias, cast
+from functools import cache, reduce
+from itertools import combinations
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
     BaseModel,
@@ -17,265 +19,223 @@ from pydantic import (
     StringConstraints,
     Tag,
     ValidationError,
+    create_model,
     model_validator,
 )
 
 from trimtab.errors import SteeringError, TrimtabError
-from trimtab.steering.conditions import AllOf, AnyOf, At, Comparison, Condition, FalsePositives, Not
-from trimtab.steering.operators import Ablate, Add, Bound, Cap, Clamp, Floor, Operator, Rotate, operator_name
+from trimtab.steering.conditions import AllOf, AnyOf, At, Comparison, Condition, FalsePositives, Not, Side
+from trimtab.steering.operators import OPERATORS, Bound, Operator, operator_name, takes_amount
 from trimtab.steering.scopes import Part, Schedule, Scope
 from trimtab.steering.syntax import DEEPEST
-from trimtab.steering.term import FindVector, Layers, Term, check_terms
+from trimtab.steering.term import FindVector, Term, check_terms
 
 DEEPEST_JSON = 2 * DEEPEST + 8  # as deep as the text form: a list and an object for each "all" and "any"
 _FIX = "docs/steering.md shows the JSON form"
 
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Positive = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
-Whole = Annotated[int, Field(strict=True, ge=0)]
-Text = Annotated[str, StringConstraints(min_length=1)]
-Relative = Annotated[
+# The models of the JSON form, from which validation and the schema follow. They are made by functions because most
+# objects have one key, and because every field that takes several forms is told apart in the same way.
+
+
+def _form(name: str, description: str, /, schema: Mapping[str, Any] | None = None, **fields: Any) -> Any:
+    """Return the model of an object that has these fields and no others; ``schema`` is added to its JSON Schema."""
+    config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=dict(schema or {}))
+    return create_model(name, __config__=config, __doc__=description, __module__=__name__, **fields)
+
+
+def _optional(kind: Any, description: str) -> tuple[Any, Any]:
+    return kind | None, Field(default=None, description=description)
+
+
+def _union(expected: str, tag: Callable[[object], str | None], forms: Mapping[str, Any]) -> Any:
+    """Return a union whose forms a tag tells apart, so that an error is about one form alone."""
+    tagged = [Annotated[form, Tag(name)] for name, form in forms.items()]
+    discriminator = Discriminator(tag, custom_error_type="form", custom_error_message=f"Input should be {expected}")
+    return Annotated[reduce(operator.or_, tagged), discriminator]
+
+
+def _one_of(expected: str, forms: Mapping[type | str, Any]) -> Any:
+    """Return a union of forms told apart by the type of the value, and objects by a key that they have."""
+
+    def tag(value: object) -> str | None:
+        if isinstance(value, dict):
+            return next((f"<{key}>" for key in forms if isinstance(key, str) and key in value), "<dict>")
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return "<float>"
+        return "<list>" if isinstance(value, (list, tuple)) else "<str>" if isinstance(value, str) else None
+
+    names = (key if isinstance(key, str) else key.__name__ for key in forms)
+    return _union(expected, tag, {f"<{name}>": form for name, form in zip(names, forms.values(), strict=True)})
+
+
+def _at_most_one(*names: str) -> dict[str, Any]:
+    """Return the schema of numbers that exclude each other; the loader checks the values."""
+    number = {"type": "number"}
+    pairs = combinations(names, 2)
+    return {"not": {"anyOf": [{"required": [a, b], "properties": {a: number, b: number}} for a, b in pairs]}}
+
+
+_NUMBER = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_POSITIVE = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
+_WHOLE = Annotated[int, Field(strict=True, ge=0)]
+_TEXT = Annotated[str, StringConstraints(min_length=1)]
+_RELATIVE = Annotated[
     str,
     StringConstraints(pattern=r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?[%z]$"),
     Field(description="Relative to neutral text: a percentile such as 25%, or standard deviations such as 1.5z."),
 ]
-_A_NUMBER = {"type": "number"}
-PlainPart = Literal["all", "prompt", "generated", "system", "user", "assistant", "thinking", "answer"]
-
-
-def _one_form(expected: str, *keys: str) -> Discriminator:
-    """Tells the forms of a field apart by type, and objects by their key, so that an error speaks of one alone."""
-
-    def form(value: object) -> str | None:
-        if isinstance(value, dict):
-            return next((f"<{key}>" for key in keys if key in value), "<object>")
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return "<number>"
-        return "<list>" if isinstance(value, (list, tuple)) else "<text>" if isinstance(value, str) else None
-
-    return Discriminator(form, custom_error_type="form", custom_error_message=f"Input should be {expected}")
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RateForm(_Strict):
-    """The threshold that a share of the texts passes on which the condition was fitted."""
-
-    fpr: Annotated[float, Field(strict=True, gt=0, lt=1)]
-
-
-Threshold = Annotated[
-    Annotated[Number, Tag("<number>")] | Annotated[RateForm, Tag("<object>")],
-    _one_form('a z-score or {"fpr": 0.02}'),
-]
-
-
-class ComparisonForm(_Strict):
-    """Comparison of a reading with a threshold."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "oneOf": [
-                {"required": [side], "properties": {side: {"not": {"type": "null"}}, other: {"type": "null"}}}
-                for side, other in (("above", "below"), ("below", "above"))
-            ]
-        }
-    )
-    vector: Text = Field(description="Name or path of the vector that is read.")
-    above: Threshold | None = Field(default=None, description="It holds above this z-score; this or below is needed.")
-    below: Threshold | None = Field(default=None, description="It holds below this z-score.")
-    at: At = Field(default="prompt", description="Where it is read: once on the prompt, or at each token.")
-    until: Number | None = Field(default=None, description="At token: once it holds, it does until past this.")
-
-    @model_validator(mode="after")
-    def _has_one_side(self) -> ComparisonForm:
-        if (self.above is None) == (self.below is None):
-            raise ValueError("give a comparison either 'above' or 'below'")
-        return self
-
-
-class AllForm(_Strict):
-    """Every part holds."""
-
-    all_: list[ConditionForm] = Field(alias="all", min_length=1)
-
-
-class AnyForm(_Strict):
-    """At least one part holds."""
-
-    any_: list[ConditionForm] = Field(alias="any", min_length=1)
-
-
-class NotForm(_Strict):
-    """The part does not hold."""
-
-    not_: ConditionForm = Field(alias="not")
-
-
-ConditionForm: TypeAlias = Annotated[
-    Annotated[ComparisonForm, Tag("<object>")]
-    | Annotated[AllForm, Tag("<all>")]
-    | Annotated[AnyForm, Tag("<any>")]
-    | Annotated[NotForm, Tag("<not>")],
-    _one_form('a condition such as {"vector": "anger", "above": 2}', "all", "any", "not"),
-]
-
-
-class FirstForm(_Strict):
-    """The first generated tokens."""
-
-    first: Annotated[Whole, Field(ge=1)]
-
-
-class FromForm(_Strict):
-    """Generated tokens from a number on; the first one has number 0."""
-
-    from_: Whole = Field(alias="from")
-
-
-class AfterForm(_Strict):
-    """Everything after the first place where a text stands."""
-
-    after: Text
-
-
-class BeforeForm(_Strict):
-    """Everything before the first place where a text stands."""
-
-    before: Text
-
-
-PartForm: TypeAlias = Annotated[
-    Annotated[PlainPart, Tag("<text>")]
-    | Annotated[FirstForm, Tag("<first>")]
-    | Annotated[FromForm, Tag("<from>")]
-    | Annotated[AfterForm, Tag("<after>")]
-    | Annotated[BeforeForm, Tag("<before>")],
-    _one_form('a scope such as "generated", {"first": 8} or {"after": "TEXT"}', "first", "from", "after", "before"),
-]
-
-
-class DecayForm(_Strict):
-    """Linear fade to nothing over a number of generated tokens."""
-
-    decay: Positive
-
-
-class HalfLifeForm(_Strict):
-    """Halving with every number of generated tokens."""
-
-    half_life: Positive = Field(alias="half-life")
-
-
-ScheduleForm: TypeAlias = Annotated[
-    Annotated[DecayForm, Tag("<decay>")] | Annotated[HalfLifeForm, Tag("<half-life>")],
-    _one_form('{"decay": 32} or {"half-life": 16}', "decay", "half-life"),
-]
-
-
-LayersForm: TypeAlias = Annotated[
-    Annotated[Literal["all", "middle"], Tag("<text>")] | Annotated[list[Whole], Field(min_length=1), Tag("<list>")],
-    _one_form('"all", "middle" or a list of layers'),
-]
-BoundForm: TypeAlias = Annotated[
-    Annotated[Number, Tag("<number>")] | Annotated[Relative, Tag("<text>")],
-    _one_form('a number, a percentile such as "25%", or standard deviations such as "1.5z"'),
-]
-
-
-class _TermForm(_Strict):
-    vector: Text = Field(description="Name or path of the vector.")
-    layers: LayersForm | None = Field(default=None, description="Other layers than the vector's own.")
-    tokens: list[PartForm] | None = Field(default=None, description="The tokens in all of these; all if left out.")
-    schedule: ScheduleForm | None = Field(default=None, description="How the force fades along the answer.")
-    when: ConditionForm | None = Field(default=None, description="It acts only where this holds.")
-
-
-def _at_most_one(*names: str) -> ConfigDict:
-    """Return the schema of fields that exclude each other; the loader checks the values."""
-    pairs = [(a, b) for index, a in enumerate(names) for b in names[index + 1 :]]
-    given: list[Any] = [{"required": [a, b], "properties": {a: _A_NUMBER, b: _A_NUMBER}} for a, b in pairs]
-    return ConfigDict(json_schema_extra={"not": {"anyOf": given}})
-
-
-class AddForm(_TermForm):
-    """Adds the direction, at strength 1 if neither strength nor coefficient is given."""
-
-    model_config = _at_most_one("strength", "coefficient")
-    operator: Literal["add", "add_preserving_norm"] = "add"
-    strength: Number | None = Field(default=None, description="By the calibrated dial.")
-    coefficient: Number | None = Field(default=None, description="By the raw multiplier.")
-
-
-class AblateForm(_TermForm):
-    """Takes the direction out."""
-
-    operator: Literal["ablate"]
-
-
-class BoundedForm(_TermForm):
-    """Raises the projection to a bound, or lowers it to one."""
-
-    operator: Literal["floor", "cap"]
-    bound: BoundForm
-
-
-class ClampForm(_TermForm):
-    """Moves the projection into a range."""
-
-    operator: Literal["clamp"]
-    low: BoundForm
-    high: BoundForm
-
-
-class RotateForm(_TermForm):
-    """Turns the state towards the direction, at strength 1 if nothing else is given."""
-
-    model_config = _at_most_one("strength", "coefficient", "degrees")
-    operator: Literal["rotate"]
-    strength: Number | None = Field(default=None, description="By the calibrated dial.")
-    coefficient: Number | None = Field(default=None, description="By the raw multiplier, in radians.")
-    degrees: Annotated[float, Field(strict=True, ge=-180, le=180)] | None = Field(default=None, description="By angle.")
-
-
-_TAGS = {
-    **dict.fromkeys(("add", "add_preserving_norm"), "<add>"),
-    **dict.fromkeys(("floor", "cap"), "<bounded>"),
-    **{name: f"<{name}>" for name in ("ablate", "clamp", "rotate")},
+_PLAIN_PART = Literal["all", "prompt", "generated", "system", "user", "assistant", "thinking", "answer"]
+
+_THRESHOLD = _one_of(
+    'a z-score or {"fpr": 0.02}',
+    {
+        float: _NUMBER,
+        dict: _form(
+            "RateForm",
+            "The threshold that a share of the texts passes on which the condition was fitted.",
+            fpr=(Annotated[float, Field(strict=True, gt=0, lt=1)], ...),
+        ),
+    },
+)
+
+
+def _check_one_side(comparison: Any) -> Any:
+    if (comparison.above is None) == (comparison.below is None):
+        raise ValueError("give a comparison either 'above' or 'below'")
+    return comparison
+
+
+_COMPARISON = _form(
+    "ComparisonForm",
+    "Comparison of a reading with a threshold.",
+    {
+        "oneOf": [
+            {"required": [side], "properties": {side: {"not": {"type": "null"}}, other: {"type": "null"}}}
+            for side, other in (("above", "below"), ("below", "above"))
+        ]
+    },
+    __validators__={"one_side": model_validator(mode="after")(_check_one_side)},
+    vector=(_TEXT, Field(description="Name or path of the vector that is read.")),
+    above=_optional(_THRESHOLD, "It holds above this z-score; this or below is needed."),
+    below=_optional(_THRESHOLD, "It holds below this z-score."),
+    at=(At, Field(default="prompt", description="Where it is read: once on the prompt, or at each token.")),
+    until=_optional(_NUMBER, "At token: once it holds, it does until past this."),
+)
+_JOINED = "list[_CONDITION]"
+_JOINING = (
+    _form("AllForm", "Every part holds.", all_=(_JOINED, Field(alias="all", min_length=1))),
+    _form("AnyForm", "At least one part holds.", any_=(_JOINED, Field(alias="any", min_length=1))),
+    _form("NotForm", "The part does not hold.", not_=("_CONDITION", Field(alias="not"))),
+)
+_CONDITION = _one_of(
+    'a condition such as {"vector": "anger", "above": 2}',
+    {dict: _COMPARISON, **dict(zip(("all", "any", "not"), _JOINING, strict=True))},
+)
+for _joining in _JOINING:
+    _joining.model_rebuild()
+
+_PART = _one_of(
+    'a scope such as "generated", {"first": 8} or {"after": "TEXT"}',
+    {
+        str: _PLAIN_PART,
+        "first": _form("FirstForm", "The first generated tokens.", first=(Annotated[_WHOLE, Field(ge=1)], ...)),
+        "from": _form(
+            "FromForm",
+            "Generated tokens from a number on; the first one has number 0.",
+            from_=(_WHOLE, Field(alias="from")),
+        ),
+        "after": _form("AfterForm", "Everything after the first place where a text stands.", after=(_TEXT, ...)),
+        "before": _form("BeforeForm", "Everything before the first place where a text stands.", before=(_TEXT, ...)),
+    },
+)
+_SCHEDULE = _one_of(
+    '{"decay": 32} or {"half-life": 16}',
+    {
+        "decay": _form(
+            "DecayForm", "Linear fade to nothing over a number of generated tokens.", decay=(_POSITIVE, ...)
+        ),
+        "half-life": _form(
+            "HalfLifeForm",
+            "Halving with every number of generated tokens.",
+            half_life=(_POSITIVE, Field(alias="half-life")),
+        ),
+    },
+)
+_LAYERS = _one_of(
+    '"all", "middle" or a list of layers',
+    {str: Literal["all", "middle"], list: Annotated[list[_WHOLE], Field(min_length=1)]},
+)
+_BOUND = _one_of(
+    'a number, a percentile such as "25%", or standard deviations such as "1.5z"', {float: _NUMBER, str: _RELATIVE}
+)
+
+_TERM: dict[str, Any] = {
+    "vector": (_TEXT, Field(description="Name or path of the vector.")),
+    "layers": _optional(_LAYERS, "Other layers than the vector's own."),
+    "tokens": (
+        "list[_PART] | None",
+        Field(default=None, description="The tokens in all of these; all if left out."),
+    ),
+    "schedule": _optional(_SCHEDULE, "How the force fades along the answer."),
+    "when": _optional(_CONDITION, "It acts only where this holds."),
+}
+_STRENGTH = _optional(_NUMBER, "By the calibrated dial.")
+_DEGREES = Annotated[float, Field(strict=True, ge=-180, le=180)]
+_TERM_FORMS: dict[tuple[str, ...], Any] = {  # by the operators that they take
+    ("add", "add_preserving_norm"): _form(
+        "AddForm",
+        "Adds the direction, at strength 1 if neither strength nor coefficient is given.",
+        _at_most_one("strength", "coefficient"),
+        **_TERM,
+        operator=(Literal["add", "add_preserving_norm"], "add"),
+        strength=_STRENGTH,
+        coefficient=_optional(_NUMBER, "By the raw multiplier."),
+    ),
+    ("ablate",): _form("AblateForm", "Takes the direction out.", **_TERM, operator=(Literal["ablate"], ...)),
+    ("floor", "cap"): _form(
+        "BoundedForm",
+        "Raises the projection to a bound, or lowers it to one.",
+        **_TERM,
+        operator=(Literal["floor", "cap"], ...),
+        bound=(_BOUND, ...),
+    ),
+    ("clamp",): _form(
+        "ClampForm",
+        "Moves the projection into a range.",
+        **_TERM,
+        operator=(Literal["clamp"], ...),
+        low=(_BOUND, ...),
+        high=(_BOUND, ...),
+    ),
+    ("rotate",): _form(
+        "RotateForm",
+        "Turns the state towards the direction, at strength 1 if nothing else is given.",
+        _at_most_one("strength", "coefficient", "degrees"),
+        **_TERM,
+        operator=(Literal["rotate"], ...),
+        strength=_STRENGTH,
+        coefficient=_optional(_NUMBER, "By the raw multiplier, in radians."),
+        degrees=_optional(_DEGREES, "By angle."),
+    ),
 }
 
 
 def _term_tag(value: object) -> str | None:
-    operator = value.get("operator", "add") if isinstance(value, dict) else None
-    return _TAGS.get(operator) if isinstance(operator, str) else None
+    name = value.get("operator", "add") if isinstance(value, dict) else None
+    return next((f"<{names[0]}>" for names in _TERM_FORMS if name in names), None)
 
 
-TermForm: TypeAlias = Annotated[
-    Annotated[AddForm, Tag("<add>")]
-    | Annotated[AblateForm, Tag("<ablate>")]
-    | Annotated[BoundedForm, Tag("<bounded>")]
-    | Annotated[ClampForm, Tag("<clamp>")]
-    | Annotated[RotateForm, Tag("<rotate>")],
-    Discriminator(
-        _term_tag,
-        custom_error_type="form",
-        custom_error_message=f"Input should be a term whose operator is one of {', '.join(_TAGS)}",
-    ),
-]
-
-
-class SteeringForm(_Strict):
-    """Steering of one request; docs/steering.md explains it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, title="trimtab steering")
-
-    terms: list[TermForm] = Field(description="In the order in which they act.")
-
-
-for _form in (AllForm, AnyForm, NotForm):
-    _form.model_rebuild()
+_ANY_TERM = _union(
+    f"a term whose operator is one of {', '.join(OPERATORS)}",
+    _term_tag,
+    {f"<{names[0]}>": form for names, form in _TERM_FORMS.items()},
+)
+_STEERING: type[BaseModel] = _form(
+    "SteeringForm",
+    "Steering of one request; docs/steering.md explains it.",
+    {"title": "trimtab steering"},
+    terms=("list[_ANY_TERM]", Field(description="In the order in which they act.")),
+)
 
 
 def steering_schema() -> dict[str, Any]:
@@ -285,7 +245,7 @@ def steering_schema() -> dict[str, Any]:
         >>> steering_schema()["required"]
         ['terms']
     """
-    schema = SteeringForm.model_json_schema()
+    schema = _STEERING.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return schema
 
@@ -311,11 +271,13 @@ def terms_from_json(given: Any, *, find: FindVector) -> tuple[Term, ...]:
     if _depth(given) > DEEPEST_JSON:
         raise _too_deep()
     try:
-        form = SteeringForm.model_validate(given)
+        form = _STEERING.model_validate(given)
     except ValidationError as error:
         raise SteeringError(_first_problem(error), fix=_FIX) from None
+    # Unions are dumped by the class of each part, so the warning that a part has no tag does not matter.
+    document = form.model_dump(by_alias=True, exclude_none=True, warnings=False)
     find, terms = cache(find), []
-    for index, part in enumerate(form.terms):
+    for index, part in enumerate(document["terms"]):
         terms.append(_term(part, f"terms.{index}", find))
         with _blaming(f"terms.{index}"):
             check_terms(terms)
@@ -365,46 +327,36 @@ def _blaming(place: str) -> Iterator[None]:
         raise type(error)(f"in the steering at {place}: {error.problem}", fix=error.fix) from None
 
 
-def _term(form: TermForm, place: str, find: FindVector) -> Term:
+def _term(given: dict[str, Any], place: str, find: FindVector) -> Term:
+    """Return a term from its validated JSON, in which nulls are left out and defaults are filled in."""
     with _blaming(f"{place}.vector"):
-        vector = find(form.vector)
-    operator = _operator(form, place)
-    strength, coefficient = _amount(form)
+        vector = find(given["vector"])
+    action = _operator(given, place)
+    strength, coefficient = given.get("strength"), given.get("coefficient")
+    if takes_amount(action) and strength is None and coefficient is None:
+        strength = 1.0
     with _blaming(place):
-        term = Term(vector, strength, coefficient, operator, name=form.vector)
+        term = Term(vector, strength, coefficient, action, name=given["vector"])
     with _blaming(f"{place}.layers"):
-        term = replace(term, layers=_layers(form.layers))
+        layers = given.get("layers")
+        term = replace(term, layers=tuple(layers) if isinstance(layers, list) else layers)
     with _blaming(f"{place}.tokens"):
-        parts = [part for part in map(_part, form.tokens or ()) if part is not None]
-        term = replace(term, tokens=Scope(tuple(parts), _schedule(form.schedule)))
-    if form.when is None:
+        parts = tuple(_part(part) for part in given.get("tokens", ()) if part != "all")
+        schedules = [Schedule(kind, tokens) for kind, tokens in given.get("schedule", {}).items()]
+        term = replace(term, tokens=Scope(parts, *schedules))
+    if "when" not in given:
         return term
-    condition = _condition(form.when, f"{place}.when", find)
+    condition = _condition(given["when"], f"{place}.when", find)
     with _blaming(f"{place}.when"):
         return replace(term, condition=condition)
 
 
-def _amount(form: TermForm) -> tuple[float | None, float | None]:
-    """Strength and coefficient; strength 1 where nothing is said and one is needed."""
-    if not isinstance(form, (AddForm, RotateForm)):
-        return None, None
-    whole = form.coefficient is None and not (isinstance(form, RotateForm) and form.degrees is not None)
-    return 1.0 if form.strength is None and whole else form.strength, form.coefficient
-
-
-def _operator(form: TermForm, place: str) -> Operator:
-    if isinstance(form, AddForm):
-        return Add(preserve_norm=form.operator == "add_preserving_norm")
-    if isinstance(form, RotateForm):
-        return Rotate(form.degrees)
-    if isinstance(form, BoundedForm):
-        bound = _bound(form.bound, f"{place}.bound")
-        return Floor(bound) if form.operator == "floor" else Cap(bound)
-    if isinstance(form, ClampForm):
-        low, high = _bound(form.low, f"{place}.low"), _bound(form.high, f"{place}.high")
-        with _blaming(f"{place}.high"):
-            return Clamp(low, high)
-    return Ablate()
+def _operator(given: dict[str, Any], place: str) -> Operator:
+    arguments: list[Any] = [_bound(given[key], f"{place}.{key}") for key in ("bound", "low", "high") if key in given]
+    if "degrees" in given:
+        arguments.append(given["degrees"])
+    with _blaming(f"{place}.high"):  # only the two bounds of a clamp can be at odds
+        return OPERATORS[given["operator"]](*arguments)
 
 
 def _bound(given: float | str, place: str) -> Bound:
@@ -414,48 +366,33 @@ def _bound(given: float | str, place: str) -> Bound:
         return Bound(given)
 
 
-def _layers(given: LayersForm | None) -> Layers:
-    return tuple(given) if isinstance(given, list) else given
+def _part(given: Any) -> Part:
+    if isinstance(given, str):
+        return Part(cast("Any", given))
+    ((kind, value),) = given.items()
+    return Part(kind, text=value) if isinstance(value, str) else Part(kind, count=value)
 
 
-def _part(form: PartForm) -> Part | None:
-    """A part of a scope; None for ``"all"``."""
-    if isinstance(form, str):
-        return None if form == "all" else Part(form)
-    if isinstance(form, AfterForm):
-        return Part("after", text=form.after)
-    if isinstance(form, BeforeForm):
-        return Part("before", text=form.before)
-    return Part("first", count=form.first) if isinstance(form, FirstForm) else Part("from", count=form.from_)
-
-
-def _schedule(form: ScheduleForm | None) -> Schedule | None:
-    if form is None:
-        return None
-    return Schedule("decay", form.decay) if isinstance(form, DecayForm) else Schedule("half-life", form.half_life)
-
-
-def _condition(form: ConditionForm, place: str, find: FindVector) -> Condition:
-    if isinstance(form, ComparisonForm):
-        return _comparison(form, place, find)
-    if isinstance(form, NotForm):
-        return Not(_condition(form.not_, f"{place}.not", find))
-    key, parts = ("all", form.all_) if isinstance(form, AllForm) else ("any", form.any_)
+def _condition(given: dict[str, Any], place: str, find: FindVector) -> Condition:
+    if "vector" in given:
+        return _comparison(given, place, find)
+    if "not" in given:
+        return Not(_condition(given["not"], f"{place}.not", find))
+    ((key, parts),) = given.items()
     joined = tuple(_condition(part, f"{place}.{key}.{index}", find) for index, part in enumerate(parts))
     if len(joined) == 1:
         return joined[0]
     return AllOf(joined) if key == "all" else AnyOf(joined)
 
 
-def _comparison(form: ComparisonForm, place: str, find: FindVector) -> Comparison:
-    given = form.above if form.above is not None else form.below
-    threshold = FalsePositives(given.fpr) if isinstance(given, RateForm) else cast("float", given)
+def _comparison(given: dict[str, Any], place: str, find: FindVector) -> Comparison:
+    side: Side = "above" if "above" in given else "below"
+    level = given[side]
+    threshold = FalsePositives(level["fpr"]) if isinstance(level, dict) else level
     with _blaming(f"{place}.vector"):
-        vector = find(form.vector)
+        vector = find(given["vector"])
     with _blaming(place):
-        return Comparison(
-            vector, "below" if form.above is None else "above", threshold, form.at, form.until, form.vector
-        )
+        return Comparison(vector, side, threshold, given["at"], given.get("until"), given["vector"])
 
 
 def term_to_json(term: Term) -> dict[str, Any]:
@@ -464,7 +401,11 @@ def term_to_json(term: Term) -> dict[str, Any]:
     for name in ("strength", "coefficient"):
         if getattr(term, name) is not None:
             written[name] = float(getattr(term, name))
-    written |= _arguments(term.operator)
+    for name, value in vars(term.operator).items():  # bounds and degrees
+        if isinstance(value, Bound):
+            written[name] = float(value.value) if value.unit == "projection" else str(value)
+        elif name == "degrees" and value is not None:
+            written[name] = float(value)
     if term.layers is not None:
         written["layers"] = term.layers if isinstance(term.layers, str) else list(term.layers)
     if term.tokens.parts:
@@ -474,20 +415,6 @@ def term_to_json(term: Term) -> dict[str, Any]:
     if term.condition is not None:
         written["when"] = _condition_json(term.condition)
     return written
-
-
-def _arguments(operator: Operator) -> dict[str, Any]:
-    if isinstance(operator, (Floor, Cap)):
-        return {"bound": _bound_json(operator.bound)}
-    if isinstance(operator, Clamp):
-        return {"low": _bound_json(operator.low), "high": _bound_json(operator.high)}
-    if isinstance(operator, Rotate) and operator.degrees is not None:
-        return {"degrees": float(operator.degrees)}
-    return {}
-
-
-def _bound_json(bound: Bound) -> float | str:
-    return float(bound.value) if bound.unit == "projection" else str(bound)
 
 
 def _part_json(part: Part) -> str | dict[str, Any]:

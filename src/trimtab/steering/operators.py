@@ -16,7 +16,9 @@ A steering applies its terms in the order in which they stand. Whatever is not a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypeAlias, final, get_args
 
 from trimtab.errors import SteeringError
@@ -113,7 +115,18 @@ class Rotate:
 ADD = Add()
 Operator: TypeAlias = Add | Ablate | Floor | Cap | Clamp | Rotate
 
-CALIBRATED: dict[str, Operator] = {"add": ADD, "add_preserving_norm": Add(preserve_norm=True), "rotate": Rotate()}
+OPERATORS: dict[str, Callable[..., Operator]] = {
+    "add": Add,
+    "add_preserving_norm": partial(Add, preserve_norm=True),
+    "ablate": Ablate,
+    "floor": Floor,
+    "cap": Cap,
+    "clamp": Clamp,
+    "rotate": Rotate,
+}
+"""The operators by their names in text and JSON."""
+
+CALIBRATED = {name: OPERATORS[name]() for name in ("add", "add_preserving_norm", "rotate")}
 """The operators that have a strength, by name."""
 
 
