@@ -21,12 +21,12 @@ def modules_after(code: str) -> set[str]:
     return set(listing.stdout.split())
 
 
-def test_importing_trimtab_imports_neither_torch_nor_numpy():
+def test_import_trimtab_without_torch_and_numpy():
     loaded = modules_after("import trimtab")
     assert not loaded & {"torch", "numpy", "transformers", "pydantic", "sklearn"}
 
 
-def test_the_help_of_the_command_line_imports_neither_torch_nor_numpy():
+def test_cli_help_without_torch_and_numpy():
     loaded = modules_after(
         "from trimtab.cli import main\nimport contextlib, io\n"
         "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n    main(['--help'])"
@@ -35,18 +35,18 @@ def test_the_help_of_the_command_line_imports_neither_torch_nor_numpy():
 
 
 @pytest.mark.parametrize("names", ["Behaviour, ControlVector, Steering, Term, TrimtabError"])
-def test_the_values_need_no_torch(names):
+def test_values_import_without_torch(names):
     assert "torch" not in modules_after(f"from trimtab import {names}")
 
 
-def test_every_public_name_can_be_had():
+def test_public_names_are_importable():
     for name in trimtab.__all__:
         assert getattr(trimtab, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = trimtab.nonsense
 
 
-def test_the_version_is_the_same_everywhere():
+def test_version_is_the_same_everywhere():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["version"] == trimtab.__version__
     assert f"## {trimtab.__version__}" in (ROOT / "CHANGELOG.md").read_text()

@@ -105,7 +105,7 @@ def test_two_models_of_one_engine_keep_their_steering(llama, tmp_path):
             assert sample.output.completion == llama.generate(sample.input, steering=steering, max_new_tokens=8).text
 
 
-def test_settings_of_sampling_are_heeded(llama):
+def test_sampling_settings_are_applied(llama):
     model = steered_model(llama)
     output = asked(model, temperature=0.9, top_p=0.8, seed=3, max_tokens=10)
     expected = llama.generate("Hello", temperature=0.9, top_p=0.8, seed=3, max_new_tokens=10)
@@ -153,7 +153,7 @@ def test_scopes_act(llama):
     )
 
 
-def test_chats_reach_the_model_as_they_are(llama):
+def test_chat_reaches_model_unchanged(llama):
     messages = [
         ChatMessageSystem(content="Be brief."),
         ChatMessageUser(content=[ContentText(text="Hi"), ContentText(text="there")]),
@@ -168,7 +168,7 @@ def test_chats_reach_the_model_as_they_are(llama):
 @pytest.mark.parametrize(
     "setting", [{"top_k": 5}, {"logprobs": True}, {"frequency_penalty": 0.5}, {"best_of": 2}], ids=str
 )
-def test_settings_that_would_change_an_answer_are_refused(llama, setting):
+def test_unsupported_settings_are_refused(llama, setting):
     with pytest.raises(PromptError, match=next(iter(setting))):
         asked(steered_model(llama), **setting)
 

@@ -143,7 +143,7 @@ def test_harness_chat_equals_engine_chat(smollm2):
 
 
 @pytest.mark.parametrize("terms", [0, 1], ids=["plain", "steered"])
-def test_loglikelihood_equals_a_plain_pass(llama, terms):
+def test_loglikelihood_equals_plain_pass(llama, terms):
     steering = [(vector_for(llama, size=0.5), 1.0)][:terms]
     found = quiet(llama, steering, batch_size=3).loglikelihood(requests("loglikelihood", *PAIRS), disable_tqdm=True)
     with steering_by_hand(llama.model.model.layers, *steering):
@@ -172,7 +172,7 @@ def test_greedy_scores_mark_generated_answer_as_greedy(llama):
 
 
 @pytest.mark.parametrize("family", ["gpt2", "gemma3", "falcon_alibi", "mamba"])
-def test_scores_are_those_of_teacher_forcing(tiny, family, always_walking):
+def test_scores_equal_teacher_forcing(tiny, family, always_walking):
     engine = tiny(family)
     items = [ForcedItem(engine.encode(text), (engine.encode(" and")[1:], engine.encode(" or so")[1:])) for text in "ab"]
     np.testing.assert_allclose(
@@ -244,7 +244,7 @@ def test_empty_context_begins_with_prefix_token(llama):
 
 
 @pytest.mark.parametrize("setting", [{"repetition_penalty": 1.3}, {"num_beams": 4}, {"something": 1}], ids=str)
-def test_settings_that_would_change_an_answer_are_refused(llama, setting):
+def test_unsupported_settings_are_refused(llama, setting):
     with pytest.raises(PromptError, match=next(iter(setting))):
         quiet(llama).generate_until(requests("generate_until", ("Hi", {"max_gen_toks": 2, **setting})), True)
 

@@ -60,7 +60,7 @@ class Page(HTMLParser):
         return [attributes for seen, attributes in self.seen if seen == tag]
 
 
-def test_a_page_is_well_formed_and_needs_nothing_else(tmp_path: Path):
+def test_page_is_well_formed_and_self_contained(tmp_path: Path):
     path = write_html(reading(), tmp_path / "new" / "page.html")
     page = Page(path.read_text("utf-8"))
     assert page.open == []
@@ -71,7 +71,7 @@ def test_a_page_is_well_formed_and_needs_nothing_else(tmp_path: Path):
     assert "formal: no score" in page.text
 
 
-def test_every_layer_and_token_has_a_cell_with_its_number(tmp_path: Path):
+def test_page_cells_hold_value_of_layer_and_token(tmp_path: Path):
     read = reading()
     cells = Page(write_html(read, tmp_path / "page.html").read_text("utf-8")).all("td")
     assert len(cells) == 2 * 2 * len(PIECES)
@@ -80,13 +80,13 @@ def test_every_layer_and_token_has_a_cell_with_its_number(tmp_path: Path):
     assert f"layer 0, 日本: {read[0].z[0, 4]:+.2f}" in titles
 
 
-def test_what_does_not_count_is_grey_in_the_text(tmp_path: Path):
+def test_uncounted_tokens_are_grey(tmp_path: Path):
     spans = Page(write_html(reading(), tmp_path / "page.html").read_text("utf-8")).all("span")
     assert len([span for span in spans if span.get("class") == "out"]) == 2  # the first token, for each vector
     assert len([span for span in spans if "background" in (span.get("style") or "")]) == 2 * (len(PIECES) - 1)
 
 
-def test_the_scale_is_symmetric_and_made_by_words_alone():
+def test_colour_scale_is_symmetric_and_from_words_only():
     read = reading(scale=4.0)
     shown = shades(read, read[0])
     assert shown.limit == np.ceil(np.percentile(np.abs(read[0].z[:, 1:]), 98))
@@ -94,7 +94,7 @@ def test_the_scale_is_symmetric_and_made_by_words_alone():
     assert shades(reading(scale=1e-3), reading(scale=1e-3)[0]).limit == 3.0
 
 
-def test_without_neutral_statistics_a_text_is_its_own_measure():
+def test_shades_without_neutral_standardize_the_text():
     read = reading()
     shown = shades(read, read["formal"])
     np.testing.assert_allclose(shown.cells[:, 1:].mean(axis=1), 0.0, atol=1e-12)
@@ -102,12 +102,12 @@ def test_without_neutral_statistics_a_text_is_its_own_measure():
     assert "this text's words" in shown.unit
 
 
-def test_a_single_word_without_neutral_statistics_is_in_the_middle():
+def test_shades_of_single_word_without_neutral_are_zero():
     read = reading(pieces=("<s>", "word"))
     np.testing.assert_array_equal(shades(read, read["formal"]).cells[:, 1], 0.0)
 
 
-def test_a_last_token_that_is_read_counts():
+def test_last_token_pool_counts_last_token():
     words = (True, True, False)
     drawn = np.ones((3, MODEL.layers, MODEL.hidden_size), np.float32)
     vector = make_vector(neutral=NEUTRAL, reader=Reader((0,), pool="last"))
@@ -115,14 +115,14 @@ def test_a_last_token_that_is_read_counts():
     np.testing.assert_array_equal(shades(read, read[0]).counts, [True, True, True])
 
 
-def test_page_that_cannot_be_written_leaves_nothing(tmp_path: Path):
+def test_page_write_failure_leaves_no_file(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="cannot write"):
         write_html(reading(), tmp_path / "file" / "out")
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
-def test_reading_in_a_notebook_is_escaped_and_coloured():
+def test_reading_html_is_escaped_and_coloured():
     read = reading()
     page = Page(read._repr_html_())
     assert page.open == []
@@ -136,7 +136,7 @@ def test_reading_in_a_notebook_is_escaped_and_coloured():
     assert spans[0]["class"] == "out"
 
 
-def test_reading_copied_is_equal_and_of_other_content_is_not():
+def test_reading_equality_follows_content():
     read = reading()
     assert pickle.loads(pickle.dumps(read)) == copy.deepcopy(read) == read
     assert hash(copy.deepcopy(read)) == hash(read)
@@ -145,5 +145,5 @@ def test_reading_copied_is_equal_and_of_other_content_is_not():
 
 
 @pytest.mark.parametrize(("piece", "shown"), [(" day", "day"), ("\n\n", "↵↵"), ("  ", "␣␣"), ("", ""), ("a\tb", "a⇥b")])
-def test_a_label_stands_on_one_line(piece: str, shown: str):
+def test_label_is_one_line(piece: str, shown: str):
     assert label(piece) == shown

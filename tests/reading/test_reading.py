@@ -43,7 +43,7 @@ def along(vector: ControlVector, token: int, layer: int) -> float:
     return float(states()[token, layer].astype(np.float64) @ vector.directions[layer].astype(np.float64))
 
 
-def test_projections_and_z_stand_by_layer_and_token():
+def test_projections_and_z_are_indexed_by_layer_and_token():
     vector = make_vector(neutral=NEUTRAL)
     reading = read(vector)
     assert reading.projections.shape == reading.z.shape == (2, 5)
@@ -56,7 +56,7 @@ def test_projections_and_z_stand_by_layer_and_token():
             assert reading.z[row, token] == pytest.approx(z)
 
 
-def test_a_text_is_scored_by_the_mean_over_its_words_at_the_steered_layers():
+def test_score_averages_words_at_steered_layers():
     vector = make_vector(neutral=NEUTRAL)
     by_layer = [
         (np.mean([along(vector, token, layer) for token in (1, 2, 3)]) - NEUTRAL.mean.mean[layer])
@@ -68,7 +68,7 @@ def test_a_text_is_scored_by_the_mean_over_its_words_at_the_steered_layers():
     np.testing.assert_allclose(read(vector).token_scores, read(vector).z.mean(axis=0))
 
 
-def test_a_reader_says_at_which_layers_and_at_which_token():
+def test_reader_sets_layers_and_pool():
     vector = make_vector(neutral=NEUTRAL, reader=Reader(layers=(2,), pool="last"))
     reading = read(vector)
     assert reading.score == pytest.approx((along(vector, 4, 2) - 2.0) / 5.0)
@@ -76,7 +76,7 @@ def test_a_reader_says_at_which_layers_and_at_which_token():
     assert (reading[0].pool, reading[0].reading_layers, reading[0].reading_rows) == ("last", (2,), [1])
 
 
-def test_what_does_not_count_does_not_change_the_score():
+def test_uncounted_tokens_do_not_change_score():
     vector = make_vector(neutral=NEUTRAL)
     huge = states()
     huge[0] *= 1e4
@@ -87,28 +87,28 @@ def test_what_does_not_count_does_not_change_the_score():
     assert abs(sunk.token_scores[0]) > 10 * abs(plain.token_scores[0])
 
 
-def test_without_neutral_statistics_projections_are_all_there_is():
+def test_reading_without_neutral_has_projections_only():
     reading = read(make_vector())
     assert reading.projections.shape == (2, 5)
     assert reading.z is reading.token_scores is reading.score is None
 
 
-def test_a_vector_that_steers_nowhere_is_read_everywhere():
+def test_vector_without_steered_layers_is_read_everywhere():
     vector = make_vector(weights={0: 0.0, 2: 0.0}, neutral=NEUTRAL)
     assert read(vector)[0].reading_layers == LAYERS
 
 
-def test_a_vector_without_directions_cannot_be_read():
+def test_vector_without_directions_is_refused():
     with pytest.raises(VectorError, match="no directions"):
         read(make_vector(directions={}, norms={}, weights={}))
 
 
-def test_a_text_without_words_is_refused():
+def test_text_without_words_is_refused():
     with pytest.raises(PromptError, match="'<s>' has no words to read"):
         read(make_vector(), words=(False,) * 5, text="<s>")
 
 
-def test_vectors_are_found_by_name_number_and_in_turn():
+def test_reading_indexes_by_name_and_number():
     reading = read(make_vector("happy"), make_vector("formal", seed=1), make_vector("happy", seed=2))
     assert [vector.name for vector in reading] == ["happy", "formal", "happy (2)"]
     assert len(reading) == 3
@@ -119,12 +119,12 @@ def test_vectors_are_found_by_name_number_and_in_turn():
 
 
 @pytest.mark.parametrize("what", ["projections", "z", "token_scores", "score"])
-def test_of_several_vectors_one_has_to_be_named(what: str):
+def test_reading_of_several_vectors_needs_name(what: str):
     with pytest.raises(VectorError, match=rf"{what} of which vector\? .*reading\[NAME\].{what}: 'happy', 'formal'"):
         getattr(read(make_vector("happy"), make_vector("formal")), what)
 
 
-def test_a_reading_is_written_as_json():
+def test_reading_to_json():
     reading = read(make_vector("happy", neutral=NEUTRAL), make_vector("formal"))
     written = json.loads(json.dumps(reading.to_json(), allow_nan=False))
     assert written["text"] == "good day"

@@ -22,12 +22,12 @@ def neutral() -> Neutral:
 
 
 @given(SCORES, SCORES)
-def test_auroc_is_the_share_of_pairs_that_stand_the_right_way_round(positive: list[float], negative: list[float]):
+def test_auroc_equals_share_of_ordered_pairs(positive: list[float], negative: list[float]):
     won = [1.0 if p > n else 0.5 if p == n else 0.0 for p in positive for n in negative]
     assert auroc(positive, negative) == pytest.approx(np.mean(won), abs=1e-12)
 
 
-def test_auroc_takes_arrays_and_does_not_mind_large_numbers():
+def test_auroc_accepts_arrays_and_large_numbers():
     assert auroc(np.array([1e30, 2e30]), np.array([-1e30])) == 1.0
 
 
@@ -37,7 +37,7 @@ def test_auroc_needs_texts_of_both_kinds(positive: list[float], negative: list[f
         auroc(positive, negative)
 
 
-def test_projections_are_what_a_loop_over_tokens_and_layers_gives():
+def test_projections_equal_loop_over_tokens_and_layers():
     states = np.random.default_rng(0).standard_normal((5, 2, MODEL.hidden_size)).astype(np.float32)
     vector = make_vector()
     found = projections(states, vector, LAYERS)
@@ -56,7 +56,7 @@ def test_projections_are_summed_in_double_precision():
 
 
 @pytest.mark.parametrize(("pool", "n"), [("token", 1.0), ("mean", 2.0), ("last", 5.0)])
-def test_z_scores_are_taken_against_what_is_read(pool: str, n: float):
+def test_z_scores_use_statistics_of_pool(pool: str, n: float):
     vector = make_vector(neutral=neutral())
     projected = np.array([[1.0, 4.0], [0.0, -2.0]])
     expected = [[(p0 - n) / (2 * n), (p2 + n) / (3 * n)] for p0, p2 in projected]
@@ -64,6 +64,6 @@ def test_z_scores_are_taken_against_what_is_read(pool: str, n: float):
     np.testing.assert_allclose(z_scores(projected[:, 1:], vector, [2], pool=pool), np.array(expected)[:, 1:])
 
 
-def test_without_neutral_statistics_there_are_no_z_scores():
+def test_z_scores_without_neutral_are_refused():
     with pytest.raises(VectorError, match="no neutral statistics"):
         z_scores(np.zeros((1, 2)), make_vector(), LAYERS, pool="token")

@@ -31,11 +31,11 @@ def budget(*terms):
     return Steering.of(list(terms)).budget()
 
 
-def test_nothing_spends_nothing():
+def test_budget_of_no_terms_is_zero():
     assert Steering().budget() == budget((HAPPY, 0.0)) == 0.0
 
 
-def test_one_term_at_strength_one_spends_what_its_calibration_reached():
+def test_budget_at_strength_one_is_calibrated_kl():
     assert budget((HAPPY, 1.0)) == pytest.approx(0.4)
     assert budget((HAPPY, -1.0)) == pytest.approx(0.3)
     assert budget(Term(HAPPY, coefficient=HAPPY.scale["+"])) == pytest.approx(0.4)
@@ -43,7 +43,7 @@ def test_one_term_at_strength_one_spends_what_its_calibration_reached():
 
 
 @pytest.mark.parametrize("operator", [Add(preserve_norm=True), Rotate()])
-def test_other_operators_spend_the_budget_of_their_own_scale(operator):
+def test_budget_of_other_operators_uses_their_scale(operator):
     assert budget(Term(TURNING, 1.0, operator=operator)) == pytest.approx(0.5)
     with pytest.raises(
         SteeringError,
@@ -53,17 +53,17 @@ def test_other_operators_spend_the_budget_of_their_own_scale(operator):
 
 
 @given(strengths)
-def test_one_term_grows_by_the_measured_power(strength):
+def test_budget_of_one_term_follows_power_law(strength):
     kl = 0.4 if strength > 0 else 0.3
     assert budget((HAPPY, strength)) == pytest.approx(kl * abs(strength) ** EXPONENT)
 
 
-def test_spreading_over_other_layers_spends_the_same():
+def test_budget_of_strength_ignores_layers():
     assert budget(Term(HAPPY, 1.0, layers=(0,))) == pytest.approx(0.4)
     assert budget(Term(HAPPY, 1.0, layers=(0, 2))) == pytest.approx(0.4)
 
 
-def test_a_coefficient_at_given_layers_spends_like_the_strength_that_adds_the_same():
+def test_budget_of_coefficient_equals_same_strength():
     (planned,) = HAPPY.multipliers(1.0, layers=(2,)).values()
     assert budget(Term(HAPPY, coefficient=planned, layers=(2,))) == pytest.approx(0.4)
     each = HAPPY.multipliers(-2.0, layers=(0, 2))[0]
@@ -72,17 +72,17 @@ def test_a_coefficient_at_given_layers_spends_like_the_strength_that_adds_the_sa
 
 
 @given(strengths)
-def test_opposite_terms_cancel(strength):
+def test_budget_of_opposite_terms_is_zero(strength):
     assert budget((EVEN, strength), (EVEN, -strength)) == pytest.approx(0.0, abs=1e-9)
 
 
 @given(strengths, strengths)
-def test_terms_of_one_sign_of_a_vector_count_as_their_sum(a, b):
+def test_budget_of_same_sign_terms_equals_sum(a, b):
     assume(a * b > 0)
     assert budget((HAPPY, a), (HAPPY, b)) == pytest.approx(budget((HAPPY, a + b)))
 
 
-def test_terms_on_different_layers_add_up_as_at_right_angles():
+def test_budget_of_disjoint_layers_adds_in_quadrature():
     amplitude = 0.4 ** (1 / EXPONENT)
     apart = budget(Term(HAPPY, 1.0, layers=(0,)), Term(HAPPY, 1.0, layers=(2,)))
     assert apart == pytest.approx((2 * amplitude**2) ** (EXPONENT / 2))
@@ -90,19 +90,19 @@ def test_terms_on_different_layers_add_up_as_at_right_angles():
 
 
 @given(mixes, st.floats(0.1, 3))
-def test_scaling_all_strengths_scales_by_the_measured_power(mix, factor):
+def test_budget_of_scaled_mix_follows_power_law(mix, factor):
     assume(mix.budget() > 1e-6)
     scaled = Steering(tuple(dataclasses.replace(term, strength=factor * term.strength) for term in mix.terms))
     assert scaled.budget() == pytest.approx(mix.budget() * factor**EXPONENT)
 
 
 @given(mixes)
-def test_the_order_of_terms_does_not_matter(mix):
+def test_budget_ignores_order_of_terms(mix):
     assert Steering(mix.terms[::-1]).budget() == pytest.approx(mix.budget(), abs=1e-9)
 
 
 @given(mixes, st.floats(0.05, 2))
-def test_normalizing_hits_the_budget_and_keeps_proportions(mix, wanted):
+def test_normalized_reaches_budget_and_keeps_proportions(mix, wanted):
     assume(mix.budget() > 1e-6)
     normalized = mix.normalized(wanted)
     assert normalized.budget() == pytest.approx(wanted)
@@ -111,19 +111,19 @@ def test_normalizing_hits_the_budget_and_keeps_proportions(mix, wanted):
     assert normalized == Steering.of(mix, normalize=wanted)
 
 
-def test_coefficients_are_normalized_too():
+def test_normalized_scales_coefficients():
     mix = Steering((Term(HAPPY, coefficient=0.3), Term(FORMAL, 1.0)))
     assert mix.normalized(0.4).budget() == pytest.approx(0.4)
     assert mix.normalized(0.4).terms[0].strength is None
 
 
 @pytest.mark.parametrize("wanted", [0.0, -1.0, math.nan, math.inf])
-def test_a_budget_is_a_number_above_nothing(wanted):
+def test_normalized_to_nonpositive_budget_is_refused(wanted):
     with pytest.raises(SteeringError, match=r"is not a positive number of nats; give a number such as 0.4"):
         Steering.of([(HAPPY, 1)]).normalized(wanted)
 
 
-def test_what_spends_nothing_cannot_be_normalized():
+def test_normalized_of_zero_kl_is_refused():
     for mix in (Steering(), Steering.of([(HAPPY, 0)])):
         with pytest.raises(SteeringError, match="spends nothing, so its strengths cannot be scaled to a budget"):
             mix.normalized(0.4)
@@ -140,6 +140,6 @@ def test_what_spends_nothing_cannot_be_normalized():
     ],
     ids=str,
 )
-def test_what_was_never_measured_has_no_price(term, fix):
+def test_budget_of_uncalibrated_term_is_refused(term, fix):
     with pytest.raises(SteeringError, match=rf"the KL of '.*' cannot be predicted, .*; {fix}"):
         Steering((term,)).budget()

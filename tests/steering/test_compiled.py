@@ -36,27 +36,27 @@ def multiplier(change, layer, vector=HAPPY):
     return float(change.added @ vector.directions[layer]) / vector.norms[layer]
 
 
-def test_adding_pushes_by_the_scale_of_its_sign():
+def test_add_uses_scale_of_sign():
     assert {layer: multiplier(c, layer) for layer, c in changes(HAPPY, 2.0).items()} == pytest.approx({0: 0.2, 2: 0.1})
     assert {layer: multiplier(c, layer) for layer, c in changes(HAPPY, -1.0).items()} == pytest.approx(
         {0: -0.2, 2: -0.1}
     )
 
 
-def test_adding_that_preserves_norms_has_a_scale_of_its_own():
+def test_norm_preserving_add_uses_its_scale():
     found = changes(HAPPY, 1.0, operator=Add(preserve_norm=True))
     assert all(change.preserve_norm for change in found.values())
     assert {layer: multiplier(c, layer) for layer, c in found.items()} == pytest.approx({0: 0.4, 2: 0.2})
 
 
 @pytest.mark.parametrize(("operator", "name"), [(Add(preserve_norm=True), "add_preserving_norm"), (Rotate(), "rotate")])
-def test_an_operator_that_was_never_calibrated_has_no_strength(operator, name):
+def test_uncalibrated_operator_strength_is_refused(operator, name):
     with pytest.raises(SteeringError, match=f"'anger' was never calibrated for {name}"):
         changes(make_reader(), 1.0, operator=operator)
     assert changes(make_reader(), coefficient=0.1, operator=operator)
 
 
-def test_turning_is_by_strength_or_by_angle():
+def test_rotate_takes_strength_or_angle():
     turned = changes(HAPPY, -1.0, operator=Rotate())
     assert all(isinstance(change, LayerRotate) for change in turned.values())
     assert {layer: change.radians for layer, change in turned.items()} == pytest.approx({0: -0.3, 2: -0.15})
@@ -78,7 +78,7 @@ WIDE = make_vector(
 
 
 @given(st.sets(st.sampled_from([0, 1, 2]), min_size=1), st.floats(0.1, 3), st.sampled_from([1, -1]))
-def test_a_strength_is_spread_evenly_over_other_layers(layers, strength, sign):
+def test_strength_spreads_evenly_over_given_layers(layers, strength, sign):
     spread = changes(WIDE, sign * strength, layers=tuple(layers))
     each = sign * strength * WIDE.scale["+" if sign > 0 else "-"] * 2.0 / len(layers)
     assert {layer: multiplier(c, layer, WIDE) for layer, c in spread.items()} == pytest.approx(
@@ -86,21 +86,21 @@ def test_a_strength_is_spread_evenly_over_other_layers(layers, strength, sign):
     )
 
 
-def test_a_coefficient_counts_whole_at_each_layer():
+def test_coefficient_applies_fully_at_each_layer():
     found = changes(WIDE, coefficient=0.5, layers="all")
     assert {layer: multiplier(c, layer, WIDE) for layer, c in found.items()} == pytest.approx(
         dict.fromkeys(range(3), 0.5)
     )
 
 
-def test_bounds_act_on_the_layers_that_are_steered_or_named():
+def test_bounds_act_on_steered_or_given_layers():
     assert list(changes(WIDE, operator=Ablate())) == [1, 2]
     assert list(changes(WIDE, operator=Ablate(), layers="all")) == [0, 1, 2]
     assert list(changes(WIDE, operator=Ablate(), layers="middle")) == [1]
 
 
 @pytest.mark.parametrize("operator", [Add(), Rotate(), Rotate(15.0), Ablate()])
-def test_a_vector_in_which_everything_cancelled_changes_nothing(operator):
+def test_vector_minus_itself_changes_nothing(operator):
     nothing = make_vector(directions={}, norms={}, weights={}, operator_scales={"rotate": {"+": 1.0, "-": 1.0}})
     amount = 1.0 if operator in (Add(), Rotate()) else None
     assert changes(nothing, amount, operator=operator, layers="all") == {}
@@ -117,31 +117,31 @@ def ranges(operator, vector=HAPPY):
     return {layer: (change.low, change.high) for layer, change in found.items()}
 
 
-def test_bounds_are_ranges_that_are_left_alone():
+def test_bounds_become_ranges():
     assert ranges(Ablate()) == {0: (0.0, 0.0), 2: (0.0, 0.0)}
     assert ranges(Floor(Bound(3.0))) == {0: (3.0, math.inf), 2: (3.0, math.inf)}
     assert ranges(Cap(Bound(3.0))) == {0: (-math.inf, 3.0), 2: (-math.inf, 3.0)}
     assert ranges(Clamp(Bound(-1.0), Bound(3.0))) == {0: (-1.0, 3.0), 2: (-1.0, 3.0)}
 
 
-def test_percentiles_are_those_of_each_layer_and_interpolated():
+def test_percentiles_are_per_layer_and_interpolated():
     assert ranges(Cap(Bound(25.0, "percentile"))) == {0: (-math.inf, 25.0), 2: (-math.inf, 225.0)}
     low, high = Bound(0.0, "percentile"), Bound(43.5, "percentile")
     assert ranges(Clamp(low, high)) == {0: (0.0, 43.5), 2: (200.0, 243.5)}
 
 
-def test_z_counts_deviations_from_the_mean_of_each_layer():
+def test_z_bound_uses_mean_and_deviation_of_layer():
     assert ranges(Floor(Bound(1.5, "z"))) == {0: (3.0, math.inf), 2: (5.0, math.inf)}
 
 
-def test_bounds_of_two_units_are_compared_at_each_layer():
+def test_bounds_of_two_units_are_compared_per_layer():
     assert ranges(Clamp(Bound(0.0, "z"), Bound(10.0))) == {0: (0.0, 10.0), 2: (2.0, 10.0)}
     with pytest.raises(SteeringError, match=r"clamp\(happy, 0z, 1\) clamps from 2 up to 1 at layer 2; swap the bounds"):
         ranges(Clamp(Bound(0.0, "z"), Bound(1.0)))
 
 
 @pytest.mark.parametrize("unit", ["percentile", "z"])
-def test_relative_bounds_need_neutral_statistics_of_every_layer(unit):
+def test_relative_bound_without_neutral_is_refused(unit):
     for vector in (make_vector(), dataclasses.replace(HAPPY, neutral=neutral_record((0,)))):
         with pytest.raises(SteeringError, match=r"'happy' has no neutral statistics at layer \d"):
             ranges(Cap(Bound(25.0, unit)), vector)

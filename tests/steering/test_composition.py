@@ -83,7 +83,7 @@ def angle_to(state: Tensor, direction: np.ndarray) -> float:
 
 
 @given(states, st.lists(pushes, min_size=2, max_size=4), st.randoms())
-def test_adds_commute_and_add_up(state: Tensor, added: list[LayerAdd], random) -> None:
+def test_adds_commute_and_sum(state: Tensor, added: list[LayerAdd], random) -> None:
     shuffled = list(added)
     random.shuffle(shuffled)
     found = through(state, *added)
@@ -92,7 +92,7 @@ def test_adds_commute_and_add_up(state: Tensor, added: list[LayerAdd], random) -
 
 
 @given(states, vectors)
-def test_adding_that_preserves_norms_keeps_the_length_and_points_where_adding_does(state: Tensor, added) -> None:
+def test_norm_preserving_add_keeps_length_and_direction(state: Tensor, added) -> None:
     plain = through(state, LayerAdd(added))
     assume(plain.norm() > 1e-2)
     found = through(state, LayerAdd(added, preserve_norm=True))
@@ -104,7 +104,7 @@ def test_adding_that_preserves_norms_keeps_the_length_and_points_where_adding_do
 
 
 @given(states, bounds)
-def test_a_bound_twice_is_once_and_moves_the_projection_into_its_range(state: Tensor, bound: LayerClamp) -> None:
+def test_bound_is_idempotent_and_reaches_its_range(state: Tensor, bound: LayerClamp) -> None:
     once = through(state, bound)
     assert_close(through(once, bound), once)
     before, now = projection(state, bound.direction), projection(once, bound.direction)
@@ -114,7 +114,7 @@ def test_a_bound_twice_is_once_and_moves_the_projection_into_its_range(state: Te
 
 
 @given(states, directions)
-def test_ablating_is_clamping_at_nothing(state: Tensor, u: np.ndarray) -> None:
+def test_ablate_equals_clamp_at_zero(state: Tensor, u: np.ndarray) -> None:
     ablated = through(state, LayerClamp(u, 0.0, 0.0))
     along = projection(state, u)
     assert_close(ablated, state - along * torch.from_numpy(u))
@@ -122,7 +122,7 @@ def test_ablating_is_clamping_at_nothing(state: Tensor, u: np.ndarray) -> None:
 
 
 @given(states, directions, numbers, numbers)
-def test_of_two_floors_the_higher_counts_and_of_two_caps_the_lower(state: Tensor, u, a: float, b: float) -> None:
+def test_floors_keep_higher_and_caps_keep_lower(state: Tensor, u, a: float, b: float) -> None:
     floors = LayerClamp(u, a, math.inf), LayerClamp(u, b, math.inf)
     caps = LayerClamp(u, -math.inf, a), LayerClamp(u, -math.inf, b)
     assert_close(through(state, *floors), through(state, LayerClamp(u, max(a, b), math.inf)))
@@ -132,7 +132,7 @@ def test_of_two_floors_the_higher_counts_and_of_two_caps_the_lower(state: Tensor
 
 
 @given(states, directions, numbers, numbers)
-def test_a_clamp_is_a_floor_and_a_cap_in_either_order(state: Tensor, u: np.ndarray, a: float, b: float) -> None:
+def test_clamp_equals_floor_and_cap_in_either_order(state: Tensor, u: np.ndarray, a: float, b: float) -> None:
     low, high = min(a, b), max(a, b)
     floor, cap = LayerClamp(u, low, math.inf), LayerClamp(u, -math.inf, high)
     clamped = through(state, LayerClamp(u, low, high))
@@ -141,7 +141,7 @@ def test_a_clamp_is_a_floor_and_a_cap_in_either_order(state: Tensor, u: np.ndarr
 
 
 @given(states, directions, numbers, numbers)
-def test_of_a_floor_above_a_cap_the_last_one_counts(state: Tensor, u: np.ndarray, a: float, b: float) -> None:
+def test_floor_above_cap_applies_last_one(state: Tensor, u: np.ndarray, a: float, b: float) -> None:
     assume(abs(a - b) > 0.1)
     floor, cap = LayerClamp(u, max(a, b), math.inf), LayerClamp(u, -math.inf, min(a, b))
     assert abs(projection(through(state, floor, cap), u) - min(a, b)) < 1e-3
@@ -149,7 +149,7 @@ def test_of_a_floor_above_a_cap_the_last_one_counts(state: Tensor, u: np.ndarray
 
 
 @given(states, bounds, st.tuples(numbers, numbers))
-def test_a_clamp_after_a_clamp_has_the_last_word(state: Tensor, first: LayerClamp, range_) -> None:
+def test_clamp_after_clamp_applies_last_one(state: Tensor, first: LayerClamp, range_) -> None:
     second = LayerClamp(first.direction, min(range_), max(range_))
     found = projection(through(state, first, second), first.direction)
     within = min(max(projection(state, first.direction), first.low), first.high)
@@ -167,7 +167,7 @@ def off_axis(state: Tensor, u: np.ndarray) -> bool:
 
 
 @given(states, directions, angles)
-def test_turning_keeps_the_length_and_stays_in_the_plane(state: Tensor, u: np.ndarray, angle: float) -> None:
+def test_rotate_keeps_length_and_plane(state: Tensor, u: np.ndarray, angle: float) -> None:
     assume(off_axis(state, u))
     found = through(state, LayerRotate(u, angle))
     assert_close(found.norm(), state.norm())
@@ -181,7 +181,7 @@ def test_turning_keeps_the_length_and_stays_in_the_plane(state: Tensor, u: np.nd
 
 
 @given(states, directions, angles, angles)
-def test_angles_add_up_until_the_direction_is_reached(state: Tensor, u: np.ndarray, a: float, b: float) -> None:
+def test_rotations_add_up_until_direction_is_reached(state: Tensor, u: np.ndarray, a: float, b: float) -> None:
     between = angle_to(state, u)
     assume(off_axis(state, u))
     assume(0.05 < between - a < math.pi - 0.05)  # the first rotation does not reach the direction
@@ -192,7 +192,7 @@ def test_angles_add_up_until_the_direction_is_reached(state: Tensor, u: np.ndarr
 
 
 @given(states, directions)
-def test_half_a_turn_lands_on_the_direction_or_its_opposite(state: Tensor, u: np.ndarray) -> None:
+def test_rotate_by_180_degrees_reaches_direction(state: Tensor, u: np.ndarray) -> None:
     assume(off_axis(state, u))
     length = float(state.norm())
     assert_close(through(state, LayerRotate(u, math.pi)), length * torch.from_numpy(u), 10 * state)
@@ -200,7 +200,7 @@ def test_half_a_turn_lands_on_the_direction_or_its_opposite(state: Tensor, u: np
 
 
 @given(directions, angles, st.floats(0.5, 10.0), st.sampled_from([1, -1]))
-def test_a_state_along_the_direction_spans_no_plane_and_stays(u, angle: float, length: float, sign: int) -> None:
+def test_rotate_of_parallel_state_changes_nothing(u, angle: float, length: float, sign: int) -> None:
     state = torch.from_numpy(sign * length * u.astype(np.float64)).float()[None, None]
     assert_close(through(state, LayerRotate(u, angle)), state)
 
@@ -209,14 +209,14 @@ def test_a_state_along_the_direction_spans_no_plane_and_stays(u, angle: float, l
 
 
 @given(st.lists(anyhow(), min_size=1, max_size=5))
-def test_changes_act_in_the_order_of_the_list(applied: Sequence[Change]) -> None:
+def test_changes_apply_in_list_order(applied: Sequence[Change]) -> None:
     state = one_by_one = torch.arange(1.0, WIDTH + 1)[None, None]
     for change in applied:
         one_by_one = through(one_by_one, change)
     assert_close(through(state, *applied), one_by_one)
 
 
-def test_order_matters_where_something_is_not_adding() -> None:
+def test_order_matters_for_other_operators() -> None:
     u = np.eye(WIDTH, dtype=np.float32)[0]
     state = torch.ones(1, 1, WIDTH)
     push, ablation = LayerAdd(3 * u), LayerClamp(u, 0.0, 0.0)
@@ -225,7 +225,7 @@ def test_order_matters_where_something_is_not_adding() -> None:
 
 
 @given(st.lists(st.lists(anyhow(), max_size=4), min_size=2, max_size=4))
-def test_rows_with_lists_of_their_own_are_changed_as_if_each_were_alone(rows: Sequence[Sequence[Change]]) -> None:
+def test_rows_with_separate_lists_equal_single_rows(rows: Sequence[Sequence[Change]]) -> None:
     state = torch.arange(1.0, WIDTH + 1)[None, None]
     steerings = [CompiledSteering(tuple(CompiledTerm("", {0: change}) for change in own)) for own in rows]
     plan = StepPlan.of_rows(steerings)
@@ -240,7 +240,7 @@ def test_rows_with_lists_of_their_own_are_changed_as_if_each_were_alone(rows: Se
 
 
 @given(st.lists(anyhow(), min_size=1, max_size=4))
-def test_a_token_whose_gains_are_nothing_stays_bit_for_bit(applied: Sequence[Change]) -> None:
+def test_token_with_zero_coefficients_is_unchanged(applied: Sequence[Change]) -> None:
     plan = StepPlan.of_changes({0: list(applied)})
     coefficients = np.ones((1, 2, len(plan.term_rows)), dtype=np.float32)
     coefficients[0, 0] = 0.0

@@ -18,30 +18,30 @@ A, B, C = (Comparison(ANGER, "above", 1.0), Comparison(CALM, "below", 2.0), Comp
 
 
 @pytest.mark.parametrize("threshold", [math.nan, math.inf, -math.inf])
-def test_a_threshold_is_a_number(threshold):
+def test_comparison_nonfinite_threshold_is_refused(threshold):
     with pytest.raises(SteeringError, match=rf"the threshold {threshold} on 'anger' is not a number; give a z-score"):
         Comparison(ANGER, "above", threshold)
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, 2.0, math.nan])
-def test_a_rate_lies_between_none_and_all(rate):
+def test_false_positive_rate_outside_0_and_1_is_refused(rate):
     with pytest.raises(SteeringError, match="is not a false-positive rate"):
         FalsePositives(rate)
 
 
-def test_a_vector_without_neutral_statistics_cannot_be_read():
+def test_comparison_without_neutral_is_refused():
     with pytest.raises(SteeringError, match=r"'mood' has no neutral statistics, .*measure them with trimtab.calibrate"):
         Comparison(make_vector(), "above", 1.0, name="mood")
 
 
-def test_a_rate_needs_a_fit_at_the_same_place_on_enough_texts():
+def test_rate_without_sufficient_fit_is_refused():
     with pytest.raises(SteeringError, match="has no threshold fitted at prompt"):
         Comparison(make_reader(fits=()), "above", FalsePositives(0.1))
     with pytest.raises(SteeringError, match="fitted on 101 texts at prompt, too few"):
         Comparison(ANGER, "above", FalsePositives(0.001))
 
 
-def test_a_rate_becomes_the_level_that_so_many_fitted_texts_pass():
+def test_rate_level_is_quantile_of_fit():
     for side in ("above", "below"):
         level = ANGER.fitted_threshold(0.05, at="prompt", above=side == "above")
         assert Comparison(ANGER, side, FalsePositives(0.05)).level == level
@@ -49,7 +49,7 @@ def test_a_rate_becomes_the_level_that_so_many_fitted_texts_pass():
     assert Comparison(ANGER, "below", FalsePositives(0.05)).level < 10
 
 
-def test_words_that_are_not_known_are_refused():
+def test_unknown_side_or_place_is_refused():
     with pytest.raises(SteeringError, match="there is no side 'bellow'; did you mean 'below'"):
         Comparison(ANGER, "bellow", 1.0)
     with pytest.raises(SteeringError, match="there is no place to read 'tokens'; did you mean 'token'"):
@@ -59,19 +59,19 @@ def test_words_that_are_not_known_are_refused():
 @pytest.mark.parametrize(
     ("side", "release"), [("above", 2.5), ("below", 1.5), ("above", math.nan), ("below", math.inf)]
 )
-def test_what_holds_is_let_go_on_the_other_side(side, release):
+def test_release_beyond_threshold_is_refused(side, release):
     with pytest.raises(SteeringError, match=f"'anger' {side} 2 cannot hold until"):
         Comparison(ANGER, side, 2.0, "token", release)
 
 
-def test_what_is_decided_once_is_never_let_go():
+def test_release_of_prompt_condition_is_refused():
     with pytest.raises(
         SteeringError, match="a condition at prompt is decided once; leave 'until' out, or say 'at token'"
     ):
         Comparison(ANGER, "above", 2.0, release=1.0)
 
 
-def test_hysteresis_holds_on_between_the_two_levels():
+def test_hysteresis_holds_between_two_levels():
     above, below = (Comparison(ANGER, side, 2.0, "token", end) for side, end in (("above", 1.0), ("below", 3.0)))
     assert [above.holds(z) for z in (0.5, 1.5, 2.0, 2.5)] == [False, False, False, True]
     assert [above.holds(z, held=True) for z in (0.5, 1.0, 1.5, 2.5)] == [False, False, True, True]
@@ -80,29 +80,29 @@ def test_hysteresis_holds_on_between_the_two_levels():
 
 
 @given(st.floats(-9, 9), st.floats(-9, 9), st.sampled_from(["above", "below"]))
-def test_a_reading_passes_on_one_side_alone(reading, threshold, side):
+def test_comparison_holds_on_one_side(reading, threshold, side):
     passes = Comparison(ANGER, side, threshold).holds(reading)
     assert passes == (reading > threshold if side == "above" else reading < threshold)
 
 
-def test_comparisons_come_from_left_to_right():
+def test_comparisons_are_in_text_order():
     assert list(comparisons(AnyOf((Not(A), AllOf((B, C)), A)))) == [A, B, C, A]
 
 
 @given(st.booleans(), st.booleans(), st.booleans())
-def test_conditions_are_decided_by_the_rules_of_logic(a, b, c):
+def test_decide_follows_boolean_logic(a, b, c):
     holds = {A: a, B: b, C: c}
     assert decide(AllOf((A, AnyOf((B, Not(C))))), holds) == (a and (b or not c))
     assert decide(Not(AllOf((A, B))), holds) == decide(AnyOf((Not(A), Not(B))), holds)
 
 
-def test_comparisons_that_are_equal_are_one_whatever_they_were_called():
+def test_equal_comparisons_compile_to_one():
     assert Comparison(ANGER, "above", 1) == A == Comparison(ANGER, "above", 1.0, name="anger")
     assert len({A, Comparison(ANGER, "above", 1.0), B}) == 2
 
 
 @pytest.mark.parametrize("join", [AllOf, AnyOf])
-def test_joining_takes_two_or_more(join):
+def test_joining_one_condition_is_refused(join):
     for parts in ((), (A,)):
         with pytest.raises(SteeringError, match="conditions cannot be joined; join two or more"):
             join(parts)

@@ -87,16 +87,16 @@ READABLE = {
 
 
 @pytest.mark.parametrize(("text", "terms"), READABLE.items(), ids=READABLE)
-def test_names_and_strengths_are_read(text, terms):
+def test_parse_names_and_strengths(text, terms):
     assert [(term.name, term.strength) for term in read(text)] == terms
 
 
-def test_none_is_the_empty_steering():
+def test_parse_none_is_empty_steering():
     assert read("none") == read(" none\n") == ()
     assert str(Steering()) == "none"
 
 
-def test_a_name_is_looked_up_once_so_that_it_stands_for_one_vector():
+def test_parse_looks_up_each_name_once():
     asked = []
     terms = Steering.of("happy + happy when happy > 1", find=lambda name: asked.append(name) or make_reader()).terms
     assert asked == ["happy"]
@@ -147,12 +147,12 @@ MEANINGS = {
 
 
 @pytest.mark.parametrize(("text", "meant"), MEANINGS.items(), ids=MEANINGS)
-def test_a_term_is_read(text, meant):
+def test_parse_term(text, meant):
     assert read(text, KNOWN) == (meant,)
     assert read(f"({text}) + happy", KNOWN) == (meant, term())
 
 
-def test_ranges_of_layers_are_read_and_written():
+def test_parse_and_write_layer_ranges():
     deep = dataclasses.replace(MODEL, layers=30)
     unit = make_vector().directions[0]
     vector = make_vector(
@@ -202,12 +202,12 @@ CONDITIONS = {
 
 
 @pytest.mark.parametrize(("text", "meant"), CONDITIONS.items(), ids=CONDITIONS)
-def test_a_condition_is_read(text, meant):
+def test_parse_condition(text, meant):
     assert [term.condition for term in read(f"happy when {text} + formal", KNOWN)] == [meant, None]
     assert [term.condition for term in read(f"(happy when {text})", KNOWN)] == [meant]
 
 
-def test_a_condition_belongs_to_the_last_term_alone():
+def test_condition_applies_to_last_term_only():
     text = "happy:0.8 + formal:-0.3@generated + ablate(refusal) + cap(assistant, 25%) when anger > 2 at prompt"
     terms = read(text, KNOWN)
     assert [term.name for term in terms] == ["happy", "formal", "refusal", "assistant"]
@@ -215,14 +215,14 @@ def test_a_condition_belongs_to_the_last_term_alone():
     assert " + ".join(map(str, terms)) == text.removesuffix(" at prompt")
 
 
-def test_a_group_shares_a_condition_with_those_of_its_terms():
+def test_group_condition_joins_conditions_of_terms():
     first, second = read("(happy + formal when formal > 2) when anger > 1", KNOWN)
     assert (first.condition, second.condition) == (A, AllOf((B, A)))
     (inner,) = read("((happy when formal > 2) when happy > 3) when anger > 1", KNOWN)
     assert inner.condition == AllOf((B, C, A))
 
 
-def test_words_are_reserved_only_where_they_can_stand():
+def test_reserved_words_can_be_names():
     (found,) = read("when when when > 1 and and > 2 or at > 3 at token")
     assert (found.name, str(found)) == ("when", '"when":1 when "when" > 1 and "and" > 2 or "at" > 3 at token')
     assert isinstance(read('happy when "not" > 1')[0].condition, Comparison)
@@ -318,7 +318,7 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize(("text", "column", "why"), [(t, *rest) for t, rest in UNREADABLE.items()], ids=UNREADABLE)
-def test_an_error_points_at_the_column_and_says_what_belongs_there(text, column, why):
+def test_syntax_error_gives_column_and_expectation(text, column, why):
     with pytest.raises(SteeringError) as caught:
         read(text)
     message = str(caught.value)
@@ -327,12 +327,12 @@ def test_an_error_points_at_the_column_and_says_what_belongs_there(text, column,
     assert caught.value.fix
 
 
-def test_the_usual_fix_is_an_example():
+def test_syntax_error_fix_is_an_example():
     with pytest.raises(SteeringError, match=re.escape("found 'x'; write it like 'happy:0.8 + formal:-0.3'")):
         read("happy:x")
 
 
-def test_a_long_text_is_shown_with_a_caret_under_the_place():
+def test_syntax_error_in_long_text_shows_caret():
     text = "happy:0.8 + formal:-0.3@generated + ablate(refusal) + cap(assistant 25%)"
     with pytest.raises(SteeringError) as caught:
         read(text)
@@ -371,7 +371,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize(("text", "column", "kind", "why"), [(t, *v) for t, v in VALUES.items()], ids=VALUES)
-def test_what_a_value_refuses_is_refused_with_its_column(text, column, kind, why):
+def test_value_error_gives_column(text, column, kind, why):
     vectors = {**KNOWN, "other": OTHER, "bare": BARE}
 
     def look_up(name):
@@ -385,7 +385,7 @@ def test_what_a_value_refuses_is_refused_with_its_column(text, column, kind, why
     assert str(caught.value).startswith(f"in the steering {text!r} at column {column}: {why}"), str(caught.value)
 
 
-def test_a_scope_by_itself_is_read_and_refused_as_a_scope():
+def test_scope_text_is_parsed_and_refused_as_scope():
     assert Scope.of("generated, first 8") == Scope((Part("generated"), Part("first", count=8)))
     with pytest.raises(SteeringError, match=r"cannot read the scope 'prompt user' at column 8: expected ','"):
         Scope.of("prompt user")
@@ -401,7 +401,7 @@ STEERINGS = [
 
 
 @pytest.mark.parametrize("text", STEERINGS)
-def test_the_examples_of_the_page_are_read_and_written(text):
+def test_examples_of_page_round_trip(text):
     vectors = Anything()
     if "[" in text:
         vectors["happy"] = find_deep()
@@ -420,12 +420,12 @@ def find_deep():
 
 
 @given(steerings)
-def test_what_is_written_is_read_back(steering):
+def test_text_round_trip(steering):
     assert Steering.of(str(steering), find=find) == steering
 
 
 @given(st.sampled_from(NAMES), st.floats(allow_nan=False, allow_infinity=False))
-def test_every_strength_survives(name, strength):
+def test_strength_round_trip(name, strength):
     (found,) = Steering.of(str(Steering((Term(find(name), strength),))), find=find).terms
     assert (found.strength, found.name) == (strength, name)
 
@@ -447,7 +447,7 @@ PIECES = [
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(max_size=20))
-def test_any_text_is_read_or_refused_at_a_column_within_it(text):
+def test_parse_arbitrary_text_succeeds_or_gives_column(text):
     try:
         steering = Steering.of(text, find=find)
     except TrimtabError as error:

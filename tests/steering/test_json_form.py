@@ -68,7 +68,7 @@ ACCEPTED = {
 
 
 @pytest.mark.parametrize(("terms", "text"), ACCEPTED.values(), ids=ACCEPTED)
-def test_terms_are_read_and_the_schema_allows_them(terms, text):
+def test_json_terms_are_read_and_match_schema(terms, text):
     steering = Steering.from_json({"terms": terms}, find=look_up)
     assert str(steering) == text
     assert (
@@ -134,7 +134,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("document", "place", "why"), REFUSED.values(), ids=REFUSED)
-def test_what_is_no_steering_is_refused_by_place_and_by_the_schema(document, place, why):
+def test_json_invalid_is_refused_with_place_and_by_schema(document, place, why):
     with pytest.raises(SteeringError) as caught:
         Steering.from_json(document, find=look_up)
     message = str(caught.value)
@@ -154,7 +154,7 @@ def test_what_is_no_steering_is_refused_by_place_and_by_the_schema(document, pla
         ('[{"vector": "happy", "schedule": {"decay": @}}]', "terms.0.schedule.decay"),
     ],
 )
-def test_what_is_not_a_number_is_refused(text, place, number):
+def test_json_nonfinite_number_is_refused(text, place, number):
     with pytest.raises(SteeringError, match=f"at {re.escape(place)}: Input should be a finite number"):
         Steering.from_json(text.replace("@", number), find=look_up)
 
@@ -188,12 +188,12 @@ VALUES = {
 
 
 @pytest.mark.parametrize(("terms", "message", "kind"), VALUES.values(), ids=VALUES)
-def test_what_a_value_refuses_is_refused_with_its_place(terms, message, kind):
+def test_json_value_error_gives_place(terms, message, kind):
     with pytest.raises(kind, match=re.escape(f"in the steering at {message}")):
         Steering.from_json(terms, find=look_up)
 
 
-def test_the_schema_knows_that_amounts_exclude_each_other():
+def test_schema_amounts_exclude_each_other():
     turning = {**HAPPY, "operator": "rotate", "degrees": 15}
     assert not VALIDATOR.is_valid({"terms": [BOTH]})
     assert not VALIDATOR.is_valid({"terms": [{**turning, "strength": 1}]})
@@ -201,12 +201,12 @@ def test_the_schema_knows_that_amounts_exclude_each_other():
 
 
 @pytest.mark.parametrize("text", ["", "[", "happy:1", b"\xff", "[" * 10_000])
-def test_text_that_is_no_json_is_refused(text):
+def test_json_text_malformed_is_refused(text):
     with pytest.raises(SteeringError, match=r"not JSON|more than \d+ levels"):
         Steering.from_json(text, find=look_up)
 
 
-def test_conditions_too_deep_to_follow_are_refused():
+def test_json_conditions_too_deep_are_refused():
     when = ANGER
     for _ in range(60):
         when = {"all": [when, ANGER]}
@@ -217,7 +217,7 @@ def test_conditions_too_deep_to_follow_are_refused():
         Steering.from_json([{**HAPPY, "when": when}], find=look_up)
 
 
-def test_a_name_is_looked_up_once_so_that_it_stands_for_one_vector():
+def test_json_looks_up_each_name_once():
     asked = []
     terms = [HAPPY, {**HAPPY, "when": {"vector": "happy", "above": 1}}]
     steering = Steering.from_json(terms, find=lambda name: asked.append(name) or make_reader(name))
@@ -225,7 +225,7 @@ def test_a_name_is_looked_up_once_so_that_it_stands_for_one_vector():
     assert steering.terms[0].vector is steering.terms[1].condition.vector
 
 
-def test_vectors_are_found_in_the_folder_if_nothing_else_is_said(tmp_path, monkeypatch):
+def test_json_finds_vectors_in_folder_by_default(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIMTAB_VECTORS", str(tmp_path))
     KNOWN["happy"].save(tmp_path / "happy.safetensors")
     assert Steering.from_json('[{"vector": "happy"}]').to_json() == {
@@ -233,7 +233,7 @@ def test_vectors_are_found_in_the_folder_if_nothing_else_is_said(tmp_path, monke
     }
 
 
-def test_everything_that_a_term_says_is_written():
+def test_to_json_writes_all_fields_of_term():
     condition = Comparison(KNOWN["anger"], "above", 2, "token", 1)
     steering = Steering((Term(KNOWN["happy"], operator=Rotate(15), layers=(0, 2), condition=condition),))
     assert steering.to_json() == {
@@ -250,19 +250,19 @@ def test_everything_that_a_term_says_is_written():
 
 
 @given(steerings)
-def test_what_is_written_is_read_back_and_follows_the_schema(steering):
+def test_json_round_trip_matches_schema(steering):
     written = steering.to_json()
     assert Steering.from_json(written, find=find) == Steering.from_json(json.dumps(written), find=find) == steering
     assert VALIDATOR.is_valid(written)
 
 
-def test_the_committed_schema_is_in_step_with_the_code():
+def test_schema_file_equals_code():
     text = COMMITTED.read_text(encoding="utf-8")
     assert json.loads(text) == steering_schema(), "write it again from steering_schema()"
     assert text == json.dumps(json.loads(text), indent=2) + "\n"
 
 
-def test_the_schema_is_valid_itself_and_says_which_draft_it_is():
+def test_schema_is_valid_draft_2020_12():
     jsonschema.Draft202012Validator.check_schema(steering_schema())
     assert jsonschema.validators.validator_for(steering_schema(), default=None) is jsonschema.Draft202012Validator
 
@@ -272,7 +272,7 @@ SIDE_BY_SIDE = dict(re.findall(r"^\| `([^`]+)` \| `(\{.*\})` \|$", PAGE, re.MULT
 
 
 @pytest.mark.parametrize(("text", "term"), SIDE_BY_SIDE.items(), ids=SIDE_BY_SIDE)
-def test_text_and_json_stand_side_by_side_on_the_page_and_mean_the_same(text, term):
+def test_page_text_and_json_are_equal(text, term):
     depth = dataclasses.replace(MODEL, layers=32)
     unit = make_vector().directions[0]
 
@@ -286,5 +286,5 @@ def test_text_and_json_stand_side_by_side_on_the_page_and_mean_the_same(text, te
     assert Steering.from_json([json.loads(term)], find=deep) == Steering.of(text, find=deep)
 
 
-def test_the_page_has_them():
+def test_page_has_examples():
     assert len(SIDE_BY_SIDE) > 10

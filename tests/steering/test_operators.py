@@ -14,35 +14,35 @@ BOUND = Bound(2.0)
 EACH = (Add(), Add(preserve_norm=True), Ablate(), Floor(BOUND), Cap(BOUND), Clamp(BOUND, BOUND), Rotate())
 
 
-def test_every_operator_has_the_name_that_the_text_form_knows():
+def test_operator_names_are_those_of_text_form():
     assert tuple(map(operator_name, EACH)) == tuple(OPERATORS)
     assert {name: operator_name(operator) for name, operator in CALIBRATED.items()} == {n: n for n in CALIBRATED}
 
 
-def test_those_that_are_calibrated_take_an_amount_and_no_others():
+def test_calibrated_operators_take_amount():
     assert {operator_name(operator) for operator in EACH if takes_amount(operator)} == set(CALIBRATED)
     assert not takes_amount(Rotate(15.0))
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_bound_is_a_number(value):
+def test_bound_nonfinite_is_refused(value):
     with pytest.raises(SteeringError, match=f"the bound {value} is not a number; give a finite number"):
         Bound(value, "z")
 
 
 @pytest.mark.parametrize("value", [-0.1, 100.1])
-def test_a_percentile_is_between_0_and_100(value):
+def test_bound_percentile_outside_0_and_100_is_refused(value):
     with pytest.raises(SteeringError, match=f"there is no percentile {value}; give 0% to 100%"):
         Bound(value, "percentile")
     assert Bound(value, "z").value == value
 
 
-def test_a_bound_has_a_known_unit():
+def test_bound_unknown_unit_is_refused():
     with pytest.raises(SteeringError, match="there is no unit 'percent'; did you mean 'percentile'"):
         Bound(1.0, "percent")
 
 
-def test_a_bound_reads_as_it_is_written():
+def test_bound_text():
     assert [str(Bound(value, unit)) for value, unit in ((25, "percentile"), (-1.5, "z"), (3.0, "projection"))] == [
         "25%",
         "-1.5z",
@@ -50,13 +50,13 @@ def test_a_bound_reads_as_it_is_written():
     ]
 
 
-def test_a_range_goes_up():
+def test_clamp_reversed_bounds_are_refused():
     with pytest.raises(SteeringError, match="cannot clamp from 2% up to 1%; give the lower bound first"):
         Clamp(Bound(2, "percentile"), Bound(1, "percentile"))
     assert Clamp(Bound(2), Bound(1, "z")).low == Bound(2)  # which is higher shows at each layer
 
 
 @pytest.mark.parametrize("degrees", [-180.5, 181.0, math.nan, math.inf])
-def test_an_angle_is_at_most_half_a_turn(degrees):
+def test_rotate_beyond_180_degrees_is_refused(degrees):
     with pytest.raises(SteeringError, match="give an angle from -180 to 180"):
         Rotate(degrees)

@@ -31,7 +31,7 @@ CONTRADICTIONS = {
 
 
 @pytest.mark.parametrize(("text", "what"), CONTRADICTIONS.items(), ids=CONTRADICTIONS)
-def test_a_scope_that_no_token_can_be_in_is_refused(text, what):
+def test_scope_contradiction_is_refused(text, what):
     with pytest.raises(SteeringError, match=r"no token can be in .*drop one of the two") as caught:
         Scope.of(text)
     assert sorted(what.split(" and ")) == sorted(str(caught.value).split(" be in ")[1].split(";")[0].split(" and "))
@@ -53,7 +53,7 @@ def test_a_scope_that_no_token_can_be_in_is_refused(text, what):
         "decay 1e+300",
     ],
 )
-def test_scopes_that_tokens_can_be_in_stand(text):
+def test_scope_satisfiable_is_accepted(text):
     assert str(Scope.of(text)) == text
 
 
@@ -67,39 +67,39 @@ def test_scopes_that_tokens_can_be_in_stand(text):
         ("promt", {}, "there is no scope 'promt'; did you mean 'prompt'?"),
     ],
 )
-def test_a_part_that_means_nothing_is_refused(kind, more, why):
+def test_part_without_meaning_is_refused(kind, more, why):
     with pytest.raises(SteeringError) as caught:
         Part(kind, **more)
     assert str(caught.value).startswith(why)
 
 
 @pytest.mark.parametrize("tokens", [0, -1, math.nan, math.inf])
-def test_a_schedule_needs_a_number_of_tokens(tokens):
+def test_schedule_without_positive_tokens_is_refused(tokens):
     with pytest.raises(SteeringError, match="give a number above 0"):
         Schedule("decay", tokens)
 
 
-def test_a_schedule_is_one_of_two():
+def test_schedule_unknown_kind_is_refused():
     with pytest.raises(SteeringError, match="there is no schedule 'halflife'; did you mean 'half-life'"):
         Schedule("halflife", 8)
 
 
-def test_decay_is_a_straight_line_to_nothing():
+def test_decay_is_linear_to_zero():
     assert [Schedule("decay", 4).gain(n) for n in (0, 1, 2, 4, 9)] == [1.0, 0.75, 0.5, 0.0, 0.0]
 
 
-def test_a_half_life_halves():
+def test_half_life_halves():
     assert [Schedule("half-life", 4).gain(n) for n in (0, 4, 8)] == [1.0, 0.5, 0.25]
 
 
 @given(st.sampled_from(["decay", "half-life"]), st.floats(0.01, 1e6), st.integers(0, 10_000))
-def test_force_begins_whole_and_never_grows(kind, tokens, n):
+def test_schedule_starts_at_one_and_never_grows(kind, tokens, n):
     schedule = Schedule(kind, tokens)
     assert schedule.gain(0) == 1.0
     assert 0.0 <= schedule.gain(n + 1) <= schedule.gain(n)
 
 
-def test_only_a_scope_that_says_nothing_is_all():
+def test_scope_is_all_only_if_empty():
     assert Scope().is_all
     assert not Scope.of("half-life 16").is_all
     assert not Scope.of("generated").is_all

@@ -52,22 +52,22 @@ FORMS = {
 
 
 @pytest.mark.parametrize(("form", "terms"), FORMS.values(), ids=FORMS)
-def test_a_steering_is_made_from(form, terms):
+def test_steering_of_accepted_forms(form, terms):
     assert [(term.vector, term.strength) for term in Steering.of(form).terms] == terms
 
 
-def test_a_term_alone_is_a_steering():
+def test_steering_of_single_term():
     term = Term(HAPPY, 0.8)
     assert Steering.of(term) == Steering((term,))
     assert Steering.of_rows(term, rows=2) == (Steering((term,)),) * 2
 
 
-def test_a_term_with_a_coefficient_keeps_it():
+def test_steering_of_term_keeps_coefficient():
     (term,) = Steering.of([Term(BARE, coefficient=0.25)]).terms
     assert (term.vector, term.strength, term.coefficient) == (BARE, None, 0.25)
 
 
-def test_text_names_vectors_in_the_folder_or_by_path(tmp_path, monkeypatch):
+def test_steering_of_text_finds_vectors_by_name_or_path(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIMTAB_VECTORS", str(tmp_path / "vectors"))
     HAPPY.save(tmp_path / "vectors" / "happy.safetensors")
     path = FORMAL.save(tmp_path / "elsewhere" / "formal.safetensors")
@@ -76,7 +76,7 @@ def test_text_names_vectors_in_the_folder_or_by_path(tmp_path, monkeypatch):
     np.testing.assert_allclose(added(steering), added(Steering.of([(HAPPY, 1.8), (FORMAL, -0.3)])), rtol=1e-5)
 
 
-def test_text_that_names_no_vector_is_refused(tmp_path, monkeypatch):
+def test_steering_of_text_without_vector_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIMTAB_VECTORS", str(tmp_path))
     HAPPY.save(tmp_path / "happy.safetensors")
     with pytest.raises(VectorError, match=r"no vector named 'hapy'.*did you mean 'happy'"):
@@ -86,17 +86,17 @@ def test_text_that_names_no_vector_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("form", [form for form, _ in FORMS.values()], ids=FORMS)
-def test_one_steering_is_for_every_row(form):
+def test_of_rows_repeats_one_steering(form):
     assert [row.terms for row in Steering.of_rows(form, rows=3)] == [Steering.of(form).terms] * 3
 
 
 @pytest.mark.parametrize("form", [form for form, _ in FORMS.values()], ids=FORMS)
-def test_a_list_gives_each_row_its_own(form):
+def test_of_rows_list_gives_one_per_row(form):
     rows = Steering.of_rows([form, None, [(FORMAL, 0.5)]], rows=3)
     assert [row.terms for row in rows] == [Steering.of(form).terms, (), (Term(FORMAL, 0.5),)]
 
 
-def test_rows_may_be_texts(tmp_path, monkeypatch):
+def test_of_rows_accepts_texts(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIMTAB_VECTORS", str(tmp_path))
     HAPPY.save(tmp_path / "happy.safetensors")
     assert list(map(str, Steering.of_rows(["happy:0.5", None, "happy:-1"], rows=3))) == [
@@ -106,7 +106,7 @@ def test_rows_may_be_texts(tmp_path, monkeypatch):
     ]
 
 
-def test_as_many_steerings_as_rows_are_needed():
+def test_of_rows_wrong_length_is_refused():
     with pytest.raises(SteeringError, match="2 steerings for 3 prompts; give one steering, or one for each"):
         Steering.of_rows([[(HAPPY, 1)], None], rows=3)
 
@@ -131,49 +131,49 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("given", REFUSED.values(), ids=REFUSED)
-def test_what_is_no_steering_is_refused(given):
+def test_steering_of_other_types_is_refused(given):
     with pytest.raises(SteeringError, match=r"is not a steering; give a list of \(vector, strength\) or text"):
         Steering.of(given)
 
 
 @pytest.mark.parametrize("given", [given for name, given in REFUSED.items() if not name.startswith("a list")], ids=str)
-def test_what_is_no_steering_of_rows_is_refused(given):
+def test_of_rows_other_types_are_refused(given):
     with pytest.raises(SteeringError, match=r"is not a steering|steerings for"):
         Steering.of_rows(given, rows=7)
 
 
-def test_a_term_has_a_strength_or_a_coefficient():
+def test_term_needs_strength_or_coefficient():
     with pytest.raises(SteeringError, match="either a strength or a coefficient"):
         Term(HAPPY)
     with pytest.raises(SteeringError, match="either a strength or a coefficient"):
         Term(HAPPY, 1.0, coefficient=1.0)
 
 
-def test_a_steering_reads_like_its_text_form():
+def test_steering_str_is_text_form():
     assert str(Steering.of([(HAPPY, 0.8), (FORMAL, -0.25)])) == "happy:0.8 + formal:-0.25"
     assert str(Steering.of([Term(HAPPY, coefficient=2)])) == "happy:coefficient=2"
     assert str(Steering.of(None)) == "none"
 
 
-def test_steerings_are_joined_in_order():
+def test_steering_add_joins_in_order():
     joined = Steering.of([(HAPPY, 1)]) + Steering.of([(FORMAL, 2), (HAPPY, 3)])
     assert [(term.vector, term.strength) for term in joined.terms] == [(HAPPY, 1), (FORMAL, 2), (HAPPY, 3)]
 
 
-def test_a_term_is_called_by_its_behaviour_where_nobody_named_it():
+def test_term_name_defaults_to_behaviour():
     assert Term(HAPPY, 1.0).name == "happy"
     assert Term(HAPPY, 1.0) == Term(HAPPY, 1.0, name="happy") != Term(HAPPY, 1.0, name="./happy.safetensors")
     assert str(Term(0.5 * HAPPY, coefficient=1.0)) == '"0.5 * happy":coefficient=1'
 
 
-def test_scopes_of_terms_may_be_texts():
+def test_term_scope_accepts_text():
     assert Term(HAPPY, 1.0, tokens="generated, first 8").tokens == Scope.of("generated, first 8")
 
 
 # Layers
 
 
-def test_layers_are_the_vectors_own_all_or_the_ones_that_are_named():
+def test_term_layers_default_all_or_given():
     wide = make_vector(
         directions=directions((0, 1, 2)), norms=dict.fromkeys((0, 1, 2), 1.0), weights={0: 0, 1: 0, 2: 1}
     )
@@ -195,7 +195,7 @@ def test_layers_are_the_vectors_own_all_or_the_ones_that_are_named():
     }.items(),
     ids=str,
 )
-def test_layers_that_are_not_there_are_refused(layers, why):
+def test_term_unknown_layers_are_refused(layers, why):
     with pytest.raises(SteeringError, match=why):
         Term(HAPPY, 1.0, layers=layers)
 
@@ -213,18 +213,18 @@ ANYWHERE = make_reader("anywhere").for_any_model()
 @pytest.mark.parametrize(
     "vectors", [(HAPPY, OTHER), (HAPPY, WIDE), (ANYWHERE, HAPPY, OTHER), (ANYWHERE, WIDE)], ids=str
 )
-def test_vectors_of_two_models_cannot_be_mixed(vectors):
+def test_steering_of_two_models_is_refused(vectors):
     with pytest.raises(VectorMismatchError, match="steer by vectors of one model"):
         Steering.of([(vector, 1.0) for vector in vectors])
     with pytest.raises(VectorMismatchError):
         Steering.of([(vectors[0], 1.0)]) + Steering.of([(vector, 1.0) for vector in vectors[1:]])
 
 
-def test_vectors_for_any_model_go_with_any():
+def test_steering_mixes_vectors_for_any_model():
     assert len(Steering.of([(ANYWHERE, 1.0), (HAPPY, 1.0), (ANYWHERE, 1.0)]).terms) == 3
 
 
-def test_conditions_read_vectors_of_the_same_model():
+def test_condition_vector_of_other_model_is_refused():
     strange = Not(AnyOf((Comparison(ANGER, "above", 1.0), Comparison(OTHER, "above", 1.0))))
     with pytest.raises(VectorMismatchError, match=r"'happy' is for tiny, 'other' for big"):
         Term(HAPPY, 1.0, condition=strange)
@@ -233,7 +233,7 @@ def test_conditions_read_vectors_of_the_same_model():
         Steering((reading_anger, Term(OTHER, 1.0)))
 
 
-def test_a_steering_for_any_model_has_conditions_for_any_model():
+def test_for_any_model_includes_conditions():
     condition = AllOf((Comparison(ANGER, "above", 1.0), Not(Comparison(HAPPY_READ, "below", 2.0))))
     freed = Steering((Term(HAPPY_READ, 1.0, condition=condition), Term(ANGER, 0.5))).for_any_model()
     first, second = freed.terms
@@ -245,14 +245,14 @@ def test_a_steering_for_any_model_has_conditions_for_any_model():
 # What it adds
 
 
-def test_no_terms_add_nothing():
+def test_compile_of_no_terms_is_empty():
     assert Steering.of(None).compile(MODEL) == NONE
     (planned,) = Steering.of([(HAPPY, 0.0)]).compile(MODEL).terms
     assert planned.changes == {}
 
 
 @given(control_vectors(), control_vectors(), st.floats(-3, 3), st.floats(-3, 3))
-def test_terms_are_planned_in_order_and_add_up(a, b, x, y):
+def test_compile_keeps_order_and_sums_terms(a, b, x, y):
     parts = dense(a.addition(x)), dense(b.addition(y))
     steering = Steering.of([(a, x), (b, y)])
     largest = max(np.abs(part).max() for part in parts)
@@ -264,18 +264,18 @@ def test_terms_are_planned_in_order_and_add_up(a, b, x, y):
         assert all(change.added.dtype == np.float32 and change.added.any() for change in part.changes.values())
 
 
-def test_each_term_uses_the_scale_of_its_own_sign():
+def test_compile_uses_scale_of_each_sign():
     left = dense(HAPPY.addition(coefficient=HAPPY.scale["+"] - HAPPY.scale["-"]))
     np.testing.assert_allclose(added(Steering.of([(HAPPY, 1), (HAPPY, -1)])), left, rtol=1e-5)
 
 
-def test_strengths_and_coefficients_add_up():
+def test_compile_sums_strengths_and_coefficients():
     steering = Steering.of([(HAPPY, 1), Term(BARE, coefficient=0.1)])
     np.testing.assert_allclose(added(steering), 2 * dense(HAPPY.addition(1)), rtol=1e-6)
 
 
 @given(control_vectors(ratio=1.0), st.floats(0.01, 3))
-def test_terms_that_are_opposite_cancel(vector, strength):
+def test_compile_opposite_terms_cancel(vector, strength):
     assert not added(Steering.of([(vector, strength), (vector, -strength)])).any()
 
 
@@ -283,7 +283,7 @@ def test_terms_that_are_opposite_cancel(vector, strength):
 
 
 @pytest.mark.parametrize("change", [{"hidden_size": 8}, {"layers": 4}, {"fingerprint": "beef"}])
-def test_a_term_for_another_model_is_refused_by_name(change):
+def test_compile_for_other_model_is_refused_by_name(change):
     other = dataclasses.replace(MODEL, name="other", **change)
     with pytest.raises(VectorMismatchError, match=r"'happy' is for tiny.*other"):
         Steering.of([(HAPPY, 1)]).compile(other)
@@ -292,29 +292,29 @@ def test_a_term_for_another_model_is_refused_by_name(change):
         assert list(planned.changes) == [0, 2]
 
 
-def test_a_term_for_another_model_is_refused_even_at_strength_zero():
+def test_compile_for_other_model_at_zero_is_refused():
     with pytest.raises(VectorMismatchError):
         Steering.of([(HAPPY, 0)]).compile(dataclasses.replace(MODEL, hidden_size=8))
 
 
-def test_a_condition_for_another_model_is_refused():
+def test_compile_condition_for_other_model_is_refused():
     steering = Steering((Term(ANYWHERE, 1.0, condition=Comparison(ANGER, "above", 1.0)),))
     with pytest.raises(VectorMismatchError, match="'anger' is for tiny"):
         steering.compile(dataclasses.replace(MODEL, fingerprint="beef"))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_strength_that_is_not_finite_is_refused(bad):
+def test_compile_nonfinite_strength_is_refused(bad):
     with pytest.raises(SteeringError, match=f"strength {bad} for 'formal'"):
         Steering.of([(HAPPY, 1), (FORMAL, bad)]).compile(MODEL)
 
 
-def test_a_vector_without_a_unit_is_refused_by_strength():
+def test_compile_uncalibrated_strength_is_refused():
     with pytest.raises(SteeringError, match="'bare' was never calibrated"):
         Steering.of([(HAPPY, 1), (BARE, 1)]).compile(MODEL)
 
 
-def test_what_is_whole_has_no_strength():
+def test_term_strength_of_ablate_or_bound_is_refused():
     with pytest.raises(SteeringError, match="ablate has no strength; it is whole"):
         Term(HAPPY, 1.0, operator=Ablate())
     assert Term(HAPPY, operator=Ablate()).strength is None
@@ -329,7 +329,7 @@ def test_steering_copied_is_equal(steering):
         assert again.to_json() == steering.to_json()
 
 
-def test_term_on_a_vector_of_other_content_is_not_equal():
+def test_term_on_other_vector_content_differs():
     assert Term(make_vector("happy"), 0.8) == Term(HAPPY, 0.8)
     assert Term(make_vector("happy", seed=5), 0.8) != Term(HAPPY, 0.8)
     assert Term(HAPPY, 0.8) != Term(HAPPY, 0.81)

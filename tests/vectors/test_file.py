@@ -135,7 +135,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=30)
 @given(data=st.data(), model=models)
-def test_every_vector_comes_back_from_its_file_as_it_was(folder, data, model):
+def test_file_round_trip(folder, data, model):
     vector = data.draw(control_vectors(model=model, calibrated=None))
     fields = {name: getattr(vector, name) for name in RECORDS} | {"directions": vector.directions}
     fields |= data.draw(
@@ -162,7 +162,7 @@ def test_every_vector_comes_back_from_its_file_as_it_was(folder, data, model):
     assert_same_vector(ControlVector.load(vector.save(folder / "v.safetensors")), vector)
 
 
-def test_a_file_loads_even_if_the_length_of_its_header_reads_like_a_pickle(folder):
+def test_load_header_length_resembling_pickle(folder):
     starts = set()
     for length in range(0, 1000, 8):
         vector = make_vector(method="x" * length, directions={}, norms={}, weights={})
@@ -172,12 +172,12 @@ def test_a_file_loads_even_if_the_length_of_its_header_reads_like_a_pickle(folde
     assert starts >= {b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"}
 
 
-def test_a_vector_that_steers_no_layer_has_a_file_too(tmp_path):
+def test_file_round_trip_without_steered_layers(tmp_path):
     nothing = make_vector() - make_vector()
     assert ControlVector.load(nothing.save(tmp_path / "v.safetensors")).layers == ()
 
 
-def test_layers_numbered_by_numpy_can_be_saved(tmp_path):
+def test_save_accepts_numpy_layer_numbers(tmp_path):
     plain = make_vector()
     fields = {
         name: {np.int64(layer): value for layer, value in getattr(plain, name).items()}
@@ -188,7 +188,7 @@ def test_layers_numbered_by_numpy_can_be_saved(tmp_path):
     assert_same_vector(ControlVector.load(numbered.save(tmp_path / "v.safetensors")), plain)
 
 
-def test_the_file_has_the_documented_layout(tmp_path):
+def test_file_has_documented_layout(tmp_path):
     with safe_open(FULL.save(tmp_path / "v.safetensors"), framework="numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         metadata = file.metadata()
@@ -239,12 +239,12 @@ def test_the_file_has_the_documented_layout(tmp_path):
     assert header["reliability"]["cosine_by_layer"] == {"0": 0.25, "2": 0.25}
 
 
-def test_keys_that_a_later_minor_version_may_add_are_left_alone(tmp_path):
+def test_load_ignores_unknown_header_keys(tmp_path):
     header = {**header_of(FULL), "later": 1, "model": {**header_of(FULL)["model"], "later": [2]}}
     assert_same_vector(ControlVector.load(written(tmp_path, header=header)), FULL)
 
 
-def test_a_vector_whose_records_are_not_finite_is_not_written(tmp_path):
+def test_save_nonfinite_record_is_refused(tmp_path):
     vector = make_vector(reliability=Reliability(2, float("nan"), 1.0, {}))
     with pytest.raises(VectorError, match="'happy' cannot be written as JSON"):
         vector.save(tmp_path / "v.safetensors")
@@ -279,21 +279,21 @@ def refusal(path: Path) -> str:
     return str(caught.value)
 
 
-def test_the_file_that_the_bad_ones_are_made_from_is_good(tmp_path):
+def test_load_unmodified_test_file(tmp_path):
     assert_same_vector(ControlVector.load(written(tmp_path)), FULL)
 
 
-def test_a_file_that_is_not_there_is_refused(tmp_path):
+def test_load_missing_file_is_refused(tmp_path):
     assert "does not exist" in refusal(tmp_path / "v.safetensors")
     assert "does not exist" in refusal(tmp_path / "no such folder" / "v.safetensors")
 
 
-def test_a_folder_is_refused(tmp_path):
+def test_load_folder_is_refused(tmp_path):
     (tmp_path / "v.safetensors").mkdir()
     assert "cannot be read" in refusal(tmp_path / "v.safetensors")
 
 
-def test_an_empty_file_is_refused(tmp_path):
+def test_load_empty_file_is_refused(tmp_path):
     (tmp_path / "v.safetensors").touch()
     assert "not a whole safetensors file" in refusal(tmp_path / "v.safetensors")
 
@@ -307,14 +307,14 @@ WHOLE = save(
 @example(7)
 @example(8)
 @example(len(WHOLE) - 1)
-def test_a_truncated_file_is_refused_wherever_it_ends(folder, length):
+def test_load_truncated_file_is_refused(folder, length):
     path = folder / "truncated.safetensors"
     path.write_bytes(WHOLE[:length])
     assert "not a whole safetensors file" in refusal(path)
 
 
 @given(st.integers(0, len(WHOLE) - 1), st.integers(1, 255))
-def test_a_damaged_file_gives_a_sound_vector_or_a_clear_error(folder, at, flip):
+def test_load_damaged_file_gives_vector_or_error(folder, at, flip):
     path = folder / "damaged.safetensors"
     path.write_bytes(WHOLE[:at] + bytes([WHOLE[at] ^ flip]) + WHOLE[at + 1 :])
     try:
@@ -345,7 +345,7 @@ def zipped(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 @pytest.mark.parametrize("wrap", [bytes, zipped])
-def test_a_pickle_is_refused_and_not_run(tmp_path, protocol, wrap):
+def test_load_pickle_is_refused_and_not_run(tmp_path, protocol, wrap):
     path, fuse = tmp_path / "v.safetensors", tmp_path / "exploded"
     path.write_bytes(wrap(pickle.dumps(Bomb(fuse), protocol)))
     message = refusal(path)
@@ -374,35 +374,35 @@ BAD_TENSORS = {
 
 
 @pytest.mark.parametrize(("changes", "message"), BAD_TENSORS.values(), ids=BAD_TENSORS)
-def test_bad_tensors_are_refused(tmp_path, changes, message):
+def test_load_bad_tensors_are_refused(tmp_path, changes, message):
     assert message in refusal(written(tmp_path, tensors={**TENSORS, **changes}))
 
 
-def test_a_layer_too_few_is_refused(tmp_path):
+def test_load_missing_layer_is_refused(tmp_path):
     message = refusal(written(tmp_path, tensors={"direction.0": TENSORS["direction.0"]}))
     assert "norms are given for layers [0, 2], directions for [0]" in message
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
-def test_a_safetensors_file_of_something_else_is_refused(tmp_path, metadata):
+def test_load_other_safetensors_is_refused(tmp_path, metadata):
     path = tmp_path / "v.safetensors"
     path.write_bytes(save(TENSORS, metadata))
     assert "not a trimtab vector" in refusal(path)
 
 
 @pytest.mark.parametrize("text", ["", "happy", "{", "[]", "1", '"format"', "null", "[" * 100_000])
-def test_a_header_that_is_not_a_json_object_is_refused(tmp_path, text):
+def test_load_header_not_json_object_is_refused(tmp_path, text):
     assert "its header is not JSON" in refusal(written(tmp_path, text=text))
 
 
 @pytest.mark.parametrize("version", [0, 2, 999, "1", None, [1]])
-def test_a_file_of_another_format_is_refused(tmp_path, version):
+def test_load_other_format_is_refused(tmp_path, version):
     message = refusal(written(tmp_path, header={**header_of(FULL), "format": version}))
     assert f"its format is {version}, this trimtab reads 1; upgrade trimtab" in message
 
 
 @pytest.mark.parametrize("key", ["model", "method", "behaviour", "norms", "weights", "scale"])
-def test_a_header_without_a_key_that_steering_needs_is_refused(tmp_path, key):
+def test_load_header_missing_required_key_is_refused(tmp_path, key):
     header = header_of(FULL)
     del header[key]
     assert f"header is wrong at {key}: " in refusal(written(tmp_path, header=header))
@@ -426,7 +426,7 @@ def numbers_in(value: object, *keys: str | int) -> list[tuple[str | int, ...]]:
     return [keys] if isinstance(value, (int, float)) else []
 
 
-def test_the_numbers_of_every_record_are_among_those_tried():
+def test_header_number_cases_cover_all_records():
     tried = {".".join(map(str, keys)) for keys in numbers_in(header_of(FULL))}
     assert tried >= {"norms.0", "scale.-", "calibration.kl.+", "calibration.candidates.0.swing.low"}
     assert tried >= {"calibration.held_out.quality.+.distinct_2", "reliability.cosine_by_layer.2"}
@@ -437,7 +437,7 @@ def test_the_numbers_of_every_record_are_among_those_tried():
     [keys for keys in numbers_in(header_of(FULL)) if keys != ("format",)],
     ids=lambda keys: ".".join(map(str, keys)),
 )
-def test_a_number_in_the_header_that_is_not_finite_is_refused_by_its_key(tmp_path, keys):
+def test_load_nonfinite_header_number_names_key(tmp_path, keys):
     for number in (float("nan"), float("inf"), float("-inf"), "many"):
         message = refusal(written(tmp_path, header=changed(*keys, to=number)))
         assert f"header is wrong at {'.'.join(map(str, keys))}: " in message
@@ -458,7 +458,7 @@ BAD_HEADERS = {
 
 
 @pytest.mark.parametrize(("header", "message"), BAD_HEADERS.values(), ids=BAD_HEADERS)
-def test_a_header_that_contradicts_itself_is_refused(tmp_path, header, message):
+def test_load_contradictory_header_is_refused(tmp_path, header, message):
     assert message in refusal(written(tmp_path, header=header))
 
 
@@ -469,12 +469,12 @@ def engine_of(**changes: object) -> SimpleNamespace:
     return SimpleNamespace(info=ModelInfo(**{**header_of(FULL)["model"], **changes}))
 
 
-def test_loading_for_the_model_of_the_vector_gives_the_vector(tmp_path):
+def test_load_for_same_model(tmp_path):
     path = FULL.save(tmp_path / "v.safetensors")
     assert_same_vector(ControlVector.load(path, model=engine_of()), FULL)
 
 
-def test_loading_for_other_weights_is_refused_unless_forced(tmp_path):
+def test_load_for_other_weights_needs_force(tmp_path):
     path = FULL.save(tmp_path / "v.safetensors")
     tuned = engine_of(name="tuned", fingerprint="beef")
     with pytest.raises(VectorMismatchError, match=r"tiny, whose weights differ from those of tuned.*--force"):
@@ -485,7 +485,7 @@ def test_loading_for_other_weights_is_refused_unless_forced(tmp_path):
 
 
 @pytest.mark.parametrize("changes", [{"hidden_size": 8}, {"layers": 4}])
-def test_not_even_force_loads_a_vector_for_a_model_of_another_size(tmp_path, changes):
+def test_load_for_other_size_is_refused_with_force(tmp_path, changes):
     path = FULL.save(tmp_path / "v.safetensors")
     with pytest.raises(VectorMismatchError, match="train it for this model"):
         ControlVector.load(path, model=engine_of(name="other", **changes), force=True)
@@ -494,13 +494,13 @@ def test_not_even_force_loads_a_vector_for_a_model_of_another_size(tmp_path, cha
 # Writing is all or nothing
 
 
-def test_saving_makes_the_folders_that_are_missing_and_says_where(tmp_path):
+def test_save_creates_folders_and_returns_path(tmp_path):
     path = tmp_path / "a" / "b" / "v.safetensors"
     assert FULL.save(str(path)) == path
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_saving_below_a_file_is_refused(tmp_path):
+def test_save_below_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("here")
     for path in (tmp_path / "file" / "v.safetensors", tmp_path / "file" / "deeper" / "v.safetensors"):
         with pytest.raises(OutputError, match=r"cannot write '.*v\.safetensors'.*choose a folder"):
@@ -510,13 +510,13 @@ def test_saving_below_a_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", ".", "/"])
-def test_saving_to_no_name_is_refused(tmp_path, monkeypatch, name):
+def test_save_without_file_name_is_refused(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(OutputError, match="not the name of a file"):
         FULL.save(name)
 
 
-def test_saving_over_a_folder_is_refused(tmp_path):
+def test_save_over_folder_is_refused(tmp_path):
     (tmp_path / "v.safetensors").mkdir()
     with pytest.raises(OutputError, match="cannot write"):
         FULL.save(tmp_path / "v.safetensors")
@@ -559,7 +559,7 @@ def tear_writes(monkeypatch: pytest.MonkeyPatch, failure: BaseException) -> None
     ],
     ids=["at the end of writing", "at the rename", "in the middle of writing"],
 )
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, break_it):
+def test_save_on_full_disk_keeps_old_file(tmp_path, break_it):
     path = FULL.save(tmp_path / "v.safetensors")
     old = path.read_bytes()
     with pytest.MonkeyPatch.context() as patch:
@@ -581,7 +581,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, break_it):
     ],
     ids=["at the end of writing", "at the rename", "in the middle of writing"],
 )
-def test_an_interrupt_passes_through_and_leaves_nothing_behind(tmp_path, break_it):
+def test_save_interrupted_leaves_no_temporary_file(tmp_path, break_it):
     with pytest.MonkeyPatch.context() as patch:
         break_it(patch)
         with pytest.raises(KeyboardInterrupt):
@@ -589,7 +589,7 @@ def test_an_interrupt_passes_through_and_leaves_nothing_behind(tmp_path, break_i
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_reader_sees_the_old_file_or_the_new_one_while_it_is_rewritten(tmp_path):
+def test_save_is_atomic_for_concurrent_reader(tmp_path):
     path = tmp_path / "v.bin"
     old, new = b"o" * 500_000, b"n" * 400_000
     write_atomically(path, old)
@@ -612,7 +612,7 @@ def test_a_reader_sees_the_old_file_or_the_new_one_while_it_is_rewritten(tmp_pat
 
 @given(control_vectors(calibrated=None), st.binary(min_size=1, max_size=40))
 @settings(max_examples=30)
-def test_bytes_after_the_end_are_noticed(folder, vector, rest):
+def test_load_trailing_bytes_are_refused(folder, vector, rest):
     path = vector.save(folder / "longer.safetensors")
     path.write_bytes(path.read_bytes() + rest)
     assert "not a whole safetensors file" in refusal(path)
@@ -620,7 +620,7 @@ def test_bytes_after_the_end_are_noticed(folder, vector, rest):
 
 @settings(max_examples=25)
 @given(st.recursive(st.none() | numbers | words, lambda inner: st.lists(inner) | st.dictionaries(words, inner)))
-def test_any_json_in_place_of_a_part_of_the_header_loads_or_is_refused(folder, junk):
+def test_load_arbitrary_header_part_loads_or_is_refused(folder, junk):
     for key in header_of(FULL):
         path = written(folder, header=changed(key, to=junk))
         try:

@@ -21,13 +21,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "vectors"
 
 
-def test_the_folder_is_the_one_that_the_environment_names(folder):
+def test_folder_from_environment(folder):
     assert vectors_folder() == folder
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="where data lives differs between systems")
 @pytest.mark.parametrize("unset", [None, ""])
-def test_without_the_environment_the_folder_is_in_the_users_data(tmp_path, monkeypatch, unset):
+def test_folder_defaults_to_user_data(tmp_path, monkeypatch, unset):
     monkeypatch.delenv("TRIMTAB_VECTORS")
     if unset is not None:
         monkeypatch.setenv("TRIMTAB_VECTORS", unset)
@@ -35,35 +35,35 @@ def test_without_the_environment_the_folder_is_in_the_users_data(tmp_path, monke
     assert vectors_folder() == tmp_path / "data" / "trimtab" / "vectors"
 
 
-def test_a_name_stands_for_a_file_in_the_folder(folder):
+def test_vector_path_of_name_is_in_folder(folder):
     assert vector_path("happy") == folder / "happy.safetensors"
     assert vector_path("happy-v1.5") == folder / "happy-v1.5.safetensors"
 
 
 @pytest.mark.parametrize("path", ["happy.safetensors", "./a/happy", "a/happy.safetensors", "/v/happy", "../happy"])
-def test_a_path_stands_for_itself(path):
+def test_vector_path_of_path_is_unchanged(path):
     assert vector_path(path) == Path(path)
 
 
-def test_a_file_in_the_current_folder_is_found_without_an_ending():
+def test_vector_path_of_local_file_without_suffix():
     make_vector("here").save("happy.safetensors").rename("happy")
     assert vector_path("happy") == Path("happy")
     assert find_vector("happy").behaviour.name == "here"
 
 
-def test_a_vector_is_found_by_its_name(folder):
+def test_find_vector_by_name(folder):
     make_vector("happy").save(folder / "happy.safetensors")
     make_vector("elsewhere").save("happy.safetensors")
     assert find_vector("happy").behaviour.name == "happy"
 
 
-def test_a_vector_is_found_by_its_path(tmp_path, folder):
+def test_find_vector_by_path(tmp_path, folder):
     make_vector("happy").save(folder / "happy.safetensors")
     path = make_vector("elsewhere").save(tmp_path / "a" / "happy.safetensors")
     assert find_vector(str(path)).behaviour.name == "elsewhere"
 
 
-def test_a_name_that_is_nearly_right_is_answered_with_near_names(folder):
+def test_find_vector_misspelt_suggests_near_names(folder):
     for name in ("happy", "happier", "formal"):
         make_vector(name).save(folder / f"{name}.safetensors")
     with pytest.raises(VectorError) as caught:
@@ -74,30 +74,30 @@ def test_a_name_that_is_nearly_right_is_answered_with_near_names(folder):
     assert "formal" not in str(caught.value)
 
 
-def test_a_name_like_no_other_is_answered_with_how_to_make_it(folder):
+def test_find_vector_unknown_suggests_training(folder):
     make_vector().save(folder / "formal.safetensors")
     with pytest.raises(VectorError, match=r"no vector named 'zzz'.*make it: trimtab train zzz"):
         find_vector("zzz")
 
 
-def test_a_name_is_refused_clearly_where_there_is_no_folder_yet(folder):
+def test_find_vector_without_folder_is_refused(folder):
     with pytest.raises(VectorError, match=r"no vector named 'happy'.*trimtab train happy"):
         find_vector("happy")
     assert not folder.exists()
 
 
 @pytest.mark.parametrize("path", ["missing.safetensors", "no/such/happy", "../happy.safetensors"])
-def test_a_path_to_nothing_is_refused(path):
+def test_find_vector_missing_path_is_refused(path):
     with pytest.raises(VectorError, match=rf"vector file '{path}' does not exist"):
         find_vector(path)
 
 
-def test_a_name_too_long_for_any_file_is_refused_like_any_other():
+def test_find_vector_too_long_name_is_refused():
     with pytest.raises(VectorError, match="no vector named 'x"):
         find_vector("x" * 5000)
 
 
-def test_a_broken_file_in_the_folder_is_named_in_the_error(folder):
+def test_find_vector_broken_file_names_file(folder):
     folder.mkdir()
     (folder / "happy.safetensors").write_text("not a vector")
     with pytest.raises(VectorError) as caught:

@@ -14,14 +14,14 @@ FITTED = make_vector(fits=(ThresholdFit("prompt", READINGS, 501), ThresholdFit("
 
 
 @pytest.mark.parametrize(("rate", "above", "below"), [(0.02, 490.0, 10.0), (0.1, 450.0, 50.0), (0.015, 492.5, 7.5)])
-def test_a_threshold_is_passed_by_the_share_asked_for_on_either_side(rate, above, below):
+def test_threshold_is_passed_by_given_share(rate, above, below):
     assert FITTED.fitted_threshold(rate, at="prompt") == pytest.approx(above)
     assert FITTED.fitted_threshold(rate, at="prompt", above=False) == pytest.approx(below)
     passed = np.mean(np.array(READINGS) > FITTED.fitted_threshold(rate, at="prompt"))
     assert passed == pytest.approx(rate, abs=1 / len(READINGS))
 
 
-def test_few_readings_are_taken_for_normally_distributed():
+def test_threshold_of_few_readings_assumes_normal():
     few = tuple(sorted(np.random.default_rng(0).standard_normal(120) * 0.5 + 2.0))
     vector = make_vector(fits=(ThresholdFit("prompt", few, 120),))
     expected = np.mean(few) + 2.0537 * np.std(few, ddof=1)  # the normal distribution's quantile of 98 %
@@ -29,22 +29,22 @@ def test_few_readings_are_taken_for_normally_distributed():
     assert vector.fitted_threshold(0.5, at="prompt", above=False) == pytest.approx(np.mean(few))
 
 
-def test_the_fit_of_the_place_that_is_read_counts():
+def test_fitted_threshold_uses_fit_of_place():
     assert FITTED.fitted_threshold(0.5, at="token") == pytest.approx(0.5)
 
 
-def test_a_place_that_was_not_fitted_is_refused_with_the_command_that_fits_it():
+def test_fitted_threshold_unfitted_place_names_command():
     with pytest.raises(SteeringError, match="trimtab condition fit happy --at last-user-turn --negative FILE"):
         FITTED.fitted_threshold(0.1, at="last-user-turn")
 
 
-def test_a_rate_that_needs_more_texts_is_refused_with_their_number():
+def test_fitted_threshold_too_few_texts_is_refused():
     assert FITTED.fitted_threshold(0.05, at="token") > 0
     with pytest.raises(SteeringError, match="fit it on 25 texts or more"):
         FITTED.fitted_threshold(0.04, at="token")
 
 
-def test_arithmetic_forgets_what_was_read_along_other_directions():
+def test_arithmetic_drops_neutral_reader_and_fits():
     spread = Spread({0: 0.0, 2: 0.0}, {0: 1.0, 2: 1.0})
     vector = make_vector(
         fits=FITTED.fits,
@@ -59,6 +59,6 @@ def test_arithmetic_forgets_what_was_read_along_other_directions():
         assert mixed.operator_scales == {}
 
 
-def test_a_vector_is_read_where_its_reader_says_and_else_where_it_steers():
+def test_reading_layers_from_reader_or_steered_layers():
     assert make_vector().reading_layers == (0, 2)
     assert make_vector(reader=Reader((2,))).reading_layers == (2,)

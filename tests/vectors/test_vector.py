@@ -43,13 +43,13 @@ def assert_same(found: np.ndarray, expected: np.ndarray, *parts: np.ndarray) -> 
 
 
 @given(control_vectors(), strengths)
-def test_the_addition_is_exactly_the_documented_product(vector, strength):
+def test_addition_equals_documented_product(vector, strength):
     np.testing.assert_allclose(dense(vector.addition(strength)), by_the_book(vector, strength), rtol=5e-7, atol=1e-38)
 
 
 @few
 @given(control_vectors(), st.floats(0.01, 5.0))
-def test_a_coefficient_stands_in_for_strength_times_scale(vector, strength):
+def test_addition_of_coefficient_equals_strength_times_scale(vector, strength):
     by_strength = dense(vector.addition(-strength))
     by_coefficient = dense(vector.addition(coefficient=-strength * vector.scale["-"]))
     np.testing.assert_array_equal(by_coefficient, by_strength)
@@ -57,23 +57,23 @@ def test_a_coefficient_stands_in_for_strength_times_scale(vector, strength):
 
 @few
 @given(control_vectors())
-def test_strength_zero_adds_nothing(vector):
+def test_addition_at_strength_zero_is_empty(vector):
     assert vector.addition(0) == vector.addition(0.0) == vector.addition(-0.0) == vector.addition(coefficient=0) == {}
 
 
-def test_each_sign_has_its_own_scale():
+def test_addition_uses_scale_of_sign():
     vector = make_vector(scale={"+": 1.0, "-": 4.0})
     np.testing.assert_array_equal(dense(vector.addition(-1)), -4 * dense(vector.addition(1)))
 
 
-def test_layers_of_weight_zero_are_neither_steered_nor_added_to():
+def test_layers_of_weight_zero_are_not_steered():
     vector = make_vector(weights={0: 0.0, 2: 1.0})
     assert vector.layers == (2,)
     assert list(vector.addition(1)) == [2]
 
 
 @given(control_vectors(), st.floats(allow_nan=False, allow_infinity=False))
-def test_every_finite_strength_adds_finite_numbers_or_is_refused(vector, strength):
+def test_addition_is_finite_or_refused(vector, strength):
     try:
         added = vector.addition(strength)
     except SteeringError:
@@ -84,32 +84,32 @@ def test_every_finite_strength_adds_finite_numbers_or_is_refused(vector, strengt
 
 
 @pytest.mark.parametrize("strength", [np.float32(0.75), np.float64(0.75), np.int64(2), 2])
-def test_numbers_of_numpy_steer_like_numbers_of_python(strength):
+def test_addition_accepts_numpy_numbers(strength):
     found = make_vector().addition(strength)
     np.testing.assert_array_equal(dense(found), dense(make_vector().addition(float(strength))))
     assert found[0].dtype == np.float32
 
 
-def test_a_number_of_numpy_that_is_too_large_is_refused():
+def test_addition_too_large_numpy_number_is_refused():
     with pytest.raises(SteeringError, match="overflows float32"):
         make_vector(scale={"+": 10.0, "-": 10.0}).addition(np.float32(1e38))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, np.float32("nan")])
 @pytest.mark.parametrize("unit", ["strength", "coefficient"])
-def test_a_number_that_is_not_finite_is_refused(bad, unit):
+def test_addition_nonfinite_number_is_refused(bad, unit):
     with pytest.raises(SteeringError, match=f"{bad}.*give a finite number"):
         make_vector().addition(**{unit: bad})
 
 
-def test_an_addition_takes_one_number_not_two_and_not_none():
+def test_addition_needs_exactly_one_number():
     with pytest.raises(SteeringError, match="either a strength or a coefficient"):
         make_vector().addition()
     with pytest.raises(SteeringError, match="either a strength or a coefficient"):
         make_vector().addition(1.0, coefficient=1.0)
 
 
-def test_a_strength_means_nothing_to_a_vector_that_was_never_calibrated():
+def test_addition_uncalibrated_strength_is_refused():
     vector = make_vector(scale=None)
     with pytest.raises(SteeringError, match=r"'happy' was never calibrated.*steer by coefficient="):
         vector.addition(1.0)
@@ -117,7 +117,7 @@ def test_a_strength_means_nothing_to_a_vector_that_was_never_calibrated():
     np.testing.assert_allclose(vector.addition(coefficient=0.5)[2], expected, rtol=1e-6)
 
 
-def test_what_is_done_to_an_addition_does_not_reach_the_vector():
+def test_addition_is_a_copy():
     vector = make_vector()
     before = dense(vector.addition(1))
     vector.addition(1)[0][:] = 99
@@ -129,7 +129,7 @@ def test_what_is_done_to_an_addition_does_not_reach_the_vector():
 
 @few
 @given(control_vectors(), control_vectors(), strengths)
-def test_a_sum_commutes(a, b, strength):
+def test_sum_commutes(a, b, strength):
     np.testing.assert_array_equal(dense((a + b).addition(strength)) != 0, dense((b + a).addition(strength)) != 0)
     parts = dense(a.addition(strength)), dense(b.addition(strength))
     assert_same(dense((a + b).addition(strength)), dense((b + a).addition(strength)), *parts)
@@ -137,14 +137,14 @@ def test_a_sum_commutes(a, b, strength):
 
 @few
 @given(control_vectors(), control_vectors(), control_vectors(), positive_strengths)
-def test_a_sum_associates_on_the_positive_side(a, b, c, strength):
+def test_sum_associates_on_positive_side(a, b, c, strength):
     parts = [dense(v.addition(strength)) for v in (a, b, c)]
     assert_same(dense(((a + b) + c).addition(strength)), dense((a + (b + c)).addition(strength)), *parts)
 
 
 @few
 @given(control_vectors(ratio=1.5), control_vectors(ratio=1.5), control_vectors(ratio=1.5), strengths)
-def test_a_sum_associates_on_both_sides_where_the_ratios_of_scales_are_equal(a, b, c, strength):
+def test_sum_with_equal_scale_ratios_associates(a, b, c, strength):
     total = dense((a + b + c).addition(strength))
     parts = [dense(v.addition(strength)) for v in (a, b, c)]
     assume(np.linalg.norm(total) > 1e-2 * max(map(np.linalg.norm, parts)))
@@ -153,21 +153,21 @@ def test_a_sum_associates_on_both_sides_where_the_ratios_of_scales_are_equal(a, 
 
 @few
 @given(control_vectors(), control_vectors(), positive_strengths)
-def test_a_mix_is_exact_on_the_positive_side(a, b, strength):
+def test_mix_is_exact_on_positive_side(a, b, strength):
     parts = dense(a.addition(strength)), dense(b.addition(strength))
     assert_same(dense((a + b).addition(strength)), sum(parts), *parts)
 
 
 @few
 @given(control_vectors(), control_vectors(), positive_strengths)
-def test_a_difference_is_exact_on_the_positive_side(a, b, strength):
+def test_difference_is_exact_on_positive_side(a, b, strength):
     parts = dense(a.addition(strength)), dense(b.addition(strength))
     assert_same(dense((a - b).addition(strength)), parts[0] - parts[1], *parts)
 
 
 @few
 @given(control_vectors(ratio=0.7), control_vectors(ratio=0.7), factors, factors)
-def test_a_mix_is_exact_on_the_negative_side_where_the_ratios_of_scales_are_equal(a, b, x, y):
+def test_mix_with_equal_scale_ratios_is_exact_on_negative_side(a, b, x, y):
     parts = dense((x * a).addition(-1)), dense((y * b).addition(-1))
     assume(np.linalg.norm(sum(parts)) > 1e-2 * max(map(np.linalg.norm, parts)))
     assert_same(dense((x * a + y * b).addition(-1)), sum(parts), *parts)
@@ -175,7 +175,7 @@ def test_a_mix_is_exact_on_the_negative_side_where_the_ratios_of_scales_are_equa
 
 @few
 @given(control_vectors(), control_vectors())
-def test_a_mix_is_the_least_squares_fit_on_the_negative_side(a, b):
+def test_mix_is_least_squares_fit_on_negative_side(a, b):
     wanted = by_the_book(a, -1) + by_the_book(b, -1)
     plus = by_the_book(a, 1) + by_the_book(b, 1)
     found = dense((a + b).addition(-1))
@@ -188,7 +188,7 @@ def test_a_mix_is_the_least_squares_fit_on_the_negative_side(a, b):
         assert np.linalg.norm(wanted - found) <= np.linalg.norm(wanted - nearby * found) * (1 + 1e-6)
 
 
-def test_the_negative_side_of_a_mix_is_between_its_parts():
+def test_mix_on_negative_side_is_between_parts():
     one = {"directions": directions((0,)), "norms": {0: 1.0}, "weights": {0: 1.0}}
     gentle, strong = make_vector(scale={"+": 1.0, "-": 1.0}, **one), make_vector(scale={"+": 1.0, "-": 3.0}, **one)
     mix = gentle + strong
@@ -198,7 +198,7 @@ def test_the_negative_side_of_a_mix_is_between_its_parts():
 
 @few
 @given(control_vectors(calibrated=None))
-def test_a_vector_minus_itself_steers_no_layer_and_adds_nothing(vector):
+def test_vector_minus_itself_steers_no_layer(vector):
     nothing = vector - vector
     assert nothing.layers == ()
     assert nothing.addition(coefficient=1.0) == nothing.addition(coefficient=-1.0) == {}
@@ -206,13 +206,13 @@ def test_a_vector_minus_itself_steers_no_layer_and_adds_nothing(vector):
 
 @few
 @given(control_vectors(), strengths)
-def test_doubling_and_halving_changes_nothing(vector, strength):
+def test_doubling_then_halving_changes_nothing(vector, strength):
     np.testing.assert_array_equal(dense((2 * vector / 2).addition(strength)), dense(vector.addition(strength)))
 
 
 @few
 @given(control_vectors(), factors, strengths)
-def test_scaling_a_vector_scales_what_it_adds(vector, factor, strength):
+def test_multiplication_scales_addition(vector, factor, strength):
     expected = factor * dense(vector.addition(strength))
     np.testing.assert_allclose(dense((factor * vector).addition(strength)), expected, rtol=1e-6, atol=1e-37)
     np.testing.assert_array_equal(dense((vector * factor).addition(1)), dense((factor * vector).addition(1)))
@@ -220,7 +220,7 @@ def test_scaling_a_vector_scales_what_it_adds(vector, factor, strength):
 
 @few
 @given(control_vectors(), factors, factors, positive_strengths)
-def test_scaling_distributes_over_a_sum(vector, x, y, strength):
+def test_multiplication_distributes_over_sum(vector, x, y, strength):
     parts = dense((x * vector).addition(strength)), dense((y * vector).addition(strength))
     assert_same(
         dense(((x + y) * vector).addition(strength)), dense((x * vector + y * vector).addition(strength)), *parts
@@ -229,33 +229,33 @@ def test_scaling_distributes_over_a_sum(vector, x, y, strength):
 
 @few
 @given(control_vectors(), strengths)
-def test_the_negative_of_a_vector_adds_the_opposite(vector, strength):
+def test_negation_adds_opposite(vector, strength):
     np.testing.assert_array_equal(dense((-vector).addition(strength)), -dense(vector.addition(strength)))
 
 
 @few
 @given(control_vectors(calibrated=False), control_vectors(calibrated=False), factors)
-def test_vectors_without_a_strength_unit_mix_by_coefficient(a, b, coefficient):
+def test_uncalibrated_vectors_mix_by_coefficient(a, b, coefficient):
     parts = dense(a.addition(coefficient=coefficient)), dense(b.addition(coefficient=coefficient))
     mix = a + b
     assert mix.scale is None
     assert_same(dense(mix.addition(coefficient=coefficient)), sum(parts), *parts)
 
 
-def test_numbers_of_numpy_multiply_and_divide_like_numbers_of_python():
+def test_arithmetic_accepts_numpy_numbers():
     vector = make_vector()
     for product in (np.float64(0.5) * vector, np.float32(0.5) * vector, vector * np.float32(0.5), vector / np.int64(2)):
         assert isinstance(product, ControlVector)
         np.testing.assert_array_equal(dense(product.addition(1)), dense((0.5 * vector).addition(1)))
 
 
-def test_a_layer_whose_norm_one_part_never_measured_keeps_the_other_part():
+def test_mix_with_zero_norm_layer_keeps_other_part():
     silent = make_vector(norms={0: 0.0, 2: 20.0})
     for mix in (silent + make_vector(), make_vector() + silent):
         np.testing.assert_allclose(mix.addition(1)[0], make_vector().addition(1)[0], rtol=1e-6)
 
 
-def test_a_mix_carries_no_calibration_record():
+def test_mix_drops_calibration_record():
     record = Calibration(budget=0.4, kl={"+": 0.4, "-": 0.4}, prompts=48, effect=None, candidates=(), held_out=None)
     vector = make_vector(calibration=record)
     assert vector.calibration is record
@@ -264,7 +264,7 @@ def test_a_mix_carries_no_calibration_record():
         assert mix.method == "arithmetic"
 
 
-def test_a_mix_is_named_after_what_was_done():
+def test_mix_name_describes_operation():
     assert (0.5 * make_vector("happy") - 0.3 * make_vector("formal", seed=1)).behaviour.name == (
         "0.5 * happy + -1 * (0.3 * formal)"
     )
@@ -272,12 +272,12 @@ def test_a_mix_is_named_after_what_was_done():
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_vector_is_not_multiplied_by_what_is_not_finite(bad):
+def test_multiplication_by_nonfinite_is_refused(bad):
     with pytest.raises(VectorError, match=f"multiply a vector by {bad}"):
         _ = bad * make_vector()
 
 
-def test_a_vector_is_not_divided_by_zero():
+def test_division_by_zero_is_refused():
     with pytest.raises(VectorError, match="divide a vector by zero"):
         _ = make_vector() / 0
 
@@ -286,7 +286,7 @@ def test_a_vector_is_not_divided_by_zero():
     "operation",
     [lambda v: v * "2", lambda v: v * v, lambda v: v + 1, lambda v: v - 1.0, lambda v: v / v, lambda v: 1 / v],
 )
-def test_operations_without_a_meaning_are_type_errors(operation):
+def test_unsupported_operations_are_type_errors(operation):
     with pytest.raises(TypeError):
         operation(make_vector())
 
@@ -305,7 +305,7 @@ def vector_for(model: ModelInfo) -> ControlVector:
 
 
 @pytest.mark.parametrize("model", OTHERS.values(), ids=OTHERS)
-def test_vectors_of_different_models_do_not_mix(model):
+def test_mix_of_different_models_is_refused(model):
     with pytest.raises(VectorMismatchError, match=f"'happy' for tiny with 'other' for {model.name}"):
         _ = make_vector() + vector_for(model)
     with pytest.raises(VectorMismatchError):
@@ -313,13 +313,13 @@ def test_vectors_of_different_models_do_not_mix(model):
 
 
 @pytest.mark.parametrize("model", OTHERS.values(), ids=OTHERS)
-def test_a_vector_refuses_another_model_by_name(model):
+def test_check_model_other_model_is_refused_by_name(model):
     with pytest.raises(VectorMismatchError, match=rf"'happy' is for tiny\b.*\b{model.name}\b.*train it for this model"):
         make_vector().check_model(model)
     make_vector().check_model(MODEL)
 
 
-def test_a_vector_for_any_model_takes_other_weights_but_no_other_size():
+def test_for_any_model_accepts_weights_but_not_size():
     vector = make_vector().for_any_model()
     vector.check_model(OTHERS["weights"])
     for size in ("width", "depth"):
@@ -327,12 +327,12 @@ def test_a_vector_for_any_model_takes_other_weights_but_no_other_size():
             vector.check_model(OTHERS[size])
 
 
-def test_a_mix_with_a_vector_for_any_model_belongs_to_the_other_ones_model():
+def test_mix_with_any_model_belongs_to_other_model():
     for mix in (make_vector().for_any_model() + make_vector(), make_vector() + make_vector().for_any_model()):
         assert mix.model.fingerprint == MODEL.fingerprint
 
 
-def test_a_calibrated_vector_does_not_mix_with_one_that_has_no_unit():
+def test_mix_of_calibrated_and_uncalibrated_is_refused():
     bare = make_vector("bare", scale=None)
     for pair in ((make_vector(), bare), (bare, make_vector())):
         with pytest.raises(VectorError, match=r"with 'bare', which has no strength unit"):
@@ -367,12 +367,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("changes", "message"), REFUSED.values(), ids=REFUSED)
-def test_the_constructor_refuses(changes, message):
+def test_constructor_refuses_invalid_fields(changes, message):
     with pytest.raises(VectorError, match=message):
         make_vector(**changes)
 
 
-def test_float64_directions_of_unit_length_become_float32():
+def test_constructor_converts_directions_to_float32():
     vector = make_vector(directions={layer: d.astype(np.float64) for layer, d in UNIT.items()})
     assert all(d.dtype == np.float32 for d in vector.directions.values())
 
@@ -380,7 +380,7 @@ def test_float64_directions_of_unit_length_become_float32():
 # Nothing about a vector can be changed
 
 
-def test_the_arrays_and_mappings_of_a_vector_are_read_only():
+def test_arrays_and_mappings_are_read_only():
     vector = make_vector()
     with pytest.raises(ValueError, match="read-only"):
         vector.directions[0][0] = 1.0
@@ -391,7 +391,7 @@ def test_the_arrays_and_mappings_of_a_vector_are_read_only():
         vector.scale = None
 
 
-def test_a_vector_does_not_follow_the_arrays_and_dicts_that_it_was_made_from():
+def test_constructor_copies_arrays_and_mappings():
     given_directions, weights, scale = directions((0, 2)), {0: 1.0, 2: 0.5}, {"+": 0.1, "-": 0.2}
     vector = make_vector(directions=given_directions, weights=weights, scale=scale)
     before = dense(vector.addition(1))
@@ -401,7 +401,7 @@ def test_a_vector_does_not_follow_the_arrays_and_dicts_that_it_was_made_from():
     np.testing.assert_array_equal(dense(vector.addition(1)), before)
 
 
-def test_a_vector_says_what_it_is():
+def test_vector_repr():
     assert repr(make_vector()) == "<ControlVector 'happy' for tiny, layers 0-2, calibrated>"
     assert repr(make_vector(scale=None)).endswith("uncalibrated>")
     assert "no layers" in repr(make_vector() - make_vector())
@@ -443,7 +443,7 @@ def test_vector_of_other_content_is_not_equal(changes):
     assert make_vector() != 1
 
 
-def test_vector_in_a_notebook_shows_its_card_escaped():
+def test_vector_html_shows_escaped_card():
     calibration = Calibration(0.4, {"+": 0.4, "-": 0.4}, 8, None, (), None)
     page = make_vector("<b>", calibration=calibration)._repr_html_()
     assert "<caption>&lt;b&gt;</caption>" in page
