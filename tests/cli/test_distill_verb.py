@@ -216,7 +216,7 @@ def test_distill_report_writes_page(run, messages, tmp_path):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--report", "sea.txt"), "is not a page"),
+        (("--report", "sea.txt"), "does not end with .html"),
         (("--report", "sea.html", "--no-check"), "need the measurement"),
         (("--lora", "--no-check"), "need the measurement"),
         (("--check-on", "MESSAGES", "--no-check"), "need the measurement"),

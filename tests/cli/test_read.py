@@ -60,7 +60,7 @@ def happy(random_vector, smollm2):
         (("read", "hi", "-v", "happy", "--assistant", " "), "the assistant's text is empty"),
         (("read", "hi", "-v", "happy", "--raw", "--system", "x"), "--system and --raw exclude each other"),
         (("read", "hi", "-v", "happy", "--raw", "--assistant", "x"), "--assistant and --raw exclude each other"),
-        (("read", "hi", "-v", "happy", "-o", "out.pdf"), "end it with .html"),
+        (("read", "hi", "-v", "happy", "-o", "out.pdf"), "'out.pdf' does not end with .html"),
         (("read", "hi"), "Missing option '--vector'"),
     ],
 )

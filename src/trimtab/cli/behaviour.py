@@ -21,7 +21,6 @@ from trimtab.cli.options import (
     ThinkingOption,
     check_writable,
     out,
-    phase_progress,
     print_json,
 )
 from trimtab.cli.session import Session
@@ -79,9 +78,7 @@ def new(
     if phrasings:
         from trimtab.training.agreement import suggest_phrasings
 
-        with phase_progress() as phases:
-            phases.begin("Loading the model")
-            engine = Session(model, dtype=dtype, notice=not json).engine
+        with Session(model, dtype=dtype, notice=not json).progress() as (engine, phases):
             suggestions = suggest_phrasings(engine, described, count=phrasings, seed=seed, progress=phases.on_progress)
     if json:
         _print_new_json(described, path, suggestions, overwritten=overwritten)
@@ -161,9 +158,7 @@ def lint(
     if not words_only:
         from trimtab.training.agreement import lint_states, suggest_phrasings
 
-        with phase_progress() as phases:
-            phases.begin("Loading the model")
-            engine = Session(model, dtype=dtype, thinking=thinking, notice=not json).engine
+        with Session(model, dtype=dtype, thinking=thinking, notice=not json).progress() as (engine, phases):
             states = lint_states(engine, described, progress=phases.on_progress)
             if suggest:
                 suggestions = suggest_phrasings(

@@ -19,15 +19,15 @@ from trimtab.cli.options import (
     SeedOption,
     ThinkingOption,
     VectorArgument,
-    check_writable,
     out,
-    phase_progress,
+    output_path,
     print_json,
     save_or_rescue,
     seconds_table,
     vector_json,
 )
 from trimtab.cli.session import Session
+from trimtab.cli.vector import print_card
 from trimtab.errors import PromptError, SteeringError
 
 if TYPE_CHECKING:
@@ -57,17 +57,12 @@ def train(
     json: JsonOption = False,
 ) -> None:
     """Train a reading vector from prompts of two kinds; cross-validation chooses its layers and pooling."""
-    from trimtab.vectors import vector_path
-
     if (valid_positive is None) != (valid_negative is None):
         raise PromptError("validation prompts of one kind only", fix="give both --valid-positive and --valid-negative")
     high, low = read_prompts(positive), read_prompts(negative)
     held_out = [read_prompts(file) for file in (valid_positive, valid_negative) if file is not None]
-    path = Path(output) if output else vector_path(name)
-    check_writable(path)
-    with phase_progress() as phases:
-        phases.begin("Loading the model")
-        engine = Session(model, dtype=dtype, thinking=thinking, notice=not json).engine
+    path = output_path(output, name)
+    with Session(model, dtype=dtype, thinking=thinking, notice=not json).progress() as (engine, phases):
         from trimtab.reading import auroc
         from trimtab.training.readers import fit_reader
 
@@ -78,8 +73,6 @@ def train(
     if json:
         print_json({**vector_json(vector, path, phases), "valid_auroc": valid})
         return
-    from trimtab.cli.views import print_card
-
     print_card(vector)
     if valid is not None:
         out.print(f"Validation: AUROC {valid:.3f} ({len(held_out[0])} and {len(held_out[1])} prompts)")
@@ -106,8 +99,6 @@ def fit(
     json: JsonOption = False,
 ) -> None:
     """Find the threshold for a rate of false positives on ordinary prompts, and keep their readings in the vector."""
-    from trimtab.vectors import vector_path
-
     share = parse_rate(rate)
     session = Session(model, dtype=dtype, thinking=thinking, notice=not json, force=force)
     given = session.stored(vector)
@@ -118,11 +109,8 @@ def fit(
             f"{negative!r} holds {len(ordinary)} prompts, too few for a rate of {rate}",
             fix=f"give {math.ceil(1 / share)} or more",
         )
-    path = Path(output) if output else vector_path(vector)
-    check_writable(path)
-    with phase_progress() as phases:
-        phases.begin("Loading the model")
-        engine = session.engine
+    path = output_path(output, vector)
+    with session.progress() as (engine, phases):
         from trimtab.training.readers import fit_threshold, readings
 
         where = cast("At", at)

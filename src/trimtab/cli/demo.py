@@ -18,7 +18,6 @@ from trimtab.cli.options import (
     check_writable,
     err,
     out,
-    phase_progress,
     print_json,
     save_or_rescue,
     seconds_table,
@@ -49,9 +48,7 @@ def demo(
     described = Behaviour.load(behaviour)
     path = vector_path(described.name)
     check_writable(path)
-    with phase_progress() as phases:
-        phases.begin("Loading the model")
-        engine = Session(model, dtype=dtype, notice=not json).engine
+    with Session(model, dtype=dtype, notice=not json).progress() as (engine, phases):
         if not json:
             _introduce(described, engine)
         vector = None if fresh else _existing_vector(path, described, engine)

@@ -23,6 +23,7 @@ from trimtab.cli.options import (
     check_writable,
     err,
     out,
+    output_path,
     parse_layers,
     phase_progress,
     print_json,
@@ -30,7 +31,7 @@ from trimtab.cli.options import (
     vector_json,
 )
 from trimtab.cli.session import Session
-from trimtab.cli.vector import resumable
+from trimtab.cli.vector import print_card, resumable
 from trimtab.defaults import DISTILL_ANSWER_TOKENS, DISTILL_BATCH, DISTILL_STEPS
 from trimtab.errors import DistillError, TrimtabError
 
@@ -86,13 +87,12 @@ def distill(
 
     from trimtab.training.distillation.distill import Effort, distill
     from trimtab.training.distillation.examples import Teacher
-    from trimtab.vectors import vector_path, write_atomically
+    from trimtab.vectors import write_atomically
 
     given = _prompt(system_prompt)
     Teacher.of(given)  # refuse a wrong prompt before the model is loaded
     texts = None if prompts is None else _lines(prompts)
-    path = Path(output) if output else vector_path("prompt")
-    check_writable(path)
+    path = output_path(output, "prompt")
     _check_report(report, measured=check and on_top_of is None, asked=lora or check_on is not None)
     others = None if check_on is None else _held_out(_lines(check_on), training=texts)
     usual = Effort()
@@ -104,24 +104,21 @@ def distill(
     )
     session = Session(model, dtype=dtype, thinking=thinking, notice=not json)
     below = session.steering(*on_top_of or ())
-    with phase_progress() as phases:
-        phases.begin("Loading the model")
-        engine = session.engine
-        with resumable(path, resume=resume) as checkpoint:
-            vector = distill(
-                engine,
-                given,
-                prompts=texts,
-                invent=invent,
-                name=path.stem,
-                layers=parse_layers(layers, words=("all", "band")),
-                tokens=_tokens(tokens),
-                on_top_of=below,
-                effort=effort,
-                seed=seed,
-                checkpoint=checkpoint,
-                progress=phases.on_progress,
-            )
+    with session.progress() as (engine, phases), resumable(path, resume=resume) as checkpoint:
+        vector = distill(
+            engine,
+            given,
+            prompts=texts,
+            invent=invent,
+            name=path.stem,
+            layers=parse_layers(layers, words=("all", "band")),
+            tokens=_tokens(tokens),
+            on_top_of=below,
+            effort=effort,
+            seed=seed,
+            checkpoint=checkpoint,
+            progress=phases.on_progress,
+        )
     save_or_rescue(vector, path)
     measured = None
     if check and not below.terms:
@@ -142,10 +139,10 @@ def distill(
     if json:
         print_json({**vector_json(vector, path, phases), "report": None if measured is None else asdict(measured)})
         return
-    from trimtab.cli.views import print_card, print_distilled
-
     print_card(vector)
     if measured is not None:
+        from trimtab.cli.views import print_distilled
+
         print_distilled(measured)
     if report is not None:
         out.print(f"The page is [bold]{report}[/bold].", soft_wrap=True)
@@ -159,9 +156,7 @@ def _check_report(path: Path | None, *, measured: bool, asked: bool) -> None:
         what = "--report, --lora and --check-on need the measurement, which --no-check and --on-top-of leave out"
         raise DistillError(what, fix="drop one or the other")
     if path is not None:
-        if path.suffix != ".html":
-            raise DistillError(f"{str(path)!r} is not a page", fix="give a name that ends with .html")
-        check_writable(path)
+        check_writable(path, suffix=".html")
 
 
 def _tokens(text: str) -> Tokened:

@@ -24,7 +24,7 @@ from trimtab.cli.options import (
 )
 from trimtab.cli.session import Session
 from trimtab.defaults import EVALUATION_ANSWER_TOKENS, EVALUATION_QUESTIONS
-from trimtab.errors import EvaluationError, OutputError
+from trimtab.errors import EvaluationError
 
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour
@@ -75,7 +75,7 @@ def evaluate(
     chosen = _baselines(",".join(baselines))
     for path, ending in ((report, ".html"), (card, ".json")):
         if path is not None:
-            _check_output(path, ending)
+            check_writable(path, suffix=ending)
     if (judge_url is None) != (judge_model is None):
         raise EvaluationError("a judge needs a URL and a model", fix="give both --judge-url and --judge-model")
     described = None if behaviour is None else Behaviour.load(behaviour)
@@ -127,12 +127,6 @@ def _baselines(text: str) -> tuple[str, ...]:
             f"unknown baseline {unknown[0]!r}", fix=f"use 'all', 'none', or some of {', '.join(names)}"
         )
     return tuple(names[name] for name in given)
-
-
-def _check_output(path: Path, ending: str) -> None:
-    if path.suffix.lower() != ending:
-        raise OutputError(f"{str(path)!r} does not end with {ending}", fix=f"name a file that ends with {ending}")
-    check_writable(path)
 
 
 def _judge(

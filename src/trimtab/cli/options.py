@@ -6,7 +6,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, final
@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.table import Column, Table
 
 from trimtab.errors import OutputError, SteeringError, TrimtabError
 
@@ -108,12 +109,36 @@ def phase_progress() -> Iterator[PhaseProgress]:
         phases.finish()
 
 
-def check_writable(path: Path) -> None:
+def right(*headers: str) -> list[Column]:
+    """Return columns of numbers for a table."""
+    return [Column(header, justify="right") for header in headers]
+
+
+def facts_table(rows: Iterable[tuple[str, str]]) -> Table:
+    """Return a table of labels and values, without a frame."""
+    table = Table.grid(Column(style="dim"), Column(), padding=(0, 2))
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def output_path(output: str | None, name: str) -> Path:
+    """Return the vector file to write, checked to be writable; by default ``name`` in the vectors folder."""
+    from trimtab.vectors import vector_path
+
+    path = Path(output) if output else vector_path(name)
+    check_writable(path)
+    return path
+
+
+def check_writable(path: Path, *, suffix: str = "") -> None:
     """Check before the work that its result can be written.
 
     Raises:
-        OutputError: The folder cannot be made or written to.
+        OutputError: The name does not end with ``suffix``, or the folder cannot be made or written to.
     """
+    if suffix and path.suffix.lower() != suffix:
+        raise OutputError(f"{str(path)!r} does not end with {suffix}", fix=f"name a file that ends with {suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):

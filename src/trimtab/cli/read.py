@@ -25,7 +25,7 @@ from trimtab.cli.options import (
     print_json,
 )
 from trimtab.cli.session import Session
-from trimtab.errors import OutputError, PromptError
+from trimtab.errors import PromptError
 
 if TYPE_CHECKING:
     from trimtab.engines import Prompt
@@ -58,11 +58,14 @@ def read(
     """Read a text on one vector or several: a score for the text and for each token."""
     prompt = _prompt(sys.stdin.read() if text == "-" else text, system=system, assistant=assistant, raw=raw)
     if output is not None:
-        _check_output(output)
+        check_writable(output, suffix=".html")
     session = Session(model, dtype=dtype, thinking=thinking, notice=not (raw or json), force=force)
     reading = session.engine.read(prompt, session.vectors(vector), raw=raw)
     if output is not None:
-        _write(reading, output)
+        from trimtab.reading import write_html
+
+        write_html(reading, output)
+        err.print(f"wrote {output}", style="dim", markup=False, soft_wrap=True)
     if json:
         print_json(reading.to_json())
         return
@@ -85,19 +88,6 @@ def _prompt(text: str, *, system: str | None, assistant: str | None, raw: bool) 
         return text
     turns = (("system", system), ("user", text), ("assistant", assistant))
     return [{"role": role, "content": content} for role, content in turns if content]
-
-
-def _check_output(path: Path) -> None:
-    if path.suffix.lower() != ".html":
-        raise OutputError(f"cannot write a heatmap to {str(path)!r}", fix="end it with .html")
-    check_writable(path)
-
-
-def _write(reading: Reading, path: Path) -> None:
-    from trimtab.reading import write_html
-
-    write_html(reading, path)
-    err.print(f"wrote {path}", style="dim", markup=False, soft_wrap=True)
 
 
 def print_reading(reading: Reading) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, final
 
-from trimtab.cli.options import err, phase_progress
+from trimtab.cli.options import PhaseProgress, err, phase_progress
 from trimtab.errors import VectorMismatchError
 
 if TYPE_CHECKING:
@@ -56,6 +57,13 @@ class Session:
                 soft_wrap=True,
             )
         return engine
+
+    @contextmanager
+    def progress(self) -> Iterator[tuple[TransformersEngine, PhaseProgress]]:
+        """Load the model, and show progress bars during the ``with`` block."""
+        with phase_progress() as phases:
+            phases.begin("Loading the model")
+            yield self.engine, phases
 
     def steering(self, *expressions: str) -> Steering:
         """Return the sum of steerings in text form.

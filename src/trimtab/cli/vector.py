@@ -1,14 +1,16 @@
-"""``trimtab calibrate`` and ``show``: a vector that is already in a file."""
+"""``trimtab train``, ``calibrate`` and ``show``: control vectors and their cards."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.panel import Panel
+from rich.table import Column, Table
 
 from trimtab.cli.options import (
     BehaviourArgument,
@@ -23,12 +25,13 @@ from trimtab.cli.options import (
     SeedOption,
     ThinkingOption,
     VectorArgument,
-    check_writable,
     err,
+    facts_table,
     out,
+    output_path,
     parse_layers,
-    phase_progress,
     print_json,
+    right,
     save_or_rescue,
     vector_json,
 )
@@ -37,9 +40,12 @@ from trimtab.defaults import BUDGET, MAX_PAIRS, METHOD, REFINE_STEPS, STATES_MEM
 
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour
+    from trimtab.cli.options import PhaseProgress
     from trimtab.engines.transformers import TransformersEngine
+    from trimtab.vectors import Calibration, Candidate, ControlVector, Effect, HeldOut
 
 MIB = 1024**2
+BAR = 24  # characters of the longest bar
 
 
 def train(
@@ -80,19 +86,15 @@ def train(
 ) -> None:
     """Train a control vector for a behaviour, choose its layers, and calibrate its strength."""
     from trimtab.behaviours import Behaviour
-    from trimtab.vectors import vector_path
 
     described = Behaviour.load(behaviour)
     chosen = parse_layers(layers)
-    path = Path(output) if output else vector_path(described.name)
     session = Session(model, dtype=dtype, thinking=thinking, notice=not json)
     if show_pairs:
         _show_pairs(described, session.engine, show_pairs, max_pairs, as_json=json)
         return
-    check_writable(path)
-    with phase_progress() as phases:
-        phases.begin("Loading the model")
-        engine = session.engine
+    path = output_path(output, described.name)
+    with session.progress() as (engine, phases):
         from trimtab.training.train import train
 
         with resumable(path, resume=resume) as checkpoint:
@@ -113,17 +115,17 @@ def train(
                 checkpoint=checkpoint,
                 progress=phases.on_progress,
             )
+    _finish(vector, path, phases, hint=f" Try: trimtab compare 'How was your day?' --steer {path}", as_json=json)
+
+
+def _finish(vector: ControlVector, path: Path, phases: PhaseProgress, *, hint: str = "", as_json: bool) -> None:
+    """Save a vector, and print its card or its JSON."""
     save_or_rescue(vector, path)
-    if json:
+    if as_json:
         print_json(vector_json(vector, path, phases))
         return
-    from trimtab.cli.views import print_card
-
     print_card(vector)
-    out.print(
-        f"Saved to [bold]{path}[/bold]. Try: trimtab compare 'How was your day?' --steer {path}",
-        soft_wrap=True,
-    )
+    out.print(f"Saved to [bold]{path}[/bold].{hint}", soft_wrap=True)
 
 
 @contextmanager
@@ -171,10 +173,8 @@ def show(vector: VectorArgument, json: JsonOption = False) -> None:
     shown = find_vector(vector)
     if json:
         print_json(shown.describe())
-        return
-    from trimtab.cli.views import print_card
-
-    print_card(shown)
+    else:
+        print_card(shown)
 
 
 def calibrate(
@@ -201,17 +201,13 @@ def calibrate(
 ) -> None:
     """Find the scale at which strength ±1 spends the budget, for adding or another operator."""
     from trimtab.behaviours import Behaviour
-    from trimtab.vectors import vector_path
 
     session = Session(model, dtype=dtype, thinking=thinking, notice=not json, force=force)
     given = session.stored(vector)
     described = Behaviour.load(behaviour) if behaviour is not None else None
     chosen = parse_layers(layers) if layers is not None else None
-    path = Path(output) if output else vector_path(vector)
-    check_writable(path)
-    with phase_progress() as phases:
-        phases.begin("Loading the model")
-        engine = session.engine
+    path = output_path(output, vector)
+    with session.progress() as (engine, phases):
         from trimtab.training.calibrate import calibrate
 
         calibrated = calibrate(
@@ -225,11 +221,133 @@ def calibrate(
             check=check,
             progress=phases.on_progress,
         )
-    save_or_rescue(calibrated, path)
-    if json:
-        print_json(vector_json(calibrated, path, phases))
-        return
-    from trimtab.cli.views import print_card
+    _finish(calibrated, path, phases, as_json=json)
 
-    print_card(calibrated)
-    out.print(f"Saved to [bold]{path}[/bold].", soft_wrap=True)
+
+def print_card(vector: ControlVector) -> None:
+    """Print everything that a vector's file knows, for people."""
+    table = facts_table(_facts(vector))
+    out.print(Panel(table, title=f"[bold]{vector.behaviour.name}[/bold]", title_align="left"))
+    if vector.calibration is not None:
+        _print_calibration(vector.calibration)
+    if rows := list(_reading_facts(vector)):
+        out.print(Panel(facts_table(rows), title="Reading", title_align="left"))
+    out.print(_layer_chart(vector))
+
+
+def _facts(vector: ControlVector) -> Iterator[tuple[str, str]]:
+    model = vector.model
+    yield "model", f"{model.name} ({model.architecture}, {model.layers} layers of {model.hidden_size})"
+    yield "method", vector.method
+    yield "steers", f"layers {_layers(vector.layers)}"
+    if vector.scale:
+        yield "scale", f"+{vector.scale['+']:.4f}  -{vector.scale['-']:.4f} of each layer's norm at strength ±1"
+    else:
+        yield "scale", "not calibrated: steer by coefficient"
+    for name, scale in vector.operator_scales.items():
+        unit = "radians" if name == "rotate" else "of each layer's norm"
+        yield name, f"+{scale['+']:.4f}  -{scale['-']:.4f} {unit} at strength ±1"
+    if r := vector.reliability:
+        agreement = f"pairwise cosine {r.pairwise_cosine:.2f}, {r.separation:.0%} separated"
+        yield "reliability", f"{agreement}, {r.pairs} pairs"
+    if d := vector.distillation:
+        closed = 1 - d.kl_after / d.kl_before
+        yield (
+            "distilled",
+            f"a prompt of {d.prompt_tokens} tokens; gap {d.kl_before:.3f} nats per token unsteered, "
+            f"{d.kl_after:.3f} steered ({closed:.0%} closed)",
+        )
+        yield "learned", f"from {d.lessons} answers in {d.steps} steps, validated on {d.others} others"
+    if c := vector.collection:
+        yield "collected", f"{c.prompts:,} prompts, {c.tokens:,} tokens, {c.computed:,} of them computed ({c.reason})"
+    yield "made", f"{vector.created or 'unknown'} by trimtab {vector.trimtab_version or 'unknown'}"
+
+
+def _reading_facts(vector: ControlVector) -> Iterator[tuple[str, str]]:
+    if (reader := vector.reader) is not None:
+        pooled = "over a text's words" if reader.pool == "mean" else "at its last token"
+        yield "read", f"layers {_layers(reader.layers)}, {pooled}"
+        if reader.auroc is not None:
+            texts = f" ({reader.positives} texts against {reader.negatives})" if reader.positives else ""
+            yield "AUROC", f"{reader.auroc:.3f} on texts left out{texts}"
+        if reader.auroc_by_layer:
+            best = sorted(reader.auroc_by_layer.items(), key=lambda entry: -entry[1])[:3]
+            yield "best layers", "  ".join(f"{layer}: {area:.3f}" for layer, area in best)
+    if (neutral := vector.neutral) is not None:
+        yield "neutral", f"measured on {neutral.prompts} chats, {neutral.tokens:,} tokens"
+    for fit in vector.fits:
+        low, high = fit.readings[0], fit.readings[-1]
+        yield "fitted", f"at {fit.at} on {fit.texts} texts, which read {low:+.2f} to {high:+.2f}"
+
+
+def _layers(layers: Sequence[int]) -> str:
+    from trimtab.vectors.records import layer_range
+
+    return layer_range(layers, dash="–")
+
+
+def _print_calibration(calibration: Calibration) -> None:
+    numbers = right("KL +", "KL −", "effect +", "effect −", "swing (95 % interval)", "prompt-equivalents")
+    title = f"At strength ±1 (budget {calibration.budget:g} nat per token)"
+    table = Table("prompts", *numbers, title=title, title_justify="left")
+    held_out = calibration.held_out
+    measured: dict[str, Calibration | HeldOut] = {"calibration": calibration}
+    if held_out:
+        measured["held-out"] = held_out
+    for name, on in measured.items():
+        table.add_row(f"{name} ({on.prompts})", f"{on.kl['+']:.3f}", f"{on.kl['-']:.3f}", *_effect(on.effect))
+    out.print(table)
+    reasons = [on.effect.reason for on in measured.values() if on.effect and on.effect.reason]
+    if reasons:
+        out.print(f"No prompt-equivalents: {reasons[0]}.", style="yellow")
+    if calibration.effect and calibration.effect.random_swings:
+        swings = "  ".join(f"{swing:+.3f}" for swing in calibration.effect.random_swings)
+        out.print(f"Random directions at the same KL swing by {swings}", style="dim")
+    if held_out:
+        for name, label in (("+", "+1"), ("-", "−1"), ("random", "random, equal norm")):
+            quality, base = held_out.quality[name], held_out.quality["base"]
+            out.print(
+                f"Answers at {label}: perplexity × {quality.perplexity_ratio:.2f}, distinct bigrams "
+                f"{quality.distinct_2:.2f} (base {base.distinct_2:.2f})",
+                style="dim",
+            )
+    if calibration.candidates:
+        out.print(_candidates(calibration.candidates))
+
+
+def _effect(effect: Effect | None) -> tuple[str, ...]:
+    if effect is None:
+        return ("–",) * 4
+    ratio = "–" if effect.prompt_equivalents is None else f"{effect.prompt_equivalents:.1f}"
+    swing = f"{effect.swing.value:.3f} ({effect.swing.low:.3f} to {effect.swing.high:.3f})"
+    return f"{effect.effect['+']:+.3f}", f"{effect.effect['-']:+.3f}", swing, ratio
+
+
+def _candidates(candidates: Sequence[Candidate]) -> Table:
+    columns = (Column("layers"), Column(), *right("swing", "95 % interval", "prompts"))
+    table = Table(*columns, title="Layers tried at equal KL", title_justify="left")
+    best = max(max(candidate.swing.value for candidate in candidates), 1e-9)
+    for candidate in candidates:
+        swing = candidate.swing
+        table.add_row(
+            _layers(candidate.layers),
+            f"[green]{'█' * round(BAR * max(swing.value, 0.0) / best)}[/green]",
+            f"{swing.value:.3f}",
+            f"{swing.low:.3f} to {swing.high:.3f}",
+            str(candidate.prompts),
+        )
+    return table
+
+
+def _layer_chart(vector: ControlVector) -> Table:
+    """Return a line per layer: the weight, relative to the heaviest, and how well the pairs agree."""
+    columns = (Column("layer", justify="right", style="dim"), Column("weight"), Column("agreement of pairs"))
+    table = Table(*columns, title="Layers", title_justify="left", box=None, padding=(0, 1))
+    heaviest = max(vector.weights.values(), default=0.0) or 1.0
+    cosines = vector.reliability.cosine_by_layer if vector.reliability else {}
+    for layer in sorted(vector.weights):
+        weight = "█" * round(BAR / 2 * vector.weights[layer] / heaviest)
+        cosine = cosines.get(layer)
+        agreement = "" if cosine is None else "▒" * round(BAR * max(cosine, 0.0)) + f" {cosine:.2f}"
+        table.add_row(str(layer), f"[green]{weight}[/green]", agreement)
+    return table

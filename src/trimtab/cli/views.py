@@ -1,17 +1,17 @@
-"""Terminal views: the card of a vector, the report of an evaluation, and that of a distilled prompt."""
+"""Terminal views of the report of an evaluation, and of that of a distilled prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.columns import Columns
 from rich.console import Group, RenderableType
 from rich.panel import Panel
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from trimtab.cli.options import out
+from trimtab.cli.options import out, right
 from trimtab.evaluation.report.page import nearest
 from trimtab.evaluation.report.wording import (
     CARRIED,
@@ -45,166 +45,8 @@ if TYPE_CHECKING:
 
     from trimtab.evaluation.distilled import DistilledReport, DistilledSample
     from trimtab.evaluation.records import InterventionReport, Report, Side, Sweep, Word
-    from trimtab.evaluation.rules import RuleEffect, RuleReport, Substitute
-    from trimtab.vectors import Calibration, ControlVector, Effect, Interval
-
-BAR = 24
-
-
-def print_card(vector: ControlVector) -> None:
-    """Print everything that a vector's file knows, for people."""
-    out.print(Panel(_facts(vector), title=f"[bold]{vector.behaviour.name}[/bold]", title_align="left"))
-    if vector.calibration is not None:
-        _print_calibration(vector.calibration)
-    _print_reading(vector)
-    out.print(_layer_chart(vector))
-
-
-def _facts(vector: ControlVector) -> Table:
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim")
-    table.add_column()
-    model = vector.model
-    table.add_row("model", f"{model.name} ({model.architecture}, {model.layers} layers of {model.hidden_size})")
-    table.add_row("method", vector.method)
-    table.add_row("steers", f"layers {layer_range(vector.layers)}")
-    if vector.scale:
-        table.add_row(
-            "scale", f"+{vector.scale['+']:.4f}  -{vector.scale['-']:.4f} of each layer's norm at strength ±1"
-        )
-    else:
-        table.add_row("scale", "never calibrated: steer by coefficient")
-    for name, scale in vector.operator_scales.items():
-        unit = "radians" if name == "rotate" else "of each layer's norm"
-        table.add_row(name, f"+{scale['+']:.4f}  -{scale['-']:.4f} {unit} at strength ±1")
-    if vector.reliability:
-        r = vector.reliability
-        table.add_row(
-            "reliability",
-            f"{r.pairs} pairs agree with cosine {r.pairwise_cosine:.2f}; {r.separation:.0%} lie the right way round",
-        )
-    if vector.distillation:
-        d = vector.distillation
-        table.add_row(
-            "distilled",
-            f"a prompt of {d.prompt_tokens} tokens: {d.kl_before:.3f} nat apart without it, {d.kl_after:.3f} steered, "
-            f"{1 - d.kl_after / d.kl_before:.0%} of the way",
-        )
-        table.add_row("learned", f"from {d.lessons} answers in {d.steps} steps, told on {d.others} others")
-    if vector.collection:
-        c = vector.collection
-        table.add_row(
-            "collected", f"{c.prompts:,} prompts, {c.tokens:,} tokens, {c.computed:,} of them computed ({c.reason})"
-        )
-    table.add_row("made", f"{vector.created or 'unknown'} by trimtab {vector.trimtab_version or 'unknown'}")
-    return table
-
-
-def _print_reading(vector: ControlVector) -> None:
-    """Return rows on the vector's reader and its neutral statistics, where it has them."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="dim")
-    table.add_column()
-    if (reader := vector.reader) is not None:
-        how = "over a text's words" if reader.pool == "mean" else "at its last token"
-        table.add_row("read", f"layers {layer_range(reader.layers)}, {how}")
-        if reader.auroc is not None:
-            made = f" ({reader.positives} texts against {reader.negatives})" if reader.positives else ""
-            table.add_row("AUROC", f"{reader.auroc:.3f} on texts left out{made}")
-        if reader.auroc_by_layer:
-            best = sorted(reader.auroc_by_layer.items(), key=lambda entry: -entry[1])[:3]
-            table.add_row("best layers", "  ".join(f"{layer}: {area:.3f}" for layer, area in best))
-    if (neutral := vector.neutral) is not None:
-        table.add_row("neutral", f"measured on {neutral.prompts} chats, {neutral.tokens:,} tokens")
-    for fit in vector.fits:
-        low, high = fit.readings[0], fit.readings[-1]
-        table.add_row("fitted", f"at {fit.at} on {fit.texts} texts, which read {low:+.2f} to {high:+.2f}")
-    if table.row_count:
-        out.print(Panel(table, title="Reading", title_align="left"))
-
-
-def _print_calibration(calibration: Calibration) -> None:
-    table = Table(title=f"At strength ±1 (budget {calibration.budget:g} nat per token)", title_justify="left")
-    for header in (
-        "prompts",
-        "KL +",
-        "KL −",
-        "effect +",
-        "effect −",
-        "swing (95 % interval)",
-        "prompt-equivalents",
-    ):
-        table.add_column(header, justify="right" if header != "prompts" else "left")
-    table.add_row(f"calibration ({calibration.prompts})", *_kl(calibration.kl), *_effect(calibration.effect))
-    held_out = calibration.held_out
-    if held_out:
-        table.add_row(f"held-out ({held_out.prompts})", *_kl(held_out.kl), *_effect(held_out.effect))
-    out.print(table)
-    for effect in (calibration.effect, held_out.effect if held_out else None):
-        if effect and effect.reason:
-            out.print(f"No prompt-equivalents: {effect.reason}.", style="yellow")
-            break
-    if calibration.effect and calibration.effect.random_swings:
-        swings = "  ".join(f"{swing:+.3f}" for swing in calibration.effect.random_swings)
-        out.print(f"Random directions at the same KL swing by {swings}", style="dim")
-    if held_out:
-        for name, label in (("+", "+1"), ("-", "−1"), ("random", "random, equal norm")):
-            quality, base = held_out.quality[name], held_out.quality["base"]
-            out.print(
-                f"Answers at {label}: perplexity × {quality.perplexity_ratio:.2f}, distinct bigrams "
-                f"{quality.distinct_2:.2f} (base {base.distinct_2:.2f})",
-                style="dim",
-            )
-    if calibration.candidates:
-        out.print(_candidates(calibration))
-
-
-def _kl(kl: Mapping[str, float]) -> tuple[str, str]:
-    return f"{kl['+']:.3f}", f"{kl['-']:.3f}"
-
-
-def _effect(effect: Effect | None) -> tuple[str, ...]:
-    if effect is None:
-        return ("–", "–", "–", "–")
-    ratio = "–" if effect.prompt_equivalents is None else f"{effect.prompt_equivalents:.1f}"
-    swing = f"{effect.swing.value:.3f} ({effect.swing.low:.3f} to {effect.swing.high:.3f})"
-    return f"{effect.effect['+']:+.3f}", f"{effect.effect['-']:+.3f}", swing, ratio
-
-
-def _candidates(calibration: Calibration) -> Table:
-    table = Table(title="Layers tried at equal KL", title_justify="left")
-    table.add_column("layers")
-    table.add_column("")
-    for header in ("swing", "95 % interval", "prompts"):
-        table.add_column(header, justify="right")
-    best = max(max(candidate.swing.value for candidate in calibration.candidates), 1e-9)
-    for candidate in calibration.candidates:
-        bar = "█" * round(BAR * max(candidate.swing.value, 0.0) / best)
-        table.add_row(
-            layer_range(candidate.layers),
-            f"[green]{bar}[/green]",
-            f"{candidate.swing.value:.3f}",
-            f"{candidate.swing.low:.3f} to {candidate.swing.high:.3f}",
-            str(candidate.prompts),
-        )
-    return table
-
-
-def _layer_chart(vector: ControlVector) -> Table:
-    """One line a layer: what is added at strength 1 relative to the norm, and how well the pairs agree there."""
-    table = Table(title="Layers", title_justify="left", box=None, padding=(0, 1))
-    table.add_column("layer", justify="right", style="dim")
-    table.add_column("weight")
-    table.add_column("agreement of pairs")
-    heaviest = max(vector.weights.values(), default=0.0) or 1.0
-    cosines = vector.reliability.cosine_by_layer if vector.reliability else {}
-    for layer in sorted(vector.weights):
-        weight = "█" * round(BAR / 2 * vector.weights[layer] / heaviest)
-        cosine = cosines.get(layer)
-        agreement = "" if cosine is None else "▒" * round(BAR * max(cosine, 0.0)) + f" {cosine:.2f}"
-        table.add_row(str(layer), f"[green]{weight}[/green]", agreement)
-    return table
-
+    from trimtab.evaluation.rules import RuleEffect, RuleReport
+    from trimtab.vectors import Interval
 
 COLOURS: Mapping[Word, str] = {
     "works": "green",
@@ -219,6 +61,9 @@ DIAL_BAR = 8  # of the dial, to each side of its middle
 ANSWER = 300  # characters
 SAMPLES = 2
 TITLE = "italic"
+PLAIN: Mapping[str, Any] = {"title_justify": "left", "box": None, "padding": (0, 1, 0, 0)}
+SHARE_BAR = 20
+RULE_COLOURS = {True: "green", False: "red", None: "dim"}
 
 
 def print_report(report: Report, *, console: Console = out) -> None:
@@ -262,12 +107,14 @@ def _verdict(report: Report) -> Panel:
 
 def _table(report: Report, *, roomy: bool) -> Table:
     """Draw one row an intervention; its cost is that of the worse side, because a line has no room for both."""
-    table = Table(title=COMPARISON_TITLE, title_justify="left", box=None, padding=(0, 1, 0, 0))
-    table.add_column("intervention", overflow="fold", min_width=9)
     heads = ["effect +", "effect −", "swing", "95 %", "×prompt", "KL", "perpl.", "facts"]
     heads += ["repet.", "tokens", "stored"] if roomy else ["tokens"]
-    for head in heads:
-        table.add_column(head, justify="right", no_wrap=head not in ("effect +", "effect −"))
+    table = Table(
+        Column("intervention", overflow="fold", min_width=9),
+        *(Column(head, justify="right", no_wrap=not head.startswith("effect")) for head in heads),
+        title=COMPARISON_TITLE,
+        **PLAIN,
+    )
     for number, intervention in enumerate(report.interventions):
         table.add_row(
             Text(clean(intervention.name)), *_row(intervention, roomy=roomy), style="bold" if number == 0 else "none"
@@ -281,8 +128,6 @@ def _table(report: Report, *, roomy: bool) -> Table:
 
 def _row(intervention: InterventionReport, *, roomy: bool) -> tuple[str, ...]:
     sides = list(intervention.sides.values())
-    change = _worst(sides, lambda side: _value(side.damage.accuracy_change), min)
-    tokens = figure(intervention.prompt_tokens, 0)
     return (
         *(
             figure(_value(intervention.sides[sign].effect) if sign in intervention.sides else None, signed=True)
@@ -293,13 +138,10 @@ def _row(intervention: InterventionReport, *, roomy: bool) -> tuple[str, ...]:
         figure(intervention.prompt_equivalents, 1),
         figure(_worst(sides, lambda side: side.damage.kl, max)),
         _times(_worst(sides, lambda side: side.damage.perplexity_ratio, max)),
-        points(change),
-        *(
-            (percent(_worst(sides, lambda s: s.damage.repetition, max)), tokens, size(intervention.stored_bytes))
-            if roomy
-            else ()
-        ),
-        *(() if roomy else (tokens,)),
+        points(_worst(sides, lambda side: _value(side.damage.accuracy_change), min)),
+        *((percent(_worst(sides, lambda side: side.damage.repetition, max)),) if roomy else ()),
+        figure(intervention.prompt_tokens, 0),
+        *((size(intervention.stored_bytes),) if roomy else ()),
     )
 
 
@@ -310,8 +152,8 @@ def _value(interval: Interval | None) -> float | None:
 def _worst(
     sides: Iterable[Side], value: Callable[[Side], float | None], worse: Callable[[list[float]], float]
 ) -> float | None:
-    found = [number for side in sides if (number := value(side)) is not None and known(number)]
-    return worse(found) if found else None
+    numbers = [number for side in sides if (number := value(side)) is not None and known(number)]
+    return worse(numbers) if numbers else None
 
 
 def _times(ratio: float | None) -> str:
@@ -328,29 +170,29 @@ def _notes(report: Report) -> Text:
 def _controls(report: Report) -> Group:
     """Show all controls in two or three lines, and a sentence for each that does not speak for the vector."""
     marks = {True: ("✔ ", "green"), False: ("✘ ", "red"), None: ("· ", "dim")}
-    found = findings(report)
-    short = [Text.assemble(marks[finding.good], f"{finding.name}: {finding.value}") for finding in found]
-    doubts = [Text.assemble(marks[finding.good], clean(finding.sentence)) for finding in found if not finding.good]
+    controls = findings(report)
+    short = [Text.assemble(marks[finding.good], f"{finding.name}: {finding.value}") for finding in controls]
+    doubts = [Text.assemble(marks[finding.good], clean(finding.sentence)) for finding in controls if not finding.good]
     return Group(Text(CONTROLS_TITLE, style=TITLE), Columns(short, padding=(0, 3)), *doubts)
 
 
 def _strengths(report: Report) -> Table:
     """Show the sweep, with a bar to the left or the right of the middle; strengths with intact text are marked."""
     sweep = report.sweep
-    table = Table(title=STRENGTHS_TITLE, title_justify="left", box=None, padding=(0, 1, 0, 0))
     measured = any(point.effect is not None for point in sweep.points)
-    table.add_column("strength", justify="right")
-    table.add_column("", justify="center")
-    if measured:
-        table.add_column("effect", justify="right")
-        table.add_column("")
-    table.add_column("KL", justify="right")
-    table.add_column("perpl.", justify="right")
-    table.add_column("", overflow="fold")
+    table = Table(
+        *right("strength"),
+        Column("", justify="center"),
+        *((*right("effect"), Column()) if measured else ()),
+        *right("KL", "perpl."),
+        Column("", overflow="fold"),
+        title=STRENGTHS_TITLE,
+        **PLAIN,
+    )
     most = max((abs(p.effect.value) for p in sweep.points if p.effect and known(p.effect.value)), default=0.0) or 1.0
     for point in sweep.points:
         effect = _value(point.effect)
-        broken = Text(clean(point.why or "falls apart"), style="red")
+        broken = Text(clean(point.why or "broken text"), style="red")
         table.add_row(
             strength(point.strength),
             _usable(sweep, point.strength, point.usable),
@@ -381,22 +223,16 @@ def _samples(report: Report) -> Iterable[Table]:
     count = min([SAMPLES, len(report.setting.questions), *(len(place.answers) for place in places)])
     for number in range(count if places else 0):
         table = Table(
+            Column(justify="right", style="bold"),
+            Column(overflow="fold"),
             title=Text(clean(report.setting.questions[number]), style=TITLE),
-            title_justify="left",
-            box=None,
-            padding=(0, 1, 0, 0),
             show_header=False,
+            **PLAIN,
         )
-        table.add_column("strength", justify="right", style="bold")
-        table.add_column("answer", overflow="fold")
         for place in places:
             text = clipped(" ".join(clean(place.answers[number]).split()), ANSWER)
             table.add_row(strength(place.strength), Text(text or "(no answer)"))
         yield table
-
-
-SHARE_BAR = 20
-RULE_COLOURS = {True: "green", False: "red", None: "dim"}
 
 
 def print_distilled(report: DistilledReport, *, console: Console = out) -> None:
@@ -419,37 +255,18 @@ def print_distilled(report: DistilledReport, *, console: Console = out) -> None:
 
 
 def _substitutes(report: DistilledReport) -> Table:
-    table = Table(title=SUBSTITUTES_TITLE, title_justify="left", title_style="italic")
-    for head, justify in (
-        ("substitute", "left"),
-        ("nat per token", "right"),
-        ("of the gap", "right"),
-        ("95 %", "right"),
-    ):
-        table.add_column(head, justify=justify)  # type: ignore[arg-type]
-    table.add_column("made", style="dim")
+    columns = (Column("substitute"), *right("nat per token", "of the gap", "95 %"), Column("made", style="dim"))
+    table = Table(*columns, title=SUBSTITUTES_TITLE, title_justify="left")
     table.add_row("plain model", f"{report.base_kl:.3f}", "0%", "", "")
     for each in (report.vector, *report.others):
-        table.add_row(*_substitute(each))
+        closed = each.closed
+        interval = f"{closed.low:.0%} to {closed.high:.0%}"
+        table.add_row(each.name, f"{each.kl:.3f}", f"{closed.value:.0%}", interval, clean(each.about))
     return table
 
 
-def _substitute(each: Substitute) -> tuple[str, ...]:
-    closed = each.closed
-    return (
-        each.name,
-        f"{each.kl:.3f}",
-        f"{closed.value:.0%}",
-        f"{closed.low:.0%} to {closed.high:.0%}",
-        clean(each.about),
-    )
-
-
 def _dial(report: DistilledReport) -> Table:
-    table = Table(title=STRENGTHS_TITLE, title_justify="left", title_style="italic")
-    table.add_column("strength", justify="right")
-    table.add_column("nat per token", justify="right")
-    table.add_column("")
+    table = Table(*right("strength", "nat per token"), "", title=STRENGTHS_TITLE, title_justify="left")
     most = max(report.dial.values())
     for point, kl in report.dial.items():
         table.add_row(f"{point:g}", f"{kl:.3f}", "█" * max(1, round(SHARE_BAR * kl / most)))
@@ -457,11 +274,7 @@ def _dial(report: DistilledReport) -> Table:
 
 
 def _rules(rules: tuple[RuleReport, ...]) -> Table:
-    table = Table(title=RULES_TITLE, title_justify="left", title_style="italic")
-    table.add_column("rule")
-    table.add_column("general", justify="right")
-    table.add_column("asked", justify="right")
-    table.add_column("")
+    table = Table("rule", *right("general", "asked"), "", title=RULES_TITLE, title_justify="left")
     for rule in rules:
         verdict = Text(CARRIED[rule.carried], style=RULE_COLOURS[rule.carried])
         table.add_row(Text(clipped(clean(rule.text), 60)), _share(rule.general), _share(rule.asked), verdict)
@@ -473,9 +286,8 @@ def _share(effect: RuleEffect | None) -> str:
 
 
 def _sample(sample: DistilledSample) -> Table:
-    table = Table(title=clean(sample.question), title_justify="left", title_style="italic", show_lines=True)
-    for head in ("prompted", "steered", "neither"):
-        table.add_column(head, ratio=1)
+    columns = [Column(head, ratio=1) for head in ("prompted", "steered", "neither")]
+    table = Table(*columns, title=clean(sample.question), title_justify="left", show_lines=True)
     answers = (sample.prompted, sample.steered, sample.neither)
     table.add_row(*(Text(clipped(clean(answer), ANSWER)) for answer in answers))
     return table

@@ -223,9 +223,8 @@ def train(
         raise BehaviourError("no behaviour is named", fix="name some, or give --all")
     for name in chosen:
         Behaviour.load(name)  # refuse a wrong name before the work
-    with phase_progress() as phases:
-        phases.begin("Loading the model")
-        engine = Session(model, dtype=dtype, notice=not json).engine
+    with Session(model, dtype=dtype, notice=not json).progress() as (engine, _):
+        pass  # before the first behaviour, which has progress bars of its own
     results = _train_all(engine, chosen, cards=cards, measure=measure, rebuild=rebuild, seed=seed)
     if json:
         print_json(results)
