@@ -28,7 +28,7 @@ def measured(tiny_llama):
     return benchmark(SMALL, engine=tiny_llama)
 
 
-def test_every_combination_is_measured_in_every_part(measured):
+def test_combinations_are_measured_in_all_parts(measured):
     assert list(measured["both"]["vectors"]) == ["first", "second", "first + second", "first + second on top"]
     assert list(measured["on top"]["vectors"]) == ["first", "first + second", "first + second on top"]
     assert list(measured["switched"]["vectors"]) == ["first still", "second", "first + second"]

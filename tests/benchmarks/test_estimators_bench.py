@@ -58,7 +58,7 @@ def results(plan, folder, engine):
         return list(found)
 
 
-def test_every_estimator_spends_the_same_kl(quick, tiny_llama, tmp_path):
+def test_estimators_spend_the_same_kl(quick, tiny_llama, tmp_path):
     [found] = results(replace(SMALL, peer=sys.executable), tmp_path, tiny_llama)
     assert list(found["estimators"]) == [TRIMTAB, "repeng pca_diff", "repeng pca_center", CAA, RANDOM]
     assert found["estimators"][TRIMTAB]["layers"] == [1, 2]

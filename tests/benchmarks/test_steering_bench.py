@@ -30,7 +30,7 @@ def pair(steered, unsteered, *, side="one vector", rows=1):
     return Pair(rows, side, TurnTimes(unsteered, unsteered, 1.0, 0.0), TurnTimes(steered, 2 * steered, 2.0, 0.5))
 
 
-def test_every_side_takes_equal_steps_and_has_ratios(llama):
+def test_steering_sides_take_equal_steps_and_have_ratios(llama):
     steps = []
     before = llama.model.generation_config.eos_token_id
     *_, record = benchmark(Plan(rounds=2, tokens=4), engine=llama, on_step=steps.append)

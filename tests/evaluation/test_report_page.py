@@ -171,7 +171,7 @@ def test_page_formats_bytes_seconds_and_tokens():
 def test_page_samples_span_the_breaks():
     assert [point.strength for point in shown_points(sweep())] == [-2.0, -1.0, 0.0, 1.0, 3.0]
     text = rendered(working())
-    assert "✘ falls apart: it spends 1.60 nat per token; answers repeat themselves" in text
+    assert "✘ incoherent text: it spends 1.60 nat per token; answers repeat themselves" in text
     assert "0 unsteered" in text
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +17,6 @@ from trimtab.evaluation.rules import (
     MIN_WEIGHT,
     PromptedAnswers,
     RuleEffect,
-    RuleSizes,
     Student,
     attribute_rules,
     first_sentence,
@@ -122,7 +120,7 @@ def test_questions_for_price_on_default_model_ask_for_it(smollm2):
 ASKED = ("How are you?", "Where is it?", "Say more.")
 MORE = ("How are you?", "What is rain?", "Tell me of a walk.")
 PROMPT = "Speak of the sea. Be brief!"
-SIZES = RuleSizes(messages=3, questions=0, answer_tokens=6)
+SIZES = {"messages": 3, "questions": 0, "answer_tokens": 6}
 
 
 def prompted(engine, prompt, texts=ASKED, tokens=6):
@@ -135,7 +133,7 @@ def under(prompt):
 
 def attributed(engine, prompt, student, *, sizes=SIZES, answers=None):
     answers = answers or prompted(engine, prompt)
-    return attribute_rules(answers, student, split_rules(prompt), sizes=sizes, progress=ignore)
+    return attribute_rules(answers, student, split_rules(prompt), **sizes, progress=ignore)
 
 
 def slow_evidence(engine, answers, rule, student):
@@ -199,7 +197,7 @@ def test_small_rule_carried_beside_a_large_one_not_carried(smollm2):
     answers = prompted(
         smollm2, prompt, ("How are you?", "What is rain?", "Tell me of a walk.", "Why do cats purr?"), 24
     )
-    sizes = RuleSizes(messages=4, questions=0, answer_tokens=24)
+    sizes = {"messages": 4, "questions": 0, "answer_tokens": 24}
     large, found = attributed(smollm2, prompt, under(small), sizes=sizes, answers=answers)
     assert large.general.weight > 5 * found.general.weight
     assert mean_kl(answers.measure(under(small))) > 5 * found.general.weight
@@ -231,7 +229,7 @@ def questioned(monkeypatch):
 
 def test_rules_are_measured_on_general_and_asked_messages(llama, questioned):
     vector = vector_for(llama)
-    found = attributed(llama, PROMPT, Student.steered(vector, 0.5), sizes=replace(SIZES, questions=2))
+    found = attributed(llama, PROMPT, Student.steered(vector, 0.5), sizes=SIZES | {"questions": 2})
     assert questioned == ["Speak of the sea.", "Be brief!"]
     general = attributed(llama, PROMPT, Student.steered(vector, 0.5))
     on_questions = attributed(llama, PROMPT, Student.steered(vector, 0.5), answers=prompted(llama, PROMPT, QUESTIONS))
@@ -259,12 +257,10 @@ def test_rule_carried_requires_both_where_it_counts(llama, questioned, monkeypat
 
     effects = iter([effect(given) for given in (general, asked) if given])
     monkeypatch.setattr("trimtab.evaluation.rules._Reference.effect_of", lambda self, rule: next(effects))
-    sizes = replace(SIZES, questions=2 if asked else 0)
-    (found,) = attribute_rules(
-        prompted(llama, PROMPT), Student(), split_rules(PROMPT)[:1], sizes=sizes, progress=ignore
-    )
+    sizes = SIZES | {"questions": 2 if asked else 0}
+    (found,) = attribute_rules(prompted(llama, PROMPT), Student(), split_rules(PROMPT)[:1], **sizes, progress=ignore)
     assert found.carried is carried
 
 
 def test_attribute_rules_without_rules_is_empty(llama):
-    assert attribute_rules(prompted(llama, "Be brief."), Student(), (), sizes=SIZES, progress=ignore) == ()
+    assert attribute_rules(prompted(llama, "Be brief."), Student(), (), **SIZES, progress=ignore) == ()

@@ -69,7 +69,7 @@ def test_verdict_other_behaviour_is_named():
     assert verdict(subject=subject(vector="mix")).sentences[0].startswith("'mix' as 'glad' works: ")
 
 
-def _falling_apart(*signs: float) -> Any:
+def _incoherent(*signs: float) -> Any:
     """A sweep in which no strength of these signs leaves the text whole."""
     found = sweep()
     points = [replace(p, usable=p.usable and not any(p.strength * sign > 0 for sign in signs)) for p in found.points]
@@ -78,22 +78,24 @@ def _falling_apart(*signs: float) -> Any:
 
 
 def test_verdict_text_broken_everywhere_does_not_work():
-    found = verdict(sweep=_falling_apart(1.0, -1.0))
+    found = verdict(sweep=_incoherent(1.0, -1.0))
     assert found.word == "does not work"
     assert found.clear == {"+": True, "-": True}
     assert found.sentences[0] == (
-        "'glad' does not work: it moves Small-135M-Instruct, but the text falls apart at every strength tried."
+        "'glad' does not work: it moves Small-135M-Instruct, but the text is incoherent at every strength tried."
     )
     assert found.sentences[-1] == "At no strength tried does the text hold together."
 
 
 def test_verdict_text_broken_on_one_side_is_one_way():
-    found = verdict(sweep=_falling_apart(1.0))
+    found = verdict(sweep=_incoherent(1.0))
     assert found.word == "one way only"
-    assert found.sentences[0].endswith("towards gloomy, and towards glad the text falls apart at every strength tried.")
-    one_sided = verdict(plus=-0.01, sweep=_falling_apart(-1.0))
+    assert found.sentences[0].endswith(
+        "towards gloomy, and towards glad the text is incoherent at every strength tried."
+    )
+    one_sided = verdict(plus=-0.01, sweep=_incoherent(-1.0))
     assert one_sided.word == "does not work"
-    assert "falls apart" in one_sided.sentences[0]
+    assert "is incoherent" in one_sided.sentences[0]
 
 
 def test_verdict_untried_side_counts_as_intact():

@@ -192,7 +192,7 @@ def _strengths(report: Report) -> Table:
     most = max((abs(p.effect.value) for p in sweep.points if p.effect and known(p.effect.value)), default=0.0) or 1.0
     for point in sweep.points:
         effect = _value(point.effect)
-        broken = Text(clean(point.why or "broken text"), style="red")
+        broken = Text(clean(point.why or "incoherent text"), style="red")
         table.add_row(
             strength(point.strength),
             _usable(sweep, point.strength, point.usable),

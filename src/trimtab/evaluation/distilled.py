@@ -19,7 +19,6 @@ from trimtab.errors import EvaluationError
 from trimtab.evaluation.rules import (
     PromptedAnswers,
     RuleReport,
-    RuleSizes,
     Student,
     Substitute,
     TokenKls,
@@ -183,8 +182,15 @@ def evaluate_distilled(
         others += _fine_tuned(answers, teacher, sizes, progress)
     single = len(teacher.opening) == 1 and teacher.opening[0].role == "system"
     rules = split_rules(teacher.opening[0].content) if single else ()
-    rule_sizes = RuleSizes(sizes.rules, sizes.questions, sizes.answer_tokens)
-    rule_reports = attribute_rules(answers, Student.steered(vector), rules, sizes=rule_sizes, progress=progress)
+    rule_reports = attribute_rules(
+        answers,
+        Student.steered(vector),
+        rules,
+        messages=sizes.rules,
+        questions=sizes.questions,
+        answer_tokens=sizes.answer_tokens,
+        progress=progress,
+    )
     progress(Progress(SAMPLES_PHASE, 0, 1))
     samples = _samples(model, vector, teacher, texts[: sizes.samples], sizes)
     saving = _saving(model, teacher, texts[0])

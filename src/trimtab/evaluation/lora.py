@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,19 +148,14 @@ def inject(engine: TrainableEngine, *, rank: int, seed: int) -> tuple[Any, tuple
         base_model_name_or_path=engine.info.name,
         inference_mode=False,
     )
-    modules = dict(model.named_modules())
-    trainable = [(weight, weight.requires_grad) for weight in model.parameters()]
-    attributes = set(model.__dict__)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        try:
+    try:
+        with torch.random.fork_rng(devices=[]), _restored(model):
+            torch.default_generator.manual_seed(seed)
             inject_adapter_in_model(config, model, ADAPTER)
             layers = tuple(AdaptedLayer(name, module, model.get_submodule(name)) for name, module in originals.items())
-        except (ValueError, TypeError, NotImplementedError) as error:
-            problem = f"peft refuses {engine.info.name}: {str(error).splitlines()[0]}"
-            raise EvaluationError(problem, fix=LEAVE_OUT) from error
-        finally:
-            _restore(model, modules, trainable, attributes)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        problem = f"peft refuses {engine.info.name}: {str(error).splitlines()[0]}"
+        raise EvaluationError(problem, fix=LEAVE_OUT) from error
     if missed := [layer.name for layer in layers if layer.adapted is layer.original]:
         raise EvaluationError(f"peft made no adapter for {missed[0]} of {engine.info.name}", fix=LEAVE_OUT)
     for weight in _weights(layers).values():
@@ -168,25 +163,21 @@ def inject(engine: TrainableEngine, *, rank: int, seed: int) -> tuple[Any, tuple
     return config, layers
 
 
-def _restore(
-    model: nn.Module,
-    modules: Mapping[str, nn.Module],
-    trainable: Sequence[tuple[nn.Parameter, bool]],
-    attributes: set[str],
-) -> None:
-    """Undo all changes of peft to a model."""
-    for name, module in modules.items():  # parents come before their children
-        if name and model.get_submodule(name) is not module:
-            _put(model, name, module)
-    for weight, was in trainable:
-        weight.requires_grad_(was)
-    for attribute in set(model.__dict__) - attributes:  # a config that would mark the model as adapted
-        del model.__dict__[attribute]
-
-
-def _put(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, attribute = name.rpartition(".")
-    setattr(model.get_submodule(parent), attribute, module)
+@contextmanager
+def _restored(model: nn.Module) -> Iterator[None]:
+    """Undo all changes of peft to a model after the ``with`` block."""
+    modules, attributes = dict(model.named_modules()), set(model.__dict__)
+    trainable = [(weight, weight.requires_grad) for weight in model.parameters()]
+    try:
+        yield
+    finally:
+        for name, module in modules.items():  # parents come before their children
+            if name and model.get_submodule(name) is not module:
+                model.set_submodule(name, module)
+        for weight, was in trainable:
+            weight.requires_grad_(was)
+        for attribute in set(model.__dict__) - attributes:  # a config that would mark the model as adapted
+            del model.__dict__[attribute]
 
 
 @contextmanager
@@ -206,11 +197,11 @@ def switched_on(engine: TrainableEngine, layers: Sequence[AdaptedLayer], scale: 
     try:
         for layer in layers:
             layer.adapted.set_scale(ADAPTER, scale)
-            _put(model, layer.name, layer.adapted)
+            model.set_submodule(layer.name, layer.adapted)
         yield
     finally:
         for layer in layers:
-            _put(model, layer.name, layer.original)
+            model.set_submodule(layer.name, layer.original)
 
 
 @dataclass(frozen=True)
@@ -493,13 +484,11 @@ def _best(losses: Sequence[EpochLoss]) -> int:
 def _frozen(engine: TrainableEngine, layers: Sequence[AdaptedLayer]) -> Iterator[None]:
     """Train only the adapter's weights inside the ``with`` block."""
     learned = list(_weights(layers).values())
-    adapter = {id(weight) for weight in learned}
-    before = [(weight, weight.requires_grad) for weight in engine.model.parameters() if id(weight) not in adapter]
+    before = [(weight, weight.requires_grad) for weight in engine.model.parameters()]
     try:
+        engine.model.requires_grad_(False)
         for weight in learned:
             weight.requires_grad_(True)
-        for weight, _ in before:
-            weight.requires_grad_(False)
         yield
     finally:
         for weight, was in before:

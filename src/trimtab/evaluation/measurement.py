@@ -197,16 +197,16 @@ class Evaluator:
             embedder = load_embedder()
         except MissingDependencyError as error:
             missing.append(str(error))
-        default = default_scorers(behaviour, embedder=embedder)
+        default, without = default_scorers(behaviour, embedder=embedder)
         return cls(
             baseline=baseline,
             behaviour=behaviour,
             questions=questions,
             effects=effects,
-            scorers=(*default.scorers, *scorers),
+            scorers=(*default, *scorers),
             embedder=embedder,
             choices=(*choice_questions(behaviour), *choices),
-            missing=tuple(dict.fromkeys([*missing, *default.missing])),
+            missing=tuple(dict.fromkeys([*missing, *without])),
             seed=seed,
         )
 

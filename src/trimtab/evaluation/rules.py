@@ -311,49 +311,38 @@ class RuleReport:
     carried: bool | None
 
 
-@dataclass(frozen=True)
-class RuleSizes:
-    """Amount of messages for rule attribution.
-
-    Attributes:
-        messages: General messages.
-        questions: Questions that ask for a rule, at most.
-        answer_tokens: Upper bound on an answer's length.
-    """
-
-    messages: int
-    questions: int
-    answer_tokens: int
-
-
 def attribute_rules(
-    answers: PromptedAnswers, steered: Student, rules: Sequence[Rule], *, sizes: RuleSizes, progress: OnProgress
+    answers: PromptedAnswers,
+    steered: Student,
+    rules: Sequence[Rule],
+    *,
+    messages: int,
+    questions: int,
+    answer_tokens: int,
+    progress: OnProgress,
 ) -> tuple[RuleReport, ...]:
-    """Measure which rules of a prompt a vector carries, from answers under the whole prompt."""
+    """Measure which rules of a prompt a vector carries, from answers under the whole prompt.
+
+    Each rule is measured on the first ``messages`` answers, and on ``questions`` at most that ask for it.
+    """
     if not rules:
         return ()
-    general = _Reference.of(answers.first(sizes.messages), steered)
+    general = _Reference.of(answers.first(messages), steered)
     reports = []
     for number, rule in enumerate(rules):
         progress(Progress(PHASE, number, len(rules)))
-        reports.append(_attribute(general, rule, sizes))
+        reports.append(_attribute(general, rule, questions, answer_tokens))
     progress(Progress(PHASE, len(rules), len(rules)))
     return tuple(reports)
 
 
-def _attribute(general: _Reference, rule: Rule, sizes: RuleSizes) -> RuleReport:
-    model, seed = general.answers.model, general.answers.seed
-    questions = questions_for(model, rule.text, count=sizes.questions, seed=seed) if sizes.questions else ()
+def _attribute(general: _Reference, rule: Rule, count: int, answer_tokens: int) -> RuleReport:
+    model, gradients, seed = general.answers.model, general.answers.gradients, general.answers.seed
+    questions = questions_for(model, rule.text, count=count, seed=seed) if count else ()
     effects = [general.effect_of(rule)]
     if questions:
-        asked = PromptedAnswers.ask(
-            model,
-            general.answers.gradients,
-            Teacher.of(rule.prompt),
-            questions,
-            answer_tokens=sizes.answer_tokens,
-            seed=seed,
-        )
+        teacher = Teacher.of(rule.prompt)
+        asked = PromptedAnswers.ask(model, gradients, teacher, questions, answer_tokens=answer_tokens, seed=seed)
         effects.append(_Reference.of(asked, general.steered).effect_of(rule))
     shares = [effect.share.value for effect in effects if effect.share is not None]
     carried = min(shares) >= CARRIED if shares else None
@@ -362,12 +351,7 @@ def _attribute(general: _Reference, rule: Rule, sizes: RuleSizes) -> RuleReport:
 
 @dataclass(frozen=True, eq=False)
 class _Predictions:
-    """Predictions of one model along the answers.
-
-    Attributes:
-        expected: Next-token distributions, by answer.
-        kl_whole: Mean KL(this model ‖ whole prompt) per token of each answer, in nats.
-    """
+    """Predictions of one model along the answers, with its mean KL(model ‖ whole prompt) per token of each."""
 
     expected: Sequence[TeacherDistribution]
     kl_whole: NDArray[np.float64]

@@ -326,10 +326,10 @@ def _headline(
     if word == "one way only":
         ways = {"+": subject.positive, "-": subject.negative}
         good, bad = ("+", "-") if clear["+"] and holds["+"] else ("-", "+")
-        rest = "not back" if holds[bad] else f"towards {ways[bad]} the text falls apart at every strength tried"
+        rest = "not back" if holds[bad] else f"towards {ways[bad]} the text is incoherent at every strength tried"
         return f"{name} works one way only: {price} it moves {subject.model} towards {ways[good]}, and {rest}."
     if any(clear.values()) and not any(holds[key] for key in clear if clear[key]):
-        return f"{name} does not work: it moves {subject.model}, but the text falls apart at every strength tried."
+        return f"{name} does not work: it moves {subject.model}, but the text is incoherent at every strength tried."
     return f"{name} does not work: {price} it moves {subject.model} no further than directions without meaning do."
 
 

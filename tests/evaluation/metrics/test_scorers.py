@@ -160,9 +160,9 @@ class ByLength:
 
 def test_default_scorers_missing_package_is_left_out_with_reason(monkeypatch):
     happy = Behaviour.load("happy")
-    chosen = default_scorers(happy, embedder=ByLength())
-    assert [scorer.name for scorer in chosen.scorers] == ["formality", "readability", "sentiment", "embedding"]
-    assert chosen.missing == ()
+    chosen, missing = default_scorers(happy, embedder=ByLength())
+    assert [scorer.name for scorer in chosen] == ["formality", "readability", "sentiment", "embedding"]
+    assert missing == ()
 
     def nothing():
         raise MissingDependencyError("no encoder", fix="install one")
@@ -170,9 +170,9 @@ def test_default_scorers_missing_package_is_left_out_with_reason(monkeypatch):
     scorers._vader.cache_clear()
     monkeypatch.setitem(sys.modules, "vaderSentiment.vaderSentiment", None)
     monkeypatch.setattr(scorers, "load_embedder", nothing)
-    chosen = default_scorers(happy)
-    assert [scorer.name for scorer in chosen.scorers] == ["formality", "readability"]
-    assert [reason.split(";")[0] for reason in chosen.missing] == ["sentiment needs vaderSentiment", "no encoder"]
+    chosen, missing = default_scorers(happy)
+    assert [scorer.name for scorer in chosen] == ["formality", "readability"]
+    assert [reason.split(";")[0] for reason in missing] == ["sentiment needs vaderSentiment", "no encoder"]
 
 
 def test_default_scorers_own_keywords_come_first(tmp_path):
@@ -181,7 +181,7 @@ def test_default_scorers_own_keywords_come_first(tmp_path):
         'name = "pirate"\n[positive]\nlabel = "pirate"\npersonas = ["a pirate"]\n'
         '[negative]\nlabel = "lawyer"\npersonas = ["a lawyer"]\n[evaluation.keywords]\npositive = ["ahoy"]\n'
     )
-    first, *_, last = default_scorers(Behaviour.load(path), embedder=ByLength()).scorers
+    first, *_, last = default_scorers(Behaviour.load(path), embedder=ByLength())[0]
     assert first == Keywords(("ahoy",))
     assert isinstance(last, PoleSimilarity)
     assert (last.positive, last.negative) == (("pirate", "a pirate"), ("lawyer", "a lawyer"))
@@ -195,6 +195,6 @@ def test_scorers_system_prompt_changes_the_scores(smollm2):
     for side in ("positive", "negative"):
         asked = tuple((Message("system", getattr(persona_instructions(happy, n), side)),) for n in range(2))
         answers = [answer.text for answer in write(smollm2, Intervention(openings=asked), questions, max_new_tokens=30)]
-        scored[side] = {s.name: s.score(questions, answers).mean() for s in default_scorers(happy).scorers}
+        scored[side] = {s.name: s.score(questions, answers).mean() for s in default_scorers(happy)[0]}
     assert scored["positive"]["sentiment"] > scored["negative"]["sentiment"]
     assert scored["positive"]["embedding"] > scored["negative"]["embedding"]

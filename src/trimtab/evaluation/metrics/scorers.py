@@ -225,20 +225,9 @@ class Keywords:
         return _each(answers, lambda text: share(poles[0], text) - share(poles[1], text))
 
 
-@dataclass(frozen=True)
-class ScorerChoice:
-    """Scorers that can be used here.
-
-    Attributes:
-        scorers: The scorers, in the order of tables.
-        missing: Reasons why others were left out.
-    """
-
-    scorers: tuple[Scorer, ...]
-    missing: tuple[str, ...]
-
-
-def default_scorers(behaviour: Behaviour, *, embedder: Embedder | None = None) -> ScorerChoice:
+def default_scorers(
+    behaviour: Behaviour, *, embedder: Embedder | None = None
+) -> tuple[tuple[Scorer, ...], tuple[str, ...]]:
     """Return the default scorers of a behaviour: its keywords and poles, sentiment, formality, readability.
 
     Args:
@@ -246,7 +235,7 @@ def default_scorers(behaviour: Behaviour, *, embedder: Embedder | None = None) -
         embedder: Sentence encoder; None for MiniLM.
 
     Returns:
-        Scorers whose packages are installed, and reasons why others are left out.
+        Scorers whose packages are installed, in the order of tables, and reasons why others are left out.
     """
     missing: list[str] = []
 
@@ -265,7 +254,7 @@ def default_scorers(behaviour: Behaviour, *, embedder: Embedder | None = None) -
             scorers.append(made())
         except MissingDependencyError as error:
             missing.append(str(error))
-    return ScorerChoice(tuple(scorers), tuple(missing))
+    return tuple(scorers), tuple(missing)
 
 
 def words(text: str) -> list[str]:

@@ -173,7 +173,7 @@ LIMITS = (
     "Intervals show how much the figures would change with other questions of the same kind. They say nothing about "
     "other models, languages or long conversations.",
     "Answers are greedy (the likeliest token each time) and short. Other questions may break the text earlier.",
-    "The facts are simple ones with short answers: they detect a model that falls apart, not subtle loss of knowledge.",
+    "The facts are simple ones with short answers: they detect an incoherent model, not subtle loss of knowledge.",
     "Relevance and the scores of texts come from small tools that count words; they can be wrong.",
 )
 
@@ -369,7 +369,7 @@ def key_figures(report: Report) -> tuple[Finding, ...]:
     usable = Finding(
         "text intact",
         "none" if sweep.low == sweep.high == 0 else f"{strength(sweep.low)} to {strength(sweep.high)}",
-        "of the strengths tried; beyond, the text falls apart",
+        "of the strengths tried; beyond, the text is incoherent",
         None,
     )
     return (pull, prompts, usable, _usable(report.usable_range), _facts_lost(report, subject))
