@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -22,14 +22,15 @@ from trimtab.cli.options import (
     check_writable,
     out,
     print_json,
+    right,
 )
 from trimtab.cli.session import Session
 from trimtab.errors import BehaviourError, OutputError
 
 if TYPE_CHECKING:
-    from trimtab.behaviours import Behaviour, Pole
+    from trimtab.behaviours import Behaviour
     from trimtab.behaviours.lint import Finding
-    from trimtab.training.agreement import PoleSuggestions, StateLint, Suggestions
+    from trimtab.training.agreement import StateLint, Suggestions
 
 SCHEMA = 1  # of lint's JSON; to be raised when a field changes its meaning or is removed
 LINT_ERROR = 1  # exit code if there is an error
@@ -78,28 +79,24 @@ def new(
     if phrasings:
         from trimtab.training.agreement import suggest_phrasings
 
-        with Session(model, dtype=dtype, notice=not json).progress() as (engine, phases):
+        with Session(model, dtype=dtype, announce=not json).progress() as (engine, phases):
             suggestions = suggest_phrasings(engine, described, count=phrasings, seed=seed, progress=phases.on_progress)
     if json:
-        _print_new_json(described, path, suggestions, overwritten=overwritten)
+        print_json(
+            {
+                "path": str(path),
+                "overwritten": overwritten,
+                "name": described.name,
+                "description": described.description,
+                "positive": asdict(described.positive),
+                "negative": asdict(described.negative),
+                "templates": len(described.templates),
+                "suffixes": len(described.suffixes),
+                "suggestions": None if suggestions is None else asdict(suggestions),
+            }
+        )
     else:
         _print_new(described, path, suggestions)
-
-
-def _print_new_json(behaviour: Behaviour, path: Path, suggestions: Suggestions | None, *, overwritten: bool) -> None:
-    print_json(
-        {
-            "path": str(path),
-            "overwritten": overwritten,
-            "name": behaviour.name,
-            "description": behaviour.description,
-            "positive": asdict(behaviour.positive),
-            "negative": asdict(behaviour.negative),
-            "templates": len(behaviour.templates),
-            "suffixes": len(behaviour.suffixes),
-            "suggestions": None if suggestions is None else asdict(suggestions),
-        }
-    )
 
 
 def _print_new(behaviour: Behaviour, path: Path, suggestions: Suggestions | None) -> None:
@@ -107,7 +104,7 @@ def _print_new(behaviour: Behaviour, path: Path, suggestions: Suggestions | None
 
     out.print(f"Wrote {path}.", markup=False, soft_wrap=True)
     for sign, pole in (("+", behaviour.positive), ("−", behaviour.negative)):
-        out.print(f"  {sign} {_shown(pole)}", markup=False, soft_wrap=True)
+        out.print(f"  {sign} {pole.label}: {'; '.join(pole.personas)}", markup=False, soft_wrap=True)
     if suggestions is not None:
         _print_suggestions(behaviour, suggestions)
     if behaviour.name in zoo_names():
@@ -122,10 +119,6 @@ def _print_new(behaviour: Behaviour, path: Path, suggestions: Suggestions | None
     out.print("Next, review the file and replace dull phrasings; then:")
     out.print(f"  trimtab lint {file}     # find problems before training", markup=False, soft_wrap=True)
     out.print(f"  trimtab train {file}    # train and calibrate the vector", markup=False, soft_wrap=True)
-
-
-def _shown(pole: Pole) -> str:
-    return f"{pole.label}: {'; '.join(pole.personas)}"
 
 
 def lint(
@@ -158,7 +151,7 @@ def lint(
     if not words_only:
         from trimtab.training.agreement import lint_states, suggest_phrasings
 
-        with Session(model, dtype=dtype, thinking=thinking, notice=not json).progress() as (engine, phases):
+        with Session(model, dtype=dtype, thinking=thinking, announce=not json).progress() as (engine, phases):
             states = lint_states(engine, described, progress=phases.on_progress)
             if suggest:
                 suggestions = suggest_phrasings(
@@ -167,32 +160,24 @@ def lint(
         findings = by_level([*findings, *states.findings])
     broken = any(finding.level == "error" for finding in findings)
     if json:
-        print_json(_lint_json(described, findings, states, suggestions, broken=broken))
+        measured = None if states is None else asdict(states)
+        if measured is not None:
+            del measured["findings"]  # they are among those of the texts
+        print_json(
+            {
+                "schema": SCHEMA,
+                "name": described.name,
+                "source": described.source,
+                "ok": not broken,
+                "findings": [asdict(finding) for finding in findings],
+                "states": measured,
+                "suggestions": None if suggestions is None else asdict(suggestions),
+            }
+        )
     else:
         _print_lint(described, findings, states, suggestions)
     if broken:
         raise typer.Exit(LINT_ERROR)
-
-
-def _lint_json(
-    behaviour: Behaviour,
-    findings: Sequence[Finding],
-    states: StateLint | None,
-    suggestions: Suggestions | None,
-    *,
-    broken: bool,
-) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "name": behaviour.name,
-        "source": behaviour.source,
-        "ok": not broken,
-        "findings": [asdict(finding) for finding in findings],
-        "states": None
-        if states is None
-        else {key: value for key, value in asdict(states).items() if key != "findings"},
-        "suggestions": None if suggestions is None else asdict(suggestions),
-    }
 
 
 def _print_lint(
@@ -233,11 +218,7 @@ def _print_states(states: StateLint) -> None:
     )
     if not any(group.agreement is not None for group in states.by_persona):
         return
-    table = Table(title="Agreement with the rest", title_justify="left")
-    table.add_column("", justify="right")
-    for header in ("+", "−"):
-        table.add_column(header)
-    table.add_column("agreement", justify="right")
+    table = Table(*right(""), "+", "−", *right("agreement"), title="Agreement with the rest", title_justify="left")
     for group in states.by_persona:
         agreement = "–" if group.agreement is None else f"{group.agreement:.2f}"
         table.add_row(str(group.index), escape(group.positive), escape(group.negative), agreement)
@@ -247,11 +228,10 @@ def _print_states(states: StateLint) -> None:
 def _print_suggestions(behaviour: Behaviour, suggestions: Suggestions) -> None:
     poles = ((behaviour.positive.label, suggestions.positive), (behaviour.negative.label, suggestions.negative))
     for label, suggested in poles:
-        out.print(f"\nSuggested for [bold]{escape(label)}[/bold] ({_survival(suggested)}):", soft_wrap=True)
+        share = (
+            f"of {suggested.asked} answers {suggested.worded} were usable, and {suggested.agreed} pointed to the pole"
+        )
+        out.print(f"\nSuggested for [bold]{escape(label)}[/bold] ({share}):", soft_wrap=True)
         for suggestion in suggested.kept:
             out.print(f"  {suggestion.agreement:.2f}  {suggestion.text}", markup=False, soft_wrap=True)
     out.print("\nReview them before you use any; none was added.", style="dim")
-
-
-def _survival(suggested: PoleSuggestions) -> str:
-    return f"of {suggested.asked} answers {suggested.worded} were usable, and {suggested.agreed} pointed to the pole"

@@ -62,7 +62,7 @@ def train(
     high, low = read_prompts(positive), read_prompts(negative)
     held_out = [read_prompts(file) for file in (valid_positive, valid_negative) if file is not None]
     path = output_path(output, name)
-    with Session(model, dtype=dtype, thinking=thinking, notice=not json).progress() as (engine, phases):
+    with Session(model, dtype=dtype, thinking=thinking, announce=not json).progress() as (engine, phases):
         from trimtab.reading import auroc
         from trimtab.training.readers import fit_reader
 
@@ -100,7 +100,7 @@ def fit(
 ) -> None:
     """Find the threshold for a rate of false positives on ordinary prompts, and keep their readings in the vector."""
     share = parse_rate(rate)
-    session = Session(model, dtype=dtype, thinking=thinking, notice=not json, force=force)
+    session = Session(model, dtype=dtype, thinking=thinking, announce=not json, force=force)
     given = session.stored(vector)
     ordinary = read_prompts(negative)
     wanted = read_prompts(positive) if positive is not None else []

@@ -14,9 +14,8 @@ from trimtab.cli.options import (
     DtypeOption,
     JsonOption,
     ModelOption,
-    PhaseProgress,
     check_writable,
-    err,
+    notice,
     out,
     print_json,
     save_or_rescue,
@@ -48,12 +47,15 @@ def demo(
     described = Behaviour.load(behaviour)
     path = vector_path(described.name)
     check_writable(path)
-    with Session(model, dtype=dtype, notice=not json).progress() as (engine, phases):
+    with Session(model, dtype=dtype, announce=not json).progress() as (engine, phases):
         if not json:
             _introduce(described, engine)
         vector = None if fresh else _existing_vector(path, described, engine)
         if vector is None:
-            vector = _train(described, engine, path, phases)
+            from trimtab.training.train import train
+
+            vector = train(engine, described, check=False, progress=phases.on_progress)
+            save_or_rescue(vector, path)
         phases.begin("Answering three ways")
         compared = compare_answers(engine, PROMPTS, Steering((Term(vector, 1.0),)))
     if json:
@@ -97,15 +99,7 @@ def _existing_vector(path: Path, behaviour: Behaviour, engine: TransformersEngin
         return None
     if vector.behaviour.digest != behaviour.digest or vector.scale is None:
         return None
-    err.print(f"Using {path}, trained {vector.created}; --fresh trains it again.", style="dim", soft_wrap=True)
-    return vector
-
-
-def _train(behaviour: Behaviour, engine: TransformersEngine, path: Path, phases: PhaseProgress) -> ControlVector:
-    from trimtab.training.train import train
-
-    vector = train(engine, behaviour, check=False, progress=phases.on_progress)
-    save_or_rescue(vector, path)
+    notice(f"Using {path}, trained {vector.created}; --fresh trains it again.")
     return vector
 
 

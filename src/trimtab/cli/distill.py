@@ -102,7 +102,7 @@ def distill(
         answer_tokens=max_new_tokens,
         schedule=replace(usual.schedule, steps=steps, batch=batch),
     )
-    session = Session(model, dtype=dtype, thinking=thinking, notice=not json)
+    session = Session(model, dtype=dtype, thinking=thinking, announce=not json)
     below = session.steering(*on_top_of or ())
     with session.progress() as (engine, phases), resumable(path, resume=resume) as checkpoint:
         vector = distill(

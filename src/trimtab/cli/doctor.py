@@ -8,15 +8,24 @@ from typing import TYPE_CHECKING
 import typer
 from rich.markup import escape
 from rich.padding import Padding
-from rich.table import Table
+from rich.table import Column, Table
 
-from trimtab.cli.options import DtypeOption, JsonOption, ModelOption, out, phase_progress, print_json, seconds_table
+from trimtab.cli.options import (
+    DtypeOption,
+    JsonOption,
+    ModelOption,
+    facts_table,
+    out,
+    phase_progress,
+    print_json,
+    seconds_table,
+)
 from trimtab.cli.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from trimtab.engines.transformers.doctor.checks import Checks, Sink
+    from trimtab.engines.transformers.doctor.checks import Checks
     from trimtab.engines.transformers.doctor.diagnosis import Diagnosis
     from trimtab.engines.transformers.doctor.properties import (
         BlockFacts,
@@ -35,7 +44,6 @@ MOST_SINKS = 4
 GIB, MIB = 1024**3, 1024**2
 MARKS = {"yes": "[green]✓[/green]", "slow": "[yellow]~[/yellow]", "no": "[red]✗[/red]"}
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
-Row = tuple[str, str]
 
 
 def doctor(
@@ -57,73 +65,64 @@ def doctor(
         try:
             engine = Session(model, dtype=dtype).engine
         except TrimtabError as error:
-            found = refused(model or DEFAULT_NAME, error)
+            diagnosis = refused(model or DEFAULT_NAME, error)
         else:
-            found = diagnose(engine, on_step=phases.begin)
+            diagnosis = diagnose(engine, on_step=phases.begin)
     if json:
-        print_json({"schema": SCHEMA, **asdict(found), "seconds": seconds_table(phases.seconds)})
+        print_json({"schema": SCHEMA, **asdict(diagnosis), "seconds": seconds_table(phases.seconds)})
     else:
-        print_diagnosis(found)
-    if not found.works:
+        print_diagnosis(diagnosis)
+    if not diagnosis.works:
         raise typer.Exit(UNUSABLE)
 
 
-def print_diagnosis(found: Diagnosis) -> None:
+def print_diagnosis(diagnosis: Diagnosis) -> None:
     """Print a diagnosis for people: the verdict first, and last what to do."""
-    colour = ("green" if not found.problems else "yellow") if found.works else "red"
-    out.print(f"[bold]{escape(found.name)}[/bold]: [{colour}]{escape(found.verdict)}[/{colour}]", soft_wrap=True)
+    colour = ("green" if not diagnosis.problems else "yellow") if diagnosis.works else "red"
+    out.print(
+        f"[bold]{escape(diagnosis.name)}[/bold]: [{colour}]{escape(diagnosis.verdict)}[/{colour}]", soft_wrap=True
+    )
     out.print()
-    _section("Model", [row for row in _found(found) if row[1]])
-    if found.trials is not None:
-        _section("What works", [], table=_capabilities(found.trials))
-        if any(found.trials.norms):
-            _section(f"Norm of hidden states, by layer ({_places(found.trials)})", [], table=_norms(found.trials))
-    _section("Machine", list(_machine(found.machine)))
-    if found.problems:
-        _section("What to do", [], table=_problems(found))
+    _section("Model", facts_table(row for row in _model_facts(diagnosis) if row[1]))
+    if (checks := diagnosis.trials) is not None:
+        _section("What works", _capabilities(checks))
+        if any(checks.norms):
+            texts = f"{checks.texts} neutral texts{', sinks left out' if checks.sinks else ''}"
+            _section(f"Norm of hidden states, by layer ({texts})", _norms(checks))
+    _section("Machine", facts_table(_machine(diagnosis.machine)))
+    if diagnosis.problems:
+        _section("What to do", _problems(diagnosis))
 
 
-def _section(title: str, rows: list[Row], *, table: Table | None = None) -> None:
-    if table is None:
-        if not rows:
-            return
-        table = _grid()
-        for label, text in rows:
-            table.add_row(f"[dim]{label}[/dim]", text)
-    out.print(f"[bold]{title}[/bold]")
-    out.print(Padding(table, (0, 0, 1, 2), expand=False))
+def _section(title: str, table: Table) -> None:
+    if table.row_count:
+        out.print(f"[bold]{title}[/bold]")
+        out.print(Padding(table, (0, 0, 1, 2), expand=False))
 
 
-def _grid() -> Table:
-    return Table.grid(padding=(0, 2))
-
-
-def _found(found: Diagnosis) -> Iterator[Row]:
-    if found.model is not None:
-        yield "class", _model(found.model)
-        window = found.model.context_window
+def _model_facts(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
+    if diagnosis.model is not None:
+        yield "class", _model(diagnosis.model)
+        window = diagnosis.model.context_window
         yield "reads", f"{window:,} tokens" if window else "as many tokens as fit; its config names no bound"
-    if found.blocks is not None:
-        yield "blocks", _blocks(found.blocks)
-    if found.proof is not None:
-        yield "proven", f"every block was steered on trial, and left no trace ({found.proof.passes} small passes)"
-    if found.tokenizer is not None:
-        yield "tokenizer", _tokenizer(found.tokenizer)
-        yield "tokens", _special(found.tokenizer)
-    if found.model is not None:
-        yield from _chat(found.chat)
-    if found.trials is not None and any(found.trials.norms):
-        yield "sinks", _sinks(found.trials)
+    if diagnosis.blocks is not None:
+        yield "blocks", _blocks(diagnosis.blocks)
+    if diagnosis.proof is not None:
+        yield "proven", f"every block was steered on trial, and left no trace ({diagnosis.proof.passes} small passes)"
+    if diagnosis.tokenizer is not None:
+        yield "tokenizer", _tokenizer(diagnosis.tokenizer)
+        yield "tokens", _special(diagnosis.tokenizer)
+    if diagnosis.model is not None:
+        yield from _chat(diagnosis.chat)
+    if diagnosis.trials is not None and any(diagnosis.trials.norms):
+        yield "sinks", _sinks(diagnosis.trials)
 
 
 def _model(model: ModelFacts) -> str:
     where = f"spread over {', '.join(model.spread_over)}" if model.spread_over else f"on {model.device}"
-    parts = [
-        escape(model.architecture),
-        f"{_count(model.parameters)} parameters",
-        f"{'quantised, computing in ' if model.quantised else ''}{model.dtype} {where} ({_size(model.weight_bytes)})",
-    ]
-    return ", ".join(parts)
+    dtype = f"{'quantised, computing in ' if model.quantised else ''}{model.dtype}"
+    size = f"{_count(model.parameters)} parameters"
+    return f"{escape(model.architecture)}, {size}, {dtype} {where} ({_size(model.weight_bytes)})"
 
 
 def _blocks(blocks: BlockFacts) -> str:
@@ -147,12 +146,8 @@ def _blocks(blocks: BlockFacts) -> str:
 
 
 def _tokenizer(tokenizer: TokenizerFacts) -> str:
-    before = (
-        f"puts {_tokens(tokenizer.begins_with)} before a text"
-        if tokenizer.begins_with
-        else "puts no token before a text"
-    )
-    return f"{tokenizer.kind}, {tokenizer.entries:,} tokens, {before}"
+    before = _tokens(tokenizer.begins_with) or "no token"
+    return f"{tokenizer.kind}, {tokenizer.entries:,} tokens, puts {before} before a text"
 
 
 def _special(tokenizer: TokenizerFacts) -> str:
@@ -160,7 +155,7 @@ def _special(tokenizer: TokenizerFacts) -> str:
     return ", ".join([*parts, f"answers end with {_tokens(tokenizer.stop) or 'none'}"])
 
 
-def _chat(chat: ChatFacts | None) -> Iterator[Row]:
+def _chat(chat: ChatFacts | None) -> Iterator[tuple[str, str]]:
     if chat is None:
         yield "chat", "no chat template: prompts are read as plain text"
         return
@@ -177,38 +172,30 @@ def _chat(chat: ChatFacts | None) -> Iterator[Row]:
 def _sinks(trials: Checks) -> str:
     if not trials.sinks:
         return "none: no token's states are far longer than the others'"
+    parts = [
+        f"token {sink.position} {escape(repr(sink.token))}, {sink.times_median:.0f} × the median"
+        for sink in trials.sinks[:MOST_SINKS]
+    ]
     more = len(trials.sinks) - MOST_SINKS
-    return ", ".join([*map(_sink, trials.sinks[:MOST_SINKS]), *([f"and {more} more"] if more > 0 else [])])
-
-
-def _sink(sink: Sink) -> str:
-    return f"token {sink.position} {escape(repr(sink.token))}, {sink.times_median:.0f} × the median"
+    return ", ".join([*parts, *([f"and {more} more"] if more > 0 else [])])
 
 
 def _capabilities(trials: Checks) -> Table:
-    table = _grid()
+    table = Table.grid(padding=(0, 2))
     for capability in trials.capabilities:
         table.add_row(MARKS[capability.state], capability.name, f"[dim]{escape(capability.why)}[/dim]")
     return table
 
 
-def _places(trials: Checks) -> str:
-    return f"{trials.texts} neutral texts{', sinks left out' if trials.sinks else ''}"
-
-
 def _norms(trials: Checks) -> Table:
-    """One line a layer; of very deep models, only some of them."""
-    table = Table.grid(padding=(0, 1))
-    table.add_column(justify="right", style="dim")
-    table.add_column()
+    """Return a line per layer; for very deep models, only some of them."""
+    table = Table.grid(Column(justify="right", style="dim"), Column(), padding=(0, 1))
     step = -(-len(trials.norms) // MOST_ROWS)
     longest = max(norm or 0.0 for norm in trials.norms) or 1.0
     for layer in range(0, len(trials.norms), step):
         norm = trials.norms[layer]
-        bar = (
-            "[red]not finite[/red]" if norm is None else f"[green]{_bar(norm / longest)}[/green] [dim]{norm:.3g}[/dim]"
-        )
-        table.add_row(str(layer), bar)
+        bar = "" if norm is None else f"[green]{_bar(norm / longest)}[/green] [dim]{norm:.3g}[/dim]"
+        table.add_row(str(layer), bar or "[red]not finite[/red]")
     return table
 
 
@@ -217,17 +204,17 @@ def _bar(share: float) -> str:
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
 
-def _problems(found: Diagnosis) -> Table:
-    table = _grid()
-    for problem in found.problems:
+def _problems(diagnosis: Diagnosis) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for problem in diagnosis.problems:
         colour = COLOURS[problem.severity]
-        known = found.verdict.endswith(problem.what)  # the first line says it already
+        known = diagnosis.verdict.endswith(problem.what)  # the first line says it already
         what = "" if known else f"[{colour}]{escape(problem.what)}[/{colour}]\n"
         table.add_row(f"[{colour}]{problem.severity}[/{colour}]", f"{what}→ {escape(problem.fix)}")
     return table
 
 
-def _machine(machine: Machine) -> Iterator[Row]:
+def _machine(machine: Machine) -> Iterator[tuple[str, str]]:
     free = "" if machine.free_memory is None else f", {_size(machine.free_memory)} free"
     cores = f"{machine.cores} core{'' if machine.cores == 1 else 's'}"
     threads = f"{machine.threads} thread{'' if machine.threads == 1 else 's'}"
@@ -257,6 +244,6 @@ def _count(number: int) -> str:
 
 
 def _size(count: int) -> str:
-    return (
-        f"{count / GIB:.1f} GiB" if count >= GIB else f"{count / MIB:.0f} MiB" if count >= MIB else f"{count:,} bytes"
-    )
+    if count >= GIB:
+        return f"{count / GIB:.1f} GiB"
+    return f"{count / MIB:.0f} MiB" if count >= MIB else f"{count:,} bytes"

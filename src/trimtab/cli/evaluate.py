@@ -18,7 +18,7 @@ from trimtab.cli.options import (
     ThinkingOption,
     TokensOption,
     check_writable,
-    err,
+    notice,
     phase_progress,
     print_json,
 )
@@ -81,7 +81,7 @@ def evaluate(
     described = None if behaviour is None else Behaviour.load(behaviour)
     questions_of_choice = () if choices is None else load_choices(choices)
     facts = () if truthfulqa is None else truthfulqa_facts(truthfulqa)
-    session = Session(model, dtype=dtype, thinking=thinking, notice=not json, force=force)
+    session = Session(model, dtype=dtype, thinking=thinking, announce=not json, force=force)
     (loaded,) = session.vectors([vector])
     scorers = _judge(described, loaded, url=judge_url, model=judge_model)
     with phase_progress() as phases:
@@ -145,12 +145,9 @@ def _write(measured: Report, *, report: Path | None, card: Path | None) -> None:
     from trimtab.evaluation.report import report_html
     from trimtab.vectors import write_atomically
 
-    written: list[Path] = []
     if report is not None:
         write_atomically(report, report_html(measured).encode())
-        written.append(report)
     if card is not None:
         write_atomically(card, card_json(card_of(measured)))
-        written.append(card)
-    for path in written:
-        err.print(f"wrote {path}", style="dim", markup=False, soft_wrap=True)
+    for path in filter(None, (report, card)):
+        notice(f"wrote {path}")

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -24,6 +23,7 @@ from trimtab.cli.options import (
     ThinkingOption,
     TokensOption,
     err,
+    notice,
     out,
     print_json,
     write_piece,
@@ -35,7 +35,6 @@ from trimtab.errors import PromptError, SteeringError, TrimtabError
 if TYPE_CHECKING:
     from trimtab.engines import AnswerComparison
     from trimtab.engines.protocol import TermReceipt
-    from trimtab.engines.transformers import Chat
 
 CHAT_HELP = "/steer happy:0.8 changes the steering, /steer removes it, /reset starts a new chat, /quit ends"
 
@@ -64,7 +63,7 @@ def generate(
     json: JsonOption = False,
 ) -> None:
     """Answer one prompt or several, with or without steering."""
-    session = Session(model, dtype=dtype, thinking=thinking, notice=not (raw or json), force=force)
+    session = Session(model, dtype=dtype, thinking=thinking, announce=not (raw or json), force=force)
     steering = session.steering(*steer or ())
     texts = [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts]
     if system and raw:
@@ -93,13 +92,11 @@ def generate(
     for text, completion in zip(texts, completions, strict=True):
         sys.stdout.write("\n" if streams else f"> {text}\n{completion.text}\n\n")
         if completion.receipt.kl is not None:
-            err.print(f"spent {completion.receipt.kl:.3f} nats per token", style="dim")
+            notice(f"spent {completion.receipt.kl:.3f} nats per token")
         for name, scores in completion.readings.items():
-            err.print(
-                f"reads {fmean(scores):+.2f} on {name} (z-score, mean over the answer)", style="dim", markup=False
-            )
+            notice(f"reads {fmean(scores):+.2f} on {name} (z-score, mean over the answer)")
         for term in completion.receipt.terms if receipt else ():
-            err.print(_describe(term), style="dim", markup=False, soft_wrap=True)
+            notice(_describe(term))
 
 
 def _describe(term: TermReceipt) -> str:
@@ -111,7 +108,7 @@ def _describe(term: TermReceipt) -> str:
         parts.append(f"hidden states moved by {term.shift:.1%} of their length")
     if term.fired is not None:
         parts.append("condition held" if term.fired else "condition did not hold")
-    parts += [f"{what} {value:+.2f}" for what, value in term.readings.items()]
+    parts += [f"{name} {value:+.2f}" for name, value in term.readings.items()]
     return ", ".join(parts)
 
 
@@ -130,7 +127,7 @@ def compare(
     """Show answers side by side: unsteered, steered, and steered in the opposite direction."""
     from trimtab.engines import compare_answers
 
-    session = Session(model, dtype=dtype, thinking=thinking, notice=not json, force=force)
+    session = Session(model, dtype=dtype, thinking=thinking, announce=not json, force=force)
     steering = session.steering(*steer)
     compared = compare_answers(session.engine, prompts, steering, max_new_tokens=max_new_tokens)
     if json:
@@ -172,13 +169,12 @@ def chat(
     """Chat with a steered model; with --json each answer is one line of JSON."""
     from trimtab.engines.transformers import Chat
 
-    session = Session(model, dtype=dtype, thinking=thinking, notice=not json, force=force)
+    session = Session(model, dtype=dtype, thinking=thinking, announce=not json, force=force)
     steering = session.steering(*steer or ())
     if cache not in ("recompute", "keep"):
         raise SteeringError(f"unknown --cache {cache!r}", fix="use recompute or keep")
     talk = Chat(session.engine, system=system, steering=steering, cache="keep" if cache == "keep" else "recompute")
-    sampling: dict[str, Any] = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-    err.print(CHAT_HELP, style="dim")
+    notice(CHAT_HELP)
     while (line := _read_line()) is not None:
         if line in ("/quit", "/exit"):
             break
@@ -187,11 +183,21 @@ def chat(
                 talk.reset()
             elif line.split(maxsplit=1)[:1] == ["/steer"]:
                 talk.steering = session.steering(*line.split(maxsplit=1)[1:])
-                err.print(f"steering: {talk.steering}", style="dim", markup=False)
+                notice(f"steering: {talk.steering}")
             elif line.startswith("/"):
-                err.print(CHAT_HELP, style="dim")
+                notice(CHAT_HELP)
             elif line:
-                _answer(talk, line, sampling, as_json=json)
+                completion = talk.send(
+                    line,
+                    max_new_tokens=max_new_tokens,
+                    temperature=temperature,
+                    seed=seed,
+                    on_text=None if json else write_piece,
+                )
+                if json:
+                    print_json(completion.to_json())
+                else:
+                    write_piece("\n")
         except TrimtabError as error:
             err.print(str(error), style="red", markup=False)
 
@@ -201,12 +207,3 @@ def _read_line() -> str | None:
         err.print("> ", end="", style="bold")
     line = sys.stdin.readline()
     return line.strip() if line else None
-
-
-def _answer(talk: Chat, line: str, sampling: Mapping[str, Any], *, as_json: bool) -> None:
-    completion = talk.send(line, **sampling, on_text=None if as_json else write_piece)
-    if as_json:
-        print_json(completion.to_json())
-    else:
-        sys.stdout.write("\n")
-    sys.stdout.flush()

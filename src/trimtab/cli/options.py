@@ -29,7 +29,12 @@ err = Console(stderr=True, highlight=False)
 
 def print_json(value: Any) -> None:
     """Print one JSON document on standard output."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    write_piece(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def notice(text: str) -> None:
+    """Print a remark on standard error."""
+    err.print(text, style="dim", markup=False, soft_wrap=True)
 
 
 def write_piece(piece: str) -> None:

@@ -20,7 +20,7 @@ from trimtab.cli.options import (
     SystemOption,
     ThinkingOption,
     check_writable,
-    err,
+    notice,
     out,
     print_json,
 )
@@ -59,13 +59,13 @@ def read(
     prompt = _prompt(sys.stdin.read() if text == "-" else text, system=system, assistant=assistant, raw=raw)
     if output is not None:
         check_writable(output, suffix=".html")
-    session = Session(model, dtype=dtype, thinking=thinking, notice=not (raw or json), force=force)
+    session = Session(model, dtype=dtype, thinking=thinking, announce=not (raw or json), force=force)
     reading = session.engine.read(prompt, session.vectors(vector), raw=raw)
     if output is not None:
         from trimtab.reading import write_html
 
         write_html(reading, output)
-        err.print(f"wrote {output}", style="dim", markup=False, soft_wrap=True)
+        notice(f"wrote {output}")
     if json:
         print_json(reading.to_json())
         return

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, final
 
-from trimtab.cli.options import PhaseProgress, err, phase_progress
+from trimtab.cli.options import PhaseProgress, notice, phase_progress
 from trimtab.errors import VectorMismatchError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class Session:
         model: Name, folder or file of the model; None for the default model.
         dtype: Data type of the weights.
         thinking: Thinking of a reasoning model, on or off; None leaves it to the chat template.
-        notice: Print a notice if the model has no chat template.
+        announce: Print a notice if the model has no chat template.
         force: Use vectors that were trained for other weights.
     """
 
@@ -34,13 +34,13 @@ class Session:
         *,
         dtype: str | None = None,
         thinking: bool | None = None,
-        notice: bool = False,
+        announce: bool = False,
         force: bool = False,
     ) -> None:
         self._model = model
         self._dtype = dtype
         self._thinking = thinking
-        self._notice = notice
+        self._announce = announce
         self._force = force
 
     @cached_property
@@ -49,13 +49,8 @@ class Session:
         from trimtab.engines.transformers import load
 
         engine = load(self._model, dtype=self._dtype, thinking=self._thinking)
-        if self._notice and not engine.has_chat_template:
-            err.print(
-                f"{engine.info.name} has no chat template: it reads plain text, and may not answer as an assistant.",
-                style="dim",
-                markup=False,
-                soft_wrap=True,
-            )
+        if self._announce and not engine.has_chat_template:
+            notice(f"{engine.info.name} has no chat template: it reads plain text, and may not answer as an assistant.")
         return engine
 
     @contextmanager
@@ -117,11 +112,6 @@ class Session:
         from trimtab.training.train import zoo_path, zoo_vector
 
         if not zoo_path(name, self.engine.info).is_file():
-            err.print(
-                f"{name} has no vector for {self.engine.info.name} yet: training it, once.",
-                style="dim",
-                markup=False,
-                soft_wrap=True,
-            )
+            notice(f"{name} has no vector for {self.engine.info.name} yet: training it, once.")
         with phase_progress() as phases:
             return zoo_vector(self.engine, name, progress=phases.on_progress)

@@ -89,7 +89,7 @@ def train(
 
     described = Behaviour.load(behaviour)
     chosen = parse_layers(layers)
-    session = Session(model, dtype=dtype, thinking=thinking, notice=not json)
+    session = Session(model, dtype=dtype, thinking=thinking, announce=not json)
     if show_pairs:
         _show_pairs(described, session.engine, show_pairs, max_pairs, as_json=json)
         return
@@ -202,7 +202,7 @@ def calibrate(
     """Find the scale at which strength ±1 spends the budget, for adding or another operator."""
     from trimtab.behaviours import Behaviour
 
-    session = Session(model, dtype=dtype, thinking=thinking, notice=not json, force=force)
+    session = Session(model, dtype=dtype, thinking=thinking, announce=not json, force=force)
     given = session.stored(vector)
     described = Behaviour.load(behaviour) if behaviour is not None else None
     chosen = parse_layers(layers) if layers is not None else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 from rich import box
 from rich.markup import escape
 from rich.panel import Panel
-from rich.table import Table
+from rich.table import Column, Table
 
 from trimtab.cli.options import (
     DtypeOption,
@@ -20,6 +19,7 @@ from trimtab.cli.options import (
     SeedOption,
     check_writable,
     err,
+    facts_table,
     out,
     phase_progress,
     print_json,
@@ -28,7 +28,7 @@ from trimtab.cli.session import Session
 from trimtab.errors import BehaviourError, EvaluationError, TrimtabError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from trimtab.engines.transformers import TransformersEngine
     from trimtab.evaluation.cards import Card
@@ -54,11 +54,10 @@ def listing(context: typer.Context, json: JsonOption = False) -> None:
     if json:
         print_json([_entry(behaviour, cards.get(behaviour.name)) for behaviour in behaviours])
         return
-    table = Table(title="Behaviours", title_justify="left", box=box.HORIZONTALS, padding=0, show_edge=False)
-    for header in ("+", "−", "verdict"):
-        table.add_column(header, no_wrap=True)
-    for header in ("swing", "×", "× kept", "ppl", "facts", "rel.", "cos"):
-        table.add_column(header, justify="right", no_wrap=True)
+    numbers = ("swing", "×", "× kept", "ppl", "facts", "rel.", "cos")
+    columns = [Column(header, no_wrap=True) for header in ("+", "−", "verdict")]
+    columns += [Column(header, justify="right", no_wrap=True) for header in numbers]
+    table = Table(*columns, title="Behaviours", title_justify="left", box=box.HORIZONTALS, padding=0, show_edge=False)
     for behaviour in behaviours:
         measured = _measured(cards.get(behaviour.name))
         table.add_row(f"[bold]{behaviour.name}[/bold]", escape(behaviour.negative.label), *measured)
@@ -86,9 +85,7 @@ def _print_shortfalls(cards: Mapping[str, Card]) -> None:
     by_name = {name: weak for name, card in cards.items() if (weak := shortfalls(card))}
     if not by_name:
         return
-    lines = Table.grid(padding=(0, 1))
-    lines.add_column(style="bold", no_wrap=True)
-    lines.add_column()
+    lines = Table.grid(Column(style="bold", no_wrap=True), Column(), padding=(0, 1))
     for name, weak in by_name.items():
         lines.add_row(name, escape("; ".join(weak)))
     out.print("\nShortfalls:")
@@ -100,18 +97,23 @@ def _measured(card: Card | None) -> tuple[str, ...]:
     if card is None:
         return ("–",) * 8
     colour = COLOURS.get(card.word, "dim")
-    changes = [cost.accuracy_change.value for cost in card.cost.values() if cost.accuracy_change is not None]
-    drifts = [cost.relevance_change for cost in card.cost.values() if cost.relevance_change is not None]
+    costs = card.cost.values()
+    changes = [cost.accuracy_change.value for cost in costs if cost.accuracy_change is not None]
+    drifts = [cost.relevance_change for cost in costs if cost.relevance_change is not None]
     return (
         f"[{colour}]{card.word}[/{colour}]",
-        "–" if card.swing is None else f"{card.swing.value:.2f}",
-        "–" if card.prompt_equivalents is None else f"{card.prompt_equivalents:.1f}",
-        "–" if card.tolerable.prompt_equivalents is None else f"{card.tolerable.prompt_equivalents:.1f}",
-        f"{max(cost.perplexity_ratio for cost in card.cost.values()):.1f}",
-        f"{min(changes):+.0%}" if changes else "–",
-        f"{min(drifts):+.2f}" if drifts else "–",
-        "–" if card.pairwise_cosine is None else f"{card.pairwise_cosine:.2f}",
+        _number(None if card.swing is None else card.swing.value, ".2f"),
+        _number(card.prompt_equivalents, ".1f"),
+        _number(card.tolerable.prompt_equivalents, ".1f"),
+        f"{max(cost.perplexity_ratio for cost in costs):.1f}",
+        _number(min(changes, default=None), "+.0%"),
+        _number(min(drifts, default=None), "+.2f"),
+        _number(card.pairwise_cosine, ".2f"),
     )
+
+
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else format(value, form)
 
 
 def _entry(behaviour: Any, card: Card | None) -> dict[str, Any]:
@@ -140,67 +142,57 @@ def card(
     from trimtab.evaluation.cards import card_json_values, zoo_cards
 
     behaviour = Behaviour.load(name)
-    found = zoo_cards(folder).get(behaviour.name)
-    if found is None:
+    measured = zoo_cards(folder).get(behaviour.name)
+    if measured is None:
         raise EvaluationError(
             f"{name!r} has no card", fix=f"measure it: trimtab zoo train {name}, or trimtab evaluate {name}"
         )
     if json:
-        print_json(card_json_values(found))
+        print_json(card_json_values(measured))
         return
-    _print_card(found, behaviour.description)
+    _print_card(measured, behaviour.description)
 
 
-def _print_card(found: Card, description: str) -> None:
-    facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim")
-    facts.add_column()
-    for row in _facts(found):
-        facts.add_row(*row)
-    title = f"[bold]{found.name}[/bold]: {escape(found.positive)} against {escape(found.negative)}"
+def _print_card(card: Card, description: str) -> None:
+    facts = facts_table(_facts(card))
+    title = f"[bold]{card.name}[/bold]: {escape(card.positive)} against {escape(card.negative)}"
     out.print(Panel(facts, title=title, title_align="left", subtitle=escape(description), subtitle_align="left"))
-    for sentence in found.sentences:
+    for sentence in card.sentences:
         out.print(f"• {sentence}", markup=False)
-    for sample in found.samples:
-        table = Table(title=escape(sample.question), title_justify="left", show_lines=True, expand=True)
-        for header in ("−1", "0", "+1"):
-            table.add_column(header, ratio=1, overflow="fold")
+    for sample in card.samples:
+        columns = [Column(header, ratio=1, overflow="fold") for header in ("−1", "0", "+1")]
+        table = Table(*columns, title=escape(sample.question), title_justify="left", show_lines=True, expand=True)
         table.add_row(*(escape(text.strip()) for text in (sample.minus, sample.base, sample.plus)))
         out.print(table)
 
 
-def _facts(found: Card) -> list[tuple[str, str]]:
+def _facts(card: Card) -> Iterator[tuple[str, str]]:
     from trimtab.vectors.records import layer_range
 
-    colour = COLOURS.get(found.word, "dim")
-    rows = [
-        ("verdict", f"[{colour}]{found.word}[/{colour}] on {found.model}"),
-        (
-            "steers",
-            f"layers {layer_range(found.layers)}, by {found.method}; strength 1 is {found.budget:g} nats per token",
-        ),
-    ]
-    if found.swing is not None and found.effect:
-        low, high = found.swing.low, found.swing.high
-        rows.append(("swing", f"{found.swing.value:.3f} nats per token ({low:.3f} to {high:.3f})"))
-    if found.prompt_swing is not None:
-        times = "" if found.prompt_equivalents is None else f"; the vector by {found.prompt_equivalents:.1f} times that"
-        rows.append(("prompts", f"system prompts swing by {found.prompt_swing.value:.3f}{times}"))
-    if found.chance is not None:
-        rows.append(("chance", f"random directions reach {found.chance.low:+.3f} to {found.chance.high:+.3f}"))
+    colour = COLOURS.get(card.word, "dim")
+    yield "verdict", f"[{colour}]{card.word}[/{colour}] on {card.model}"
+    place = f"layers {layer_range(card.layers)}, by {card.method}"
+    yield "steers", f"{place}; strength 1 is {card.budget:g} nats per token"
+    if card.swing is not None and card.effect:
+        interval = f"({card.swing.low:.3f} to {card.swing.high:.3f})"
+        yield "swing", f"{card.swing.value:.3f} nats per token {interval}"
+    if card.prompt_swing is not None:
+        times = "" if card.prompt_equivalents is None else f"; the vector by {card.prompt_equivalents:.1f} times that"
+        yield "prompts", f"system prompts swing by {card.prompt_swing.value:.3f}{times}"
+    if card.chance is not None:
+        yield "chance", f"random directions reach {card.chance.low:+.3f} to {card.chance.high:+.3f}"
     for key, label in (("+", "at +1"), ("-", "at −1")):
-        cost = found.cost[key]
+        cost = card.cost[key]
         parts = [f"perplexity × {cost.perplexity_ratio:.1f}", f"repetition {cost.loops:.0%}"]
         if cost.accuracy_change is not None:
             parts.append(f"facts {cost.accuracy_change.value:+.0%}")
         if cost.relevance_change is not None:
             parts.append(f"relevance {cost.relevance_change:+.2f}")
-        rows.append((label, ", ".join(parts)))
-    kept = found.tolerable
-    times = "" if kept.prompt_equivalents is None else f", {kept.prompt_equivalents:.1f} times the swing of prompts"
-    rows.append(("usable", f"from strength {kept.low:+g} to {kept.high:+g}{times}"))
-    rows.append(("text intact", f"from strength {found.low:+g} to {found.high:+g} of those tried"))
-    return rows
+        yield label, ", ".join(parts)
+    usable = card.tolerable
+    times = "" if usable.prompt_equivalents is None else f", {usable.prompt_equivalents:.1f} times the swing of prompts"
+    yield "usable", f"from strength {usable.low:+g} to {usable.high:+g}{times}"
+    yield "text intact", f"from strength {card.low:+g} to {card.high:+g} of those tried"
 
 
 @app.command(epilog=f"Example: {TRAIN_EXAMPLE}")
@@ -223,7 +215,7 @@ def train(
         raise BehaviourError("no behaviour is named", fix="name some, or give --all")
     for name in chosen:
         Behaviour.load(name)  # refuse a wrong name before the work
-    with Session(model, dtype=dtype, notice=not json).progress() as (engine, _):
+    with Session(model, dtype=dtype, announce=not json).progress() as (engine, _):
         pass  # before the first behaviour, which has progress bars of its own
     results = _train_all(engine, chosen, cards=cards, measure=measure, rebuild=rebuild, seed=seed)
     if json:
@@ -247,20 +239,11 @@ def _train_all(
         check_writable(target)
         err.print(f"{name} ({number} of {len(names)})", style="bold", markup=False)
         try:
-            made = _train_one(engine, name, target, baseline, measure=measure, rebuild=rebuild, seed=seed)
-            outcome, baseline = made.outcome, made.baseline
+            outcome, baseline = _train_one(engine, name, target, baseline, measure=measure, rebuild=rebuild, seed=seed)
         except TrimtabError as error:
             outcome = f"failed: {error}"
         results.append({"name": name, "vector": str(path), "card": str(target), "outcome": outcome})
     return results
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """Outcome for one behaviour, and the measurements of the base model for the next one."""
-
-    outcome: str
-    baseline: Baseline | None
 
 
 def _train_one(
@@ -272,8 +255,8 @@ def _train_one(
     measure: bool,
     rebuild: bool,
     seed: int,
-) -> _Outcome:
-    """Train one vector, and write its card."""
+) -> tuple[str, Baseline | None]:
+    """Train one vector and write its card; return the outcome, and the base model's measurements for the next one."""
     from trimtab.behaviours import Behaviour
     from trimtab.evaluation.cards import card_json, card_of, read_card
     from trimtab.evaluation.evaluate import evaluate
@@ -286,15 +269,14 @@ def _train_one(
         with suppress(EvaluationError):  # a broken card is measured again
             kept = read_card(target.read_bytes(), where=str(target))
             if kept.digest == behaviour.digest and kept.model == engine.info.name:
-                return _Outcome(f"kept: {kept.word}", baseline)
+                return f"kept: {kept.word}", baseline
     with phase_progress() as phases:
         vector = zoo_vector(engine, name, rebuild=rebuild, seed=seed, progress=phases.on_progress)
         if not measure:
-            return _Outcome("trained", baseline)
+            return "trained", baseline
         if baseline is None and not behaviour.evaluation_prompts:
             phases.begin("Measuring the base model")
             baseline = Baseline(engine, sizes=THOROUGH)
-        own = None if behaviour.evaluation_prompts else baseline
         report = evaluate(
             engine,
             vector,
@@ -302,9 +284,9 @@ def _train_one(
             baselines=(),
             sizes=THOROUGH,
             seed=seed,
-            baseline=own,
+            baseline=None if behaviour.evaluation_prompts else baseline,
             progress=phases.on_progress,
         )
     made = card_of(report)
     write_atomically(target, card_json(made))
-    return _Outcome(made.word, baseline)
+    return made.word, baseline
