@@ -96,7 +96,7 @@ def test_decide_follows_boolean_logic(a, b, c):
     assert decide(Not(AllOf((A, B))), holds) == decide(AnyOf((Not(A), Not(B))), holds)
 
 
-def test_equal_comparisons_compile_to_one():
+def test_equal_comparisons_ignore_name():
     assert Comparison(ANGER, "above", 1) == A == Comparison(ANGER, "above", 1.0, name="anger")
     assert len({A, Comparison(ANGER, "above", 1.0), B}) == 2
 

@@ -35,7 +35,7 @@ def z_scores(projected: F64, vector: ControlVector, layers: Sequence[int], *, po
     """Return projections as standard deviations from those of neutral text, ``[..., layer]``.
 
     A mean over many words varies less than a single token does, and a last token is unlike others; so each is compared
-    with neutral statistics of its own kind.
+    with neutral statistics of the same kind.
 
     Args:
         projected: ``[..., layer]``, of single tokens, of means over words, or of last tokens, as ``pool`` says.
@@ -128,11 +128,11 @@ class VectorReading(ArrayValue):
 
     @property
     def reading_rows(self) -> list[int]:
-        """The rows of ``projections`` and ``z`` that are reading layers."""
+        """Return the rows of ``projections`` and ``z`` that are reading layers."""
         return [self.layers.index(layer) for layer in self.reading_layers]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists and numbers."""
+        """Return plain lists and numbers."""
         return {
             "name": self.name,
             "score": self.score,
@@ -149,7 +149,7 @@ class VectorReading(ArrayValue):
 @final
 @dataclass(frozen=True, eq=False)
 class Reading(ArrayValue):
-    """A text, and what was read off it along each of some vectors.
+    """Text, and its readings along one or more vectors.
 
     With a single vector, ``projections``, ``z``, ``token_scores`` and ``score`` need no name.
 
@@ -191,17 +191,17 @@ class Reading(ArrayValue):
 
     @property
     def projections(self) -> F64:
-        """``[layer, token]`` along the only vector."""
+        """Return ``[layer, token]`` along the only vector."""
         return self._only("projections").projections
 
     @property
     def z(self) -> F64 | None:
-        """``[layer, token]`` along the only vector, in standard deviations of neutral tokens."""
+        """Return ``[layer, token]`` along the only vector, in standard deviations of neutral tokens."""
         return self._only("z").z
 
     @property
     def token_scores(self) -> F64 | None:
-        """``[token]`` along the only vector."""
+        """Return ``[token]`` along the only vector."""
         return self._only("token_scores").token_scores
 
     @property
@@ -222,7 +222,7 @@ class Reading(ArrayValue):
         return self.vectors[0]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain lists and numbers, ready for ``json.dumps``."""
+        """Return plain lists and numbers, ready for ``json.dumps``."""
         return {
             "text": self.text,
             "tokens": list(self.tokens),
@@ -306,7 +306,7 @@ def _along(vector: ControlVector, name: str, states: F32, words: NDArray[np.bool
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:
-    """The names, a number behind each that was there before.
+    """Return the names, with a number after each that occurred before.
 
     Example:
         >>> distinct_names(["happy", "happy"])
@@ -375,16 +375,14 @@ def caption(vector: VectorReading) -> str:
 
 def coloured_text(reading: Reading, shown: Shades) -> str:
     """Return the text as HTML, each token coloured by its score."""
-    return "".join(_coloured_tokens(reading, shown))
-
-
-def _coloured_tokens(reading: Reading, shown: Shades) -> Iterator[str]:
+    spans = []
     for piece, counts, value in zip(reading.pieces, shown.counts, shown.tokens, strict=True):
         if counts:
             colour = css_colour(value, shown.limit)
-            yield f'<span style="background:{colour}" title="{value:+.2f}">{escape(piece)}</span>'
+            spans.append(f'<span style="background:{colour}" title="{value:+.2f}">{escape(piece)}</span>')
         else:
-            yield f'<span class="out" title="does not count; {value:+.2f}">{escape(piece)}</span>'
+            spans.append(f'<span class="out" title="does not count; {value:+.2f}">{escape(piece)}</span>')
+    return "".join(spans)
 
 
 def css_colour(value: float, limit: float, *, strength: float = 1.0) -> str:

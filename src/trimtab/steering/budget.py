@@ -26,7 +26,7 @@ from trimtab.steering.operators import Add, Rotate, operator_name, takes_amount
 from trimtab.steering.term import Term
 
 EXPONENT = 1.75
-WARN_ABOVE = 1.1  # nats per token; above it text begins to fall apart
+WARN_ABOVE = 1.1  # nats per token; above it text quality begins to break down
 
 
 def predicted_kl(terms: Sequence[Term]) -> float:

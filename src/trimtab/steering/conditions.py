@@ -8,7 +8,7 @@ condition decides about, and every row is decided separately.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal, TypeAlias, final, get_args
@@ -24,7 +24,7 @@ Side: TypeAlias = Literal["above", "below"]
 @final
 @dataclass(frozen=True)
 class FalsePositives:
-    """The threshold that this share of the texts passes which the condition was fitted on (``fit_threshold``)."""
+    """Threshold given as the share of texts that pass it, among those of ``fit_threshold``."""
 
     rate: float
 
@@ -44,13 +44,13 @@ class Comparison:
     """``vector above|below threshold at …``.
 
     Attributes:
-        vector: What is read.
+        vector: The vector that is read.
         side: ``"above"`` or ``"below"``.
         threshold: In z-units of the vector's neutral text; or a rate of false positives, for which it was fitted.
         at: ``"prompt"``: once, on the whole prompt; ``"last-user-turn"``: once, on the last user message;
             ``"token"``: at each generated token, on the hidden state from which it was predicted.
-        release: For ``"token"``: once it holds, it goes on until the reading is on the other side of this (hysteresis).
-        name: How the vector was named; its behaviour's name if not given.
+        release: For ``"token"``: once it holds, it holds until the reading is on the other side of this (hysteresis).
+        name: Name of the vector as given; its behaviour's name if not given.
 
     Raises:
         SteeringError: The threshold is no number, or the vector has no neutral statistics or was not fitted.
@@ -80,8 +80,8 @@ class Comparison:
             return
         if self.at != "token":
             raise SteeringError(f"a condition at {self.at} is decided once", fix="leave 'until' out, or say 'at token'")
-        apart = level - self.release if self.side == "above" else self.release - level
-        if not (math.isfinite(self.release) and apart >= 0):
+        gap = level - self.release if self.side == "above" else self.release - level
+        if not (math.isfinite(self.release) and gap >= 0):
             raise SteeringError(
                 f"{called!r} {self.side} {level:g} cannot hold until {self.release:g}",
                 fix="let go below the threshold of 'above', or above that of 'below'",
@@ -89,7 +89,7 @@ class Comparison:
 
     @property
     def level(self) -> float:
-        """The threshold as a z-score."""
+        """Return the threshold as a z-score."""
         if isinstance(self.threshold, FalsePositives):
             return self.vector.fitted_threshold(self.threshold.rate, at=self.at, above=self.side == "above")
         return float(self.threshold)
@@ -106,29 +106,27 @@ class Comparison:
         return f"{name_text(self.name)} {'>' if self.side == 'above' else '<'} {limit}{until}{at}"
 
 
-@final
 @dataclass(frozen=True)
-class AllOf:
-    """Every one of two or more parts holds."""
-
+class _Joined:
     parts: tuple[Condition, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", _two_or_more(self.parts))
+        if len(self.parts) < 2:
+            raise SteeringError(f"{len(self.parts)} conditions cannot be joined", fix="join two or more")
+        object.__setattr__(self, "parts", tuple(self.parts))
+
+
+@final
+class AllOf(_Joined):
+    """Conjunction of two or more conditions."""
 
     def __str__(self) -> str:
         return " and ".join(_part_text(part, loose=(AnyOf, AllOf)) for part in self.parts)
 
 
 @final
-@dataclass(frozen=True)
-class AnyOf:
-    """At least one of two or more parts holds."""
-
-    parts: tuple[Condition, ...]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "parts", _two_or_more(self.parts))
+class AnyOf(_Joined):
+    """Disjunction of two or more conditions."""
 
     def __str__(self) -> str:
         return " or ".join(_part_text(part, loose=(AnyOf,)) for part in self.parts)
@@ -137,7 +135,7 @@ class AnyOf:
 @final
 @dataclass(frozen=True)
 class Not:
-    """The part does not hold."""
+    """Negation of a condition."""
 
     part: Condition
 
@@ -149,7 +147,7 @@ Condition: TypeAlias = Comparison | AllOf | AnyOf | Not
 
 
 def comparisons(condition: Condition) -> Iterator[Comparison]:
-    """The comparisons that a condition is made of, from left to right."""
+    """Yield the comparisons of a condition, from left to right."""
     if isinstance(condition, Comparison):
         yield condition
     elif isinstance(condition, Not):
@@ -176,12 +174,6 @@ def decide(condition: Condition, holds: dict[Comparison, bool]) -> bool:
         return not decide(condition.part, holds)
     decided = [decide(part, holds) for part in condition.parts]
     return all(decided) if isinstance(condition, AllOf) else any(decided)
-
-
-def _two_or_more(parts: Sequence[Condition]) -> tuple[Condition, ...]:
-    if len(parts) < 2:
-        raise SteeringError(f"{len(parts)} conditions cannot be joined", fix="join two or more")
-    return tuple(parts)
 
 
 def _part_text(part: Condition, *, loose: tuple[type, ...]) -> str:

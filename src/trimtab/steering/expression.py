@@ -1,4 +1,4 @@
-"""The text form of a steering: ``happy:0.8 + cap(assistant, 25%)@generated when anger > 2``; see docs/steering.md.
+"""Text form of a steering: ``happy:0.8 + cap(assistant, 25%)@generated when anger > 2``; see docs/steering.md.
 
     steering   := element ('+' element)*
     element    := term | '(' steering ')' ['when' condition]
@@ -11,7 +11,7 @@
     one        := 'not' one | '(' condition ')' | comparison
     comparison := NAME ('>' | '<' | 'above' | 'below') threshold ['until' NUMBER] ['at' WHERE]
 
-Words of the language are reserved only where they can stand; any name can be written in double quotes.
+Words of the language are reserved only where the grammar allows them; any name can be written in double quotes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SIDES: dict[str, Side] = {">": "above", "<": "below", "above": "above", "below"
 _COEFFICIENT = re.compile(r"coefficient\s*=")
 _LAYERS = re.compile(r"([0-9]{1,4})(?:\s*-\s*([0-9]{1,4}))?")
 
-Placed: TypeAlias = tuple[int, Term]  # a term, and where it stands
+Placed: TypeAlias = tuple[int, Term]  # a term and its column
 
 
 def parse_terms(text: str, *, find: FindVector) -> tuple[Term, ...]:
@@ -42,7 +42,7 @@ def parse_terms(text: str, *, find: FindVector) -> tuple[Term, ...]:
 
     Args:
         text: The text form; ``"none"`` has no terms.
-        find: FindVectors a vector by its name; called once for each name.
+        find: Finds a vector by its name; called once for each name.
 
     Raises:
         SteeringError: The text is not a steering; the message points at the column.
@@ -68,7 +68,7 @@ def _expected_here(cursor: Cursor) -> str:
     if cursor.next == ")":
         return "this ')' closes nothing"
     if cursor.next == "(":
-        return "no operator's name stands directly before this '('"
+        return "no operator's name is directly before this '('"
     return "expected '+' and another vector"
 
 
@@ -82,38 +82,34 @@ def _steering(cursor: Cursor, find: FindVector) -> list[Placed]:
 def _element(cursor: Cursor, find: FindVector) -> list[Placed]:
     start = cursor.skip()
     if not cursor.take("("):
-        return [(start, _term(cursor, find))]
+        return _when(cursor, [(start, _term(cursor, find))], find)
     with cursor.nested(start):
         terms = _steering(cursor, find)
     cursor.expect(")", "expected '+' and another vector, or ')'")
     if cursor.skip() < len(cursor.text) and cursor.next in "@:[":
         raise cursor.error(f"{cursor.next!r} belongs to a single term", fix="write it at each term of the group")
-    at, condition = _when(cursor, find)
-    return [(start, _with_condition(cursor, at, term, condition)) for start, term in terms]
+    return _when(cursor, terms, find)
 
 
 def _term(cursor: Cursor, find: FindVector) -> Term:
     term = _body(cursor, find)
-    if cursor.take("@"):
-        term = replace(term, tokens=read_scope(cursor))
-    at, condition = _when(cursor, find)
-    return _with_condition(cursor, at, term, condition)
+    return replace(term, tokens=read_scope(cursor)) if cursor.take("@") else term
 
 
-def _when(cursor: Cursor, find: FindVector) -> tuple[int, Condition | None]:
-    """The condition after ``when``, if there is one, and where it stands."""
-    found = cursor.word("when")
-    return cursor.skip(), _condition(cursor, find) if found else None
+def _when(cursor: Cursor, terms: list[Placed], find: FindVector) -> list[Placed]:
+    """Return the terms, each with the condition that follows them as a further one."""
+    if not cursor.word("when"):
+        return terms
+    at = cursor.skip()
+    condition = _condition(cursor, find)
+    with cursor.blaming(at):
+        return [(start, _with_condition(term, condition)) for start, term in terms]
 
 
-def _with_condition(cursor: Cursor, at: int, term: Term, condition: Condition | None) -> Term:
-    """The term, acting only where a condition holds as well."""
-    if condition is None:
-        return term
+def _with_condition(term: Term, condition: Condition) -> Term:
     if term.condition is not None:
         condition = AllOf((*_parts_of_all(term.condition), *_parts_of_all(condition)))
-    with cursor.blaming(at):
-        return replace(term, condition=condition)
+    return replace(term, condition=condition)
 
 
 def _parts_of_all(condition: Condition) -> tuple[Condition, ...]:
@@ -125,7 +121,9 @@ def _body(cursor: Cursor, find: FindVector) -> Term:
     name = cursor.name()
     operator: Operator = ADD
     if cursor.next == "(" and not name.quoted:
-        kind = _operator_kind(cursor, name.text, start)
+        kind = name.text
+        if kind not in OPERATORS:
+            raise cursor.error(f"there is no operator {kind!r}", at=start, fix=one_of(kind, list(OPERATORS)))
         cursor.take("(")
         start = cursor.skip()
         name = cursor.name()
@@ -144,7 +142,7 @@ def _body(cursor: Cursor, find: FindVector) -> Term:
 
 
 def _amount(cursor: Cursor, operator: Operator) -> tuple[int | None, float | None, float | None]:
-    """Where an amount stands, the strength, and the coefficient; strength 1 where nothing is said and one is needed."""
+    """Return the column of an amount, the strength and the coefficient; strength 1 if one is needed and not given."""
     if not cursor.take(":"):
         return None, 1.0 if takes_amount(operator) else None, None
     at = cursor.skip()
@@ -154,34 +152,28 @@ def _amount(cursor: Cursor, operator: Operator) -> tuple[int | None, float | Non
 
 
 def _layers(cursor: Cursor) -> tuple[int, Layers]:
-    """Where layers stand, and which they are; None where nothing is said."""
+    """Return the place of the layers, and the layers; None if not given."""
     at = cursor.skip()
     if not cursor.take("["):
         return at, None
-    found: Layers = cast("Layers", cursor.word("all", "middle")) or _listed_layers(cursor)
+    layers: Layers = cast("Layers", cursor.word("all", "middle")) or _listed_layers(cursor)
     cursor.expect("]", "expected ',' and more layers, or ']'")
-    return at, found
+    return at, layers
 
 
 def _listed_layers(cursor: Cursor) -> tuple[int, ...]:
     layers: list[int] = []
     while True:
         at = cursor.skip()
-        found = _LAYERS.fullmatch(cursor.match(_LAYERS))
-        if not found:
+        match = _LAYERS.fullmatch(cursor.match(_LAYERS))
+        if not match:
             raise cursor.error("expected layers", at=at, fix="write them like [14-24], [8,12,16], [all] or [middle]")
-        first, last = int(found[1]), int(found[2] or found[1])
+        first, last = int(match[1]), int(match[2] or match[1])
         if first > last:
             raise cursor.error(f"layers {first} to {last} are none", at=at, fix="give the lower layer first")
         layers += range(first, last + 1)
         if not cursor.take(","):
             return tuple(layers)
-
-
-def _operator_kind(cursor: Cursor, name: str, at: int) -> str:
-    if name not in OPERATORS:
-        raise cursor.error(f"there is no operator {name!r}", at=at, fix=one_of(name, list(OPERATORS)))
-    return name
 
 
 def _operator(cursor: Cursor, kind: str) -> Operator:
@@ -210,20 +202,14 @@ def _bound(cursor: Cursor, kind: str) -> Bound:
 
 
 def _condition(cursor: Cursor, find: FindVector) -> Condition:
-    parts = _joined(cursor, "or", lambda: _all(cursor, find))
-    return AnyOf(tuple(parts)) if len(parts) > 1 else parts[0]
+    return _joined(cursor, "or", AnyOf, lambda: _joined(cursor, "and", AllOf, lambda: _one(cursor, find)))
 
 
-def _all(cursor: Cursor, find: FindVector) -> Condition:
-    parts = _joined(cursor, "and", lambda: _one(cursor, find))
-    return AllOf(tuple(parts)) if len(parts) > 1 else parts[0]
-
-
-def _joined(cursor: Cursor, word: str, read: Callable[[], Condition]) -> list[Condition]:
+def _joined(cursor: Cursor, word: str, kind: type[AllOf | AnyOf], read: Callable[[], Condition]) -> Condition:
     parts = [read()]
     while cursor.word(word):
         parts.append(read())
-    return parts
+    return kind(tuple(parts)) if len(parts) > 1 else parts[0]
 
 
 def _one(cursor: Cursor, find: FindVector) -> Condition:
@@ -287,5 +273,9 @@ def _where(cursor: Cursor) -> At:
 def _release(cursor: Cursor, side: Side) -> float:
     at = cursor.skip()
     if _side(cursor) == side:
-        raise cursor.error(f"what is {side} is let go on the other side", at=at, fix="leave the sign after 'until' out")
+        raise cursor.error(
+            f"a condition that holds {side} a number is released on the other side",
+            at=at,
+            fix="leave the sign after 'until' out",
+        )
     return cursor.number("threshold", units=("z",)).value

@@ -34,7 +34,7 @@ DEEPEST_JSON = 2 * DEEPEST + 8  # as deep as the text form: a list and an object
 _FIX = "docs/steering.md shows the JSON form"
 
 # The models of the JSON form, from which validation and the schema follow. They are made by functions because most
-# objects have one key, and because every field that takes several forms is told apart in the same way.
+# objects have one key, and because all fields that take several forms choose one in the same way.
 
 
 def _form(name: str, description: str, /, schema: Mapping[str, Any] | None = None, **fields: Any) -> Any:
@@ -48,14 +48,14 @@ def _optional(kind: Any, description: str) -> tuple[Any, Any]:
 
 
 def _union(expected: str, tag: Callable[[object], str | None], forms: Mapping[str, Any]) -> Any:
-    """Return a union whose forms a tag tells apart, so that an error is about one form alone."""
+    """Return a union in which a tag chooses the form, so that an error is about one form alone."""
     tagged = [Annotated[form, Tag(name)] for name, form in forms.items()]
     discriminator = Discriminator(tag, custom_error_type="form", custom_error_message=f"Input should be {expected}")
     return Annotated[reduce(operator.or_, tagged), discriminator]
 
 
 def _one_of(expected: str, forms: Mapping[type | str, Any]) -> Any:
-    """Return a union of forms told apart by the type of the value, and objects by a key that they have."""
+    """Return a union in which the type of the value chooses the form, or for objects one of their keys."""
 
     def tag(value: object) -> str | None:
         if isinstance(value, dict):
@@ -239,7 +239,7 @@ _STEERING: type[BaseModel] = _form(
 
 
 def steering_schema() -> dict[str, Any]:
-    """The JSON Schema of a steering, for editors, clients and other tools.
+    """Return the JSON Schema of a steering, for editors, clients and other tools.
 
     Example:
         >>> steering_schema()["required"]
@@ -255,7 +255,7 @@ def terms_from_json(given: Any, *, find: FindVector) -> tuple[Term, ...]:
 
     Args:
         given: ``{"terms": [...]}``, a bare list of terms, or either as JSON text.
-        find: Finds a vector by the name that stands there; asked once for each name.
+        find: Finds a vector by its name; called once for each name.
 
     Raises:
         SteeringError: It is none; the message names the place, such as ``terms.2.when.above``.
@@ -307,20 +307,20 @@ def _too_deep() -> SteeringError:
 
 
 def _first_problem(error: ValidationError) -> str:
-    """One line: the place, what is wrong, what was found; and how many more there are."""
+    """Return one line: the place, the problem, the value, and the number of further problems."""
     first, *rest = error.errors(include_url=False)
     places = [str(part) for part in first["loc"] if not str(part).startswith("<")]
-    found = "" if first["type"] == "missing" else f" (found {str(first['input'])[:60]!r})"
+    value = "" if first["type"] == "missing" else f" (found {str(first['input'])[:60]!r})"
     message = {"extra_forbidden": "is not known here", "missing": "is required but missing"}.get(
         first["type"], first["msg"].removeprefix("Value error, ")
     )
     more = f" [and {len(rest)} more]" if rest else ""
-    return f"cannot read the steering at {'.'.join(places) or 'its top'}: {message}{found}{more}"
+    return f"cannot read the steering at {'.'.join(places) or 'its top'}: {message}{value}{more}"
 
 
 @contextmanager
 def _blaming(place: str) -> Iterator[None]:
-    """Whatever goes wrong inside comes from what stands at a place; its error will say so."""
+    """Add the place to errors that are raised inside."""
     try:
         yield
     except TrimtabError as error:

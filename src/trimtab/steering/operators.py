@@ -1,4 +1,4 @@
-"""What a term does to a hidden state ``h`` along its direction ``u``.
+"""Operators that a term applies to a hidden state ``h`` along its direction ``u``.
 
 | operator | result | law |
 |---|---|---|
@@ -10,7 +10,7 @@
 | ``Clamp(b, c)`` | projection moved into ``b … c`` | ``Floor(b)`` and ``Cap(c)`` in either order; idempotent |
 | ``Rotate(angle)`` | ``h`` turned towards ``u`` in their plane | keeps ‖h‖; angles add up until ``u`` is reached |
 
-A steering applies its terms in the order in which they stand. Whatever is not adding does not commute in general.
+A steering applies its terms in their order. Operators other than adding do not commute in general.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BoundUnit: TypeAlias = Literal["projection", "percentile", "z"]
 @final
 @dataclass(frozen=True)
 class Bound:
-    """A bound of the projection on a vector's direction, which becomes a number for each layer.
+    """Bound of the projection on a vector's direction, which becomes a number for each layer.
 
     Attributes:
         value: The number.
@@ -131,7 +131,7 @@ CALIBRATED = {name: OPERATORS[name]() for name in ("add", "add_preserving_norm",
 
 
 def operator_name(operator: Operator) -> str:
-    """The operator's name in text and JSON."""
+    """Return the operator's name in text and JSON."""
     if isinstance(operator, Add):
         return "add_preserving_norm" if operator.preserve_norm else "add"
     return type(operator).__name__.lower()

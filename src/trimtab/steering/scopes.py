@@ -37,13 +37,13 @@ _EXCLUDING = (
 @final
 @dataclass(frozen=True)
 class Part:
-    """A set of tokens.
+    """Set of tokens.
 
     * ``prompt``, ``generated``: what the model was given, and what it wrote (a generated token counts once it is read).
     * ``system``, ``user``, ``assistant``: the words of such turns, without the template's marks around them; what is
       being generated is the assistant's.
-    * ``after``, ``before``: everything after, or before, the first place where ``text`` stands. Where the prompt does
-      not have it, the answer is looked through as it grows: the token that completes ``text`` is neither.
+    * ``after``, ``before``: everything after, or before, the first occurrence of ``text``. Where the prompt does
+      not have it, the answer is searched as it grows: the token that completes ``text`` is neither.
     * ``thinking``, ``answer``: the thoughts of a reasoning model in what it generates, and what follows them. The
       marks themselves are neither. A model without such marks only answers.
     * ``first``, ``from``: generated tokens up to, and from, the number ``count``.
@@ -99,7 +99,7 @@ class Schedule:
 @final
 @dataclass(frozen=True)
 class Scope:
-    """The tokens that are in every one of ``parts``; no parts means all tokens.
+    """Tokens that are in every one of ``parts``; no parts means all tokens.
 
     Example:
         >>> Scope((Part("generated"), Part("first", count=8))).parts[1].count
@@ -126,7 +126,7 @@ class Scope:
 
     @classmethod
     def of(cls, text: str) -> Scope:
-        """A scope from its text form, such as ``"generated, first 8, half-life 16"``.
+        """Return a scope from its text form, such as ``"generated, first 8, half-life 16"``.
 
         Raises:
             SteeringError: The text is not a scope; the message points at the column.
@@ -175,7 +175,7 @@ def read_scope(cursor: Cursor) -> Scope:
 
 
 def _scope_item(cursor: Cursor) -> Part | Schedule | None:
-    """A part or a schedule; None for ``all``."""
+    """Return a part or a schedule; None for ``all``."""
     at = cursor.skip()
     if cursor.word("all"):
         return None
@@ -197,8 +197,8 @@ def _scope_item(cursor: Cursor) -> Part | Schedule | None:
             return Schedule(cast("ScheduleKind", kind), tokens)
     word = cursor.peek_word()
     known = ("all", *get_args(PartKind), *get_args(ScheduleKind))
-    found = f"there is no scope {word!r}" if word else "expected a scope, such as generated"
-    raise cursor.error(found, at=at, fix=one_of(word, known) if word else None)
+    problem = f"there is no scope {word!r}" if word else "expected a scope, such as generated"
+    raise cursor.error(problem, at=at, fix=one_of(word, known) if word else None)
 
 
 def _whole_number(cursor: Cursor) -> int:

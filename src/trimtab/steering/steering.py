@@ -1,4 +1,4 @@
-"""A steering: an ordered list of terms."""
+"""Steering: an ordered list of terms."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Steering:
 
     @classmethod
     def of(cls, given: SteeringLike, *, find: FindVector | None = None, normalize: float | None = None) -> Steering:
-        """A steering from whatever a user may write: a list of terms or of ``(vector, strength)``, or the text form.
+        """Return a steering from a list of terms or of ``(vector, strength)``, or from the text form.
 
         Args:
             given: Such as ``[(happy, 0.8)]`` or ``"happy:0.8 + formal:-0.3@generated"``.
@@ -51,26 +51,20 @@ class Steering:
             SteeringError: It is none of these, or does not read as text; the message points at the place.
             VectorError: A vector that the text names cannot be found or read.
         """
-        steering = cls._of(given, find)
+        if isinstance(given, Steering):
+            steering = given
+        elif isinstance(given, str):
+            steering = cls(parse_terms(given, find=find or find_vector))
+        else:
+            items = () if given is None else (given,) if isinstance(given, Term) else given
+            if not isinstance(items, Sequence):
+                raise _not_a_steering(given)
+            steering = cls(tuple(map(_term, items)))
         return steering if normalize is None else steering.normalized(normalize)
 
     @classmethod
-    def _of(cls, given: SteeringLike, find: FindVector | None) -> Steering:
-        if given is None:
-            return cls()
-        if isinstance(given, Steering):
-            return given
-        if isinstance(given, str):
-            return cls(parse_terms(given, find=find or find_vector))
-        if isinstance(given, Term):
-            return cls((given,))
-        if isinstance(given, Sequence):
-            return cls(tuple(_term(item) for item in given))
-        raise _not_a_steering(given)
-
-    @classmethod
     def of_rows(cls, given: RowsLike, *, rows: int) -> tuple[Steering, ...]:
-        """A steering for each row, from one for all of them or from a list with one for each.
+        """Return a steering for each row, from one for all of them or from a list with one for each.
 
         Raises:
             SteeringError: It is neither, or the list has another length.
@@ -90,7 +84,7 @@ class Steering:
 
     @classmethod
     def from_json(cls, given: Any, *, find: FindVector | None = None) -> Steering:
-        """A steering from its JSON form, a dict or text; docs/steering.schema.json describes it.
+        """Return a steering from its JSON form, a dict or text; docs/steering.schema.json describes it.
 
         Raises:
             SteeringError: It is not one; the message points at the place.
@@ -99,7 +93,7 @@ class Steering:
         return cls(terms_from_json(given, find=find or find_vector))
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form; vectors stand there by name."""
+        """Return the JSON form, which names the vectors."""
         return {"terms": [term_to_json(term) for term in self.terms]}
 
     def __str__(self) -> str:
@@ -121,20 +115,20 @@ class Steering:
         return compile_terms(self.terms)
 
     def budget(self) -> float:
-        """The KL that it is predicted to spend, in nats per token; see ``trimtab.steering.budget``.
+        """Return the KL that it is predicted to spend, in nats per token; see ``trimtab.steering.budget``.
 
-        Scopes and conditions are left out of account, so it is what it spends where everything acts.
+        Scopes and conditions are ignored, so this is the KL where every term acts.
 
         Raises:
-            SteeringError: A term was never calibrated for what it does, so nothing is known of its price.
+            SteeringError: A term was never calibrated for its operator.
         """
         return predicted_kl(self.terms)
 
     def normalized(self, budget: float) -> Steering:
-        """The same mix, with all strengths multiplied so that it is predicted to spend ``budget`` nats per token.
+        """Return the mix with strengths scaled so that it is predicted to spend ``budget`` nats per token.
 
         Raises:
-            SteeringError: Its price cannot be predicted, or it spends nothing.
+            SteeringError: Its KL cannot be predicted, or is 0.
         """
         return Steering(scale_to_budget(self.terms, budget))
 

@@ -1,4 +1,4 @@
-"""What the text form is made of: words, names, numbers and quoted texts at columns, and errors that point at them."""
+"""Cursor over the text form: words, names, numbers and quoted texts, with errors that give the column."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _NUMBER = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(.
 
 
 class Name(NamedTuple):
-    """A vector's name as written; a quoted one is never a word of the language."""
+    """Name of a vector as written; a quoted one is never a word of the language."""
 
     text: str
     quoted: bool
 
 
 class Number(NamedTuple):
-    """A number, how it was written, and the unit behind it."""
+    """Number with its text and unit."""
 
     value: float
     text: str
@@ -42,7 +42,7 @@ class Number(NamedTuple):
 
 @final
 class Cursor:
-    """A place in a text that is being read.
+    """Position in a text that is being parsed.
 
     Example:
         >>> cursor = Cursor("happy:0.8")
@@ -59,85 +59,85 @@ class Cursor:
 
     @property
     def next(self) -> str:
-        """The character that stands here; empty at the end."""
+        """Return the next character; empty at the end."""
         return self.text[self.at : self.at + 1]
 
     def skip(self) -> int:
-        """Go over white space; returns where that leads."""
+        """Skip white space and return the position."""
         self.match(_SPACE)
         return self.at
 
     def take(self, mark: str) -> bool:
-        """Go over white space and a mark, if it stands there."""
+        """Skip white space and a mark; return False if the mark is not there."""
         self.skip()
-        found = self.text.startswith(mark, self.at)
-        self.at += len(mark) * found
-        return found
+        present = self.text.startswith(mark, self.at)
+        self.at += len(mark) * present
+        return present
 
     def expect(self, mark: str, why: str) -> None:
-        """Go over a mark that has to stand here."""
+        """Skip a required mark."""
         if not self.take(mark):
             raise self.error(why)
 
     def peek_word(self) -> str:
-        """The word that stands here, after white space; empty if there is none."""
-        found = _WORD.match(self.text, self.skip())
-        return found[0] if found else ""
+        """Return the word after white space; empty if there is none."""
+        match = _WORD.match(self.text, self.skip())
+        return match[0] if match else ""
 
     def word(self, *among: str) -> str:
-        """Go over one of these words, if it stands here; empty otherwise."""
-        found = self.peek_word()
-        if found not in among:
+        """Skip and return one of these words; empty if the next word is another."""
+        word = self.peek_word()
+        if word not in among:
             return ""
-        self.at += len(found)
-        return found
+        self.at += len(word)
+        return word
 
     def name(self, why: str = "expected the name or path of a vector") -> Name:
-        """A vector's name, bare or in double quotes."""
+        """Skip and return a vector's name, bare or in double quotes."""
         start = self.skip()
         if self.next == '"':
             text = self.quoted()
             if not text:
                 raise self.error(why, at=start)
             return Name(text, quoted=True)
-        found = self.match(_NAME)
-        if not found:
+        name = self.match(_NAME)
+        if not name:
             raise self.error(why)
-        return Name(found, quoted=False)
+        return Name(name, quoted=False)
 
     def quoted(self) -> str:
-        r"""A text in double quotes, in which ``\"`` is a quote and ``\\`` a backslash."""
-        found = _QUOTED.match(self.text, self.skip())
-        if not found:
+        r"""Skip and return a text in double quotes, in which ``\"`` is a quote and ``\\`` a backslash."""
+        match = _QUOTED.match(self.text, self.skip())
+        if not match:
             raise self.error('this quote is never closed; a quote inside is \\"', fix='close it with "')
-        self.at = found.end()
-        return _ESCAPE.sub(r"\1", found[1])
+        self.at = match.end()
+        return _ESCAPE.sub(r"\1", match[1])
 
     def match(self, pattern: re.Pattern[str]) -> str:
-        """Go over what a pattern matches here; empty if it does not."""
-        found = pattern.match(self.text, self.at)
-        self.at = found.end() if found else self.at
-        return found[0] if found else ""
+        """Skip and return the match of a pattern here; empty if there is none."""
+        match = pattern.match(self.text, self.at)
+        self.at = match.end() if match else self.at
+        return match[0] if match else ""
 
     def number(self, called: str, *, units: tuple[str, ...] = ()) -> Number:
-        """Return a finite number, with its unit if one follows."""
+        """Skip and return a finite number, with its unit if one follows."""
         start = self.skip()
         run = self.match(_RUN)
         article = "an" if called[0] in "aeiou" else "a"
-        found = _NUMBER.fullmatch(run)
+        match = _NUMBER.fullmatch(run)
         if run.lstrip("+-").lower() in ("nan", "inf", "infinity"):
             raise self.error(f"the {called} {run} is not a number", at=start, fix="give a finite number")
-        if not found or found[2] not in ("", *units):
-            stands = repr(run or self.next) if run or self.next else "nothing"
-            raise self.error(f"expected {article} {called}, found {stands}", at=start)
-        value = float(found[1])
+        if not match or match[2] not in ("", *units):
+            actual = repr(run or self.next) if run or self.next else "nothing"
+            raise self.error(f"expected {article} {called}, found {actual}", at=start)
+        value = float(match[1])
         if math.isinf(value):
-            raise self.error(f"the {called} {found[1]} is too large", at=start, fix="give a smaller number")
-        return Number(value, found[1], found[2] or (self.word(*units) if units else ""))
+            raise self.error(f"the {called} {match[1]} is too large", at=start, fix="give a smaller number")
+        return Number(value, match[1], match[2] or (self.word(*units) if units else ""))
 
     @contextmanager
     def nested(self, at: int) -> Iterator[None]:
-        """Inside parentheses, or behind a ``not``."""
+        """Enter parentheses or the operand of ``not``; refuse too deep nesting."""
         self._depth += 1
         if self._depth > DEEPEST:
             raise self.error(f"more than {DEEPEST} parentheses inside each other", at=at, fix="write it flatter")
@@ -145,14 +145,14 @@ class Cursor:
         self._depth -= 1
 
     def error(self, why: str, *, at: int | None = None, fix: str | None = None) -> SteeringError:
-        """The error for a text that does not read, with the column and what belongs there."""
+        """Return a syntax error with the column and a fix."""
         place = self.at if at is None else at
         problem = f"cannot read the {self._what} {self.text!r} at column {place + 1}: {why}"
         return SteeringError(problem, fix=(fix or self._fix) + self._picture(place))
 
     @contextmanager
     def blaming(self, at: int) -> Iterator[None]:
-        """Whatever goes wrong inside comes from what is written at a column; its error will say so."""
+        """Add the column to errors that are raised inside."""
         try:
             yield
         except TrimtabError as error:
@@ -163,7 +163,7 @@ class Cursor:
             raise type(error)(problem, fix=error.fix + picture) from None
 
     def _picture(self, at: int) -> str:
-        """Two lines: the text around a place, and a caret; nothing where the text is short or has lines itself."""
+        """Return the text around a place and a caret below; empty if the text is short or has several lines."""
         if len(self.text) <= LONG_TEXT or not self.text.isprintable():
             return ""
         start = max(0, at - _SHOWN // 2)
@@ -171,7 +171,7 @@ class Cursor:
 
 
 def number_text(value: float) -> str:
-    """The shortest text that reads back as the same number.
+    """Return the shortest text that reads back as the same number.
 
     Example:
         >>> number_text(2.0), number_text(0.1)
@@ -181,7 +181,7 @@ def number_text(value: float) -> str:
 
 
 def name_text(name: str) -> str:
-    """A name, quoted where it would not be read as one otherwise.
+    """Return a name, quoted where it would be read as something else.
 
     Example:
         >>> name_text("happy"), name_text("a+b")
@@ -191,7 +191,7 @@ def name_text(name: str) -> str:
 
 
 def quoted_text(text: str) -> str:
-    """A text in double quotes, as ``Cursor.quoted`` reads it."""
+    """Return a text in double quotes, as ``Cursor.quoted`` reads it."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
@@ -218,7 +218,7 @@ def check_word(what: str, word: str, known: Sequence[str]) -> None:
 
 
 def percent_of(number: Number) -> float:
-    """A number of percent as a share, rounded once."""
+    """Return a percentage as a share, rounded once."""
     if number.value == 0.0:
         return 0.0
     mantissa, _, exponent = number.text.lower().partition("e")

@@ -12,7 +12,7 @@ from trimtab.steering.operators import ADD, Operator, argument_texts, operator_n
 from trimtab.steering.scopes import ALL, Scope
 from trimtab.steering.syntax import name_text, number_text
 from trimtab.vectors import ControlVector
-from trimtab.vectors.records import layer_runs
+from trimtab.vectors.records import layer_range
 
 Layers: TypeAlias = Literal["all", "middle"] | tuple[int, ...] | None
 FindVector: TypeAlias = Callable[[str], ControlVector]
@@ -21,17 +21,17 @@ SHORTEST_RANGE = 3  # consecutive layers that are written as 14-16
 
 @dataclass(frozen=True)
 class Term:
-    """One vector, and what is done with it where and when.
+    """One vector, and its operator, layers, tokens and condition.
 
     Attributes:
         vector: The control vector.
         strength: By the calibrated dial. Only ``Add`` and ``Rotate`` take one, and they need one, or a coefficient.
         coefficient: Or by the raw multiplier.
-        operator: What is done; adding if not given.
+        operator: The operation; adding if not given.
         layers: None: the vector's own; ``"all"`` that have a direction; ``"middle"``: the middle third; or a list.
-        tokens: Which tokens; all if not given. The text form is taken too.
-        condition: When; always if not given.
-        name: How the vector was named; its behaviour's name if not given.
+        tokens: Token scope, or its text form; all tokens if not given.
+        condition: Condition under which it acts; always if not given.
+        name: Name of the vector as given; its behaviour's name if not given.
 
     Raises:
         SteeringError: The parts do not go together, or there are no such layers.
@@ -63,17 +63,17 @@ class Term:
             )
         object.__setattr__(self, "name", self.name or self.vector.behaviour.name)
         _ = self.steered_layers
-        check_one_model(self.vectors)
+        check_terms((self,))
 
     @property
     def vectors(self) -> tuple[ControlVector, ...]:
-        """The vector, and those that its condition reads."""
+        """Return the vector, and those that its condition reads."""
         read = () if self.condition is None else comparisons(self.condition)
         return (self.vector, *(comparison.vector for comparison in read))
 
     @property
     def steered_layers(self) -> tuple[int, ...]:
-        """The layers that it acts on, in order.
+        """Return the layers that it acts on, in order.
 
         Raises:
             SteeringError: The model does not have them, or the vector has no direction there.
@@ -99,7 +99,7 @@ class Term:
 
     @property
     def amount(self) -> float | None:
-        """The strength, or the coefficient; None for an operator that takes neither."""
+        """Return the strength, or the coefficient; None for an operator that takes neither."""
         return self.coefficient if self.strength is None else self.strength
 
     def map_vectors(self, change: Callable[[ControlVector], ControlVector]) -> Term:
@@ -127,7 +127,7 @@ class Term:
 
 
 def middle_layers(depth: int) -> tuple[int, ...]:
-    """The middle third of a model's blocks.
+    """Return the middle third of a model's blocks.
 
     Example:
         >>> middle_layers(6)
@@ -138,53 +138,23 @@ def middle_layers(depth: int) -> tuple[int, ...]:
     return tuple(range(start, start + third))
 
 
-def check_one_model(vectors: Iterable[ControlVector]) -> None:
-    """Refuse vectors that do not all belong to one model.
-
-    Raises:
-        VectorMismatchError: Two differ in width, depth or weights.
-    """
-    first: ControlVector | None = None
-    for vector in vectors:
-        if first is not None:
-            check_same_model(first, vector)
-        if first is None or not first.model.fingerprint:  # any model of its size: it tells nothing of the others
-            first = vector
-
-
 def check_terms(terms: Iterable[Term]) -> None:
     """Refuse terms whose vectors do not all belong to one model.
 
     Raises:
         VectorMismatchError: Two differ in width, depth or weights.
     """
-    check_one_model(vector for term in terms for vector in term.vectors)
-
-
-def check_same_model(a: ControlVector, b: ControlVector) -> None:
-    """Refuse two vectors that cannot belong to one model.
-
-    Raises:
-        VectorMismatchError: They differ in width, depth or weights.
-    """
-    sizes = {(vector.model.hidden_size, vector.model.layers) for vector in (a, b)}
-    prints = {vector.model.fingerprint for vector in (a, b)} - {""}
-    if len(sizes) > 1 or len(prints) > 1:
-        raise VectorMismatchError(
-            f"{a.behaviour.name!r} is for {a.model.name}, {b.behaviour.name!r} for {b.model.name}",
-            fix="steer by vectors of one model",
-        )
+    first: ControlVector | None = None
+    for vector in (vector for term in terms for vector in term.vectors):
+        if first is not None and not first.model.matches(vector.model):
+            names = f"{first.behaviour.name!r} is for {first.model.name}, {vector.behaviour.name!r} for"
+            raise VectorMismatchError(f"{names} {vector.model.name}", fix="steer by vectors of one model")
+        if first is None or not first.model.fingerprint:  # a vector for any model of its size identifies none
+            first = vector
 
 
 def _layers_text(layers: Layers) -> str:
     if layers is None:
         return ""
-    if isinstance(layers, str):
-        return f"[{layers}]"
-    return f"[{','.join(map(_run_text, layer_runs(layers)))}]"
-
-
-def _run_text(layers: list[int]) -> str:
-    if len(layers) >= SHORTEST_RANGE:
-        return f"{layers[0]}-{layers[-1]}"
-    return ",".join(map(str, layers))
+    text = layers if isinstance(layers, str) else layer_range(layers, separator=",", shortest=SHORTEST_RANGE)
+    return f"[{text}]"

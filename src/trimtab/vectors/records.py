@@ -1,4 +1,4 @@
-"""What training measured: the records that travel in a control vector's file.
+"""Records of training and calibration that a control vector's file holds.
 
 Everything in nats is per token. Mappings by sign have the keys ``"+"`` and ``"-"``.
 """
@@ -22,15 +22,20 @@ ENOUGH_READINGS = 400  # for a quantile of their own
 SMALLEST_DEVIATION = 1e-9
 
 
-def layer_range(layers: Iterable[int], *, dash: str = "-") -> str:
-    """Return layers as text, with consecutive ones as a range.
+def layer_range(layers: Iterable[int], *, dash: str = "-", separator: str = ", ", shortest: int = 2) -> str:
+    """Return layers as text, with ``shortest`` or more consecutive ones as a range.
 
     Example:
         >>> layer_range([3, 7, 8, 9])
         '3, 7-9'
     """
     runs = layer_runs(layers)
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}{dash}{run[-1]}" for run in runs) or "none"
+    return (
+        separator.join(
+            f"{run[0]}{dash}{run[-1]}" if len(run) >= shortest else separator.join(map(str, run)) for run in runs
+        )
+        or "none"
+    )
 
 
 def layer_runs(layers: Iterable[int]) -> list[list[int]]:
@@ -66,6 +71,11 @@ class ModelInfo:
     hidden_size: int
     layers: int
     fingerprint: str
+
+    def matches(self, other: ModelInfo) -> bool:
+        """Return True if one vector can be for both: of one size, and of one fingerprint where both have one."""
+        prints = {self.fingerprint, other.fingerprint} - {""}
+        return (self.hidden_size, self.layers) == (other.hidden_size, other.layers) and len(prints) <= 1
 
 
 class HasModelInfo(Protocol):
@@ -112,7 +122,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One choice of layers in the sweep, each brought to the same KL.
+    """Choice of layers in the sweep; all choices are compared at the same KL.
 
     Attributes:
         layers: The layers steered.
@@ -142,7 +152,7 @@ class Quality:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The check on prompts that calibration never saw.
+    """Results on prompts that were not used for calibration.
 
     Attributes:
         kl: Mean per-token KL(base ‖ steered) in nats under ``"+"``, ``"-"`` and ``"random"`` steering, the last by a
@@ -274,18 +284,18 @@ class Neutral:
     tokens: int
 
     def spread(self, pool: Pool) -> Spread:
-        """Mean and deviation of a token, of a mean over words, or of a last token."""
+        """Return the mean and deviation for a token, a mean over words, or a last token."""
         return {"token": self.token, "mean": self.mean, "last": self.last}[pool]
 
 
 @dataclass(frozen=True)
 class Reader:
-    """Where a vector is read, and how well that told its poles apart.
+    """Layers and pooling by which a vector is read, and how well that separates its poles.
 
     Attributes:
         layers: Their z-scores are averaged.
         pool: How a text is read: ``"mean"`` over its words, or at its ``"last"`` token.
-        auroc: On texts that it was not fitted on; None if that was not measured.
+        auroc: On held-out texts; None if not measured.
         auroc_by_layer: The same for each layer alone.
         positives: How many texts of the positive pole it was fitted on.
         negatives: How many of the negative one.

@@ -67,13 +67,13 @@ class ControlVector(ArrayValue):
         weights: Layer to share; 0 for layers that are not steered.
         scale: ``{"+": …, "-": …}``, the multiplier of each sign at strength 1; None if never calibrated.
         method: The estimator that made the directions.
-        behaviour: What it was made from.
-        calibration: How ``scale`` was found and what it reached.
-        reliability: Whether the pairs agreed.
-        collection: How their hidden states were collected.
-        distillation: How near it came to the prompt that it was learned from, if it was.
+        behaviour: The behaviour that it was made from.
+        calibration: Record of the calibration that gave ``scale``.
+        reliability: Agreement of the contrastive pairs.
+        collection: Cost of collecting the hidden states.
+        distillation: Distance to the prompt that it was distilled from, if it was.
         neutral: Projections of neutral text, against which readings and bounds are measured; None if not measured.
-        reader: Where the vector is best read; None reads it at its steered layers, over a text's words.
+        reader: Layers and pooling for reading; None reads it at its steered layers, over a text's words.
         fits: Readings of texts on which a condition should not fire.
         operator_scales: ``scale`` of other operators than adding, by name, where they were calibrated.
         created: ISO 8601 time.
@@ -146,7 +146,7 @@ class ControlVector(ArrayValue):
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """The layers that are steered: those of non-zero weight, in order."""
+        """Return the steered layers: those of non-zero weight, in order."""
         return tuple(layer for layer in sorted(self.weights) if self.weights[layer] != 0.0)
 
     def addition(
@@ -172,8 +172,8 @@ class ControlVector(ArrayValue):
             SteeringError: The number is not finite or too large, both or neither are given, or the vector has no
                 strength unit.
         """
-        found = self.multipliers(strength, coefficient=coefficient, layers=layers, operator=operator)
-        lengths = {layer: multiplier * self.norms[layer] for layer, multiplier in found.items()}
+        multipliers = self.multipliers(strength, coefficient=coefficient, layers=layers, operator=operator)
+        lengths = {layer: multiplier * self.norms[layer] for layer, multiplier in multipliers.items()}
         if not all(abs(length) <= LONGEST_ADDITION for length in lengths.values()):
             amount = strength if coefficient is None else coefficient
             raise SteeringError(f"{amount:g} of {self.behaviour.name!r} overflows float32", fix="give a smaller number")
@@ -190,7 +190,7 @@ class ControlVector(ArrayValue):
         """Return the multiplier of each layer, in norms of the layer (or radians, for rotating); empty at 0.
 
         Given ``layers``, a coefficient counts at each of them, and a strength spreads over them what it has on the
-        vector's own layers together: many small pushes and few large ones spend about alike.
+        vector's own layers together: many small additions and few large ones spend about the same.
         """
         if (strength is None) == (coefficient is None):
             raise SteeringError("give either a strength or a coefficient", fix="one of the two, not both")
@@ -214,33 +214,31 @@ class ControlVector(ArrayValue):
                 f"strength {strength} for {self.behaviour.name!r} is not a number to steer by",
                 fix="give a finite number, such as 0.8",
             )
-        sign = "+" if strength >= 0 else "-"
+        scale = self.scale if operator == "add" else self.operator_scales.get(operator)
+        if scale is not None:
+            return scale["+" if strength >= 0 else "-"]
         if operator != "add":
-            if operator not in self.operator_scales:
-                raise SteeringError(
-                    f"{self.behaviour.name!r} was never calibrated for {operator}",
-                    fix=f"calibrate it with trimtab.calibrate(model, vector, operator={operator!r})",
-                )
-            return self.operator_scales[operator][sign]
-        if self.scale is None:
             raise SteeringError(
-                f"{self.behaviour.name!r} was never calibrated, so a strength has no meaning for it",
-                fix="calibrate it with trimtab.calibrate(model, vector), or steer by coefficient=",
+                f"{self.behaviour.name!r} was never calibrated for {operator}",
+                fix=f"calibrate it with trimtab.calibrate(model, vector, operator={operator!r})",
             )
-        return self.scale[sign]
+        raise SteeringError(
+            f"{self.behaviour.name!r} was never calibrated, so a strength has no meaning for it",
+            fix="calibrate it with trimtab.calibrate(model, vector), or steer by coefficient=",
+        )
 
     @property
     def reading_layers(self) -> tuple[int, ...]:
-        """The layers at which it is read: its reader's, else those that are steered."""
+        """Return the layers at which it is read: its reader's, else those that are steered."""
         return self.reader.layers if self.reader is not None else self.layers
 
     def fitted_threshold(self, rate: float, *, at: str, above: bool = True) -> float:
-        """The z-score that a share of the texts passes which a condition was fitted on.
+        """Return the z-score that a given share of the texts passes on which a condition was fitted.
 
         Args:
             rate: The share, such as 0.02.
             at: What is read: ``"prompt"``, ``"last-user-turn"`` or ``"token"``.
-            above: Whether the condition is ``above`` or ``below``.
+            above: True if the condition is ``above`` or ``below``.
 
         Raises:
             SteeringError: It was not fitted there, or on too few texts for such a rate.
@@ -249,7 +247,7 @@ class ControlVector(ArrayValue):
         fit = next((fit for fit in self.fits if fit.at == at), None)
         if fit is None:
             raise SteeringError(
-                f"{name!r} has no threshold fitted at {at}, so no false-positive rate can be kept",
+                f"{name!r} has no threshold fitted at {at}, so no false-positive rate can be remaining",
                 fix=f"fit it: trimtab condition fit {name} --at {at} --negative FILE",
             )
         needed = math.ceil(1 / rate)
@@ -280,7 +278,7 @@ class ControlVector(ArrayValue):
             )
 
     def for_any_model(self) -> ControlVector:
-        """The same vector, accepted by every model of its width and depth."""
+        """Return the same vector, accepted by every model of its width and depth."""
         return replace(self, model=replace(self.model, fingerprint=""))
 
     def __mul__(self, factor: float) -> ControlVector:
@@ -397,7 +395,7 @@ def _directions(tensors: Mapping[str, NDArray[Any]]) -> dict[int, F32]:
 
 
 def _raw(vector: ControlVector, sign: str) -> dict[int, F64]:
-    """Layer to ``weights · norms · direction``, times the scale of ``sign`` if there is one; always towards +."""
+    """Return ``weights · norms · direction`` by layer, times the scale of ``sign`` if there is one, towards +."""
     scale = vector.scale[sign] if vector.scale else 1.0
     return {
         layer: (scale * vector.weights[layer] * vector.norms[layer]) * vector.directions[layer].astype(np.float64)
@@ -419,8 +417,8 @@ def _sum(a: ControlVector, b: ControlVector) -> ControlVector:
     rounding = {
         layer: CANCELLED * max(float(np.linalg.norm(part[layer])) for part in parts if layer in part) for layer in plus
     }
-    kept = [layer for layer in plus if lengths[layer] > rounding[layer]]
-    norms = {layer: a.norms.get(layer) or b.norms[layer] for layer in kept}  # 0 where a adds nothing
+    remaining = [layer for layer in plus if lengths[layer] > rounding[layer]]
+    norms = {layer: a.norms.get(layer) or b.norms[layer] for layer in remaining}  # 0 where a adds nothing
     scale = None
     unit = 1.0
     if a.scale and b.scale:
@@ -428,9 +426,9 @@ def _sum(a: ControlVector, b: ControlVector) -> ControlVector:
         scale = {"+": unit, "-": unit * _least_squares_ratio(_plus(_raw(a, "-"), _raw(b, "-")), plus)}
     return ControlVector(
         model=a.model if a.model.fingerprint else b.model,
-        directions={layer: (plus[layer] / lengths[layer]).astype(np.float32) for layer in kept},
+        directions={layer: (plus[layer] / lengths[layer]).astype(np.float32) for layer in remaining},
         norms=norms,
-        weights={layer: lengths[layer] / (unit * norms[layer]) for layer in kept},
+        weights={layer: lengths[layer] / (unit * norms[layer]) for layer in remaining},
         scale=scale,
         method="arithmetic",
         behaviour=BehaviourRef(f"{a.behaviour.name} + {b.behaviour.name}", ""),
@@ -440,16 +438,14 @@ def _sum(a: ControlVector, b: ControlVector) -> ControlVector:
 
 
 def _least_squares_ratio(minus: Mapping[int, F64], plus: Mapping[int, F64]) -> float:
-    """The number ``r > 0`` for which ``r · plus`` is closest to ``minus`` over all layers; 1 where neither is."""
+    """Return the number ``r > 0`` for which ``r · plus`` is closest to ``minus`` over all layers, or 1."""
     along = sum(float(minus[layer] @ plus[layer]) for layer in plus)
     square = sum(float(plus[layer] @ plus[layer]) for layer in plus)
     return along / square if square > 0 and along > 0 else 1.0
 
 
 def _check_mixable(a: ControlVector, b: ControlVector) -> None:
-    size_a, size_b = (a.model.hidden_size, a.model.layers), (b.model.hidden_size, b.model.layers)
-    prints = {a.model.fingerprint, b.model.fingerprint} - {""}
-    if size_a != size_b or len(prints) > 1:
+    if not a.model.matches(b.model):
         raise VectorMismatchError(
             f"cannot mix {a.behaviour.name!r} for {a.model.name} with {b.behaviour.name!r} for {b.model.name}",
             fix="both must be trained for the same model",
@@ -467,7 +463,7 @@ def _wrapped(name: str) -> str:
 
 
 def _checked_directions(vector: ControlVector) -> dict[int, F32]:
-    """Read-only float32 copies in layer order; every one finite, of the model's width, and a unit vector."""
+    """Return read-only float32 copies in layer order, checked to be finite unit vectors of the model's width."""
     size, depth = vector.model.hidden_size, vector.model.layers
     checked = {}
     for layer in sorted(vector.directions):
@@ -503,7 +499,7 @@ def _checked_scale(scale: Mapping[str, float]) -> dict[str, float]:
 
 
 def vectors_folder() -> Path:
-    """Where vectors live that are named without a path: ``$TRIMTAB_VECTORS``, else the user's data folder."""
+    """Return the folder of vectors that are named without a path: ``$TRIMTAB_VECTORS``, else the user's data folder."""
     given = os.environ.get("TRIMTAB_VECTORS")
     return Path(given) if given else platformdirs.user_data_path("trimtab", appauthor=False) / "vectors"
 
@@ -534,5 +530,5 @@ def find_vector(name: str) -> ControlVector:
 
 
 def _is_file(path: Path) -> bool:
-    """Like ``Path.is_file``, but False where that raises: for a name that no file can have."""
+    """Return ``Path.is_file``, but False where that raises: for a name that no file can have."""
     return os.path.isfile(path)  # noqa: PTH113
