@@ -47,7 +47,7 @@ TEXTS = {
 
 
 def evaluate_bash(example) -> None:
-    """Run each ``trimtab`` line in this process; check ``make`` and ``pip`` lines without running them."""
+    """Run each ``trimtab`` line in this process; check ``make``, ``pip`` and ``source`` lines without running them."""
     for line in example.parsed.splitlines():
         command = line.split("  #")[0].strip()
         if command:
@@ -63,6 +63,9 @@ def run_line(command: str) -> None:
         assert arguments[0] == "install", command
         assert set(re.findall(r"trimtab\[([\w-]+)\]", command)) <= EXTRAS, command
         assert all(argument in MAKEFILE for argument in arguments if "==" in argument), command
+    elif program == "source":
+        (script,) = arguments
+        assert script == ".venv/bin/activate" and "VENV ?= .venv\n" in MAKEFILE, command
     else:
         assert program == "trimtab", command
         run_trimtab(command, arguments)
