@@ -65,7 +65,8 @@ def run_line(command: str) -> None:
         assert all(argument in MAKEFILE for argument in arguments if "==" in argument), command
     elif program == "source":
         (script,) = arguments
-        assert script == ".venv/bin/activate" and "VENV ?= .venv\n" in MAKEFILE, command
+        assert script == ".venv/bin/activate", command
+        assert "VENV ?= .venv\n" in MAKEFILE, command
     else:
         assert program == "trimtab", command
         run_trimtab(command, arguments)
