@@ -34,7 +34,7 @@ bounds = st.builds(
 def through(state: Tensor, *applied: Change) -> Tensor:
     """``state`` (``[row, token, hidden]``) after the changes, as the step plan of one layer does them."""
     plan = StepPlan.of_changes({0: list(applied)})
-    return run(plan, np.ones((1, 1, len(plan.term_rows)), dtype=np.float32), state)
+    return run(plan, np.ones((1, 1, len(plan.terms)), dtype=np.float32), state)
 
 
 def run(plan: StepPlan, coefficients: np.ndarray, state: Tensor) -> Tensor:
@@ -229,9 +229,9 @@ def test_rows_with_separate_lists_equal_single_rows(rows: Sequence[Sequence[Chan
     state = torch.arange(1.0, WIDTH + 1)[None, None]
     steerings = [CompiledSteering(tuple(CompiledTerm("", {0: change}) for change in own)) for own in rows]
     plan = StepPlan.of_rows(steerings)
-    coefficients = np.zeros((len(rows), 1, len(plan.term_rows)), dtype=np.float32)
-    for number, term_row in enumerate(plan.term_rows):
-        coefficients[slice(None) if term_row.rows is None else list(term_row.rows), 0, number] = 1.0
+    coefficients = np.zeros((len(rows), 1, len(plan.terms)), dtype=np.float32)
+    for number, acting in enumerate(plan.rows):
+        coefficients[slice(None) if acting is None else list(acting), 0, number] = 1.0
     found = run(plan, coefficients, state.repeat(len(rows), 1, 1))
     for row, own in enumerate(rows):
         assert_close(found[row : row + 1], through(state, *own))
@@ -242,7 +242,7 @@ def test_rows_with_separate_lists_equal_single_rows(rows: Sequence[Sequence[Chan
 @given(st.lists(anyhow(), min_size=1, max_size=4))
 def test_token_with_zero_coefficients_is_unchanged(applied: Sequence[Change]) -> None:
     plan = StepPlan.of_changes({0: list(applied)})
-    coefficients = np.ones((1, 2, len(plan.term_rows)), dtype=np.float32)
+    coefficients = np.ones((1, 2, len(plan.terms)), dtype=np.float32)
     coefficients[0, 0] = 0.0
     state = torch.arange(1.0, WIDTH + 1).expand(1, 2, WIDTH)
     found = run(plan, coefficients, state)

@@ -85,18 +85,18 @@ def test_schedule_unknown_kind_is_refused():
 
 
 def test_decay_is_linear_to_zero():
-    assert [Schedule("decay", 4).gain(n) for n in (0, 1, 2, 4, 9)] == [1.0, 0.75, 0.5, 0.0, 0.0]
+    assert [Schedule("decay", 4).coefficient(n) for n in (0, 1, 2, 4, 9)] == [1.0, 0.75, 0.5, 0.0, 0.0]
 
 
 def test_half_life_halves():
-    assert [Schedule("half-life", 4).gain(n) for n in (0, 4, 8)] == [1.0, 0.5, 0.25]
+    assert [Schedule("half-life", 4).coefficient(n) for n in (0, 4, 8)] == [1.0, 0.5, 0.25]
 
 
 @given(st.sampled_from(["decay", "half-life"]), st.floats(0.01, 1e6), st.integers(0, 10_000))
 def test_schedule_starts_at_one_and_never_grows(kind, tokens, n):
     schedule = Schedule(kind, tokens)
-    assert schedule.gain(0) == 1.0
-    assert 0.0 <= schedule.gain(n + 1) <= schedule.gain(n)
+    assert schedule.coefficient(0) == 1.0
+    assert 0.0 <= schedule.coefficient(n + 1) <= schedule.coefficient(n)
 
 
 def test_scope_is_all_only_if_empty():

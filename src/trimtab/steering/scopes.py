@@ -86,7 +86,7 @@ class Schedule:
         if not (math.isfinite(self.tokens) and self.tokens > 0):
             raise SteeringError(f"{self.kind} over {self.tokens} tokens", fix="give a number above 0")
 
-    def gain(self, generated: int) -> float:
+    def coefficient(self, generated: int) -> float:
         """Return the factor at generated token number ``generated``, counted from 0."""
         if self.kind == "decay":
             return max(0.0, 1.0 - generated / self.tokens)

@@ -28,7 +28,7 @@ from trimtab.engines.protocol import (
     as_messages,
     is_chat,
 )
-from trimtab.engines.transformers.decode.answer import Listener, Request, answer_request, make_request
+from trimtab.engines.transformers.decode.answer import OnToken, Request, answer_request, make_request
 from trimtab.engines.transformers.decode.sampling import Sampling, keeps_keys_and_values
 from trimtab.engines.transformers.decode.stream import AnswerStream, TextStream
 from trimtab.engines.transformers.forward.collect import collect_states, score_prompts, spans_of
@@ -528,9 +528,9 @@ class TransformersEngine:
 
     def _fulfilled(self, request: Request, on_text: Callable[[str], None] | None) -> list[Completion]:
         text = None if on_text is None else TextStream(self.decode, on_text)
-        listener = None if text is None else Listener(lambda token, _: text.token(token))
+        on_token = None if text is None else lambda token, _: text.token(token)
         with self._lock:
-            completions = answer_request(self._host, request, decode=self.decode, listener=listener)
+            completions = answer_request(self._host, request, decode=self.decode, on_token=on_token)
         if text is not None:
             text.end()
         return completions
@@ -608,13 +608,13 @@ class TransformersEngine:
         request = self._requested([prompt], [Steering.of(steering)], sampling, raw=raw, read=read, normalize=normalize)
         scopes = list(self._scopes) if self._lock.held else []  # else they are those of another thread
 
-        def work(listener: Listener) -> Completion:
+        def work(on_token: OnToken, ended: Callable[[], bool]) -> Completion:
             if self._scopes != scopes:
                 raise SteeringError(
                     "a stream was begun outside of the steered() block in which it was made, or the other way round",
                     fix="make and read it in the same place",
                 )
-            return answer_request(self._host, request, decode=self.decode, listener=listener)[0]
+            return answer_request(self._host, request, decode=self.decode, on_token=on_token, ended=ended)[0]
 
         names = distinct_names([vector.behaviour.name for vector in read])
         return AnswerStream(work, decode=self.decode, names=names, lock=self._lock)

@@ -330,7 +330,7 @@ def test_every_layer_counts_every_token_that_enters(llama: TransformersEngine, u
     hooks.check()
     assert hooks.entered == 5 * 7 + 2 * 3
     assert hooks.seen == {0: hooks.entered, 3: hooks.entered}
-    assert hooks.layers == (0, 3)
+    assert hooks.plan.layers == (0, 3)
 
 
 @pytest.mark.parametrize("sink", [True, False])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import final
+from typing import TypeAlias, final
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,8 +18,6 @@ from trimtab.arrays import F32, F64
 from trimtab.engines.layers import eagerly
 from trimtab.engines.protocol import Completion, MarkedPrompt, Receipt, Tokens
 from trimtab.engines.transformers.decode.sampling import (
-    Generated,
-    Prefilled,
     Sampling,
     count_repeats,
     generate_tokens,
@@ -29,14 +27,8 @@ from trimtab.engines.transformers.decode.sampling import (
 )
 from trimtab.engines.transformers.forward.capture import ProbeHooks
 from trimtab.engines.transformers.forward.collect import score_prompts
-from trimtab.engines.transformers.forward.schedule import (
-    BatchSchedule,
-    Readings,
-    ReplayedSchedule,
-    RowText,
-    check_scope,
-)
-from trimtab.engines.transformers.forward.steer import SteeringCounters, SteeringHooks
+from trimtab.engines.transformers.forward.schedule import BatchSchedule, Readings, RowText, check_scope
+from trimtab.engines.transformers.forward.steer import SteeringCounters, SteeringHooks, term_receipts
 from trimtab.engines.transformers.forward.step_plan import Coefficients, StepPlan
 from trimtab.engines.transformers.model.context import ModelContext
 from trimtab.engines.transformers.score.forcing import answer_logprobs
@@ -50,6 +42,7 @@ from trimtab.vectors import ControlVector, ModelInfo
 
 ROWS = 128  # of a batch; larger requests are answered batch by batch
 PROBE_SIZE = 100.0  # of each number that is added to see whether answers depend on the last block
+OnToken: TypeAlias = Callable[[int, tuple[float, ...]], None]
 _PROVEN: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()  # whether answers depend on the blocks
 
 
@@ -75,10 +68,6 @@ class Request:
     read: tuple[ControlVector, ...] = ()
     measure_kl: bool = False
     cache: DynamicCache | None = None
-
-    def part(self, rows: slice) -> Request:
-        """Return some rows of the request."""
-        return replace(self, prompts=self.prompts[rows], steerings=self.steerings[rows], repeats=self.repeats[rows])
 
 
 def make_request(
@@ -115,124 +104,136 @@ def make_request(
     )
 
 
-@final
-@dataclass(frozen=True)
-class Listener:
-    """Callbacks of a caller who follows an answer while it is generated.
-
-    Attributes:
-        on_token: Called with each token of the first row and its z-scores on the vectors that are read.
-        ended: Whether to break the answers off.
-    """
-
-    on_token: Callable[[int, tuple[float, ...]], None]
-    ended: Callable[[], bool] = lambda: False
-
-
 def answer_request(
-    host: ModelContext, request: Request, *, decode: Callable[[Sequence[int]], str], listener: Listener | None
+    context: ModelContext,
+    request: Request,
+    *,
+    decode: Callable[[Sequence[int]], str],
+    on_token: OnToken | None = None,
+    ended: Callable[[], bool] | None = None,
 ) -> list[Completion]:
     """Answer every prompt of a request.
+
+    Args:
+        context: The model.
+        request: The prompts.
+        decode: Returns the text of tokens.
+        on_token: Called with each token of the first row and its z-scores on the vectors that are read.
+        ended: Returns True to break the first batch off.
 
     Raises:
         SteeringError: It cannot be done, or was not done as asked.
     """
-    if request.measure_kl and host.scopes:
+    if request.measure_kl and context.scopes:
         raise SteeringError("KL cannot be measured inside steered()", fix="pass steering= to generate instead")
-    if request.prompts and (host.scopes or any(steering.layers for steering in request.steerings)):
-        _prove_answers(host, request.prompts[0].tokens)
+    if request.prompts and (context.scopes or any(steering.layers for steering in request.steerings)):
+        _prove_answers(context, request.prompts[0].tokens)
     completions: list[Completion] = []
     for at in range(0, len(request.prompts), ROWS):
-        batch = request.part(slice(at, at + ROWS))
-        completions += _answer_batch(host, batch, decode=decode, listener=listener if at == 0 else None)
+        rows = slice(at, at + ROWS)
+        batch = replace(
+            request,
+            prompts=request.prompts[rows],
+            steerings=request.steerings[rows],
+            repeats=request.repeats[rows],
+        )
+        completions += _answer_batch(context, batch, decode, on_token, ended)
+        on_token = ended = None
     return completions
 
 
 def _answer_batch(
-    host: ModelContext, batch: Request, *, decode: Callable[[Sequence[int]], str], listener: Listener | None
+    context: ModelContext,
+    batch: Request,
+    decode: Callable[[Sequence[int]], str],
+    on_token: OnToken | None,
+    ended: Callable[[], bool] | None,
 ) -> list[Completion]:
-    rows = [RowText(prompt, markers=host.markers, decode=host.decode_all) for prompt in _as_read(host, batch.prompts)]
-    _check_terms(host, rows, batch)
+    rows = [
+        RowText(prompt, markers=context.markers, decode=context.decode_all)
+        for prompt in _as_read(context, batch.prompts)
+    ]
+    _check_terms(context, rows, batch)
     own = StepPlan.of_rows(batch.steerings)
-    plans = [*(hooks.plan for hooks in host.scopes), own]
+    plans = [*(hooks.plan for hooks in context.scopes), own]
     on_tokens = _comparisons_on_tokens(plans)
     vectors = [*batch.read, *dict.fromkeys(c.vector for c in on_tokens if c.vector not in batch.read)]
     with ExitStack() as stack:
-        probe = stack.enter_context(ProbeHooks(host.blocks, vectors))
+        probe = stack.enter_context(ProbeHooks(context.blocks, vectors))
 
         def token_readings() -> Readings:
             latest = probe.latest()
             return {c: latest[:, vectors.index(c.vector)] for c in on_tokens}
 
-        read_prompts = _prompt_reader(host, batch.prompts)
+        read_prompts = _prompt_reader(context, batch.prompts)
         kept = batch.cache.get_seq_length() if batch.cache is not None else 0
         schedules = [
             BatchSchedule(
                 plan,
                 rows,
-                sink=host.sink,
-                cached=batch.sampling.use_cache and not host.blocks.encoder,
-                start=kept,
+                sink=context.sink,
+                cached=batch.sampling.use_cache and not context.blocks.encoder,
                 kept=kept,
-                pad_left=host.start is None,
+                pad_left=context.start is None,
                 prompt_readings=read_prompts,
                 token_readings=token_readings,
             )
             for plan in plans
         ]
-        counters = [SteeringCounters() for _ in schedules]
-        prefilled = _prefilled(host, batch, schedules[-1])
+        prefilled = _prefilled(context, batch, schedules[-1])
+        active = [*context.scopes, stack.enter_context(SteeringHooks(context.blocks, own, sink=context.sink))]
+        passes = [
+            stack.enter_context(hooks.following(schedule)) for hooks, schedule in zip(active, schedules, strict=True)
+        ]
+        cache = batch.cache
         if prefilled is not None:
+            cache, counters = prefilled
+            passes[-1].append(counters)
             schedules[-1].begin_at(schedules[-1].width - 1)
-            counters[-1].put(prefilled.lengths, prefilled.moves)
-        active = [*host.scopes, stack.enter_context(SteeringHooks(host.blocks, own, sink=host.sink))]
-        for hooks, schedule, counter in zip(active, schedules, counters, strict=True):
-            stack.enter_context(hooks.following(schedule, counter))
         steps: list[F64] = []  # z-scores [row, vector] of each generated token
         reads = list(range(len(batch.read)))
         generated = generate_tokens(
-            host.model,
+            context.model,
             [prompt.tokens for prompt in batch.prompts],
             batch.sampling,
-            stop=host.stop,
-            pad=host.pad,
-            start=host.start,
+            stop=context.stop,
+            pad=context.pad,
+            start=context.start,
             repeats=batch.repeats,
-            prefilled=batch.cache if prefilled is None else prefilled.cache,
+            prefilled=cache,
             on_step=(lambda: steps.append(probe.latest()[:, reads])) if batch.read else None,
-            on_token=None if listener is None else lambda token: listener.on_token(token, _first_row(steps)),
-            ended=None if listener is None else listener.ended,
+            on_token=None if on_token is None else lambda token: on_token(token, _first_row(steps)),
+            ended=ended,
         )
     for hooks in active:
         hooks.check()
-    return _completions(host, batch, generated, schedules, counters, steps, decode=decode)
+    return _completions(context, batch, generated, schedules, passes, steps, decode)
 
 
 def _completions(
-    host: ModelContext,
+    context: ModelContext,
     batch: Request,
-    generated: Sequence[Generated],
+    generated: Sequence[tuple[Tokens, float | None]],
     schedules: Sequence[BatchSchedule],
-    counters: Sequence[SteeringCounters],
+    passes: Sequence[Sequence[SteeringCounters]],
     steps: Sequence[F64],
-    *,
     decode: Callable[[Sequence[int]], str],
 ) -> list[Completion]:
-    """Join what was generated with receipts of what was done."""
-    outer = _outer(host)
+    """Join the answers with receipts of their steering."""
+    outer = _outer(context)
     names = distinct_names([vector.behaviour.name for vector in batch.read])
     # The last token of an answer is read by no pass, so nothing is steered there.
-    read = [0 if host.blocks.encoder else max(len(answer.tokens) - 1, 0) for answer in generated]
-    parts = [counter.receipts(schedule, generated=read) for counter, schedule in zip(counters, schedules, strict=True)]
-    touched = [int(np.logical_or.reduce([part.touched[row] for part in parts]).sum()) for row in range(len(generated))]
+    read = [0 if context.blocks.encoder else max(len(tokens) - 1, 0) for tokens, _ in generated]
+    coefficients = [[schedule.coefficients_of(row, count) for row, count in enumerate(read)] for schedule in schedules]
+    receipts = list(map(term_receipts, schedules, coefficients, passes))
+    touched = [int(np.logical_or.reduce([c[row].any(axis=1) for c in coefficients]).sum()) for row in range(len(read))]
     completions = []
-    for row, answer in enumerate(generated):
-        prompt, steering, tokens = batch.prompts[row], batch.steerings[row], answer.tokens
-        terms = tuple(term for part in parts for term in part.terms[row])
+    for row, (tokens, logprob) in enumerate(generated):
+        prompt, steering = batch.prompts[row], batch.steerings[row]
+        terms = tuple(term for by_row in receipts for term in by_row[row])
         kl = None
         if batch.measure_kl:
-            coefficients = schedules[-1].coefficients_of(row, read[row])[:, schedules[-1].terms_of(row)]
-            kl = kl_along(host, prompt, tokens, steering, coefficients)
+            kl = kl_along(context, prompt, tokens, steering, coefficients[-1][row][:, schedules[-1].terms_of(row)])
         receipt = Receipt(
             steering=str(outer + steering),
             layers=tuple(sorted({layer for term in terms for layer in term.layers})),
@@ -246,10 +247,10 @@ def _completions(
             Completion(
                 text=decode(tokens),
                 tokens=tokens,
-                finish_reason="stop" if tokens and tokens[-1] in host.stop else "length",
+                finish_reason="stop" if tokens and tokens[-1] in context.stop else "length",
                 prompt=prompt,
                 receipt=receipt,
-                logprob=answer.logprob,
+                logprob=logprob,
                 readings=dict(zip(names, readings, strict=True)),
             )
         )
@@ -260,28 +261,28 @@ def _first_row(steps: Sequence[F64]) -> tuple[float, ...]:
     return tuple(steps[-1][0].tolist()) if steps else ()
 
 
-def _outer(host: ModelContext) -> CompiledSteering:
+def _outer(context: ModelContext) -> CompiledSteering:
     """The terms of all open scopes, outermost first."""
-    return CompiledSteering(tuple(term for hooks in host.scopes for term in hooks.plan.terms))
+    return CompiledSteering(tuple(term for hooks in context.scopes for term in hooks.plan.terms))
 
 
-def _as_read(host: ModelContext, prompts: Sequence[MarkedPrompt]) -> list[MarkedPrompt]:
+def _as_read(context: ModelContext, prompts: Sequence[MarkedPrompt]) -> list[MarkedPrompt]:
     """The part of the prompts that the steered blocks read: beside an encoder, the decoder's first tokens alone."""
-    if host.start is None or host.blocks.encoder:
+    if context.start is None or context.blocks.encoder:
         return list(prompts)
-    count = len(host.start)
-    begun = MarkedPrompt("", host.start, ((0, 0),) * count, (), (False,) * count, 0)
+    count = len(context.start)
+    begun = MarkedPrompt("", context.start, ((0, 0),) * count, (), (False,) * count, 0)
     return [begun] * len(prompts)
 
 
-def _check_terms(host: ModelContext, rows: Sequence[RowText], batch: Request) -> None:
-    outer = _outer(host)
+def _check_terms(context: ModelContext, rows: Sequence[RowText], batch: Request) -> None:
+    outer = _outer(context)
     for row, steering in zip(rows, batch.steerings, strict=True):
         for term in (outer + steering).terms:
             check_scope(term.scope, row, what=term.text)
-            if host.blocks.encoder and not (term.scope.is_all and term.condition is None):
+            if context.blocks.encoder and not (term.scope.is_all and term.condition is None):
                 raise SteeringError(f"{term.text}: an encoder is steered at all of its tokens", fix="drop the scope")
-    if host.blocks.encoder and batch.read:
+    if context.blocks.encoder and batch.read:
         raise SteeringError("an encoder generates nothing to read", fix="load the model without encoder=True")
 
 
@@ -291,19 +292,23 @@ def _comparisons_on_tokens(plans: Sequence[StepPlan]) -> list[Comparison]:
     return list(dict.fromkeys(c for c in found if c.at == "token"))
 
 
-def _prompt_reader(host: ModelContext, prompts: Sequence[MarkedPrompt]) -> Callable[[Sequence[Comparison]], Readings]:
+def _prompt_reader(
+    context: ModelContext, prompts: Sequence[MarkedPrompt]
+) -> Callable[[Sequence[Comparison]], Readings]:
     """Return a function that reads the prompts once on each vector and place, however many comparisons need it."""
 
     @cache
     def scored(vector: ControlVector, at: At) -> F64:
-        return score_prompts(host, prompts, vector, at=at)
+        return score_prompts(context, prompts, vector, at=at)
 
     return lambda asked: {c: scored(c.vector, c.at) for c in asked}
 
 
-def _prefilled(host: ModelContext, batch: Request, schedule: BatchSchedule) -> Prefilled | None:
-    """Read the prompts of rows that are steered alike as one tree; None where that saves nothing, or cannot be."""
-    if not batch.sampling.use_cache or host.start is not None or batch.cache is not None or host.scopes:
+def _prefilled(
+    context: ModelContext, batch: Request, schedule: BatchSchedule
+) -> tuple[DynamicCache, SteeringCounters] | None:
+    """Read the prompts of rows that are steered alike as one tree; None where that saves nothing or is not exact."""
+    if not batch.sampling.use_cache or context.start is not None or batch.cache is not None or context.scopes:
         return None
     alike: dict[tuple[int, ...], list[int]] = {}
     for row in range(len(batch.prompts)):
@@ -311,57 +316,58 @@ def _prefilled(host: ModelContext, batch: Request, schedule: BatchSchedule) -> P
         if numbers is None:
             return None
         alike.setdefault(numbers, []).append(row)
+    step_of = {number: n for n, step in enumerate(schedule.plan.steps) for number in step.numbers}
     parts, rows = [], []
     for numbers, same in sorted(alike.items(), key=lambda item: len(item[1])):  # small ones likely save nothing
-        terms = tuple(term for number in numbers if (term := schedule.plan.term_rows[number].term) is not None)
-        plan = StepPlan.of_rows([CompiledSteering(terms)])
-        with SteeringHooks(host.blocks, plan, sink=host.sink) as hooks:
+        plan = StepPlan.of_rows([CompiledSteering(tuple(schedule.plan.terms[number] for number in numbers))])
+        with SteeringHooks(context.blocks, plan, sink=context.sink) as hooks:
             prompts = [batch.prompts[row].tokens for row in same]
             found = shared_prefill(
-                host.model, host.blocks, prompts, cost=host.cost(), proof=host.prefix_sharing, hooks=hooks
+                context.model, context.blocks, prompts, cost=context.cost(), proof=context.prefix_sharing, hooks=hooks
             )
         hooks.check()
         if found is None:
             return None
-        parts.append(found.renumbered(plan, schedule.plan, numbers))
+        cache, counters = found
+        moves = {  # numbered by the steps of the batch's plan, of which ``plan`` has some terms
+            (step_of[numbers[plan.steps[n].numbers[0]]], layer): norms for (n, layer), norms in counters.moves.items()
+        }
+        parts.append((cache, replace(counters, moves=moves)))
         rows.append(same)
     return join_prefilled(parts, rows)
 
 
 def kl_along(
-    host: ModelContext, prompt: MarkedPrompt, answer: Tokens, steering: CompiledSteering, coefficients: Coefficients
+    context: ModelContext, prompt: MarkedPrompt, answer: Tokens, steering: CompiledSteering, coefficients: Coefficients
 ) -> float:
     """Mean per-token KL(base ‖ steered) in nats along an answer, steered as it was when it was generated."""
     plan = StepPlan.of_rows([steering])
     with torch.inference_mode(), eagerly():
-        base = answer_logprobs(host, prompt.tokens, answer)
-        with (
-            SteeringHooks(host.blocks, plan, sink=host.sink) as hooks,
-            hooks.following(ReplayedSchedule(coefficients)),
-        ):
-            steered = answer_logprobs(host, prompt.tokens, answer)
+        base = answer_logprobs(context, prompt.tokens, answer)
+        with SteeringHooks(context.blocks, plan, sink=context.sink, coefficients=coefficients) as hooks:
+            steered = answer_logprobs(context, prompt.tokens, answer)
         hooks.check()
         return float(kl_of_logprobs(base, steered).double().mean())
 
 
-def answers_depend_on_layers(host: ModelContext, prompt: Tokens) -> bool:
+def answers_depend_on_layers(context: ModelContext, prompt: Tokens) -> bool:
     """Return True if answers depend on the last layer too, for a model that prepares its passes itself."""
-    if prepares_plainly(host.model):
+    if prepares_plainly(context.model):
         return True
-    added = np.where(np.arange(host.info.hidden_size) % 3, -PROBE_SIZE, PROBE_SIZE).astype(np.float32)
-    plain, steered = (_first_token(host, prompt, at) for at in ({}, {host.info.layers - 1: added}))
+    added = np.where(np.arange(context.info.hidden_size) % 3, -PROBE_SIZE, PROBE_SIZE).astype(np.float32)
+    plain, steered = (_first_token(context, prompt, at) for at in ({}, {context.info.layers - 1: added}))
     return plain != steered
 
 
-def _first_token(host: ModelContext, prompt: Tokens, additions: Mapping[int, F32]) -> Generated:
-    with SteeringHooks(host.blocks, additions, sink=False):
+def _first_token(context: ModelContext, prompt: Tokens, additions: Mapping[int, F32]) -> tuple[Tokens, float | None]:
+    with SteeringHooks(context.blocks, additions, sink=False):
         return generate_tokens(
-            host.model,
+            context.model,
             [prompt],
             Sampling(max_new_tokens=1, use_cache=False),
-            stop=host.stop,
-            pad=host.pad,
-            start=host.start,
+            stop=context.stop,
+            pad=context.pad,
+            start=context.start,
             repeats=[0],
         )[0]
 
@@ -373,7 +379,7 @@ def normalized_rows(steerings: Sequence[Steering], budget: float) -> list[Steeri
 
 
 def warn_if_strong(steering: Steering) -> None:
-    """Warn where what is known of a mix is predicted to spend so much that text falls apart."""
+    """Warn where a mix is predicted to spend so much that text becomes incoherent."""
     spent = least_predicted_kl(steering.terms)
     if spent > WARN_ABOVE:
         warnings.warn(
@@ -384,13 +390,13 @@ def warn_if_strong(steering: Steering) -> None:
         )
 
 
-def _prove_answers(host: ModelContext, prompt: Tokens) -> None:
+def _prove_answers(context: ModelContext, prompt: Tokens) -> None:
     """Make sure, once for each model, that answers depend on the last block too."""
-    if host.model not in _PROVEN:
-        _PROVEN[host.model] = answers_depend_on_layers(host, prompt)
-    if not _PROVEN[host.model]:
+    if context.model not in _PROVEN:
+        _PROVEN[context.model] = answers_depend_on_layers(context, prompt)
+    if not _PROVEN[context.model]:
         raise SteeringError(
-            f"answers of {host.info.name} do not depend on its last block: {host.info.architecture} generates in "
+            f"answers of {context.info.name} do not depend on its last block: {context.info.architecture} generates in "
             "another way than it reads",
             fix="its states can be read, and its plain passes steered",
         )

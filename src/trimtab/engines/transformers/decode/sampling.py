@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar, final
 
@@ -28,14 +28,12 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 from transformers.generation.streamers import BaseStreamer
 
-from trimtab.arrays import F32
 from trimtab.defaults import ANSWER_TOKENS
 from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.prefix_tree import Cost, PrefixTreePlan, build_tree
 from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.forward.run import Pass, PrefixSharingCheck, encoder_inputs, place, rows_of, run_plan
 from trimtab.engines.transformers.forward.steer import SteeringCounters, SteeringHooks
-from trimtab.engines.transformers.forward.step_plan import StepPlan
 from trimtab.engines.transformers.score.logits import log_normalizers
 from trimtab.errors import ModelError, PromptError
 
@@ -67,14 +65,6 @@ class Sampling:
             raise PromptError(f"top_p is {self.top_p}", fix="give a number above 0 and up to 1")
 
 
-@dataclass(frozen=True)
-class Generated:
-    """An answer's tokens and, where it was greedy, their summed log-probability in nats."""
-
-    tokens: Tokens
-    logprob: float | None
-
-
 def generate_tokens(
     model: PreTrainedModel,
     prompts: Sequence[Tokens],
@@ -88,23 +78,35 @@ def generate_tokens(
     on_step: Callable[[], None] | None = None,
     ended: Callable[[], bool] | None = None,
     prefilled: DynamicCache | None = None,
-) -> list[Generated]:
+) -> list[tuple[Tokens, float | None]]:
     """Continue every prompt; each answer ends with a stop token or at ``max_new_tokens``.
 
-    ``start`` is with what the decoder of an encoder-decoder model begins; its encoder reads the prompts.
-    ``prefilled`` has the keys and values of the prompts' first tokens, where those were read before. ``on_step`` is
-    called after each pass, before a token is chosen; ``ended`` says whether to stop where the answers are.
+    The model's generation config is ignored, with its penalties and forbidden tokens. A row's sampling noise depends on
+    the seed, its prompt and ``repeats``, not on its neighbours: noise that all rows shared would make answers to
+    different prompts lean to the same tokens.
 
-    Nothing of the model's own generation config applies, no penalty and no forbidden token. A row's sampling noise
-    depends on the seed, its prompt and ``repeats``, how often that prompt came before, not on its neighbours: noise
-    that all rows shared would make answers to different prompts lean to the same tokens.
+    Args:
+        model: The model.
+        prompts: Token ids; read by the encoder of an encoder-decoder model.
+        sampling: How tokens are chosen.
+        stop: Tokens that end an answer.
+        pad: Token that pads rows.
+        repeats: How often each prompt came before.
+        start: Start tokens of a decoder beside an encoder.
+        on_token: Called with each token of the first row.
+        on_step: Called after each pass, before a token is chosen.
+        ended: Returns True to break the answers off.
+        prefilled: Keys and values of the prompts' first tokens.
+
+    Returns:
+        The tokens of each answer and, where it was greedy, the sum of their log-probabilities in nats.
+
+    Raises:
+        ModelError: The model's ``generate`` ignores the options.
     """
     inputs = _inputs(prompts, pad=pad, device=place(model)[0], encoder=start is not None)
-    ran = _Ran(on_step)
-    processors = LogitsProcessorList([ran])
-    best = _BestLogprobs() if sampling.temperature == 0 else None
-    if best:
-        processors.append(best)
+    steps = _Steps(on_step, best=sampling.temperature == 0)
+    processors = LogitsProcessorList([steps])
     if sampling.temperature > 0:
         processors.append(TemperatureLogitsWarper(float(sampling.temperature)))
         if sampling.top_p < 1.0:
@@ -119,14 +121,14 @@ def generate_tokens(
             stopping_criteria=StoppingCriteriaList([_Ended(ended)]) if ended else None,
             past_key_values=prefilled,
         )
-    if not ran.steps:
+    if not steps.count:
         raise ModelError(
-            f"generate() of {type(model).__name__} chooses by itself: it takes no notice of temperature and seed",
+            f"generate() of {type(model).__name__} chooses tokens without regard to temperature and seed",
             fix="use model.generate of transformers inside engine.steered(), and its own settings",
         )
     begun = inputs["input_ids"].shape[1] if start is None else len(start)
     answers = [_up_to_stop(row, stop) for row in output[:, begun:].tolist()]
-    return [Generated(answer, best.total(n, len(answer)) if best else None) for n, answer in enumerate(answers)]
+    return [(answer, steps.best_logprob(n, len(answer))) for n, answer in enumerate(answers)]
 
 
 def prepares_plainly(model: PreTrainedModel) -> bool:
@@ -193,46 +195,37 @@ def _up_to_stop(tokens: Sequence[int], stop: Sequence[int]) -> Tokens:
 
 
 @final
-class _BestLogprobs(LogitsProcessor):  # type: ignore[misc]
-    """Notes the log-probability of every step's likeliest token, and changes nothing."""
+class _Steps(LogitsProcessor):  # type: ignore[misc]
+    """Counts the steps and reports each; if ``best``, also notes the log-probability of its likeliest token."""
 
-    def __init__(self) -> None:
-        self._steps: list[Tensor] = []
+    def __init__(self, on_step: Callable[[], None] | None, *, best: bool) -> None:
+        self.count = 0
+        self._on_step = on_step
+        self._best: list[Tensor] | None = [] if best else None
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        logits = scores.float()
-        self._steps.append(logits.amax(-1) - log_normalizers(logits))
+        self.count += 1
+        if self._on_step is not None:
+            self._on_step()
+        if self._best is not None:
+            logits = scores.float()
+            self._best.append(logits.amax(-1) - log_normalizers(logits))
         return scores
 
     @cached_property
     def _table(self) -> NDArray[np.float64]:
         """``[row, step]``, once all steps are done."""
-        table: NDArray[np.float64] = torch.stack(self._steps, dim=1).double().cpu().numpy()
+        table: NDArray[np.float64] = torch.stack(self._best or [], dim=1).double().cpu().numpy()
         return table
 
-    def total(self, row: int, steps: int) -> float:
-        """Summed over a row's first steps."""
-        return float(self._table[row, :steps].sum())
-
-
-@final
-class _Ran(LogitsProcessor):  # type: ignore[misc]
-    """Sees whether a model's own ``generate`` asks for what it was given, and tells of every step."""
-
-    def __init__(self, on_step: Callable[[], None] | None) -> None:
-        self.steps = 0
-        self._on_step = on_step
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        self.steps += 1
-        if self._on_step is not None:
-            self._on_step()
-        return scores
+    def best_logprob(self, row: int, count: int) -> float | None:
+        """Return the sum over a row's first steps, in nats."""
+        return None if self._best is None else float(self._table[row, :count].sum())
 
 
 @final
 class _Ended(StoppingCriteria):  # type: ignore[misc]
-    """Stops all rows once nobody waits for them any more."""
+    """Stops all rows once ``ended`` returns True."""
 
     def __init__(self, ended: Callable[[], bool]) -> None:
         self._ended = ended
@@ -259,13 +252,13 @@ class _GumbelNoise(LogitsProcessor):  # type: ignore[misc]
 
 
 def _seed_of(seed: int, prompt: Tokens, repeat: int) -> int:
-    told = repr((operator.index(seed), repeat, *prompt)).encode()
-    return int.from_bytes(hashlib.blake2b(told, digest_size=16).digest(), "little")
+    content = repr((operator.index(seed), repeat, *prompt)).encode()
+    return int.from_bytes(hashlib.blake2b(content, digest_size=16).digest(), "little")
 
 
 @final
 class _Streamer(BaseStreamer):  # type: ignore[misc]
-    """Hands every token of the first row on, the stop token included; neither the prompt nor what pads the row."""
+    """Passes on every token of the first row, with the stop token, without prompt and padding."""
 
     def __init__(self, on_token: Callable[[int], None], stop: Sequence[int]) -> None:
         self._on_token = on_token
@@ -284,28 +277,7 @@ class _Streamer(BaseStreamer):  # type: ignore[misc]
         pass
 
 
-Key = TypeVar("Key")
-
-
-@dataclass(frozen=True)
-class Prefilled:
-    """Keys and values of prompts read before decoding: all of each but its last token.
-
-    Attributes:
-        cache: Keys and values, ``[row, head, token, size]``, padded on the left.
-        lengths: Norms of the states that were steered, by layer, ``[row, token]``, padded alike.
-        moves: Norms of what was changed, by step and layer.
-    """
-
-    cache: DynamicCache
-    lengths: dict[int, F32] = field(default_factory=dict)
-    moves: dict[tuple[int, int], F32] = field(default_factory=dict)
-
-    def renumbered(self, part: StepPlan, whole: StepPlan, numbers: Sequence[int]) -> Prefilled:
-        """The same with the steps of ``whole``, of which ``part`` is the plan that has these term rows."""
-        step_of = {number: n for n, step in enumerate(whole.steps) for number in step.numbers}
-        moves = {(step_of[numbers[part.steps[n].numbers[0]]], layer): norms for (n, layer), norms in self.moves.items()}
-        return replace(self, moves=moves)
+Norms = TypeVar("Norms", int, tuple[int, int])
 
 
 def shared_prefill(
@@ -316,11 +288,12 @@ def shared_prefill(
     cost: Cost,
     proof: PrefixSharingCheck,
     hooks: SteeringHooks,
-) -> Prefilled | None:
-    """Read every prompt but for its last token.
+) -> tuple[DynamicCache, SteeringCounters] | None:
+    """Read all tokens of every prompt but its last, steered by ``hooks``, as one prefix tree.
 
-    Hooks that steer are at work here as in any other pass. None where reading prompt by prompt is as cheap, or where
-    the model does not allow prefix-tree passes.
+    Returns:
+        Keys and values ``[row, head, token, size]`` and steering counters ``[row, token]``, both padded on the left.
+        None where reading prompt by prompt is as cheap, or where prefix-tree passes are not exact on the model.
     """
     if len(prompts) < 2 or min(map(len, prompts)) < 2:
         return None
@@ -336,64 +309,59 @@ def shared_prefill(
         new = row.nodes.shape[1]
         parts.append([_last(layer, new) for layer in row.inputs["past_key_values"].layers])
 
-    counters = SteeringCounters()
-    with hooks.writing(counters):
+    with hooks.following() as passes:
         for _ in run_plan(tree, plan, read, model=model, keep_cache=True, on_halved=lambda _: None):
             pass
     nodes = rows_of(tree, tree.ends)
     shift = nodes.shape[1] - 1 - tree.depth[tree.ends]
     columns = np.arange(nodes.shape[1])[None] - shift[:, None]
     where = np.maximum(np.take_along_axis(nodes, np.maximum(columns, 0), axis=1), 0)  # the mask hides what pads
-    lengths, moves = counters.flat() if hooks.layers else ({}, {})
     cache = DynamicCache(
         ddp_cache_data=[
             (_rows_first([keys for keys, _ in layer], where), _rows_first([values for _, values in layer], where))
             for layer in zip(*parts, strict=True)
         ]
     )
-    return Prefilled(
-        cache,
-        {layer: norms[where] for layer, norms in lengths.items()},
-        {key: norms[where] for key, norms in moves.items()},
-    )
+    at = torch.from_numpy(where)
+    counters = SteeringCounters()
+    for layer in {layer for part in passes for layer in part.lengths}:
+        counters.lengths[layer] = torch.cat([part.lengths[layer][0] for part in passes]).cpu()[at]
+    for key in {key for part in passes for key in part.moves}:
+        moves = [part.moves[key] if key in part.moves else torch.zeros_like(part.lengths[key[1]]) for part in passes]
+        counters.moves[key] = torch.cat([norms[0] for norms in moves]).cpu()[at]
+    return cache, counters
 
 
-def join_prefilled(parts: Sequence[Prefilled], rows: Sequence[Sequence[int]]) -> Prefilled:
-    """One of several, row ``i`` of ``parts[n]`` at ``rows[n][i]``; shorter ones are padded on the left."""
-    cache = join_rows([part.cache for part in parts], rows)
-    columns = int(cache.get_seq_length())
-    return Prefilled(
-        cache,
-        _joined_norms([part.lengths for part in parts], rows, columns),
-        _joined_norms([part.moves for part in parts], rows, columns),
-    )
-
-
-def _joined_norms(parts: Sequence[dict[Key, F32]], rows: Sequence[Sequence[int]], columns: int) -> dict[Key, F32]:
-    joined: dict[Key, F32] = {}
-    for tables, own in zip(parts, rows, strict=True):
-        for key, norms in tables.items():
-            whole = joined.setdefault(key, np.full((sum(map(len, rows)), columns), np.nan, dtype=np.float32))
-            whole[list(own), columns - norms.shape[1] :] = norms
-    return joined
-
-
-def join_rows(caches: Sequence[DynamicCache], rows: Sequence[Sequence[int]]) -> DynamicCache:
-    """One cache of several, row ``i`` of ``caches[n]`` at ``rows[n][i]``; shorter ones are padded on the left."""
-    if len(caches) == 1:
-        return caches[0]
+def join_prefilled(
+    parts: Sequence[tuple[DynamicCache, SteeringCounters]], rows: Sequence[Sequence[int]]
+) -> tuple[DynamicCache, SteeringCounters]:
+    """Join prefilled prompts, row ``i`` of ``parts[n]`` at ``rows[n][i]``; shorter ones are padded on the left."""
+    caches, counters = zip(*parts, strict=True)
     width = max(cache.get_seq_length() for cache in caches)
     order = np.argsort(np.concatenate([np.asarray(part) for part in rows]))
 
-    def joined(parts: Sequence[Tensor]) -> Tensor:
-        padded = [nn.functional.pad(part, (0, 0, width - part.shape[-2], 0)) for part in parts]
+    def joined(tables: Sequence[Tensor]) -> Tensor:
+        padded = [nn.functional.pad(table, (0, 0, width - table.shape[-2], 0)) for table in tables]
         return torch.cat(padded)[torch.from_numpy(order).to(padded[0].device)]
 
-    return DynamicCache(
-        ddp_cache_data=[
-            (joined([layer.keys for layer in layers]), joined([layer.values for layer in layers]))
-            for layers in zip(*(cache.layers for cache in caches), strict=True)
-        ]
+    def joined_norms(tables: Sequence[Mapping[Norms, Tensor]]) -> dict[Norms, Tensor]:
+        result: dict[Norms, Tensor] = {}
+        for at, by_key in zip(rows, tables, strict=True):
+            for key, norms in by_key.items():
+                whole = result.setdefault(key, torch.full((len(order), width), torch.nan))
+                whole[list(at), width - norms.shape[1] :] = norms.float()
+        return result
+
+    cache = caches[0]
+    if len(caches) > 1:
+        cache = DynamicCache(
+            ddp_cache_data=[
+                (joined([layer.keys for layer in layers]), joined([layer.values for layer in layers]))
+                for layers in zip(*(cache.layers for cache in caches), strict=True)
+            ]
+        )
+    return cache, SteeringCounters(
+        0, joined_norms([part.lengths for part in counters]), joined_norms([part.moves for part in counters])
     )
 
 

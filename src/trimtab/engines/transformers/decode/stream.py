@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from queue import SimpleQueue
 from threading import Thread, get_ident
 from types import TracebackType
-from typing import TYPE_CHECKING, final
+from typing import final
 
 from trimtab.engines.protocol import Completion
+from trimtab.engines.transformers.decode.answer import OnToken
 from trimtab.engines.transformers.model.context import ModelLock
 from trimtab.errors import SteeringError
-
-if TYPE_CHECKING:
-    from trimtab.engines.transformers.decode.answer import Listener
 
 
 @final
@@ -69,7 +67,7 @@ class _Generation:
 
     def __init__(
         self,
-        work: Callable[[Listener], Completion],
+        work: Callable[[OnToken, Callable[[], bool]], Completion],
         *,
         decode: Callable[[Sequence[int]], str],
         names: Sequence[str],
@@ -115,8 +113,6 @@ class _Generation:
             self._thread.join()
 
     def _run(self) -> None:
-        from trimtab.engines.transformers.decode.answer import Listener
-
         self.worker = get_ident()
         text = TextStream(self._decode, self._pieces.append)
 
@@ -125,7 +121,7 @@ class _Generation:
             self._hand_out(token, dict(zip(self._names, readings, strict=True)))
 
         try:
-            completion = self._work(Listener(on_token, lambda: self.stopped))
+            completion = self._work(on_token, lambda: self.stopped)
             if not self.stopped:
                 self.completion = completion
                 text.end()
@@ -159,7 +155,7 @@ class AnswerStream:
 
     def __init__(
         self,
-        work: Callable[[Listener], Completion],
+        work: Callable[[OnToken, Callable[[], bool]], Completion],
         *,
         decode: Callable[[Sequence[int]], str],
         names: Sequence[str],

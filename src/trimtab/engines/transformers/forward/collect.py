@@ -243,7 +243,7 @@ def _put(result: NDArray[np.float32], wanted: Wanted, nodes: Ints, states: NDArr
 
 
 def collect_states(
-    host: ModelContext,
+    context: ModelContext,
     texts: Sequence[Tokens],
     *,
     layers: Sequence[int],
@@ -260,29 +260,29 @@ def collect_states(
     """
     sources = None
     sequences = list(texts)
-    if host.reads_sources:
-        assert host.start is not None
-        sequences = [host.start] * len(texts)
+    if context.reads_sources:
+        assert context.start is not None
+        sequences = [context.start] * len(texts)
         tree = build_chains(sequences)
-        sources = Sources(dict(zip(tree.ends.tolist(), texts, strict=True)), host.pad)
+        sources = Sources(dict(zip(tree.ends.tolist(), texts, strict=True)), context.pad)
     else:
-        tree = build_tree(sequences) if host.blocks.causal else build_chains(sequences)
+        tree = build_tree(sequences) if context.blocks.causal else build_chains(sequences)
     return read_states(
-        host.model,
-        host.blocks,
+        context.model,
+        context.blocks,
         tree,
         wanted_at(tree, position, span, lengths=[len(tokens) for tokens in sequences]),
         sources=sources,
         layers=layers,
-        cost=host.cost(max_tokens),
-        proof=host.prefix_sharing if share_prefixes else None,
-        stop_early=not host.scopes,
+        cost=context.cost(max_tokens),
+        proof=context.prefix_sharing if share_prefixes else None,
+        stop_early=not context.scopes,
         progress=progress,
     )
 
 
 def score_prompts(
-    host: ModelContext, prompts: Sequence[MarkedPrompt], vector: ControlVector, *, at: At = "prompt"
+    context: ModelContext, prompts: Sequence[MarkedPrompt], vector: ControlVector, *, at: At = "prompt"
 ) -> NDArray[np.float64]:
     """A z-score for each prompt: how far it lies along a vector, in deviations of neutral prompts.
 
@@ -295,9 +295,9 @@ def score_prompts(
     """
     if at not in ("prompt", "last-user-turn"):
         raise PromptError(f"a prompt cannot be scored at {at!r}", fix="use 'prompt' or 'last-user-turn'")
-    if host.start is not None:
+    if context.start is not None:
         raise VectorError(
-            f"{host.info.name} has an encoder, and no state for each token of a prompt that a vector could be read at",
+            f"{context.info.name} has an encoder, and no state for each token of a prompt that a vector could be read at",
             fix="use a model that has only a decoder",
         )
     layers = vector.reading_layers
@@ -308,19 +308,19 @@ def score_prompts(
         return np.zeros(0)
     pool: Pool = "last" if at == "prompt" and vector.reader is not None and vector.reader.pool == "last" else "mean"
     masks = [prompt.read_mask(at, last=pool == "last") for prompt in prompts]
-    build = build_tree if host.blocks.causal else build_chains
+    build = build_tree if context.blocks.causal else build_chains
     tree = build([prompt.tokens for prompt in prompts])
     with ExitStack() as stack:
-        for hooks in host.scopes:
+        for hooks in context.scopes:
             stack.enter_context(hooks.idle())
         states = read_states(
-            host.model,
-            host.blocks,
+            context.model,
+            context.blocks,
             tree,
             over_tokens(tree, masks),
             layers=layers,
-            cost=host.cost(),
-            proof=host.prefix_sharing,
+            cost=context.cost(),
+            proof=context.prefix_sharing,
             stop_early=True,
         ).states
     return np.asarray(z_scores(projections(states, vector, layers), vector, layers, pool=pool).mean(axis=-1))

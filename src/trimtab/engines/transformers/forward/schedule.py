@@ -20,7 +20,7 @@ from trimtab.engines.transformers.forward.step_plan import Coefficients, StepPla
 from trimtab.engines.transformers.text.chat_template import ThinkingMarkers
 from trimtab.errors import SteeringError
 from trimtab.steering.conditions import Comparison, Condition, comparisons, decide
-from trimtab.steering.scopes import ALL, OF_GENERATED, TURNS, Part, Scope
+from trimtab.steering.scopes import OF_GENERATED, TURNS, Part, Scope
 
 OPEN_PARTS = ("after", "before", "thinking", "answer", "first", "from")  # what they hold changes along the answer
 
@@ -106,7 +106,7 @@ def generated_coefficient(scope: Scope, row: RowText, number: int) -> float:
     """Return the coefficient of a scope at generated token ``number``, which the row has read."""
     if not all(_in_answer(part, row, number) for part in scope.parts):
         return 0.0
-    return 1.0 if scope.schedule is None else scope.schedule.gain(number)
+    return 1.0 if scope.schedule is None else scope.schedule.coefficient(number)
 
 
 def is_steady(scope: Scope, prompt: MarkedPrompt) -> bool:
@@ -220,7 +220,6 @@ class BatchSchedule:
         *,
         sink: bool,
         cached: bool,
-        start: int = 0,
         kept: int = 0,
         pad_left: bool = True,
         prompt_readings: Callable[[Sequence[Comparison]], Readings] | None = None,
@@ -232,16 +231,20 @@ class BatchSchedule:
         self._rows = rows
         self.plan = plan
         self._cached = cached
-        self._next = start  # the column at which the next pass begins
+        self._next = kept  # the column at which the next pass begins
         self._begun = False
-        self.column = start
+        self.column = kept
         self._token_readings = token_readings
-        self._scopes = [ALL if term.term is None else term.term.scope for term in plan.term_rows]
+        self._scopes = [term.scope for term in plan.terms]
         self._owned = [
-            [n for n, term in enumerate(plan.term_rows) if term.rows is None or row in term.rows]
-            for row in range(len(rows))
+            [n for n, acting in enumerate(plan.rows) if acting is None or row in acting] for row in range(len(rows))
         ]
-        self.conditions = self._condition_states()
+        self.conditions = {
+            (row, term): ConditionState(condition)
+            for row, own in enumerate(self._owned)
+            for term in own
+            if (condition := plan.terms[term].condition) is not None
+        }
         self._open = self._first_openings(prompt_readings)
         self._prompt = self._prompt_table(sink=sink)
         self._prompt[:, :kept] = 0.0  # an earlier request read them
@@ -250,18 +253,9 @@ class BatchSchedule:
             is_steady(self._scopes[term], rows[row].prompt) for row, own in enumerate(self._owned) for term in own
         )
 
-    def _condition_states(self) -> dict[tuple[int, int], ConditionState]:
-        found = {}
-        for row, own in enumerate(self._owned):
-            for term in own:
-                compiled = self.plan.term_rows[term].term
-                if compiled is not None and compiled.condition is not None:
-                    found[row, term] = ConditionState(compiled.condition)
-        return found
-
     def _first_openings(self, read: Callable[[Sequence[Comparison]], Readings] | None) -> NDArray[np.bool_]:
         """Decide the conditions on prompts, ``[row, term]``; terms with a condition on tokens do not act yet."""
-        opened = np.zeros((len(self._rows), len(self.plan.term_rows)), dtype=bool)
+        opened = np.zeros((len(self._rows), len(self.plan.terms)), dtype=bool)
         for row, own in enumerate(self._owned):
             opened[row, own] = True
         asked = {c: None for state in self.conditions.values() for c in comparisons(state.condition) if c.at != "token"}
@@ -277,10 +271,10 @@ class BatchSchedule:
 
     def _prompt_table(self, *, sink: bool) -> Coefficients:
         """``[row, column, term]`` of the prompts."""
-        table = np.zeros((len(self._rows), self.width, len(self.plan.term_rows)), dtype=np.float32)
+        table = np.zeros((len(self._rows), self.width, len(self.plan.terms)), dtype=np.float32)
         for row, own in enumerate(self._owned):
             for term in own:
-                if self._open[row, term] and self.plan.term_rows[term].changes:
+                if self._open[row, term] and self.plan.terms[term].changes:
                     coefficients = prompt_coefficients(self._scopes[term], self._rows[row].prompt, sink=sink)
                     table[row, self.pads[row] : self.pads[row] + len(coefficients), term] = coefficients
         return table
@@ -326,7 +320,7 @@ class BatchSchedule:
         coefficients = np.zeros(self._open.shape, dtype=np.float32)
         for row, own in enumerate(self._owned):
             for term in own:
-                if self._open[row, term] and self.plan.term_rows[term].changes:
+                if self._open[row, term] and self.plan.terms[term].changes:
                     coefficients[row, term] = generated_coefficient(self._scopes[term], self._rows[row], number)
         return coefficients
 
@@ -358,20 +352,3 @@ class BatchSchedule:
         for number, coefficients in enumerate(self._answer[:generated]):  # there are none where no layer is steered
             answer[number] = coefficients[row]
         return np.concatenate([self._prompt[row, self.pads[row] : stop], answer])
-
-
-@final
-class ReplayedSchedule:
-    """Known coefficients of one row, for reading its whole text again.
-
-    Attributes:
-        column: 0: a pass reads it from its beginning.
-    """
-
-    def __init__(self, coefficients: Coefficients) -> None:
-        self._coefficients = coefficients[None]
-        self.column = 0
-
-    def step(self, tokens: NDArray[np.int64]) -> Coefficients:
-        """Return the coefficients ``[1, token, term]`` of the first tokens."""
-        return self._coefficients[:, : tokens.shape[1]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,11 +17,10 @@ from torch import Tensor, nn
 from trimtab.arrays import F32
 from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.protocol import Changes, TermReceipt
-from trimtab.engines.transformers.forward.schedule import BatchSchedule, ConditionState, ReplayedSchedule
+from trimtab.engines.transformers.forward.schedule import BatchSchedule
 from trimtab.engines.transformers.forward.step_plan import (
     Coefficients,
     StepPlan,
-    TermRow,
     add_preserving_norm,
     clamp_change,
     rotate,
@@ -35,155 +34,80 @@ TOKEN_ARGUMENTS = ("decoder_input_ids", "decoder_inputs_embeds", "input_ids", "i
 
 @final
 @dataclass
-class _Pass:
-    """Norms of one pass, ``[row, token]``, which begins at column ``start``; those of moves also by step."""
+class SteeringCounters:
+    """Norms of hidden states and of their changes in one pass, ``[row, token]``, from which receipts are made.
 
-    start: int
+    They stay tensors until a receipt is made, so that no pass waits for a copy from the device.
+
+    Attributes:
+        start: Column of the batch at which the pass begins.
+        lengths: Norms of the hidden states before they are changed, by layer.
+        moves: Norms of the changes, by step and layer.
+    """
+
+    start: int = 0
     lengths: dict[int, Tensor] = field(default_factory=dict)
     moves: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
 
-@final
-class SteeringCounters:
-    """Norms of hidden states and of their changes, from which receipts are made.
+def term_receipts(
+    schedule: BatchSchedule, coefficients: Sequence[Coefficients], passes: Sequence[SteeringCounters]
+) -> list[list[TermReceipt]]:
+    """Return the receipt of every term of every row.
 
-    They stay tensors until a receipt is made, so that no pass waits for a copy from the device.
+    Args:
+        schedule: The schedule under which the passes were counted.
+        coefficients: Its coefficients for each row, ``[token, term]``: the prompt and the generated tokens read.
+        passes: The counters.
     """
+    plan = schedule.plan
+    columns = max(int(pad) + len(row) for pad, row in zip(schedule.pads, coefficients, strict=True))
+    step_of = {number: n for n, step in enumerate(plan.steps) for number in step.numbers}
 
-    def __init__(self) -> None:
-        self._passes: list[_Pass] = []
-        self._under_way: _Pass | None = None
+    def table(norms: Callable[[SteeringCounters], Tensor | None]) -> F32:
+        """Return ``[row, column]``; NaN where nothing was counted."""
+        result = np.full((len(coefficients), columns), np.nan, dtype=np.float32)
+        for part in passes:
+            if (counted := norms(part)) is not None:
+                stop = min(part.start + counted.shape[1], columns)
+                result[:, part.start : stop] = counted[:, : stop - part.start].float().cpu().numpy()
+        return result
 
-    def begin(self, start: int) -> None:
-        """A pass begins that reads the columns from ``start`` on."""
-        self._under_way = _Pass(start)
-        self._passes.append(self._under_way)
+    lengths = cache(lambda layer: table(lambda part: part.lengths.get(layer)))
+    moves = cache(lambda step, layer: np.nan_to_num(table(lambda part: part.moves.get((step, layer)))))
 
-    def forget(self) -> None:
-        """The pass under way broke off."""
-        self._passes.pop()
+    def shift(row: int, number: int, acts: F32) -> float | None:
+        """Return the mean over layers and touched tokens of how far hidden states moved, relative to their length."""
+        changes = plan.terms[number].changes
+        at = int(schedule.pads[row]) + np.flatnonzero(acts)
+        if not len(at) or not changes:
+            return None
+        shares = []
+        for layer, change in changes.items():
+            if isinstance(change, LayerAdd) and not change.preserve_norm:
+                # Additions of several terms are one product; the share of each is its vector times its coefficient.
+                moved = float(np.linalg.norm(change.added)) * acts[acts != 0]
+            else:
+                moved = moves(step_of[number], layer)[row, at]
+            shares.append(moved / np.maximum(lengths(layer)[row, at], np.finfo(np.float32).tiny))
+        return float(np.mean(shares))
 
-    def lengths(self, layer: int, states: Tensor) -> None:
-        """The states that left a block (``[row, token, hidden]``), before they are changed."""
-        assert self._under_way is not None
-        self._under_way.lengths[layer] = torch.linalg.vector_norm(states, dim=-1)
+    touched_rows = [sum(bool(row[:, number].any()) for row in coefficients) for number in range(len(plan.terms))]
 
-    def moved(self, step: int, layer: int, changes: Tensor) -> None:
-        """Count what a step changed there, ``[row, token, hidden]``."""
-        assert self._under_way is not None
-        self._under_way.moves[step, layer] = torch.linalg.vector_norm(changes, dim=-1)
+    def receipt(row: int, number: int) -> TermReceipt:
+        term, acts = plan.terms[number], coefficients[row][:, number]
+        state = schedule.conditions.get((row, number))
+        return TermReceipt(
+            term=term.text,
+            layers=tuple(term.changes) if acts.any() else (),
+            rows=touched_rows[number],
+            tokens=int(np.count_nonzero(acts)),
+            shift=shift(row, number, acts),
+            fired=None if state is None else state.fired,
+            readings={} if state is None else {_name_of(c): value for c, value in state.readings.items()},
+        )
 
-    def all_lengths(self, layer: int, *, rows: int, columns: int) -> F32:
-        """``[row, column]``; NaN where nothing was read."""
-        return self._table([(part.start, part.lengths.get(layer)) for part in self._passes], rows, columns)
-
-    def all_moves(self, step: int, layer: int, *, rows: int, columns: int) -> F32:
-        """``[row, column]``; 0 where nothing was moved."""
-        parts = [(part.start, part.moves.get((step, layer))) for part in self._passes]
-        return np.nan_to_num(self._table(parts, rows, columns))
-
-    def flat(self) -> tuple[dict[int, F32], dict[tuple[int, int], F32]]:
-        """Norms of states and of moves, ``[token]``, all passes one after the other; each has had one row."""
-        first = self._passes[0]
-        lengths = {layer: _joined([part.lengths[layer] for part in self._passes]) for layer in first.lengths}
-        keys = {key for part in self._passes for key in part.moves}
-        moves = {
-            key: _joined([part.moves.get(key, torch.zeros_like(part.lengths[key[1]])) for part in self._passes])
-            for key in keys
-        }
-        return lengths, moves
-
-    @staticmethod
-    def _table(parts: Sequence[tuple[int, Tensor | None]], rows: int, columns: int) -> F32:
-        table = np.full((rows, columns), np.nan, dtype=np.float32)
-        for start, norms in parts:
-            if norms is not None:
-                stop = min(start + norms.shape[1], columns)
-                table[:, start:stop] = norms[:, : stop - start].float().cpu().numpy()
-        return table
-
-    def put(self, lengths: Mapping[int, F32], moves: Mapping[tuple[int, int], F32]) -> None:
-        """Norms of columns that were read before the passes of this batch, ``[row, column]`` from column 0 on."""
-        part = _Pass(0)
-        part.lengths = {layer: torch.from_numpy(table) for layer, table in lengths.items()}
-        part.moves = {key: torch.from_numpy(table) for key, table in moves.items()}
-        self._passes.insert(0, part)
-
-    def receipts(self, schedule: BatchSchedule, *, generated: Sequence[int]) -> Receipts:
-        """Return what every term did in every row.
-
-        Args:
-            schedule: The coefficients under which the norms were counted.
-            generated: How many generated tokens each row has read.
-        """
-        plan = schedule.plan
-        rows, columns = len(generated), schedule.width + max(generated, default=0)
-        coefficients = [schedule.coefficients_of(row, count) for row, count in enumerate(generated)]  # [token, term]
-        lengths = cache(lambda layer: self.all_lengths(layer, rows=rows, columns=columns))
-        moves = cache(lambda step, layer: self.all_moves(step, layer, rows=rows, columns=columns))
-        step_of = {number: n for n, step in enumerate(plan.steps) for number in step.numbers}
-
-        def shift(row: int, number: int, acts: F32) -> float | None:
-            """Mean over layers and touched tokens of how far hidden states moved, relative to their length."""
-            at, first = np.flatnonzero(acts), int(schedule.pads[row])
-            changes = plan.term_rows[number].changes
-            if not len(at) or not changes:
-                return None
-            shares = []
-            for layer, change in changes.items():
-                if isinstance(change, LayerAdd) and not change.preserve_norm:
-                    # Additions of several terms are one product; the share of each is its vector times its coefficient.
-                    moved = float(np.linalg.norm(change.added)) * acts[at]
-                else:
-                    moved = moves(step_of[number], layer)[row, first + at]
-                shares.append(moved / np.maximum(lengths(layer)[row, first + at], np.finfo(np.float32).tiny))
-            return float(np.mean(shares))
-
-        touched_rows = [
-            sum(bool(own[:, number].any()) for own in coefficients) for number in range(len(plan.term_rows))
-        ]
-        receipts = [
-            [
-                _receipt(
-                    plan.term_rows[number],
-                    coefficients[row][:, number],
-                    schedule.conditions.get((row, number)),
-                    rows=touched_rows[number],
-                    shift=shift(row, number, coefficients[row][:, number]),
-                )
-                for number in schedule.terms_of(row)
-            ]
-            for row in range(rows)
-        ]
-        return Receipts(receipts, [np.asarray(own.any(axis=1)) for own in coefficients])
-
-
-def _joined(parts: Sequence[Tensor]) -> F32:
-    joined: F32 = torch.cat([part[0] for part in parts]).float().cpu().numpy()
-    return joined
-
-
-@final
-@dataclass(frozen=True)
-class Receipts:
-    """Return for each row the receipts of its terms and the tokens that any of them steered, ``[token]``."""
-
-    terms: list[list[TermReceipt]]
-    touched: list[NDArray[np.bool_]]
-
-
-def _receipt(
-    term_row: TermRow, acts: F32, condition: ConditionState | None, *, rows: int, shift: float | None
-) -> TermReceipt:
-    return TermReceipt(
-        term="" if term_row.term is None else term_row.term.text,
-        layers=tuple(sorted(term_row.changes)) if acts.any() else (),
-        rows=rows,
-        tokens=int(np.count_nonzero(acts)),
-        shift=shift,
-        fired=None if condition is None else condition.fired,
-        readings={} if condition is None else {_name_of(c): value for c, value in condition.readings.items()},
-    )
+    return [[receipt(row, number) for number in schedule.terms_of(row)] for row in range(len(coefficients))]
 
 
 def _name_of(comparison: Comparison) -> str:
@@ -194,27 +118,43 @@ def _name_of(comparison: Comparison) -> str:
 class SteeringHooks:
     """A scope in which a step plan changes what each layer puts out.
 
-    Alone it acts on every token of every row but attention sinks and what a mask hides; its plan must then be one for
-    all rows. Inside ``following``, a schedule has the coefficient of each term at each token of each row.
+    Without a schedule it acts on every token of every row but attention sinks and what a mask hides; its plan must then
+    be one for all rows. Inside ``following``, a schedule has the coefficient of each term at each token of each row.
 
     The tokens that the hooks saw are compared with those that the model was given: if a layer missed some, because
     something else calls the code of a block, ``check`` raises. A pass that broke off, because memory ran out, does not
     count.
 
-    Attributes:
+    Args:
+        blocks: The layers.
         plan: The changes.
+        sink: Whether the first token of a text is an attention sink.
+        scoped: Whether the plan's terms need a schedule.
+        coefficients: Coefficients ``[token, term]`` of a single row that every pass reads from its beginning.
+
+    Attributes:
+        plan: The step plan.
         entered: Tokens that the model read inside, padding included.
-        seen: Of these, the tokens that came by at each layer.
+        seen: Number of these tokens that passed each layer.
     """
 
-    def __init__(self, blocks: DecoderLayers, plan: StepPlan | Changes, *, sink: bool, scoped: bool = False) -> None:
+    def __init__(
+        self,
+        blocks: DecoderLayers,
+        plan: StepPlan | Changes,
+        *,
+        sink: bool,
+        scoped: bool = False,
+        coefficients: Coefficients | None = None,
+    ) -> None:
         self.plan = plan if isinstance(plan, StepPlan) else StepPlan.of_changes(plan)
         self._blocks = blocks
         self._sink = sink
         self._scoped = scoped
         self._scope = ExitStack()
-        self._schedule: BatchSchedule | ReplayedSchedule | None = None
-        self._counters: SteeringCounters | None = None
+        self._known = coefficients
+        self._schedule: BatchSchedule | None = None
+        self._passes: list[SteeringCounters] | None = None  # None: nothing is counted
         self._idle = False
         self._entering = 0  # tokens of each row in the pass under way
         self._rows = 0
@@ -225,11 +165,6 @@ class SteeringHooks:
         self._before: tuple[int, dict[int, int]] | None = None  # counts at the start of the pass under way
         self.entered = 0
         self.seen = dict.fromkeys(self.plan.layers, 0)
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """The layers at which anything is done."""
-        return self.plan.layers
 
     def __enter__(self) -> SteeringHooks:
         if self.plan.layers:
@@ -246,30 +181,20 @@ class SteeringHooks:
         self._scope.close()
 
     @contextmanager
-    def following(
-        self, schedule: BatchSchedule | ReplayedSchedule, counters: SteeringCounters | None = None
-    ) -> Iterator[None]:
-        """Inside, passes are those of one batch, in order; what is done is written into the counters."""
-        self._schedule, self._counters = schedule, counters
+    def following(self, schedule: BatchSchedule | None = None) -> Iterator[list[SteeringCounters]]:
+        """Inside, passes are those of one batch, in order; yield a list to which the counters of each are appended."""
+        passes: list[SteeringCounters] = []
+        self._schedule, self._passes = schedule, passes
         self._forget_coefficients()
         try:
-            yield
+            yield passes
         finally:
-            self._schedule = self._counters = None
+            self._schedule = self._passes = None
             self._forget_coefficients()
 
     @contextmanager
-    def writing(self, counters: SteeringCounters) -> Iterator[None]:
-        """Inside, what is done is written into the counters."""
-        self._counters = counters
-        try:
-            yield
-        finally:
-            self._counters = None
-
-    @contextmanager
     def idle(self) -> Iterator[None]:
-        """Inside, nothing is done and nothing is counted."""
+        """Inside, nothing is steered and nothing is counted."""
         before, self._idle = self._idle, True
         try:
             yield
@@ -302,11 +227,12 @@ class SteeringHooks:
         if coefficients is not self._coefficients:
             self._forget_coefficients()
             self._coefficients = coefficients
-        if self._counters is not None:
-            self._counters.begin(0 if self._schedule is None else self._schedule.column)
+        if self._passes is not None:
+            self._passes.append(SteeringCounters(0 if self._schedule is None else self._schedule.column))
 
     def _coefficients_of_pass(self, given: Tensor | None, kwargs: Mapping[str, Any]) -> Coefficients:
-        terms = len(self.plan.term_rows)
+        if self._known is not None and given is not None:
+            return self._known[None, : given.shape[1]]
         if self._schedule is not None and given is not None:
             ids = given.cpu().numpy() if given.ndim == 2 else np.zeros(given.shape[:2], dtype=np.int64)
             return self._schedule.step(ids)
@@ -316,7 +242,7 @@ class SteeringHooks:
                 fix="call generate; only steering of all tokens acts on other passes",
             )
         touched = touched_tokens(given, kwargs, sink=self._sink)
-        return np.repeat(touched[:, :, None].astype(np.float32), terms, axis=2)
+        return np.repeat(touched[:, :, None].astype(np.float32), len(self.plan.terms), axis=2)
 
     def _end_pass(self, _: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self._before = None
@@ -326,8 +252,8 @@ class SteeringHooks:
         if self._before is not None:
             self.entered, self.seen = self._before
             self._before = None
-            if self._counters is not None:
-                self._counters.forget()
+            if self._passes is not None:
+                self._passes.pop()
 
     def _forget_coefficients(self) -> None:
         self._coefficients = None
@@ -341,8 +267,9 @@ class SteeringHooks:
         self.seen[layer] += min(count, self._rows * self._entering) if self._blocks.layout.extra else count
         if self._coefficients is None or (hidden.shape[0] != self._rows and self._coefficients.shape[0] != 1):
             return None  # a pass of something else, which ``check`` reports
-        if self._counters is not None:
-            self._counters.lengths(layer, self._blocks.tokens(hidden, self._entering))
+        if self._passes is not None:
+            tokens = self._blocks.tokens(hidden, self._entering)
+            self._passes[-1].lengths[layer] = torch.linalg.vector_norm(tokens, dim=-1)
         changed = hidden
         for step in self.plan.by_layer[layer]:
             changed = self._after_step(step, layer, changed)
@@ -369,8 +296,9 @@ class SteeringHooks:
             replaced = rotate if step.kind == "rotate" else add_preserving_norm
             moved = replaced(state, tensors, coefficients).to(state.dtype)
             change = moved - state
-        if self._counters is not None:
-            self._counters.moved(number, layer, self._blocks.tokens(change, self._entering))
+        if self._passes is not None:
+            tokens = self._blocks.tokens(change, self._entering)
+            self._passes[-1].moves[number, layer] = torch.linalg.vector_norm(tokens, dim=-1)
         return moved
 
     def _added(self, number: int, layer: int, state: Tensor) -> Tensor | None:

@@ -1,10 +1,10 @@
 """Step plan: the compiled steerings of a batch, arranged so that one pass changes all rows together.
 
-Every row of a batch has its own terms, in its own order. Equal steerings share *term rows*. Term rows are gathered into
-*steps*, one kind of change each, such that every row meets its terms in its own order. Additions that follow each other
-share a step: there they become one matrix product, ``coefficients [row, token, term] @ added [term, hidden]``. The
-coefficient of a term at a token says how strongly it acts there. Where all coefficients of a row are 0, the row leaves
-a step bit for bit as it came.
+Every row of a batch has separate terms, in its order. Rows of equal steerings share their terms. Terms are gathered
+into *steps*, one kind of change each, such that every row passes its terms in its order. Additions that follow each
+other share a step: there they become one matrix product, ``coefficients [row, token, term] @ added [term, hidden]``.
+The coefficient of a term at a token is how strongly it acts there. Where all coefficients of a row are 0, a step leaves
+the row unchanged, bit for bit.
 """
 
 from __future__ import annotations
@@ -28,35 +28,19 @@ Coefficients: TypeAlias = F32
 
 @final
 @dataclass(frozen=True, eq=False)
-class TermRow:
-    """One term of one row of the batch, or of several rows that share it.
-
-    Attributes:
-        changes: Layer to change.
-        rows: The rows on which it acts; None for all.
-        term: The term; None for changes that were given without one.
-    """
-
-    changes: Mapping[int, Change]
-    rows: tuple[int, ...] | None = None
-    term: CompiledTerm | None = None
-
-
-@final
-@dataclass(frozen=True, eq=False)
 class Step:
     """One kind of change, for all rows of the batch.
 
     Attributes:
-        kind: Which.
-        numbers: Numbers of the plan's term rows; except for additions, a row of the batch has at most one of them.
-        term_rows: These term rows.
-        owner: Index into ``numbers`` for each row of the batch, ``[row]``, or -1; None where one term row is for all.
+        kind: Kind of change.
+        numbers: Numbers of the plan's terms; except for additions, a row of the batch has at most one of them.
+        changes: Layer to change, for each of these terms.
+        owner: Index into ``numbers`` for each row of the batch, ``[row]``, or -1; None where one term is for all.
     """
 
     kind: Kind
     numbers: tuple[int, ...]
-    term_rows: tuple[TermRow, ...]
+    changes: tuple[Mapping[int, Change], ...]
     owner: NDArray[np.int64] | None
     _tensors: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
 
@@ -72,7 +56,7 @@ class Step:
         return made
 
     def _make(self, layer: int, like: Tensor) -> tuple[Tensor, ...]:
-        changes = [row.changes.get(layer) for row in self.term_rows]
+        changes = [by_layer.get(layer) for by_layer in self.changes]
         nothing = np.zeros(like.shape[-1], dtype=np.float32)  # of a term that leaves this layer alone
         if self.kind in ("add", "add_preserving_norm"):
             table = _stacked([nothing if c is None else c.added for c in changes])  # type: ignore[union-attr]
@@ -113,12 +97,14 @@ class StepPlan:
     """Changes to each layer, in the order in which they are made.
 
     Attributes:
-        term_rows: All term rows, also those that change no layer: a receipt lists them.
+        terms: All terms, also those that change no layer: a receipt lists them.
+        rows: The rows on which each term acts; None for all.
         steps: In order.
         by_layer: Layer to the numbers of the steps that change it.
     """
 
-    term_rows: tuple[TermRow, ...]
+    terms: tuple[CompiledTerm, ...]
+    rows: tuple[tuple[int, ...] | None, ...]
     steps: tuple[Step, ...]
     by_layer: Mapping[int, tuple[int, ...]]
 
@@ -127,66 +113,63 @@ class StepPlan:
         """The layers that are changed, in order."""
         return tuple(self.by_layer)
 
-    @property
-    def terms(self) -> tuple[CompiledTerm, ...]:
-        """The term of each term row that has one."""
-        return tuple(row.term for row in self.term_rows if row.term is not None)
-
     @classmethod
     def of_changes(cls, changes: Changes) -> StepPlan:
         """Plan the same changes for every row; an array is added."""
         listed = {layer: [LayerAdd(c)] if isinstance(c, np.ndarray) else list(c) for layer, c in changes.items()}
         depth = max(map(len, listed.values()), default=0)
-        term_rows = []
+        by_layer: list[dict[int, Change]] = []
         for n in range(depth):
             at = {layer: several[n] for layer, several in listed.items() if n < len(several)}
-            # A step has one kind. Where the n-th change differs in kind between layers, each layer gets its own row.
-            if len(set(map(_kind, at.values()))) > 1:
-                term_rows += [TermRow({layer: change}) for layer, change in at.items()]
-            else:
-                term_rows.append(TermRow(at))
-        return cls._of(term_rows, rows=None)
+            # A step has one kind. Where the n-th change differs in kind between layers, each layer gets its term.
+            mixed = len(set(map(_kind, at.values()))) > 1
+            by_layer += [{layer: change} for layer, change in at.items()] if mixed else [at]
+        return cls._of([(CompiledTerm("", changes), None) for changes in by_layer], count=None)
 
     @classmethod
     def of_rows(cls, steerings: Sequence[CompiledSteering]) -> StepPlan:
-        """Plan a steering for each row; rows of equal steerings share their term rows."""
+        """Plan a steering for each row; rows of equal steerings share their terms."""
         sharing: dict[CompiledSteering, list[int]] = {}
         for row, steering in enumerate(steerings):
             sharing.setdefault(steering, []).append(row)
-        term_rows = []
+        terms: list[tuple[CompiledTerm, tuple[int, ...] | None]] = []
         for steering, rows in sharing.items():
-            which = None if len(rows) == len(steerings) else tuple(rows)
-            term_rows += [TermRow(term.changes, which, term) for term in steering.terms]
-        return cls._of(term_rows, rows=len(steerings))
+            acting = None if len(rows) == len(steerings) else tuple(rows)
+            terms += [(term, acting) for term in steering.terms]
+        return cls._of(terms, count=len(steerings))
 
     @classmethod
-    def _of(cls, term_rows: Sequence[TermRow], *, rows: int | None) -> StepPlan:
-        """Give each term row to the first step of its kind behind the step that its rows reached last."""
+    def _of(cls, terms: Sequence[tuple[CompiledTerm, tuple[int, ...] | None]], *, count: int | None) -> StepPlan:
+        """Give each term to the first step of its kind after the step that its rows reached last."""
         kinds: list[Kind] = []
         members: list[list[int]] = []
         reached: dict[tuple[int, ...] | None, int] = {}  # equal steerings share all of their rows, so this is exact
-        for number, row in enumerate(term_rows):
-            if not row.changes:
+        for number, (term, rows) in enumerate(terms):
+            if not term.changes:
                 continue
-            kind = _kind(next(iter(row.changes.values())))
-            at = reached.get(row.rows, -1)
+            kind = _kind(next(iter(term.changes.values())))
+            at = reached.get(rows, -1)
             if not (kind == "add" and at >= 0 and kinds[at] == "add"):  # additions that follow each other share a step
                 at = next((n for n in range(at + 1, len(kinds)) if kinds[n] == kind), len(kinds))
             if at == len(kinds):
                 kinds.append(kind)
                 members.append([])
             members[at].append(number)
-            reached[row.rows] = at
-        chosen = [tuple(term_rows[number] for number in numbers) for numbers in members]
+            reached[rows] = at
         steps = tuple(
-            Step(kind, tuple(numbers), own, _owners(own, rows))
-            for kind, numbers, own in zip(kinds, members, chosen, strict=True)
+            Step(
+                kind,
+                tuple(numbers),
+                tuple(terms[number][0].changes for number in numbers),
+                _owners([terms[number][1] for number in numbers], count),
+            )
+            for kind, numbers in zip(kinds, members, strict=True)
         )
         by_layer = {
-            layer: tuple(n for n, step in enumerate(steps) if any(layer in row.changes for row in step.term_rows))
-            for layer in sorted({layer for row in term_rows for layer in row.changes})
+            layer: tuple(n for n, step in enumerate(steps) if any(layer in changes for changes in step.changes))
+            for layer in sorted({layer for term, _ in terms for layer in term.changes})
         }
-        return cls(tuple(term_rows), steps, by_layer)
+        return cls(tuple(term for term, _ in terms), tuple(rows for _, rows in terms), steps, by_layer)
 
 
 def _kind(change: Change) -> Kind:
@@ -195,12 +178,12 @@ def _kind(change: Change) -> Kind:
     return "clamp" if isinstance(change, LayerClamp) else "rotate"
 
 
-def _owners(term_rows: Sequence[TermRow], rows: int | None) -> NDArray[np.int64] | None:
-    if rows is None or (len(term_rows) == 1 and term_rows[0].rows is None):
+def _owners(rows_of_terms: Sequence[tuple[int, ...] | None], count: int | None) -> NDArray[np.int64] | None:
+    if count is None or list(rows_of_terms) == [None]:
         return None
-    owner = np.full(rows, -1, dtype=np.int64)
-    for index, row in enumerate(term_rows):
-        owner[list(range(rows) if row.rows is None else row.rows)] = index
+    owner = np.full(count, -1, dtype=np.int64)
+    for index, rows in enumerate(rows_of_terms):
+        owner[list(range(count) if rows is None else rows)] = index
     return owner
 
 
