@@ -297,7 +297,7 @@ def score_prompts(
         raise PromptError(f"a prompt cannot be scored at {at!r}", fix="use 'prompt' or 'last-user-turn'")
     if context.start is not None:
         raise VectorError(
-            f"{context.info.name} has an encoder, and no state for each token of a prompt that a vector could be read at",
+            f"{context.info.name} has an encoder, and no hidden state for each token of a prompt",
             fix="use a model that has only a decoder",
         )
     layers = vector.reading_layers
