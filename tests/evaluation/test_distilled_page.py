@@ -10,7 +10,7 @@ import pytest
 from evaluation.sample_distilled import REPORT
 from trimtab.evaluation.distilled import DistilledSample
 from trimtab.evaluation.report import distilled_html
-from trimtab.evaluation.report.page import dial_chart
+from trimtab.evaluation.report.charts import dial_chart
 
 
 @pytest.fixture(scope="module")

@@ -103,10 +103,7 @@ class Point:
     """One strength of the sweep.
 
     Attributes:
-        strength: The strength.
-        kl: KL at this strength.
         effect: Effect at this strength; None without personas.
-        damage: Cost at this strength.
         usable: Whether the text stays intact.
         why: The limits that it exceeds, in words; empty where ``usable``.
         answers: Answers to the first questions of the report.
@@ -219,12 +216,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Placing:
-    """Choice of layers that was tried in training.
-
-    Attributes:
-        layers: The layers.
-        swing: Swing at the budget.
-    """
+    """Choice of layers that was tried in training, with its swing at the budget."""
 
     layers: tuple[int, ...]
     swing: float
@@ -241,9 +233,7 @@ class Subject:
         description: What changes along the axis.
         positive: Label of the positive pole.
         negative: Label of the negative one.
-        model: The model's name.
         method: The estimator of the directions.
-        layers: Steered layers.
         budget: KL at strength ±1.
         kl: KL when it was calibrated, by sign.
         calibrated_here: Whether the vector had no strength unit and was calibrated for the evaluation.
@@ -267,6 +257,11 @@ class Subject:
     pairwise_cosine: float | None
     candidates: tuple[Placing, ...]
     stored_bytes: int
+
+    @property
+    def poles(self) -> Mapping[str, str]:
+        """Labels of the poles by sign, the positive one first."""
+        return {"+": self.positive, "-": self.negative}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Literal
 
 import numpy as np
 
@@ -240,8 +239,6 @@ def _effect(evaluator: Evaluator, vector: ControlVector, strength: float) -> F64
 
 BETTER_BAND = 1.5  # times the swing, from which another choice of layers is called better
 
-Sign = Literal["+", "-"]
-
 
 def is_clear(effect: Interval, chance: Chance, sign: str) -> bool:
     """Return whether an effect's whole interval lies beyond random directions, on the right side."""
@@ -271,7 +268,7 @@ def judge(
         return Verdict("not measured", {}, None, (sentence, *_damage(vector, sweep, usable)))
     clear = {"+": is_clear(plus, controls.chance, "+"), "-": is_clear(minus, controls.chance, "-")}
     promptable = None if prompt_swing is None else not no_equivalents
-    holds = {"+": _holds_together(sweep, 1.0), "-": _holds_together(sweep, -1.0)}
+    holds = {key: _holds_together(sweep, sign) for key, sign in SIGNS.items()}
     word = _word({key: clear[key] and holds[key] for key in clear}, vector, controls)
     sentences = (
         _headline(word, subject, clear, holds, vector.prompt_equivalents),
@@ -324,7 +321,7 @@ def _headline(
     if word == "weak":
         return f"{name} is weak: {price} its dial moves {subject.model} both ways, but less than it should."
     if word == "one way only":
-        ways = {"+": subject.positive, "-": subject.negative}
+        ways = subject.poles
         good, bad = ("+", "-") if clear["+"] and holds["+"] else ("-", "+")
         rest = "not back" if holds[bad] else f"towards {ways[bad]} the text is incoherent at every strength tried"
         return f"{name} works one way only: {price} it moves {subject.model} towards {ways[good]}, and {rest}."
@@ -336,7 +333,7 @@ def _headline(
 def _against_chance(
     subject: Subject, effects: Mapping[str, Interval], chance: Chance, clear: Mapping[str, bool]
 ) -> Iterator[str]:
-    for key, label in (("+", subject.positive), ("-", subject.negative)):
+    for key, label in subject.poles.items():
         effect = effects[key]
         measured = f"{effect.value:+.3f} nat per token (95 % interval {effect.low:+.3f} to {effect.high:+.3f})"
         beside = f"random directions reach {chance.low:+.3f} to {chance.high:+.3f}"
@@ -356,9 +353,9 @@ def _against_controls(swing: Interval, controls: Controls) -> Iterator[str]:
             f"It steers the wrong layers: its own directions on the usual band swing by "
             f"{controls.band.swing.value:+.3f}, not {swing.value:+.3f}."
         )
-    wrong = {key: share for key, share in controls.anti_steerable.items() if share >= 0.25}
-    for key, share in wrong.items():
-        yield f"At strength {key}1 {share:.0%} of the questions move the wrong way."
+    for key, share in controls.anti_steerable.items():
+        if share >= 0.25:
+            yield f"At strength {key}1 {share:.0%} of the questions move the wrong way."
 
 
 def _against_prompts(vector: InterventionReport, prompt_swing: Interval | None, no_equivalents: str) -> Iterator[str]:

@@ -24,14 +24,7 @@ LOG_TICKS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 10_000, 100_000)
 
 @dataclass(frozen=True)
 class Scale:
-    """Linear map from numbers to pixels.
-
-    Attributes:
-        low: The number at ``start``.
-        high: The one at ``end``.
-        start: In px.
-        end: In px.
-    """
+    """Linear map from numbers (``low`` to ``high``) to pixels (``start`` to ``end``)."""
 
     low: float
     high: float
@@ -111,23 +104,14 @@ def _chance_band(scale: Scale, chance: float | None, height: float) -> str:
 
 @dataclass(frozen=True)
 class Panel:
-    """Chart over strength.
-
-    Attributes:
-        title: What is drawn.
-        value: The number at a point.
-        interval: Its interval, if it has any.
-        height: In px.
-        logarithmic: Whether equal steps are equal factors.
-        mark: A number to draw a line at, with its label.
-    """
+    """Chart of one figure over strength."""
 
     title: str
     value: Callable[[Point], float | None]
     interval: Callable[[Point], Interval | None]
-    height: int
+    height: int  # px
     logarithmic: bool = False
-    mark: tuple[float, str] | None = None
+    mark: tuple[float, str] | None = None  # a number to draw a line at, with its label
 
 
 def sweep_chart(
@@ -148,50 +132,34 @@ def sweep_chart(
         if panel.height == EFFECT:
             parts += _pole_labels(top, width, positive, negative)
         top += panel.height
-    parts += _strength_labels(strengths, across, top)
-    parts.append(f'<text class="axis" x="{width / 2:.0f}" y="{top + 36:.0f}" text-anchor="middle">strength</text>')
+    parts += [*_strength_labels(strengths, across, top), _axis_title(top, width)]
     caption = f"Effect, KL and perplexity at strengths {strength(min(strengths))} to {strength(max(strengths))}"
     return _svg(width, height, caption, parts)
 
 
-def line_chart(
-    numbers: Mapping[float, float], *, title: str, below: str, mark: tuple[float, str] | None, width: int
-) -> Markup:
-    """Draw numbers, none below 0, over strength.
-
-    Args:
-        numbers: By strength, in order.
-        title: Title of the chart.
-        below: Label below the axis.
-        mark: A number to draw a line at, with its label.
-        width: In px.
-    """
-    places = list(numbers)
-    across = Scale(min(places), max(places), LEFT + 10, width - RIGHT - 10)
+def dial_chart(dial: Mapping[float, float], *, width: int) -> Markup:
+    """Draw the KL from the prompted model over strength, with a line at the plain model's."""
+    title = "nat per token from the prompted model"
+    across = Scale(min(dial), max(dial), LEFT + 10, width - RIGHT - 10)
     bottom = TITLE + EFFECT
-    up = Scale(0.0, 1.1 * max(numbers.values()), bottom, TITLE)
-    parts = [f'<text class="title" x="{LEFT}" y="{TITLE - 7}">{escape(title)}</text>']
-    steps = ticks(up.low, up.high)
-    for step in steps:
-        parts.append(f'<path class="grid" d="M{LEFT} {up.at(step):.1f}H{width - RIGHT}"/>')
-        label = figure(step, _places(steps))
-        parts.append(f'<text x="{LEFT - 6}" y="{up.at(step) + 4:.1f}" text-anchor="end">{label}</text>')
-    if mark is not None:
-        at = up.at(mark[0])
+    up = Scale(0.0, 1.1 * max(dial.values()), bottom, TITLE)
+    parts = [f'<text class="title" x="{LEFT}" y="{TITLE - 7}">{title}</text>']
+    places = ticks(up.low, up.high)
+    for place in places:
+        parts += _grid_line(up.at(place), figure(place, _places(places)), width)
+    if 0.0 in dial:
+        at, end = up.at(dial[0.0]), width - RIGHT - 4
         parts.append(f'<path class="mark" d="M{LEFT} {at:.1f}H{width - RIGHT}"/>')
-        end = width - RIGHT - 4
-        parts.append(f'<text class="small" x="{end}" y="{at - 4:.1f}" text-anchor="end">{escape(mark[1])}</text>')
-    line = "L".join(f"{across.at(place):.1f} {up.at(value):.1f}" for place, value in numbers.items())
+        parts.append(f'<text class="small" x="{end}" y="{at - 4:.1f}" text-anchor="end">without the vector</text>')
+    line = "L".join(f"{across.at(value):.1f} {up.at(kl):.1f}" for value, kl in dial.items())
     parts.append(f'<path class="line" d="M{line}"/>')
-    for place, value in numbers.items():
-        kind = "base" if place == 0 else "positive"
-        caption = f"{below} {strength(place)}: {figure(value, 3)}"
-        circle = f'<circle cx="{across.at(place):.1f}" cy="{up.at(value):.1f}" r="5"/>'
-        parts.append(f'<g class="dot {kind}"><title>{escape(caption)}</title>{circle}</g>')
-    parts += _strength_labels(places, across, bottom)
-    middle = f'x="{width / 2:.0f}" y="{bottom + 36}" text-anchor="middle"'
-    parts.append(f'<text class="axis" {middle}>{escape(below)}</text>')
-    return _svg(width, bottom + BOTTOM, f"{title} at {len(places)} places of {below}", parts)
+    for value, kl in dial.items():
+        kind = "base" if value == 0 else "positive"
+        caption = f"strength {strength(value)}: {figure(kl, 3)}"
+        circle = f'<circle cx="{across.at(value):.1f}" cy="{up.at(kl):.1f}" r="5"/>'
+        parts.append(f'<g class="dot {kind}"><title>{caption}</title>{circle}</g>')
+    parts += [*_strength_labels(list(dial), across, bottom), _axis_title(bottom, width)]
+    return _svg(width, bottom + BOTTOM, f"{title} at {len(dial)} places of strength", parts)
 
 
 def _panels(sweep: Sweep, budget: float, positive: str) -> Iterator[Panel]:
@@ -267,9 +235,16 @@ def _grid(panel: Panel, up: Scale, width: int) -> Iterator[str]:
         places = ticks(up.low, up.high, 5 if panel.height == EFFECT else 3)
         labels = [(place, figure(place, _places(places))) for place in places]
     for place, label in labels:
-        at = up.at(place)
-        yield f'<path class="grid" d="M{LEFT} {at:.1f}H{width - RIGHT}"/>'
-        yield f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{label}</text>'
+        yield from _grid_line(up.at(place), label, width)
+
+
+def _grid_line(at: float, label: str, width: int) -> Iterator[str]:
+    yield f'<path class="grid" d="M{LEFT} {at:.1f}H{width - RIGHT}"/>'
+    yield f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{label}</text>'
+
+
+def _axis_title(top: float, width: int) -> str:
+    return f'<text class="axis" x="{width / 2:.0f}" y="{top + 36:.0f}" text-anchor="middle">strength</text>'
 
 
 def _dot(point: Point, value: float, panel: Panel, x: float, up: Scale) -> Iterator[str]:

@@ -152,20 +152,11 @@ def nearest(sweep: Sweep, strength: float) -> Point | None:
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer.
+    """One answer; ``usable`` and ``why`` are those of its strength."""
 
-    Attributes:
-        who: The strength or the intervention.
-        sign: The pole: ``"+"``, ``"-"``, or ``"0"`` for the base model.
-        towards: The pole's label; empty for the base model.
-        text: The answer.
-        usable: Whether the text stays intact at that strength.
-        why: The limits that the strength exceeds; empty where ``usable``.
-    """
-
-    who: str
-    sign: str
-    towards: str
+    who: str  # the strength or the intervention
+    sign: str  # "+", "-", or "0" for the base model
+    towards: str  # the pole's label; empty for the base model
     text: str
     usable: bool = True
     why: str = ""
@@ -173,12 +164,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Asked:
-    """Question with answers.
-
-    Attributes:
-        question: The question.
-        rows: Answers side by side, row by row.
-    """
+    """Question with rows of answers side by side."""
 
     question: str
     rows: tuple[tuple[Sample, ...], ...]
@@ -242,7 +228,6 @@ def shade(swing: float, *, most: float) -> str:
 
 def strength_samples(report: Report) -> tuple[Asked, ...]:
     """Return the first questions, with the answers at some strengths."""
-    labels = {1: report.subject.positive, -1: report.subject.negative}
     points = shown_points(report.sweep)
     count = min([QUESTIONS, len(report.setting.questions), *(len(point.answers) for point in points)])
     return tuple(
@@ -253,7 +238,7 @@ def strength_samples(report: Report) -> tuple[Asked, ...]:
                     Sample(
                         wording.strength(point.strength),
                         _sign(point.strength),
-                        labels.get((point.strength > 0) - (point.strength < 0), ""),
+                        report.subject.poles.get(_sign(point.strength), ""),
                         point.answers[number],
                         point.usable,
                         point.why,
@@ -277,7 +262,7 @@ def comparison_samples(report: Report) -> tuple[Asked, ...]:
         rows = tuple(
             tuple(
                 Sample(intervention.name, sign, pole, side.answers[number])
-                for sign, pole in reversed(tuple(tables.poles(report).items()))
+                for sign, pole in reversed(tuple(report.subject.poles.items()))
                 if (side := intervention.sides.get(sign)) is not None and number < len(side.answers)
             )
             for intervention in report.interventions
@@ -306,18 +291,7 @@ def distilled_html(report: DistilledReport) -> str:
         "substitutes": substitutes,
         "bar": lambda closed: charts.swing_bar(closed, scale, None),
         "axis": charts.swing_axis(scale),
-        "dial_wide": dial_chart(report.dial, width=DIAL_WIDE),
-        "dial_narrow": dial_chart(report.dial, width=NARROW),
+        "dial_wide": charts.dial_chart(report.dial, width=DIAL_WIDE),
+        "dial_narrow": charts.dial_chart(report.dial, width=NARROW),
     }
     return rendered("distilled.html.jinja", view)
-
-
-def dial_chart(dial: Mapping[float, float], *, width: int) -> Markup:
-    """Draw the KL from the prompted model over strength, with a line at the plain model's."""
-    return charts.line_chart(
-        dial,
-        title="nat per token from the prompted model",
-        below="strength",
-        mark=(dial[0.0], "without the vector") if 0.0 in dial else None,
-        width=width,
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,13 +18,7 @@ TIMES_PROMPT = "×\u00a0prompt"
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell.
-
-    Attributes:
-        text: The figure.
-        beside: Its interval; may be empty.
-        sure: Whether its interval excludes 0, for figures that are changes.
-    """
+    """Figure of a table, with its interval beside it; a change is sure if its interval excludes 0."""
 
     text: str
     beside: str = ""
@@ -33,12 +27,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """Column of a table.
-
-    Attributes:
-        head: Its name.
-        meaning: Its meaning in plain words.
-    """
+    """Column of a table, with its meaning in plain words."""
 
     head: str
     meaning: str
@@ -46,41 +35,23 @@ class Column:
 
 @dataclass(frozen=True)
 class SideColumn(Column):
-    """Column of figures for one pole or one strength.
+    """Column of figures for one pole or one strength."""
 
-    Attributes:
-        cell: Makes a cell of a ``Side``; columns of ``STRENGTHS`` also take a ``Point``.
-    """
-
-    cell: Callable[[Any], Cell]
+    cell: Callable[[Any], Cell]  # of a ``Side``; columns of ``STRENGTHS`` also take a ``Point``
 
 
 @dataclass(frozen=True)
 class SideRow:
-    """Cells of one pole.
+    """Cells of one pole."""
 
-    Attributes:
-        sign: ``"+"``, ``"-"``, or ``"0"`` for the base model.
-        pole: Its label.
-        cells: Cells under the columns of the sides.
-    """
-
-    sign: str
+    sign: str  # "+", "-", or "0" for the base model
     pole: str
     cells: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One intervention.
-
-    Attributes:
-        name: Its name.
-        about: Its description.
-        swing: Swing that its bar shows.
-        overall: Cells under the columns of both sides together.
-        sides: Cells for each pole.
-    """
+    """Figures of one intervention: for both poles together, and for each."""
 
     name: str
     about: str
@@ -91,22 +62,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under two groups of columns.
-
-    Attributes:
-        overall: Columns of both sides together.
-        each: Columns of each side.
-        rows: The vector first, the base model last.
-    """
+    """Rows (the vector first, the base model last) under the columns of both poles together, and of each."""
 
     overall: tuple[Column, ...]
     each: tuple[SideColumn, ...]
     rows: tuple[Row, ...]
-
-
-def poles(report: Report) -> Mapping[str, str]:
-    """Return the poles' labels by sign, the positive one first."""
-    return {"+": report.subject.positive, "-": report.subject.negative}
 
 
 SWING = Column(
@@ -234,7 +194,7 @@ def _everyone(report: Report) -> list[Side]:
 def _sides(intervention: InterventionReport, report: Report, columns: Sequence[SideColumn]) -> tuple[SideRow, ...]:
     return tuple(
         SideRow(sign, pole, tuple(column.cell(intervention.sides[sign]) for column in columns))
-        for sign, pole in poles(report).items()
+        for sign, pole in report.subject.poles.items()
         if sign in intervention.sides
     )
 

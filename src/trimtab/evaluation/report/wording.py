@@ -180,19 +180,12 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Finding:
-    """One figure with its meaning.
-
-    Attributes:
-        name: Its name.
-        value: The figure, short.
-        sentence: Its meaning in this report.
-        good: Whether it speaks for the vector; None where it is neutral.
-    """
+    """One figure with its meaning in this report."""
 
     name: str
     value: str
     sentence: str
-    good: bool | None
+    good: bool | None = None  # whether it speaks for the vector; None where it is neutral
 
 
 def question(subject: Subject) -> str:
@@ -253,25 +246,19 @@ def swing_chance(controls: Controls) -> float | None:
 
 def findings(report: Report) -> tuple[Finding, ...]:
     """Return the controls, each with its meaning."""
-    return (
-        _random(report),
-        _shuffled(report),
-        *_band(report),
-        *_anti_steerable(report),
-        _refusal(report),
-    )
+    return (_random(report), _shuffled(report), *_band(report), *_anti_steerable(report), _refusal(report))
 
 
 def _random(report: Report) -> Finding:
     name = "Random directions"
     limit, swing = swing_chance(report.controls), report.interventions[0].swing
     if limit is None:
-        return Finding(name, WITHOUT, "The effect of directions without meaning is not known here.", None)
+        return Finding(name, WITHOUT, "The effect of directions without meaning is not known here.")
     count = len(report.controls.random)
     random = f"{count} random {'direction' if count == 1 else 'directions'} at the same KL swing the model by up to"
     value = f"±{figure(limit)}"
     if swing is None:
-        return Finding(name, value, f"{random} {figure(limit)} nat.", None)
+        return Finding(name, value, f"{random} {figure(limit)} nat.")
     if swing.low > limit:
         means = "the vector goes well beyond that, so its effect is not that of any perturbation."
     else:
@@ -283,22 +270,16 @@ def _shuffled(report: Report) -> Finding:
     name = "Shuffled labels"
     shuffled, swing = report.controls.shuffled, report.interventions[0].swing
     if shuffled is None or swing is None:
-        return Finding(
-            name, WITHOUT, "No direction was made from the same pairs with half of their labels swapped.", None
-        )
+        return Finding(name, WITHOUT, "No direction was made from the same pairs with half of their labels swapped.")
     direction = "The direction learned from the same pairs with half of their labels swapped"
     value = figure(shuffled.swing.value, signed=True)
     if abs(shuffled.swing.value) >= swing.value:
-        return Finding(
-            name, value, f"{direction} does no less: what the vector has learned is not the behaviour.", False
-        )
-    if abs(shuffled.swing.value) < swing.low / 2:
-        return Finding(
-            name, value, f"{direction} does little: the vector's effect comes from what the pairs mean.", True
-        )
-    return Finding(
-        name, value, f"{direction} does less, but not by far: part of the effect may come from the texts.", None
-    )
+        means, good = "does no less: what the vector has learned is not the behaviour.", False
+    elif abs(shuffled.swing.value) < swing.low / 2:
+        means, good = "does little: the vector's effect comes from what the pairs mean.", True
+    else:
+        means, good = "does less, but not by far: part of the effect may come from the texts.", None
+    return Finding(name, value, f"{direction} {means}", good)
 
 
 def _band(report: Report) -> Iterator[Finding]:
@@ -319,16 +300,14 @@ def _anti_steerable(report: Report) -> Iterator[Finding]:
     shares = report.controls.anti_steerable
     if not shares:
         return
-    subject = report.subject
-    labels = {"+": subject.positive, "-": subject.negative}
     value = ", ".join(f"{percent(share)} at {strength(float(f'{sign}1'))}" for sign, share in shares.items())
     worst = max(shares, key=lambda sign: shares[sign])
     if shares[worst] <= FEW:
         means, good = "Hardly any question moves the wrong way: the mean does not hide opposite effects.", True
     elif shares[worst] < MANY:
-        means, good = f"Some questions move the wrong way when asked for {labels[worst]}.", None
+        means, good = f"Some questions move the wrong way when asked for {report.subject.poles[worst]}.", None
     else:
-        means = f"Many questions move the wrong way when asked for {labels[worst]}: the mean hides them."
+        means = f"Many questions move the wrong way when asked for {report.subject.poles[worst]}: the mean hides them."
         good = False
     yield Finding("Wrong way", value, means, good)
 
@@ -336,75 +315,54 @@ def _anti_steerable(report: Report) -> Iterator[Finding]:
 def _refusal(report: Report) -> Finding:
     name, cosine = "Similarity to refusal", report.controls.refusal_cosine
     if not math.isfinite(cosine):
-        return Finding(name, WITHOUT, "The cosine with the direction of refusal is not known.", None)
+        return Finding(name, WITHOUT, "The cosine with the direction of refusal is not known.")
     value = f"cosine {figure(cosine, signed=True)}"
     if abs(cosine) < SLANTED:
         return Finding(name, value, "Nearly orthogonal: the vector does not act on refusals directly.", True)
     pole = report.subject.positive if cosine > 0 else report.subject.negative
     means = f"Steering towards {pole} also steers towards refusal: check the refusals."
-    return Finding(name, value, means, None)
+    return Finding(name, value, means)
 
 
 def key_figures(report: Report) -> tuple[Finding, ...]:
     """Return the key figures."""
-    subject, vector, sweep = report.subject, report.interventions[0], report.sweep
-    swing = vector.swing
-    pull = (
-        Finding("swing", WITHOUT, "The behaviour has no personas to measure it by.", None)
-        if swing is None
-        else Finding(
-            "swing",
-            f"{figure(swing.value)} nat",
-            f"from −1 to +1, per token (95 % interval {spread(swing)})",
-            None,
-        )
-    )
-    times = vector.prompt_equivalents
-    prompts = Finding(
-        "against a system prompt",
-        "–" if times is None else f"{figure(times, 1)} ×",
-        report.no_equivalents or ("not measured" if times is None else "the swing of system prompts for the two poles"),
-        None,
-    )
-    usable = Finding(
-        "text intact",
-        "none" if sweep.low == sweep.high == 0 else f"{strength(sweep.low)} to {strength(sweep.high)}",
-        "of the strengths tried; beyond, the text is incoherent",
-        None,
-    )
-    return (pull, prompts, usable, _usable(report.usable_range), _facts_lost(report, subject))
+    vector, sweep = report.interventions[0], report.sweep
+    swing, times = vector.swing, vector.prompt_equivalents
+    if swing is None:
+        pull = Finding("swing", WITHOUT, "The behaviour has no personas to measure it by.")
+    else:
+        means = f"from −1 to +1, per token (95 % interval {spread(swing)})"
+        pull = Finding("swing", f"{figure(swing.value)} nat", means)
+    means = report.no_equivalents or (WITHOUT if times is None else "the swing of system prompts for the two poles")
+    prompts = Finding("against a system prompt", DASH if times is None else f"{figure(times, 1)} ×", means)
+    ends = "none" if sweep.low == sweep.high == 0 else f"{strength(sweep.low)} to {strength(sweep.high)}"
+    intact = Finding("text intact", ends, "of the strengths tried; beyond, the text is incoherent")
+    return (pull, prompts, intact, _usable(report.usable_range), _facts_lost(report))
 
 
 def _usable(usable: UsableRange) -> Finding:
-    """Return the usable range."""
     name = "usable range"
     limits = f"loses at most {percent(MAX_LOST_FACTS)} of the facts and {figure(MAX_LOST_RELEVANCE, 2)} of relevance"
     if usable.low == usable.high:
-        return Finding(name, "none", f"no strength tried {limits}", None)
+        return Finding(name, "none", f"no strength tried {limits}")
     times = usable.prompt_equivalents
     does = "" if times is None else f", and swings {figure(times, 1)} × as far as system prompts"
-    return Finding(name, f"{strength(usable.low)} to {strength(usable.high)}", limits + does, None)
+    return Finding(name, f"{strength(usable.low)} to {strength(usable.high)}", limits + does)
 
 
-def _facts_lost(report: Report, subject: Subject) -> Finding:
+def _facts_lost(report: Report) -> Finding:
+    name, sides = "facts known", report.interventions[0].sides
     changes = {
-        label: report.interventions[0].sides[sign].damage.accuracy_change
-        for sign, label in (("+", subject.positive), ("-", subject.negative))
-        if sign in report.interventions[0].sides
+        label: change
+        for sign, label in report.subject.poles.items()
+        if sign in sides and (change := sides[sign].damage.accuracy_change) is not None and known(change.value)
     }
-    measured = {
-        label: change for label, change in changes.items() if change is not None and math.isfinite(change.value)
-    }
-    if not measured:
-        return Finding("facts known", "–", WITHOUT, None)
-    worst = min(measured, key=lambda label: measured[label].value)
-    change = measured[worst]
-    return Finding(
-        "facts known",
-        f"{figure(100 * change.value, 0, signed=True)} points",
-        f"at worst, when steered towards {worst} (95 % interval {spread(change, 0, scale=100, signed=True)})",
-        None,
-    )
+    if not changes:
+        return Finding(name, DASH, WITHOUT)
+    worst = min(changes, key=lambda label: changes[label].value)
+    interval = spread(changes[worst], 0, scale=100, signed=True)
+    means = f"at worst, when steered towards {worst} (95 % interval {interval})"
+    return Finding(name, f"{points(changes[worst].value)} points", means)
 
 
 def command_line(report: Report) -> str:
