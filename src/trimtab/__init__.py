@@ -33,28 +33,21 @@ if TYPE_CHECKING:
 
 __version__ = VERSION
 
-_HOMES = {
-    "Behaviour": "trimtab.behaviours",
-    "Chat": "trimtab.engines.transformers",
-    "Completion": "trimtab.engines",
-    "ControlVector": "trimtab.vectors",
-    "Engine": "trimtab.engines",
-    "Progress": "trimtab.training.progress",
-    "Reading": "trimtab.reading",
-    "Report": "trimtab.evaluation.records",
-    "Receipt": "trimtab.engines",
-    "Steering": "trimtab.steering",
-    "Term": "trimtab.steering",
-    "TrimtabError": "trimtab.errors",
-    "calibrate": "trimtab.training.calibrate",
-    "distill": "trimtab.training.distillation.distill",
-    "evaluate": "trimtab.evaluation.evaluate",
-    "fit_reader": "trimtab.training.readers",
-    "fit_threshold": "trimtab.training.readers",
-    "load": "trimtab.engines.transformers",
-    "measure_spending": "trimtab.training.calibrate",
-    "train": "trimtab.training.train",
-    "zoo_vector": "trimtab.training.train",
+_EXPORTS = {
+    "trimtab.behaviours": ("Behaviour",),
+    "trimtab.engines": ("Completion", "Engine", "Receipt"),
+    "trimtab.engines.transformers": ("Chat", "load"),
+    "trimtab.errors": ("TrimtabError",),
+    "trimtab.evaluation.evaluate": ("evaluate",),
+    "trimtab.evaluation.records": ("Report",),
+    "trimtab.reading": ("Reading",),
+    "trimtab.steering": ("Steering", "Term"),
+    "trimtab.training.calibrate": ("calibrate", "measure_spending"),
+    "trimtab.training.distillation.distill": ("distill",),
+    "trimtab.training.progress": ("Progress",),
+    "trimtab.training.readers": ("fit_reader", "fit_threshold"),
+    "trimtab.training.train": ("train", "zoo_vector"),
+    "trimtab.vectors": ("ControlVector",),
 }
 
 __all__ = [
@@ -84,9 +77,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    module = next((module for module, names in _EXPORTS.items() if name in names), None)
+    if module is None:
         raise AttributeError(f"module 'trimtab' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    value = getattr(import_module(module), name)
     globals()[name] = value
     return value
 

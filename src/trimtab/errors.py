@@ -1,7 +1,7 @@
-"""Every error that trimtab raises on purpose.
+"""Errors that trimtab raises.
 
-One small tree. Each error says what went wrong, where, and what to do about it; each carries the exit code of
-the command line and the HTTP status and code of a server, so that no surface has to translate.
+Each error says what is wrong, where, and what to do about it. Its class has the exit code of the command line, and
+the HTTP status and error code of a server.
 
 Example:
     >>> from trimtab.errors import VectorError
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 
 class TrimtabError(Exception):
-    """The root: catch this to catch everything that trimtab says on purpose.
+    """Base class of the errors that trimtab raises.
 
     Args:
         problem: What is wrong and where, without a final full stop.
@@ -31,79 +31,79 @@ class TrimtabError(Exception):
 
 
 class BehaviourError(TrimtabError):
-    """A behaviour file is missing, malformed, or cannot make contrastive pairs."""
+    """Behaviour file that is missing, malformed, or cannot make contrastive pairs."""
 
     code = "bad_behaviour"
 
 
 class ModelError(TrimtabError):
-    """A model cannot be found, loaded, or understood."""
+    """Model that cannot be found or loaded, or whose architecture is not supported."""
 
     code = "bad_model"
 
 
 class PromptError(TrimtabError):
-    """A prompt is empty, too long, or not something that the model's chat template takes."""
+    """Prompt that is empty, too long, or refused by the model's chat template."""
 
     code = "bad_prompt"
 
 
 class VectorError(TrimtabError):
-    """A control vector or its file is not usable."""
+    """Control vector, or file of one, that is not usable."""
 
     code = "bad_vector"
 
 
 class VectorMismatchError(VectorError):
-    """A control vector belongs to another model."""
+    """Control vector of another model."""
 
     code = "vector_mismatch"
 
 
 class SteeringError(TrimtabError):
-    """A steering was asked for that cannot be done, or was not done as asked."""
+    """Steering that is invalid, or that was not applied as requested."""
 
     code = "bad_steering"
 
 
 class StrongSteeringWarning(UserWarning):
-    """A steering is predicted to spend so much that text begins to fall apart."""
+    """Warning about a steering whose predicted KL is high enough to break the text."""
 
 
 class CalibrationError(TrimtabError):
-    """No strength spends the budget: the vector moves the model too little or not at all."""
+    """Failed calibration: no strength spends the budget, because the vector changes the model too little."""
 
     code = "calibration_failed"
 
 
 class DistillError(TrimtabError):
-    """A prompt cannot be distilled as asked, or learning went wrong."""
+    """Distillation that is impossible as requested, or that failed to train."""
 
     code = "distilling_failed"
 
 
 class EvaluationError(TrimtabError):
-    """A vector cannot be evaluated as asked, or what an evaluation needs is not usable."""
+    """Evaluation that is impossible as requested, or whose inputs are not usable."""
 
     code = "evaluation_failed"
 
 
 class BenchmarkError(TrimtabError):
-    """A benchmark cannot be run as asked, or one of its workers failed."""
+    """Benchmark that cannot run as requested, or one of whose workers failed."""
 
     code = "benchmark_failed"
     http_status = 500
 
 
 class OutputError(TrimtabError):
-    """A file could not be written; nothing half-written is left behind."""
+    """File that could not be written; no partial file is left."""
 
     code = "cannot_write"
     http_status = 500
 
 
 class MissingDependencyError(TrimtabError):
-    """An optional package is needed; the message gives the line that installs it."""
+    """Optional package that is missing; the message has the command that installs it."""
 
     code = "missing_dependency"
     http_status = 501

@@ -8,6 +8,7 @@ import pytest
 
 import trimtab
 from tiny_models import vector_for
+from trimtab.cli.distill import read_prompt
 from trimtab.errors import EvaluationError
 from trimtab.training.distillation.distill import Effort
 from trimtab.vectors import vectors_folder
@@ -174,6 +175,12 @@ def test_distill_failed_check_keeps_vector(run, messages, tmp_path, monkeypatch,
     assert f"The vector is in {path}" in err
     assert str(problem) in err
     assert trimtab.ControlVector.load(path, model=llama).distillation.steps <= 4
+
+
+@pytest.mark.parametrize("length", [255, 300, 5000])
+def test_prompt_too_long_for_file_name_is_text(length):
+    text = ("Speak of the sea. " * length)[:length]
+    assert read_prompt(text) == text
 
 
 @pytest.mark.parametrize(

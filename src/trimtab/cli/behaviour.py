@@ -228,10 +228,9 @@ def _print_states(states: StateLint) -> None:
 def _print_suggestions(behaviour: Behaviour, suggestions: Suggestions) -> None:
     poles = ((behaviour.positive.label, suggestions.positive), (behaviour.negative.label, suggestions.negative))
     for label, suggested in poles:
-        share = (
-            f"of {suggested.asked} answers {suggested.worded} were usable, and {suggested.agreed} pointed to the pole"
-        )
-        out.print(f"\nSuggested for [bold]{escape(label)}[/bold] ({share}):", soft_wrap=True)
+        usable = f"of {suggested.asked} answers {suggested.worded} were usable"
+        title = f"[bold]{escape(label)}[/bold] ({usable}, and {suggested.agreed} pointed to the pole)"
+        out.print(f"\nSuggested for {title}:", soft_wrap=True)
         for suggestion in suggested.kept:
             out.print(f"  {suggestion.agreement:.2f}  {suggestion.text}", markup=False, soft_wrap=True)
     out.print("\nReview them before you use any; none was added.", style="dim")

@@ -34,15 +34,13 @@ if TYPE_CHECKING:
     from trimtab.steering.conditions import At
     from trimtab.vectors import ControlVector
 
-TRAIN_EXAMPLE = "trimtab condition train harmful --positive harmful.txt --negative harmless.txt"
-FIT_EXAMPLE = "trimtab condition fit harmful --negative everyday.txt --rate 2%"
 KEYS = ("text", "prompt", "instruction")
 FILES = "One prompt per line; or .json or .jsonl with strings or objects that have text, prompt or instruction."
 
 app = typer.Typer(help="Train reading vectors, and fit the thresholds of conditions.", no_args_is_help=True)
 
 
-@app.command(epilog=f"Example: {TRAIN_EXAMPLE}")
+@app.command(epilog="Example: trimtab condition train harmful --positive harmful.txt --negative harmless.txt")
 def train(
     name: Annotated[str, typer.Argument(help="Name of the vector.")],
     positive: Annotated[str, typer.Option(help=f"File of prompts with a high reading. {FILES}")],
@@ -82,7 +80,7 @@ def train(
     )
 
 
-@app.command(epilog=f"Example: {FIT_EXAMPLE}")
+@app.command(epilog="Example: trimtab condition fit harmful --negative everyday.txt --rate 2%")
 def fit(
     vector: VectorArgument,
     negative: Annotated[str, typer.Option(help=f"File of prompts on which the condition should not hold. {FILES}")],

@@ -89,7 +89,7 @@ def distill(
     from trimtab.training.distillation.examples import Teacher
     from trimtab.vectors import write_atomically
 
-    given = _prompt(system_prompt)
+    given = read_prompt(system_prompt)
     Teacher.of(given)  # refuse a wrong prompt before the model is loaded
     texts = None if prompts is None else _lines(prompts)
     path = output_path(output, "prompt")
@@ -165,7 +165,7 @@ def _tokens(text: str) -> Tokened:
     return text  # type: ignore[return-value]
 
 
-def _prompt(text: str) -> SystemPrompt:
+def read_prompt(text: str) -> SystemPrompt:
     """Return the text, or the contents of the file of that name.
 
     Raises:
@@ -173,13 +173,11 @@ def _prompt(text: str) -> SystemPrompt:
     """
     path = Path(text)
     try:
-        if len(text) > 1000 or not path.is_file():
+        if not path.is_file():
             return text
-        written = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DistillError(f"{text!r} cannot be read: {error}", fix="give a text file, or the prompt itself") from None
-    except ValueError:  # no file can have such a name
+    except (OSError, ValueError):  # no file can have such a name: it is too long, or has a null character
         return text
+    written = _read(path)
     if path.suffix.lower() != ".json":
         return written
     try:
@@ -205,13 +203,16 @@ def _held_out(texts: Sequence[str], *, training: Sequence[str] | None) -> Sequen
     both = [text for text in texts if text in read]
     if both or not texts:
         what = f"{both[0]!r} is {where} too" if both else "there are no messages to measure on"
-        raise DistillError(what, fix="give --check-on messages that are not learned from")
+        raise DistillError(what, fix="give --check-on messages that are not among the training messages")
     return texts
 
 
 def _lines(path: Path) -> Sequence[str]:
+    return [line.strip() for line in _read(path).splitlines() if line.strip()]
+
+
+def _read(path: Path) -> str:
     try:
-        written = path.read_text()
+        return path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise DistillError(f"{str(path)!r} cannot be read: {error}", fix="give a text file") from None
-    return [line.strip() for line in written.splitlines() if line.strip()]

@@ -46,11 +46,7 @@ MARKS = {"yes": "[green]✓[/green]", "slow": "[yellow]~[/yellow]", "no": "[red]
 COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 
-def doctor(
-    model: ModelOption = None,
-    dtype: DtypeOption = None,
-    json: JsonOption = False,
-) -> None:
+def doctor(model: ModelOption = None, dtype: DtypeOption = None, json: JsonOption = False) -> None:
     """Check a model: try everything trimtab does with it, and say what works and how to fix the rest.
 
     The exit code is 1 if the model cannot be steered.
@@ -83,7 +79,7 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
         f"[bold]{escape(diagnosis.name)}[/bold]: [{colour}]{escape(diagnosis.verdict)}[/{colour}]", soft_wrap=True
     )
     out.print()
-    _section("Model", facts_table(row for row in _model_facts(diagnosis) if row[1]))
+    _section("Model", facts_table((label, text) for label, text in _model_facts(diagnosis) if text))
     if (checks := diagnosis.trials) is not None:
         _section("What works", _capabilities(checks))
         if any(checks.norms):
@@ -104,11 +100,11 @@ def _model_facts(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     if diagnosis.model is not None:
         yield "class", _model(diagnosis.model)
         window = diagnosis.model.context_window
-        yield "reads", f"{window:,} tokens" if window else "as many tokens as fit; its config names no bound"
+        yield "reads", f"{window:,} tokens" if window else "no limit in the model's config"
     if diagnosis.blocks is not None:
         yield "blocks", _blocks(diagnosis.blocks)
     if diagnosis.proof is not None:
-        yield "proven", f"every block was steered on trial, and left no trace ({diagnosis.proof.passes} small passes)"
+        yield "proven", f"each block was steered in a test and restored ({diagnosis.proof.passes} small passes)"
     if diagnosis.tokenizer is not None:
         yield "tokenizer", _tokenizer(diagnosis.tokenizer)
         yield "tokens", _special(diagnosis.tokenizer)

@@ -27,10 +27,8 @@ from trimtab.defaults import EVALUATION_ANSWER_TOKENS, EVALUATION_QUESTIONS
 from trimtab.errors import EvaluationError
 
 if TYPE_CHECKING:
-    from trimtab.behaviours import Behaviour
     from trimtab.evaluation.metrics.scorers import Scorer
     from trimtab.evaluation.records import Report
-    from trimtab.vectors import ControlVector
 
 
 def evaluate(
@@ -71,6 +69,7 @@ def evaluate(
     from trimtab.evaluation.measurement import Sizes
     from trimtab.evaluation.metrics.choices import load_choices
     from trimtab.evaluation.metrics.facts import truthfulqa_facts
+    from trimtab.evaluation.metrics.judge import judge_of
 
     chosen = _baselines(",".join(baselines))
     for path, ending in ((report, ".html"), (card, ".json")):
@@ -83,7 +82,10 @@ def evaluate(
     facts = () if truthfulqa is None else truthfulqa_facts(truthfulqa)
     session = Session(model, dtype=dtype, thinking=thinking, announce=not json, force=force)
     (loaded,) = session.vectors([vector])
-    scorers = _judge(described, loaded, url=judge_url, model=judge_model)
+    scorers: tuple[Scorer, ...] = ()
+    if judge_url is not None and judge_model is not None:
+        judged = described or Behaviour.load(loaded.behaviour.name)
+        scorers = (judge_of(judged, url=judge_url, model=judge_model),)
     with phase_progress() as phases:
         measured = evaluate(
             session.engine,
@@ -127,17 +129,6 @@ def _baselines(text: str) -> tuple[str, ...]:
             f"unknown baseline {unknown[0]!r}", fix=f"use 'all', 'none', or some of {', '.join(names)}"
         )
     return tuple(names[name] for name in given)
-
-
-def _judge(
-    described: Behaviour | None, vector: ControlVector, *, url: str | None, model: str | None
-) -> tuple[Scorer, ...]:
-    if url is None or model is None:
-        return ()
-    from trimtab.behaviours import Behaviour
-    from trimtab.evaluation.metrics.judge import judge_of
-
-    return (judge_of(described or Behaviour.load(vector.behaviour.name), url=url, model=model),)
 
 
 def _write(measured: Report, *, report: Path | None, card: Path | None) -> None:

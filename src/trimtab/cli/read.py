@@ -175,7 +175,12 @@ def _token_table(reading: Reading, shown: list[Shades]) -> Table:
 
 def _layer_table(reading: Reading, vector: VectorReading) -> Table:
     """Return a table with a line per layer, last first, and a bar to either side; layers that are not read are dim."""
-    values = _layer_values(reading, vector)
+    if vector.layer_scores is not None:
+        values = list(vector.layer_scores)
+    elif vector.pool == "last":
+        values = list(vector.projections[:, -1])
+    else:
+        values = list(vector.projections[:, list(reading.words)].mean(axis=1))
     most = max(1.0, *map(abs, values))
     table = Table(box=None, padding=(0, 1))
     for header in ("layer", "z" if vector.layer_scores is not None else "projection", "−", "+"):
@@ -186,12 +191,3 @@ def _layer_table(reading: Reading, vector: VectorReading) -> Table:
         style = "" if layer in vector.reading_layers else "dim"
         table.add_row(str(layer), f"{value:+.2f}", *sides, style=style)
     return table
-
-
-def _layer_values(reading: Reading, vector: VectorReading) -> list[float]:
-    """Return the text's z-score on each layer, or its projections if there are no z-scores."""
-    if vector.layer_scores is not None:
-        return list(vector.layer_scores)
-    if vector.pool == "last":
-        return list(vector.projections[:, -1])
-    return list(vector.projections[:, list(reading.words)].mean(axis=1))

@@ -34,15 +34,12 @@ if TYPE_CHECKING:
     from trimtab.evaluation.cards import Card
     from trimtab.evaluation.measurement import Baseline
 
-EXAMPLE = "trimtab zoo"
-CARD_EXAMPLE = "trimtab zoo card happy"
-TRAIN_EXAMPLE = "trimtab zoo train --all"
 COLOURS = {"works": "green", "weak": "yellow", "one way only": "yellow", "does not work": "red"}
 
 app = typer.Typer(help="List the built-in behaviours; show their cards; train their vectors.")
 
 
-@app.callback(invoke_without_command=True, epilog=f"Example: {EXAMPLE}")
+@app.callback(invoke_without_command=True, epilog="Example: trimtab zoo")
 def listing(context: typer.Context, json: JsonOption = False) -> None:
     """List the built-in behaviours with their measured effects; show cards; train vectors."""
     if context.invoked_subcommand is not None:
@@ -131,7 +128,7 @@ def _entry(behaviour: Any, card: Card | None) -> dict[str, Any]:
     }
 
 
-@app.command(epilog=f"Example: {CARD_EXAMPLE}")
+@app.command(epilog="Example: trimtab zoo card happy")
 def card(
     name: Annotated[str, typer.Argument(help="Behaviour of the zoo.")],
     folder: Annotated[Path | None, typer.Option(help="Folder of cards; default: the built-in cards.")] = None,
@@ -195,7 +192,7 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
     yield "text intact", f"from strength {card.low:+g} to {card.high:+g} of those tried"
 
 
-@app.command(epilog=f"Example: {TRAIN_EXAMPLE}")
+@app.command(epilog="Example: trimtab zoo train --all")
 def train(
     names: Annotated[list[str] | None, typer.Argument(help="Behaviours of the zoo.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All behaviours of the zoo.")] = False,
