@@ -21,7 +21,7 @@ from tiny_models import EOS, PAD, byte_tokenizer
 from trimtab.engines.prefix_tree import Cost, Plan, PrefixTree, plan_batches, plan_prefix_tree
 from trimtab.engines.protocol import Collected
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers.forward import run as proof
+from trimtab.engines.transformers.forward import run
 from trimtab.errors import ModelError
 from trimtab.steering import Steering, Term
 from trimtab.vectors import ControlVector
@@ -153,7 +153,7 @@ def always_walking() -> Iterator[None]:
     def plan(tree: PrefixTree, cost: Cost, *, may_walk: bool = True, **_: object) -> Plan:
         return plan_prefix_tree(tree, cost) if may_walk else plan_batches(tree, cost)
 
-    with patch.object(proof, "plan_passes", plan):
+    with patch.object(run, "plan_passes", plan):
         yield
 
 

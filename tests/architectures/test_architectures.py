@@ -48,18 +48,18 @@ def _outcome(row: str) -> str:
 
 @pytest.mark.architectures
 @pytest.mark.parametrize("architecture", EVERY, ids=str)
-def test_every_architecture_is_read_and_steered_as_by_hand_or_refused_and_the_page_says_so(architecture: Architecture):
+def test_architecture_result_equals_documented_result(architecture: Architecture):
     assert row_of(check(architecture)) == rows_on_page().get(label(architecture)), "make architectures writes the page"
 
 
 @pytest.mark.parametrize("architecture", QUICK, ids=str)
-def test_well_known_families_are_read_and_steered_as_by_hand(architecture: Architecture):
+def test_known_families_equal_manual_steering(architecture: Architecture):
     result = check(architecture)
     assert result.outcome in TAKEN
     assert row_of(result) == rows_on_page()[label(architecture)], "make architectures writes the page"
 
 
-def test_the_page_says_that_nearly_all_causal_language_models_are_taken():
+def test_page_lists_nearly_all_causal_models_as_working():
     page = rows_on_page()
     outcomes = [_outcome(page.get(label(architecture), " | ")) for architecture in of_kind("causal")]
     built = [outcome for outcome in outcomes if outcome != "not built"]
@@ -67,7 +67,7 @@ def test_the_page_says_that_nearly_all_causal_language_models_are_taken():
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_page_says_that_every_well_known_family_is_taken(name: str):
+def test_page_lists_known_families_as_working(name: str):
     found = [row for row in rows_on_page().values() if row.startswith(f"| `{name}`")]
     assert found
     assert all(_outcome(row) in TAKEN for row in found)

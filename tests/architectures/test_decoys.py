@@ -75,12 +75,12 @@ def _only_layers(toy: Any, state: Tensor, tokens: Tensor) -> Tensor:
     [_tower_before, _reading_tower_before, _tower_after_in_vain, _reading_tower_after_in_vain, _only_layers],
     ids=lambda body: body.__name__.strip("_"),
 )
-def test_a_longer_list_of_the_same_width_is_not_taken_for_the_decoder(body: Any):
+def test_decoy_longer_list_of_same_width_is_not_chosen(body: Any):
     model = Toy(body, tower=listed(6), layers=listed(3))
     assert_steered_as_by_hand(model, list(model.layers))
 
 
-def test_two_lists_one_behind_the_other_are_steered_as_by_hand_where_they_are_found():
+def test_consecutive_lists_equal_manual_steering():
     model = Toy(lambda toy, state, _: through(toy.second, through(toy.first, state)), first=listed(5), second=listed(2))
     blocks = find_layers(model)
     assert_steered_as_by_hand(model, list(blocks.modules))
@@ -91,7 +91,7 @@ def test_two_lists_one_behind_the_other_are_steered_as_by_hand_where_they_are_fo
 
 
 @pytest.mark.parametrize("which", [0, 1, 3], ids=["first", "middle", "last"])
-def test_a_block_that_ignores_its_input_is_refused_or_steered_as_by_hand(which: int):
+def test_block_ignoring_input_refused_or_equals_manual(which: int):
     layers = listed(4)
     layers[which] = Deaf()
 
@@ -125,12 +125,12 @@ def _all_layers_averaged(toy: Any, state: Tensor, tokens: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     "body", [_beside, _residual_from_the_start, _all_layers_averaged], ids=lambda body: body.__name__.strip("_")
 )
-def test_blocks_that_are_one_of_two_ways_to_the_logits_are_refused(body: Any):
+def test_blocks_with_parallel_path_are_refused(body: Any):
     with pytest.raises(ModelError, match="does not depend on the last of them alone"):
         find_layers(Toy(body, layers=listed(4)))
 
 
-def test_a_stream_that_is_scaled_between_blocks_is_refused():
+def test_stream_scaled_between_blocks_is_refused():
     def body(toy: Any, state: Tensor, tokens: Tensor) -> Tensor:
         for block in toy.layers:
             state = block(state) * 0.7
@@ -140,7 +140,7 @@ def test_a_stream_that_is_scaled_between_blocks_is_refused():
         find_layers(Toy(body, layers=listed(4)))
 
 
-def test_blocks_that_are_called_past_their_hooks_are_refused():
+def test_blocks_bypassing_hooks_are_refused():
     def body(toy: Any, state: Tensor, tokens: Tensor) -> Tensor:
         for block in toy.layers:
             state = block.forward(state)
@@ -151,7 +151,7 @@ def test_blocks_that_are_called_past_their_hooks_are_refused():
 
 
 @pytest.mark.parametrize("which", [0, 2, 3], ids=["first", "middle", "last"])
-def test_one_block_that_is_called_past_its_hooks_is_not_steered_in_vain(which: int):
+def test_single_block_bypassing_hooks_is_refused_or_works(which: int):
     def body(toy: Any, state: Tensor, tokens: Tensor) -> Tensor:
         for number, block in enumerate(toy.layers):
             state = block.forward(state) if number == which else block(state)
@@ -168,23 +168,23 @@ def test_one_block_that_is_called_past_its_hooks_is_not_steered_in_vain(which: i
 # Blocks that run several times -------------------------------------------------------------------------------------
 
 
-def test_a_list_that_runs_twice_has_twice_the_layers():
+def test_list_run_twice_has_twice_as_many_layers():
     model = Toy(lambda toy, state, _: through([*toy.layers, *toy.layers], state), layers=listed(3))
     assert_steered_as_by_hand(model, [*model.layers, *model.layers])
 
 
-def test_one_block_that_runs_six_times_is_six_layers():
+def test_block_run_six_times_is_six_layers():
     model = Toy(lambda toy, state, _: through([toy.block] * 6, state), block=Block())
     assert len(find_layers(model)) == 6
     assert_steered_as_by_hand(model, [model.block] * 6)
 
 
-def test_a_list_of_one_block_that_stands_there_six_times_is_six_layers():
+def test_block_listed_six_times_is_six_layers():
     model = Toy(lambda toy, state, _: through(toy.layers, state), layers=nn.ModuleList([Block()] * 6))
     assert_steered_as_by_hand(model, list(model.layers))
 
 
-def test_steering_one_layer_of_a_shared_block_steers_every_pass_alike():
+def test_shared_block_layers_steer_equally():
     model = Toy(lambda toy, state, _: through([toy.block] * 6, state), block=Block())
     blocks = find_layers(model)
     first = steered_logits(model, blocks, 2)
@@ -198,7 +198,7 @@ def test_steering_one_layer_of_a_shared_block_steers_every_pass_alike():
 
 
 @pytest.mark.parametrize("kind", [PostNorm, Parallel])
-def test_the_shape_of_a_block_plays_no_part(kind: Callable[[], nn.Module]):
+def test_block_shape_does_not_matter(kind: Callable[[], nn.Module]):
     model = Toy(_only_layers, layers=listed(4, kind))
     assert_steered_as_by_hand(model, list(model.layers))
 
@@ -208,7 +208,7 @@ def test_the_shape_of_a_block_plays_no_part(kind: Callable[[], nn.Module]):
     [lambda s: (s,), lambda s: (s, None), lambda s: (s, s.sum()), lambda s: [s, None], lambda s: Named(s, None)],
     ids=["tuple of one", "tuple", "tuple of tensors", "list", "named tuple"],
 )
-def test_what_a_block_returns_beside_its_state_plays_no_part(wrap: Callable[[Tensor], Any]):
+def test_block_extra_outputs_do_not_matter(wrap: Callable[[Tensor], Any]):
     def body(toy: Any, state: Tensor, tokens: Tensor) -> Tensor:
         for block in toy.layers:
             state = block(state)[0]

@@ -91,7 +91,7 @@ def _noise(*shape: int) -> Tensor:
 @pytest.mark.parametrize(
     ("name", "picture"), [("LlavaForConditionalGeneration", _llava), ("Qwen2_5_VLForConditionalGeneration", _qwen)]
 )
-def test_a_model_that_sees_a_picture_is_steered_in_its_text_decoder(name: str, picture: Any):
+def test_vision_model_is_steered_in_text_decoder(name: str, picture: Any):
     engine = built(name)
     seen, tokens = picture(engine.model)
     ids = torch.tensor([[65, *[engine.model.config.image_token_id] * tokens, 66, 67]])
@@ -108,7 +108,7 @@ def test_a_model_that_sees_a_picture_is_steered_in_its_text_decoder(name: str, p
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("wrapped", [True, False], ids=["torch.compile", "model.compile"])
-def test_a_compiled_model_is_steered_within_the_scope(wrapped: bool):
+def test_compiled_model_is_steered_within_scope(wrapped: bool):
     engine = built("LlamaForCausalLM")
     inputs = {"input_ids": torch.tensor([TOKENS])}
     model: Any = engine.model
@@ -129,7 +129,7 @@ ENCODERS = (("T5ForConditionalGeneration", "encoder.block"), ("BartForConditiona
 
 
 @pytest.mark.parametrize(("name", "path"), ENCODERS)
-def test_the_blocks_of_an_encoder_are_read_as_transformers_reports_them(name: str, path: str):
+def test_encoder_states_equal_transformers(name: str, path: str):
     engine = built(name, encoder=True)
     assert engine.blocks.path == path
     with always_walking():
@@ -146,7 +146,7 @@ def test_the_blocks_of_an_encoder_are_read_as_transformers_reports_them(name: st
 
 
 @pytest.mark.parametrize(("name", "path"), ENCODERS)
-def test_steering_an_encoder_changes_what_the_decoder_says(name: str, path: str):
+def test_encoder_steering_changes_decoder_output(name: str, path: str):
     engine = built(name, encoder=True)
     blocks = engine.model.get_submodule(path)
     assert isinstance(blocks, nn.ModuleList)
@@ -161,7 +161,7 @@ def test_steering_an_encoder_changes_what_the_decoder_says(name: str, path: str)
 
 
 @pytest.mark.parametrize("name", [name for name, _ in ENCODERS])
-def test_a_decoder_beside_an_encoder_answers_as_transformers_does(name: str):
+def test_encoder_decoder_answers_equal_transformers(name: str):
     engine = built(name)
     assert engine.generate("Hi", max_new_tokens=5).tokens == _answer(engine)
 

@@ -16,7 +16,9 @@ from trimtab.training.distillation.fit import Schedule
 SMALL = Plan(
     first="tutor",
     second="shop",
-    effort=Effort(prompts=6, apart=3, answers=1, answer_tokens=3, schedule=Schedule(steps=12, batch=3, stride=0.05)),
+    effort=Effort(
+        prompts=6, held_out_every=3, answers=1, answer_tokens=3, schedule=Schedule(steps=12, batch=3, stride=0.05)
+    ),
     prompts=3,
     answer_tokens=3,
     strengths=(0.5, 1.0),

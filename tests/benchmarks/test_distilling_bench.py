@@ -15,7 +15,9 @@ from trimtab.training.distillation.fit import Schedule
 
 SMALL = Plan(
     prompts=("tutor", "shop"),
-    effort=Effort(prompts=4, apart=2, answers=1, answer_tokens=3, schedule=Schedule(steps=4, batch=2, check_every=2)),
+    effort=Effort(
+        prompts=4, held_out_every=2, answers=1, answer_tokens=3, schedule=Schedule(steps=4, batch=2, check_every=2)
+    ),
     sizes=Sizes(prompts=2, learning=2, answer_tokens=3, rules=2, samples=1, sample_tokens=2, strengths=(1.0,)),
 )
 

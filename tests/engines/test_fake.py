@@ -77,7 +77,7 @@ def test_base_scores_have_no_kl(engine):
     assert base.kl_tokens.tolist() == [3]
 
 
-def test_each_row_has_its_own_steering(engine, vector):
+def test_generate_rows_have_separate_steering(engine, vector):
     rows = [None, [(vector, 1.0)], [(vector, -1.0)]]
     batch = engine.generate(["Hello"] * 3, steering=rows, max_new_tokens=8)
     alone = [engine.generate(["Hello"], steering=row, max_new_tokens=8)[0] for row in rows]

@@ -12,7 +12,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from by_hand import traces_in
 from tiny_models import HIDDEN, LAYERS, Family
-from trimtab.engines import layer_search as finding
+from trimtab.engines import layer_search
 from trimtab.engines.layer_search import find_and_prove, find_layers
 from trimtab.engines.layers import layer_output
 from trimtab.engines.transformers import TransformersEngine
@@ -73,7 +73,7 @@ def test_blocks_of_every_family_are_found(family: Family, engine: TransformersEn
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
-def test_coarse_rounding_changes_nothing_of_what_is_found(family: Family, dtype: torch.dtype) -> None:
+def test_find_layers_coarse_rounding_finds_same_layers(family: Family, dtype: torch.dtype) -> None:
     model = family.build().to(dtype)
     found = find_layers(model)
     assert (found.path, len(found), found.causal) == (family.path, LAYERS, True)
@@ -102,12 +102,12 @@ def test_blocks_may_take_state_by_keyword() -> None:
     assert find_layers(model).modules == tuple(model.layers)
 
 
-def test_longer_list_that_is_never_run_is_not_chosen() -> None:
+def test_find_layers_ignores_unused_longer_list() -> None:
     model = Toy(decoy=nn.ModuleList(Block() for _ in range(9)))
     assert find_layers(model).path == "layers"
 
 
-def test_longer_list_that_does_not_chain_is_not_chosen() -> None:
+def test_find_layers_ignores_unchained_longer_list() -> None:
     def side_by_side(decoy: nn.Module, state: Tensor) -> None:
         for block in decoy:
             block(state)
@@ -116,7 +116,7 @@ def test_longer_list_that_does_not_chain_is_not_chosen() -> None:
     assert find_layers(model).path == "layers"
 
 
-def test_longer_list_that_runs_backwards_is_not_chosen() -> None:
+def test_find_layers_ignores_reversed_longer_list() -> None:
     def backwards(decoy: nn.Module, state: Tensor) -> None:
         for block in reversed(list(decoy)):
             state = block(state)
@@ -168,7 +168,7 @@ def test_model_whose_blocks_do_not_chain_is_refused() -> None:
     assert traces_in(model) == []
 
 
-def test_model_running_blocks_twice_has_twice_the_layers() -> None:
+def test_find_layers_blocks_run_twice_count_twice() -> None:
     found = find_layers(Toy(step=lambda block, state: block(block(state))))
     assert found.names == tuple(f"layers.{number}" for number in range(4) for _ in range(2))
 
@@ -236,10 +236,8 @@ def test_find_layers_runs_three_passes_of_six_tokens(tiny: Callable[..., Any]) -
     assert found.proof.moved > 0.01
 
 
-def test_what_was_proven_is_remembered_for_models_of_one_config(
-    tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(finding, "PROVEN", {})
+def test_find_layers_same_config_reuses_proof(tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layer_search, "PROVEN", {})
     first = tiny("llama").model
     found = find_and_prove(first)
 
@@ -249,7 +247,7 @@ def test_what_was_proven_is_remembered_for_models_of_one_config(
     second = tiny("llama", seed=1).model
     other = tiny("llama", num_hidden_layers=2).model
     with monkeypatch.context() as patch:
-        patch.setattr(finding, "watched_pass", no_pass)
+        patch.setattr(layer_search, "watched_pass", no_pass)
         again = find_and_prove(second)
     assert again.proof == found.proof
     assert again.blocks.modules == tuple(second.model.layers)
@@ -266,7 +264,7 @@ def test_find_layers_of_a_changed_model_searches_again(tiny: Callable[..., Any])
         find_layers(model)
 
 
-def test_one_block_that_runs_several_times_is_several_layers() -> None:
+def test_find_layers_repeated_block_counts_each_run() -> None:
     def again(block: nn.Module, state: Tensor) -> Tensor:
         for _ in range(5):
             state = block(state)
@@ -298,7 +296,7 @@ def test_blocks_whose_hooks_are_ignored_are_refused() -> None:
         find_layers(model)
 
 
-def test_model_that_never_does_same_twice_is_refused() -> None:
+def test_find_layers_random_model_is_refused() -> None:
     class Restless(Toy):
         def forward(self, input_ids: Tensor, use_cache: bool = False) -> Tensor:
             return super().forward(input_ids) * (1 + torch.rand(1))

@@ -40,7 +40,7 @@ def read_off(tree: PrefixTree) -> list[Beginning]:
 
 
 @given(sequences=sequence_lists)
-def test_every_distinct_beginning_is_one_node(sequences: list[Beginning]) -> None:
+def test_tree_distinct_prefixes_are_single_nodes(sequences: list[Beginning]) -> None:
     """Siblings may stand in any order; behind a node are its descendants and nothing else."""
     tree = build_tree(sequences)
     found = read_off(tree)
@@ -101,7 +101,7 @@ def test_small_tree_is_as_drawn() -> None:
     assert tree.ends[0] == tree.ends[3]
 
 
-def test_one_sequence_is_chain() -> None:
+def test_tree_single_sequence_is_chain() -> None:
     tree = build_tree([[4, 4, 2]])
     assert tree.token.tolist() == [4, 4, 2]
     assert tree.parent.tolist() == [-1, 0, 1]
@@ -111,7 +111,7 @@ def test_one_sequence_is_chain() -> None:
     assert tree.leaf_below(np.array([0, 1, 2])).tolist() == [2, 2, 2]
 
 
-def test_no_sequences_make_empty_tree() -> None:
+def test_tree_without_sequences_is_empty() -> None:
     tree = build_tree([])
     assert len(tree) == 0
     for column in (tree.token, tree.parent, tree.depth, tree.size, tree.ends, tree.leaves):
@@ -136,7 +136,7 @@ def test_large_token_ids_are_kept() -> None:
 # Large -------------------------------------------------------------------------------------------------------------
 
 
-def test_one_long_tail_is_chain_made_at_once() -> None:
+def test_tree_long_tail_is_chain() -> None:
     """What stands alone is never parted token by token."""
     tail = np.random.default_rng(0).integers(0, 1000, 50_000).tolist()
     tree = build_tree([tail, tail[:3], [tail[0], tail[1] + 1]])

@@ -22,7 +22,9 @@ LEARNED = ("Hello!", "What is rain?", "Tell me of a walk.", "Who is there?", "Wh
 ASKED = ("How are you?", "Where is it?", "Say more.")
 PROMPT = "Speak of the sea. Be brief!"
 SMALL = Sizes(prompts=3, learning=4, answer_tokens=6, rules=3, samples=2, sample_tokens=4, strengths=(0.5, 1.0))
-EFFORT = Effort(apart=3, answers=1, answer_tokens=6, schedule=Schedule(steps=30, batch=4, stride=0.05, check_every=5))
+EFFORT = Effort(
+    held_out_every=3, answers=1, answer_tokens=6, schedule=Schedule(steps=30, batch=4, stride=0.05, check_every=5)
+)
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def print_diagnosis(diagnosis: Diagnosis) -> None:
     )
     out.print()
     _section("Model", facts_table((label, text) for label, text in _model_facts(diagnosis) if text))
-    if (checks := diagnosis.trials) is not None:
+    if (checks := diagnosis.checks) is not None:
         _section("What works", _capabilities(checks))
         if any(checks.norms):
             texts = f"{checks.texts} neutral texts{', sinks left out' if checks.sinks else ''}"
@@ -110,8 +110,8 @@ def _model_facts(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
         yield "tokens", _special(diagnosis.tokenizer)
     if diagnosis.model is not None:
         yield from _chat(diagnosis.chat)
-    if diagnosis.trials is not None and any(diagnosis.trials.norms):
-        yield "sinks", _sinks(diagnosis.trials)
+    if diagnosis.checks is not None and any(diagnosis.checks.norms):
+        yield "sinks", _sinks(diagnosis.checks)
 
 
 def _model(model: ModelFacts) -> str:
@@ -165,31 +165,31 @@ def _chat(chat: ChatFacts | None) -> Iterator[tuple[str, str]]:
         yield "system", f"default: {escape(chat.default_system)}"
 
 
-def _sinks(trials: Checks) -> str:
-    if not trials.sinks:
+def _sinks(checks: Checks) -> str:
+    if not checks.sinks:
         return "none: no token's states are far longer than the others'"
     parts = [
         f"token {sink.position} {escape(repr(sink.token))}, {sink.times_median:.0f} × the median"
-        for sink in trials.sinks[:MOST_SINKS]
+        for sink in checks.sinks[:MOST_SINKS]
     ]
-    more = len(trials.sinks) - MOST_SINKS
+    more = len(checks.sinks) - MOST_SINKS
     return ", ".join([*parts, *([f"and {more} more"] if more > 0 else [])])
 
 
-def _capabilities(trials: Checks) -> Table:
+def _capabilities(checks: Checks) -> Table:
     table = Table.grid(padding=(0, 2))
-    for capability in trials.capabilities:
+    for capability in checks.capabilities:
         table.add_row(MARKS[capability.state], capability.name, f"[dim]{escape(capability.why)}[/dim]")
     return table
 
 
-def _norms(trials: Checks) -> Table:
+def _norms(checks: Checks) -> Table:
     """Return a line per layer; for very deep models, only some of them."""
     table = Table.grid(Column(justify="right", style="dim"), Column(), padding=(0, 1))
-    step = -(-len(trials.norms) // MOST_ROWS)
-    longest = max(norm or 0.0 for norm in trials.norms) or 1.0
-    for layer in range(0, len(trials.norms), step):
-        norm = trials.norms[layer]
+    step = -(-len(checks.norms) // MOST_ROWS)
+    longest = max(norm or 0.0 for norm in checks.norms) or 1.0
+    for layer in range(0, len(checks.norms), step):
+        norm = checks.norms[layer]
         bar = "" if norm is None else f"[green]{_bar(norm / longest)}[/green] [dim]{norm:.3g}[/dim]"
         table.add_row(str(layer), bar or "[red]not finite[/red]")
     return table

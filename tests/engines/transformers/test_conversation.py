@@ -81,7 +81,7 @@ def test_chat_reads_again_from_a_moved_token_border(llama):
     assert answer.tokens == llama.generate([chat.messages[:-1]], max_new_tokens=8)[0].tokens
 
 
-def test_turn_that_fails_leaves_no_trace(llama):
+def test_chat_failed_turn_leaves_no_trace(llama):
     chat, _ = talk(llama, "keep", [None] * 3)
     before = chat.messages
     with pytest.raises(PromptError, match="reads"):

@@ -184,7 +184,7 @@ def test_stream_left_early_frees_model(
     assert config_of(engine) == config
 
 
-def test_stream_that_is_not_started_reserves_nothing(engine: TransformersEngine) -> None:
+def test_stream_not_started_reserves_nothing(engine: TransformersEngine) -> None:
     stream = engine.stream("Hi", max_new_tokens=4)
     plain = engine.generate("Hi", max_new_tokens=4)
     assert len(list(stream)) >= 4

@@ -21,7 +21,10 @@ from trimtab.training.distillation.fit import Schedule
 
 TEXTS = ("Hello!", "What is rain?", "Tell me of a walk.", "Who is there?", "Why?", "Sing.")
 QUICK = Effort(
-    apart=3, answers=1, answer_tokens=6, schedule=Schedule(steps=30, batch=4, stride=0.05, check_every=5, patience=9)
+    held_out_every=3,
+    answers=1,
+    answer_tokens=6,
+    schedule=Schedule(steps=30, batch=4, stride=0.05, check_every=5, patience=9),
 )
 PROMPT = "Speak of the sea, and of nothing else."
 

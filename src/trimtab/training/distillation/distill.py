@@ -55,7 +55,7 @@ class Effort:
 
     Attributes:
         prompts: Users' messages, of the built-in ones.
-        apart: Every ``apart``-th message is held out, and chooses the best point.
+        held_out_every: Every ``held_out_every``-th message is held out, and chooses the best point.
         answers: Sampled answers to each; None takes as many as bring about ``LESSONS`` in all, ``ANSWERS`` at most.
         answer_tokens: Upper bound on an answer's length.
         temperature: Of the samples; 0 is greedy, and then one answer is enough.
@@ -63,7 +63,7 @@ class Effort:
     """
 
     prompts: int = 160
-    apart: int = 10
+    held_out_every: int = 10
     answers: int | None = None
     answer_tokens: int = DISTILL_ANSWER_TOKENS
     temperature: float = 1.0
@@ -268,7 +268,7 @@ def _examples(
             progress=progress,
         ),
     )
-    held_out_texts = set(texts[effort.apart - 1 :: effort.apart] or texts[-1:])
+    held_out_texts = set(texts[effort.held_out_every - 1 :: effort.held_out_every] or texts[-1:])
     training = [answer for answer in answered if answer.text not in held_out_texts]
     held_out = [answer for answer in answered if answer.text in held_out_texts]
     if not (training and held_out):

@@ -14,8 +14,7 @@ import transformers
 
 from tiny_models import BY_NAME, EOS, HIDDEN, LAYERS, PAD, VOCABULARY, byte_tokenizer
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers.doctor import diagnosis
-from trimtab.engines.transformers.doctor import properties as machine
+from trimtab.engines.transformers.doctor import diagnosis, properties
 from trimtab.engines.transformers.doctor.diagnosis import Diagnosis, diagnose, refused
 from trimtab.errors import ModelError
 
@@ -29,12 +28,12 @@ TURNS = (
 
 @pytest.fixture(autouse=True)
 def _roomy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "free_memory", lambda: 64 * GIB)
+    monkeypatch.setattr(properties, "free_memory", lambda: 64 * GIB)
 
 
 def states(found: Diagnosis) -> dict[str, str]:
-    assert found.trials is not None
-    return {each.name: each.state for each in found.trials.capabilities}
+    assert found.checks is not None
+    return {each.name: each.state for each in found.checks.capabilities}
 
 
 def problems(found: Diagnosis) -> dict[str, str]:
@@ -61,7 +60,7 @@ def test_diagnosis_is_plain_json(llama: TransformersEngine) -> None:
     printed = json.loads(json.dumps(asdict(diagnose(llama)), allow_nan=False))
     assert printed["name"] == "tiny llama"
     assert printed["model"]["dtype"] == "float32"
-    assert len(printed["trials"]["norms"]) == LAYERS
+    assert len(printed["checks"]["norms"]) == LAYERS
     assert printed["machine"]["packages"]["torch"] == torch.__version__
 
 
@@ -79,18 +78,18 @@ def test_diagnose_default_model_reports_first_token_sink(smollm2: TransformersEn
     assert found.chat.takes_system
     assert found.chat.end_of_turn == "<|im_end|>"
     assert "SmolLM" in (found.chat.default_system or "")
-    assert found.trials is not None
-    (sink,) = found.trials.sinks
-    assert (sink.position, sink.token, sink.texts) == (0, "<|im_start|>", found.trials.texts)
-    assert all(norm is not None and 10 < norm < 2000 for norm in found.trials.norms)
+    assert found.checks is not None
+    (sink,) = found.checks.sinks
+    assert (sink.position, sink.token, sink.texts) == (0, "<|im_start|>", found.checks.texts)
+    assert all(norm is not None and 10 < norm < 2000 for norm in found.checks.norms)
 
 
 @pytest.mark.parametrize("family", ["mistral", "mamba2"])
 def test_diagnose_without_sharing_is_slow(tiny: Callable[..., TransformersEngine], family: str) -> None:
     found = diagnose(tiny(family))
     assert states(found)["share prefixes"] == states(found)["calibrate"] == "slow"
-    assert found.trials is not None
-    (why,) = [each.why for each in found.trials.capabilities if each.name == "share prefixes"]
+    assert found.checks is not None
+    (why,) = [each.why for each in found.checks.capabilities if each.name == "share prefixes"]
     assert "mask" in why
     assert found.works
 
@@ -131,7 +130,7 @@ def test_diagnose_template_without_stop_or_system(
 def test_diagnose_reduced_precision_is_reported(
     tiny: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch, free: int | None, severity: str
 ) -> None:
-    monkeypatch.setattr(machine, "free_memory", lambda: free)
+    monkeypatch.setattr(properties, "free_memory", lambda: free)
     found = diagnose(tiny(dtype=torch.bfloat16))
     assert found.works
     assert says(found, "the weights are bfloat16", severity)
@@ -220,7 +219,7 @@ def test_refused_reports_reason_and_machine() -> None:
     found = refused("nobody/knows", ModelError("it cannot be found", fix="check the name"))
     assert not found.works
     assert found.verdict == "cannot be steered: it cannot be found"
-    assert found.model is found.trials is None
+    assert found.model is found.checks is None
     assert (found.problems[0].severity, found.problems[0].fix) == ("error", "check the name")
     assert found.machine.python
     json.dumps(asdict(found))
@@ -232,7 +231,7 @@ def test_diagnose_machine_problems_are_reported(
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "file" / "cache"))
     monkeypatch.setenv("TRIMTAB_VECTORS", str(tmp_path / "file" / "vectors"))
-    monkeypatch.setattr(machine, "free_memory", lambda: 100 * 1024**2)
+    monkeypatch.setattr(properties, "free_memory", lambda: 100 * 1024**2)
     monkeypatch.setattr("importlib.metadata.requires", lambda _: ["torch>=99", "numpy>=1", "x>=9; extra == 'y'"])
     found = diagnose(llama)
     assert found.verdict == "works, 4 remarks"
@@ -243,8 +242,8 @@ def test_diagnose_machine_problems_are_reported(
 
 
 def test_diagnose_full_gpu_and_large_model_are_reported(llama: TransformersEngine) -> None:
-    here = machine.this_machine()
-    full = SimpleNamespace(**{**vars(here), "gpus": (machine.Gpu("a card", GIB // 2, 80 * GIB),)})
+    here = properties.this_machine()
+    full = SimpleNamespace(**{**vars(here), "gpus": (properties.Gpu("a card", GIB // 2, 80 * GIB),)})
     assert [each.what for each in diagnosis._of_machine(full)] == ["only 512 MiB are free on a card"]
     facts, blocks = diagnosis.model_facts(llama), diagnosis.block_facts(llama)
     large = SimpleNamespace(**{**vars(facts), "parameters": 7 * 10**9})
@@ -254,22 +253,22 @@ def test_diagnose_full_gpu_and_large_model_are_reported(llama: TransformersEngin
 
 def test_free_memory_unreported_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    free = machine.free_memory()
+    free = properties.free_memory()
     assert free is None or free > 0
 
     def gone(*_: Any, **__: Any) -> Any:
         raise OSError
 
-    monkeypatch.setattr(machine.Path, "read_text", gone)
-    monkeypatch.setattr(machine.os, "sysconf", gone)
-    assert machine.free_memory() is None
-    assert machine._cpu()
+    monkeypatch.setattr(properties.Path, "read_text", gone)
+    monkeypatch.setattr(properties.os, "sysconf", gone)
+    assert properties.free_memory() is None
+    assert properties._cpu()
 
 
 def test_diagnose_sink_is_excluded_from_norms() -> None:
     engine = TransformersEngine(BY_NAME["llama"].build(), byte_tokenizer(), name="tiny sink")
     engine.model.model.embed_tokens.weight.data[engine.tokenizer.convert_tokens_to_ids("?")] *= 1000.0
     found = diagnose(engine)
-    assert found.trials is not None
-    assert {sink.token for sink in found.trials.sinks} == {"?"}
-    assert max(norm or 0.0 for norm in found.trials.norms) < 100.0
+    assert found.checks is not None
+    assert {sink.token for sink in found.checks.sinks} == {"?"}
+    assert max(norm or 0.0 for norm in found.checks.norms) < 100.0

@@ -21,8 +21,7 @@ import trimtab
 from by_hand import logits_of
 from tiny_models import BOS, BY_NAME, EOS, LAYERS, SPECIAL, VOCABULARY, byte_tokenizer
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers.model import load as loading
-from trimtab.engines.transformers.model import source
+from trimtab.engines.transformers.model import load, source
 from trimtab.engines.transformers.model.fingerprint import fingerprint
 from trimtab.engines.transformers.model.source import INSTALL, cache_folder, converted_gguf, default_gguf
 from trimtab.errors import ModelError, OutputError
@@ -245,7 +244,7 @@ def test_load_missing_device_is_an_error(saved: Path, as_object: bool) -> None:
 
 
 def test_load_without_wheel_and_hub_gives_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "default_gguf", lambda: None)
+    monkeypatch.setattr(load, "default_gguf", lambda: None)
     with pytest.raises(ModelError) as caught:
         trimtab.load()
     assert str(caught.value).endswith(f"run: {INSTALL}")

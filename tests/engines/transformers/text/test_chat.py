@@ -11,7 +11,7 @@ from tiny_models import byte_tokenizer
 from trimtab.behaviours import Message
 from trimtab.engines.protocol import as_messages
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers.text import chat_template as chat
+from trimtab.engines.transformers.text import chat_template
 from trimtab.engines.transformers.text.chat_template import (
     default_system_prompt,
     opening_cuts,
@@ -82,9 +82,11 @@ def test_render_system_alone_becomes_user_message() -> None:
 
 def test_template_system_support_is_tested_once(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[Any] = []
-    arrives = chat._system_arrives
-    monkeypatch.setattr(chat, "_TAKES_SYSTEM", {})
-    monkeypatch.setattr(chat, "_system_arrives", lambda tokenizer: (tried.append(tokenizer), arrives(tokenizer))[1])
+    arrives = chat_template._system_arrives
+    monkeypatch.setattr(chat_template, "_TAKES_SYSTEM", {})
+    monkeypatch.setattr(
+        chat_template, "_system_arrives", lambda tokenizer: (tried.append(tokenizer), arrives(tokenizer))[1]
+    )
     for template in (TURNS, REFUSES_SYSTEM, TURNS, REFUSES_SYSTEM):
         render_chat(byte_tokenizer(chat_template=template), CHAT)
     assert len(tried) == 2

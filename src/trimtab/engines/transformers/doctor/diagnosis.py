@@ -53,7 +53,7 @@ class Diagnosis:
     proof: Proof | None = None  # from steering the blocks when the engine was made
     tokenizer: TokenizerFacts | None = None
     chat: ChatFacts | None = None
-    trials: Checks | None = None
+    checks: Checks | None = None
     problems: tuple[Problem, ...]  # errors first
     machine: Machine
 
@@ -75,13 +75,13 @@ def diagnose(engine: TransformersEngine, *, on_step: Callable[[str], None] | Non
         model, blocks = model_facts(engine), block_facts(engine)
         tokenizer, chat = tokenizer_facts(engine), chat_facts(engine)
         step("Trying it out")
-        trials = try_out(engine)
+        checks = try_out(engine)
     machine = this_machine()
-    trials = _with_chat(trials, engine, chat)
+    checks = _with_chat(checks, engine, chat)
     problems = _in_order(
-        *_of_trials(trials, model, blocks),
+        *_of_checks(checks, model, blocks),
         *_of_model(model, blocks, machine),
-        *_of_texts(engine, model, tokenizer, chat, trials),
+        *_of_texts(engine, model, tokenizer, chat, checks),
         *_of_machine(machine),
     )
     errors = [problem.what for problem in problems if problem.severity == "error"]
@@ -94,7 +94,7 @@ def diagnose(engine: TransformersEngine, *, on_step: Callable[[str], None] | Non
         proof=engine.proof,
         tokenizer=tokenizer,
         chat=chat,
-        trials=trials,
+        checks=checks,
         problems=problems,
         machine=machine,
     )
@@ -124,19 +124,19 @@ def _in_order(*problems: Problem) -> tuple[Problem, ...]:
     return tuple(sorted(problems, key=lambda problem: order.index(problem.severity)))
 
 
-def _with_chat(trials: Checks, engine: TransformersEngine, chat: ChatFacts | None) -> Checks:
+def _with_chat(checks: Checks, engine: TransformersEngine, chat: ChatFacts | None) -> Checks:
     if chat is not None:
         capability = Capability("chat", "yes", "through the model's own template")
     elif engine.has_chat_template:
         capability = Capability("chat", "no", "its template does not take a question")
     else:
         capability = Capability("chat", "no", "it has no chat template")
-    return replace(trials, capabilities=(*trials.capabilities, capability))
+    return replace(checks, capabilities=(*checks.capabilities, capability))
 
 
-def _of_trials(trials: Checks, model: ModelFacts, blocks: BlockFacts) -> Iterator[Problem]:
+def _of_checks(checks: Checks, model: ModelFacts, blocks: BlockFacts) -> Iterator[Problem]:
     coarse = model.dtype in COARSE
-    failed = {capability.name: capability.why for capability in trials.capabilities if capability.state == "no"}
+    failed = {capability.name: capability.why for capability in checks.capabilities if capability.state == "no"}
     vital = [name for name in ("collect states", "steer") if name in failed]
     if vital:
         fix = "load it with --dtype float32" if coarse else "check its weights; if they are right, report this"
@@ -212,7 +212,7 @@ def _of_texts(
     model: ModelFacts,
     tokenizer: TokenizerFacts,
     chat: ChatFacts | None,
-    trials: Checks,
+    checks: Checks,
 ) -> Iterator[Problem]:
     if tokenizer.entries > model.vocabulary:
         yield Problem(
@@ -220,7 +220,7 @@ def _of_texts(
             "warning",
             "use the tokenizer that it was trained with, or resize its embeddings",
         )
-    if not tokenizer.stop and trials.state_of("generate") != "no":
+    if not tokenizer.stop and checks.state_of("generate") != "no":
         yield Problem(
             "no token ends an answer, so each goes on to its upper bound",
             "warning",
