@@ -63,7 +63,7 @@ def test_doctor_json_keys_do_not_depend_on_result(doctor: Doctor, llama: Transfo
     code, out, _ = doctor(llama, "--json")
     assert code == 0
     sound = json.loads(out)
-    assert (sound["schema"], sound["works"], sound["name"]) == (1, True, "tiny llama")
+    assert (sound["schema"], sound["works"], sound["name"]) == (2, True, "tiny llama")
     assert {each["state"] for each in sound["checks"]["capabilities"]} == {"yes"}
     assert sound["seconds"].keys() == {"Loading the model", "Looking at the model", "Trying it out"}
     code, out, _ = doctor(ModelError("it is gone"), "--json", "--model", "some/model")

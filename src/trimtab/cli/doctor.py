@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         TokenizerFacts,
     )
 
-SCHEMA = 1  # to be raised when a field of the JSON changes its meaning or is removed
+SCHEMA = 2  # to be raised when a field of the JSON changes its meaning or is removed
 UNUSABLE = 1  # exit code if the model cannot be steered
 BAR = 40
 MOST_ROWS = 40
