@@ -1,4 +1,4 @@
-"""The package as a whole: what importing it costs, and what it promises."""
+"""Package: cost of importing it, public names and version."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def _stay_offline(tmp_path, monkeypatch):
 
 
 def evaluated(model, tmp_path, **options):
-    """The log of a task of ours."""
+    """Return the log of a local task."""
     task = inspect_ai.Task(
         dataset=MemoryDataset([Sample(input=question, target=target) for question, target in SAMPLES]),
         solver=[system_message(SYSTEM), generate()],

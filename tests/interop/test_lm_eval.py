@@ -1,4 +1,4 @@
-"""The lm-evaluation-harness over a steered model, beside plain passes of transformers."""
+"""lm-evaluation-harness over a steered model, compared with plain passes of transformers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PAIRS = (("The cat sat", " on the mat"), ("The cat sat", " on the moon"), ("I am
 
 
 def task(**config):
-    """A task of ours, whose documents are in memory."""
+    """Return a local task, whose documents are in memory."""
     return ConfigurableTask(
         config={
             "custom_dataset": lambda **_: {"test": Dataset.from_list(list(QUESTIONS))},
@@ -66,7 +66,7 @@ def writing(**settings):
 
 
 def evaluated(lm, own_task, **options):
-    """The harness's results and samples."""
+    """Return the harness's results and samples."""
     own = TaskManager(
         include_defaults=False
     )  # with the thousands that come with the harness it reads for half a minute

@@ -36,7 +36,7 @@ def reading(*, scale: float = 1.0, pieces: tuple[str, ...] = PIECES, **changes: 
 
 
 class Page(HTMLParser):
-    """What a page has in it."""
+    """Parsed content of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

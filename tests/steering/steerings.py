@@ -58,7 +58,7 @@ VECTORS = {
 
 
 def find(name: str) -> ControlVector:
-    """The vector of a name, always the same one."""
+    """Return the vector of a name, always the same one."""
     if name not in VECTORS:
         raise VectorError(f"no vector named {name!r}", fix="train it")
     return VECTORS[name]

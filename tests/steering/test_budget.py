@@ -1,4 +1,4 @@
-"""What a mix of vectors is predicted to spend."""
+"""Predicted KL of a mix of vectors."""
 
 from __future__ import annotations
 
@@ -84,9 +84,9 @@ def test_budget_of_same_sign_terms_equals_sum(a, b):
 
 def test_budget_of_disjoint_layers_adds_in_quadrature():
     amplitude = 0.4 ** (1 / EXPONENT)
-    apart = budget(Term(HAPPY, 1.0, layers=(0,)), Term(HAPPY, 1.0, layers=(2,)))
-    assert apart == pytest.approx((2 * amplitude**2) ** (EXPONENT / 2))
-    assert budget((HAPPY, 1.0)) < apart < budget((HAPPY, 2.0))
+    separate = budget(Term(HAPPY, 1.0, layers=(0,)), Term(HAPPY, 1.0, layers=(2,)))
+    assert separate == pytest.approx((2 * amplitude**2) ** (EXPONENT / 2))
+    assert budget((HAPPY, 1.0)) < separate < budget((HAPPY, 2.0))
 
 
 @given(mixes, st.floats(0.1, 3))

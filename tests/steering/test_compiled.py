@@ -1,4 +1,4 @@
-"""Compiled steering: the changes of each layer, and the digest that tells two of them apart."""
+"""Compiled steering: the changes of each layer, and its digest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def changes(*args, **more):
 
 
 def multiplier(change, layer, vector=HAPPY):
-    """How far a push goes along the direction, in norms of the layer."""
+    """Return the length of an addition along the direction, in norms of the layer."""
     assert isinstance(change, LayerAdd)
     np.testing.assert_allclose(
         change.added, (change.added @ vector.directions[layer]) * vector.directions[layer], atol=1e-6

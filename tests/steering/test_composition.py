@@ -1,4 +1,4 @@
-"""The laws by which operators compose, on the functions that act in the forward pass."""
+"""Laws of composition of operators, on the functions that act in the forward pass."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ angles = st.floats(-3.0, 3.0, width=32)
 
 
 def off_axis(state: Tensor, u: np.ndarray) -> bool:
-    """Whether state and direction span a plane that can be told in float32."""
+    """Return True if state and direction span a plane in float32."""
     return 0.05 < angle_to(state, u) < math.pi - 0.05
 
 

@@ -1,4 +1,4 @@
-"""The text form of a steering."""
+"""Text form of a steering."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The JSON form of a steering, and its schema."""
+"""JSON form of a steering, and its schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A steering: the forms in which it may be given, and what it adds."""
+"""Steering: accepted forms, and the sum of its terms."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BARE = make_vector("bare", scale=None)
 
 
 def added(steering: Steering, *, model=MODEL) -> np.ndarray:
-    """What all terms add together, where adding is all that they do: ``[layers, hidden]``."""
+    """Return the sum of additive terms, ``[layers, hidden]``."""
     total = np.zeros((model.layers, model.hidden_size))
     for planned in steering.compile(model).terms:
         assert all(isinstance(change, LayerAdd) and not change.preserve_norm for change in planned.changes.values())

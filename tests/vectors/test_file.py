@@ -1,4 +1,4 @@
-"""The vector's file: round trip, layout, files that are refused, and writing all or nothing."""
+"""Vector file: round trip, layout, invalid files, and atomic writing."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def header_of(vector: ControlVector) -> dict:
 
 
 def written(folder: Path, *, header: object = None, text: str | None = None, tensors: dict | None = None) -> Path:
-    """A safetensors file like that of ``FULL``, with another header or other tensors."""
+    """Write a safetensors file like that of ``FULL``, with another header or other tensors."""
     if tensors is None:
         tensors = {f"direction.{layer}": np.asarray(d) for layer, d in FULL.directions.items()}
     if text is None:
@@ -270,7 +270,7 @@ def written(folder: Path, *, header: object = None, text: str | None = None, ten
 
 
 def refusal(path: Path) -> str:
-    """The message with which a file is refused, after checking that it names the file and that nothing is left."""
+    """Return the error message for a file, after checking that it names the file and that nothing is left."""
     before = sorted(path.parent.iterdir()) if path.parent.is_dir() else None
     with pytest.raises(VectorError) as caught:
         ControlVector.load(path)
@@ -326,7 +326,7 @@ def test_load_damaged_file_gives_vector_or_error(folder, at, flip):
 
 
 class Bomb:
-    """What a malicious pickle holds: loading it would make a file."""
+    """Payload of a malicious pickle: loading it would create a file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -336,7 +336,7 @@ class Bomb:
 
 
 def zipped(content: bytes) -> bytes:
-    """A zip archive around a pickle, which is what torch.save writes."""
+    """Return a zip archive around a pickle, as torch.save writes it."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("archive/data.pkl", content)
@@ -409,7 +409,7 @@ def test_load_header_missing_required_key_is_refused(tmp_path, key):
 
 
 def changed(*keys: str | int, to: object) -> dict:
-    """The header of ``FULL`` with the value at ``keys`` replaced."""
+    """Return the header of ``FULL`` with the value at ``keys`` replaced."""
     header = inner = header_of(FULL)
     for key in keys[:-1]:
         inner = inner[key]
@@ -418,7 +418,7 @@ def changed(*keys: str | int, to: object) -> dict:
 
 
 def numbers_in(value: object, *keys: str | int) -> list[tuple[str | int, ...]]:
-    """The keys of every number within a header."""
+    """Return the keys of every number in a header."""
     if isinstance(value, dict):
         return [found for key, inner in value.items() for found in numbers_in(inner, *keys, key)]
     if isinstance(value, list):
@@ -532,7 +532,7 @@ def raise_interrupt(*_: object) -> None:
 
 
 class TornFile(io.FileIO):
-    """A file that is interrupted when half of what it is given is written."""
+    """File whose write is interrupted after half of the bytes."""
 
     failure: BaseException
 

@@ -1,4 +1,4 @@
-"""The vectors folder: files of names and paths."""
+"""Vectors folder: files of names and paths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trimtab.vectors import find_vector, vector_path, vectors_folder
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty vectors folder, beside an empty current folder."""
+    """Create an empty vectors folder, and an empty current folder."""
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setenv("TRIMTAB_VECTORS", str(tmp_path / "vectors"))

@@ -1,4 +1,4 @@
-"""The vector: its arithmetic, the addition formula, and what its constructor refuses."""
+"""Control vector: arithmetic, the addition formula, and invalid arguments."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def cut_at(text: str, stops: Sequence[str]) -> str:
-    """``text`` up to the first place where any of ``stops`` begins; empty ones stop nothing.
+    """Return ``text`` up to the first occurrence of any of ``stops``; empty ones are ignored.
 
     Example:
         >>> cut_at("Paris. Next question", [".", " "])
@@ -34,7 +34,7 @@ def cut_at(text: str, stops: Sequence[str]) -> str:
 INSTALL = 'pip install "trimtab[lm-eval]"'
 FALLBACK_WINDOW = 2048  # as HFLM has it, where a model's config says nothing
 FIRST_ROUND, GROWTH = 32, 4  # tokens written before stop strings are looked for, and how that number grows
-MARK = "trimtab steering"  # the key under which a cache of responses says whose they are
+MARK = "trimtab steering"  # key in a cache of responses for the model and steering that gave them
 WITHOUT_EFFECT: Mapping[str, tuple[Any, ...]] = {  # settings that the engine does not have, where they change nothing
     "top_k": (None, 0, -1),
     "min_p": (None, 0.0),
@@ -65,7 +65,7 @@ def steered_lm(
         max_new_tokens: Upper bound on an answer's length, where a task does not give one.
         batch_size: Requests that are worked on together.
         seed: Makes sampling reproducible, where a task samples; None uses a new seed.
-        progress: Whether to show bars, as the harness's own models do.
+        progress: Show progress bars, as the harness's own models do.
 
     Raises:
         MissingDependencyError: lm-eval is not installed.
@@ -85,21 +85,8 @@ def steered_lm(
         raise PromptError(f"batch_size is {batch_size}", fix="work on at least 1 request at a time")
     chosen = Steering.of(steering)
     chosen.compile(engine.info)  # report errors before the harness begins
-    lm: LM = made(_Setup(engine, chosen, max_new_tokens, batch_size, seed, progress))
+    lm: LM = made(engine, chosen, max_new_tokens, batch_size, seed, progress)
     return lm
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class _Setup:
-    """Arguments of ``steered_lm``."""
-
-    engine: Evaluates
-    steering: Steering
-    max_new_tokens: int
-    batch_size: int
-    seed: int | None
-    progress: bool
 
 
 @final
@@ -128,12 +115,14 @@ def _lm_class() -> Any:
     class SteeredLM(TemplateLM):  # type: ignore[misc]
         """Log-likelihoods and answers of a steered model."""
 
-        def __init__(self, setup: _Setup) -> None:
+        def __init__(
+            self, engine: Evaluates, steering: Steering, limit: int, batch_size: int, seed: int | None, progress: bool
+        ) -> None:
             super().__init__()
-            self._setup = setup
-            self._engine = setup.engine
-            self.tokenizer = setup.engine.tokenizer
-            self._device = setup.engine.model.device
+            self._engine, self._steering, self._limit = engine, steering, limit
+            self._batch_size, self._seed, self._progress = batch_size, seed, progress
+            self.tokenizer = engine.tokenizer
+            self._device = engine.model.device
 
         @property
         def eot_token_id(self) -> int:
@@ -150,7 +139,7 @@ def _lm_class() -> Any:
 
         @property
         def max_gen_toks(self) -> int:
-            return self._setup.max_new_tokens
+            return self._limit
 
         @property
         def tokenizer_name(self) -> str:
@@ -161,7 +150,7 @@ def _lm_class() -> Any:
             return {
                 "model_name": info.name,
                 "model_fingerprint": info.fingerprint,
-                "steering": str(self._setup.steering),
+                "steering": str(self._steering),
             }
 
         def set_cache_hook(self, cache_hook: Any) -> None:
@@ -190,7 +179,10 @@ def _lm_class() -> Any:
             scores: list[tuple[float, bool]] = []
             items = _items(requests, window=self.max_length)
             for batch in self._batches(requests, "Running loglikelihood requests", disable_tqdm):
-                scored = self._scored(items[len(scores) : len(scores) + len(batch)])
+                _check_everywhere(self._steering)
+                with self._engine.steered(self._steering):
+                    forced = self._engine.greedy_scores(items[len(scores) : len(scores) + len(batch)])
+                scored = [(float(a[0]), bool(b[0])) for a, b in zip(forced.logprob, forced.greedy, strict=True)]
                 for (request, _context, _continuation), answer in zip(batch, scored, strict=True):
                     if request is not None:
                         self.cache_hook.add_partial("loglikelihood", request, answer)
@@ -215,12 +207,6 @@ def _lm_class() -> Any:
                 context_len=1,
             )
             return [utils.make_disjoint_window(window) for window in windows]
-
-        def _scored(self, items: Sequence[ForcedItem]) -> list[tuple[float, bool]]:
-            _check_everywhere(self._setup.steering)
-            with self._engine.steered(self._setup.steering):
-                scores = self._engine.greedy_scores(items)
-            return [(float(a[0]), bool(b[0])) for a, b in zip(scores.logprob, scores.greedy, strict=True)]
 
         def generate_until(self, requests: list[Any], disable_tqdm: bool = False) -> list[str]:
             written: dict[int, str] = {}
@@ -265,13 +251,13 @@ def _lm_class() -> Any:
             that tasks allow. Each round starts again and gives the same tokens.
             A repeated prompt is sampled again: within a batch by the engine, else by another seed.
             """
-            seed = None if self._setup.seed is None else self._setup.seed + batch
+            seed = None if self._seed is None else self._seed + batch
             texts: dict[int, str] = {}
             waiting = list(range(len(contexts)))
             for limit in _rounds(settings):
                 completions = self._engine.generate(
                     [contexts[number] for number in waiting],
-                    steering=self._setup.steering,
+                    steering=self._steering,
                     max_new_tokens=limit,
                     temperature=settings.temperature,
                     top_p=settings.top_p,
@@ -289,8 +275,8 @@ def _lm_class() -> Any:
             return [texts[number] for number in range(len(contexts))]
 
         def _batches(self, requests: Sequence[Any], title: str, quiet: bool) -> Iterator[list[Any]]:
-            size = self._setup.batch_size
-            with tqdm(total=len(requests), desc=title, disable=quiet or not self._setup.progress) as bar:
+            size = self._batch_size
+            with tqdm(total=len(requests), desc=title, disable=quiet or not self._progress) as bar:
                 for start in range(0, len(requests), size):
                     batch = list(requests[start : start + size])
                     yield batch

@@ -236,7 +236,9 @@ def _comparison(cursor: Cursor, find: FindVector) -> Comparison:
     release: float | None = None
     while word := cursor.word("at", "until"):
         if word == "at" and at is None:
-            at = _where(cursor)
+            at = cast("At | None", cursor.word(*get_args(At)) or None)
+            if at is None:
+                raise cursor.error("expected where it is read", fix=one_of(cursor.peek_word(), get_args(At)))
         elif word == "until" and release is None:
             release = _release(cursor, side)
         else:
@@ -260,14 +262,6 @@ def _threshold(cursor: Cursor) -> float | FalsePositives:
         raise cursor.error("a rate of false positives is given in percent", at=at, fix="write it like 'fpr 2%'")
     with cursor.blaming(at):
         return FalsePositives(percent_of(rate))
-
-
-def _where(cursor: Cursor) -> At:
-    word = cursor.word(*get_args(At))
-    if not word:
-        wrong = cursor.peek_word()
-        raise cursor.error("expected where it is read", fix=one_of(wrong, get_args(At)))
-    return cast("At", word)
 
 
 def _release(cursor: Cursor, side: Side) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from typing import Literal, TypeAlias, cast, final, get_args
 
 from trimtab.errors import SteeringError
@@ -27,10 +27,9 @@ _UNQUOTED = re.compile(r'[^\s,+)"]+')
 TURNS = ("system", "user", "assistant")
 OF_GENERATED = ("generated", "thinking", "answer", "first", "from")  # parts that hold generated tokens alone
 _EXCLUDING = (
-    *(({"prompt"}, {kind}) for kind in OF_GENERATED),
-    *(({turn}, {kind}) for turn in ("system", "user") for kind in OF_GENERATED),
-    *(({a}, {b}) for a, b in combinations(TURNS, 2)),
-    ({"thinking"}, {"answer"}),
+    *product(("prompt", "system", "user"), OF_GENERATED),
+    *combinations(TURNS, 2),
+    ("thinking", "answer"),
 )
 
 
@@ -112,8 +111,8 @@ class Scope:
     def __post_init__(self) -> None:
         kinds = {part.kind for part in self.parts}
         for a, b in _EXCLUDING:
-            if a <= kinds and b <= kinds:
-                raise _contradiction(f"{min(a)} and {min(b)}")
+            if a in kinds and b in kinds:
+                raise _contradiction(f"{a} and {b}")
         first = min((part.count for part in self.parts if part.kind == "first"), default=math.inf)
         start = max((part.count for part in self.parts if part.kind == "from"), default=0)
         if start >= first:
