@@ -33,7 +33,7 @@ def run_on(capsys, monkeypatch) -> Callable[..., Any]:
 
 @pytest.fixture
 def no_model(monkeypatch, run):
-    """A file's own ``run``, where no model may be loaded."""
+    """Run a command where loading a model fails the test."""
 
     def load(*_: Any, **__: Any) -> None:
         raise AssertionError("a model was loaded")

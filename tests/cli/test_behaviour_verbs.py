@@ -37,7 +37,7 @@ def run(run_on, tiny_llama, tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_model(monkeypatch, run):
-    """The same where no model can be loaded."""
+    """Run a command where no model can be loaded."""
 
     def load(*_, **__):
         raise OutputError("no model")
@@ -48,7 +48,7 @@ def no_model(monkeypatch, run):
 
 @pytest.fixture
 def suggesting(monkeypatch) -> list:
-    """What the model suggests, without asking it; gives the arguments that it was asked with."""
+    """Replace the model's suggestions, and return the arguments of the calls."""
     asked = []
 
     def suggest(engine, behaviour, **options):

@@ -21,7 +21,7 @@ def run(run_on, tiny_llama):
 
 @pytest.fixture
 def vector(tiny_llama, random_vector) -> ControlVector:
-    """An uncalibrated vector, in the vectors folder as 'plain'."""
+    """Save an uncalibrated vector as 'plain' in the vectors folder."""
     vector = replace(random_vector(tiny_llama, layers=[1, 2], name="plain"), scale=None)
     vector.save(vectors_folder() / "plain.safetensors")
     return vector

@@ -1,4 +1,4 @@
-"""The command line, run in this process on the default model: what goes where, and how mistakes end."""
+"""Test the command line in this process on the default model: its output and its exit codes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def run(run_on, smollm2):
 
 @pytest.fixture
 def happy_file(random_vector, smollm2) -> Path:
-    """A vector named happy in the vectors folder; its directions are random."""
+    """Save a vector of random directions as 'happy' in the vectors folder."""
     return random_vector(smollm2, layers=[14, 15], name="happy").save(vectors_folder() / "happy.safetensors")
 
 

@@ -1,4 +1,4 @@
-"""``trimtab distill``: what it passes on, what it writes, and what it refuses before the work."""
+"""Test ``trimtab distill``: the library call, the files it writes, and early errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def run(run_on, llama):
 
 @pytest.fixture
 def messages(tmp_path):
-    """A file of users' messages."""
+    """Write a file of users' messages."""
     path = tmp_path / "messages.txt"
     path.write_text("Hello!\n\n  What is rain?  \nWhy?\nSing.\nWho?\nWell?\nAnd?\nNow?\n")
     return path

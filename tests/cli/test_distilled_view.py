@@ -1,4 +1,4 @@
-"""A distilled vector's report, as people see it."""
+"""Test the terminal view of a distilled vector's report."""
 
 from __future__ import annotations
 

@@ -34,13 +34,13 @@ def trained(tiny_llama) -> ControlVector:
 
 @pytest.fixture(autouse=True)
 def happy_file(trained):
-    """A vector named happy, in the vectors folder."""
+    """Save a vector named 'happy' in the vectors folder."""
     return trained.save(vectors_folder() / "happy.safetensors")
 
 
 @pytest.fixture
 def asked(monkeypatch) -> dict:
-    """What ``evaluate`` is called with, in an evaluation that takes no time."""
+    """Replace ``evaluate``, and return the arguments of its call."""
     given: dict = {}
 
     def evaluate(model, vector, **options):

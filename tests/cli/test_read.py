@@ -43,7 +43,7 @@ def run(run_on, smollm2):
 
 @pytest.fixture(autouse=True)
 def happy(random_vector, smollm2):
-    """A vector named happy, with neutral statistics, and one named formal without; their directions are random."""
+    """Save random vectors: happy with neutral statistics, formal without."""
     spread = Spread({14: 0.0, 15: 0.0}, {14: 5.0, 15: 5.0})
     neutral = Neutral(spread, spread, spread, {}, prompts=1, tokens=9)
     vector = replace(random_vector(smollm2, layers=[14, 15], name="happy"), neutral=neutral)

@@ -1,4 +1,4 @@
-"""A report in the terminal: the verdict first, nothing wider than the window, nothing taken for markup."""
+"""Test the terminal view of a report: order, width and escaping."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trimtab.evaluation.records import Sweep, Verdict
 
 
 def printed(report, *, width: int = 100) -> str:
-    """What the terminal shows, without colours."""
+    """Return the terminal output, without colours."""
     file = io.StringIO()
     print_report(report, console=Console(file=file, width=width, highlight=False))
     return file.getvalue()

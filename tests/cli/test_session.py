@@ -16,7 +16,7 @@ from trimtab.vectors import vectors_folder
 
 @pytest.fixture
 def loaded(monkeypatch, tiny_llama) -> list[str | None]:
-    """The names of models that were loaded; it is the tiny one in any case."""
+    """Return the names of the loaded models; each loads the tiny model."""
     names: list[str | None] = []
 
     def load(name=None, **_):
@@ -29,7 +29,7 @@ def loaded(monkeypatch, tiny_llama) -> list[str | None]:
 
 @pytest.fixture(scope="module")
 def trained(tiny_llama, tmp_path_factory) -> bytes:
-    """The file of the zoo's happy vector for the tiny model."""
+    """Return the file of the zoo's happy vector for the tiny model."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRIMTAB_VECTORS", str(tmp_path_factory.mktemp("trained")))
         zoo_vector(tiny_llama, "happy")

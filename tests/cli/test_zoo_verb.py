@@ -34,7 +34,7 @@ SMALL = Sizes(
 
 
 def card_for(name: str, report=None) -> Card:
-    """A card of a behaviour of the zoo as it is today."""
+    """Return a current card of a behaviour of the zoo."""
     return replace(card_of(report or working()), name=name, digest=Behaviour.load(name).digest)
 
 
@@ -58,7 +58,7 @@ def small(monkeypatch) -> None:
 
 @pytest.fixture
 def trainings(monkeypatch) -> list[str]:
-    """The behaviours that were trained, quickly, on few pairs; ``formal`` cannot be."""
+    """Return the trained behaviours; training uses few pairs, and fails for ``formal``."""
     names: list[str] = []
     train = zoo.train
 

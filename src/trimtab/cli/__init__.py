@@ -1,4 +1,4 @@
-"""The command line: one file per verb."""
+"""Command line, with one module per verb."""
 
 from trimtab.cli.app import app, main
 

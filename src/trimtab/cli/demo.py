@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -113,7 +113,7 @@ def _conclude(vector: ControlVector, behaviour: Behaviour) -> None:
         f"strength 1 spends {calibration.budget:g} nats per token (measured: {calibration.kl['+']:.3f} towards "
         f"{behaviour.positive.label}, {calibration.kl['-']:.3f} towards {behaviour.negative.label})."
     )
-    effect: Any = calibration.effect
+    effect = calibration.effect
     if effect is not None and effect.prompt_equivalents is not None:
         out.print(
             f"From −1 to +1 the answers change {effect.prompt_equivalents:.1f} times as much as with system prompts."

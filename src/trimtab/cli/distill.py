@@ -93,7 +93,11 @@ def distill(
     Teacher.of(given)  # refuse a wrong prompt before the model is loaded
     texts = None if prompts is None else _lines(prompts)
     path = output_path(output, "prompt")
-    _check_report(report, measured=check and on_top_of is None, asked=lora or check_on is not None)
+    if (report is not None or lora or check_on is not None) and (not check or on_top_of is not None):
+        what = "--report, --lora and --check-on need the measurement, which --no-check and --on-top-of leave out"
+        raise DistillError(what, fix="drop one or the other")
+    if report is not None:
+        check_writable(report, suffix=".html")
     others = None if check_on is None else _held_out(_lines(check_on), training=texts)
     usual = Effort()
     effort = replace(
@@ -148,15 +152,6 @@ def distill(
         out.print(f"The page is [bold]{report}[/bold].", soft_wrap=True)
     where = "" if tokens == "all" else f"@{tokens}"
     out.print(f"Saved to [bold]{path}[/bold]. Try: trimtab chat --steer '{path}{where}'", soft_wrap=True)
-
-
-def _check_report(path: Path | None, *, measured: bool, asked: bool) -> None:
-    """Refuse a report, or another option of the measurement (``asked``), without the measurement."""
-    if (path is not None or asked) and not measured:
-        what = "--report, --lora and --check-on need the measurement, which --no-check and --on-top-of leave out"
-        raise DistillError(what, fix="drop one or the other")
-    if path is not None:
-        check_writable(path, suffix=".html")
 
 
 def _tokens(text: str) -> Tokened:

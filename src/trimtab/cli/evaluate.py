@@ -28,7 +28,6 @@ from trimtab.errors import EvaluationError
 
 if TYPE_CHECKING:
     from trimtab.evaluation.metrics.scorers import Scorer
-    from trimtab.evaluation.records import Report
 
 
 def evaluate(
@@ -65,11 +64,14 @@ def evaluate(
 ) -> None:
     """Measure a vector's effect and damage, compared with chance, prompting and fine-tuning."""
     from trimtab.behaviours import Behaviour
+    from trimtab.evaluation.cards import card_json, card_of
     from trimtab.evaluation.evaluate import evaluate
     from trimtab.evaluation.measurement import Sizes
     from trimtab.evaluation.metrics.choices import load_choices
     from trimtab.evaluation.metrics.facts import truthfulqa_facts
     from trimtab.evaluation.metrics.judge import judge_of
+    from trimtab.evaluation.report import report_html, report_json
+    from trimtab.vectors import write_atomically
 
     chosen = _baselines(",".join(baselines))
     for path, ending in ((report, ".html"), (card, ".json")):
@@ -100,10 +102,13 @@ def evaluate(
             seed=seed,
             progress=phases.on_progress,
         )
-    _write(measured, report=report, card=card)
+    if report is not None:
+        write_atomically(report, report_html(measured).encode())
+    if card is not None:
+        write_atomically(card, card_json(card_of(measured)))
+    for path in filter(None, (report, card)):
+        notice(f"wrote {path}")
     if json:
-        from trimtab.evaluation.report import report_json
-
         print_json(report_json(measured))
         return
     from trimtab.cli.views import print_report
@@ -129,16 +134,3 @@ def _baselines(text: str) -> tuple[str, ...]:
             f"unknown baseline {unknown[0]!r}", fix=f"use 'all', 'none', or some of {', '.join(names)}"
         )
     return tuple(names[name] for name in given)
-
-
-def _write(measured: Report, *, report: Path | None, card: Path | None) -> None:
-    from trimtab.evaluation.cards import card_json, card_of
-    from trimtab.evaluation.report import report_html
-    from trimtab.vectors import write_atomically
-
-    if report is not None:
-        write_atomically(report, report_html(measured).encode())
-    if card is not None:
-        write_atomically(card, card_json(card_of(measured)))
-    for path in filter(None, (report, card)):
-        notice(f"wrote {path}")

@@ -78,9 +78,8 @@ class PhaseProgress:
         if self._phase is not None:
             self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._since
             task = self._tasks[self._phase]
-            self._bars.update(
-                task, total=self._bars.tasks[task].total or 1, completed=self._bars.tasks[task].total or 1
-            )
+            total = self._bars.tasks[task].total or 1
+            self._bars.update(task, total=total, completed=total)
             if not err.is_terminal:
                 err.print(f"{self._phase}: {self.seconds[self._phase]:.1f} s")
         self._since = now

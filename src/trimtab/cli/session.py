@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @final
 class Session:
-    """A model and the vectors for it.
+    """Model and vectors of one command.
 
     Args:
         model: Name, folder or file of the model; None for the default model.

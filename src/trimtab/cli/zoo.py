@@ -30,6 +30,7 @@ from trimtab.errors import BehaviourError, EvaluationError, TrimtabError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from trimtab.behaviours import Behaviour
     from trimtab.engines.transformers import TransformersEngine
     from trimtab.evaluation.cards import Card
     from trimtab.evaluation.measurement import Baseline
@@ -113,7 +114,7 @@ def _number(value: float | None, form: str) -> str:
     return "–" if value is None else format(value, form)
 
 
-def _entry(behaviour: Any, card: Card | None) -> dict[str, Any]:
+def _entry(behaviour: Behaviour, card: Card | None) -> dict[str, Any]:
     from trimtab.evaluation.cards import card_json_values
     from trimtab.vectors import vector_path
 
