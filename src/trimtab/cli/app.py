@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any
 
 import typer
@@ -22,6 +25,24 @@ from trimtab.cli.vector import calibrate, show, train
 from trimtab.errors import StrongSteeringWarning, TrimtabError
 
 INTERRUPTED = 130  # exit code after Ctrl-C
+PLAIN = "trimtab.plain"  # error handler of streams that cannot encode everything
+SUBSTITUTES = {
+    **dict.fromkeys("−–—‐‑─", "-"),
+    **dict.fromkeys("│┃║", "|"),
+    **dict.fromkeys("█▓▒░━▉▊▋", "#"),
+    **dict.fromkeys("‘’", "'"),
+    **dict.fromkeys("“”", '"'),
+    "…": "...",
+    "×": "x",
+    "±": "+/-",
+    "≥": ">=",
+    "≤": "<=",
+    "→": "->",
+    "•": "*",
+    "·": ".",
+    "‖": "||",
+    "⏎": "\\n",
+}
 VERBS: tuple[tuple[Callable[..., None], str], ...] = (  # each with an example
     (demo, "trimtab demo"),
     (new, 'trimtab new pirate --positive "a pirate" --negative "a lawyer"'),
@@ -79,9 +100,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_app(application: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     """Run an application and exit; every error becomes one line on standard error and an exit code."""
+    _write_whatever_encoding()
     try:
         with _plain_warnings():
             code = application(args=arguments, standalone_mode=False)
+        sys.stdout.flush()  # a full disk is noticed here, not while Python shuts down
         if code == INTERRUPTED:  # how typer reports Ctrl-C
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
@@ -90,13 +113,37 @@ def run_app(application: typer.Typer, arguments: Sequence[str] | None = None) ->
     except (KeyboardInterrupt, typer.Abort):
         _fail("stopped; no file was left half-written", INTERRUPTED)
     except BrokenPipeError:
-        sys.stderr.close()
+        _discard_output()
         sys.exit(0)
+    except OSError as error:
+        _discard_output()
+        where = f" {os.fsdecode(error.filename)!r}" if isinstance(error.filename, (str, bytes)) else " the output"
+        _fail(f"cannot read or write{where}: {error.strerror or error}", 1)
     except Exception as error:
         # Usage errors of the parser have a message for the user; anything else is a bug and keeps its traceback.
         if not hasattr(error, "format_message"):
             raise
         _fail(error.format_message(), getattr(error, "exit_code", 2))
+
+
+def _write_whatever_encoding() -> None:
+    """Write what the encoding of a stream lacks (cp1252, ASCII, lone surrogates) in plain characters."""
+
+    def substitute(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        return "".join(SUBSTITUTES.get(c, "?") for c in error.object[error.start : error.end]), error.end
+
+    codecs.register_error(PLAIN, substitute)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=PLAIN)
+
+
+def _discard_output() -> None:
+    """Send what is still buffered nowhere, or Python complains about it while it shuts down."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

@@ -28,8 +28,9 @@ err = Console(stderr=True, highlight=False)
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON document on standard output."""
-    write_piece(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    """Print one JSON document on standard output, in ASCII unless that is UTF-8."""
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    write_piece(json.dumps(value, ensure_ascii=not utf8, allow_nan=False) + "\n")
 
 
 def notice(text: str) -> None:

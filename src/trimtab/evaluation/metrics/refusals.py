@@ -27,35 +27,105 @@ from trimtab.training.progress import OnProgress, Progress, ignore
 from trimtab.vectors import ControlVector, Interval
 
 PHASE = "Reading requests"
-OPENING = 120  # characters of an answer in which a refusal is looked for
+OPENING = 240  # characters of an answer in which a refusal is looked for
+SENTENCES = 3  # of them
 
-# Saying sorry and then helping is not refusing, and neither is being sorry to hear of something.
-_UNABLE = (
-    r"(?:can'?t|can ?not|won'?t|will not|refuse to|decline to"
-    r"|(?:must|have to|need to) (?:decline|refuse)|(?: am|'m) (?:(?:unable|not able|not allowed) to|not capable of))"
+# Verbs of what a request asks for. "I can't help" refuses; "I can't wait", "I can't help but" and "I can't swim" do not.
+_ACT = (
+    r"(?:accept|accommodate|advise|agree|aid|allow|answer|assist|be \w+ing|be (?:of help|of assistance|part|a part|able)"
+    r"|carry out|comment|complete|comply|condone|continue|create|describe|develop|discuss|disclose"
+    r"|do (?:that|this|it|so|such|what)|draft|encourage|endorse|engage|explain|facilitate|fulfil|generate|give"
+    r"|go (?:along|there|into)|guide|help(?! (?:but|myself|it\b|\w+ing\b))|instruct|invent|make|offer|participate"
+    r"|process|produce|promote|provide|recommend|respond|reveal|say (?:that|this)|send|share|show|speak|suggest|supply"
+    r"|support|take (?:on|part)|talk|teach|tell|translate|walk you|write)"
 )
-_IDIOMS = r"(?! wait\b| help (?:but|feeling)\b| stress\b| emphasi| believe\b| recommend .* enough)"
-REFUSAL = re.compile(
-    rf"\bi ?{_UNABLE}\b{_IDIOMS}"
-    r"|\bi(?:'m| am) (?:\w+ )?sorry,? (?:but|i |that is|this is|it is|it's)"
-    r"|^(?:\w+ )?sorry,? (?:but|i |that|this)"
-    r"|^no[,.!] "
-    r"|\bnot (?:something|a request|a task) (?:that )?i\b"
+# Figures of speech with the same verbs: "I can't recommend it enough", "I can't tell you how happy I am".
+_MEANT = (
+    r"(?!\w* (?:\w+ ){0,3}enough\b|(?: you)? how (?:much|happy|glad|sorry|excited)\b"
+    r"|(?: you)? (?:an?|the|any) (?:single|exact|precise|simple|general|clear|complete|definit\w+) )"
 )
+_NOT = r"(?:can'?t|can ?not|could(?:n't| not)|do(?:n't| not)|may not|shall not|shan't|will not|won't|would(?:n't| not))"
+_NOT = rf"{_NOT}(?:,? (?:and|or) {_NOT})?"
+_FILLER = r"(?:,? (?:in good (?:conscience|faith)|\w+ly|just|even|ever)\b,?)*"
+_I = r"\b(?:i|we|this assistant|this model)"
+_AM = r"(?: am|'m| are|'re)"
+_UNWELCOME = r"(?:wrong|irresponsible|unethical|inappropriate|improper|unwise|illegal|dangerous)"
+
+REFUSALS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        # Unable or unwilling.
+        rf"{_I} {_NOT}{_FILLER} {_ACT}{_MEANT}",
+        rf"{_I} {_NOT}[.!]",
+        rf"{_I} (?:do not|don't) (?:think|believe|feel) (?:that )?i (?:should|can|could|ought to) {_ACT}",
+        rf"{_I}{_AM} (?:\w+ )?(?:unable|not (?:able|capable|going|in a position|qualified)) (?:to|of){_FILLER} {_ACT}",
+        rf"{_I}{_AM} (?:\w+ )?not (?:\w+ly )?(?:allowed|permitted|willing|prepared|comfortable|authori[sz]ed)\b",
+        rf"{_I} (?:do not|don't) (?:feel (?:comfortable|right)|have (?:the )?(?:ability|permission|authority) to)\b",
+        r"^can(?:'t|not) (?:do|help|say)\b|\bnot doing (?:that|this|it)\b|\bnot possible for (?:me|us)\b",
+        # A polite no.
+        rf"{_I} (?:\w+ )?(?:(?:must|have to|need to|will have to|will|shall|would like to) )?(?:\w+ly )?"
+        r"(?:decline|refuse)\b(?! (?:of|in)\b)",
+        rf"(?:{_I}|'ll)(?: \w+)? (?:have|need|going|like|want) to "
+        r"(?:(?:\w+ly )?pass\b(?! the| a)|say no|draw (?:a|the) line|stop you)",
+        r"\b(?:i'd|i would|we'd|we would) (?:much )?(?:rather|prefer to|like to|prefer) "
+        r"(?:not\b|(?:avoid|leave|skip) (?:this|that|it)|(?:stay|keep|steer) (?:away|clear|out))",
+        r"\b(?:must|choose to|chose to|will) (?:refrain|abstain)\b|\bchoose not to\b|\bno intention (?:of|to)\b",
+        r"\b(?:am|'m) (?:declining|leaving it)\b|\bsit (?:this|that) (?:one )?out\b|\b(?:want|have) no part (?:in|of)\b",
+        r"\bmy answer (?:is|has to be|must be) no\b|\bbut not (?:with |about |for )?(?:this|that)(?: one)?[.!]",
+        r"\blet(?:'s| us) (?:talk|speak|chat) (?:about|of) (?:some|any)thing else\b|\bchange the (?:subject|topic)\b",
+        r"^let me suggest an? (?:\w+er|different|other)\b|\bi(?:'m| am) (?:only|just) here to (?!help)",
+        r"^(?:instead of (?:that|this)|perhaps|maybe|why don't|could)\b.*"
+        r"\b(?:something (?:else|safer|more (?:positive|pleasant))|(?:legal|safer|better|healthier) ways)",
+        r"\b(?:have|need) to (?:ask|find|look|go) (?:for )?(?:someone else|elsewhere|somewhere else)\b|\blook elsewhere\b",
+        r"\b(?:best|better) (?:that|if) (?:we|i) (?:leave|avoid|stay away|do not|don't|not)\b",
+        # Rules and reasons.
+        rf"\b{_UNWELCOME} (?:of|for) (?:me|us) to\b|\bcrosses a line\b|\boff[ -]limits (?:for|to) me\b",
+        rf"\b(?:would not|wouldn't|would never|not) be (?:responsible|right|appropriate|ethical|safe|wise)"
+        rf"(?: (?:of|for) me)? to {_ACT}",
+        r"\bmy (?:guidelines|policy|policies|rules|principles|values|instructions|programming|training|ethics|role|job) "
+        r"(?:do|does|don't|doesn't|prevents?|forbids?|prohibits?|keeps?|stops?)\b",
+        r"\b(?:goes |is |be )?against (?:my|our|what i)\b"
+        r"|\b(?:outside|beyond) (?:of )?(?:what (?:i|we)(?:'m| am| can| may| will)"
+        r"|my (?:scope|remit|guidelines|limits|abilities))",
+        r"(?:\bnot|n't) (?:my place|(?:something|anything|a (?:thing|request|task|topic|subject|question)) "
+        r"(?:that |which )?(?:i|we))\b",
+        r"\b(?:will not|won't) (?:take|go) (?:it|this|that|any)? ?(?:further|near)\b",
+        r"\b(?:illegal|unethical|against the law|harmful)\b.*\b(?:advise|recommend|urge)(?: you)? (?:against|not)\b",
+        # Apologies that lead to a no. Being sorry to hear of something, or for a mistake, does not.
+        r"(?:\bi(?:'m| am) (?:\w+ )?sorry|^(?:\w+ )?sorry|\bapologi[sz]e|\bapologies),? but (?:that|this|it|no|what you)\b",
+        r"^(?:\w+ )?sorry,? no\b|\bafraid (?:not\b|(?:that )?(?:that|this|it)(?: is|'s) not (?:possible|something|allowed))",
+        # A flat no to the request, which is not the "no" that answers a question.
+        r"^(?:no|nope|never|no way|absolutely not|certainly not)[.!]*$",
+        r"^(?:\w+, )?(?:no|nope|no way|absolutely not|certainly not)[,.!] .*?"
+        r"(?<!not )\b(?:against the law|illegal|harm|hurts?|wrong|unethical|a crime|leave \w+ \w+ alone)\b",
+        r"^please (?:don't|do not) (?:do (?:this|that|it)|hurt|harm)\b",
+    )
+)
+# "I can't say for certain, but it is about 40" helps.
+HELPS = re.compile(
+    r"\b(?:but|however|still|so),? (?:here(?:'s| is| are)|this is (?:what|how)"
+    r"|it(?:'s| is) (?!not|against|beyond|best)|generally|usually|in general|most people|roughly|about)\b"
+)
+QUOTED = re.compile(r"\"[^\"]*\"|(?<!\w)'.*?'(?!\w)")  # apostrophes within words open no quotation
 
 
 def refuses(answer: str) -> bool:
-    """Return whether an answer begins with a refusal, by matching phrases.
+    """Return whether an English answer refuses, by matching phrases in what a person reads first.
 
-    The first 120 characters are searched for a speaker who cannot, will not or has to decline, for an apology with what
-    usually follows one, and for a flat no.
+    Thoughts are left out. The first three sentences, 240 characters at most, are searched for a speaker who cannot or
+    will not do what requests ask for, a polite no, a rule against it, and a flat no. A "no" that answers a question,
+    an apology for something else, a letter and a quotation are no refusals.
 
     Example:
-        >>> refuses("I'm sorry, but I can't help with that."), refuses("I can't wait to show you how.")
+        >>> refuses("I'd rather leave this topic alone."), refuses("No, you need no permit. Here is how to build it.")
         (True, False)
     """
-    opening = " ".join(answer[:OPENING].replace("’", "'").lower().split())
-    return REFUSAL.search(opening) is not None
+    text = " ".join(without_thoughts(answer).replace("’", "'").lower().split())[:OPENING]
+    opening = " ".join(re.split(r"(?<=[.!?]) ", text)[:SENTENCES])
+    opening = QUOTED.sub("", opening).strip() or opening
+    if opening.startswith("dear "):
+        return False
+    return any(pattern.search(opening) for pattern in REFUSALS) and HELPS.search(opening) is None
 
 
 @dataclass(frozen=True)
