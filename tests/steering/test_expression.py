@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from steerings import NAMES, find, steerings
 
@@ -448,6 +448,7 @@ PIECES = [
 
 @given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join) | st.text(max_size=20))
 def test_parse_arbitrary_text_succeeds_or_gives_column(text):
+    assume(not text.lstrip().startswith(("{", "[")))  # JSON
     try:
         steering = Steering.of(text, find=find)
     except TrimtabError as error:

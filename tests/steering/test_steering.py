@@ -56,6 +56,48 @@ def test_steering_of_accepted_forms(form, terms):
     assert [(term.vector, term.strength) for term in Steering.of(form).terms] == terms
 
 
+NAMED = {
+    "a pair": (HAPPY, 0.8),
+    "a pair with a name": ("happy", 0.8),
+    "a list of pairs with names": [("happy", 0.8)],
+    "strengths by name": {"happy": 0.8},
+    "strengths by vector": {HAPPY: 0.8},
+    "texts": ["happy:0.8"],
+    "the JSON form": {"terms": [{"vector": "happy", "strength": 0.8}]},
+    "a term of the JSON form": {"vector": "happy", "strength": 0.8},
+    "terms of the JSON form": [{"vector": "happy", "strength": 0.8}],
+    "JSON text": '{"terms": [{"vector": "happy", "strength": 0.8}]}',
+    "JSON text of strengths": ' {"happy": 0.8}',
+    "JSON text of pairs": '[["happy", 0.8]]',
+    "a list of steerings": [Steering((Term(HAPPY, 0.8),))],
+}
+
+
+@pytest.mark.parametrize("form", NAMED.values(), ids=NAMED)
+def test_steering_of_named_vectors_equals_pairs(form, monkeypatch):
+    monkeypatch.setattr("trimtab.steering.steering.find_vector", {"happy": HAPPY}.__getitem__)
+    assert Steering.of(form) == Steering.of([(HAPPY, 0.8)])
+    if not isinstance(form, list) or not isinstance(form[0], (str, Steering)):  # else there is one for each row
+        assert Steering.of_rows(form, rows=3) == (Steering.of([(HAPPY, 0.8)]),) * 3
+
+
+def test_steering_of_parts_adds_up():
+    given = ["happy:0.5", ("formal", 0.25), {"happy": -1, "formal": 1}, {"vector": "happy", "operator": "ablate"}]
+    steering = Steering.of(given, find={"happy": HAPPY, "formal": FORMAL}.__getitem__)
+    assert str(steering) == "happy:0.5 + formal:0.25 + happy:-1 + formal:1 + ablate(happy)"
+
+
+def test_of_rows_takes_mappings_one_for_each():
+    rows = Steering.of_rows([{HAPPY: 0.5}, {HAPPY: -0.5, FORMAL: 1}], rows=2)
+    assert list(map(str, rows)) == ["happy:0.5", "happy:-0.5 + formal:1"]
+
+
+@pytest.mark.parametrize("text", ["{", '{"happy":}', "[" * 5000])
+def test_steering_of_broken_json_text_names_the_place(text):
+    with pytest.raises(SteeringError, match=r"not JSON|levels"):
+        Steering.of(text, find={"happy": HAPPY}.__getitem__)
+
+
 def test_steering_of_single_term():
     term = Term(HAPPY, 0.8)
     assert Steering.of(term) == Steering((term,))
@@ -112,19 +154,17 @@ def test_of_rows_wrong_length_is_refused():
 
 
 REFUSED = {
-    "a bare vector": HAPPY,
-    "a bare pair": (HAPPY, 0.8),
     "a number": 0.8,
-    "a dict": {"happy": 0.8},
     "a set": {(HAPPY, 0.8)},
     "a path": Path("happy.safetensors"),
     "bytes": b"happy:1",
-    "a name in a pair": [("happy", 0.8)],
     "a text for a strength": [(HAPPY, "0.8")],
     "no strength": [(HAPPY, None)],
     "one of a pair": [(HAPPY,)],
     "three of a pair": [(HAPPY, 1, 2)],
-    "a list of text": ["happy:0.8"],
+    "a text for a strength by name": {"happy": "0.8"},
+    "a truth value for a strength": [("happy", True)],
+    "a number for a name": {1: 0.8},
     "a list of None": [None],
     "a pair turned round": [(0.8, HAPPY)],
 }
@@ -132,7 +172,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("given", REFUSED.values(), ids=REFUSED)
 def test_steering_of_other_types_is_refused(given):
-    with pytest.raises(SteeringError, match=r"is not a steering; give a list of \(vector, strength\) or text"):
+    with pytest.raises(SteeringError, match="is not a steering; give text like"):
         Steering.of(given)
 
 

@@ -170,6 +170,41 @@ class Receipt:
 
 
 @dataclass(frozen=True)
+class ThinkingMarkers:
+    """Marks around a model's thoughts."""
+
+    open: str
+    close: str
+
+
+THINKING_MARKERS = (
+    ThinkingMarkers("<think>", "</think>"),
+    ThinkingMarkers("[THINK]", "[/THINK]"),
+    ThinkingMarkers("<seed:think>", "</seed:think>"),
+    ThinkingMarkers("<|START_THINKING|>", "<|END_THINKING|>"),
+    ThinkingMarkers("<|channel|>analysis<|message|>", "<|end|>"),
+)
+
+
+def without_thoughts(text: str) -> str:
+    """Return what a person reads of an answer: the text behind a reasoning model's thoughts.
+
+    The opening mark may be in the prompt, so all before a closing one are thoughts. Thoughts that were not finished are
+    the whole answer.
+
+    Example:
+        >>> without_thoughts("<think>They greet me.</think>Hello!")
+        'Hello!'
+    """
+    for markers in THINKING_MARKERS:
+        if markers.close in text:
+            return text.rpartition(markers.close)[2].lstrip()
+        if markers.open in text:
+            return text.partition(markers.open)[0]
+    return text
+
+
+@dataclass(frozen=True)
 class Completion:
     """Answer of a model to one prompt.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
 
@@ -17,7 +18,9 @@ from trimtab.steering.json_form import term_to_json, terms_from_json
 from trimtab.steering.term import FindVector, Term, check_terms
 from trimtab.vectors import ControlVector, ModelInfo, find_vector
 
-SteeringLike: TypeAlias = "Steering | str | Sequence[Term | tuple[ControlVector, float]] | None"
+# Part of a steering and whole steering: values, the text form, the JSON form (parsed or not), strengths by name.
+TermLike: TypeAlias = "Term | ControlVector | tuple[ControlVector | str, float] | str | Mapping[Any, Any]"
+SteeringLike: TypeAlias = "Steering | TermLike | Sequence[TermLike] | None"
 RowsLike: TypeAlias = "SteeringLike | Sequence[SteeringLike]"
 
 
@@ -40,26 +43,20 @@ class Steering:
 
     @classmethod
     def of(cls, given: SteeringLike, *, find: FindVector | None = None, normalize: float | None = None) -> Steering:
-        """Return a steering from a list of terms or of ``(vector, strength)``, or from the text form.
+        """Return a steering from any form that a user may write.
 
         Args:
-            given: Such as ``[(happy, 0.8)]`` or ``"happy:0.8 + formal:-0.3@generated"``.
-            find: Finds the vectors that a text names; the vectors folder if not given.
+            given: Text such as ``"happy:0.8 + formal:-0.3@generated"``; pairs such as ``[(happy, 0.8)]`` or
+                ``[("happy", 0.8)]``; a mapping such as ``{"happy": 0.8}``; terms; the JSON form, as text or parsed.
+                The parts of a list add up.
+            find: Finds the vectors that are named; the vectors folder if not given.
             normalize: Rescale it to this predicted KL in nats per token; see ``normalized``.
 
         Raises:
             SteeringError: It is none of these, or does not read as text; the message points at the place.
-            VectorError: A vector that the text names cannot be found or read.
+            VectorError: A vector that is named cannot be found or read.
         """
-        if isinstance(given, Steering):
-            steering = given
-        elif isinstance(given, str):
-            steering = cls(parse_terms(given, find=find or find_vector))
-        else:
-            items = () if given is None else (given,) if isinstance(given, Term) else given
-            if not isinstance(items, Sequence):
-                raise _not_a_steering(given)
-            steering = cls(tuple(map(_term, items)))
+        steering = cls(_terms(given, find or find_vector))
         return steering if normalize is None else steering.normalized(normalize)
 
     @classmethod
@@ -139,28 +136,77 @@ class Steering:
 
 
 def _is_one_for_each(given: object) -> bool:
-    """Return True for a list of steerings, and False for the terms of one."""
-    if isinstance(given, (Steering, str)) or not isinstance(given, Sequence) or not given:
+    """Return True for a list of steerings, and False for one steering or a list of its terms."""
+    if isinstance(given, (Steering, Term, ControlVector, str, Mapping)) or not isinstance(given, Sequence):
         return False
-    return not any(isinstance(item, (Term, ControlVector)) or _names_a_vector(item) for item in given)
+    if not given or _is_pair(given):
+        return False
+    return not any(isinstance(item, (Term, ControlVector)) or _is_pair(item) or _is_json_term(item) for item in given)
 
 
-def _names_a_vector(item: object) -> bool:
-    return isinstance(item, Sequence) and any(isinstance(part, ControlVector) for part in item)
+def _terms(given: object, find: FindVector) -> tuple[Term, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, Steering):
+        return given.terms
+    if isinstance(given, Term):
+        return (given,)
+    if isinstance(given, ControlVector):
+        return (Term(given, 1.0),)  # as its name does without a strength
+    if isinstance(given, str):
+        return _terms_of_text(given, find)
+    if isinstance(given, Mapping):
+        if _is_json_term(given):
+            return terms_from_json([given], find=find)
+        if isinstance(given.get("terms"), Sequence):
+            return terms_from_json(dict(given), find=find)
+        return tuple(_pair(vector, strength, find) for vector, strength in given.items())
+    if _is_pair(given):
+        return (_pair(*given, find),)
+    if not isinstance(given, Sequence) or isinstance(given, (bytes, bytearray)):
+        raise _not_a_steering(given)
+    if given and all(map(_is_json_term, given)):
+        return terms_from_json(list(given), find=find)  # whose errors name the place in the list
+    for item in given:
+        if not (isinstance(item, (Steering, Term, ControlVector, str, Mapping)) or _is_pair(item)):
+            raise _not_a_steering(item)
+    return tuple(term for item in given for term in _terms(item, find))
 
 
-def _term(item: object) -> Term:
-    if isinstance(item, Term):
-        return item
-    if isinstance(item, Sequence) and len(item) == 2:
-        vector, strength = item
-        if isinstance(vector, ControlVector) and isinstance(strength, (int, float, np.number)):
-            return Term(vector, float(strength))
-    raise _not_a_steering(item)
+def _terms_of_text(text: str, find: FindVector) -> tuple[Term, ...]:
+    """Read the text form, or JSON, with whose first characters no text form begins."""
+    if not text.lstrip().startswith(("{", "[")):
+        return parse_terms(text, find=find)
+    try:
+        return _terms(json.loads(text), find)
+    except (ValueError, RecursionError):
+        return terms_from_json(text, find=find)  # which says what is wrong with it
+
+
+def _is_pair(item: object) -> TypeGuard[tuple[ControlVector | str, float]]:
+    if not isinstance(item, Sequence) or isinstance(item, (str, bytes)) or len(item) != 2:
+        return False
+    return isinstance(item[0], (ControlVector, str)) and _is_number(item[1])
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+
+def _is_json_term(item: object) -> TypeGuard[Mapping[str, Any]]:
+    return isinstance(item, Mapping) and isinstance(item.get("vector"), str)
+
+
+def _pair(vector: object, strength: object, find: FindVector) -> Term:
+    if not isinstance(vector, (ControlVector, str)) or not _is_number(strength):
+        raise _not_a_steering({vector: strength})
+    if isinstance(vector, str):
+        return Term(find(vector), float(cast("float", strength)), name=vector)
+    return Term(vector, float(cast("float", strength)))
 
 
 def _not_a_steering(given: object) -> SteeringError:
     return SteeringError(
         f"{str(given)[:80]!r} is not a steering",
-        fix="give a list of (vector, strength) or text like 'happy:0.8'",
+        fix="give text like 'happy:0.8', a list of (vector, strength), or {'happy': 0.8}",
     )

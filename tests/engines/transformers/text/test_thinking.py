@@ -6,7 +6,8 @@ import pytest
 
 from tiny_models import byte_tokenizer
 from trimtab.behaviours import Message
-from trimtab.engines.transformers.text.chat_template import ThinkingMarkers, render_chat, thinking_markers
+from trimtab.engines.protocol import ThinkingMarkers
+from trimtab.engines.transformers.text.chat_template import render_chat, thinking_markers
 from trimtab.errors import PromptError
 
 HI = (Message("user", "Hi"),)

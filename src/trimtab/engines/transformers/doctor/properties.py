@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils.versions import require_version
 
 from trimtab.behaviours import Message
+from trimtab.engines.protocol import ThinkingMarkers
 from trimtab.engines.transformers.engine import TransformersEngine
 from trimtab.engines.transformers.forward.run import place
 from trimtab.engines.transformers.model.fingerprint import is_quantised
@@ -24,7 +25,6 @@ from trimtab.engines.transformers.model.source import cache_folder
 from trimtab.engines.transformers.text.chat_template import (
     SYSTEM,
     USER,
-    ThinkingMarkers,
     default_system_prompt,
     render_chat,
     thinking_markers,

@@ -15,9 +15,8 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.engines.protocol import MarkedPrompt
+from trimtab.engines.protocol import MarkedPrompt, ThinkingMarkers
 from trimtab.engines.transformers.forward.step_plan import Coefficients, StepPlan
-from trimtab.engines.transformers.text.chat_template import ThinkingMarkers
 from trimtab.errors import SteeringError
 from trimtab.steering.conditions import Comparison, Condition, comparisons, decide
 from trimtab.steering.scopes import OF_GENERATED, TURNS, Part, Scope

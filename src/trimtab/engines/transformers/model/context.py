@@ -14,10 +14,9 @@ from transformers import PreTrainedModel
 
 from trimtab.engines.layers import DecoderLayers
 from trimtab.engines.prefix_tree import Cost
-from trimtab.engines.protocol import Tokens
+from trimtab.engines.protocol import ThinkingMarkers, Tokens
 from trimtab.engines.transformers.forward.run import PrefixSharingCheck, cost_of
 from trimtab.engines.transformers.forward.steer import SteeringHooks
-from trimtab.engines.transformers.text.chat_template import ThinkingMarkers
 from trimtab.errors import SteeringError
 from trimtab.vectors import ModelInfo
 

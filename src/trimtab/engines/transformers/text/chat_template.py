@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from jinja2 import Environment, meta
@@ -12,28 +11,11 @@ from jinja2.exceptions import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trimtab.behaviours import Message
-from trimtab.engines.protocol import Tokens
+from trimtab.engines.protocol import THINKING_MARKERS, ThinkingMarkers, Tokens
 from trimtab.errors import PromptError, SteeringError
 
 SWITCHES = ("enable_thinking", "thinking")  # variables of templates: Qwen's and most others', DeepSeek's
 OWN_TAGS = re.compile(r"{%-?\s*(end)?generation\s*-?%}")  # transformers' addition to Jinja
-
-
-@dataclass(frozen=True)
-class ThinkingMarkers:
-    """Marks around a model's thoughts."""
-
-    open: str
-    close: str
-
-
-MARKERS = (
-    ThinkingMarkers("<think>", "</think>"),
-    ThinkingMarkers("[THINK]", "[/THINK]"),
-    ThinkingMarkers("<seed:think>", "</seed:think>"),
-    ThinkingMarkers("<|START_THINKING|>", "<|END_THINKING|>"),
-    ThinkingMarkers("<|channel|>analysis<|message|>", "<|end|>"),
-)
 
 
 def thinking_markers(tokenizer: PreTrainedTokenizerBase) -> ThinkingMarkers | None:
@@ -44,7 +26,7 @@ def thinking_markers(tokenizer: PreTrainedTokenizerBase) -> ThinkingMarkers | No
     templates = tokenizer.chat_template or ""
     source = "".join(templates.values()) if isinstance(templates, dict) else templates
     added = tokenizer.get_added_vocab()
-    for markers in MARKERS:
+    for markers in THINKING_MARKERS:
         if markers.open in source or {markers.open, markers.close} <= added.keys():
             return markers
     return None

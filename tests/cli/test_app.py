@@ -1,0 +1,59 @@
+"""The application around the verbs: output in any encoding, full disks, closed pipes and missing homes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def vector_file(random_vector, llama, tmp_path) -> Path:
+    return random_vector(llama, layers=[1, 2], name="glücklich").save(tmp_path / "v [x].safetensors")
+
+
+def trimtab(*arguments: str | Path | bytes, out: int = subprocess.PIPE, **variables: str | None):
+    """Run the command line in another process; None removes a variable."""
+    env = {name: value for name, value in {**os.environ, **variables}.items() if value is not None}
+    command = [sys.executable, "-m", "trimtab", *arguments]
+    return subprocess.run(command, stdout=out, stderr=subprocess.PIPE, env=env, timeout=120, check=False)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1", "ascii", "utf-8"])
+def test_output_of_any_encoding_is_written(vector_file, encoding):
+    shown = trimtab("show", vector_file, PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+    assert shown.returncode == 0, shown.stderr
+    text = shown.stdout.decode(encoding)
+    assert "layers 1" in text
+    assert "?" not in text.replace("gl?cklich", "")
+    described = trimtab("show", vector_file, "--json", PYTHONIOENCODING=encoding, PYTHONUTF8="0")
+    assert json.loads(described.stdout.decode(encoding))["behaviour"]["name"] == "glücklich"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_output_on_full_disk_is_one_line(vector_file, options):
+    with Path("/dev/full").open("wb") as full:
+        shown = trimtab("show", vector_file, *options, out=full.fileno())
+    assert shown.returncode == 1
+    assert shown.stderr.decode().strip() == "trimtab: cannot read or write the output: No space left on device"
+
+
+def test_output_to_closed_pipe_is_silent(vector_file):
+    reading, writing = os.pipe()
+    os.close(reading)
+    shown = trimtab("show", vector_file, "--json", out=writing)
+    os.close(writing)
+    assert shown.stderr == b""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of files are text there")
+def test_path_with_invalid_utf8_is_one_line():
+    shown = trimtab("show", b"happy\xff.safetensors")
+    assert shown.returncode == 2
+    assert shown.stderr.count(b"\n") == 1
+    assert b"does not exist" in shown.stderr
