@@ -13,7 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from trimtab.defaults import VERSION
+from trimtab.defaults import VERSION, set_thread_defaults
 
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour
@@ -80,6 +80,7 @@ def __getattr__(name: str) -> Any:
     module = next((module for module, names in _EXPORTS.items() if name in names), None)
     if module is None:
         raise AttributeError(f"module 'trimtab' has no attribute {name!r}")
+    set_thread_defaults()
     value = getattr(import_module(module), name)
     globals()[name] = value
     return value

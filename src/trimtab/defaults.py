@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
 BUDGET = 0.4  # nats per token that strength 1 spends
 MAX_PAIRS = 420  # contrastive pairs of a behaviour
 METHOD = "mean_difference"
@@ -19,3 +24,34 @@ ANSWER_TOKENS = 128  # upper bound on an answer's length
 CHAT_ANSWER_TOKENS = 256  # the same in a chat
 
 VERSION = "0.1.0"
+
+CGROUP = Path("/sys/fs/cgroup")
+THREAD_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+
+
+def set_thread_defaults() -> None:
+    """Set how PyTorch's threads wait and how many there are, unless the user did or PyTorch is loaded already.
+
+    By default its threads wait for each other in a loop that keeps their core busy. Where another process needs a core,
+    the thread that has the work waits for the one that only waits: half a minute of work took two and a half. Asleep
+    they cost nothing on an idle machine. A container may have fewer cores than the machine shows.
+    """
+    if "torch" in sys.modules:
+        return
+    if not any(name in os.environ for name in THREAD_WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+    cores = _container_cores()
+    if cores is not None and cores < (os.cpu_count() or 1):
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+
+
+def _container_cores() -> int | None:
+    """Return the number of cores that this container may use; None without a limit."""
+    with suppress(OSError, ValueError):  # other systems, and "max" for no limit
+        limit, period = (CGROUP / "cpu.max").read_text().split()
+        return max(1, round(int(limit) / int(period)))
+    with suppress(OSError, ValueError):  # the first version of control groups
+        quota = int((CGROUP / "cpu" / "cpu.cfs_quota_us").read_text())
+        if quota > 0:
+            return max(1, round(quota / int((CGROUP / "cpu" / "cpu.cfs_period_us").read_text())))
+    return None

@@ -22,6 +22,7 @@ from trimtab.cli.evaluate import evaluate
 from trimtab.cli.generate import chat, compare, generate
 from trimtab.cli.read import read
 from trimtab.cli.vector import calibrate, show, train
+from trimtab.defaults import set_thread_defaults
 from trimtab.errors import StrongSteeringWarning, TrimtabError
 
 INTERRUPTED = 130  # exit code after Ctrl-C
@@ -101,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run_app(application: typer.Typer, arguments: Sequence[str] | None = None) -> None:
     """Run an application and exit; every error becomes one line on standard error and an exit code."""
     _write_whatever_encoding()
+    set_thread_defaults()
     try:
         with _plain_warnings():
             code = application(args=arguments, standalone_mode=False)
