@@ -22,7 +22,7 @@ TEXT = "What a <lovely> [bold]day[/bold]!"
 
 
 def plain_read(engine, prompt, vectors, *, raw=False):
-    """What the engine should find: mark, run, read."""
+    """Return the expected reading, from the marked prompt and its hidden states."""
     marked = marked_prompt(engine.tokenizer, prompt, raw=raw, encode=engine.encode)
     (states,) = engine.hidden_states([marked.tokens], position="all")
     return make_reading(

@@ -383,7 +383,7 @@ def warn_if_strong(steering: Steering) -> None:
     spent = least_predicted_kl(steering.terms)
     if spent > WARN_ABOVE:
         warnings.warn(
-            f"{steering} is predicted to spend {spent:.2f} nat per token; above {WARN_ABOVE} text begins to fall apart "
+            f"{steering} is predicted to spend {spent:.2f} nat per token; above {WARN_ABOVE} text becomes incoherent "
             "(lower its strengths, or give normalize=0.4)",
             StrongSteeringWarning,
             stacklevel=5,
