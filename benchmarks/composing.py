@@ -9,10 +9,11 @@ from typing import Any
 
 from benchmarks.distilling import SEED, system_prompts
 from benchmarks.measurement import Step, ignore_step, package_versions
+from benchmarks.models import load_model
 from trimtab.arrays import F32
 from trimtab.behaviours import Message, neutral_prompts
 from trimtab.engines.protocol import Gradients
-from trimtab.engines.transformers import TransformersEngine, load
+from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import BenchmarkError
 from trimtab.evaluation.rules import PromptedAnswers, Student, Substitute, mean_kl
 from trimtab.steering import Steering, Term
@@ -77,8 +78,7 @@ def benchmark(
     Raises:
         BenchmarkError: The model has no gradients.
     """
-    on_step(Step("Loading the model"))
-    model = engine or load(plan.model)
+    model = load_model(engine, plan.model, on_step)
     gradients = model.gradients
     if gradients is None:
         raise BenchmarkError(f"{model.info.name} has no gradients", fix="use a decoder-only model")

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.measurement import Step, ignore_step, package_versions
+from benchmarks.measurement import Step, ignore_step
+from benchmarks.models import load_model, run_conditions
 from benchmarks.results_cache import cached_or_measured
-from trimtab.engines.transformers import TransformersEngine, load
+from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import BenchmarkError
 from trimtab.evaluation.distilled import Sizes, evaluate_distilled
 from trimtab.training.distillation.distill import Effort, distill
@@ -96,9 +97,8 @@ def benchmark(
     Yields:
         The result of each prompt.
     """
-    on_step(Step("Loading the model"))
-    model = engine or load(plan.model)
-    job = json.loads(json.dumps(_job(plan, model)))  # as a cached result has it
+    model = load_model(engine, plan.model, on_step)
+    job = run_conditions(model, {"effort": asdict(plan.effort), "sizes": asdict(plan.sizes)})
     for number, name in enumerate(plan.prompts):
         prompt = system_prompts()[name]
 
@@ -110,18 +110,6 @@ def benchmark(
             {"name": name, "kind": prompt.kind, "facts": prompt.facts, "job": job, "prompt": prompt.prompt},
             partial(_measure_prompt, model, name, prompt, plan, step),
         )
-
-
-def _job(plan: Plan, model: TransformersEngine) -> dict[str, Any]:
-    """Return everything that decides a result, except the prompt."""
-    return {
-        "model": model.info.name,
-        "fingerprint": model.info.fingerprint,
-        "device": str(model.model.device),
-        "effort": asdict(plan.effort),
-        "sizes": asdict(plan.sizes),
-        "versions": package_versions(),
-    }
 
 
 def _measure_prompt(

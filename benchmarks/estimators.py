@@ -7,7 +7,6 @@ answers of one persona to those of the other.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -20,13 +19,14 @@ import numpy as np
 
 from benchmarks.engine_worker import default_folder
 from benchmarks.extraction import usable_cores
-from benchmarks.measurement import Step, ignore_step, package_versions
+from benchmarks.measurement import Step, ignore_step
+from benchmarks.models import load_model, run_conditions
 from benchmarks.processes import Job, Worker, check_interpreter, start_repeng
 from benchmarks.results_cache import cached_or_measured
 from trimtab.behaviours import Behaviour, neutral_prompts, zoo_names
 from trimtab.behaviours.pairs import ContrastivePair, build_pairs
 from trimtab.defaults import BUDGET, STATES_MEMORY
-from trimtab.engines.transformers import TransformersEngine, load
+from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import BenchmarkError, CalibrationError
 from trimtab.training.calibrate import TOLERANCE
 from trimtab.training.controls import RANDOM_GUESS, random_directions
@@ -122,9 +122,8 @@ def benchmark(
     """
     if plan.peer is not None:
         check_interpreter(plan.peer)
-    on_step(Step("Loading the model"))
-    model = engine or load(plan.model)
-    job = json.loads(json.dumps(_job(plan, model)))  # as a cached result has it
+    model = load_model(engine, plan.model, on_step)
+    job = run_conditions(model, _settings(plan))
     with ExitStack() as stack:
         setup = cache(partial(_prepare, plan, model, stack))  # only if a behaviour is not cached
         for number, name in enumerate(plan.behaviours):
@@ -140,17 +139,12 @@ def benchmark(
             )
 
 
-def _job(plan: Plan, model: TransformersEngine) -> dict[str, Any]:
-    """Return everything that decides a result, except the behaviour."""
+def _settings(plan: Plan) -> dict[str, Any]:
     return {
-        "model": model.info.name,
-        "fingerprint": model.info.fingerprint,
-        "device": str(model.model.device),
         "estimators": [TRIMTAB, *(REPENG if plan.peer else ()), CAA, *plan.also, RANDOM],
         "questions": plan.questions,
         "answer_tokens": plan.answer_tokens,
         "budget": plan.budget,
-        "versions": package_versions(),
     }
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measurement import Step, ignore_step, package_versions
+from benchmarks.models import load_model
 from trimtab.behaviours import Behaviour
-from trimtab.engines.transformers import TransformersEngine, load
+from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import BenchmarkError
 from trimtab.evaluation.metrics.refusals import refuses
 from trimtab.evaluation.metrics.text_quality import distinct_share, is_repetitive
@@ -238,8 +239,7 @@ def benchmark(
         BenchmarkError: The data is missing.
     """
     prompts = read_prompts(plan.data, plan.sizes)
-    on_step(Step("Loading the model"))
-    model = load(plan.model) if engine is None else engine
+    model = load_model(engine, plan.model, on_step)
     readers = {}
     for name, write in WRITINGS.items():
         on_step(Step(f"Fitting the reader on prompts {name}"))

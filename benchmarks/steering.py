@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.measurement import Step, ignore_step, machine, package_versions, plural
+from benchmarks.models import load_model
 from trimtab.behaviours import neutral_prompts
-from trimtab.engines.transformers import TransformersEngine, load
+from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import BenchmarkError
 from trimtab.stats import bootstrap
 from trimtab.steering import Steering, Term
@@ -145,8 +146,7 @@ def benchmark(
         BenchmarkError: The model ends an answer too early.
     """
     with threadpool_limits(plan.threads):
-        on_step(Step("Loading the model"))
-        model = load(plan.model) if engine is None else engine
+        model = load_model(engine, plan.model, on_step)
         sides = make_sides(random_vectors(model, POOL + 1))
         load_at_start = _load_average()
         record = Record(

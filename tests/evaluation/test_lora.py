@@ -17,11 +17,13 @@ from trimtab.behaviours import Message, neutral_prompts
 from trimtab.behaviours.pairs import persona_instructions
 from trimtab.engines.transformers.model.fingerprint import fingerprint
 from trimtab.errors import BehaviourError, CalibrationError, EvaluationError, MissingDependencyError
+from trimtab.evaluation.comparison import LORA_SCALE, LORA_TOLERANCE
 from trimtab.evaluation.interventions import Intervention, score, write
-from trimtab.evaluation.lora import fit_scale, train_lora
+from trimtab.evaluation.lora import train_lora
 from trimtab.evaluation.metrics.text_quality import kl_per_question
 from trimtab.training.progress import ignore
 from trimtab.training.questions import ask
+from trimtab.training.search import find_scale
 
 pytest.importorskip("peft")
 
@@ -194,7 +196,7 @@ def test_lora_intervention_writes_and_scores(host, adapter):
     assert scored.logprob[1][0] == pytest.approx(slow, rel=1e-4)
 
 
-def test_fit_scale_spends_the_budget(host, adapter):
+def test_lora_scale_spends_the_budget(host, adapter):
     questions = ask(host, ("Hello!", "What is rain?"), None, personas=0, max_new_tokens=5, progress=ignore)
 
     def kl_at(scale):
@@ -202,11 +204,11 @@ def test_fit_scale_spends_the_budget(host, adapter):
 
     assert kl_at(0.0) == 0.0
     budget = kl_at(1.0) / 2
-    found = fit_scale(kl_at, budget=budget)
+    found = find_scale(kl_at, budget=budget, guess=LORA_SCALE, tolerance=LORA_TOLERANCE)
     assert found.kl == pytest.approx(budget, rel=0.05)
     assert kl_at(found.scale) == found.kl
     with pytest.raises(CalibrationError):
-        fit_scale(lambda _: 0.0, budget=0.4)
+        find_scale(lambda _: 0.0, budget=0.4, guess=LORA_SCALE, tolerance=LORA_TOLERANCE)
 
 
 def test_lora_saved_adapter_is_loaded_by_peft(host, adapter, tiny, tmp_path):

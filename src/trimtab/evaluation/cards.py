@@ -58,15 +58,13 @@ class Card:
 
     Attributes:
         name: Name of the behaviour.
-        word: The verdict.
-        sentences: Its reasons.
+        sentences: Reasons of the verdict.
         shuffled: Swing of the same pairs with shuffled labels.
         cost: Cost at ±1, by sign.
         low: Lowest strength at which text stays intact, of those tried.
         high: Highest one.
         tolerable: The usable range, under its name in card files.
         scores: Means at -1, 0 and +1, by scorer.
-        samples: Questions and answers.
         questions: Number of questions.
     """
 

@@ -38,10 +38,11 @@ from trimtab.training.controls import Trial, try_at_budget
 from trimtab.training.directions import orient
 from trimtab.training.progress import Phases
 from trimtab.training.questions import EffectSet, KlSet
-from trimtab.training.search import SIGNS, Steerable
+from trimtab.training.search import SIGNS, Steerable, find_scale
 from trimtab.vectors import ControlVector, Interval
 
 DEVIATIONS = 2.0
+LORA_SCALE, LORA_TOLERANCE = 0.5, 0.05  # first scale tried, and relative error of its KL
 
 
 def report_control(trial: Trial, *, seed: int) -> Control:
@@ -138,7 +139,6 @@ class Comparison:
     """All interventions with their answers; the vector is the first.
 
     Attributes:
-        answered: The interventions.
         prompt_swing: Swing of the system prompts per question, whether or not they are compared; None without personas.
         making: Seconds that interventions took to make, by name.
         missing: Reasons why some could not be made.
@@ -247,7 +247,7 @@ def _make_lora(
     evaluator: Evaluator, *, budget: float, seed: int, making: dict[str, float], phases: Phases
 ) -> list[Pair]:
     """Train a LoRA adapter for each pole; return it as trained, and at the scale that spends the budget."""
-    from trimtab.evaluation.lora import fit_scale, train_lora
+    from trimtab.evaluation.lora import LoraAdapter, train_lora
 
     began = time.perf_counter()
     engine, behaviour = evaluator.engine, evaluator.behaviour
@@ -275,10 +275,11 @@ def _make_lora(
     scales: dict[str, float] = {}
     with phases("Scaling LoRA to the budget", 2) as step:
         for key, adapter in adapters.items():
-            scales[key] = fit_scale(
-                lambda scale, adapter=adapter: evaluator.kl(adapter.intervention(scale)),  # type: ignore[misc]
-                budget=budget,
-            ).scale
+
+            def kl_at(scale: float, adapter: LoraAdapter = adapter) -> float:
+                return evaluator.kl(adapter.intervention(scale))
+
+            scales[key] = find_scale(kl_at, budget=budget, guess=LORA_SCALE, tolerance=LORA_TOLERANCE).scale
             step()
     scaled = f"the same adapters at {scales['+']:.2f} and {scales['-']:.2f}, where they spend {budget:g} nat per token"
     return [pair(LORA, about, dict.fromkeys(SIGNS, 1.0)), pair(LORA_EQUAL, scaled, scales)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,6 @@ from trimtab.engines.protocol import Tokens, Trains
 from trimtab.errors import EvaluationError, MissingDependencyError, OutputError
 from trimtab.evaluation.interventions import Intervention
 from trimtab.training.progress import OnProgress, Progress, ignore
-from trimtab.training.search import ScalePoint, find_scale
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -44,21 +43,13 @@ VALIDATION = 6  # one question of this many is for validation
 WARMUP = 0.1  # of all steps
 CLIP = 1.0  # longest gradient
 PATIENCE = 2  # epochs without a better validation loss
-FIRST_SCALE = 0.5
-SCALE_TOLERANCE = 0.05  # of the KL
 
 Side: TypeAlias = Literal["+", "-"]
 
 
 @runtime_checkable
 class HasTorchModel(Protocol):
-    """Engine whose torch module can be trained.
-
-    Attributes:
-        model: The torch module.
-        blocks: Its decoder layers.
-        has_encoder: Whether an encoder reads the prompts.
-    """
+    """Engine whose torch module can be trained."""
 
     model: Any
     blocks: DecoderLayers
@@ -385,15 +376,6 @@ def fit_lora(
     config, layers = inject(model, rank=RANK, seed=seed)
     losses = _fit(model, layers, _Plan.of(examples, EPOCHS, LEARNING_RATE, seed), progress, name=f"{name}+")
     return LoraAdapter(name, "+", time.perf_counter() - began, losses, RANK, model, layers, config)
-
-
-def fit_scale(adapter_kl: Callable[[float], float], *, budget: float) -> ScalePoint:
-    """Return the scale at which ``adapter_kl(scale)`` is a budget within 5 %, in nats per token.
-
-    Raises:
-        CalibrationError: No scale spends it.
-    """
-    return find_scale(adapter_kl, budget=budget, guess=FIRST_SCALE, tolerance=SCALE_TOLERANCE)
 
 
 def _check_options(side: str, *, questions: int, rank: int, epochs: int, learning_rate: float) -> None:

@@ -76,8 +76,6 @@ class Baseline:
     """Measurements of the base model, made once and shared by all evaluations on that model.
 
     Attributes:
-        engine: The model.
-        sizes: Amount of questions and tokens.
         questions: Neutral questions with the model's own answers.
         written: Its answers at length.
         facts: Simple facts, and which of them the model knows.
@@ -156,13 +154,9 @@ class Evaluator:
     """Measures any intervention for one behaviour on one model.
 
     Attributes:
-        baseline: The base model's measurements.
-        behaviour: The behaviour.
         questions: The neutral questions, with answers in character where the behaviour has personas.
         effects: Questions on which effects are measured; None where the behaviour has no personas.
-        scorers: Scorers of answers.
         embedder: Sentence encoder for relevance; None where it is not installed.
-        choices: Choice questions of the behaviour.
         missing: Reasons why measurements were left out.
         seed: Seed of resamples.
     """

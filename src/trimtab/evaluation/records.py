@@ -57,7 +57,6 @@ class Side:
     Attributes:
         strength: Strength that it was applied at; None if it has no adjustable strength.
         effect: Change of the preference for answers in the positive pole's character; None without personas.
-        damage: Its cost.
         scores: Mean over the answers, by scorer.
         choices: Log-odds (nats) of the choice that matches the positive pole, where there are choice questions.
         chosen: Share of those questions in which that choice is the likelier one.
@@ -311,17 +310,12 @@ class Report:
     """Result of one evaluation.
 
     Attributes:
-        subject: Vector and behaviour.
-        base: Measurements of the base model.
         interventions: The vector first, then those that it is compared with.
         sweep: Measurements over strength.
         usable_range: Strengths at little damage.
         controls: Controls that should do nothing.
         prompt_swing: Swing of the system prompts for the two poles; None without personas.
         no_equivalents: Reason why there are no prompt-equivalents; empty where there are.
-        verdict: Verdict in words.
-        setting: Settings.
-        run: Timing metadata.
     """
 
     subject: Subject

@@ -43,12 +43,7 @@ def is_repetitive(answer: str) -> bool:
 
 @dataclass(frozen=True)
 class Written:
-    """Answers to the first questions, in order.
-
-    Attributes:
-        texts: Their texts.
-        tokens: Their token ids.
-    """
+    """Answers to the first questions, in order: their texts and their token ids."""
 
     texts: tuple[str, ...]
     tokens: tuple[Tokens, ...]

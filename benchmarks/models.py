@@ -1,0 +1,34 @@
+"""Model of a benchmark: loading it, and the conditions under which its results are comparable."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from benchmarks.measurement import Step, package_versions
+from trimtab.engines.transformers import TransformersEngine, load
+
+
+def load_model(
+    engine: TransformersEngine | None, name: str | None, on_step: Callable[[Step], None]
+) -> TransformersEngine:
+    """Return the given engine; load the model of that name, or the default one, where none is given."""
+    on_step(Step("Loading the model"))
+    return engine or load(name)
+
+
+def run_conditions(model: TransformersEngine, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return everything that decides a result except its case, as JSON values like those of a cached result."""
+    conditions: dict[str, Any] = json.loads(
+        json.dumps(
+            {
+                "model": model.info.name,
+                "fingerprint": model.info.fingerprint,
+                "device": str(model.model.device),
+                **settings,
+                "versions": package_versions(),
+            }
+        )
+    )
+    return conditions
