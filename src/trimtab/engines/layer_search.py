@@ -1,8 +1,8 @@
-"""Find the decoder blocks of any model from its structure and one pass; names of classes play no part.
+"""Find the decoder blocks of any model from its structure and one pass, without class names.
 
-The blocks are the repeated module whose output *is* the residual stream: each one's output is what is read next, every
-token of the input has its state in it, and the model's result depends on the last one alone. The first two show in one
-traced pass (``module_trace``); the last is checked by steering.
+The blocks are the repeated module whose output *is* the residual stream: the next block reads it, it has a state for
+every input token, and the model's result depends on the last one alone. One traced pass shows the first two; steering
+checks the last.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Proof:
 class _Seen:
     """Observations of the steered pass, by layer."""
 
-    put_out: list[Tensor] = field(default_factory=list)
+    outputs: list[Tensor] = field(default_factory=list)
     changed: list[Tensor] = field(default_factory=list)
     read: list[bool] = field(default_factory=list)
 
@@ -67,14 +67,7 @@ class _Seen:
 def prove(
     run: Callable[[], Any], blocks: DecoderLayers, unsteered: Sequence[tuple[str, Tensor]], base: Tensor
 ) -> Proof:
-    """Steer a model on trial.
-
-    Args:
-        run: Runs it on the probe's tokens.
-        blocks: What is believed to be its blocks.
-        unsteered: The name and the unsteered output of each.
-        base: The unsteered result.
-    """
+    """Steer candidate blocks once in ``run``; ``unsteered`` has their names and outputs, ``base`` the result."""
     seen = _Seen()
     with ExitStack() as stack:
         stack.enter_context(blocks.rewritten(range(len(blocks)), _adding(blocks, seen, unsteered)))
@@ -100,7 +93,7 @@ def _adding(
     blocks: DecoderLayers, seen: _Seen, unsteered: Sequence[tuple[str, Tensor]]
 ) -> Callable[[int, Tensor], Tensor]:
     def rewrite(layer: int, hidden: Tensor) -> Tensor:
-        seen.put_out.append(hidden.clone())
+        seen.outputs.append(hidden.clone())
         signs = torch.ones(hidden.shape[-1], device=hidden.device, dtype=hidden.dtype)
         signs[layer % 3 :: 3] = -1.0
         size = hidden.float().square().mean().sqrt().clamp_min(1e-3).to(hidden.dtype)
@@ -116,7 +109,7 @@ def _adding(
 
 
 def _watch_readers(blocks: DecoderLayers, seen: _Seen) -> list[torch.utils.hooks.RemovableHandle]:
-    """See whether what is put out, with the vector in it, is what some module is given next."""
+    """Record whether some module next reads the output with the vector added."""
 
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not seen.changed or seen.read[-1]:
@@ -138,13 +131,13 @@ def _watch_readers(blocks: DecoderLayers, seen: _Seen) -> list[torch.utils.hooks
 def _problem(
     blocks: DecoderLayers, seen: _Seen, unsteered: Sequence[tuple[str, Tensor]], steered: Tensor, base: Tensor
 ) -> str | None:
-    if len(seen.put_out) != len(blocks):
-        return f"{len(seen.put_out)} of {len(blocks)} blocks took notice of a hook"
+    if len(seen.outputs) != len(blocks):
+        return f"{len(seen.outputs)} of {len(blocks)} blocks took notice of a hook"
     last = len(blocks) - 1
     for layer, (name, before) in enumerate(unsteered):
         if layer < last and not seen.read[layer]:
             return f"what is added to the output of {name} does not reach what reads it"
-        if layer > 0 and torch.equal(seen.put_out[layer], blocks.layout.view(before)):
+        if layer > 0 and torch.equal(seen.outputs[layer], blocks.layout.view(before)):
             return f"{name} ignores what it is given: another input gave the same output"
     if torch.equal(steered[0], base[0]):
         return "adding to it does not move the result"
@@ -157,12 +150,12 @@ def _problem(
     return None
 
 
-PROVEN: dict[str, tuple[DecoderLayers, str, Proof]] = {}  # by class, config and structure; no modules are held in it
+PROVEN: dict[str, tuple[DecoderLayers, str, Proof]] = {}  # by class, config and structure; without modules
 
 
 @dataclass(frozen=True)
 class Found:
-    """The blocks of a model and what was proven of them."""
+    """Blocks of a model with their proof."""
 
     blocks: DecoderLayers
     proof: Proof
@@ -170,7 +163,7 @@ class Found:
 
 @dataclass(frozen=True)
 class _Chain:
-    """Calls that hand a state on, each to the next."""
+    """Calls of which each passes its state to the next."""
 
     path: str
     calls: tuple[Call, ...]
@@ -186,27 +179,23 @@ class _Chain:
 
 
 def find_layers(model: nn.Module, *, encoder: bool = False) -> DecoderLayers:
-    """Find the blocks of a language model's decoder, and prove that steering them steers the model.
-
-    See ``find_and_prove``.
-    """
+    """Return the blocks of ``find_and_prove``."""
     return find_and_prove(model, encoder=encoder).blocks
 
 
 def find_and_prove(model: nn.Module, *, encoder: bool = False) -> Found:
     """Find the blocks of a language model's decoder, and prove that steering them steers the model.
 
-    Every module is traced during one pass of six tokens. Lists of modules whose members hand a state on, each to the
-    next, and modules that do so with themselves, are candidates. The one that ends last is the likeliest; it is taken
-    if two more passes prove it. What was found for a class, config and structure is remembered.
+    One pass of six tokens traces every module. Candidates are lists of modules in which each passes its state to the
+    next, and modules that do so repeatedly with themselves. The one that ends last is taken if two more passes prove
+    it. The result for a class, config and structure is cached.
 
     Args:
         model: A model that reads token ids.
         encoder: Take the encoder's blocks of an encoder-decoder model.
 
     Raises:
-        ModelError: No list of modules behaves so, steering it does not do what it should, or the model does not run on
-            tokens alone. It says what was seen.
+        ModelError: No list of modules behaves so, the proof fails, or the model does not run on tokens alone.
     """
     key = _identity(model, encoder=encoder)
     if key in PROVEN:
@@ -261,9 +250,9 @@ def is_encoder_decoder(model: nn.Module) -> bool:
 
 
 def encoder_of(model: nn.Module) -> nn.Module:
-    """The part of an encoder-decoder model that reads the text."""
-    found: nn.Module = model.get_encoder()  # type: ignore[operator]
-    return found
+    """Return the part of an encoder-decoder model that reads the text."""
+    encoder: nn.Module = model.get_encoder()  # type: ignore[operator]
+    return encoder
 
 
 def vocabulary_of(model: nn.Module) -> int:
@@ -296,13 +285,13 @@ def _lists(model: nn.Module) -> dict[str, tuple[tuple[str, nn.Module], ...]]:
 
 
 def _may_be_blocks(model: nn.Module) -> dict[str, nn.Module]:
-    """Members of lists, and modules that have parts, which may run more than once."""
+    """Return members of lists, and modules with parts, which may run more than once."""
     members = {name: member for listed in _lists(model).values() for name, member in listed}
     return members | {name: module for name, module in model.named_modules() if name and any(module.children())}
 
 
 def _candidates(model: nn.Module, seen: Watched) -> Iterator[_Chain]:
-    """Chains of calls, the last to end first: such as hand on exactly, and such as have something in between."""
+    """Yield chains of calls, the last to end first: exact ones, and those with other modules in between."""
     by_module: dict[nn.Module, list[Call]] = {}
     for call in seen.calls:
         by_module.setdefault(call.module, []).append(call)
@@ -310,20 +299,22 @@ def _candidates(model: nn.Module, seen: Watched) -> Iterator[_Chain]:
         name: sorted((call for _, member in listed for call in by_module.get(member, ())), key=lambda c: c.start)
         for name, listed in _lists(model).items()
     }
-    again = {calls[0].name: calls for calls in by_module.values() if len(calls) > 1 and any(calls[0].module.children())}
+    repeated = {
+        calls[0].name: calls for calls in by_module.values() if len(calls) > 1 and any(calls[0].module.children())
+    }
     exact = [
         _Chain(name, tuple(calls), layout)
-        for name, calls in {**again, **groups}.items()
-        if (layout := _hands_on(calls)) is not None
+        for name, calls in {**repeated, **groups}.items()
+        if (layout := _chain_layout(calls)) is not None
     ]
     loose = [
         _Chain(name, tuple(calls), layout)
         for name, calls in groups.items()
         if len(calls) > 1 and not any(name == chain.path for chain in exact)
-        if (layout := _is_read_on(calls, seen)) is not None
+        if (layout := _loose_layout(calls, seen)) is not None
     ]
-    found = [*exact, *loose]
-    outer = [chain for chain in found if not any(_inside(chain, other) for other in found)]
+    chains = [*exact, *loose]
+    outer = [chain for chain in chains if not any(_inside(chain, other) for other in chains)]
     yield from sorted(outer, key=lambda chain: -chain.end)
 
 
@@ -334,16 +325,14 @@ def _inside(chain: _Chain, other: _Chain) -> bool:
     return len(other.calls) > 1 and any(call.start < chain.start and chain.end < call.end for call in other.calls)
 
 
-def _hands_on(calls: Sequence[Call]) -> Layout | None:
-    """The layout of the states, if every call put one out and read the one that the call before it put out."""
+def _chain_layout(calls: Sequence[Call]) -> Layout | None:
+    """Return the layout of the states, if every call reads the state that the call before it returned."""
     layout = _layout(calls)
-    if layout is None or any(not _reads(after, before) for before, after in pairwise(calls)):
-        return None
-    return layout
+    return layout if all(_reads(after, before) for before, after in pairwise(calls)) else None
 
 
-def _is_read_on(calls: Sequence[Call], seen: Watched) -> Layout | None:
-    """The layout of the states, if every call put one out that something read before the next call ended."""
+def _loose_layout(calls: Sequence[Call], seen: Watched) -> Layout | None:
+    """Return the layout of the states, if each was read by some call before the next call ended."""
     layout = _layout(calls)
     if layout is None or len({id(call.module) for call in calls}) < len(calls):
         return None
@@ -355,7 +344,7 @@ def _is_read_on(calls: Sequence[Call], seen: Watched) -> Layout | None:
 
 
 def _layout(calls: Sequence[Call]) -> Layout | None:
-    """Where rows and tokens are in the states of some calls, none inside another; None if not in all alike."""
+    """Return where rows and tokens are in the states of calls, none inside another; None unless all agree."""
     if not calls or any(after.start < before.end for before, after in pairwise(calls)):
         return None
     first = calls[0]
@@ -396,7 +385,7 @@ def _blocks(model: nn.Module, chain: _Chain, seen: Watched, *, body: nn.Module, 
 
 
 def _body_name(model: nn.Module, chain: _Chain, seen: Watched, tokens: Tensor, *, encoder: bool) -> str:
-    """Where the smallest part of the model is that reads tokens alone and runs the blocks; empty for the whole."""
+    """Return the name of the smallest part that runs the blocks on tokens alone; empty for the whole model."""
     around = [call for call in seen.calls if call.start < chain.start and chain.end < call.end]
     base = getattr(model, "base_model", model)
     if is_encoder_decoder(model) and not encoder:  # a decoder alone would lack its encoder

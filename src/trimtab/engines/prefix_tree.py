@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import TypeAlias
@@ -21,7 +21,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PrefixTree:
-    """A forest of tokens, its nodes in preorder: a node's descendants are the ``size - 1`` nodes behind it.
+    """Forest of tokens with its nodes in preorder: a node's descendants are the ``size - 1`` nodes after it.
 
     So node ``a`` is ``b`` or an ancestor of it exactly if ``a <= b < a + size[a]``.
 
@@ -44,16 +44,15 @@ class PrefixTree:
 
     @cached_property
     def leaves(self) -> Ints:
-        """Nodes that nothing follows: the ends of the sequences that are a prefix of no other."""
+        """Return the nodes that nothing follows: the ends of the sequences that are a prefix of no other."""
         return np.flatnonzero(self.size == 1)
 
     def leaf_below(self, nodes: Ints) -> Ints:
-        """For each node, the first leaf that begins with it."""
-        found: Ints = self.leaves[np.searchsorted(self.leaves, nodes)]
-        return found
+        """Return for each node the first leaf that begins with it."""
+        return np.asarray(self.leaves[np.searchsorted(self.leaves, nodes)])
 
     def path(self, node: int) -> Ints:
-        """The nodes from the beginning of a sequence up to ``node``."""
+        """Return the nodes from the beginning of a sequence up to ``node``."""
         nodes = np.empty(int(self.depth[node]) + 1 if node >= 0 else 0, dtype=np.int64)
         for at in range(len(nodes) - 1, -1, -1):
             nodes[at] = node
@@ -61,17 +60,16 @@ class PrefixTree:
         return nodes
 
     def sees(self, rows: Ints, columns: Ints) -> NDArray[np.bool_]:
-        """``[row, column]``: whether a token is the other or comes before it in its sequence."""
+        """Return ``[row, column]``: True if the column's token is the row's or an ancestor of it."""
         after: NDArray[np.bool_] = rows[:, None] >= columns[None]
         return after & (rows[:, None] < (columns + self.size[columns])[None])
 
 
 def build_tree(sequences: Sequence[Sequence[int]]) -> PrefixTree:
-    """The tree of some token sequences; duplicates and prefixes of one another are welcome.
+    """Return the tree of token sequences, which may be duplicates or prefixes of one another.
 
-    One pass over the depths, in which the sequences at one node are divided by their next token. A sequence
-    that is alone at its node is done, and its remaining tokens become a chain. Time is linear in the number of tokens
-    (but for the sorting of one depth at a time), memory too.
+    One pass over the depths divides the sequences at a node by their next token. The remaining tokens of a sequence
+    that is alone at its node become a chain. Time (but for sorting each depth) and memory are linear in the tokens.
 
     Raises:
         ValueError: A sequence is empty.
@@ -81,17 +79,14 @@ def build_tree(sequences: Sequence[Sequence[int]]) -> PrefixTree:
         >>> tree.token.tolist(), tree.parent.tolist(), tree.ends.tolist()
         ([7, 8, 9, 5], [-1, 0, 0, 2], [1, 3, 0])
     """
-    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-    if len(lengths) and not lengths.min():
-        raise ValueError("an empty sequence has no last token")
-    flat = np.fromiter(chain.from_iterable(sequences), dtype=np.int64, count=int(lengths.sum()))
+    flat, lengths = _flattened(sequences)
     starts = np.cumsum(lengths) - lengths
     shared = _shared_levels(flat, starts, lengths)
     return _in_preorder(*_with_tails(shared, flat, starts, lengths))
 
 
 def build_chains(sequences: Sequence[Sequence[int]]) -> PrefixTree:
-    """The same with nothing shared, each sequence a chain: for models in which a state knows of later tokens.
+    """Return each sequence as a separate chain, for models whose hidden states depend on later tokens.
 
     Raises:
         ValueError: A sequence is empty.
@@ -101,22 +96,26 @@ def build_chains(sequences: Sequence[Sequence[int]]) -> PrefixTree:
         >>> tree.token.tolist(), tree.parent.tolist(), tree.ends.tolist()
         ([7, 8, 7], [-1, 0, -1], [1, 2])
     """
-    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-    if len(lengths) and not lengths.min():
-        raise ValueError("an empty sequence has no last token")
+    token, lengths = _flattened(sequences)
     ends = np.cumsum(lengths) - 1
-    token = np.fromiter(chain.from_iterable(sequences), dtype=np.int64, count=int(lengths.sum()))
     number = np.arange(len(token))
     depth = number - np.repeat(ends - lengths + 1, lengths)
     parent = np.where(depth > 0, number - 1, -1)
     return PrefixTree(token, parent, depth, np.repeat(lengths, lengths) - depth, ends)
 
 
+def _flattened(sequences: Sequence[Sequence[int]]) -> tuple[Ints, Ints]:
+    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+    if len(lengths) and not lengths.min():
+        raise ValueError("an empty sequence has no last token")
+    return np.fromiter(chain.from_iterable(sequences), dtype=np.int64, count=int(lengths.sum())), lengths
+
+
 @dataclass(frozen=True)
 class _Levels:
-    """The nodes on which sequences were parted, level by level: a parent comes before its children.
+    """Nodes at which sequences divide, level by level: a parent comes before its children.
 
-    ``alone_from[i]`` is the depth from which sequence ``i`` has no company, or its length; ``at[i]`` the node before.
+    ``alone_from[i]`` is the depth from which sequence ``i`` shares no node, or its length; ``at[i]`` the node before.
     """
 
     token: Ints
@@ -151,7 +150,7 @@ def _shared_levels(flat: Ints, starts: Ints, lengths: Ints) -> _Levels:
 
 
 def _with_tails(shared: _Levels, flat: Ints, starts: Ints, lengths: Ints) -> tuple[_Levels, Ints, Ints]:
-    """The nodes with each lonely sequence's rest behind them as a chain, the size of every node, and all ends."""
+    """Append the unshared rest of each sequence as a chain; return the nodes, the size of each, and all ends."""
     rest = lengths - shared.alone_from
     lonely = np.flatnonzero(rest > 0)
     rest = rest[lonely]
@@ -168,18 +167,12 @@ def _with_tails(shared: _Levels, flat: Ints, starts: Ints, lengths: Ints) -> tup
     np.add.at(size, shared.at[lonely], rest)
     for level in reversed(shared.level[1:]):
         np.add.at(size, shared.parent[level], size[level])
-    nodes = _Levels(
-        np.concatenate([shared.token, token]),
-        np.concatenate([shared.parent, parent]),
-        shared.level,
-        shared.at,
-        shared.alone_from,
-    )
-    return nodes, size, ends
+    tokens, parents = np.concatenate([shared.token, token]), np.concatenate([shared.parent, parent])
+    return replace(shared, token=tokens, parent=parents), size, ends
 
 
 def _in_preorder(nodes: _Levels, size: Ints, ends: Ints) -> PrefixTree:
-    """Renumber: a node comes right behind its parent and its parent's earlier children with all that is theirs."""
+    """Renumber: a node follows its parent and the subtrees of its parent's earlier children."""
     number = np.empty(len(size), dtype=np.int64)
     depth = np.empty(len(size), dtype=np.int64)
     shared = nodes.level[-1].stop if nodes.level else 0
@@ -239,7 +232,7 @@ GPU = Machine(flops=4e14, balance=150.0, block_seconds=5e-4, pair=2.0, max_token
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost model of one model on one machine, in tokens."""
+    """Cost model of one model on one machine, in tokens."""
 
     launch: float
     pair: float
@@ -263,7 +256,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class PrefixTreePlan:
-    """Every node once, in preorder: pass ``i`` computes nodes ``bounds[i]`` up to ``bounds[i + 1]``."""
+    """Passes over every node once, in preorder: pass ``i`` computes nodes ``bounds[i]`` up to ``bounds[i + 1]``."""
 
     bounds: tuple[int, ...]
     cost: float
@@ -274,13 +267,13 @@ class PrefixTreePlan:
         return len(self.bounds) - 1
 
     def largest(self, tree: PrefixTree) -> int:
-        """New tokens of the largest pass."""
+        """Return the number of new tokens of the largest pass."""
         return int(np.diff(self.bounds).max(initial=0))
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """Whole sequences, several in a pass, padded at their ends: the leaves at which those of each pass end."""
+    """Batches of whole sequences, padded at their ends: the leaves at which those of each pass end."""
 
     leaves: tuple[Ints, ...]
     cost: float
@@ -291,7 +284,7 @@ class BatchPlan:
         return len(self.leaves)
 
     def largest(self, tree: PrefixTree) -> int:
-        """Tokens of the largest pass, padding included."""
+        """Return the number of tokens of the largest pass, padding included."""
         return max((len(leaves) * int(tree.depth[leaves].max() + 1) for leaves in self.leaves), default=0)
 
 
@@ -299,7 +292,7 @@ Plan: TypeAlias = PrefixTreePlan | BatchPlan
 
 
 def plan_passes(tree: PrefixTree, cost: Cost, *, may_walk: bool = True, proven: bool = True, times: int = 1) -> Plan:
-    """The cheaper of the two ways to read ``tree``.
+    """Return the cheaper of the two plans for reading ``tree``.
 
     Args:
         tree: What to read.
@@ -324,7 +317,7 @@ def probe_cost(tree: PrefixTree, cost: Cost) -> float:
 
 
 def plan_prefix_tree(tree: PrefixTree, cost: Cost) -> PrefixTreePlan:
-    """Passes of equal size, cut anywhere: what a pass needs of earlier ones is kept as keys and values."""
+    """Divide the nodes into passes of equal size; a pass uses the cached keys and values of earlier ones."""
     passes = max(-(-len(tree) // cost.prefix_tree_tokens), 1)
     bounds = [len(tree) * number // passes for number in range(passes + 1)]
     new = np.diff(bounds)
@@ -334,7 +327,7 @@ def plan_prefix_tree(tree: PrefixTree, cost: Cost) -> PrefixTreePlan:
 
 
 def plan_batches(tree: PrefixTree, cost: Cost, *, may_pad: bool = True) -> BatchPlan:
-    """Leaves by length; a sequence joins a batch while the padding costs less than another pass would.
+    """Group leaves by length; a sequence joins a batch while the padding costs less than another pass would.
 
     Args:
         tree: What to read.
