@@ -1,4 +1,4 @@
-"""A chat whose steering may change between turns, with a say in what becomes of the turns before."""
+"""Chat whose steering may change between turns, with a choice of how earlier turns are treated."""
 
 from __future__ import annotations
 
@@ -20,26 +20,24 @@ CacheMode: TypeAlias = Literal["recompute", "keep"]
 
 @final
 class Chat:
-    """Messages, a steering, and what the model remembers of earlier turns.
+    """Chat with its steering and, optionally, the cached keys and values of earlier turns.
 
-    Steering acts on how the model reads as much as on how it writes. So when it changes between two turns, what was
-    read before can be treated in two ways:
+    Steering acts on how the model reads as much as on how it writes. After a change of steering:
 
-    * ``cache="recompute"``: every turn reads the whole chat again, under the steering of that turn. The answer is that
-      of ``generate`` for the same messages; of how earlier turns were steered it knows only what was said.
-    * ``cache="keep"``: keys and values of earlier turns stay as they were computed, under the steering of their time;
-      only what is new is read. That is quicker, and the mood of earlier turns lingers. Where the template changes what
-      was said before (or a token border moves), the chat is read again from that place on.
+    * ``cache="recompute"``: every turn reads the whole chat again under its steering, as ``generate`` would. Earlier
+      steering has an effect through the earlier answers only.
+    * ``cache="keep"``: earlier turns keep the keys and values of their own steering; only new tokens are read. That is
+      quicker, and earlier steering lingers. The chat is read again from the first token that the template changes.
 
     Args:
         model: The engine.
         system: A system prompt.
-        steering: What is applied until ``steering`` is set to something else.
-        cache: What becomes of earlier turns.
-        messages: What was said before.
+        steering: Applied until ``steering`` is set to something else.
+        cache: Treatment of earlier turns.
+        messages: Earlier messages.
 
     Raises:
-        PromptError: What was said before is no chat.
+        PromptError: The earlier messages are no chat.
         SteeringError: The steering does not belong to the model, or earlier turns cannot be kept.
 
     Example:
@@ -111,16 +109,9 @@ class Chat:
         read: Sequence[ControlVector] = (),
         on_text: Callable[[str], None] | None = None,
     ) -> Completion:
-        """Say something, and get an answer; both are then part of the chat. A turn that fails leaves no trace.
+        """Send a user message, and return the answer; both join the chat. A turn that fails leaves no trace.
 
-        Args:
-            text: The user's message.
-            max_new_tokens: Upper bound on the answer's length.
-            temperature: 0 is greedy.
-            top_p: Sample from the smallest set of tokens with this much probability.
-            seed: Makes sampling reproducible.
-            read: Vectors to read at every generated token.
-            on_text: Called with each new piece of text.
+        The options are those of ``generate``.
 
         Raises:
             PromptError: The message is empty, or the chat does not fit into the context window any more.
@@ -128,11 +119,11 @@ class Chat:
         """
         if not text.strip():
             raise PromptError("the message is empty", fix="write something to answer")
-        asked = (*self._messages, Message("user", text))
-        cache = self._kept_for(self._model.marked(asked).tokens) if self._mode == "keep" else None
-        self._forget()  # should this turn break off, the cache is of no use
+        messages = (*self._messages, Message("user", text))
+        cache = self._cache_for(self._model.marked(messages).tokens) if self._mode == "keep" else None
+        self._forget()  # an interrupted turn leaves the cache unusable
         answer = self._model.reply(
-            asked,
+            messages,
             cache=cache,
             steering=self._steering,
             max_new_tokens=max_new_tokens,
@@ -144,11 +135,11 @@ class Chat:
         )
         if cache is not None:
             self._read, self._cache = (*answer.prompt.tokens, *answer.tokens[:-1]), cache
-        self._messages = (*asked, Message("assistant", answer.text))
+        self._messages = (*messages, Message("assistant", answer.text))
         return answer
 
-    def _kept_for(self, tokens: Tokens) -> DynamicCache:
-        """The cache with as much of it as the new prompt begins with; the prompt's last token is always read again."""
+    def _cache_for(self, tokens: Tokens) -> DynamicCache:
+        """Crop the cache to the beginning shared with the new prompt, whose last token is always read again."""
         if self._cache is None:
             return DynamicCache()
         alike = 0

@@ -1,11 +1,11 @@
-"""The engine over a transformers model: the one place where prompts, tokens, hooks and the model meet."""
+"""Engine over a transformers model, where prompts, tokens, hooks and the model meet."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal, final, overload
+from typing import Any, Literal, TypedDict, Unpack, final, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,16 +59,42 @@ from trimtab.steering.conditions import At
 from trimtab.vectors import ControlVector, ModelInfo
 
 
+class _CollectOptions(TypedDict, total=False):
+    """Options that both results of ``hidden_states`` have."""
+
+    layers: Sequence[int] | None
+    span: Span | Sequence[Span] | None
+    max_tokens: int | None
+    share_prefixes: bool
+    progress: Callable[[int, int], None] | None
+
+
+class _AnswerOptions(TypedDict, total=False):
+    """Options that both results of ``generate`` have."""
+
+    steering: RowsLike
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    seed: int | None
+    raw: bool
+    use_cache: bool
+    measure_kl: bool
+    read: Sequence[ControlVector]
+    normalize: float | None
+    on_text: Callable[[str], None] | None
+
+
 @final
 class TransformersEngine:
-    """Runs one model: renders, reads, steers, generates and scores.
+    """Engine over one transformers model: renders, reads, steers, generates and scores.
 
     Attributes:
         model: The transformers model; its weights are never changed.
         tokenizer: Its tokenizer.
         info: What vectors depend on.
         blocks: The decoder blocks, or the encoder's, found and proven.
-        proof: What was seen when they were steered on trial.
+        proof: Result of steering them once.
         has_encoder: Whether an encoder reads the prompts and a decoder answers.
         thinking: Whether a reasoning model is asked to think before it answers; None leaves that to its template.
     """
@@ -85,9 +111,9 @@ class TransformersEngine:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self._lock = model_lock(model)
-        with self._lock:  # another engine may be at work on the model
-            found = find_and_prove(model, encoder=encoder)
-        self.blocks, self.proof = found.blocks, found.proof
+        with self._lock:  # another engine may be using the model
+            layers = find_and_prove(model, encoder=encoder)
+        self.blocks, self.proof = layers.blocks, layers.proof
         self.has_encoder = is_encoder_decoder(model)
         self.thinking = thinking
         self.info = ModelInfo(
@@ -146,21 +172,21 @@ class TransformersEngine:
 
     @property
     def stop_tokens(self) -> tuple[int, ...]:
-        """The tokens with which an answer ends."""
+        """Return the tokens with which an answer ends."""
         return stop_tokens(self.model, self.tokenizer)
 
     def encode(self, text: str) -> Tokens:
-        """Token ids of a text, with the tokenizer's own special tokens, never doubled."""
+        """Return the token ids of a text, with the tokenizer's special tokens, never doubled."""
         start = self.tokenizer.bos_token
         special = not (start and text.startswith(start))
         return tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Text of token ids, special tokens left out."""
+        """Return the text of token ids, without special tokens."""
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def render(self, messages: Prompt, *, continuation: str = "") -> str:
-        """The chat as the model sees it, with ``continuation`` opening the assistant's turn.
+        """Return the chat as the model sees it, with ``continuation`` opening the assistant's turn.
 
         Raises:
             PromptError: It is not a chat, or the model's template does not take it.
@@ -168,7 +194,7 @@ class TransformersEngine:
         return render_chat(self.tokenizer, as_messages(messages), continuation=continuation, thinking=self.thinking)
 
     def cuts(self, text: str, *, limit: int) -> tuple[str, ...]:
-        """``text`` cut after its first token, its second, and so on, ``limit`` at most."""
+        """Return ``text`` cut after its first token, its second, and so on, at most ``limit`` times."""
         return opening_cuts(self.tokenizer, text, limit=limit)
 
     @overload
@@ -176,25 +202,13 @@ class TransformersEngine:
         self,
         texts: Sequence[str | Tokens],
         *,
-        layers: Sequence[int] | None = ...,
         position: int | Literal["last", "mean"] = ...,
-        span: Span | Sequence[Span] | None = ...,
-        max_tokens: int | None = ...,
-        share_prefixes: bool = ...,
-        progress: Callable[[int, int], None] | None = ...,
+        **options: Unpack[_CollectOptions],
     ) -> F32: ...
 
     @overload
     def hidden_states(
-        self,
-        texts: Sequence[str | Tokens],
-        *,
-        layers: Sequence[int] | None = ...,
-        position: Literal["all"],
-        span: Span | Sequence[Span] | None = ...,
-        max_tokens: int | None = ...,
-        share_prefixes: bool = ...,
-        progress: Callable[[int, int], None] | None = ...,
+        self, texts: Sequence[str | Tokens], *, position: Literal["all"], **options: Unpack[_CollectOptions]
     ) -> list[F32]: ...
 
     def hidden_states(
@@ -208,16 +222,15 @@ class TransformersEngine:
         share_prefixes: bool = True,
         progress: Callable[[int, int], None] | None = None,
     ) -> F32 | list[F32]:
-        """Outputs of decoder blocks, before any final norm. Prefixes that texts share are computed once.
+        """Return outputs of decoder blocks, before any final norm. Prefixes that texts share are computed once.
 
         Args:
-            texts: Read as they are: no chat template, the tokenizer's own special tokens only. Or token ids.
+            texts: Bare texts, to which the tokenizer adds its special tokens, or token ids.
             layers: 0-based blocks, in the order wanted; None for all. Negative numbers count from the end.
             position: Which state of each text: ``"last"`` token, the token of an index (negative from the end),
                 ``"mean"`` over a span of tokens, or ``"all"`` of them.
-            span: For ``"mean"`` and ``"all"``: first token and the one after the last, as in a slice, for all texts
-                alike or one for each. None is the whole text, of which the first token is an attention sink in many
-                models.
+            span: For ``"mean"`` and ``"all"``: a slice of tokens, for all texts or one for each. None is the whole
+                text, whose first token is an attention sink in many models.
             max_tokens: Upper bound on the new tokens of one pass; a lower one takes less memory.
             share_prefixes: Off, whole texts are read in batches by length.
             progress: Called with (texts done, all).
@@ -264,7 +277,7 @@ class TransformersEngine:
         share_prefixes: bool = True,
         progress: Callable[[int, int], None] | None = None,
     ) -> Collected:
-        """``hidden_states`` with a report: whether prefixes were shared, if not why, and what was computed.
+        """Return ``hidden_states`` with a report: whether prefixes were shared, if not why, and the cost.
 
         For ``position="all"`` the states of all texts follow each other, ``[token, layer, hidden]``.
 
@@ -287,7 +300,7 @@ class TransformersEngine:
             )
 
     def marked(self, prompt: Prompt, *, raw: bool = False) -> MarkedPrompt:
-        """A prompt as the model reads it, and which of its tokens are whose words.
+        """Return a prompt as the model reads it, with the role of each token.
 
         Raises:
             PromptError: It is empty, not a chat, or does not fit into the context window.
@@ -323,7 +336,7 @@ class TransformersEngine:
         return make_reading(vectors, states, text=marked.text, tokens=marked.tokens, pieces=pieces, words=marked.words)
 
     def scores(self, prompts: Sequence[Prompt], vector: ControlVector, *, at: At = "prompt") -> NDArray[np.float64]:
-        """A z-score of each prompt on a vector, as conditions on prompts read it, ``[prompt]``.
+        """Return a z-score of each prompt on a vector, as conditions on prompts read it, ``[prompt]``.
 
         Args:
             prompts: Strings are user messages.
@@ -437,39 +450,11 @@ class TransformersEngine:
 
     @overload
     def generate(  # type: ignore[overload-overlap]  # a string is a sequence of strings, but the first case takes it
-        self,
-        prompts: str,
-        *,
-        steering: RowsLike = ...,
-        max_new_tokens: int = ...,
-        temperature: float = ...,
-        top_p: float = ...,
-        seed: int | None = ...,
-        raw: bool = ...,
-        use_cache: bool = ...,
-        measure_kl: bool = ...,
-        read: Sequence[ControlVector] = ...,
-        normalize: float | None = ...,
-        on_text: Callable[[str], None] | None = ...,
+        self, prompts: str, **options: Unpack[_AnswerOptions]
     ) -> Completion: ...
 
     @overload
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        steering: RowsLike = ...,
-        max_new_tokens: int = ...,
-        temperature: float = ...,
-        top_p: float = ...,
-        seed: int | None = ...,
-        raw: bool = ...,
-        use_cache: bool = ...,
-        measure_kl: bool = ...,
-        read: Sequence[ControlVector] = ...,
-        normalize: float | None = ...,
-        on_text: Callable[[str], None] | None = ...,
-    ) -> list[Completion]: ...
+    def generate(self, prompts: Sequence[Prompt], **options: Unpack[_AnswerOptions]) -> list[Completion]: ...
 
     def generate(
         self,
@@ -491,16 +476,16 @@ class TransformersEngine:
 
         Args:
             prompts: A string, one chat (a list of messages), or a list of these.
-            steering: A list of ``(vector, strength)``, a ``Steering``, or text such as ``"happy:0.8 + formal:-0.3"``.
-                It acts on every row alike; a list of such steerings gives each prompt its own. A term acts on every
-                token of the prompt and of the answer, unless its scope or condition says otherwise.
+            steering: A list of ``(vector, strength)``, a ``Steering``, or text such as ``"happy:0.8 + formal:-0.3"``,
+                for all prompts; or a list with one for each. A term acts on every token of prompt and answer, unless
+                its scope or condition excludes it.
             max_new_tokens: Upper bound on the answer's length.
             temperature: 0 is greedy.
             top_p: Sample from the smallest set of tokens with this much probability.
             seed: Makes sampling reproducible; a row's answer does not depend on its neighbours.
             raw: Take strings as bare text instead of user messages.
-            use_cache: Off, every step reads everything again: slower, the same answer.
-            measure_kl: Also measure what the steering spent on each answer, in nats per token.
+            use_cache: False reads everything again at every step: slower, the same answer.
+            measure_kl: Measure the mean KL(base ‖ steered) of each answer, in nats per token.
             read: Vectors to read at every generated token; see ``stream``.
             normalize: Rescale each mix so that it is predicted to spend this many nats per token.
             on_text: Called with each new piece of text of the first row, while it is generated.
@@ -553,10 +538,9 @@ class TransformersEngine:
         read: Sequence[ControlVector] = (),
         on_text: Callable[[str], None] | None = None,
     ) -> Completion:
-        """Answer one chat, of which ``cache`` has the beginning; ``Chat`` is made of it.
+        """Answer one chat whose beginning is in ``cache``; the other options are those of ``generate``.
 
-        Only what the cache does not have is read, and steered; it then has all but the answer's last token. The other
-        options are those of ``generate``.
+        Only tokens that are not in the cache are read and steered; it then has all but the answer's last token.
         """
         sampling = Sampling(max_new_tokens, temperature, top_p, seed)
         request = self._requested([messages], [Steering.of(steering)], sampling, read=read, cache=cache)
@@ -576,28 +560,17 @@ class TransformersEngine:
         use_cache: bool = True,
         normalize: float | None = None,
     ) -> AnswerStream:
-        """Answer one prompt token by token, with a reading of every token on some vectors: a monitor.
+        """Answer one prompt token by token, with a reading of every token on the vectors ``read``: a monitor.
 
-        A reading is a z-score against neutral text, averaged over the layers at which the vector is read, of the state
-        from which the token was chosen; it costs a dot product at each of these layers. From its first token until it
-        is at its end or closed, the stream reserves the model: other threads wait, and the thread that reads it is
-        refused. A stream that nobody refers to any more is closed, and so is one that is open where a ``steered``
-        around it ends.
+        A reading is the z-score, against neutral text and averaged over the vector's reading layers, of the state from
+        which the token was chosen; it costs a dot product per layer. From its first token until its end or ``close()``,
+        the stream reserves the model: other threads wait, and the thread that reads it is refused. An unreferenced
+        stream is closed, and so is an open one at the end of a ``steered`` around it.
 
-        Args:
-            prompt: A string, or a chat.
-            steering: As for ``generate``.
-            read: Vectors to read, which need neutral statistics.
-            max_new_tokens: As for ``generate``, as are the others.
-            temperature: 0 is greedy.
-            top_p: Sample from the smallest set of tokens with this much probability.
-            seed: Makes sampling reproducible.
-            raw: Take a string as bare text instead of a user message.
-            use_cache: Off, every step reads everything again.
-            normalize: As for ``generate``.
+        The options are those of ``generate``; vectors to read need neutral statistics.
 
         Returns:
-            An iterator of ``StreamedToken``; its ``completion`` is there when it has ended.
+            An iterator of ``StreamedToken``, which has a ``completion`` at its end.
 
         Example:
             >>> for token in model.stream("How was your day?", read=[happy]):  # doctest: +SKIP
