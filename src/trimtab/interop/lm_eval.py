@@ -183,7 +183,7 @@ def _lm_class() -> Any:
                 with self._engine.steered(self._steering):
                     forced = self._engine.greedy_scores(items[len(scores) : len(scores) + len(batch)])
                 scored = [(float(a[0]), bool(b[0])) for a, b in zip(forced.logprob, forced.greedy, strict=True)]
-                for (request, _context, _continuation), answer in zip(batch, scored, strict=True):
+                for (request, *_), answer in zip(batch, scored, strict=True):
                     if request is not None:
                         self.cache_hook.add_partial("loglikelihood", request, answer)
                 scores += scored

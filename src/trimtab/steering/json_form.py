@@ -43,6 +43,11 @@ def _form(name: str, description: str, /, schema: Mapping[str, Any] | None = Non
     return create_model(name, __config__=config, __doc__=description, __module__=__name__, **fields)
 
 
+def _one_key(name: str, description: str, key: str, kind: Any) -> dict[str, Any]:
+    """Return the model of an object with one key, by that key."""
+    return {key: _form(name, description, **{key.replace("-", "_"): (kind, Field(alias=key))})}
+
+
 def _optional(kind: Any, description: str) -> tuple[Any, Any]:
     return kind | None, Field(default=None, description=description)
 
@@ -121,44 +126,31 @@ _COMPARISON = _form(
     at=(At, Field(default="prompt", description="Where it is read: once on the prompt, or at each token.")),
     until=_optional(_NUMBER, "At token: once it holds, it does until past this."),
 )
-_JOINED = "list[_CONDITION]"
-_JOINING = (
-    _form("AllForm", "Every part holds.", all_=(_JOINED, Field(alias="all", min_length=1))),
-    _form("AnyForm", "At least one part holds.", any_=(_JOINED, Field(alias="any", min_length=1))),
-    _form("NotForm", "The part does not hold.", not_=("_CONDITION", Field(alias="not"))),
-)
-_CONDITION = _one_of(
-    'a condition such as {"vector": "anger", "above": 2}',
-    {dict: _COMPARISON, **dict(zip(("all", "any", "not"), _JOINING, strict=True))},
-)
-for _joining in _JOINING:
+_CONDITIONS = "Annotated[list[_CONDITION], Field(min_length=1)]"
+_JOINING = {
+    **_one_key("AllForm", "Every part holds.", "all", _CONDITIONS),
+    **_one_key("AnyForm", "At least one part holds.", "any", _CONDITIONS),
+    **_one_key("NotForm", "The part does not hold.", "not", "_CONDITION"),
+}
+_CONDITION = _one_of('a condition such as {"vector": "anger", "above": 2}', {dict: _COMPARISON, **_JOINING})
+for _joining in _JOINING.values():
     _joining.model_rebuild()
 
 _PART = _one_of(
     'a scope such as "generated", {"first": 8} or {"after": "TEXT"}',
     {
         str: _PLAIN_PART,
-        "first": _form("FirstForm", "The first generated tokens.", first=(Annotated[_WHOLE, Field(ge=1)], ...)),
-        "from": _form(
-            "FromForm",
-            "Generated tokens from a number on; the first one has number 0.",
-            from_=(_WHOLE, Field(alias="from")),
-        ),
-        "after": _form("AfterForm", "Everything after the first place where a text stands.", after=(_TEXT, ...)),
-        "before": _form("BeforeForm", "Everything before the first place where a text stands.", before=(_TEXT, ...)),
+        **_one_key("FirstForm", "The first generated tokens.", "first", Annotated[_WHOLE, Field(ge=1)]),
+        **_one_key("FromForm", "Generated tokens from a number on; the first one has number 0.", "from", _WHOLE),
+        **_one_key("AfterForm", "Everything after the first place where a text stands.", "after", _TEXT),
+        **_one_key("BeforeForm", "Everything before the first place where a text stands.", "before", _TEXT),
     },
 )
 _SCHEDULE = _one_of(
     '{"decay": 32} or {"half-life": 16}',
     {
-        "decay": _form(
-            "DecayForm", "Linear fade to nothing over a number of generated tokens.", decay=(_POSITIVE, ...)
-        ),
-        "half-life": _form(
-            "HalfLifeForm",
-            "Halving with every number of generated tokens.",
-            half_life=(_POSITIVE, Field(alias="half-life")),
-        ),
+        **_one_key("DecayForm", "Linear fade to nothing over a number of generated tokens.", "decay", _POSITIVE),
+        **_one_key("HalfLifeForm", "Halving with every number of generated tokens.", "half-life", _POSITIVE),
     },
 )
 _LAYERS = _one_of(
