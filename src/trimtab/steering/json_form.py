@@ -43,7 +43,7 @@ def _form(name: str, description: str, /, schema: Mapping[str, Any] | None = Non
     return create_model(name, __config__=config, __doc__=description, __module__=__name__, **fields)
 
 
-def _one_key(name: str, description: str, key: str, kind: Any) -> dict[str, Any]:
+def _one_key(name: str, description: str, key: str, kind: Any) -> dict[Any, Any]:
     """Return the model of an object with one key, by that key."""
     return {key: _form(name, description, **{key.replace("-", "_"): (kind, Field(alias=key))})}
 

@@ -107,7 +107,7 @@ class Effect:
         reason: Why ``prompt_equivalents`` is None.
         random_swings: Swings (nats per token) of random directions brought to the same KL.
         random_spread: Standard deviation of such a swing on this number of prompts.
-        prompts: How many prompts it was measured on.
+        prompts: Number of prompts it was measured on.
     """
 
     effect: Mapping[str, float]
@@ -128,7 +128,7 @@ class Candidate:
         layers: The layers steered.
         scale: Per sign, the scale at which it spends the budget.
         swing: In nats per token, at equal KL.
-        prompts: How many prompts it was measured on; the weakest candidates are dropped early.
+        prompts: Number of prompts it was measured on; the weakest candidates are dropped early.
     """
 
     layers: tuple[int, ...]
@@ -160,7 +160,7 @@ class HeldOut:
         effect: None where the behaviour has no personas to ask the model for.
         random_swing: Swing (nats per token) of the random direction of equal norm; None where ``effect`` is.
         quality: Of the answers under ``"base"``, ``"+"``, ``"-"`` and ``"random"`` steering.
-        prompts: How many prompts.
+        prompts: Number of prompts.
     """
 
     kl: Mapping[str, float]
@@ -177,7 +177,7 @@ class Calibration:
     Attributes:
         budget: Nats per token that strength 1 spends.
         kl: Per sign, what it spends on the calibration prompts.
-        prompts: How many calibration prompts.
+        prompts: Number of calibration prompts.
         effect: On calibration prompts; None where the behaviour has no personas to ask the model for.
         candidates: Every choice of layers tried, best first.
         held_out: The check on other prompts; None if it was skipped.
@@ -219,7 +219,7 @@ class Reliability:
     """Agreement of the contrastive pairs with each other.
 
     Attributes:
-        pairs: How many pairs the directions were made from.
+        pairs: Number of pairs that the directions were made from.
         pairwise_cosine: Mean cosine between the differences of two pairs, averaged over the steered layers.
         separation: Share of pairs whose positive side projects further along the direction than its negative side.
         cosine_by_layer: The pairwise cosine of every layer.
@@ -272,8 +272,8 @@ class Neutral:
         mean: Of the mean over a prompt's words.
         last: At the prompt's last token, from which the answer is begun.
         percentiles: By layer, of single tokens, at ``PERCENTS``.
-        prompts: How many prompts.
-        tokens: How many tokens.
+        prompts: Number of prompts.
+        tokens: Number of tokens.
     """
 
     token: Spread
@@ -297,8 +297,8 @@ class Reader:
         pool: How a text is read: ``"mean"`` over its words, or at its ``"last"`` token.
         auroc: On held-out texts; None if not measured.
         auroc_by_layer: The same for each layer alone.
-        positives: How many texts of the positive pole it was fitted on.
-        negatives: How many of the negative one.
+        positives: Number of texts of the positive pole it was fitted on.
+        negatives: Number of texts of the negative pole.
     """
 
     layers: tuple[int, ...]
@@ -316,7 +316,7 @@ class ThresholdFit:
     Attributes:
         at: What was read: ``"prompt"``, ``"last-user-turn"`` or ``"token"``.
         readings: Their z-scores, ascending; at most some hundreds, evenly chosen.
-        texts: How many texts.
+        texts: Number of texts.
     """
 
     at: str
