@@ -37,7 +37,7 @@ _FIX = "docs/steering.md shows the JSON form"
 # objects have one key, and because all fields that take several forms choose one in the same way.
 
 
-def _form(name: str, description: str, /, schema: Mapping[str, Any] | None = None, **fields: Any) -> Any:
+def _form(name: str, description: str, schema: Mapping[str, Any] | None = None, /, **fields: Any) -> Any:
     """Return the model of an object that has these fields and no others; ``schema`` is added to its JSON Schema."""
     config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=dict(schema or {}))
     return create_model(name, __config__=config, __doc__=description, __module__=__name__, **fields)
