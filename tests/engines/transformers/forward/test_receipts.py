@@ -18,6 +18,7 @@ from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.decode import answer as answering
 from trimtab.engines.transformers.decode.sampling import shared_prefill
 from trimtab.steering import Ablate, Add, Bound, Clamp, Comparison, Rotate, Steering, Term
+from trimtab.steering.scopes import Part, Scope
 
 COUNT = 5
 
@@ -40,6 +41,21 @@ def prefills(monkeypatch: pytest.MonkeyPatch, always_walking: None) -> list[bool
 
     monkeypatch.setattr(answering, "shared_prefill", noting)
     return seen
+
+
+def test_nested_text_scopes_equal_one_mix(host: ModelContext) -> None:
+    unsteered = host.engine.generate([CHAT], max_new_tokens=COUNT)[0].tokens
+    text = host.engine.decode(unsteered[1:3])  # both mixes answer alike up to here
+    first, second = (
+        Term(vector, coefficient=1.5, tokens=Scope((Part("generated"), Part("after", text=text))))
+        for vector in host.vectors
+    )
+    together = host.engine.generate([CHAT], steering=[first, second], max_new_tokens=COUNT)[0]
+    with host.engine.steered([first]):
+        nested = host.engine.generate([CHAT], steering=[second], max_new_tokens=COUNT)[0]
+    assert 0 < together.receipt.tokens < COUNT - 1
+    assert nested.tokens == together.tokens
+    assert [own.tokens for own in nested.receipt.terms] == [own.tokens for own in together.receipt.terms]
 
 
 def test_tokens_of_every_scope_are_those_counted_by_hand(host: ModelContext) -> None:

@@ -26,12 +26,7 @@ OPEN_PARTS = ("after", "before", "thinking", "answer", "first", "from")  # what 
 
 @final
 class RowText:
-    """One row's prompt, and what was generated after it so far.
-
-    Attributes:
-        prompt: The prompt.
-        markers: The marks around the model's thoughts; None if it has none.
-    """
+    """Prompt of one row with the text generated after it so far; ``markers`` are around the model's thoughts."""
 
     def __init__(
         self, prompt: MarkedPrompt, *, markers: ThinkingMarkers | None, decode: Callable[[Sequence[int]], str]
@@ -42,12 +37,13 @@ class RowText:
         self._tokens: list[int] = []
         self._texts = [""]
 
-    def append(self, token: int) -> None:
-        """One more generated token was read."""
-        self._tokens.append(token)
+    def read(self, number: int, token: int) -> None:
+        """Add generated token ``number``, once for all schedules that share the row."""
+        if number == len(self._tokens):
+            self._tokens.append(token)
 
     def through(self, number: int) -> str:
-        """The text of the generated tokens up to and with ``number``; none for -1."""
+        """Return the text of the generated tokens up to and with ``number``; none for -1."""
         while len(self._texts) < number + 2:
             self._texts.append(self._decode(self._tokens[: len(self._texts)]))
         return self._texts[number + 1]
@@ -145,7 +141,7 @@ def _beside(part: Part, row: RowText, number: int) -> bool:
 
 
 def _in_thoughts(kind: str, row: RowText, number: int) -> bool:
-    """Thoughts begin with the opening mark, in the template or as the answer's first word, and end with the closing."""
+    # Thoughts begin with the opening mark, in the template or as the answer's first word, and end with the closing one.
     if row.markers is None:
         return kind == "answer"
     opened, closed = row.markers.open, row.markers.close
@@ -269,7 +265,7 @@ class BatchSchedule:
         return opened
 
     def _prompt_table(self, *, sink: bool) -> Coefficients:
-        """``[row, column, term]`` of the prompts."""
+        """Return ``[row, column, term]`` of the prompts."""
         table = np.zeros((len(self._rows), self.width, len(self.plan.terms)), dtype=np.float32)
         for row, own in enumerate(self._owned):
             for term in own:
@@ -311,7 +307,7 @@ class BatchSchedule:
             self._answer.append(self._steady_coefficients[:, 0])
             return
         for row, token in zip(self._rows, tokens.tolist(), strict=True):
-            row.append(token)
+            row.read(number, token)
         self._decide_tokens()
         self._answer.append(self._coefficients_at(number))
 
