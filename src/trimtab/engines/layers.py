@@ -39,7 +39,7 @@ class Layout:
     extra: bool = False
 
     def view(self, state: Tensor) -> Tensor:
-        """``[row, position, hidden]`` of a state, without copying where that can be."""
+        """Return a hidden state as ``[row, position, hidden]``, without a copy where possible."""
         if (self.rows, self.tokens, state.ndim) == (0, 1, 3):
             return state
         return state.movedim((self.rows, self.tokens), (0, 1)).flatten(2)
@@ -94,11 +94,11 @@ class DecoderLayers:
         return len(set(self.modules)) < len(self.modules)
 
     def state(self, output: Any) -> Tensor:
-        """``[row, position, hidden]`` of what a block returned."""
+        """Return the hidden state of a layer's output, ``[row, position, hidden]``."""
         return self.layout.view(layer_output(output))
 
     def tokens(self, state: Tensor, count: int) -> Tensor:
-        """``state`` (``[row, position, hidden]``) of the ``count`` tokens alone."""
+        """Return ``state`` (``[row, position, hidden]``) at the ``count`` tokens only."""
         return state[:, self.layout.offset : self.layout.offset + count] if self.layout.extra else state
 
     def rewritten(
@@ -154,7 +154,7 @@ class DecoderLayers:
 
 
 def layer_output(output: Any) -> Tensor:
-    """The hidden state in what a block returned, a tensor or a tuple that begins with it.
+    """Return the hidden state of a layer's output, a tensor or a tuple that begins with it.
 
     Raises:
         ModelError: It is neither.
@@ -166,7 +166,7 @@ def layer_output(output: Any) -> Tensor:
 
 
 def with_layer_output(output: Any, state: Tensor) -> Any:
-    """``output`` as a block returned it, with another hidden state in it."""
+    """Return a layer's output with its hidden state replaced."""
     if isinstance(output, tuple):
         rest = (state, *output[1:])
         return type(output)(*rest) if hasattr(output, "_fields") else rest
@@ -177,7 +177,7 @@ def with_layer_output(output: Any, state: Tensor) -> Any:
 
 @contextmanager
 def eagerly() -> Iterator[None]:
-    """Inside, compiled models run as they were written: compiled code takes no notice of hooks that came later."""
+    """Inside, compiled models run uncompiled: compiled code ignores hooks that were registered later."""
     if "torch._dynamo" not in sys.modules:  # nothing has been compiled, and the import takes seconds
         yield
         return
@@ -223,7 +223,7 @@ class Call:
 
     @property
     def key(self) -> Key | None:
-        """Fingerprint of its output."""
+        """Return the fingerprint of its output."""
         return None if self.output is None else _key(self.output)
 
     def was_given(self, tensor: Tensor) -> bool:
@@ -240,23 +240,16 @@ class Watched:
 
 
 def probe_tokens(vocabulary: int, device: torch.device) -> Tensor:
-    """``[row, token]``: rows that begin alike and end differently."""
+    """Return ``[row, token]``: rows that begin alike and end differently."""
     second = [*range(ALIKE), *range(TOKENS, 2 * TOKENS - ALIKE)]
     tokens = torch.tensor([list(range(TOKENS)), second], device=device)
     return (tokens + FIRST_TOKEN) % vocabulary
 
 
 def watched_pass(model: nn.Module, run: Run, tokens: Tensor, candidates: Mapping[str, nn.Module]) -> Watched:
-    """Run the model once and write down what every module did.
+    """Run the model once on ``probe_tokens`` and record the calls of every module; see ``run_once`` for errors.
 
-    Args:
-        model: The model.
-        run: Runs it on tokens ``[row, token]``.
-        tokens: From ``probe_tokens``.
-        candidates: Modules that may be blocks: what they read and put out is kept.
-
-    Raises:
-        ModelError: The model does not run on tokens alone.
+    Of ``candidates``, modules that may be layers, arguments and outputs are stored.
     """
     seen = Watched()
     kept = {id(module) for module in candidates.values()}
@@ -283,20 +276,20 @@ def run_once(model: nn.Module, run: Run, tokens: Tensor) -> Any:
 
 
 def result_of(output: Any) -> Tensor:
-    """The logits, or else the last hidden state, that a model returned.
+    """Return the logits, or else the last hidden state, of a model's output.
 
     Raises:
-        ModelError: It returned neither.
+        ModelError: It has neither.
     """
     first = output[0] if isinstance(output, (tuple, list)) and output else output
-    for found in (getattr(output, "logits", None), getattr(output, "last_hidden_state", None), first):
-        if isinstance(found, Tensor):
-            return found
+    for result in (getattr(output, "logits", None), getattr(output, "last_hidden_state", None), first):
+        if isinstance(result, Tensor):
+            return result
     raise ModelError(f"the model returned {type(output).__name__} without logits", fix="use a language model")
 
 
 def layout_of(state: Tensor) -> Layout | None:
-    """Where the two rows and the tokens of the probe are in a tensor; None if they are nowhere."""
+    """Return the axes of the probe's two rows and its tokens in a tensor; None if it lacks them."""
     axes = range(state.ndim - 1)
     for rows in axes:
         for tokens in axes:
@@ -314,12 +307,12 @@ def layout_of(state: Tensor) -> Layout | None:
 def differing(one: Tensor, other: Tensor) -> Tensor:
     """Return which of the vectors on the last axis differ by more than rounding."""
     distance = (one.float() - other.float()).norm(dim=-1) / other.float().norm(dim=-1).clamp_min(1e-30)
-    found: Tensor = distance > rounding(one.dtype, at_least=SAME)
-    return found
+    differ: Tensor = distance > rounding(one.dtype, at_least=SAME)
+    return differ
 
 
 def rounding(dtype: torch.dtype, *, at_least: float) -> float:
-    """A relative difference that means nothing."""
+    """Return the largest relative difference that may be rounding."""
     return max(at_least, ROUNDINGS * torch.finfo(dtype).eps)
 
 
@@ -362,5 +355,5 @@ def _key(tensor: Tensor) -> Key:
 
 
 def read_by(earlier: Call, later: Sequence[Call]) -> Call | None:
-    """The first of some calls that was given just what ``earlier`` put out."""
+    """Return the first of some calls whose arguments contain the output of ``earlier``."""
     return next((call for call in later if earlier.key in call.reads), None)

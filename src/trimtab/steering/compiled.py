@@ -119,17 +119,17 @@ class CompiledSteering:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that decides what the steering does, and of its text form."""
+        """Return the SHA-256 of everything that decides the effect of the steering, and of its text form."""
         return digest_of(*(term.digest.encode() for term in self.terms))
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """The layers that are changed, in order."""
+        """Return the layers that are changed, in order."""
         return tuple(sorted({layer for term in self.terms for layer in term.changes}))
 
     @property
     def changes(self) -> dict[int, tuple[Change, ...]]:
-        """Layer to the changes that all terms make there, in the order in which they act."""
+        """Return layer to the changes that all terms make there, in the order in which they act."""
         return {layer: tuple(t.changes[layer] for t in self.terms if layer in t.changes) for layer in self.layers}
 
     @property
@@ -149,7 +149,7 @@ NONE = CompiledSteering()
 
 
 def compile_terms(terms: Iterable[Term]) -> CompiledSteering:
-    """Return the changes that terms make.
+    """Compile terms.
 
     Raises:
         SteeringError: A strength is not finite, or a vector lacks a calibration or neutral statistics.
@@ -160,7 +160,7 @@ def compile_terms(terms: Iterable[Term]) -> CompiledSteering:
 
 
 def _comparison_content(comparison: Comparison) -> Iterable[bytes]:
-    """Return all that decides a comparison: the threshold as a number, and what the vector's readings depend on."""
+    """Yield the bytes that decide a comparison: its threshold, and everything that the vector's readings depend on."""
     vector = comparison.vector
     yield np.float64(comparison.level).tobytes()
     neutral = None if vector.neutral is None else asdict(vector.neutral)

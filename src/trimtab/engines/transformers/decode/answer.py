@@ -262,12 +262,12 @@ def _first_row(steps: Sequence[F64]) -> tuple[float, ...]:
 
 
 def _outer(context: ModelContext) -> CompiledSteering:
-    """The terms of all open scopes, outermost first."""
+    """Return the terms of all open scopes, outermost first."""
     return CompiledSteering(tuple(term for hooks in context.scopes for term in hooks.plan.terms))
 
 
 def _as_read(context: ModelContext, prompts: Sequence[MarkedPrompt]) -> list[MarkedPrompt]:
-    """The part of the prompts that the steered blocks read: beside an encoder, the decoder's first tokens alone."""
+    """Return the part of the prompts that the steered layers read: beside an encoder, the decoder's start tokens."""
     if context.start is None or context.blocks.encoder:
         return list(prompts)
     count = len(context.start)
@@ -288,8 +288,8 @@ def _check_terms(context: ModelContext, rows: Sequence[RowText], batch: Request)
 
 def _comparisons_on_tokens(plans: Sequence[StepPlan]) -> list[Comparison]:
     conditions = [term.condition for plan in plans for term in plan.terms]
-    found = [c for condition in conditions if condition is not None for c in comparisons(condition)]
-    return list(dict.fromkeys(c for c in found if c.at == "token"))
+    used = [c for condition in conditions if condition is not None for c in comparisons(condition)]
+    return list(dict.fromkeys(c for c in used if c.at == "token"))
 
 
 def _prompt_reader(
@@ -322,13 +322,13 @@ def _prefilled(
         plan = StepPlan.of_rows([CompiledSteering(tuple(schedule.plan.terms[number] for number in numbers))])
         with SteeringHooks(context.blocks, plan, sink=context.sink) as hooks:
             prompts = [batch.prompts[row].tokens for row in same]
-            found = shared_prefill(
+            prefilled = shared_prefill(
                 context.model, context.blocks, prompts, cost=context.cost(), proof=context.prefix_sharing, hooks=hooks
             )
         hooks.check()
-        if found is None:
+        if prefilled is None:
             return None
-        cache, counters = found
+        cache, counters = prefilled
         moves = {  # numbered by the steps of the batch's plan, of which ``plan`` has some terms
             (step_of[numbers[plan.steps[n].numbers[0]]], layer): norms for (n, layer), norms in counters.moves.items()
         }
@@ -340,7 +340,7 @@ def _prefilled(
 def kl_along(
     context: ModelContext, prompt: MarkedPrompt, answer: Tokens, steering: CompiledSteering, coefficients: Coefficients
 ) -> float:
-    """Mean per-token KL(base ‖ steered) in nats along an answer, steered as it was when it was generated."""
+    """Return the mean per-token KL(base ‖ steered) in nats along an answer, steered as when it was generated."""
     plan = StepPlan.of_rows([steering])
     with torch.inference_mode(), eagerly():
         base = answer_logprobs(context, prompt.tokens, answer)
@@ -373,7 +373,7 @@ def _first_token(context: ModelContext, prompt: Tokens, additions: Mapping[int, 
 
 
 def normalized_rows(steerings: Sequence[Steering], budget: float) -> list[Steering]:
-    """Every mix rescaled to a budget; rows that were steered alike still are."""
+    """Rescale every mix to a budget; rows that share a steering still share it."""
     distinct = {id(own): own.normalized(budget) if own.terms else own for own in steerings}
     return [distinct[id(own)] for own in steerings]
 

@@ -165,7 +165,7 @@ def _with_blank_config(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _inputs(prompts: Sequence[Tokens], *, pad: int, device: torch.device, encoder: bool) -> dict[str, Tensor]:
-    """The prompts as the model takes them: padded on the left, on the right for an encoder."""
+    """Return the prompts as model inputs: padded on the left, for an encoder on the right."""
     if encoder:
         return encoder_inputs(prompts, pad=pad, device=device)
     width = max(map(len, prompts))
@@ -214,7 +214,7 @@ class _Steps(LogitsProcessor):  # type: ignore[misc]
 
     @cached_property
     def _table(self) -> NDArray[np.float64]:
-        """``[row, step]``, once all steps are done."""
+        """Return ``[row, step]``; called once all steps are done."""
         table: NDArray[np.float64] = torch.stack(self._best or [], dim=1).double().cpu().numpy()
         return table
 
@@ -366,11 +366,11 @@ def join_prefilled(
 
 
 def _last(layer: Any, count: int) -> tuple[Tensor, Tensor]:
-    """Keys and values of a pass's own tokens, ``[head, token, size]``."""
+    """Return keys and values of the last tokens, ``[head, token, size]``."""
     return layer.keys[0, :, -count:], layer.values[0, :, -count:]
 
 
 def _rows_first(parts: Sequence[Tensor], where: Any) -> Tensor:
-    """``[row, head, token, size]`` from all nodes' ``[head, node, size]`` in pieces."""
+    """Return ``[row, head, token, size]`` from all nodes' ``[head, node, size]`` in pieces."""
     nodes = torch.cat(list(parts), dim=1)
     return nodes[:, torch.from_numpy(where).to(nodes.device)].transpose(0, 1).contiguous()

@@ -26,14 +26,14 @@ class TextStream:
         self._shown = 0
 
     def token(self, token: int) -> None:
-        """One more token."""
+        """Add a token."""
         self._tokens.append(token)
         text = self._decode(self._tokens)
         if not text.endswith("\ufffd"):
             self._show(text)
 
     def end(self) -> None:
-        """Nothing comes any more: give out what was held back."""
+        """Show the text that was held back."""
         self._show(self._decode(self._tokens))
 
     def _show(self, text: str) -> None:
@@ -134,8 +134,8 @@ class _Generation:
             self.tokens.put(None)
 
     def _hand_out(self, token: int, readings: Mapping[str, float]) -> None:
-        """Give a token out, and wait until the next one is asked for."""
-        if self.stopped:  # transformers may come with another token before it looks whether to stop
+        """Put out a token, and wait until the next one is requested."""
+        if self.stopped:  # transformers may deliver another token before it checks whether to stop
             return
         self.tokens.put(StreamedToken(token, "".join(self._pieces), readings))
         self._pieces.clear()
@@ -167,7 +167,7 @@ class AnswerStream:
 
     @property
     def completion(self) -> Completion:
-        """The whole answer with its receipt.
+        """Return the whole answer with its receipt.
 
         Raises:
             SteeringError: The stream is not at its end.

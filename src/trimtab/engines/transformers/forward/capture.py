@@ -23,16 +23,12 @@ from trimtab.vectors import ControlVector
 
 @final
 class Captured:
-    """Hidden states of one pass, filled in while it runs."""
+    """Hidden states ``[token, hidden]`` of one pass by layer, filled in while it runs."""
 
     def __init__(self, blocks: DecoderLayers, layers: Sequence[int]) -> None:
         self._names = blocks.names
         self._layers = layers
-        self._states: dict[int, Tensor] = {}
-
-    def put(self, layer: int, states: Tensor) -> None:
-        """Take the states ``[token, hidden]`` of one block."""
-        self._states[layer] = states
+        self.states: dict[int, Tensor] = {}
 
     def stacked(self) -> NDArray[np.float32]:
         """Return ``[token, layer, hidden]`` in float32, layers in the order asked for.
@@ -41,13 +37,13 @@ class Captured:
             ModelError: A block did not run, or its hook was not called.
         """
         for layer in self._layers:
-            if layer not in self._states:
+            if layer not in self.states:
                 raise ModelError(
-                    f"nothing was seen of layer {layer} ({self._names[layer]})",
+                    f"no hidden state was captured of layer {layer} ({self._names[layer]})",
                     fix="load the model uncompiled, and let nothing else call its blocks",
                 )
         states: NDArray[np.float32] = torch.stack(
-            [self._states[layer].cpu().float() for layer in self._layers], dim=1
+            [self.states[layer].cpu().float() for layer in self._layers], dim=1
         ).numpy()
         return states
 
@@ -70,7 +66,7 @@ def capture_outputs(
         stop_early: Leave the ``with`` block once the last wanted block has run: what follows in the model, and in the
             ``with`` block, is skipped.
     """
-    kept = Captured(blocks, layers)
+    captured = Captured(blocks, layers)
     last = max(layers, default=-1)
 
     @cache
@@ -80,13 +76,13 @@ def capture_outputs(
 
     def keep(layer: int, output: Any) -> None:
         state = blocks.state(output)
-        kept.put(layer, state[where(state.device)])
+        captured.states[layer] = state[where(state.device)]
         if stop_early and layer == last:
             raise _Enough
 
     try:
         with blocks.hooked(layers, keep):
-            yield kept
+            yield captured
     except _Enough:
         pass
 
@@ -124,7 +120,7 @@ class ProbeHooks:
         self._scope.close()
 
     def latest(self) -> NDArray[np.float64]:
-        """Z-scores of the pass that ended last, ``[row, vector]``; also while the next one begins.
+        """Return z-scores of the pass that ended last, ``[row, vector]``; also while the next one begins.
 
         Raises:
             SteeringError: Its blocks were run past their hooks.
@@ -133,8 +129,8 @@ class ProbeHooks:
             raise SteeringError(
                 f"{self._seen} of {len(self._weights)} layers were read", fix="load the model uncompiled"
             )
-        found: NDArray[np.float64] = self._read_last.double().cpu().numpy() - self._offset
-        return found
+        scores: NDArray[np.float64] = self._read_last.double().cpu().numpy() - self._offset
+        return scores
 
     def _begin_pass(self, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         given = tokens_given(args, kwargs)
@@ -155,7 +151,7 @@ class ProbeHooks:
 
 
 def _weights(vectors: Sequence[ControlVector]) -> tuple[dict[int, Tensor], NDArray[np.float64]]:
-    """Layer to ``[hidden, vector]``, and what is to be taken off in the end, ``[vector]``."""
+    """Return layer to ``[hidden, vector]``, and the offset to subtract from the sum, ``[vector]``."""
     columns: dict[int, NDArray[np.float32]] = {}
     offset = np.zeros(len(vectors))
     for number, vector in enumerate(vectors):

@@ -77,7 +77,7 @@ def wanted_at(
 
 
 def spans_of(span: Span | Sequence[Span] | None, lengths: Sequence[int]) -> list[tuple[int, int]]:
-    """First token and the one after the last, for each sequence, given its number of tokens.
+    """Return the first token and the one after the last for each sequence, given its number of tokens.
 
     Raises:
         PromptError: A span is empty, or there is not one for each sequence.
@@ -92,7 +92,7 @@ def spans_of(span: Span | Sequence[Span] | None, lengths: Sequence[int]) -> list
         )
     if len(spans) != len(lengths):
         raise PromptError(f"{len(spans)} spans for {len(lengths)} texts", fix="give one span, or one for each text")
-    found = []
+    bounds = []
     for given, length in zip(spans, lengths, strict=True):
         if len(given) != 2 or not all(bound is None or isinstance(bound, (int, np.integer)) for bound in given):
             raise PromptError(
@@ -101,8 +101,8 @@ def spans_of(span: Span | Sequence[Span] | None, lengths: Sequence[int]) -> list
         start, stop, _ = slice(*given).indices(length)
         if start >= stop:
             raise PromptError(f"the span {given} of a text of {length} tokens is empty", fix="choose another span")
-        found.append((start, stop))
-    return found
+        bounds.append((start, stop))
+    return bounds
 
 
 def _at_nodes(node: Ints) -> Wanted:
@@ -111,7 +111,7 @@ def _at_nodes(node: Ints) -> Wanted:
 
 
 def _token_nodes(tree: PrefixTree, tokens: Ints) -> Ints:
-    """The node of token ``tokens[i]`` of each sequence ``i``."""
+    """Return the node of token ``tokens[i]`` of each sequence ``i``."""
     node = tree.ends.copy()
     while len(late := np.flatnonzero(tree.depth[node] > tokens)):
         node[late] = tree.parent[node[late]]
@@ -119,7 +119,7 @@ def _token_nodes(tree: PrefixTree, tokens: Ints) -> Ints:
 
 
 def _over_spans(tree: PrefixTree, first: Ints, last: Ints, *, mean: bool) -> Wanted:
-    """Tokens ``first[i]`` up to ``last[i]`` of each sequence: their mean, or a row for each."""
+    """Return tokens ``first[i]`` up to ``last[i]`` of each sequence: their mean, or a row for each."""
     lengths = last - first
     offsets = np.cumsum(lengths) - lengths
     sequence = np.arange(len(first))
@@ -140,7 +140,7 @@ def _over_spans(tree: PrefixTree, first: Ints, last: Ints, *, mean: bool) -> Wan
 
 
 def over_tokens(tree: PrefixTree, masks: Sequence[NDArray[np.bool_]]) -> Wanted:
-    """The mean over some tokens of each sequence, at least one; ``masks`` has a ``[token]`` for each."""
+    """Return the mean over the masked tokens of each sequence, at least one; ``masks`` has a ``[token]`` for each."""
     paths = [tree.path(int(end))[mask] for end, mask in zip(tree.ends, masks, strict=True)]
     counts = np.array([len(path) for path in paths])
     node = np.concatenate(paths)
@@ -163,7 +163,7 @@ def read_states(
     sources: Sources | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Collected:
-    """Block outputs at the wanted nodes of a tree; hooks keep these and nothing else, and no head is run.
+    """Collect layer outputs at the wanted nodes of a tree; hooks store nothing else, and no head is run.
 
     Args:
         model: The causal language model.
@@ -195,13 +195,13 @@ def read_states(
     def forward(row: Pass) -> Ints:
         rows, columns = np.nonzero(is_wanted[row.nodes])
         with (
-            capture_outputs(blocks, layers, rows, columns, stop_early=stop_early) as kept,
+            capture_outputs(blocks, layers, rows, columns, stop_early=stop_early) as captured,
             torch.inference_mode(),
             eagerly(),
         ):
             blocks.body(**{name: given for name, given in row.inputs.items() if name not in unwanted})
         if len(rows) and layers:
-            _put(result, wanted, row.nodes[rows, columns], kept.stacked())
+            _put(result, wanted, row.nodes[rows, columns], captured.stacked())
         return row.nodes
 
     def halved(size: int) -> None:
@@ -225,7 +225,7 @@ def _why(plan: Plan, proof: PrefixSharingCheck | None) -> str:
 
 
 def _put(result: NDArray[np.float32], wanted: Wanted, nodes: Ints, states: NDArray[np.float32]) -> None:
-    """Hand the states of some nodes to all rows that want them."""
+    """Add the hidden states of some nodes to all rows that want them."""
     order = np.argsort(nodes)
     nodes = nodes[order]
     first, last = np.searchsorted(wanted.node, nodes), np.searchsorted(wanted.node, nodes, side="right")
@@ -253,7 +253,7 @@ def collect_states(
     share_prefixes: bool,
     progress: Callable[[int, int], None] | None,
 ) -> Collected:
-    """Hidden states at a position or over spans of each text; see ``hidden_states`` of the engine.
+    """Collect hidden states at a position or over spans of each text; see ``hidden_states`` of the engine.
 
     Raises:
         PromptError: A text lacks the token or span asked for.
@@ -284,7 +284,7 @@ def collect_states(
 def score_prompts(
     context: ModelContext, prompts: Sequence[MarkedPrompt], vector: ControlVector, *, at: At = "prompt"
 ) -> NDArray[np.float64]:
-    """A z-score for each prompt: how far it lies along a vector, in deviations of neutral prompts.
+    """Return a z-score for each prompt: how far it lies along a vector, in deviations of neutral prompts.
 
     At ``"prompt"`` as the vector's reader says: the mean over the prompt's words, or its last token. At
     ``"last-user-turn"`` the mean over the words of the last user message. Open scopes play no part.

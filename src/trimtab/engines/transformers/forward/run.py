@@ -67,12 +67,12 @@ class Sources:
     pad: int
 
     def inputs(self, leaves: Ints, device: torch.device) -> dict[str, Any]:
-        """The model's keyword arguments for the encoder."""
+        """Return the model's keyword arguments for the encoder."""
         return encoder_inputs([self.tokens[leaf] for leaf in leaves.tolist()], pad=self.pad, device=device)
 
 
 def encoder_inputs(sequences: Sequence[Tokens], *, pad: int, device: torch.device) -> dict[str, Tensor]:
-    """Token ids padded on the right, as encoders with absolute positions want them, and the mask that hides it."""
+    """Return token ids padded on the right, as absolute positions need, and the mask that hides the padding."""
     width = max(map(len, sequences))
     ids = torch.tensor([tokens + (pad,) * (width - len(tokens)) for tokens in sequences])
     mask = torch.arange(width)[None] < torch.tensor([[len(tokens)] for tokens in sequences])
@@ -160,7 +160,7 @@ def _tree_inputs(
 
 
 def _gathered(cache: DynamicCache, columns: Ints) -> KeysAndValues:
-    """Keys and values of some columns alone; blocks that did not run have none."""
+    """Return keys and values of some columns; layers that did not run have none."""
     if not len(columns):
         return []
     return [
@@ -204,7 +204,7 @@ def _run_batches(
 
 
 def rows_of(tree: PrefixTree, ends: Ints) -> Ints:
-    """The path to each of some nodes, ``[row, column]``, -1 behind its end."""
+    """Return the path to each of some nodes, ``[row, column]``, -1 after its end."""
     nodes = np.full((len(ends), int(tree.depth[ends].max()) + 1), -1, dtype=np.int64)
     at, rows = ends.copy(), np.arange(len(ends))
     while len(rows):
@@ -215,7 +215,7 @@ def rows_of(tree: PrefixTree, ends: Ints) -> Ints:
 
 
 def _once(tree: PrefixTree, nodes: Ints, leaves: Ints) -> Ints:
-    """``nodes`` with each node kept only on the row of the first leaf that begins with it."""
+    """Return ``nodes`` with each node only on the row of the first leaf that begins with it, else -1."""
     return np.where((nodes >= 0) & (tree.leaf_below(np.maximum(nodes, 0)) == leaves[:, None]), nodes, -1)
 
 
@@ -225,7 +225,7 @@ def _pieces(start: int, stop: int, size: int) -> Iterator[tuple[int, int]]:
 
 
 def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Where a model takes its inputs, and the dtype of what it computes."""
+    """Return the device of a model's inputs and the dtype of its hidden states."""
     embeddings = model.get_input_embeddings()  # type: ignore[operator]
     device = embeddings.weight.device
     if device.type == "meta":  # accelerate fetches the weights when they are needed
@@ -239,8 +239,8 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def release(error: RuntimeError) -> None:
-    """Let go of what a failed pass had allocated."""
-    error.__traceback__ = None  # it holds on to the tensors of the failed pass
+    """Free the memory of a failed pass."""
+    error.__traceback__ = None  # it refers to the tensors of the failed pass
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
@@ -342,16 +342,16 @@ class PrefixSharingCheck:
         return f"over {len(tokens)} tokens it does not honour a mask and position ids of ours (states off by {off:.0e})"
 
     def _states(self, tree: PrefixTree, plan: Plan, ends: list[np.int64]) -> NDArray[np.float32]:
-        """States at some leaves, ``[leaf, layer, hidden]``."""
+        """Return hidden states at some leaves, ``[leaf, layer, hidden]``."""
         every = range(len(self._blocks))
         states = np.zeros((len(ends), len(every), self._blocks.hidden_size), dtype=np.float32)
 
         def read(row: Pass) -> None:
             rows, columns = np.nonzero(np.isin(row.nodes, ends))
-            with capture_outputs(self._blocks, every, rows, columns) as kept, torch.inference_mode(), eagerly():
+            with capture_outputs(self._blocks, every, rows, columns) as captured, torch.inference_mode(), eagerly():
                 self._model(**row.inputs, **self._no_head)
             if len(rows):
-                states[np.searchsorted(ends, row.nodes[rows, columns])] = kept.stacked()
+                states[np.searchsorted(ends, row.nodes[rows, columns])] = captured.stacked()
 
         for _ in run_plan(tree, plan, read, model=self._model):
             pass
@@ -378,7 +378,7 @@ def prepared_proof(model: nn.Module, blocks: DecoderLayers, *, limit: int | None
 
 
 def cost_of(model: nn.Module, blocks: DecoderLayers, *, max_tokens: int | None) -> Cost:
-    """The cost model of a model where it is."""
+    """Return the cost of passes of a model on its device."""
     device, dtype = place(model)
     cpu = CPU if dtype == torch.float32 else CPU_HALF
     return Cost.of(

@@ -369,7 +369,7 @@ def tokens_given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | N
 
 
 def touched_tokens(given: Tensor | None, kwargs: Mapping[str, Any], *, sink: bool) -> NDArray[np.bool_]:
-    """``[row, token]``: neither hidden by a mask nor an attention sink, which is the first token of a text."""
+    """Return which tokens ``[row, token]`` are neither masked nor an attention sink, the first token of a text."""
     if given is None:
         return np.ones((1, 1), dtype=bool)
     rows, count = given.shape[:2]

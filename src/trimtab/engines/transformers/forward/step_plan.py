@@ -63,16 +63,14 @@ class Step:
             return (table.to(like.dtype),) if self.kind == "add" else (self._by_row(table),)
         directions = self._by_row(_stacked([nothing if c is None else c.direction for c in changes]))  # type: ignore[union-attr]
         if self.kind == "rotate":
-            return directions, self._numbers_by_row([c.radians if isinstance(c, LayerRotate) else 0.0 for c in changes])
-        lows = [c.low if isinstance(c, LayerClamp) else -np.inf for c in changes]
-        highs = [c.high if isinstance(c, LayerClamp) else np.inf for c in changes]
-        return directions, self._numbers_by_row(lows), self._numbers_by_row(highs)
-
-    def _numbers_by_row(self, numbers: Sequence[float]) -> Tensor:
-        return self._by_row(torch.tensor(numbers, dtype=torch.float32))
+            columns = [[c.radians if isinstance(c, LayerRotate) else 0.0 for c in changes]]
+        else:
+            lows = [c.low if isinstance(c, LayerClamp) else -np.inf for c in changes]
+            columns = [lows, [c.high if isinstance(c, LayerClamp) else np.inf for c in changes]]
+        return directions, *(self._by_row(torch.tensor(column, dtype=torch.float32)) for column in columns)
 
     def _by_row(self, table: Tensor) -> Tensor:
-        """``[row, 1, …]`` from ``[term, …]``; a row without a term gets any line, since its coefficient is 0."""
+        """Return ``[row, 1, …]`` from ``[term, …]``; a row without a term gets any line, as its coefficient is 0."""
         if self.owner is None:
             return table[:1, None]
         return table[torch.from_numpy(np.maximum(self.owner, 0)), None]
@@ -110,7 +108,7 @@ class StepPlan:
 
     @property
     def layers(self) -> tuple[int, ...]:
-        """The layers that are changed, in order."""
+        """Return the layers that are changed, in order."""
         return tuple(self.by_layer)
 
     @classmethod

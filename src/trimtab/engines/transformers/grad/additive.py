@@ -76,7 +76,7 @@ class AnsweredPrompt:
 
     @property
     def read(self) -> Tokens:
-        """All tokens but the answer's last, which predicts nothing that is scored."""
+        """Return all tokens but the answer's last, which predicts nothing that is scored."""
         return self.prompt + self.answer[:-1]
 
 
@@ -150,7 +150,7 @@ class AdditivePasses:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Return the device of the model."""
         return place(self.model)[0]
 
     def tensors(self, additions: Mapping[int, F32], *, gradients: bool = True) -> dict[int, Tensor]:
