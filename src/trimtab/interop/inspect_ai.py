@@ -137,9 +137,6 @@ def _provider() -> Any:
                     fix="use a task without tools",
                 )
             written = await anyio.to_thread.run_sync(_write, self._setup, _chat(input), config)
-            return self._output(written)
-
-        def _output(self, written: _Written) -> Any:
             first = written.completions[0]
             tokens = sum(len(completion.tokens) for completion in written.completions)
             return ModelOutput(
@@ -149,7 +146,13 @@ def _provider() -> Any:
                     input_tokens=first.prompt_tokens, output_tokens=tokens, total_tokens=first.prompt_tokens + tokens
                 ),
                 time=written.seconds,
-                metadata={"steering": _receipt(first)},
+                metadata={
+                    "steering": {
+                        "steering": first.receipt.steering,
+                        "layers": list(first.receipt.layers),
+                        "tokens": first.receipt.tokens,
+                    }
+                },
             )
 
         def _choice(self, completion: Completion, written: _Written) -> Any:
@@ -207,11 +210,7 @@ def _steering(setup: _Setup, config: Any) -> Steering:
 
 
 def _chat(messages: Sequence[Any]) -> list[dict[str, str]]:
-    """Convert Inspect's messages to the engine's.
-
-    Raises:
-        PromptError: They have tool calls, or anything but text.
-    """
+    """Convert Inspect's messages to the engine's; refuse tool calls and anything but text."""
     chat = []
     for message in messages:
         if message.role == "tool" or getattr(message, "tool_calls", None):
@@ -222,8 +221,3 @@ def _chat(messages: Sequence[Any]) -> list[dict[str, str]]:
             raise PromptError(f"a message has {', '.join(other)}, but {PROVIDER} reads text", fix="use a task of text")
         chat.append({"role": message.role, "content": message.text})
     return chat
-
-
-def _receipt(completion: Completion) -> dict[str, Any]:
-    receipt = completion.receipt
-    return {"steering": receipt.steering, "layers": list(receipt.layers), "tokens": receipt.tokens}

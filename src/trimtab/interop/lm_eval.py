@@ -330,11 +330,7 @@ def _check_cache(stored: Any, *, owner: str) -> None:
 
 
 def _settings(given: Mapping[str, Any]) -> _Settings:
-    """Return the engine's settings.
-
-    Raises:
-        PromptError: A task asks for something that the engine does not have, and that would change the answer.
-    """
+    """Return the engine's settings; refuse those that it does not have and that would change the answer."""
     samples = bool(given.get("do_sample"))
     for name, value in given.items():
         if name in ("do_sample", "until", "max_gen_toks", "temperature", "top_p"):
@@ -352,7 +348,6 @@ def _settings(given: Mapping[str, Any]) -> _Settings:
 
 
 def _rounds(settings: _Settings) -> Iterator[int]:
-    """Yield the limit on tokens of each round."""
     limit = FIRST_ROUND
     while settings.temperature == 0 and any(settings.stops) and limit * GROWTH <= settings.max_new_tokens:
         yield limit

@@ -75,7 +75,7 @@ class Comparison:
                 f"{called!r} has no neutral statistics, so nothing can be read against them",
                 fix="train it again, or measure them with trimtab.calibrate(model, vector)",
             )
-        level = self.level
+        level = self.level  # raises where the vector was not fitted
         if self.release is None:
             return
         if self.at != "token":
