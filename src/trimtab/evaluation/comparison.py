@@ -337,8 +337,7 @@ def measure(
                     refuses_harmful=refused.get(key),
                 )
                 step()
-            per_question = swing_of(answered.effects)
-            swing = None if per_question is None else mean_interval(per_question, seed=evaluator.seed)
+            swing = evaluator.interval(swing_of(answered.effects))
             reports.append(
                 InterventionReport(
                     name=pair["+"].name,

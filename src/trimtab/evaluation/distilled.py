@@ -101,14 +101,11 @@ class DistilledReport:
     """Evaluation of a distilled vector.
 
     Attributes:
-        name: The vector's name.
         base_kl: Mean KL(prompted ‖ plain) per token, in nats: the gap.
         vector: The vector at strength 1.
         others: Other substitutes for the prompt.
         dial: Mean KL(prompted ‖ steered) per token, by strength.
         rules: Rule by rule; empty where the prompt is a single instruction.
-        saving: Cost that a request saves.
-        samples: Answers side by side.
         prompts: Number of messages it was measured on.
     """
 
@@ -326,7 +323,7 @@ def _saving(model: Engine, teacher: Teacher, text: str) -> Saving:
 
 
 def _until_first_token(model: Engine, chat: Sequence[Message]) -> float:
-    """Median seconds."""
+    """Return the median seconds."""
     taken = []
     for _ in range(PREFILLS):
         began = time.perf_counter()

@@ -35,7 +35,6 @@ from trimtab.evaluation.metrics.scorers import Scorer
 from trimtab.evaluation.metrics.text_quality import measure_text_quality
 from trimtab.evaluation.records import Controls, Placing, Report, Run, Setting, Subject
 from trimtab.evaluation.strength import judge, measure_strengths, sweep_of, usable_range
-from trimtab.stats import mean_interval
 from trimtab.training.calibrate import TOLERANCE
 from trimtab.training.controls import RANDOM_GUESS, Trial, rms_swing, try_randoms, why_no_equivalents
 from trimtab.training.progress import OnProgress, Phases, ignore
@@ -221,7 +220,7 @@ def _report(
     making: Mapping[str, float],
 ) -> Report:
     baseline, steered, per_question = evaluator.baseline, comparison.answered[0], comparison.prompt_swing
-    prompt_swing = None if per_question is None else mean_interval(per_question, seed=evaluator.seed)
+    prompt_swing = evaluator.interval(per_question)
     no_equivalents = ""
     if prompt_swing is not None and per_question is not None:
         noise = rms_swing(trials.random) / len(per_question) ** 0.5

@@ -232,10 +232,8 @@ class LoraAdapter:
 
     Attributes:
         name: The behaviour's name.
-        side: The pole.
         seconds: Seconds for writing the answers and training.
         losses: Losses by epoch, from the base model on.
-        rank: Rank of the low-rank matrices.
     """
 
     name: str

@@ -209,6 +209,10 @@ class Evaluator:
         """The model."""
         return self.baseline.engine
 
+    def interval(self, values: F64 | None) -> Interval | None:
+        """Return the mean over questions with its interval; None where nothing was measured."""
+        return None if values is None else mean_interval(values, seed=self.seed)
+
     def effect(self, intervention: Intervention) -> F64 | None:
         """Measure the change of the preference for the positive pole's answers, ``[question]``, in nats per token."""
         if self.effects is None:
@@ -259,7 +263,7 @@ class Evaluator:
         chosen = choice_log_odds(self.engine, intervention, self.choices) if self.choices else None
         return Side(
             strength=intervention.strength,
-            effect=None if effect is None else mean_interval(effect, seed=self.seed),
+            effect=self.interval(effect),
             damage=Damage(
                 kl=kl,
                 perplexity_ratio=quality.perplexity_ratio,

@@ -272,7 +272,6 @@ class Setting:
         threads: Threads of the model.
         answer_tokens: Upper bound on the answers along which KL and effects are measured.
         written_tokens: Upper bound on the answers whose text is measured.
-        questions: The neutral questions.
         facts: Number of simple facts.
         versions: Versions of trimtab and its libraries.
         scorers: Unit of each scorer, by name.

@@ -35,7 +35,6 @@ class Substitute:
     """Substitute for a prompt, with its distance to the prompted model.
 
     Attributes:
-        name: Short name.
         about: How it was made, in words.
         kl: Mean KL(prompted ‖ substitute) per token, in nats.
         closed: Share of the gap between the plain and the prompted model that it closes:
@@ -75,9 +74,6 @@ class PromptedAnswers:
     """Answers of a prompted model, along which other models are measured.
 
     Attributes:
-        model: The engine.
-        gradients: Gradients of the model.
-        answered: The answers.
         expected: The prompted model's next-token distributions along each answer.
         opening: Messages before the user's message for the plain model.
         base: KL(prompted ‖ plain) at every token of every answer, in nats.
@@ -110,7 +106,7 @@ class PromptedAnswers:
 
         Args:
             model: The engine.
-            gradients: Gradients of the model.
+            gradients: Its gradients.
             teacher: Messages before the user's message for the prompted model.
             texts: Users' messages.
             answer_tokens: Upper bound on an answer's length.
@@ -151,18 +147,12 @@ class PromptedAnswers:
     def measure(self, student: Student, *, of: Sequence[TeacherDistribution] | None = None) -> TokenKls:
         """Measure KL(prompted ‖ student) at every token of every answer, in nats.
 
-        Args:
-            student: The model to compare.
-            of: Distributions of another model along the answers, to take the prompted model's place.
+        ``of``, another model's distributions along the answers, takes the prompted model's place.
         """
         return self._measured(self._prompts(student), of or self.expected, student)
 
     def prompted(self, *, of: Sequence[TeacherDistribution]) -> TokenKls:
-        """Measure KL(another model ‖ prompted) at every token of every answer, in nats.
-
-        Args:
-            of: That model's distributions along the answers.
-        """
+        """Measure KL(another model ‖ prompted) at every token, in nats, from that model's distributions ``of``."""
         return self._measured([a.prompted for a in self.answered], of, Student())
 
     def expects(self, student: Student) -> list[TeacherDistribution]:

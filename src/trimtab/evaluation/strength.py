@@ -45,12 +45,10 @@ RANGE_PHASE = "Searching the usable range"
 
 @dataclass(frozen=True)
 class StrengthPoint:
-    """One measured strength.
+    """One measured strength; KL and effect are in nats per token.
 
     Attributes:
-        strength: The strength.
-        kl: In nats per token.
-        effect: In nats per token; None where the behaviour has no personas.
+        effect: None where the behaviour has no personas.
         written: Answers to the first questions.
         relevance: Cosine of each question with its answer, ``[answer]``; None without the embedding model.
     """
@@ -101,7 +99,7 @@ def measure_strengths(
             else:
                 key = "+" if strength > 0 else "-"
                 effects, kl, written = steered.effects[key], steered.kl[key], steered.written[key].first(sizes.sweep)
-            add(strength, kl, None if effects is None else mean_interval(effects, seed=evaluator.seed), written)
+            add(strength, kl, evaluator.interval(effects), written)
             step()
     none = None if evaluator.effects is None else Interval(0.0, 0.0, 0.0)
     add(0.0, 0.0, none, evaluator.baseline.written.first(sizes.sweep))
@@ -184,8 +182,7 @@ def usable_range(
     at_ends = {
         key: effects[key] if end == 1.0 else _effect(evaluator, vector, SIGNS[key] * end) for key, end in ends.items()
     }
-    per_question = swing_of(at_ends)
-    swing = None if per_question is None else mean_interval(per_question, seed=evaluator.seed)
+    swing = evaluator.interval(swing_of(at_ends))
     return UsableRange(-ends["-"], ends["+"], swing, in_prompts(swing, prompt_swing))
 
 
