@@ -25,18 +25,12 @@ class Layout:
 
     Most models put out ``[row, token, hidden]``. Some have the tokens first, and some carry several streams, which
     count as one of their width together.
-
-    Attributes:
-        rows: The axis of rows.
-        tokens: The axis of tokens.
-        offset: Positions before the first token, such as those of a learned prefix.
-        extra: Whether there are more positions than tokens at all.
     """
 
-    rows: int = 0
-    tokens: int = 1
-    offset: int = 0
-    extra: bool = False
+    rows: int = 0  # the axis of rows
+    tokens: int = 1  # the axis of tokens
+    offset: int = 0  # positions before the first token, such as those of a learned prefix
+    extra: bool = False  # whether there are more positions than tokens at all
 
     def view(self, state: Tensor) -> Tensor:
         """Return a hidden state as ``[row, position, hidden]``, without a copy where possible."""
@@ -54,31 +48,18 @@ class Layout:
 
 @dataclass(frozen=True)
 class DecoderLayers:
-    """The blocks of the residual stream, in order of computation.
+    """The blocks of the residual stream, in order of computation."""
 
-    Attributes:
-        path: The list that they are members of, such as ``model.layers``.
-        names: Where each layer's module is.
-        modules: The module of each layer; one that runs several times in a pass is listed as often.
-        hidden_size: Width of the stream.
-        body: The smallest known part of the model that runs them all; it leaves the head out where that can be.
-        layout: What their outputs look like.
-        causal: Whether a state depends on the tokens before it alone.
-        encoder: Whether they are an encoder's, beside a decoder.
-        reader: The module that reads what the last block puts out; empty if none reads just that.
-        idle: Members of the list that do not run on text alone.
-    """
-
-    path: str
-    names: tuple[str, ...]
-    modules: tuple[nn.Module, ...]
-    hidden_size: int
-    body: nn.Module
-    layout: Layout = Layout()
-    causal: bool = True
-    encoder: bool = False
-    reader: str = ""
-    idle: tuple[str, ...] = ()
+    path: str  # the list that they are members of, such as ``model.layers``
+    names: tuple[str, ...]  # where each layer's module is
+    modules: tuple[nn.Module, ...]  # the module of each layer; one that runs several times in a pass is listed as often
+    hidden_size: int  # width of the stream
+    body: nn.Module  # the smallest known part of the model that runs them all; it leaves the head out where that can be
+    layout: Layout = Layout()  # what their outputs look like
+    causal: bool = True  # whether a state depends on the tokens before it alone
+    encoder: bool = False  # whether they are an encoder's, beside a decoder
+    reader: str = ""  # the module that reads what the last block puts out; empty if none reads just that
+    idle: tuple[str, ...] = ()  # members of the list that do not run on text alone
 
     def __len__(self) -> int:
         return len(self.modules)
@@ -198,28 +179,16 @@ Run: TypeAlias = Callable[[Tensor], Any]
 
 @dataclass
 class Call:
-    """One run of a module.
-
-    Attributes:
-        name: Which module.
-        module: The module itself.
-        start: When it began; calls are numbered through.
-        end: When it ended.
-        reads: Fingerprints of the tensors that it was given.
-        given: Those tensors, if it is one that may be a block.
-        output: The first tensor that it returned, if it is one that may be a block; held, so that no other tensor
-            takes its place in memory.
-        state: What was in it then.
-    """
+    """One run of a module; arguments and outputs are those of modules that may be layers."""
 
     name: str
     module: nn.Module
-    start: int
+    start: int  # time of its beginning; beginnings and ends are counted together
     end: int = -1
-    reads: frozenset[Key] = frozenset()
-    given: tuple[Tensor, ...] = ()
-    output: Tensor | None = None
-    state: Tensor | None = None
+    reads: frozenset[Key] = frozenset()  # fingerprints of its arguments
+    given: tuple[Tensor, ...] = ()  # copies of its arguments
+    output: Tensor | None = None  # the first tensor returned; referenced, so that no other takes its place in memory
+    state: Tensor | None = None  # copy of the output
 
     @property
     def key(self) -> Key | None:
@@ -233,7 +202,7 @@ class Call:
 
 @dataclass
 class Watched:
-    """A pass: every call in order of its beginning, and what the model returned."""
+    """Pass with every call in order of its beginning, and the model's result."""
 
     calls: list[Call] = field(default_factory=list)
     result: Tensor | None = None

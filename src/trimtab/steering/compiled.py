@@ -77,19 +77,12 @@ Change: TypeAlias = LayerAdd | LayerClamp | LayerRotate
 @final
 @dataclass(frozen=True, eq=False)
 class CompiledTerm(ArrayValue):
-    """Term with its changes worked out.
+    """Term with its changes worked out."""
 
-    Attributes:
-        text: The term in the text form.
-        changes: Layer to the change of that block's output; layers that are not changed are left out.
-        scope: The tokens that it acts on.
-        condition: When it acts; None for always.
-    """
-
-    text: str
-    changes: Mapping[int, Change]
-    scope: Scope = ALL
-    condition: Condition | None = None
+    text: str  # the term in the text form
+    changes: Mapping[int, Change]  # layer to the change of its output; layers that are not changed are left out
+    scope: Scope = ALL  # the tokens that it acts on
+    condition: Condition | None = None  # None: always
 
     def __post_init__(self) -> None:
         changes = {layer: self.changes[layer] for layer in sorted(self.changes)}

@@ -49,25 +49,15 @@ _PROVEN: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()  # wheth
 @final
 @dataclass(frozen=True, eq=False)
 class Request:
-    """Prompts to be answered, with everything that decides their answers.
-
-    Attributes:
-        prompts: The prompts.
-        steerings: One compiled steering for each; equal ones share their work.
-        sampling: How tokens are chosen.
-        repeats: How often each prompt came before in the request.
-        read: Vectors to read at every generated token.
-        measure_kl: Whether to measure the KL that the steering spends on each answer.
-        cache: Keys and values of the beginning of the one prompt, to be used and filled.
-    """
+    """Prompts to be answered, with everything that decides their answers."""
 
     prompts: Sequence[MarkedPrompt]
-    steerings: Sequence[CompiledSteering]
-    sampling: Sampling
-    repeats: Sequence[int]
-    read: tuple[ControlVector, ...] = ()
-    measure_kl: bool = False
-    cache: DynamicCache | None = None
+    steerings: Sequence[CompiledSteering]  # one compiled steering for each; equal ones share their work
+    sampling: Sampling  # how tokens are chosen
+    repeats: Sequence[int]  # how often each prompt came before in the request
+    read: tuple[ControlVector, ...] = ()  # vectors to read at every generated token
+    measure_kl: bool = False  # whether to measure the KL that the steering spends on each answer
+    cache: DynamicCache | None = None  # keys and values of the beginning of the one prompt, to be used and filled
 
 
 def make_request(

@@ -40,21 +40,13 @@ from trimtab.errors import ModelError, PromptError
 
 @dataclass(frozen=True)
 class Sampling:
-    """Options of choosing the next token.
+    """Options of choosing the next token."""
 
-    Attributes:
-        max_new_tokens: Upper bound on the answer's length.
-        temperature: 0 is greedy.
-        top_p: Sample from the smallest set of tokens with this much probability.
-        seed: Makes sampling reproducible; None draws a new seed each time.
-        use_cache: Keep keys and values between steps; off, every step reads everything again.
-    """
-
-    max_new_tokens: int = ANSWER_TOKENS
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int | None = None
-    use_cache: bool = True
+    max_new_tokens: int = ANSWER_TOKENS  # upper bound on the answer's length
+    temperature: float = 0.0  # 0 is greedy
+    top_p: float = 1.0  # sample from the smallest set of tokens with this much probability
+    seed: int | None = None  # makes sampling reproducible; None draws a new seed each time
+    use_cache: bool = True  # keep keys and values between steps; off, every step reads everything again
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:

@@ -36,19 +36,12 @@ from trimtab.vectors import ControlVector, Pool
 
 @dataclass(frozen=True)
 class Wanted:
-    """Weighted sum to read off a tree: ``result[target[i]] += weight[i] · hidden state of node[i]``.
+    """Weighted sum to read off a tree: ``result[target[i]] += weight[i] · hidden state of node[i]``."""
 
-    Attributes:
-        node: Nodes of the tree, ascending.
-        target: The row of the result that each one belongs to.
-        weight: Its share in that row; None where every row is one node's state.
-        rows: Rows of the result.
-    """
-
-    node: Ints
-    target: Ints
-    weight: NDArray[np.float32] | None
-    rows: int
+    node: Ints  # nodes of the tree, ascending
+    target: Ints  # the row of the result that each one belongs to
+    weight: NDArray[np.float32] | None  # its share in that row; None where every row is one node's state
+    rows: int  # rows of the result
 
 
 def wanted_at(

@@ -43,28 +43,18 @@ KeysAndValues: TypeAlias = list[tuple[Tensor | None, Tensor | None]]
 
 @dataclass(frozen=True)
 class Pass:
-    """One run of the model.
+    """One run of the model."""
 
-    Attributes:
-        nodes: Node of the tree at each place, ``[row, column]``; -1 for a repeated node or padding.
-        inputs: The model's keyword arguments.
-    """
-
-    nodes: Ints
-    inputs: dict[str, Any]
+    nodes: Ints  # node of the tree at each place, ``[row, column]``; -1 for a repeated node or padding
+    inputs: dict[str, Any]  # the model's keyword arguments
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Texts that the encoder reads beside each sequence of its decoder.
+    """Texts that the encoder reads beside each sequence of its decoder."""
 
-    Attributes:
-        tokens: Token ids, by the leaf at which the decoder's sequence ends.
-        pad: What fills shorter ones up; a mask hides it.
-    """
-
-    tokens: Mapping[int, Tokens]
-    pad: int
+    tokens: Mapping[int, Tokens]  # token ids, by the leaf at which the decoder's sequence ends
+    pad: int  # what fills shorter ones up; a mask hides it
 
     def inputs(self, leaves: Ints, device: torch.device) -> dict[str, Any]:
         """Return the model's keyword arguments for the encoder."""

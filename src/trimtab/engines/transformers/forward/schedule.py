@@ -163,17 +163,14 @@ Readings = Mapping[Comparison, NDArray[np.float64]]  # of each row
 @final
 @dataclass
 class ConditionState:
-    """Condition state of one row: whether it holds, and the readings that decided it.
+    """Condition state of one row: whether the condition holds, and the readings that decided it.
 
-    Attributes:
-        condition: The condition.
-        readings: The last z-score of each comparison; of those on tokens the one farthest towards holding.
-        fired: Whether it ever held.
+    A reading is the last z-score of a comparison; of one on tokens it is the z-score farthest towards holding.
     """
 
     condition: Condition
     readings: dict[Comparison, float] = field(default_factory=dict)
-    fired: bool = False
+    fired: bool = False  # whether it ever held
     _held: dict[Comparison, bool] = field(default_factory=dict)
 
     @property

@@ -38,16 +38,11 @@ class SteeringCounters:
     """Norms of hidden states and of their changes in one pass, ``[row, token]``, from which receipts are made.
 
     They stay tensors until a receipt is made, so that no pass waits for a copy from the device.
-
-    Attributes:
-        start: Column of the batch at which the pass begins.
-        lengths: Norms of the hidden states before they are changed, by layer.
-        moves: Norms of the changes, by step and layer.
     """
 
-    start: int = 0
-    lengths: dict[int, Tensor] = field(default_factory=dict)
-    moves: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    start: int = 0  # column of the batch at which the pass begins
+    lengths: dict[int, Tensor] = field(default_factory=dict)  # of hidden states before they are changed, by layer
+    moves: dict[tuple[int, int], Tensor] = field(default_factory=dict)  # of the changes, by step and layer
 
 
 def term_receipts(

@@ -29,19 +29,12 @@ Coefficients: TypeAlias = F32
 @final
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One kind of change, for all rows of the batch.
-
-    Attributes:
-        kind: Kind of change.
-        numbers: Numbers of the plan's terms; except for additions, a row of the batch has at most one of them.
-        changes: Layer to change, for each of these terms.
-        owner: Index into ``numbers`` for each row of the batch, ``[row]``, or -1; None where one term is for all.
-    """
+    """One kind of change, for all rows of the batch; except for additions, a row has at most one of its terms."""
 
     kind: Kind
-    numbers: tuple[int, ...]
-    changes: tuple[Mapping[int, Change], ...]
-    owner: NDArray[np.int64] | None
+    numbers: tuple[int, ...]  # of the plan's terms
+    changes: tuple[Mapping[int, Change], ...]  # layer to change, for each of these terms
+    owner: NDArray[np.int64] | None  # index into ``numbers`` of each row, or -1; None where one term is for all
     _tensors: dict[int, tuple[Tensor, ...]] = field(default_factory=dict)
 
     def tensors(self, layer: int, like: Tensor) -> tuple[Tensor, ...]:
@@ -92,19 +85,12 @@ class Step:
 @final
 @dataclass(frozen=True, eq=False)
 class StepPlan:
-    """Changes to each layer, in the order in which they are made.
+    """Changes to each layer, in the order in which they are made."""
 
-    Attributes:
-        terms: All terms, also those that change no layer: a receipt lists them.
-        rows: The rows on which each term acts; None for all.
-        steps: In order.
-        by_layer: Layer to the numbers of the steps that change it.
-    """
-
-    terms: tuple[CompiledTerm, ...]
-    rows: tuple[tuple[int, ...] | None, ...]
-    steps: tuple[Step, ...]
-    by_layer: Mapping[int, tuple[int, ...]]
+    terms: tuple[CompiledTerm, ...]  # all terms, also those that change no layer: a receipt lists them
+    rows: tuple[tuple[int, ...] | None, ...]  # the rows on which each term acts; None for all
+    steps: tuple[Step, ...]  # in order
+    by_layer: Mapping[int, tuple[int, ...]]  # layer to the numbers of the steps that change it
 
     @property
     def layers(self) -> tuple[int, ...]:
