@@ -103,7 +103,12 @@ class FakeEngine:
             text, turns, counted, opening = self._chat(prompt)
         offsets = ((0, 0), *((n, n + 1) for n in range(len(text))))
         tokens = self.encode(text)
-        self._check_length(tokens, text)
+        window = self.capabilities.context_window
+        if window is not None and len(tokens) > window:
+            raise PromptError(
+                f"the prompt has {len(tokens)} tokens, but {self.info.name} reads {window} ({text[:40]!r}...)",
+                fix="shorten it",
+            )
         return MarkedPrompt(text, tokens, offsets, turns, (False, *counted.tolist()), opening)
 
     def _chat(self, prompt: Prompt) -> tuple[str, tuple[Turn, ...], NDArray[np.bool_], int]:
@@ -122,14 +127,6 @@ class FakeEngine:
     def cuts(self, text: str, *, limit: int) -> tuple[str, ...]:
         """Return ``text`` cut after its first character, its second, and so on."""
         return tuple(text[:end] for end in range(1, min(len(text), limit) + 1))
-
-    def _check_length(self, tokens: Tokens, text: str) -> None:
-        window = self.capabilities.context_window
-        if window is not None and len(tokens) > window:
-            raise PromptError(
-                f"the prompt has {len(tokens)} tokens, but {self.info.name} reads {window} ({text[:40]!r}...)",
-                fix="shorten it",
-            )
 
     def _forward(self, tokens: Tokens, changes: Mapping[int, Sequence[Change]]) -> tuple[F64, F64]:
         """Return hidden states ``[token, layer, hidden]`` and logits ``[token, vocabulary]``."""
@@ -283,12 +280,12 @@ class FakeEngine:
     def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> FakeForcing:
         """Prepare prompts and answers for scoring."""
         outer = self._outer()
-        return FakeForcing(self, tuple(items), outer, self._scored(items, outer, None))
+        return FakeForcing(self, tuple(items), outer, *self._scored(items, outer, None))
 
     def _scored(
         self, items: Sequence[ForcedItem], changes: Mapping[int, Sequence[Change]], base: Sequence[F64] | None
-    ) -> _Scored:
-        """Score every answer; KL against the log-probabilities ``base`` of each reference answer."""
+    ) -> tuple[ForcedScores, tuple[F64, ...]]:
+        """Score every answer, with KL against ``base``; return also the log-probabilities along each reference."""
         logprobs, references, kl = [], [], np.zeros(len(items))
         for number, item in enumerate(items):
             tables = [self._logprobs(item.prompt, answer, changes) for answer in item.answers]
@@ -301,30 +298,16 @@ class FakeEngine:
                 kl[number] = (np.exp(base[number]) * (base[number] - reference)).sum()
         tokens: tuple[I64, ...] = tuple(np.array([len(a) for a in item.answers], dtype=np.int64) for item in items)
         kl_tokens = np.array([len(table) for table in references], dtype=np.int64)
-        return _Scored(ForcedScores(tuple(logprobs), tokens, kl, kl_tokens), tuple(references))
+        return ForcedScores(tuple(logprobs), tokens, kl, kl_tokens), tuple(references)
 
     def _logprobs(self, prompt: Tokens, answer: Tokens, changes: Mapping[int, Sequence[Change]]) -> F64:
         logits = self._forward((*prompt, *answer), changes)[1][len(prompt) - 1 : -1]
         return _log_softmax(logits)
 
-    def _norms(self, items: Sequence[ForcedItem]) -> F64:
-        read = [self._forward((*item.prompt, *answer), {})[0][1:] for item in items for answer in item.answers]
-        norms: F64 = np.linalg.norm(np.concatenate(read), axis=-1).mean(axis=0)
-        return norms
-
     @property
     def gradients(self) -> None:
         """None: a fake engine has no gradients."""
         return
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class _Scored:
-    """Scores of given answers, and the log-probabilities ``[token, vocabulary]`` along each reference answer."""
-
-    scores: ForcedScores
-    references: tuple[F64, ...]
 
 
 @final
@@ -335,22 +318,20 @@ class FakeForcing:
     engine: FakeEngine
     items: tuple[ForcedItem, ...]
     outer: Mapping[int, Sequence[Change]]
-    unsteered: _Scored
-
-    @property
-    def base(self) -> ForcedScores:
-        """Return the scores without any addition."""
-        return self.unsteered.scores
+    base: ForcedScores  # without any addition
+    references: tuple[F64, ...]  # unsteered log-probabilities along each reference answer, [token, vocabulary]
 
     @property
     def norms(self) -> F64:
         """Return the mean hidden-state norm per layer, ``[layer]``, without attention sinks."""
-        return self.engine._norms(self.items)
+        texts = [(*item.prompt, *answer) for item in self.items for answer in item.answers]
+        states = np.concatenate([self.engine._forward(text, {})[0][1:] for text in texts])
+        return np.asarray(np.linalg.norm(states, axis=-1).mean(axis=0))
 
     def measure(self, additions: Changes) -> ForcedScores:
         """Return the scores with ``additions[layer]`` added, or other changes made, at each layer's output."""
-        asked = {n: [LayerAdd(one)] if isinstance(one, np.ndarray) else list(one) for n, one in additions.items()}
-        return self.engine._scored(self.items, _joined([self.outer, asked]), self.unsteered.references).scores
+        changes = {n: [LayerAdd(one)] if isinstance(one, np.ndarray) else list(one) for n, one in additions.items()}
+        return self.engine._scored(self.items, _joined([self.outer, changes]), self.references)[0]
 
 
 def changed(hidden: F64, change: Change) -> F64:

@@ -79,22 +79,23 @@ def try_out(engine: TransformersEngine) -> Checks:
     """Use every capability once."""
     texts = _texts(engine)
     proof = PrefixSharingCheck(engine.model, engine.blocks, limit=engine.context_window)
-    read: list[_Read] = []  # nothing where reading fails
+    checks = Checks((), len(texts), (), ())  # without norms where reading fails
 
     def reading() -> list[Capability]:
-        read.append(_read(engine, texts))
-        collecting = _collecting(read[0].norms)
+        nonlocal checks
+        checks, reason = _read(engine, texts)
+        collecting = _collecting(checks.norms)
         if collecting.state == "no":  # nothing can be compared
             return [collecting, replace(collecting, name="share prefixes")]
-        return [collecting, _sharing(engine, proof, texts, read[0].reason)]
+        return [collecting, _sharing(engine, proof, texts, reason)]
 
     capabilities = _tried(("collect states", "share prefixes"), reading)
-    seen = read[0] if read else _Read((), (), "")
-    vector = _random_vector(engine, seen.norms)
-    capabilities += _tried(("steer",), lambda: [_steering(engine, vector)])
-    capabilities += _tried(("generate", "stream", "batches", "per-row steering"), lambda: _answering(engine, vector))
+    vector = _random_vector(engine, checks.norms)
+    steering = Steering((Term(vector, coefficient=COEFFICIENT),))
+    capabilities += _tried(("steer",), lambda: [_steering(engine, steering, layer=vector.layers[0])])
+    capabilities += _tried(("generate", "stream", "batches", "per-row steering"), lambda: _answering(engine, steering))
     capabilities += _tried(("calibrate", "KL"), lambda: _scoring(engine, proof, vector, texts))
-    return Checks(tuple(capabilities), len(texts), seen.norms, seen.sinks)
+    return replace(checks, capabilities=tuple(capabilities))
 
 
 def _tried(names: Sequence[str], work: Callable[[], list[Capability]]) -> list[Capability]:
@@ -115,23 +116,15 @@ def _texts(engine: TransformersEngine) -> Texts:
         return prompts
 
 
-@dataclass(frozen=True)
-class _Read:
-    """Norms by layer, sinks, and the reason why no prefix was shared."""
-
-    norms: tuple[float | None, ...]
-    sinks: tuple[Sink, ...]
-    reason: str
-
-
-def _read(engine: TransformersEngine, texts: Texts) -> _Read:
+def _read(engine: TransformersEngine, texts: Texts) -> tuple[Checks, str]:
+    """Return the norms and sinks, and the reason why no prefix was shared."""
     norms, reason = [], ""
     for text in texts:  # one at a time: hidden states of a large model take much memory
         collected = engine.collect([text], position="all")
         norms.append(np.linalg.norm(collected.states.astype(np.float64), axis=-1))
         reason = collected.report.reason
     means = tuple(map(_mean_without_sinks, np.concatenate(norms).T))
-    return _Read(means, _sinks(engine, texts, norms), reason)
+    return Checks((), len(texts), means, _sinks(engine, texts, norms)), reason
 
 
 def _mean_without_sinks(norms: NDArray[np.float64]) -> float | None:
@@ -187,11 +180,7 @@ def _random_vector(engine: TransformersEngine, norms: Sequence[float | None]) ->
     )
 
 
-def _random_steering(vector: ControlVector) -> Steering:
-    return Steering((Term(vector, coefficient=COEFFICIENT),))
-
-
-def _steering(engine: TransformersEngine, vector: ControlVector) -> Capability:
+def _steering(engine: TransformersEngine, steering: Steering, *, layer: int) -> Capability:
     device, _ = place(engine.model)
     tokens = probe_tokens(vocabulary_of(engine.model), device)
     run = runner(engine.model, encoder=engine.blocks.encoder)
@@ -202,18 +191,18 @@ def _steering(engine: TransformersEngine, vector: ControlVector) -> Capability:
     before = result()
     if bool(before.isnan().any()):
         return Capability("steer", "no", "the logits are not numbers, also without steering")
-    with engine.steered(_random_steering(vector)):
+    with engine.steered(steering):
         steered = result()
     if not torch.equal(result(), before):
         return Capability("steer", "no", "the logits are not the same again once the steering is gone")
     moved = moved_by(before, steered)
     if not moved > 0.0:  # also where it is not a number
-        return Capability("steer", "no", f"half a state's length at layer {vector.layers[0]} does not move the logits")
-    why = f"at layer {vector.layers[0]} it moves the logits by {moved:.0%} of their size, and leaves no trace"
+        return Capability("steer", "no", f"half a state's length at layer {layer} does not move the logits")
+    why = f"at layer {layer} it moves the logits by {moved:.0%} of their size, and leaves no trace"
     return Capability("steer", "yes", why)
 
 
-def _answering(engine: TransformersEngine, vector: ControlVector) -> list[Capability]:
+def _answering(engine: TransformersEngine, steering: Steering) -> list[Capability]:
     if not engine.model.can_generate():
         raise PromptError(f"{engine.info.architecture} writes no text")
     pieces: list[str] = []
@@ -227,9 +216,7 @@ def _answering(engine: TransformersEngine, vector: ControlVector) -> list[Capabi
         Capability("generate", "yes", "a few tokens, greedily"),
         Capability("stream", "yes" if streamed else "no", f"its pieces are {'' if streamed else 'not '}the answer"),
         _batches(alone, together),
-        *_tried(
-            ("per-row steering",), lambda: [_rows(together, _answers(engine, [_random_steering(vector), Steering()]))]
-        ),
+        *_tried(("per-row steering",), lambda: [_rows(together, _answers(engine, [steering, Steering()]))]),
     ]
 
 
