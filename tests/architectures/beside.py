@@ -1,4 +1,4 @@
-"""What some models must read beside text, made of noise: pictures, sound, boxes around words."""
+"""Noise inputs for models that must read more than text: pictures, sound, boxes around words."""
 
 from __future__ import annotations
 

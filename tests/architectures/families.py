@@ -1,4 +1,4 @@
-"""What no general rule can know about a family, by model type."""
+"""Exceptions to the general rules, by model type."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ BATCH = torch.tensor([_random(10, 20), _random(10, 21)])
 
 @dataclass(frozen=True)
 class Result:
-    """How it went.
+    """Result for one architecture.
 
     Attributes:
         outcome: In a word or three.
@@ -75,7 +75,7 @@ class Result:
 
 
 class Mismatch(AssertionError):  # noqa: N818
-    """The engine and the reference do not agree."""
+    """Difference between the engine and the reference."""
 
 
 def check(architecture: Architecture) -> Result:
@@ -172,7 +172,7 @@ def steering_for(engine: TransformersEngine, reference: Reference) -> ControlVec
 
 
 def additions_of(vector: ControlVector) -> Mapping[int, Tensor]:
-    """What the vector adds, straight from the definition of a coefficient."""
+    """Return the vector's addition by the definition of a coefficient."""
     return {
         layer: torch.from_numpy(np.array(direction)) * STRENGTH * vector.weights[layer] * vector.norms[layer]
         for layer, direction in vector.directions.items()
@@ -218,7 +218,7 @@ def _notes(engine: TransformersEngine, reference: Reference, vector: ControlVect
 
 
 def answering_fault(engine: TransformersEngine, reference: Reference, vector: ControlVector) -> str:
-    """What is odd about answers; empty if nothing is.
+    """Return the remarks about answers; empty if there are none.
 
     Raises:
         Mismatch: Transformers' own ``generate``, steered by the reference, answers something else.
@@ -242,7 +242,7 @@ def answering_fault(engine: TransformersEngine, reference: Reference, vector: Co
 
 
 def _by_engine(engine: TransformersEngine, vector: ControlVector, *, use_cache: bool) -> Tokens | str:
-    """The steered answer, or why there is none."""
+    """Return the steered answer, or why there is none."""
     steering = Steering((Term(vector, coefficient=STRENGTH),))
     try:
         return engine.generate("Hi", steering=steering, max_new_tokens=NEW_TOKENS, use_cache=use_cache).tokens
@@ -265,7 +265,7 @@ def _check_answer_moves(engine: TransformersEngine, vector: ControlVector, *, us
 def _by_hand(
     engine: TransformersEngine, reference: Reference, vector: ControlVector, *, use_cache: bool
 ) -> Tokens | str:
-    """The answer of transformers' own ``generate``, steered by hand, or why there is none."""
+    """Return the answer of transformers' ``generate``, steered by hand, or why there is none."""
     model, own = engine.model, engine.model.generation_config
     prompt = torch.tensor([engine.encode(engine.render("Hi"))])
     config = GenerationConfig(
@@ -309,7 +309,7 @@ def _plainly(reason: str) -> str:
 
 
 def refusal(text: str) -> str:
-    """The gist of an engine's refusal."""
+    """Return the main part of an engine's refusal."""
     for part, phrase in (
         ("depend on the last of them alone", "another path than the layers leads to the result"),
         ("no list of modules passes", "no list of blocks hands on one state"),

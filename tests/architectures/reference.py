@@ -1,4 +1,4 @@
-"""What the engine is compared with: states, steering and answers by transformers and plain hooks, one text at a time.
+"""Reference for the engine: states, steering and answers by transformers and plain hooks, one text at a time.
 
 Nothing here asks the engine where the blocks are. Transformers says itself whose outputs it reports as hidden states
 (``_can_record_outputs``); where a class does not say, a person has read its code and written the list down. The
@@ -83,7 +83,7 @@ FINAL_NORMS = ("norm", "norm_f", "ln_f", "ln_out", "final_layernorm", "final_lay
 
 @dataclass(frozen=True)
 class Reference:
-    """A model's blocks as known without the engine.
+    """Blocks of a model, found without the engine.
 
     Attributes:
         architecture: Which architecture it is.
@@ -109,12 +109,12 @@ class Reference:
 
     @property
     def start(self) -> int:
-        """The token with which the decoder begins, beside an encoder."""
+        """Return the token with which a decoder beside an encoder begins."""
         told = self.model.generation_config.decoder_start_token_id
         return BOS if told is None else int(told)
 
     def inputs(self, tokens: Tensor) -> dict[str, Tensor]:
-        """What the model reads where hidden states are asked for."""
+        """Return the inputs from which hidden states are read."""
         if not self.has_encoder:
             return {"input_ids": tokens}
         return {"input_ids": tokens, "decoder_input_ids": torch.full((len(tokens), 1), self.start)}
@@ -133,7 +133,7 @@ class Reference:
         return torch.stack([self.shaped(state, count)[0] for state in seen], dim=1)
 
     def reported(self, tokens: Tokens) -> Tensor | None:
-        """The same by ``output_hidden_states``, of all blocks but the last; None where the class reports others."""
+        """Return the states of ``output_hidden_states`` but for the last block; None where the class reports others."""
         if self.architecture.name in NOT_REPORTED:
             return None
         output = self._run(tokens, output_hidden_states=True)
@@ -179,7 +179,7 @@ class Reference:
 
 
 class _Reading:
-    """How many tokens of a row the pass under way reads."""
+    """Return the number of tokens that the current pass reads of a row."""
 
     tokens = 0
 
@@ -209,7 +209,7 @@ def _behind(move: Callable[[Tensor], Tensor]) -> Any:
 
 
 def reference_for(model: PreTrainedModel, architecture: Architecture, layout_of: DecoderLayers) -> Reference:
-    """The reference for a model. Of the engine's blocks, ``layout_of``, only how states are laid out is used."""
+    """Return the reference for a model; only the layout of states comes from the engine's blocks, ``layout_of``."""
     path, blocks = _blocks(model, architecture)
     parent = model.get_submodule(path.rpartition(".")[0])
     norms = [getattr(parent, name) for name in FINAL_NORMS if isinstance(getattr(parent, name, None), nn.Module)]
@@ -236,7 +236,7 @@ def _added(state: Tensor, table: Tensor, layout_of: DecoderLayers) -> Tensor:
 
 
 def _blocks(model: PreTrainedModel, architecture: Architecture) -> tuple[str, tuple[nn.Module, ...]]:
-    """The list that the blocks are in, and those of them that run on text, in order."""
+    """Return the list of the blocks, and those that run on text, in order."""
     by_hand = LISTS.get(architecture.name)
     if by_hand is not None:
         return by_hand, tuple(model.get_submodule(by_hand))
@@ -250,7 +250,7 @@ def _blocks(model: PreTrainedModel, architecture: Architecture) -> tuple[str, tu
 
 
 def _recorded(model: nn.Module) -> Iterator[type[nn.Module]]:
-    """The classes of modules whose outputs transformers reports as hidden states."""
+    """Return the classes of modules whose outputs transformers reports as hidden states."""
     for part in model.modules():
         told = getattr(part, "_can_record_outputs", None) if isinstance(part, PreTrainedModel) else None
         given = (told or {}).get("hidden_states")

@@ -36,7 +36,7 @@ from architectures.sizes import (
 
 
 class TokenNames:
-    """Gives every token that a config names an id of its own, the same wherever the name turns up again."""
+    """Assigns one separate id to each token that a config names."""
 
     def __init__(self) -> None:
         self._ids: dict[str, int] = {}
@@ -49,7 +49,7 @@ class TokenNames:
 
 @dataclass(frozen=True)
 class Part:
-    """A nested config of a type that is not the default one, with fixes of its own.
+    """Nested config of a non-default type, with separate fixes.
 
     ``forced`` puts it in even where the outer config checks the type and would not have it.
     """
@@ -63,7 +63,7 @@ Fixes = Mapping[str, Mapping[str, Any]]
 
 
 def shrink(model_type: str, *, fixes: Fixes) -> PreTrainedConfig:
-    """The small config of a type, with ``fixes`` by model type for what no name can tell."""
+    """Return the small config of a type, with ``fixes`` by model type for fields whose names say too little."""
     tokens = TokenNames()
     for name in ("bos", "eos", "pad"):
         tokens(name)
@@ -73,7 +73,7 @@ def shrink(model_type: str, *, fixes: Fixes) -> PreTrainedConfig:
 
 
 def _default(model_type: str, fixes: Fixes) -> PreTrainedConfig:
-    """A config as it is without asking, but for what it cannot be made without."""
+    """Return the default config with only the required fields set."""
     parts = {name: part for name, part in fixes.get(model_type, {}).items() if isinstance(part, Part)}
     made = {name: CONFIG_MAPPING[part.model_type](**part.fixes) for name, part in parts.items()}
     return _made(CONFIG_MAPPING[model_type], made, {name for name, part in parts.items() if part.forced})
@@ -95,7 +95,7 @@ def _shrunk(
 ) -> PreTrainedConfig:
     """``own`` are fixes that come from the config around this one."""
     fixed: dict[str, Any] = {**fixes.get(default.model_type, {}), **own}
-    if "kv_lora_rank" in _field_names(default):  # every head has keys of its own, whatever the field says
+    if "kv_lora_rank" in _field_names(default):  # every head has separate keys, regardless of the field
         fixed.setdefault("num_key_value_heads", HEADS)
     depth = _fixed_depth(fixed) or _small_depth(default, tower)
     settings: dict[str, Any] = dict(_asked_by_parent(default))
@@ -116,7 +116,7 @@ def _shrunk(
 
 
 def _asked_by_parent(config: PreTrainedConfig) -> dict[str, Any]:
-    """What the config around this one has set otherwise than it is by default."""
+    """Return the non-default values that the enclosing config sets."""
     if config.has_no_defaults_at_init:
         return {}
     plain = type(config)()
@@ -135,7 +135,7 @@ def _field_names(config: PreTrainedConfig) -> list[str]:
 
 
 def _value(config: PreTrainedConfig, name: str) -> Any:
-    """A field as it stands, without what a config derives on reading."""
+    """Return a field as stored, without values that a config derives on reading."""
     return vars(config)[name] if name in vars(config) else getattr(config, name, None)
 
 
@@ -162,7 +162,7 @@ def _small_depth(config: PreTrainedConfig, tower: bool) -> int:
 
 
 def _small(config: PreTrainedConfig, name: str, value: Any, tokens: TokenNames, *, tower: bool, depth: int) -> Any:
-    """The small value of a field, or None to leave it."""
+    """Return the small value of a field, or None to leave it."""
     if TOKEN.search(name) or (name.endswith("_id") and "token" in name):
         return _small_token(name, value, tokens)
     if value is None and name in NEEDED:
@@ -215,7 +215,7 @@ def _small_number(name: str, value: Any, *, tower: bool, depth: int) -> Any:
 
 
 def _resampled(name: str, value: Sequence[Any], depth: int) -> list[Any]:
-    """A per-layer list of the new depth: its kinds in turn; those of the inner networks in two runs instead."""
+    """Return a per-layer list of the new depth: its kinds in turn; those of inner networks in two runs."""
     kinds = list(dict.fromkeys(value))
     if isinstance(value[0], int) and not isinstance(value[0], bool) and value[0] > 1:
         return [SIZES.get(name, INNER)] * depth
@@ -225,7 +225,7 @@ def _resampled(name: str, value: Sequence[Any], depth: int) -> list[Any]:
 
 
 def _small_indices(value: list[int] | tuple[int, ...], depth: int) -> list[int] | tuple[int, ...]:
-    """As many layers of the small model, or the same where it has them."""
+    """Return the layer numbers of the small model."""
     if all(-depth <= n < depth for n in value):
         return value
     chosen = range(1, 1 + min(len(value), max(1, depth - 2)))

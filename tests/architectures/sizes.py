@@ -1,4 +1,4 @@
-"""What the fields of configs mean, by name, and how small each is made."""
+"""Meaning and small value of config fields, by name."""
 
 from __future__ import annotations
 

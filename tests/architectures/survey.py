@@ -27,7 +27,7 @@ def logits_of(model: PreTrainedModel, architecture: Architecture, tokens: Tensor
 
 
 def fault_of(model: PreTrainedModel, architecture: Architecture) -> str | None:
-    """What is wrong with the model's logits; None where all is well."""
+    """Return the problem of the model's logits, or None."""
     torch.manual_seed(0)
     logits = logits_of(model, architecture, PROMPTS)
     vocabulary = model.get_output_embeddings()
@@ -47,7 +47,7 @@ def fault_of(model: PreTrainedModel, architecture: Architecture) -> str | None:
 
 
 def survey_one(architecture: Architecture, *, trace: bool = False) -> tuple[str, str]:
-    """How it went in one word, and a line about it."""
+    """Return the result in one word, and a line about it."""
     start = time.perf_counter()
     try:
         model = build(architecture)

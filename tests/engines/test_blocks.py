@@ -1,4 +1,4 @@
-"""What blocks put out, and hooks on them."""
+"""Outputs of blocks, and hooks on them."""
 
 from __future__ import annotations
 

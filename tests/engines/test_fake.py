@@ -1,4 +1,4 @@
-"""The fake engine keeps the promises of a real one."""
+"""Fake engine: the contract of a real one."""
 
 from __future__ import annotations
 

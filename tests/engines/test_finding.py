@@ -23,7 +23,7 @@ TOKENS = 20
 
 
 class Block(nn.Module):
-    """A residual block; ``wrap`` makes what it returns from the new state."""
+    """Residual block; ``wrap`` makes what it returns from the new state."""
 
     def __init__(self, wrap: Callable[[Tensor], Any] = lambda state: state, *, width: int = WIDTH) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Block(nn.Module):
 
 
 class Toy(nn.Module):
-    """A model of four blocks; ``decoy`` runs on the embedded tokens before them."""
+    """Model of four blocks; ``decoy`` runs on the embedded tokens before them."""
 
     def __init__(
         self,
@@ -65,18 +65,18 @@ class Toy(nn.Module):
 
 
 def test_blocks_of_every_family_are_found(family: Family, engine: TransformersEngine) -> None:
-    found = find_layers(engine.model)
-    assert found.path == family.path
-    assert found.modules == tuple(family.blocks(engine.model))
-    assert len(found.modules) == LAYERS
-    assert found.hidden_size == HIDDEN
+    located = find_layers(engine.model)
+    assert located.path == family.path
+    assert located.modules == tuple(family.blocks(engine.model))
+    assert len(located.modules) == LAYERS
+    assert located.hidden_size == HIDDEN
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_find_layers_coarse_rounding_finds_same_layers(family: Family, dtype: torch.dtype) -> None:
     model = family.build().to(dtype)
-    found = find_layers(model)
-    assert (found.path, len(found), found.causal) == (family.path, LAYERS, True)
+    located = find_layers(model)
+    assert (located.path, len(located), located.causal) == (family.path, LAYERS, True)
 
 
 def test_finding_leaves_no_hooks_behind(engine: TransformersEngine) -> None:
@@ -169,8 +169,8 @@ def test_model_whose_blocks_do_not_chain_is_refused() -> None:
 
 
 def test_find_layers_blocks_run_twice_count_twice() -> None:
-    found = find_layers(Toy(step=lambda block, state: block(block(state))))
-    assert found.names == tuple(f"layers.{number}" for number in range(4) for _ in range(2))
+    located = find_layers(Toy(step=lambda block, state: block(block(state))))
+    assert located.names == tuple(f"layers.{number}" for number in range(4) for _ in range(2))
 
 
 def test_model_without_lists_is_refused() -> None:
@@ -221,7 +221,7 @@ def test_find_layers_with_a_tiny_vocabulary_works(
 
 
 def passes_of(model: nn.Module) -> list[int]:
-    """A list that gets the number of tokens of every pass of the model from now on."""
+    """Return a list that receives the number of tokens of every later pass."""
     sizes: list[int] = []
     model.get_input_embeddings().register_forward_hook(lambda _, given, __: sizes.append(given[0].numel()))
     return sizes
@@ -230,16 +230,16 @@ def passes_of(model: nn.Module) -> list[int]:
 def test_find_layers_runs_three_passes_of_six_tokens(tiny: Callable[..., Any]) -> None:
     model = tiny("llama").model
     sizes = passes_of(model)
-    found = find_and_prove(model)
+    located = find_and_prove(model)
     assert sizes == [6, 6, 6]
-    assert found.proof.passes == 2
-    assert found.proof.moved > 0.01
+    assert located.proof.passes == 2
+    assert located.proof.moved > 0.01
 
 
 def test_find_layers_same_config_reuses_proof(tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layer_search, "PROVEN", {})
     first = tiny("llama").model
-    found = find_and_prove(first)
+    located = find_and_prove(first)
 
     def no_pass(*_: Any, **__: Any) -> None:
         pytest.fail("the model ran again")
@@ -249,7 +249,7 @@ def test_find_layers_same_config_reuses_proof(tiny: Callable[..., Any], monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(layer_search, "watched_pass", no_pass)
         again = find_and_prove(second)
-    assert again.proof == found.proof
+    assert again.proof == located.proof
     assert again.blocks.modules == tuple(second.model.layers)
     assert again.blocks.body is second.model
     assert len(find_layers(other)) == 2
@@ -276,9 +276,9 @@ def test_find_layers_repeated_block_counts_each_run() -> None:
             self.linear = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH))
 
     model = Toy(nn.ModuleList([Deep()]), step=again)
-    found = find_layers(model)
-    assert found.names == ("layers.0",) * 5
-    assert found.repeated
+    located = find_layers(model)
+    assert located.names == ("layers.0",) * 5
+    assert located.repeated
 
 
 def test_find_layers_refuses_blocks_with_a_side_branch() -> None:

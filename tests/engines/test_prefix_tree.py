@@ -19,7 +19,7 @@ sequence_lists = st.lists(few_tokens | chains, min_size=1, max_size=16)
 
 
 def beginnings_of(sequences: Sequence[Beginning]) -> list[Beginning]:
-    """The nodes of the tree the obvious way: all beginnings, sorted, which is preorder with tokens ascending."""
+    """Return the nodes naively: all prefixes, sorted, which is preorder with tokens ascending."""
     return sorted({sequence[:end] for sequence in sequences for end in range(1, len(sequence) + 1)})
 
 
@@ -29,11 +29,11 @@ def begins(one: Beginning, other: Beginning) -> bool:
 
 def read_off(tree: PrefixTree) -> list[Beginning]:
     """Return the prefix of each node, from tokens and parents alone."""
-    found: list[Beginning] = []
+    prefixes: list[Beginning] = []
     for token, parent in zip(tree.token.tolist(), tree.parent.tolist(), strict=True):
-        assert -1 <= parent < len(found)
-        found.append(((*found[parent], token)) if parent >= 0 else (token,))
-    return found
+        assert -1 <= parent < len(prefixes)
+        prefixes.append(((*prefixes[parent], token)) if parent >= 0 else (token,))
+    return prefixes
 
 
 # Against the obvious -----------------------------------------------------------------------------------------------
@@ -43,22 +43,22 @@ def read_off(tree: PrefixTree) -> list[Beginning]:
 def test_tree_distinct_prefixes_are_single_nodes(sequences: list[Beginning]) -> None:
     """Siblings may stand in any order; behind a node are its descendants and nothing else."""
     tree = build_tree(sequences)
-    found = read_off(tree)
-    assert sorted(found) == beginnings_of(sequences)
-    assert len(tree) == len(found)
-    assert tree.depth.tolist() == [len(beginning) - 1 for beginning in found]
-    assert [found[end] for end in tree.ends] == sequences
-    for node, (beginning, size) in enumerate(zip(found, tree.size.tolist(), strict=True)):
-        inside = [other for other, later in enumerate(found) if begins(beginning, later)]
+    prefixes = read_off(tree)
+    assert sorted(prefixes) == beginnings_of(sequences)
+    assert len(tree) == len(prefixes)
+    assert tree.depth.tolist() == [len(beginning) - 1 for beginning in prefixes]
+    assert [prefixes[end] for end in tree.ends] == sequences
+    for node, (beginning, size) in enumerate(zip(prefixes, tree.size.tolist(), strict=True)):
+        inside = [other for other, later in enumerate(prefixes) if begins(beginning, later)]
         assert inside == list(range(node, node + size))
 
 
 @given(sequences=sequence_lists)
 def test_tree_mask_shows_a_token_and_its_ancestors(sequences: list[Beginning]) -> None:
     tree = build_tree(sequences)
-    found = read_off(tree)
+    prefixes = read_off(tree)
     every = np.arange(len(tree))
-    expected = np.array([[begins(column, row) for column in found] for row in found])
+    expected = np.array([[begins(column, row) for column in prefixes] for row in prefixes])
     np.testing.assert_array_equal(tree.sees(every, every), expected)
     some, others = every[::2], every[len(every) // 3 :]
     np.testing.assert_array_equal(tree.sees(some, others), expected[np.ix_(some, others)])
@@ -67,15 +67,17 @@ def test_tree_mask_shows_a_token_and_its_ancestors(sequences: list[Beginning]) -
 @given(sequences=sequence_lists)
 def test_paths_and_leaves_are_those_of_sequences(sequences: list[Beginning]) -> None:
     tree = build_tree(sequences)
-    found = read_off(tree)
-    for node, beginning in enumerate(found):
+    prefixes = read_off(tree)
+    for node, beginning in enumerate(prefixes):
         path = tree.path(node)
         assert tuple(tree.token[path].tolist()) == beginning
         assert tree.depth[path].tolist() == list(range(len(beginning)))
         assert path[-1] == node
-    leaves = [node for node, one in enumerate(found) if not any(begins(one, other) and other != one for other in found)]
+    leaves = [
+        node for node, one in enumerate(prefixes) if not any(begins(one, other) and other != one for other in prefixes)
+    ]
     assert tree.leaves.tolist() == leaves
-    first = [next(leaf for leaf in leaves if begins(one, found[leaf])) for one in found]
+    first = [next(leaf for leaf in leaves if begins(one, prefixes[leaf])) for one in prefixes]
     assert tree.leaf_below(np.arange(len(tree))).tolist() == first
 
 
@@ -137,7 +139,7 @@ def test_large_token_ids_are_kept() -> None:
 
 
 def test_tree_long_tail_is_chain() -> None:
-    """What stands alone is never parted token by token."""
+    """A lone sequence is not divided token by token."""
     tail = np.random.default_rng(0).integers(0, 1000, 50_000).tolist()
     tree = build_tree([tail, tail[:3], [tail[0], tail[1] + 1]])
     assert len(tree) == len(tail) + 1

@@ -324,7 +324,7 @@ class Preference:
     prompt: Tokens
     positive: Tokens  # to become likelier with the additions, and less likely with their opposite
     negative: Tokens  # to become less likely
-    own: Tokens  # the model's own answer, along which KL is measured
+    answer: Tokens  # the model's answer, along which KL is measured
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,9 @@ def test_chat_caches_agree_while_steering_stays(tiny, family):
     engine = tiny(family)
     happy = [(vector_for(engine), 1.0)]
     _, recomputed = talk(engine, "recompute", [happy] * 3)
-    _, kept = talk(engine, "keep", [happy] * 3)
-    assert [answer.tokens for answer in kept] == [answer.tokens for answer in recomputed]
-    for one, other in zip(recomputed, kept, strict=True):
+    _, cached = talk(engine, "keep", [happy] * 3)
+    assert [answer.tokens for answer in cached] == [answer.tokens for answer in recomputed]
+    for one, other in zip(recomputed, cached, strict=True):
         assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
     assert traces_in(engine.model) == []
 
@@ -38,9 +38,9 @@ def test_chat_caches_agree_while_steering_stays(tiny, family):
 def test_default_model_keeps_turns_too(smollm2):
     happy = [(vector_for(smollm2, layers=range(12, 20), size=0.04), 1.0)]
     _, recomputed = talk(smollm2, "recompute", [happy] * 3)
-    _, kept = talk(smollm2, "keep", [happy] * 3)
-    assert [answer.text for answer in kept] == [answer.text for answer in recomputed]
-    assert kept[2].receipt.tokens < recomputed[2].receipt.tokens  # only what is new was read, and steered
+    _, cached = talk(smollm2, "keep", [happy] * 3)
+    assert [answer.text for answer in cached] == [answer.text for answer in recomputed]
+    assert cached[2].receipt.tokens < recomputed[2].receipt.tokens  # only what is new was read, and steered
 
 
 def test_recomputed_turns_are_read_under_steering_of_now(llama):
@@ -52,7 +52,7 @@ def test_recomputed_turns_are_read_under_steering_of_now(llama):
 
 
 def test_kept_turns_stay_as_they_were_read(llama):
-    """The reference reads the chat by hand: the first turn steered, what came after it not.
+    """Compare with the chat read by hand: the first turn steered, later ones not.
 
     Text of this random model may have other tokens when it is read again; from there on all is new.
     """
@@ -61,12 +61,12 @@ def test_kept_turns_stay_as_they_were_read(llama):
     first = llama.marked(chat.messages[:1]).tokens
     read = (*first, *answers[0].tokens[:-1])
     then = llama.marked(chat.messages[:3]).tokens
-    kept = next((n for n, pair in enumerate(zip(read, then, strict=False)) if pair[0] != pair[1]), len(read))
-    assert kept >= len(first)
+    cached = next((n for n, pair in enumerate(zip(read, then, strict=False)) if pair[0] != pair[1]), len(read))
+    assert cached >= len(first)
     with torch.no_grad():
         with llama.steered([(happy, 1.0)]):
-            cache = llama.model(input_ids=torch.tensor([read[:kept]]), use_cache=True).past_key_values
-        rest = torch.tensor([then[kept:]])
+            cache = llama.model(input_ids=torch.tensor([read[:cached]]), use_cache=True).past_key_values
+        rest = torch.tensor([then[cached:]])
         logits = llama.model(input_ids=rest, past_key_values=cache, use_cache=True).logits[0, -1]
     assert int(logits.argmax()) == answers[1].tokens[0]
     assert logits.log_softmax(-1).max() != pytest.approx(

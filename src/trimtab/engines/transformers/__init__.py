@@ -1,4 +1,4 @@
-"""The reference engine: any model that writes text and that transformers can load."""
+"""Reference engine: any model that writes text and that transformers can load."""
 
 from trimtab.engines.transformers.conversation import Chat
 from trimtab.engines.transformers.engine import TransformersEngine

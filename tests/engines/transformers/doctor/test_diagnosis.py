@@ -31,27 +31,27 @@ def _roomy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(properties, "free_memory", lambda: 64 * GIB)
 
 
-def states(found: Diagnosis) -> dict[str, str]:
-    assert found.checks is not None
-    return {each.name: each.state for each in found.checks.capabilities}
+def states(report: Diagnosis) -> dict[str, str]:
+    assert report.checks is not None
+    return {each.name: each.state for each in report.checks.capabilities}
 
 
-def problems(found: Diagnosis) -> dict[str, str]:
-    return {problem.what: problem.severity for problem in found.problems}
+def problems(report: Diagnosis) -> dict[str, str]:
+    return {problem.what: problem.severity for problem in report.problems}
 
 
-def says(found: Diagnosis, words: str, severity: str) -> bool:
-    return any(words in what and severity == found_severity for what, found_severity in problems(found).items())
+def says(report: Diagnosis, words: str, severity: str) -> bool:
+    return any(words in what and severity == found_severity for what, found_severity in problems(report).items())
 
 
 def test_diagnose_families_work_and_stay_unchanged(engine: TransformersEngine) -> None:
     before = engine.generate("Hello", max_new_tokens=3)
-    found = diagnose(engine)
-    assert found.verdict == "works, nothing to do"
-    assert "no" not in states(found).values()
-    assert found.blocks is not None
-    assert (found.blocks.count, found.blocks.hidden_size, found.blocks.causal) == (LAYERS, HIDDEN, True)
-    assert found.proof is engine.proof
+    report = diagnose(engine)
+    assert report.verdict == "works, nothing to do"
+    assert "no" not in states(report).values()
+    assert report.blocks is not None
+    assert (report.blocks.count, report.blocks.hidden_size, report.blocks.causal) == (LAYERS, HIDDEN, True)
+    assert report.proof is engine.proof
     assert not [module for module in engine.model.modules() if module._forward_hooks or module._forward_pre_hooks]
     assert engine.generate("Hello", max_new_tokens=3) == before
 
@@ -71,59 +71,59 @@ def test_diagnose_on_step_gets_each_step(llama: TransformersEngine) -> None:
 
 
 def test_diagnose_default_model_reports_first_token_sink(smollm2: TransformersEngine) -> None:
-    found = diagnose(smollm2)
-    assert found.verdict == "works, nothing to do"
-    assert set(states(found).values()) == {"yes"}
-    assert found.chat is not None
-    assert found.chat.takes_system
-    assert found.chat.end_of_turn == "<|im_end|>"
-    assert "SmolLM" in (found.chat.default_system or "")
-    assert found.checks is not None
-    (sink,) = found.checks.sinks
-    assert (sink.position, sink.token, sink.texts) == (0, "<|im_start|>", found.checks.texts)
-    assert all(norm is not None and 10 < norm < 2000 for norm in found.checks.norms)
+    report = diagnose(smollm2)
+    assert report.verdict == "works, nothing to do"
+    assert set(states(report).values()) == {"yes"}
+    assert report.chat is not None
+    assert report.chat.takes_system
+    assert report.chat.end_of_turn == "<|im_end|>"
+    assert "SmolLM" in (report.chat.default_system or "")
+    assert report.checks is not None
+    (sink,) = report.checks.sinks
+    assert (sink.position, sink.token, sink.texts) == (0, "<|im_start|>", report.checks.texts)
+    assert all(norm is not None and 10 < norm < 2000 for norm in report.checks.norms)
 
 
 @pytest.mark.parametrize("family", ["mistral", "mamba2"])
 def test_diagnose_without_sharing_is_slow(tiny: Callable[..., TransformersEngine], family: str) -> None:
-    found = diagnose(tiny(family))
-    assert states(found)["share prefixes"] == states(found)["calibrate"] == "slow"
-    assert found.checks is not None
-    (why,) = [each.why for each in found.checks.capabilities if each.name == "share prefixes"]
+    report = diagnose(tiny(family))
+    assert states(report)["share prefixes"] == states(report)["calibrate"] == "slow"
+    assert report.checks is not None
+    (why,) = [each.why for each in report.checks.capabilities if each.name == "share prefixes"]
     assert "mask" in why
-    assert found.works
+    assert report.works
 
 
 def test_missing_kernels_are_noted(tiny: Callable[..., TransformersEngine]) -> None:
-    found = diagnose(tiny("mamba"))
-    assert found.model is not None
-    assert "mamba_ssm" in found.model.slow_kernels
-    assert says(found, "kernels of causal_conv1d, mamba_ssm", "note")
+    report = diagnose(tiny("mamba"))
+    assert report.model is not None
+    assert "mamba_ssm" in report.model.slow_kernels
+    assert says(report, "kernels of causal_conv1d, mamba_ssm", "note")
 
 
 def test_diagnose_without_template_is_a_base_model(tiny: Callable[..., TransformersEngine]) -> None:
-    found = diagnose(tiny(chat_template=None))
-    assert found.chat is None
-    assert states(found)["chat"] == "no"
-    assert found.verdict == "works, 1 remark"
-    assert says(found, "no chat template", "note")
+    report = diagnose(tiny(chat_template=None))
+    assert report.chat is None
+    assert states(report)["chat"] == "no"
+    assert report.verdict == "works, 1 remark"
+    assert says(report, "no chat template", "note")
 
 
 def test_diagnose_refusing_template_differs_from_none(tiny: Callable[..., TransformersEngine]) -> None:
-    found = diagnose(tiny(chat_template="{{ raise_exception('no') }}"))
-    assert found.chat is None
-    assert says(found, "does not take a question", "note")
+    report = diagnose(tiny(chat_template="{{ raise_exception('no') }}"))
+    assert report.chat is None
+    assert says(report, "does not take a question", "note")
 
 
 def test_diagnose_template_without_stop_or_system(
     tiny: Callable[..., TransformersEngine],
 ) -> None:
-    found = diagnose(tiny(chat_template=TURNS))
-    assert found.chat is not None
-    assert not found.chat.takes_system
-    assert (found.chat.markers, found.chat.end_of_turn) == (("<bos>", "<pad>"), "<pad>")
-    assert says(found, "end an answer with <pad>, but it stops at <eos>", "warning")
-    assert says(found, "takes no system messages", "note")
+    report = diagnose(tiny(chat_template=TURNS))
+    assert report.chat is not None
+    assert not report.chat.takes_system
+    assert (report.chat.markers, report.chat.end_of_turn) == (("<bos>", "<pad>"), "<pad>")
+    assert says(report, "end an answer with <pad>, but it stops at <eos>", "warning")
+    assert says(report, "takes no system messages", "note")
 
 
 @pytest.mark.parametrize(("free", "severity"), [(64 * GIB, "warning"), (None, "note")])
@@ -131,20 +131,20 @@ def test_diagnose_reduced_precision_is_reported(
     tiny: Callable[..., TransformersEngine], monkeypatch: pytest.MonkeyPatch, free: int | None, severity: str
 ) -> None:
     monkeypatch.setattr(properties, "free_memory", lambda: free)
-    found = diagnose(tiny(dtype=torch.bfloat16))
-    assert found.works
-    assert says(found, "the weights are bfloat16", severity)
+    report = diagnose(tiny(dtype=torch.bfloat16))
+    assert report.works
+    assert says(report, "the weights are bfloat16", severity)
 
 
 def test_diagnose_overflow_is_an_error_fixed_by_float32(tiny: Callable[..., TransformersEngine]) -> None:
     engine = tiny(dtype=torch.float16)
     engine.model.model.layers[2].mlp.down_proj.weight.data.fill_(60000.0)
-    found = diagnose(engine)
-    assert not found.works
-    assert "not finite in 2 of 4 layers, the first of them 2" in found.verdict
-    assert found.problems[0].severity == "error"
-    assert "float32" in found.problems[0].fix
-    json.dumps(asdict(found), allow_nan=False)
+    report = diagnose(engine)
+    assert not report.works
+    assert "not finite in 2 of 4 layers, the first of them 2" in report.verdict
+    assert report.problems[0].severity == "error"
+    assert "float32" in report.problems[0].fix
+    json.dumps(asdict(report), allow_nan=False)
 
 
 def bert(model_class: str) -> TransformersEngine:
@@ -161,19 +161,19 @@ def bert(model_class: str) -> TransformersEngine:
 
 
 def test_diagnose_bidirectional_model_gives_warning() -> None:
-    found = diagnose(bert("BertLMHeadModel"))
-    assert found.blocks is not None
-    assert not found.blocks.causal
-    assert found.works
-    assert says(found, "does not read from left to right", "warning")
-    assert states(found)["share prefixes"] == "slow"
+    report = diagnose(bert("BertLMHeadModel"))
+    assert report.blocks is not None
+    assert not report.blocks.causal
+    assert report.works
+    assert says(report, "does not read from left to right", "warning")
+    assert states(report)["share prefixes"] == "slow"
 
 
 def test_diagnose_non_generating_model_gives_warning() -> None:
-    found = diagnose(bert("BertForMaskedLM"))
-    assert found.works
-    assert states(found)["generate"] == states(found)["stream"] == "no"
-    assert says(found, "BertForMaskedLM writes no text", "warning")
+    report = diagnose(bert("BertForMaskedLM"))
+    assert report.works
+    assert states(report)["generate"] == states(report)["stream"] == "no"
+    assert says(report, "BertForMaskedLM writes no text", "warning")
 
 
 @pytest.mark.parametrize("encoder", [False, True])
@@ -190,10 +190,10 @@ def test_diagnose_encoder_decoder_reports_limits(encoder: bool) -> None:
         pad_token_id=PAD,
     )
     model = transformers.T5ForConditionalGeneration(config)
-    found = diagnose(TransformersEngine(model, byte_tokenizer(), name="tiny t5", encoder=encoder))
-    assert found.verdict == "works, 1 remark"
-    assert states(found)["calibrate"] == ("no" if encoder else "slow")
-    assert says(found, "no calibration" if encoder else "its decoder", "note")
+    report = diagnose(TransformersEngine(model, byte_tokenizer(), name="tiny t5", encoder=encoder))
+    assert report.verdict == "works, 1 remark"
+    assert states(report)["calibrate"] == ("no" if encoder else "slow")
+    assert says(report, "no calibration" if encoder else "its decoder", "note")
 
 
 def test_diagnose_foreign_tokenizer_gives_warning(tiny: Callable[..., TransformersEngine]) -> None:
@@ -209,20 +209,20 @@ def test_diagnose_failed_check_leaves_others_running(
 
     engine = tiny()
     monkeypatch.setattr(engine.model, "generate", broken)
-    found = diagnose(engine)
-    assert found.works
-    assert states(found)["steer"] == states(found)["KL"] == "yes"
-    assert says(found, "no answers: no such luck", "warning")
+    report = diagnose(engine)
+    assert report.works
+    assert states(report)["steer"] == states(report)["KL"] == "yes"
+    assert says(report, "no answers: no such luck", "warning")
 
 
 def test_refused_reports_reason_and_machine() -> None:
-    found = refused("nobody/knows", ModelError("it cannot be found", fix="check the name"))
-    assert not found.works
-    assert found.verdict == "cannot be steered: it cannot be found"
-    assert found.model is found.checks is None
-    assert (found.problems[0].severity, found.problems[0].fix) == ("error", "check the name")
-    assert found.machine.python
-    json.dumps(asdict(found))
+    report = refused("nobody/knows", ModelError("it cannot be report", fix="check the name"))
+    assert not report.works
+    assert report.verdict == "cannot be steered: it cannot be report"
+    assert report.model is report.checks is None
+    assert (report.problems[0].severity, report.problems[0].fix) == ("error", "check the name")
+    assert report.machine.python
+    json.dumps(asdict(report))
 
 
 def test_diagnose_machine_problems_are_reported(
@@ -233,12 +233,12 @@ def test_diagnose_machine_problems_are_reported(
     monkeypatch.setenv("TRIMTAB_VECTORS", str(tmp_path / "file" / "vectors"))
     monkeypatch.setattr(properties, "free_memory", lambda: 100 * 1024**2)
     monkeypatch.setattr("importlib.metadata.requires", lambda _: ["torch>=99", "numpy>=1", "x>=9; extra == 'y'"])
-    found = diagnose(llama)
-    assert found.verdict == "works, 4 remarks"
-    assert says(found, "torch>=99", "warning")
-    assert says(found, "only 100 MiB of memory", "warning")
-    assert says(found, "the cache folder", "warning")
-    assert says(found, "the vectors folder", "warning")
+    report = diagnose(llama)
+    assert report.verdict == "works, 4 remarks"
+    assert says(report, "torch>=99", "warning")
+    assert says(report, "only 100 MiB of memory", "warning")
+    assert says(report, "the cache folder", "warning")
+    assert says(report, "the vectors folder", "warning")
 
 
 def test_diagnose_full_gpu_and_large_model_are_reported(llama: TransformersEngine) -> None:
@@ -268,7 +268,7 @@ def test_free_memory_unreported_is_none(monkeypatch: pytest.MonkeyPatch) -> None
 def test_diagnose_sink_is_excluded_from_norms() -> None:
     engine = TransformersEngine(BY_NAME["llama"].build(), byte_tokenizer(), name="tiny sink")
     engine.model.model.embed_tokens.weight.data[engine.tokenizer.convert_tokens_to_ids("?")] *= 1000.0
-    found = diagnose(engine)
-    assert found.checks is not None
-    assert {sink.token for sink in found.checks.sinks} == {"?"}
-    assert max(norm or 0.0 for norm in found.checks.norms) < 100.0
+    report = diagnose(engine)
+    assert report.checks is not None
+    assert {sink.token for sink in report.checks.sinks} == {"?"}
+    assert max(norm or 0.0 for norm in report.checks.norms) < 100.0

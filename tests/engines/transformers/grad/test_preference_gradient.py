@@ -31,7 +31,7 @@ def pushes(engine, *, scale=0.3, seed=0):
 def slow_value(engine, given, additions):
     """The same by teacher forcing, one sign after the other."""
     forced = engine.teacher_forcing(
-        [ForcedItem(item.prompt, (item.positive, item.negative, item.own), reference=2) for item in given]
+        [ForcedItem(item.prompt, (item.positive, item.negative, item.answer), reference=2) for item in given]
     )
     preference = kl = 0.0
     for sign in (1.0, -1.0):
@@ -53,7 +53,7 @@ def test_preference_equals_teacher_forcing(engine):
 @pytest.mark.parametrize("room", [1, 40, 512])
 def test_preference_shared_prefixes_change_nothing(llama, room):
     given, additions = items(llama), pushes(llama)
-    given = [*given, replace(given[0], positive=given[1].own), replace(given[1], prompt=given[0].prompt)]
+    given = [*given, replace(given[0], positive=given[1].answer), replace(given[1], prompt=given[0].prompt)]
     separate, shared = (
         TreePreferenceGradients(AdditivePasses(llama.model, llama.blocks, sink=True, shared_tokens=tokens), given)
         for tokens in (None, room)

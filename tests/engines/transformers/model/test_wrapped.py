@@ -43,7 +43,7 @@ class SoftPrompt:
 
 
 def on_disk(folder: Path, **changes: Any) -> PreTrainedModel:
-    """A tiny Llama whose middle blocks are kept on disk."""
+    """Return a tiny Llama whose middle blocks are on disk."""
     BY_NAME["llama"].build(**changes).save_pretrained(folder / "model", max_shard_size="30KB")
     places = {f"model.layers.{layer}": "disk" if layer in (1, 2) else "cpu" for layer in range(LAYERS)}
     rest = dict.fromkeys(("model.embed_tokens", "model.norm", "model.rotary_emb", "lm_head"), "cpu")
@@ -53,7 +53,7 @@ def on_disk(folder: Path, **changes: Any) -> PreTrainedModel:
 
 
 def in_memory(folder: Path, **changes: Any) -> PreTrainedModel:
-    """A tiny Llama of which accelerate keeps every weight, and puts it in place for the moment it is needed."""
+    """Return a tiny Llama whose weights accelerate stores and loads on use."""
     model = BY_NAME["llama"].build(**changes)
     accelerate.cpu_offload(model, torch.device("cpu"))
     assert next(model.parameters()).is_meta
@@ -121,8 +121,8 @@ def test_spread_model_gives_gradients_first(spread: Any, tmp_path: Path) -> None
     additions = {1: np.full(plain.info.hidden_size, 0.1, dtype=np.float32)}
     expected = plain.gradients.preference_gradients(items).at(additions, [0], price=0.0)
     wanted = [weight.requires_grad for weight in engine.model.parameters()]
-    found = engine.gradients.preference_gradients(items).at(additions, [0], price=0.0)
-    assert np.allclose(found.gradient[1], expected.gradient[1], atol=1e-6)
+    actual = engine.gradients.preference_gradients(items).at(additions, [0], price=0.0)
+    assert np.allclose(actual.gradient[1], expected.gradient[1], atol=1e-6)
     assert [weight.requires_grad for weight in engine.model.parameters()] == wanted
 
 
@@ -137,8 +137,8 @@ def test_offloaded_blocks_reload_and_release_weights(spread: Any, tmp_path: Path
     expected = plain.gradients.preference_gradients(items).at(additions, [0], price=0.5)
     slopes = engine.gradients.preference_gradients(items)
     slopes._passes._recompute = True
-    found = slopes.at(additions, [0], price=0.5)
-    assert np.allclose(found.gradient[1], expected.gradient[1], atol=1e-6)
+    actual = slopes.at(additions, [0], price=0.5)
+    assert np.allclose(actual.gradient[1], expected.gradient[1], atol=1e-6)
     assert [block.__dict__.get("forward") for block in engine.blocks.modules] == forwards
     assert all(weight.is_meta for weight in engine.blocks.modules[1].parameters())
 

@@ -76,20 +76,20 @@ def _answer_logprobs(
     return logits[len(prompt) - 1 : -1].double().log_softmax(-1)
 
 
-def assert_same(found: ForcedScores, expected: ForcedScores, *, tolerance: float) -> None:
-    assert len(found.logprob) == len(expected.logprob)
-    for mine, theirs in zip(found.logprob, expected.logprob, strict=True):
+def assert_same(actual: ForcedScores, expected: ForcedScores, *, tolerance: float) -> None:
+    assert len(actual.logprob) == len(expected.logprob)
+    for mine, theirs in zip(actual.logprob, expected.logprob, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=tolerance, atol=tolerance)
-    for mine, theirs in zip(found.tokens, expected.tokens, strict=True):
+    for mine, theirs in zip(actual.tokens, expected.tokens, strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    np.testing.assert_allclose(found.kl, expected.kl, rtol=1e-3, atol=tolerance)
-    np.testing.assert_array_equal(found.kl_tokens, expected.kl_tokens)
+    np.testing.assert_allclose(actual.kl, expected.kl, rtol=1e-3, atol=tolerance)
+    np.testing.assert_array_equal(actual.kl_tokens, expected.kl_tokens)
 
 
-def assert_identical(found: ForcedScores, expected: ForcedScores) -> None:
-    for mine, theirs in zip(found.logprob, expected.logprob, strict=True):
+def assert_identical(actual: ForcedScores, expected: ForcedScores) -> None:
+    for mine, theirs in zip(actual.logprob, expected.logprob, strict=True):
         np.testing.assert_array_equal(mine, theirs)
-    np.testing.assert_array_equal(found.kl, expected.kl)
+    np.testing.assert_array_equal(actual.kl, expected.kl)
 
 
 def additions(*terms: Term) -> Mapping[int, np.ndarray]:
@@ -114,9 +114,9 @@ def test_forcing_default_model_equals_separate_sequences(smollm2: TransformersEn
     assert prepared.shares_prefixes
     assert_same(prepared.base, slowly(smollm2, blocks, items), tolerance=1e-4)
     term = (vector_for(smollm2, layers=[12, 13, 29]), -0.8)
-    found = prepared.measure(additions(term))
-    assert_same(found, slowly(smollm2, blocks, items, term), tolerance=1e-4)
-    assert found.mean_kl > 0.01
+    actual = prepared.measure(additions(term))
+    assert_same(actual, slowly(smollm2, blocks, items, term), tolerance=1e-4)
+    assert actual.mean_kl > 0.01
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -126,10 +126,10 @@ def test_forcing_every_family_equals_separate_sequences(family: Family, engine: 
     assert_same(prepared.base, slowly(engine, blocks, items), tolerance=1e-4)
     for layers, strength in (([0], 1.0), ([1, 3], -2.0), ([3], 1.0)):
         term = (vector_for(engine, layers=layers), strength)
-        found = prepared.measure(additions(term))
-        assert_same(found, slowly(engine, blocks, items, term), tolerance=1e-4)
+        actual = prepared.measure(additions(term))
+        assert_same(actual, slowly(engine, blocks, items, term), tolerance=1e-4)
         moved = [item.reference is not None and len(item.prompt) > 1 for item in items]  # alone, a sink is left alone
-        np.testing.assert_array_equal(found.kl > 1e-4, moved)
+        np.testing.assert_array_equal(actual.kl > 1e-4, moved)
 
 
 def test_forcing_most_families_share_prefixes(family: Family, engine: TransformersEngine) -> None:
@@ -154,11 +154,11 @@ def test_forcing_any_pass_size_gives_the_same_scores(
 def test_forcing_empty_answer_scores_zero_beside_others(engine: TransformersEngine) -> None:
     with_empty = [ForcedItem((1, 2, 3), ((), (4, 5)), reference=1), ForcedItem((1, 2, 6), ((7,), ()), reference=0)]
     without = [ForcedItem((1, 2, 3), ((4, 5),), reference=0), ForcedItem((1, 2, 6), ((7,),), reference=0)]
-    found, expected = engine.teacher_forcing(with_empty).base, engine.teacher_forcing(without).base
-    assert found.logprob[0][0] == found.logprob[1][1] == 0.0
-    assert found.tokens[0].tolist() == [0, 2]
-    np.testing.assert_allclose(found.logprob[0][1], expected.logprob[0][0], atol=1e-4)
-    np.testing.assert_allclose(found.logprob[1][0], expected.logprob[1][0], atol=1e-4)
+    actual, expected = engine.teacher_forcing(with_empty).base, engine.teacher_forcing(without).base
+    assert actual.logprob[0][0] == actual.logprob[1][1] == 0.0
+    assert actual.tokens[0].tolist() == [0, 2]
+    np.testing.assert_allclose(actual.logprob[0][1], expected.logprob[0][0], atol=1e-4)
+    np.testing.assert_allclose(actual.logprob[1][0], expected.logprob[1][0], atol=1e-4)
 
 
 def test_forcing_no_items_gives_empty_scores(llama: TransformersEngine) -> None:
@@ -234,10 +234,10 @@ def test_forcing_inside_steered_scores_the_steered_model(
     inside = (vector_for(llama, seed=2, layers=[2]), -1.0)
     with llama.steered([around]):
         prepared = llama.teacher_forcing(TOGETHER)
-        found = prepared.measure(additions(inside))
+        actual = prepared.measure(additions(inside))
     for mine, theirs in zip(prepared.base.logprob, slowly(llama, blocks, TOGETHER, around).logprob, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
-    for mine, theirs in zip(found.logprob, slowly(llama, blocks, TOGETHER, around, inside).logprob, strict=True):
+    for mine, theirs in zip(actual.logprob, slowly(llama, blocks, TOGETHER, around, inside).logprob, strict=True):
         np.testing.assert_allclose(mine, theirs, atol=1e-4)
 
 
@@ -357,7 +357,7 @@ def test_forcing_unsteered_layer_is_an_error(tiny: Callable[..., TransformersEng
 
 def _norms_slowly(engine: TransformersEngine, blocks: nn.ModuleList, items: Sequence[ForcedItem]) -> np.ndarray:
     """``[token, layer]``: norms of every distinct beginning of the items' sequences."""
-    found: dict[tuple[int, ...], np.ndarray] = {}
+    actual: dict[tuple[int, ...], np.ndarray] = {}
     for item in items:
         for answer in item.answers:
             tokens = (*item.prompt, *answer[:-1])
@@ -374,8 +374,8 @@ def _norms_slowly(engine: TransformersEngine, blocks: nn.ModuleList, items: Sequ
             for handle in handles:
                 handle.remove()
             for end in range(1, len(tokens) + 1):
-                found[tokens[:end]] = np.array([float(norms[end - 1]) for norms in caught])
-    return np.stack(list(found.values()))
+                actual[tokens[:end]] = np.array([float(norms[end - 1]) for norms in caught])
+    return np.stack(list(actual.values()))
 
 
 def test_norms_are_means_over_tokens(family: Family, engine: TransformersEngine) -> None:
@@ -425,16 +425,16 @@ def test_forcing_out_of_memory_halves_passes(
     if when == "preparing":
         with room_for(llama, room):
             forced = llama.teacher_forcing(TOGETHER)
-            found = forced.measure(additions)
+            actual = forced.measure(additions)
     else:
         forced = llama.teacher_forcing(TOGETHER)
         with room_for(llama, room):
-            found = forced.measure(additions)
+            actual = forced.measure(additions)
     assert forced.halved_to is not None
     assert forced.halved_to <= room
     wanted = expected.measure(additions)
-    np.testing.assert_allclose(found.kl, wanted.kl, rtol=1e-4)
-    np.testing.assert_allclose(np.concatenate(found.logprob), np.concatenate(wanted.logprob), rtol=1e-4)
+    np.testing.assert_allclose(actual.kl, wanted.kl, rtol=1e-4)
+    np.testing.assert_allclose(np.concatenate(actual.logprob), np.concatenate(wanted.logprob), rtol=1e-4)
     np.testing.assert_allclose(forced.norms, expected.norms, rtol=1e-4)
     assert traces_in(llama.model) == []
 

@@ -22,11 +22,11 @@ def by_hand(engine, prompt, answer):
 
 
 def test_predict_rows_equal_a_whole_pass(engine):
-    for (prompt, answer), found in zip(SEQUENCES, engine.predict(SEQUENCES), strict=True):
-        assert found.dtype == np.float32
-        assert found.shape == (len(answer), engine.model.config.vocab_size)
-        np.testing.assert_allclose(found, by_hand(engine, prompt, answer), atol=2e-5)
-        np.testing.assert_allclose(np.exp(found).sum(-1), 1.0, atol=1e-5)
+    for (prompt, answer), actual in zip(SEQUENCES, engine.predict(SEQUENCES), strict=True):
+        assert actual.dtype == np.float32
+        assert actual.shape == (len(answer), engine.model.config.vocab_size)
+        np.testing.assert_allclose(actual, by_hand(engine, prompt, answer), atol=2e-5)
+        np.testing.assert_allclose(np.exp(actual).sum(-1), 1.0, atol=1e-5)
 
 
 def test_predict_inside_steered_is_steered(llama):
@@ -44,19 +44,19 @@ def test_predict_encoder_decoder_begins_at_start_token():
     model = small_t5()
     engine = trimtab.load(model, tokenizer=byte_tokenizer())
     ((prompt, answer), *_) = SEQUENCES
-    (found,) = engine.predict([(prompt, answer)])
+    (actual,) = engine.predict([(prompt, answer)])
     start = model.config.decoder_start_token_id
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([[start, *answer[:-1]]])).logits
-    np.testing.assert_allclose(found, logits[0].log_softmax(-1).numpy(), atol=2e-5)
+    np.testing.assert_allclose(actual, logits[0].log_softmax(-1).numpy(), atol=2e-5)
     reader = trimtab.load(model, tokenizer=byte_tokenizer(), encoder=True)
     with pytest.raises(SteeringError, match="an encoder predicts no tokens"):
         reader.predict(SEQUENCES)
 
 
 def test_predict_empty_answer_has_no_rows(llama):
-    (found,) = llama.predict([((256, 1), ())])
-    assert found.shape == (0, llama.model.config.vocab_size)
+    (actual,) = llama.predict([((256, 1), ())])
+    assert actual.shape == (0, llama.model.config.vocab_size)
 
 
 def test_predict_unreadable_tokens_are_refused(llama):

@@ -23,7 +23,7 @@ CHAT = (Message("system", "Be kind."), Message("user", "Hi"))
 
 
 class Slow:
-    """A tokenizer that cannot say where its tokens are in a text."""
+    """Return a tokenizer without offsets."""
 
     is_fast = False
 

@@ -18,7 +18,7 @@ SAYS = (OPEN, "H", "m", "?", CLOSE, "Y", "e", "s", ".")  # each token leads to t
 
 
 def reasoning(template: str) -> TransformersEngine:
-    """A model that says the same whatever it is asked: blocks add nothing, and a token's embedding tells the next."""
+    """Return a model with a fixed answer: blocks add nothing, and a token's embedding determines the next."""
     tokenizer = byte_tokenizer(chat_template=template)
     tokenizer.add_tokens([OPEN, CLOSE])
     model = BY_NAME["llama"].build(vocab_size=len(tokenizer), hidden_size=256)
@@ -49,7 +49,7 @@ def reasoning(template: str) -> TransformersEngine:
 )
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_thoughts_and_answers_are_steered_separately(scope: str, opened: bool, steered: str, use_cache: bool) -> None:
-    """The thoughts may be opened by the template or by the model."""
+    """Check thoughts that the template or the model opens."""
     template = CHAT_TEMPLATE.replace("[assistant]", f"[assistant]{OPEN}") if opened else CHAT_TEMPLATE
     engine = reasoning(f"{template}{{# {OPEN} #}}")
     term = Term(vector_for(engine, layers=[1]), coefficient=0.1, tokens=scope)
@@ -58,8 +58,8 @@ def test_thoughts_and_answers_are_steered_separately(scope: str, opened: bool, s
         with states_between(engine.model.model.layers, cached=use_cache) as states:
             completion = engine.generate("Hi", steering=steering, max_new_tokens=20, use_cache=use_cache)
         seen.append(states[1][0].numpy())
-        said = SAYS[1:] if opened else SAYS
-        assert engine.tokenizer.decode(completion.tokens) == "".join(said) + "<eos>"
+        expected = SAYS[1:] if opened else SAYS
+        assert engine.tokenizer.decode(completion.tokens) == "".join(expected) + "<eos>"
     moved = np.flatnonzero((seen[0] != seen[1]).any(-1))
     tokens = [*engine.encode(engine.render("Hi")), *completion.tokens]
     assert "".join(engine.tokenizer.decode([tokens[n]]) for n in moved) == steered

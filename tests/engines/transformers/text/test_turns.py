@@ -48,7 +48,7 @@ DEFAULT = (
 
 
 class Slow:
-    """A tokenizer that cannot say where its tokens are in a text."""
+    """Return a tokenizer without offsets."""
 
     is_fast = False
 
@@ -76,7 +76,7 @@ def mark(prompt: Prompt, template: str | None = OPENS, *, tokenizer: Any = None,
 
 
 def said(marked: MarkedPrompt) -> list[tuple[str, str]]:
-    """The role of each turn and the text under its tokens."""
+    """Return the role of each turn with the text of its tokens."""
     return [
         (turn.role, marked.text[marked.offsets[turn.start][0] : marked.offsets[turn.stop - 1][1]])
         for turn in marked.turns

@@ -73,7 +73,7 @@ class TreePreferenceGradients:
         with torch.no_grad():
             for n in numbers:
                 if n not in self._base:
-                    answer = AnsweredPrompt(self._items[n].prompt, self._items[n].own)
+                    answer = AnsweredPrompt(self._items[n].prompt, self._items[n].answer)
                     self._base[n] = self._passes.logprobs([answer], (0.0,), {})[0][0].detach()
 
     def _part(
@@ -95,7 +95,7 @@ class TreePreferenceGradients:
 
 
 def _texts(item: Preference) -> Texts:
-    return [AnsweredPrompt(item.prompt, answer) for answer in (item.positive, item.negative, item.own)]
+    return [AnsweredPrompt(item.prompt, answer) for answer in (item.positive, item.negative, item.answer)]
 
 
 def _mean(logprobs: Tensor, answer: Tokens) -> Tensor:

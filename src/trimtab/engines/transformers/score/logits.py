@@ -27,7 +27,7 @@ PART_BYTES = 2 * 1024**2
 
 @dataclass(frozen=True)
 class Targets:
-    """Every token of every answer, by the node of the prefix tree that predicts it (ascending)."""
+    """Tokens of all answers, by the node of the prefix tree that predicts each (ascending)."""
 
     node: I64  # may repeat, as answers with a common prefix share nodes
     token: I64
