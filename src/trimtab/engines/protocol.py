@@ -615,13 +615,10 @@ def compare_answers(
 
 
 def _opposite(steering: Steering) -> Steering:
+    def negative(value: float | None) -> float | None:
+        return None if value is None else -value
+
+    terms = steering.terms
     return Steering(
-        tuple(
-            replace(
-                term,
-                strength=None if term.strength is None else -term.strength,
-                coefficient=None if term.coefficient is None else -term.coefficient,
-            )
-            for term in steering.terms
-        )
+        tuple(replace(t, strength=negative(t.strength), coefficient=negative(t.coefficient)) for t in terms)
     )

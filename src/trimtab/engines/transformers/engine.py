@@ -42,8 +42,7 @@ from trimtab.engines.transformers.model.fingerprint import fingerprint
 from trimtab.engines.transformers.score.forcing import PrefixTreeForcing, greedy_scores, predict
 from trimtab.engines.transformers.text.chat_template import (
     check_length,
-    checked_sequences,
-    chosen_layers,
+    check_tokens,
     opening_cuts,
     pad_token,
     render_chat,
@@ -291,7 +290,7 @@ class TransformersEngine:
             return collect_states(
                 self._host,
                 self._sequences(texts),
-                layers=chosen_layers(layers, name=self.info.name, count=self.info.layers),
+                layers=self._layer_numbers(layers),
                 position=position,
                 span=span,
                 max_tokens=max_tokens,
@@ -299,13 +298,19 @@ class TransformersEngine:
                 progress=progress,
             )
 
-    def marked(self, prompt: Prompt, *, raw: bool = False) -> MarkedPrompt:
+    def marked(self, prompt: Prompt, *, raw: bool = False, room: int = 0) -> MarkedPrompt:
         """Return a prompt as the model reads it, with the role of each token.
 
         Raises:
-            PromptError: It is empty, not a chat, or does not fit into the context window.
+            PromptError: It is empty, not a chat, or does not fit into the context window with ``room`` more tokens.
         """
-        return self._prompt(prompt, raw=raw)
+        if isinstance(prompt, str) and not prompt.strip():
+            raise PromptError("the prompt is empty", fix="write something to answer")
+        marked = marked_prompt(
+            self.tokenizer, prompt, raw=raw, thinking=self.thinking, sink=self._host.sink, encode=self.encode
+        )
+        check_length(marked.tokens, marked.text, name=self.info.name, window=self.context_window, room=room)
+        return marked
 
     def read(self, prompt: Prompt, vectors: Sequence[ControlVector], *, raw: bool = False) -> Reading:
         """Return projections of a text or a chat on vectors, by layer and token.
@@ -328,7 +333,7 @@ class TransformersEngine:
         """
         for vector in vectors:
             vector.check_model(self.info)
-        marked = self._prompt(prompt, raw=raw)
+        marked = self.marked(prompt, raw=raw)
         if self._host.reads_sources:
             raise PromptError(f"an encoder reads the texts of {self.info.name}", fix="load it with encoder=True")
         states = self.hidden_states([marked.tokens], position="all")[0]
@@ -350,11 +355,29 @@ class TransformersEngine:
         """
         vector.check_model(self.info)
         with self._lock:
-            return score_prompts(self._host, [self._prompt(prompt, raw=False) for prompt in prompts], vector, at=at)
+            return score_prompts(self._host, [self.marked(prompt) for prompt in prompts], vector, at=at)
 
     def _sequences(self, texts: Sequence[str | Tokens]) -> list[Tokens]:
+        """Return texts as token ids, and token ids unchanged, after checking each."""
+        if isinstance(texts, str):
+            raise PromptError("hidden_states was given one text", fix="give a list of texts")
         name, window, size = self.info.name, self.context_window, int(self.model.get_input_embeddings().weight.shape[0])
-        return checked_sequences(texts, encode=self.encode, name=name, vocabulary=size, window=window)
+        sequences: list[Tokens] = []
+        for text in texts:
+            tokens = self.encode(text) if isinstance(text, str) else tuple(text)
+            if not isinstance(text, str):
+                check_tokens(tokens, name=name, vocabulary=size)
+            check_length(tokens, text if isinstance(text, str) else str(tokens), name=name, window=window)
+            sequences.append(tokens)
+        return sequences
+
+    def _layer_numbers(self, layers: Sequence[int] | None) -> list[int]:
+        count = self.info.layers
+        chosen = list(range(count)) if layers is None else list(layers)
+        for layer in chosen:
+            if not -count <= layer < count:
+                raise SteeringError(f"there is no layer {layer}", fix=f"{self.info.name} has layers 0 to {count - 1}")
+        return [layer % count for layer in chosen]
 
     @property
     def gradients(self) -> ModelGradients | None:
@@ -605,7 +628,7 @@ class TransformersEngine:
         cache: DynamicCache | None = None,
     ) -> Request:
         return make_request(
-            [self._prompt(prompt, raw=raw, room=sampling.max_new_tokens) for prompt in prompts],
+            [self.marked(prompt, raw=raw, room=sampling.max_new_tokens) for prompt in prompts],
             steerings,
             sampling,
             info=self.info,
@@ -614,12 +637,3 @@ class TransformersEngine:
             measure_kl=measure_kl,
             cache=cache,
         )
-
-    def _prompt(self, prompt: Prompt, *, raw: bool, room: int = 0) -> MarkedPrompt:
-        if isinstance(prompt, str) and not prompt.strip():
-            raise PromptError("the prompt is empty", fix="write something to answer")
-        marked = marked_prompt(
-            self.tokenizer, prompt, raw=raw, thinking=self.thinking, sink=self._host.sink, encode=self.encode
-        )
-        check_length(marked.tokens, marked.text, name=self.info.name, window=self.context_window, room=room)
-        return marked

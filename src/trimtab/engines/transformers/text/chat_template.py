@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 from jinja2 import Environment, meta
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trimtab.behaviours import Message
 from trimtab.engines.protocol import THINKING_MARKERS, ThinkingMarkers, Tokens
-from trimtab.errors import PromptError, SteeringError
+from trimtab.errors import PromptError
 
 SWITCHES = ("enable_thinking", "thinking")  # variables of templates: Qwen's and most others', DeepSeek's
 OWN_TAGS = re.compile(r"{%-?\s*(end)?generation\s*-?%}")  # transformers' addition to Jinja
@@ -112,45 +112,6 @@ def check_length(tokens: Tokens, text: str, *, name: str, window: int | None, ro
             f"the prompt has {len(tokens)} tokens{answer}, but {name} reads {window} ({text[:40]!r}...)",
             fix="shorten it" + (" or lower max_new_tokens" if room else ""),
         )
-
-
-def checked_sequences(
-    texts: Sequence[str | Tokens],
-    *,
-    encode: Callable[[str], Tokens],
-    name: str,
-    vocabulary: int,
-    window: int | None,
-) -> list[Tokens]:
-    """Return texts as token ids, and token ids unchanged, after checking each.
-
-    Raises:
-        PromptError: It is one text and no list, or one of them is empty, too long, or has unknown tokens.
-    """
-    if isinstance(texts, str):
-        raise PromptError("hidden_states was given one text", fix="give a list of texts")
-    sequences: list[Tokens] = []
-    for text in texts:
-        tokens = encode(text) if isinstance(text, str) else tuple(text)
-        if not isinstance(text, str):
-            check_tokens(tokens, name=name, vocabulary=vocabulary)
-        check_length(tokens, text if isinstance(text, str) else str(tokens), name=name, window=window)
-        sequences.append(tokens)
-    return sequences
-
-
-def chosen_layers(layers: Sequence[int] | None, *, name: str, count: int) -> list[int]:
-    """Return the given layers, numbered from 0; None is all of them.
-
-    Raises:
-        SteeringError: The model does not have one.
-    """
-    if layers is None:
-        return list(range(count))
-    for layer in layers:
-        if not -count <= layer < count:
-            raise SteeringError(f"there is no layer {layer}", fix=f"{name} has layers 0 to {count - 1}")
-    return [layer % count for layer in layers]
 
 
 # Texts that no template contains; they show where a template puts a message.
