@@ -30,7 +30,7 @@ def steered_logits(model: nn.Module, blocks: DecoderLayers, layer: int) -> Tenso
 
 def assert_steered_as_by_hand(model: Toy, modules: list[nn.Module]) -> None:
     """``modules`` are the layers in order; one may stand there several times."""
-    blocks = find_layers(model)
+    blocks = find_layers(model).blocks
     assert list(blocks.modules) == modules
     unsteered = logits_of(model)
     for layer, module in enumerate(modules):
@@ -82,7 +82,7 @@ def test_decoy_longer_list_of_same_width_is_not_chosen(body: Any):
 
 def test_consecutive_lists_equal_manual_steering():
     model = Toy(lambda toy, state, _: through(toy.second, through(toy.first, state)), first=listed(5), second=listed(2))
-    blocks = find_layers(model)
+    blocks = find_layers(model).blocks
     assert_steered_as_by_hand(model, list(blocks.modules))
     assert blocks.modules[-1] is model.second[-1]
 
@@ -159,7 +159,7 @@ def test_single_block_bypassing_hooks_is_refused_or_works(which: int):
 
     model = Toy(body, layers=listed(4))
     try:
-        blocks = find_layers(model)
+        blocks = find_layers(model).blocks
     except ModelError:
         return
     assert_steered_as_by_hand(model, list(blocks.modules))
@@ -175,7 +175,7 @@ def test_list_run_twice_has_twice_as_many_layers():
 
 def test_block_run_six_times_is_six_layers():
     model = Toy(lambda toy, state, _: through([toy.block] * 6, state), block=Block())
-    assert len(find_layers(model)) == 6
+    assert len(find_layers(model).blocks) == 6
     assert_steered_as_by_hand(model, [model.block] * 6)
 
 
@@ -186,7 +186,7 @@ def test_block_listed_six_times_is_six_layers():
 
 def test_shared_block_layers_steer_equally():
     model = Toy(lambda toy, state, _: through([toy.block] * 6, state), block=Block())
-    blocks = find_layers(model)
+    blocks = find_layers(model).blocks
     first = steered_logits(model, blocks, 2)
     with SteeringHooks(blocks, {2: vector().numpy()}, sink=False) as hooks:
         assert torch.equal(logits_of(model), first)

@@ -13,7 +13,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from by_hand import traces_in
 from tiny_models import HIDDEN, LAYERS, Family
 from trimtab.engines import layer_search
-from trimtab.engines.layer_search import find_and_prove, find_layers
+from trimtab.engines.layer_search import find_layers
 from trimtab.engines.layers import layer_output
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import ModelError
@@ -65,7 +65,7 @@ class Toy(nn.Module):
 
 
 def test_blocks_of_every_family_are_found(family: Family, engine: TransformersEngine) -> None:
-    located = find_layers(engine.model)
+    located = find_layers(engine.model).blocks
     assert located.path == family.path
     assert located.modules == tuple(family.blocks(engine.model))
     assert len(located.modules) == LAYERS
@@ -75,7 +75,7 @@ def test_blocks_of_every_family_are_found(family: Family, engine: TransformersEn
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_find_layers_coarse_rounding_finds_same_layers(family: Family, dtype: torch.dtype) -> None:
     model = family.build().to(dtype)
-    located = find_layers(model)
+    located = find_layers(model).blocks
     assert (located.path, len(located), located.causal) == (family.path, LAYERS, True)
 
 
@@ -94,17 +94,17 @@ def test_blocks_may_return_tensor_or_tuple_or_list(wrap: Callable[[Tensor], Any]
         nn.ModuleList(Block(wrap) for _ in range(3)),
         step=lambda block, state: layer_output(block(state)),
     )
-    assert find_layers(model).path == "layers"
+    assert find_layers(model).blocks.path == "layers"
 
 
 def test_blocks_may_take_state_by_keyword() -> None:
     model = Toy(step=lambda block, state: block(hidden_states=state))
-    assert find_layers(model).modules == tuple(model.layers)
+    assert find_layers(model).blocks.modules == tuple(model.layers)
 
 
 def test_find_layers_ignores_unused_longer_list() -> None:
     model = Toy(decoy=nn.ModuleList(Block() for _ in range(9)))
-    assert find_layers(model).path == "layers"
+    assert find_layers(model).blocks.path == "layers"
 
 
 def test_find_layers_ignores_unchained_longer_list() -> None:
@@ -113,7 +113,7 @@ def test_find_layers_ignores_unchained_longer_list() -> None:
             block(state)
 
     model = Toy(decoy=nn.ModuleList(Block() for _ in range(9)), run=side_by_side)
-    assert find_layers(model).path == "layers"
+    assert find_layers(model).blocks.path == "layers"
 
 
 def test_find_layers_ignores_reversed_longer_list() -> None:
@@ -122,7 +122,7 @@ def test_find_layers_ignores_reversed_longer_list() -> None:
             state = block(state)
 
     model = Toy(decoy=nn.ModuleList(Block() for _ in range(9)), run=backwards)
-    assert find_layers(model).path == "layers"
+    assert find_layers(model).blocks.path == "layers"
 
 
 def test_longer_chain_of_another_width_is_not_chosen() -> None:
@@ -132,7 +132,7 @@ def test_longer_chain_of_another_width_is_not_chosen() -> None:
             state = block(state)
 
     model = Toy(decoy=nn.ModuleList(Block(width=4) for _ in range(9)), run=narrow)
-    assert find_layers(model).path == "layers"
+    assert find_layers(model).blocks.path == "layers"
 
 
 def test_list_whose_members_put_out_flat_tensors_is_not_chosen() -> None:
@@ -142,7 +142,7 @@ def test_list_whose_members_put_out_flat_tensors_is_not_chosen() -> None:
             flat = gate(flat)
 
     model = Toy(decoy=nn.ModuleList(nn.Tanh() for _ in range(9)), run=per_channel)
-    assert find_layers(model).path == "layers"
+    assert find_layers(model).blocks.path == "layers"
 
 
 def test_longer_chain_inside_one_block_is_not_chosen() -> None:
@@ -158,7 +158,7 @@ def test_longer_chain_inside_one_block_is_not_chosen() -> None:
             return super().forward(hidden_states + state)
 
     model = Toy(nn.ModuleList([Block(), Deep(), Block()]))
-    assert find_layers(model).path == "layers"
+    assert find_layers(model).blocks.path == "layers"
 
 
 def test_model_whose_blocks_do_not_chain_is_refused() -> None:
@@ -169,7 +169,7 @@ def test_model_whose_blocks_do_not_chain_is_refused() -> None:
 
 
 def test_find_layers_blocks_run_twice_count_twice() -> None:
-    located = find_layers(Toy(step=lambda block, state: block(block(state))))
+    located = find_layers(Toy(step=lambda block, state: block(block(state)))).blocks
     assert located.names == tuple(f"layers.{number}" for number in range(4) for _ in range(2))
 
 
@@ -186,7 +186,7 @@ def t5() -> T5ForConditionalGeneration:
 
 def test_find_layers_of_encoder_decoder_takes_the_decoder() -> None:
     model = t5()
-    decoder, encoder = find_layers(model), find_layers(model, encoder=True)
+    decoder, encoder = find_layers(model).blocks, find_layers(model, encoder=True).blocks
     assert (decoder.path, len(decoder), decoder.causal) == ("decoder.block", 3, True)
     assert (encoder.path, len(encoder), encoder.causal) == ("encoder.block", 2, False)
     assert encoder.body is model.encoder
@@ -230,7 +230,7 @@ def passes_of(model: nn.Module) -> list[int]:
 def test_find_layers_runs_three_passes_of_six_tokens(tiny: Callable[..., Any]) -> None:
     model = tiny("llama").model
     sizes = passes_of(model)
-    located = find_and_prove(model)
+    located = find_layers(model)
     assert sizes == [6, 6, 6]
     assert located.proof.passes == 2
     assert located.proof.moved > 0.01
@@ -239,7 +239,7 @@ def test_find_layers_runs_three_passes_of_six_tokens(tiny: Callable[..., Any]) -
 def test_find_layers_same_config_reuses_proof(tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layer_search, "PROVEN", {})
     first = tiny("llama").model
-    located = find_and_prove(first)
+    located = find_layers(first)
 
     def no_pass(*_: Any, **__: Any) -> None:
         pytest.fail("the model ran again")
@@ -248,11 +248,11 @@ def test_find_layers_same_config_reuses_proof(tiny: Callable[..., Any], monkeypa
     other = tiny("llama", num_hidden_layers=2).model
     with monkeypatch.context() as patch:
         patch.setattr(layer_search, "watched_pass", no_pass)
-        again = find_and_prove(second)
+        again = find_layers(second)
     assert again.proof == located.proof
     assert again.blocks.modules == tuple(second.model.layers)
     assert again.blocks.body is second.model
-    assert len(find_layers(other)) == 2
+    assert len(find_layers(other).blocks) == 2
 
 
 def test_find_layers_of_a_changed_model_searches_again(tiny: Callable[..., Any]) -> None:
@@ -276,7 +276,7 @@ def test_find_layers_repeated_block_counts_each_run() -> None:
             self.linear = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH))
 
     model = Toy(nn.ModuleList([Deep()]), step=again)
-    located = find_layers(model)
+    located = find_layers(model).blocks
     assert located.names == ("layers.0",) * 5
     assert located.repeated
 

@@ -178,12 +178,7 @@ class _Chain:
         return self.calls[-1].end
 
 
-def find_layers(model: nn.Module, *, encoder: bool = False) -> DecoderLayers:
-    """Return the blocks of ``find_and_prove``."""
-    return find_and_prove(model, encoder=encoder).blocks
-
-
-def find_and_prove(model: nn.Module, *, encoder: bool = False) -> Found:
+def find_layers(model: nn.Module, *, encoder: bool = False) -> Found:
     """Find the blocks of a language model's decoder, and prove that steering them steers the model.
 
     One pass of six tokens traces every module. Candidates are lists of modules in which each passes its state to the

@@ -13,7 +13,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from trimtab.arrays import F32
 from trimtab.defaults import ANSWER_TOKENS
-from trimtab.engines.layer_search import find_and_prove, is_encoder_decoder
+from trimtab.engines.layer_search import find_layers, is_encoder_decoder
 from trimtab.engines.protocol import (
     Capabilities,
     Collected,
@@ -111,7 +111,7 @@ class TransformersEngine:
         self.tokenizer = tokenizer
         self._lock = model_lock(model)
         with self._lock:  # another engine may be using the model
-            layers = find_and_prove(model, encoder=encoder)
+            layers = find_layers(model, encoder=encoder)
         self.blocks, self.proof = layers.blocks, layers.proof
         self.has_encoder = is_encoder_decoder(model)
         self.thinking = thinking
