@@ -276,21 +276,7 @@ class _Scores:
 
 
 def predict(context: ModelContext, sequences: Sequence[tuple[Tokens, Tokens]], *, window: int | None) -> list[F32]:
-    """Return the log-probabilities of the next token at every position of every answer.
-
-    Args:
-        context: The model.
-        sequences: Prompts and answers, as token ids.
-        window: How many tokens the model can read.
-
-    Returns:
-        For each sequence ``[token, vocabulary]`` in nats.
-
-    Raises:
-        PromptError: A prompt is empty, a sequence does not fit into the context window, or there is no such token.
-        SteeringError: The engine steers an encoder, which predicts nothing; or an open ``steered()`` has token scopes
-            or conditions.
-    """
+    """Compute ``TransformersEngine.predict``; the model can read ``window`` tokens."""
     if context.blocks.encoder:
         raise SteeringError("an encoder predicts no tokens", fix="load the model without encoder=True")
     vocabulary = int(context.model.get_input_embeddings().weight.shape[0])
@@ -321,17 +307,9 @@ def answer_logprobs(context: ModelContext, prompt: Tokens, answer: Tokens) -> to
 
 
 def greedy_scores(context: ModelContext, items: Sequence[ForcedItem], *, max_tokens: int | None = None) -> GreedyScores:
-    """Score answers to prompts under the open ``steered()`` scopes.
+    """Compute ``TransformersEngine.greedy_scores``; where memory runs out, passes are halved.
 
     Of two equally likely tokens the one with the lower id counts as the likeliest, as in greedy decoding.
-
-    Args:
-        context: The model.
-        items: Prompts and answers; ``reference`` is ignored.
-        max_tokens: Upper bound on the new tokens of one pass. Where memory runs out, passes are halved.
-
-    Raises:
-        SteeringError: An encoder reads the prompts, or an open scope has token scopes or conditions.
     """
     if context.start is not None or context.blocks.encoder:
         raise SteeringError(

@@ -52,14 +52,7 @@ def marked_prompt(
     """Render a prompt as ``render_chat`` does, and mark each token with its role.
 
     A chat whose last message is the assistant's ends with that text: its turn is not closed, and no other is opened.
-
-    Args:
-        tokenizer: Tokenizer with the template.
-        prompt: A user message, or a chat.
-        raw: Take a string as bare text instead of a user message.
-        thinking: Whether the model thinks before it answers; None leaves it to the template.
-        sink: Whether the first token is an attention sink, and so no word: true for decoders.
-        encode: The engine's function from text to tokens.
+    A ``sink`` (the first token that a decoder reads) is no word. For the other options see ``render_chat``.
 
     Raises:
         PromptError: It is no chat, or the template does not take it.
