@@ -130,7 +130,7 @@ class TransformersEngine:
         return f"<TransformersEngine {self.info.name}: {self.info.architecture}, {self.info.layers} layers>"
 
     @property
-    def _host(self) -> ModelContext:
+    def _context(self) -> ModelContext:
         return ModelContext(
             model=self.model,
             blocks=self.blocks,
@@ -159,7 +159,7 @@ class TransformersEngine:
         return Capabilities(
             predicts=not self.blocks.encoder,
             reads_every_token=not self.has_encoder,
-            gradients=has_gradients(self._host),
+            gradients=has_gradients(self._context),
             context_window=self.context_window,
         )
 
@@ -260,8 +260,8 @@ class TransformersEngine:
         ).states
         if position != "all":
             return states
-        host = self._host
-        read = [len(host.start if host.reads_sources and host.start else tokens) for tokens in sequences]
+        context = self._context
+        read = [len(context.start if context.reads_sources and context.start else tokens) for tokens in sequences]
         lengths = [stop - start for start, stop in spans_of(span, read)]
         return np.split(states, np.cumsum(lengths)[:-1]) if lengths else []
 
@@ -288,7 +288,7 @@ class TransformersEngine:
             raise PromptError(f"max_tokens is {max_tokens}", fix="allow at least 1")
         with self._lock:
             return collect_states(
-                self._host,
+                self._context,
                 self._sequences(texts),
                 layers=self._layer_numbers(layers),
                 position=position,
@@ -307,7 +307,7 @@ class TransformersEngine:
         if isinstance(prompt, str) and not prompt.strip():
             raise PromptError("the prompt is empty", fix="write something to answer")
         marked = marked_prompt(
-            self.tokenizer, prompt, raw=raw, thinking=self.thinking, sink=self._host.sink, encode=self.encode
+            self.tokenizer, prompt, raw=raw, thinking=self.thinking, sink=self._context.sink, encode=self.encode
         )
         check_length(marked.tokens, marked.text, name=self.info.name, window=self.context_window, room=room)
         return marked
@@ -334,7 +334,7 @@ class TransformersEngine:
         for vector in vectors:
             vector.check_model(self.info)
         marked = self.marked(prompt, raw=raw)
-        if self._host.reads_sources:
+        if self._context.reads_sources:
             raise PromptError(f"an encoder reads the texts of {self.info.name}", fix="load it with encoder=True")
         states = self.hidden_states([marked.tokens], position="all")[0]
         pieces = token_texts(self.tokenizer, marked)
@@ -355,7 +355,7 @@ class TransformersEngine:
         """
         vector.check_model(self.info)
         with self._lock:
-            return score_prompts(self._host, [self.marked(prompt) for prompt in prompts], vector, at=at)
+            return score_prompts(self._context, [self.marked(prompt) for prompt in prompts], vector, at=at)
 
     def _sequences(self, texts: Sequence[str | Tokens]) -> list[Tokens]:
         """Return texts as token ids, and token ids unchanged, after checking each."""
@@ -382,7 +382,7 @@ class TransformersEngine:
     @property
     def gradients(self) -> ModelGradients | None:
         """Return gradients with respect to additions; None for a model whose hidden states padding would change."""
-        return ModelGradients.of(self._host)
+        return ModelGradients.of(self._context)
 
     def teacher_forcing(self, items: Sequence[ForcedItem], *, once: bool = False) -> PrefixTreeForcing:
         """Prepare prompts and answers for scoring under many steerings; ``once`` if only the base is wanted.
@@ -392,20 +392,20 @@ class TransformersEngine:
         """
         if self.blocks.encoder:
             raise SteeringError("an encoder predicts no tokens to score", fix="load the model without encoder=True")
-        host, sources = self._host, None
-        if host.reads_sources and host.start is not None:
+        context, sources = self._context, None
+        if context.reads_sources and context.start is not None:
             sources = [item.prompt for item in items]
-            items = [replace(item, prompt=host.start) for item in items]
+            items = [replace(item, prompt=context.start) for item in items]
         return PrefixTreeForcing(
             self.model,
             self.blocks,
             items,
-            cost=host.cost(),
+            cost=context.cost(),
             proof=self._proof,
             once=once,
-            pad=host.pad,
+            pad=context.pad,
             sources=sources,
-            sink=host.sink,
+            sink=context.sink,
         )
 
     def predict(self, sequences: Sequence[tuple[Tokens, Tokens]]) -> list[F32]:
@@ -428,7 +428,7 @@ class TransformersEngine:
             >>> logprobs.shape  # doctest: +SKIP
             (24, 49152)
         """
-        return predict(self._host, sequences, window=self.context_window)
+        return predict(self._context, sequences, window=self.context_window)
 
     def greedy_scores(self, items: Sequence[ForcedItem], *, max_tokens: int | None = None) -> GreedyScores:
         """Score answers under an open ``steered()``, and check whether greedy decoding would give them.
@@ -446,7 +446,7 @@ class TransformersEngine:
             ...     model.greedy_scores([item]).greedy[0]
             array([ True])
         """
-        return greedy_scores(self._host, items, max_tokens=max_tokens)
+        return greedy_scores(self._context, items, max_tokens=max_tokens)
 
     @contextmanager
     def steered(self, steering: SteeringLike) -> Iterator[None]:
@@ -462,7 +462,7 @@ class TransformersEngine:
         compiled = Steering.of(steering).compile(self.info)
         plan = StepPlan.of_rows([compiled])
         with self._lock:
-            with SteeringHooks(self.blocks, plan, sink=self._host.sink, scoped=not compiled.is_plain) as hooks:
+            with SteeringHooks(self.blocks, plan, sink=self._context.sink, scoped=not compiled.is_plain) as hooks:
                 self._scopes.append(hooks)
                 try:
                     yield
@@ -538,7 +538,7 @@ class TransformersEngine:
         text = None if on_text is None else TextStream(self.decode, on_text)
         on_token = None if text is None else lambda token, _: text.token(token)
         with self._lock:
-            completions = answer_request(self._host, request, decode=self.decode, on_token=on_token)
+            completions = answer_request(self._context, request, decode=self.decode, on_token=on_token)
         if text is not None:
             text.end()
         return completions
@@ -610,7 +610,7 @@ class TransformersEngine:
                     "a stream was begun outside of the steered() block in which it was made, or the other way round",
                     fix="make and read it in the same place",
                 )
-            return answer_request(self._host, request, decode=self.decode, on_token=on_token, ended=ended)[0]
+            return answer_request(self._context, request, decode=self.decode, on_token=on_token, ended=ended)[0]
 
         names = distinct_names([vector.behaviour.name for vector in read])
         return AnswerStream(work, decode=self.decode, names=names, lock=self._lock)
