@@ -21,6 +21,7 @@ from hypothesis import settings
 
 import trimtab
 from tiny_models import BY_NAME, CHAT_TEMPLATE, FAMILIES, Family, byte_tokenizer, vector_for
+from trimtab.engines.fake import FakeEngine
 from trimtab.engines.prefix_tree import Cost, Plan, PrefixTree, plan_batches, plan_prefix_tree
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.forward import run as proof
@@ -69,6 +70,12 @@ def llama(tiny: Callable[..., TransformersEngine]) -> TransformersEngine:
 def tiny_llama(tiny: Callable[..., TransformersEngine]) -> TransformersEngine:
     """A tiny Llama with room for the long chats of training, which has a token for each byte."""
     return tiny("llama", max_position_embeddings=8192)
+
+
+@pytest.fixture(scope="session")
+def fake() -> FakeEngine:
+    """An engine without torch, for tests of logic in which the model does not matter."""
+    return FakeEngine()
 
 
 @pytest.fixture(scope="session")

@@ -71,8 +71,8 @@ def test_suggest_keeps_only_phrasings_that_agree(smollm2):
         Answer("a merry soul who", "length"),
     ],
 )
-def test_suggest_drops_unfitting_answers(tiny_llama, bad):
-    told, _ = suggested(tiny_llama, [bad, "a merry soul"])
+def test_suggest_drops_unfitting_answers(fake, bad):
+    told, _ = suggested(fake, [bad, "a merry soul"])
     assert told.positive.worded == 1
 
 
@@ -86,8 +86,8 @@ def test_suggest_drops_duplicates_and_keeps_at_most_count(smollm2):
     assert agreements == sorted(agreements, reverse=True)
 
 
-def test_suggest_asks_about_each_persona_in_turn(tiny_llama):
-    _, scripted = suggested(tiny_llama, ["a merry soul"], count=2)
+def test_suggest_asks_about_each_persona_in_turn(fake):
+    _, scripted = suggested(fake, ["a merry soul"], count=2)
     asked = [chat[-1].content for chat in scripted.chats]
     assert len(asked) == 4 * ASKED_FOR_EACH
     for pole in (HAPPY.positive, HAPPY.negative):
@@ -102,17 +102,17 @@ def test_suggest_with_default_model_gives_usable_phrases(smollm2, monkeypatch):
     assert told.positive.worded + told.negative.worded > 0
 
 
-def test_suggest_same_seed_gives_same_result(tiny_llama):
-    assert suggest_phrasings(tiny_llama, HAPPY, count=1) == suggest_phrasings(tiny_llama, HAPPY, count=1)
+def test_suggest_same_seed_gives_same_result(fake):
+    assert suggest_phrasings(fake, HAPPY, count=1) == suggest_phrasings(fake, HAPPY, count=1)
 
 
-def test_nothing_can_be_said_in_other_words_without_personas(llama):
+def test_nothing_can_be_said_in_other_words_without_personas(fake):
     chats = tuple(ContrastiveText((Message("user", f"{n}"),), (Message("user", f"-{n}"),)) for n in range(2))
     bare = Behaviour("bare", "", Pole("a", ()), Pole("b", ()), HAPPY.templates, HAPPY.suffixes, pairs=chats)
     with pytest.raises(BehaviourError, match="no personas"):
-        suggest_phrasings(llama, bare, count=1)
+        suggest_phrasings(fake, bare, count=1)
     with pytest.raises(BehaviourError, match="at least 1"):
-        suggest_phrasings(llama, HAPPY, count=0)
+        suggest_phrasings(fake, HAPPY, count=0)
 
 
 @pytest.mark.parametrize(
