@@ -16,15 +16,15 @@ QUESTIONS, WRITTEN = 5, 3
 
 
 @pytest.mark.parametrize(("short", "long"), [(4, 9), (9, 4), (6, 6)])
-def test_baseline_shared_answers_equal_separate_ones(tiny_llama, short, long):
+def test_baseline_shared_answers_equal_separate_ones(fake, short, long):
     sizes = Sizes(
         questions=QUESTIONS, kl=2, controls_kl=2, written=WRITTEN, facts=4, answer_tokens=short, written_tokens=long
     )
-    baseline = Baseline(tiny_llama, sizes=sizes)
+    baseline = Baseline(fake, sizes=sizes)
 
     texts = neutral_prompts().held_out[:QUESTIONS]
-    asked = ask(tiny_llama, texts, None, personas=0, max_new_tokens=short, progress=ignore)
-    written = write(tiny_llama, Intervention(), texts[:WRITTEN], max_new_tokens=long)
+    asked = ask(fake, texts, None, personas=0, max_new_tokens=short, progress=ignore)
+    written = write(fake, Intervention(), texts[:WRITTEN], max_new_tokens=long)
     assert baseline.questions == asked
     assert baseline.written.texts == tuple(answer.text for answer in written)
     assert baseline.written.tokens == tuple(answer.tokens for answer in written)

@@ -147,10 +147,10 @@ def test_remember_returns_floats_bit_for_bit(values, tmp_path_factory):
         kept.close()
 
 
-def test_remember_returns_questions_as_they_were(tiny_llama, tmp_path):
+def test_remember_returns_questions_as_they_were(fake, tmp_path):
     def asked(kept):
         return ask(
-            tiny_llama,
+            fake,
             ["hi", "ho"],
             Behaviour.load("happy"),
             personas=1,
