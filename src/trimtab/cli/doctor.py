@@ -143,7 +143,8 @@ def _blocks(blocks: BlockFacts) -> str:
 
 def _tokenizer(tokenizer: TokenizerFacts) -> str:
     before = _tokens(tokenizer.begins_with) or "no token"
-    return f"{tokenizer.kind}, {tokenizer.entries:,} tokens, puts {before} before a text"
+    behind = f" and {_tokens(tokenizer.ends_with)} behind it" if tokenizer.ends_with else ""
+    return f"{tokenizer.kind}, {tokenizer.entries:,} tokens, puts {before} before a text{behind}"
 
 
 def _special(tokenizer: TokenizerFacts) -> str:
@@ -156,6 +157,8 @@ def _chat(chat: ChatFacts | None) -> Iterator[tuple[str, str]]:
         yield "chat", "no chat template: prompts are read as plain text"
         return
     parts = [f"marked by {_tokens(chat.markers)}"] if chat.markers else ["without special tokens"]
+    if chat.doubled:
+        parts.append(f"writes {_tokens(chat.doubled)} as the tokenizer does (encoded once)")
     parts.append("takes system messages" if chat.takes_system else "system messages join the first question")
     if chat.thinking is not None:
         switch = "can be turned off" if chat.thinking_switch else "always"

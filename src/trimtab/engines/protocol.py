@@ -436,6 +436,12 @@ class Capabilities:
     context_window: int | None = None
 
 
+class RenderedChat(str):
+    """Text of a chat as its template renders it, special tokens included: encoding it adds none."""
+
+    __slots__ = ()
+
+
 class Text(Protocol):
     """Prompts and tokens of one model. Pure, so safe to call from any thread."""
 

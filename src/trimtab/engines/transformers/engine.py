@@ -43,6 +43,7 @@ from trimtab.engines.transformers.score.forcing import PrefixTreeForcing, greedy
 from trimtab.engines.transformers.text.chat_template import (
     check_length,
     check_tokens,
+    encode_text,
     opening_cuts,
     pad_token,
     render_chat,
@@ -176,9 +177,7 @@ class TransformersEngine:
 
     def encode(self, text: str) -> Tokens:
         """Return the token ids of a text, with the tokenizer's special tokens, never doubled."""
-        start = self.tokenizer.bos_token
-        special = not (start and text.startswith(start))
-        return tuple(self.tokenizer(text, add_special_tokens=special)["input_ids"])
+        return encode_text(self.tokenizer, text, continued=self.blocks.causal and not self.has_encoder)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of token ids, without special tokens."""

@@ -115,14 +115,15 @@ def test_diagnose_refusing_template_differs_from_none(tiny: Callable[..., Transf
     assert says(report, "does not take a question", "note")
 
 
-def test_diagnose_template_without_stop_or_system(
+def test_diagnose_template_with_other_stop_and_no_system(
     tiny: Callable[..., TransformersEngine],
 ) -> None:
     report = diagnose(tiny(chat_template=TURNS))
     assert report.chat is not None
     assert not report.chat.takes_system
     assert (report.chat.markers, report.chat.end_of_turn) == (("<bos>", "<pad>"), "<pad>")
-    assert says(report, "end an answer with <pad>, but it stops at <eos>", "warning")
+    assert report.tokenizer is not None
+    assert report.tokenizer.stop == ("<eos>", "<pad>")
     assert says(report, "takes no system messages", "note")
 
 

@@ -73,7 +73,8 @@ def test_render_refused_system_opens_user_message(template: str) -> None:
     assert render_chat(tokenizer, CHAT) == "<user>Be kind.\n\nHi\n"
     assert render_chat(tokenizer, CHAT[1:]) == "<user>Hi\n"
     talk = (Message("system", "Be kind."), Message("system", "Be brief."), *CHAT[1:], Message("assistant", "Yes"))
-    assert render_chat(tokenizer, talk) == "<user>Be kind.\n\nBe brief.\n\nHi\n<assistant>Yes\n"
+    end = Message("user", "Bye")
+    assert render_chat(tokenizer, (*talk, end)) == "<user>Be kind.\n\nBe brief.\n\nHi\n<assistant>Yes\n<user>Bye\n"
 
 
 def test_render_system_alone_becomes_user_message() -> None:

@@ -220,6 +220,12 @@ def _of_texts(
             "warning",
             "use the tokenizer that it was trained with, or resize its embeddings",
         )
+    if tokenizer.ends_with and engine.blocks.causal and not engine.has_encoder:
+        yield Problem(
+            f"its tokenizer puts {', '.join(tokenizer.ends_with)} behind every text, where a decoder has ended",
+            "note",
+            "nothing here: it is left out; other programs may have to drop it",
+        )
     if not tokenizer.stop and checks.state_of("generate") != "no":
         yield Problem(
             "no token ends an answer, so each goes on to its upper bound",
@@ -234,12 +240,6 @@ def _of_texts(
             "prompts are read as plain text; for answers use an instruction-tuned model",
         )
         return
-    if chat.end_of_turn is not None and tokenizer.stop and chat.end_of_turn not in tokenizer.stop:
-        yield Problem(
-            f"its chats end an answer with {chat.end_of_turn}, but it stops at {', '.join(tokenizer.stop)}",
-            "warning",
-            "add that token to generation_config.eos_token_id, or answers may not end",
-        )
     if not chat.takes_system:
         fix = "nothing: they open the first user message instead"
         yield Problem("its chat template takes no system messages", "note", fix)

@@ -26,7 +26,10 @@ from trimtab.engines.transformers.text.chat_template import (
     SYSTEM,
     USER,
     default_system_prompt,
+    end_of_turn,
     render_chat,
+    special_affixes,
+    special_in,
     thinking_markers,
     thinking_options,
 )
@@ -141,9 +144,6 @@ def _folder(path: Path) -> Folder:
     return Folder(str(path), writable=nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK))
 
 
-ANSWER = "qwzxanswerxzwq"  # a text that no template contains
-
-
 @dataclass(frozen=True)
 class ModelFacts:
     """Properties of the model as it was loaded."""
@@ -186,7 +186,8 @@ class TokenizerFacts:
     kind: str  # algorithm, such as BPE, else the class
     entries: int
     special: dict[str, str]  # by role: bos, eos, pad, unk
-    begins_with: tuple[str, ...]  # special tokens at the start of every text
+    begins_with: tuple[str, ...]  # special tokens that it puts before every text
+    ends_with: tuple[str, ...]  # special tokens that it puts behind every text
     stop: tuple[str, ...]  # tokens that end an answer
 
 
@@ -197,6 +198,7 @@ class ChatFacts:
     takes_system: bool  # if not, they open the first user message
     default_system: str | None  # system prompt of a chat without one
     markers: tuple[str, ...]  # special tokens that the template writes
+    doubled: tuple[str, ...]  # special tokens that the template writes and the tokenizer would put before it again
     end_of_turn: str | None  # special token after an answer
     thinking: ThinkingMarkers | None  # None if the model does not think
     thinking_switch: bool  # thinking can be turned on and off
@@ -248,17 +250,13 @@ def tokenizer_facts(engine: TransformersEngine) -> TokenizerFacts:
     tokenizer = engine.tokenizer
     algorithm = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
     roles = {role: getattr(tokenizer, f"{role}_token", None) for role in ("bos", "eos", "pad", "unk")}
-    special = set(tokenizer.all_special_ids)
-    before: list[int] = []
-    for token in engine.encode("a"):
-        if token not in special:
-            break
-        before.append(token)
+    before, behind = special_affixes(tokenizer)
     return TokenizerFacts(
         kind=type(tokenizer if algorithm is None else algorithm).__name__,
         entries=len(tokenizer),
         special={role: str(token) for role, token in roles.items() if token is not None},
-        begins_with=tuple(tokenizer.convert_ids_to_tokens(before)),
+        begins_with=tuple(tokenizer.convert_ids_to_tokens(list(before))),
+        ends_with=tuple(tokenizer.convert_ids_to_tokens(list(behind))),
         stop=tuple(map(str, tokenizer.convert_ids_to_tokens(list(engine.stop_tokens)))),
     )
 
@@ -268,33 +266,24 @@ def chat_facts(engine: TransformersEngine) -> ChatFacts | None:
     tokenizer = engine.tokenizer
     if not tokenizer.chat_template:
         return None
-    question, answer = Message("user", USER), Message("assistant", ANSWER)
+    question = Message("user", USER)
     try:
         rendered = render_chat(tokenizer, (question,))
         with_system = render_chat(tokenizer, (Message("system", SYSTEM), question))
         joined = render_chat(tokenizer, (Message("user", f"{SYSTEM}\n\n{USER}"),))  # the fallback of render_chat
     except PromptError:
         return None
-    try:
-        talk = render_chat(tokenizer, (question, answer, question))
-    except PromptError:
-        talk = ""
+    markers = list(special_in(tokenizer, rendered))
+    before = tokenizer.convert_ids_to_tokens(list(special_affixes(tokenizer)[0]))
     return ChatFacts(
         takes_system=with_system != joined,
         default_system=default_system_prompt(tokenizer),
-        markers=tuple(dict.fromkeys(_special_in(tokenizer, rendered))),
-        end_of_turn=next(_special_in(tokenizer, talk.partition(ANSWER)[2].partition(USER)[0]), None),
+        markers=tuple(dict.fromkeys(markers)),
+        doubled=tuple(markers[: len(before)]) if tuple(markers[: len(before)]) == tuple(before) else (),
+        end_of_turn=end_of_turn(tokenizer),
         thinking=thinking_markers(tokenizer),
         thinking_switch=_switches_thinking(tokenizer),
     )
-
-
-def _special_in(tokenizer: PreTrainedTokenizerBase, text: str) -> Iterator[str]:
-    """Yield the added tokens in a text, in order."""
-    added = {number: token for token, number in tokenizer.get_added_vocab().items()}
-    for number in tokenizer(text, add_special_tokens=False)["input_ids"]:
-        if number in added:
-            yield added[number]
 
 
 def _switches_thinking(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 from jinja2 import Environment, meta
 from jinja2.exceptions import TemplateError
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from trimtab.behaviours import Message
-from trimtab.engines.protocol import THINKING_MARKERS, ThinkingMarkers, Tokens
+from trimtab.engines.protocol import THINKING_MARKERS, RenderedChat, ThinkingMarkers, Tokens
 from trimtab.errors import PromptError
 
 SWITCHES = ("enable_thinking", "thinking")  # variables of templates: Qwen's and most others', DeepSeek's
@@ -59,13 +62,95 @@ def _variables(template: str) -> frozenset[str]:
 
 
 def stop_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """Return the tokens that end an answer."""
-    configured = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    if configured is None:
-        configured = tokenizer.eos_token_id
-    if configured is None:
+    """Return the tokens that end an answer.
+
+    They are those of the generation config, the tokenizer's EOS, and the token with which the chat template ends a
+    turn: each may be missing from the others.
+    """
+    configured = _token_ids(getattr(getattr(model, "generation_config", None), "eos_token_id", None))
+    end = end_of_turn(tokenizer)
+    turn = () if end is None else (tokenizer.get_added_vocab()[end],)
+    return tuple(dict.fromkeys((*configured, *_token_ids(tokenizer.eos_token_id), *turn)))
+
+
+def _token_ids(given: Any) -> tuple[int, ...]:
+    """Return token ids from a number, a list, an array or a tensor."""
+    if given is None:
         return ()
-    return tuple(configured) if isinstance(configured, (list, tuple)) else (int(configured),)
+    return tuple(map(int, np.ravel(given.tolist() if hasattr(given, "tolist") else given)))
+
+
+_ENDS: WeakKeyDictionary[PreTrainedTokenizerBase, tuple[str, str | None]] = WeakKeyDictionary()  # template, its end
+
+
+def end_of_turn(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Return the special token that the chat template writes behind an answer, or None.
+
+    The mark behind thoughts is none, where it also ends turns: an answer would stop before it begins.
+    """
+    try:
+        template = _template(tokenizer)
+    except PromptError:
+        return None
+    if template is None:
+        return None
+    known = _ENDS.get(tokenizer)
+    if known is None or known[0] != template:
+        known = _ENDS[tokenizer] = template, _find_end(tokenizer)
+    return known[1]
+
+
+def _find_end(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    question, answer = Message("user", USER), Message("assistant", ANSWER)
+    try:
+        chat = _rendered(tokenizer, (question, answer, question))
+    except (TemplateError, ValueError, TypeError):
+        return None
+    behind = chat.partition(ANSWER)[2].partition(USER)[0].lstrip()
+    markers = thinking_markers(tokenizer)
+    end = next((token for token in special_in(tokenizer, behind) if behind.startswith(token)), None)
+    return None if markers is not None and end == markers.close else end
+
+
+def special_in(tokenizer: PreTrainedTokenizerBase, text: str) -> Iterator[str]:
+    """Yield the added tokens in a text, in order."""
+    added = {number: token for token, number in tokenizer.get_added_vocab().items()}
+    for number in tokenizer(text, add_special_tokens=False)["input_ids"]:
+        if number in added:
+            yield added[number]
+
+
+def special_affixes(tokenizer: PreTrainedTokenizerBase) -> tuple[Tokens, Tokens]:
+    """Return the special tokens that a tokenizer puts before and behind every text."""
+    bare = tuple(tokenizer("a", add_special_tokens=False)["input_ids"])
+    full = tuple(tokenizer("a")["input_ids"])
+    for start in range(len(full) - len(bare) + 1):
+        if full[start : start + len(bare)] == bare:
+            return full[:start], full[start + len(bare) :]
+    return (), ()
+
+
+def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, *, continued: bool) -> Tokens:
+    """Return the token ids of a text, with special tokens once.
+
+    In a rendered chat the template has written them. Other texts get those of the tokenizer, unless they begin with
+    them; a text that the model continues gets none behind, where a decoder would have ended.
+
+    Raises:
+        PromptError: The text has characters that cannot be encoded.
+    """
+    try:
+        tokens = tuple(tokenizer(str(text), add_special_tokens=False)["input_ids"])
+    except (TypeError, UnicodeError):  # lone surrogates
+        raise PromptError(
+            f"the text cannot be encoded as UTF-8: {text[:40]!r}", fix="replace its lone surrogates"
+        ) from None
+    if isinstance(text, RenderedChat):
+        return tokens
+    before, behind = special_affixes(tokenizer)
+    if tokens[: len(before)] != before:
+        tokens = before + tokens
+    return tokens if continued or not behind or tokens[-len(behind) :] == behind else tokens + behind
 
 
 def pad_token(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
@@ -117,6 +202,7 @@ def check_length(tokens: Tokens, text: str, *, name: str, window: int | None, ro
 # Texts that no template contains; they show where a template puts a message.
 SYSTEM = "qwzxsystemxzwq"
 USER = "qwzxuserxzwq"
+ANSWER = "qwzxanswerxzwq"
 _TAKES_SYSTEM: dict[str, bool] = {}  # by the template's source
 
 
@@ -131,7 +217,8 @@ def render_chat(
     """Return the chat as the model sees it, with the opening of the assistant's turn.
 
     A model without a chat template sees the messages' texts, each on a separate line. Where a template refuses or drops
-    system messages, the system text opens the first user message.
+    system messages, the system text opens the first user message. A chat that ends with an assistant message is open
+    there: its turn is the one that is continued.
 
     Args:
         tokenizer: Tokenizer with the template.
@@ -143,6 +230,8 @@ def render_chat(
     Raises:
         PromptError: The template refuses the messages, or has no switch for thinking.
     """
+    if opened and len(messages) > 1 and messages[-1].role == "assistant":
+        messages, continuation = messages[:-1], messages[-1].content + continuation
     template = _template(tokenizer)
     if template is None:
         if thinking is not None:
@@ -157,7 +246,7 @@ def render_chat(
             f"the model's chat template does not take this chat: {error}",
             fix="use roles that it knows, in its order",
         ) from None
-    return f"{text}{continuation}"
+    return RenderedChat(f"{text}{continuation}")
 
 
 def default_system_prompt(tokenizer: PreTrainedTokenizerBase) -> str | None:

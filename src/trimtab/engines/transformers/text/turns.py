@@ -108,7 +108,7 @@ def lay_out(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, 
     complete = {n for n, _ in located} == set(range(len(before)))
     text = rendered
     if last:
-        text = rendered + last.content
+        text = type(rendered)(rendered + last.content)
         places.append((last.role, (len(rendered), len(text))))
     return Layout(text, tuple(places), _opening(tokenizer, before, rendered, thinking=thinking), complete)
 
@@ -212,10 +212,13 @@ def _opening(
 def offsets_of(tokenizer: PreTrainedTokenizerBase, text: str, tokens: Tokens) -> tuple[Place, ...]:
     """Return the first character of each token and the one after its last, equal for a token without text."""
     if tokenizer.is_fast:
-        for special in (True, False):
-            read = tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
-            if tuple(read["input_ids"]) == tuple(tokens):
-                return tuple((int(start), int(stop)) for start, stop in read["offset_mapping"])
+        read = tokenizer(str(text), add_special_tokens=False, return_offsets_mapping=True)
+        bare = tuple(read["input_ids"])
+        for start in reversed(range(len(tokens) - len(bare) + 1)):  # around it are the tokenizer's special tokens
+            if tuple(tokens[start : start + len(bare)]) == bare:
+                around = len(tokens) - len(bare) - start
+                offsets = ((int(first), int(stop)) for first, stop in read["offset_mapping"])
+                return (*[(0, 0)] * start, *offsets, *[(0, 0)] * around)
     return _aligned(tokenizer, text, tokens)
 
 
