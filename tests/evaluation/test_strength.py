@@ -13,8 +13,8 @@ import trimtab
 from trimtab import Behaviour
 from trimtab.evaluation.evaluate import evaluate
 from trimtab.evaluation.measurement import Baseline, Evaluator, Sizes
-from trimtab.evaluation.metrics.text_quality import TextQuality, Written
-from trimtab.evaluation.records import Report
+from trimtab.evaluation.metrics.text_quality import Written
+from trimtab.evaluation.records import Damage, Report
 from trimtab.evaluation.strength import (
     MAX_KL,
     MAX_LOST_RELEVANCE,
@@ -175,7 +175,7 @@ def measured(strength, *, kl=0.4, relevance=0.6, **quality):
     fine = {"perplexity_ratio": 1.2, "distinct_2": 0.8, "repetition": 0.1, "length_ratio": 1.0, "refuses": 0.0}
     each = None if relevance is None else np.broadcast_to(relevance, 8)
     point = StrengthPoint(strength, kl, Interval(strength, strength, strength), WRITTEN, each)
-    return point, TextQuality(**{**fine, **quality})
+    return point, Damage(kl=None, **{**fine, **quality})
 
 
 def sweep_of_all(measurements):

@@ -31,8 +31,8 @@ from trimtab.evaluation.interventions import (
 )
 from trimtab.evaluation.measurement import Evaluator
 from trimtab.evaluation.metrics.refusals import refusal_rates
-from trimtab.evaluation.metrics.text_quality import TextQuality, Written
-from trimtab.evaluation.records import Chance, Control, InterventionReport
+from trimtab.evaluation.metrics.text_quality import Written
+from trimtab.evaluation.records import Chance, Control, Damage, InterventionReport
 from trimtab.stats import mean_interval
 from trimtab.training.controls import Trial, try_at_budget
 from trimtab.training.directions import orient
@@ -311,7 +311,7 @@ def in_prompts(swing: Interval | None, prompt_swing: float | None) -> float | No
 def measure(
     evaluator: Evaluator,
     comparison: Comparison,
-    qualities: Sequence[TextQuality],
+    qualities: Sequence[Damage],
     *,
     prompt_swing: float | None,
     phases: Phases,

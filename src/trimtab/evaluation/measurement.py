@@ -20,7 +20,7 @@ from trimtab.evaluation.metrics.embedding import Embedder, load_embedder, releva
 from trimtab.evaluation.metrics.facts import Accuracy, Fact, FactSet, answer_facts, builtin_facts
 from trimtab.evaluation.metrics.refusals import refusal_direction, refusal_rates
 from trimtab.evaluation.metrics.scorers import Scorer, default_scorers
-from trimtab.evaluation.metrics.text_quality import TextQuality, Written, kl_per_question, own_predictions
+from trimtab.evaluation.metrics.text_quality import Written, kl_per_question, own_predictions
 from trimtab.evaluation.records import Damage, Side
 from trimtab.stats import mean_interval
 from trimtab.training.progress import ignore
@@ -253,7 +253,7 @@ class Evaluator:
         effect: F64 | None,
         kl: float,
         written: Written,
-        quality: TextQuality,
+        quality: Damage,
         refuses_harmful: float | None,
     ) -> Side:
         """Measure the facts, choices and scores of an intervention, and put them with what is measured already."""
@@ -264,18 +264,14 @@ class Evaluator:
         return Side(
             strength=intervention.strength,
             effect=self.interval(effect),
-            damage=Damage(
+            damage=replace(
+                quality,
                 kl=kl,
-                perplexity_ratio=quality.perplexity_ratio,
-                distinct_2=quality.distinct_2,
-                repetition=quality.repetition,
-                length_ratio=quality.length_ratio,
                 relevance=None if each is None else float(each.mean()),
                 relevance_change=None if base else self.relevance_change(written),
                 accuracy=known.interval,
                 accuracy_change=None if base else known.drop_from(self.baseline.facts.base),
                 truthfulqa=None if truthful is None else truthful.interval,
-                refuses=quality.refuses,
                 refuses_harmful=refuses_harmful,
             ),
             scores=self._scores(written),
@@ -284,7 +280,7 @@ class Evaluator:
             chosen=None if chosen is None else chosen.share,
         )
 
-    def base_side(self, quality: TextQuality) -> Side:
+    def base_side(self, quality: Damage) -> Side:
         """Return the same measurements of the base model."""
         return self.side(
             Intervention(strength=0.0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import numpy as np
@@ -13,7 +13,7 @@ from trimtab.arrays import F64
 from trimtab.evaluation.comparison import Answered, in_prompts, swing_of
 from trimtab.evaluation.interventions import Intervention
 from trimtab.evaluation.measurement import Evaluator
-from trimtab.evaluation.metrics.text_quality import TextQuality, Written
+from trimtab.evaluation.metrics.text_quality import Written
 from trimtab.evaluation.records import (
     Chance,
     Controls,
@@ -106,7 +106,7 @@ def measure_strengths(
     return points
 
 
-def sweep_of(measured: Sequence[StrengthPoint], qualities: Sequence[TextQuality]) -> Sweep:
+def sweep_of(measured: Sequence[StrengthPoint], qualities: Sequence[Damage]) -> Sweep:
     """Return the sweep; text is intact from the base model outwards to the first strength that breaks it.
 
     Args:
@@ -128,25 +128,17 @@ def _last_usable(points: Sequence[Point], sign: float) -> float:
     return last
 
 
-def _point(point: StrengthPoint, quality: TextQuality, base: StrengthPoint, base_quality: TextQuality) -> Point:
+def _point(point: StrengthPoint, quality: Damage, base: StrengthPoint, base_quality: Damage) -> Point:
     change = None
     if point is not base and point.relevance is not None and base.relevance is not None:
         change = mean_interval(point.relevance - base.relevance, seed=0)
     why = "" if point is base else "; ".join(_breaks(point, quality, base_quality, change))
-    damage = Damage(
-        kl=point.kl,
-        perplexity_ratio=quality.perplexity_ratio,
-        distinct_2=quality.distinct_2,
-        repetition=quality.repetition,
-        length_ratio=quality.length_ratio,
-        relevance=None if point.relevance is None else float(point.relevance.mean()),
-        relevance_change=change,
-        refuses=quality.refuses,
-    )
+    relevance = None if point.relevance is None else float(point.relevance.mean())
+    damage = replace(quality, kl=point.kl, relevance=relevance, relevance_change=change)
     return Point(point.strength, point.kl, point.effect, damage, not why, why, point.written.texts)
 
 
-def _breaks(point: StrengthPoint, quality: TextQuality, base: TextQuality, relevance: Interval | None) -> list[str]:
+def _breaks(point: StrengthPoint, quality: Damage, base: Damage, relevance: Interval | None) -> list[str]:
     """Say which limits a strength exceeds."""
     reasons = []
     if point.kl > MAX_KL:

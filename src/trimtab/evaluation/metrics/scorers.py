@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, Protocol, final
@@ -82,9 +83,21 @@ class Scorer(Protocol):
         """Return one number an answer, ``[answer]``; NaN where there is none."""
 
 
+class AnswerScorer(ABC):
+    """Scorer that rates each answer without looking at its question."""
+
+    @abstractmethod
+    def rate(self, answer: str) -> float:
+        """Return the number of one answer; NaN where there is none."""
+
+    def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
+        """Return one number an answer, ``[answer]``; NaN where there is none."""
+        return np.array([self.rate(answer) for answer in answers], dtype=np.float64)
+
+
 @final
 @dataclass(frozen=True)
-class Sentiment:
+class Sentiment(AnswerScorer):
     """Sentiment of an answer: VADER's compound score (Hutto & Gilbert 2014). Blank answers have none.
 
     Example:
@@ -95,14 +108,13 @@ class Sentiment:
     name: str = "sentiment"
     unit: str = "VADER compound, −1 to 1"
 
-    def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
-        """Return one number an answer, ``[answer]``.
+    def rate(self, answer: str) -> float:
+        """Return the compound score.
 
         Raises:
             MissingDependencyError: vaderSentiment is not installed.
         """
-        analyser = _vader()
-        return _each(answers, lambda text: analyser.polarity_scores(text)["compound"] if text.strip() else np.nan)
+        return float(_vader().polarity_scores(answer)["compound"]) if answer.strip() else np.nan
 
 
 @cache
@@ -115,7 +127,7 @@ def _vader() -> Any:
 
 @final
 @dataclass(frozen=True)
-class Readability:
+class Readability(AnswerScorer):
     """Flesch reading ease of an answer (Flesch 1948): about 100 for very easy, 30 for academic prose.
 
     206.835 − 1.015 · words per sentence − 84.6 · syllables per word. Syllables are counted by rule, for English. A line
@@ -129,14 +141,18 @@ class Readability:
     name: str = "readability"
     unit: str = "Flesch reading ease"
 
-    def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
-        """Return one number an answer, ``[answer]``; NaN without words."""
-        return _each(answers, _reading_ease)
+    def rate(self, answer: str) -> float:
+        """Return the reading ease; NaN without words."""
+        counted = words(answer)
+        if not counted:
+            return np.nan
+        sentences = sum(bool(WORD.search(part)) for part in SENTENCE_END.split(answer))
+        return 206.835 - 1.015 * len(counted) / sentences - 84.6 * sum(map(syllables, counted)) / len(counted)
 
 
 @final
 @dataclass(frozen=True)
-class Formality:
+class Formality(AnswerScorer):
     """Formality of an answer, by its words alone; 50 is the middle.
 
     In the spirit of the F-score (Heylighen & Dewaele 2002, Foundations of Science 7), which sets nouns, adjectives,
@@ -152,14 +168,21 @@ class Formality:
     name: str = "formality"
     unit: str = "formal minus informal words, 50 is even"
 
-    def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
-        """Return one number an answer, ``[answer]``; NaN without words."""
-        return _each(answers, _formality)
+    def rate(self, answer: str) -> float:
+        """Return the formality; NaN without words."""
+        counted = [word.lower().replace("’", "'") for word in words(answer)]
+        if not counted:
+            return np.nan
+        formal = sum(word in ARTICLES_AND_PREPOSITIONS or len(word) >= LONG for word in counted)
+        personal = sum(word.split("'")[0] in PERSONAL or word in PERSONAL for word in counted)
+        informal = sum(word in INFORMAL for word in counted)
+        informal += len(CONTRACTION.findall(answer)) + len(EXCITED.findall(answer))
+        return 50 + 50 * (formal - personal - informal) / len(counted)
 
 
 @final
 @dataclass(frozen=True)
-class Length:
+class Length(AnswerScorer):
     """Number of words of an answer.
 
     Example:
@@ -170,14 +193,14 @@ class Length:
     name: str = "length"
     unit: str = "words"
 
-    def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
-        """Return one number an answer, ``[answer]``."""
-        return _each(answers, lambda text: len(words(text)))
+    def rate(self, answer: str) -> float:
+        """Return the number of words."""
+        return len(words(answer))
 
 
 @final
 @dataclass(frozen=True)
-class Keywords:
+class Keywords(AnswerScorer):
     """Share of keywords in an answer: that of the positive pole's minus that of the negative pole's.
 
     Attributes:
@@ -218,11 +241,10 @@ class Keywords:
         whole = f"share of {self.per}s"
         return f"{whole}, positive − negative" if self.positive and self.negative else whole
 
-    def score(self, questions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
-        """Return one number an answer, ``[answer]``; NaN without words, when they are counted."""
-        poles = [[keyword_pattern(keyword) for keyword in pole] for pole in (self.positive, self.negative)]
+    def rate(self, answer: str) -> float:
+        """Return the share; NaN without words, when they are counted."""
         share = _any_match if self.per == "answer" else _share_of_words
-        return _each(answers, lambda text: share(poles[0], text) - share(poles[1], text))
+        return share(self.positive, answer) - share(self.negative, answer)
 
 
 def default_scorers(
@@ -278,35 +300,13 @@ def _syllables_of_part(part: str) -> int:
     return max(1, len(VOWELS.findall(part)) + len(APART.findall(part)) - silent)
 
 
-def _each(answers: Sequence[str], measure: Callable[[str], float]) -> NDArray[np.float64]:
-    return np.array([measure(answer) for answer in answers], dtype=np.float64)
+def _any_match(keywords: Sequence[str], text: str) -> float:
+    return float(any(keyword_pattern(keyword).search(text) for keyword in keywords))
 
 
-def _reading_ease(text: str) -> float:
-    counted = words(text)
-    if not counted:
-        return np.nan
-    sentences = sum(bool(WORD.search(part)) for part in SENTENCE_END.split(text))
-    return 206.835 - 1.015 * len(counted) / sentences - 84.6 * sum(map(syllables, counted)) / len(counted)
-
-
-def _formality(text: str) -> float:
-    counted = [word.lower().replace("’", "'") for word in words(text)]
-    if not counted:
-        return np.nan
-    formal = sum(word in ARTICLES_AND_PREPOSITIONS or len(word) >= LONG for word in counted)
-    personal = sum(word.split("'")[0] in PERSONAL or word in PERSONAL for word in counted)
-    informal = sum(word in INFORMAL for word in counted) + len(CONTRACTION.findall(text)) + len(EXCITED.findall(text))
-    return 50 + 50 * (formal - personal - informal) / len(counted)
-
-
-def _any_match(patterns: Sequence[re.Pattern[str]], text: str) -> float:
-    return float(any(pattern.search(text) for pattern in patterns))
-
-
-def _share_of_words(patterns: Sequence[re.Pattern[str]], text: str) -> float:
+def _share_of_words(keywords: Sequence[str], text: str) -> float:
     spans = [word.span() for word in WORD.finditer(text)]
-    hits = {match.span() for pattern in patterns for match in pattern.finditer(text) if match.group()}
+    hits = {match.span() for keyword in keywords for match in keyword_pattern(keyword).finditer(text) if match.group()}
     matched = sum(any(start < end and begin < stop for start, stop in hits) for begin, end in spans)
     wordless = sum(not any(start < end and begin < stop for begin, end in spans) for start, stop in hits)
     total = len(spans) + wordless

@@ -13,6 +13,7 @@ from trimtab.engines import Completion, ForcedItem
 from trimtab.engines.protocol import Forces, Predicts, Text, Tokens
 from trimtab.evaluation.interventions import Intervention
 from trimtab.evaluation.metrics.refusals import refuses
+from trimtab.evaluation.records import Damage
 from trimtab.training.controls import distinct_2
 from trimtab.training.questions import Question
 
@@ -66,29 +67,10 @@ class Written:
         return len(self.texts)
 
 
-@dataclass(frozen=True)
-class TextQuality:
-    """Text quality of a set of answers, relative to the base model's own to the same questions.
-
-    Attributes:
-        perplexity_ratio: Their perplexity under the base model, divided by that of the base's own.
-        distinct_2: Distinct bigrams of tokens divided by all bigrams.
-        repetition: Share of answers that are repetitive.
-        length_ratio: Their mean length in tokens, divided by the base's.
-        refuses: Share of answers that refuse.
-    """
-
-    perplexity_ratio: float
-    distinct_2: float
-    repetition: float
-    length_ratio: float
-    refuses: float
-
-
 def measure_text_quality(
     engine: Forces, questions: Sequence[Question], base: Written, written: Sequence[Written]
-) -> tuple[TextQuality, ...]:
-    """Measure several sets of answers to the first questions, each at most as long as ``base``.
+) -> tuple[Damage, ...]:
+    """Measure the text of several sets of answers to the first questions, each at most as long as ``base``.
 
     The perplexity of answers is ``exp(-sum(log p) / tokens)``; log-probabilities are the base model's, so that fluent
     text of another character counts as little damage.
@@ -98,7 +80,8 @@ def measure_text_quality(
     for answers, logprob in zip(written, logprobs[1:], strict=True):
         own = base.first(len(answers))
         qualities.append(
-            TextQuality(
+            Damage(
+                kl=None,
                 perplexity_ratio=float(np.exp(_per_token(logprob, answers) - _per_token(logprobs[0], own))),
                 distinct_2=distinct_2(answers.tokens),
                 repetition=float(np.mean([is_repetitive(text) for text in answers.texts])),
