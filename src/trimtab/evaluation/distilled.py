@@ -178,11 +178,10 @@ def evaluate_distilled(
     if lora:
         others += _fine_tuned(answers, teacher, sizes, progress)
     single = len(teacher.opening) == 1 and teacher.opening[0].role == "system"
-    rules = split_rules(teacher.opening[0].content) if single else ()
-    rule_reports = attribute_rules(
+    rules = attribute_rules(
         answers,
         Student.steered(vector),
-        rules,
+        split_rules(teacher.opening[0].content) if single else (),
         messages=sizes.rules,
         questions=sizes.questions,
         answer_tokens=sizes.answer_tokens,
@@ -198,7 +197,7 @@ def evaluate_distilled(
         vector=substitute,
         others=tuple(others),
         dial=dial,
-        rules=rule_reports,
+        rules=rules,
         saving=saving,
         samples=samples,
         prompts=len({answer.text for answer in answers.answered}),
@@ -314,16 +313,14 @@ def _samples(
 
 
 def _saving(model: Engine, teacher: Teacher, text: str) -> Saving:
-    chats = {True: list(teacher.chat(text)), False: [Message("user", text)]}
-    lengths = {key: len(model.encode(model.render(chat))) for key, chat in chats.items()}
-    seconds = {key: _until_first_token(model, chat) for key, chat in chats.items()}
-    spared = lengths[True] - lengths[False]
+    chats = [list(teacher.chat(text)), [Message("user", text)]]
+    prompted, plain = (len(model.encode(model.render(chat))) for chat in chats)
     window = model.capabilities.context_window
-    return Saving(spared, spared / window if window else None, seconds[True], seconds[False])
+    share = (prompted - plain) / window if window else None
+    return Saving(prompted - plain, share, *(_seconds_to_first_token(model, chat) for chat in chats))
 
 
-def _until_first_token(model: Engine, chat: Sequence[Message]) -> float:
-    """Return the median seconds."""
+def _seconds_to_first_token(model: Engine, chat: Sequence[Message]) -> float:
     taken = []
     for _ in range(PREFILLS):
         began = time.perf_counter()

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, final, runtime_checkable
 
 import numpy as np
 
@@ -48,22 +49,12 @@ Side: TypeAlias = Literal["+", "-"]
 
 
 @runtime_checkable
-class HasTorchModel(Protocol):
-    """Engine whose torch module can be trained."""
+class TrainableEngine(Trains, Protocol):
+    """Engine whose torch module can be fine-tuned."""
 
     model: Any
     blocks: DecoderLayers
     has_encoder: bool
-
-
-class TrainableEngine(Trains, HasTorchModel, Protocol):
-    """Engine that fine-tuning can use."""
-
-
-def _trainable(engine: Engine) -> TrainableEngine:
-    if not isinstance(engine, HasTorchModel):
-        raise EvaluationError(f"{engine.info.name} cannot be fine-tuned: its engine has no torch module", fix=LEAVE_OUT)
-    return cast("TrainableEngine", engine)
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +67,6 @@ class AdaptedLayer:
 
 
 def _weights(layers: Iterable[AdaptedLayer]) -> dict[str, nn.Parameter]:
-    """Return the low-rank matrices of all layers, by name."""
     return {
         f"{layer.name}.{side}.weight": getattr(layer.adapted, side)[ADAPTER].weight
         for layer in layers
@@ -350,13 +340,9 @@ def train_lora(
         >>> adapter = train_lora(model, Behaviour.load("happy"), side="+")  # doctest: +SKIP
         >>> score(model, adapter.intervention(0.5), texts, answers)  # doctest: +SKIP
     """
-    began = time.perf_counter()
     _check_options(side, questions=questions, rank=rank, epochs=epochs, learning_rate=learning_rate)
-    model = _trainable(engine)
-    config, layers = inject(model, rank=rank, seed=seed)
-    examples = _examples(model, behaviour, side, count=questions, answer_tokens=answer_tokens, progress=progress)
-    losses = _fit(model, layers, _Plan.of(examples, epochs, learning_rate, seed), progress, name=behaviour.name + side)
-    return LoraAdapter(behaviour.name, side, time.perf_counter() - began, losses, rank, model, layers, config)
+    write = partial(_examples, engine, behaviour, side, count=questions, answer_tokens=answer_tokens, progress=progress)
+    return _fit(engine, write, behaviour.name, side, rank, epochs, learning_rate, seed, progress)
 
 
 def fit_lora(
@@ -367,13 +353,9 @@ def fit_lora(
     Example:
         >>> adapter = fit_lora(model, examples, name="pirate")  # doctest: +SKIP
     """
-    began = time.perf_counter()
     distinct = len({example.text for example in examples})
     _check_options("+", questions=distinct, rank=RANK, epochs=EPOCHS, learning_rate=LEARNING_RATE)
-    model = _trainable(engine)
-    config, layers = inject(model, rank=RANK, seed=seed)
-    losses = _fit(model, layers, _Plan.of(examples, EPOCHS, LEARNING_RATE, seed), progress, name=f"{name}+")
-    return LoraAdapter(name, "+", time.perf_counter() - began, losses, RANK, model, layers, config)
+    return _fit(engine, lambda: examples, name, "+", RANK, EPOCHS, LEARNING_RATE, seed, progress)
 
 
 def _check_options(side: str, *, questions: int, rank: int, epochs: int, learning_rate: float) -> None:
@@ -386,45 +368,8 @@ def _check_options(side: str, *, questions: int, rank: int, epochs: int, learnin
         raise EvaluationError(f"learning_rate is {learning_rate}", fix="give a number above 0")
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """Examples and options of a training run."""
-
-    training: Sequence[Example]
-    validation: Sequence[Example]
-    epochs: int
-    learning_rate: float
-    seed: int
-
-    @classmethod
-    def of(cls, examples: Sequence[Example], epochs: int, learning_rate: float, seed: int) -> _Plan:
-        """Split by question, so that no question is in both parts."""
-        distinct = list(dict.fromkeys(example.text for example in examples))
-        order = np.random.default_rng(seed).permutation(len(distinct))
-        held_out = {distinct[at] for at in order[: max(len(distinct) // VALIDATION, 1)]}
-        parts = [[example for example in examples if (example.text in held_out) == chosen] for chosen in (False, True)]
-        return cls(parts[0], parts[1], epochs, learning_rate, seed)
-
-    @property
-    def steps(self) -> int:
-        """Steps of one epoch."""
-        return math.ceil(len(self.training) / BATCH)
-
-    def rate(self, step: int) -> float:
-        """Return the factor of the learning rate at a step."""
-        total = self.epochs * self.steps
-        warm = max(round(WARMUP * total), 1)
-        return min((step + 1) / warm, (total - step) / max(total - warm, 1))
-
-
 def _examples(
-    engine: TrainableEngine,
-    behaviour: Behaviour,
-    side: Side,
-    *,
-    count: int,
-    answer_tokens: int,
-    progress: OnProgress,
+    engine: Engine, behaviour: Behaviour, side: Side, *, count: int, answer_tokens: int, progress: OnProgress
 ) -> list[Example]:
     """Return questions with the model's own answers in a pole's character."""
     texts = neutral_prompts().calibration
@@ -444,16 +389,30 @@ def _examples(
 
 
 def _fit(
-    engine: TrainableEngine, layers: Sequence[AdaptedLayer], plan: _Plan, progress: OnProgress, *, name: str
-) -> tuple[EpochLoss, ...]:
+    engine: Engine,
+    write: Callable[[], Sequence[Example]],
+    name: str,
+    side: Side,
+    rank: int,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    progress: OnProgress,
+) -> LoraAdapter:
+    """Adapt a model and train on the examples, which are written only once the model is known to be trainable."""
+    began = time.perf_counter()
+    if not isinstance(engine, TrainableEngine):
+        raise EvaluationError(f"{engine.info.name} cannot be fine-tuned: its engine has no torch module", fix=LEAVE_OUT)
+    config, layers = inject(engine, rank=rank, seed=seed)
+    examples = write()
     with switched_on(engine, layers, 1.0), _frozen(engine, layers):
-        losses = _train(engine, layers, plan, progress)
+        losses = _train(engine, layers, examples, epochs, learning_rate, seed, progress)
     if _best(losses) == 0:
         raise EvaluationError(
-            f"LoRA for {name} learned nothing: the base model has the lowest validation loss",
+            f"LoRA for {name}{side} learned nothing: the base model has the lowest validation loss",
             fix="use a lower learning rate, or more questions",
         )
-    return losses
+    return LoraAdapter(name, side, time.perf_counter() - began, losses, rank, engine, layers, config)
 
 
 def _best(losses: Sequence[EpochLoss]) -> int:
@@ -479,22 +438,33 @@ def _frozen(engine: TrainableEngine, layers: Sequence[AdaptedLayer]) -> Iterator
 
 
 def _train(
-    engine: TrainableEngine, layers: Sequence[AdaptedLayer], plan: _Plan, progress: OnProgress
+    engine: TrainableEngine,
+    layers: Sequence[AdaptedLayer],
+    examples: Sequence[Example],
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    progress: OnProgress,
 ) -> tuple[EpochLoss, ...]:
     """Train the layers in place; they have the best epoch's weights afterwards."""
     import torch
 
+    training, validation = _split(examples, seed)
+    steps = math.ceil(len(training) / BATCH)  # of one epoch
+    total = epochs * steps
+    warm = max(round(WARMUP * total), 1)
     weights = list(_weights(layers).values())
-    optimizer = torch.optim.AdamW(weights, lr=plan.learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, plan.rate)
-    order = np.random.default_rng(plan.seed)
-    total = plan.epochs * plan.steps
-    losses = [EpochLoss(0, None, _validated(engine, plan.validation))]
+    optimizer = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / warm, (total - step) / max(total - warm, 1))
+    )
+    order = np.random.default_rng(seed)
+    losses = [EpochLoss(0, None, _validated(engine, validation))]
     best = [weight.detach().clone() for weight in weights]
-    for epoch in range(1, plan.epochs + 1):
-        shuffled = [plan.training[at] for at in order.permutation(len(plan.training))]
+    for epoch in range(1, epochs + 1):
+        shuffled = [training[at] for at in order.permutation(len(training))]
         summed, tokens = 0.0, 0
-        for step in range(plan.steps):
+        for step in range(steps):
             batch = shuffled[step * BATCH : (step + 1) * BATCH]
             count = sum(len(example.answer) for example in batch)
             loss = _loss(engine, batch)
@@ -504,9 +474,13 @@ def _train(
             optimizer.step()
             schedule.step()
             summed, tokens = summed + float(loss.detach()), tokens + count
-            progress(Progress(TRAINING, (epoch - 1) * plan.steps + step + 1, total))
-        losses.append(EpochLoss(epoch, summed / tokens, _validated(engine, plan.validation)))
-        progress(Progress(TRAINING, epoch * plan.steps, total, _losses_note(losses)))
+            progress(Progress(TRAINING, (epoch - 1) * steps + step + 1, total))
+        losses.append(EpochLoss(epoch, summed / tokens, _validated(engine, validation)))
+        note = (
+            f"epoch {epoch}: loss {losses[-1].training:.3f}, on other questions {losses[-1].validation:.3f} "
+            f"(base model {losses[0].validation:.3f}) nat per token"
+        )
+        progress(Progress(TRAINING, epoch * steps, total, note))
         least = _best(losses)
         if least == epoch:
             best = [weight.detach().clone() for weight in weights]
@@ -519,12 +493,12 @@ def _train(
     return tuple(losses)
 
 
-def _losses_note(losses: Sequence[EpochLoss]) -> str:
-    base, last = losses[0], losses[-1]
-    return (
-        f"epoch {last.epoch}: loss {last.training:.3f}, on other questions {last.validation:.3f} "
-        f"(base model {base.validation:.3f}) nat per token"
-    )
+def _split(examples: Sequence[Example], seed: int) -> tuple[list[Example], list[Example]]:
+    """Split into training and validation by question, so that no question is in both."""
+    distinct = list(dict.fromkeys(example.text for example in examples))
+    order = np.random.default_rng(seed).permutation(len(distinct))
+    held_out = {distinct[at] for at in order[: max(len(distinct) // VALIDATION, 1)]}
+    return [e for e in examples if e.text not in held_out], [e for e in examples if e.text in held_out]
 
 
 def _validated(engine: TrainableEngine, examples: Sequence[Example]) -> float:

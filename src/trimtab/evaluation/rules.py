@@ -102,7 +102,7 @@ class PromptedAnswers:
         steering: Steering | None = None,
         additions: Mapping[int, F32] | None = None,
     ) -> PromptedAnswers:
-        """Let the prompted model answer, and measure the plain model along its answers.
+        """Let the prompted model answer users' messages, and measure the plain model along its answers.
 
         Args:
             model: The engine.
@@ -141,8 +141,8 @@ class PromptedAnswers:
 
     def first(self, count: int) -> PromptedAnswers:
         """Return the first ``count`` answers."""
-        parts = (self.answered[:count], self.expected[:count], self.base[:count])
-        return replace(self, answered=parts[0], expected=parts[1], base=parts[2])
+        answered, expected = self.answered[:count], self.expected[:count]
+        return replace(self, answered=answered, expected=expected, base=self.base[:count])
 
     def measure(self, student: Student, *, of: Sequence[TeacherDistribution] | None = None) -> TokenKls:
         """Measure KL(prompted ‖ student) at every token of every answer, in nats.
@@ -317,7 +317,7 @@ def attribute_rules(
     """
     if not rules:
         return ()
-    general = _Reference.of(answers.first(messages), steered)
+    general = _Reference(answers.first(messages), steered)
     reports = []
     for number, rule in enumerate(rules):
         progress(Progress(PHASE, number, len(rules)))
@@ -333,37 +333,23 @@ def _attribute(general: _Reference, rule: Rule, count: int, answer_tokens: int) 
     if questions:
         teacher = Teacher.of(rule.prompt)
         asked = PromptedAnswers.ask(model, gradients, teacher, questions, answer_tokens=answer_tokens, seed=seed)
-        effects.append(_Reference.of(asked, general.steered).effect_of(rule))
+        effects.append(_Reference(asked, general.steered).effect_of(rule))
     shares = [effect.share.value for effect in effects if effect.share is not None]
     carried = min(shares) >= CARRIED if shares else None
     return RuleReport(rule.text, effects[0], effects[1] if questions else None, questions, carried)
 
 
-@dataclass(frozen=True, eq=False)
-class _Predictions:
-    """Predictions of one model along the answers, with its mean KL(model ‖ whole prompt) per token of each."""
-
-    expected: Sequence[TeacherDistribution]
-    kl_whole: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, answers: PromptedAnswers, student: Student) -> _Predictions:
-        expected = answers.expects(student)
-        return cls(expected, per_answer(answers.prompted(of=expected)))
-
-
-@dataclass(frozen=True, eq=False)
 class _Reference:
     """Answers under the whole prompt, with the steered and the plain model's predictions along them."""
 
-    answers: PromptedAnswers
-    steered: Student
-    steered_predictions: _Predictions
-    plain_predictions: _Predictions
+    def __init__(self, answers: PromptedAnswers, steered: Student) -> None:
+        self.answers, self.steered = answers, steered
+        self.predictions = [self._predict(student) for student in (steered, Student())]
 
-    @classmethod
-    def of(cls, answers: PromptedAnswers, steered: Student) -> _Reference:
-        return cls(answers, steered, _Predictions.of(answers, steered), _Predictions.of(answers, Student()))
+    def _predict(self, student: Student) -> tuple[Sequence[TeacherDistribution], NDArray[np.float64]]:
+        """Return a student's predictions, with its mean KL(student ‖ whole prompt) per token of each answer."""
+        expected = self.answers.expects(student)
+        return expected, per_answer(self.answers.prompted(of=expected))
 
     def effect_of(self, rule: Rule) -> RuleEffect:
         """Measure a rule's weight, and the steered model's share of the evidence for it."""
@@ -373,30 +359,21 @@ class _Reference:
         if weight < MIN_WEIGHT:
             return RuleEffect(weight, None)
 
-        def evidence(model: _Predictions) -> NDArray[np.float64]:
+        def evidence(expected: Sequence[TeacherDistribution], kl_whole: NDArray[np.float64]) -> NDArray[np.float64]:
             # E[log(whole / without)] under a model is KL(model ‖ without) - KL(model ‖ whole).
-            return per_answer(answers.measure(shortened, of=model.expected)) - model.kl_whole
+            return per_answer(answers.measure(shortened, of=expected)) - kl_whole
 
-        without = -_Predictions.of(answers, shortened).kl_whole  # its KL to itself is 0
-        lowest = min(without, evidence(self.plain_predictions), key=np.mean)
-        share = share_closed(whole - evidence(self.steered_predictions), whole - lowest, seed=answers.seed)
+        steered, plain = (evidence(*predicted) for predicted in self.predictions)
+        without = -self._predict(shortened)[1]  # its KL to itself is 0
+        share = share_closed(whole - steered, whole - min(without, plain, key=np.mean), seed=answers.seed)
         return RuleEffect(weight, share)
 
 
 def questions_for(model: Generates, rule: str, *, count: int, seed: int) -> tuple[str, ...]:
-    """Let the model write questions whose answer is in a rule.
+    """Let the model write up to ``count`` different questions whose answer is in a rule: a fact or an instruction.
 
     Questions that share a word with the rule come first; those that repeat one of its numbers are dropped, because
-    they would give the answer away.
-
-    Args:
-        model: Writes the questions.
-        rule: A fact, or an instruction.
-        count: How many different questions are wanted.
-        seed: Seed of the samples.
-
-    Returns:
-        ``count`` questions at most; none where the rule does not fit into the context window.
+    they would give the answer away. There are none where the rule does not fit into the context window.
 
     Example:
         >>> questions_for(model, "A loaf costs 4.35 dollars.", count=2, seed=0)  # doctest: +SKIP
