@@ -90,7 +90,7 @@ def test_one_persona_gives_no_agreement_and_at_most_medium(smollm2):
     lint = lint_states(smollm2, with_personas(["extremely happy"], ["extremely sad"]), max_pairs=16)
     assert lint.agreement is None
     assert lint.prediction == "medium"
-    assert "only one to go by" in problems(lint)["personas"]
+    assert "only one persona" in problems(lint)["personas"]
 
 
 def test_phrasings_around_one_word_are_told_to_agree_by_it(smollm2):
@@ -140,10 +140,10 @@ def test_lint_behaviour_without_contrast_raises(tiny_llama):
 
 
 def test_predict_requires_both_figures():
-    high, medium = LEAST["high"], LEAST["medium"]
-    assert predict(high.pairwise_cosine, high.agreement) == "high"
-    assert predict(high.pairwise_cosine - 0.01, high.agreement) == "medium"
-    assert predict(high.pairwise_cosine, high.agreement - 0.01) == "medium"
-    assert predict(medium.pairwise_cosine - 0.01, 0.9) == "low"
-    assert predict(0.9, medium.agreement - 0.01) == "low"
+    (cosine, agreement), (medium_cosine, medium_agreement) = LEAST["high"], LEAST["medium"]
+    assert predict(cosine, agreement) == "high"
+    assert predict(cosine - 0.01, agreement) == "medium"
+    assert predict(cosine, agreement - 0.01) == "medium"
+    assert predict(medium_cosine - 0.01, 0.9) == "low"
+    assert predict(0.9, medium_agreement - 0.01) == "low"
     assert predict(0.9, None) == "medium"

@@ -1,4 +1,4 @@
-"""Checking a behaviour with the model: whether its pairs agree on one direction, and which persona does not.
+"""Check a behaviour with the model: whether its pairs agree on one direction, and which persona does not.
 
 The differences of hidden states are read as training reads them, in the middle band of layers. Their mean pairwise
 cosine predicts whether a vector works (Braun et al. 2025, arXiv:2505.22637), but it counts pairs of one persona too,
@@ -10,18 +10,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
 from types import MappingProxyType
-from typing import Literal, TypeAlias, final
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.arrays import F32, F64
-from trimtab.behaviours import Behaviour, Message, Pole, Template
+from trimtab.behaviours import Behaviour, Message, Pole
 from trimtab.behaviours.lint import Finding, any_order, by_level, content_words, has_negation, mentions, words_of
-from trimtab.behaviours.pairs import ContrastivePair, build_pairs
-from trimtab.engines.protocol import Collects, Text, Trains
+from trimtab.behaviours.pairs import ContrastivePair, build_pairs, paired_personas
+from trimtab.engines.protocol import Collects, Trains
 from trimtab.errors import BehaviourError
 from trimtab.stats import cosine
 from trimtab.training.directions import Sums
@@ -30,21 +29,14 @@ from trimtab.training.search import band_layers
 
 Prediction: TypeAlias = Literal["high", "medium", "low"]
 
-PHASE = "Reading pairs"
+READ_PAIRS_PHASE = "Reading pairs"
 MAX_PAIRS = 96
 CUTS = 4  # of a suffix: few, so that each persona meets several suffixes
-PARTS = 4  # of pairs given outright, which have no personas to compare
+PARTS = 4  # of pairs given directly, which have no personas to compare
 
 
-@dataclass(frozen=True)
-class Least:
-    """Lowest figures that a prediction requires."""
-
-    pairwise_cosine: float
-    agreement: float
-
-
-LEAST: Mapping[Prediction, Least] = MappingProxyType({"high": Least(0.18, 0.5), "medium": Least(0.1, 0.25)})
+# Lowest pairwise cosine and lowest agreement that a prediction requires.
+LEAST: Mapping[Prediction, tuple[float, float]] = MappingProxyType({"high": (0.18, 0.5), "medium": (0.1, 0.25)})
 DISAGREES, OPPOSES = 0.1, -0.4  # agreement of one persona or template
 SEPARATED = 0.95
 TOKENS_APART = 2.5
@@ -86,7 +78,7 @@ class StateLint:
         separation: Share of pairs whose positive side projects further along the mean difference.
         tokens_apart: Mean tokens of a positive side minus those of its negative side.
         by_persona: Agreement of each persona.
-        by_template: Agreement of each template; empty where pairs are given outright.
+        by_template: Agreement of each template; empty where pairs are given directly.
     """
 
     findings: tuple[Finding, ...]
@@ -121,13 +113,11 @@ def lint_states(
         >>> lint_states(engine, Behaviour.load("happy")).prediction  # doctest: +SKIP
         'high'
     """
-    format = _RecordingFormat(engine)
-    pairs = build_pairs(behaviour, format, max_pairs=max_pairs, max_cuts=CUTS)
+    pairs = build_pairs(behaviour, engine, max_pairs=max_pairs, max_cuts=CUTS)
     layers = band_layers(engine.info.layers)
-    differences = _differences(engine, pairs, layers, progress)
-    groups = _groups(behaviour, pairs, format)
-    personas = _agreements(differences, groups.personas, groups.persona_texts)
-    templates = _agreements(differences, groups.templates, groups.template_texts)
+    hidden = _collect(engine, [p.positive for p in pairs] + [p.negative for p in pairs], READ_PAIRS_PHASE, progress)
+    differences = hidden[: len(pairs)].astype(np.float64) - hidden[len(pairs) :]
+    personas, templates = _group_agreements(behaviour, pairs, differences)
     agreements = [group.agreement for group in personas if group.agreement is not None]
     cosine = _pairwise_cosine(differences)
     agreement = float(np.mean(agreements)) if agreements else None
@@ -144,7 +134,7 @@ def lint_states(
         by_persona=personas,
         by_template=templates,
     )
-    return _with_findings(lint, behaviour, longer_by)
+    return replace(lint, findings=by_level(_findings(lint, behaviour, longer_by)))
 
 
 def predict(pairwise_cosine: float, agreement: float | None) -> Prediction:
@@ -158,72 +148,36 @@ def predict(pairwise_cosine: float, agreement: float | None) -> Prediction:
         >>> predict(0.3, 0.7), predict(0.3, None), predict(0.05, 0.7)
         ('high', 'medium', 'low')
     """
-    for word, least in LEAST.items():
+    for word, (least_cosine, least_agreement) in LEAST.items():
         if agreement is None and word == "high":
             continue
-        if pairwise_cosine >= least.pairwise_cosine and (agreement is None or agreement >= least.agreement):
+        if pairwise_cosine >= least_cosine and (agreement is None or agreement >= least_agreement):
             return word
     return "low"
 
 
-@final
-class _RecordingFormat:
-    """Chat format of an engine that records which chat was rendered to which text."""
+def _collect(engine: Collects, texts: Sequence[str], phase: str, progress: OnProgress) -> F32:
+    """Return the hidden states of texts in the middle band, ``[text, layer, hidden]``."""
 
-    def __init__(self, engine: Text) -> None:
-        self._engine = engine
-        self.chats: dict[str, tuple[Message, ...]] = {}
+    def report(done: int, total: int) -> None:
+        progress(Progress(phase, done, total))
 
-    def render(self, messages: Sequence[Message], *, continuation: str = "") -> str:
-        text = self._engine.render(messages, continuation=continuation)
-        self.chats[text] = tuple(messages)
-        return text
-
-    def cuts(self, text: str, *, limit: int) -> tuple[str, ...]:
-        return self._engine.cuts(text, limit=limit)
+    states = engine.collect(texts, layers=band_layers(engine.info.layers), progress=report).states
+    report(len(texts), len(texts))
+    return states
 
 
-def _differences(
-    engine: Collects, pairs: Sequence[ContrastivePair], layers: Sequence[int], progress: OnProgress
-) -> F64:
-    """Return positive minus negative hidden state of every pair, ``[pair, layer, hidden]``."""
-    texts = [pair.positive for pair in pairs] + [pair.negative for pair in pairs]
-    hidden: F32 = engine.collect(
-        texts, layers=layers, progress=lambda done, total: progress(Progress(PHASE, done, total))
-    ).states
-    progress(Progress(PHASE, len(texts), len(texts)))
-    return hidden[: len(pairs)].astype(np.float64) - hidden[len(pairs) :]
-
-
-@dataclass(frozen=True)
-class _Groups:
-    """Persona and template of every pair, with their texts on both sides."""
-
-    personas: NDArray[np.int64]
-    persona_texts: tuple[tuple[str, str], ...]
-    templates: NDArray[np.int64]
-    template_texts: tuple[tuple[str, str], ...]
-
-
-def _groups(behaviour: Behaviour, pairs: Sequence[ContrastivePair], format: _RecordingFormat) -> _Groups:
+def _group_agreements(
+    behaviour: Behaviour, pairs: Sequence[ContrastivePair], differences: F64
+) -> tuple[tuple[GroupAgreement, ...], tuple[GroupAgreement, ...]]:
+    """Return the agreements by persona and by template; of pairs given directly, those of parts and none."""
     if behaviour.pairs:
         parts = min(PARTS, len(pairs))
-        texts = tuple((f"part {n + 1} of {parts}", "") for n in range(parts))
-        return _Groups(np.arange(len(pairs)) % parts, texts, np.zeros(0, dtype=np.int64), ())
-    positive, negative = behaviour.positive.personas, behaviour.negative.personas
-    count = max(len(positive), len(negative))
-    personas = tuple((positive[n % len(positive)], negative[n % len(negative)]) for n in range(count))
-    voices: dict[tuple[tuple[Message, ...], ...], tuple[int, int]] = {}
-    for n, sides in enumerate(personas):
-        for t, template in enumerate(behaviour.templates):
-            voices.setdefault(tuple(template.messages(side) for side in sides), (n, t))
-    numbers = np.array([voices[format.chats[pair.positive], format.chats[pair.negative]] for pair in pairs])
-    words = tuple((_template_text(template), "") for template in behaviour.templates)
-    return _Groups(numbers[:, 0], personas, numbers[:, 1], words)
-
-
-def _template_text(template: Template) -> str:
-    return " / ".join(text for text in (template.system, template.user) if text)
+        texts = [(f"part {n + 1} of {parts}", "") for n in range(parts)]
+        return _agreements(differences, np.arange(len(pairs)) % parts, texts), ()
+    personas, templates = np.divmod([pair.voice for pair in pairs], len(behaviour.templates))
+    words = [(" / ".join(text for text in (t.system, t.user) if text), "") for t in behaviour.templates]
+    return _agreements(differences, personas, paired_personas(behaviour)), _agreements(differences, templates, words)
 
 
 def _pairwise_cosine(differences: F64) -> float:
@@ -255,35 +209,41 @@ def _agreements(
     return tuple(groups)
 
 
-def _with_findings(lint: StateLint, behaviour: Behaviour, longer_by: NDArray[np.int64]) -> StateLint:
+def _findings(lint: StateLint, behaviour: Behaviour, longer_by: NDArray[np.int64]) -> Iterator[Finding]:
     field = "pairs" if behaviour.pairs else "personas"
-    findings = chain(
-        _about_prediction(lint, field),
-        _about_wording(lint, behaviour),
-        _about_personas(lint, behaviour),
-        _about_templates(lint),
-        _about_separation(lint, field),
-        _about_tokens(lint, longer_by, field),
-    )
-    return replace(lint, findings=by_level(findings))
+    if lint.prediction != "high":
+        yield _prediction_finding(lint, field)
+    if not behaviour.pairs:
+        yield from _wording_findings(lint, behaviour)
+        yield from _persona_findings(lint, behaviour)
+    for group in lint.by_template:
+        if group.agreement is not None and group.agreement < DISAGREES:
+            problem = f"{group.positive!r} does not point where the others do (agreement {group.agreement:.2f})"
+            yield Finding("warning", f"templates[{group.index}]", problem, "rewrite or drop it")
+    if lint.separation < SEPARATED:
+        problem = f"{1 - lint.separation:.0%} of the pairs lie the wrong way along their own mean difference"
+        yield Finding("warning", field, problem, "make both poles stronger, and every persona unmistakable")
+    longer, by = "positive" if lint.tokens_apart > 0 else "negative", abs(lint.tokens_apart)
+    share = float((np.sign(longer_by) == np.sign(lint.tokens_apart)).mean())
+    if by >= TOKENS_APART and share >= TOKENS_APART_SHARE:
+        problem = f"the {longer} side is {by:.1f} tokens longer on average, and longer in {share:.0%}"
+        yield Finding("note", field, problem, "make the poles alike in length as the model counts it")
 
 
-def _about_prediction(lint: StateLint, field: str) -> Iterator[Finding]:
-    if lint.prediction == "high":
-        return
-    level: Literal["warning", "note"] = "warning" if lint.prediction == "low" else "note"
+def _prediction_finding(lint: StateLint, field: str) -> Finding:
+    low = lint.prediction == "low"
+    level: Literal["warning", "note"] = "warning" if low else "note"
     figures = f"pairwise cosine {lint.pairwise_cosine:.2f}"
     if lint.agreement is None:
-        yield Finding(level, field, f"there is only one to go by ({figures})", "give several, unlike each other")
-        return
-    what = "hardly agree" if lint.prediction == "low" else "agree only in part"
+        return Finding(level, field, f"there is only one persona ({figures})", "give several, unlike each other")
+    problem = f"they {'hardly agree' if low else 'agree only in part'} on a direction"
     fix = "drop or rewrite what agrees least, and let the poles differ in the point alone"
-    yield Finding(level, field, f"they {what} on a direction ({figures}, agreement {lint.agreement:.2f})", fix)
+    return Finding(level, field, f"{problem} ({figures}, agreement {lint.agreement:.2f})", fix)
 
 
-def _about_wording(lint: StateLint, behaviour: Behaviour) -> Iterator[Finding]:
+def _wording_findings(lint: StateLint, behaviour: Behaviour) -> Iterator[Finding]:
     """Phrasings around the same word agree whatever it is, so their agreement says less than it seems to."""
-    if behaviour.pairs or lint.agreement is None or lint.prediction == "low":
+    if lint.agreement is None or lint.prediction == "low":
         return
     sides = [[content_words(persona) for persona in pole.personas] for pole in (behaviour.positive, behaviour.negative)]
     common = [sorted(frozenset.intersection(*words)) for words in sides if len(words) > 1]
@@ -293,45 +253,18 @@ def _about_wording(lint: StateLint, behaviour: Behaviour) -> Iterator[Finding]:
         yield Finding("note", "personas", problem, "put in phrasings of other words; the prediction is worth more then")
 
 
-def _about_personas(lint: StateLint, behaviour: Behaviour) -> Iterator[Finding]:
-    if behaviour.pairs:
-        return
+def _persona_findings(lint: StateLint, behaviour: Behaviour) -> Iterator[Finding]:
     for group in lint.by_persona:
         if group.agreement is None or group.agreement >= DISAGREES:
             continue
-        sides = [(group.index % len(pole.personas)) for pole in (behaviour.positive, behaviour.negative)]
-        where = f"personas[{sides[0]}]"
-        if sides[0] != sides[1]:
-            where = f"positive.personas[{sides[0]}], negative.personas[{sides[1]}]"
-        what = f"{group.positive!r} against {group.negative!r}"
+        plus, minus = (group.index % len(pole.personas) for pole in (behaviour.positive, behaviour.negative))
+        where = f"personas[{plus}]" if plus == minus else f"positive.personas[{plus}], negative.personas[{minus}]"
         if group.agreement <= OPPOSES:
             problem, fix = "points the opposite way of the others", "look whether the two are in each other's pole"
         else:
             problem, fix = "does not point where the others do", "rewrite it in the others' manner, or drop it"
-        yield Finding("warning", where, f"{what} {problem} (agreement {group.agreement:.2f})", fix)
-
-
-def _about_templates(lint: StateLint) -> Iterator[Finding]:
-    for group in lint.by_template:
-        if group.agreement is not None and group.agreement < DISAGREES:
-            problem = f"{group.positive!r} does not point where the others do (agreement {group.agreement:.2f})"
-            yield Finding("warning", f"templates[{group.index}]", problem, "rewrite or drop it")
-
-
-def _about_separation(lint: StateLint, field: str) -> Iterator[Finding]:
-    if lint.separation < SEPARATED:
-        problem = f"{1 - lint.separation:.0%} of the pairs lie the wrong way along their own mean difference"
-        yield Finding("warning", field, problem, "make both poles stronger, and every persona unmistakable")
-
-
-def _about_tokens(lint: StateLint, longer_by: NDArray[np.int64], field: str) -> Iterator[Finding]:
-    share = float((np.sign(longer_by) == np.sign(lint.tokens_apart)).mean())
-    if abs(lint.tokens_apart) >= TOKENS_APART and share >= TOKENS_APART_SHARE:
-        longer = "positive" if lint.tokens_apart > 0 else "negative"
-        problem = (
-            f"the {longer} side is {abs(lint.tokens_apart):.1f} tokens longer on average, and longer in {share:.0%}"
-        )
-        yield Finding("note", field, problem, "make the poles alike in length as the model counts it")
+        sides = f"{group.positive!r} against {group.negative!r}"
+        yield Finding("warning", where, f"{sides} {problem} (agreement {group.agreement:.2f})", fix)
 
 
 ASK_PHASE = "Asking for phrasings"
@@ -426,14 +359,12 @@ def suggest_phrasings(
     phrases = [
         tidy(answer.text) if answer.finish_reason == "stop" or "\n" in answer.text.strip() else "" for answer in answers
     ]
-    worded = [
-        _fitting(phrases[:asked], poles[0], poles[1]),
-        _fitting(phrases[asked:], poles[1], poles[0]),
-    ]
-    agreements = _pole_agreements(engine, behaviour, worded, progress)
-    sides = [
-        _select(texts, cosines, asked=asked, count=count) for texts, cosines in zip(worded, agreements, strict=True)
-    ]
+    worded = [_fitting(phrases[:asked], *poles), _fitting(phrases[asked:], *reversed(poles))]
+    sides = []
+    for texts, cosines in zip(worded, _pole_agreements(engine, behaviour, worded, progress), strict=True):
+        agreed = [Suggestion(*each) for each in zip(texts, cosines, strict=True) if each[1] >= LEAST_AGREEMENT]
+        best = sorted(agreed, key=lambda suggestion: -suggestion.agreement)[:count]
+        sides.append(PoleSuggestions(tuple(best), asked=asked, worded=len(texts), agreed=len(agreed)))
     return Suggestions(*sides)
 
 
@@ -507,20 +438,5 @@ def _states(engine: Collects, behaviour: Behaviour, personas: Sequence[str], pro
         for template in behaviour.templates
         for opening in openings
     ]
-    layers = band_layers(engine.info.layers)
-    collected = engine.collect(
-        texts, layers=layers, progress=lambda done, total: progress(Progress(READ_PHASE, done, total))
-    )
-    progress(Progress(READ_PHASE, len(texts), len(texts)))
-    shaped = collected.states.astype(np.float64).reshape(len(personas), -1, *collected.states.shape[1:])
-    return list(shaped.mean(axis=1))
-
-
-def _select(texts: Sequence[str], agreements: Sequence[float], *, asked: int, count: int) -> PoleSuggestions:
-    agreed = [
-        Suggestion(text, agreement)
-        for text, agreement in zip(texts, agreements, strict=True)
-        if agreement >= LEAST_AGREEMENT
-    ]
-    best = sorted(agreed, key=lambda suggestion: -suggestion.agreement)[:count]
-    return PoleSuggestions(kept=tuple(best), asked=asked, worded=len(texts), agreed=len(agreed))
+    states = _collect(engine, texts, READ_PHASE, progress)
+    return list(states.astype(np.float64).reshape(len(personas), -1, *states.shape[1:]).mean(axis=1))
