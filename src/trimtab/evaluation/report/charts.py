@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from trimtab.evaluation.records import Chance, Point, Sweep
+from trimtab.evaluation.records import Chance, Point, Report, Sweep
 from trimtab.evaluation.report.wording import figure, known, spread, strength
 from trimtab.vectors import Interval
 
@@ -107,21 +107,29 @@ class Panel:
     """Chart of one figure over strength."""
 
     title: str
-    value: Callable[[Point], float | None]
-    interval: Callable[[Point], Interval | None]
-    height: int  # px
+    measure: Callable[[Point], float | Interval | None]
+    height: int = COST  # px
     logarithmic: bool = False
     mark: tuple[float, str] | None = None  # a number to draw a line at, with its label
 
+    def value(self, point: Point) -> float | None:
+        """Return the figure at a strength."""
+        measured = self.measure(point)
+        return measured.value if isinstance(measured, Interval) else measured
 
-def sweep_chart(
-    sweep: Sweep, chance: Chance | None, *, budget: float, positive: str, negative: str, width: int
-) -> Markup:
+    def interval(self, point: Point) -> Interval | None:
+        """Return the figure's interval, where it has one."""
+        measured = self.measure(point)
+        return measured if isinstance(measured, Interval) else None
+
+
+def sweep_chart(report: Report, *, width: int) -> Markup:
     """Draw effect, KL and perplexity over strength; intact strengths and the range of chance are shaded."""
+    sweep, subject, chance = report.sweep, report.subject, report.controls.chance
     strengths = [point.strength for point in sweep.points]
     if len(strengths) < 2:
         return Markup()
-    panels = tuple(_panels(sweep, budget, positive))
+    panels = tuple(_panels(sweep, subject.budget, subject.positive))
     across = Scale(min(strengths), max(strengths), LEFT + 10, width - RIGHT - 10)
     height = sum(TITLE + panel.height for panel in panels) + BOTTOM
     parts: list[str] = []
@@ -130,7 +138,7 @@ def sweep_chart(
         top += TITLE
         parts += _panel(sweep, panel, across, top, width, chance if panel.height == EFFECT else None)
         if panel.height == EFFECT:
-            parts += _pole_labels(top, width, positive, negative)
+            parts += _pole_labels(top, width, subject.positive, subject.negative)
         top += panel.height
     parts += [*_strength_labels(strengths, across, top), _axis_title(top, width)]
     caption = f"Effect, KL and perplexity at strengths {strength(min(strengths))} to {strength(max(strengths))}"
@@ -164,18 +172,9 @@ def dial_chart(dial: Mapping[float, float], *, width: int) -> Markup:
 
 def _panels(sweep: Sweep, budget: float, positive: str) -> Iterator[Panel]:
     if any(point.effect is not None for point in sweep.points):
-        yield Panel(
-            f"effect: nat per token towards {positive}",
-            lambda point: point.effect.value if point.effect is not None else None,
-            lambda point: point.effect,
-            EFFECT,
-        )
-    yield Panel(
-        "disturbance: KL, nat per token", lambda p: p.kl, lambda p: None, COST, mark=(budget, f"budget {budget:g}")
-    )
-    yield Panel(
-        "perplexity of the answers, × base", lambda p: p.damage.perplexity_ratio, lambda p: None, COST, logarithmic=True
-    )
+        yield Panel(f"effect: nat per token towards {positive}", lambda point: point.effect, EFFECT)
+    yield Panel("disturbance: KL, nat per token", lambda point: point.kl, mark=(budget, f"budget {budget:g}"))
+    yield Panel("perplexity of the answers, × base", lambda point: point.damage.perplexity_ratio, logarithmic=True)
 
 
 def _panel(sweep: Sweep, panel: Panel, across: Scale, top: float, width: int, chance: Chance | None) -> Iterator[str]:

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from trimtab.errors import EvaluationError
 from trimtab.evaluation.distilled import DistilledReport
-from trimtab.evaluation.records import Point, Report, Sweep
+from trimtab.evaluation.records import InterventionReport, Point, Report, Sweep
 from trimtab.evaluation.report import charts, tables, wording
 
 MAX_SHOWN = 3  # mistakes that an error names
@@ -162,14 +162,6 @@ class Sample:
     why: str = ""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Question with rows of answers side by side."""
-
-    question: str
-    rows: tuple[tuple[Sample, ...], ...]
-
-
 def report_html(report: Report) -> str:
     """Render a report as a page: the verdict first, then the comparison, strengths, samples, controls and settings.
 
@@ -189,14 +181,6 @@ def _view(report: Report) -> dict[str, Any]:
     chance = wording.swing_chance(report.controls)
     scale = charts.swing_scale([intervention.swing for intervention in report.interventions], chance)
     subject = report.subject
-    sweep = partial(
-        charts.sweep_chart,
-        report.sweep,
-        report.controls.chance,
-        budget=subject.budget,
-        positive=subject.positive,
-        negative=subject.negative,
-    )
     swings = [abs(placing.swing) for placing in subject.candidates if wording.known(placing.swing)]
     steered = [layer for placing in subject.candidates for layer in placing.layers]
     return {
@@ -210,8 +194,8 @@ def _view(report: Report) -> dict[str, Any]:
         "details": tables.details(report),
         "has_effects": any(point.effect for point in report.sweep.points),
         "strength_columns": tables.STRENGTHS,
-        "sweep_wide": sweep(width=WIDE),
-        "sweep_narrow": sweep(width=NARROW),
+        "sweep_wide": charts.sweep_chart(report, width=WIDE),
+        "sweep_narrow": charts.sweep_chart(report, width=NARROW),
         "strength_samples": strength_samples(report),
         "comparison_samples": comparison_samples(report),
         "layer_span": range(min(steered), max(steered) + 1) if steered else range(0),
@@ -226,49 +210,32 @@ def shade(swing: float, *, most: float) -> str:
     return f"color-mix(in srgb, var(--{name}) {min(abs(share), 1.0) * 90:.0f}%, transparent)"
 
 
-def strength_samples(report: Report) -> tuple[Asked, ...]:
-    """Return the first questions, with the answers at some strengths."""
-    points = shown_points(report.sweep)
-    count = min([QUESTIONS, len(report.setting.questions), *(len(point.answers) for point in points)])
-    return tuple(
-        Asked(
-            report.setting.questions[number],
-            (
-                tuple(
-                    Sample(
-                        wording.strength(point.strength),
-                        _sign(point.strength),
-                        report.subject.poles.get(_sign(point.strength), ""),
-                        point.answers[number],
-                        point.usable,
-                        point.why,
-                    )
-                    for point in points
-                ),
-            ),
-        )
-        for number in range(count if points else 0)
-    )
+def strength_samples(report: Report) -> list[tuple[str, list[Sample]]]:
+    """Return the first questions, each with its answers at some strengths."""
+    points, poles, questions = shown_points(report.sweep), report.subject.poles, report.setting.questions
+
+    def sample(point: Point, number: int) -> Sample:
+        sign = "+" if point.strength > 0 else "-" if point.strength < 0 else "0"
+        who, towards = wording.strength(point.strength), poles.get(sign, "")
+        return Sample(who, sign, towards, point.answers[number], point.usable, point.why)
+
+    count = min([QUESTIONS, len(questions), *(len(point.answers) for point in points)]) if points else 0
+    return [(questions[number], [sample(point, number) for point in points]) for number in range(count)]
 
 
-def _sign(strength: float) -> str:
-    return "+" if strength > 0 else "-" if strength < 0 else "0"
+def comparison_samples(report: Report) -> list[tuple[str, list[list[Sample]]]]:
+    """Return the same questions, each with a row of answers per intervention; the negative pole is on the left."""
+    poles = tuple(report.subject.poles.items())[::-1]
 
+    def row(each: InterventionReport, number: int) -> list[Sample]:
+        sides = [(sign, pole, each.sides[sign].answers) for sign, pole in poles if sign in each.sides]
+        return [Sample(each.name, sign, pole, texts[number]) for sign, pole, texts in sides if number < len(texts)]
 
-def comparison_samples(report: Report) -> tuple[Asked, ...]:
-    """Return the same questions, with the answers under every intervention; the negative pole is on the left."""
-    asked = []
-    for number, question in enumerate(report.setting.questions[:QUESTIONS]):
-        rows = tuple(
-            tuple(
-                Sample(intervention.name, sign, pole, side.answers[number])
-                for sign, pole in reversed(tuple(report.subject.poles.items()))
-                if (side := intervention.sides.get(sign)) is not None and number < len(side.answers)
-            )
-            for intervention in report.interventions
-        )
-        asked.append(Asked(question, tuple(row for row in rows if row)))
-    return tuple(entry for entry in asked if entry.rows)
+    asked = [
+        (question, [samples for each in report.interventions if (samples := row(each, number))])
+        for number, question in enumerate(report.setting.questions[:QUESTIONS])
+    ]
+    return [(question, rows) for question, rows in asked if rows]
 
 
 def distilled_html(report: DistilledReport) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeGuard
 
 from trimtab.evaluation.records import Controls, Report, Subject, UsableRange, Word
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 DASH = "–"
 MINUS = "−"
 BYTES = ("bytes", "kB", "MB", "GB", "TB")
+
+layer_range = partial(ranges.layer_range, dash=DASH)
 
 
 def known(value: float | None) -> TypeGuard[float]:
@@ -118,16 +121,6 @@ def duration(seconds: float | None) -> str:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
-def layer_range(layers: Iterable[int]) -> str:
-    """Format layers with runs as ranges, with an en dash.
-
-    Example:
-        >>> layer_range([3, 7, 8, 9])
-        '3, 7–9'
-    """
-    return ranges.layer_range(layers, dash="–")
-
-
 def clean(text: str) -> str:
     """Remove characters that a terminal would obey or a page cannot contain.
 
@@ -158,24 +151,12 @@ MARKS: Mapping[Word, str] = {
     "not measured": "?",
 }
 
-NOT_MEASURED = "–: not measured"
 COMPARISON_TITLE = "Comparison with other interventions"
 STRENGTHS_TITLE = "Strengths"
 CONTROLS_TITLE = "Could it be chance?"
-SAMPLES_TITLE = "Samples"
 MISSING_TITLE = "Left out"
 SUBSTITUTES_TITLE = "Substitutes for the prompt"
 RULES_TITLE = "Rule by rule"
-
-LIMITS = (
-    "“Towards a pole” is judged by the model itself: how much likelier it finds the answers that it wrote when a "
-    "system prompt asked for that character. Nobody has rated the answers; read the samples.",
-    "Intervals show how much the figures would change with other questions of the same kind. They say nothing about "
-    "other models, languages or long conversations.",
-    "Answers are greedy (the likeliest token each time) and short. Other questions may break the text earlier.",
-    "The facts are simple ones with short answers: they detect an incoherent model, not subtle loss of knowledge.",
-    "Relevance and the scores of texts come from small tools that count words; they can be wrong.",
-)
 
 
 @dataclass(frozen=True)
@@ -377,16 +358,6 @@ def command_line(report: Report) -> str:
 
 
 CARRIED: Mapping[bool | None, str] = {True: "carried", False: "not carried", None: "not followed"}
-CARRIED_MARKS: Mapping[bool | None, str] = {True: "✔", False: "✘", None: "–"}
-RULES_MEANING = (
-    "A rule counts by how much the prompted model's answers change without it, in nat per token. The share says how "
-    "far the steered model follows it: 100 % is as far as under the whole prompt, 0 % no further than without the rule."
-)
-RULES_NOTE = (
-    "Each rule is measured on general messages and on questions that ask for it, which the model writes itself. It is "
-    "carried if the share is at least half on both, as far as the rule counts there. “Not followed” means that even "
-    "the prompted model hardly follows the rule."
-)
 
 
 def distilled_headline(report: DistilledReport) -> str:
