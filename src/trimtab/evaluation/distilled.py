@@ -29,7 +29,7 @@ from trimtab.evaluation.rules import (
 )
 from trimtab.steering import Scope, Steering, Term
 from trimtab.training.distillation.examples import Answered, SystemPrompt, Teacher, answered_by
-from trimtab.training.progress import OnProgress, Progress, ignore
+from trimtab.training.progress import OnProgress, Phases, Progress, ignore
 from trimtab.training.search import band_layers
 from trimtab.vectors import ControlVector
 
@@ -166,15 +166,15 @@ def evaluate_distilled(
             f"{model.info.name} cannot be measured: it has no gradients", fix="use a decoder-only model"
         )
     texts = list(prompts) if prompts is not None else list(neutral_prompts().held_out[: sizes.prompts])
-    progress(Progress(ANSWERS_PHASE, 0, 1))
-    answers = PromptedAnswers.ask(model, gradients, teacher, texts, answer_tokens=sizes.answer_tokens, seed=seed)
-    progress(Progress(ANSWERS_PHASE, 1, 1))
+    phases = Phases(progress)
+    with phases(ANSWERS_PHASE, 1):
+        answers = PromptedAnswers.ask(model, gradients, teacher, texts, answer_tokens=sizes.answer_tokens, seed=seed)
     if answers.base_kl < MIN_GAP:
         raise EvaluationError(
             f"the prompt changes answers by {answers.base_kl:.4f} nat per token, which is next to nothing",
             fix="give users' messages to which the prompt matters",
         )
-    dial, substitute, others = _substitutes(answers, vector, teacher, sizes, progress)
+    dial, substitute, others = _substitutes(answers, vector, teacher, sizes, phases)
     if lora:
         others += _fine_tuned(answers, teacher, sizes, progress)
     single = len(teacher.opening) == 1 and teacher.opening[0].role == "system"
@@ -187,10 +187,9 @@ def evaluate_distilled(
         answer_tokens=sizes.answer_tokens,
         progress=progress,
     )
-    progress(Progress(SAMPLES_PHASE, 0, 1))
-    samples = _samples(model, vector, teacher, texts[: sizes.samples], sizes)
-    saving = _saving(model, teacher, texts[0])
-    progress(Progress(SAMPLES_PHASE, 1, 1))
+    with phases(SAMPLES_PHASE, 1):
+        samples = _samples(model, vector, teacher, texts[: sizes.samples], sizes)
+        saving = _saving(model, teacher, texts[0])
     return DistilledReport(
         name=vector.behaviour.name,
         base_kl=answers.base_kl,
@@ -205,29 +204,27 @@ def evaluate_distilled(
 
 
 def _substitutes(
-    answers: PromptedAnswers, vector: ControlVector, teacher: Teacher, sizes: Sizes, progress: OnProgress
+    answers: PromptedAnswers, vector: ControlVector, teacher: Teacher, sizes: Sizes, phases: Phases
 ) -> tuple[dict[float, float], Substitute, list[Substitute]]:
     """Measure the vector at every strength, and the substitutes that need no training."""
     strengths = tuple(dict.fromkeys((*sizes.strengths, 1.0)))
-    steps = len(strengths) + 2
     kls = {0.0: answers.base}
-    for number, strength in enumerate(strengths):
-        progress(Progress(SUBSTITUTES_PHASE, number, steps))
-        kls[strength] = answers.measure(Student.steered(vector, strength))
-    dial = {strength: mean_kl(kls[strength]) for strength in (0.0, *sizes.strengths)}
-    about = f"layers {vector.layers[0]} to {vector.layers[-1]}, strength 1"
-    substitute = answers.substitute("vector", about, kls[1.0])
-    progress(Progress(SUBSTITUTES_PHASE, steps - 2, steps))
-    others = [_mean_difference(answers, teacher, sizes)]
-    progress(Progress(SUBSTITUTES_PHASE, steps - 1, steps))
-    if len(teacher.opening) == 1:
-        (message,) = teacher.opening
-        sentence = first_sentence(message.content)
-        if sentence != message.content.strip():
-            student = Student(opening=(Message(message.role, sentence),))
-            about = f"the prompt cut down to its first sentence, {len(answers.model.encode(sentence))} tokens"
-            others.append(answers.substitute("one sentence", about, answers.measure(student)))
-    progress(Progress(SUBSTITUTES_PHASE, steps, steps))
+    with phases(SUBSTITUTES_PHASE, len(strengths) + 2) as step:
+        for strength in strengths:
+            kls[strength] = answers.measure(Student.steered(vector, strength))
+            step()
+        dial = {strength: mean_kl(kls[strength]) for strength in (0.0, *sizes.strengths)}
+        about = f"layers {vector.layers[0]} to {vector.layers[-1]}, strength 1"
+        substitute = answers.substitute("vector", about, kls[1.0])
+        others = [_mean_difference(answers, teacher, sizes)]
+        step()
+        if len(teacher.opening) == 1:
+            (message,) = teacher.opening
+            sentence = first_sentence(message.content)
+            if sentence != message.content.strip():
+                student = Student(opening=(Message(message.role, sentence),))
+                about = f"the prompt cut down to its first sentence, {len(answers.model.encode(sentence))} tokens"
+                others.append(answers.substitute("one sentence", about, answers.measure(student)))
     return dial, substitute, others
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -217,19 +218,19 @@ def equal_kl_pair(
         None where the prompts spend next to nothing, or more than any strength does.
     """
     assert vector.calibration is not None
+
+    def kl_at(strength: float) -> float:
+        return kl.measure(changes_of(Steering((Term(vector, strength),)), info))
+
     strengths = {}
     for key, sign in SIGNS.items():
         if kls[key] < MIN_PROMPT_KL:
             return None
-
-        def kl_at(strength: float, sign: float = sign) -> float:
-            return kl.measure(changes_of(Steering((Term(vector, sign * strength),)), info))
-
-        guess = math.sqrt(kls[key] / vector.calibration.budget)  # KL grows about as the square of the strength
-        try:
-            strengths[key] = sign * find_scale(kl_at, budget=kls[key], guess=guess, tolerance=KL_TOLERANCE).scale
-        except CalibrationError:
+        # KL grows about as the square of the strength.
+        strength = _fit_strength(kl_at, sign, kls[key], guess=math.sqrt(kls[key] / vector.calibration.budget))
+        if strength is None:
             return None
+        strengths[key] = strength
     about = f"at strengths {strengths['+']:+.2f} and {strengths['-']:+.2f}, where it spends the KL of the prompts"
     return {key: Intervention.of_vector(vector, strengths[key], name=EQUAL, about=about) for key in SIGNS}
 
@@ -257,20 +258,25 @@ def combined_pair(
             stored_bytes=system[key].stored_bytes + vector_bytes(vector),
         )
 
+    def kl_at(key: str, strength: float) -> float:
+        return kl_of(combine(key, strength))
+
     strengths: dict[str, float] = {}
     for key, sign in SIGNS.items():
-
-        def kl_at(strength: float, key: str = key, sign: float = sign) -> float:
-            return kl_of(combine(key, sign * strength))
-
-        room = budget - kls[key]
-        strengths[key] = 0.5 * sign
+        room, fitted = budget - kls[key], None
         if room > KL_TOLERANCE * budget:
-            with suppress(CalibrationError):
-                guess = math.sqrt(room / budget)
-                strengths[key] = sign * find_scale(kl_at, budget=budget, guess=guess, tolerance=KL_TOLERANCE).scale
+            fitted = _fit_strength(partial(kl_at, key), sign, budget, guess=math.sqrt(room / budget))
+        strengths[key] = 0.5 * sign if fitted is None else fitted
     about = f"the same prompts, the vector at {strengths['+']:+.2f} and {strengths['-']:+.2f}"
     return {key: combine(key, strengths[key], about) for key in SIGNS}
+
+
+def _fit_strength(kl_at: Callable[[float], float], sign: float, budget: float, *, guess: float) -> float | None:
+    """Return the strength of that sign at which the KL is the budget; None where there is none."""
+    try:
+        return sign * find_scale(lambda s: kl_at(sign * s), budget=budget, guess=guess, tolerance=KL_TOLERANCE).scale
+    except CalibrationError:
+        return None
 
 
 def vector_bytes(vector: ControlVector) -> int:

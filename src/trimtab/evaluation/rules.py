@@ -24,7 +24,7 @@ from trimtab.errors import PromptError
 from trimtab.stats import bootstrap
 from trimtab.steering import Steering
 from trimtab.training.distillation.examples import TOP, Answered, Teacher, answered_by, distillation_examples
-from trimtab.training.progress import OnProgress, Progress, ignore
+from trimtab.training.progress import OnProgress, Phases, ignore
 from trimtab.vectors import ControlVector, Interval
 
 TokenKls: TypeAlias = list[NDArray[np.float64]]
@@ -319,10 +319,10 @@ def attribute_rules(
         return ()
     general = _Reference(answers.first(messages), steered)
     reports = []
-    for number, rule in enumerate(rules):
-        progress(Progress(PHASE, number, len(rules)))
-        reports.append(_attribute(general, rule, questions, answer_tokens))
-    progress(Progress(PHASE, len(rules), len(rules)))
+    with Phases(progress)(PHASE, len(rules)) as step:
+        for rule in rules:
+            reports.append(_attribute(general, rule, questions, answer_tokens))
+            step()
     return tuple(reports)
 
 

@@ -109,9 +109,7 @@ def measure_strengths(
 def sweep_of(measured: Sequence[StrengthPoint], qualities: Sequence[Damage]) -> Sweep:
     """Return the sweep; text is intact from the base model outwards to the first strength that breaks it.
 
-    Args:
-        measured: The strengths, 0 among them.
-        qualities: Text quality of the answers at each.
+    ``measured`` includes strength 0; ``qualities`` are the text quality of the answers at each.
     """
     ordered = sorted(zip(measured, qualities, strict=True), key=lambda each: each[0].strength)
     base = next(each for each in ordered if each[0].strength == 0.0)
@@ -139,7 +137,6 @@ def _point(point: StrengthPoint, quality: Damage, base: StrengthPoint, base_qual
 
 
 def _breaks(point: StrengthPoint, quality: Damage, base: Damage, relevance: Interval | None) -> list[str]:
-    """Say which limits a strength exceeds."""
     reasons = []
     if point.kl > MAX_KL:
         reasons.append(f"it spends {point.kl:.2f} nat per token")

@@ -47,11 +47,6 @@ class ChoiceScores:
         return float(self.chosen.mean())
 
     @property
-    def share_interval(self) -> Interval:
-        """The share with its 95 % bootstrap interval over questions."""
-        return mean_interval(self.chosen)
-
-    @property
     def interval(self) -> Interval:
         """Mean log-odds in nats, with their 95 % bootstrap interval over questions."""
         return mean_interval(self.log_odds)

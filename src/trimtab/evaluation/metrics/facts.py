@@ -138,12 +138,8 @@ def answer_facts(engine: Forces, intervention: Intervention, facts: Sequence[Fac
     """Measure which facts are known under an intervention.
 
     Every choice is scored as the assistant's answer, ``"Answer: honey"``, and the one of the highest mean
-    log-probability per token is taken. Nothing is written, so the style of answers does not matter.
-
-    Args:
-        engine: The model.
-        intervention: The intervention.
-        facts: The facts; every prefix that questions or choices share is read once.
+    log-probability per token is taken. Nothing is written, so the style of answers does not matter. Every prefix that
+    questions or choices share is read once.
 
     Raises:
         EvaluationError: There are no facts.
@@ -184,11 +180,6 @@ def _accuracy(scores: ForcedScores) -> Accuracy:
 
 
 def _answers(engine: Text, facts: Sequence[Fact]) -> list[list[Tokens]]:
-    """Return the tokens of every choice.
-
-    Raises:
-        EvaluationError: There are no facts.
-    """
     if not facts:
         raise EvaluationError("there are no facts to ask", fix="give at least one")
     tokens = _answer_tokens(engine, facts)

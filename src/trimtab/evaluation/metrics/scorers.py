@@ -252,9 +252,7 @@ def default_scorers(
 ) -> tuple[tuple[Scorer, ...], tuple[str, ...]]:
     """Return the default scorers of a behaviour: its keywords and poles, sentiment, formality, readability.
 
-    Args:
-        behaviour: The behaviour.
-        embedder: Sentence encoder; None for MiniLM.
+    ``embedder`` is MiniLM if not given.
 
     Returns:
         Scorers whose packages are installed, in the order of tables, and reasons why others are left out.

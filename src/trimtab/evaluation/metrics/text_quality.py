@@ -138,14 +138,16 @@ def kl_per_question(
         PromptError: The opening, the question and the answer together do not fit into the context window.
         SteeringError: The steering has token scopes or conditions, which act in ``generate`` alone.
     """
-    return np.array(
-        [
-            _kl_of(
-                engine, intervention, number, question, base[number] if base else own_predictions(engine, [question])[0]
-            )
-            for number, question in enumerate(questions)
-        ]
-    )
+    kls = []
+    for number, question in enumerate(questions):
+        table = base[number] if base else own_predictions(engine, [question])[0]
+        chat, prompt = intervention.chat(number, question.text), question.prompt
+        if chat != (Message("user", question.text),):
+            prompt = engine.encode(engine.render(chat))
+        with intervention.active(), engine.steered(intervention.steering):
+            (changed,) = engine.predict([(prompt, question.answer)])
+        kls.append(float(kl_of_tables(table, changed).sum()) / max(len(question.answer), 1))
+    return np.array(kls)
 
 
 def own_predictions(engine: Predicts, questions: Sequence[Question]) -> list[F32]:
@@ -166,12 +168,3 @@ def kl_of_tables(base: F32, other: F32) -> F64:
     differences = np.subtract(base, other, out=np.zeros_like(probabilities), where=probabilities > 0, dtype=np.float64)
     kl: F64 = np.einsum("tv,tv->t", probabilities, differences)
     return kl
-
-
-def _kl_of(engine: Predicts, intervention: Intervention, number: int, question: Question, base: F32) -> float:
-    chat, prompt = intervention.chat(number, question.text), question.prompt
-    if chat != (Message("user", question.text),):
-        prompt = engine.encode(engine.render(chat))
-    with intervention.active(), engine.steered(intervention.steering):
-        (changed,) = engine.predict([(prompt, question.answer)])
-    return float(kl_of_tables(base, changed).sum()) / max(len(question.answer), 1)

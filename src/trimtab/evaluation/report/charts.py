@@ -122,6 +122,10 @@ class Panel:
         measured = self.measure(point)
         return measured if isinstance(measured, Interval) else None
 
+    def place(self, value: float) -> float:
+        """Return the position of a figure on the panel's axis."""
+        return math.log(max(value, 1e-3)) if self.logarithmic else value
+
 
 def sweep_chart(report: Report, *, width: int) -> Markup:
     """Draw effect, KL and perplexity over strength; intact strengths and the range of chance are shaded."""
@@ -182,7 +186,6 @@ def _panel(sweep: Sweep, panel: Panel, across: Scale, top: float, width: int, ch
     values = [(point, panel.value(point)) for point in sweep.points]
     drawn = [(point, value) for point, value in values if value is not None and known(value)]
     up = _upward(panel, [value for _, value in drawn], sweep, chance, top, bottom)
-    place = _logarithm if panel.logarithmic else float
     yield f'<text class="title" x="{LEFT}" y="{top - 7:.0f}">{escape(panel.title)}</text>'
     yield _usable(sweep, across, top, panel.height)
     if chance is not None:
@@ -194,7 +197,7 @@ def _panel(sweep: Sweep, panel: Panel, across: Scale, top: float, width: int, ch
         yield f'<path class="mark" d="M{LEFT} {at:.1f}H{width - RIGHT}"/>'
         yield f'<text class="small" x="{width / 2:.0f}" y="{at - 4:.1f}" text-anchor="middle">{panel.mark[1]}</text>'
     yield _vertical(across.at(0), top, bottom, "zero")
-    line = "L".join(f"{across.at(point.strength):.1f} {up.at(place(value)):.1f}" for point, value in drawn)
+    line = "L".join(f"{across.at(point.strength):.1f} {up.at(panel.place(value)):.1f}" for point, value in drawn)
     if line:
         yield f'<path class="line" d="M{line}"/>'
     for point, value in drawn:
@@ -205,7 +208,7 @@ def _upward(
     panel: Panel, values: Sequence[float], sweep: Sweep, chance: Chance | None, top: float, bottom: float
 ) -> Scale:
     if panel.logarithmic:
-        shown = [_logarithm(value) for value in values]
+        shown = [panel.place(value) for value in values]
         high = max([math.log(2.0), *shown])
         return Scale(min([0.0, *shown]) - 0.1 * high, high * 1.1, bottom, top)
     ends = [interval for point in sweep.points if (interval := panel.interval(point)) is not None]
@@ -214,10 +217,6 @@ def _upward(
         shown += [chance.low, chance.high]
     low, high = _extent(shown)
     return Scale(low, high, bottom, top)
-
-
-def _logarithm(value: float) -> float:
-    return math.log(max(value, 1e-3))
 
 
 def _usable(sweep: Sweep, across: Scale, top: float, height: float) -> str:
@@ -248,7 +247,7 @@ def _axis_title(top: float, width: int) -> str:
 
 def _dot(point: Point, value: float, panel: Panel, x: float, up: Scale) -> Iterator[str]:
     kind = "base" if point.strength == 0 else "positive" if point.strength > 0 else "negative"
-    y = up.at(_logarithm(value) if panel.logarithmic else value)
+    y = up.at(panel.place(value))
     interval = panel.interval(point)
     caption = f"strength {strength(point.strength)}: {figure(value)}"
     if interval is not None and known(interval.low) and known(interval.high):

@@ -24,10 +24,7 @@ MAX_SHOWN = 3  # mistakes that an error names
 def report_json(report: Report, *, run: bool = True) -> dict[str, Any]:
     """Return a report as plain JSON values; a number that is not finite becomes None.
 
-    Args:
-        report: The report.
-        run: Include timing metadata, under ``"run"``. Without it two evaluations with the same seed are equal byte for
-            byte.
+    Without ``run``, the timing metadata, two evaluations with the same seed are equal byte for byte.
 
     Example:
         >>> json.dumps(report_json(report), allow_nan=False)  # doctest: +SKIP
@@ -168,9 +165,6 @@ def report_html(report: Report) -> str:
     It is one file without scripts that needs nothing from the network. The same report gives the same bytes. To write
     it, encode it as UTF-8.
 
-    Args:
-        report: The report to show.
-
     Example:
         >>> Path("report.html").write_text(report_html(report), encoding="utf-8")  # doctest: +SKIP
     """
@@ -242,9 +236,6 @@ def distilled_html(report: DistilledReport) -> str:
     """Render a distilled vector's report as a page: substitutes for the prompt, strengths, rules and samples.
 
     Like ``report_html``, it is one file without scripts, and the same report gives the same bytes.
-
-    Args:
-        report: The report to show.
 
     Example:
         >>> Path("pirate.html").write_text(distilled_html(report), encoding="utf-8")  # doctest: +SKIP

@@ -83,24 +83,17 @@ OVERALL = (
 )
 
 
-def _change(interval: Interval | None) -> Cell:
-    if interval is None or not known(interval.value):
-        return Cell(DASH)
-    return Cell(figure(interval.value, signed=True), spread(interval), _sure(interval))
-
-
-def _points(change: Interval | None) -> Cell:
+def _change(change: Interval | None, *, in_points: bool = False) -> Cell:
     if change is None or not known(change.value):
         return Cell(DASH)
-    return Cell(points(change.value), spread(change, 0, scale=100, signed=True), _sure(change))
+    sure = change.low > 0 or change.high < 0
+    if in_points:
+        return Cell(points(change.value), spread(change, 0, scale=100, signed=True), sure)
+    return Cell(figure(change.value, signed=True), spread(change), sure)
 
 
 def _share(share: Interval | None) -> Cell:
     return Cell(DASH) if share is None else Cell(percent(share.value), spread(share, 0, scale=100))
-
-
-def _sure(interval: Interval) -> bool:
-    return interval.low > 0 or interval.high < 0
 
 
 def _times(ratio: float | None) -> Cell:
@@ -137,7 +130,7 @@ FACTS = SideColumn(
     "facts",
     "Change of the share of simple facts known, in percentage points; the base model's row has the share "
     "itself. Bold: the 95 % interval excludes 0.",
-    lambda side: _points(side.damage.accuracy_change),
+    lambda side: _change(side.damage.accuracy_change, in_points=True),
 )
 REFUSES = SideColumn(
     "refuses", "Share of harmless questions that are refused.", lambda side: Cell(percent(side.damage.refuses))
