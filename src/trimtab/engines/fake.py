@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import local
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from trimtab.engines.protocol import (
     Tokens,
     Turn,
     as_messages,
-    is_chat,
+    list_prompts,
 )
 from trimtab.errors import PromptError, SteeringError
 from trimtab.reading import neutral_of, projections, z_scores
@@ -191,6 +191,11 @@ class FakeEngine:
         scope: Steering = getattr(self._thread, "scope", Steering())
         return scope
 
+    def check_unsteered(self, work: str) -> None:
+        """Refuse work inside a ``steered()`` block of this thread."""
+        if self._scope.terms:
+            raise SteeringError(f"{work} inside steered({str(self._scope)!r})", fix="leave that block first")
+
     @contextmanager
     def steered(self, steering: SteeringLike) -> Iterator[None]:
         """Steer everything that runs inside the ``with`` block."""
@@ -213,7 +218,7 @@ class FakeEngine:
         seed: int | None = None,
     ) -> list[Completion]:
         """Answer each prompt; a row's answer depends on its prompt, its steering, the seed and its repeats only."""
-        listed: Sequence[Any] = [prompts] if isinstance(prompts, str) or is_chat(prompts) else prompts
+        listed, _ = list_prompts(prompts)
         rows = Steering.of_rows(steering, rows=len(listed))
         marked = [self.marked(prompt) for prompt in listed]
         repeats = [sum(other.tokens == prompt.tokens for other in marked[:n]) for n, prompt in enumerate(marked)]

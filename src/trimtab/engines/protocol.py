@@ -10,7 +10,7 @@ Left out on purpose: batching, caches and devices, which are an engine's own bus
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from html import escape
@@ -43,15 +43,28 @@ def as_messages(prompt: Prompt) -> tuple[Message, ...]:
     """
     if isinstance(prompt, str):
         return (Message("user", prompt),)
-    messages = tuple(map(_message, prompt)) if isinstance(prompt, Sequence) else ()
+    if isinstance(prompt, (Mapping, bytes)) or not isinstance(prompt, Sequence):
+        raise PromptError(f"{str(prompt)[:60]!r} is not a prompt", fix="give a string, or a list of messages")
+    messages = tuple(map(_message, prompt))
     if not messages:
         raise PromptError("the chat has no messages", fix="give at least one user message")
     return messages
 
 
-def is_chat(prompts: Any) -> bool:
-    """Return True for one chat, and False for a list of prompts."""
-    return bool(prompts) and isinstance(prompts[0], (Message, Mapping))
+def list_prompts(prompts: Any) -> tuple[list[Prompt], bool]:
+    """Return prompts as a list, and True if a single string or chat was given.
+
+    Raises:
+        PromptError: It is neither a prompt nor an iterable of prompts.
+    """
+    if isinstance(prompts, str):
+        return [prompts], True
+    if isinstance(prompts, (Mapping, Message, bytes, bytearray)) or not isinstance(prompts, Iterable):
+        raise PromptError(
+            f"{str(prompts)[:60]!r} is not a prompt", fix="give a string, a list of messages, or a list of these"
+        )
+    listed = list(prompts)
+    return ([listed], True) if listed and isinstance(listed[0], (Message, Mapping)) else (listed, False)
 
 
 def _message(given: Any) -> Message:
@@ -464,6 +477,9 @@ class Text(Protocol):
 
     def marked(self, prompt: Prompt, *, raw: bool = False) -> MarkedPrompt:
         """Return a prompt as the model reads it, with the role of each of its tokens."""
+
+    def check_unsteered(self, work: str) -> None:
+        """Refuse ``work`` that would learn from steered hidden states: a ``steered()`` block is open."""
 
     def cuts(self, text: str, *, limit: int) -> tuple[str, ...]:
         """Return ``text`` cut after its first token, its second, and so on, at most ``limit`` of them."""

@@ -158,6 +158,7 @@ def evaluate_distilled(
         >>> report.vector.closed.value, report.stays  # doctest: +SKIP
         (0.78, ())
     """
+    model.check_unsteered("evaluation")
     vector.check_model(model.info)
     sizes, teacher = sizes or Sizes(), Teacher.of(system_prompt)
     gradients = model.gradients

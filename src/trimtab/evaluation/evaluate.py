@@ -100,6 +100,7 @@ def evaluate(
         >>> report.verdict.word, report.intervention("vector").prompt_equivalents  # doctest: +SKIP
         ('works', 4.1)
     """
+    model.check_unsteered("evaluation")
     check_baselines(baselines)
     vector.check_model(model.info)
     if not vector.layers:

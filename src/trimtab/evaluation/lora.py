@@ -400,6 +400,7 @@ def _fit(
     progress: OnProgress,
 ) -> LoraAdapter:
     """Adapt a model and train on the examples, which are written only once the model is known to be trainable."""
+    engine.check_unsteered("fine-tuning")
     began = time.perf_counter()
     if not isinstance(engine, TrainableEngine):
         raise EvaluationError(f"{engine.info.name} cannot be fine-tuned: its engine has no torch module", fix=LEAVE_OUT)

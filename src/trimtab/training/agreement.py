@@ -113,6 +113,7 @@ def lint_states(
         >>> lint_states(engine, Behaviour.load("happy")).prediction  # doctest: +SKIP
         'high'
     """
+    engine.check_unsteered("linting")
     pairs = build_pairs(behaviour, engine, max_pairs=max_pairs, max_cuts=CUTS)
     layers = band_layers(engine.info.layers)
     hidden = _collect(engine, [p.positive for p in pairs] + [p.negative for p in pairs], READ_PAIRS_PHASE, progress)

@@ -84,6 +84,7 @@ def calibrate(
         >>> happy = calibrate(model, happy, operator="rotate")  # doctest: +SKIP
         >>> model.generate("How was your day?", steering="rotate(happy):1").text  # doctest: +SKIP
     """
+    model.check_unsteered("calibration")
     vector.check_model(model.info)
     check_budget(budget)
     check_operator(operator)
@@ -372,6 +373,7 @@ def measure_spending(
         >>> measure_spending(model, [(happy, 0.5), (formal, 0.5)]).measured  # doctest: +SKIP
         0.29
     """
+    model.check_unsteered("measuring KL")
     chosen = Steering.of(steering)
     if any(not term.tokens.is_all or term.condition is not None for term in chosen.terms):
         raise SteeringError(

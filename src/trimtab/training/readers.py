@@ -131,6 +131,7 @@ def fit_reader(
         >>> harmful.reader.auroc  # doctest: +SKIP
         0.99
     """
+    model.check_unsteered("fitting a reader")
     check_reads(model)
     positive, negative = _checked_texts(model, positive, negative)
     texts = pooled_states(model, [*positive, *negative], phase=TEXTS_PHASE, progress=progress)
@@ -196,6 +197,7 @@ def fit_threshold(
         >>> harmful.fitted_threshold(0.02, at="prompt")  # doctest: +SKIP
         1.7
     """
+    model.check_unsteered("fitting a threshold")
     if at not in ("prompt", "last-user-turn", "token"):
         raise PromptError(f"a condition cannot read at {at!r}", fix="use 'prompt', 'last-user-turn' or 'token'")
     if not negative:

@@ -91,6 +91,7 @@ def train(
         >>> happy = train(model, Behaviour.load("happy"))  # doctest: +SKIP
         >>> happy.save("happy.safetensors")  # doctest: +SKIP
     """
+    model.check_unsteered("training")
     _check_options(method, source, budget, refine)
     options = (method, layers, calibrate, budget, source, temperature, max_pairs, seed, check, refine, memory)
     job = json.dumps([VERSION, asdict(model.info), behaviour.digest, options], default=list)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Literal, TypedDict, Unpack, final, overload
+from typing import Literal, TypedDict, Unpack, final, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from trimtab.engines.protocol import (
     Span,
     Tokens,
     as_messages,
-    is_chat,
+    list_prompts,
 )
 from trimtab.engines.transformers.decode.answer import OnToken, Request, answer_request, make_request
 from trimtab.engines.transformers.decode.sampling import Sampling, keeps_keys_and_values
@@ -37,7 +37,7 @@ from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.engines.transformers.forward.step_plan import StepPlan
 from trimtab.engines.transformers.grad.additive import has_gradients
 from trimtab.engines.transformers.grad.objectives import ModelGradients
-from trimtab.engines.transformers.model.context import ModelContext, model_lock
+from trimtab.engines.transformers.model.context import ModelContext, check_config, model_lock, running
 from trimtab.engines.transformers.model.fingerprint import fingerprint
 from trimtab.engines.transformers.score.forcing import PrefixTreeForcing, greedy_scores, predict
 from trimtab.engines.transformers.text.chat_template import (
@@ -52,7 +52,7 @@ from trimtab.engines.transformers.text.chat_template import (
     thinking_markers,
 )
 from trimtab.engines.transformers.text.turns import marked_prompt, token_texts
-from trimtab.errors import PromptError, SteeringError
+from trimtab.errors import ModelError, PromptError, SteeringError
 from trimtab.reading import Reading, distinct_names, make_reading
 from trimtab.steering import RowsLike, Steering, SteeringLike
 from trimtab.steering.conditions import At
@@ -108,6 +108,7 @@ class TransformersEngine:
         encoder: bool = False,
         thinking: bool | None = None,
     ) -> None:
+        check_config(model)
         self.model = model.eval()
         self.tokenizer = tokenizer
         self._lock = model_lock(model)
@@ -123,7 +124,7 @@ class TransformersEngine:
             layers=len(self.blocks),
             fingerprint=fingerprint(model),
         )
-        self._scopes: list[SteeringHooks] = []
+        self._scopes = self._lock.scopes
         self._thinking_markers = thinking_markers(tokenizer)
         self._proof = prepared_proof(model, self.blocks, limit=self.context_window, encoder=self.has_encoder)
 
@@ -274,10 +275,15 @@ class TransformersEngine:
         max_tokens: int | None = None,
         share_prefixes: bool = True,
         progress: Callable[[int, int], None] | None = None,
+        finite: bool = True,
     ) -> Collected:
         """Return ``hidden_states`` with a report: whether prefixes were shared, if not why, and the cost.
 
-        For ``position="all"`` the states of all texts follow each other, ``[token, layer, hidden]``.
+        For ``position="all"`` the states of all texts follow each other, ``[token, layer, hidden]``. ``finite`` refuses
+        infinities and NaN, which broken weights and overflow in float16 give.
+
+        Raises:
+            ModelError: A hidden state is not finite.
 
         Example:
             >>> model.collect(["Hello", "Hello you"]).report.path  # doctest: +SKIP
@@ -285,17 +291,25 @@ class TransformersEngine:
         """
         if max_tokens is not None and max_tokens < 1:
             raise PromptError(f"max_tokens is {max_tokens}", fix="allow at least 1")
-        with self._lock:
-            return collect_states(
+        numbers = self._layer_numbers(layers)
+        with running(self.model):
+            collected = collect_states(
                 self._context,
                 self._sequences(texts),
-                layers=self._layer_numbers(layers),
+                layers=numbers,
                 position=position,
                 span=span,
                 max_tokens=max_tokens,
                 share_prefixes=share_prefixes,
                 progress=progress,
             )
+        if finite and not np.isfinite(collected.states.sum(dtype=np.float64)):
+            broken = np.flatnonzero(~np.isfinite(collected.states).all(axis=(0, 2)))
+            raise ModelError(
+                f"hidden states of {self.info.name} are not finite from layer {numbers[broken[0]]} on",
+                fix="check its weights; in float16 numbers overflow: load it with dtype='float32'",
+            )
+        return collected
 
     def marked(self, prompt: Prompt, *, raw: bool = False, room: int = 0) -> MarkedPrompt:
         """Return a prompt as the model reads it, with the role of each token.
@@ -353,13 +367,13 @@ class TransformersEngine:
             VectorError: The vector has no neutral statistics.
         """
         vector.check_model(self.info)
-        with self._lock:
+        with running(self.model):
             return score_prompts(self._context, [self.marked(prompt) for prompt in prompts], vector, at=at)
 
     def _sequences(self, texts: Sequence[str | Tokens]) -> list[Tokens]:
         """Return texts as token ids, and token ids unchanged, after checking each."""
-        if isinstance(texts, str):
-            raise PromptError("hidden_states was given one text", fix="give a list of texts")
+        if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
+            raise PromptError(f"{str(texts)[:60]!r} is not a list of texts", fix="give a list, also of one text")
         name, window, size = self.info.name, self.context_window, int(self.model.get_input_embeddings().weight.shape[0])
         sequences: list[Tokens] = []
         for text in texts:
@@ -447,6 +461,23 @@ class TransformersEngine:
         """
         return greedy_scores(self._context, items, max_tokens=max_tokens)
 
+    def check_unsteered(self, work: str) -> None:
+        """Refuse work that would learn from steered hidden states.
+
+        Args:
+            work: Names it in the message.
+
+        Raises:
+            SteeringError: A ``steered()`` block is open, of this engine or of another one over the same model.
+        """
+        with self._lock:  # another thread's block ends first
+            if self._scopes:
+                terms = " + ".join(term.text for hooks in self._scopes for term in hooks.plan.terms)
+                raise SteeringError(
+                    f"{work} inside steered({terms!r}) would measure the steered model",
+                    fix="leave that block first",
+                )
+
     @contextmanager
     def steered(self, steering: SteeringLike) -> Iterator[None]:
         """Steer everything that runs inside the ``with`` block, this engine's calls and the model's own.
@@ -519,8 +550,7 @@ class TransformersEngine:
             PromptError: A prompt is empty, not a chat, or does not fit into the context window.
             SteeringError: The steering cannot be done, or was not done as asked.
         """
-        single = isinstance(prompts, str) or is_chat(prompts)
-        listed: Sequence[Any] = [prompts] if single else prompts
+        listed, single = list_prompts(prompts)
         request = self._requested(
             listed,
             Steering.of_rows(steering, rows=len(listed)),
@@ -536,7 +566,7 @@ class TransformersEngine:
     def _fulfilled(self, request: Request, on_text: Callable[[str], None] | None) -> list[Completion]:
         text = None if on_text is None else TextStream(self.decode, on_text)
         on_token = None if text is None else lambda token, _: text.token(token)
-        with self._lock:
+        with running(self.model):
             completions = answer_request(self._context, request, decode=self.decode, on_token=on_token)
         if text is not None:
             text.end()
@@ -609,7 +639,8 @@ class TransformersEngine:
                     "a stream was begun outside of the steered() block in which it was made, or the other way round",
                     fix="make and read it in the same place",
                 )
-            return answer_request(self._context, request, decode=self.decode, on_token=on_token, ended=ended)[0]
+            with running(self.model):
+                return answer_request(self._context, request, decode=self.decode, on_token=on_token, ended=ended)[0]
 
         names = distinct_names([vector.behaviour.name for vector in read])
         return AnswerStream(work, decode=self.decode, names=names, lock=self._lock)

@@ -177,6 +177,7 @@ def refusal_direction(engine: Collects, *, progress: OnProgress = ignore) -> Map
         >>> refusal_direction(model)[15].shape  # doctest: +SKIP
         (576,)
     """
+    engine.check_unsteered("measuring refusals")
     requests = refusal_requests()
     texts = [engine.render((Message("user", text),)) for text in (*requests.harmful, *requests.harmless)]
     states = engine.collect(texts, progress=lambda done, total: progress(Progress(PHASE, done, total))).states

@@ -126,6 +126,7 @@ def distill(
         >>> pirate = distill(model, "You are a pirate. Speak like one.")  # doctest: +SKIP
         >>> model.generate("How are you?", steering=[(pirate, 1)]).text  # doctest: +SKIP
     """
+    model.check_unsteered("distillation")
     effort = effort or Effort()
     plan = _Plan(
         teacher=Teacher.of(system_prompt),

@@ -254,7 +254,7 @@ def test_passes_of_no_tokens_are_error(llama: TransformersEngine, size: int) -> 
 
 def test_bare_string_is_error(llama: TransformersEngine) -> None:
     for read in (llama.hidden_states, llama.collect):
-        with pytest.raises(PromptError, match="was given one text; give a list of texts"):
+        with pytest.raises(PromptError, match="is not a list of texts; give a list"):
             read("abc")
 
 

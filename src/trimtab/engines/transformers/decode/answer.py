@@ -43,7 +43,11 @@ from trimtab.vectors import ControlVector, ModelInfo
 ROWS = 128  # of a batch; larger requests are answered batch by batch
 PROBE_SIZE = 100.0  # of each number that is added to see whether answers depend on the last block
 OnToken: TypeAlias = Callable[[int, tuple[float, ...]], None]
+PROBE_TOKENS = 3  # generated to compare a row of a batch with the row alone
+SAME_LOGPROB = {torch.float32: 1e-3, torch.float64: 1e-3}  # nats; coarser types round differently in a batch
+ROUNDED_LOGPROB = 0.3
 _PROVEN: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()  # whether answers depend on the blocks
+_BATCHED: WeakKeyDictionary[PreTrainedModel, bool] = WeakKeyDictionary()  # whether rows are answered as alone
 
 
 @final
@@ -119,8 +123,9 @@ def answer_request(
     if request.prompts and (context.scopes or any(steering.layers for steering in request.steerings)):
         _prove_answers(context, request.prompts[0].tokens)
     completions: list[Completion] = []
-    for at in range(0, len(request.prompts), ROWS):
-        rows = slice(at, at + ROWS)
+    size = ROWS if len(request.prompts) < 2 or _prove_batches(context, request) else 1
+    for at in range(0, len(request.prompts), size):
+        rows = slice(at, at + size)
         batch = replace(
             request,
             prompts=request.prompts[rows],
@@ -390,3 +395,42 @@ def _prove_answers(context: ModelContext, prompt: Tokens) -> None:
             "another way than it reads",
             fix="its states can be read, and its plain passes steered",
         )
+
+
+def _prove_batches(context: ModelContext, request: Request) -> bool:
+    """Return True if the model answers a row of a batch as it does alone, which is tried once for each model.
+
+    Some give positions to padding, or carry it in a recurrent state; their prompts are answered one by one.
+    """
+    if context.model not in _BATCHED:
+        _BATCHED[context.model] = batches_agree(context, request.prompts[0].tokens)
+    return _BATCHED[context.model]
+
+
+def batches_agree(context: ModelContext, prompt: Tokens) -> bool:
+    """Return True if two prompts of different length get the same answers in a batch as alone."""
+    long = prompt[:8] * (8 // len(prompt[:8]))
+    rows = [long[: len(long) // 2], long]
+
+    def logprobs(prompts: Sequence[Tokens]) -> list[float]:
+        answers = generate_tokens(
+            context.model,
+            prompts,
+            Sampling(max_new_tokens=PROBE_TOKENS),
+            stop=(),
+            pad=context.pad,
+            start=context.start,
+            repeats=[0] * len(prompts),
+        )
+        return [logprob for _, logprob in answers if logprob is not None]
+
+    with ExitStack() as stack:
+        for hooks in context.scopes:
+            stack.enter_context(hooks.idle())
+        try:
+            together = logprobs(rows)
+            alone = [logprob for row in rows for logprob in logprobs([row])]
+        except Exception:  # models may fail in any way; one that also fails alone says so when it answers
+            return False
+    tolerance = SAME_LOGPROB.get(context.model.dtype, ROUNDED_LOGPROB)
+    return all(abs(a - b) <= tolerance for a, b in zip(together, alone, strict=True))

@@ -94,7 +94,7 @@ def generate_tokens(
         The tokens of each answer and, where it was greedy, the sum of their log-probabilities in nats.
 
     Raises:
-        ModelError: The model's ``generate`` ignores the options.
+        ModelError: The model's ``generate`` ignores the options, or its logits are not numbers.
     """
     inputs = _inputs(prompts, pad=pad, device=place(model)[0], encoder=start is not None)
     steps = _Steps(on_step, best=sampling.temperature == 0)
@@ -117,6 +117,11 @@ def generate_tokens(
         raise ModelError(
             f"generate() of {type(model).__name__} chooses tokens without regard to temperature and seed",
             fix="use model.generate of transformers inside engine.steered(), and its own settings",
+        )
+    if steps.broken:
+        raise ModelError(
+            f"logits of {type(model).__name__} are not numbers",
+            fix="check its weights, load it with dtype='float32', or steer it less",
         )
     begun = inputs["input_ids"].shape[1] if start is None else len(start)
     answers = [_up_to_stop(row, stop) for row in output[:, begun:].tolist()]
@@ -194,15 +199,23 @@ class _Steps(LogitsProcessor):  # type: ignore[misc]
         self.count = 0
         self._on_step = on_step
         self._best: list[Tensor] | None = [] if best else None
+        self._broken: Tensor | None = None  # read once at the end, so that no step waits for a copy from the device
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         self.count += 1
         if self._on_step is not None:
             self._on_step()
+        broken = scores.isnan().any()
+        self._broken = broken if self._broken is None else self._broken | broken
         if self._best is not None:
             logits = scores.float()
             self._best.append(logits.amax(-1) - log_normalizers(logits))
         return scores
+
+    @property
+    def broken(self) -> bool:
+        """Return True if a logit was not a number."""
+        return self._broken is not None and bool(self._broken)
 
     @cached_property
     def _table(self) -> NDArray[np.float64]:

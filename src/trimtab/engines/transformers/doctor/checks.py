@@ -120,7 +120,7 @@ def _read(engine: TransformersEngine, texts: Texts) -> tuple[Checks, str]:
     """Return the norms and sinks, and the reason why no prefix was shared."""
     norms, reason = [], ""
     for text in texts:  # one at a time: hidden states of a large model take much memory
-        collected = engine.collect([text], position="all")
+        collected = engine.collect([text], position="all", finite=False)
         norms.append(np.linalg.norm(collected.states.astype(np.float64), axis=-1))
         reason = collected.report.reason
     means = tuple(map(_mean_without_sinks, np.concatenate(norms).T))

@@ -346,7 +346,10 @@ class SteeringHooks:
         return wide
 
     def _check_moved(self, number: int, layer: int, before: Tensor, after: Tensor, added: Tensor) -> None:
-        meant = added.ne(0).any(-1)
+        coefficients = self._by_step[number]
+        assert coefficients is not None
+        # An addition that its schedule has faded may become too small to move anything.
+        meant = added.ne(0).any(-1) & (coefficients.amax(-1) >= 1)
         if not bool(meant.any()):
             return
         if bool((before.eq(after).all(-1) & meant).any()):

@@ -25,7 +25,7 @@ from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.prefix_tree import Ints, PrefixTreePlan, build_tree
 from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.forward.run import is_out_of_memory, place, release
-from trimtab.engines.transformers.model.context import ModelContext, model_lock
+from trimtab.engines.transformers.model.context import ModelContext, model_lock, running
 from trimtab.engines.transformers.model.source import first_line
 from trimtab.engines.transformers.score.logits import logits_at_columns
 from trimtab.errors import ModelError
@@ -136,7 +136,7 @@ class AdditivePasses:
         texts = list(texts)
         cost = context.cost()
         tree = build_tree([text.read for several in texts for text in several])
-        with model_lock(context.model):  # the prefix-sharing check runs the model
+        with running(context.model):  # the prefix-sharing check runs the model
             shares = isinstance(context.prefix_sharing.plan(tree, cost, times=len(texts)), PrefixTreePlan)
         shared_tokens = cost.prefix_tree_tokens if shares else None
         return cls(
@@ -188,7 +188,7 @@ class AdditivePasses:
             objective, values = part(group, added)
             return values, torch.autograd.grad(objective, list(added.values()))
 
-        with self.lock, frozen(self.model), torch.enable_grad():
+        with running(self.model), frozen(self.model), torch.enable_grad():
             for values, gradients in self.parts(texts, numbers, work):
                 reported.append(values)
                 for layer, gradient in zip(added, gradients, strict=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Condition, Lock, get_ident
 from types import TracebackType
@@ -17,7 +18,7 @@ from trimtab.engines.prefix_tree import Cost
 from trimtab.engines.protocol import ThinkingMarkers, Tokens
 from trimtab.engines.transformers.forward.run import PrefixSharingCheck, cost_of
 from trimtab.engines.transformers.forward.steer import SteeringHooks
-from trimtab.errors import SteeringError
+from trimtab.errors import ModelError, SteeringError
 from trimtab.vectors import ModelInfo
 
 
@@ -46,6 +47,7 @@ class ModelLock:
         self._owner: int | None = None
         self._depth = 0
         self._stream: OpenStream | None = None
+        self.scopes: list[SteeringHooks] = []  # hooks of each open steered(), outermost first
 
     def __enter__(self) -> ModelLock:
         with self._changed:
@@ -127,6 +129,41 @@ def model_lock(model: nn.Module) -> ModelLock:
     """Return the lock of a model, which is the same for all engines over it."""
     with _LOCKS_LOCK:
         return _LOCKS.setdefault(model, ModelLock())
+
+
+@contextmanager
+def running(model: PreTrainedModel) -> Iterator[None]:
+    """Hold the lock of a model that is about to run, and keep it in evaluation mode.
+
+    Dropout would change hidden states, and gradient checkpointing drops keys and values. The modules that were in
+    training mode are so again afterwards.
+
+    Raises:
+        ModelError: Its config asks for tuples, with which models of transformers do not run.
+    """
+    with model_lock(model):
+        check_config(model)
+        training = [module for module in model.modules() if module.training] if model.training else []
+        for module in training:
+            module.training = False
+        try:
+            yield
+        finally:
+            for module in training:
+                module.training = True
+
+
+def check_config(model: PreTrainedModel) -> None:
+    """Refuse a config that asks for tuples.
+
+    Raises:
+        ModelError: It does.
+    """
+    if getattr(model.config, "return_dict", True) is False:
+        raise ModelError(
+            f"the config of {type(model).__name__} has return_dict=False, with which models of transformers do not run",
+            fix="set model.config.return_dict = True",
+        )
 
 
 @final

@@ -32,7 +32,7 @@ from trimtab.engines.transformers.forward.run import (
     run_plan,
 )
 from trimtab.engines.transformers.forward.steer import SteeringHooks
-from trimtab.engines.transformers.model.context import ModelContext, model_lock
+from trimtab.engines.transformers.model.context import ModelContext, running
 from trimtab.engines.transformers.score.kl import Base
 from trimtab.engines.transformers.score.logits import PassTargets, answer_tree, logits_at, token_logprobs
 from trimtab.engines.transformers.text.chat_template import check_length, check_tokens
@@ -76,10 +76,9 @@ class PrefixTreeForcing:
             self._sources = Sources(dict(zip(self._tree.ends.tolist(), read, strict=True)), pad)
         self._proof = proof
         self._times = 1 if once else READINGS
-        self._lock = model_lock(model)
         self._store = not once and proof.skips is not False and self._bytes_to_store() <= STORED_BYTES
         self.halved_to: int | None = None
-        with self._lock:
+        with running(self._model):
             self._set_out(cost)
             self.base = self._fitting(lambda: self.base)
 
@@ -147,7 +146,7 @@ class PrefixTreeForcing:
             hooks.check()
             return scores
 
-        with self._lock:
+        with running(self._model):
             return self._fitting(steered)
 
     def _run(self, score: Callable[[int, Pass, _Scores], None]) -> ForcedScores:
@@ -285,7 +284,7 @@ def predict(context: ModelContext, sequences: Sequence[tuple[Tokens, Tokens]], *
         check_tokens(prompt + answer, name=context.info.name, vocabulary=vocabulary)
         read = prompt if context.start is not None else prompt + answer[:-1]
         check_length(read if prompt else (), str(read), name=context.info.name, window=window)
-        with model_lock(context.model), torch.inference_mode(), eagerly():
+        with running(context.model), torch.inference_mode(), eagerly():
             tables.append(answer_logprobs(context, prompt, answer).cpu().numpy())
     return tables
 
@@ -330,7 +329,7 @@ def greedy_scores(context: ModelContext, items: Sequence[ForcedItem], *, max_tok
         likeliest = logits.argmax(-1).cpu().numpy()[asked.at] == asked.targets.token
         np.logical_and.at(greedy, asked.targets.answer, likeliest)
 
-    with model_lock(context.model), torch.inference_mode(), eagerly():
+    with running(context.model), torch.inference_mode(), eagerly():
         plan = context.prefix_sharing.plan(tree, context.cost(max_tokens))
         for _ in run_plan(tree, plan, score, model=context.model, on_halved=lambda _: None):
             pass
