@@ -24,7 +24,7 @@ from trimtab.reading import auroc
 from trimtab.stats import two_sample_bootstrap
 from trimtab.training.neutral import Pooled, pooled_states
 from trimtab.training.progress import ignore
-from trimtab.training.readers import fit_direction
+from trimtab.training.readers import fisher
 from trimtab.training.train import train
 
 EMOTIONS = ("happiness", "sadness", "anger", "fear", "disgust", "surprise")
@@ -192,7 +192,7 @@ def difference(positive: F32, negative: F32) -> F32:
     return unit
 
 
-ESTIMATORS: Mapping[str, Fit] = {"probe": fit_direction, "difference": difference}
+ESTIMATORS: Mapping[str, Fit] = {"probe": fisher, "difference": difference}
 
 
 def split(kinds: NDArray[Any]) -> Flags:

@@ -105,7 +105,7 @@ def test_left_out_scores_are_of_directions_fitted_without_them(monkeypatch):
     found = module._left_out_scores(states, neutral, labels, folds)
     for n in range(30):
         rest = folds != folds[n]
-        direction = module.fit_direction(states[labels & rest], states[~labels & rest]).astype(np.float64)
+        direction = module.fisher(states[labels & rest], states[~labels & rest]).astype(np.float64)
         ordinary = neutral @ direction
         assert found[n] == pytest.approx((states[n] @ direction - ordinary.mean()) / ordinary.std(ddof=1), abs=1e-5)
 
@@ -118,7 +118,7 @@ def test_best_layers_are_averaged():
     z[:, 3] += 2.0 * labels
     choice = module._best_layers("mean", z, labels)
     assert choice.layers == (1, 3)
-    assert choice.auroc > max(choice.auroc_by_layer)
+    assert choice.auroc > max(choice.auroc_by_layer.values())
 
 
 @pytest.mark.parametrize(("words", "last", "pool"), [(3.0, 0.0, "mean"), (0.0, 3.0, "last"), (3.0, 3.1, "mean")])

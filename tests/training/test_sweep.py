@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from trimtab.errors import SteeringError
-from trimtab.training.search import Steerable, band_layers, candidate_layers, chosen_layers, first_guess, sweep
+from trimtab.training.progress import ignore
+from trimtab.training.search import Steerable, band_layers, candidate_layers, chosen_layers, first_guess, rank_layers
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 12, 30, 80])
@@ -70,9 +73,9 @@ class Spending:
 
 def chosen(effects):
     steerable = Steerable({n: np.array([1.0], np.float32) for n in range(4)}, dict.fromkeys(range(4), 1.0))
-    rounds = [(Measured(effects), 9)]
-    found = sweep(Spending(), rounds, steerable, list(effects), budget=0.4, on_candidate=lambda: None)
-    return [candidate.layers for candidate in found]
+    calibration = SimpleNamespace(sweep_kl=Spending(), rounds=(Measured(effects),))
+    ranked = rank_layers(calibration, steerable, list(effects), budget=0.4, progress=ignore)
+    return [candidate.layers for candidate in ranked]
 
 
 def test_sweep_prefers_widest_of_equal_candidates():

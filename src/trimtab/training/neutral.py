@@ -40,7 +40,7 @@ def check_reads(model: Text) -> None:
     """Refuse a model whose prompts cannot be read token by token.
 
     Raises:
-        VectorError: Only its decoder's first token has a state.
+        VectorError: It has an encoder, and only its decoder's first token has a state.
     """
     if not model.capabilities.reads_every_token:
         raise VectorError(
@@ -63,12 +63,7 @@ def words_of(model: Text, prompt: Prompt) -> Chosen:
 
 
 def states_at(
-    model: Collects,
-    texts: Sequence[Chosen],
-    *,
-    layers: Sequence[int],
-    phase: str,
-    progress: OnProgress,
+    model: Collects, texts: Sequence[Chosen], *, layers: Sequence[int], phase: str, progress: OnProgress
 ) -> Iterator[F32]:
     """Yield the hidden states of each text's wanted tokens, ``[token, layer, hidden]``, text after text.
 
@@ -179,19 +174,18 @@ def measure_neutral(
     """
     if not (directions and model.capabilities.reads_every_token):
         return None
-    chats = _chats(model, {question.text: question.answer for question in questions})
+    chats = list(_chats(model, {question.text: question.answer for question in questions}))
     if len(chats) < 2:
         return None
     layers = sorted(directions)
     along = np.stack([directions[layer].astype(np.float64) for layer in layers])
-    read = [chat.chosen for chat in chats]
     tokens, means, lasts = [], [], []
-    hidden = states_at(model, read, layers=layers, phase=PHASE, progress=progress)
-    for chat, text, states in zip(chats, read, hidden, strict=True):
+    hidden = states_at(model, [chat.text for chat in chats], layers=layers, phase=PHASE, progress=progress)
+    for chat, states in zip(chats, hidden, strict=True):
         projected = np.stack([states[:, n].astype(np.float64) @ along[n] for n in range(len(layers))], axis=1)
-        tokens.append(projected[np.isin(text.wanted, chat.words + chat.answer)])
-        means.append(projected[np.isin(text.wanted, chat.words)].mean(axis=0))
-        lasts.append(projected[text.wanted.index(chat.last)])
+        tokens.append(projected[np.isin(chat.text.wanted, chat.words + chat.answer)])
+        means.append(projected[np.isin(chat.text.wanted, chat.words)].mean(axis=0))
+        lasts.append(projected[chat.text.wanted.index(chat.last)])
     single = np.concatenate(tokens)
     percentiles = np.percentile(single, PERCENTS, axis=0)
     return Neutral(
@@ -204,58 +198,43 @@ def measure_neutral(
     )
 
 
-def add_neutral(asked: CalibrationSet, vector: ControlVector, *, progress: OnProgress) -> ControlVector:
+def add_neutral(calibration: CalibrationSet, vector: ControlVector, *, progress: OnProgress) -> ControlVector:
     """Return the vector with neutral statistics; unchanged where its thresholds were fitted against those it has."""
     if vector.fits and vector.neutral is not None:
         return vector
-    neutral = asked.checkpoint.remember(
-        "neutral",
-        Neutral | None,
-        lambda: measure_neutral(asked.model, vector.directions, questions=asked.questions, progress=progress),
-    )
-    return replace(vector, neutral=neutral)
+
+    def measure() -> Neutral | None:
+        questions = calibration.questions
+        return measure_neutral(calibration.model, vector.directions, questions=questions, progress=progress)
+
+    return replace(vector, neutral=calibration.checkpoint.remember("neutral", Neutral | None, measure))
 
 
 @dataclass(frozen=True)
 class _Chat:
-    """Neutral prompt with the model's answer, as tokens.
+    """Neutral prompt with the model's answer; indices of the prompt's words, of the answer, and the prompt's end."""
 
-    Attributes:
-        tokens: Tokens of both.
-        words: The prompt's words.
-        answer: The words of the answer.
-        last: The prompt's last token.
-    """
-
-    tokens: Tokens
+    text: Chosen
     words: tuple[int, ...]
     answer: tuple[int, ...]
     last: int
 
-    @property
-    def chosen(self) -> Chosen:
-        """Tokens of both, with the indices of all tokens that count."""
-        return Chosen(self.tokens, tuple(sorted({*self.words, *self.answer, self.last})))
 
-
-def _chats(model: Text, answers: Mapping[str, Tokens]) -> list[_Chat]:
-    """Return every neutral prompt whose words are found, with its answer if there is one."""
-    chats = []
+def _chats(model: Text, answers: Mapping[str, Tokens]) -> Iterator[_Chat]:
+    """Yield every neutral prompt that has words, with its answer if there is one."""
     halves = neutral_prompts()
-    for text in (*halves.calibration, *halves.held_out):
-        marked = model.marked(text)
-        spoken = _without_end(model, answers.get(text, ()))
+    for prompt in (*halves.calibration, *halves.held_out):
+        marked = model.marked(prompt)
+        words = tuple(n for n, word in enumerate(marked.words) if word)
+        if not words:
+            continue
+        answer = answers.get(prompt, ())
+        if not model.decode(answer[-1:]):  # the token that ends the turn has no text
+            answer = answer[:-1]
         length = len(marked.tokens)
-        words = tuple(n for n in range(length) if marked.words[n])
-        if words:
-            answer = tuple(range(length, length + len(spoken)))
-            chats.append(_Chat(marked.tokens + spoken, words, answer, last=length - 1))
-    return chats
-
-
-def _without_end(model: Text, answer: Tokens) -> Tokens:
-    """Drop the token that ends the turn: it has no text."""
-    return answer if model.decode(answer[-1:]) else answer[:-1]
+        at = tuple(range(length, length + len(answer)))
+        text = Chosen(marked.tokens + answer, tuple(sorted({*words, *at, length - 1})))
+        yield _Chat(text, words, at, length - 1)
 
 
 def _spread(projected: F64, layers: Sequence[int]) -> Spread:

@@ -1,10 +1,10 @@
-"""Vectors to read by, from texts of two kinds; the readings of texts; and thresholds for a rate of mistakes."""
+"""Fit vectors for reading from two kinds of texts, read texts, and fit thresholds for a rate of mistakes."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
@@ -35,12 +35,12 @@ def fisher(positive: F32, negative: F32) -> F32:
     Coordinates are brought to one spread; the covariance within the kinds is shrunk half-way towards a multiple of the
     identity (Friedman 1989, *Regularized discriminant analysis*). The shrinkage that Ledoit and Wolf (2004) estimate
     from the given texts is less, and generalises worse to texts from elsewhere. With fewer texts than coordinates
-    all is computed between texts, so that wide models cost no more than narrow ones. Other than the estimators of
+    all is computed between texts, so that wide models cost no more than narrow ones. Unlike the estimators of
     contrastive pairs, it takes different numbers of the two kinds.
 
     Args:
         positive: ``[text, hidden]``.
-        negative: ``[text, hidden]``, of another number of texts.
+        negative: ``[text, hidden]``, of any number of texts.
 
     Returns:
         A unit direction ``[hidden]``, float32; the positive kind lies on its + side.
@@ -102,7 +102,7 @@ def fit_reader(
     seed: int = 0,
     progress: OnProgress = ignore,
 ) -> ControlVector:
-    """Make a vector to read by, for conditions, from texts that are of a kind and texts that are not.
+    """Fit a vector for reading, as conditions do, from texts that are of a kind and texts that are not.
 
     At each layer, Fisher's linear discriminant with a strongly shrunken covariance gives a direction. Five-fold
     cross-validation ranks the layers, and the z-scores of the best are averaged. A text is read over its words. It
@@ -114,8 +114,8 @@ def fit_reader(
         model: The engine.
         positive: Texts that are to read high; strings are user messages, and chats are taken too.
         negative: Texts that are to read low.
-        name: Of the vector.
-        seed: Of the folds.
+        name: Name of the vector.
+        seed: Seed of the folds.
         progress: Called with each step of the work.
 
     Returns:
@@ -138,33 +138,21 @@ def fit_reader(
     halves = neutral_prompts()
     neutral = pooled_states(model, (*halves.calibration, *halves.held_out), phase=NEUTRAL_PHASE, progress=progress)
     labels = np.repeat([True, False], [len(positive), len(negative)])
-    choice = _choose(texts, neutral, labels, seed=seed, progress=progress)
-    states = texts.mean if choice.pool == "mean" else texts.last
-    directions = {n: fit_direction(states[labels, n], states[~labels, n]) for n in range(model.info.layers)}
+    reader = _choose(texts, neutral, labels, seed=seed, progress=progress)
+    states = texts.mean if reader.pool == "mean" else texts.last
+    directions = {n: fisher(states[labels, n], states[~labels, n]) for n in range(model.info.layers)}
     return ControlVector(
         model=model.info,
         directions=directions,
         norms=dict(enumerate(neutral.norms.tolist())),
-        weights={layer: float(layer in choice.layers) for layer in directions},
+        weights={layer: float(layer in reader.layers) for layer in directions},
         method=METHOD,
         behaviour=BehaviourRef(name, _digest(positive, negative)),
         neutral=measure_neutral(model, directions, progress=progress),
-        reader=Reader(
-            layers=choice.layers,
-            pool=choice.pool,
-            auroc=choice.auroc,
-            auroc_by_layer=dict(enumerate(choice.auroc_by_layer)),
-            positives=len(positive),
-            negatives=len(negative),
-        ),
+        reader=reader,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         trimtab_version=VERSION,
     )
-
-
-def fit_direction(positive: F32, negative: F32) -> F32:
-    """Return one layer's unit direction ``[hidden]`` from hidden states of the two kinds, ``[text, hidden]``."""
-    return fisher(positive, negative)
 
 
 def fit_threshold(
@@ -229,33 +217,25 @@ def readings(
     ]
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """Pool and layers to read, with their AUROC on texts that were left out."""
-
-    pool: TextPool
-    layers: tuple[int, ...]
-    auroc: float
-    auroc_by_layer: tuple[float, ...]
-
-
-def _choose(texts: Pooled, neutral: Pooled, labels: NDArray[np.bool_], *, seed: int, progress: OnProgress) -> _Choice:
-    """Return the pool, and the layers whose z-scores are averaged."""
+def _choose(texts: Pooled, neutral: Pooled, labels: NDArray[np.bool_], *, seed: int, progress: OnProgress) -> Reader:
+    """Choose the pool, and the layers whose z-scores are averaged, by AUROC on texts that were left out."""
     folds = _folds(labels, seed=seed)
     choices = []
     states: tuple[tuple[TextPool, F32, F32], ...] = (
         ("mean", texts.mean, neutral.mean),
         ("last", texts.last, neutral.last),
     )
-    for number, (pool, given, ordinary) in enumerate(states):
-        layers = given.shape[1]
-        z = np.zeros(given.shape[:2])
+    for number, (pool, hidden, ordinary) in enumerate(states):
+        layers = hidden.shape[1]
+        z = np.zeros(hidden.shape[:2])
         for layer in range(layers):
-            z[:, layer] = _left_out_scores(given[:, layer], ordinary[:, layer], labels, folds)
+            z[:, layer] = _left_out_scores(hidden[:, layer], ordinary[:, layer], labels, folds)
             progress(Progress(CHOICE_PHASE, number * layers + layer + 1, len(states) * layers))
         choices.append(_best_layers(pool, z, labels))
-    words, last = choices
-    return last if last.auroc > words.auroc + CLEARLY else words
+    mean, last = choices
+    assert mean.auroc is not None  # both were measured just now
+    assert last.auroc is not None
+    return last if last.auroc > mean.auroc + CLEARLY else mean
 
 
 def _left_out_scores(states: F32, neutral: F32, labels: NDArray[np.bool_], folds: NDArray[np.int64]) -> F64:
@@ -263,20 +243,27 @@ def _left_out_scores(states: F32, neutral: F32, labels: NDArray[np.bool_], folds
     scores = np.zeros(len(states))
     for fold in range(FOLDS):
         left_out = folds == fold
-        direction = fit_direction(states[labels & ~left_out], states[~labels & ~left_out]).astype(np.float64)
+        direction = fisher(states[labels & ~left_out], states[~labels & ~left_out]).astype(np.float64)
         ordinary = neutral @ direction
         scores[left_out] = (states[left_out] @ direction - ordinary.mean()) / max(ordinary.std(ddof=1), 1e-12)
     return scores
 
 
-def _best_layers(pool: TextPool, z: F64, labels: NDArray[np.bool_]) -> _Choice:
-    """Return the layers with the highest single AUROC; near-equal ones are ranked by separation."""
+def _best_layers(pool: TextPool, z: F64, labels: NDArray[np.bool_]) -> Reader:
+    """Choose the layers with the highest single AUROC; near-equal ones are ranked by separation."""
     by_layer = [auroc(z[labels, layer], z[~labels, layer]) for layer in range(z.shape[1])]
     separations = [separation(z[labels, layer], z[~labels, layer]) for layer in range(z.shape[1])]
     order = sorted(range(z.shape[1]), key=lambda layer: (round(by_layer[layer], 3), separations[layer]), reverse=True)
     layers = sorted(order[: min(LAYERS, max(z.shape[1] // 2, 1))])
     score = z[:, layers].mean(axis=1)
-    return _Choice(pool, tuple(layers), auroc(score[labels], score[~labels]), tuple(by_layer))
+    return Reader(
+        layers=tuple(layers),
+        pool=pool,
+        auroc=auroc(score[labels], score[~labels]),
+        auroc_by_layer=dict(enumerate(by_layer)),
+        positives=int(labels.sum()),
+        negatives=int((~labels).sum()),
+    )
 
 
 def separation(positive: F64, negative: F64) -> float:

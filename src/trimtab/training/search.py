@@ -1,4 +1,4 @@
-"""Search: the scale that spends a KL budget, and the layers that move the model most at equal KL."""
+"""Find the scale that spends a KL budget, and the layers that move the model most at equal KL."""
 
 from __future__ import annotations
 
@@ -190,42 +190,12 @@ def effects_at_budget(
 
 
 def rank_layers(
-    asked: CalibrationSet,
+    calibration: CalibrationSet,
     steerable: Steerable,
     candidates: Sequence[tuple[int, ...]],
     *,
     budget: float,
     progress: OnProgress,
-) -> tuple[Candidate, ...]:
-    """Rank choices of layers by swing at equal KL, on the calibration set; see ``sweep``.
-
-    Raises:
-        CalibrationError: None of them can spend the budget.
-    """
-    rounds = [(part, enter) for part, (_, enter) in zip(asked.rounds, EFFORT.rounds, strict=False)]
-    total = sum(min(enter, len(candidates)) for _, enter in rounds)
-    steps = count(1)
-    progress(Progress(SWEEP_PHASE, 0, total))
-    ranked = sweep(
-        asked.sweep_kl,
-        rounds,
-        steerable,
-        candidates,
-        budget=budget,
-        on_candidate=lambda: progress(Progress(SWEEP_PHASE, next(steps), total)),
-    )
-    progress(Progress(SWEEP_PHASE, total, total))  # candidates that cannot spend the budget took no step
-    return ranked
-
-
-def sweep(
-    kl: KlSet,
-    rounds: Sequence[tuple[EffectSet, int]],
-    steerable: Steerable,
-    candidates: Sequence[tuple[int, ...]],
-    *,
-    budget: float,
-    on_candidate: Callable[[], None],
 ) -> tuple[Candidate, ...]:
     """Rank choices of layers by swing at equal KL, in rounds: few questions for all, more for the best.
 
@@ -233,21 +203,17 @@ def sweep(
     choices, and what wins by luck loses elsewhere; many layers, each steered a little, are the safer choice. (The
     one-standard-error rule of Breiman et al. 1984, section 3.4.3, with two, paired by question.)
 
-    Args:
-        kl: Where KL is measured.
-        rounds: The questions that each round adds, and how many of the best candidates enter it.
-        steerable: Directions and norms.
-        candidates: Choices of layers.
-        budget: Nats per token.
-        on_candidate: Called after each candidate of each round.
-
     Returns:
         All candidates that can spend the budget: the chosen one, the others by swing, and those dropped early last.
 
     Raises:
         CalibrationError: None of them can.
     """
-    alive = _bring_to_budget(kl, steerable, candidates, budget=budget)
+    rounds = [(part, enter) for part, (_, enter) in zip(calibration.rounds, EFFORT.rounds, strict=False)]
+    total = sum(min(enter, len(candidates)) for _, enter in rounds)
+    steps = count(1)
+    progress(Progress(SWEEP_PHASE, 0, total))
+    alive = _bring_to_budget(calibration.sweep_kl, steerable, candidates, budget=budget)
     dropped: list[_Entry] = []
     for questions, enter in rounds:
         alive, dropped = alive[:enter], [*alive[enter:], *dropped]
@@ -255,8 +221,9 @@ def sweep(
         for entry in alive:
             effects = effects_at_budget([questions], steerable, entry.layers, entry.points, budget)
             measured.append(replace(entry, swing=np.concatenate([entry.swing, effects["+"] - effects["-"]])))
-            on_candidate()
+            progress(Progress(SWEEP_PHASE, next(steps), total))
         alive = _safest_first(measured)
+    progress(Progress(SWEEP_PHASE, total, total))  # candidates that cannot spend the budget took no step
     return tuple(
         Candidate(entry.layers, entry.scale(budget), mean_interval(entry.swing), len(entry.swing))
         for entry in [*alive, *dropped]

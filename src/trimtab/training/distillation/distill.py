@@ -18,7 +18,7 @@ from pathlib import Path
 from trimtab.arrays import F32
 from trimtab.behaviours import neutral_prompts
 from trimtab.defaults import DISTILL_ANSWER_TOKENS, VERSION
-from trimtab.engines.protocol import Collects, DistillationExample, Generates, Gradients, Text, Trains
+from trimtab.engines.protocol import DistillationExample, Generates, Gradients, Text, Trains
 from trimtab.errors import DistillError
 from trimtab.steering import Steering, SteeringLike
 from trimtab.steering.compiled import LayerAdd
@@ -35,8 +35,8 @@ from trimtab.training.distillation.examples import (
 from trimtab.training.distillation.fit import Learned, Schedule, fit, together
 from trimtab.training.neutral import measure_neutral
 from trimtab.training.progress import OnProgress, Progress, ignore
-from trimtab.training.questions import KlSet, Question, ask
-from trimtab.training.search import band_layers, chosen_layers
+from trimtab.training.questions import KlSet, ask
+from trimtab.training.search import SIGNS, band_layers, chosen_layers
 from trimtab.vectors import BehaviourRef, Calibration, ControlVector, Distillation, Neutral
 
 METHOD = "distilled"
@@ -54,12 +54,12 @@ class Effort:
     """Amount of data and steps for a distillation.
 
     Attributes:
-        prompts: Users' messages, of the built-in ones.
+        prompts: Number of built-in users' messages.
         held_out_every: Every ``held_out_every``-th message is held out, and chooses the best point.
-        answers: Sampled answers to each; None takes as many as bring about ``LESSONS`` in all, ``ANSWERS`` at most.
+        answers: Sampled answers to each; None takes enough for about ``LESSONS`` in all, ``ANSWERS`` at most.
         answer_tokens: Upper bound on an answer's length.
-        temperature: Of the samples; 0 is greedy, and then one answer is enough.
-        schedule: How steps are taken.
+        temperature: Sampling temperature; 0 is greedy, and then one answer is enough.
+        schedule: Schedule of the steps.
     """
 
     prompts: int = 160
@@ -96,7 +96,7 @@ def distill(
     checkpoint: str | Path | None = None,
     progress: OnProgress = ignore,
 ) -> ControlVector:
-    """Compile a prompt into a control vector: at strength 1 the model answers as if the prompt stood there.
+    """Compile a prompt into a control vector: at strength 1 the model answers as if the prompt were there.
 
     Args:
         model: An engine, from ``trimtab.load``.
@@ -107,15 +107,15 @@ def distill(
         layers: ``"all"``, ``"band"`` (the usual middle layers), or the layers themselves.
         tokens: Where the vector is added while it learns: at ``"all"`` tokens, or at ``"generated"`` ones alone. It is
             to be used at the same: ``model.generate(…, steering="name@generated:1")``.
-        on_top_of: What is active besides, for teacher and student alike; plain additions at all tokens only.
-        effort: How much is learned from.
-        seed: Of the sampled answers and of the order in which they are learned.
-        checkpoint: A file that keeps what was found out if the work is interrupted. Distilling again with the same
-            arguments goes on from there, to the same vector; the file is deleted at the end.
+        on_top_of: Other active steering of teacher and student alike; plain additions at all tokens only.
+        effort: Amount of data and steps.
+        seed: Seed of the sampled answers and of the order in which they are learned.
+        checkpoint: File that saves progress if the work is interrupted. Distilling again with the same arguments
+            resumes from it, to the same vector; the file is deleted at the end.
         progress: Called with each step of the work.
 
     Returns:
-        A control vector whose strength 1 is as distilled. ``distillation`` tells how near it came to the prompt.
+        A control vector whose strength 1 is as distilled. Its ``distillation`` records how near it is to the prompt.
 
     Raises:
         DistillError: The prompt is empty, there are too few users' messages, or learning went wrong.
@@ -169,12 +169,12 @@ class _Plan:
 
     def job(self, model: Text) -> str:
         """Return the identity of this work, for its checkpoint."""
-        asked = {**asdict(replace(self, steering=Steering())), "steering": repr(self.steering)}
-        return json.dumps([VERSION, asdict(model.info), asked], sort_keys=True, default=str)
+        arguments = {**asdict(replace(self, steering=Steering())), "steering": repr(self.steering)}
+        return json.dumps([VERSION, asdict(model.info), arguments], sort_keys=True, default=str)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the prompt."""
+        """Return the SHA-256 of the prompt."""
         return hashlib.sha256(json.dumps([asdict(m) for m in self.teacher.opening]).encode()).hexdigest()
 
 
@@ -215,9 +215,39 @@ def _distilled(
     norms = {layer: float(kl.norms[layer]) for layer in range(model.info.layers)}
     active = _active(model, plan.steering)
     examples, held_out = _examples(model, gradients, plan, active, checkpoint, progress)
-    learned = _learned(gradients, plan, examples, held_out, norms, active, model.info.hidden_size, checkpoint, progress)
+    schedule, generated = plan.effort.schedule, plan.tokens == "generated"
+    learned = fit(
+        gradients.distillation_loss(examples, generated=generated, bf16=True),
+        gradients.distillation_loss(held_out, generated=generated),
+        {layer: norms[layer] for layer in plan.layers},
+        count=len(examples),
+        width=model.info.hidden_size,
+        schedule=schedule,
+        active=active,
+        seed=plan.seed,
+        checkpoint=checkpoint,
+        on_step=lambda step, kl: progress(
+            Progress(LEARN_PHASE, step, schedule.steps, status=f"{kl:.3f} nat of KL"),
+        ),
+    )
+    if not learned.lengths:
+        raise DistillError(
+            "nothing was learned: no step brought the model nearer to the prompted one",
+            fix="give more prompts, or see whether the prompt changes its answers at all",
+        )
     vector = _vector(model, plan, learned, norms, examples=len(examples), held_out=len(held_out))
-    return _finished(model, vector, kl, neutral, checkpoint, progress)
+    progress(Progress(PRICE_PHASE, 0, 1))
+    spent = {key: kl.measure(vector.addition(sign)) for key, sign in SIGNS.items()}
+    progress(Progress(PRICE_PHASE, 1, 1))
+    return replace(
+        vector,
+        calibration=Calibration(spent["+"], spent, len(kl), effect=None, candidates=(), held_out=None),
+        neutral=checkpoint.remember(
+            "neutral",
+            Neutral | None,
+            lambda: measure_neutral(model, vector.directions, questions=neutral, progress=progress),
+        ),
+    )
 
 
 def _active(model: Text, steering: Steering) -> dict[int, F32]:
@@ -282,42 +312,6 @@ def _examples(
     return examples, exact
 
 
-def _learned(
-    gradients: Gradients,
-    plan: _Plan,
-    examples: Sequence[DistillationExample],
-    held_out: Sequence[DistillationExample],
-    norms: Mapping[int, float],
-    active: Mapping[int, F32],
-    width: int,
-    checkpoint: Checkpoint,
-    progress: OnProgress,
-) -> Learned:
-    schedule, generated = plan.effort.schedule, plan.tokens == "generated"
-
-    def report(step: int, kl: float) -> None:
-        progress(Progress(LEARN_PHASE, step, schedule.steps, status=f"{kl:.3f} nat of KL"))
-
-    learned = fit(
-        gradients.distillation_loss(examples, generated=generated, bf16=True),
-        gradients.distillation_loss(held_out, generated=generated),
-        {layer: norms[layer] for layer in plan.layers},
-        count=len(examples),
-        width=width,
-        schedule=schedule,
-        active=active,
-        seed=plan.seed,
-        checkpoint=checkpoint,
-        on_step=report,
-    )
-    if not learned.lengths:
-        raise DistillError(
-            "nothing was learned: no step brought the model nearer to the prompted one",
-            fix="give more prompts, or see whether the prompt changes its answers at all",
-        )
-    return learned
-
-
 def _vector(
     model: Text, plan: _Plan, learned: Learned, norms: Mapping[int, float], *, examples: int, held_out: int
 ) -> ControlVector:
@@ -343,24 +337,3 @@ def _vector(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         trimtab_version=VERSION,
     )
-
-
-def _finished(
-    model: Collects,
-    vector: ControlVector,
-    kl: KlSet,
-    neutral: Sequence[Question],
-    checkpoint: Checkpoint,
-    progress: OnProgress,
-) -> ControlVector:
-    """Return the vector with its KL on neutral chats and its neutral statistics."""
-    progress(Progress(PRICE_PHASE, 0, 1))
-    spent = {key: kl.measure(vector.addition(sign)) for key, sign in (("+", 1.0), ("-", -1.0))}
-    progress(Progress(PRICE_PHASE, 1, 1))
-    record = Calibration(spent["+"], spent, len(kl), effect=None, candidates=(), held_out=None)
-    measured = checkpoint.remember(
-        "neutral",
-        Neutral | None,
-        lambda: measure_neutral(model, vector.directions, questions=neutral, progress=progress),
-    )
-    return replace(vector, calibration=record, neutral=measured)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 from trimtab.arrays import F32
 from trimtab.behaviours import Message
@@ -16,7 +16,7 @@ from trimtab.steering import Steering
 from trimtab.training.progress import OnProgress, Progress, ignore
 
 PHASE = "Letting the prompted model answer"
-TOP = 256  # tokens whose probability under the teacher is recorded
+TOP = 256  # likeliest tokens whose probability under the teacher is recorded; of the others, their total
 
 SystemPrompt: TypeAlias = str | Sequence[Message | Mapping[str, str]]
 Tokened: TypeAlias = Literal["all", "generated"]
@@ -37,7 +37,7 @@ class Teacher:
         """Return the teacher for a system prompt, or from the messages of a whole chat so far.
 
         Raises:
-            DistillError: It is empty, is no chat, or ends with a question that nobody has answered yet.
+            DistillError: It is empty, is no chat, or ends with an unanswered question.
 
         Example:
             >>> Teacher.of("Be brief.").chat("Hello!")
@@ -66,7 +66,7 @@ def _message(given: Message | Mapping[str, str]) -> Message:
         message = Message(given["role"], given["content"])
     except (KeyError, TypeError):
         raise DistillError("a message has no role or no content", fix='give {"role": …, "content": …}') from None
-    if message.role not in get_args(Literal["system", "user", "assistant"]):
+    if message.role not in ("system", "user", "assistant"):
         raise DistillError(f"no role named {message.role!r}", fix="use system, user or assistant")
     return message
 
@@ -102,27 +102,16 @@ def answered_by(
 ) -> list[Answered]:
     """Let the prompted model answer every message, several times if the answers are sampled.
 
-    Answers without a token are left out.
-
-    Args:
-        model: The engine.
-        teacher: The prompt.
-        texts: The users' messages.
-        answers: Number of answers to each.
-        max_new_tokens: Upper bound on an answer's length.
-        temperature: 0 takes greedy answers.
-        seed: Of the samples.
-        steering: Active steering.
-        progress: Called when the answers are there.
+    There are ``answers`` to each of ``texts``. Answers without a token and repeated ones are left out.
 
     Raises:
         PromptError: A chat does not fit into the context window.
         DistillError: No answer has a token.
     """
-    asked = [text for text in texts for _ in range(answers)]
+    messages = [text for text in texts for _ in range(answers)]
     progress(Progress(PHASE, 0, 1))
     completions: list[Completion] = model.generate(
-        [teacher.chat(text) for text in asked],
+        [teacher.chat(text) for text in messages],
         steering=steering,
         max_new_tokens=max_new_tokens,
         temperature=temperature,
@@ -136,7 +125,7 @@ def answered_by(
             prompted=completion.prompt.tokens,
             answer=completion.tokens,
         )
-        for text, completion in zip(asked, completions, strict=True)
+        for text, completion in zip(messages, completions, strict=True)
         if completion.tokens
     ]
     if not answered:
@@ -149,20 +138,15 @@ def distillation_examples(
     answered: Sequence[Answered],
     *,
     additions: Mapping[int, F32],
-    top: int = TOP,
     bf16: bool = False,
 ) -> list[DistillationExample]:
     """Return the prompted model's distributions along its answers, for a student without the prompt.
 
-    Args:
-        gradients: Of the model.
-        answered: The answers.
-        additions: Layer to ``[hidden]``: what is added to the teacher's hidden states.
-        top: Number of likeliest tokens to record; of the others, their mass.
-        bf16: Faster, and not quite exact: to learn from, not to measure by.
+    ``additions`` (layer to ``[hidden]``) are added to the teacher's hidden states. ``bf16`` is faster but not exact:
+    use it for examples to learn from, not for measurements.
     """
     texts = [(a.prompted, a.answer) for a in answered]
-    expected = gradients.teacher_distributions(texts, top=top, additions=additions, bf16=bf16)
+    expected = gradients.teacher_distributions(texts, top=TOP, additions=additions, bf16=bf16)
     return [DistillationExample(a.prompt, a.answer, teacher) for a, teacher in zip(answered, expected, strict=True)]
 
 
@@ -187,9 +171,9 @@ def invent_messages(
     Args:
         model: The engine.
         teacher: The prompt.
-        count: Number of messages wanted; there are fewer where the model has not more to say.
-        seed: Of the samples.
-        progress: Called when they are there.
+        count: Number of messages wanted; there may be fewer.
+        seed: Seed of the samples.
+        progress: Called before and after.
 
     Raises:
         DistillError: The model wrote none.
@@ -201,8 +185,8 @@ def invent_messages(
     prompt = "\n".join(message.content for message in teacher.opening if message.role != "user")
     chat = [
         message
-        for given, message_ in EXAMPLES
-        for message in (Message("user", ASK.format(prompt=given)), Message("assistant", message_))
+        for instructions, answer in EXAMPLES
+        for message in (Message("user", ASK.format(prompt=instructions)), Message("assistant", answer))
     ]
     chat.append(Message("user", ASK.format(prompt=prompt)))
     progress(Progress(INVENTING, 0, 1))

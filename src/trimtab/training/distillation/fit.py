@@ -81,13 +81,13 @@ class Learned:
 
     @property
     def lengths(self) -> dict[int, float]:
-        """Layer to the length of its addition, where it is not zero."""
+        """Return by layer the length of its addition, where it is not zero."""
         lengths = {layer: float(np.linalg.norm(added)) for layer, added in self.additions.items()}
         return {layer: length for layer, length in lengths.items() if length > 0}
 
     @property
     def directions(self) -> dict[int, F32]:
-        """Layer to its unit direction ``[hidden]``, where the addition is not zero."""
+        """Return by layer its unit direction ``[hidden]``, where the addition is not zero."""
         return {layer: (self.additions[layer] / length).astype(np.float32) for layer, length in self.lengths.items()}
 
 
@@ -135,7 +135,7 @@ def fit(
     if saved is not None and descent.restore(saved):
         track = _Track.of_arrays(saved)
     else:
-        track = _Track((_validated(held_out, 0, additions(start)),), (), start, 0)
+        track = _Track([_validated(held_out, 0, additions(start))], [], start)
     order = batches(count, steps=schedule.steps, size=schedule.batch, seed=seed)
     on_step(descent.step, track.best.kl)
     for number in range(descent.step, schedule.steps):
@@ -146,19 +146,19 @@ def fit(
             raise DistillError(
                 f"the loss is not a number any more at step {number + 1}", fix="take shorter steps, or load in float32"
             )
-        track = track.with_gradient(length)
-        gradient *= min(1.0, schedule.clip * track.usual / length) if length > 0 else 1.0
+        track.lengths.append(length)
+        gradient *= min(1.0, schedule.clip * float(np.median(track.lengths)) / length) if length > 0 else 1.0
         # Adam's steps are about 1 per number, so √width in all: the stride is the length of a layer's whole vector.
         highest = schedule.stride / math.sqrt(width)
         descent.downhill(gradient, rate=highest * warmed_cosine(number, schedule.steps, warmup=schedule.warmup))
         if descent.step % schedule.check_every == 0 or descent.step == schedule.steps:
-            track = track.with_validation(_validated(held_out, descent.step, additions(descent.at)), descent.at)
+            track.validate(_validated(held_out, descent.step, additions(descent.at)), descent.at)
         if descent.step % KEEP_EVERY == 0:
             checkpoint.put_arrays(KEY, {**descent.arrays(), **track.arrays()})
         on_step(descent.step, track.validations[-1].kl)
-        if track.stale(schedule.patience):
+        if len(track.validations) - 1 - track.number >= schedule.patience:
             break
-    return Learned(units.additions(track.at), track.validations, track.best)
+    return Learned(units.additions(track.at), tuple(track.validations), track.best)
 
 
 def together(learned: Mapping[int, F32], active: Mapping[int, F32]) -> dict[int, F32]:
@@ -170,10 +170,10 @@ def together(learned: Mapping[int, F32], active: Mapping[int, F32]) -> dict[int,
 
 
 def _validated(held_out: DistillationLoss, step: int, additions: Mapping[int, F32]) -> Validation:
-    return Validation(step, float(np.mean([each.mean() for each in held_out.measure(additions)])))
+    return Validation(step, float(np.mean([kl.mean() for kl in held_out.measure(additions)])))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Track:
     """History of a fit, saved with it.
 
@@ -184,35 +184,20 @@ class _Track:
         number: Index of the best validation.
     """
 
-    validations: tuple[Validation, ...]
-    lengths: tuple[float, ...]
+    validations: list[Validation]
+    lengths: list[float]
     at: F64
-    number: int
+    number: int = 0
 
     @property
     def best(self) -> Validation:
-        """The validation at the best point."""
         return self.validations[self.number]
 
-    @property
-    def usual(self) -> float:
-        """The median length of a gradient."""
-        return float(np.median(self.lengths))
-
-    def with_gradient(self, length: float) -> _Track:
-        """Return the history with one more gradient."""
-        return _Track(self.validations, (*self.lengths, length), self.at, self.number)
-
-    def with_validation(self, validation: Validation, at: F64) -> _Track:
-        """Return the history with one more validation, which may be the best."""
-        validations = (*self.validations, validation)
+    def validate(self, validation: Validation, at: F64) -> None:
+        """Add a validation, which may be the best."""
+        self.validations.append(validation)
         if validation.kl < self.best.kl:
-            return _Track(validations, self.lengths, at, len(validations) - 1)
-        return _Track(validations, self.lengths, self.at, self.number)
-
-    def stale(self, patience: int) -> bool:
-        """Return whether the last validations were all worse than the best."""
-        return len(self.validations) - 1 - self.number >= patience
+            self.at, self.number = at, len(self.validations) - 1
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything as arrays, to be saved."""
@@ -227,7 +212,6 @@ class _Track:
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> _Track:
         """Restore a history from ``arrays``."""
-        validations = tuple(
-            Validation(int(step), float(kl)) for step, kl in zip(arrays["validated"], arrays["kls"], strict=True)
-        )
-        return cls(validations, tuple(arrays["lengths"].tolist()), arrays["best"], int(arrays["number"]))
+        steps, kls = arrays["validated"].tolist(), arrays["kls"].tolist()
+        validations = [Validation(int(step), kl) for step, kl in zip(steps, kls, strict=True)]
+        return cls(validations, arrays["lengths"].tolist(), arrays["best"], int(arrays["number"]))
