@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -247,7 +248,7 @@ def _make_lora(
     evaluator: Evaluator, *, budget: float, seed: int, making: dict[str, float], phases: Phases
 ) -> list[Pair]:
     """Train a LoRA adapter for each pole; return it as trained, and at the scale that spends the budget."""
-    from trimtab.evaluation.lora import LoraAdapter, train_lora
+    from trimtab.evaluation.lora import train_lora
 
     began = time.perf_counter()
     engine, behaviour = evaluator.engine, evaluator.behaviour
@@ -272,14 +273,15 @@ def _make_lora(
         }
 
     about = f"adapters of rank {adapters['+'].rank}, trained on the model's own answers in character"
+
+    def kl_at(key: str, scale: float) -> float:
+        return evaluator.kl(adapters[key].intervention(scale))
+
     scales: dict[str, float] = {}
     with phases("Scaling LoRA to the budget", 2) as step:
-        for key, adapter in adapters.items():
-
-            def kl_at(scale: float, adapter: LoraAdapter = adapter) -> float:
-                return evaluator.kl(adapter.intervention(scale))
-
-            scales[key] = find_scale(kl_at, budget=budget, guess=LORA_SCALE, tolerance=LORA_TOLERANCE).scale
+        for key in adapters:
+            fitted = find_scale(partial(kl_at, key), budget=budget, guess=LORA_SCALE, tolerance=LORA_TOLERANCE)
+            scales[key] = fitted.scale
             step()
     scaled = f"the same adapters at {scales['+']:.2f} and {scales['-']:.2f}, where they spend {budget:g} nat per token"
     return [pair(LORA, about, dict.fromkeys(SIGNS, 1.0)), pair(LORA_EQUAL, scaled, scales)]
@@ -325,7 +327,7 @@ def measure(
     reports = []
     with phases("Asking simple facts", 2 * len(comparison.answered)) as step:
         for answered in comparison.answered:
-            pair, sides = answered.pair, {}
+            pair, sides, plus = answered.pair, {}, answered.pair["+"]
             refused = _refused(evaluator, pair)
             for key, intervention in pair.items():
                 sides[key] = evaluator.side(
@@ -340,14 +342,14 @@ def measure(
             swing = evaluator.interval(swing_of(answered.effects))
             reports.append(
                 InterventionReport(
-                    name=pair["+"].name,
-                    about=pair["+"].about,
+                    name=plus.name,
+                    about=plus.about,
                     sides=sides,
                     swing=swing,
                     prompt_equivalents=in_prompts(swing, prompt_swing),
                     prompt_tokens=added_tokens(evaluator.engine, pair, evaluator.baseline.texts),
-                    stored_bytes=pair["+"].stored_bytes,
-                    dial=pair["+"].strength is not None,
+                    stored_bytes=plus.stored_bytes,
+                    dial=plus.strength is not None,
                 )
             )
     return tuple(reports)

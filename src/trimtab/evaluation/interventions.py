@@ -151,14 +151,20 @@ def score(
     Returns:
         Summed log-probability (nats) and tokens of every answer, ``[question][answer]``.
     """
-    items = [
+    with intervention.active():
+        forcing = engine.teacher_forcing(forced_items(engine, intervention, texts, answers), once=True)
+        changes = changes_of(intervention.steering, engine.info)
+        return forcing.measure(changes) if changes else forcing.base
+
+
+def forced_items(
+    engine: Text, intervention: Intervention, texts: Sequence[str], answers: Sequence[Sequence[Tokens]]
+) -> list[ForcedItem]:
+    """Return the prompt of every question with its given answers, for teacher forcing."""
+    return [
         ForcedItem(engine.encode(engine.render(intervention.chat(number, text))), tuple(given))
         for number, (text, given) in enumerate(zip(texts, answers, strict=True))
     ]
-    with intervention.active():
-        forcing = engine.teacher_forcing(items, once=True)
-        changes = changes_of(intervention.steering, engine.info)
-        return forcing.measure(changes) if changes else forcing.base
 
 
 def changes_of(steering: Steering, info: ModelInfo) -> dict[int, tuple[Change, ...]]:

@@ -143,9 +143,7 @@ class Baseline:
 
 
 def _evenly(facts: Sequence[Fact], count: int) -> tuple[Fact, ...]:
-    """Take ``count`` facts, evenly spaced over all of them."""
-    if count >= len(facts):
-        return tuple(facts)
+    count = min(count, len(facts))
     return tuple(facts[n * len(facts) // count] for n in range(count))
 
 

@@ -352,7 +352,6 @@ class _Reference:
         return expected, per_answer(self.answers.prompted(of=expected))
 
     def effect_of(self, rule: Rule) -> RuleEffect:
-        """Measure a rule's weight, and the steered model's share of the evidence for it."""
         answers, shortened = self.answers, Student(opening=(Message("system", rule.without),))
         whole = per_answer(answers.measure(shortened))  # KL(whole ‖ without) is the evidence under the whole prompt
         weight = float(whole.mean())

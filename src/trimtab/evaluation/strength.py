@@ -6,6 +6,7 @@ from bisect import bisect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import takewhile
 
 import numpy as np
 
@@ -118,12 +119,9 @@ def sweep_of(measured: Sequence[StrengthPoint], qualities: Sequence[Damage]) -> 
 
 
 def _last_usable(points: Sequence[Point], sign: float) -> float:
-    last = 0.0
-    for point in sorted((p for p in points if p.strength * sign > 0), key=lambda p: abs(p.strength)):
-        if not point.usable:
-            break
-        last = point.strength
-    return last
+    outwards = sorted((point for point in points if point.strength * sign > 0), key=lambda point: abs(point.strength))
+    intact = list(takewhile(lambda point: point.usable, outwards))
+    return intact[-1].strength if intact else 0.0
 
 
 def _point(point: StrengthPoint, quality: Damage, base: StrengthPoint, base_quality: Damage) -> Point:
@@ -370,7 +368,6 @@ def _damage(vector: InterventionReport, sweep: Sweep, usable: UsableRange) -> It
 
 
 def _kept(usable: UsableRange) -> str:
-    """Say which strengths are usable, and the swing over them."""
     price = f"{MAX_LOST_FACTS:.0%} of the simple facts and {MAX_LOST_RELEVANCE:.2f} of relevance"
     if usable.low == usable.high:
         return f"At no strength tried does it lose less than {price}."

@@ -163,23 +163,20 @@ class MiniLM:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return embeddings of length 1, ``[text, width]``; of each text the first 256 tokens are read."""
+        import torch
+
         read = self._tokenizer.encode_batch(list(texts))
         vectors = np.empty((len(read), self._model.config.hidden_size), dtype=np.float32)
         for batch in _batches(read):
-            vectors[batch] = self._embedded([read[number].ids for number in batch])
+            rows = [read[number].ids for number in batch]
+            width = max(map(len, rows))
+            ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
+            mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+            with torch.inference_mode():
+                states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
+                means = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
+                vectors[batch] = torch.nn.functional.normalize(means, dim=-1).numpy()
         return vectors
-
-    def _embedded(self, rows: Sequence[list[int]]) -> NDArray[np.float32]:
-        import torch
-
-        width = max(map(len, rows))
-        ids = torch.tensor([row + [0] * (width - len(row)) for row in rows])
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-        with torch.inference_mode():
-            states = self._model(input_ids=ids, attention_mask=mask).last_hidden_state
-            means = (states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True)
-            embedded: NDArray[np.float32] = torch.nn.functional.normalize(means, dim=-1).numpy()
-        return embedded
 
 
 def _batches(read: Sequence[Any]) -> list[list[int]]:

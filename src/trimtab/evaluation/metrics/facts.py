@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.behaviours import Message
-from trimtab.engines import ForcedItem, ForcedScores, TeacherForcing
+from trimtab.engines import ForcedScores, TeacherForcing
 from trimtab.engines.protocol import Changes, Forces, Text, Tokens
 from trimtab.errors import EvaluationError
-from trimtab.evaluation.interventions import Intervention, score
+from trimtab.evaluation.interventions import Intervention, forced_items, score
 from trimtab.stats import mean_interval
 from trimtab.vectors import Interval
 
@@ -162,10 +162,7 @@ class FactSet:
 
     def __init__(self, engine: Forces, facts: Sequence[Fact]) -> None:
         self.facts = tuple(facts)
-        items = [
-            ForcedItem(engine.encode(engine.render((Message("user", fact.asked),))), tuple(answers))
-            for fact, answers in zip(facts, _answers(engine, facts), strict=True)
-        ]
+        items = forced_items(engine, Intervention(), [fact.asked for fact in facts], _answers(engine, facts))
         self._forced: TeacherForcing = engine.teacher_forcing(items)
         self.base = _accuracy(self._forced.base)
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, fields, is_dataclass
-from functools import partial
+from functools import partial, reduce
+from operator import getitem
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -69,17 +70,11 @@ def report_of_json(data: Any) -> Report:
             raise _unreadable(error) from None
     filled = deepcopy(data)
     for place in lost:
-        _set(filled, place, math.nan)
+        reduce(getitem, place[:-1], filled)[place[-1]] = math.nan
     try:
         return adapter.validate_python(filled)
     except ValidationError as error:
         raise _unreadable(error) from None
-
-
-def _set(data: Any, place: tuple[int | str, ...], value: float) -> None:
-    for step in place[:-1]:
-        data = data[step]
-    data[place[-1]] = value
 
 
 def _unreadable(error: ValidationError) -> EvaluationError:
