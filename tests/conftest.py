@@ -24,7 +24,6 @@ from tiny_models import BY_NAME, CHAT_TEMPLATE, FAMILIES, Family, byte_tokenizer
 from trimtab.engines.fake import FakeEngine
 from trimtab.engines.prefix_tree import Cost, Plan, PrefixTree, plan_batches, plan_prefix_tree
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers.forward import run as proof
 from trimtab.vectors import ControlVector
 
 settings.register_profile("trimtab", deadline=None, derandomize=True, database=None)
@@ -114,4 +113,4 @@ def always_walking(monkeypatch: pytest.MonkeyPatch) -> None:
     def plan(tree: PrefixTree, cost: Cost, *, may_walk: bool = True, **_: object) -> Plan:
         return plan_prefix_tree(tree, cost) if may_walk else plan_batches(tree, cost)
 
-    monkeypatch.setattr(proof, "plan_passes", plan)
+    monkeypatch.setattr("trimtab.engines.transformers.forward.run.plan_passes", plan)

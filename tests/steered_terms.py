@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-import steered_reference as by_reference
+import steered_reference
 from steered_reference import HandTerm, Prompt, Rule
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.steering import Ablate, Add, Clamp, Floor, Rotate, Scope, Term
@@ -54,16 +54,16 @@ def _by_hand(vector: ControlVector, operator: Operator, amount: float) -> tuple[
     layers = vector.directions
     if isinstance(operator, Add):
         added = {layer: amount * vector.weights[layer] * vector.norms[layer] for layer in layers}
-        return by_reference.add_preserving_norm if operator.preserve_norm else by_reference.add, added
+        return steered_reference.add_preserving_norm if operator.preserve_norm else steered_reference.add, added
     if isinstance(operator, Rotate):
         if operator.degrees is None:
-            return by_reference.rotate, {layer: amount * vector.weights[layer] for layer in layers}
-        return by_reference.rotate, dict.fromkeys(layers, math.radians(operator.degrees))
+            return steered_reference.rotate, {layer: amount * vector.weights[layer] for layer in layers}
+        return steered_reference.rotate, dict.fromkeys(layers, math.radians(operator.degrees))
     if isinstance(operator, Clamp):
-        return by_reference.clamp_to(operator.low.value, operator.high.value), {}
+        return steered_reference.clamp_to(operator.low.value, operator.high.value), {}
     if isinstance(operator, Ablate):
-        return by_reference.ablate, {}
-    operation = by_reference.floor if isinstance(operator, Floor) else by_reference.cap
+        return steered_reference.ablate, {}
+    operation = steered_reference.floor if isinstance(operator, Floor) else steered_reference.cap
     return operation, dict.fromkeys(layers, operator.bound.value)
 
 
@@ -76,22 +76,24 @@ CHAT = [
     {"role": "assistant", "content": SAID},
     {"role": "user", "content": "Oh no! Why?"},
 ]
-R = by_reference
 SCOPES: tuple[tuple[str, Rule], ...] = (
-    ("prompt", R.in_prompt),
-    ("generated", R.in_answer),
-    ("system", R.words_of(SYSTEM)),
-    ("user", R.words_of(USER, "Oh no! Why?")),
-    ("assistant", lambda seen: max(R.words_of(SAID)(seen), R.in_answer(seen))),
-    ('after:"the ship"', R.after("the ship")),
-    ('before:"the ship"', R.before("the ship")),
-    ('after:"kind", before:"Oh no"', R.both(R.after("kind"), R.before("Oh no"))),
-    ("first 2", R.counted(0, 2)),
-    ("from 3", R.counted(3, math.inf)),
-    ("first 4, from 1", R.counted(1, 4)),
-    ("decay 4", R.decay(4)),
-    ("half-life 1.5", R.half_life(1.5)),
-    ("generated, half-life 2", R.both(R.in_answer, R.half_life(2))),
+    ("prompt", steered_reference.in_prompt),
+    ("generated", steered_reference.in_answer),
+    ("system", steered_reference.words_of(SYSTEM)),
+    ("user", steered_reference.words_of(USER, "Oh no! Why?")),
+    ("assistant", lambda seen: max(steered_reference.words_of(SAID)(seen), steered_reference.in_answer(seen))),
+    ('after:"the ship"', steered_reference.after("the ship")),
+    ('before:"the ship"', steered_reference.before("the ship")),
+    (
+        'after:"kind", before:"Oh no"',
+        steered_reference.both(steered_reference.after("kind"), steered_reference.before("Oh no")),
+    ),
+    ("first 2", steered_reference.counted(0, 2)),
+    ("from 3", steered_reference.counted(3, math.inf)),
+    ("first 4, from 1", steered_reference.counted(1, 4)),
+    ("decay 4", steered_reference.decay(4)),
+    ("half-life 1.5", steered_reference.half_life(1.5)),
+    ("generated, half-life 2", steered_reference.both(steered_reference.in_answer, steered_reference.half_life(2))),
 )
 
 

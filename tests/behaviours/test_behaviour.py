@@ -57,7 +57,7 @@ def with_line(line: str, text: str = MINIMAL) -> str:
 
 
 @pytest.mark.parametrize("name", zoo_names())
-def test_every_behaviour_of_the_zoo_is_ready_to_train(name):
+def test_zoo_behaviour_has_balanced_distinct_personas(name):
     behaviour = Behaviour.load(name)
     assert behaviour.name == name
     assert behaviour.description.endswith(".")
@@ -66,7 +66,7 @@ def test_every_behaviour_of_the_zoo_is_ready_to_train(name):
     assert len(set(behaviour.positive.personas + behaviour.negative.personas)) == 2 * len(behaviour.positive.personas)
 
 
-def test_the_zoo_has_the_behaviours_of_the_examples():
+def test_zoo_has_behaviours_of_examples():
     assert {"happy", "formal"} <= set(zoo_names())
     assert (Behaviour.load("happy").positive.label, Behaviour.load("happy").negative.label) == ("happy", "sad")
 
@@ -74,7 +74,7 @@ def test_the_zoo_has_the_behaviours_of_the_examples():
 @pytest.mark.parametrize(
     ("name", "near"), [("hapy", "'happy'"), ("Happy", "'happy'"), ("formall", "'formal'"), ("happy ", "'happy'")]
 )
-def test_a_name_that_is_nearly_right_is_answered_with_near_names(name, near):
+def test_load_misspelt_name_suggests_near_names(name, near):
     with pytest.raises(BehaviourError) as caught:
         Behaviour.load(name)
     assert f"no behaviour named {name!r}" in str(caught.value)
@@ -82,7 +82,7 @@ def test_a_name_that_is_nearly_right_is_answered_with_near_names(name, near):
 
 
 @pytest.mark.parametrize("name", ["zzz", "", "x" * 5000])
-def test_a_name_like_no_other_is_answered_with_the_zoo(name):
+def test_load_unknown_name_lists_zoo(name):
     with pytest.raises(BehaviourError) as caught:
         Behaviour.load(name)
     assert f"there are: {', '.join(zoo_names())}. A path to a .toml file works too" in str(caught.value)
@@ -91,7 +91,7 @@ def test_a_name_like_no_other_is_answered_with_the_zoo(name):
 # A file of one's own
 
 
-def test_a_file_with_a_name_and_two_poles_is_complete(tmp_path):
+def test_load_minimal_file_fills_defaults(tmp_path):
     path = write(tmp_path, MINIMAL)
     behaviour = Behaviour.load(path)
     assert behaviour.name == "pirate"
@@ -106,7 +106,7 @@ def test_a_file_with_a_name_and_two_poles_is_complete(tmp_path):
     assert all("a pirate" in text and "{" not in text for text in said)
 
 
-def test_a_file_may_say_everything(tmp_path):
+def test_load_file_with_all_fields(tmp_path):
     path = write(
         tmp_path,
         """
@@ -139,22 +139,22 @@ def test_a_file_may_say_everything(tmp_path):
     )
 
 
-def test_a_file_needs_no_toml_ending(tmp_path):
+def test_load_file_without_toml_suffix(tmp_path):
     assert Behaviour.load(write(tmp_path, MINIMAL, "pirate.txt")).name == "pirate"
 
 
-def test_a_byte_order_mark_does_no_harm(tmp_path):
+def test_load_ignores_byte_order_mark(tmp_path):
     assert Behaviour.load(write(tmp_path, "\ufeff" + MINIMAL)).name == "pirate"
 
 
-def test_suffixes_come_from_a_file_beside_the_behaviour(tmp_path, monkeypatch):
+def test_suffixes_file_is_relative_to_behaviour(tmp_path, monkeypatch):
     monkeypatch.chdir("/")
     write(tmp_path, "I think\n\n   My ship  \nNEL\u0085stays\n", "openings.txt")
     behaviour = Behaviour.load(write(tmp_path, with_line('suffixes = "openings.txt"')))
     assert behaviour.suffixes == ("I think", "My ship", "NEL\u0085stays")
 
 
-def test_pairs_come_from_a_jsonl_file_beside_the_behaviour(tmp_path, monkeypatch):
+def test_pairs_file_is_relative_to_behaviour(tmp_path, monkeypatch):
     monkeypatch.chdir("/")
     chat = {
         "positive": [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Arr"}],
@@ -170,14 +170,14 @@ def test_pairs_come_from_a_jsonl_file_beside_the_behaviour(tmp_path, monkeypatch
     )
 
 
-def test_a_line_separator_within_a_json_string_does_not_end_the_line(tmp_path):
+def test_pairs_file_unicode_line_separator_is_kept(tmp_path):
     write(tmp_path, f'{{"positive": "Arr!\u2028Arr!", "negative": "No."}}\r\n{PAIR}\r\n', "pairs.jsonl")
     behaviour = Behaviour.load(write(tmp_path, with_line('pairs = "pairs.jsonl"', LABELS)))
     assert behaviour.pairs[0].positive == (Message("user", "Arr!\u2028Arr!"),)
     assert len(behaviour.pairs) == 2
 
 
-def test_choices_and_keywords_stand_in_the_file(tmp_path):
+def test_load_reads_choices_and_keywords(tmp_path):
     behaviour = Behaviour.load(
         write(tmp_path, f'{MINIMAL}{CHOICES}[evaluation.keywords]\npositive = ["ahoy", "/arr+/"]\nnegative = ["sue"]')
     )
@@ -188,7 +188,7 @@ def test_choices_and_keywords_stand_in_the_file(tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["lines", "list"])
-def test_choices_come_from_a_file_beside_the_behaviour(tmp_path, monkeypatch, layout):
+def test_choices_file_is_relative_to_behaviour(tmp_path, monkeypatch, layout):
     monkeypatch.chdir("/")
     entries = [
         {"question": "Do you sail?", "positive": "Aye", "negative": "No"},
@@ -212,14 +212,14 @@ def test_choices_come_from_a_file_beside_the_behaviour(tmp_path, monkeypatch, la
     )
 
 
-def test_a_keyword_is_a_whole_word_or_phrase_or_an_expression():
+def test_keyword_pattern_matches_whole_words_or_expression():
     assert keyword_pattern("sea dog").search("Old Sea  Dog!")
     assert not keyword_pattern("sea").search("season")
     assert [bool(keyword_pattern("a.b").search(text)) for text in ("a.b", "axb")] == [True, False]
     assert [bool(keyword_pattern("/^ar+/").search(text)) for text in ("ARRR", "Harr")] == [True, False]
 
 
-def test_a_template_puts_the_persona_where_it_says():
+def test_template_messages_contain_persona():
     both = Template(system="You are {persona}.", user="Speak like {persona}!")
     assert both.messages("a pirate") == (
         Message("system", "You are a pirate."),
@@ -228,7 +228,7 @@ def test_a_template_puts_the_persona_where_it_says():
     assert Template(user="Be {persona}").messages("a pirate") == (Message("user", "Be a pirate"),)
 
 
-def test_an_instruction_is_the_message_that_carries_the_persona():
+def test_template_instruction_is_message_with_persona():
     assert Template(system="You are {persona}.", user="Speak.").instruction("bold") == "You are bold."
     assert Template(system="A play.", user="Act as {persona}.").instruction("bold") == "Act as bold."
     assert Template(user="Act as {persona}.").instruction("bold") == "Act as bold."
@@ -237,7 +237,7 @@ def test_an_instruction_is_the_message_that_carries_the_persona():
 # The digest
 
 
-def test_the_digest_does_not_depend_on_where_the_file_is(tmp_path):
+def test_digest_ignores_file_location(tmp_path):
     (tmp_path / "b").mkdir()
     first, second = write(tmp_path, MINIMAL), write(tmp_path / "b", MINIMAL, "other.toml")
     assert Behaviour.load(first).digest == Behaviour.load(second).digest
@@ -245,19 +245,19 @@ def test_the_digest_does_not_depend_on_where_the_file_is(tmp_path):
     assert len(Behaviour.load(first).digest) == 64
 
 
-def test_a_copy_of_a_behaviour_of_the_zoo_has_its_digest(tmp_path):
+def test_digest_of_zoo_copy_equals_original(tmp_path):
     with resources.as_file(resources.files("trimtab.behaviours") / "zoo" / "happy.toml") as original:
         shutil.copy(original, tmp_path / "mine.toml")
     assert Behaviour.load(tmp_path / "mine.toml").digest == Behaviour.load("happy").digest
 
 
-def test_the_digest_does_not_depend_on_how_the_file_is_laid_out(tmp_path):
+def test_digest_ignores_file_layout(tmp_path):
     spread = MINIMAL.replace('["a pirate", "a buccaneer"]', '[\n  "a pirate",\n  "a buccaneer",\n]  # two')
     digests = {Behaviour.load(write(tmp_path, text)).digest for text in (MINIMAL, spread)}
     assert len(digests) == 1
 
 
-def test_the_digest_changes_with_everything_that_the_behaviour_says(tmp_path):
+def test_digest_changes_with_each_field(tmp_path):
     texts = [
         MINIMAL,
         MINIMAL.replace('"pirate"\n\n', '"corsair"\n\n'),
@@ -285,7 +285,7 @@ def toml_pair(line: str) -> str:
     return f"{{positive = {json.dumps(pair['positive'])}, negative = {json.dumps(pair['negative'])}}}"
 
 
-def test_fields_that_came_later_leave_the_digest_of_what_does_not_use_them(tmp_path):
+def test_digest_omits_unused_newer_fields(tmp_path):
     behaviour = Behaviour.load(write(tmp_path, with_line('suffixes = ["I"]')))
     content = {
         "name": "pirate",
@@ -300,7 +300,7 @@ def test_fields_that_came_later_leave_the_digest_of_what_does_not_use_them(tmp_p
     assert behaviour.digest == hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def test_the_digest_changes_with_the_files_beside_the_behaviour(tmp_path):
+def test_digest_changes_with_suffixes_file(tmp_path):
     path = write(tmp_path, with_line('suffixes = "openings.txt"'))
     write(tmp_path, "I\n", "openings.txt")
     before = Behaviour.load(path).digest
@@ -427,7 +427,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "parts"), REFUSED.values(), ids=REFUSED)
-def test_a_file_is_refused_that_has(tmp_path, text, parts):
+def test_load_invalid_file_is_refused(tmp_path, text, parts):
     path = write(tmp_path, text)
     with pytest.raises(BehaviourError) as caught:
         Behaviour.load(path)
@@ -437,13 +437,13 @@ def test_a_file_is_refused_that_has(tmp_path, text, parts):
 
 
 @pytest.mark.parametrize("content", ["", "\n  \n\n"])
-def test_a_suffix_file_without_suffixes_is_refused(tmp_path, content):
+def test_suffixes_file_empty_is_refused(tmp_path, content):
     write(tmp_path, content, "openings.txt")
     with pytest.raises(BehaviourError, match=r"pirate\.toml: suffixes: no suffixes"):
         Behaviour.load(write(tmp_path, with_line('suffixes = "openings.txt"')))
 
 
-def test_a_pairs_file_without_pairs_is_refused(tmp_path):
+def test_pairs_file_empty_is_refused(tmp_path):
     write(tmp_path, "\n", "pairs.jsonl")
     with pytest.raises(BehaviourError, match=r"pirate\.toml: pairs: no pairs"):
         Behaviour.load(write(tmp_path, with_line('pairs = "pairs.jsonl"')))
@@ -465,7 +465,7 @@ BAD_LINES = {
 
 
 @pytest.mark.parametrize(("line", "message"), BAD_LINES.values(), ids=BAD_LINES)
-def test_a_bad_line_of_a_pairs_file_is_named_by_its_number(tmp_path, line, message):
+def test_pairs_file_bad_line_error_names_line(tmp_path, line, message):
     pairs = write(tmp_path, f"{PAIR}\n\n{line}\n{OTHER_PAIR}\n", "pairs.jsonl")
     with pytest.raises(BehaviourError) as caught:
         Behaviour.load(write(tmp_path, with_line('pairs = "pairs.jsonl"')))
@@ -497,7 +497,7 @@ BAD_CHOICES = {
 
 
 @pytest.mark.parametrize(("line", "message"), BAD_CHOICES.values(), ids=BAD_CHOICES)
-def test_a_bad_entry_of_a_choices_file_is_named_by_its_line_or_number(tmp_path, line, message):
+def test_choices_file_bad_entry_error_names_place(tmp_path, line, message):
     good = '{"question": "Sail?", "positive": "Aye", "negative": "No"}'
     behaviour = write(tmp_path, MINIMAL + '[evaluation]\nchoices = "choices.json"')
     choices = write(tmp_path, f"{good}\n\n{line}\n{good}\n", "choices.json")
@@ -514,20 +514,20 @@ def test_a_bad_entry_of_a_choices_file_is_named_by_its_line_or_number(tmp_path, 
 
 
 @pytest.mark.parametrize("content", ["", "\n", "[]"])
-def test_a_choices_file_without_choices_is_refused(tmp_path, content):
+def test_choices_file_empty_is_refused(tmp_path, content):
     write(tmp_path, content, "choices.json")
     with pytest.raises(BehaviourError, match=r"choices file .*has no choices"):
         Behaviour.load(write(tmp_path, MINIMAL + '[evaluation]\nchoices = "choices.json"'))
 
 
 @pytest.mark.parametrize("name", ["missing.toml", "no/such/pirate", "/no/such/pirate.toml"])
-def test_a_path_to_nothing_is_refused(name):
+def test_load_missing_file_is_refused(name):
     with pytest.raises(BehaviourError, match=f"behaviour file '{name}' does not exist; check the path"):
         Behaviour.load(name)
 
 
 @pytest.mark.parametrize("name", ["folder", "folder.toml"])
-def test_a_folder_is_refused(tmp_path, name):
+def test_load_folder_is_refused(tmp_path, name):
     (tmp_path / name).mkdir()
     with pytest.raises(BehaviourError) as caught:
         Behaviour.load(tmp_path / name)
@@ -535,14 +535,14 @@ def test_a_folder_is_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize("field", ["suffixes", "pairs"])
-def test_a_folder_beside_the_behaviour_is_refused(tmp_path, field):
+def test_suffixes_or_pairs_folder_is_refused(tmp_path, field):
     (tmp_path / "more").mkdir()
     with pytest.raises(BehaviourError) as caught:
         Behaviour.load(write(tmp_path, with_line(f'{field} = "more"')))
     assert f"{field} file {str(tmp_path / 'more')!r} cannot be read" in str(caught.value)
 
 
-def test_files_that_are_not_utf_8_are_refused(tmp_path):
+def test_load_non_utf8_file_is_refused(tmp_path):
     latin = tmp_path / "latin.toml"
     latin.write_bytes(MINIMAL.replace("a buccaneer", "a señor").encode("latin-1"))
     with pytest.raises(BehaviourError, match=r"latin\.toml' is not UTF-8.*save it as UTF-8"):

@@ -43,13 +43,13 @@ def test_draft_of_one_phrasing_has_four_personas(tmp_path, positive, negative, e
 
 
 @pytest.mark.parametrize(("positive", "negative", "expected"), PHRASES)
-def test_a_draft_has_no_fault_that_lint_knows(tmp_path, positive, negative, expected):
+def test_draft_has_no_lint_errors(tmp_path, positive, negative, expected):
     found = [f for f in lint_words(drafted(tmp_path, [positive], [negative])) if f.level == "error"]
     assert not found
 
 
 @pytest.mark.parametrize(("positive", "negative"), [("a pirate", "a lawyer"), ("sad", "happy"), ("in pain", "well")])
-def test_the_poles_differ_in_nothing_but_the_words_that_were_given(tmp_path, positive, negative):
+def test_draft_poles_differ_only_in_given_phrasing(tmp_path, positive, negative):
     behaviour = drafted(tmp_path, [positive], [negative])
     plain = {positive: "*", negative: "*"}
     sides = []
@@ -58,7 +58,7 @@ def test_the_poles_differ_in_nothing_but_the_words_that_were_given(tmp_path, pos
     assert sides[0] == sides[1]
 
 
-def test_several_phrasings_are_taken_as_they_are(tmp_path):
+def test_draft_of_several_phrasings_uses_them_as_personas(tmp_path):
     behaviour = drafted(tmp_path, ["a pirate", "a buccaneer"], ["a lawyer", "an attorney."])
     assert behaviour.positive.personas == ("a pirate", "a buccaneer")
     assert behaviour.negative.personas == ("a lawyer", "an attorney")
@@ -75,17 +75,17 @@ def test_several_phrasings_are_taken_as_they_are(tmp_path):
         ("always late", "always late"),
     ],
 )
-def test_labels_are_short_and_without_an_article(tmp_path, text, label):
+def test_draft_label_is_short_without_article(tmp_path, text, label):
     assert drafted(tmp_path, [text], ["odd"]).positive.label == label
 
 
-def test_labels_that_would_be_one_are_told_apart(tmp_path):
+def test_draft_labels_of_similar_phrasings_are_distinct(tmp_path):
     behaviour = drafted(tmp_path, ["a man who always sings at home"], ["a man who always sings at work"])
     assert behaviour.positive.label == "a man who always sings at home"
     assert behaviour.negative.label == "a man who always sings at work"
 
 
-def test_every_field_is_explained_and_the_optional_ones_can_be_uncommented():
+def test_draft_explains_fields_and_has_optional_ones():
     text = draft("drafted", ["a pirate"], ["a lawyer"])
     comments = [line[2:] for line in text.splitlines() if line.startswith("# ")]
     fields = [n for n, line in enumerate(comments) if line.startswith(("suffixes", "[[", "system", "user", "prompts"))]
@@ -101,7 +101,7 @@ def test_every_field_is_explained_and_the_optional_ones_can_be_uncommented():
             assert lines[n - 1].startswith("# "), line
 
 
-def test_a_draft_with_everything_uncommented_loads(tmp_path):
+def test_draft_uncommented_loads(tmp_path):
     text = draft("drafted", ["a pirate"], ["a lawyer"])
     starts = ("# suffixes =", "# [[", "# system =", "# user =", "# [evaluation]", "# prompts =")
     opened = [line[2:] if line.startswith(starts) else line for line in text.splitlines()]
@@ -115,7 +115,7 @@ def test_a_draft_with_everything_uncommented_loads(tmp_path):
 
 @settings(max_examples=60)
 @given(st.text(max_size=30), st.text(max_size=30))
-def test_whatever_is_given_a_draft_is_valid_or_refused(tmp_path_factory, positive, negative):
+def test_draft_of_arbitrary_text_is_valid_or_refused(tmp_path_factory, positive, negative):
     try:
         text = draft("drafted", [positive], [negative])
     except BehaviourError:
@@ -128,7 +128,7 @@ def test_whatever_is_given_a_draft_is_valid_or_refused(tmp_path_factory, positiv
 @pytest.mark.parametrize(
     ("name", "suggestion"), [("Sea Pirate", "sea-pirate"), ("Élan vital!", "elan-vital"), ("-x-", "x")]
 )
-def test_a_name_that_cannot_be_is_refused_with_one_that_can(name, suggestion):
+def test_draft_invalid_name_suggests_valid_one(name, suggestion):
     assert slug(name) == suggestion
     with pytest.raises(BehaviourError, match=f"try '{suggestion}'"):
         draft(name, ["a"], ["b"])
@@ -146,6 +146,6 @@ def test_a_name_that_cannot_be_is_refused_with_one_that_can(name, suggestion):
         (["a pirate", "a rover"], ["a lawyer"], "2 positive and 1 negative"),
     ],
 )
-def test_poles_that_make_no_contrast_are_refused(positive, negative, problem):
+def test_draft_without_contrast_is_refused(positive, negative, problem):
     with pytest.raises(BehaviourError, match=problem):
         draft("drafted", positive, negative)

@@ -54,7 +54,7 @@ def with_pairs(*pairs, filled=True) -> Behaviour:
     return replace(CLEAN, pairs=tuple(ContrastiveText(plus, minus) for plus, minus in chats))
 
 
-def test_a_clean_behaviour_has_no_findings():
+def test_lint_clean_behaviour_has_no_findings():
     assert lint_words(CLEAN) == ()
     assert lint_words(with_pairs()) == ()
     assert lint_words(replace(CLEAN, suffixes=builtin_suffixes())) == ()
@@ -138,37 +138,37 @@ FINDINGS = [
 
 
 @pytest.mark.parametrize(("behaviour", "level", "where", "problem"), FINDINGS, ids=[row[3] for row in FINDINGS])
-def test_each_fault_is_found_where_it_is(behaviour, level, where, problem):
+def test_lint_finding_has_level_place_and_fix(behaviour, level, where, problem):
     found = [finding for finding in lint_words(behaviour) if problem in finding.problem]
     assert (level, where) in {(finding.level, finding.where) for finding in found}
     assert all(finding.fix for finding in found)
 
 
-def test_negations_that_both_sides_share_are_left_alone():
+def test_lint_shared_negation_is_ignored():
     assert lint_words(with_persona("a rover who never sleeps", "a clerk who never rests")) == ()
 
 
-def test_a_word_that_both_poles_use_tells_nothing():
+def test_lint_word_of_both_poles_is_no_leak():
     assert lint_words(replace(CLEAN, evaluation_prompts=("What do you like most about the weather?",))) == ()
     shared = with_persona("a rover of the harbour", "a clerk of the harbour")
     assert lint_words(replace(shared, evaluation_prompts=("Where is the harbour?",))) == ()
 
 
-def test_suffixes_do_not_matter_where_pairs_are_given():
+def test_lint_pairs_given_ignores_suffixes():
     assert lint_words(replace(with_pairs(), suffixes=("A pirate",))) == ()
 
 
-def test_pairs_need_no_personas():
+def test_lint_pairs_given_needs_no_personas():
     assert lint_words(replace(with_pairs(), positive=Pole("pirate", ()), negative=Pole("lawyer", ()))) == ()
 
 
-def test_everyday_words_of_the_builtin_suffixes_are_no_leak():
+def test_lint_common_words_of_builtin_suffixes_are_no_leak():
     at_home = with_persona("a rover in the kitchen with a window", "a clerk in the office with a list")
     assert any("one pole's" in f.problem for f in lint_words(replace(at_home, suffixes=("The kitchen is",) * 9)))
     assert lint_words(replace(at_home, suffixes=builtin_suffixes())) == ()
 
 
-def test_the_gravest_findings_come_first():
+def test_lint_findings_are_sorted_by_level():
     behaviour = replace(with_persona("a careful lawyer.", "not a buccaneer"), evaluation_prompts=("Do ships float?",))
     levels = [finding.level for finding in lint_words(behaviour)]
     assert levels == sorted(levels, key=["error", "warning", "note"].index)
@@ -176,10 +176,10 @@ def test_the_gravest_findings_come_first():
 
 
 @pytest.mark.parametrize("name", zoo_names())
-def test_the_zoo_has_no_errors(name):
+def test_lint_zoo_has_no_errors(name):
     assert [finding for finding in lint_words(Behaviour.load(name)) if finding.level == "error"] == []
 
 
-def test_words_are_told_from_punctuation_and_content_from_function():
+def test_words_without_punctuation_and_function_words():
     assert words_of("Left-wing -- isn't it? Über_all") == ("left-wing", "isn't", "it", "über", "all")
     assert content_words("the ships of a captain", "is he rude?") == {"ship", "captain", "rude"}

@@ -80,7 +80,7 @@ def total(shape: dict, max_cuts: int) -> int:
 
 
 @given(shape=shapes, **bounds)
-def test_there_are_as_many_pairs_as_can_be_made_but_no_more_than_asked_for(shape, max_pairs, max_cuts):
+def test_build_pairs_count_is_possible_pairs_or_maximum(shape, max_pairs, max_cuts):
     expected = min(max_pairs, total(shape, max_cuts))
     if expected < 2:
         with pytest.raises(BehaviourError, match="only one distinct pair"):
@@ -91,7 +91,7 @@ def test_there_are_as_many_pairs_as_can_be_made_but_no_more_than_asked_for(shape
 
 
 @given(shape=shapes.filter(lambda shape: total(shape, 1) >= 2), **bounds)
-def test_the_two_sides_of_a_pair_differ_only_in_the_pole(shape, max_pairs, max_cuts):
+def test_build_pairs_sides_differ_only_in_persona(shape, max_pairs, max_cuts):
     for pair in build_pairs(behaviour_of(**shape), FORMAT, max_pairs=max_pairs, max_cuts=max_cuts):
         _, plus, minus, _ = parts(pair)
         assert (plus[0], minus[0]) == ("P", "N")
@@ -99,7 +99,7 @@ def test_the_two_sides_of_a_pair_differ_only_in_the_pole(shape, max_pairs, max_c
 
 
 @given(shape=shapes.filter(lambda shape: total(shape, 1) >= 2), **bounds)
-def test_every_continuation_is_a_beginning_of_a_suffix_and_no_longer_than_asked_for(shape, max_pairs, max_cuts):
+def test_build_pairs_continuation_is_cut_of_suffix(shape, max_pairs, max_cuts):
     for pair in build_pairs(behaviour_of(**shape), FORMAT, max_pairs=max_pairs, max_cuts=max_cuts):
         words = parts(pair)[3].split(" ")
         assert 1 <= len(words) <= max_cuts
@@ -107,7 +107,7 @@ def test_every_continuation_is_a_beginning_of_a_suffix_and_no_longer_than_asked_
 
 
 @given(shape=shapes.filter(lambda shape: total(shape, 1) >= 2), **bounds)
-def test_personas_and_templates_are_covered_evenly_however_few_pairs_there_are(shape, max_pairs, max_cuts):
+def test_build_pairs_covers_personas_and_templates_evenly(shape, max_pairs, max_cuts):
     pairs = build_pairs(behaviour_of(**shape), FORMAT, max_pairs=max_pairs, max_cuts=max_cuts)
     voices = Counter(parts(pair)[:3] for pair in pairs)
     count = max(shape["personas"], shape["negatives"]) * shape["templates"]
@@ -117,14 +117,14 @@ def test_personas_and_templates_are_covered_evenly_however_few_pairs_there_are(s
 
 @given(shape=shapes.filter(lambda shape: total(shape, 1) >= 2), **bounds)
 @settings(max_examples=30)
-def test_the_same_behaviour_makes_the_same_pairs_in_the_same_order(shape, max_pairs, max_cuts):
+def test_build_pairs_is_deterministic(shape, max_pairs, max_cuts):
     first, second = (
         build_pairs(behaviour_of(**shape), FORMAT, max_pairs=max_pairs, max_cuts=max_cuts) for _ in range(2)
     )
     assert first == second
 
 
-def test_every_combination_comes_up_when_there_is_room():
+def test_build_pairs_unlimited_has_all_combinations():
     behaviour = behaviour_of(personas=3, templates=2, suffixes=suffixes_of(5, 2))
     found = {parts(pair) for pair in build_pairs(behaviour, FORMAT)}
     assert found == {
@@ -136,33 +136,33 @@ def test_every_combination_comes_up_when_there_is_room():
     }
 
 
-def test_the_shorter_list_of_personas_recurs():
+def test_build_pairs_shorter_persona_list_repeats():
     behaviour = behaviour_of(personas=5, negatives=2, templates=1, suffixes=["I"])
     voices = sorted({parts(pair)[1:3] for pair in build_pairs(behaviour, FORMAT)})
     assert voices == [("P0", "N0"), ("P1", "N1"), ("P2", "N0"), ("P3", "N1"), ("P4", "N0")]
 
 
-def test_suffixes_are_spread_evenly_over_the_whole_list():
+def test_build_pairs_spreads_suffixes_evenly():
     behaviour = behaviour_of(personas=2, templates=2, suffixes=suffixes_of(100, 8))
     pairs = build_pairs(behaviour, FORMAT, max_pairs=160, max_cuts=8)
     used = sorted({int(parts(pair)[3].split("w")[0][1:]) for pair in pairs})
     assert used == list(range(0, 100, 5))
 
 
-def test_short_suffixes_make_room_for_more_of_them():
+def test_build_pairs_short_suffixes_use_more_of_them():
     behaviour = behaviour_of(personas=2, templates=2, suffixes=suffixes_of(100, 1))
     pairs = build_pairs(behaviour, FORMAT, max_pairs=80, max_cuts=8)
     assert len({parts(pair)[3] for pair in pairs}) == 80
 
 
-def test_suffixes_that_begin_alike_make_no_pair_twice():
+def test_build_pairs_shared_suffix_beginning_gives_no_duplicates():
     behaviour = behaviour_of(personas=1, templates=1, suffixes=["I am", "I am here", "I was"])
     pairs = build_pairs(behaviour, FORMAT)
     assert sorted(parts(pair)[3] for pair in pairs) == ["I", "I am", "I am here", "I was"]
 
 
 @pytest.mark.parametrize("name", ["happy", "formal"])
-def test_a_behaviour_of_the_zoo_fills_the_default_number_of_pairs_evenly(name):
+def test_build_pairs_of_zoo_reaches_default_evenly(name):
     behaviour = Behaviour.load(name)
     pairs = build_pairs(behaviour, FORMAT)
     assert len(pairs) == MAX_PAIRS
@@ -184,33 +184,33 @@ GIVEN = replace(
 )
 
 
-def test_pairs_given_outright_are_read_at_the_end_of_the_prompt():
+def test_given_pairs_end_with_answer_opening():
     pairs = build_pairs(GIVEN, FORMAT)
     assert pairs == tuple(ContrastivePair(f"<user>Arr {n}!<answer>", f"<user>Objection {n}!<answer>") for n in range(5))
 
 
-def test_pairs_given_outright_take_the_place_of_personas():
+def test_given_pairs_replace_personas():
     both = replace(GIVEN, positive=Pole("bold", ("a pirate",)), negative=Pole("shy", ("a lawyer",)))
     assert build_pairs(both, FORMAT) == build_pairs(GIVEN, FORMAT)
 
 
-def test_pairs_given_outright_respect_the_upper_bound():
+def test_given_pairs_are_limited_by_max_pairs():
     assert build_pairs(GIVEN, FORMAT, max_pairs=3) == build_pairs(GIVEN, FORMAT)[:3]
 
 
-def test_pairs_given_twice_are_used_once():
+def test_given_pairs_duplicates_are_dropped():
     assert build_pairs(replace(GIVEN, pairs=GIVEN.pairs * 2), FORMAT) == build_pairs(GIVEN, FORMAT)
 
 
 # What is refused
 
 
-def test_one_pair_given_twice_is_refused():
+def test_given_pairs_single_distinct_is_refused():
     with pytest.raises(BehaviourError, match=r"bold\.toml: only one distinct pair"):
         build_pairs(replace(GIVEN, pairs=GIVEN.pairs[:1] * 2), FORMAT)
 
 
-def test_poles_that_the_chat_template_does_not_show_are_refused():
+def test_build_pairs_hidden_persona_is_refused():
     hidden = replace(behaviour_of(suffixes=["I am"]), templates=(Template(system="You are {persona}.", user="Speak."),))
     assert build_pairs(hidden, FORMAT)
     with pytest.raises(
@@ -220,13 +220,13 @@ def test_poles_that_the_chat_template_does_not_show_are_refused():
 
 
 @pytest.mark.parametrize("count", [1, 0, -5])
-def test_fewer_than_two_pairs_are_no_use(count):
+def test_build_pairs_max_pairs_below_two_is_refused(count):
     with pytest.raises(BehaviourError, match=f"max_pairs is {count}; ask for at least 2"):
         build_pairs(GIVEN, FORMAT, max_pairs=count)
 
 
 @pytest.mark.parametrize("count", [0, -1])
-def test_fewer_than_one_cut_is_no_use(count):
+def test_build_pairs_max_cuts_below_one_is_refused(count):
     with pytest.raises(BehaviourError, match=f"max_cuts is {count}; ask for at least 1"):
         build_pairs(behaviour_of(suffixes=["I am"]), FORMAT, max_cuts=count)
 
@@ -234,7 +234,7 @@ def test_fewer_than_one_cut_is_no_use(count):
 # Asking outright for the poles
 
 
-def test_instructions_ask_for_the_poles_in_each_phrasing_in_turn():
+def test_persona_instructions_cycle_through_personas():
     behaviour = replace(behaviour_of(personas=3, negatives=2, suffixes=["I"]), templates=TEMPLATES)
     asked = [persona_instructions(behaviour, n) for n in range(6)]
     assert [pair.positive for pair in asked] == [
@@ -247,13 +247,13 @@ def test_instructions_ask_for_the_poles_in_each_phrasing_in_turn():
     ]
 
 
-def test_instructions_take_the_words_of_a_user_message_where_no_template_has_a_system_message():
+def test_persona_instructions_without_system_use_user_message():
     behaviour = replace(
         behaviour_of(personas=1, negatives=1, suffixes=["I"]), templates=(Template(user="Be {persona}."),)
     )
     assert persona_instructions(behaviour, 0) == ContrastivePair("Be P0.", "Be N0.")
 
 
-def test_a_behaviour_without_personas_cannot_be_asked_for():
+def test_persona_instructions_without_personas_is_refused():
     with pytest.raises(BehaviourError, match=r"bold\.toml: no personas"):
         persona_instructions(GIVEN, 0)

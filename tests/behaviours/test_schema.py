@@ -81,19 +81,19 @@ def load(document: dict, folder: Path) -> Behaviour:
     return Behaviour.load(path)
 
 
-def test_the_committed_schema_is_in_step_with_the_code():
+def test_schema_file_equals_code():
     text = COMMITTED.read_text(encoding="utf-8")
     assert json.loads(text) == behaviour_json_schema(), "write it again from behaviour_json_schema()"
     assert text == json.dumps(json.loads(text), indent=2) + "\n"
 
 
-def test_the_schema_is_valid_itself_and_says_which_draft_it_is():
+def test_schema_is_valid_draft_2020_12():
     schema = behaviour_json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     assert jsonschema.validators.validator_for(schema, default=None) is jsonschema.Draft202012Validator
 
 
-def test_the_schema_describes_every_field(validator):
+def test_schema_describes_all_fields(validator):
     missing = [
         name
         for name, field in validator.schema["properties"].items()
@@ -103,19 +103,19 @@ def test_the_schema_describes_every_field(validator):
 
 
 @pytest.mark.parametrize("name", zoo_names())
-def test_every_behaviour_of_the_zoo_follows_the_schema(validator, name):
+def test_schema_accepts_zoo_behaviours(validator, name):
     text = (resources.files("trimtab.behaviours") / "zoo" / f"{name}.toml").read_text(encoding="utf-8")
     assert [error.message for error in validator.iter_errors(tomllib.loads(text))] == []
 
 
 @pytest.mark.parametrize("document", ACCEPTED.values(), ids=ACCEPTED)
-def test_schema_and_loader_both_accept(validator, tmp_path, document):
+def test_schema_and_loader_accept_valid_document(validator, tmp_path, document):
     assert [error.message for error in validator.iter_errors(document)] == []
     assert load(document, tmp_path).name == "mine"
 
 
 @pytest.mark.parametrize("document", REFUSED.values(), ids=REFUSED)
-def test_schema_and_loader_both_refuse(validator, tmp_path, document):
+def test_schema_and_loader_refuse_invalid_document(validator, tmp_path, document):
     assert not validator.is_valid(document)
     with pytest.raises(BehaviourError):
         load(document, tmp_path)

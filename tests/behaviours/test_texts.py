@@ -14,48 +14,48 @@ def words(text: str) -> set[str]:
     return set(re.findall(r"[a-z']+", text.lower()))
 
 
-def test_there_are_at_least_two_hundred_different_suffixes():
+def test_builtin_suffixes_has_at_least_200_distinct():
     assert len({suffix.casefold() for suffix in builtin_suffixes()}) == len(builtin_suffixes()) >= 200
 
 
-def test_every_suffix_is_one_trimmed_line():
+def test_builtin_suffixes_are_single_trimmed_lines():
     for suffix in builtin_suffixes():
         assert suffix == suffix.strip()
         assert suffix.isprintable()
 
 
-def test_suffixes_begin_and_end_in_many_ways():
+def test_builtin_suffixes_begin_and_end_in_many_ways():
     for place in (0, -1):
         most = Counter(suffix.split()[place] for suffix in builtin_suffixes()).most_common(1)[0]
         assert most[1] <= len(builtin_suffixes()) / 4, most
 
 
-def test_suffixes_are_long_enough_to_be_cut():
+def test_builtin_suffixes_have_at_least_two_words():
     assert min(len(suffix.split()) for suffix in builtin_suffixes()) >= 2
 
 
-def test_there_are_at_least_sixty_four_neutral_prompts_in_equal_halves():
+def test_neutral_prompts_has_equal_halves_of_at_least_32():
     assert len(HALVES.calibration) == len(HALVES.held_out) >= 32
 
 
-def test_no_prompt_is_asked_twice_within_a_list_or_across_the_lists():
+def test_neutral_prompts_are_distinct():
     everything = [prompt.casefold() for prompt in HALVES.calibration + HALVES.held_out + HALVES.more]
     assert len(set(everything)) == len(everything)
 
 
-def test_every_neutral_prompt_is_a_whole_sentence():
+def test_neutral_prompts_are_whole_sentences():
     for prompt in HALVES.calibration + HALVES.held_out:
         assert prompt == prompt.strip()
         assert prompt[0].isupper()
         assert prompt[-1] in ".?"
 
 
-def test_the_halves_are_alike_in_kind():
+def test_neutral_prompts_halves_have_same_kinds():
     for first, second in zip(HALVES.calibration, HALVES.held_out, strict=True):
         assert (first[-1] == "?") == (second[-1] == "?"), (first, second)
 
 
-def test_no_neutral_prompt_names_a_pole():
+def test_neutral_prompts_contain_no_pole_label():
     labels = {label for name in zoo_names() for pole in poles(name) for label in words(pole)}
     for prompt in HALVES.calibration + HALVES.held_out + HALVES.more:
         assert not words(prompt) & labels, prompt

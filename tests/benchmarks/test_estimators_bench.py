@@ -26,11 +26,10 @@ from benchmarks.estimators import (
 from benchmarks.ranking import draw_ranking, rank, swing_of, table
 from trimtab.behaviours import Behaviour
 from trimtab.errors import BenchmarkError, MissingDependencyError
-from trimtab.training import train as training
 from trimtab.training.progress import ignore
 from trimtab.training.questions import EffectSet, KlSet, add_persona_answers, ask
 from trimtab.training.search import Steerable
-from trimtab.training.train import train
+from trimtab.training.train import train, zoo_vector
 
 FAKE = Path(__file__).with_name("fake_worker.py")
 SMALL = Plan(behaviours=("happy",), questions=3, answer_tokens=4)
@@ -46,7 +45,7 @@ def quick(monkeypatch, tiny_llama):
         return train(*arguments, **options, max_pairs=6, layers=[1, 2], check=False, refine=0)
 
     info = tiny_llama.info
-    monkeypatch.setattr(training, "train", few)
+    monkeypatch.setattr("trimtab.training.train.train", few)
     monkeypatch.setattr(processes, "repeng_command", lambda interpreter, job: [interpreter, str(FAKE)])
     monkeypatch.setattr(estimators, "default_folder", lambda: Path("nowhere"))
     monkeypatch.setenv("FAKE_WORKER_SHAPE", f"{info.layers}x{info.hidden_size}")
@@ -68,7 +67,7 @@ def test_estimators_spend_the_same_kl(quick, tiny_llama, tmp_path):
     asked = ask(tiny_llama, texts, None, personas=0, max_new_tokens=4, progress=ignore)
     kl = KlSet(tiny_llama, asked)
     effects = EffectSet(tiny_llama, add_persona_answers(tiny_llama, asked, Behaviour.load("happy"), max_new_tokens=4))
-    estimate = trimtab_estimate(training.zoo_vector(tiny_llama, "happy"))
+    estimate = trimtab_estimate(zoo_vector(tiny_llama, "happy"))
     for key, sign in (("+", 1.0), ("-", -1.0)):
         added = estimate.steerable.additions(estimate.layers, sign * found["estimators"][TRIMTAB]["scale"][key])
         assert kl.measure(added) == pytest.approx(0.4, rel=0.02)
@@ -124,7 +123,7 @@ def test_estimate_that_cannot_spend_the_budget_is_reported(tiny_llama):
 
 
 def test_random_estimate_keeps_layers_and_lengths_only(quick, tiny_llama):
-    ours = trimtab_estimate(training.zoo_vector(tiny_llama, "happy"))
+    ours = trimtab_estimate(zoo_vector(tiny_llama, "happy"))
     random = random_estimate(ours)
     assert random.layers == ours.layers
     assert random.steerable.norms == ours.steerable.norms

@@ -14,8 +14,7 @@ from trimtab.behaviours import zoo_names
 from trimtab.errors import CalibrationError
 from trimtab.evaluation.cards import Card, card_json, card_json_values, card_of, read_card
 from trimtab.evaluation.measurement import Sizes
-from trimtab.training import train as zoo
-from trimtab.training.train import zoo_path
+from trimtab.training.train import train, zoo_path
 from trimtab.vectors import vectors_folder
 
 SMALL = Sizes(
@@ -60,7 +59,6 @@ def small(monkeypatch) -> None:
 def trainings(monkeypatch) -> list[str]:
     """Return the trained behaviours; training uses few pairs, and fails for ``formal``."""
     names: list[str] = []
-    train = zoo.train
 
     def quickly(model, behaviour, *, seed, checkpoint, progress, **_):
         names.append(behaviour.name)
@@ -78,7 +76,7 @@ def trainings(monkeypatch) -> list[str]:
             refine=0,
         )
 
-    monkeypatch.setattr(zoo, "train", quickly)
+    monkeypatch.setattr("trimtab.training.train.train", quickly)
     return names
 
 
@@ -274,7 +272,7 @@ def test_zoo_train_all_trains_each_behaviour(run, monkeypatch, tiny_llama):
     def fail(*_, **__):
         raise CalibrationError("not today", fix="wait")
 
-    monkeypatch.setattr(zoo, "train", fail)
+    monkeypatch.setattr("trimtab.training.train.train", fail)
     code, out, _ = run("zoo", "train", "--all", "--json")
     assert code == 0
     assert [result["name"] for result in json.loads(out)] == list(zoo_names())

@@ -12,9 +12,8 @@ from tiny_models import vector_for
 from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import neutral_prompts
 from trimtab.errors import VectorError
-from trimtab.training import neutral as pooling
 from trimtab.training.checkpoint import Checkpoint
-from trimtab.training.neutral import add_neutral, measure_neutral
+from trimtab.training.neutral import GROUP, add_neutral, measure_neutral
 from trimtab.training.progress import Progress, ignore
 from trimtab.training.questions import CalibrationSet, Question
 from trimtab.vectors import PERCENTS
@@ -55,9 +54,9 @@ def slow(tiny_llama, directions, questions):
     return np.array(tokens), np.array(means), np.array(lasts)
 
 
-@pytest.mark.parametrize("group", [pooling.GROUP, 1])
+@pytest.mark.parametrize("group", [GROUP, 1])
 def test_statistics_equal_those_of_a_loop_over_chats(tiny_llama, directions, questions, slow, monkeypatch, group):
-    monkeypatch.setattr(pooling, "GROUP", group)
+    monkeypatch.setattr("trimtab.training.neutral.GROUP", group)
     neutral = measure_neutral(tiny_llama, directions, questions=questions)
     tokens, means, lasts = slow
     assert neutral.prompts == len(CHATS)

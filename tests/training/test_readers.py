@@ -11,7 +11,7 @@ import trimtab
 from trimtab import ControlVector
 from trimtab.errors import PromptError, SteeringError, VectorError, VectorMismatchError
 from trimtab.reading import auroc
-from trimtab.training import readers as module
+from trimtab.training import readers
 from trimtab.training.neutral import measure_neutral
 from trimtab.training.progress import Progress
 from trimtab.training.readers import FOLDS, LEAST, fit_reader, fit_threshold, readings
@@ -99,13 +99,13 @@ def test_left_out_scores_are_of_directions_fitted_without_them(monkeypatch):
     states = random.standard_normal((30, 6)).astype(np.float32)
     neutral = random.standard_normal((12, 6)).astype(np.float32)
     labels = np.arange(30) < 13
-    folds = module._folds(labels, seed=3)
+    folds = readers._folds(labels, seed=3)
     counts = [np.bincount(folds[kind], minlength=FOLDS) for kind in (labels, ~labels)]
     assert all(count.max() - count.min() <= 1 for count in counts)
-    found = module._left_out_scores(states, neutral, labels, folds)
+    found = readers._left_out_scores(states, neutral, labels, folds)
     for n in range(30):
         rest = folds != folds[n]
-        direction = module.fisher(states[labels & rest], states[~labels & rest]).astype(np.float64)
+        direction = readers.fisher(states[labels & rest], states[~labels & rest]).astype(np.float64)
         ordinary = neutral @ direction
         assert found[n] == pytest.approx((states[n] @ direction - ordinary.mean()) / ordinary.std(ddof=1), abs=1e-5)
 
@@ -116,7 +116,7 @@ def test_best_layers_are_averaged():
     z = random.standard_normal((200, 4))
     z[:, 1] += 2.0 * labels
     z[:, 3] += 2.0 * labels
-    choice = module._best_layers("mean", z, labels)
+    choice = readers._best_layers("mean", z, labels)
     assert choice.layers == (1, 3)
     assert choice.auroc > max(choice.auroc_by_layer.values())
 
@@ -127,9 +127,9 @@ def test_last_token_pool_needs_clearly_higher_auroc(words, last, pool):
     labels = np.arange(60) < 30
     noise = random.standard_normal((60, 2, 5)).astype(np.float32)
     told = [noise + much * labels[:, None, None].astype(np.float32) for much in (words, last)]
-    neutral = module.Pooled(noise[:20], noise[:20], np.ones(2))
-    pooled = module.Pooled(*told, np.ones(2))
-    assert module._choose(pooled, neutral, labels, seed=0, progress=lambda _: None).pool == pool
+    neutral = readers.Pooled(noise[:20], noise[:20], np.ones(2))
+    pooled = readers.Pooled(*told, np.ones(2))
+    assert readers._choose(pooled, neutral, labels, seed=0, progress=lambda _: None).pool == pool
 
 
 @pytest.mark.parametrize("pool", ["mean", "last"])

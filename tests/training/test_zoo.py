@@ -9,7 +9,6 @@ import pytest
 from tiny_models import vector_for
 from trimtab import Behaviour
 from trimtab.errors import BehaviourError
-from trimtab.training import train as zoo
 from trimtab.training.train import zoo_path, zoo_vector
 from trimtab.vectors import BehaviourRef, vectors_folder
 
@@ -25,7 +24,7 @@ def training(monkeypatch, tmp_path, llama):
         made = vector_for(model, layers=[1])
         return replace(made, behaviour=BehaviourRef(behaviour.name, behaviour.digest))
 
-    monkeypatch.setattr(zoo, "train", train)
+    monkeypatch.setattr("trimtab.training.train.train", train)
     return trained
 
 

@@ -11,7 +11,7 @@ from trimtab.behaviours import Behaviour, Message
 from trimtab.behaviours.pairs import persona_instructions
 from trimtab.errors import EvaluationError, MissingDependencyError
 from trimtab.evaluation.interventions import Intervention, write
-from trimtab.evaluation.metrics import scorers as scorers
+from trimtab.evaluation.metrics import scorers
 from trimtab.evaluation.metrics.embedding import PoleSimilarity
 from trimtab.evaluation.metrics.scorers import (
     Formality,

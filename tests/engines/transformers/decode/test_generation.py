@@ -20,7 +20,6 @@ from trimtab import Chat
 from trimtab.behaviours import Message
 from trimtab.engines import Completion, ForcedItem
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers.decode import answer as requests
 from trimtab.errors import PromptError, SteeringError, VectorMismatchError
 from trimtab.steering import Steering, Term
 from trimtab.vectors import ControlVector
@@ -133,12 +132,12 @@ def test_more_rows_than_fit_into_batch_keep_their_own_steerings(
     steerings = [terms_of(llama, strength) for strength in (1.0, -1.0, 0.5)] * 3
     prompts = [PROMPTS[0]] * len(steerings)
     whole = llama.generate(prompts, steering=steerings, max_new_tokens=6, measure_kl=True)
-    monkeypatch.setattr(requests, "ROWS", 4)
+    monkeypatch.setattr("trimtab.engines.transformers.decode.answer.ROWS", 4)
     assert tokens_of(llama.generate(prompts, steering=steerings, max_new_tokens=6, measure_kl=True)) == tokens_of(whole)
 
 
 def test_bad_steering_of_one_row_is_refused_at_once(llama: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "ROWS", 1)
+    monkeypatch.setattr("trimtab.engines.transformers.decode.answer.ROWS", 1)
     bare = replace(vector_for(llama), scale=None)
     pieces: list[str] = []
     with pytest.raises(SteeringError, match="coefficient"):
@@ -146,7 +145,7 @@ def test_bad_steering_of_one_row_is_refused_at_once(llama: TransformersEngine, m
     assert pieces == []
 
 
-def test_one_row_that_is_not_moved_is_noticed_among_others(tiny: Make) -> None:
+def test_batch_row_below_rounding_is_error(tiny: Make) -> None:
     engine = tiny("llama", dtype=torch.bfloat16)
     vector = vector_for(engine)
     with pytest.raises(SteeringError, match="too small to move the hidden states"):
@@ -209,7 +208,7 @@ def test_more_prompts_than_fit_into_batch_are_answered_in_order(
     llama: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = llama.generate(PROMPTS, max_new_tokens=6)
-    monkeypatch.setattr(requests, "ROWS", 3)
+    monkeypatch.setattr("trimtab.engines.transformers.decode.answer.ROWS", 3)
     found = llama.generate(PROMPTS, max_new_tokens=6)
     assert found == expected
 
@@ -247,7 +246,7 @@ def test_steering_changes_answer(engine: TransformersEngine) -> None:
     ],
     ids=lambda config: next(iter(config)),
 )
-def test_models_own_generation_config_is_ignored_and_kept(tiny: Make, config: dict[str, Any]) -> None:
+def test_generation_config_of_model_is_ignored_and_kept(tiny: Make, config: dict[str, Any]) -> None:
     engine = tiny("llama")
     expected = engine.generate(PROMPTS, max_new_tokens=16)
     for name, value in config.items():
@@ -327,20 +326,20 @@ def test_seed_reproduces_and_another_seed_differs(llama: TransformersEngine) -> 
 
 
 @pytest.mark.parametrize("seed", [-5, 0, 2**70])
-def test_any_whole_number_is_seed(llama: TransformersEngine, seed: int) -> None:
+def test_seed_accepts_any_integer(llama: TransformersEngine, seed: int) -> None:
     first, second = (llama.generate(PROMPTS[0], max_new_tokens=8, temperature=1.0, seed=seed) for _ in range(2))
     assert first == second
     with pytest.raises(TypeError):
         llama.generate(PROMPTS[0], max_new_tokens=8, temperature=1.0, seed=seed + 0.5)  # type: ignore[arg-type]
 
 
-def test_no_two_seeds_are_one(llama: TransformersEngine) -> None:
+def test_distinct_seeds_give_distinct_answers(llama: TransformersEngine) -> None:
     seeds = [0, 1, -1, -5, 2**63 - 5, 2**63, 2**64]
     answers = [llama.generate(PROMPTS[0], max_new_tokens=12, temperature=2.0, seed=seed).tokens for seed in seeds]
     assert len(set(answers)) == len(seeds)
 
 
-def test_streams_and_chats_draw_what_plain_answer_does(llama: TransformersEngine) -> None:
+def test_stream_and_chat_samples_equal_generate(llama: TransformersEngine) -> None:
     sampling = {"max_new_tokens": 10, "temperature": 2.0, "seed": 4}
     plain = llama.generate("Hi", **sampling)
     stream = llama.stream("Hi", **sampling)
@@ -350,7 +349,7 @@ def test_streams_and_chats_draw_what_plain_answer_does(llama: TransformersEngine
         assert Chat(llama, cache=cache).send("Hi", **sampling).tokens == plain.tokens
 
 
-def test_answers_to_different_prompts_share_no_luck(llama: TransformersEngine) -> None:
+def test_sampling_of_different_prompts_is_independent(llama: TransformersEngine) -> None:
     one, other = tokens_of(llama.generate(PROMPTS[:2], max_new_tokens=12, temperature=1e6, seed=0))
     assert PROMPTS[0] != PROMPTS[1]
     assert sum(mine == yours for mine, yours in zip(one, other, strict=False)) <= 3
@@ -368,10 +367,10 @@ def test_sampling_leaves_global_generator_alone(llama: TransformersEngine) -> No
 
 
 @pytest.mark.parametrize("rows", [64, 3])
-def test_one_prompt_asked_many_times_gets_many_answers(
+def test_sampling_repeated_prompt_gives_different_answers(
     llama: TransformersEngine, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requests, "ROWS", rows)
+    monkeypatch.setattr("trimtab.engines.transformers.decode.answer.ROWS", rows)
     answers = tokens_of(llama.generate([PROMPTS[0]] * 8, max_new_tokens=16, temperature=2.0, seed=1))
     assert len(set(answers)) == 8
     assert answers[0] == llama.generate(PROMPTS[0], max_new_tokens=16, temperature=2.0, seed=1).tokens
@@ -457,7 +456,7 @@ def test_receipt_counts_layers_rows_and_tokens(engine: TransformersEngine) -> No
             assert receipt.kl is None
 
 
-def test_receipts_tokens_are_those_that_went_through_model(llama: TransformersEngine) -> None:
+def test_receipt_counts_tokens_that_model_processed(llama: TransformersEngine) -> None:
     terms = terms_of(llama, 1.0)
     read = []
     handle = llama.blocks.modules[0].register_forward_hook(lambda _, args, __: read.append(args[0].shape[1]))
@@ -509,7 +508,7 @@ def test_streamed_pieces_of_default_model_come_in_order(smollm2: TransformersEng
     assert len(pieces) > 4
 
 
-def test_only_first_row_is_streamed_and_only_until_it_stops(tiny: Make) -> None:
+def test_stream_has_first_row_only_until_its_stop(tiny: Make) -> None:
     engine = stopping(tiny("llama"), at=2, prompt=PROMPTS[0])
     engine.tokenizer.pad_token = "A"
     pieces: list[str] = []
@@ -562,7 +561,7 @@ def test_prompt_beyond_context_window_is_error(llama: TransformersEngine, raw: b
     ],
     ids=repr,
 )
-def test_what_is_not_chat_is_error(llama: TransformersEngine, chat: Any) -> None:
+def test_generate_invalid_chat_is_error(llama: TransformersEngine, chat: Any) -> None:
     with pytest.raises(PromptError):
         llama.generate(chat, max_new_tokens=2)
 
@@ -595,7 +594,7 @@ def test_strength_without_calibration_is_refused(llama: TransformersEngine) -> N
 
 
 @pytest.mark.parametrize("strength", [float("nan"), float("inf")])
-def test_strength_that_is_no_number_is_error(llama: TransformersEngine, strength: float) -> None:
+def test_generate_non_numeric_strength_is_error(llama: TransformersEngine, strength: float) -> None:
     with pytest.raises(SteeringError, match="not a number to steer by"):
         llama.generate("Hi", steering=[(vector_for(llama), strength)])
 
@@ -606,7 +605,7 @@ def test_vector_for_another_model_is_error(llama: TransformersEngine, tiny: Make
             llama.generate("Hi", steering=[(vector_for(stranger), 1)])
 
 
-def test_every_error_is_trimtab_error_and_leaves_no_hooks(llama: TransformersEngine) -> None:
+def test_generate_errors_are_trimtab_errors_and_leave_no_hooks(llama: TransformersEngine) -> None:
     for ask in (
         lambda: llama.generate(""),
         lambda: llama.generate("Hi", steering="no such vector:1"),

@@ -12,9 +12,7 @@ from by_hand import greedily, traces_in
 from tiny_models import BY_NAME, RECURRENT, Family, vector_for
 from trimtab.engines.prefix_tree import CPU, Cost
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers.decode import answer as answering
 from trimtab.engines.transformers.decode.sampling import shared_prefill
-from trimtab.engines.transformers.forward import run as states
 from trimtab.vectors import ControlVector
 
 Make = Callable[..., TransformersEngine]
@@ -45,7 +43,7 @@ def prefills(always_walking: None, monkeypatch: pytest.MonkeyPatch) -> list[bool
         seen.append(prefilled is not None)
         return prefilled
 
-    monkeypatch.setattr(answering, "shared_prefill", noting)
+    monkeypatch.setattr("trimtab.engines.transformers.decode.answer.shared_prefill", noting)
     return seen
 
 
@@ -75,7 +73,7 @@ def test_shared_prefill_in_many_passes_equals_single_answers(
 ) -> None:
     terms = terms_of(llama, strength)
     alone = [llama.generate(prompt, steering=terms, max_new_tokens=8, raw=True) for prompt in SHARING]
-    monkeypatch.setattr(states, "CPU", replace(CPU, max_tokens=5))
+    monkeypatch.setattr("trimtab.engines.transformers.forward.run.CPU", replace(CPU, max_tokens=5))
     together = llama.generate(SHARING, steering=terms, max_new_tokens=8, raw=True)
     assert prefills == [False] * len(SHARING) + [True]
     assert [c.tokens for c in together] == [c.tokens for c in alone]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torch import nn
 
-import steered_reference as R
+import steered_reference
 from architectures.building import build, every_architecture
 from steered_reference import HandTerm, answer_steered
 from steered_terms import CHAT, SCOPES, ModelContext, scoped_rows, states_between, term
@@ -154,7 +154,7 @@ def test_text_that_comes_in_answer_parts_it(host: ModelContext) -> None:
     scopes = [
         (f'{kind}:"{letter}"', rule(letter))
         for _, letter in chosen
-        for kind, rule in (("after", R.after), ("before", R.before))
+        for kind, rule in (("after", steered_reference.after), ("before", steered_reference.before))
     ]
     if not scopes:
         pytest.skip("no answer has a letter that its prompt lacks")
@@ -169,11 +169,16 @@ def test_default_model_operators_and_scopes_equal_reference(smollm2: Transformer
     host = ModelContext(smollm2, smollm2.model.model.layers, (vector, other))
     size = float(np.mean(list(vector.norms.values())))
     rows = [
-        [term(vector, Add(), amount=0.3, scope="user", rule=R.words_of("Name one fruit."))],
+        [term(vector, Add(), amount=0.3, scope="user", rule=steered_reference.words_of("Name one fruit."))],
         [
-            term(other, Rotate(20.0), scope="generated, decay 3", rule=R.both(R.in_answer, R.decay(3))),
+            term(
+                other,
+                Rotate(20.0),
+                scope="generated, decay 3",
+                rule=steered_reference.both(steered_reference.in_answer, steered_reference.decay(3)),
+            ),
             term(vector, Floor(Bound(0.1 * size))),
-            term(other, Ablate(), scope="prompt", rule=R.in_prompt),
+            term(other, Ablate(), scope="prompt", rule=steered_reference.in_prompt),
         ],
     ]
     assert_as_reference(host, ["Name one fruit.", "Hi"], rows)

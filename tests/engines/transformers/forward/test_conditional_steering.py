@@ -95,7 +95,7 @@ def test_scores_are_those_read_by_hand(llama: TransformersEngine, pool: str) -> 
 
 
 @pytest.mark.parametrize("use_cache", [True, False])
-def test_every_row_decides_by_its_own_prompt(llama: TransformersEngine, use_cache: bool) -> None:
+def test_condition_decides_per_row(llama: TransformersEngine, use_cache: bool) -> None:
     reader, other = reader_for(llama), reader_for(llama, seed=1, layers=[0, 3], pool="last")
     mine, theirs = llama.scores(TEXTS, reader), llama.scores(TEXTS, other)
     a, b = float(np.median(mine)), float(np.median(theirs))
@@ -145,7 +145,7 @@ def test_scores_at_last_user_turn_read_it_alone(llama: TransformersEngine) -> No
     assert own.readings == {"random at last-user-turn": pytest.approx(wanted, abs=1e-4)}
 
 
-def test_what_scope_around_does_is_not_read(llama: TransformersEngine) -> None:
+def test_scores_ignore_surrounding_steering_scope(llama: TransformersEngine) -> None:
     reader = reader_for(llama)
     plain = llama.scores(TEXTS, reader)
     with llama.steered([Term(vector_for(llama, layers=[0]), coefficient=2.0)]):
@@ -262,7 +262,7 @@ def test_stream_closed_early_leaves_no_hooks(llama: TransformersEngine) -> None:
     assert llama.generate("Hi", steering=steering, max_new_tokens=1).tokens[0] == first.token
 
 
-def test_stream_that_nobody_reads_can_be_closed(llama: TransformersEngine) -> None:
+def test_stream_without_reader_can_be_closed(llama: TransformersEngine) -> None:
     llama.stream("Hi").close()
     assert llama.generate("Hi", max_new_tokens=1).tokens
 

@@ -152,7 +152,7 @@ def test_hidden_states_inside_scope_are_steered_ones(llama: TransformersEngine) 
 
 
 @pytest.mark.parametrize("which", ["empty", "zero strength", "cancelling terms", "cancelled mix"])
-def test_no_steering_is_bit_for_bit_no_steering(smollm2: TransformersEngine, which: str) -> None:
+def test_empty_steering_is_bit_for_bit_unsteered(smollm2: TransformersEngine, which: str) -> None:
     vector = vector_for(smollm2, ratio=1.0)
     steering = {
         "empty": [],
@@ -175,7 +175,7 @@ def test_no_steering_is_bit_for_bit_no_steering(smollm2: TransformersEngine, whi
 # Nothing is left behind --------------------------------------------------------------------------------------------
 
 
-def test_default_model_is_left_as_it_was(smollm2: TransformersEngine) -> None:
+def test_default_model_is_left_unchanged(smollm2: TransformersEngine) -> None:
     before = digest_of(smollm2.model)
     settings = smollm2.model.generation_config.to_dict()
     for do in doings(smollm2).values():
@@ -185,7 +185,7 @@ def test_default_model_is_left_as_it_was(smollm2: TransformersEngine) -> None:
     assert smollm2.model.generation_config.to_dict() == settings
 
 
-def test_every_family_is_left_as_it_was(engine: TransformersEngine) -> None:
+def test_families_are_left_unchanged(engine: TransformersEngine) -> None:
     before = digest_of(engine.model)
     for do in doings(engine).values():
         do()
@@ -245,7 +245,7 @@ def test_layer_whose_hooks_are_ignored_is_error(tiny: Callable[..., Transformers
     do()
 
 
-def test_layer_that_is_ignored_now_and_then_is_error(tiny: Callable[..., TransformersEngine]) -> None:
+def test_layer_ignoring_hooks_sometimes_is_error(tiny: Callable[..., TransformersEngine]) -> None:
     engine = tiny("llama")
     layers = engine.model.model.layers
 
@@ -259,7 +259,7 @@ def test_layer_that_is_ignored_now_and_then_is_error(tiny: Callable[..., Transfo
         read_twice()
 
 
-def test_pass_that_broke_off_counts_for_nothing(tiny: Callable[..., TransformersEngine]) -> None:
+def test_failed_pass_is_not_counted(tiny: Callable[..., TransformersEngine]) -> None:
     """Neither the last pass nor an earlier one; and what is ignored in another pass is still seen."""
     engine = tiny("llama")
     layers = engine.model.model.layers
@@ -322,7 +322,7 @@ def test_vector_of_another_model_sets_no_hooks(
 
 
 @pytest.mark.parametrize("use_cache", [True, False])
-def test_every_layer_counts_every_token_that_enters(llama: TransformersEngine, use_cache: bool) -> None:
+def test_hooks_count_tokens_at_each_layer(llama: TransformersEngine, use_cache: bool) -> None:
     added = {layer: np.ones(HIDDEN, dtype=np.float32) for layer in (0, 3)}
     with SteeringHooks(llama.blocks, added, sink=True) as hooks:
         llama.model(input_ids=torch.ones(5, 7, dtype=torch.long), use_cache=use_cache)
@@ -383,7 +383,7 @@ def test_text_of_one_token_is_not_steered(llama: TransformersEngine) -> None:
         assert torch.equal(logits_of(llama.model, [5]), plain)
 
 
-def test_hook_does_not_change_vector_that_it_was_given(llama: TransformersEngine) -> None:
+def test_hook_does_not_change_its_vector(llama: TransformersEngine) -> None:
     vector = vector_for(llama)
     before = {layer: direction.copy() for layer, direction in vector.directions.items()}
     additions = vector.addition(1.0)

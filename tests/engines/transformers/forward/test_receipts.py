@@ -15,7 +15,6 @@ from steered_reference import both, half_life, in_answer, read_steered
 from steered_terms import CHAT, SCOPES, ModelContext, scoped_rows, term
 from tiny_models import vector_for
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers.decode import answer as answering
 from trimtab.engines.transformers.decode.sampling import shared_prefill
 from trimtab.steering import Ablate, Add, Bound, Clamp, Comparison, Rotate, Steering, Term
 from trimtab.steering.scopes import Part, Scope
@@ -39,7 +38,7 @@ def prefills(monkeypatch: pytest.MonkeyPatch, always_walking: None) -> list[bool
         seen.append(found is not None)
         return found
 
-    monkeypatch.setattr(answering, "shared_prefill", noting)
+    monkeypatch.setattr("trimtab.engines.transformers.decode.answer.shared_prefill", noting)
     return seen
 
 
@@ -58,7 +57,7 @@ def test_nested_text_scopes_equal_one_mix(host: ModelContext) -> None:
     assert [own.tokens for own in nested.receipt.terms] == [own.tokens for own in together.receipt.terms]
 
 
-def test_tokens_of_every_scope_are_those_counted_by_hand(host: ModelContext) -> None:
+def test_receipt_tokens_per_scope_equal_manual_count(host: ModelContext) -> None:
     rows = scoped_rows(host, SCOPES)
     prompt = host.prompt(CHAT)
     together = host.engine.generate(
@@ -77,7 +76,7 @@ def test_tokens_of_every_scope_are_those_counted_by_hand(host: ModelContext) -> 
     assert {completion.receipt.rows for completion in together} == {len(rows)}
 
 
-def test_term_that_touches_nothing_says_so(host: ModelContext) -> None:
+def test_receipt_of_term_without_tokens_is_zero(host: ModelContext) -> None:
     vector = host.vectors[0]
     idle, active = Term(vector, coefficient=0.5, tokens='after: "nowhere"'), Term(vector, coefficient=0.5)
     (first, second), other = (
@@ -89,7 +88,7 @@ def test_term_that_touches_nothing_says_so(host: ModelContext) -> None:
     assert (other.layers, other.rows, other.tokens) == ((), 0, 0)
 
 
-def test_receipt_rows_count_rows_that_the_term_touched(host: ModelContext) -> None:
+def test_receipt_counts_rows_touched_by_term(host: ModelContext) -> None:
     shared = [Term(host.vectors[0], coefficient=0.4, tokens="system")]
     alone = [Term(host.vectors[1], coefficient=0.4)]
     chat = CHAT[1:]  # without a system turn
@@ -159,7 +158,7 @@ def test_receipt_shifts_equal_reference_on_every_path(
             ]
 
 
-def test_fading_term_moves_states_by_what_is_left_of_it(host: ModelContext) -> None:
+def test_receipt_shift_of_decaying_term_follows_decay(host: ModelContext) -> None:
     fading = both(in_answer, half_life(1))
     pair = term(host.vectors[0], Add(), amount=0.6, scope="generated, half-life 1", rule=fading)
     completion = host.engine.generate("Hi", steering=[pair[0]], max_new_tokens=COUNT)

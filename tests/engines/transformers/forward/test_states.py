@@ -82,15 +82,13 @@ def test_states_of_short_texts_equal_single_texts(llama: TransformersEngine, tex
 @pytest.mark.parametrize("size", [1, 7, 16])
 @pytest.mark.parametrize("shared", [True, False], ids=["shared", "plain"])
 @pytest.mark.usefixtures("always_walking")
-def test_states_do_not_depend_on_how_texts_are_put_into_passes(
-    llama: TransformersEngine, size: int, shared: bool
-) -> None:
+def test_states_do_not_depend_on_division_into_passes(llama: TransformersEngine, size: int, shared: bool) -> None:
     whole = llama.hidden_states(TEXTS, share_prefixes=False)
     assert error(llama.hidden_states(TEXTS, max_tokens=size, share_prefixes=shared), whole) < TOLERANCE
 
 
 @pytest.mark.usefixtures("always_walking")
-def test_what_texts_share_is_read_only_once(llama: TransformersEngine) -> None:
+def test_shared_prefixes_are_read_once(llama: TransformersEngine) -> None:
     llama.hidden_states(["a longer text", "another text"])  # whatever is proven is proven now
     read = 0
 
@@ -152,7 +150,7 @@ def test_last_index_is_last_token(llama: TransformersEngine) -> None:
     np.testing.assert_array_equal(llama.hidden_states(TEXTS, position=-1), llama.hidden_states(TEXTS))
 
 
-def test_index_may_be_numpys(llama: TransformersEngine) -> None:
+def test_position_accepts_numpy_index(llama: TransformersEngine) -> None:
     found = llama.hidden_states(TEXTS, position=np.int64(2))
     np.testing.assert_array_equal(found, llama.hidden_states(TEXTS, position=2))
 
@@ -247,7 +245,7 @@ def test_span_for_position_of_one_token_is_error(llama: TransformersEngine, posi
 
 
 @pytest.mark.parametrize("size", [0, -1])
-def test_passes_of_no_tokens_are_error(llama: TransformersEngine, size: int) -> None:
+def test_passes_without_tokens_are_error(llama: TransformersEngine, size: int) -> None:
     with pytest.raises(PromptError, match=f"max_tokens is {size}; allow at least 1"):
         llama.hidden_states(["abc"], max_tokens=size)
 
@@ -272,7 +270,7 @@ def test_hidden_states_take_token_ids_as_texts(llama: TransformersEngine) -> Non
     assert np.abs(bare - expected[:1]).max() > 0.01
 
 
-def test_no_token_ids_are_error(llama: TransformersEngine) -> None:
+def test_hidden_states_of_empty_token_ids_is_error(llama: TransformersEngine) -> None:
     with pytest.raises(PromptError, match="the text is empty"):
         llama.hidden_states([(1, 2), ()])
 
@@ -290,26 +288,26 @@ def test_layers_come_in_order_asked_for(llama: TransformersEngine) -> None:
 
 
 @pytest.mark.parametrize("layer", [LAYERS, -LAYERS - 1])
-def test_layer_that_model_does_not_have_is_error(llama: TransformersEngine, layer: int) -> None:
+def test_unknown_layer_is_error(llama: TransformersEngine, layer: int) -> None:
     with pytest.raises(SteeringError, match=f"no layer {layer}; tiny llama has layers 0 to 3"):
         llama.hidden_states(["a"], layers=[0, layer])
 
 
 @pytest.mark.parametrize("position", ["last", 3, "mean"])
-def test_no_texts_give_no_states(llama: TransformersEngine, position: Any) -> None:
+def test_hidden_states_of_no_texts_are_empty(llama: TransformersEngine, position: Any) -> None:
     assert llama.hidden_states([], position=position).shape == (0, LAYERS, HIDDEN)
 
 
-def test_no_texts_have_no_tokens(llama: TransformersEngine) -> None:
+def test_hidden_states_of_all_positions_without_texts_are_empty(llama: TransformersEngine) -> None:
     assert llama.hidden_states([], position="all") == []
     assert llama.collect([]).report.passes == 0
 
 
-def test_no_layers_give_no_states(llama: TransformersEngine) -> None:
+def test_hidden_states_of_no_layers_are_empty(llama: TransformersEngine) -> None:
     assert llama.hidden_states(["abc", "ab"], layers=[]).shape == (2, 0, HIDDEN)
 
 
-def test_states_of_bfloat16_model_come_as_float32(tiny: Callable[..., TransformersEngine]) -> None:
+def test_states_of_bfloat16_model_are_float32(tiny: Callable[..., TransformersEngine]) -> None:
     engine = tiny("llama", dtype=torch.bfloat16)
     found = engine.hidden_states(TEXTS[:1])
     assert found.dtype == np.float32
@@ -345,7 +343,7 @@ def test_progress_runs_up_to_number_of_texts(llama: TransformersEngine) -> None:
 @pytest.mark.parametrize("position", ["last", 0, "mean", "all"])
 @pytest.mark.parametrize("size", [1, 6, None])
 @pytest.mark.usefixtures("always_walking")
-def test_progress_counts_each_text_once_whatever_is_read_of_it(
+def test_progress_counts_each_text_once_at_any_position(
     llama: TransformersEngine, size: int | None, position: Any, shared: bool
 ) -> None:
     seen: list[tuple[int, int]] = []
@@ -418,12 +416,12 @@ def test_default_models_tokenizer_adds_nothing(smollm2: TransformersEngine) -> N
 
 
 @pytest.mark.parametrize("token", [-1, VOCABULARY])
-def test_token_that_model_does_not_have_is_error(llama: TransformersEngine, token: int) -> None:
+def test_unknown_token_is_error(llama: TransformersEngine, token: int) -> None:
     with pytest.raises(PromptError, match=f"no token {token}; tiny llama has tokens 0 to {VOCABULARY - 1}"):
         llama.hidden_states([(1, 2), (1, token)])
 
 
 @pytest.mark.parametrize("span", [(1,), (0, 3, 2), (1.0, 2), [(0, 3, 2), (0, 1)], [3, (0, 1)]], ids=str)
-def test_what_is_no_span_is_error(llama: TransformersEngine, span: Any) -> None:
+def test_hidden_states_invalid_span_is_error(llama: TransformersEngine, span: Any) -> None:
     with pytest.raises(PromptError, match=r"is no span|spans for"):
         llama.hidden_states(["abc", "abcd"], position="mean", span=span)

@@ -256,7 +256,7 @@ def assert_halved(halved_to: int | None, tried: Sequence[int], room: int) -> Non
 @pytest.mark.usefixtures("always_walking")
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, cpu_out_of_memory])
 @pytest.mark.parametrize("share", [True, False], ids=["walk", "plain"])
-def test_memory_runs_out_in_either_of_torchs_words(
+def test_out_of_memory_is_recognized_in_both_torch_messages(
     walker: OneByOne, share: bool, error: Callable[[], Exception]
 ) -> None:
     walker.states(SHARING)
@@ -284,7 +284,7 @@ def test_smallest_pass_out_of_memory_is_an_error(walker: OneByOne, share: bool) 
 
 @pytest.mark.usefixtures("always_walking")
 @pytest.mark.parametrize("share", [True, False], ids=["walk", "plain"])
-def test_any_other_error_comes_through_as_it_is(walker: OneByOne, share: bool) -> None:
+def test_other_errors_are_raised_unchanged(walker: OneByOne, share: bool) -> None:
     walker.engine.collect(SHARING)
     problem = RuntimeError("a size does not match")
 
@@ -335,7 +335,7 @@ def test_failed_check_inside_steered_is_not_counted(tiny: Make, name: str) -> No
 
 @pytest.mark.usefixtures("always_walking")
 @pytest.mark.parametrize("share", [True, False], ids=["walk", "plain"])
-def test_memory_may_run_out_inside_scope(tiny: Make, share: bool) -> None:
+def test_out_of_memory_inside_scope_is_handled(tiny: Make, share: bool) -> None:
     steered = one_by_one(tiny, "llama")
     term = (vector_for(steered.engine, layers=[1, 3]), 1.5)
     with steering_by_hand(steered.blocks, term):
@@ -375,7 +375,7 @@ def test_blocks_behind_last_wanted_layer_do_not_run(tiny: Make, name: str, wante
     made.assert_same(made.engine.hidden_states(SHARING, share_prefixes=share), SHARING)
 
 
-def test_every_block_runs_inside_steered(tiny: Make) -> None:
+def test_steered_scope_runs_all_blocks(tiny: Make) -> None:
     made = one_by_one(tiny, "llama")
     term = (vector_for(made.engine, layers=[3]), 1.0)
     expected = made.states(SHARING)[:, :1]
