@@ -222,13 +222,9 @@ def read_card(text: bytes | str, *, where: str) -> Card:
 
 
 def zoo_cards(folder: Path | None = None) -> Mapping[str, Card]:
-    """Return the cards of the zoo's behaviours that were measured, by name.
+    """Return the cards of the zoo's behaviours, by name, without those that have changed since they were measured.
 
-    Args:
-        folder: Folder of the cards; those that come with trimtab by default.
-
-    Returns:
-        Cards by behaviour, without those of behaviours that have changed since they were measured.
+    They are read from ``folder``; by default they are those that come with trimtab.
 
     Raises:
         EvaluationError: A file in the folder is not a card.

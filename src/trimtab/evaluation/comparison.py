@@ -188,8 +188,8 @@ def compare(
     """
     assert vector.calibration is not None
     budget, sizes = vector.calibration.budget, evaluator.baseline.sizes
-    own = vector_pair(vector, budget=budget)
-    made = _Made([own], {VECTOR: _kl_of_both(evaluator, own)})
+    added = vector_pair(vector, budget=budget)
+    made = _Made([added], {VECTOR: _kl_of_both(evaluator, added)})
     if evaluator.effects is not None:
         with phases("Making the interventions to compare", 4) as step:
             _make_prompts(evaluator, vector, baselines, made, step)

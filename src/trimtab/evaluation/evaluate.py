@@ -184,9 +184,9 @@ def _try_controls(evaluator: Evaluator, vector: ControlVector, *, seed: int, pha
         at_band = None
         if band:
             elsewhere = Steerable(vector.directions, {layer: vector.norms[layer] for layer in band})
-            own = {layer: vector.directions[layer] for layer in band}
+            band_directions = {layer: vector.directions[layer] for layer in band}
             guesses = dict.fromkeys(SIGNS, first_guess(len(band)))
-            at_band = try_directions(kl, effects, elsewhere, own, band, budget=budget, guess=guesses)
+            at_band = try_directions(kl, effects, elsewhere, band_directions, band, budget=budget, guess=guesses)
         step()
     return _Trials(random, shuffled, at_band)
 

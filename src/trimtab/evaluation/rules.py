@@ -104,16 +104,8 @@ class PromptedAnswers:
     ) -> PromptedAnswers:
         """Let the prompted model answer users' messages, and measure the plain model along its answers.
 
-        Args:
-            model: The engine.
-            gradients: Its gradients.
-            teacher: Messages before the user's message for the prompted model.
-            texts: Users' messages.
-            answer_tokens: Upper bound on an answer's length.
-            seed: Seed of the sampled answers and of resamples.
-            opening: Messages before the user's message for the plain model, such as earlier turns.
-            steering: Steering of the prompted model.
-            additions: The same steering as vectors added to hidden states.
+        The prompted model may be steered: by ``steering``, and by ``additions``, the same as vectors added to hidden
+        states. ``answer_tokens`` is the upper bound on an answer's length.
 
         Raises:
             PromptError: A chat does not fit into the context window.
@@ -196,7 +188,8 @@ def share_closed(kl: NDArray[np.float64], base: NDArray[np.float64], *, seed: in
     return bootstrap(lambda kl, base: 1 - kl.mean(axis=-1) / base.mean(axis=-1), kl, base, seed=seed)
 
 
-ITEM = re.compile(r"^[ \t]*(?:[-*•–]|\(?\d{1,2}[.)])[ \t]+\S.*$", re.MULTILINE)
+LIST_MARK = r"(?:[-*•–]|\(?\d{1,2}[.)])"
+ITEM = re.compile(rf"^[ \t]*{LIST_MARK}[ \t]+\S.*$", re.MULTILINE)
 SENTENCE = re.compile(r"\S.*?(?:[.!?][\"'”’)]*(?=\s+[^\sa-z]|\s*\Z)|\n|\Z)", re.DOTALL)
 MAX_RULES = 12  # more take long to measure and to read
 MIN_WEIGHT = 0.01  # nats per token; below, even the prompted model hardly follows the rule
@@ -258,7 +251,7 @@ def first_sentence(prompt: str) -> str:
 
 
 def _rule(prompt: str, start: int, stop: int) -> Rule:
-    text = re.sub(r"^\s*(?:[-*•–]|\(?\d{1,2}[.)])\s+", "", prompt[start:stop]).strip()
+    text = re.sub(rf"^\s*{LIST_MARK}\s+", "", prompt[start:stop]).strip()
     before, after = prompt[:start].rstrip(" \t"), prompt[stop:].lstrip(" \t")
     if before.endswith("\n") or not before:
         after = after.removeprefix("\n")

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import takewhile
+from typing import TypeGuard
 
 import numpy as np
 
@@ -61,7 +62,7 @@ class StrengthPoint:
     relevance: F64 | None
 
 
-def clearly_drifts(change: Interval | None) -> bool:
+def clearly_drifts(change: Interval | None) -> TypeGuard[Interval]:
     """Return whether answers are clearly less relevant than the base's: of few, relevance can fall by chance."""
     return change is not None and change.value < -MAX_LOST_RELEVANCE and change.high < 0
 
@@ -145,7 +146,7 @@ def _breaks(point: StrengthPoint, quality: Damage, base: Damage, relevance: Inte
         reasons.append(f"{quality.repetition:.0%} of the answers are repetitive")
     if quality.distinct_2 < MIN_DISTINCT * base.distinct_2:
         reasons.append("answers repeat themselves")
-    if relevance is not None and clearly_drifts(relevance):
+    if clearly_drifts(relevance):
         reasons.append(f"answers drift from the question (relevance falls by {-relevance.value:.2f})")
     return reasons
 
@@ -166,10 +167,15 @@ def usable_range(
     costs = {key: report.sides[key].damage for key in SIGNS}
     costly = {k: cost for k, cost in costs.items() if not is_usable(cost.accuracy_change, cost.relevance_change)}
     ends = dict.fromkeys(SIGNS, 1.0) | _last_kept(evaluator, vector, costly, phases)
-    at_ends = {
-        key: effects[key] if end == 1.0 else _effect(evaluator, vector, SIGNS[key] * end) for key, end in ends.items()
-    }
-    swing = evaluator.interval(swing_of(at_ends))
+
+    def effect_at(key: str, end: float) -> F64 | None:
+        if end == 1.0 or evaluator.effects is None:
+            return effects[key]
+        if end == 0.0:  # nothing is added, so there is nothing to run
+            return np.zeros(len(evaluator.effects))
+        return evaluator.effect(Intervention.of_vector(vector, SIGNS[key] * end))
+
+    swing = evaluator.interval(swing_of({key: effect_at(key, end) for key, end in ends.items()}))
     return UsableRange(-ends["-"], ends["+"], swing, in_prompts(swing, prompt_swing))
 
 
@@ -214,13 +220,6 @@ def keeps_facts(evaluator: Evaluator, intervention: Intervention) -> bool:
     return is_usable(evaluator.facts(intervention).drop_from(evaluator.baseline.facts.base), None)
 
 
-def _effect(evaluator: Evaluator, vector: ControlVector, strength: float) -> F64 | None:
-    """Measure the effect per question; 0 without a run where nothing is added."""
-    if evaluator.effects is None or strength != 0.0:
-        return evaluator.effect(Intervention.of_vector(vector, strength))
-    return np.zeros(len(evaluator.effects))
-
-
 BETTER_BAND = 1.5  # times the swing, from which another choice of layers is called better
 
 
@@ -245,18 +244,18 @@ def judge(
     some strength, its swing is at least that of the system prompts (where that is known), and neither shuffled labels
     nor other layers do as well.
     """
-    effects = {key: side.effect for key, side in vector.sides.items()}
-    plus, minus = effects["+"], effects["-"]
+    plus, minus = (vector.sides[key].effect for key in SIGNS)
     if plus is None or minus is None or controls.chance is None or vector.swing is None:
         sentence = "No effect was measured: the behaviour has no personas to ask the model for."
         return Verdict("not measured", {}, None, (sentence, *_damage(vector, sweep, usable)))
-    clear = {"+": is_clear(plus, controls.chance, "+"), "-": is_clear(minus, controls.chance, "-")}
+    effects = {"+": plus, "-": minus}
+    clear = {key: is_clear(effect, controls.chance, key) for key, effect in effects.items()}
     promptable = None if prompt_swing is None else not no_equivalents
     holds = {key: _holds_together(sweep, sign) for key, sign in SIGNS.items()}
     word = _word({key: clear[key] and holds[key] for key in clear}, vector, controls)
     sentences = (
         _headline(word, subject, clear, holds, vector.prompt_equivalents),
-        *_against_chance(subject, {"+": plus, "-": minus}, controls.chance, clear),
+        *_against_chance(subject, effects, controls.chance, clear),
         *_against_controls(vector.swing, controls),
         *_against_prompts(vector, prompt_swing, no_equivalents),
         *_damage(vector, sweep, usable),
@@ -354,12 +353,11 @@ def _against_prompts(vector: InterventionReport, prompt_swing: Interval | None, 
 
 def _damage(vector: InterventionReport, sweep: Sweep, usable: UsableRange) -> Iterator[str]:
     for key, side in vector.sides.items():
-        change = side.damage.accuracy_change
-        if change is not None and change.value < -MAX_LOST_FACTS:
-            yield f"At strength {key}1 it knows {-change.value:.0%} fewer of the simple facts."
-        adrift = side.damage.relevance_change
-        if adrift is not None and clearly_drifts(adrift):
-            yield f"At strength {key}1 answers drift from the question (relevance falls by {-adrift.value:.2f})."
+        facts, relevance = side.damage.accuracy_change, side.damage.relevance_change
+        if facts is not None and facts.value < -MAX_LOST_FACTS:
+            yield f"At strength {key}1 it knows {-facts.value:.0%} fewer of the simple facts."
+        if clearly_drifts(relevance):
+            yield f"At strength {key}1 answers drift from the question (relevance falls by {-relevance.value:.2f})."
     yield _kept(usable)
     if sweep.low == sweep.high:
         yield "At no strength tried does the text hold together."

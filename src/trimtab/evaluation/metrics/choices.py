@@ -55,8 +55,7 @@ class ChoiceScores:
 def load_choices(path: str | Path) -> tuple[ChoiceText, ...]:
     """Load choice questions from a file: a JSON list, or one JSON object a line.
 
-    Args:
-        path: A file in the format of CAA, of the persona evaluations, or our own; see ``trimtab.behaviours.behaviour``.
+    Its format is that of CAA, of the persona evaluations, or our own; see ``trimtab.behaviours.behaviour``.
 
     Raises:
         BehaviourError: It cannot be read, has no choices, or an entry is of no known kind: the line or entry is named.

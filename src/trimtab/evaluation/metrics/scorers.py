@@ -30,7 +30,7 @@ SILENT = re.compile(  # an e that is not heard: like, files, jumped, movement; b
     r"(?:[^aeiouyl]|[aeiouy]l)e(?:s?$|(?=(?:ly|ments?|ful|fully|less|ness|thing|times?|where|fore)$))|[^aeiouytd]ed$"
 )
 HISSING = re.compile(r"(?:[scxz]|ch|sh|[dr]?g)es$|[^aeiouyl]led$")  # in which it is
-APART = re.compile(  # adjacent vowels that are two syllables: di-al, vi-o-lin, seri-ous, qui-et, cre-ate, po-em, be-ing
+HIATUS = re.compile(  # adjacent vowels of two syllables: di-al, vi-o-lin, seri-ous, qui-et, cre-ate, po-em, be-ing
     r"(?<![cts])ia|(?<![cgstxn])(?<!ll)io(?!u)|(?<![cgstx])iou|iet|sci(?=en)|(?<![ct])ien(?!d)|eo(?![pu])|creat(?!ur)"
     r"|oe[mt]|(?:id|ar)ea|eum|coop|(?<![gq])ua|uous|[eoyu]ing|thm"
 )
@@ -295,7 +295,7 @@ def syllables(word: str) -> int:
 
 def _syllables_of_part(part: str) -> int:
     silent = 0 if HISSING.search(part) else len(SILENT.findall(part))
-    return max(1, len(VOWELS.findall(part)) + len(APART.findall(part)) - silent)
+    return max(1, len(VOWELS.findall(part)) + len(HIATUS.findall(part)) - silent)
 
 
 def _any_match(keywords: Sequence[str], text: str) -> float:

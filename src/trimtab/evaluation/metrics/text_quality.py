@@ -78,14 +78,14 @@ def measure_text_quality(
     logprobs = _log_probabilities(engine, questions, [base, *written])
     qualities = []
     for answers, logprob in zip(written, logprobs[1:], strict=True):
-        own = base.first(len(answers))
+        reference = base.first(len(answers))
         qualities.append(
             Damage(
                 kl=None,
-                perplexity_ratio=float(np.exp(_per_token(logprob, answers) - _per_token(logprobs[0], own))),
+                perplexity_ratio=float(np.exp(_per_token(logprob, answers) - _per_token(logprobs[0], reference))),
                 distinct_2=distinct_2(answers.tokens),
                 repetition=float(np.mean([is_repetitive(text) for text in answers.texts])),
-                length_ratio=sum(map(len, answers.tokens)) / max(sum(map(len, own.tokens)), 1),
+                length_ratio=sum(map(len, answers.tokens)) / max(sum(map(len, reference.tokens)), 1),
                 refuses=float(np.mean([refuses(text) for text in answers.texts])),
             )
         )
@@ -124,12 +124,7 @@ def kl_per_question(
     than two tables ``[token, vocabulary]`` are made.
 
     For a steering of all tokens this is what ``training.questions.KlSet`` measures, question by question.
-
-    Args:
-        engine: The model.
-        intervention: The intervention.
-        questions: Each with its prompt and the base model's answer.
-        base: ``own_predictions`` of the questions, to share among interventions; computed if not given.
+    ``base``, the ``own_predictions`` of the questions, can be shared among interventions.
 
     Returns:
         ``[question]``, in nats per token; exactly 0 for the base itself.

@@ -155,7 +155,7 @@ def dial_chart(dial: Mapping[float, float], *, width: int) -> Markup:
     across = Scale(min(dial), max(dial), LEFT + 10, width - RIGHT - 10)
     bottom = TITLE + EFFECT
     up = Scale(0.0, 1.1 * max(dial.values()), bottom, TITLE)
-    parts = [f'<text class="title" x="{LEFT}" y="{TITLE - 7}">{title}</text>']
+    parts = [_title(title, TITLE)]
     places = ticks(up.low, up.high)
     for place in places:
         parts += _grid_line(up.at(place), figure(place, _places(places)), width)
@@ -186,7 +186,7 @@ def _panel(sweep: Sweep, panel: Panel, across: Scale, top: float, width: int, ch
     values = [(point, panel.value(point)) for point in sweep.points]
     drawn = [(point, value) for point, value in values if value is not None and known(value)]
     up = _upward(panel, [value for _, value in drawn], sweep, chance, top, bottom)
-    yield f'<text class="title" x="{LEFT}" y="{top - 7:.0f}">{escape(panel.title)}</text>'
+    yield _title(panel.title, top)
     yield _usable(sweep, across, top, panel.height)
     if chance is not None:
         high, low = up.at(chance.high), up.at(chance.low)
@@ -239,6 +239,10 @@ def _grid(panel: Panel, up: Scale, width: int) -> Iterator[str]:
 def _grid_line(at: float, label: str, width: int) -> Iterator[str]:
     yield f'<path class="grid" d="M{LEFT} {at:.1f}H{width - RIGHT}"/>'
     yield f'<text x="{LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{label}</text>'
+
+
+def _title(text: str, top: float) -> str:
+    return f'<text class="title" x="{LEFT}" y="{top - 7:.0f}">{escape(text)}</text>'
 
 
 def _axis_title(top: float, width: int) -> str:
