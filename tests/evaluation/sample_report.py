@@ -69,7 +69,7 @@ TEXTS = {"+": GLAD, "-": GLOOMY, "0": PLAIN}
 
 
 def around(value: float, reach: float = 0.05) -> Interval:
-    """An interval of so much to both sides."""
+    """Return an interval that reaches equally far to both sides."""
     return Interval(value, value - reach, value + reach)
 
 
@@ -92,7 +92,7 @@ def damage(*, kl: float | None = 0.4, perplexity: float = 1.3, facts: float | No
 
 
 def side(sign: str, effect: float | None, *, strength: float | None = None, **changes: Any) -> Side:
-    """A method asked for a pole, ``"+"`` or ``"-"``, or ``"0"`` for the base model."""
+    """Return a side for a pole, ``"+"`` or ``"-"``, or ``"0"`` for the base model."""
     lean = {"+": 1.0, "-": -1.0, "0": 0.0}[sign]
     scores = {"sentiment": around(0.25 + 0.4 * lean, 0.08), "formality": around(0.5 - 0.1 * lean, 0.06)}
     return Side(
@@ -107,7 +107,7 @@ def side(sign: str, effect: float | None, *, strength: float | None = None, **ch
 
 
 def method(name: str, plus: float | None, minus: float | None, **changes: Any) -> InterventionReport:
-    """A way of making the model behave; every field can be changed."""
+    """Return an intervention's row; every field can be changed."""
     swing = None if plus is None or minus is None else around(plus - minus, 0.07)
     fields: dict[str, Any] = {
         "name": name,
@@ -123,7 +123,7 @@ def method(name: str, plus: float | None, minus: float | None, **changes: Any) -
 
 
 def vector_method(plus: float | None, minus: float | None) -> InterventionReport:
-    """The vector's row."""
+    """Return the vector's row."""
     sides = {
         "+": side("+", plus, strength=1.0, perplexity=1.42, facts=-0.03),
         "-": side("-", minus, strength=-1.0, perplexity=1.61, facts=-0.06, repetition=0.05, refuses=0.04),
@@ -133,7 +133,7 @@ def vector_method(plus: float | None, minus: float | None) -> InterventionReport
 
 
 def prompt_method() -> InterventionReport:
-    """A system prompt's row."""
+    """Return a system prompt's row."""
     sides = {"+": side("+", 0.24, kl=0.31, perplexity=1.2), "-": side("-", -0.18, kl=0.28, perplexity=1.25, facts=0.01)}
     return method(
         "system prompt",
@@ -147,7 +147,7 @@ def prompt_method() -> InterventionReport:
 
 
 def few_shot_method() -> InterventionReport:
-    """A few-shot prompt's row."""
+    """Return a few-shot prompt's row."""
     sides = {"+": side("+", 0.35, kl=0.52, perplexity=1.8), "-": side("-", -0.29, kl=0.5, perplexity=1.9)}
     return method(
         "few-shot", 0.35, -0.29, sides=sides, about="Three answers as examples", prompt_tokens=212.0, stored_bytes=1_650
@@ -155,7 +155,7 @@ def few_shot_method() -> InterventionReport:
 
 
 def lora_method() -> InterventionReport:
-    """A LoRA adapter's row."""
+    """Return a LoRA adapter's row."""
     sides = {
         "+": side("+", 0.71, kl=0.9, perplexity=2.3, facts=-0.15),
         "-": side("-", -0.66, kl=0.88, perplexity=2.6, facts=-0.17),
@@ -166,7 +166,7 @@ def lora_method() -> InterventionReport:
 
 
 def sweep(*, effects: bool = True, texts: int = 6) -> Sweep:
-    """A dial from −3 to 3 that breaks beyond −1.5 and 2."""
+    """Return a sweep from −3 to 3 whose text breaks beyond −1.5 and 2."""
     points = []
     for strength in (-3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0):
         kl = 0.4 * strength**2
@@ -180,12 +180,12 @@ def sweep(*, effects: bool = True, texts: int = 6) -> Sweep:
 
 
 def usable(low: float = -1.0, high: float = 0.75, times: float | None = 1.3) -> UsableRange:
-    """A dial that costs too much at +1."""
+    """Return a usable range that ends below +1."""
     return UsableRange(low, high, around(0.55, 0.05), times)
 
 
 def control(plus: float, minus: float) -> Control:
-    """Something that does so much."""
+    """Return a control with these effects."""
     return Control({"+": around(plus, 0.03), "-": around(minus, 0.03)}, around(plus - minus, 0.04))
 
 
@@ -232,7 +232,7 @@ def subject(**changes: Any) -> Subject:
 
 
 def setting(**changes: Any) -> Setting:
-    """With what it was evaluated; every field can be changed."""
+    """Return the settings of an evaluation; every field can be changed."""
     fields: dict[str, Any] = {
         "seed": 0,
         "threads": 2,
@@ -255,7 +255,7 @@ RUN = Run(
 
 
 def working(**changes: Any) -> Report:
-    """A vector that works, beside a system prompt and a few examples; every field can be changed."""
+    """Return the report of a vector that works, beside a system prompt and examples; every field can be changed."""
     sentences = (
         "'glad' works: at 0.4 nat per token its dial moves Small-135M-Instruct both ways, 1.5 times what prompts do.",
         "Strength +1 (glad): +0.340 nat per token (95 % interval +0.290 to +0.390), beyond chance.",
@@ -279,13 +279,13 @@ def working(**changes: Any) -> Report:
 
 
 def with_lora() -> Report:
-    """The same with a fine-tuned adapter beside it."""
+    """Return the same with a fine-tuned adapter beside it."""
     report = working()
     return replace(report, interventions=(*report.interventions, lora_method()))
 
 
 def not_working() -> Report:
-    """A vector that does no more than random directions, and a model that does not follow prompts either."""
+    """Return the report of a vector and of prompts that do no more than random directions."""
     prompt = replace(prompt_method(), prompt_equivalents=None)
     vector = replace(vector_method(0.02, -0.03), prompt_equivalents=None)
     return working(
@@ -305,13 +305,13 @@ def not_working() -> Report:
 
 
 def one_way() -> Report:
-    """A vector that turns one way only."""
+    """Return the report of a vector that works one way only."""
     verdict = Verdict("one way only", {"+": True, "-": False}, True, ("'glad' works one way only.",))
     return working(interventions=(vector_method(0.34, -0.01), prompt_method()), verdict=verdict)
 
 
 def unmeasured() -> Report:
-    """A behaviour without personas, evaluated without optional packages, on a vector whose layers were given."""
+    """Return a report without personas, without optional packages, and with given layers."""
     bare = dict[str, Any](kl=None, facts=None, accuracy=None, relevance=None, refuses_harmful=None)
     sides = {sign: replace(side(sign, None, **bare), scores={}, choices=None, chosen=None) for sign in ("+", "-")}
     base = replace(side("0", None, **bare), scores={}, choices=None, chosen=None)
@@ -330,7 +330,7 @@ def unmeasured() -> Report:
 
 
 def every_report() -> Mapping[str, Report]:
-    """All of them by name."""
+    """Return all reports by name."""
     return {
         "works": working(),
         "lora": with_lora(),

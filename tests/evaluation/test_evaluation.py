@@ -11,13 +11,14 @@ import pytest
 
 import trimtab
 from by_hand import digest_of, traces_in
+from evaluation.writing import write
 from sample_vectors import calibration_record
 from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import ChoiceText, neutral_prompts
 from trimtab.errors import EvaluationError, StrongSteeringWarning, VectorError, VectorMismatchError
 from trimtab.evaluation.comparison import BASELINES, chance_of, random_seeds, shuffled_directions
 from trimtab.evaluation.evaluate import evaluate
-from trimtab.evaluation.interventions import Intervention, changes_of, write
+from trimtab.evaluation.interventions import Intervention, changes_of
 from trimtab.evaluation.measurement import Baseline, Evaluator, Sizes
 from trimtab.evaluation.metrics.facts import Fact
 from trimtab.evaluation.metrics.scorers import Keywords
@@ -370,7 +371,7 @@ PROPER = Sizes(
 
 @pytest.fixture(scope="module")
 def pretenders(smollm2, happy):
-    """The happy vector, and what has its layers or its directions but not both; all are given a strength here."""
+    """Return the happy vector, and vectors with its layers or its directions but not both, with a strength each."""
     depth, width = smollm2.info.layers, smollm2.info.hidden_size
     noise = np.random.default_rng(1)
     drawn = {layer: noise.standard_normal(width) for layer in range(depth)}

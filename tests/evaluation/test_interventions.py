@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from by_hand import added_by_hand, greedily, logits_of, steering_by_hand
+from evaluation.writing import write
 from sample_vectors import calibration_record
 from tiny_models import BY_NAME, vector_for
 from trimtab import Behaviour, Steering, Term
@@ -29,7 +30,6 @@ from trimtab.evaluation.interventions import (
     system_prompt_pair,
     vector_bytes,
     vector_pair,
-    write,
     write_all,
 )
 from trimtab.evaluation.metrics.text_quality import kl_per_question

@@ -12,13 +12,14 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from by_hand import digest_of, traces_in
+from evaluation.writing import write
 from trimtab import Behaviour
 from trimtab.behaviours import Message, neutral_prompts
 from trimtab.behaviours.pairs import persona_instructions
 from trimtab.engines.transformers.model.fingerprint import fingerprint
 from trimtab.errors import BehaviourError, CalibrationError, EvaluationError, MissingDependencyError
 from trimtab.evaluation.comparison import LORA_SCALE, LORA_TOLERANCE
-from trimtab.evaluation.interventions import Intervention, score, write
+from trimtab.evaluation.interventions import Intervention, score
 from trimtab.evaluation.lora import train_lora
 from trimtab.evaluation.metrics.text_quality import kl_per_question
 from trimtab.training.progress import ignore
@@ -37,7 +38,7 @@ def trained(engine, *, side="+", seed=0, progress=ignore, **options):
 
 @pytest.fixture(scope="module")
 def host(tiny):
-    """A separate model, because tests here put layers in and out."""
+    """Return a separate model, because tests here put layers in and out."""
     return tiny("llama", max_position_embeddings=1024)
 
 
@@ -52,7 +53,7 @@ def logits_of(engine, tokens=PROBE):
 
 
 def state_of(engine):
-    """All by which a model could tell that an adapter has been in it."""
+    """Return everything in which an adapter could leave a trace."""
     model = engine.model
     return (
         digest_of(model),
@@ -111,7 +112,7 @@ def test_lora_scale_multiplies_the_added_part(host, adapter):
 
 
 def test_lora_learns_answers_in_character(host, adapter):
-    """The loss is that of the answers' tokens alone, read one by one; a question held out of training is the judge."""
+    """Compare with the loss of the answers' tokens, read one by one; one question is held out of training."""
     behaviour = Behaviour.load("happy")
     texts = neutral_prompts().calibration[: QUICK["questions"]]
     instructions = [persona_instructions(behaviour, n).positive for n in range(len(texts))]

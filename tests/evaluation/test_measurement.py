@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from evaluation.writing import write
 from trimtab.behaviours import neutral_prompts
-from trimtab.evaluation.interventions import Intervention, write
+from trimtab.evaluation.interventions import Intervention
 from trimtab.evaluation.measurement import Baseline, Sizes
 from trimtab.evaluation.metrics.text_quality import kl_per_question
 from trimtab.training.progress import ignore

@@ -80,7 +80,7 @@ class Tags(HTMLParser):
 
 
 def rendered(report) -> str:
-    """The page's text with single spaces, as it is read."""
+    """Return the page's text with single spaces, as it is read."""
     return " ".join(Tags(report_html(report)).text.split())
 
 

@@ -82,7 +82,7 @@ RULE = "A loaf of rye bread costs 4.35 dollars."
 
 
 def writing(*texts):
-    """An engine that writes these texts."""
+    """Return an engine that writes these texts."""
     return SimpleNamespace(generate=lambda chats, **_: [SimpleNamespace(text=text) for text in texts])
 
 
@@ -216,7 +216,7 @@ QUESTIONS = ("Where is the harbour?", "Which street?")
 
 @pytest.fixture
 def questioned(monkeypatch):
-    """The rules that questions were to ask for; each gets the same questions."""
+    """Return the rules that questions were to ask for; each gets the same questions."""
     rules = []
 
     def questions(model, rule, *, count, seed):

@@ -45,7 +45,7 @@ LIMIT = "trimtab.evaluation.strength.MAX_LOST_RELEVANCE"
 
 @pytest.fixture(scope="module")
 def strong(tiny_llama) -> ControlVector:
-    """A vector that spends far more than it should."""
+    """Return a vector that spends far more than it should."""
     vector = trimtab.train(tiny_llama, Behaviour.load("happy"), max_pairs=16, layers=[1, 2], check=False, refine=0)
     return turned(vector, 8.0)
 
@@ -61,7 +61,7 @@ def weaker(tiny_llama, strong, baseline) -> dict[float, Report]:
 
 
 def turned(vector: ControlVector, strength: float) -> ControlVector:
-    """The vector whose ±1 is ±strength of this one."""
+    """Return the vector whose ±1 is ±strength of this one."""
     assert vector.scale is not None
     return replace(vector, scale={key: scale * strength for key, scale in vector.scale.items()})
 
@@ -171,7 +171,7 @@ WRITTEN = Written(("Fine.",) * 8, ((1, 2),) * 8)
 
 
 def measured(strength, *, kl=0.4, relevance=0.6, **quality):
-    """A strength with the quality of its text."""
+    """Return a strength with the quality of its text."""
     fine = {"perplexity_ratio": 1.2, "distinct_2": 0.8, "repetition": 0.1, "length_ratio": 1.0, "refuses": 0.0}
     each = None if relevance is None else np.broadcast_to(relevance, 8)
     point = StrengthPoint(strength, kl, Interval(strength, strength, strength), WRITTEN, each)

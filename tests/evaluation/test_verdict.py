@@ -70,7 +70,7 @@ def test_verdict_other_behaviour_is_named():
 
 
 def _incoherent(*signs: float) -> Any:
-    """A sweep in which no strength of these signs leaves the text whole."""
+    """Return a sweep in which no strength of these signs leaves the text whole."""
     found = sweep()
     points = [replace(p, usable=p.usable and not any(p.strength * sign > 0 for sign in signs)) for p in found.points]
     low, high = (0.0 if sign in signs else end for sign, end in ((-1.0, found.low), (1.0, found.high)))
@@ -182,7 +182,7 @@ def test_verdict_without_prompts_omits_them():
 
 
 def without_range(found: Verdict) -> list[str]:
-    """All sentences but the one on how far the dial goes, which names facts in any case."""
+    """Return all sentences but the one on the usable range, which names facts in any case."""
     return [sentence for sentence in found.sentences if not sentence.startswith("From strength")]
 
 

@@ -94,14 +94,6 @@ class Intervention:
 Pair: TypeAlias = Mapping[str, Intervention]  # for each pole, by sign
 
 
-def write(
-    engine: Generates, intervention: Intervention, texts: Sequence[str], *, max_new_tokens: int
-) -> list[Completion]:
-    """Return greedy answers under one intervention to every question."""
-    (answers,) = write_all(engine, [intervention], texts, max_new_tokens=max_new_tokens)
-    return answers
-
-
 def write_all(
     engine: Generates,
     interventions: Sequence[Intervention],

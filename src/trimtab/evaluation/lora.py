@@ -263,7 +263,7 @@ class LoraAdapter:
                 not those that this one was trained on.
 
         Example:
-            >>> write(model, adapter.intervention(0.5), ["How was your day?"], max_new_tokens=24)  # doctest: +SKIP
+            >>> write_all(model, [adapter.intervention(0.5)], ["How are you?"], max_new_tokens=24)  # doctest: +SKIP
         """
         if not math.isfinite(scale):
             raise EvaluationError(f"an adapter cannot be switched on at scale {scale}", fix="give a finite number")

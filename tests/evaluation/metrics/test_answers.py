@@ -32,7 +32,7 @@ def written(engine, *texts: str) -> Written:
 
 
 def slow_perplexity(engine, questions, answers: Written) -> float:
-    """Every answer read alone after the bare question; the mean over all tokens together."""
+    """Read every answer alone after the bare question; return the mean over all tokens together."""
     total = count = 0.0
     for question, answer in zip(questions, answers.tokens, strict=False):
         logits = logits_of(engine.model, [*question.prompt, *answer])[len(question.prompt) - 1 : -1].double()

@@ -89,7 +89,7 @@ def test_kl_opening_and_steering_act_together(tiny_llama, questions):
 
 
 def test_kl_adapter_is_on_for_the_intervention_only(tiny_llama, questions):
-    """The stand-in for an adapter halves the head's weights; the base is read without it."""
+    """Halve the head's weights in place of an adapter; the base is read without it."""
     head = tiny_llama.model.lm_head.weight
 
     @contextmanager

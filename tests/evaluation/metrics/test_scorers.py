@@ -7,10 +7,11 @@ import sys
 import numpy as np
 import pytest
 
+from evaluation.writing import write
 from trimtab.behaviours import Behaviour, Message
 from trimtab.behaviours.pairs import persona_instructions
 from trimtab.errors import EvaluationError, MissingDependencyError
-from trimtab.evaluation.interventions import Intervention, write
+from trimtab.evaluation.interventions import Intervention
 from trimtab.evaluation.metrics import scorers
 from trimtab.evaluation.metrics.embedding import PoleSimilarity
 from trimtab.evaluation.metrics.scorers import (

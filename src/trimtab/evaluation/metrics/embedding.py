@@ -51,8 +51,6 @@ class PoleSimilarity:
         positive: Descriptions of the positive pole.
         negative: Descriptions of the negative pole.
         embedder: Sentence encoder; None for MiniLM, loaded when first needed.
-        name: Name in tables.
-        unit: Unit of the scores.
 
     Example:
         >>> PoleSimilarity(("happy",), ("sad",)).score(["How are you?"], ["I am so glad!"])  # doctest: +SKIP

@@ -56,7 +56,6 @@ class Judge:
         key_env: Environment variable that holds the key; unset, none is sent. The key is never kept or shown.
         timeout: Seconds that the endpoint may be silent.
         parallel: Requests at the same time.
-        name: Name in tables.
 
     Raises:
         EvaluationError: The address is not one of http or https, or a number makes no sense.

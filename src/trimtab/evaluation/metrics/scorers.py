@@ -209,7 +209,6 @@ class Keywords(AnswerScorer):
         per: ``"word"``: the share of an answer's words that belong to a match; what matches without a word, such as an
             emoji, counts as a word. ``"answer"``: whether there is a match at all, so that the mean over answers is
             the share of answers.
-        name: Name in tables.
 
     Raises:
         EvaluationError: There is no keyword, or one is not a regular expression.
