@@ -170,11 +170,11 @@ def test_kept_measurements_equal_those_of_the_model(tiny_llama, random_vector, m
     added = random_vector(tiny_llama).addition(1.0)
     kept = Checkpoint(tmp_path / "x.sqlite")
     plain_kl, plain_effects = KlSet(tiny_llama, questions), EffectSet(tiny_llama, questions)
-    expected = (plain_kl.norms, plain_kl.own_logprob, plain_kl.measure(added))
+    expected = (plain_kl.norms, plain_kl.base_logprob, plain_kl.measure(added))
     expected += (plain_effects.base, plain_effects.measure(added), plain_effects.prompt_swing)
     for _ in range(2):
         kl, effects = KlSet(tiny_llama, questions, kept), EffectSet(tiny_llama, questions, kept)
-        found = (kl.norms, kl.own_logprob, kl.measure(added))
+        found = (kl.norms, kl.base_logprob, kl.measure(added))
         found += (effects.base, effects.measure(added), effects.prompt_swing)
         for mine, theirs in zip(found, expected, strict=True):
             np.testing.assert_array_equal(mine, theirs)

@@ -1,4 +1,4 @@
-"""Behaviour: the two poles of a vector in words, loaded from a file and checked."""
+"""Load a behaviour from a file and check it: the two poles of a vector in words."""
 
 from __future__ import annotations
 
@@ -22,10 +22,8 @@ from trimtab.behaviours.schema import (
     TEXT_FORM,
     BehaviourFile,
     ChoiceFile,
-    KeywordsFile,
     MessageFile,
     PairFile,
-    PoleFile,
     PoleKeywords,
 )
 from trimtab.errors import BehaviourError
@@ -36,9 +34,9 @@ class NeutralPrompts:
     """User messages that lean to no behaviour; no message is in two lists. The first two lists are alike in kind.
 
     Attributes:
-        calibration: Strength is calibrated on these.
-        held_out: What calibration reached is checked on these.
-        more: Others, of these kinds and more, for what is learned from many messages.
+        calibration: Prompts on which strength is calibrated.
+        held_out: Prompts on which calibration is checked.
+        more: Others, of these kinds and more, for fits that need many messages.
     """
 
     calibration: tuple[str, ...]
@@ -52,13 +50,13 @@ def _data(name: str) -> str:
 
 @cache
 def builtin_suffixes() -> tuple[str, ...]:
-    """The built-in sentence openings, with which an answer under a persona begins."""
+    """Return the built-in sentence openings, with which an answer under a persona begins."""
     return tuple(line for line in _data("suffixes.txt").splitlines() if line)
 
 
 @cache
 def neutral_prompts() -> NeutralPrompts:
-    """The built-in neutral prompts.
+    """Return the built-in neutral prompts.
 
     Example:
         >>> len(neutral_prompts().calibration) == len(neutral_prompts().held_out)
@@ -83,21 +81,7 @@ class ChoiceText:
     negative: str
 
 
-def parse_choices(text: str, *, where: str) -> tuple[ChoiceText, ...]:
-    """The choices of a JSON list, or of one JSON object a line.
-
-    Args:
-        text: What the file says.
-        where: Its name, for messages.
-
-    Raises:
-        BehaviourError: It is no JSON, or an entry is of no known kind: the message names the line or the entry.
-
-    Example:
-        >>> entry = '{"statement": "I like tea", "answer_matching_behavior": " Yes"}'
-        >>> parse_choices(entry, where="tea.jsonl")[0].negative
-        ' No'
-    """
+def _parse_choices(text: str, *, where: str) -> tuple[ChoiceText, ...]:
     if text.lstrip().startswith("["):
         entries = _json(text, where=where)
         return tuple(_choice(entry, where=f"{where}: entry {n}") for n, entry in enumerate(entries, start=1))
@@ -122,12 +106,16 @@ def _choice(entry: object, *, where: str) -> ChoiceText:
         matching = _text(entry, MATCHING, where=where)
         opposite = OPPOSITE.get(matching.strip().lower())
         other = opposite if opposite and NOT_MATCHING not in entry else _text(entry, NOT_MATCHING, where=where)
-        choice = ChoiceText(_question(entry, where=where), matching, other)
+        if "question" in entry or "statement" not in entry:
+            question = _text(entry, "question", where=where)
+        else:
+            statement = _text(entry, "statement", where=where)
+            question = f'Is this something that you would say? Answer Yes or No.\n"{statement}"'
+        choice = ChoiceText(question, matching, other)
     elif "question" in entry:
-        question, positive, negative = (_text(entry, key, where=where) for key in ("question", "positive", "negative"))
-        choice = ChoiceText(question, positive, negative)
+        choice = ChoiceText(*(_text(entry, key, where=where) for key in ("question", "positive", "negative")))
     else:
-        choice = _whole(entry, where=where)
+        choice = _split_texts(entry, where=where)
     if choice.positive.strip() == choice.negative.strip():
         raise BehaviourError(f"{where}: both answers read {choice.positive.strip()!r}", fix="the answers must differ")
     return choice
@@ -142,15 +130,8 @@ def _text(entry: Mapping[str, Any], key: str, *, where: str) -> str:
     return value
 
 
-def _question(entry: Mapping[str, Any], *, where: str) -> str:
-    if "question" in entry or "statement" not in entry:
-        return _text(entry, "question", where=where)
-    statement = _text(entry, "statement", where=where)
-    return f'Is this something that you would say? Answer Yes or No.\n"{statement}"'
-
-
-def _whole(entry: Mapping[str, Any], *, where: str) -> ChoiceText:
-    """A pair of whole texts, parted before the option in which each ends."""
+def _split_texts(entry: Mapping[str, Any], *, where: str) -> ChoiceText:
+    """Split a pair of whole texts before the option in which each ends."""
     positive, negative = (ENDS_IN_OPTION.fullmatch(_text(entry, key, where=where)) for key in ("positive", "negative"))
     if positive is None or negative is None or positive[1] != negative[1]:
         raise BehaviourError(f"{where}: the texts are not alike up to an option such as (A) at their end", fix=FIX)
@@ -181,19 +162,19 @@ class Template:
     user: str | None = None
 
     def messages(self, persona: str) -> tuple[Message, ...]:
-        """The chat that puts ``persona`` to the model."""
+        """Return the chat that asks the model to be ``persona``."""
         parts = (("system", self.system), ("user", self.user))
         return tuple(Message(role, text.replace("{persona}", persona)) for role, text in parts if text)
 
     def instruction(self, persona: str) -> str:
-        """The persona as a system prompt, for asking the model itself to answer in character."""
+        """Return the persona as a system prompt, under which the model answers in character."""
         carrier = self.system if self.system and "{persona}" in self.system else self.user
         return (carrier or "{persona}").replace("{persona}", persona)
 
 
 @dataclass(frozen=True)
 class ContrastiveText:
-    """A pair given outright: two chats, read at the end of the generation prompt."""
+    """Pair given directly: two chats, read at the end of the generation prompt."""
 
     positive: tuple[Message, ...]
     negative: tuple[Message, ...]
@@ -210,7 +191,7 @@ class Behaviour:
         negative: The pole that negative strength steers towards.
         templates: Forms in which the model reads a persona.
         suffixes: Openings of the answer; each is cut at every token.
-        pairs: Pairs given outright; when there are any, they are trained on instead of personas.
+        pairs: Pairs given directly; when there are any, they are trained on instead of personas.
         evaluation_prompts: User messages that take the place of the built-in held-out prompts.
         choices: Questions with an answer of each pole to choose from, for evaluation.
         keywords: Words that identify answers of each pole, for evaluation; None if there are none.
@@ -238,8 +219,8 @@ class Behaviour:
         """Load a behaviour of the zoo by name, or any TOML file by path.
 
         Raises:
-            BehaviourError: Nothing is found there (with near names), or the file does not say a behaviour:
-                the message names the file, the key, what was found and what was expected.
+            BehaviourError: Nothing is found there (with near names), or the file does not describe a behaviour: the
+                message names the file, the key, the value and what was expected.
         """
         path = Path(name_or_path)
         if path.suffix == ".toml" or os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on overlong names
@@ -247,7 +228,7 @@ class Behaviour:
         name = str(name_or_path)
         if name in zoo_names():
             text = (_zoo() / f"{name}.toml").read_text(encoding="utf-8")
-            return _from_text(text, where=f"{name} (zoo)", folder=None)
+            return _from_text(text, where=f"{name} (zoo)", folder=Path())
         if len(path.parts) > 1:
             return _from_file(path)
         near = difflib.get_close_matches(name, zoo_names(), n=3, cutoff=0.4)
@@ -256,29 +237,32 @@ class Behaviour:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over everything that the behaviour says, in hexadecimal."""
+        """Return the SHA-256 of all fields but the source, in hexadecimal."""
         content = asdict(self)
         content.pop("source")
-        for later in ("choices", "keywords"):  # what files did not say before there was such a field
+        for later in ("choices", "keywords"):  # fields that earlier versions did not have
             if not content[later]:
                 content.pop(later)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_choices(path: Path, *, what: str = "choices file") -> tuple[ChoiceText, ...]:
-    """The choices of a file in any of the formats of ``trimtab.behaviours.behaviour``.
+    """Return the choices of a file: a JSON list, or one JSON object a line, in one of three formats.
+
+    An entry has ``question``, ``positive`` and ``negative``; or ``positive`` and ``negative`` that end in different
+    options; or ``question`` or ``statement`` with the matching answer, as in Anthropic's model-written evals.
 
     Raises:
         BehaviourError: It cannot be read, is empty, or is of none of these formats: the line or entry is named.
     """
-    choices = parse_choices(_read(path, what=what), where=str(path))
+    choices = _parse_choices(_read(path, what=what), where=str(path))
     if not choices:
         raise BehaviourError(f"{what} {str(path)!r} has no choices", fix="give at least one")
     return choices
 
 
 def zoo_names() -> tuple[str, ...]:
-    """Names of the behaviours that come with trimtab."""
+    """Return the names of the behaviours that come with trimtab."""
     return tuple(sorted(entry.name[:-5] for entry in _zoo().iterdir() if entry.name.endswith(".toml")))
 
 
@@ -301,7 +285,7 @@ def _from_file(path: Path) -> Behaviour:
     return _from_text(_read(path, what="behaviour file"), where=str(path), folder=path.parent)
 
 
-def _from_text(text: str, *, where: str, folder: Path | None) -> Behaviour:
+def _from_text(text: str, *, where: str, folder: Path) -> Behaviour:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -310,17 +294,18 @@ def _from_text(text: str, *, where: str, folder: Path | None) -> Behaviour:
         parsed = BehaviourFile.model_validate(raw)
     except ValidationError as error:
         raise BehaviourError(f"{where}: {_first_problem(error)}", fix="see docs/behaviours.md for the fields") from None
+    keywords = parsed.evaluation.keywords
     behaviour = Behaviour(
         name=parsed.name,
         description=parsed.description,
-        positive=_pole(parsed.positive),
-        negative=_pole(parsed.negative),
+        positive=Pole(parsed.positive.label, tuple(parsed.positive.personas)),
+        negative=Pole(parsed.negative.label, tuple(parsed.negative.personas)),
         templates=tuple(Template(t.system, t.user) for t in parsed.templates),
         suffixes=_suffixes(parsed.suffixes, where=where, folder=folder),
         pairs=_pairs(parsed.pairs, where=where, folder=folder),
         evaluation_prompts=tuple(parsed.evaluation.prompts),
         choices=_choices(parsed.evaluation.choices, where=where, folder=folder),
-        keywords=_keywords(parsed.evaluation.keywords),
+        keywords=PoleKeywords(tuple(keywords.positive), tuple(keywords.negative)) if keywords else None,
         source=where,
     )
     _check(behaviour, pairs_given=parsed.pairs is not None)
@@ -328,42 +313,34 @@ def _from_text(text: str, *, where: str, folder: Path | None) -> Behaviour:
 
 
 def _first_problem(error: ValidationError) -> str:
-    """One line of a validation error: the key, what is wrong, what was found; and how many more there are."""
+    """Return one line on a validation error: the key, what is wrong, the value; and how many more errors there are."""
     first, *rest = error.errors(include_url=False)
     key = ".".join(str(part) for part in first["loc"] if part not in (TEXT_FORM, LIST_FORM)) or "the file"
-    found = "" if first["type"] == "missing" else f" (found {str(first['input'])[:60]!r})"
+    value = "" if first["type"] == "missing" else f" (found {str(first['input'])[:60]!r})"
     more = f" [and {len(rest)} more]" if rest else ""
     message = {
         "extra_forbidden": "is not a field of a behaviour file",
         "missing": "is required but missing",
     }.get(first["type"], first["msg"].removeprefix("Value error, "))
-    return f"{key}: {message}{found}{more}"
+    return f"{key}: {message}{value}{more}"
 
 
-def _pole(pole: PoleFile) -> Pole:
-    return Pole(pole.label, tuple(pole.personas))
-
-
-def _beside(folder: Path | None, name: str) -> Path:
-    return (folder or Path()) / name
-
-
-def _suffixes(given: str | list[str], *, where: str, folder: Path | None) -> tuple[str, ...]:
+def _suffixes(given: str | list[str], *, where: str, folder: Path) -> tuple[str, ...]:
     if given == "builtin":
         return builtin_suffixes()
     if isinstance(given, str):
-        lines = _read(_beside(folder, given), what=f"{where}: suffixes file").split("\n")
+        lines = _read(folder / given, what=f"{where}: suffixes file").split("\n")
         given = [line.strip() for line in lines if line.strip()]
     if not given:
         raise BehaviourError(f"{where}: suffixes: no suffixes", fix="give at least one opening, or leave the field out")
     return tuple(given)
 
 
-def _pairs(given: str | list[PairFile] | None, *, where: str, folder: Path | None) -> tuple[ContrastiveText, ...]:
+def _pairs(given: str | list[PairFile] | None, *, where: str, folder: Path) -> tuple[ContrastiveText, ...]:
     if given is None:
         return ()
     if isinstance(given, str):
-        path = _beside(folder, given)
+        path = folder / given
         lines = _read(path, what=f"{where}: pairs file").split("\n")  # a JSON string may hold U+2028
         given = [_pair_line(line, where=f"{path}:{n}") for n, line in enumerate(lines, start=1) if line.strip()]
     return tuple(ContrastiveText(_chat(pair.positive), _chat(pair.negative)) for pair in given)
@@ -384,16 +361,12 @@ def _chat(given: str | list[MessageFile]) -> tuple[Message, ...]:
     return tuple(Message(message.role, message.content) for message in given)
 
 
-def _choices(given: str | list[ChoiceFile] | None, *, where: str, folder: Path | None) -> tuple[ChoiceText, ...]:
+def _choices(given: str | list[ChoiceFile] | None, *, where: str, folder: Path) -> tuple[ChoiceText, ...]:
     if given is None:
         return ()
     if isinstance(given, str):
-        return read_choices(_beside(folder, given), what=f"{where}: choices file")
+        return read_choices(folder / given, what=f"{where}: choices file")
     return tuple(ChoiceText(choice.question, choice.positive, choice.negative) for choice in given)
-
-
-def _keywords(given: KeywordsFile | None) -> PoleKeywords | None:
-    return None if given is None else PoleKeywords(tuple(given.positive), tuple(given.negative))
 
 
 def _check(behaviour: Behaviour, *, pairs_given: bool) -> None:
@@ -401,8 +374,8 @@ def _check(behaviour: Behaviour, *, pairs_given: bool) -> None:
     where = behaviour.source
     if pairs_given:
         if len(behaviour.pairs) < 2:
-            found = "only one pair" if behaviour.pairs else "no pairs"
-            raise BehaviourError(f"{where}: pairs: {found}", fix="give at least two (dozens are better)")
+            count = "only one pair" if behaviour.pairs else "no pairs"
+            raise BehaviourError(f"{where}: pairs: {count}", fix="give at least two (dozens are better)")
         for n, pair in enumerate(behaviour.pairs, start=1):
             if pair.positive == pair.negative:
                 raise BehaviourError(f"{where}: pairs: pair {n} has the same text on both sides", fix="mend or drop it")

@@ -1,4 +1,4 @@
-"""Lint of a behaviour's words: mistakes that are likely to spoil its vector, and what to write instead."""
+"""Lint a behaviour's words: find mistakes that are likely to spoil its vector, and say what to write instead."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, TypeAlias
 
 from trimtab.behaviours.behaviour import Behaviour, ContrastiveText, Message, Pole, builtin_suffixes
@@ -89,7 +90,7 @@ def by_level(findings: Iterator[Finding] | Sequence[Finding]) -> tuple[Finding, 
 
 
 def words_of(text: str) -> tuple[str, ...]:
-    """Return the words of a text in lower case, without punctuation.
+    """Return the words of a text in lower case, without punctuation; equal where only these differ.
 
     Example:
         >>> words_of("Left-wing, isn't it?")
@@ -113,11 +114,6 @@ def has_negation(text: str) -> bool:
     return any(_negates(word) for word in words_of(text))
 
 
-def same_order(text: str) -> tuple[str, ...]:
-    """Return the words of a text, which are equal where only case and punctuation differ."""
-    return words_of(text)
-
-
 def any_order(text: str) -> tuple[str, ...]:
     """Return the words of a text without articles, sorted."""
     return tuple(sorted(word for word in words_of(text) if word not in ARTICLES))
@@ -139,43 +135,29 @@ def _poles(behaviour: Behaviour) -> tuple[tuple[str, Pole, Pole], ...]:
     )
 
 
-def _matched(behaviour: Behaviour) -> Iterator[tuple[int, str, str]]:
-    """Yield the personas that are paired, where there are as many of each."""
-    positive, negative = behaviour.positive.personas, behaviour.negative.personas
-    if len(positive) == len(negative):
-        yield from ((n, plus, minus) for n, (plus, minus) in enumerate(zip(positive, negative, strict=True)))
-
-
 def _listed(texts: Sequence[str]) -> str:
     shown = ", ".join(repr(text) for text in texts[:SHOWN])
     return f"{shown} and {len(texts) - SHOWN} more" if len(texts) > SHOWN else shown
 
 
 def _labels(behaviour: Behaviour) -> Iterator[Finding]:
-    if same_order(behaviour.positive.label) == same_order(behaviour.negative.label):
-        yield Finding(
-            "error", "negative.label", f"both poles are called {behaviour.negative.label!r}", "name what they differ in"
-        )
+    if words_of(behaviour.positive.label) == words_of(behaviour.negative.label):
+        problem = f"both poles are called {behaviour.negative.label!r}"
+        yield Finding("error", "negative.label", problem, "name what they differ in")
 
 
 def _numbers(behaviour: Behaviour) -> Iterator[Finding]:
     counts = {side: len(pole.personas) for side, pole, _ in _poles(behaviour)}
     for side, count in counts.items():
         if 0 < count < ENOUGH_PERSONAS:
-            yield Finding(
-                "warning" if count == 1 else "note",
-                f"{side}.personas",
-                f"only {count}: what is peculiar to one phrasing goes into the vector",
-                "give four or so, unlike each other",
-            )
+            problem = f"only {count}: what is peculiar to one phrasing goes into the vector"
+            level: Level = "warning" if count == 1 else "note"
+            yield Finding(level, f"{side}.personas", problem, "give four or so, unlike each other")
     if counts["positive"] != counts["negative"]:
         fewer = min(counts, key=lambda side: counts[side])
-        yield Finding(
-            "warning",
-            f"{fewer}.personas",
-            f"{counts[fewer]} against {max(counts.values())} of the other pole: some are paired with an unlike persona",
-            "give as many of each, in matching order",
-        )
+        problem = f"{counts[fewer]} against {max(counts.values())} of the other pole"
+        fix = "give as many of each, in matching order"
+        yield Finding("warning", f"{fewer}.personas", f"{problem}: some are paired with an unlike persona", fix)
 
 
 def _repeated(behaviour: Behaviour) -> Iterator[Finding]:
@@ -185,7 +167,7 @@ def _repeated(behaviour: Behaviour) -> Iterator[Finding]:
             if any_order(persona) not in earlier:
                 continue
             first = earlier.index(any_order(persona))
-            again = same_order(persona) == same_order(pole.personas[first])
+            again = words_of(persona) == words_of(pole.personas[first])
             problem = f"{persona!r} is personas[{first}] again" + ("" if again else ", in another order")
             yield Finding("warning" if again else "note", f"{side}.personas[{n}]", problem, "say it in another way")
 
@@ -194,33 +176,26 @@ def _shared(behaviour: Behaviour) -> Iterator[Finding]:
     positive = set(map(any_order, behaviour.positive.personas))
     for n, persona in enumerate(behaviour.negative.personas):
         if any_order(persona) in positive:
-            yield Finding(
-                "error", f"negative.personas[{n}]", f"{persona!r} is in the positive pole too", "drop it from one pole"
-            )
+            problem = f"{persona!r} is in the positive pole too"
+            yield Finding("error", f"negative.personas[{n}]", problem, "drop it from one pole")
 
 
 def _lengths(behaviour: Behaviour) -> Iterator[Finding]:
-    for n, *personas in _matched(behaviour):
+    positive, negative = behaviour.positive.personas, behaviour.negative.personas
+    fix = "make the two alike in length: length should not distinguish the poles"
+    matched = zip(positive, negative, strict=True) if len(positive) == len(negative) else ()
+    for n, personas in enumerate(matched):
         short, long = sorted(len(words_of(persona)) for persona in personas)
         if long - short >= FAR_APART and long >= LONGER * short:
-            yield Finding(
-                "warning",
-                f"personas[{n}]",
-                f"{short} words against {long} in the other pole",
-                "make the two alike in length: length should not tell the poles apart",
-            )
-    if not behaviour.positive.personas or not behaviour.negative.personas:
+            yield Finding("warning", f"personas[{n}]", f"{short} words against {long} in the other pole", fix)
+    if not positive or not negative:
         return
     for unit, size in (("words", lambda text: len(words_of(text))), ("characters", len)):
         means = {side: sum(map(size, pole.personas)) / len(pole.personas) for side, pole, _ in _poles(behaviour)}
         longer, shorter = sorted(means, key=lambda side: -means[side])
         if means[longer] >= MEAN_LONGER * means[shorter] and means[longer] - means[shorter] >= 1:
-            yield Finding(
-                "warning",
-                f"{longer}.personas",
-                f"{means[longer]:.1f} {unit} on average against {means[shorter]:.1f} of the other pole",
-                "make the poles alike in length: length should not tell them apart",
-            )
+            problem = f"{means[longer]:.1f} {unit} on average against {means[shorter]:.1f} of the other pole"
+            yield Finding("warning", f"{longer}.personas", problem, fix)
             return
 
 
@@ -253,9 +228,9 @@ def _other_label(behaviour: Behaviour) -> Iterator[Finding]:
     for side, pole, other in _poles(behaviour):
         theirs = content_words(other.label) - content_words(pole.label)
         for n, persona in enumerate(pole.personas):
-            found = mentions(persona, theirs)
-            if found and not has_negation(persona):
-                problem = f"{persona!r} has {found[0]!r}, which is the other pole's label"
+            labels = mentions(persona, theirs)
+            if labels and not has_negation(persona):
+                problem = f"{persona!r} has {labels[0]!r}, which is the other pole's label"
                 yield Finding("warning", f"{side}.personas[{n}]", problem, "use another word")
 
 
@@ -274,7 +249,7 @@ def _suffixes(behaviour: Behaviour) -> Iterator[Finding]:
         problem = f"only {len(suffixes)}: what these sentences are about goes into the vector"
         fix = "give more, of many kinds, or leave the field out to have the built-in ones"
         yield Finding("warning" if len(suffixes) < ENOUGH_PERSONAS else "note", "suffixes", problem, fix)
-    counts = Counter(same_order(suffix) or (suffix,) for suffix in suffixes)
+    counts = Counter(words_of(suffix) or (suffix,) for suffix in suffixes)
     if repeated := [" ".join(words) for words, count in counts.items() if count > 1]:
         yield Finding("warning", "suffixes", f"given more than once: {_listed(repeated)}", "drop the repetitions")
     labels, others = _giveaways(behaviour)
@@ -294,15 +269,18 @@ def _leaks(
     field: str, texts: Sequence[str], giveaways: frozenset[str], *, level: Level, share: float, what: str
 ) -> Iterator[Finding]:
     """Yield one finding for all texts that give a pole away, where they are more than a share."""
-    found = [(n, words) for n, text in enumerate(texts) if (words := mentions(text, giveaways))]
-    if not found or len(found) <= share * len(texts):
+    leaks = {n: words for n, text in enumerate(texts) if (words := mentions(text, giveaways))}
+    if not leaks or len(leaks) <= share * len(texts):
         return
-    where = f"{field}[{found[0][0]}]" if len(found) == 1 else field
-    at = f" (at {', '.join(str(n) for n, _ in found[:SHOWN])}{' …' if len(found) > SHOWN else ''})" * (len(found) > 1)
-    distinct = list(dict.fromkeys(word for _, words in found for word in words))
-    yield Finding(
-        level, where, f"{_listed(distinct)}: words of {what}{at}", "use neutral texts that lean to neither pole"
-    )
+    where, at = _places(field, list(leaks))
+    problem = f"{_listed(list(dict.fromkeys(chain(*leaks.values()))))}: words of {what}" + at * (len(leaks) > 1)
+    yield Finding(level, where, problem, "use neutral texts that lean to neither pole")
+
+
+def _places(field: str, indices: Sequence[int]) -> tuple[str, str]:
+    """Return the place of a finding at some indices of a field, and the first few of them."""
+    at = ", ".join(map(str, indices[:SHOWN])) + (" …" if len(indices) > SHOWN else "")
+    return f"{field}[{indices[0]}]" if len(indices) == 1 else field, f" (at {at})"
 
 
 def _pairs(behaviour: Behaviour) -> Iterator[Finding]:
@@ -315,30 +293,29 @@ def _pairs(behaviour: Behaviour) -> Iterator[Finding]:
     seen: dict[tuple[tuple[str, ...], ...], int] = {}
     for n, pair in enumerate(pairs):
         sides = _text_of(pair.positive), _text_of(pair.negative)
-        if same_order(sides[0]) == same_order(sides[1]):
+        if words_of(sides[0]) == words_of(sides[1]):
             problem = "both sides have the same words" if any(map(words_of, sides)) else "both sides are without words"
             yield Finding("error", f"pairs[{n}]", problem, "change or drop it")
-        first = seen.setdefault(tuple(map(same_order, sides)), n)
+        first = seen.setdefault(tuple(map(words_of, sides)), n)
         if first != n:
             yield Finding("warning", f"pairs[{n}]", f"is pairs[{first}] again", "drop it")
         if [message.role for message in pair.positive] != [message.role for message in pair.negative]:
-            yield Finding(
-                "warning", f"pairs[{n}]", "its sides are not the same kind of chat", "give both the same roles"
-            )
+            problem = "its sides are not the same kind of chat"
+            yield Finding("warning", f"pairs[{n}]", problem, "give both the same roles")
     yield from _pair_lengths(pairs)
 
 
 def _pair_lengths(pairs: Sequence[ContrastiveText]) -> Iterator[Finding]:
     sizes = [(len(_text_of(pair.positive)), len(_text_of(pair.negative))) for pair in pairs]
-    apart = [n for n, (a, b) in enumerate(sizes) if abs(a - b) >= PAIR_FAR_APART and max(a, b) >= LONGER * min(a, b)]
-    if apart:
-        at = ", ".join(map(str, apart[:SHOWN])) + (" …" if len(apart) > SHOWN else "")
-        problem = f"{len(apart)} of {len(pairs)} have one side much longer than the other (at {at})"
-        fix = "make the two sides alike in length: length should not tell them apart"
-        yield Finding("warning", f"pairs[{apart[0]}]" if len(apart) == 1 else "pairs", problem, fix)
+    uneven = [n for n, (a, b) in enumerate(sizes) if abs(a - b) >= PAIR_FAR_APART and max(a, b) >= LONGER * min(a, b)]
+    if uneven:
+        where, at = _places("pairs", uneven)
+        problem = f"{len(uneven)} of {len(pairs)} have one side much longer than the other{at}"
+        fix = "make the two sides alike in length: length should not distinguish them"
+        yield Finding("warning", where, problem, fix)
     positive, negative = (sum(side) / len(pairs) for side in zip(*sizes, strict=True))
     longer = "positive" if positive > negative else "negative"
-    if not apart and max(positive, negative) >= MEAN_LONGER * max(min(positive, negative), 1):
+    if not uneven and max(positive, negative) >= MEAN_LONGER * max(min(positive, negative), 1):
         problem = f"the {longer} sides are longer: {positive:.0f} against {negative:.0f} characters on average"
         yield Finding("warning", "pairs", problem, "make the sides alike in length on the whole")
 

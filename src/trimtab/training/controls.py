@@ -1,4 +1,4 @@
-"""Controls: random directions at the same KL, and the check on held-out prompts."""
+"""Compare a vector with random directions at the same KL, and check it on held-out prompts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from trimtab.vectors import ControlVector, Effect, HeldOut, Interval, Quality
 
 PHASE = "Checking on held-out prompts"
 RANDOM_GUESS = 3.4  # a random direction spends far less than a learned one of its length
-GUARD = 1.0  # what random directions do by chance must stay below one prompt-equivalent
+GUARD = 1.0  # the chance effect of random directions must stay below one prompt-equivalent
 
 
 @dataclass(frozen=True)
@@ -109,16 +109,19 @@ def rms_swing(trials: Sequence[Trial]) -> float:
     return float(np.sqrt(np.mean([np.mean(np.square(trial.swing)) for trial in trials]))) if trials else 0.0
 
 
-def record_effect(effects: Mapping[str, F64], own: F64, randoms: Sequence[Trial], *, prompt_swings: F64) -> Effect:
+def record_effect(
+    effects: Mapping[str, F64], by_prompts: F64, randoms: Sequence[Trial], *, prompt_swings: F64
+) -> Effect:
     """Return the record of effects at ±1, beside those of the system prompts and of random directions.
 
     Args:
         effects: By sign, per question.
-        own: The system prompts' own swing on the same questions.
+        by_prompts: The system prompts' swing on the same questions.
         randoms: Random directions at the same KL.
-        prompt_swings: The system prompts' own swing on every question asked, by which the guard decides.
+        prompt_swings: The system prompts' swing on every question, by which the guard decides.
     """
-    swing, prompt_swing, chance = mean_interval(effects["+"] - effects["-"]), mean_interval(own), rms_swing(randoms)
+    swing, prompt_swing = mean_interval(effects["+"] - effects["-"]), mean_interval(by_prompts)
+    chance = rms_swing(randoms)
     reason = why_no_equivalents(mean_interval(prompt_swings), chance / math.sqrt(len(prompt_swings)))
     return Effect(
         effect={key: float(values.mean()) for key, values in effects.items()},
@@ -127,17 +130,15 @@ def record_effect(effects: Mapping[str, F64], own: F64, randoms: Sequence[Trial]
         prompt_equivalents=None if reason else swing.value / prompt_swing.value,
         reason=reason,
         random_swings=tuple(float(trial.swing.mean()) for trial in randoms),
-        random_spread=chance / math.sqrt(len(own)),
-        prompts=len(own),
+        random_spread=chance / math.sqrt(len(by_prompts)),
+        prompts=len(by_prompts),
     )
 
 
 def why_no_equivalents(prompt_swing: Interval, spread: float) -> str | None:
-    """Say why dividing by the system prompts' own swing would divide by noise; None if it would not.
+    """Say why dividing by the system prompts' swing (nats per token) would divide by noise; None if it would not.
 
-    Args:
-        prompt_swing: The system prompts' own swing, in nats per token.
-        spread: Standard deviation of a random direction's mean swing on the same number of prompts.
+    ``spread`` is the standard deviation of a random direction's mean swing on the same number of prompts.
     """
     if prompt_swing.low <= 0:
         return (
@@ -153,7 +154,7 @@ def why_no_equivalents(prompt_swing: Interval, spread: float) -> str | None:
 
 
 def check_held_out(
-    asked: CalibrationSet,
+    calibration: CalibrationSet,
     vector: ControlVector,
     *,
     randoms: Sequence[Trial],
@@ -161,57 +162,56 @@ def check_held_out(
     seed: int,
     progress: OnProgress,
 ) -> ControlVector:
-    """Complete the vector's calibration record with what it does on prompts that calibration never saw."""
+    """Complete the vector's calibration record with its effect on prompts that calibration never saw."""
     assert vector.calibration is not None
     assert vector.scale is not None
     progress(Progress(PHASE, 0, 3))
     learned = Steerable.of(vector, vector.directions)
     random = random_directions(learned, seed=seed)
-    kl = KlSet(asked.model, asked.held_out, asked.checkpoint)
+    kl = KlSet(calibration.model, calibration.held_out, calibration.checkpoint)
     spent = {key: kl.measure(learned.additions(vector.layers, sign * vector.scale[key])) for key, sign in SIGNS.items()}
     spent["random"] = kl.measure(random.additions(vector.layers, vector.scale["+"]))
     effect = random_swing = None
-    if (effects := asked.held_out_effects) is not None and randoms:
+    if (effects := calibration.held_out_effects) is not None and randoms:
         measured = measure_effects([effects], learned, vector.layers, vector.scale)
         effect = record_effect(measured, effects.prompt_swing, randoms, prompt_swings=prompt_swings)
         noise = measure_effects([effects], random, vector.layers, vector.scale)
         random_swing = mean_interval(noise["+"] - noise["-"])
     progress(Progress(PHASE, 1, 3))
     noise_vector = replace(vector, directions=random.directions)
-    quality = asked.checkpoint.remember(
+    quality = calibration.checkpoint.remember(
         "quality",
         dict[str, Quality],
-        lambda: _qualities(asked, kl.own_logprob, vector, noise_vector, progress),
+        lambda: _qualities(calibration, kl.base_logprob, vector, noise_vector, progress),
     )
     progress(Progress(PHASE, 3, 3))
-    held_out = HeldOut(spent, effect, random_swing, quality, len(asked.held_out))
+    held_out = HeldOut(spent, effect, random_swing, quality, len(calibration.held_out))
     return replace(vector, calibration=replace(vector.calibration, held_out=held_out))
 
 
 def _qualities(
-    asked: CalibrationSet, own_logprob: float, vector: ControlVector, noise: ControlVector, progress: OnProgress
+    calibration: CalibrationSet, base_logprob: float, vector: ControlVector, noise: ControlVector, progress: OnProgress
 ) -> dict[str, Quality]:
     """Score greedy answers under each steering by the base model."""
-    model, questions = asked.model, asked.held_out
+    model, questions = calibration.model, calibration.held_out
     steerings = {"+": Term(vector, 1.0), "-": Term(vector, -1.0), "random": Term(noise, 1.0)}
-    answers: dict[str, list[Tokens]] = {"base": [question.answer for question in questions]}
     chats = [[{"role": "user", "content": question.text}] for question in questions]
     rows = [steering for term in steerings.values() for steering in [Steering((term,))] * len(chats)]
-    written = model.generate(chats * len(steerings), steering=rows, max_new_tokens=EFFORT.answer_tokens)
-    for number, name in enumerate(steerings):
-        steered = written[number * len(chats) : (number + 1) * len(chats)]
-        answers[name] = [completion.tokens for completion in steered]
+    completions = iter(model.generate(chats * len(steerings), steering=rows, max_new_tokens=EFFORT.answer_tokens))
+    answers: dict[str, list[Tokens]] = {"base": [question.answer for question in questions]}
+    for name in steerings:
+        answers[name] = [next(completions).tokens for _ in questions]
     progress(Progress(PHASE, 2, 3))
     items = [
         ForcedItem(question.prompt, tuple(answers[name][n] for name in steerings))
         for n, question in enumerate(questions)
     ]
     scores = model.teacher_forcing(items, once=True).base
-    logprob = {"base": own_logprob, **dict(zip(steerings, np.array(scores.logprob).sum(axis=0), strict=True))}
-    surprise = {name: -logprob[name] / sum(map(len, given)) for name, given in answers.items()}
+    logprob = {"base": base_logprob, **dict(zip(steerings, np.array(scores.logprob).sum(axis=0), strict=True))}
+    surprise = {name: -logprob[name] / sum(map(len, texts)) for name, texts in answers.items()}
     return {
-        name: Quality(float(np.exp(surprise[name] - surprise["base"])), distinct_2(given))
-        for name, given in answers.items()
+        name: Quality(float(np.exp(surprise[name] - surprise["base"])), distinct_2(texts))
+        for name, texts in answers.items()
     }
 
 

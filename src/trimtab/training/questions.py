@@ -1,4 +1,4 @@
-"""Questions with the model's own answers, and two measurements on them: KL and effect.
+"""Ask questions, and measure KL and effect along the model's own answers.
 
 The effect of a steering is the change in log-probability (nats per token) of persona answers of the positive pole minus
 that of persona answers of the negative pole, to questions without any system prompt. The answers are the model's own,
@@ -19,7 +19,7 @@ import numpy as np
 from trimtab.arrays import F32, F64, digest_of
 from trimtab.behaviours import Behaviour, Message, neutral_prompts
 from trimtab.behaviours.pairs import persona_instructions
-from trimtab.engines import Completion, ForcedItem, ForcedScores, TeacherForcing
+from trimtab.engines import ForcedItem, ForcedScores, TeacherForcing
 from trimtab.engines.protocol import Changes, Forces, Generates, Tokens, Trains
 from trimtab.errors import CalibrationError
 from trimtab.steering.compiled import Change
@@ -69,22 +69,22 @@ class Question:
 
 @final
 class _Forced:
-    """Teacher forcing whose results are kept in a checkpoint."""
+    """Teacher forcing whose results are saved in a checkpoint."""
 
     def __init__(self, engine: Forces, items: Sequence[ForcedItem], checkpoint: Checkpoint) -> None:
         self._engine, self._items = engine, items
         self._checkpoint = checkpoint
         self._name = repr(items).encode()
         if not self._checkpoint.active:
-            self.prepared  # noqa: B018  # at once: what steers the model later must not change the unsteered scores
+            self.prepared  # noqa: B018  # at once: later steering must not change the unsteered scores
 
     @cached_property
     def prepared(self) -> TeacherForcing:
-        """The engine's teacher forcing of the items; with a checkpoint prepared when a result is first missing."""
+        """Return the teacher forcing of the items; with a checkpoint, it is prepared for the first new result."""
         return self._engine.teacher_forcing(self._items)
 
     def result(self, what: str, compute: Callable[[], F64], additions: Changes | None = None) -> F64:
-        """Return what ``compute`` returns for the items and additions, from the checkpoint if it has that."""
+        """Return the result of ``compute`` for the items and additions, from the checkpoint if it is there."""
         if not self._checkpoint.active:
             return compute()
         parts = [] if additions is None else [_bytes(layer, additions[layer]) for layer in sorted(additions)]
@@ -112,14 +112,14 @@ class KlSet:
 
     @cached_property
     def norms(self) -> F64:
-        """Mean hidden-state norm per layer on these questions, ``[layer]``."""
+        """Return the mean hidden-state norm per layer on these questions, ``[layer]``."""
         return self._forced.result("norms", lambda: self._forced.prepared.norms)
 
     @property
-    def own_logprob(self) -> float:
-        """Log-probability of all the model's own answers together, in nats."""
-        found = self._forced.result("own logprob", lambda: np.concatenate(self._forced.prepared.base.logprob))
-        return float(found.sum())
+    def base_logprob(self) -> float:
+        """Return the log-probability of all the model's own answers together, in nats."""
+        logprobs = self._forced.result("own logprob", lambda: np.concatenate(self._forced.prepared.base.logprob))
+        return float(logprobs.sum())
 
     def measure(self, additions: Changes) -> float:
         """Return the mean per-token KL(base ‖ steered) in nats with ``additions[layer]`` added after each block."""
@@ -133,14 +133,15 @@ class EffectSet:
 
     def __init__(self, engine: Forces, questions: Sequence[Question], checkpoint: Checkpoint = NO_CHECKPOINT) -> None:
         self._engine = engine
-        self._answered = [(question.prompt, own) for question in questions if (own := question.persona_answers)]
-        if not self._answered:
+        answered = [(question.prompt, pair) for question in questions if (pair := question.persona_answers)]
+        if not answered:
             raise CalibrationError("there are no persona answers", fix="give the behaviour personas")
-        items = [ForcedItem(prompt, (answers.positive, answers.negative)) for prompt, answers in self._answered]
+        self._answers = [pair for _, pair in answered]
+        items = [ForcedItem(prompt, (pair.positive, pair.negative)) for prompt, pair in answered]
         self._forced = _Forced(engine, items, checkpoint)
 
     def __len__(self) -> int:
-        return len(self._answered)
+        return len(self._answers)
 
     def measure(self, additions: Changes) -> F64:
         """Return the effect per question, in nats per token, with ``additions[layer]`` added to each block's output."""
@@ -151,32 +152,27 @@ class EffectSet:
 
     @property
     def base(self) -> F64:
-        """Preference of the unsteered model per question; see ``preference``."""
+        """Return the preference of the unsteered model per question; see ``preference``."""
         return self._forced.result("preference", lambda: preference(self._forced.prepared.base))
 
     @cached_property
     def prompt_swing(self) -> F64:
-        """Swing of the system prompts: per question, preference under the positive minus the negative one."""
+        """Return the system prompts' swing: per question, preference under the positive minus the negative one."""
         return self._forced.result("prompt swing", self._prompt_swing)
 
     def _prompt_swing(self) -> F64:
         crossed = [
             ForcedItem(prompt, (answer,))
-            for _, own in self._answered
-            for prompt, answer in ((own.under_positive, own.negative), (own.under_negative, own.positive))
+            for pair in self._answers
+            for prompt, answer in ((pair.under_positive, pair.negative), (pair.under_negative, pair.positive))
         ]
         scores = self._engine.teacher_forcing(crossed, once=True).base  # each answer under the other one's prompt
         other = [float(logprob[0] / tokens[0]) for logprob, tokens in zip(scores.logprob, scores.tokens, strict=True)]
-        means = [
-            (own.positive_logprob / len(own.positive), own.negative_logprob / len(own.negative))
-            for _, own in self._answered
-        ]
-        swings = [
-            (positive - negative_there) - (positive_there - negative)
-            for (positive, negative), negative_there, positive_there in zip(
-                means, other[0::2], other[1::2], strict=True
-            )
-        ]
+        swings = []
+        for pair, negative_there, positive_there in zip(self._answers, other[0::2], other[1::2], strict=True):
+            positive = pair.positive_logprob / len(pair.positive)
+            negative = pair.negative_logprob / len(pair.negative)
+            swings.append((positive - negative_there) - (positive_there - negative))
         return np.array(swings)
 
 
@@ -208,17 +204,17 @@ def ask(
             Question(text, answer.prompt.tokens, answer.tokens) for text, answer in zip(texts, answers, strict=True)
         )
 
-    asked = checkpoint.remember("answers", tuple[Question, ...], answer_all)
+    questions = checkpoint.remember("answers", tuple[Question, ...], answer_all)
     progress(Progress(PHASE, 1, steps))
     if behaviour is None or not count:
-        return asked
+        return questions
     answered = checkpoint.remember(
         "persona answers",
         tuple[Question, ...],
-        lambda: add_persona_answers(engine, asked[:count], behaviour, max_new_tokens=max_new_tokens),
+        lambda: add_persona_answers(engine, questions[:count], behaviour, max_new_tokens=max_new_tokens),
     )
     progress(Progress(PHASE, 2, steps))
-    return (*answered, *asked[count:])
+    return (*answered, *questions[count:])
 
 
 def add_persona_answers(
@@ -235,26 +231,14 @@ def add_persona_answers(
         for instruction in (instructions.positive, instructions.negative):
             chats.append((Message("system", instruction), Message("user", question.text)))
     answers = engine.generate(chats, max_new_tokens=max_new_tokens)
-    return tuple(
-        replace(
-            question,
-            persona_answers=_persona_answers(answers[at], answers[at + 1]),
-        )
-        for at, question in zip(range(0, len(chats), 2), questions, strict=True)
-    )
-
-
-def _persona_answers(positive: Completion, negative: Completion) -> PersonaAnswers:
-    assert positive.logprob is not None  # answers are greedy
-    assert negative.logprob is not None
-    return PersonaAnswers(
-        positive.tokens,
-        negative.tokens,
-        positive.prompt.tokens,
-        negative.prompt.tokens,
-        positive.logprob,
-        negative.logprob,
-    )
+    answered = []
+    for question, plus, minus in zip(questions, answers[0::2], answers[1::2], strict=True):
+        assert plus.logprob is not None  # answers are greedy
+        assert minus.logprob is not None
+        prompts = plus.prompt.tokens, minus.prompt.tokens
+        pair = PersonaAnswers(plus.tokens, minus.tokens, *prompts, plus.logprob, minus.logprob)
+        answered.append(replace(question, persona_answers=pair))
+    return tuple(answered)
 
 
 @dataclass(frozen=True)
@@ -263,13 +247,13 @@ class Effort:
 
     Attributes:
         sweep_kl: Questions on which candidates are brought to the budget.
-        rounds: Rounds of the sweep: questions with persona answers that each adds, and how many of the best candidates
-            enter it.
+        rounds: Rounds of the sweep: number of questions with persona answers that each adds, and number of the best
+            candidates that enter it.
         kl: Questions on which the final KL is measured.
         held_out: Questions of the check.
         randoms: Random directions for comparison.
         answer_tokens: Length of the model's answers.
-        refine: Questions with persona answers by which directions are refined, if they are.
+        refine: Questions with persona answers for the refinement of directions.
     """
 
     sweep_kl: int = 6
@@ -282,7 +266,7 @@ class Effort:
 
     @property
     def effect(self) -> int:
-        """Questions with persona answers, of all rounds together."""
+        """Return the number of questions with persona answers, of all rounds together."""
         return sum(questions for questions, _ in self.rounds)
 
 
@@ -295,7 +279,7 @@ class CalibrationSet:
 
     Attributes:
         model: The engine.
-        checkpoint: Where measurements on the questions are kept.
+        checkpoint: Where measurements on the questions are saved.
         questions: All of them.
         sweep_kl: For the KL of candidates.
         kl: For the final KL.
@@ -329,10 +313,10 @@ class CalibrationSet:
         """Ask the questions; with ``refine`` more of them get persona answers."""
         wanted = max(EFFORT.effect, EFFORT.refine) if refine else EFFORT.effect
         calibration = neutral_prompts().calibration[: max(EFFORT.kl, wanted)]
-        own = behaviour.evaluation_prompts if behaviour is not None else ()
-        held_out = (own or neutral_prompts().held_out[: EFFORT.held_out]) if check else ()
+        evaluation = behaviour.evaluation_prompts if behaviour is not None else ()
+        held_out = (evaluation or neutral_prompts().held_out[: EFFORT.held_out]) if check else ()
         first, rest = calibration[:wanted], calibration[wanted:]
-        asked = ask(
+        questions = ask(
             model,
             [*first, *held_out, *rest],
             behaviour,
@@ -341,15 +325,15 @@ class CalibrationSet:
             checkpoint=checkpoint,
             progress=progress,
         )
-        checked = asked[len(first) : len(first) + len(held_out)]
-        calibrated = [*asked[: len(first)], *asked[len(first) + len(held_out) :]]
+        checked = questions[len(first) : len(first) + len(held_out)]
+        calibrated = [*questions[: len(first)], *questions[len(first) + len(held_out) :]]
         answered = [question for question in calibrated if question.persona_answers is not None]
-        stops = np.cumsum([questions for questions, _ in EFFORT.rounds]).tolist()
+        stops = np.cumsum([number for number, _ in EFFORT.rounds]).tolist()
         parts = [answered[start:stop] for start, stop in pairwise([0, *stops])]
         return cls(
             model=model,
             checkpoint=checkpoint,
-            questions=asked,
+            questions=questions,
             sweep_kl=KlSet(model, calibrated[: EFFORT.sweep_kl], checkpoint),
             kl=KlSet(model, calibrated[: EFFORT.kl], checkpoint),
             rounds=tuple(EffectSet(model, part, checkpoint) for part in parts if part),
@@ -363,6 +347,6 @@ class CalibrationSet:
         return {layer: float(self.kl.norms[layer]) for layer in layers}
 
     def prompt_swings(self) -> F64:
-        """Return the system prompts' own swing on every question with persona answers."""
+        """Return the system prompts' swing on every question with persona answers."""
         held_out = () if self.held_out_effects is None else (self.held_out_effects,)
         return np.concatenate([part.prompt_swing for part in (*self.rounds, *held_out)])
