@@ -89,7 +89,7 @@ def test_finding_leaves_no_hooks_behind(engine: TransformersEngine) -> None:
     [lambda state: state, lambda state: (state, None), lambda state: [state, "cache"]],
     ids=["tensor", "tuple", "list"],
 )
-def test_blocks_may_return_tensor_or_tuple_or_list(wrap: Callable[[Tensor], Any]) -> None:
+def test_find_layers_accepts_tensor_tuple_or_list_outputs(wrap: Callable[[Tensor], Any]) -> None:
     model = Toy(
         nn.ModuleList(Block(wrap) for _ in range(3)),
         step=lambda block, state: layer_output(block(state)),
@@ -97,7 +97,7 @@ def test_blocks_may_return_tensor_or_tuple_or_list(wrap: Callable[[Tensor], Any]
     assert find_layers(model).blocks.path == "layers"
 
 
-def test_blocks_may_take_state_by_keyword() -> None:
+def test_find_layers_accepts_state_as_keyword() -> None:
     model = Toy(step=lambda block, state: block(hidden_states=state))
     assert find_layers(model).blocks.modules == tuple(model.layers)
 
@@ -135,7 +135,7 @@ def test_longer_chain_of_another_width_is_not_chosen() -> None:
     assert find_layers(model).blocks.path == "layers"
 
 
-def test_list_whose_members_put_out_flat_tensors_is_not_chosen() -> None:
+def test_find_layers_ignores_list_with_flat_outputs() -> None:
     def per_channel(decoy: nn.Module, state: Tensor) -> None:
         flat = state.flatten()
         for gate in decoy:
@@ -161,7 +161,7 @@ def test_longer_chain_inside_one_block_is_not_chosen() -> None:
     assert find_layers(model).blocks.path == "layers"
 
 
-def test_model_whose_blocks_do_not_chain_is_refused() -> None:
+def test_find_layers_refuses_unchained_blocks() -> None:
     model = Toy(step=lambda block, state: 0.5 * block(state))
     with pytest.raises(ModelError, match=r"cannot find the decoder blocks of Toy.*layers \(4\)"):
         find_layers(model)

@@ -244,7 +244,7 @@ def test_bound_on_tokens_of_pass_is_kept(machine: Machine) -> None:
     assert Cost.of(machine, **SMOLLM2, max_tokens=None).max_tokens == machine.max_tokens
 
 
-def test_model_of_no_known_size_has_cost() -> None:
+def test_cost_of_model_without_size_is_finite() -> None:
     cost = Cost.of(CPU, layers=2, hidden=8, parameters=0, max_tokens=None)
     assert np.isfinite([cost.launch, cost.pair]).all()
     assert 1 <= cost.prefix_tree_tokens <= cost.max_tokens

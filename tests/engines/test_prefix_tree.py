@@ -82,7 +82,7 @@ def test_paths_and_leaves_are_those_of_sequences(sequences: list[Beginning]) -> 
 
 
 @given(sequences=sequence_lists, order=st.randoms(use_true_random=False))
-def test_order_of_sequences_plays_no_part(sequences: list[Beginning], order: object) -> None:
+def test_tree_ignores_order_of_sequences(sequences: list[Beginning], order: object) -> None:
     shuffled = list(range(len(sequences)))
     order.shuffle(shuffled)  # type: ignore[attr-defined]
     tree, again = build_tree(sequences), build_tree([sequences[n] for n in shuffled])
@@ -93,7 +93,7 @@ def test_order_of_sequences_plays_no_part(sequences: list[Beginning], order: obj
 # By example --------------------------------------------------------------------------------------------------------
 
 
-def test_small_tree_is_as_drawn() -> None:
+def test_tree_of_small_example_equals_drawing() -> None:
     tree = build_tree([(7, 8), (7, 9, 5), (7,), (7, 8), (1,)])
     assert [read_off(tree)[end] for end in tree.ends] == [(7, 8), (7, 9, 5), (7,), (7, 8), (1,)]
     assert len(tree) == 5

@@ -90,7 +90,7 @@ def test_progress_counts_prompts_over_all_groups(tiny_llama, pairs):
     assert steps[-1].done == steps[-1].total == 2 * len(pairs)
 
 
-def test_running_out_of_memory_is_told(tiny_llama, pairs, monkeypatch):
+def test_collect_contrast_out_of_memory_has_note(tiny_llama, pairs, monkeypatch):
     import torch
 
     forward = type(tiny_llama.model.model).forward

@@ -42,11 +42,11 @@ def test_fisher_ignores_constant_coordinate():
     assert abs(fisher(positive, negative)[4]) < 1e-6
 
 
-def test_kinds_without_any_spread_are_told_apart_by_their_means():
+def test_fisher_without_spread_uses_means():
     positive, negative = np.full((3, 2), [1.0, 0.0], np.float32), np.zeros((4, 2), np.float32)
     np.testing.assert_allclose(fisher(positive, negative), [1.0, 0.0], atol=1e-6)
 
 
-def test_kinds_of_the_same_mean_are_refused():
+def test_fisher_equal_means_is_refused():
     with pytest.raises(VectorError, match="same hidden states"):
         fisher(np.ones((3, 4), np.float32), np.ones((5, 4), np.float32))

@@ -38,7 +38,7 @@ def test_estimate_returns_oriented_unit_direction(name, seed):
 
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
 @given(seed=SEEDS)
-def test_exchanging_the_poles_turns_the_direction_around(name, seed):
+def test_estimate_of_swapped_poles_is_negated(name, seed):
     positive, negative, _ = poles(seed)
     there, back = estimate(name, positive, negative), estimate(name, negative, positive)
     assert there @ back == pytest.approx(-1.0, abs=1e-3)
@@ -82,6 +82,6 @@ def test_poles_with_the_same_states_have_no_direction(name):
 
 
 @pytest.mark.parametrize("name", sorted(ESTIMATORS))
-def test_arrays_that_are_no_pairs_are_refused(name):
+def test_estimate_unequal_pairs_is_refused(name):
     with pytest.raises(VectorError, match="no pairs"):
         estimate(name, np.ones((5, 3), np.float32), np.ones((4, 3), np.float32))

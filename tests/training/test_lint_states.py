@@ -59,7 +59,7 @@ def test_lint_persona_in_wrong_pole_is_reported(smollm2):
     assert lint.by_persona[3].agreement < 0 < min(group.agreement for group in lint.by_persona[:3])
 
 
-def test_figures_equal_those_of_all_pairs_compared_one_by_one(tiny_llama):
+def test_lint_figures_equal_pairwise_reference(tiny_llama):
     lint = lint_states(tiny_llama, HAPPY, max_pairs=16)
     pairs = build_pairs(HAPPY, tiny_llama, max_pairs=16, max_cuts=4)
     states = [tiny_llama.hidden_states([pair.positive, pair.negative]) for pair in pairs]
@@ -86,25 +86,25 @@ def test_lint_longer_side_is_noted(tiny_llama):
     assert not any("tokens longer" in f.problem for f in lint_states(tiny_llama, even, max_pairs=12).findings)
 
 
-def test_one_persona_gives_no_agreement_and_at_most_medium(smollm2):
+def test_lint_single_persona_has_no_agreement(smollm2):
     lint = lint_states(smollm2, with_personas(["extremely happy"], ["extremely sad"]), max_pairs=16)
     assert lint.agreement is None
     assert lint.prediction == "medium"
     assert "only one persona" in problems(lint)["personas"]
 
 
-def test_phrasings_around_one_word_are_told_to_agree_by_it(smollm2):
+def test_lint_phrasings_sharing_one_word_names_it(smollm2):
     behaviour = with_personas(["a pirate", "the picture of a pirate"], ["a lawyer", "the picture of a lawyer"])
     lint = lint_states(smollm2, behaviour, max_pairs=16)
     assert "'pirate' and 'lawyer'" in problems(lint)["personas"]
 
 
-def test_unequal_personas_and_repeated_ones_keep_their_places(tiny_llama):
+def test_lint_unequal_personas_are_grouped_once(tiny_llama):
     lint = lint_states(tiny_llama, with_personas(["glad", "merry", "glad"], ["sad"]), max_pairs=24)
     assert [(group.positive, group.negative) for group in lint.by_persona] == [("glad", "sad"), ("merry", "sad")]
 
 
-def test_pairs_given_outright_are_compared_in_parts(smollm2):
+def test_lint_given_pairs_are_compared_in_parts(smollm2):
     subjects = ("walk", "dinner", "journey", "letter", "garden", "party", "film", "lesson")
     chats = [
         (

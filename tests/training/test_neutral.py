@@ -55,7 +55,7 @@ def slow(tiny_llama, directions, questions):
 
 
 @pytest.mark.parametrize("group", [GROUP, 1])
-def test_statistics_equal_those_of_a_loop_over_chats(tiny_llama, directions, questions, slow, monkeypatch, group):
+def test_neutral_equals_loop_over_chats(tiny_llama, directions, questions, slow, monkeypatch, group):
     monkeypatch.setattr("trimtab.training.neutral.GROUP", group)
     neutral = measure_neutral(tiny_llama, directions, questions=questions)
     tokens, means, lasts = slow
@@ -70,7 +70,7 @@ def test_statistics_equal_those_of_a_loop_over_chats(tiny_llama, directions, que
         np.testing.assert_allclose(neutral.percentiles[layer], np.percentile(tokens[:, n], PERCENTS), atol=1e-3)
 
 
-def test_without_answers_only_the_words_of_prompts_count(tiny_llama, directions, questions):
+def test_neutral_without_answers_counts_prompt_words_only(tiny_llama, directions, questions):
     alone = measure_neutral(tiny_llama, directions)
     answered = measure_neutral(tiny_llama, directions, questions=questions)
     assert answered.tokens - alone.tokens == 3 + 2 + 1
@@ -104,7 +104,7 @@ def test_neutral_constant_direction_has_positive_spread(tiny_llama, monkeypatch)
         assert 0 < neutral.spread(pool).deviation[0] < 1e-4
 
 
-def test_states_that_are_not_finite_are_refused(tiny_llama, directions, monkeypatch):
+def test_neutral_non_finite_states_are_refused(tiny_llama, directions, monkeypatch):
     collect = type(tiny_llama).collect
 
     def broken(self, texts, **options):
@@ -142,7 +142,7 @@ def test_progress_counts_chats(tiny_llama, directions):
 
 
 @pytest.mark.parametrize("calibrate", [True, False])
-def test_training_always_measures_them(tiny_llama, calibrate, tmp_path):
+def test_train_measures_neutral(tiny_llama, calibrate, tmp_path):
     vector = trimtab.train(
         tiny_llama, Behaviour.load("happy"), max_pairs=8, layers=[2], calibrate=calibrate, check=False
     )
@@ -152,7 +152,7 @@ def test_training_always_measures_them(tiny_llama, calibrate, tmp_path):
     assert ControlVector.load(vector.save(tmp_path / "v.safetensors")).neutral == vector.neutral
 
 
-def test_calibrating_measures_them(tiny_llama, random_vector):
+def test_calibrate_measures_neutral(tiny_llama, random_vector):
     vector = random_vector(tiny_llama, layers=[1, 2])
     assert vector.neutral is None
     calibrated = trimtab.calibrate(tiny_llama, vector, check=False)

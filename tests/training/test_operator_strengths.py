@@ -41,7 +41,7 @@ def test_each_sign_spends_the_budget_under_the_operator(tiny_llama, vector, oper
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_nothing_else_of_the_vector_changes(tiny_llama, vector, operator):
+def test_calibrate_operator_changes_only_its_scale(tiny_llama, vector, operator):
     calibrated = trimtab.calibrate(tiny_llama, vector, operator=operator, budget=0.2)
     for name in ("scale", "weights", "norms", "calibration", "neutral", "reader", "fits", "behaviour", "method"):
         assert getattr(calibrated, name) == getattr(vector, name), name
@@ -65,7 +65,7 @@ def test_operator_strength_one_applies_calibrated_scale(vector, sign):
                 np.testing.assert_allclose(getattr(change, field.name), expected, rtol=1e-6)
 
 
-def test_turning_is_in_radians_by_weight_and_pushing_in_norms(vector):
+def test_rotate_is_weighted_radians_and_push_is_in_norms(vector):
     for layer, (change,) in changes_of(vector, "rotate", -0.5).items():
         assert isinstance(change, LayerRotate)
         assert change.radians == pytest.approx(-0.5 * vector.weights[layer])
@@ -77,13 +77,13 @@ def test_turning_is_in_radians_by_weight_and_pushing_in_norms(vector):
         )
 
 
-def test_turning_that_cannot_spend_the_budget_is_refused(tiny_llama, random_vector):
+def test_rotate_unable_to_spend_budget_is_refused(tiny_llama, random_vector):
     feeble = dataclasses.replace(random_vector(tiny_llama, layers=[1]), weights={1: 1e-14})
     with pytest.raises(CalibrationError, match="no strength spends"):
         trimtab.calibrate(tiny_llama, feeble, operator="rotate", budget=5.0)
 
 
-def test_wrong_asks_are_refused(tiny_llama, vector):
+def test_calibrate_operator_invalid_options_are_refused(tiny_llama, vector):
     for operator in ("ablate", "clamp", "dance"):
         with pytest.raises(CalibrationError, match="no strength to calibrate"):
             trimtab.calibrate(tiny_llama, vector, operator=operator)
@@ -95,7 +95,7 @@ def test_wrong_asks_are_refused(tiny_llama, vector):
         trimtab.calibrate(tiny_llama, vector, operator="rotate", budget=math.nan)
 
 
-def test_other_layers_forget_what_was_calibrated_at_the_old_ones(tiny_llama, vector):
+def test_calibrate_at_other_layers_drops_operator_scales(tiny_llama, vector):
     known = dataclasses.replace(vector, operator_scales={"rotate": {"+": 0.1, "-": 0.1}})
     assert trimtab.calibrate(tiny_llama, known, layers=[2], check=False).operator_scales == {}
     kept = trimtab.calibrate(tiny_llama, known, check=False).operator_scales

@@ -106,7 +106,7 @@ def test_suggest_same_seed_gives_same_result(fake):
     assert suggest_phrasings(fake, HAPPY, count=1) == suggest_phrasings(fake, HAPPY, count=1)
 
 
-def test_nothing_can_be_said_in_other_words_without_personas(fake):
+def test_suggest_without_personas_or_count_is_refused(fake):
     chats = tuple(ContrastiveText((Message("user", f"{n}"),), (Message("user", f"-{n}"),)) for n in range(2))
     bare = Behaviour("bare", "", Pole("a", ()), Pole("b", ()), HAPPY.templates, HAPPY.suffixes, pairs=chats)
     with pytest.raises(BehaviourError, match="no personas"):
@@ -124,5 +124,5 @@ def test_nothing_can_be_said_in_other_words_without_personas(fake):
         ("  ", ""),
     ],
 )
-def test_answers_are_tidied_into_phrases(answer, phrase):
+def test_suggest_cleans_answers_into_phrases(answer, phrase):
     assert tidy(answer) == phrase

@@ -94,7 +94,7 @@ def test_fitting_twice_gives_the_same_reader(tiny_llama, loud):
         np.testing.assert_array_equal(direction, loud.directions[layer])
 
 
-def test_left_out_scores_are_of_directions_fitted_without_them(monkeypatch):
+def test_left_out_scores_use_directions_of_other_folds(monkeypatch):
     random = np.random.default_rng(0)
     states = random.standard_normal((30, 6)).astype(np.float32)
     neutral = random.standard_normal((12, 6)).astype(np.float32)
@@ -140,13 +140,13 @@ def test_scores_of_prompts_equal_those_of_a_loop_over_texts(tiny_llama, loud, po
     np.testing.assert_allclose(found, slow_scores(tiny_llama, vector, prompts, pool=pool), atol=1e-3)
 
 
-def test_scores_of_the_last_user_turn_are_of_its_words_alone(tiny_llama, loud):
+def test_scores_at_last_user_turn_use_its_words_only(tiny_llama, loud):
     vector = replace(loud, reader=Reader(layers=(2,), pool="last"))
     found = tiny_llama.scores([CHAT, "only one"], vector, at="last-user-turn")
     np.testing.assert_allclose(found, slow_scores(tiny_llama, vector, [CHAT, "only one"], role="user"), atol=1e-3)
 
 
-def test_scores_are_what_reading_a_text_gives(tiny_llama, loud):
+def test_scores_equal_reading_of_text(tiny_llama, loud):
     for prompt in (QUIET[0], CHAT):
         marked = tiny_llama.marked(prompt)
         read = tiny_llama.read(prompt, [loud])[0]
@@ -177,7 +177,7 @@ def test_fitted_threshold_matches_rate(tiny_llama, loud):
         fitted.fitted_threshold(0.005, at="prompt")
 
 
-def test_fitting_again_replaces_the_fit_of_the_same_place_alone(tiny_llama, loud):
+def test_fit_threshold_again_replaces_fit_of_same_place_only(tiny_llama, loud):
     fitted = fit_threshold(tiny_llama, loud, QUIET)
     fitted = fit_threshold(tiny_llama, fitted, QUIET[:5], at="last-user-turn")
     fitted = fit_threshold(tiny_llama, fitted, QUIET[:7])
@@ -204,7 +204,7 @@ def test_condition_uses_fitted_threshold(tiny_llama, loud):
     assert condition.level == fitted.fitted_threshold(0.02, at="prompt")
 
 
-def test_calibrating_keeps_what_thresholds_were_fitted_against(tiny_llama, loud):
+def test_calibrate_keeps_fits_neutral_and_reader(tiny_llama, loud):
     fitted = fit_threshold(tiny_llama, loud, QUIET)
     calibrated = trimtab.calibrate(tiny_llama, fitted, check=False, budget=0.2)
     assert calibrated.fits == fitted.fits
@@ -212,7 +212,7 @@ def test_calibrating_keeps_what_thresholds_were_fitted_against(tiny_llama, loud)
     assert calibrated.reader == fitted.reader
 
 
-def test_too_few_texts_and_texts_of_both_kinds_are_refused(tiny_llama):
+def test_fit_refuses_too_few_or_shared_texts(tiny_llama):
     with pytest.raises(VectorError, match=f"there are {LEAST - 1} different positive texts"):
         fit_reader(tiny_llama, LOUD[: LEAST - 1], QUIET, name="x")
     with pytest.raises(VectorError, match="there are 1 different negative texts"):

@@ -18,7 +18,7 @@ def answers(engine, *, max_pairs=6, temperature=0.0, seed=0):
     )
 
 
-def test_each_side_is_a_prompt_and_the_models_own_answer_to_it(tiny_llama):
+def test_responses_are_prompts_with_generated_answers(tiny_llama):
     pairs = answers(tiny_llama)
     assert 2 <= len(pairs) <= 6
     for pair in pairs:

@@ -31,12 +31,12 @@ def test_band_layers_default_is_in_the_middle():
 
 
 @pytest.mark.parametrize("layers", [[], [30], [-1], [1.5], "all"])
-def test_layers_that_are_none_are_refused(layers):
+def test_chosen_layers_invalid_is_refused(layers):
     with pytest.raises(SteeringError):
         chosen_layers(30, layers)
 
 
-def test_given_layers_are_the_only_candidate_and_come_in_order():
+def test_chosen_layers_given_are_sorted_single_candidate():
     assert chosen_layers(30, [7, 3, 7]) == ((3, 7),)
 
 
@@ -87,5 +87,5 @@ def test_sweep_prefers_clearly_better_narrow_candidate():
     assert chosen({(1,): [1.0, 1.1, 0.9, 1.0], (0, 1, 2): [0.2, 0.4, 0.1, 0.2]}) == [(1,), (0, 1, 2)]
 
 
-def test_one_question_tells_nothing_apart():
+def test_sweep_single_question_prefers_widest_candidate():
     assert chosen({(1,): [1.0], (0, 1, 2): [0.2]}) == [(0, 1, 2), (1,)]

@@ -100,7 +100,7 @@ def test_train_with_inert_personas_keeps_estimate_and_notes_it(tiny_llama, monke
     assert note == "steps begin at the estimate: the personas' answers have no gradient"
 
 
-def test_steps_cannot_be_fewer_than_none(tiny_llama):
+def test_train_negative_refine_is_refused(tiny_llama):
     with pytest.raises(CalibrationError, match="cannot be taken"):
         trimtab.train(tiny_llama, Behaviour.load("happy"), refine=-1)
 
@@ -155,7 +155,7 @@ def test_progress_ends_every_phase(tiny_llama):
     assert all(step.done == step.total for step in last.values())
 
 
-def test_pairs_without_personas_are_calibrated_by_kl_alone(tiny_llama, tmp_path):
+def test_train_without_personas_calibrates_by_kl_only(tiny_llama, tmp_path):
     lines = [
         json.dumps({"positive": f"Please, would you kindly {x}?", "negative": f"{x} now!"})
         for x in ("open the door", "wait", "sing", "write a note")
@@ -170,7 +170,7 @@ def test_pairs_without_personas_are_calibrated_by_kl_alone(tiny_llama, tmp_path)
     assert vector.calibration.held_out.effect is None
 
 
-def test_calibrate_gives_a_mix_its_unit_and_keeps_its_directions(tiny_llama, tiny_trained):
+def test_calibrate_mix_sets_scale_and_keeps_directions(tiny_llama, tiny_trained):
     other = trimtab.train(tiny_llama, Behaviour.load("formal"), layers=[1], check=False, **TINY)
     mix = 0.5 * tiny_trained - 0.3 * other
     calibrated = trimtab.calibrate(tiny_llama, mix, budget=0.2, check=False)
@@ -180,7 +180,7 @@ def test_calibrate_gives_a_mix_its_unit_and_keeps_its_directions(tiny_llama, tin
         np.testing.assert_array_equal(calibrated.directions[layer], mix.directions[layer])
 
 
-def test_wrong_asks_are_refused(tiny_llama, tiny_trained, smollm2):
+def test_train_and_calibrate_invalid_options_are_refused(tiny_llama, tiny_trained, smollm2):
     happy = Behaviour.load("happy")
     with pytest.raises(VectorError, match="no method named 'magic'"):
         trimtab.train(tiny_llama, happy, method="magic")
@@ -195,7 +195,7 @@ def test_wrong_asks_are_refused(tiny_llama, tiny_trained, smollm2):
         trimtab.calibrate(tiny_llama, tiny_trained, layers="auto")
 
 
-def test_training_leaves_no_hook_and_no_changed_weight(tiny_llama):
+def test_training_leaves_hooks_and_weights_unchanged(tiny_llama):
     before = digest_of(tiny_llama.model)
     trimtab.train(tiny_llama, Behaviour.load("happy"), **TINY)
     assert digest_of(tiny_llama.model) == before
@@ -296,7 +296,7 @@ def test_random_directions_swing_neither_way(smollm2, happy):
 
 
 @pytest.mark.slow
-def test_formal_is_calibrated_by_the_same_code(smollm2):
+def test_formal_spends_budget_on_both_sides(smollm2):
     formal = trimtab.train(smollm2, Behaviour.load("formal"))
     for sign in "+-":
         assert formal.calibration.kl[sign] == pytest.approx(0.4, rel=0.05)

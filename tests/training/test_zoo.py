@@ -28,7 +28,7 @@ def training(monkeypatch, tmp_path, llama):
     return trained
 
 
-def test_models_of_other_weights_have_folders_of_their_own(llama):
+def test_zoo_path_differs_by_model_weights(llama):
     info = llama.info
     same, other = zoo_path("happy", info), zoo_path("happy", replace(info, fingerprint="other"))
     assert same == zoo_path("happy", info)

@@ -43,7 +43,7 @@ def test_default_model_keeps_turns_too(smollm2):
     assert cached[2].receipt.tokens < recomputed[2].receipt.tokens  # only what is new was read, and steered
 
 
-def test_recomputed_turns_are_read_under_steering_of_now(llama):
+def test_chat_recompute_reads_turns_with_current_steering(llama):
     steerings = [[(vector_for(llama), 1.0)], None, [(vector_for(llama, seed=2), -1.0)]]
     chat, answers = talk(llama, "recompute", steerings)
     for number, steering in enumerate(steerings):
@@ -51,7 +51,7 @@ def test_recomputed_turns_are_read_under_steering_of_now(llama):
         assert llama.generate(asked, steering=steering, max_new_tokens=8)[0].tokens == answers[number].tokens
 
 
-def test_kept_turns_stay_as_they_were_read(llama):
+def test_chat_keep_equals_manual_reading(llama):
     """Compare with the chat read by hand: the first turn steered, later ones not.
 
     Text of this random model may have other tokens when it is read again; from there on all is new.
@@ -100,7 +100,7 @@ def test_chat_reset_keeps_the_system_prompt(llama):
     assert chat.send(TURNS[0], max_new_tokens=8).tokens == answers[0].tokens
 
 
-def test_text_comes_in_pieces_and_tokens_are_read(llama):
+def test_chat_on_text_pieces_join_to_answer(llama):
     pieces: list[str] = []
     chat = Chat(llama)
     answer = chat.send("Hello", max_new_tokens=6, on_text=pieces.append)

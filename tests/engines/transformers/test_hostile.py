@@ -62,7 +62,7 @@ LEARNING: dict[str, Callable[[Any, Any], object]] = {
 
 @pytest.mark.parametrize("learn", LEARNING.values(), ids=LEARNING)
 @pytest.mark.parametrize("by", [0, 1], ids=["own scope", "scope of another engine"])
-def test_nothing_is_learned_inside_steering(
+def test_learning_inside_steering_is_refused(
     pair: tuple[TransformersEngine, TransformersEngine], learn: Any, by: int
 ) -> None:
     vector = vector_for(pair[0], layers=[1])
@@ -74,7 +74,7 @@ def test_nothing_is_learned_inside_steering(
     pair[0].check_unsteered("work")
 
 
-def test_fake_engine_learns_nothing_inside_steering() -> None:
+def test_fake_engine_learning_inside_steering_is_refused() -> None:
     engine = FakeEngine()
     vector = trimtab.train(engine, Behaviour.load("happy"), max_pairs=8, refine=0)
     with engine.steered([(vector, 0.5)]), pytest.raises(SteeringError, match="training inside steered"):

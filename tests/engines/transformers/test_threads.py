@@ -207,7 +207,7 @@ def test_open_stream_refuses_its_reader_and_others_wait(engine: TransformersEngi
     assert in_time(waiting) == plain
 
 
-def test_stream_handed_to_another_thread_goes_on(engine: TransformersEngine, pool: ThreadPoolExecutor) -> None:
+def test_stream_continues_in_another_thread(engine: TransformersEngine, pool: ThreadPoolExecutor) -> None:
     plain = engine.generate("Hi", max_new_tokens=8)
     stream = engine.stream("Hi", max_new_tokens=8)
     next(stream)

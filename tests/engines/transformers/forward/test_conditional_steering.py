@@ -311,7 +311,7 @@ def test_scope_without_its_tokens_is_refused(llama: TransformersEngine, scope: s
     assert traces_in(llama.model) == []
 
 
-def test_turns_that_template_changes_cannot_be_steered(tiny: Make) -> None:
+def test_turns_changed_by_template_are_refused(tiny: Make) -> None:
     engine = tiny(chat_template="{% for m in messages %}<{{ m.role }}>{{ m.content | upper }}\n{% endfor %}")
     with pytest.raises(SteeringError, match=r"chat template changes the messages.*such as 'generated'"):
         engine.generate("hi", steering=[Term(vector_for(engine), coefficient=1.0, tokens="assistant")])

@@ -168,7 +168,7 @@ def test_receipt_shift_of_decaying_term_follows_decay(host: ModelContext) -> Non
     )
 
 
-def test_terms_of_scopes_around_call_come_first(host: ModelContext) -> None:
+def test_receipt_lists_terms_of_outer_scopes_first(host: ModelContext) -> None:
     outer, inner = (Term(vector, coefficient=0.3, name=name) for vector, name in zip(host.vectors, "ab", strict=True))
     with host.engine.steered([outer]):
         receipt = host.engine.generate("Hi", steering=[inner], max_new_tokens=3).receipt

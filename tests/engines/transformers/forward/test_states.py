@@ -173,7 +173,7 @@ def test_mean_is_over_span_of_each_text(
 @walked_or_plain
 @pytest.mark.parametrize("span", [None, (1, None), (-2, None), SPANS], ids=str)
 @pytest.mark.usefixtures("always_walking")
-def test_all_tokens_of_span_come_text_by_text(
+def test_all_positions_of_span_are_one_array_per_text(
     llama: TransformersEngine, every_state: list[np.ndarray], span: Any, shared: bool
 ) -> None:
     found = llama.hidden_states(TEXTS, position="all", span=span, max_tokens=7, share_prefixes=shared)
@@ -198,14 +198,14 @@ def test_positions_of_every_family_are_those_of_whole_text(family: Family, engin
     assert error(engine.hidden_states(texts, position="mean", span=(1, None)), means) < TOLERANCE
 
 
-def test_position_goes_with_choice_of_layers(llama: TransformersEngine, every_state: list[np.ndarray]) -> None:
+def test_position_combines_with_layers(llama: TransformersEngine, every_state: list[np.ndarray]) -> None:
     found = llama.hidden_states(TEXTS, position="mean", layers=[2, 0, 2])
     assert error(found, np.stack([states[:, [2, 0, 2]].mean(axis=0) for states in every_state])) < TOLERANCE
     rows = llama.hidden_states(TEXTS, position="all", layers=[-1])
     assert [row.shape for row in rows] == [(len(states), 1, HIDDEN) for states in every_state]
 
 
-def test_two_texts_may_have_two_spans(llama: TransformersEngine) -> None:
+def test_two_spans_apply_to_two_texts(llama: TransformersEngine) -> None:
     """Which are not mistaken for the two ends of one."""
     found = llama.hidden_states(["abcd", "abcdef"], position="all", span=[(0, 2), (1, 4)])
     assert [len(states) for states in found] == [2, 3]
@@ -275,13 +275,13 @@ def test_hidden_states_of_empty_token_ids_is_error(llama: TransformersEngine) ->
         llama.hidden_states([(1, 2), ()])
 
 
-def test_token_ids_may_fill_context_window_and_no_more(llama: TransformersEngine) -> None:
+def test_token_ids_limit_is_context_window(llama: TransformersEngine) -> None:
     assert llama.hidden_states([(7,) * CONTEXT]).shape == (1, LAYERS, HIDDEN)
     with pytest.raises(PromptError, match=rf"has {CONTEXT + 1} tokens, but tiny llama reads {CONTEXT}"):
         llama.hidden_states([(7,) * (CONTEXT + 1)])
 
 
-def test_layers_come_in_order_asked_for(llama: TransformersEngine) -> None:
+def test_layers_are_in_requested_order(llama: TransformersEngine) -> None:
     every = llama.hidden_states(TEXTS)
     some = llama.hidden_states(TEXTS, layers=[3, 0, -3, 3])
     np.testing.assert_array_equal(some, every[:, [3, 0, 1, 3]])
@@ -322,7 +322,7 @@ def test_empty_text_with_or_without_bos_is_refused(which: str, request: pytest.F
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "opt"])
-def test_text_may_fill_context_window_and_no_more(tiny: Callable[..., TransformersEngine], name: str) -> None:
+def test_text_limit_is_context_window(tiny: Callable[..., TransformersEngine], name: str) -> None:
     engine = tiny(name)
     full = "x" * (CONTEXT - 1)  # and a BOS
     assert engine.hidden_states([full]).shape == (1, LAYERS, HIDDEN)
@@ -388,12 +388,12 @@ def test_report_of_batches_counts_padding_not_prefixes(
     assert report.halved_to is None
 
 
-def test_report_says_that_sharing_would_save_nothing(llama: TransformersEngine) -> None:
+def test_report_without_shared_prefixes_names_reason(llama: TransformersEngine) -> None:
     report = llama.collect([(1, 2, 3), (4, 5, 6)]).report
     assert (report.path, report.reason) == ("plain", "sharing would save nothing")
 
 
-def test_report_goes_with_states(llama: TransformersEngine) -> None:
+def test_collected_states_equal_hidden_states(llama: TransformersEngine) -> None:
     collected = llama.collect(TEXTS, layers=[1], position="mean")
     np.testing.assert_array_equal(collected.states, llama.hidden_states(TEXTS, layers=[1], position="mean"))
 

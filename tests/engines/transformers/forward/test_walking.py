@@ -131,7 +131,7 @@ def test_tree_passes_of_one_token_are_exact(model: OneByOne) -> None:
 
 @pytest.mark.usefixtures("always_walking")
 @pytest.mark.parametrize("share", [True, False], ids=["walk", "plain"])
-def test_tree_passes_in_bfloat16_come_close(tiny: Make, share: bool) -> None:
+def test_tree_passes_in_bfloat16_are_close(tiny: Make, share: bool) -> None:
     """As close as the plain path does, which reads some sequences beside others too."""
     half = one_by_one(tiny, "llama", dtype=torch.bfloat16)
     found = half.engine.collect(SHARING, max_tokens=5, share_prefixes=share)

@@ -135,7 +135,7 @@ def test_render_given_system_replaces_default(smollm2: TransformersEngine) -> No
     assert smollm2.render(CHAT, continuation="I").endswith("<|im_start|>assistant\nI")
 
 
-def test_messages_may_be_given_in_every_way() -> None:
+def test_as_messages_accepts_all_forms() -> None:
     assert as_messages("Hi") == (Message("user", "Hi"),)
     assert as_messages([{"role": "system", "content": "Be kind."}, Message("user", "Hi")]) == CHAT
     assert as_messages(CHAT) == CHAT
