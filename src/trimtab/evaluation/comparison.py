@@ -172,7 +172,7 @@ class _Made:
     """Interventions while they are made; KL and effects that were needed for making them are kept."""
 
     pairs: list[Pair]
-    kl: dict[str, Mapping[str, float]]
+    kl: dict[str, Mapping[str, float]] = field(default_factory=dict)
     effects: dict[str, Mapping[str, F64 | None]] = field(default_factory=dict)
     making: dict[str, float] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
@@ -188,8 +188,7 @@ def compare(
     """
     assert vector.calibration is not None
     budget, sizes = vector.calibration.budget, evaluator.baseline.sizes
-    added = vector_pair(vector, budget=budget)
-    made = _Made([added], {VECTOR: _kl_of_both(evaluator, added)})
+    made = _Made([vector_pair(vector, budget=budget)])
     if evaluator.effects is not None:
         with phases("Making the interventions to compare", 4) as step:
             _make_prompts(evaluator, vector, baselines, made, step)

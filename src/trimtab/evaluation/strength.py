@@ -252,7 +252,8 @@ def judge(
     clear = {key: is_clear(effect, controls.chance, key) for key, effect in effects.items()}
     promptable = None if prompt_swing is None else not no_equivalents
     holds = {key: _holds_together(sweep, sign) for key, sign in SIGNS.items()}
-    word = _word({key: clear[key] and holds[key] for key in clear}, vector, controls)
+    works = {key: clear[key] and holds[key] for key in clear}
+    word = _word(works, vector.swing, vector.prompt_equivalents, controls)
     sentences = (
         _headline(word, subject, clear, holds, vector.prompt_equivalents),
         *_against_chance(subject, effects, controls.chance, clear),
@@ -265,18 +266,17 @@ def judge(
 
 def _holds_together(sweep: Sweep, sign: float) -> bool:
     """Return whether any strength of that sign leaves the text intact; True where none was tried."""
-    tried = [point for point in sweep.points if point.strength * sign > 0]
-    return not tried or any(point.usable for point in tried)
+    tried = [point.usable for point in sweep.points if point.strength * sign > 0]
+    return any(tried) or not tried
 
 
-def _word(works: Mapping[str, bool], vector: InterventionReport, controls: Controls) -> Word:
-    assert vector.swing is not None
-    if not any(works.values()) or _shuffled_does_as_well(vector.swing, controls):
+def _word(works: Mapping[str, bool], swing: Interval, equivalents: float | None, controls: Controls) -> Word:
+    if not any(works.values()) or _shuffled_does_as_well(swing, controls):
         return "does not work"
     if not all(works.values()):
         return "one way only"
-    weak = vector.prompt_equivalents is not None and vector.prompt_equivalents < 1.0
-    return "weak" if weak or _misplaced(vector.swing, controls) else "works"
+    weak = equivalents is not None and equivalents < 1.0
+    return "weak" if weak or _misplaced(swing, controls) else "works"
 
 
 def _shuffled_does_as_well(swing: Interval, controls: Controls) -> bool:

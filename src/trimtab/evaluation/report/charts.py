@@ -70,7 +70,13 @@ def swing_scale(swings: Sequence[Interval | None], chance: float | None) -> Scal
 
 def swing_bar(swing: Interval | None, scale: Scale, chance: float | None) -> Markup:
     """Draw a swing with its interval over the band of chance; grey if the two overlap."""
-    parts = [_chance_band(scale, chance, BAR_HEIGHT), _vertical(scale.at(0), 0, BAR_HEIGHT, "zero")]
+    parts = []
+    if chance is not None:
+        start, end = scale.at(-chance), scale.at(chance)
+        parts.append(
+            f'<rect class="chance" x="{start:.1f}" y="0" width="{end - start:.1f}" height="{BAR_HEIGHT:.1f}"/>'
+        )
+    parts.append(_vertical(scale.at(0), 0, BAR_HEIGHT, "zero"))
     middle = BAR_HEIGHT / 2
     caption = "not measured"
     if swing is not None and known(swing.value):
@@ -93,13 +99,6 @@ def swing_axis(scale: Scale) -> Markup:
         if 10 < scale.at(place) < BAR_WIDTH - 10
     ]
     return _svg(BAR_WIDTH, 14, "scale of the bars", labels)
-
-
-def _chance_band(scale: Scale, chance: float | None, height: float) -> str:
-    if chance is None:
-        return ""
-    start, end = scale.at(-chance), scale.at(chance)
-    return f'<rect class="chance" x="{start:.1f}" y="0" width="{end - start:.1f}" height="{height:.1f}"/>'
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,9 @@ def _panel(sweep: Sweep, panel: Panel, across: Scale, top: float, width: int, ch
     drawn = [(point, value) for point, value in values if value is not None and known(value)]
     up = _upward(panel, [value for _, value in drawn], sweep, chance, top, bottom)
     yield _title(panel.title, top)
-    yield _usable(sweep, across, top, panel.height)
+    start, end = across.at(sweep.low), across.at(sweep.high)
+    if end > start:
+        yield _rect("usable", start - 8, top, end - start + 16, panel.height)
     if chance is not None:
         high, low = up.at(chance.high), up.at(chance.low)
         yield _rect("chance", LEFT, high, width - LEFT - RIGHT, low - high)
@@ -217,11 +218,6 @@ def _upward(
         shown += [chance.low, chance.high]
     low, high = _extent(shown)
     return Scale(low, high, bottom, top)
-
-
-def _usable(sweep: Sweep, across: Scale, top: float, height: float) -> str:
-    start, end = across.at(sweep.low), across.at(sweep.high)
-    return _rect("usable", start - 8, top, end - start + 16, height) if end > start else ""
 
 
 def _grid(panel: Panel, up: Scale, width: int) -> Iterator[str]:
