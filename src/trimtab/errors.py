@@ -11,6 +11,21 @@ Example:
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
+
+def near_names(name: str, known: Sequence[str]) -> str:
+    """Return a question that suggests known names, such as "did you mean 'happy'?"; empty if none is near.
+
+    Example:
+        >>> near_names("HAPPY", ["happy", "formal"])
+        "did you mean 'happy'?"
+    """
+    by_folded = {each.casefold(): each for each in known}
+    near = difflib.get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.4)
+    return f"did you mean {' or '.join(repr(by_folded[each]) for each in near)}?" if near else ""
+
 
 class TrimtabError(Exception):
     """Base class of the errors that trimtab raises.
@@ -100,6 +115,13 @@ class OutputError(TrimtabError):
 
     code = "cannot_write"
     http_status = 500
+
+
+class InUseError(OutputError):
+    """Another process is writing the same file."""
+
+    code = "in_use"
+    http_status = 409
 
 
 class MissingDependencyError(TrimtabError):

@@ -57,3 +57,46 @@ def test_path_with_invalid_utf8_is_one_line():
     assert shown.returncode == 2
     assert shown.stderr.count(b"\n") == 1
     assert b"does not exist" in shown.stderr
+
+
+# Checkpoints of the same output, and a cache that cannot be written
+
+
+def test_second_training_of_an_output_keeps_the_first_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path))
+    output = tmp_path / "v.safetensors"
+    with resumable(output, resume=False) as path, open_checkpoint(path, job="first") as first:
+        first.put("answers", b"kept")
+        with pytest.raises(InUseError, match="another process"), resumable(output, resume=False):
+            pass
+        assert first.get("answers") == b"kept"
+
+
+def test_interrupted_training_is_kept_for_resume_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path))
+    output = tmp_path / "v.safetensors"
+    with (
+        suppress(KeyboardInterrupt),
+        resumable(output, resume=False) as path,
+        open_checkpoint(path, job="a") as checkpoint,
+    ):
+        checkpoint.put("answers", b"kept")
+        raise KeyboardInterrupt
+    with resumable(output, resume=True) as path:
+        checkpoint = Checkpoint(path, job="a")
+        assert checkpoint.get("answers") == b"kept"
+        checkpoint.close()
+    with resumable(output, resume=False) as path:
+        checkpoint = Checkpoint(path, job="a")
+        assert checkpoint.get("answers") is None
+        checkpoint.close()
+
+
+def test_cache_that_cannot_be_written_is_only_needed_to_resume(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("TRIMTAB_CACHE", str(tmp_path / "file" / "cache"))
+    with resumable(tmp_path / "v.safetensors", resume=False) as path:
+        assert path is None
+    said = " ".join(capsys.readouterr().err.split())
+    assert "cannot be resumed" in said
+    assert "TRIMTAB_CACHE" in said

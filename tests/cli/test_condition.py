@@ -77,7 +77,7 @@ def test_condition_fit_saves_and_explains_threshold(run, files):
     assert low < 0.05 < high
     assert said["true_positive_rate"] > 0.5
     assert said["auroc"] > 0.9
-    assert said["use"] == f"--steer 'refusal:1 when {path} > fpr 5% at prompt'"
+    assert said["use"] == f"--steer 'refusal:0.5 when {path} > fpr 5% at prompt'"
     code, out, _ = run(*arguments)
     assert code == 0
     assert "Threshold at prompt" in out

@@ -290,7 +290,7 @@ def test_load_missing_file_is_refused(tmp_path):
 
 def test_load_folder_is_refused(tmp_path):
     (tmp_path / "v.safetensors").mkdir()
-    assert "cannot be read" in refusal(tmp_path / "v.safetensors")
+    assert "is a folder" in refusal(tmp_path / "v.safetensors")
 
 
 def test_load_empty_file_is_refused(tmp_path):

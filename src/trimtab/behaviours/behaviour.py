@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -26,7 +25,7 @@ from trimtab.behaviours.schema import (
     PairFile,
     PoleKeywords,
 )
-from trimtab.errors import BehaviourError
+from trimtab.errors import BehaviourError, near_names
 
 
 @dataclass(frozen=True)
@@ -222,7 +221,7 @@ class Behaviour:
             BehaviourError: Nothing is found there (with near names), or the file does not describe a behaviour: the
                 message names the file, the key, the value and what was expected.
         """
-        path = Path(name_or_path)
+        path = Path(os.path.expanduser(name_or_path))  # noqa: PTH111 - Path.expanduser raises without a home
         if path.suffix == ".toml" or os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on overlong names
             return _from_file(path)
         name = str(name_or_path)
@@ -231,8 +230,7 @@ class Behaviour:
             return _from_text(text, where=f"{name} (zoo)", folder=Path())
         if len(path.parts) > 1:
             return _from_file(path)
-        near = difflib.get_close_matches(name, zoo_names(), n=3, cutoff=0.4)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are: {', '.join(zoo_names())}."
+        hint = near_names(name, zoo_names()) or f"there are: {', '.join(zoo_names())}."
         raise BehaviourError(f"no behaviour named {name!r}", fix=f"{hint} A path to a .toml file works too")
 
     @property

@@ -67,7 +67,7 @@ def new(
 
     text = draft(name, positive, negative)
     path = output or Path(f"{name}.toml")
-    check_writable(path)
+    check_writable(path, suffix=".toml")
     overwritten = path.exists()
     if overwritten and not force:
         raise OutputError(

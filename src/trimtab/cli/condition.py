@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as jsonlib
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -19,9 +20,11 @@ from trimtab.cli.options import (
     SeedOption,
     ThinkingOption,
     VectorArgument,
+    model_option,
     out,
     output_path,
     print_json,
+    print_saved,
     save_or_rescue,
     seconds_table,
     vector_json,
@@ -75,9 +78,8 @@ def train(
     if valid is not None:
         out.print(f"Validation: AUROC {valid:.3f} ({len(held_out[0])} and {len(held_out[1])} prompts)")
     shown = Path(vector.behaviour.name) if output is None else path
-    out.print(
-        f"Saved to [bold]{path}[/bold]. Next: trimtab condition fit {shown} --negative FILE --rate 2%", soft_wrap=True
-    )
+    fit = f"trimtab condition fit {shlex.quote(str(shown))} --negative FILE --rate 2%{model_option(model)}"
+    print_saved(path, f"Next: {fit}")
 
 
 @app.command(epilog="Example: trimtab condition fit harmful --negative everyday.txt --rate 2%")
@@ -115,15 +117,17 @@ def fit(
         fitted = fit_threshold(engine, given, ordinary, at=where, progress=phases.on_progress)
         positives = readings(engine, fitted, wanted, at=where, progress=phases.on_progress) if wanted else []
     report = _report(fitted, share, at, positives)
+    from trimtab.steering.syntax import name_text
+
     save_or_rescue(fitted, path)
     name = vector if output is None else str(path)
-    name = f'"{name}"' if " " in name else name
-    use = f"--steer 'refusal:1 when {name} > fpr {share * 100:g}% at {at}'"
+    steering = f"refusal:0.5 when {name_text(name)} > fpr {share * 100:g}% at {at}"
+    use = f"--steer {shlex.quote(steering)}{model_option(model)}"
     if json:
         print_json({"path": str(path), "seconds": seconds_table(phases.seconds), "use": use, **report})
         return
     _print_report(report)
-    out.print(f"Saved to [bold]{path}[/bold]. Use it: {use}", soft_wrap=True, markup=True)
+    print_saved(path, f"Use it: {use}")
 
 
 def parse_rate(text: str) -> float:

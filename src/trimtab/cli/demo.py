@@ -18,6 +18,7 @@ from trimtab.cli.options import (
     notice,
     out,
     print_json,
+    print_saved,
     save_or_rescue,
     seconds_table,
 )
@@ -70,10 +71,12 @@ def demo(
         )
         return
     _conclude(vector, described)
-    out.print(comparison_table(compared, title=f"+ is {described.positive.label}, − is {described.negative.label}"))
+    out.print(
+        comparison_table(compared, title=escape(f"+ is {described.positive.label}, − is {described.negative.label}"))
+    )
     times = ", ".join(f"{phase.lower()} {seconds:.0f} s" for phase, seconds in phases.seconds.items())
     out.print(f"Time: {times}; {sum(phases.seconds.values()):.0f} s in all.", style="dim")
-    out.print(f"The vector is in {path}. Next: trimtab chat --steer {described.name}:0.8", soft_wrap=True)
+    print_saved(path, f"Next: trimtab chat --steer {described.name}:0.5")
 
 
 def _introduce(behaviour: Behaviour, engine: TransformersEngine) -> None:
@@ -81,7 +84,7 @@ def _introduce(behaviour: Behaviour, engine: TransformersEngine) -> None:
 
     pairs = build_pairs(behaviour, engine)
     pair = pairs[min(5, len(pairs) - 1)]
-    out.print(f"[bold]{behaviour.name}[/bold]: {behaviour.description}")
+    out.print(f"[bold]{behaviour.name}[/bold]: {escape(behaviour.description)}")
     out.print(f"{len(pairs)} pairs of prompts that differ only in the pole, such as", style="dim")
     for sign, text in (("+", pair.positive), ("−", pair.negative)):
         out.print(f"  {sign} {escape(text.replace(chr(10), '⏎'))}", soft_wrap=True)

@@ -21,13 +21,14 @@ from trimtab.cli.options import (
     ThinkingOption,
     TokensOption,
     check_writable,
-    err,
-    out,
+    notice,
     output_path,
     parse_layers,
     phase_progress,
     print_json,
+    print_saved,
     save_or_rescue,
+    steer_option,
     vector_json,
 )
 from trimtab.cli.session import Session
@@ -134,7 +135,7 @@ def distill(
                     engine, vector, given, prompts=others, lora=lora, progress=checks.on_progress
                 )
         except (TrimtabError, KeyboardInterrupt):
-            err.print(f"The vector is in {path}; what it carries of the prompt was not measured.", soft_wrap=True)
+            notice(f"The vector is in {path}; what it carries of the prompt was not measured.")
             raise
     if measured is not None and report is not None:
         from trimtab.evaluation.report import distilled_html
@@ -149,9 +150,8 @@ def distill(
 
         print_distilled(measured)
     if report is not None:
-        out.print(f"The page is [bold]{report}[/bold].", soft_wrap=True)
-    where = "" if tokens == "all" else f"@{tokens}"
-    out.print(f"Saved to [bold]{path}[/bold]. Try: trimtab chat --steer '{path}{where}'", soft_wrap=True)
+        print_saved(report)
+    print_saved(path, f"Next: trimtab chat {steer_option(path, tokens=tokens, model=model)}")
 
 
 def _tokens(text: str) -> Tokened:

@@ -134,7 +134,7 @@ def compare(
         values = compared.to_json()
         print_json(values[0] if len(values) == 1 else values)
     else:
-        out.print(comparison_table(compared, title=str(steering)))
+        out.print(comparison_table(compared, title=escape(str(steering))))
 
 
 def comparison_table(compared: AnswerComparison, *, title: str) -> Table:

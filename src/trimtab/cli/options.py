@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import sys
 import tempfile
 import time
@@ -16,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 from rich.table import Column, Table
+from rich.text import Text
 
 from trimtab.errors import OutputError, SteeringError, TrimtabError
 
@@ -119,7 +122,7 @@ def right(*headers: str) -> list[Column]:
     return [Column(header, justify="right") for header in headers]
 
 
-def facts_table(rows: Iterable[tuple[str, str]]) -> Table:
+def facts_table(rows: Iterable[tuple[str, str | Text]]) -> Table:
     """Return a table of labels and values, without a frame."""
     table = Table.grid(Column(style="dim"), Column(), padding=(0, 2))
     for row in rows:
@@ -130,10 +133,30 @@ def facts_table(rows: Iterable[tuple[str, str]]) -> Table:
 def output_path(output: str | None, name: str) -> Path:
     """Return the vector file to write, checked to be writable; by default ``name`` in the vectors folder."""
     from trimtab.vectors import vector_path
+    from trimtab.vectors.file import check_suffix, expanded
 
-    path = Path(output) if output else vector_path(name)
+    path = expanded(output) if output else vector_path(name)
+    check_suffix(path)
     check_writable(path)
     return path
+
+
+def print_saved(path: Path, hint: str = "") -> None:
+    """Print where a file was written, and what to do next; names may hold the brackets of rich's markup."""
+    out.print(Text.assemble("Saved to ", (str(path), "bold"), f". {hint}" if hint else "."), soft_wrap=True)
+
+
+def steer_option(path: Path, *, strength: str = "", tokens: str = "all", model: str | None = None) -> str:
+    """Return the options that steer with a vector file, as a shell reads them."""
+    from trimtab.steering.syntax import name_text
+
+    scope = "" if tokens == "all" else f"@{tokens}"
+    return f"--steer {shlex.quote(f'{name_text(str(path))}{strength}{scope}')}{model_option(model)}"
+
+
+def model_option(model: str | None) -> str:
+    """Return the option that names a model, for a command that a message suggests; empty for the default model."""
+    return f" -m {shlex.quote(model)}" if model else ""
 
 
 def check_writable(path: Path, *, suffix: str = "") -> None:
@@ -142,6 +165,8 @@ def check_writable(path: Path, *, suffix: str = "") -> None:
     Raises:
         OutputError: The name does not end with ``suffix``, or the folder cannot be made or written to.
     """
+    if path.is_dir():
+        raise OutputError(f"{str(path)!r} is a folder", fix="name a file")
     if suffix and path.suffix.lower() != suffix:
         raise OutputError(f"{str(path)!r} does not end with {suffix}", fix=f"name a file that ends with {suffix}")
     try:
@@ -151,10 +176,8 @@ def check_writable(path: Path, *, suffix: str = "") -> None:
     except OSError as error:
         raise OutputError(
             f"cannot write to {str(path.parent)!r}: {error.strerror or error}",
-            fix="choose another folder with -o",
+            fix="choose another folder with -o, or set TRIMTAB_VECTORS",
         ) from None
-    if path.is_dir():
-        raise OutputError(f"{str(path)!r} is a folder", fix="name a file")
 
 
 def save_or_rescue(vector: ControlVector, path: Path) -> Path:
@@ -166,7 +189,7 @@ def save_or_rescue(vector: ControlVector, path: Path) -> Path:
     try:
         return vector.save(path)
     except OutputError as error:
-        for folder in (Path(tempfile.gettempdir()), Path.home()):
+        for folder in (Path(tempfile.gettempdir()), Path(os.path.expanduser("~"))):  # noqa: PTH111 - Path.home raises
             rescued = folder / f"rescued-{int(time.time())}-{path.name}"
             try:
                 vector.save(rescued)

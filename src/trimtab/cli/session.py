@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, final
 
-from trimtab.cli.options import PhaseProgress, notice, phase_progress
-from trimtab.errors import VectorMismatchError
+from trimtab.cli.options import PhaseProgress, model_option, notice, phase_progress
+from trimtab.errors import VectorError, VectorMismatchError
 
 if TYPE_CHECKING:
     from trimtab.engines.transformers import TransformersEngine
@@ -74,9 +74,7 @@ class Session:
 
     def stored(self, name: str) -> ControlVector:
         """Return a vector from its file; unlike ``find``, never train one."""
-        from trimtab.vectors import find_vector
-
-        vector = find_vector(name)
+        vector = self._read(name)
         return vector.for_any_model() if self._force else vector
 
     def vectors(self, names: Sequence[str]) -> list[ControlVector]:
@@ -93,13 +91,13 @@ class Session:
             VectorError: There is no such vector, or its file is not usable.
         """
         from trimtab.behaviours import zoo_names
-        from trimtab.vectors import find_vector, vector_path
+        from trimtab.vectors import vector_path
 
         exists = vector_path(name).is_file()
         if name not in zoo_names() or (exists and self._force):
-            return find_vector(name)
+            return self._read(name)
         if exists:
-            vector = find_vector(name)
+            vector = self._read(name)
             try:
                 vector.check_model(self.engine.info)
             except VectorMismatchError:
@@ -107,6 +105,17 @@ class Session:
             else:
                 return vector
         return self._zoo_vector(name)
+
+    def _read(self, name: str) -> ControlVector:
+        """Read a vector's file; the command that an error suggests names the model of this one."""
+        from trimtab.vectors import find_vector
+
+        try:
+            return find_vector(name)
+        except VectorError as error:
+            if self._model is None or error.fix is None or "trimtab " not in error.fix:
+                raise
+            raise type(error)(error.problem, fix=error.fix + model_option(self._model)) from None
 
     def _zoo_vector(self, name: str) -> ControlVector:
         from trimtab.training.train import zoo_path, zoo_vector

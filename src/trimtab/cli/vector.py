@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.panel import Panel
 from rich.table import Column, Table
+from rich.text import Text
 
 from trimtab.cli.options import (
     BehaviourArgument,
@@ -27,16 +29,21 @@ from trimtab.cli.options import (
     VectorArgument,
     err,
     facts_table,
+    model_option,
+    notice,
     out,
     output_path,
     parse_layers,
     print_json,
+    print_saved,
     right,
     save_or_rescue,
+    steer_option,
     vector_json,
 )
 from trimtab.cli.session import Session
 from trimtab.defaults import BUDGET, MAX_PAIRS, METHOD, REFINE_STEPS, STATES_MEMORY
+from trimtab.errors import InUseError, OutputError
 
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour
@@ -115,7 +122,10 @@ def train(
                 checkpoint=checkpoint,
                 progress=phases.on_progress,
             )
-    _finish(vector, path, phases, hint=f" Try: trimtab compare 'How was your day?' --steer {path}", as_json=json)
+    hint = f"compare 'How was your day?' {steer_option(path, strength=':0.5', model=model)}"
+    if not calibrate:
+        hint = f"calibrate {shlex.quote(str(path))}{model_option(model)}"
+    _finish(vector, path, phases, hint=f"Next: trimtab {hint}", as_json=json)
 
 
 def _finish(vector: ControlVector, path: Path, phases: PhaseProgress, *, hint: str = "", as_json: bool) -> None:
@@ -125,21 +135,36 @@ def _finish(vector: ControlVector, path: Path, phases: PhaseProgress, *, hint: s
         print_json(vector_json(vector, path, phases))
         return
     print_card(vector)
-    out.print(f"Saved to [bold]{path}[/bold].{hint}", soft_wrap=True)
+    print_saved(path, hint)
 
 
 @contextmanager
-def resumable(output: Path, *, resume: bool) -> Iterator[Path]:
-    """Give the checkpoint of the work for ``output``, without old results unless resuming; say how to resume."""
-    checkpoint = checkpoint_path(output)
-    if not resume:
-        checkpoint.unlink(missing_ok=True)
-    elif not checkpoint.exists():
+def resumable(output: Path, *, resume: bool) -> Iterator[Path | None]:
+    """Give the checkpoint of the work for ``output``, without old results unless resuming; say how to resume.
+
+    Without a folder for it the work is done all the same, unless it is to be resumed.
+
+    Raises:
+        OutputError: Another process makes the same output, or the work cannot be resumed.
+    """
+    checkpoint: Path | None = checkpoint_path(output)
+    if resume and not checkpoint_path(output).exists():
         err.print("There is nothing to resume; starting from the beginning.")
+    elif not resume:
+        from trimtab.training.checkpoint import clear_checkpoint
+
+        try:
+            clear_checkpoint(checkpoint_path(output))
+        except InUseError:
+            raise
+        except OutputError as error:
+            notice(f"If this is interrupted it cannot be resumed: {error.problem}. To keep it, set TRIMTAB_CACHE.")
+            checkpoint = None
     try:
         yield checkpoint
     except KeyboardInterrupt:
-        err.print("Stopped. The same command with --resume goes on from here.", soft_wrap=True)
+        kept = "The same command with --resume goes on from here." if checkpoint else "Nothing was kept."
+        err.print(f"Stopped. {kept}", soft_wrap=True)
         raise
 
 
@@ -226,8 +251,8 @@ def calibrate(
 
 def print_card(vector: ControlVector) -> None:
     """Print everything that a vector's file knows, for people."""
-    table = facts_table(_facts(vector))
-    out.print(Panel(table, title=f"[bold]{vector.behaviour.name}[/bold]", title_align="left"))
+    table = facts_table((label, Text(value)) for label, value in _facts(vector))
+    out.print(Panel(table, title=Text(vector.behaviour.name, "bold"), title_align="left"))
     if vector.calibration is not None:
         _print_calibration(vector.calibration)
     if rows := list(_reading_facts(vector)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -10,11 +11,12 @@ from typing import Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
 
-from trimtab.errors import SteeringError
+from trimtab.errors import SteeringError, TrimtabError
 from trimtab.steering.budget import predicted_kl, scale_to_budget
 from trimtab.steering.compiled import CompiledSteering, compile_terms
 from trimtab.steering.expression import parse_terms
 from trimtab.steering.json_form import term_to_json, terms_from_json
+from trimtab.steering.syntax import name_text, quoted_text
 from trimtab.steering.term import FindVector, Term, check_terms
 from trimtab.vectors import ControlVector, ModelInfo, find_vector
 
@@ -176,11 +178,26 @@ def _terms(given: object, find: FindVector) -> tuple[Term, ...]:
 def _terms_of_text(text: str, find: FindVector) -> tuple[Term, ...]:
     """Read the text form, or JSON, with whose first characters no text form begins."""
     if not text.lstrip().startswith(("{", "[")):
-        return parse_terms(text, find=find)
+        try:
+            return parse_terms(text, find=find)
+        except TrimtabError as error:
+            raise _with_quoted_path(error, text) from None
     try:
         return _terms(json.loads(text), find)
     except (ValueError, RecursionError):
         return terms_from_json(text, find=find)  # which says what is wrong with it
+
+
+def _with_quoted_path(error: TrimtabError, text: str) -> TrimtabError:
+    """Return an error that also says how to quote an existing file's path, if the text has one without quotes."""
+    starts = [0, *(at + 1 for at, character in enumerate(text) if character == "+")]
+    ends = [len(text), *(at for at, character in enumerate(text) if character in ":@[+")]
+    for start in starts:
+        for end in sorted((end for end in ends if end > start), reverse=True):
+            path = text[start:end].strip()
+            if path and name_text(path) != path and os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises
+                return type(error)(error.problem, fix=f"write the path in double quotes: {quoted_text(path)}")
+    return error
 
 
 def _is_pair(item: object) -> TypeGuard[tuple[ControlVector | str, float]]:

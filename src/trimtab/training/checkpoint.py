@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from trimtab.errors import OutputError
+from trimtab.errors import InUseError, OutputError
 
 JOB = "job"
 T = TypeVar("T")
@@ -132,13 +132,23 @@ class Checkpoint:
 
     def _cannot_write(self, error: Exception) -> OutputError:
         if "locked" in str(error):
-            fix = "wait for the other run, or choose another place"
-            return OutputError(f"the checkpoint {str(self.path)!r} is in use by another process", fix=fix)
-        fix = "free the disk, or choose another place"
+            fix = "wait for the other run, or choose another output"
+            return InUseError(f"the checkpoint {str(self.path)!r} is in use by another process", fix=fix)
+        fix = "free the disk, or choose another place (in the cache: set TRIMTAB_CACHE)"
         return OutputError(f"the checkpoint {str(self.path)!r} cannot be written: {error}", fix=fix)
 
 
 NO_CHECKPOINT = Checkpoint()
+
+
+def clear_checkpoint(path: Path) -> None:
+    """Delete the results in a checkpoint, if it exists and no other process has it open.
+
+    Raises:
+        InUseError: One has.
+        OutputError: The file cannot be written.
+    """
+    Checkpoint(path).delete()
 
 
 @contextmanager

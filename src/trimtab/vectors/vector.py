@@ -7,7 +7,6 @@ What is added to the output of block ``l`` at strength ``s`` is exactly
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import os
@@ -20,12 +19,18 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
 from trimtab.arrays import F32, F64, ArrayValue, without_proxies
-from trimtab.errors import SteeringError, VectorError, VectorMismatchError
-from trimtab.vectors.file import read_safetensors, write_safetensors
+from trimtab.errors import SteeringError, VectorError, VectorMismatchError, near_names
+from trimtab.vectors.file import (
+    SUFFIX,
+    check_suffix,
+    expanded,
+    read_safetensors,
+    user_folder,
+    write_safetensors,
+)
 from trimtab.vectors.records import (
     FORMAT,
     HEADER_FIELDS,
@@ -333,7 +338,7 @@ class ControlVector(ArrayValue):
         """Write the vector to one safetensors file, atomically; returns the path.
 
         Raises:
-            OutputError: The file cannot be written; the old one is untouched.
+            OutputError: The file cannot be written, or has the ending of another format; the old one is untouched.
             VectorError: A record holds something that JSON cannot.
         """
         try:
@@ -344,8 +349,10 @@ class ControlVector(ArrayValue):
                 fix="its records must hold plain, finite numbers",
             ) from None
         tensors = {f"direction.{layer}": direction for layer, direction in self.directions.items()}
-        write_safetensors(Path(path), tensors, {METADATA_KEY: header})
-        return Path(path)
+        path = expanded(path)
+        check_suffix(path)
+        write_safetensors(path, tensors, {METADATA_KEY: header})
+        return path
 
     @classmethod
     def load(cls, path: str | Path, *, model: HasModelInfo | None = None, force: bool = False) -> ControlVector:
@@ -360,7 +367,8 @@ class ControlVector(ArrayValue):
             VectorError: Not a vector file: a pickle, truncated, NaN, wrong shapes.
             VectorMismatchError: It belongs to another model.
         """
-        metadata, tensors = read_safetensors(Path(path))
+        path = expanded(path)
+        metadata, tensors = read_safetensors(path)
         if METADATA_KEY not in metadata:
             raise VectorError(f"{str(path)!r} is a safetensors file but not a trimtab vector", fix="check the path")
         try:
@@ -500,14 +508,14 @@ def _checked_scale(scale: Mapping[str, float]) -> dict[str, float]:
 
 def vectors_folder() -> Path:
     """Return the folder of vectors that are named without a path: ``$TRIMTAB_VECTORS``, else the user's data folder."""
-    given = os.environ.get("TRIMTAB_VECTORS")
-    return Path(given) if given else platformdirs.user_data_path("trimtab", appauthor=False) / "vectors"
+    folder = user_folder("data", "TRIMTAB_VECTORS")
+    return folder if os.environ.get("TRIMTAB_VECTORS") else folder / "vectors"
 
 
 def vector_path(name: str) -> Path:
     """Return the file of a name or a path; it need not exist."""
-    path = Path(name)
-    if path.suffix == ".safetensors" or len(path.parts) > 1 or _is_file(path):
+    path = expanded(name)
+    if path.suffix == SUFFIX or len(path.parts) > 1 or _is_file(path):
         return path
     return vectors_folder() / f"{name}.safetensors"
 
@@ -521,11 +529,10 @@ def find_vector(name: str) -> ControlVector:
     path = vector_path(name)
     if _is_file(path):
         return ControlVector.load(path)
-    if path.parent != vectors_folder():
-        raise VectorError(f"vector file {name!r} does not exist", fix="check the path")
+    if path.parent != vectors_folder() or os.path.isdir(expanded(name)):  # noqa: PTH112 - as in ``_is_file``
+        return ControlVector.load(expanded(name))  # which says what is wrong with it
     known = sorted(entry.stem for entry in path.parent.glob("*.safetensors"))
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"make it: trimtab train {name}"
+    hint = near_names(name, known) or f"make it: trimtab train {name}"
     raise VectorError(f"no vector named {name!r} in {str(path.parent)!r}", fix=hint)
 
 

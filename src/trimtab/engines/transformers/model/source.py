@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
-import os
 import secrets
 import shutil
 import sys
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import gguf
-import platformdirs
 import torch
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
@@ -35,6 +33,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 
 from trimtab.errors import ModelError, OutputError
+from trimtab.vectors.file import user_folder
 
 DEFAULT_NAME = "smollm2"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
@@ -56,8 +55,7 @@ TEXT_MODELS = ("CausalLM", "ConditionalGeneration", "LMHeadModel", "MTModel", "M
 
 def cache_folder() -> Path:
     """Return the folder of converted models: ``$TRIMTAB_CACHE``, else the user's cache folder."""
-    given = os.environ.get("TRIMTAB_CACHE")
-    return Path(given) if given else platformdirs.user_cache_path("trimtab", appauthor=False)
+    return user_folder("cache", "TRIMTAB_CACHE")
 
 
 def default_gguf() -> Path | None:
