@@ -6,9 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from trimtab.cli.vector import resumable
+from trimtab.errors import InUseError
+from trimtab.training.checkpoint import Checkpoint, open_checkpoint
 
 
 @pytest.fixture
