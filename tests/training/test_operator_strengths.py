@@ -14,9 +14,9 @@ from trimtab.behaviours import neutral_prompts
 from trimtab.errors import CalibrationError
 from trimtab.steering import Add, Rotate, Term
 from trimtab.steering.compiled import LayerAdd, LayerRotate, compile_terms
-from trimtab.training.calibrate import EFFORT, TOLERANCE, changes_of
+from trimtab.training.calibrate import TOLERANCE, changes_of
 from trimtab.training.progress import ignore
-from trimtab.training.questions import KlSet, ask
+from trimtab.training.questions import ANSWER_TOKENS, KL_QUESTIONS, KlSet, ask
 
 OPERATORS = {"rotate": Rotate(), "add_preserving_norm": Add(preserve_norm=True)}
 
@@ -30,8 +30,8 @@ def vector(tiny_llama, random_vector):
 def test_each_sign_spends_the_budget_under_the_operator(tiny_llama, vector, operator):
     calibrated = trimtab.calibrate(tiny_llama, vector, operator=operator, budget=0.2)
     scale = calibrated.operator_scales[operator]
-    prompts = neutral_prompts().calibration[: EFFORT.kl]
-    questions = ask(tiny_llama, prompts, None, personas=0, max_new_tokens=EFFORT.answer_tokens, progress=ignore)
+    prompts = neutral_prompts().calibration[:KL_QUESTIONS]
+    questions = ask(tiny_llama, prompts, None, personas=0, max_new_tokens=ANSWER_TOKENS, progress=ignore)
     kl = KlSet(tiny_llama, questions)
     for sign, key in ((1.0, "+"), (-1.0, "-")):
         steering = compile_terms([Term(calibrated, sign, operator=OPERATORS[operator])])

@@ -45,11 +45,11 @@ def suggested(engine, positive, negative=("downcast and weeping",), *, count=1, 
 
 
 def test_suggest_keeps_only_phrasings_that_agree(smollm2):
-    told, _ = suggested(smollm2, ["beaming with joy", "a bucket under a ladder", "weeping and in despair"])
-    assert [suggestion.text for suggestion in told.positive.kept] == ["beaming with joy"]
-    assert told.positive.kept[0].agreement >= LEAST_AGREEMENT
-    assert (told.positive.worded, told.positive.agreed) == (3, 1)
-    assert [suggestion.text for suggestion in told.negative.kept] == ["downcast and weeping"]
+    suggestions, _ = suggested(smollm2, ["beaming with joy", "a bucket under a ladder", "weeping and in despair"])
+    assert [suggestion.text for suggestion in suggestions.positive.kept] == ["beaming with joy"]
+    assert suggestions.positive.kept[0].agreement >= LEAST_AGREEMENT
+    assert (suggestions.positive.worded, suggestions.positive.agreed) == (3, 1)
+    assert [suggestion.text for suggestion in suggestions.negative.kept] == ["downcast and weeping"]
 
 
 @pytest.mark.parametrize(
@@ -72,16 +72,16 @@ def test_suggest_keeps_only_phrasings_that_agree(smollm2):
     ],
 )
 def test_suggest_drops_unfitting_answers(fake, bad):
-    told, _ = suggested(fake, [bad, "a merry soul"])
-    assert told.positive.worded == 1
+    suggestions, _ = suggested(fake, [bad, "a merry soul"])
+    assert suggestions.positive.worded == 1
 
 
 def test_suggest_drops_duplicates_and_keeps_at_most_count(smollm2):
     merry = ["beaming with joy", "laughing with delight", "Beaming with joy.", "thrilled and glad"]
-    told, _ = suggested(smollm2, merry, count=2)
-    assert told.positive.asked == 2 * ASKED_FOR_EACH
-    assert told.positive.worded == told.positive.agreed == 3
-    agreements = [suggestion.agreement for suggestion in told.positive.kept]
+    suggestions, _ = suggested(smollm2, merry, count=2)
+    assert suggestions.positive.asked == 2 * ASKED_FOR_EACH
+    assert suggestions.positive.worded == suggestions.positive.agreed == 3
+    agreements = [suggestion.agreement for suggestion in suggestions.positive.kept]
     assert len(agreements) == 2
     assert agreements == sorted(agreements, reverse=True)
 
@@ -97,9 +97,9 @@ def test_suggest_asks_about_each_persona_in_turn(fake):
 
 def test_suggest_with_default_model_gives_usable_phrases(smollm2, monkeypatch):
     monkeypatch.setattr("trimtab.training.agreement.ASKED_FOR_EACH", 3)
-    told = suggest_phrasings(smollm2, HAPPY, count=1)
-    assert told.positive.asked == told.negative.asked == 3
-    assert told.positive.worded + told.negative.worded > 0
+    suggestions = suggest_phrasings(smollm2, HAPPY, count=1)
+    assert suggestions.positive.asked == suggestions.negative.asked == 3
+    assert suggestions.positive.worded + suggestions.negative.worded > 0
 
 
 def test_suggest_same_seed_gives_same_result(fake):

@@ -13,9 +13,8 @@ from by_hand import digest_of, traces_in
 from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import neutral_prompts
 from trimtab.errors import CalibrationError, ModelError, VectorError, VectorMismatchError
-from trimtab.training.calibrate import EFFORT
 from trimtab.training.progress import Progress
-from trimtab.training.questions import CalibrationSet, EffectSet
+from trimtab.training.questions import ANSWER_TOKENS, EFFECT_QUESTIONS, KL_QUESTIONS, CalibrationSet, EffectSet
 
 TINY = {"max_pairs": 24, "refine": 2}
 
@@ -134,7 +133,7 @@ def test_calibration_records_candidates_chosen_first(tiny_llama, tiny_trained):
     candidates = tiny_trained.calibration.candidates
     assert {c.layers for c in candidates} <= set(candidate_layers(tiny_llama.info.layers))
     assert candidates[0].layers == tiny_trained.layers
-    finalists = [c for c in candidates if c.prompts == EFFORT.effect]
+    finalists = [c for c in candidates if c.prompts == EFFECT_QUESTIONS]
     others = [c.swing.value for c in finalists[1:]]
     assert others == sorted(others, reverse=True)
 
@@ -205,9 +204,7 @@ def test_training_leaves_hooks_and_weights_unchanged(tiny_llama):
 def reference_kl(engine, vector: ControlVector, strength: float, prompts) -> float:
     """Mean per-token KL(base ‖ steered) along the base model's own greedy answers, straight on transformers."""
     model, total, count = engine.model, 0.0, 0
-    for completion, prompt in zip(
-        engine.generate(list(prompts), max_new_tokens=EFFORT.answer_tokens), prompts, strict=True
-    ):
+    for completion, prompt in zip(engine.generate(list(prompts), max_new_tokens=ANSWER_TOKENS), prompts, strict=True):
         ids = [*engine.encode(engine.render(prompt)), *completion.tokens]
         inputs = torch.tensor([ids])
         where = slice(len(ids) - len(completion.tokens) - 1, len(ids) - 1)
@@ -232,7 +229,7 @@ def reference_kl(engine, vector: ControlVector, strength: float, prompts) -> flo
 @pytest.mark.slow
 @pytest.mark.parametrize("strength", [1.0, -1.0])
 def test_happy_spends_budget_on_calibration_and_new_prompts(smollm2, happy, strength):
-    assert reference_kl(smollm2, happy, strength, neutral_prompts().calibration[: EFFORT.kl]) == pytest.approx(
+    assert reference_kl(smollm2, happy, strength, neutral_prompts().calibration[:KL_QUESTIONS]) == pytest.approx(
         0.4, rel=0.05
     )
     assert 0.25 <= reference_kl(smollm2, happy, strength, neutral_prompts().held_out[:24]) <= 0.6
@@ -279,7 +276,7 @@ def test_random_directions_swing_neither_way(smollm2, happy):
         texts,
         Behaviour.load("happy"),
         personas=24,
-        max_new_tokens=EFFORT.answer_tokens,
+        max_new_tokens=ANSWER_TOKENS,
         progress=ignore,
     )
     asked = EffectSet(smollm2, questions)

@@ -47,7 +47,9 @@ def draft(name: str, positive: Sequence[str], negative: Sequence[str]) -> str:
     sides = {"positive": [_clean(text) for text in positive], "negative": [_clean(text) for text in negative]}
     _check(sides)
     plus, minus = sides["positive"], sides["negative"]
-    labels = _labels(plus[0], minus[0])
+    labels = _label(plus[0]), _label(minus[0])
+    if labels[0].casefold() == labels[1].casefold():
+        labels = plus[0], minus[0]
     if len(plus) == 1:
         # Not str.format: the phrase may hold braces.
         plus, minus = ([frame.replace("{phrase}", text) for frame in FRAMES] for (text,) in (plus, minus))
@@ -113,11 +115,6 @@ def _clean(text: str) -> str:
 
 def _bare(text: str) -> str:
     return " ".join(word for word in re.findall(r"\w+", text.casefold()) if word not in ARTICLES)
-
-
-def _labels(positive: str, negative: str) -> tuple[str, str]:
-    plus, minus = _label(positive), _label(negative)
-    return (plus, minus) if plus.casefold() != minus.casefold() else (positive, negative)
 
 
 def _label(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a behaviour file may say: the pydantic models that validate it, and the JSON Schema made from them."""
+"""Validate behaviour files: pydantic models, and the JSON Schema made from them."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ class BehaviourFile(_Strict):
 
 
 def behaviour_json_schema() -> dict[str, Any]:
-    """The JSON Schema of a behaviour file, for editors and other tools."""
+    """Return the JSON Schema of a behaviour file, for editors and other tools."""
     schema = BehaviourFile.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return schema

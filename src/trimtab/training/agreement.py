@@ -419,25 +419,21 @@ def _pole_agreements(
     Relative to the other pole, any phrasing at all would agree: what they share is that they are not the other pole.
     """
     known = [behaviour.positive.personas, behaviour.negative.personas]
-    every = list(dict.fromkeys(text for texts in (*known, *worded) for text in texts))
-    states = dict(zip(every, _states(engine, behaviour, every, progress), strict=True))
+    phrasings = list(dict.fromkeys(text for texts in (*known, *worded) for text in texts))
+    step = max(len(behaviour.suffixes) // SUFFIXES, 1)
+    openings = [engine.cuts(suffix, limit=CUTS)[-1] for suffix in behaviour.suffixes[::step][:SUFFIXES]]
+    prompts = [
+        engine.render(template.messages(phrasing), continuation=opening)
+        for phrasing in phrasings
+        for template in behaviour.templates
+        for opening in openings
+    ]
+    hidden = _collect(engine, prompts, READ_PHASE, progress)  # [prompt, layer, hidden]
+    means = hidden.astype(np.float64).reshape(len(phrasings), -1, *hidden.shape[1:]).mean(axis=1)
+    states = dict(zip(phrasings, means, strict=True))
     plus, minus = (np.mean([states[text] for text in texts], axis=0) for texts in known)
     midway, towards = (plus + minus) / 2, plus - minus
     return [
         [float(cosine(states[text] - midway, sign * towards).mean()) for text in texts]
         for sign, texts in zip((1.0, -1.0), worded, strict=True)
     ]
-
-
-def _states(engine: Collects, behaviour: Behaviour, personas: Sequence[str], progress: OnProgress) -> list[F64]:
-    """Return the mean hidden state of each persona over templates and a few suffixes, ``[layer, hidden]`` each."""
-    step = max(len(behaviour.suffixes) // SUFFIXES, 1)
-    openings = [engine.cuts(suffix, limit=CUTS)[-1] for suffix in behaviour.suffixes[::step][:SUFFIXES]]
-    texts = [
-        engine.render(template.messages(persona), continuation=opening)
-        for persona in personas
-        for template in behaviour.templates
-        for opening in openings
-    ]
-    states = _collect(engine, texts, READ_PHASE, progress)
-    return list(states.astype(np.float64).reshape(len(personas), -1, *states.shape[1:]).mean(axis=1))

@@ -20,10 +20,10 @@ from trimtab.steering import Steering, SteeringLike
 from trimtab.steering.budget import predicted_kl_or_none
 from trimtab.steering.compiled import Change, LayerAdd, LayerRotate
 from trimtab.steering.operators import CALIBRATED
-from trimtab.training.controls import RANDOM_GUESS, Trial, check_held_out, record_effect, try_randoms
+from trimtab.training.controls import RANDOM_GUESS, RANDOMS, Trial, check_held_out, record_effect, try_randoms
 from trimtab.training.neutral import add_neutral
 from trimtab.training.progress import OnProgress, Progress, ignore
-from trimtab.training.questions import EFFORT, CalibrationSet, KlSet, ask
+from trimtab.training.questions import ANSWER_TOKENS, KL_QUESTIONS, CalibrationSet, KlSet, ask
 from trimtab.training.refine import preferences, price_of, refine
 from trimtab.training.search import (
     SIGNS,
@@ -242,7 +242,7 @@ def _measured(
             vector.layers,
             budget=budget,
             guess=RANDOM_GUESS * scale["+"],
-            seeds=range(seed, seed + EFFORT.randoms),
+            seeds=range(seed, seed + RANDOMS),
         )
         own = np.concatenate([part.prompt_swing for part in asked.rounds])
         effects = measure_effects(asked.rounds, steerable, vector.layers, scale)
@@ -292,8 +292,8 @@ def calibrate_operator(
     Raises:
         CalibrationError: No strength spends the budget; turning moves a state no further than onto the direction.
     """
-    texts = neutral_prompts().calibration[: EFFORT.kl]
-    kl = KlSet(model, ask(model, texts, None, personas=0, max_new_tokens=EFFORT.answer_tokens, progress=progress))
+    texts = neutral_prompts().calibration[:KL_QUESTIONS]
+    kl = KlSet(model, ask(model, texts, None, personas=0, max_new_tokens=ANSWER_TOKENS, progress=progress))
     guess = vector.scale or dict.fromkeys(SIGNS, first_guess(len(vector.layers)))
 
     def kl_at(sign: float, scale: float) -> float:
@@ -336,7 +336,6 @@ def check_operator(operator: str) -> None:
 
 
 PROMPTS = 12
-ANSWER_TOKENS = 24
 
 
 @dataclass(frozen=True)

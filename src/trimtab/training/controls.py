@@ -16,11 +16,12 @@ from trimtab.engines.protocol import Tokens
 from trimtab.stats import mean_interval
 from trimtab.steering import Steering, Term
 from trimtab.training.progress import OnProgress, Progress
-from trimtab.training.questions import EFFORT, CalibrationSet, EffectSet, KlSet
+from trimtab.training.questions import ANSWER_TOKENS, CalibrationSet, EffectSet, KlSet
 from trimtab.training.search import SIGNS, SWEEP_TOLERANCE, Steerable, effects_at_budget, find_scales, measure_effects
 from trimtab.vectors import ControlVector, Effect, HeldOut, Interval, Quality
 
 PHASE = "Checking on held-out prompts"
+RANDOMS = 2  # random directions for comparison
 RANDOM_GUESS = 3.4  # a random direction spends far less than a learned one of its length
 GUARD = 1.0  # the chance effect of random directions must stay below one prompt-equivalent
 
@@ -197,7 +198,7 @@ def _qualities(
     steerings = {"+": Term(vector, 1.0), "-": Term(vector, -1.0), "random": Term(noise, 1.0)}
     chats = [[{"role": "user", "content": question.text}] for question in questions]
     rows = [steering for term in steerings.values() for steering in [Steering((term,))] * len(chats)]
-    completions = iter(model.generate(chats * len(steerings), steering=rows, max_new_tokens=EFFORT.answer_tokens))
+    completions = iter(model.generate(chats * len(steerings), steering=rows, max_new_tokens=ANSWER_TOKENS))
     answers: dict[str, list[Tokens]] = {"base": [question.answer for question in questions]}
     for name in steerings:
         answers[name] = [next(completions).tokens for _ in questions]

@@ -27,6 +27,14 @@ from trimtab.training.checkpoint import NO_CHECKPOINT, Checkpoint
 from trimtab.training.progress import OnProgress, Progress
 
 PHASE = "Letting the model answer"
+SWEEP_KL_QUESTIONS = 6  # on which candidates are brought to the budget
+# Rounds of the sweep: number of questions with persona answers that each adds, and of the best candidates in it.
+ROUNDS = ((5, 99), (4, 4), (7, 2))
+EFFECT_QUESTIONS = sum(questions for questions, _ in ROUNDS)
+KL_QUESTIONS = 18  # on which the final KL is measured
+HELD_OUT_QUESTIONS = 10
+REFINE_QUESTIONS = 48  # with persona answers, for the refinement of directions
+ANSWER_TOKENS = 24
 
 
 @dataclass(frozen=True)
@@ -242,38 +250,6 @@ def add_persona_answers(
 
 
 @dataclass(frozen=True)
-class Effort:
-    """Numbers of prompts in each part of calibration.
-
-    Attributes:
-        sweep_kl: Questions on which candidates are brought to the budget.
-        rounds: Rounds of the sweep: number of questions with persona answers that each adds, and number of the best
-            candidates that enter it.
-        kl: Questions on which the final KL is measured.
-        held_out: Questions of the check.
-        randoms: Random directions for comparison.
-        answer_tokens: Length of the model's answers.
-        refine: Questions with persona answers for the refinement of directions.
-    """
-
-    sweep_kl: int = 6
-    rounds: tuple[tuple[int, int], ...] = ((5, 99), (4, 4), (7, 2))
-    kl: int = 18
-    held_out: int = 10
-    randoms: int = 2
-    answer_tokens: int = 24
-    refine: int = 48
-
-    @property
-    def effect(self) -> int:
-        """Return the number of questions with persona answers, of all rounds together."""
-        return sum(questions for questions, _ in self.rounds)
-
-
-EFFORT = Effort()
-
-
-@dataclass(frozen=True)
 class CalibrationSet:
     """Questions asked and answered once, for the calibration of any vector of the model.
 
@@ -311,31 +287,31 @@ class CalibrationSet:
         progress: OnProgress,
     ) -> CalibrationSet:
         """Ask the questions; with ``refine`` more of them get persona answers."""
-        wanted = max(EFFORT.effect, EFFORT.refine) if refine else EFFORT.effect
-        calibration = neutral_prompts().calibration[: max(EFFORT.kl, wanted)]
+        wanted = max(EFFECT_QUESTIONS, REFINE_QUESTIONS) if refine else EFFECT_QUESTIONS
+        calibration = neutral_prompts().calibration[: max(KL_QUESTIONS, wanted)]
         evaluation = behaviour.evaluation_prompts if behaviour is not None else ()
-        held_out = (evaluation or neutral_prompts().held_out[: EFFORT.held_out]) if check else ()
+        held_out = (evaluation or neutral_prompts().held_out[:HELD_OUT_QUESTIONS]) if check else ()
         first, rest = calibration[:wanted], calibration[wanted:]
         questions = ask(
             model,
             [*first, *held_out, *rest],
             behaviour,
             personas=len(first) + len(held_out),
-            max_new_tokens=EFFORT.answer_tokens,
+            max_new_tokens=ANSWER_TOKENS,
             checkpoint=checkpoint,
             progress=progress,
         )
         checked = questions[len(first) : len(first) + len(held_out)]
         calibrated = [*questions[: len(first)], *questions[len(first) + len(held_out) :]]
         answered = [question for question in calibrated if question.persona_answers is not None]
-        stops = np.cumsum([number for number, _ in EFFORT.rounds]).tolist()
+        stops = np.cumsum([number for number, _ in ROUNDS]).tolist()
         parts = [answered[start:stop] for start, stop in pairwise([0, *stops])]
         return cls(
             model=model,
             checkpoint=checkpoint,
             questions=questions,
-            sweep_kl=KlSet(model, calibrated[: EFFORT.sweep_kl], checkpoint),
-            kl=KlSet(model, calibrated[: EFFORT.kl], checkpoint),
+            sweep_kl=KlSet(model, calibrated[:SWEEP_KL_QUESTIONS], checkpoint),
+            kl=KlSet(model, calibrated[:KL_QUESTIONS], checkpoint),
             rounds=tuple(EffectSet(model, part, checkpoint) for part in parts if part),
             held_out=checked,
             held_out_effects=EffectSet(model, checked, checkpoint) if answered and checked else None,

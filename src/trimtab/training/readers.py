@@ -134,6 +134,7 @@ def fit_reader(
     model.check_unsteered("fitting a reader")
     check_reads(model)
     positive, negative = _checked_texts(model, positive, negative)
+    texts_by_kind = ([*map(str, positive)], [*map(str, negative)])
     texts = pooled_states(model, [*positive, *negative], phase=TEXTS_PHASE, progress=progress)
     halves = neutral_prompts()
     neutral = pooled_states(model, (*halves.calibration, *halves.held_out), phase=NEUTRAL_PHASE, progress=progress)
@@ -147,7 +148,7 @@ def fit_reader(
         norms=dict(enumerate(neutral.norms.tolist())),
         weights={layer: float(layer in reader.layers) for layer in directions},
         method=METHOD,
-        behaviour=BehaviourRef(name, _digest(positive, negative)),
+        behaviour=BehaviourRef(name, hashlib.sha256(repr(texts_by_kind).encode()).hexdigest()),
         neutral=measure_neutral(model, directions, progress=progress),
         reader=reader,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -285,7 +286,7 @@ def _checked_texts(
     model: Text, positive: Sequence[Prompt], negative: Sequence[Prompt]
 ) -> tuple[list[Prompt], list[Prompt]]:
     """Return the distinct texts of either kind: a duplicate would be left out and fitted on at the same time."""
-    kinds = [{model.render(prompt): prompt for prompt in given} for given in (positive, negative)]
+    kinds = [{model.render(prompt): prompt for prompt in prompts} for prompts in (positive, negative)]
     for name, texts in zip(("positive", "negative"), kinds, strict=True):
         if len(texts) < LEAST:
             raise VectorError(f"there are {len(texts)} different {name} texts", fix=f"give {LEAST} or more")
@@ -296,7 +297,3 @@ def _checked_texts(
             fix="take them out of one side",
         )
     return list(kinds[0].values()), list(kinds[1].values())
-
-
-def _digest(positive: Sequence[Prompt], negative: Sequence[Prompt]) -> str:
-    return hashlib.sha256(repr(([*map(str, positive)], [*map(str, negative)])).encode()).hexdigest()

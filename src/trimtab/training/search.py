@@ -14,7 +14,7 @@ from trimtab.arrays import F32, F64
 from trimtab.errors import CalibrationError, SteeringError
 from trimtab.stats import mean_interval
 from trimtab.training.progress import OnProgress, Progress
-from trimtab.training.questions import EFFORT, CalibrationSet, EffectSet, KlSet
+from trimtab.training.questions import ROUNDS, CalibrationSet, EffectSet, KlSet
 from trimtab.vectors import Candidate, ControlVector
 
 SWEEP_PHASE = "Trying layers at equal KL"
@@ -209,7 +209,7 @@ def rank_layers(
     Raises:
         CalibrationError: None of them can.
     """
-    rounds = [(part, enter) for part, (_, enter) in zip(calibration.rounds, EFFORT.rounds, strict=False)]
+    rounds = [(part, enter) for part, (_, enter) in zip(calibration.rounds, ROUNDS, strict=False)]
     total = sum(min(enter, len(candidates)) for _, enter in rounds)
     steps = count(1)
     progress(Progress(SWEEP_PHASE, 0, total))

@@ -35,7 +35,7 @@ from trimtab.training.distillation.examples import (
 from trimtab.training.distillation.fit import Learned, Schedule, fit, together
 from trimtab.training.neutral import measure_neutral
 from trimtab.training.progress import OnProgress, Progress, ignore
-from trimtab.training.questions import KlSet, ask
+from trimtab.training.questions import ANSWER_TOKENS, KL_QUESTIONS, KlSet, ask
 from trimtab.training.search import SIGNS, band_layers, chosen_layers
 from trimtab.vectors import BehaviourRef, Calibration, ControlVector, Distillation, Neutral
 
@@ -45,8 +45,6 @@ NOTE_PHASE = "Noting what it expects"
 PRICE_PHASE = "Measuring what it spends"
 LESSONS = 160  # different messages teach more than several answers to one
 ANSWERS = 4
-NEUTRAL = 18  # neutral questions, of which norms and KL are measured
-NEUTRAL_TOKENS = 24
 
 
 @dataclass(frozen=True)
@@ -204,10 +202,10 @@ def _distilled(
 ) -> ControlVector:
     neutral = ask(
         model,
-        neutral_prompts().calibration[:NEUTRAL],
+        neutral_prompts().calibration[:KL_QUESTIONS],
         None,
         personas=0,
-        max_new_tokens=NEUTRAL_TOKENS,
+        max_new_tokens=ANSWER_TOKENS,
         checkpoint=checkpoint,
         progress=progress,
     )

@@ -33,7 +33,7 @@ class Teacher:
     opening: tuple[Message, ...]
 
     @classmethod
-    def of(cls, given: SystemPrompt) -> Teacher:
+    def of(cls, prompt: SystemPrompt) -> Teacher:
         """Return the teacher for a system prompt, or from the messages of a whole chat so far.
 
         Raises:
@@ -43,14 +43,14 @@ class Teacher:
             >>> Teacher.of("Be brief.").chat("Hello!")
             (Message(role='system', content='Be brief.'), Message(role='user', content='Hello!'))
         """
-        if isinstance(given, str):
-            messages: tuple[Message, ...] = (Message("system", given.strip()),)
+        if isinstance(prompt, str):
+            messages: tuple[Message, ...] = (Message("system", prompt.strip()),)
         else:
-            messages = tuple(_message(message) for message in given)
+            messages = tuple(_message(message) for message in prompt)
         if not messages or not all(message.content.strip() for message in messages):
             raise DistillError("the prompt is empty", fix="give a system prompt, or messages with words in them")
         if messages[-1].role == "user":
-            fix = "end with the assistant's answer; users' own messages come behind it"
+            fix = "end with the assistant's answer; the user's next message follows it"
             raise DistillError("the messages end with the user's turn", fix=fix)
         return cls(messages)
 
