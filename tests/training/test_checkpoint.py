@@ -141,62 +141,62 @@ def test_remember_returns_floats_bit_for_bit(values, tmp_path_factory):
     path = tmp_path_factory.mktemp("kept") / "x.sqlite"
     calls = iter([values])
     for _ in range(2):
-        kept = Checkpoint(path)
-        found = np.array(kept.remember("a", list[float], lambda: next(calls)), dtype=np.float64)
-        np.testing.assert_array_equal(found, values)
-        kept.close()
+        store = Checkpoint(path)
+        values_read = np.array(store.remember("a", list[float], lambda: next(calls)), dtype=np.float64)
+        np.testing.assert_array_equal(values_read, values)
+        store.close()
 
 
 def test_remember_returns_questions_as_they_were(fake, tmp_path):
-    def asked(kept):
+    def asked(store):
         return ask(
             fake,
             ["hi", "ho"],
             Behaviour.load("happy"),
             personas=1,
             max_new_tokens=5,
-            checkpoint=kept,
+            checkpoint=store,
             progress=ignore,
         )
 
-    kept = Checkpoint(tmp_path / "x.sqlite")
-    assert asked(kept) == asked(kept) == asked(NO_CHECKPOINT)
-    assert len(kept) == 2
+    store = Checkpoint(tmp_path / "x.sqlite")
+    assert asked(store) == asked(store) == asked(NO_CHECKPOINT)
+    assert len(store) == 2
 
 
 def test_kept_measurements_equal_those_of_the_model(tiny_llama, random_vector, monkeypatch, tmp_path):
     behaviour = Behaviour.load("happy")
     questions = ask(tiny_llama, ["hi", "ho"], behaviour, personas=2, max_new_tokens=5, progress=ignore)
     added = random_vector(tiny_llama).addition(1.0)
-    kept = Checkpoint(tmp_path / "x.sqlite")
+    store = Checkpoint(tmp_path / "x.sqlite")
     plain_kl, plain_effects = KlSet(tiny_llama, questions), EffectSet(tiny_llama, questions)
     expected = (plain_kl.norms, plain_kl.base_logprob, plain_kl.measure(added))
     expected += (plain_effects.base, plain_effects.measure(added), plain_effects.prompt_swing)
     for _ in range(2):
-        kl, effects = KlSet(tiny_llama, questions, kept), EffectSet(tiny_llama, questions, kept)
-        found = (kl.norms, kl.base_logprob, kl.measure(added))
-        found += (effects.base, effects.measure(added), effects.prompt_swing)
-        for mine, theirs in zip(found, expected, strict=True):
+        kl, effects = KlSet(tiny_llama, questions, store), EffectSet(tiny_llama, questions, store)
+        values_read = (kl.norms, kl.base_logprob, kl.measure(added))
+        values_read += (effects.base, effects.measure(added), effects.prompt_swing)
+        for mine, theirs in zip(values_read, expected, strict=True):
             np.testing.assert_array_equal(mine, theirs)
         monkeypatch.setattr(type(tiny_llama), "teacher_forcing", None)  # the second time nothing is computed
 
 
 def test_kept_measurements_differ_by_change(tiny_llama, random_vector, tmp_path):
     vector = random_vector(tiny_llama)
-    kept = Checkpoint(tmp_path / "x.sqlite")
+    store = Checkpoint(tmp_path / "x.sqlite")
     questions = ask(tiny_llama, ["hi"], None, personas=0, max_new_tokens=5, progress=ignore)
-    kl = KlSet(tiny_llama, questions, kept)
+    kl = KlSet(tiny_llama, questions, store)
     tried = [changes_of(vector, name, 0.2) for name in ("rotate", "add_preserving_norm")]
     tried += [changes_of(vector, "rotate", 0.3), vector.addition(coefficient=0.2)]
     first = [kl.measure(changes) for changes in tried]
-    assert len(kept) == len(tried)
+    assert len(store) == len(tried)
     assert [kl.measure(changes) for changes in tried] == first
     assert len(set(first)) == len(tried)
 
 
 def test_kept_measurements_differ_by_questions(tiny_llama, random_vector, tmp_path):
     added = random_vector(tiny_llama).addition(1.0)
-    kept = Checkpoint(tmp_path / "x.sqlite")
+    store = Checkpoint(tmp_path / "x.sqlite")
     questions = ask(tiny_llama, ["hi", "ho"], None, personas=0, max_new_tokens=5, progress=ignore)
     for part in (questions, questions[:1]):
-        assert KlSet(tiny_llama, part, kept).measure(added) == KlSet(tiny_llama, part).measure(added)
+        assert KlSet(tiny_llama, part, store).measure(added) == KlSet(tiny_llama, part).measure(added)

@@ -46,9 +46,9 @@ def slow(tiny_llama, directions, questions):
         answer = tuple(t for t in answers.get(chat, ()) if t not in tiny_llama.stop_tokens)
         states = tiny_llama.hidden_states([marked.tokens + answer], layers=[1, 3], position="all")[0]
         projected = np.array([[state[n].astype(np.float64) @ along[n] for n in (0, 1)] for state in states])
-        prompt, said = projected[: len(marked.tokens)], projected[len(marked.tokens) :]
+        prompt, replies = projected[: len(marked.tokens)], projected[len(marked.tokens) :]
         words = prompt[np.array(marked.words)]
-        tokens += [*words, *said]
+        tokens += [*words, *replies]
         means.append(words.mean(axis=0))
         lasts.append(prompt[-1])
     return np.array(tokens), np.array(means), np.array(lasts)
@@ -92,9 +92,9 @@ def test_neutral_constant_direction_has_positive_spread(tiny_llama, monkeypatch)
     collect = type(tiny_llama).collect
 
     def constant(self, texts, **options):
-        found = collect(self, texts, **options)
-        found.states[:] = 2.0
-        return found
+        collected = collect(self, texts, **options)
+        collected.states[:] = 2.0
+        return collected
 
     monkeypatch.setattr(type(tiny_llama), "collect", constant)
     direction = np.eye(tiny_llama.info.hidden_size, dtype=np.float32)[0]
@@ -108,9 +108,9 @@ def test_neutral_non_finite_states_are_refused(tiny_llama, directions, monkeypat
     collect = type(tiny_llama).collect
 
     def broken(self, texts, **options):
-        found = collect(self, texts, **options)
-        found.states[-1] = np.inf
-        return found
+        collected = collect(self, texts, **options)
+        collected.states[-1] = np.inf
+        return collected
 
     monkeypatch.setattr(type(tiny_llama), "collect", broken)
     with pytest.raises(VectorError, match="not finite"):
@@ -124,8 +124,8 @@ def test_neutral_without_token_states_is_none(tiny_llama, directions, monkeypatc
 
 
 def test_neutral_resumes_from_checkpoint(tiny_llama, directions, tmp_path, monkeypatch):
-    kept = Checkpoint(tmp_path / "x.sqlite", job="")
-    asked = CalibrationSet.prepare(tiny_llama, None, check=False, checkpoint=kept, progress=ignore)
+    store = Checkpoint(tmp_path / "x.sqlite", job="")
+    asked = CalibrationSet.prepare(tiny_llama, None, check=False, checkpoint=store, progress=ignore)
     layers = dict.fromkeys(directions, 1.0)
     vector = replace(vector_for(tiny_llama), directions=directions, norms=layers, weights=layers)
     first = add_neutral(asked, vector, progress=ignore).neutral

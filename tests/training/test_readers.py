@@ -68,10 +68,10 @@ def slow_scores(engine, vector, prompts, *, pool="mean", role=None):
 
 def test_reader_separates_unseen_texts(tiny_llama, loud):
     positive, negative = texts("loud", 20, seed=1), texts("quiet", 20, seed=1)
-    found = auroc(tiny_llama.scores(positive, loud), tiny_llama.scores(negative, loud))
-    assert found > 0.9
+    measured = auroc(tiny_llama.scores(positive, loud), tiny_llama.scores(negative, loud))
+    assert measured > 0.9
     assert loud.reader.auroc > 0.9
-    assert loud.reader.auroc == pytest.approx(found, abs=0.1)
+    assert loud.reader.auroc == pytest.approx(measured, abs=0.1)
 
 
 def test_reader_records_texts_and_has_no_strength(tiny_llama, loud, tmp_path):
@@ -102,12 +102,12 @@ def test_left_out_scores_use_directions_of_other_folds(monkeypatch):
     folds = readers._folds(labels, seed=3)
     counts = [np.bincount(folds[kind], minlength=FOLDS) for kind in (labels, ~labels)]
     assert all(count.max() - count.min() <= 1 for count in counts)
-    found = readers._left_out_scores(states, neutral, labels, folds)
+    measured = readers._left_out_scores(states, neutral, labels, folds)
     for n in range(30):
         rest = folds != folds[n]
         direction = readers.fisher(states[labels & rest], states[~labels & rest]).astype(np.float64)
         ordinary = neutral @ direction
-        assert found[n] == pytest.approx((states[n] @ direction - ordinary.mean()) / ordinary.std(ddof=1), abs=1e-5)
+        assert measured[n] == pytest.approx((states[n] @ direction - ordinary.mean()) / ordinary.std(ddof=1), abs=1e-5)
 
 
 def test_best_layers_are_averaged():
@@ -126,9 +126,9 @@ def test_last_token_pool_needs_clearly_higher_auroc(words, last, pool):
     random = np.random.default_rng(2)
     labels = np.arange(60) < 30
     noise = random.standard_normal((60, 2, 5)).astype(np.float32)
-    told = [noise + much * labels[:, None, None].astype(np.float32) for much in (words, last)]
+    shifted = [noise + much * labels[:, None, None].astype(np.float32) for much in (words, last)]
     neutral = readers.Pooled(noise[:20], noise[:20], np.ones(2))
-    pooled = readers.Pooled(*told, np.ones(2))
+    pooled = readers.Pooled(*shifted, np.ones(2))
     assert readers._choose(pooled, neutral, labels, seed=0, progress=lambda _: None).pool == pool
 
 
@@ -136,14 +136,14 @@ def test_last_token_pool_needs_clearly_higher_auroc(words, last, pool):
 def test_scores_of_prompts_equal_those_of_a_loop_over_texts(tiny_llama, loud, pool):
     vector = replace(loud, reader=Reader(layers=(1, 3), pool=pool))
     prompts = [*LOUD[:3], CHAT, "x"]
-    found = tiny_llama.scores(prompts, vector)
-    np.testing.assert_allclose(found, slow_scores(tiny_llama, vector, prompts, pool=pool), atol=1e-3)
+    measured = tiny_llama.scores(prompts, vector)
+    np.testing.assert_allclose(measured, slow_scores(tiny_llama, vector, prompts, pool=pool), atol=1e-3)
 
 
 def test_scores_at_last_user_turn_use_its_words_only(tiny_llama, loud):
     vector = replace(loud, reader=Reader(layers=(2,), pool="last"))
-    found = tiny_llama.scores([CHAT, "only one"], vector, at="last-user-turn")
-    np.testing.assert_allclose(found, slow_scores(tiny_llama, vector, [CHAT, "only one"], role="user"), atol=1e-3)
+    measured = tiny_llama.scores([CHAT, "only one"], vector, at="last-user-turn")
+    np.testing.assert_allclose(measured, slow_scores(tiny_llama, vector, [CHAT, "only one"], role="user"), atol=1e-3)
 
 
 def test_scores_equal_reading_of_text(tiny_llama, loud):
@@ -158,8 +158,8 @@ def test_scores_equal_reading_of_text(tiny_llama, loud):
 def test_readings_without_reader_use_words_at_steered_layers(tiny_llama, random_vector):
     vector = random_vector(tiny_llama, layers=[1, 2])
     vector = replace(vector, neutral=measure_neutral(tiny_llama, vector.directions))
-    found = tiny_llama.scores(QUIET[:2], vector)
-    np.testing.assert_allclose(found, slow_scores(tiny_llama, vector, QUIET[:2]), atol=1e-3)
+    measured = tiny_llama.scores(QUIET[:2], vector)
+    np.testing.assert_allclose(measured, slow_scores(tiny_llama, vector, QUIET[:2]), atol=1e-3)
 
 
 def test_fitted_threshold_matches_rate(tiny_llama, loud):

@@ -42,8 +42,8 @@ def start(hill):
 
 
 def refined(hill, *, steps=40, checkpoint=None, seed=0, questions=6):
-    told = []
-    found = refine(
+    reported = []
+    outcome = refine(
         hill,
         start(hill),
         NORMS,
@@ -52,24 +52,24 @@ def refined(hill, *, steps=40, checkpoint=None, seed=0, questions=6):
         steps=steps,
         seed=seed,
         checkpoint=Checkpoint() if checkpoint is None else checkpoint,
-        on_step=lambda: told.append(1),
+        on_step=lambda: reported.append(1),
     )
-    return found, len(told)
+    return outcome, len(reported)
 
 
 def test_refine_turns_every_layer_to_the_preference():
     hill = Hill()
-    found, told = refined(hill)
-    assert told == 40
+    outcome, reported = refined(hill)
+    assert reported == 40
     for layer, began in start(hill).items():
-        assert unit(found[layer]) @ hill.best[layer] > unit(began) @ hill.best[layer] + 0.05
+        assert unit(outcome[layer]) @ hill.best[layer] > unit(began) @ hill.best[layer] + 0.05
 
 
 def test_refine_few_steps_stay_near_the_start():
     hill = Hill()
-    found, _ = refined(hill, steps=10)
+    outcome, _ = refined(hill, steps=10)
     for layer, began in start(hill).items():
-        assert 0 < np.linalg.norm(found[layer] - began) < 0.4 * np.linalg.norm(began)
+        assert 0 < np.linalg.norm(outcome[layer] - began) < 0.4 * np.linalg.norm(began)
 
 
 def test_refine_uses_all_questions_before_repeating():
@@ -106,8 +106,8 @@ def test_refine_interrupted_resumes_to_the_same_end(tmp_path):
     checkpoint = Checkpoint(tmp_path / "notes.sqlite", job="refining")
     with pytest.raises(StoppedError):
         refined(Stopping(), checkpoint=checkpoint)
-    rest, told = refined(Hill(), checkpoint=checkpoint)
-    assert told == 20  # from the last note, after 20 steps
+    rest, reported = refined(Hill(), checkpoint=checkpoint)
+    assert reported == 20  # from the last note, after 20 steps
     assert all(np.array_equal(rest[layer], whole[layer]) for layer in NORMS)
 
 

@@ -19,9 +19,9 @@ from trimtab.training.search import find_scale
     guess=st.floats(1e-3, 10.0),
 )
 def test_find_scale_solves_power_law_within_tolerance(factor, exponent, budget, guess):
-    found = find_scale(lambda c: factor * c**exponent, budget=budget, guess=guess, tolerance=0.02)
-    assert found.kl == pytest.approx(budget, rel=0.02)
-    assert found.kl == pytest.approx(factor * found.scale**exponent)
+    point = find_scale(lambda c: factor * c**exponent, budget=budget, guess=guess, tolerance=0.02)
+    assert point.kl == pytest.approx(budget, rel=0.02)
+    assert point.kl == pytest.approx(factor * point.scale**exponent)
 
 
 def test_find_scale_good_guess_takes_at_most_three_steps():

@@ -43,12 +43,12 @@ def test_training_twice_gives_the_same_vector(tiny_llama, tiny_trained):
 
 
 def test_train_refined_vector_starts_halfway_and_is_calibrated(tiny_llama):
-    told = []
+    reported = []
     happy = Behaviour.load("happy")
     options = {"layers": [1, 2], "check": False, "max_pairs": 24}
     plain = trimtab.train(tiny_llama, happy, refine=0, **options)
     slope = trimtab.train(tiny_llama, happy, method="distilled", refine=0, **options)
-    vector = trimtab.train(tiny_llama, happy, refine=6, progress=told.append, **options)
+    vector = trimtab.train(tiny_llama, happy, refine=6, progress=reported.append, **options)
     assert (plain.method, vector.method) == ("mean_difference", "mean_difference+personas+refined")
     assert vector.layers == plain.layers
     for layer in vector.directions:
@@ -56,7 +56,7 @@ def test_train_refined_vector_starts_halfway_and_is_calibrated(tiny_llama):
         cosine = float(vector.directions[layer] @ between / np.linalg.norm(between))
         assert (0.8 < cosine < 0.99999) if layer in vector.layers else cosine == pytest.approx(1.0, abs=1e-5)
     assert all(abs(kl / 0.4 - 1) <= 0.05 for kl in vector.calibration.kl.values())
-    steps = [(step.done, step.total) for step in told if step.phase == "Refining the directions"]
+    steps = [(step.done, step.total) for step in reported if step.phase == "Refining the directions"]
     assert steps[0] == (0, 6)
     assert steps[-1] == (6, 6)
 
@@ -76,10 +76,10 @@ class Stuck:
 )
 def test_train_without_gradients_keeps_estimate_and_notes_it(tiny_llama, monkeypatch, gradients, why):
     monkeypatch.setattr(type(tiny_llama), "gradients", gradients)
-    told = []
-    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), layers=[1, 2], progress=told.append, **TINY)
+    reported = []
+    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), layers=[1, 2], progress=reported.append, **TINY)
     assert vector.method == "mean_difference"
-    [note] = [step.note for step in told if step.note]
+    [note] = [step.note for step in reported if step.note]
     assert note.startswith("no steps uphill are taken: ")
     assert why in note
     assert vector.calibration.kl["+"] == pytest.approx(0.4, rel=0.05)
@@ -90,12 +90,12 @@ def test_train_with_inert_personas_keeps_estimate_and_notes_it(tiny_llama, monke
         raise CalibrationError("the personas' answers have no gradient", fix="use another method")
 
     monkeypatch.setattr("trimtab.training.train.persona_directions", flat)
-    told, options = [], {"layers": [1], "check": False, "max_pairs": 24}
+    reported, options = [], {"layers": [1], "check": False, "max_pairs": 24}
     plain = trimtab.train(tiny_llama, Behaviour.load("happy"), refine=0, **options)
-    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), refine=2, progress=told.append, **options)
+    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), refine=2, progress=reported.append, **options)
     np.testing.assert_array_equal(vector.directions[0], plain.directions[0])
     assert vector.method == "mean_difference+refined"
-    [note] = [step.note for step in told if step.note]
+    [note] = [step.note for step in reported if step.note]
     assert note == "steps begin at the estimate: the personas' answers have no gradient"
 
 
@@ -304,16 +304,16 @@ def test_formal_spends_budget_on_both_sides(smollm2):
 
 def test_train_distilled_without_pairs_moves_both_ways(tiny_llama, monkeypatch):
     monkeypatch.setattr("trimtab.training.train.build_pairs", None)
-    told = []
+    reported = []
     happy = Behaviour.load("happy")
     options = {"method": "distilled", "layers": [1, 2], "check": False}
-    vector = trimtab.train(tiny_llama, happy, refine=0, **options, progress=told.append)
+    vector = trimtab.train(tiny_llama, happy, refine=0, **options, progress=reported.append)
     assert (vector.method, vector.reliability, vector.collection) == ("distilled", None, None)
     assert vector.layers == (1, 2)
     assert sorted(vector.directions) == list(range(tiny_llama.info.layers))
     assert all(abs(kl / 0.4 - 1) <= 0.05 for kl in vector.calibration.kl.values())
     assert vector.calibration.effect.swing.low > 0
-    assert [step.done for step in told if step.phase == "Learning from the personas"] == list(range(0, 49, 4))
+    assert [step.done for step in reported if step.phase == "Learning from the personas"] == list(range(0, 49, 4))
     again = trimtab.train(tiny_llama, happy, refine=0, **options)
     for layer, direction in again.directions.items():
         np.testing.assert_array_equal(direction, vector.directions[layer])
@@ -350,9 +350,9 @@ def test_train_distilled_resumes_from_checkpoint(tiny_llama, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         trimtab.train(tiny_llama, happy, **options, progress=stop)
-    told = []
-    again = trimtab.train(tiny_llama, happy, **options, progress=told.append)
-    assert next(step.done for step in told if step.phase == "Learning from the personas") == 12
+    reported = []
+    again = trimtab.train(tiny_llama, happy, **options, progress=reported.append)
+    assert next(step.done for step in reported if step.phase == "Learning from the personas") == 12
     options.pop("checkpoint")
     whole = trimtab.train(tiny_llama, happy, **options)
     np.testing.assert_array_equal(again.directions[1], whole.directions[1])

@@ -1,7 +1,6 @@
 """Neutral statistics: projections of ordinary chats on a vector's directions, against which readings are measured.
 
-A behaviour plays no part: the chats are trimtab's own neutral prompts, and the model's own answers to them where it
-has given some.
+The behaviour is not involved: the chats are the built-in neutral prompts, with the model's answers where there are any.
 """
 
 from __future__ import annotations
@@ -29,11 +28,6 @@ class Chosen:
 
     tokens: Tokens
     wanted: tuple[int, ...]
-
-    @property
-    def span(self) -> tuple[int, int]:
-        """Range from the first wanted token to the one after the last."""
-        return self.wanted[0], self.wanted[-1] + 1
 
 
 def check_reads(model: Text) -> None:
@@ -70,16 +64,17 @@ def states_at(
     Raises:
         VectorError: A state is not finite.
     """
-    sizes = [stop - start for start, stop in (text.span for text in texts)]
+    spans = [(text.wanted[0], text.wanted[-1] + 1) for text in texts]
+    sizes = [stop - start for start, stop in spans]
     per_token = max(len(layers), 1) * model.info.hidden_size * 4
     done = 0
     progress(Progress(phase, 0, len(texts)))
     for group in _groups(sizes, GROUP // per_token):
-        read = [texts[n] for n in group]
-        hidden = model.collect(
-            [text.tokens for text in read], layers=layers, position="all", span=[text.span for text in read]
-        ).states
-        for text, states in zip(read, np.split(hidden, np.cumsum([sizes[n] for n in group])[:-1]), strict=True):
+        tokens, span = [texts[n].tokens for n in group], [spans[n] for n in group]
+        hidden = model.collect(tokens, layers=layers, position="all", span=span).states
+        for text, states in zip(
+            [texts[n] for n in group], np.split(hidden, np.cumsum([sizes[n] for n in group])[:-1]), strict=True
+        ):
             wanted = states[np.array(text.wanted) - text.wanted[0]]
             if not np.isfinite(wanted).all():
                 raise VectorError(
@@ -92,15 +87,15 @@ def states_at(
 
 
 def _groups(sizes: Sequence[int], limit: int) -> Iterator[list[int]]:
-    """Yield runs of neighbours, as many as fit into ``limit``; one that does not fit is a run alone."""
+    """Yield runs of neighbours, as many as fit into ``limit``; one that is larger is its own run."""
     group: list[int] = []
-    held = 0
+    total = 0
     for number, size in enumerate(sizes):
-        if group and held + size > limit:
+        if group and total + size > limit:
             yield group
-            group, held = [], 0
+            group, total = [], 0
         group.append(number)
-        held += size
+        total += size
     if group:
         yield group
 

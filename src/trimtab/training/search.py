@@ -119,10 +119,8 @@ class Steerable:
 
 def candidate_layers(depth: int) -> tuple[tuple[int, ...], ...]:
     """Return the choices of layers worth trying in a model of ``depth`` blocks: single layers and middle bands."""
-    at = [round(fraction * (depth - 1)) for fraction in SINGLES]
-    candidates: list[tuple[int, ...]] = [(layer,) for layer in at]
-    candidates += [band_layers(depth, band) for band in BANDS]
-    return tuple(dict.fromkeys(candidates))
+    singles = [(round(fraction * (depth - 1)),) for fraction in SINGLES]
+    return tuple(dict.fromkeys([*singles, *(band_layers(depth, band) for band in BANDS)]))
 
 
 def band_layers(depth: int, band: tuple[float, float] = DEFAULT_BAND) -> tuple[int, ...]:
@@ -260,18 +258,19 @@ def _bring_to_budget(
     kl: KlSet, steerable: Steerable, candidates: Sequence[tuple[int, ...]], *, budget: float
 ) -> list[_Entry]:
     """Return every choice of layers that can spend the budget, with a point near it for each sign."""
-    known: dict[tuple[int, ...], dict[str, float]] = {}
+    known: dict[str, dict[tuple[int, ...], float]] = {key: {} for key in SIGNS}
     entries = []
     problem: CalibrationError | None = None
     for layers in candidates:
-        guess = {key: _guess(layers, {other: scale[key] for other, scale in known.items()}) for key in SIGNS}
+        guess = {key: _guess(layers, scales) for key, scales in known.items()}
         try:
             points = find_scales(kl, steerable, layers, budget=budget, guess=guess, tolerance=SWEEP_TOLERANCE)
         except CalibrationError as error:
             problem = error
             continue
         entries.append(_Entry(layers, points, np.zeros(0)))
-        known[layers] = entries[-1].scale(budget)
+        for key, scale in entries[-1].scale(budget).items():
+            known[key][layers] = scale
     if not entries and problem is not None:
         raise problem
     return entries

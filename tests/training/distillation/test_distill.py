@@ -151,9 +151,9 @@ def test_distill_interrupted_resumes_to_the_same_vector(llama, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         distilled(llama, checkpoint=path, progress=stop)
     assert path.is_file()
-    told = []
-    again = distilled(llama, checkpoint=path, progress=told.append)
-    assert min(step.done for step in told if step.phase.startswith("Learning")) == 10
+    reported = []
+    again = distilled(llama, checkpoint=path, progress=reported.append)
+    assert min(step.done for step in reported if step.phase.startswith("Learning")) == 10
     assert not path.exists()
     for layer in whole.layers:
         assert again.directions[layer].tobytes() == whole.directions[layer].tobytes()
@@ -161,9 +161,9 @@ def test_distill_interrupted_resumes_to_the_same_vector(llama, tmp_path):
 
 
 def test_distill_progress_reports_the_kl(llama):
-    told = []
-    vector = distilled(llama, progress=told.append)
-    statuses = [step.status for step in told if step.phase == "Learning from the prompted model"]
+    reported = []
+    vector = distilled(llama, progress=reported.append)
+    statuses = [step.status for step in reported if step.phase == "Learning from the prompted model"]
     assert statuses[0] == f"{vector.distillation.kl_before:.3f} nat of KL"
     assert float(statuses[-1].split()[0]) < float(statuses[0].split()[0])
 

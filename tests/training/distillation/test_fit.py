@@ -71,20 +71,20 @@ def learn(bowl, others=None, *, schedule=QUICK, checkpoint=None, seed=0, active=
 
 def test_fit_reaches_the_optimum_at_any_layer_norm():
     bowl = Bowl()
-    found = learn(bowl)
+    outcome = learn(bowl)
     for layer, centre in bowl.centre.items():
-        assert np.linalg.norm(found.additions[layer] / NORMS[layer] - centre) < 0.06
-    assert found.validations[0] == Validation(
+        assert np.linalg.norm(outcome.additions[layer] / NORMS[layer] - centre) < 0.06
+    assert outcome.validations[0] == Validation(
         0, pytest.approx(float(bowl.losses({n: np.zeros(WIDTH) for n in NORMS}).mean()))
     )
-    assert found.best.kl == pytest.approx(float(bowl.losses(found.additions).mean()), rel=1e-3)
-    assert found.best.kl < 0.1 * found.validations[0].kl
+    assert outcome.best.kl == pytest.approx(float(bowl.losses(outcome.additions).mean()), rel=1e-3)
+    assert outcome.best.kl < 0.1 * outcome.validations[0].kl
 
 
 def test_fit_halfway_is_relative_to_the_initial_kl():
     bowl = Bowl()
-    found = learn(bowl, schedule=replace(QUICK, halfway=3.0))
-    assert set(bowl.halfway) == {3.0 * found.validations[0].kl}
+    outcome = learn(bowl, schedule=replace(QUICK, halfway=3.0))
+    assert set(bowl.halfway) == {3.0 * outcome.validations[0].kl}
 
 
 def test_fit_uses_all_examples_before_repeating():
@@ -99,19 +99,19 @@ def test_fit_keeps_the_best_point_and_stops_early():
     bowl = Bowl(spread=0.0)
     nearer = Bowl(centre={layer: 0.3 * centre for layer, centre in bowl.centre.items()}, spread=0.0)
     schedule = replace(QUICK, steps=200, patience=3, check_every=2, warmup=1)
-    found = learn(bowl, nearer, schedule=schedule)
-    assert found.validations[-1].step < 200
-    assert [each.kl for each in found.validations[-3:]] > [found.best.kl] * 3
-    assert found.best == min(found.validations, key=lambda each: each.kl)
-    assert found.best.kl == pytest.approx(float(nearer.losses(found.additions).mean()), rel=1e-4)
+    outcome = learn(bowl, nearer, schedule=schedule)
+    assert outcome.validations[-1].step < 200
+    assert [each.kl for each in outcome.validations[-3:]] > [outcome.best.kl] * 3
+    assert outcome.best == min(outcome.validations, key=lambda each: each.kl)
+    assert outcome.best.kl == pytest.approx(float(nearer.losses(outcome.additions).mean()), rel=1e-4)
 
 
 def test_fit_active_additions_are_not_learned():
     bowl = Bowl(spread=0.0)
     active = {2: (0.5 * NORMS[2] * bowl.centre[2]).astype(np.float32), 5: np.zeros(WIDTH, np.float32)}
-    found = learn(bowl, active=active)
+    outcome = learn(bowl, active=active)
     assert np.allclose(bowl.saw[0][2], active[2])
-    assert np.linalg.norm(found.additions[2] / NORMS[2] - 0.5 * bowl.centre[2]) < 0.04
+    assert np.linalg.norm(outcome.additions[2] / NORMS[2] - 0.5 * bowl.centre[2]) < 0.04
 
 
 def test_fit_layer_with_only_active_additions_stays():
@@ -179,7 +179,7 @@ def test_fit_interrupted_resumes_to_the_same_end(tmp_path):
 
 
 def test_fit_reports_steps_with_the_kl():
-    told = []
-    learn(Bowl(), on_step=lambda step, kl: told.append((step, kl)))
-    assert [step for step, _ in told] == list(range(61))
-    assert told[-1][1] < 0.2 * told[0][1]
+    reported = []
+    learn(Bowl(), on_step=lambda step, kl: reported.append((step, kl)))
+    assert [step for step, _ in reported] == list(range(61))
+    assert reported[-1][1] < 0.2 * reported[0][1]

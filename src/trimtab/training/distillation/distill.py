@@ -170,11 +170,6 @@ class _Plan:
         arguments = {**asdict(replace(self, steering=Steering())), "steering": repr(self.steering)}
         return json.dumps([VERSION, asdict(model.info), arguments], sort_keys=True, default=str)
 
-    @property
-    def digest(self) -> str:
-        """Return the SHA-256 of the prompt."""
-        return hashlib.sha256(json.dumps([asdict(m) for m in self.teacher.opening]).encode()).hexdigest()
-
 
 def _texts(prompts: Sequence[str] | None, effort: Effort) -> tuple[str, ...]:
     builtin = neutral_prompts()
@@ -224,9 +219,7 @@ def _distilled(
         active=active,
         seed=plan.seed,
         checkpoint=checkpoint,
-        on_step=lambda step, kl: progress(
-            Progress(LEARN_PHASE, step, schedule.steps, status=f"{kl:.3f} nat of KL"),
-        ),
+        on_step=lambda step, kl: progress(Progress(LEARN_PHASE, step, schedule.steps, status=f"{kl:.3f} nat of KL")),
     )
     if not learned.lengths:
         raise DistillError(
@@ -315,6 +308,7 @@ def _vector(
 ) -> ControlVector:
     chat = model.encode(model.render(plan.teacher.chat(plan.texts[0])))
     plain = model.encode(model.render([plan.teacher.chat(plan.texts[0])[-1]]))
+    prompt = json.dumps([asdict(message) for message in plan.teacher.opening]).encode()
     return ControlVector(
         model=model.info,
         directions=learned.directions,
@@ -322,7 +316,7 @@ def _vector(
         weights={layer: length / norms[layer] for layer, length in learned.lengths.items()},
         scale={"+": 1.0, "-": 1.0},
         method=METHOD,
-        behaviour=BehaviourRef(plan.name, plan.digest),
+        behaviour=BehaviourRef(plan.name, hashlib.sha256(prompt).hexdigest()),
         distillation=Distillation(
             prompt_tokens=len(chat) - len(plain),
             tokens=plan.tokens,
