@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from functools import cached_property
 from types import MappingProxyType
@@ -25,8 +25,10 @@ class ArrayValue:
     """
 
     def _content(self) -> Iterable[bytes]:
-        """Return the bytes that tell two values of this class apart."""
-        raise NotImplementedError
+        """Yield the bytes by which two values of this class differ: those of all fields that are compared."""
+        for field in fields(cast(Any, self)):
+            if field.compare:
+                yield from _bytes_of(getattr(self, field.name))
 
     @cached_property
     def digest(self) -> str:
@@ -44,6 +46,20 @@ class ArrayValue:
     def __reduce__(self) -> tuple[Any, ...]:
         kept = {field.name: without_proxies(getattr(self, field.name)) for field in fields(cast(Any, self))}
         return _rebuild, (type(self), kept)
+
+
+def _bytes_of(value: Any) -> Iterator[bytes]:
+    if isinstance(value, np.ndarray):
+        yield f"{value.dtype}{value.shape}".encode()
+        yield value.tobytes()
+    elif isinstance(value, Mapping):
+        yield from _bytes_of([part for item in value.items() for part in item])
+    elif isinstance(value, (list, tuple)):
+        yield str(len(value)).encode()
+        for part in value:
+            yield from _bytes_of(part)
+    else:
+        yield repr(value).encode()
 
 
 def _rebuild(kind: type[Any], values: dict[str, Any]) -> Any:

@@ -105,3 +105,37 @@ def test_cache_that_cannot_be_written_is_only_needed_to_resume(tmp_path, monkeyp
     said = " ".join(capsys.readouterr().err.split())
     assert "cannot be resumed" in said
     assert "TRIMTAB_CACHE" in said
+
+
+# Nothing given is dropped
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("generate", "hi", "--system", "a", "--system", "b"), "--system"),
+        (("train", "happy", "--seed", "1", "--seed", "2"), "--seed"),
+        (("train", "happy", "-o", "a", "--output", "b"), "--output"),
+        (("condition", "fit", "x", "--negative", "a", "--negative", "b"), "--negative"),
+        (("zoo", "card", "happy", "--folder", "a", "--folder", "b"), "--folder"),
+    ],
+)
+def test_option_given_twice_is_refused(run_on, llama, arguments, option):
+    code, out, err = run_on(llama)(*arguments)
+    assert (code, out) == (2, "")
+    assert f"{option} was given 2 times" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--no-calibrate", "--budget", "0.6"), "without calibration"),
+        (("--no-calibrate", "--refine", "7"), "without calibration"),
+        (("--temperature", "0.7"), "has no effect on prompts"),
+        (("--method", "distilled", "--max-pairs", "50"), "no pairs to limit"),
+    ],
+)
+def test_option_without_effect_is_refused(run_on, llama, arguments, says):
+    code, _, err = run_on(llama)("train", "happy", *arguments)
+    assert code == 2
+    assert says in err

@@ -20,6 +20,7 @@ from trimtab.cli.distill import distill
 from trimtab.cli.doctor import doctor
 from trimtab.cli.evaluate import evaluate
 from trimtab.cli.generate import chat, compare, generate
+from trimtab.cli.options import OnceCommand
 from trimtab.cli.read import read
 from trimtab.cli.vector import calibrate, show, train
 from trimtab.defaults import set_thread_defaults
@@ -89,7 +90,7 @@ def _root(
 
 
 for _verb, _example in VERBS:
-    app.command(name=_verb.__name__, epilog=f"Example: {_example}")(_verb)
+    app.command(name=_verb.__name__, epilog=f"Example: {_example}", cls=OnceCommand)(_verb)
 app.add_typer(zoo.app, name="zoo")
 app.add_typer(condition.app, name="condition")
 

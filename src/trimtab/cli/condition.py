@@ -16,6 +16,7 @@ from trimtab.cli.options import (
     ForceOption,
     JsonOption,
     ModelOption,
+    OnceCommand,
     OutputOption,
     SeedOption,
     ThinkingOption,
@@ -43,7 +44,9 @@ FILES = "One prompt per line; or .json or .jsonl with strings or objects that ha
 app = typer.Typer(help="Train reading vectors, and fit the thresholds of conditions.", no_args_is_help=True)
 
 
-@app.command(epilog="Example: trimtab condition train harmful --positive harmful.txt --negative harmless.txt")
+@app.command(
+    cls=OnceCommand, epilog="Example: trimtab condition train harmful --positive harmful.txt --negative harmless.txt"
+)
 def train(
     name: Annotated[str, typer.Argument(help="Name of the vector.")],
     positive: Annotated[str, typer.Option(help=f"File of prompts with a high reading. {FILES}")],
@@ -82,7 +85,7 @@ def train(
     print_saved(path, f"Next: {fit}")
 
 
-@app.command(epilog="Example: trimtab condition fit harmful --negative everyday.txt --rate 2%")
+@app.command(cls=OnceCommand, epilog="Example: trimtab condition fit harmful --negative everyday.txt --rate 2%")
 def fit(
     vector: VectorArgument,
     negative: Annotated[str, typer.Option(help=f"File of prompts on which the condition should not hold. {FILES}")],

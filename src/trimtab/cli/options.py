@@ -8,6 +8,7 @@ import shlex
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn, Time
 from rich.progress import Progress as Bars
 from rich.table import Column, Table
 from rich.text import Text
+from typer.core import TyperCommand
 
 from trimtab.errors import OutputError, SteeringError, TrimtabError
 
@@ -209,6 +211,18 @@ def seconds_table(seconds: Mapping[str, float]) -> dict[str, float]:
 def vector_json(vector: ControlVector, path: Path, phases: PhaseProgress) -> dict[str, Any]:
     """Return a new vector, its file and the time it took, for a program."""
     return {"path": str(path), "seconds": seconds_table(phases.seconds), **vector.describe()}
+
+
+class OnceCommand(TyperCommand):
+    """Command that refuses a second value for an option that takes one; the first would be lost."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Count the options before they are read."""
+        *_, given = self.make_parser(ctx).parse_args(args=list(args))
+        for option, count in Counter(given).items():
+            if count > 1 and not option.multiple and not getattr(option, "is_flag", False) and option.nargs == 1:
+                raise TrimtabError(f"{option.opts[0]} was given {count} times", fix="give it once; it takes one value")
+        return list(super().parse_args(ctx, args))
 
 
 BehaviourArgument = Annotated[str, typer.Argument(help="Behaviour of the zoo, or path to a .toml file.")]

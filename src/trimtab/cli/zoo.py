@@ -16,6 +16,7 @@ from trimtab.cli.options import (
     DtypeOption,
     JsonOption,
     ModelOption,
+    OnceCommand,
     SeedOption,
     check_writable,
     err,
@@ -129,7 +130,7 @@ def _entry(behaviour: Behaviour, card: Card | None) -> dict[str, Any]:
     }
 
 
-@app.command(epilog="Example: trimtab zoo card happy")
+@app.command(cls=OnceCommand, epilog="Example: trimtab zoo card happy")
 def card(
     name: Annotated[str, typer.Argument(help="Behaviour of the zoo.")],
     folder: Annotated[Path | None, typer.Option(help="Folder of cards; default: the built-in cards.")] = None,
@@ -193,7 +194,7 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
     yield "text intact", f"from strength {card.low:+g} to {card.high:+g} of those tried"
 
 
-@app.command(epilog="Example: trimtab zoo train --all")
+@app.command(cls=OnceCommand, epilog="Example: trimtab zoo train --all")
 def train(
     names: Annotated[list[str] | None, typer.Argument(help="Behaviours of the zoo.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All behaviours of the zoo.")] = False,

@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.arrays import F32
+from trimtab.arrays import F32, ArrayValue
 from trimtab.behaviours import Message
 from trimtab.defaults import ANSWER_TOKENS
 from trimtab.errors import PromptError
@@ -275,8 +275,8 @@ class CollectionReport:
     halved_to: int | None = None  # tokens of a pass after memory ran out; None if it did not
 
 
-@dataclass(frozen=True)
-class Collected:
+@dataclass(frozen=True, eq=False)
+class Collected(ArrayValue):
     """Hidden states with the cost of collecting them."""
 
     states: F32  # [text, layer, hidden]; for all positions [token, layer, hidden], text after text
@@ -292,8 +292,8 @@ class ForcedItem:
     reference: int | None = None  # index of the answer along which KL is measured; None for no KL
 
 
-@dataclass(frozen=True)
-class ForcedScores:
+@dataclass(frozen=True, eq=False)
+class ForcedScores(ArrayValue):
     """Scores of given answers."""
 
     logprob: tuple[NDArray[np.float64], ...]  # sum over each answer, [item][answer], in nats
@@ -307,8 +307,8 @@ class ForcedScores:
         return float(self.kl.sum() / max(int(self.kl_tokens.sum()), 1))
 
 
-@dataclass(frozen=True)
-class GreedyScores:
+@dataclass(frozen=True, eq=False)
+class GreedyScores(ArrayValue):
     """Log-probabilities of answers, and whether greedy decoding would give them."""
 
     logprob: tuple[NDArray[np.float64], ...]  # sum over each answer, [item][answer], in nats
@@ -330,8 +330,8 @@ class TeacherForcing(Protocol):
         """Return the scores with ``additions[layer]`` (``[hidden]``) added to the output of each layer."""
 
 
-@dataclass(frozen=True)
-class Preference:
+@dataclass(frozen=True, eq=False)
+class Preference(ArrayValue):
     """Question with answers whose preference additions are to change; all are token ids."""
 
     prompt: Tokens
@@ -340,8 +340,8 @@ class Preference:
     answer: Tokens  # the model's answer, along which KL is measured
 
 
-@dataclass(frozen=True)
-class PreferenceGradient:
+@dataclass(frozen=True, eq=False)
+class PreferenceGradient(ArrayValue):
     """Effect of additions, with its gradient."""
 
     preference: float  # half the swing, in nats per token
@@ -357,7 +357,7 @@ class PreferenceGradients(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class TeacherDistribution:
+class TeacherDistribution(ArrayValue):
     """Next-token distributions along an answer: the likeliest tokens and the mass of all others."""
 
     tokens: NDArray[np.int32]  # ids of the likeliest tokens, [token, top]
@@ -366,7 +366,7 @@ class TeacherDistribution:
 
 
 @dataclass(frozen=True, eq=False)
-class DistillationExample:
+class DistillationExample(ArrayValue):
     """Answer with the teacher's distributions along it."""
 
     prompt: Tokens  # the chat as the student sees it
@@ -375,7 +375,7 @@ class DistillationExample:
 
 
 @dataclass(frozen=True, eq=False)
-class LossGradient:
+class LossGradient(ArrayValue):
     """Distance of a student from its teacher, with the gradient of the loss."""
 
     kl: float  # mean KL(teacher ‖ student) per token, in nats

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.arrays import ArrayValue
 from trimtab.behaviours import Behaviour, ChoiceText, read_choices
 from trimtab.engines.protocol import Forces, Text, Tokens
 from trimtab.errors import EvaluationError
@@ -23,7 +24,7 @@ from trimtab.vectors import Interval
 
 
 @dataclass(frozen=True, eq=False)
-class ChoiceScores:
+class ChoiceScores(ArrayValue):
     """Choices under an intervention.
 
     Attributes:

@@ -14,6 +14,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
+from trimtab.arrays import ArrayValue
 from trimtab.behaviours import Message
 from trimtab.engines import ForcedScores, TeacherForcing
 from trimtab.engines.protocol import Changes, Forces, Text, Tokens
@@ -100,7 +101,7 @@ def _mc1(entry: Any) -> Fact:
 
 
 @dataclass(frozen=True, eq=False)
-class Accuracy:
+class Accuracy(ArrayValue):
     """Facts known under an intervention.
 
     Attributes:

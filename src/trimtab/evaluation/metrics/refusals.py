@@ -16,7 +16,7 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
-from trimtab.arrays import F32
+from trimtab.arrays import F32, ArrayValue
 from trimtab.behaviours import Message
 from trimtab.engines.protocol import Collects, Generates, without_thoughts
 from trimtab.errors import EvaluationError
@@ -216,8 +216,8 @@ def cosine_with_refusal(vector: ControlVector, directions: Mapping[int, F32]) ->
     return float(np.mean([cosine(vector.directions[layer], directions[layer]) for layer in vector.layers]))
 
 
-@dataclass(frozen=True)
-class Refused:
+@dataclass(frozen=True, eq=False)
+class Refused(ArrayValue):
     """Requests refused under an intervention.
 
     Attributes:

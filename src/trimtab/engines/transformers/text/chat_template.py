@@ -141,10 +141,10 @@ def encode_text(tokenizer: PreTrainedTokenizerBase, text: str, *, continued: boo
     """
     try:
         tokens = tuple(tokenizer(str(text), add_special_tokens=False)["input_ids"])
-    except (TypeError, UnicodeError):  # lone surrogates
-        raise PromptError(
-            f"the text cannot be encoded as UTF-8: {text[:40]!r}", fix="replace its lone surrogates"
-        ) from None
+    except (TypeError, UnicodeError):
+        at = next((n for n, character in enumerate(text) if "\ud800" <= character <= "\udfff"), 0)
+        near = text[max(at - 20, 0) : at + 20]
+        raise PromptError(f"the text is not Unicode near {near!r}", fix="replace its lone surrogates") from None
     if isinstance(text, RenderedChat):
         return tokens
     before, behind = special_affixes(tokenizer)
