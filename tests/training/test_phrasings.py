@@ -1,4 +1,4 @@
-"""Suggested phrasings: what of a model's answers is kept, by words and by states."""
+"""Suggested phrasings: selection among the answers of a model by words and by hidden states."""
 
 from __future__ import annotations
 
