@@ -16,6 +16,7 @@ from tiny_models import byte_tokenizer, vector_for
 from trimtab import Behaviour
 from trimtab.engines.fake import FakeEngine
 from trimtab.engines.transformers import TransformersEngine
+from trimtab.engines.transformers.doctor.checks import try_out
 from trimtab.errors import ModelError, PromptError, SteeringError
 from trimtab.steering import Steering, Term
 from trimtab.training.readers import fit_reader, fit_threshold
@@ -180,3 +181,11 @@ def test_rows_of_a_batch_equal_single_answers(name: str) -> None:
             alone = [engine.generate(prompt, steering=steering, max_new_tokens=6, raw=True) for prompt in prompts]
             assert [answer.tokens for answer in together] == [answer.tokens for answer in alone]
             assert [answer.receipt.tokens for answer in together] == [answer.receipt.tokens for answer in alone]
+
+
+def test_doctor_says_that_prompts_are_answered_one_by_one() -> None:
+    architecture = next(a for a in every_architecture() if a.name == PADDING[0])
+    with quietly():
+        engine = TransformersEngine(build(architecture), byte_tokenizer(), name=PADDING[0])
+        checks = try_out(engine)
+    assert checks.state_of("batches") == "slow"

@@ -28,7 +28,7 @@ from trimtab.engines.protocol import (
     as_messages,
     list_prompts,
 )
-from trimtab.engines.transformers.decode.answer import OnToken, Request, answer_request, make_request
+from trimtab.engines.transformers.decode.answer import OnToken, Request, answer_request, answers_batches, make_request
 from trimtab.engines.transformers.decode.sampling import Sampling, keeps_keys_and_values
 from trimtab.engines.transformers.decode.stream import AnswerStream, TextStream
 from trimtab.engines.transformers.forward.collect import collect_states, score_prompts, spans_of
@@ -571,6 +571,11 @@ class TransformersEngine:
         if text is not None:
             text.end()
         return completions
+
+    def answers_batches(self, prompt: Tokens) -> bool:
+        """Return True if the model answers a row of a batch as it does alone; else rows are answered one by one."""
+        with running(self.model):
+            return answers_batches(self._context, prompt)
 
     @property
     def keeps_turns(self) -> bool:

@@ -123,7 +123,7 @@ def answer_request(
     if request.prompts and (context.scopes or any(steering.layers for steering in request.steerings)):
         _prove_answers(context, request.prompts[0].tokens)
     completions: list[Completion] = []
-    size = ROWS if len(request.prompts) < 2 or _prove_batches(context, request) else 1
+    size = ROWS if len(request.prompts) < 2 or answers_batches(context, request.prompts[0].tokens) else 1
     for at in range(0, len(request.prompts), size):
         rows = slice(at, at + size)
         batch = replace(
@@ -397,17 +397,17 @@ def _prove_answers(context: ModelContext, prompt: Tokens) -> None:
         )
 
 
-def _prove_batches(context: ModelContext, request: Request) -> bool:
+def answers_batches(context: ModelContext, prompt: Tokens) -> bool:
     """Return True if the model answers a row of a batch as it does alone, which is tried once for each model.
 
     Some give positions to padding, or carry it in a recurrent state; their prompts are answered one by one.
     """
     if context.model not in _BATCHED:
-        _BATCHED[context.model] = batches_agree(context, request.prompts[0].tokens)
+        _BATCHED[context.model] = _batches_agree(context, prompt)
     return _BATCHED[context.model]
 
 
-def batches_agree(context: ModelContext, prompt: Tokens) -> bool:
+def _batches_agree(context: ModelContext, prompt: Tokens) -> bool:
     """Return True if two prompts of different length get the same answers in a batch as alone."""
     long = prompt[:8] * (8 // len(prompt[:8]))
     rows = [long[: len(long) // 2], long]

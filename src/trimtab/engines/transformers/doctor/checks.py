@@ -215,7 +215,7 @@ def _answering(engine: TransformersEngine, steering: Steering) -> list[Capabilit
     return [
         Capability("generate", "yes", "a few tokens, greedily"),
         Capability("stream", "yes" if streamed else "no", f"its pieces are {'' if streamed else 'not '}the answer"),
-        _batches(alone, together),
+        _batches(engine, alone, together),
         *_tried(("per-row steering",), lambda: [_rows(together, _answers(engine, [steering, Steering()]))]),
     ]
 
@@ -224,7 +224,9 @@ def _answers(engine: TransformersEngine, steering: list[Steering] | None) -> lis
     return engine.generate(list(BARE), steering=steering, raw=True, max_new_tokens=NEW_TOKENS)
 
 
-def _batches(alone: Sequence[Completion], together: Sequence[Completion]) -> Capability:
+def _batches(engine: TransformersEngine, alone: Sequence[Completion], together: Sequence[Completion]) -> Capability:
+    if not engine.answers_batches(together[0].prompt.tokens):
+        return Capability("batches", "slow", "prompts are answered one by one: padding would change their answers")
     if [each.tokens for each in alone] == [each.tokens for each in together]:
         return Capability("batches", "yes", "prompts of different length answer as each does alone")
     return Capability("batches", "no", "prompts of different length answer otherwise than each does alone")
