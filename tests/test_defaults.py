@@ -20,9 +20,10 @@ def without_torch(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_threads_sleep_by_default(without_torch):
+def test_threads_wait_briefly_by_default(without_torch):
     defaults.set_thread_defaults()
-    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert os.environ["GOMP_SPINCOUNT"] == "1000"
+    assert "OMP_WAIT_POLICY" not in os.environ
     assert "OMP_NUM_THREADS" not in os.environ
 
 
@@ -32,7 +33,9 @@ def test_threads_of_user_are_kept(without_torch, monkeypatch, name):
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     (without_torch / "cpu.max").write_text("200000 100000\n")
     defaults.set_thread_defaults()
-    assert os.environ.get("OMP_WAIT_POLICY", "7") == "7"
+    assert [os.environ.get(each) for each in defaults.THREAD_WAITING] == [
+        "7" if each == name else None for each in defaults.THREAD_WAITING
+    ]
     assert os.environ["OMP_NUM_THREADS"] == "5"
 
 
@@ -57,4 +60,4 @@ def test_threads_follow_older_container_limit(without_torch):
 def test_threads_after_torch_are_left(without_torch, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", os)
     defaults.set_thread_defaults()
-    assert "OMP_WAIT_POLICY" not in os.environ
+    assert "GOMP_SPINCOUNT" not in os.environ

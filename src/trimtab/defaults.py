@@ -26,20 +26,22 @@ CHAT_ANSWER_TOKENS = 256  # the same in a chat
 VERSION = "0.1.0"
 
 CGROUP = Path("/sys/fs/cgroup")
+SPIN_ROUNDS = 1000  # of GNU's OpenMP, which PyTorch's wheels for Linux bring
 THREAD_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
 def set_thread_defaults() -> None:
     """Set how PyTorch's threads wait and how many there are, unless the user did or PyTorch is loaded already.
 
-    By default its threads wait for each other in a loop that keeps their core busy. Where another process needs a core,
-    the thread that has the work waits for the one that only waits: half a minute of work took two and a half. Asleep
-    they cost nothing on an idle machine. A container may have fewer cores than the machine shows.
+    By default its threads wait for each other in a loop that keeps a core busy for milliseconds. Where another process
+    needs that core, the thread that has the work waits for the one that only waits. Asleep at once they cost a fifth
+    more on an idle machine; after a thousand rounds of the loop neither costs much (docs/notes/threads.md). A container
+    may have fewer cores than the machine shows.
     """
     if "torch" in sys.modules:
         return
     if not any(name in os.environ for name in THREAD_WAITING):
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ["GOMP_SPINCOUNT"] = str(SPIN_ROUNDS)
     cores = _container_cores()
     if cores is not None and cores < (os.cpu_count() or 1):
         os.environ.setdefault("OMP_NUM_THREADS", str(cores))
