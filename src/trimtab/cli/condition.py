@@ -134,11 +134,7 @@ def fit(
 
 
 def parse_rate(text: str) -> float:
-    """Return a rate such as ``2%`` or ``0.02``.
-
-    Raises:
-        SteeringError: The text is not a number between 0 and 1.
-    """
+    """Return a rate between 0 and 1, written as ``2%`` or ``0.02``."""
     try:
         rate = float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
@@ -149,11 +145,7 @@ def parse_rate(text: str) -> float:
 
 
 def read_prompts(file: str) -> list[str]:
-    """Return the prompts in a file: one per line, or JSON.
-
-    Raises:
-        PromptError: The file cannot be read, or has no prompts, or something else.
-    """
+    """Return the prompts in a file: one per line, or JSON."""
     path = Path(file)
     try:
         text = path.read_text(encoding="utf-8")

@@ -161,11 +161,7 @@ def _tokens(text: str) -> Tokened:
 
 
 def read_prompt(text: str) -> SystemPrompt:
-    """Return the text, or the contents of the file of that name.
-
-    Raises:
-        DistillError: The file cannot be read, or has no messages.
-    """
+    """Return the text, or the contents of the file of that name."""
     path = Path(text)
     try:
         if not path.is_file():
@@ -185,11 +181,7 @@ def read_prompt(text: str) -> SystemPrompt:
 
 
 def _held_out(texts: Sequence[str], *, training: Sequence[str] | None) -> Sequence[str]:
-    """Return messages to measure on, none of which is a training message.
-
-    Raises:
-        DistillError: A message is in ``training`` (or the built-in ones), or there are none.
-    """
+    """Return messages to measure on; refuse training messages (None: the built-in ones)."""
     from trimtab.behaviours import neutral_prompts
 
     builtin = neutral_prompts()

@@ -117,11 +117,6 @@ def evaluate(
 
 
 def _baselines(text: str) -> tuple[str, ...]:
-    """Return the names of the chosen comparisons.
-
-    Raises:
-        EvaluationError: A name is unknown.
-    """
     from trimtab.evaluation.interventions import BOTH, EQUAL, FEW_SHOT, SYSTEM
 
     names = {"equal": EQUAL, "prompt": SYSTEM, "few-shot": FEW_SHOT, "both": BOTH}

@@ -93,11 +93,7 @@ class PhaseProgress:
 
 
 def progress_bars(*, speed_estimate_period: float = 30.0) -> Bars:
-    """Return bars on standard error with the time spent and left; hidden if standard error is not a terminal.
-
-    Args:
-        speed_estimate_period: Seconds of the past from which the time left is estimated; long for long steps.
-    """
+    """Return bars on standard error with the time spent and left; hidden if standard error is not a terminal."""
     return Bars(
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -162,11 +158,7 @@ def model_option(model: str | None) -> str:
 
 
 def check_writable(path: Path, *, suffix: str = "") -> None:
-    """Check before the work that its result can be written.
-
-    Raises:
-        OutputError: The name does not end with ``suffix``, or the folder cannot be made or written to.
-    """
+    """Check before the work that its result can be written."""
     if path.is_dir():
         raise OutputError(f"{str(path)!r} is a folder", fix="name a file")
     if suffix and path.suffix.lower() != suffix:
@@ -183,11 +175,7 @@ def check_writable(path: Path, *, suffix: str = "") -> None:
 
 
 def save_or_rescue(vector: ControlVector, path: Path) -> Path:
-    """Save a vector; if that fails, rescue it to another folder before raising.
-
-    Raises:
-        OutputError: The file could not be written; the message names the rescued file.
-    """
+    """Save a vector; if that fails, rescue it to another folder, and name that in the error."""
     try:
         return vector.save(path)
     except OutputError as error:
@@ -272,11 +260,7 @@ ResumeOption = Annotated[bool, typer.Option("--resume", help="Continuation of an
 
 
 def parse_layers(text: str, *, words: tuple[str, ...] = ("auto",)) -> str | list[int]:
-    """Return one of ``words``, or layers such as ``14-24`` or ``8,12,16``.
-
-    Raises:
-        SteeringError: The text is neither.
-    """
+    """Return one of ``words``, or layers such as ``14-24`` or ``8,12,16``."""
     if text in words:
         return text
     layers: list[int] = []

@@ -143,9 +143,6 @@ def resumable(output: Path, *, resume: bool) -> Iterator[Path | None]:
     """Give the checkpoint of the work for ``output``, without old results unless resuming; say how to resume.
 
     Without a folder for it the work is done all the same, unless it is to be resumed.
-
-    Raises:
-        OutputError: Another process makes the same output, or the work cannot be resumed.
     """
     checkpoint: Path | None = checkpoint_path(output)
     if resume and not checkpoint_path(output).exists():

@@ -67,12 +67,7 @@ RULE_COLOURS = {True: "green", False: "red", None: "dim"}
 
 
 def print_report(report: Report, *, console: Console = out) -> None:
-    """Print a report for people, in 100 columns or fewer.
-
-    Args:
-        report: What to print.
-        console: Where.
-    """
+    """Print a report for people, in 100 columns or fewer."""
     width = min(console.width, WIDEST)
 
     def show(*parts: RenderableType) -> None:
@@ -236,12 +231,7 @@ def _samples(report: Report) -> Iterable[Table]:
 
 
 def print_distilled(report: DistilledReport, *, console: Console = out) -> None:
-    """Print a report for people, in 100 columns or fewer.
-
-    Args:
-        report: What to print.
-        console: Where.
-    """
+    """Print a report for people, in 100 columns or fewer."""
     width = min(console.width, WIDEST)
     parts = [Text(clean(distilled_headline(report)), style="bold"), _substitutes(report), _dial(report)]
     if report.rules:

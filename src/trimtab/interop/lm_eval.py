@@ -147,11 +147,7 @@ def _lm_class() -> Any:
 
         def get_model_info(self) -> dict[str, str]:
             info = self._engine.info
-            return {
-                "model_name": info.name,
-                "model_fingerprint": info.fingerprint,
-                "steering": str(self._steering),
-            }
+            return {"model_name": info.name, "model_fingerprint": info.fingerprint, "steering": str(self._steering)}
 
         def set_cache_hook(self, cache_hook: Any) -> None:
             _check_cache(cache_hook.dbdict, owner=f"{self.get_model_info()}")

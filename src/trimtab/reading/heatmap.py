@@ -41,11 +41,7 @@ th.word b { color: CanvasText; }
 def write_html(reading: Reading, path: str | Path) -> Path:
     """Write a page: for each vector the text in colour, and a grid of layers by tokens with numbers to point at.
 
-    The page needs no other files and no scripts, and suits light and dark backgrounds alike.
-
-    Args:
-        reading: The reading to show.
-        path: The file; returned.
+    The page needs no other files and no scripts, and suits light and dark backgrounds alike. Its path is returned.
 
     Raises:
         OutputError: The file cannot be written.

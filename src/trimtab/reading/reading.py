@@ -18,13 +18,7 @@ from trimtab.vectors import ControlVector, Neutral, Pool
 
 
 def projections(states: F32, vector: ControlVector, layers: Sequence[int]) -> F64:
-    """Return the projections of hidden states on a vector's directions, ``[..., layer]``.
-
-    Args:
-        states: ``[..., layer, hidden]``, of the blocks ``layers``.
-        vector: The control vector.
-        layers: The blocks of the layer axis.
-    """
+    """Return projections ``[..., layer]`` of states ``[..., layer, hidden]``, of the blocks ``layers``, on a vector."""
     directions = np.stack([vector.directions[layer] for layer in layers])
     # Summed in float64: projections on wide states are small differences of large products.
     projected: F64 = np.einsum("...lh,lh->...l", states, directions, dtype=np.float64)
@@ -35,13 +29,8 @@ def z_scores(projected: F64, vector: ControlVector, layers: Sequence[int], *, po
     """Return projections as standard deviations from those of neutral text, ``[..., layer]``.
 
     A mean over many words varies less than a single token does, and a last token is unlike others; so each is compared
-    with neutral statistics of the same kind.
-
-    Args:
-        projected: ``[..., layer]``, of single tokens, of means over words, or of last tokens, as ``pool`` says.
-        vector: The vector whose neutral statistics are used.
-        layers: The blocks of the layer axis.
-        pool: ``"token"``, ``"mean"`` or ``"last"``.
+    with neutral statistics of the same kind, which is ``pool``. ``projected`` is ``[..., layer]``, of the blocks
+    ``layers``.
 
     Raises:
         VectorError: The vector has no neutral statistics.
@@ -253,15 +242,8 @@ def make_reading(
 
     A text's score takes the mean of the projections over its words, or the projections of its last token, as the
     vector's reader says; at each reading layer these are put in standard deviations of what neutral texts give, and
-    averaged over the layers.
-
-    Args:
-        vectors: What to read along.
-        states: ``[token, layer, hidden]``, of all layers of the model to which the vectors belong.
-        text: As the model read it.
-        tokens: Token ids.
-        pieces: The text of each token.
-        words: Whether each token counts for scores.
+    averaged over the layers. ``states`` is ``[token, layer, hidden]``, of all layers of the vectors' model; the other
+    arguments are attributes of ``Reading``.
 
     Raises:
         PromptError: No token counts for scores.
@@ -346,10 +328,6 @@ def shades(reading: Reading, vector: VectorReading) -> Shades:
 
     Without neutral statistics the sign of a projection means nothing. Then the text is compared with itself: each layer
     is shifted and scaled so that the text's words have mean 0 and deviation 1.
-
-    Args:
-        reading: The reading.
-        vector: The one of its vectors to colour by.
     """
     words = np.array(reading.words, dtype=bool)
     counts = words.copy()

@@ -23,14 +23,7 @@ from numpy.typing import NDArray
 
 from trimtab.arrays import F32, F64, ArrayValue, without_proxies
 from trimtab.errors import SteeringError, VectorError, VectorMismatchError, near_names
-from trimtab.vectors.file import (
-    SUFFIX,
-    check_suffix,
-    expanded,
-    read_safetensors,
-    user_folder,
-    write_safetensors,
-)
+from trimtab.vectors.file import SUFFIX, check_suffix, expanded, read_safetensors, user_folder, write_safetensors
 from trimtab.vectors.records import (
     FORMAT,
     HEADER_FIELDS,
@@ -292,12 +285,13 @@ class ControlVector(ArrayValue):
         if not math.isfinite(factor):
             raise VectorError(f"cannot multiply a vector by {factor}", fix="use a finite number")
         sign = -1.0 if factor < 0 else 1.0
+        name = f"({self.behaviour.name})" if " " in self.behaviour.name else self.behaviour.name
         return replace(
             self,
             directions={layer: (sign * d).astype(np.float32) for layer, d in self.directions.items()},
             weights={layer: abs(float(factor)) * w for layer, w in self.weights.items()},
             method="arithmetic",
-            behaviour=BehaviourRef(f"{float(factor):g} * {_wrapped(self.behaviour.name)}", ""),
+            behaviour=BehaviourRef(f"{float(factor):g} * {name}", ""),
             calibration=None,
             distillation=None,
             neutral=None,
@@ -466,10 +460,6 @@ def _check_mixable(a: ControlVector, b: ControlVector) -> None:
         )
 
 
-def _wrapped(name: str) -> str:
-    return f"({name})" if " " in name else name
-
-
 def _checked_directions(vector: ControlVector) -> dict[int, F32]:
     """Return read-only float32 copies in layer order, checked to be finite unit vectors of the model's width."""
     size, depth = vector.model.hidden_size, vector.model.layers
@@ -515,7 +505,7 @@ def vectors_folder() -> Path:
 def vector_path(name: str) -> Path:
     """Return the file of a name or a path; it need not exist."""
     path = expanded(name)
-    if path.suffix == SUFFIX or len(path.parts) > 1 or _is_file(path):
+    if path.suffix == SUFFIX or len(path.parts) > 1 or os.path.isfile(path):  # noqa: PTH113 - Path.is_file may raise
         return path
     return vectors_folder() / f"{name}.safetensors"
 
@@ -527,15 +517,10 @@ def find_vector(name: str) -> ControlVector:
         VectorError: There is none (with near names), or its file is not usable.
     """
     path = vector_path(name)
-    if _is_file(path):
+    if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises for a name that no file can have
         return ControlVector.load(path)
-    if path.parent != vectors_folder() or os.path.isdir(expanded(name)):  # noqa: PTH112 - as in ``_is_file``
+    if path.parent != vectors_folder() or os.path.isdir(expanded(name)):  # noqa: PTH112 - as above
         return ControlVector.load(expanded(name))  # which says what is wrong with it
     known = sorted(entry.stem for entry in path.parent.glob("*.safetensors"))
     hint = near_names(name, known) or f"make it: trimtab train {name}"
     raise VectorError(f"no vector named {name!r} in {str(path.parent)!r}", fix=hint)
-
-
-def _is_file(path: Path) -> bool:
-    """Return ``Path.is_file``, but False where that raises: for a name that no file can have."""
-    return os.path.isfile(path)  # noqa: PTH113
