@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -121,6 +123,12 @@ def test_tuples_in_config_are_refused(tiny: Callable[..., TransformersEngine]) -
             use()
     with pytest.raises(ModelError, match="return_dict"):
         TransformersEngine(engine.model, engine.tokenizer, name="x")
+
+
+@pytest.mark.parametrize("send", [pickle.dumps, copy.deepcopy])
+def test_engine_is_not_copied(llama: TransformersEngine, send: Callable[[Any], object]) -> None:
+    with pytest.raises(ModelError, match=r"call trimtab\.load there"):
+        send(llama)
 
 
 # Numbers that are none

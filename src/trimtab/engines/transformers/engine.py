@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Literal, TypedDict, Unpack, final, overload
+from typing import Literal, NoReturn, TypedDict, Unpack, final, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,6 +130,9 @@ class TransformersEngine:
 
     def __repr__(self) -> str:
         return f"<TransformersEngine {self.info.name}: {self.info.architecture}, {self.info.layers} layers>"
+
+    def __reduce__(self) -> NoReturn:
+        raise ModelError("an engine is not copied or sent to another process", fix="call trimtab.load there")
 
     @property
     def _context(self) -> ModelContext:
