@@ -28,23 +28,8 @@ from trimtab.errors import StrongSteeringWarning, TrimtabError
 
 INTERRUPTED = 130  # exit code after Ctrl-C
 PLAIN = "trimtab.plain"  # error handler of streams that cannot encode everything
-SUBSTITUTES = {
-    **dict.fromkeys("−–—‐‑─", "-"),
-    **dict.fromkeys("│┃║", "|"),
-    **dict.fromkeys("█▓▒░━▉▊▋", "#"),
-    **dict.fromkeys("‘’", "'"),
-    **dict.fromkeys("“”", '"'),
-    "…": "...",
-    "×": "x",
-    "±": "+/-",
-    "≥": ">=",
-    "≤": "<=",
-    "→": "->",
-    "•": "*",
-    "·": ".",
-    "‖": "||",
-    "⏎": "\\n",
-}
+LONGER = ["...", "+/-", ">=", "<=", "->", "||", "\\n"]
+SUBSTITUTES = dict(zip("−–—‐‑─│┃║█▓▒░━‘’“”×•·…±≥≤→‖⏎", [*"------|||#####''\"\"x*.", *LONGER], strict=True))
 VERBS: tuple[tuple[Callable[..., None], str], ...] = (  # each with an example
     (demo, "trimtab demo"),
     (new, 'trimtab new pirate --positive "a pirate" --negative "a lawyer"'),
