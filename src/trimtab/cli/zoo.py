@@ -215,7 +215,7 @@ def train(
     for name in chosen:
         Behaviour.load(name)  # refuse a wrong name before the work
     with Session(model, dtype=dtype, announce=not json).progress() as (engine, _):
-        pass  # before the first behaviour, which has progress bars of its own
+        pass  # before the first behaviour, which has other progress bars
     results = _train_all(engine, chosen, cards=cards, measure=measure, rebuild=rebuild, seed=seed)
     if json:
         print_json(results)

@@ -152,7 +152,7 @@ class Comparison:
 
     @property
     def all_written(self) -> tuple[Written, ...]:
-        """The answers under all interventions, + before -."""
+        """Return the answers under all interventions, + before -."""
         return tuple(each.written[key] for each in self.answered for key in SIGNS)
 
 

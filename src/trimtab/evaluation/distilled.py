@@ -121,7 +121,7 @@ class DistilledReport:
 
     @property
     def stays(self) -> tuple[str, ...]:
-        """The rules that must stay in the prompt."""
+        """Return the rules that must stay in the prompt."""
         return tuple(rule.text for rule in self.rules if rule.carried is False)
 
 

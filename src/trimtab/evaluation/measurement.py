@@ -117,7 +117,7 @@ class Baseline:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The questions."""
+        """Return the questions."""
         return tuple(question.text for question in self.questions)
 
     @property
@@ -127,7 +127,7 @@ class Baseline:
 
     @cached_property
     def own_predictions(self) -> list[F32]:
-        """The base model's predictions along the answers on which KL is measured."""
+        """Return the base model's predictions along the answers on which KL is measured."""
         return own_predictions(self.engine, self.questions[: self.sizes.kl])
 
     @cached_property
@@ -138,7 +138,7 @@ class Baseline:
 
     @cached_property
     def refusal(self) -> dict[int, F32]:
-        """The unit direction of refusal, by layer."""
+        """Return the unit direction of refusal, by layer."""
         return dict(refusal_direction(self.engine))
 
 
@@ -204,7 +204,7 @@ class Evaluator:
 
     @property
     def engine(self) -> Measures:
-        """The model."""
+        """Return the model."""
         return self.baseline.engine
 
     def interval(self, values: F64 | None) -> Interval | None:

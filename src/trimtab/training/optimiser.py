@@ -76,7 +76,7 @@ class Descent:
 
     @property
     def at(self) -> F64:
-        """The point."""
+        """Return the point."""
         at: F64 = self._point.detach().numpy().copy()
         return at
 

@@ -77,7 +77,7 @@ class Contrast:
 
     @property
     def collection(self) -> Collection:
-        """The report as a vector records it."""
+        """Return the report as a vector records it."""
         report = self.report
         return Collection(
             path=report.path,

@@ -44,7 +44,7 @@ class ChoiceScores(ArrayValue):
 
     @property
     def share(self) -> float:
-        """The share of questions in which the matching answer is chosen, 0 to 1."""
+        """Return the share of questions in which the matching answer is chosen, 0 to 1."""
         return float(self.chosen.mean())
 
     @property

@@ -45,7 +45,7 @@ class Fact:
 
     @property
     def asked(self) -> str:
-        """The user message."""
+        """Return the user message."""
         return f"{self.hint} {self.question}".strip()
 
 
@@ -112,7 +112,7 @@ class Accuracy(ArrayValue):
 
     @property
     def interval(self) -> Interval:
-        """The share of facts known, with its 95 % bootstrap interval over facts."""
+        """Return the share of facts known, with its 95 % bootstrap interval over facts."""
         return mean_interval(self.right.astype(np.float64))
 
     def drop_from(self, other: Accuracy) -> Interval:

@@ -228,7 +228,7 @@ class Refused(ArrayValue):
 
     @property
     def interval(self) -> Interval:
-        """The share refused, with its exact 95 % interval (Clopper and Pearson 1934).
+        """Return the share refused, with its exact 95 % interval (Clopper and Pearson 1934).
 
         A bootstrap of no refusals at all would claim to be certain.
         """

@@ -146,7 +146,7 @@ def kl_per_question(
 
 
 def own_predictions(engine: Predicts, questions: Sequence[Question]) -> list[F32]:
-    """Return the base model's log-probabilities ``[token, vocabulary]`` along each of its own plain answers.
+    """Return the base model's log-probabilities ``[token, vocabulary]`` along each of its plain answers.
 
     They stay in memory, ``token · vocabulary · 4`` bytes a question.
     """

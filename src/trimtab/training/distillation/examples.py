@@ -196,7 +196,7 @@ def invent_messages(
     progress(Progress(INVENTING, 1, 1))
     messages = sift((answer.text for answer in answers), known=[message for _, message in EXAMPLES])[:count]
     if not messages:
-        raise DistillError("the model writes no messages of its own", fix="give some with prompts=")
+        raise DistillError("the model writes no messages", fix="give some with prompts=")
     return messages
 
 
