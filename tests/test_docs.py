@@ -84,9 +84,10 @@ def run_trimtab(command: str, arguments: list[str]) -> None:
 
 
 def evaluate_toml(example) -> None:
-    """Write the behaviour to the file that the page calls ``pirate.toml``, and load it."""
-    Path("pirate.toml").write_text(example.parsed, encoding="utf-8")
-    assert Behaviour.load("pirate.toml").positive.personas
+    """Write the behaviour to the file that has its name, and load it."""
+    path = Path(f"{tomllib.loads(example.parsed)['name']}.toml")
+    path.write_text(example.parsed, encoding="utf-8")
+    assert Behaviour.load(path).positive.personas
 
 
 DOCUMENTS = Sybil(
@@ -127,7 +128,11 @@ def workplace(tmp_path, monkeypatch, smollm2, happy):
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    for vector in (vectors_folder() / "happy.safetensors", "happy.safetensors", "pirate.safetensors"):
+    for vector in (
+        *(vectors_folder() / f"{name}.safetensors" for name in ("happy", "pirate")),
+        "happy.safetensors",
+        "pirate.safetensors",
+    ):
         happy.save(vector)
     for name, lines in TEXTS.items():
         Path(f"{name}.txt").write_text("\n".join(lines), encoding="utf-8")

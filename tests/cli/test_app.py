@@ -130,9 +130,7 @@ def test_option_given_twice_is_refused(run_on, llama, arguments, option):
     ("arguments", "says"),
     [
         (("--no-calibrate", "--budget", "0.6"), "without calibration"),
-        (("--no-calibrate", "--refine", "7"), "without calibration"),
         (("--temperature", "0.7"), "has no effect on prompts"),
-        (("--method", "distilled", "--max-pairs", "50"), "no pairs to limit"),
     ],
 )
 def test_option_without_effect_is_refused(run_on, llama, arguments, says):

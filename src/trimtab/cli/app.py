@@ -115,7 +115,7 @@ def run_app(application: typer.Typer, arguments: Sequence[str] | None = None) ->
 
 
 def _write_whatever_encoding() -> None:
-    """Write what the encoding of a stream lacks (cp1252, ASCII, lone surrogates) in plain characters."""
+    """Write what the encoding of a stream lacks (cp1252, lone surrogates) in plain characters; read any bytes."""
 
     def substitute(error: UnicodeError) -> tuple[str, int]:
         if not isinstance(error, UnicodeEncodeError):
@@ -123,9 +123,9 @@ def _write_whatever_encoding() -> None:
         return "".join(SUBSTITUTES.get(c, "?") for c in error.object[error.start : error.end]), error.end
 
     codecs.register_error(PLAIN, substitute)
-    for stream in (sys.stdout, sys.stderr):
+    for stream, errors in ((sys.stdin, "replace"), (sys.stdout, PLAIN), (sys.stderr, PLAIN)):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=PLAIN)
+            stream.reconfigure(errors=errors)
 
 
 def _discard_output() -> None:

@@ -65,7 +65,7 @@ class PhaseProgress:
         """Show a step that the library reports."""
         self.begin(step.phase, total=step.total)
         if step.note:
-            err.print(step.note, soft_wrap=True)
+            err.print(step.note, markup=False, soft_wrap=True)
         shown = f"{step.phase} ({step.status})" if step.status else step.phase
         self._bars.update(self._tasks[step.phase], description=shown, completed=step.done, total=step.total)
 

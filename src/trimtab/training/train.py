@@ -92,7 +92,7 @@ def train(
         >>> happy.save("happy.safetensors")  # doctest: +SKIP
     """
     model.check_unsteered("training")
-    _check_options(method, source, budget, refine, temperature=temperature, calibrate=calibrate, max_pairs=max_pairs)
+    _check_options(method, source, budget, refine, temperature=temperature, calibrate=calibrate)
     options = (method, layers, calibrate, budget, source, temperature, max_pairs, seed, check, refine, memory)
     job = json.dumps([VERSION, asdict(model.info), behaviour.digest, options], default=list)
     candidates = chosen_layers(model.info.layers, layers)
@@ -152,7 +152,7 @@ def train(
 
 
 def _check_options(
-    method: str, source: str, budget: float, refine: int, *, temperature: float, calibrate: bool, max_pairs: int
+    method: str, source: str, budget: float, refine: int, *, temperature: float, calibrate: bool
 ) -> None:
     """Refuse options that do not exist, and options that the others leave without effect."""
     if method not in METHODS:
@@ -161,12 +161,10 @@ def _check_options(
         raise VectorError(f"no source named {source!r}", fix=f"use one of {', '.join(SOURCES)}")
     if method == DISTILLED and source != SOURCES[0]:
         raise VectorError(f"the method {DISTILLED} has no pairs to take from a source", fix="leave the source out")
-    if method == DISTILLED and max_pairs != MAX_PAIRS:
-        raise VectorError(f"the method {DISTILLED} has no pairs to limit", fix="leave max_pairs out")
     if source == SOURCES[0] and temperature != 0:
         raise VectorError("a temperature has no effect on prompts", fix="use it with source='responses'")
-    if not calibrate and (budget != BUDGET or refine not in (0, REFINE_STEPS)):
-        raise VectorError("without calibration nothing is spent or refined", fix="leave budget and refine out")
+    if not calibrate and budget != BUDGET:
+        raise VectorError("without calibration no budget is spent", fix="leave the budget out")
     check_budget(budget)
     if refine < 0:
         raise CalibrationError(f"{refine} steps cannot be taken", fix="give 0 or more")
