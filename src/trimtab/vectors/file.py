@@ -22,8 +22,8 @@ SUFFIX = ".safetensors"
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
-def user_folder(kind: Literal["data", "cache"], variable: str) -> Path:
-    """Return a folder of this user: as the environment variable says, or the platform's.
+def user_folder(kind: Literal["data", "cache"], variable: str, *, within: str = "") -> Path:
+    """Return a folder of this user: as the environment variable says, or ``within`` the platform's.
 
     A user without a home, as in some containers, gets a temporary one.
     """
@@ -31,8 +31,8 @@ def user_folder(kind: Literal["data", "cache"], variable: str) -> Path:
         return Path(given)
     find = platformdirs.user_data_path if kind == "data" else platformdirs.user_cache_path
     with suppress(RuntimeError):  # there is no home
-        return find("trimtab", appauthor=False)
-    return Path(tempfile.gettempdir()) / f"trimtab-{os.getuid()}" / kind
+        return find("trimtab", appauthor=False) / within
+    return Path(tempfile.gettempdir()) / f"trimtab-{os.getuid()}" / kind / within
 
 
 def expanded(path: str | Path) -> Path:

@@ -498,8 +498,7 @@ def _checked_scale(scale: Mapping[str, float]) -> dict[str, float]:
 
 def vectors_folder() -> Path:
     """Return the folder of vectors that are named without a path: ``$TRIMTAB_VECTORS``, else the user's data folder."""
-    folder = user_folder("data", "TRIMTAB_VECTORS")
-    return folder if os.environ.get("TRIMTAB_VECTORS") else folder / "vectors"
+    return user_folder("data", "TRIMTAB_VECTORS", within="vectors")
 
 
 def vector_path(name: str) -> Path:
