@@ -19,12 +19,13 @@ from trimtab.behaviours import Behaviour
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import BenchmarkError
 from trimtab.evaluation.metrics.refusals import refuses
-from trimtab.evaluation.metrics.text_quality import distinct_share, is_repetitive
+from trimtab.evaluation.metrics.text_quality import is_repetitive
 from trimtab.reading import auroc
 from trimtab.stats import mean_interval, proportion, two_sample_bootstrap
 from trimtab.steering import Steering
 from trimtab.training.readers import fit_reader, fit_threshold
 from trimtab.training.train import train
+from trimtab.training.written import distinct_share
 from trimtab.vectors import ControlVector
 
 RATE = 0.02

@@ -13,7 +13,6 @@ import trimtab
 from trimtab import Behaviour
 from trimtab.evaluation.evaluate import evaluate
 from trimtab.evaluation.measurement import Baseline, Evaluator, Sizes
-from trimtab.evaluation.metrics.text_quality import Written
 from trimtab.evaluation.records import Damage, Report
 from trimtab.evaluation.strength import (
     MAX_KL,
@@ -25,6 +24,7 @@ from trimtab.evaluation.strength import (
     is_usable,
     sweep_of,
 )
+from trimtab.training.written import Written
 from trimtab.vectors import ControlVector, Interval
 
 SMALL = Sizes(

@@ -32,7 +32,6 @@ from trimtab.evaluation.interventions import (
 )
 from trimtab.evaluation.measurement import Evaluator
 from trimtab.evaluation.metrics.refusals import refusal_rates
-from trimtab.evaluation.metrics.text_quality import Written
 from trimtab.evaluation.records import Chance, Control, Damage, InterventionReport
 from trimtab.stats import mean_interval
 from trimtab.training.controls import Trial, try_at_budget
@@ -40,6 +39,7 @@ from trimtab.training.directions import orient
 from trimtab.training.progress import Phases
 from trimtab.training.questions import EffectSet, KlSet
 from trimtab.training.search import SIGNS, Steerable, find_scale
+from trimtab.training.written import Written
 from trimtab.vectors import ControlVector, Interval
 
 DEVIATIONS = 2.0

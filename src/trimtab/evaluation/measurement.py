@@ -20,11 +20,12 @@ from trimtab.evaluation.metrics.embedding import Embedder, load_embedder, releva
 from trimtab.evaluation.metrics.facts import Accuracy, Fact, FactSet, answer_facts, builtin_facts
 from trimtab.evaluation.metrics.refusals import refusal_direction, refusal_rates
 from trimtab.evaluation.metrics.scorers import Scorer, default_scorers
-from trimtab.evaluation.metrics.text_quality import Written, kl_per_question, own_predictions
+from trimtab.evaluation.metrics.text_quality import kl_per_question, own_predictions
 from trimtab.evaluation.records import Damage, Side
 from trimtab.stats import mean_interval
 from trimtab.training.progress import ignore
 from trimtab.training.questions import EffectSet, KlSet, Question, add_persona_answers, ask, preference
+from trimtab.training.written import Written
 from trimtab.vectors import Interval
 
 

@@ -15,7 +15,6 @@ from trimtab.arrays import F64
 from trimtab.evaluation.comparison import Answered, in_prompts, swing_of
 from trimtab.evaluation.interventions import Intervention
 from trimtab.evaluation.measurement import Evaluator
-from trimtab.evaluation.metrics.text_quality import Written
 from trimtab.evaluation.records import (
     Chance,
     Controls,
@@ -31,6 +30,7 @@ from trimtab.evaluation.records import (
 from trimtab.stats import mean_interval
 from trimtab.training.progress import Phases
 from trimtab.training.search import SIGNS
+from trimtab.training.written import Written
 from trimtab.vectors import ControlVector, Interval
 
 # Where text breaks. trimtab warns of mixes above MAX_KL; the other limits were chosen by reading answers.

@@ -134,17 +134,20 @@ def _body(cursor: Cursor, find: FindVector) -> Term:
         layers_at, layers = _layers(cursor)
     with cursor.blaming(start):
         vector = find(name.text)
-    at, strength, coefficient = _amount(cursor, operator)
+    at, strength, coefficient = _amount(cursor)
+    if takes_amount(operator) and strength is None and coefficient is None:
+        with cursor.blaming(start):
+            strength = vector.default_strength
     with cursor.blaming(start if at is None else at):
         term = Term(vector, strength, coefficient, operator, name=name.text)
     with cursor.blaming(layers_at):
         return replace(term, layers=layers)
 
 
-def _amount(cursor: Cursor, operator: Operator) -> tuple[int | None, float | None, float | None]:
-    """Return the column of an amount, the strength and the coefficient; strength 1 if one is needed and not given."""
+def _amount(cursor: Cursor) -> tuple[int | None, float | None, float | None]:
+    """Return the column of an amount, the strength and the coefficient."""
     if not cursor.take(":"):
-        return None, 1.0 if takes_amount(operator) else None, None
+        return None, None, None
     at = cursor.skip()
     if cursor.match(_COEFFICIENT):
         return at, None, cursor.number("coefficient").value

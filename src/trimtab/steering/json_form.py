@@ -176,7 +176,7 @@ _DEGREES = Annotated[float, Field(strict=True, ge=-180, le=180)]
 _TERM_FORMS: dict[tuple[str, ...], Any] = {  # by the operators that they take
     ("add", "add_preserving_norm"): _form(
         "AddForm",
-        "Adds the direction, at strength 1 if neither strength nor coefficient is given.",
+        "Adds the direction, at the vector's default strength if neither strength nor coefficient is given.",
         _at_most_one("strength", "coefficient"),
         **_TERM,
         operator=(Literal["add", "add_preserving_norm"], "add"),
@@ -201,7 +201,7 @@ _TERM_FORMS: dict[tuple[str, ...], Any] = {  # by the operators that they take
     ),
     ("rotate",): _form(
         "RotateForm",
-        "Turns the state towards the direction, at strength 1 if nothing else is given.",
+        "Turns the state towards the direction, at the vector's default strength if nothing else is given.",
         _at_most_one("strength", "coefficient", "degrees"),
         **_TERM,
         operator=(Literal["rotate"], ...),
@@ -326,7 +326,7 @@ def _term(given: dict[str, Any], place: str, find: FindVector) -> Term:
     action = _operator(given, place)
     strength, coefficient = given.get("strength"), given.get("coefficient")
     if takes_amount(action) and strength is None and coefficient is None:
-        strength = 1.0
+        strength = vector.default_strength
     with _blaming(place):
         term = Term(vector, strength, coefficient, action, name=given["vector"])
     with _blaming(f"{place}.layers"):

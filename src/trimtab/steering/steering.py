@@ -154,7 +154,7 @@ def _terms(given: object, find: FindVector) -> tuple[Term, ...]:
     if isinstance(given, Term):
         return (given,)
     if isinstance(given, ControlVector):
-        return (Term(given, 1.0),)  # as its name does without a strength
+        return (Term(given, given.default_strength),)  # as its name does without a strength
     if isinstance(given, str):
         return _terms_of_text(given, find)
     if isinstance(given, Mapping):

@@ -186,7 +186,7 @@ def check_held_out(
         lambda: _qualities(calibration, kl.base_logprob, vector, noise_vector, progress),
     )
     progress(Progress(PHASE, 3, 3))
-    held_out = HeldOut(spent, effect, random_swing, quality, len(calibration.held_out))
+    held_out = HeldOut(spent, effect, random_swing, len(calibration.held_out), quality=quality)
     return replace(vector, calibration=replace(vector.calibration, held_out=held_out))
 
 

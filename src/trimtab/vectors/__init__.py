@@ -18,8 +18,10 @@ from trimtab.vectors.records import (
     Quality,
     Reader,
     Reliability,
+    SafeRange,
     Spread,
     ThresholdFit,
+    WrittenEffect,
 )
 from trimtab.vectors.vector import ControlVector, find_vector, vector_path, vectors_folder
 
@@ -41,8 +43,10 @@ __all__ = [
     "Quality",
     "Reader",
     "Reliability",
+    "SafeRange",
     "Spread",
     "ThresholdFit",
+    "WrittenEffect",
     "find_vector",
     "vector_path",
     "vectors_folder",

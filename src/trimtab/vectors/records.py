@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -121,6 +121,64 @@ class Effect:
 
 
 @dataclass(frozen=True)
+class WrittenEffect:
+    """Effect of a vector on the answers that the model writes, in nats per token.
+
+    The persona score of an answer is the mean per-token log-probability that the unsteered model gives it under the
+    positive pole's system prompt, minus that under the negative pole's.
+
+    Attributes:
+        strengths: Strength of each sign.
+        effect: Per sign, mean persona score of the steered answers minus that of the plain ones.
+        swing: Effect of ``"+"`` minus effect of ``"-"``.
+        prompt_effect: Per sign, the same for answers that were written under that pole's system prompt.
+        prompt_swing: Their difference.
+        times_prompt: ``swing / prompt_swing``; None where that ratio would be noise.
+        reason: Why ``times_prompt`` is None.
+        questions: Number of questions.
+        tokens: Upper bound on the length of the answers.
+    """
+
+    strengths: Mapping[str, float]
+    effect: Mapping[str, Interval]
+    swing: Interval
+    prompt_effect: Mapping[str, Interval]
+    prompt_swing: Interval
+    times_prompt: Interval | None
+    reason: str | None
+    questions: int
+    tokens: int
+
+
+Limit: TypeAlias = Literal["repetition", "relevance", "likelihood", "facts", "budget"]
+
+
+@dataclass(frozen=True)
+class SafeRange:
+    """Strengths inside which the text that the model writes holds together.
+
+    Attributes:
+        low: Lowest one, from -1 to 0.
+        high: Highest one, from 0 to 1.
+        reasons: What ends it, by sign: what breaks at the next strength tried; ``"budget"`` at ±1.
+        questions: Number of questions that were answered at every strength tried.
+
+    Example:
+        >>> SafeRange(-0.5, 1.0, {"-": "repetition", "+": "budget"}, 24).contains(-0.75)
+        False
+    """
+
+    low: float
+    high: float
+    reasons: Mapping[str, Limit]
+    questions: int
+
+    def contains(self, strength: float) -> bool:
+        """Return True if the text holds together at a strength."""
+        return self.low <= strength <= self.high
+
+
+@dataclass(frozen=True)
 class Candidate:
     """Choice of layers in the sweep; all choices are compared at the same KL.
 
@@ -159,15 +217,17 @@ class HeldOut:
             random direction of equal norm.
         effect: None where the behaviour has no personas to ask the model for.
         random_swing: Swing (nats per token) of the random direction of equal norm; None where ``effect`` is.
-        quality: Of the answers under ``"base"``, ``"+"``, ``"-"`` and ``"random"`` steering.
+        written: Effects on written answers, at the default strength and at the ends of the safe range.
+        quality: Of answers under ``"base"``, ``"+"``, ``"-"`` and ``"random"`` steering; in older files.
         prompts: Number of prompts.
     """
 
     kl: Mapping[str, float]
     effect: Effect | None
     random_swing: Interval | None
-    quality: Mapping[str, Quality]
     prompts: int
+    written: tuple[WrittenEffect, ...] = ()
+    quality: Mapping[str, Quality] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -353,6 +413,7 @@ class Header(BaseModel):
     norms: dict[int, Finite]
     weights: dict[int, Finite]
     scale: dict[str, Finite] | None
+    safe: SafeRange | None = None
     calibration: Calibration | None = None
     reliability: Reliability | None = None
     collection: Collection | None = None

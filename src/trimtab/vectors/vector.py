@@ -37,6 +37,7 @@ from trimtab.vectors.records import (
     Neutral,
     Reader,
     Reliability,
+    SafeRange,
     ThresholdFit,
     layer_range,
 )
@@ -46,6 +47,8 @@ UNNAMED = BehaviourRef("unnamed", "")
 _TENSOR_NAME = re.compile(r"direction\.(0|[1-9]\d*)")
 UNIT_TOLERANCE = 1e-3
 CANCELLED = 1e-7  # what remains of two terms that is smaller than this part of them is rounding
+DEFAULT_STRENGTH = 0.5
+ARITHMETIC = "arithmetic"  # method of mixes
 LONGEST_ADDITION = float(np.finfo(np.float32).max) / 2  # room for directions a little longer than 1
 
 
@@ -66,6 +69,7 @@ class ControlVector(ArrayValue):
         scale: ``{"+": …, "-": …}``, the multiplier of each sign at strength 1; None if never calibrated.
         method: The estimator that made the directions.
         behaviour: The behaviour that it was made from.
+        safe: Strengths at which text holds together; None if that was never measured.
         calibration: Record of the calibration that gave ``scale``.
         reliability: Agreement of the contrastive pairs.
         collection: Cost of collecting the hidden states.
@@ -92,6 +96,7 @@ class ControlVector(ArrayValue):
     scale: Mapping[str, float] | None = None
     method: str = "unknown"
     behaviour: BehaviourRef = UNNAMED
+    safe: SafeRange | None = None
     calibration: Calibration | None = field(default=None, repr=False)
     reliability: Reliability | None = field(default=None, repr=False)
     collection: Collection | None = field(default=None, repr=False)
@@ -176,6 +181,28 @@ class ControlVector(ArrayValue):
             amount = strength if coefficient is None else coefficient
             raise SteeringError(f"{amount:g} of {self.behaviour.name!r} overflows float32", fix="give a smaller number")
         return {layer: np.float32(length) * self.directions[layer] for layer, length in lengths.items()}
+
+    @property
+    def default_strength(self) -> float:
+        """Return the strength that the vector has where none is given: 0.5, or the end of its safe range if less.
+
+        It is 1 for a mix, whose parts were given their strengths, and for a vector that was distilled from a prompt,
+        which is at 1 what the prompt asks for.
+
+        Raises:
+            SteeringError: Text holds together at no positive strength.
+        """
+        if self.method == ARITHMETIC or self.distillation is not None:
+            return 1.0
+        if self.safe is None:
+            return DEFAULT_STRENGTH
+        if self.safe.high <= 0:
+            raise SteeringError(
+                f"at no positive strength of {self.behaviour.name!r} does the text hold together "
+                f"({self.safe.reasons['+']})",
+                fix=f"give a strength, such as {self.behaviour.name}:0.2",
+            )
+        return min(DEFAULT_STRENGTH, self.safe.high)
 
     def multipliers(
         self,
@@ -290,8 +317,9 @@ class ControlVector(ArrayValue):
             self,
             directions={layer: (sign * d).astype(np.float32) for layer, d in self.directions.items()},
             weights={layer: abs(float(factor)) * w for layer, w in self.weights.items()},
-            method="arithmetic",
+            method=ARITHMETIC,
             behaviour=BehaviourRef(f"{float(factor):g} * {name}", ""),
+            safe=None,
             calibration=None,
             distillation=None,
             neutral=None,
@@ -432,7 +460,7 @@ def _sum(a: ControlVector, b: ControlVector) -> ControlVector:
         norms=norms,
         weights={layer: lengths[layer] / (unit * norms[layer]) for layer in remaining},
         scale=scale,
-        method="arithmetic",
+        method=ARITHMETIC,
         behaviour=BehaviourRef(f"{a.behaviour.name} + {b.behaviour.name}", ""),
         created=max(a.created, b.created),
         trimtab_version=a.trimtab_version,

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from by_hand import logits_of
-from trimtab.evaluation.metrics.text_quality import Written, measure_text_quality
+from trimtab.evaluation.metrics.text_quality import measure_text_quality
 from trimtab.training.progress import ignore
 from trimtab.training.questions import ask
+from trimtab.training.written import Written
 
 TEXTS = ("Hello!", "What is rain?", "Tell me of a walk.")
 LOOPING = "no no no no no no"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from trimtab.evaluation.metrics.text_quality import distinct_share, is_repetitive
+from trimtab.evaluation.metrics.text_quality import is_repetitive
+from trimtab.training.written import distinct_share
 
 
 def test_distinct_share_repeated_words_is_low():

@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from trimtab.arrays import F32, F64
 from trimtab.behaviours import Message
-from trimtab.engines import Completion, ForcedItem
-from trimtab.engines.protocol import Forces, Predicts, Text, Tokens
+from trimtab.engines import ForcedItem
+from trimtab.engines.protocol import Forces, Predicts
 from trimtab.evaluation.interventions import Intervention
 from trimtab.evaluation.metrics.refusals import refuses
 from trimtab.evaluation.records import Damage
 from trimtab.training.controls import distinct_2
 from trimtab.training.questions import Question
+from trimtab.training.written import Written, distinct_share
 
 MIN_DISTINCT = 0.5  # share of distinct runs of three words; an answer below is repetitive
-
-
-def distinct_share(answer: str) -> float:
-    """Return the share of an answer's runs of three words that are distinct.
-
-    Example:
-        >>> distinct_share("no no no no no"), distinct_share("I will not do that")
-        (0.3333333333333333, 1.0)
-    """
-    words = answer.split()
-    runs = list(zip(words, words[1:], words[2:], strict=False))
-    return len(set(runs)) / len(runs) if runs else 1.0
 
 
 def is_repetitive(answer: str) -> bool:
@@ -40,31 +28,6 @@ def is_repetitive(answer: str) -> bool:
         (True, False)
     """
     return distinct_share(answer) < MIN_DISTINCT
-
-
-@dataclass(frozen=True)
-class Written:
-    """Answers to the first questions, in order: their texts and their token ids."""
-
-    texts: tuple[str, ...]
-    tokens: tuple[Tokens, ...]
-
-    @classmethod
-    def of(cls, completions: Sequence[Completion]) -> Written:
-        """Take the answers from completions."""
-        return cls(tuple(c.text for c in completions), tuple(c.tokens for c in completions))
-
-    @classmethod
-    def of_tokens(cls, engine: Text, tokens: Sequence[Tokens]) -> Written:
-        """Decode the answers from token ids."""
-        return cls(tuple(engine.decode(answer) for answer in tokens), tuple(tokens))
-
-    def first(self, count: int) -> Written:
-        """Return the first ``count`` of them."""
-        return Written(self.texts[:count], self.tokens[:count])
-
-    def __len__(self) -> int:
-        return len(self.texts)
 
 
 def measure_text_quality(
