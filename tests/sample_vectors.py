@@ -15,6 +15,7 @@ from trimtab.vectors import (
     ControlVector,
     ModelInfo,
     Neutral,
+    SafeRange,
     Spread,
     ThresholdFit,
 )
@@ -54,6 +55,11 @@ def neutral_record(layers: Iterable[int] = (0, 2)) -> Neutral:
 def calibration_record(*, budget: float = 0.4, plus: float = 0.4, minus: float = 0.4) -> Calibration:
     """What a calibration reached on each sign, and nothing else."""
     return Calibration(budget, {"+": plus, "-": minus}, prompts=8, effect=None, candidates=(), held_out=None)
+
+
+def safe_range(low: float = -0.5, high: float = 0.75) -> SafeRange:
+    """Text repeats itself below ``low`` and is off the question above ``high``."""
+    return SafeRange(low, high, {"-": "repetition", "+": "relevance"}, questions=12)
 
 
 def make_reader(name: str = "anger", *, seed: int = 0, **changes: Any) -> ControlVector:

@@ -3,7 +3,7 @@
     >>> import trimtab
     >>> model = trimtab.load()  # doctest: +SKIP
     >>> happy = trimtab.train(model, trimtab.Behaviour.load("happy"))  # doctest: +SKIP
-    >>> model.generate("How was your day?", steering=[(happy, 0.8)]).text  # doctest: +SKIP
+    >>> model.generate("How was your day?", steering=[(happy, 0.5)]).text  # doctest: +SKIP
 
 Names are imported when first used, so that ``import trimtab`` is quick and does not import torch.
 """

@@ -47,42 +47,42 @@ def read(text, vectors=None):
     return Steering.of(text, find=(Anything() if vectors is None else vectors).__getitem__).terms
 
 
-def term(name="happy", strength=1.0, **more):
+def term(name="happy", strength=0.5, **more):
     return Term(KNOWN[name], strength, **more)
 
 
 # Vectors and amounts
 
 READABLE = {
-    "happy": [("happy", 1.0)],
+    "happy": [("happy", 0.5)],
     "happy:0.8": [("happy", 0.8)],
     "happy:0.8 + formal:-0.3": [("happy", 0.8), ("formal", -0.3)],
     "happy:0.8+formal:-0.3": [("happy", 0.8), ("formal", -0.3)],
-    "happy + formal:2 + happy": [("happy", 1.0), ("formal", 2.0), ("happy", 1.0)],
+    "happy + formal:2 + happy": [("happy", 0.5), ("formal", 2.0), ("happy", 0.5)],
     "  happy :\t0.8\n+  formal :  -0.3  ": [("happy", 0.8), ("formal", -0.3)],
     "happy:+1": [("happy", 1.0)],
     "happy:-.5": [("happy", -0.5)],
     "happy:-5.": [("happy", -5.0)],
-    "happy:1e-3+formal": [("happy", 0.001), ("formal", 1.0)],
-    "happy:1e+3+formal": [("happy", 1000.0), ("formal", 1.0)],
+    "happy:1e-3+formal": [("happy", 0.001), ("formal", 0.5)],
+    "happy:1e+3+formal": [("happy", 1000.0), ("formal", 0.5)],
     "happy:1E3 + formal:-2.5e+1": [("happy", 1000.0), ("formal", -25.0)],
     "happy:-0": [("happy", 0.0)],
     "a_b-c.v2:1": [("a_b-c.v2", 1.0)],
     "./v/happy.safetensors:0.5": [("./v/happy.safetensors", 0.5)],
-    "../happy.safetensors + /a-b/formal": [("../happy.safetensors", 1.0), ("/a-b/formal", 1.0)],
+    "../happy.safetensors + /a-b/formal": [("../happy.safetensors", 0.5), ("/a-b/formal", 0.5)],
     r"C:\vectors\happy.safetensors:0.5": [(r"C:\vectors\happy.safetensors", 0.5)],
-    r"happy:1+d:/vectors/formal.safetensors": [("happy", 1.0), ("d:/vectors/formal.safetensors", 1.0)],
+    r"happy:1+d:/vectors/formal.safetensors": [("happy", 1.0), ("d:/vectors/formal.safetensors", 0.5)],
     r'"C:\my vectors\new.safetensors":2': [(r"C:\my vectors\new.safetensors", 2.0)],
     '"my file+1.safetensors":0.8': [("my file+1.safetensors", 0.8)],
-    r'"say \"no\" \\ yes"': [(r'say "no" \ yes', 1.0)],
+    r'"say \"no\" \\ yes"': [(r'say "no" \ yes', 0.5)],
     "c:1 + d:2": [("c", 1.0), ("d", 2.0)],
-    "1e+5": [("1e", 1.0), ("5", 1.0)],
+    "1e+5": [("1e", 0.5), ("5", 0.5)],
     "glücklich:1": [("glücklich", 1.0)],
-    "when:1 + and + or:2": [("when", 1.0), ("and", 1.0), ("or", 2.0)],
+    "when:1 + and + or:2": [("when", 1.0), ("and", 0.5), ("or", 2.0)],
     "none:0.5": [("none", 0.5)],
-    '"none"': [("none", 1.0)],
-    "floor:2 + add": [("floor", 2.0), ("add", 1.0)],
-    "(happy + (formal:2)) + happy:3": [("happy", 1.0), ("formal", 2.0), ("happy", 3.0)],
+    '"none"': [("none", 0.5)],
+    "floor:2 + add": [("floor", 2.0), ("add", 0.5)],
+    "(happy + (formal:2)) + happy:3": [("happy", 0.5), ("formal", 2.0), ("happy", 3.0)],
 }
 
 
@@ -142,7 +142,7 @@ MEANINGS = {
         strength=None, operator=Cap(Bound(3.0)), layers=(2,), tokens=Scope((Part("prompt"),))
     ),
     **{f"happy@{text}": term(tokens=scope) for text, scope in SCOPED.items()},
-    **{f"happy:1 @ {text} ": term(tokens=scope) for text, scope in SCOPED.items()},
+    **{f"happy:1 @ {text} ": term(strength=1.0, tokens=scope) for text, scope in SCOPED.items()},
 }
 
 
@@ -169,7 +169,7 @@ def test_parse_and_write_layer_ranges():
     ):
         (found,) = Steering.of(f"happy[{text}]", find=lambda _: vector).terms
         assert found.layers == layers
-        assert str(found) == f"happy[{written}]:1"
+        assert str(found) == f"happy[{written}]:0.5"
     assert read("happy[middle]", {"happy": vector})[0].steered_layers == tuple(range(10, 20))
 
 
@@ -224,7 +224,7 @@ def test_group_condition_joins_conditions_of_terms():
 
 def test_reserved_words_can_be_names():
     (found,) = read("when when when > 1 and and > 2 or at > 3 at token")
-    assert (found.name, str(found)) == ("when", '"when":1 when "when" > 1 and "and" > 2 or "at" > 3 at token')
+    assert (found.name, str(found)) == ("when", '"when":0.5 when "when" > 1 and "and" > 2 or "at" > 3 at token')
     assert isinstance(read('happy when "not" > 1')[0].condition, Comparison)
 
 

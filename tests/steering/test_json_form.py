@@ -33,37 +33,37 @@ def look_up(name):
 
 ACCEPTED = {
     "nothing": ([], "none"),
-    "a name": ([HAPPY], "happy:1"),
-    "nulls for what is left out": ([{**HAPPY, "strength": None, "layers": None, "when": None}], "happy:1"),
+    "a name": ([HAPPY], "happy:0.5"),
+    "nulls for what is left out": ([{**HAPPY, "strength": None, "layers": None, "when": None}], "happy:0.5"),
     "a strength": ([{**HAPPY, "strength": -0.3}], "happy:-0.3"),
     "a whole number": ([{**HAPPY, "strength": 2}], "happy:2"),
     "a coefficient": ([{**HAPPY, "coefficient": 0.25}], "happy:coefficient=0.25"),
-    "adding by name": ([{**HAPPY, "operator": "add"}], "happy:1"),
+    "adding by name": ([{**HAPPY, "operator": "add"}], "happy:0.5"),
     "norms kept": ([{**HAPPY, "operator": "add_preserving_norm", "strength": 2}], "add_preserving_norm(happy):2"),
     "ablating": ([{**HAPPY, "operator": "ablate"}], "ablate(happy)"),
     "a floor": ([{**HAPPY, "operator": "floor", "bound": 3.5}], "floor(happy, 3.5)"),
     "a cap": ([{**HAPPY, "operator": "cap", "bound": "25%"}], "cap(happy, 25%)"),
     "a clamp": ([{**HAPPY, "operator": "clamp", "low": "-1z", "high": "1.5z"}], "clamp(happy, -1z, 1.5z)"),
-    "turning": ([{**HAPPY, "operator": "rotate"}], "rotate(happy):1"),
+    "turning": ([{**HAPPY, "operator": "rotate"}], "rotate(happy):0.5"),
     "turning by an angle": ([{**HAPPY, "operator": "rotate", "degrees": 15}], "rotate(happy, 15deg)"),
-    "layers": ([{**HAPPY, "layers": [2, 0]}], "happy[0,2]:1"),
-    "all layers": ([{**HAPPY, "layers": "all"}], "happy[all]:1"),
-    "tokens": ([{**HAPPY, "tokens": ["generated", {"first": 8}, {"from": 0}]}], "happy:1@generated, first 8, from 0"),
-    "a text": ([{**HAPPY, "tokens": [{"after": "a, b"}, {"before": "c"}]}], 'happy:1@after:"a, b", before:"c"'),
-    "all tokens": ([{**HAPPY, "tokens": ["all"]}], "happy:1"),
-    "a schedule": ([{**HAPPY, "schedule": {"half-life": 16}}], "happy:1@half-life 16"),
-    "another schedule": ([{**HAPPY, "schedule": {"decay": 16}}], "happy:1@decay 16"),
-    "a condition": ([{**HAPPY, "when": ANGER}], "happy:1 when anger > 2"),
+    "layers": ([{**HAPPY, "layers": [2, 0]}], "happy[0,2]:0.5"),
+    "all layers": ([{**HAPPY, "layers": "all"}], "happy[all]:0.5"),
+    "tokens": ([{**HAPPY, "tokens": ["generated", {"first": 8}, {"from": 0}]}], "happy:0.5@generated, first 8, from 0"),
+    "a text": ([{**HAPPY, "tokens": [{"after": "a, b"}, {"before": "c"}]}], 'happy:0.5@after:"a, b", before:"c"'),
+    "all tokens": ([{**HAPPY, "tokens": ["all"]}], "happy:0.5"),
+    "a schedule": ([{**HAPPY, "schedule": {"half-life": 16}}], "happy:0.5@half-life 16"),
+    "another schedule": ([{**HAPPY, "schedule": {"decay": 16}}], "happy:0.5@decay 16"),
+    "a condition": ([{**HAPPY, "when": ANGER}], "happy:0.5 when anger > 2"),
     "hysteresis": (
         [{**HAPPY, "when": {"vector": "anger", "below": -2, "at": "token", "until": 1}}],
-        "happy:1 when anger < -2 until 1 at token",
+        "happy:0.5 when anger < -2 until 1 at token",
     ),
-    "a rate": ([{**HAPPY, "when": {"vector": "anger", "above": {"fpr": 0.02}}}], "happy:1 when anger > fpr 2%"),
+    "a rate": ([{**HAPPY, "when": {"vector": "anger", "above": {"fpr": 0.02}}}], "happy:0.5 when anger > fpr 2%"),
     "joined conditions": (
         [{**HAPPY, "when": {"any": [{"all": [ANGER, {"not": ANGER}]}, ANGER]}}],
-        "happy:1 when anger > 2 and not anger > 2 or anger > 2",
+        "happy:0.5 when anger > 2 and not anger > 2 or anger > 2",
     ),
-    "one condition joined with nothing": ([{**HAPPY, "when": {"all": [{"any": [ANGER]}]}}], "happy:1 when anger > 2"),
+    "one condition joined with nothing": ([{**HAPPY, "when": {"all": [{"any": [ANGER]}]}}], "happy:0.5 when anger > 2"),
 }
 
 
@@ -229,7 +229,7 @@ def test_json_finds_vectors_in_folder_by_default(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIMTAB_VECTORS", str(tmp_path))
     KNOWN["happy"].save(tmp_path / "happy.safetensors")
     assert Steering.from_json('[{"vector": "happy"}]').to_json() == {
-        "terms": [{"vector": "happy", "operator": "add", "strength": 1.0}]
+        "terms": [{"vector": "happy", "operator": "add", "strength": 0.5}]
     }
 
 

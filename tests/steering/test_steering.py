@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from steerings import steerings
 
-from sample_vectors import MODEL, control_vectors, dense, directions, make_reader, make_vector
+from sample_vectors import MODEL, control_vectors, dense, directions, make_reader, make_vector, safe_range
 from trimtab.errors import SteeringError, VectorError, VectorMismatchError
 from trimtab.steering import NONE, Ablate, AllOf, AnyOf, Comparison, Not, Scope, Steering, Term
 from trimtab.steering.compiled import LayerAdd
@@ -92,6 +92,49 @@ def test_of_rows_takes_mappings_one_for_each():
     assert list(map(str, rows)) == ["happy:0.5", "happy:-0.5 + formal:1"]
 
 
+BARE_FORMS = {
+    "text": "{}",
+    "text with a scope": "{}@generated",
+    "text that adds": "add({})",
+    "rotation": "rotate({})",
+    "JSON": '{{"terms": [{{"vector": "{}"}}]}}',
+    "JSON rotation": '[{{"vector": "{}", "operator": "rotate"}}]',
+}
+
+
+@pytest.mark.parametrize("form", BARE_FORMS.values(), ids=BARE_FORMS)
+def test_steering_without_strength_has_the_default(form):
+    vectors = {
+        "unmeasured": (HAPPY, 0.5),
+        "wide": (make_vector(safe=safe_range()), 0.5),
+        "narrow": (make_vector(safe=safe_range(high=0.25)), 0.25),
+        "mix": (HAPPY - FORMAL, 1.0),
+    }
+    for name, (vector, strength) in vectors.items():
+        (term,) = Steering.of(form.format(name), find=lambda _, vector=vector: vector).terms
+        assert term.strength == strength
+        assert Steering.of(vector).terms[0].strength == strength
+        assert Steering.of_rows([[vector], None], rows=2)[0].terms[0].strength == strength
+
+
+@pytest.mark.parametrize("form", BARE_FORMS.values(), ids=BARE_FORMS)
+def test_steering_without_safe_default_is_refused(form):
+    unsafe = make_vector(safe=safe_range(high=0.0))
+    with pytest.raises(SteeringError, match="no positive strength of 'happy'"):
+        Steering.of(form.format("happy"), find=lambda _: unsafe)
+    for text in ("happy:0.2", "happy:-0.5"):
+        assert str(Steering.of(text, find=lambda _: unsafe)) == text
+    assert str(Steering.of("ablate(happy)", find=lambda _: unsafe)) == "ablate(happy)"
+
+
+def test_steering_without_safe_default_names_place():
+    unsafe = make_vector(safe=safe_range(high=0.0))
+    with pytest.raises(SteeringError, match="column 1"):
+        Steering.of("happy", find=lambda _: unsafe)
+    with pytest.raises(SteeringError, match=r"terms\.1"):
+        Steering.from_json([{"vector": "happy", "strength": 1}, {"vector": "happy"}], find=lambda _: unsafe)
+
+
 @pytest.mark.parametrize("text", ["{", '{"happy":}', "[" * 5000])
 def test_steering_of_broken_json_text_names_the_place(text):
     with pytest.raises(SteeringError, match=r"not JSON|levels"):
@@ -114,8 +157,8 @@ def test_steering_of_text_finds_vectors_by_name_or_path(tmp_path, monkeypatch):
     HAPPY.save(tmp_path / "vectors" / "happy.safetensors")
     path = FORMAL.save(tmp_path / "elsewhere" / "formal.safetensors")
     steering = Steering.of(f"happy:0.8 + {path}:-0.3 + happy")
-    assert str(steering) == f"happy:0.8 + {path}:-0.3 + happy:1"
-    np.testing.assert_allclose(added(steering), added(Steering.of([(HAPPY, 1.8), (FORMAL, -0.3)])), rtol=1e-5)
+    assert str(steering) == f"happy:0.8 + {path}:-0.3 + happy:0.5"
+    np.testing.assert_allclose(added(steering), added(Steering.of([(HAPPY, 1.3), (FORMAL, -0.3)])), rtol=1e-5)
 
 
 def test_steering_of_text_without_vector_is_refused(tmp_path, monkeypatch):

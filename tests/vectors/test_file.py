@@ -37,6 +37,7 @@ from trimtab.vectors import (
     Neutral,
     Reader,
     Reliability,
+    SafeRange,
     ThresholdFit,
     write_atomically,
 )
@@ -89,6 +90,7 @@ def filled(kind: Any) -> Any:
 
 
 FULL = make_vector(
+    safe=filled(SafeRange),
     calibration=filled(Calibration),
     reliability=filled(Reliability),
     neutral=filled(Neutral),
@@ -105,6 +107,7 @@ RECORDS = (
     "scale",
     "method",
     "behaviour",
+    "safe",
     "calibration",
     "reliability",
     "collection",
@@ -141,6 +144,7 @@ def test_file_round_trip(folder, data, model):
     fields |= data.draw(
         st.fixed_dictionaries(
             {
+                "safe": st.none() | record(SafeRange),
                 "calibration": st.none() | record(Calibration),
                 "reliability": st.none() | record(Reliability),
                 "collection": st.none() | record(Collection),
@@ -207,6 +211,7 @@ def test_file_has_documented_layout(tmp_path):
         "norms",
         "weights",
         "scale",
+        "safe",
         "calibration",
         "reliability",
         "collection",
@@ -231,6 +236,12 @@ def test_file_has_documented_layout(tmp_path):
     assert header["weights"] == {"0": 1.0, "2": 0.5}
     assert header["scale"] == {"+": 0.1, "-": 0.2}
     assert header["calibration"]["budget"] == FULL.calibration.budget
+    assert header["safe"] == {
+        "low": 0.25,
+        "high": 0.25,
+        "reasons": {"+": "repetition", "-": "repetition"},
+        "questions": 3,
+    }
     assert header["calibration"]["kl"] == FULL.calibration.kl
     assert header["neutral"]["percentiles"] == {"0": [0.25], "2": [0.25]}
     assert header["reader"]["layers"] == [3]
@@ -242,6 +253,13 @@ def test_file_has_documented_layout(tmp_path):
 def test_load_ignores_unknown_header_keys(tmp_path):
     header = {**header_of(FULL), "later": 1, "model": {**header_of(FULL)["model"], "later": [2]}}
     assert_same_vector(ControlVector.load(written(tmp_path, header=header)), FULL)
+
+
+def test_load_older_file_has_no_safe_range(tmp_path):
+    header = header_of(FULL)
+    del header["safe"], header["calibration"]["held_out"]["written"]
+    older = ControlVector.load(written(tmp_path, header=header))
+    assert (older.safe, older.calibration.held_out.written, older.default_strength) == (None, (), 0.5)
 
 
 def test_save_nonfinite_record_is_refused(tmp_path):

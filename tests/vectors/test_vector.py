@@ -12,9 +12,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sample_vectors import MODEL, control_vectors, dense, directions, make_vector
+from sample_vectors import MODEL, control_vectors, dense, directions, make_vector, safe_range
 from trimtab.errors import SteeringError, VectorError, VectorMismatchError
-from trimtab.vectors import BehaviourRef, Calibration, ControlVector, ModelInfo
+from trimtab.vectors import BehaviourRef, Calibration, ControlVector, Distillation, ModelInfo
 
 strengths = st.floats(-5.0, 5.0)
 positive_strengths = st.floats(0.01, 5.0)
@@ -406,6 +406,37 @@ def test_vector_repr():
     assert repr(make_vector(scale=None)).endswith("uncalibrated>")
     assert "no layers" in repr(make_vector() - make_vector())
     assert make_vector().behaviour == BehaviourRef("happy", "digest of happy")
+
+
+# The strength where none is given
+
+DISTILLED = Distillation(50, "all", 0.4, 0.1, lessons=8, others=4, steps=10)
+
+
+@pytest.mark.parametrize(
+    ("changes", "strength"),
+    [
+        ({}, 0.5),
+        ({"safe": safe_range(high=0.75)}, 0.5),
+        ({"safe": safe_range(high=0.25)}, 0.25),
+        ({"distillation": DISTILLED}, 1.0),
+        ({"distillation": DISTILLED, "safe": safe_range(high=0.25)}, 1.0),
+    ],
+    ids=["no safe range", "wide", "narrow", "distilled", "distilled and narrow"],
+)
+def test_default_strength_is_half_or_safe_end(changes, strength):
+    assert make_vector(**changes).default_strength == strength
+
+
+def test_default_strength_of_mix_is_one():
+    vector = make_vector(safe=safe_range())
+    for mix in (2 * vector, vector + vector, -vector, vector / 3, vector - make_vector(seed=1)):
+        assert (mix.default_strength, mix.safe) == (1.0, None)
+
+
+def test_default_strength_without_safe_one_is_refused():
+    with pytest.raises(SteeringError, match=r"no positive strength of 'happy'.*\(relevance\).*happy:0.2"):
+        _ = make_vector(safe=safe_range(high=0.0)).default_strength
 
 
 # As a value

@@ -60,7 +60,7 @@ def distill(
     tokens: Annotated[str, typer.Option(help="Tokens to steer: all, or generated.")] = "all",
     on_top_of: Annotated[
         list[str] | None,
-        typer.Option("--on-top-of", help="Steering below the vector, such as happy:0.8; repeated options add up."),
+        typer.Option("--on-top-of", help="Steering below the vector, such as happy:0.5; repeated options add up."),
     ] = None,
     answers: Annotated[
         int | None, typer.Option(min=1, help="Sampled answers per message; default: about 160 in all.")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from trimtab.engines import AnswerComparison
     from trimtab.engines.protocol import TermReceipt
 
-CHAT_HELP = "/steer happy:0.8 changes the steering, /steer removes it, /reset starts a new chat, /quit ends"
+CHAT_HELP = "/steer happy:0.5 changes the steering, /steer removes it, /reset starts a new chat, /quit ends"
 
 
 def generate(
@@ -115,7 +115,7 @@ def _describe(term: TermReceipt) -> str:
 def compare(
     prompts: Annotated[list[str], typer.Argument(help="One prompt or several.")],
     steer: Annotated[
-        list[str], typer.Option("--steer", "-s", help="Steering, such as happy:0.8; repeated options add up.")
+        list[str], typer.Option("--steer", "-s", help="Steering, such as happy or happy:0.25; repeated options add up.")
     ],
     max_new_tokens: TokensOption = 64,
     force: ForceOption = False,

@@ -236,7 +236,7 @@ SteerOption = Annotated[
     typer.Option(
         "--steer",
         "-s",
-        help="Steering, such as 'happy:0.8 + formal:-0.3@generated'; repeated options add up. See docs/steering.md.",
+        help="Steering, such as 'happy:0.5 + formal:-0.3@generated'; repeated options add up. See docs/steering.md.",
     ),
 ]
 SystemOption = Annotated[str | None, typer.Option(help="System prompt.")]

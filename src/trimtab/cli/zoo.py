@@ -63,7 +63,7 @@ def listing(context: typer.Context, json: JsonOption = False) -> None:
     out.print(table)
     out.print(_caption(cards), style="dim")
     _print_shortfalls(cards)
-    out.print("Steer by name, on any model: trimtab compare 'How was your day?' --steer happy:0.8", style="dim")
+    out.print("Steer by name, on any model: trimtab compare 'How was your day?' --steer happy", style="dim")
 
 
 def _caption(cards: Mapping[str, Card]) -> str:

@@ -625,7 +625,7 @@ def compare_answers(
     """Answer every prompt greedily without steering, with it, and with its opposite.
 
     Example:
-        >>> compare_answers(model, ["How was your day?"], "happy:0.8")  # doctest: +SKIP
+        >>> compare_answers(model, ["How was your day?"], "happy:0.5")  # doctest: +SKIP
     """
     plus = Steering.of(steering)
     asked = list(prompts)

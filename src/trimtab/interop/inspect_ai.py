@@ -39,7 +39,7 @@ UNSUPPORTED = (  # settings that would change an answer, and that the engine doe
 def steered_model(engine: Evaluates, steering: SteeringLike = None, *, max_new_tokens: int = 1024) -> Model:
     """Return a model for ``inspect_ai.eval(task, model=...)``, steered in every answer.
 
-    A request may replace ``steering`` by ``GenerateConfig(extra_body={"steering": "happy:0.8"})``, as text or in the
+    A request may replace ``steering`` by ``GenerateConfig(extra_body={"steering": "happy:0.5"})``, as text or in the
     JSON form. Answers are greedy unless a temperature is given. The metadata of each output has the effect of the
     steering under ``"steering"``.
 
@@ -54,7 +54,7 @@ def steered_model(engine: Evaluates, steering: SteeringLike = None, *, max_new_t
         VectorError: A vector that the steering names cannot be found.
 
     Example:
-        >>> inspect_ai.eval(task, model=steered_model(model, "happy:0.8"))  # doctest: +SKIP
+        >>> inspect_ai.eval(task, model=steered_model(model, "happy:0.5"))  # doctest: +SKIP
     """
     provider = _provider()
     from inspect_ai.model import GenerateConfig, Model

@@ -73,7 +73,7 @@ def steered_lm(
         VectorError: A vector that the steering names cannot be found.
 
     Example:
-        >>> lm = steered_lm(model, "happy:0.8")  # doctest: +SKIP
+        >>> lm = steered_lm(model, "happy:0.5")  # doctest: +SKIP
         >>> lm_eval.simple_evaluate(model=lm, tasks=["arc_easy"], limit=20)["results"]  # doctest: +SKIP
     """
     made = _lm_class()

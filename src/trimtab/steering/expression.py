@@ -1,4 +1,4 @@
-"""Text form of a steering: ``happy:0.8 + cap(assistant, 25%)@generated when anger > 2``; see docs/steering.md.
+"""Text form of a steering: ``happy:0.5 + cap(assistant, 25%)@generated when anger > 2``; see docs/steering.md.
 
     steering   := element ('+' element)*
     element    := term | '(' steering ')' ['when' condition]
@@ -49,7 +49,7 @@ def parse_terms(text: str, *, find: FindVector) -> tuple[Term, ...]:
         VectorError: A vector cannot be found; the message points at the column.
 
     Example:
-        >>> parse_terms("happy:0.8 + ablate(refusal)", find=find)  # doctest: +SKIP
+        >>> parse_terms("happy:0.5 + ablate(refusal)", find=find)  # doctest: +SKIP
     """
     cursor = Cursor(text)
     if text.strip() == "none":

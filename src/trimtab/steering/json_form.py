@@ -254,7 +254,7 @@ def terms_from_json(given: Any, *, find: FindVector) -> tuple[Term, ...]:
         VectorError: A vector cannot be found; so does this.
 
     Example:
-        >>> terms_from_json([{"vector": "happy", "strength": 0.8}], find=find)  # doctest: +SKIP
+        >>> terms_from_json([{"vector": "happy", "strength": 0.5}], find=find)  # doctest: +SKIP
     """
     if isinstance(given, (str, bytes, bytearray)):
         given = _document(given)
@@ -325,9 +325,9 @@ def _term(given: dict[str, Any], place: str, find: FindVector) -> Term:
         vector = find(given["vector"])
     action = _operator(given, place)
     strength, coefficient = given.get("strength"), given.get("coefficient")
-    if takes_amount(action) and strength is None and coefficient is None:
-        strength = vector.default_strength
     with _blaming(place):
+        if takes_amount(action) and strength is None and coefficient is None:
+            strength = vector.default_strength
         term = Term(vector, strength, coefficient, action, name=given["vector"])
     with _blaming(f"{place}.layers"):
         layers = given.get("layers")

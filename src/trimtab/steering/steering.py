@@ -48,8 +48,8 @@ class Steering:
         """Return a steering from any form that a user may write.
 
         Args:
-            given: Text such as ``"happy:0.8 + formal:-0.3@generated"``; pairs such as ``[(happy, 0.8)]`` or
-                ``[("happy", 0.8)]``; a mapping such as ``{"happy": 0.8}``; terms; the JSON form, as text or parsed.
+            given: Text such as ``"happy:0.5 + formal:-0.3@generated"``; pairs such as ``[(happy, 0.5)]`` or
+                ``[("happy", 0.5)]``; a mapping such as ``{"happy": 0.5}``; terms; the JSON form, as text or parsed.
                 The parts of a list add up.
             find: Finds the vectors that are named; the vectors folder if not given.
             normalize: Rescale it to this predicted KL in nats per token; see ``normalized``.
@@ -225,5 +225,5 @@ def _pair(vector: object, strength: object, find: FindVector) -> Term:
 def _not_a_steering(given: object) -> SteeringError:
     return SteeringError(
         f"{str(given)[:80]!r} is not a steering",
-        fix="give text like 'happy:0.8', a list of (vector, strength), or {'happy': 0.8}",
+        fix="give text like 'happy:0.5', a list of (vector, strength), or {'happy': 0.5}",
     )

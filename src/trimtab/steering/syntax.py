@@ -45,12 +45,12 @@ class Cursor:
     """Position in a text that is being parsed.
 
     Example:
-        >>> cursor = Cursor("happy:0.8")
+        >>> cursor = Cursor("happy:0.5")
         >>> cursor.name().text, cursor.take(":"), cursor.number("strength").value
-        ('happy', True, 0.8)
+        ('happy', True, 0.5)
     """
 
-    def __init__(self, text: str, *, what: str = "steering", example: str = "happy:0.8 + formal:-0.3") -> None:
+    def __init__(self, text: str, *, what: str = "steering", example: str = "happy:0.5 + formal:-0.3") -> None:
         self.text = text
         self.at = 0
         self._what = what

@@ -37,7 +37,7 @@ class Term:
         SteeringError: The parts do not go together, or there are no such layers.
 
     Example:
-        >>> Term(happy, 0.8, tokens="generated, first 8")  # doctest: +SKIP
+        >>> Term(happy, 0.5, tokens="generated, first 8")  # doctest: +SKIP
     """
 
     vector: ControlVector

@@ -233,7 +233,7 @@ def zoo_vector(
 
     Example:
         >>> happy = zoo_vector(model, "happy")  # doctest: +SKIP
-        >>> model.generate("How was your day?", steering=[(happy, 0.8)]).text  # doctest: +SKIP
+        >>> model.generate("How was your day?", steering=[(happy, 0.5)]).text  # doctest: +SKIP
     """
     behaviour = Behaviour.load(name)
     path = zoo_path(name, model.info)

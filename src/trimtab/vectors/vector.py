@@ -237,7 +237,7 @@ class ControlVector(ArrayValue):
         if not math.isfinite(strength):
             raise SteeringError(
                 f"strength {strength} for {self.behaviour.name!r} is not a number to steer by",
-                fix="give a finite number, such as 0.8",
+                fix="give a finite number, such as 0.5",
             )
         scale = self.scale if operator == "add" else self.operator_scales.get(operator)
         if scale is not None:

@@ -532,7 +532,7 @@ class TransformersEngine:
 
         Args:
             prompts: A string, one chat (a list of messages), or a list of these.
-            steering: A list of ``(vector, strength)``, a ``Steering``, or text such as ``"happy:0.8 + formal:-0.3"``,
+            steering: A list of ``(vector, strength)``, a ``Steering``, or text such as ``"happy:0.5 + formal:-0.3"``,
                 for all prompts; or a list with one for each. A term acts on every token of prompt and answer, unless
                 its scope or condition excludes it.
             max_new_tokens: Upper bound on the answer's length.
