@@ -13,11 +13,14 @@ from trimtab.vectors import (
     BehaviourRef,
     Calibration,
     ControlVector,
+    HeldOut,
+    Interval,
     ModelInfo,
     Neutral,
     SafeRange,
     Spread,
     ThresholdFit,
+    WrittenEffect,
 )
 
 MODEL = ModelInfo("tiny", "LlamaForCausalLM", hidden_size=4, layers=3, fingerprint="f00d")
@@ -52,14 +55,34 @@ def neutral_record(layers: Iterable[int] = (0, 2)) -> Neutral:
     return Neutral(spread, spread, spread, percentiles, prompts=5, tokens=100)
 
 
-def calibration_record(*, budget: float = 0.4, plus: float = 0.4, minus: float = 0.4) -> Calibration:
-    """What a calibration reached on each sign, and nothing else."""
-    return Calibration(budget, {"+": plus, "-": minus}, prompts=8, effect=None, candidates=(), held_out=None)
+def calibration_record(
+    *, budget: float = 0.4, plus: float = 0.4, minus: float = 0.4, written: tuple[WrittenEffect, ...] = ()
+) -> Calibration:
+    """What a calibration reached on each sign, effects on written answers, and nothing else."""
+    kl = {"+": plus, "-": minus}
+    held_out = HeldOut(kl, effect=None, random_swing=None, prompts=8, written=written) if written else None
+    return Calibration(budget, kl, prompts=8, effect=None, candidates=(), held_out=held_out)
 
 
 def safe_range(low: float = -0.5, high: float = 0.75) -> SafeRange:
     """Text repeats itself below ``low`` and is off the question above ``high``."""
     return SafeRange(low, high, {"-": "repetition", "+": "relevance"}, questions=12)
+
+
+def written_effect(times: float | None = 1.25, *, strength: float = 0.5) -> WrittenEffect:
+    """An effect on answers of so many times the prompt's, or one that cannot be divided by it."""
+    half = Interval(0.25, 0.2, 0.3)
+    return WrittenEffect(
+        strengths={"+": strength, "-": -strength},
+        effect={"+": half, "-": half},
+        swing=Interval(0.5, 0.4, 0.6),
+        prompt_effect={"+": half, "-": half},
+        prompt_swing=Interval(0.4, 0.3, 0.5),
+        times_prompt=None if times is None else Interval(times, times - 0.25, times + 0.25),
+        reason="the prompts hardly move the score" if times is None else None,
+        questions=24,
+        tokens=40,
+    )
 
 
 def make_reader(name: str = "anger", *, seed: int = 0, **changes: Any) -> ControlVector:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import trimtab
+from sample_vectors import calibration_record, safe_range, written_effect
 from trimtab.cli import options
 from trimtab.cli.options import parse_layers
 from trimtab.engines import AnswerComparison, Completion, Receipt
@@ -259,6 +261,50 @@ def test_help_shows_example():
         assert f"Example: trimtab {verb}" in shown.stdout
 
 
+@pytest.fixture
+def safe_file(random_vector, smollm2) -> Path:
+    """Save a vector with a narrow safe range as 'calm' in the vectors folder."""
+    vector = replace(random_vector(smollm2, layers=[14], name="calm"), safe=safe_range())
+    return vector.save(vectors_folder() / "calm.safetensors")
+
+
+BEYOND = "calm:1 is beyond its safe range (-0.5 to +0.75): answers leave the question. Without a strength, calm stays"
+
+
+def test_generate_warns_once_beyond_safe_range(run, safe_file):
+    _, _, err = run("generate", "Hello", "Hi", "-s", "calm:1 + calm:1", "-n", "2", "--receipt")
+    assert " ".join(err.split()).count(BEYOND) == 1
+    assert "beyond its safe range" not in run("generate", "Hello", "-s", "calm", "-n", "2")[2]
+    code, out, err = run("generate", "Hello", "-s", "calm:1", "-n", "2", "--json")
+    assert (code, json.loads(out)["receipt"]["terms"][0]["beyond_safe"]["limit"]) == (0, "relevance")
+    assert BEYOND in " ".join(err.split())
+
+
+def test_compare_warns_of_opposite_beyond_safe_range(run, safe_file):
+    _, out, err = run("compare", "Hello", "-s", "calm:0.75", "-n", "2")
+    assert "calm:-0.75 is beyond its safe range" in " ".join(err.split())
+    assert "calm:0.75 is" not in err
+    assert "+ calm:0.75" in out
+    assert "beyond" not in run("compare", "Hello", "-s", "calm", "-n", "2")[2]
+
+
+def test_chat_warns_of_new_steering_beyond_safe_range(run, safe_file):
+    _, _, err = run("chat", "-n", "2", stdin="/steer calm:1\n/steer calm:1\n/steer calm:0.5\n/quit\n")
+    assert " ".join(err.split()).count(BEYOND) == 1
+
+
+def test_show_has_safe_range_and_written_effect(run, random_vector, smollm2, tmp_path):
+    made = replace(
+        random_vector(smollm2, layers=[14]),
+        safe=safe_range(),
+        calibration=calibration_record(written=(written_effect(),)),
+    )
+    _, out, _ = run("show", made.save(tmp_path / "v.safetensors"))
+    shown = " ".join(out.replace("│", " ").split())
+    assert "safe range -0.5 to +0.75 (below, answers repeat themselves; above, answers leave the question)" in shown
+    assert "1.2 times its system prompts (95 % interval 1.0 to 1.5), on 24 held-out questions" in shown
+
+
 def test_parse_layers_accepts_ranges_and_lists():
     assert parse_layers("14-16,3") == [14, 15, 16, 3]
     assert parse_layers("auto") == "auto"
@@ -275,7 +321,9 @@ def test_comparison_html_escapes_model_text():
         prompt = MarkedPrompt("Hi", (1, 2), ((0, 1), (1, 2)), (), (True, True), 2)
         return Completion(text, (1,), "stop", prompt, Receipt("a & b:1", (3,), 1, 7, kl=0.25))
 
-    compared = AnswerComparison(("<p>",), "a & b:1", *((answer(text),) for text in ("<i>0</i>", "<b>1</b>", "2")))
+    compared = AnswerComparison(
+        ("<p>",), "a & b:1", "a & b:-1", *((answer(text),) for text in ("<i>0</i>", "<b>1</b>", "2"))
+    )
     page = compared._repr_html_()
     assert "&lt;b&gt;1&lt;/b&gt;" in page
     assert "<b>" not in page

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+from dataclasses import replace
 from threading import Barrier, Thread
 
 import numpy as np
 import pytest
 
-from sample_vectors import make_vector
+from sample_vectors import make_vector, safe_range
 from trimtab.behaviours import Behaviour
+from trimtab.engines import compare_answers, opposite_steering
 from trimtab.engines.fake import END, FakeEngine, changed
 from trimtab.engines.protocol import ForcedItem
 from trimtab.errors import PromptError, SteeringError
@@ -161,3 +164,49 @@ def test_training_twice_gives_same_vector(engine, vector):
 def test_prompt_longer_than_window_is_refused():
     with pytest.raises(PromptError, match="shorten"):
         FakeEngine(context_window=5).generate(["Hello, you"])
+
+
+# Receipts beyond the safe range, and opposite steerings
+
+
+def test_receipt_says_what_is_beyond_safe_range(engine, vector):
+    safe = replace(vector, safe=safe_range())
+    answer = engine.generate(["Hi"], steering=[(safe, 1.0), (safe, 0.5)], max_new_tokens=2)[0]
+    beyond, inside = answer.receipt.terms
+    assert (beyond.beyond_safe.limit, inside.beyond_safe) == ("relevance", None)
+    written = json.loads(json.dumps(answer.to_json()))["receipt"]["terms"]
+    assert written[0]["beyond_safe"] == {"strength": 1.0, "low": -0.5, "high": 0.75, "limit": "relevance"}
+    assert written[1]["beyond_safe"] is None
+    assert "happy:1 is beyond its safe range (-0.5 to +0.75): answers leave the question" in answer._repr_html_()
+    assert "limit='relevance'" in repr(answer.receipt)
+
+
+@pytest.mark.parametrize(
+    ("safe", "plus", "minus"),
+    [
+        (None, "happy:0.5", "happy:-0.5"),
+        (safe_range(-0.25, 1.0), "happy:0.5", "happy:-0.25"),
+        (safe_range(-0.75, 0.25), "happy:0.25", "happy:-0.5"),
+        (safe_range(0.0, 1.0), "happy:0.5", "happy:-0.5"),  # no negative strength is safe
+    ],
+    ids=["unmeasured", "narrow -", "narrow +", "no -"],
+)
+def test_compare_answers_has_default_of_each_sign(engine, vector, safe, plus, minus):
+    compared = compare_answers(engine, ["Hi"], replace(vector, safe=safe), max_new_tokens=2)
+    assert (compared.steering, compared.opposite) == (plus, minus)
+    assert [answer.receipt.steering for _, answers in compared.rows() for answer in answers] == ["none", plus, minus]
+
+
+@pytest.mark.parametrize(
+    ("text", "opposite"),
+    {
+        "happy:-0.25": "happy:0.5",
+        "happy:0.75": "happy:-0.75",
+        "happy:0.5 + happy:1": "happy:-0.25 + happy:-1",
+        "happy:coefficient=0.1": "happy:coefficient=-0.1",
+        "ablate(happy)": "ablate(happy)",
+    }.items(),
+)
+def test_opposite_steering_keeps_given_strengths(text, opposite):
+    vector = make_vector(safe=safe_range(-0.25, 1.0))
+    assert str(opposite_steering(Steering.of(text, find=lambda _: vector))) == opposite

@@ -328,7 +328,7 @@ def test_syntax_error_gives_column_and_expectation(text, column, why):
 
 
 def test_syntax_error_fix_is_an_example():
-    with pytest.raises(SteeringError, match=re.escape("found 'x'; write it like 'happy:0.8 + formal:-0.3'")):
+    with pytest.raises(SteeringError, match=re.escape("found 'x'; write it like 'happy:0.5 + formal:-0.3'")):
         read("happy:x")
 
 

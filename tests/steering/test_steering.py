@@ -14,7 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from steerings import steerings
 
-from sample_vectors import MODEL, control_vectors, dense, directions, make_reader, make_vector, safe_range
+from sample_vectors import (
+    MODEL,
+    control_vectors,
+    dense,
+    directions,
+    make_reader,
+    make_vector,
+    neutral_record,
+    safe_range,
+)
 from trimtab.errors import SteeringError, VectorError, VectorMismatchError
 from trimtab.steering import NONE, Ablate, AllOf, AnyOf, Comparison, Not, Scope, Steering, Term
 from trimtab.steering.compiled import LayerAdd
@@ -133,6 +142,51 @@ def test_steering_without_safe_default_names_place():
         Steering.of("happy", find=lambda _: unsafe)
     with pytest.raises(SteeringError, match=r"terms\.1"):
         Steering.from_json([{"vector": "happy", "strength": 1}, {"vector": "happy"}], find=lambda _: unsafe)
+
+
+SAFE = make_vector(safe=safe_range(), neutral=neutral_record())
+JUDGED = {  # at a scale of 0.1 towards + and 0.2 towards -, a coefficient of 0.1 is strength 1
+    "happy:1": 1.0,
+    "happy:-0.75": -0.75,
+    "add(happy):1": 1.0,
+    "happy:coefficient=0.1": 1.0,
+    "happy:coefficient=-0.15": -0.75,
+    "happy:1 when happy > 2": 1.0,
+    "happy:0.75": None,
+    "happy:-0.5": None,
+    "happy:coefficient=0.05": None,
+    "happy:1@generated": None,
+    "happy:1@half-life 16": None,
+    "happy[0]:1": None,
+    "rotate(happy):1": None,
+    "add_preserving_norm(happy):1": None,
+    "ablate(happy)": None,
+}
+
+
+@pytest.mark.parametrize(("text", "strength"), JUDGED.items(), ids=JUDGED)
+def test_beyond_safe_judges_adding_at_all_tokens(text, strength):
+    (term,) = Steering.of(text, find=lambda _: SAFE).terms
+    beyond = term.beyond_safe
+    if strength is None:
+        assert beyond is None
+    else:
+        assert beyond.strength == pytest.approx(strength)
+        assert (beyond.low, beyond.high) == (-0.5, 0.75)
+        assert beyond.limit == ("relevance" if strength > 0 else "repetition")
+
+
+def test_beyond_safe_judges_each_term_alone():
+    other = make_vector("other", safe=safe_range(-1.0, 1.0))
+    steering = Steering.of([(SAFE, 0.5), (SAFE, 0.5), (other, 1.0), (SAFE, -1.0), (HAPPY, 9.0), (2 * SAFE, 9.0)])
+    assert [term.beyond_safe is not None for term in steering.terms] == [False, False, False, True, False, False]
+
+
+def test_compiled_term_keeps_what_is_beyond_safe():
+    beyond, inside = Steering.of([(make_vector(safe=safe_range()), 1.0), (HAPPY, 1.0)]).compile(MODEL).terms
+    assert (beyond.beyond_safe.limit, inside.beyond_safe) == ("relevance", None)
+    assert beyond.digest != inside.digest
+    assert pickle.loads(pickle.dumps(beyond)) == beyond
 
 
 @pytest.mark.parametrize("text", ["{", '{"happy":}', "[" * 5000])

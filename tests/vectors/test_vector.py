@@ -12,9 +12,18 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from sample_vectors import MODEL, control_vectors, dense, directions, make_vector, safe_range
+from sample_vectors import (
+    MODEL,
+    calibration_record,
+    control_vectors,
+    dense,
+    directions,
+    make_vector,
+    safe_range,
+    written_effect,
+)
 from trimtab.errors import SteeringError, VectorError, VectorMismatchError
-from trimtab.vectors import BehaviourRef, Calibration, ControlVector, Distillation, ModelInfo
+from trimtab.vectors import BehaviourRef, Calibration, ControlVector, Distillation, ModelInfo, SafeRange
 
 strengths = st.floats(-5.0, 5.0)
 positive_strengths = st.floats(0.01, 5.0)
@@ -428,6 +437,41 @@ def test_default_strength_is_half_or_safe_end(changes, strength):
     assert make_vector(**changes).default_strength == strength
 
 
+@pytest.mark.parametrize(
+    ("changes", "strengths"),
+    [
+        ({}, {"+": 0.5, "-": -0.5}),
+        ({"safe": safe_range(-0.25, 1.0)}, {"+": 0.5, "-": -0.25}),
+        ({"safe": safe_range(-1.0, 0.0)}, {"-": -0.5}),
+        ({"safe": safe_range(0.0, 0.25)}, {"+": 0.25}),
+        ({"distillation": DISTILLED}, {"+": 1.0, "-": -1.0}),
+    ],
+    ids=["no safe range", "narrow -", "no +", "no -", "distilled"],
+)
+def test_default_strengths_of_each_sign(changes, strengths):
+    assert make_vector(**changes).default_strengths == strengths
+
+
+@pytest.mark.parametrize(
+    ("strength", "text"),
+    [
+        (0.75, None),
+        (-0.5, None),
+        (0.8, "beyond its safe range (-0.5 to +0.75): answers leave the question"),
+        (-1.0, "beyond its safe range (-0.5 to +0.75): answers repeat themselves"),
+    ],
+)
+def test_safe_range_beyond_says_what_breaks(strength, text):
+    beyond = safe_range().beyond(strength)
+    assert (None if beyond is None else str(beyond)) == text
+
+
+def test_safe_range_text_has_reason_of_each_end():
+    assert str(safe_range()) == "-0.5 to +0.75 (below, answers repeat themselves; above, answers leave the question)"
+    same = SafeRange(-1.0, 0.0, {"-": "budget", "+": "budget"}, 12)
+    assert str(same) == "-1 to 0 (beyond, nothing was measured there)"
+
+
 def test_default_strength_of_mix_is_one():
     vector = make_vector(safe=safe_range())
     for mix in (2 * vector, vector + vector, -vector, vector / 3, vector - make_vector(seed=1)):
@@ -482,3 +526,12 @@ def test_vector_html_shows_escaped_card():
         assert f"<tr><th>{name}</th><td>{fact}</td></tr>" in page
     assert "0.4 nats per token at strength 1" in page
     assert "not calibrated" in make_vector(scale=None)._repr_html_()
+
+
+def test_vector_html_shows_safe_range_and_written_effects():
+    calibration = calibration_record(written=(written_effect(), written_effect(None, strength=1.0)))
+    page = make_vector(safe=safe_range(), calibration=calibration)._repr_html_()
+    assert "<th>safe range</th><td>-0.5 to +0.75 (below, answers repeat" in page
+    assert "from -0.5 to +0.5: 1.2 times its system prompts (95 % interval 1.0 to 1.5)" in page
+    assert "from -1 to +1: 0.500 nat per token; not beside the prompts, because the prompts hardly move" in page
+    assert "equivalents" not in page

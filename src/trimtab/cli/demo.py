@@ -42,7 +42,6 @@ def demo(
     """Train and calibrate a vector, then answer the same prompts unsteered and steered both ways."""
     from trimtab.behaviours import Behaviour
     from trimtab.engines import compare_answers
-    from trimtab.steering import Steering, Term
     from trimtab.vectors import vector_path
 
     described = Behaviour.load(behaviour)
@@ -58,7 +57,7 @@ def demo(
             vector = train(engine, described, check=False, progress=phases.on_progress)
             save_or_rescue(vector, path)
         phases.begin("Answering three ways")
-        compared = compare_answers(engine, PROMPTS, Steering((Term(vector, 1.0),)))
+        compared = compare_answers(engine, PROMPTS, vector)
     if json:
         print_json(
             {
@@ -76,7 +75,7 @@ def demo(
     )
     times = ", ".join(f"{phase.lower()} {seconds:.0f} s" for phase, seconds in phases.seconds.items())
     out.print(f"Time: {times}; {sum(phases.seconds.values()):.0f} s in all.", style="dim")
-    print_saved(path, f"Next: trimtab chat --steer {described.name}:0.5")
+    print_saved(path, f"Next: trimtab chat --steer {described.name}")
 
 
 def _introduce(behaviour: Behaviour, engine: TransformersEngine) -> None:

@@ -64,7 +64,7 @@ def generate(
 ) -> None:
     """Answer one prompt or several, with or without steering."""
     session = Session(model, dtype=dtype, thinking=thinking, announce=not (raw or json), force=force)
-    steering = session.steering(*steer or ())
+    steering = session.steering(*steer or (), normalize=normalize)
     texts = [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts]
     if system and raw:
         raise PromptError("--system and --raw exclude each other", fix="drop one")
@@ -82,7 +82,6 @@ def generate(
         raw=raw,
         measure_kl=kl,
         read=session.vectors(read or []),
-        normalize=normalize,
         on_text=write_piece if streams else None,
     )
     if json:
@@ -109,6 +108,8 @@ def _describe(term: TermReceipt) -> str:
     if term.fired is not None:
         parts.append("condition held" if term.fired else "condition did not hold")
     parts += [f"{name} {value:+.2f}" for name, value in term.readings.items()]
+    if term.beyond_safe is not None:
+        parts.append(str(term.beyond_safe))
     return ", ".join(parts)
 
 
@@ -125,23 +126,25 @@ def compare(
     json: JsonOption = False,
 ) -> None:
     """Show answers side by side: unsteered, steered, and steered in the opposite direction."""
-    from trimtab.engines import compare_answers
+    from trimtab.engines import compare_answers, opposite_steering
 
     session = Session(model, dtype=dtype, thinking=thinking, announce=not json, force=force)
     steering = session.steering(*steer)
+    session.warn_beyond_safe(opposite_steering(steering))
     compared = compare_answers(session.engine, prompts, steering, max_new_tokens=max_new_tokens)
     if json:
         values = compared.to_json()
         print_json(values[0] if len(values) == 1 else values)
     else:
-        out.print(comparison_table(compared, title=escape(str(steering))))
+        out.print(comparison_table(compared))
 
 
-def comparison_table(compared: AnswerComparison, *, title: str) -> Table:
+def comparison_table(compared: AnswerComparison, *, title: str | None = None) -> Table:
     """Return three answers to each prompt, side by side."""
     table = Table(title=title, show_lines=True, expand=True, title_justify="left", title_style="bold")
-    for header, style in (("baseline", ""), ("+", "green"), ("−", "magenta")):
-        table.add_column(header, style=style, ratio=1, overflow="fold")
+    columns = (("baseline", ""), (f"+ {compared.steering}", "green"), (f"− {compared.opposite}", "magenta"))
+    for header, style in columns:
+        table.add_column(escape(header), style=style, ratio=1, overflow="fold")
     for prompt, answers in compared.rows():
         table.add_row(f"[bold]> {escape(prompt)}[/bold]", "", "")
         table.add_row(*(escape(answer.text.strip()) for answer in answers))

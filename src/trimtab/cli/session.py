@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, final
 
@@ -36,6 +36,7 @@ class Session:
     thinking: bool | None = None
     announce: bool = False
     force: bool = False
+    _warned: set[str] = field(default_factory=set, init=False, repr=False)
 
     @cached_property
     def engine(self) -> TransformersEngine:
@@ -54,12 +55,24 @@ class Session:
             phases.begin("Loading the model")
             yield self.engine, phases
 
-    def steering(self, *expressions: str) -> Steering:
-        """Return the sum of steerings in text form."""
+    def steering(self, *expressions: str, normalize: float | None = None) -> Steering:
+        """Return the sum of steerings in text form, rescaled to a predicted KL if one is given."""
         from trimtab.steering import Steering
 
         steering = sum((Steering.of(text, find=self.find) for text in expressions), Steering(()))
+        if normalize is not None and steering.terms:
+            steering = steering.normalized(normalize)
+        self.warn_beyond_safe(steering)
         return steering.for_any_model() if self.force else steering
+
+    def warn_beyond_safe(self, steering: Steering) -> None:
+        """Warn, once, of each term whose strength is beyond the safe range of its vector."""
+        for term in steering.terms:
+            if term.beyond_safe is None or str(term) in self._warned:
+                continue
+            self._warned.add(str(term))
+            inside = f" Without a strength, {term.name} stays inside." if "+" in term.vector.default_strengths else ""
+            notice(f"{term} is {term.beyond_safe}.{inside}")
 
     def stored(self, name: str) -> ControlVector:
         """Return a vector from its file; unlike ``find``, never train one."""

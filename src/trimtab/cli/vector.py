@@ -122,7 +122,7 @@ def train(
                 checkpoint=checkpoint,
                 progress=phases.on_progress,
             )
-    hint = f"compare 'How was your day?' {steer_option(path, strength=':0.5', model=model)}"
+    hint = f"compare 'How was your day?' {steer_option(path, model=model)}"
     if not calibrate:
         hint = f"calibrate {shlex.quote(str(path))}{model_option(model)}"
     _finish(vector, path, phases, hint=f"Next: trimtab {hint}", as_json=json)
@@ -266,6 +266,11 @@ def _facts(vector: ControlVector) -> Iterator[tuple[str, str]]:
         yield "scale", f"+{vector.scale['+']:.4f}  -{vector.scale['-']:.4f} of each layer's norm at strength ±1"
     else:
         yield "scale", "not calibrated: steer by coefficient"
+    if vector.safe is not None:
+        yield "safe range", str(vector.safe)
+    held_out = vector.calibration.held_out if vector.calibration is not None else None
+    for written in held_out.written if held_out is not None else ():
+        yield "written effect", f"{written}, on {written.questions} held-out questions"
     for name, scale in vector.operator_scales.items():
         unit = "radians" if name == "rotate" else "of each layer's norm"
         yield name, f"+{scale['+']:.4f}  -{scale['-']:.4f} {unit} at strength ±1"
@@ -309,8 +314,8 @@ def _layers(layers: Sequence[int]) -> str:
 
 
 def _print_calibration(calibration: Calibration) -> None:
-    numbers = right("KL +", "KL −", "effect +", "effect −", "swing (95 % interval)", "prompt-equivalents")
-    title = f"At strength ±1 (budget {calibration.budget:g} nat per token)"
+    numbers = right("KL +", "KL −", "effect +", "effect −", "swing (95 % interval)", "× prompts")
+    title = f"Preference between given answers at strength ±1 (budget {calibration.budget:g} nat per token)"
     table = Table("prompts", *numbers, title=title, title_justify="left")
     held_out = calibration.held_out
     measured: dict[str, Calibration | HeldOut] = {"calibration": calibration}
@@ -321,11 +326,11 @@ def _print_calibration(calibration: Calibration) -> None:
     out.print(table)
     reasons = [on.effect.reason for on in measured.values() if on.effect and on.effect.reason]
     if reasons:
-        out.print(f"No prompt-equivalents: {reasons[0]}.", style="yellow")
+        out.print(f"Not beside the prompts: {reasons[0]}.", style="dim")
     if calibration.effect and calibration.effect.random_swings:
         swings = "  ".join(f"{swing:+.3f}" for swing in calibration.effect.random_swings)
         out.print(f"Random directions at the same KL swing by {swings}", style="dim")
-    if held_out:
+    if held_out and held_out.quality:
         for name, label in (("+", "+1"), ("-", "−1"), ("random", "random, equal norm")):
             quality, base = held_out.quality[name], held_out.quality["base"]
             out.print(

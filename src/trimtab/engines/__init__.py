@@ -10,6 +10,7 @@ from trimtab.engines.protocol import (
     Receipt,
     TeacherForcing,
     compare_answers,
+    opposite_steering,
 )
 
 __all__ = [
@@ -22,4 +23,5 @@ __all__ = [
     "Receipt",
     "TeacherForcing",
     "compare_answers",
+    "opposite_steering",
 ]

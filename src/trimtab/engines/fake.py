@@ -268,7 +268,16 @@ class FakeEngine:
                 for change in several
             ]
             shift = float(np.mean(moved)) if moved and read else None
-            terms.append(TermReceipt(str(term), tuple(changes), int(bool(changes)), read if changes else 0, shift))
+            terms.append(
+                TermReceipt(
+                    str(term),
+                    tuple(changes),
+                    int(bool(changes)),
+                    read if changes else 0,
+                    shift,
+                    beyond_safe=term.beyond_safe if changes else None,
+                )
+            )
         layers = tuple(sorted({layer for term in terms for layer in term.layers}))
         touched = read if layers else 0
         return Receipt(str(steering), layers, int(bool(layers)), touched, terms=tuple(terms))

@@ -23,10 +23,10 @@ from trimtab.arrays import F32, ArrayValue
 from trimtab.behaviours import Message
 from trimtab.defaults import ANSWER_TOKENS
 from trimtab.errors import PromptError
-from trimtab.steering import RowsLike, Steering, SteeringLike
+from trimtab.steering import RowsLike, Steering, SteeringLike, Term
 from trimtab.steering.compiled import Change
 from trimtab.steering.conditions import At
-from trimtab.vectors import ControlVector, ModelInfo
+from trimtab.vectors import BeyondSafe, ControlVector, ModelInfo
 
 Tokens: TypeAlias = tuple[int, ...]
 Prompt: TypeAlias = str | Sequence[Message | Mapping[str, str]]
@@ -149,6 +149,8 @@ class TermReceipt:
         fired: Whether its condition ever held; None without a condition.
         readings: Z-scores that decided its condition, by vector and place; of readings at every token the one that
             came closest to meeting the condition.
+        beyond_safe: By what its strength exceeds the safe range of its vector, and what breaks there; None inside it,
+            and where the range says nothing (``Term.beyond_safe``).
     """
 
     term: str
@@ -158,6 +160,7 @@ class TermReceipt:
     shift: float | None
     fired: bool | None = None
     readings: Mapping[str, float] = field(default_factory=dict)
+    beyond_safe: BeyondSafe | None = None
 
 
 @dataclass(frozen=True)
@@ -258,6 +261,7 @@ class Completion:
     def _repr_html_(self) -> str:
         kl = "" if self.receipt.kl is None else f", {self.receipt.kl:.3f} nats per token"
         note = f"{self.receipt.steering}: {self.receipt.tokens} tokens steered{kl}"
+        note += "".join(f"; {term.term} is {term.beyond_safe}" for term in self.receipt.terms if term.beyond_safe)
         return f"<div style='white-space:pre-wrap'>{escape(self.text)}</div><small>{escape(note)}</small>"
 
 
@@ -592,6 +596,7 @@ class AnswerComparison:
 
     prompts: tuple[str, ...]
     steering: str  # in text form
+    opposite: str  # so too
     baseline: tuple[Completion, ...]  # unsteered
     plus: tuple[Completion, ...]  # steered
     minus: tuple[Completion, ...]  # under the opposite steering
@@ -609,14 +614,17 @@ class AnswerComparison:
         ]
 
     def _repr_html_(self) -> str:
-        heads = "".join(f"<th style='text-align:left'>{head}</th>" for head in ("prompt", "baseline", "+", "−"))
+        heads = "".join(
+            f"<th style='text-align:left'>{escape(head)}</th>"
+            for head in ("prompt", "baseline", f"+ {self.steering}", f"− {self.opposite}")
+        )
         rows = "".join(
             f"<tr style='vertical-align:top'><td>{escape(prompt)}</td>"
             + "".join(f"<td>{answer._repr_html_()}</td>" for answer in answers)
             + "</tr>"
             for prompt, answers in self.rows()
         )
-        return f"<table><caption>{escape(self.steering)}</caption><tr>{heads}</tr>{rows}</table>"
+        return f"<table><tr>{heads}</tr>{rows}</table>"
 
 
 def compare_answers(
@@ -625,22 +633,30 @@ def compare_answers(
     """Answer every prompt greedily without steering, with it, and with its opposite.
 
     Example:
-        >>> compare_answers(model, ["How was your day?"], "happy:0.5")  # doctest: +SKIP
+        >>> compare_answers(model, ["How was your day?"], "happy")  # doctest: +SKIP
     """
     plus = Steering.of(steering)
+    minus = opposite_steering(plus)
     asked = list(prompts)
     answers = (
-        tuple(model.generate(asked, steering=each, max_new_tokens=max_new_tokens))
-        for each in (None, plus, _opposite(plus))
+        tuple(model.generate(asked, steering=each, max_new_tokens=max_new_tokens)) for each in (None, plus, minus)
     )
-    return AnswerComparison(tuple(asked), str(plus), *answers)
+    return AnswerComparison(tuple(asked), str(plus), str(minus), *answers)
 
 
-def _opposite(steering: Steering) -> Steering:
-    def negative(value: float | None) -> float | None:
-        return None if value is None else -value
+def opposite_steering(steering: Steering) -> Steering:
+    """Return a steering towards the other pole of each vector.
 
-    terms = steering.terms
-    return Steering(
-        tuple(replace(t, strength=negative(t.strength), coefficient=negative(t.coefficient)) for t in terms)
-    )
+    A strength that is its vector's default becomes the default of the other sign, which is inside the safe range as
+    well; other strengths and coefficients change their sign.
+    """
+    return Steering(tuple(map(_opposite, steering.terms)))
+
+
+def _opposite(term: Term) -> Term:
+    if term.strength is None:
+        return term if term.coefficient is None else replace(term, coefficient=-term.coefficient)
+    defaults = term.vector.default_strengths
+    sign, other = ("+", "-") if term.strength >= 0 else ("-", "+")
+    is_default = defaults.get(sign) == term.strength
+    return replace(term, strength=defaults.get(other, -term.strength) if is_default else -term.strength)

@@ -22,7 +22,7 @@ from trimtab.steering.conditions import Comparison, Condition, comparisons
 from trimtab.steering.operators import Ablate, Add, Bound, Cap, Clamp, Floor, Rotate, operator_name
 from trimtab.steering.scopes import ALL, Scope
 from trimtab.steering.term import Term
-from trimtab.vectors import PERCENTS, ControlVector
+from trimtab.vectors import PERCENTS, BeyondSafe, ControlVector
 
 
 @final
@@ -83,6 +83,7 @@ class CompiledTerm(ArrayValue):
     changes: Mapping[int, Change]  # layer to the change of its output; layers that are not changed are left out
     scope: Scope = ALL  # the tokens that it acts on
     condition: Condition | None = None  # None: always
+    beyond_safe: BeyondSafe | None = None  # by what it exceeds the safe range of its vector; a receipt says so
 
     def __post_init__(self) -> None:
         changes = {layer: self.changes[layer] for layer in sorted(self.changes)}
@@ -96,6 +97,8 @@ class CompiledTerm(ArrayValue):
             yield from _comparison_content(comparison)
         for layer, change in self.changes.items():
             yield f"{layer} {change.digest}".encode()
+        if self.beyond_safe is not None:
+            yield str(self.beyond_safe).encode()
 
 
 @final
@@ -148,7 +151,7 @@ def compile_terms(terms: Iterable[Term]) -> CompiledSteering:
         SteeringError: A strength is not finite, or a vector lacks a calibration or neutral statistics.
     """
     return CompiledSteering(
-        tuple(CompiledTerm(str(term), _changes(term), term.tokens, term.condition) for term in terms)
+        tuple(CompiledTerm(str(term), _changes(term), term.tokens, term.condition, term.beyond_safe) for term in terms)
     )
 
 

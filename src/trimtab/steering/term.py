@@ -11,7 +11,7 @@ from trimtab.steering.conditions import Condition, comparisons, map_vectors
 from trimtab.steering.operators import ADD, Operator, argument_texts, operator_name, takes_amount
 from trimtab.steering.scopes import ALL, Scope
 from trimtab.steering.syntax import name_text, number_text
-from trimtab.vectors import ControlVector
+from trimtab.vectors import BeyondSafe, ControlVector
 from trimtab.vectors.records import layer_range
 
 Layers: TypeAlias = Literal["all", "middle"] | tuple[int, ...] | None
@@ -101,6 +101,22 @@ class Term:
     def amount(self) -> float | None:
         """Return the strength, or the coefficient; None for an operator that takes neither."""
         return self.coefficient if self.strength is None else self.strength
+
+    @property
+    def beyond_safe(self) -> BeyondSafe | None:
+        """Return by what it exceeds the safe range of its vector; None inside, or where the range says nothing.
+
+        The range was measured with one vector that is added at its own layers and at all tokens. So it says nothing
+        about other operators, layers and scopes, nor about what several terms do together.
+        """
+        vector, amount = self.vector, self.amount
+        if vector.safe is None or vector.scale is None or amount is None:
+            return None
+        if self.operator != ADD or self.layers is not None or not self.tokens.is_all:
+            return None
+        if self.strength is None:
+            amount /= vector.scale["+" if amount >= 0 else "-"]
+        return vector.safe.beyond(amount)
 
     def map_vectors(self, change: Callable[[ControlVector], ControlVector]) -> Term:
         """Return the same term on changed vectors, its condition's included."""

@@ -5,6 +5,7 @@ from trimtab.vectors.file import write_atomically
 from trimtab.vectors.records import (
     PERCENTS,
     BehaviourRef,
+    BeyondSafe,
     Calibration,
     Candidate,
     Collection,
@@ -28,6 +29,7 @@ from trimtab.vectors.vector import ControlVector, find_vector, vector_path, vect
 __all__ = [
     "PERCENTS",
     "BehaviourRef",
+    "BeyondSafe",
     "Calibration",
     "Candidate",
     "Collection",

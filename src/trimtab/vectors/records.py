@@ -149,8 +149,54 @@ class WrittenEffect:
     questions: int
     tokens: int
 
+    def __str__(self) -> str:
+        """Return a phrase for people: where it was measured, and how much it is beside the system prompts."""
+        at = f"from {signed(self.strengths['-'])} to {signed(self.strengths['+'])}"
+        if self.times_prompt is None:
+            return f"{at}: {self.swing.value:.3f} nat per token; not beside the prompts, because {self.reason}"
+        times = self.times_prompt
+        return f"{at}: {times.value:.1f} times its system prompts (95 % interval {times.low:.1f} to {times.high:.1f})"
+
 
 Limit: TypeAlias = Literal["repetition", "relevance", "likelihood", "facts", "budget"]
+BROKEN: Mapping[Limit, str] = {
+    "repetition": "answers repeat themselves",
+    "relevance": "answers leave the question",
+    "likelihood": "the text becomes unlikely",
+    "facts": "facts are lost",
+    "budget": "nothing was measured there",
+}
+"""What happens beyond each end of a safe range."""
+
+
+def signed(strength: float) -> str:
+    """Return a strength with its sign; 0 without one.
+
+    Example:
+        >>> signed(0.5), signed(-1.0), signed(0.0)
+        ('+0.5', '-1', '0')
+    """
+    return f"{strength:+g}" if strength else "0"
+
+
+@dataclass(frozen=True)
+class BeyondSafe:
+    """Strength outside the safe range of its vector.
+
+    Attributes:
+        strength: The strength; a coefficient is converted.
+        low: Lower end of the range.
+        high: Upper end.
+        limit: What breaks beyond the end that was passed.
+    """
+
+    strength: float
+    low: float
+    high: float
+    limit: Limit
+
+    def __str__(self) -> str:
+        return f"beyond its safe range ({signed(self.low)} to {signed(self.high)}): {BROKEN[self.limit]}"
 
 
 @dataclass(frozen=True)
@@ -176,6 +222,18 @@ class SafeRange:
     def contains(self, strength: float) -> bool:
         """Return True if the text holds together at a strength."""
         return self.low <= strength <= self.high
+
+    def beyond(self, strength: float) -> BeyondSafe | None:
+        """Return by what a strength exceeds the range; None inside it."""
+        if self.contains(strength):
+            return None
+        return BeyondSafe(strength, self.low, self.high, self.reasons["+" if strength > 0 else "-"])
+
+    def __str__(self) -> str:
+        """Return a phrase for people: both ends, and what breaks beyond each."""
+        below, above = BROKEN[self.reasons["-"]], BROKEN[self.reasons["+"]]
+        beyond = f"beyond, {above}" if below == above else f"below, {below}; above, {above}"
+        return f"{signed(self.low)} to {signed(self.high)} ({beyond})"
 
 
 @dataclass(frozen=True)

@@ -136,12 +136,13 @@ class ControlVector(ArrayValue):
             yield f"scale {sign} ({pole} pole)", f"{self.scale[sign]:.4g}" if self.scale else "not calibrated"
         if self.calibration is not None:
             yield "budget", f"{self.calibration.budget:g} nats per token at strength 1"
-            held_out = self.calibration.held_out
-            effect = held_out.effect if held_out is not None and held_out.effect else self.calibration.effect
-            if effect is not None:
-                yield "swing", f"{effect.swing.value:.2f} nats per token"
-            if effect is not None and effect.prompt_equivalents is not None:
-                yield "prompt-equivalents", f"{effect.prompt_equivalents:.2f}"
+        if self.safe is not None:
+            yield "safe range", str(self.safe)
+        if self.calibration is not None and (held_out := self.calibration.held_out) is not None:
+            for written in held_out.written:
+                yield "written effect", str(written)
+            if held_out.effect is not None:
+                yield "preference swing", f"{held_out.effect.swing.value:.2f} nats per token"
         if self.reader is not None and self.reader.auroc is not None:
             yield "AUROC", f"{self.reader.auroc:.3f} at layers {layer_range(self.reader.layers)}"
         if self.created:
@@ -184,25 +185,34 @@ class ControlVector(ArrayValue):
 
     @property
     def default_strength(self) -> float:
-        """Return the strength that the vector has where none is given: 0.5, or the end of its safe range if less.
-
-        It is 1 for a mix, whose parts were given their strengths, and for a vector that was distilled from a prompt,
-        which is at 1 what the prompt asks for.
+        """Return the strength that the vector has where none is given: the positive one of ``default_strengths``.
 
         Raises:
             SteeringError: Text holds together at no positive strength.
         """
-        if self.method == ARITHMETIC or self.distillation is not None:
-            return 1.0
-        if self.safe is None:
-            return DEFAULT_STRENGTH
-        if self.safe.high <= 0:
+        strengths = self.default_strengths
+        if "+" not in strengths:
+            assert self.safe is not None
             raise SteeringError(
                 f"at no positive strength of {self.behaviour.name!r} does the text hold together "
                 f"({self.safe.reasons['+']})",
                 fix=f"give a strength, such as {self.behaviour.name}:0.2",
             )
-        return min(DEFAULT_STRENGTH, self.safe.high)
+        return strengths["+"]
+
+    @property
+    def default_strengths(self) -> dict[str, float]:
+        """Return the default strength of each sign: ±0.5, or the end of the safe range if nearer to 0.
+
+        It is ±1 for a mix, whose parts were given their strengths, and for a vector that was distilled from a prompt,
+        which is at 1 what the prompt asks for. A sign whose text holds together nowhere is left out.
+        """
+        if self.method == ARITHMETIC or self.distillation is not None:
+            return {"+": 1.0, "-": -1.0}
+        if self.safe is None:
+            return {"+": DEFAULT_STRENGTH, "-": -DEFAULT_STRENGTH}
+        ends = {"+": min(DEFAULT_STRENGTH, self.safe.high), "-": max(-DEFAULT_STRENGTH, self.safe.low)}
+        return {sign: strength for sign, strength in ends.items() if strength}
 
     def multipliers(
         self,

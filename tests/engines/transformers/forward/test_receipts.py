@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from neutral_vectors import reader_for
+from sample_vectors import safe_range
 from steered_reference import both, half_life, in_answer, read_steered
 from steered_terms import CHAT, SCOPES, ModelContext, scoped_rows, term
 from tiny_models import vector_for
@@ -74,6 +75,18 @@ def test_receipt_tokens_per_scope_equal_manual_count(host: ModelContext) -> None
         assert all(own.fired is None and not own.readings for own in receipt.terms)
     assert {own.rows for completion in together for own in completion.receipt.terms} == {1}
     assert {completion.receipt.rows for completion in together} == {len(rows)}
+
+
+def test_receipt_says_what_is_beyond_safe_range(host: ModelContext) -> None:
+    safe = replace(host.vectors[0], safe=safe_range())
+    never = Comparison(reader_for(host.engine), "above", 1e9)
+    terms = [Term(safe, 1.0), Term(safe, 0.5), Term(safe, 1.0, condition=never)]
+    for asked in (terms, [terms[0], Term(safe, -1.0, tokens="generated")]):
+        receipt = host.engine.generate([CHAT, CHAT], steering=[asked, None], max_new_tokens=2)[0].receipt
+        assert [term.beyond_safe and term.beyond_safe.limit for term in receipt.terms] == [
+            "relevance",
+            *[None] * (len(asked) - 1),
+        ]
 
 
 def test_receipt_of_term_without_tokens_is_zero(host: ModelContext) -> None:

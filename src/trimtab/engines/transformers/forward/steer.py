@@ -100,6 +100,7 @@ def term_receipts(
             shift=shift(row, number, acts),
             fired=None if state is None else state.fired,
             readings={} if state is None else {_name_of(c): value for c, value in state.readings.items()},
+            beyond_safe=term.beyond_safe if acts.any() else None,
         )
 
     return [[receipt(row, number) for number in schedule.terms_of(row)] for row in range(len(coefficients))]
