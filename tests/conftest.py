@@ -32,7 +32,9 @@ settings.load_profile("trimtab")
 
 @pytest.fixture(autouse=True)
 def _own_vectors_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees this user's vectors, nor those that come with trimtab."""
     monkeypatch.setenv("TRIMTAB_VECTORS", str(tmp_path / "vectors"))
+    monkeypatch.setattr("trimtab.vectors.vector.PACKAGED", tmp_path / "packaged")
 
 
 @pytest.fixture(scope="session")

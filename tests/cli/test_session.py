@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,40 @@ def test_find_prefers_vector_in_folder(loaded, tiny_llama, random_vector):
     mine.save(vectors_folder() / "happy.safetensors")
     assert same(Session(None).find("happy"), mine)
     assert not (vectors_folder() / "models").exists()
+
+
+def test_find_takes_packaged_vector_of_this_model(loaded, trained, tiny, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr("trimtab.vectors.vector.PACKAGED", tmp_path)
+    (tmp_path / "happy.safetensors").write_bytes(trained)
+    assert same(Session(None).find("happy"), ControlVector.load(tmp_path / "happy.safetensors"))
+    assert not vectors_folder().exists()
+    assert capsys.readouterr().err == ""
+
+
+def test_find_prefers_own_vector_to_packaged_one(loaded, trained, tiny_llama, random_vector, monkeypatch, tmp_path):
+    monkeypatch.setattr("trimtab.vectors.vector.PACKAGED", tmp_path)
+    (tmp_path / "happy.safetensors").write_bytes(trained)
+    mine = random_vector(tiny_llama, name="happy")
+    mine.save(vectors_folder() / "happy.safetensors")
+    assert same(Session(None).find("happy"), mine)
+
+
+def test_verbs_take_packaged_vector(run_on, tiny_llama, trained, monkeypatch, tmp_path):
+    monkeypatch.setattr("trimtab.vectors.vector.PACKAGED", tmp_path)
+    (tmp_path / "happy.safetensors").write_bytes(trained)
+    run, vector = run_on(tiny_llama), ControlVector.load(tmp_path / "happy.safetensors")
+    plain = tiny_llama.generate("Hello!", steering=[(vector, vector.default_strength)], max_new_tokens=2)
+    _, out, _ = run("compare", "Hello!", "--steer", "happy", "-n", "2", "--json")
+    assert json.loads(out)["plus"]["text"] == plain.text
+    _, out, _ = run("generate", "Hello!", "--steer", "happy", "-n", "2", "--json")
+    assert json.loads(out)["text"] == plain.text
+    assert tiny_llama.generate("Hello!", steering="happy", max_new_tokens=2).text == plain.text
+    _, out, _ = run("read", "Hello!", "--vector", "happy", "--json")
+    assert json.loads(out)
+    _, out, _ = run("show", "happy", "--json")
+    assert json.loads(out)["model"]["name"] == "tiny llama"
+    assert run("chat", "-s", "happy", "-n", "2", stdin="Hello!\n")[0] == 0
+    assert not vectors_folder().exists()
 
 
 def test_find_force_takes_vector_of_other_model(loaded, foreign):

@@ -203,6 +203,22 @@ def test_zoo_train_keeps_existing_and_makes_missing(run, small, trainings, tiny_
     assert trainings == ["happy", "happy"]
 
 
+def test_zoo_train_into_folder_fills_it(run, small, trainings, tmp_path):
+    folders = ("--into", tmp_path / "zoo", "--cards", tmp_path / "cards")
+    _, out, _ = run("zoo", "train", "happy", *folders, "--json")
+    (made,) = json.loads(out)
+    assert (made["vector"], made["card"]) == (
+        str(tmp_path / "zoo" / "happy.safetensors"),
+        str(tmp_path / "cards" / "happy.json"),
+    )
+    assert [path.name for path in (tmp_path / "zoo").iterdir()] == ["happy.safetensors"]
+    assert not vectors_folder().exists()
+    assert "kept" in run("zoo", "train", "happy", *folders)[1]
+    assert trainings == ["happy"]
+    run("zoo", "train", "happy", *folders, "--rebuild", "--no-measure")
+    assert trainings == ["happy", "happy"]
+
+
 def test_zoo_train_stale_card_is_measured_again(run, small, trainings, tiny_llama, tmp_path):
     run("zoo", "train", "happy", "--no-measure")
     card, kept = tmp_path / "happy.json", card_for("happy")

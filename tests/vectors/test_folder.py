@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from sample_vectors import make_vector
 from trimtab.errors import VectorError
-from trimtab.vectors import find_vector, vector_path, vectors_folder
+from trimtab.vectors import find_vector, packaged_path, vector_path, vectors_folder
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +104,48 @@ def test_find_vector_broken_file_names_file(folder):
     with pytest.raises(VectorError) as caught:
         find_vector("happy")
     assert str(folder / "happy.safetensors") in str(caught.value)
+
+
+# Vectors that come with trimtab
+
+
+@pytest.fixture
+def packaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A vector "happy" that comes with trimtab."""
+    monkeypatch.setattr("trimtab.vectors.vector.PACKAGED", tmp_path / "zoo")
+    return make_vector("packaged").save(tmp_path / "zoo" / "happy.safetensors")
+
+
+def test_find_vector_by_name_of_packaged_one(packaged):
+    assert packaged_path("happy") == packaged
+    assert find_vector("happy").behaviour.name == "packaged"
+    assert vector_path("happy") == vectors_folder() / "happy.safetensors"  # where a new one is written
+
+
+def test_find_vector_prefers_path_then_own_then_packaged(packaged, folder):
+    make_vector("own").save(folder / "happy.safetensors")
+    assert find_vector("happy").behaviour.name == "own"
+    make_vector("path").save("happy.safetensors").rename("happy")
+    assert find_vector("happy").behaviour.name == "path"
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../zoo/happy", "zoo/happy", "/happy", "happy.safetensors", "x" * 5000]
+)
+def test_packaged_path_takes_names_alone(packaged, name):
+    assert packaged_path(name) is None
+
+
+def test_find_vector_misspelt_suggests_packaged_one(packaged):
+    with pytest.raises(VectorError, match=r"no vector named 'hapy'.*did you mean 'happy'"):
+        find_vector("hapy")
+
+
+def test_find_vector_needs_no_torch(packaged):
+    code = (
+        "from pathlib import Path; import sys, trimtab.vectors.vector as v;"
+        "v.PACKAGED = Path(sys.argv[1]).parent; print(v.find_vector('happy').behaviour.name, 'torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(packaged)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert found.stdout == "packaged False\n"

@@ -87,7 +87,8 @@ class Session:
     def find(self, name: str) -> ControlVector:
         """Return a vector by path or name.
 
-        A behaviour of the zoo that has no vector for this model is trained, which takes a minute or two, and kept.
+        Vectors of the zoo come with trimtab for the default model; for another model one is trained, which takes a
+        minute or two, and kept.
         """
         from trimtab.behaviours import zoo_names
         from trimtab.vectors import vector_path
@@ -103,10 +104,12 @@ class Session:
                 pass  # the file in the folder is for another model; this model has its own
             else:
                 return vector
-        from trimtab.training.train import zoo_path, zoo_vector
+        from trimtab.training.train import existing_zoo_vector, zoo_vector
 
-        if not zoo_path(name, self.engine.info).is_file():
-            notice(f"{name} has no vector for {self.engine.info.name} yet: training it, once.")
+        existing = existing_zoo_vector(name, self.engine.info)
+        if existing is not None:
+            return existing
+        notice(f"{name} has no vector for {self.engine.info.name} yet: training it, once.")
         with phase_progress() as phases:
             return zoo_vector(self.engine, name, progress=phases.on_progress)
 

@@ -198,6 +198,7 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
 def train(
     names: Annotated[list[str] | None, typer.Argument(help="Behaviours of the zoo.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All behaviours of the zoo.")] = False,
+    into: Annotated[Path | None, typer.Option(help="Folder for the vectors; default: by model.")] = None,
     cards: Annotated[Path | None, typer.Option(help="Folder for the cards; default: beside the vectors.")] = None,
     measure: Annotated[bool, typer.Option(help="Evaluation of each vector, for its card.")] = True,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="New training of vectors that exist already.")] = False,
@@ -216,7 +217,7 @@ def train(
         Behaviour.load(name)  # refuse a wrong name before the work
     with Session(model, dtype=dtype, announce=not json).progress() as (engine, _):
         pass  # before the first behaviour, which has other progress bars
-    results = _train_all(engine, chosen, cards=cards, measure=measure, rebuild=rebuild, seed=seed)
+    results = _train_all(engine, chosen, into=into, cards=cards, measure=measure, rebuild=rebuild, seed=seed)
     if json:
         print_json(results)
         return
@@ -225,7 +226,14 @@ def train(
 
 
 def _train_all(
-    engine: TransformersEngine, names: Sequence[str], *, cards: Path | None, measure: bool, rebuild: bool, seed: int
+    engine: TransformersEngine,
+    names: Sequence[str],
+    *,
+    into: Path | None,
+    cards: Path | None,
+    measure: bool,
+    rebuild: bool,
+    seed: int,
 ) -> list[dict[str, Any]]:
     """Train each behaviour in turn; a failure is reported, and the others go on."""
     from trimtab.training.train import zoo_path
@@ -233,12 +241,14 @@ def _train_all(
     baseline: Baseline | None = None
     results = []
     for number, name in enumerate(names, start=1):
-        path = zoo_path(name, engine.info)
+        path = zoo_path(name, engine.info) if into is None else into / f"{name}.safetensors"
         target = (cards if cards is not None else path.parent / "cards") / f"{name}.json"
         check_writable(target)
         err.print(f"{name} ({number} of {len(names)})", style="bold", markup=False)
         try:
-            outcome, baseline = _train_one(engine, name, target, baseline, measure=measure, rebuild=rebuild, seed=seed)
+            outcome, baseline = _train_one(
+                engine, name, target, baseline, into=into, measure=measure, rebuild=rebuild, seed=seed
+            )
         except TrimtabError as error:
             outcome = f"failed: {error}"
         results.append({"name": name, "vector": str(path), "card": str(target), "outcome": outcome})
@@ -251,6 +261,7 @@ def _train_one(
     target: Path,
     baseline: Baseline | None,
     *,
+    into: Path | None,
     measure: bool,
     rebuild: bool,
     seed: int,
@@ -260,19 +271,20 @@ def _train_one(
     from trimtab.evaluation.cards import card_json, card_of, read_card
     from trimtab.evaluation.evaluate import evaluate
     from trimtab.evaluation.measurement import THOROUGH, Baseline
-    from trimtab.training.train import zoo_path, zoo_vector
+    from trimtab.training.train import existing_zoo_vector, zoo_vector
     from trimtab.vectors import write_atomically
 
     behaviour = Behaviour.load(name)
-    if target.is_file() and zoo_path(name, engine.info).is_file() and not rebuild:
+    exists = not rebuild and existing_zoo_vector(name, engine.info, folder=into) is not None
+    if target.is_file() and exists:
         with suppress(EvaluationError):  # a broken card is measured again
             kept = read_card(target.read_bytes(), where=str(target))
             if kept.digest == behaviour.digest and kept.model == engine.info.name:
                 return f"kept: {kept.word}", baseline
     with phase_progress() as phases:
-        vector = zoo_vector(engine, name, rebuild=rebuild, seed=seed, progress=phases.on_progress)
+        vector = zoo_vector(engine, name, folder=into, rebuild=rebuild, seed=seed, progress=phases.on_progress)
         if not measure:
-            return "trained", baseline
+            return "kept" if exists else "trained", baseline
         if baseline is None and not behaviour.evaluation_prompts:
             phases.begin("Measuring the base model")
             baseline = Baseline(engine, sizes=THOROUGH)

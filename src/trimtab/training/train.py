@@ -27,7 +27,7 @@ from trimtab.training.questions import CalibrationSet
 from trimtab.training.refine import PERSONAS_PHASE, checked_gradients, persona_directions, preferences
 from trimtab.training.search import band_layers, chosen_layers
 from trimtab.training.states import Contrast, PairInput, collect_contrast, pair_persona_answers
-from trimtab.vectors import BehaviourRef, ControlVector, ModelInfo, vectors_folder
+from trimtab.vectors import BehaviourRef, ControlVector, ModelInfo, packaged_path, vectors_folder
 
 SOURCES = ("prompts", "responses")
 DISTILLED = "distilled"
@@ -212,17 +212,42 @@ def zoo_path(name: str, model: ModelInfo) -> Path:
     return vectors_folder() / "models" / f"{stem[:60]}-{digest[:10]}" / f"{name}.safetensors"
 
 
+def existing_zoo_vector(name: str, model: ModelInfo, *, folder: Path | None = None) -> ControlVector | None:
+    """Return the vector of a zoo behaviour for a model, from the package or a former training; None without one.
+
+    Of both, the newer one. A vector of other weights, or of a behaviour that has changed since, is none.
+
+    Args:
+        name: A behaviour of the zoo.
+        model: The model.
+        folder: The only folder to look in.
+    """
+    digest = Behaviour.load(name).digest
+    paths = (packaged_path(name), zoo_path(name, model)) if folder is None else (folder / f"{name}.safetensors",)
+    vectors = [ControlVector.load(path) for path in paths if path is not None and path.is_file()]
+    usable = [each for each in vectors if each.behaviour.digest == digest and each.model.matches(model)]
+    return max(usable, key=lambda vector: vector.created, default=None)
+
+
 def zoo_vector(
-    model: Trains, name: str, *, rebuild: bool = False, seed: int = 0, progress: OnProgress = ignore
+    model: Trains,
+    name: str,
+    *,
+    folder: Path | None = None,
+    rebuild: bool = False,
+    seed: int = 0,
+    progress: OnProgress = ignore,
 ) -> ControlVector:
     """Load the vector of a zoo behaviour for any model, or train and save it.
 
-    A saved vector is trained again if its behaviour has changed since. An interrupted training continues.
+    Those of the default model come with trimtab. A saved vector is trained again if its behaviour has changed since. An
+    interrupted training continues.
 
     Args:
         model: The engine.
         name: A behaviour of the zoo.
-        rebuild: Train it even if it is saved.
+        folder: Folder of its file, and the only one to look in; by default the model's in the vectors folder.
+        rebuild: Train it even if it exists.
         seed: As for ``train``.
         progress: Called with each step of the training.
 
@@ -236,11 +261,10 @@ def zoo_vector(
         >>> model.generate("How was your day?", steering=[(happy, 0.5)]).text  # doctest: +SKIP
     """
     behaviour = Behaviour.load(name)
-    path = zoo_path(name, model.info)
-    if path.is_file() and not rebuild:
-        saved = ControlVector.load(path)
-        if saved.behaviour.digest == behaviour.digest:
-            return saved
+    existing = None if rebuild else existing_zoo_vector(name, model.info, folder=folder)
+    if existing is not None:
+        return existing
+    path = zoo_path(name, model.info) if folder is None else folder / f"{name}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     vector = train(model, behaviour, seed=seed, checkpoint=path.with_suffix(".sqlite"), progress=progress)
     vector.save(path)

@@ -24,7 +24,7 @@ from trimtab.vectors.records import (
     ThresholdFit,
     WrittenEffect,
 )
-from trimtab.vectors.vector import ControlVector, find_vector, vector_path, vectors_folder
+from trimtab.vectors.vector import ControlVector, find_vector, packaged_path, vector_path, vectors_folder
 
 __all__ = [
     "PERCENTS",
@@ -50,6 +50,7 @@ __all__ = [
     "ThresholdFit",
     "WrittenEffect",
     "find_vector",
+    "packaged_path",
     "vector_path",
     "vectors_folder",
     "write_atomically",

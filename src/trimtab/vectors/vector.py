@@ -48,6 +48,7 @@ _TENSOR_NAME = re.compile(r"direction\.(0|[1-9]\d*)")
 UNIT_TOLERANCE = 1e-3
 CANCELLED = 1e-7  # what remains of two terms that is smaller than this part of them is rounding
 DEFAULT_STRENGTH = 0.5
+PACKAGED = Path(__file__).with_name("zoo")  # vectors of the default model
 ARITHMETIC = "arithmetic"  # method of mixes
 LONGEST_ADDITION = float(np.finfo(np.float32).max) / 2  # room for directions a little longer than 1
 
@@ -544,11 +545,19 @@ def vector_path(name: str) -> Path:
     path = expanded(name)
     if path.suffix == SUFFIX or len(path.parts) > 1 or os.path.isfile(path):  # noqa: PTH113 - Path.is_file may raise
         return path
-    return vectors_folder() / f"{name}.safetensors"
+    return vectors_folder() / f"{name}{SUFFIX}"
+
+
+def packaged_path(name: str) -> Path | None:
+    """Return the file of a zoo vector of the default model that comes with trimtab; None if there is none."""
+    path = PACKAGED / f"{name}{SUFFIX}"
+    return path if path.parent == PACKAGED and os.path.isfile(path) else None  # noqa: PTH113 - as above
 
 
 def find_vector(name: str) -> ControlVector:
-    """Load a vector by path, or by name from the vectors folder.
+    """Load a vector by path, or by name from the vectors folder or from those that come with trimtab.
+
+    Whether it belongs to a model is checked when it is used with one.
 
     Raises:
         VectorError: There is none (with near names), or its file is not usable.
@@ -558,6 +567,8 @@ def find_vector(name: str) -> ControlVector:
         return ControlVector.load(path)
     if path.parent != vectors_folder() or os.path.isdir(expanded(name)):  # noqa: PTH112 - as above
         return ControlVector.load(expanded(name))  # which says what is wrong with it
-    known = sorted(entry.stem for entry in path.parent.glob("*.safetensors"))
+    if (packaged := packaged_path(name)) is not None:
+        return ControlVector.load(packaged)
+    known = sorted({entry.stem for folder in (path.parent, PACKAGED) for entry in folder.glob(f"*{SUFFIX}")})
     hint = near_names(name, known) or f"make it: trimtab train {name}"
     raise VectorError(f"no vector named {name!r} in {str(path.parent)!r}", fix=hint)
