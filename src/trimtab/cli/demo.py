@@ -1,7 +1,8 @@
-"""``trimtab demo``: from a behaviour to a vector to three different answers, step by step."""
+"""``trimtab demo``: steered answers at once; then a behaviour is described, trained and measured, step by step."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +11,14 @@ from rich.markup import escape
 
 from trimtab.cli.generate import comparison_table
 from trimtab.cli.options import (
-    BehaviourArgument,
     DtypeOption,
     JsonOption,
     ModelOption,
     check_writable,
+    model_option,
     notice,
     out,
+    phase_progress,
     print_json,
     print_saved,
     save_or_rescue,
@@ -26,56 +28,100 @@ from trimtab.cli.session import Session
 
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour
+    from trimtab.engines import AnswerComparison
     from trimtab.engines.transformers import TransformersEngine
     from trimtab.vectors import ControlVector
 
-PROMPTS = ("How was your day?", "Tell me about the weather where you live.", "What do you think of Mondays?")
+FIRST = "happy"  # its vector comes with trimtab for the default model, so its answers need no training
+SAILOR = Path(__file__).with_name("sailor.toml")
+PROMPTS = ("How was your day?", "Tell me about the weather where you live.")
+ANSWER_TOKENS = 48
 
 
 def demo(
-    behaviour: BehaviourArgument = "happy",
+    behaviour: Annotated[
+        str | None, typer.Argument(help="Behaviour to train, of the zoo or a .toml file; default: a sailor.")
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="New training even if the vector exists.")] = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Train and calibrate a vector, then answer the same prompts unsteered and steered both ways."""
+    """Show steered answers; then describe a behaviour, train its vector, measure it, and answer with it."""
     from trimtab.behaviours import Behaviour
-    from trimtab.engines import compare_answers
+    from trimtab.training.train import existing_zoo_vector
     from trimtab.vectors import vector_path
 
-    described = Behaviour.load(behaviour)
+    described = Behaviour.load(SAILOR if behaviour is None else behaviour)
     path = vector_path(described.name)
     check_writable(path)
     with Session(model, dtype=dtype, announce=not json).progress() as (engine, phases):
-        if not json:
-            _introduce(described, engine)
-        vector = None if fresh else _existing_vector(path, described, engine)
+        first_vector = existing_zoo_vector(FIRST, engine.info)
+        first = None
+        if first_vector is not None and "+" in first_vector.default_strengths:
+            phases.begin("Answering three ways")
+            first = _compare(engine, first_vector, PROMPTS[:1])
+    seconds = phases.seconds
+    if not json:
+        if first is not None:
+            out.print(comparison_table(first, title=f"A vector that comes with trimtab: {FIRST}"))
+            out.print(_times(seconds), style="dim")
+            out.print()
+        _introduce(described, engine)
+    vector = None if fresh else _existing_vector(path, described, engine)
+    with phase_progress() as phases:
         if vector is None:
             from trimtab.training.train import train
 
-            vector = train(engine, described, check=False, progress=phases.on_progress)
+            vector = train(engine, described, progress=phases.on_progress)
             save_or_rescue(vector, path)
-        phases.begin("Answering three ways")
-        compared = compare_answers(engine, PROMPTS, vector)
+        compared = None
+        if "+" in vector.default_strengths:
+            phases.begin("Answering three ways")
+            compared = _compare(engine, vector, PROMPTS)
     if json:
+        seconds = {
+            phase: seconds.get(phase, 0.0) + phases.seconds.get(phase, 0.0) for phase in seconds | phases.seconds
+        }
         print_json(
             {
+                "first": None if first is None else first.to_json(),
                 "vector": str(path),
+                "seconds": seconds_table(seconds),
+                **{key: value for key, value in vector.describe().items() if key in ("scale", "safe")},
                 "layers": list(vector.layers),
-                "scale": dict(vector.scale or {}),
-                "seconds": seconds_table(phases.seconds),
-                "answers": compared.to_json(),
+                "measured": list(_measured(vector)),
+                "answers": None if compared is None else compared.to_json(),
             }
         )
         return
-    _conclude(vector, described)
-    out.print(
-        comparison_table(compared, title=escape(f"+ is {described.positive.label}, − is {described.negative.label}"))
-    )
-    times = ", ".join(f"{phase.lower()} {seconds:.0f} s" for phase, seconds in phases.seconds.items())
-    out.print(f"Time: {times}; {sum(phases.seconds.values()):.0f} s in all.", style="dim")
-    print_saved(path, f"Next: trimtab chat --steer {described.name}")
+    out.print(_times(phases.seconds), style="dim")
+    for sentence in _measured(vector):
+        out.print(f"• {sentence}", markup=False)
+    if compared is not None:
+        poles = f"+ is {described.positive.label}, − is {described.negative.label}"
+        out.print(comparison_table(compared, title=escape(poles)))
+    print_saved(path)
+    options = model_option(model)
+    out.print("What to type next:")
+    for command, purpose in (
+        (f"trimtab chat --steer {described.name}{options}", "talk with it"),
+        (f'trimtab compare "What is rain?" --steer {FIRST}{options}', "the same for a behaviour of the zoo"),
+        ('trimtab new pirate --positive "a pirate" --negative "a lawyer"', "describe your own"),
+        (f"trimtab show {described.name}", "everything that was measured"),
+    ):
+        out.print(f"  {command}  # {purpose}", markup=False, soft_wrap=True)
+
+
+def _compare(engine: TransformersEngine, vector: ControlVector, prompts: tuple[str, ...]) -> AnswerComparison:
+    from trimtab.engines import compare_answers
+
+    return compare_answers(engine, prompts, vector, max_new_tokens=ANSWER_TOKENS)
+
+
+def _times(seconds: dict[str, float]) -> str:
+    times = ", ".join(f"{phase.lower()} {spent:.0f} s" for phase, spent in seconds.items())
+    return f"Time: {times}; {sum(seconds.values()):.0f} s in all."
 
 
 def _introduce(behaviour: Behaviour, engine: TransformersEngine) -> None:
@@ -83,10 +129,15 @@ def _introduce(behaviour: Behaviour, engine: TransformersEngine) -> None:
 
     pairs = build_pairs(behaviour, engine)
     pair = pairs[min(5, len(pairs) - 1)]
-    out.print(f"[bold]{behaviour.name}[/bold]: {escape(behaviour.description)}")
-    out.print(f"{len(pairs)} pairs of prompts that differ only in the pole, such as", style="dim")
+    out.print(f"Now a new vector, [bold]{behaviour.name}[/bold]. {escape(behaviour.description)}")
+    out.print(f"The model reads {len(pairs)} pairs of prompts that differ only in the pole, such as")
     for sign, text in (("+", pair.positive), ("−", pair.negative)):
-        out.print(f"  {sign} {escape(text.replace(chr(10), '⏎'))}", soft_wrap=True)
+        out.print(f"  {sign} {escape(text.replace(chr(10), '⏎'))}", soft_wrap=True, style="dim")
+    out.print(
+        "The mean difference of its hidden states is a direction in each layer. The layers that move its answers most "
+        "are kept, the direction is refined, and the strength is scaled to a fixed change of its predictions. Then the "
+        "steered model answers questions that the vector was not made from."
+    )
 
 
 def _existing_vector(path: Path, behaviour: Behaviour, engine: TransformersEngine) -> ControlVector | None:
@@ -105,18 +156,26 @@ def _existing_vector(path: Path, behaviour: Behaviour, engine: TransformersEngin
     return vector
 
 
-def _conclude(vector: ControlVector, behaviour: Behaviour) -> None:
-    from trimtab.vectors.records import layer_range
+def _measured(vector: ControlVector) -> Iterator[str]:
+    """Yield sentences on what was measured; figures of effects are of held-out questions alone."""
+    from trimtab.vectors.records import layer_range, signed
 
     calibration = vector.calibration
     assert calibration is not None
-    out.print(
-        f"Steering at layers [bold]{layer_range(vector.layers)}[/bold]; "
-        f"strength 1 spends {calibration.budget:g} nats per token (measured: {calibration.kl['+']:.3f} towards "
-        f"{behaviour.positive.label}, {calibration.kl['-']:.3f} towards {behaviour.negative.label})."
+    yield (
+        f"It steers layers {layer_range(vector.layers)}. Strength 1 changes the predictions of the next token by "
+        f"{calibration.budget:g} nat (measured: {calibration.kl['+']:.3f} at +1, {calibration.kl['-']:.3f} at -1)."
     )
-    effect = calibration.effect
-    if effect is not None and effect.prompt_equivalents is not None:
-        out.print(
-            f"From −1 to +1 the answers change {effect.prompt_equivalents:.1f} times as much as with system prompts."
-        )
+    for written in calibration.held_out.written if calibration.held_out is not None else ():
+        at = f"From {signed(written.strengths['-'])} to {signed(written.strengths['+'])}"
+        if (times := written.times_prompt) is not None:
+            yield (
+                f"{at} it does {times.value:.1f} times what its system prompts do (95 % interval {times.low:.1f} to "
+                f"{times.high:.1f}), on {written.questions} questions it never saw."
+            )
+        else:
+            yield f"{at} it is not compared with its system prompts: {written.reason}."
+    if (safe := vector.safe) is not None:
+        yield f"Its text holds together from {safe}."
+    if "+" not in vector.default_strengths:
+        yield "So it has no strength to answer with. Describe the poles in other words, and train again."
