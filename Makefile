@@ -1,6 +1,6 @@
 # Commands for newcomers and CI. They need Python 3.11 or later with pip and venv, and make.
 #
-#   make demo     set up, then train a vector and steer with it
+#   make demo     set up, then steer with a vector, train another one and measure it
 #   make test     set up, then run the tests; make test-slow runs the long ones
 #   make test-architectures   check every class of model that transformers has; make architectures writes docs/architectures.md
 #   make test-interop   also set up lm-eval and inspect-ai, then run them against a steered model

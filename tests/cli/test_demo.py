@@ -62,7 +62,7 @@ def test_demo_answers_first_then_trains_and_measures(run, trained, packaged):
     assert code == 0
     assert trained[0] == ["sailor"]
     order = [
-        "A vector that comes with trimtab: happy",
+        "The vector happy, which is ready to use",
         "+ happy:0.5",
         "Now a new vector, sailor",
         "1.2 times what its system prompts do (95 % interval 1.0 to 1.5), on 24 questions it never saw",
@@ -81,7 +81,7 @@ def test_demo_without_packaged_vector_begins_with_training(run, trained):
     code, out, _ = run("demo")
     assert code == 0
     assert trained[0] == ["sailor"]
-    assert "comes with trimtab" not in out
+    assert "ready to use" not in out
     assert "+ sailor:0.5" in out
 
 

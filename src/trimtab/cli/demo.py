@@ -64,7 +64,7 @@ def demo(
     seconds = phases.seconds
     if not json:
         if first is not None:
-            out.print(comparison_table(first, title=f"A vector that comes with trimtab: {FIRST}"))
+            out.print(comparison_table(first, title=f"The vector {FIRST}, which is ready to use"))
             out.print(_times(seconds), style="dim")
             out.print()
         _introduce(described, engine)
