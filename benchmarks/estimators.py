@@ -295,7 +295,7 @@ def caa_estimate(
         {layer: contrast.direction("mean_difference", layer) for layer in layers},
         {layer: float(np.linalg.norm(shift)) for layer, shift in shifts.items()},
     )
-    calibration_set = CalibrationSet.prepare(model, behaviour, check=False, progress=ignore)
+    calibration_set = CalibrationSet.prepare(model, behaviour, held_out=0, progress=ignore)
     best = rank_layers(calibration_set, steerable, [(layer,) for layer in layers], budget=budget, progress=ignore)[0]
     return Estimate(best.layers, steerable, dict(best.scale), dict.fromkeys(SIGNS, CAA_COEFFICIENT))
 

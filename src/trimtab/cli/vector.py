@@ -42,8 +42,8 @@ from trimtab.cli.options import (
     vector_json,
 )
 from trimtab.cli.session import Session
-from trimtab.defaults import BUDGET, MAX_PAIRS, METHOD, REFINE_STEPS, STATES_MEMORY
-from trimtab.errors import InUseError, OutputError
+from trimtab.defaults import BUDGET, MAX_PAIRS, METHOD, STATES_MEMORY
+from trimtab.errors import InUseError, OutputError, VectorError
 
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour
@@ -76,9 +76,16 @@ def train(
     max_pairs: Annotated[int, typer.Option(help="Maximum number of contrastive pairs.")] = MAX_PAIRS,
     calibrate: Annotated[bool, typer.Option(help="Choice of layers and calibration of the strength.")] = True,
     check: CheckOption = True,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Direction and strength only, in seconds; no safe range is measured.")
+    ] = False,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="The best vector that can be had, in a few minutes.")
+    ] = False,
     refine: Annotated[
-        int, typer.Option(min=0, help="Gradient steps that refine the direction, about a second each; 0 for none.")
-    ] = REFINE_STEPS,
+        int | None,
+        typer.Option(min=0, help="Gradient steps that refine the direction; 0 for none, by default as many as fit."),
+    ] = None,
     seed: SeedOption = 0,
     memory: Annotated[int, typer.Option(min=1, help="Memory for hidden states, in MiB.")] = STATES_MEMORY // MIB,
     resume: ResumeOption = False,
@@ -94,6 +101,8 @@ def train(
     """Train a control vector for a behaviour, choose its layers, and calibrate its strength."""
     from trimtab.behaviours import Behaviour
 
+    if quick and thorough:
+        raise VectorError("a training cannot be both quick and thorough", fix="leave one of the options out")
     described = Behaviour.load(behaviour)
     chosen = parse_layers(layers)
     session = Session(model, dtype=dtype, thinking=thinking, announce=not json)
@@ -108,6 +117,7 @@ def train(
             vector = train(
                 engine,
                 described,
+                effort="quick" if quick else "thorough" if thorough else "default",
                 method=method,
                 layers=chosen,
                 calibrate=calibrate,

@@ -335,29 +335,36 @@ class TeacherForcing(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Preference(ArrayValue):
-    """Question with answers whose preference additions are to change; all are token ids."""
+class PersonaContrast(ArrayValue):
+    """Answers to a question, with the chats that ask for the two poles; all are token ids."""
 
-    prompt: Tokens
-    positive: Tokens  # to become likelier with the additions, and less likely with their opposite
-    negative: Tokens  # to become less likely
-    answer: Tokens  # the model's answer, along which KL is measured
+    prompt: Tokens  # the chat without system prompt
+    under_positive: Tokens  # the chat with the positive pole's system prompt
+    under_negative: Tokens
+    answers: tuple[Tokens, ...]  # the first is the model's own, along which KL is measured
 
 
 @dataclass(frozen=True, eq=False)
-class PreferenceGradient(ArrayValue):
-    """Effect of additions, with its gradient."""
+class RatioGradient(ArrayValue):
+    """Expected persona ratio and KL under additions, by sign, with the gradient."""
 
-    preference: float  # half the swing, in nats per token
-    kl: float  # mean per-token KL(base ‖ steered) of both signs, in nats
-    gradient: Mapping[int, F32]  # of preference - price · KL, by layer, [hidden]
+    ratio: Mapping[str, float]  # mean of log p₊ - log p₋ over the next token, in nats
+    kl: Mapping[str, float]  # mean per-token KL(base ‖ steered), in nats
+    gradient: Mapping[int, F32]  # of the mean over signs of sign · ratio - price · KL, by layer, [hidden]
 
 
-class PreferenceGradients(Protocol):
-    """Fixed questions with answers whose preference additions are to change."""
+class RatioGradients(Protocol):
+    """Fixed questions whose next tokens additions are to make likelier for one persona than for the other."""
 
-    def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, price: float) -> PreferenceGradient:
-        """Return value and gradient of ``preference - price · KL`` on the questions ``numbers``."""
+    def at(
+        self,
+        additions: Mapping[int, F32],
+        numbers: Sequence[int],
+        *,
+        factors: Mapping[str, float],
+        prices: Mapping[str, float],
+    ) -> RatioGradient:
+        """Return values and gradient on the questions ``numbers``, with ``±factor · additions`` for each sign."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -402,8 +409,8 @@ class DistillationLoss(Protocol):
 class Gradients(Protocol):
     """Gradients of one model with respect to what is added to its hidden states."""
 
-    def preference_gradients(self, items: Sequence[Preference], *, bf16: bool = False) -> PreferenceGradients:
-        """Prepare questions whose preference is to be increased.
+    def ratio_gradients(self, items: Sequence[PersonaContrast], *, bf16: bool = False) -> RatioGradients:
+        """Prepare questions whose expected persona ratio is to be increased.
 
         See ``distillation_loss`` for ``bf16``.
         """

@@ -14,32 +14,41 @@ import numpy as np
 
 from trimtab.behaviours import Behaviour, neutral_prompts
 from trimtab.defaults import BUDGET
-from trimtab.engines.protocol import Trains
+from trimtab.engines.protocol import RatioGradients, Trains
 from trimtab.errors import CalibrationError, ModelError, SteeringError, VectorError
 from trimtab.steering import Steering, SteeringLike
 from trimtab.steering.budget import predicted_kl_or_none
 from trimtab.steering.compiled import Change, LayerAdd, LayerRotate
 from trimtab.steering.operators import CALIBRATED
-from trimtab.training.controls import RANDOM_GUESS, RANDOMS, Trial, check_held_out, record_effect, try_randoms
+from trimtab.training.controls import check_held_out
 from trimtab.training.neutral import add_neutral
 from trimtab.training.progress import OnProgress, Progress, ignore
-from trimtab.training.questions import ANSWER_TOKENS, KL_QUESTIONS, CalibrationSet, KlSet, ask
-from trimtab.training.refine import preferences, price_of, refine
+from trimtab.training.questions import (
+    ANSWER_TOKENS,
+    EFFECT_QUESTIONS,
+    HELD_OUT_QUESTIONS,
+    KL_QUESTIONS,
+    CalibrationSet,
+    KlSet,
+    ask,
+)
+from trimtab.training.refine import PERSONAS_PHASE, contrasts, persona_directions, refine
 from trimtab.training.search import (
     SIGNS,
-    ScalePoint,
+    SWEEP_TOLERANCE,
     Steerable,
     band_layers,
     chosen_layers,
     find_scale,
     find_scales,
     first_guess,
-    measure_effects,
     rank_layers,
 )
 from trimtab.vectors import Calibration, Candidate, ControlVector
 
 TOLERANCE = 0.03  # of the budget; the promise is 5 %
+DISTILLED = "distilled"  # method without an estimate
+HALVINGS = 2
 STRENGTH_PHASE = "Calibrating the strength"
 REFINE_PHASE = "Refining the directions"
 UNREFINED = "no steps uphill are taken"
@@ -67,11 +76,11 @@ def calibrate(
         vector: What to calibrate; its directions are kept, its norms are measured again where layers are given.
         operator: What strength is to mean the dial of: ``"add"``, ``"add_preserving_norm"`` or ``"rotate"``. The last
             two take the vector's own layers and weights, and no behaviour.
-        behaviour: With it, effects are measured too, and ``layers="auto"`` can rank.
+        behaviour: With it, effects are measured too (with ``check``), and ``layers="auto"`` can rank.
         layers: None keeps the vector's own layers and their weights.
         budget: Mean per-token KL(base ‖ steered) at strength ±1, in nats.
         seed: Of the random directions in the comparison.
-        check: Also measure on held-out prompts.
+        check: Also measure the safe range, and effects on held-out prompts.
         progress: Called with each step of the work.
 
     Raises:
@@ -104,7 +113,10 @@ def calibrate(
     missing = {layer for candidate in candidates or () for layer in candidate} - set(vector.directions)
     if missing:
         raise VectorError(f"the vector has no direction for layers {sorted(missing)}", fix="choose among its own")
-    asked = CalibrationSet.prepare(model, behaviour, check=check, progress=progress)
+    personas = EFFECT_QUESTIONS if candidates is not None and len(candidates) > 1 else 0
+    asked = CalibrationSet.prepare(
+        model, behaviour, personas=personas, held_out=HELD_OUT_QUESTIONS if check else 0, progress=progress
+    )
     if candidates is not None:  # what was measured at other layers is no longer valid
         fits = vector.fits if vector.reader is not None else ()
         vector = replace(vector, norms=asked.norms(vector.directions), operator_scales={}, fits=fits)
@@ -118,6 +130,7 @@ def calibrated(
     *,
     budget: float,
     refine_steps: int,
+    halvings: int = HALVINGS,
     seed: int,
     progress: OnProgress,
 ) -> ControlVector:
@@ -129,6 +142,7 @@ def calibrated(
         candidates: Choices of layers; None keeps the vector's own layers and weights.
         budget: Nats per token.
         refine_steps: Steps uphill, which are taken where the engine has gradients and there are persona answers.
+        halvings: Of the strengths from 0 to 1 in the search for the safe range.
         seed: Of random directions and of the order of questions.
         progress: Called with each step of the work.
     """
@@ -136,38 +150,49 @@ def calibrated(
     steerable = Steerable(vector.directions, vector.norms)
     if candidates is not None and len(candidates) > 1 and asked.rounds:
         ranked = rank_layers(asked, steerable, candidates, budget=budget, progress=progress)
-    progress(Progress(STRENGTH_PHASE, 0, 3))
     if candidates is None:
         layers, steerable = vector.layers, Steerable.of(vector, vector.directions)
     elif ranked:
         layers = ranked[0].layers
     else:
         layers = candidates[0] if len(candidates) == 1 else band_layers(vector.model.layers)
-    guess = ranked[0].scale if ranked else dict.fromkeys(SIGNS, first_guess(len(layers)))
-    points = find_scales(asked.kl, steerable, layers, budget=budget, guess=guess, tolerance=TOLERANCE)
+    guess: Mapping[str, float] = ranked[0].scale if ranked else dict.fromkeys(SIGNS, first_guess(len(layers)))
     if refine_steps and asked.persona_questions:
-        scale = {key: point.scale for key, point in points.items()}
         refined = _refined(
             asked,
             steerable,
             vector.norms,
             layers,
-            scale,
+            guess,
+            halfway=vector.method != DISTILLED,
             budget=budget,
             steps=refine_steps,
             seed=seed,
             progress=progress,
         )
         if refined is not None:
-            steerable, points = refined
+            steerable, guess = refined
             vector = replace(vector, method=f"{vector.method}+refined")
-    progress(Progress(STRENGTH_PHASE, 1, 3))
+    progress(Progress(STRENGTH_PHASE, 0, 1))
+    points = find_scales(asked.kl, steerable, layers, budget=budget, guess=guess, tolerance=TOLERANCE)
+    progress(Progress(STRENGTH_PHASE, 1, 1))
     if candidates is not None:
         weights = dict.fromkeys(vector.directions, 0.0)
         weights |= {layer: steerable.norms[layer] / vector.norms[layer] for layer in layers}
         vector = replace(vector, directions=steerable.directions, weights=weights)
     vector = add_neutral(asked, vector, progress=progress)
-    return _measured(asked, vector, steerable, points, ranked, budget=budget, seed=seed, progress=progress)
+    record = Calibration(
+        budget=budget,
+        kl={key: point.kl for key, point in points.items()},
+        prompts=len(asked.kl),
+        effect=None,
+        candidates=ranked,
+        held_out=None,
+    )
+    vector = replace(vector, scale={key: point.scale for key, point in points.items()}, safe=None, calibration=record)
+    if not asked.held_out:
+        return vector
+    return check_held_out(asked, vector, halvings=halvings, seed=seed, progress=progress)
 
 
 def _refined(
@@ -175,30 +200,40 @@ def _refined(
     steerable: Steerable,
     norms: Mapping[int, float],
     layers: Sequence[int],
-    scale: Mapping[str, float],
+    guess: Mapping[str, float],
     *,
+    halfway: bool,
     budget: float,
     steps: int,
     seed: int,
     progress: OnProgress,
-) -> tuple[Steerable, dict[str, ScalePoint]] | None:
-    """Take steps uphill at the budget, and bring the result to the budget; None where there are no gradients."""
-    items = preferences(asked.persona_questions)
+) -> tuple[Steerable, dict[str, float]] | None:
+    """Take steps uphill at the budget; return what they lead to, with about the scale of each sign.
+
+    With ``halfway`` they begin at the bisectors of the directions and the gradient at zero: the estimate says where the
+    poles differ, the gradient which way answers are moved. None where there are no gradients.
+    """
+    items = contrasts(asked.persona_questions)
     gradients = asked.model.gradients
     if gradients is None or not items:
         progress(Progress(REFINE_PHASE, steps, steps, note=f"{UNREFINED}: the model has no gradients"))
         return None
-    effects = measure_effects(asked.rounds[:1], steerable, layers, scale)
-    middle = float(np.mean(list(scale.values())))
     done = count(1)
-    progress(Progress(REFINE_PHASE, 0, steps))
     try:
-        refined = refine(
-            gradients.preference_gradients(items, bf16=True),
+        ratios = gradients.ratio_gradients(items, bf16=True)
+        if halfway:
+            steerable = _bisected(asked, ratios, steerable, layers, questions=len(items), progress=progress)
+        points = find_scales(asked.sweep_kl, steerable, layers, budget=budget, guess=guess, tolerance=SWEEP_TOLERANCE)
+        scale = {key: point.at(budget) for key, point in points.items()}
+        middle = float(np.mean(list(scale.values())))
+        progress(Progress(REFINE_PHASE, 0, steps))
+        refined, factors = refine(
+            ratios,
             steerable.additions(layers, middle),
             {layer: norms[layer] for layer in layers},
+            factors={key: each / middle for key, each in scale.items()},
+            budget=budget,
             questions=len(items),
-            price=price_of(float((effects["+"] - effects["-"]).mean()) / 2, budget),
             steps=steps,
             seed=seed,
             checkpoint=asked.checkpoint,
@@ -212,54 +247,34 @@ def _refined(
     directions = {layer: (refined[layer] / lengths[layer]).astype(np.float32) for layer in layers}
     shares = {layer: length / middle for layer, length in lengths.items()}
     better = Steerable({**steerable.directions, **directions}, {**steerable.norms, **shares})
-    guess = dict.fromkeys(SIGNS, middle)
-    return better, find_scales(asked.kl, better, layers, budget=budget, guess=guess, tolerance=TOLERANCE)
+    return better, {key: middle * factor for key, factor in factors.items()}
 
 
-def _measured(
+def _bisected(
     asked: CalibrationSet,
-    vector: ControlVector,
+    ratios: RatioGradients,
     steerable: Steerable,
-    points: Mapping[str, ScalePoint],
-    ranked: tuple[Candidate, ...],
+    layers: Sequence[int],
     *,
-    budget: float,
-    seed: int,
+    questions: int,
     progress: OnProgress,
-) -> ControlVector:
-    """Return the vector with its scale, its effects there on calibration prompts, and those on held-out ones."""
-    scale = {key: point.scale for key, point in points.items()}
-    effect = None
-    randoms: tuple[Trial, ...] = ()
-    prompt_swings = np.zeros(0)
-    if asked.rounds:
-        prompt_swings = asked.prompt_swings()
-        progress(Progress(STRENGTH_PHASE, 2, 3))
-        randoms = try_randoms(
-            asked.sweep_kl,
-            asked.rounds,
-            steerable,
-            vector.layers,
-            budget=budget,
-            guess=RANDOM_GUESS * scale["+"],
-            seeds=range(seed, seed + RANDOMS),
+) -> Steerable:
+    """Return the bisectors of some layers' directions and the gradient at zero; the same where that is none."""
+    try:
+        slopes = persona_directions(
+            ratios,
+            questions=questions,
+            layers=layers,
+            width=asked.model.info.hidden_size,
+            checkpoint=asked.checkpoint,
+            progress=progress,
         )
-        own = np.concatenate([part.prompt_swing for part in asked.rounds])
-        effects = measure_effects(asked.rounds, steerable, vector.layers, scale)
-        effect = record_effect(effects, own, randoms, prompt_swings=prompt_swings)
-    progress(Progress(STRENGTH_PHASE, 3, 3))
-    record = Calibration(
-        budget=budget,
-        kl={key: point.kl for key, point in points.items()},
-        prompts=len(asked.kl),
-        effect=effect,
-        candidates=ranked,
-        held_out=None,
-    )
-    vector = replace(vector, scale=scale, calibration=record)
-    if not asked.held_out:
-        return vector
-    return check_held_out(asked, vector, randoms=randoms, prompt_swings=prompt_swings, seed=seed, progress=progress)
+    except CalibrationError as error:  # personas that change nothing are no reason to give up
+        progress(Progress(PERSONAS_PHASE, 1, 1, note=f"steps begin at the estimate: {error.problem}"))
+        return steerable
+    sums = {layer: steerable.directions[layer] + slopes[layer] for layer in layers}
+    bisectors = {layer: (total / np.linalg.norm(total)).astype(np.float32) for layer, total in sums.items()}
+    return replace(steerable, directions={**steerable.directions, **bisectors})
 
 
 def check_budget(budget: float) -> None:

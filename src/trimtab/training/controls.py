@@ -6,22 +6,31 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 
 from trimtab.arrays import F32, F64
-from trimtab.engines import ForcedItem
 from trimtab.engines.protocol import Tokens
 from trimtab.stats import mean_interval
 from trimtab.steering import Steering, Term
 from trimtab.training.progress import OnProgress, Progress
 from trimtab.training.questions import ANSWER_TOKENS, CalibrationSet, EffectSet, KlSet
 from trimtab.training.search import SIGNS, SWEEP_TOLERANCE, Steerable, effects_at_budget, find_scales, measure_effects
-from trimtab.vectors import ControlVector, Effect, HeldOut, Interval, Quality
+from trimtab.training.written import (
+    Written,
+    answers_at,
+    persona_scores,
+    search_safe_range,
+    write_steered,
+    written_effect,
+)
+from trimtab.vectors import ControlVector, Effect, HeldOut, Interval, SafeRange, WrittenEffect
+from trimtab.vectors.records import Limit
 
 PHASE = "Checking on held-out prompts"
-RANDOMS = 2  # random directions for comparison
+RANDOMS = 1  # random directions for comparison; their effects differ by question more than by direction
+CHECK_TOKENS = 32  # of answers whose text is checked; an opening alone does not repeat itself
 RANDOM_GUESS = 3.4  # a random direction spends far less than a learned one of its length
 GUARD = 1.0  # the chance effect of random directions must stay below one prompt-equivalent
 
@@ -155,65 +164,104 @@ def why_no_equivalents(prompt_swing: Interval, spread: float) -> str | None:
 
 
 def check_held_out(
-    calibration: CalibrationSet,
-    vector: ControlVector,
-    *,
-    randoms: Sequence[Trial],
-    prompt_swings: F64,
-    seed: int,
-    progress: OnProgress,
+    calibration: CalibrationSet, vector: ControlVector, *, halvings: int, seed: int, progress: OnProgress
 ) -> ControlVector:
-    """Complete the vector's calibration record with its effect on prompts that calibration never saw."""
+    """Return the vector with its safe range, and with its effects on prompts that calibration never saw."""
     assert vector.calibration is not None
     assert vector.scale is not None
-    progress(Progress(PHASE, 0, 3))
+    progress(Progress(PHASE, 0, 4))
     learned = Steerable.of(vector, vector.directions)
-    random = random_directions(learned, seed=seed)
     kl = KlSet(calibration.model, calibration.held_out, calibration.checkpoint)
     spent = {key: kl.measure(learned.additions(vector.layers, sign * vector.scale[key])) for key, sign in SIGNS.items()}
-    spent["random"] = kl.measure(random.additions(vector.layers, vector.scale["+"]))
     effect = random_swing = None
-    if (effects := calibration.held_out_effects) is not None and randoms:
+    randoms: tuple[Trial, ...] = ()
+    if (effects := calibration.held_out_effects) is not None:
+        randoms = try_randoms(
+            kl,
+            [effects],
+            learned,
+            vector.layers,
+            budget=vector.calibration.budget,
+            guess=RANDOM_GUESS * vector.scale["+"],
+            seeds=range(seed, seed + RANDOMS),
+        )
         measured = measure_effects([effects], learned, vector.layers, vector.scale)
-        effect = record_effect(measured, effects.prompt_swing, randoms, prompt_swings=prompt_swings)
-        noise = measure_effects([effects], random, vector.layers, vector.scale)
-        random_swing = mean_interval(noise["+"] - noise["-"])
-    progress(Progress(PHASE, 1, 3))
-    noise_vector = replace(vector, directions=random.directions)
-    quality = calibration.checkpoint.remember(
-        "quality",
-        dict[str, Quality],
-        lambda: _qualities(calibration, kl.base_logprob, vector, noise_vector, progress),
+        effect = record_effect(measured, effects.prompt_swing, randoms, prompt_swings=effects.prompt_swing)
+        random_swing = mean_interval(randoms[0].swing)
+    progress(Progress(PHASE, 1, 4))
+    safe, written = calibration.checkpoint.remember(
+        "written",
+        tuple[SafeRange, tuple[WrittenEffect, ...]],
+        lambda: _check_written(calibration, vector, randoms, halvings=halvings, seed=seed, progress=progress),
     )
-    progress(Progress(PHASE, 3, 3))
-    held_out = HeldOut(spent, effect, random_swing, len(calibration.held_out), quality=quality)
-    return replace(vector, calibration=replace(vector.calibration, held_out=held_out))
+    progress(Progress(PHASE, 4, 4))
+    held_out = HeldOut(spent, effect, random_swing, len(calibration.held_out), written)
+    return replace(vector, safe=safe, calibration=replace(vector.calibration, held_out=held_out))
 
 
-def _qualities(
-    calibration: CalibrationSet, base_logprob: float, vector: ControlVector, noise: ControlVector, progress: OnProgress
-) -> dict[str, Quality]:
-    """Score greedy answers under each steering by the base model."""
-    model, questions = calibration.model, calibration.held_out
-    steerings = {"+": Term(vector, 1.0), "-": Term(vector, -1.0), "random": Term(noise, 1.0)}
-    chats = [[{"role": "user", "content": question.text}] for question in questions]
-    rows = [steering for term in steerings.values() for steering in [Steering((term,))] * len(chats)]
-    completions = iter(model.generate(chats * len(steerings), steering=rows, max_new_tokens=ANSWER_TOKENS))
-    answers: dict[str, list[Tokens]] = {"base": [question.answer for question in questions]}
-    for name in steerings:
-        answers[name] = [next(completions).tokens for _ in questions]
-    progress(Progress(PHASE, 2, 3))
-    items = [
-        ForcedItem(question.prompt, tuple(answers[name][n] for name in steerings))
-        for n, question in enumerate(questions)
-    ]
-    scores = model.teacher_forcing(items, once=True).base
-    logprob = {"base": base_logprob, **dict(zip(steerings, np.array(scores.logprob).sum(axis=0), strict=True))}
-    surprise = {name: -logprob[name] / sum(map(len, texts)) for name, texts in answers.items()}
-    return {
-        name: Quality(float(np.exp(surprise[name] - surprise["base"])), distinct_2(texts))
-        for name, texts in answers.items()
+def _check_written(
+    calibration: CalibrationSet,
+    vector: ControlVector,
+    randoms: Sequence[Trial],
+    *,
+    halvings: int,
+    seed: int,
+    progress: OnProgress,
+) -> tuple[SafeRange, tuple[WrittenEffect, ...]]:
+    """Let the model write at several strengths; return where its text holds together, and what it changes."""
+    model, questions, behaviour = calibration.model, calibration.held_out, calibration.behaviour
+    answers = answers_at(model, vector, questions, (0.0,), max_new_tokens=CHECK_TOKENS, seed=seed)
+    rounds = count(2)
+
+    def limit_at(strengths: Sequence[float]) -> dict[float, Limit | None]:
+        answers.update(answers_at(model, vector, questions, strengths, max_new_tokens=CHECK_TOKENS, seed=seed))
+        return {strength: answers[strength].checks.limit(answers[0.0].checks) for strength in strengths}
+
+    safe = search_safe_range(
+        limit_at,
+        halvings=halvings,
+        questions=len(questions),
+        on_round=lambda: progress(Progress(PHASE, min(next(rounds), 3), 4)),
+    )
+    personas = [question.persona_answers for question in questions]
+    prompted = {
+        "+": [each.positive for each in personas if each is not None],
+        "-": [each.negative for each in personas if each is not None],
     }
+    if behaviour is None or not randoms or len(prompted["+"]) < len(questions):
+        return safe, ()
+    texts = [question.text for question in questions]
+    noise_vector = replace(
+        vector, directions=random_directions(Steerable.of(vector, vector.directions), seed=seed).directions
+    )
+    scale = randoms[0].scale
+    noise = [Steering((Term(noise_vector, coefficient=sign * scale[key]),)) for key, sign in SIGNS.items()]
+    random_answers = write_steered(model, texts, noise, max_new_tokens=ANSWER_TOKENS)
+    defaults = replace(vector, safe=safe).default_strengths
+    turns = {tuple(defaults.get(key, 0.0) for key in SIGNS), tuple(safe.end(key) for key in SIGNS)}
+    wanted = sorted({strength for turn in turns for strength in turn} | {0.0})
+    sets = [
+        *(answers[strength].greedy.shortened(model, ANSWER_TOKENS) for strength in wanted),
+        *(Written.of_tokens(model, prompted[key]) for key in SIGNS),
+        *random_answers,
+    ]
+    scores = persona_scores(model, behaviour, texts, sets)
+    at = dict(zip(wanted, scores, strict=False))
+    by_prompt = dict(zip(SIGNS, scores[len(wanted) :], strict=False))
+    random_plus, random_minus = scores[-2:]
+    chance = abs(float((random_plus - random_minus).mean()))
+    return safe, tuple(
+        written_effect(
+            {key: at[strength] for key, strength in zip(SIGNS, turn, strict=True)},
+            by_prompt,
+            at[0.0],
+            strengths=dict(zip(SIGNS, turn, strict=True)),
+            noise=chance,
+            tokens=ANSWER_TOKENS,
+            seed=seed,
+        )
+        for turn in sorted(turns)
+    )
 
 
 def distinct_2(answers: Sequence[Tokens]) -> float:

@@ -32,8 +32,7 @@ SWEEP_KL_QUESTIONS = 6  # on which candidates are brought to the budget
 ROUNDS = ((5, 99), (4, 4), (7, 2))
 EFFECT_QUESTIONS = sum(questions for questions, _ in ROUNDS)
 KL_QUESTIONS = 18  # on which the final KL is measured
-HELD_OUT_QUESTIONS = 10
-REFINE_QUESTIONS = 48  # with persona answers, for the refinement of directions
+HELD_OUT_QUESTIONS = 8
 ANSWER_TOKENS = 24
 
 
@@ -255,6 +254,7 @@ class CalibrationSet:
 
     Attributes:
         model: The engine.
+        behaviour: The behaviour whose personas answered; None without one.
         checkpoint: Where measurements on the questions are saved.
         questions: All of them.
         sweep_kl: For the KL of candidates.
@@ -266,6 +266,7 @@ class CalibrationSet:
     """
 
     model: Trains
+    behaviour: Behaviour | None
     checkpoint: Checkpoint
     questions: tuple[Question, ...]
     sweep_kl: KlSet
@@ -281,37 +282,49 @@ class CalibrationSet:
         model: Trains,
         behaviour: Behaviour | None,
         *,
-        check: bool,
-        refine: bool = False,
+        personas: int = EFFECT_QUESTIONS,
+        kl: int = KL_QUESTIONS,
+        held_out: int = HELD_OUT_QUESTIONS,
         checkpoint: Checkpoint = NO_CHECKPOINT,
         progress: OnProgress,
     ) -> CalibrationSet:
-        """Ask the questions; with ``refine`` more of them get persona answers."""
-        wanted = max(EFFECT_QUESTIONS, REFINE_QUESTIONS) if refine else EFFECT_QUESTIONS
-        calibration = neutral_prompts().calibration[: max(KL_QUESTIONS, wanted)]
+        """Ask the questions.
+
+        Args:
+            model: The engine.
+            behaviour: Its personas answer too; its evaluation prompts, if it has some, are the held-out ones.
+            personas: Number of calibration questions with persona answers.
+            kl: Number of questions for the final KL.
+            held_out: Number of held-out questions; 0 leaves the check out.
+            checkpoint: Where the answers are saved.
+            progress: Called with each step of the work.
+        """
+        neutral = neutral_prompts()
+        calibration = (*neutral.calibration, *neutral.more)[: max(kl, personas)]
         evaluation = behaviour.evaluation_prompts if behaviour is not None else ()
-        held_out = (evaluation or neutral_prompts().held_out[:HELD_OUT_QUESTIONS]) if check else ()
-        first, rest = calibration[:wanted], calibration[wanted:]
+        checks = (evaluation or neutral.held_out[:held_out]) if held_out else ()
+        first, rest = calibration[:personas], calibration[personas:]
         questions = ask(
             model,
-            [*first, *held_out, *rest],
+            [*first, *checks, *rest],
             behaviour,
-            personas=len(first) + len(held_out),
+            personas=len(first) + len(checks),
             max_new_tokens=ANSWER_TOKENS,
             checkpoint=checkpoint,
             progress=progress,
         )
-        checked = questions[len(first) : len(first) + len(held_out)]
-        calibrated = [*questions[: len(first)], *questions[len(first) + len(held_out) :]]
+        checked = questions[len(first) : len(first) + len(checks)]
+        calibrated = [*questions[: len(first)], *questions[len(first) + len(checks) :]]
         answered = [question for question in calibrated if question.persona_answers is not None]
         stops = np.cumsum([number for number, _ in ROUNDS]).tolist()
         parts = [answered[start:stop] for start, stop in pairwise([0, *stops])]
         return cls(
             model=model,
+            behaviour=behaviour,
             checkpoint=checkpoint,
             questions=questions,
             sweep_kl=KlSet(model, calibrated[:SWEEP_KL_QUESTIONS], checkpoint),
-            kl=KlSet(model, calibrated[:KL_QUESTIONS], checkpoint),
+            kl=KlSet(model, calibrated[:kl], checkpoint),
             rounds=tuple(EffectSet(model, part, checkpoint) for part in parts if part),
             held_out=checked,
             held_out_effects=EffectSet(model, checked, checkpoint) if answered and checked else None,
@@ -321,8 +334,3 @@ class CalibrationSet:
     def norms(self, layers: Iterable[int]) -> Mapping[int, float]:
         """Return the mean hidden-state norm on neutral text, of each of ``layers``."""
         return {layer: float(self.kl.norms[layer]) for layer in layers}
-
-    def prompt_swings(self) -> F64:
-        """Return the system prompts' swing on every question with persona answers."""
-        held_out = () if self.held_out_effects is None else (self.held_out_effects,)
-        return np.concatenate([part.prompt_swing for part in (*self.rounds, *held_out)])

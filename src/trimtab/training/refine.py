@@ -1,85 +1,125 @@
-"""Refine directions by gradient ascent on ``preference - price · KL``.
+"""Refine directions by gradient ascent on the expected persona ratio, at the budget.
 
-A mean difference says how the hidden states of the poles differ, not which addition changes the answers most per nat
-of KL. So steps start half way between it and the preference gradient at zero (``persona_directions``), and go uphill at
-the strength at which the vector will be used, both signs at once. They are few and short on purpose: a few questions
-are soon overfitted.
+A mean difference says how the hidden states of the poles differ, not which addition changes most, per nat of KL, what
+the model writes. The objective does: at every token of given answers, the mean of ``log p₊ - log p₋`` over what the
+steered model would write next, where ``p₊`` and ``p₋`` are the unsteered model under the system prompts of the two
+poles. It is exact, without samples and without a judge. Preferring one persona's answers to the other's, which was the
+objective before, is reached as well by making the other's less likely, which no reader of an answer sees.
 
-Source: optimising steering vectors for preferences is BiPO's idea (Cao et al. 2024, arXiv:2406.00045, section 3). Here
-a price on KL replaces the reference model, and the start is not zero.
+Steps start half way between the mean difference and the gradient at zero, and go uphill at the strength at which the
+vector will be used, both signs at once. They are few and short on purpose: a few questions are soon overfitted.
+
+Source: the price on KL replaces the reference model of preference optimisation (BiPO, Cao et al. 2024,
+arXiv:2406.00045, section 3); the expectation is that of persona logit arithmetic. docs/notes/training.md has figures.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from trimtab.arrays import F32
 from trimtab.behaviours import Behaviour
-from trimtab.engines.protocol import Gradients, Preference, PreferenceGradients
+from trimtab.engines.protocol import Gradients, PersonaContrast, RatioGradients
 from trimtab.errors import BehaviourError, CalibrationError
 from trimtab.training.checkpoint import Checkpoint
 from trimtab.training.progress import OnProgress, Progress
 from trimtab.training.questions import Question
+from trimtab.training.search import SIGNS
 
 KEY = "refining"
 BATCH = 2  # questions of a step
 STEP = 0.07  # longest step of a layer's vector, relative to its length
 WARMUP = 5
 GROWTH = 1.75  # KL grows with this power of the scale around the usual budgets
-KEEP_EVERY = 10
+KEEP_EVERY = 8
+MEMORY = 0.8  # of ratio and KL over steps; one step has two questions
+FIRST_PRICE = 0.25
+LEAST_RATIO = 0.02  # nats; a price near 0 would let KL grow without bound
+PULL = 0.25  # part of the way to the budget that a step corrects a sign's factor by
+MOST_PULL = 1.1
 
 
-def preferences(questions: Sequence[Question]) -> list[Preference]:
-    """Return the questions with answers in character, of which the positive one is to be preferred."""
+def contrasts(questions: Sequence[Question]) -> list[PersonaContrast]:
+    """Return the questions with answers in character: their own answers first, then those of the personas."""
     return [
-        Preference(question.prompt, answers.positive, answers.negative, question.answer)
+        PersonaContrast(
+            question.prompt,
+            answers.under_positive,
+            answers.under_negative,
+            tuple(answer for answer in (question.answer, answers.positive, answers.negative) if answer),
+        )
         for question in questions
-        if (answers := question.persona_answers) is not None
-        and answers.positive
-        and answers.negative
-        and question.answer
+        if (answers := question.persona_answers) is not None and question.answer
     ]
 
 
-def price_of(preference: float, budget: float) -> float:
-    """Return the nats of preference that a nat of KL is worth, such that the optimum is at the budget.
+@dataclass
+class _Running:
+    """Running means of ratio and KL by sign, and the factor at which each sign spends the budget."""
 
-    With scale ``s``, preference is ``P s`` and KL is ``budget · s^g`` with ``g = GROWTH``. Setting the derivative of
-    ``P s - price · budget · s^g`` at ``s = 1`` to 0 gives ``price = P / (g · budget)``.
-    """
-    return max(preference, 0.0) / (GROWTH * budget)
+    ratio: dict[str, float]
+    kl: dict[str, float]
+    factors: dict[str, float]
+
+    @classmethod
+    def restored(cls, numbers: np.ndarray, budget: float) -> _Running:
+        by_sign = [dict(zip(SIGNS, row, strict=True)) for row in numbers.tolist()]
+        return cls(*by_sign)
+
+    def numbers(self) -> np.ndarray:
+        return np.array([[each[key] for key in SIGNS] for each in (self.ratio, self.kl, self.factors)])
+
+    @property
+    def prices(self) -> dict[str, float]:
+        """Return the nats of ratio that a nat of KL is worth, such that the optimum is at the budget.
+
+        With scale ``s``, the ratio is ``R s`` and KL is ``K s^g`` with ``g = GROWTH``. Setting the derivative of
+        ``R s - price · K s^g`` at ``s = 1`` to 0 gives ``price = R / (g K)``.
+        """
+        return {key: max(sign * self.ratio[key], LEAST_RATIO) / (GROWTH * self.kl[key]) for key, sign in SIGNS.items()}
+
+    def follow(self, ratio: Mapping[str, float], kl: Mapping[str, float], *, budget: float) -> None:
+        """Take the values of a step into the means, and bring each sign nearer to the budget."""
+        for key in SIGNS:
+            self.ratio[key] = MEMORY * self.ratio[key] + (1 - MEMORY) * ratio[key]
+            self.kl[key] = MEMORY * self.kl[key] + (1 - MEMORY) * max(kl[key], 1e-6)
+            pull = (budget / self.kl[key]) ** (PULL / GROWTH)
+            self.factors[key] *= min(max(pull, 1 / MOST_PULL), MOST_PULL)
 
 
 def refine(
-    gradients: PreferenceGradients,
+    gradients: RatioGradients,
     additions: Mapping[int, F32],
     norms: Mapping[int, float],
     *,
+    factors: Mapping[str, float],
+    budget: float,
     questions: int,
-    price: float,
     steps: int,
     seed: int,
     checkpoint: Checkpoint,
     on_step: Callable[[], None],
-) -> dict[int, F32]:
-    """Take steps uphill from some additions.
+) -> tuple[dict[int, F32], dict[str, float]]:
+    """Take steps uphill from some additions, with KL held at the budget.
 
     Args:
         gradients: Of questions with answers in character.
-        additions: Layer to ``[hidden]``, at the budget.
+        additions: Layer to ``[hidden]``, for a factor of 1.
         norms: Mean hidden-state norm of each layer: steps are in its units, since layers differ twentyfold.
+        factors: By sign, the multiple of the additions that spends about the budget.
+        budget: Nats per token.
         questions: Number of questions.
-        price: Nats of preference that a nat of KL is worth.
         steps: Number of steps.
         seed: Seed of the order of the questions.
         checkpoint: Written every ``KEEP_EVERY`` steps.
         on_step: Called after each step.
 
     Returns:
-        Layer to ``[hidden]``, at about the same KL.
+        Layer to ``[hidden]``, and the factor at which each sign spends about the budget.
     """
     from trimtab.training.optimiser import LayerUnits, adam, batches, warmed_cosine
 
@@ -87,21 +127,32 @@ def refine(
     start = units.point(additions)
     highest = STEP * float(np.linalg.norm(start, axis=1).mean()) / math.sqrt(start.shape[1])
     descent = adam(start)
-    descent.restore(checkpoint.get_arrays(KEY))
+    saved = checkpoint.get_arrays(KEY)
+    running: _Running | None = None
+    if saved is not None and descent.restore(saved):
+        running = _Running.restored(saved["running"], budget)
     order = batches(questions, steps=steps, size=BATCH, seed=seed)
     for number in range(descent.step, steps):
-        ascent = gradients.at(units.additions(descent.at), order[number], price=price)
+        ascent = gradients.at(
+            units.additions(descent.at),
+            order[number],
+            factors=factors if running is None else running.factors,
+            prices=dict.fromkeys(SIGNS, FIRST_PRICE) if running is None else running.prices,
+        )
+        if running is None:
+            running = _Running(dict(ascent.ratio), dict.fromkeys(SIGNS, budget), dict(factors))
+        running.follow(ascent.ratio, ascent.kl, budget=budget)
         # The objective is to be raised, and an optimiser goes down.
         descent.downhill(-units.gradient(ascent.gradient), rate=highest * warmed_cosine(number, steps, warmup=WARMUP))
         if descent.step % KEEP_EVERY == 0:
-            checkpoint.put_arrays(KEY, descent.arrays())
+            checkpoint.put_arrays(KEY, {**descent.arrays(), "running": running.numbers()})
         on_step()
-    return units.additions(descent.at)
+    return units.additions(descent.at), dict(factors if running is None else running.factors)
 
 
 PERSONAS_KEY = "personas"
 PERSONAS_PHASE = "Learning from the personas"
-PERSONAS_BATCH = 4  # questions between two writes of the checkpoint
+PERSONAS_BATCH = 8  # questions between two writes of the checkpoint
 
 
 def checked_gradients(gradients: Gradients | None, behaviour: Behaviour) -> Gradients:
@@ -121,20 +172,20 @@ def checked_gradients(gradients: Gradients | None, behaviour: Behaviour) -> Grad
 
 
 def persona_directions(
-    gradients: Gradients,
-    questions: Sequence[Question],
+    gradients: RatioGradients,
     *,
-    depth: int,
+    questions: int,
+    layers: Sequence[int],
     width: int,
     checkpoint: Checkpoint,
     progress: OnProgress,
 ) -> dict[int, F32]:
-    """Return the preference gradient at zero of all layers, as unit directions.
+    """Return the gradient of the expected ratio at zero, as unit directions.
 
     Args:
-        gradients: Gradients of the model.
-        questions: With answers in character.
-        depth: Number of layers.
+        gradients: Of questions with answers in character.
+        questions: Number of questions.
+        layers: Layers to take it at; those below the lowest cost nothing.
         width: Size of the hidden states.
         checkpoint: Where the sum so far is saved.
         progress: Called every few questions.
@@ -147,26 +198,25 @@ def persona_directions(
         BehaviourError: There are no answers in character.
         ModelError: Gradients cannot be taken of the model's weights, or memory does not suffice.
     """
-    items = preferences(questions)
-    if not items:
+    if not questions:
         fix = "see what the model answers under the personas, or use another method"
         raise BehaviourError("there are no answers in character to learn from", fix=fix)
-    nothing = {layer: np.zeros(width, dtype=np.float32) for layer in range(depth)}
+    nothing = {layer: np.zeros(width, dtype=np.float32) for layer in layers}
     saved = checkpoint.get_arrays(PERSONAS_KEY)
-    done, total = (0, np.zeros((depth, width))) if saved is None else (int(saved["done"]), saved["total"])
-    progress(Progress(PERSONAS_PHASE, done, len(items)))
-    objective = gradients.preference_gradients(items, bf16=True)
-    while done < len(items):
-        numbers = range(done, min(done + PERSONAS_BATCH, len(items)))
-        slope = objective.at(nothing, numbers, price=0.0)
-        total = total + len(numbers) * np.stack([slope.gradient[layer] for layer in range(depth)])
+    done, total = (0, np.zeros((len(layers), width))) if saved is None else (int(saved["done"]), saved["total"])
+    progress(Progress(PERSONAS_PHASE, done, questions))
+    while done < questions:
+        numbers = range(done, min(done + PERSONAS_BATCH, questions))
+        # At zero both signs are the same pass, and so is their gradient: one is enough.
+        slope = gradients.at(nothing, numbers, factors={"+": 1.0}, prices={"+": 0.0})
+        total = total + len(numbers) * np.stack([slope.gradient[layer] for layer in layers])
         if not np.isfinite(total).all():
             raise CalibrationError("the personas' answers have a gradient that is no number", fix="load in float32")
         done = numbers.stop
         checkpoint.put_arrays(PERSONAS_KEY, {"done": np.array(done), "total": total})
-        progress(Progress(PERSONAS_PHASE, done, len(items)))
+        progress(Progress(PERSONAS_PHASE, done, questions))
     lengths = np.linalg.norm(total, axis=1)
     if not (lengths > 0).all():
         fix = "see whether the personas change the model's answers at all, or use another method"
         raise CalibrationError("the personas' answers have no gradient", fix=fix)
-    return {layer: (total[layer] / lengths[layer]).astype(np.float32) for layer in range(depth)}
+    return {layer: (total[n] / lengths[n]).astype(np.float32) for n, layer in enumerate(layers)}

@@ -88,6 +88,7 @@ CAUTION = 1.2  # a band spends a little less than its layers together
 SINGLES = (0.6, 0.8)
 BANDS = ((0.27, 0.83), (0.33, 0.9), (0.4, 0.83), (0.47, 0.8), (0.6, 0.9))
 DEFAULT_BAND = (0.47, 0.8)
+WIDE_BAND = (0.33, 0.9)  # in which refining settles how much each layer adds
 DOUBT = 1.96  # standard errors within which a candidate is not clearly worse than another
 
 

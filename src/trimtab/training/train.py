@@ -6,38 +6,65 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
-from trimtab.arrays import F32
 from trimtab.behaviours import Behaviour
 from trimtab.behaviours.pairs import build_pairs
-from trimtab.defaults import BUDGET, MAX_PAIRS, METHOD, REFINE_STEPS, STATES_MEMORY, VERSION
-from trimtab.engines.protocol import Gradients, Trains
-from trimtab.errors import CalibrationError, ModelError, VectorError
-from trimtab.training.calibrate import calibrated, check_budget
+from trimtab.defaults import BUDGET, MAX_PAIRS, METHOD, STATES_MEMORY, VERSION
+from trimtab.engines.protocol import Trains
+from trimtab.errors import CalibrationError, VectorError
+from trimtab.training.calibrate import DISTILLED, calibrated, check_budget
 from trimtab.training.checkpoint import open_checkpoint
 from trimtab.training.directions import ESTIMATORS
 from trimtab.training.neutral import add_neutral
-from trimtab.training.progress import OnProgress, Progress, ignore
-from trimtab.training.questions import CalibrationSet
-from trimtab.training.refine import PERSONAS_PHASE, checked_gradients, persona_directions, preferences
-from trimtab.training.search import band_layers, chosen_layers
+from trimtab.training.progress import OnProgress, ignore
+from trimtab.training.questions import EFFECT_QUESTIONS, CalibrationSet
+from trimtab.training.refine import checked_gradients, contrasts, persona_directions
+from trimtab.training.search import WIDE_BAND, band_layers, chosen_layers
 from trimtab.training.states import Contrast, PairInput, collect_contrast, pair_persona_answers
 from trimtab.vectors import BehaviourRef, ControlVector, ModelInfo, packaged_path, vectors_folder
 
 SOURCES = ("prompts", "responses")
-DISTILLED = "distilled"
 METHODS = (*ESTIMATORS, DISTILLED)
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Amount of work of a training.
+
+    Attributes:
+        personas: Calibration questions with persona answers.
+        steps: Steps uphill.
+        sweep: Whether layers are chosen by a sweep; otherwise a wide band is steered, in which steps uphill settle how
+            much each layer adds.
+        kl: Questions on which the scale is calibrated.
+        held_out: Questions of the check; 0 leaves it out.
+        halvings: Of the strengths from 0 to 1 in the search for the safe range.
+    """
+
+    personas: int
+    steps: int
+    sweep: bool
+    kl: int
+    held_out: int
+    halvings: int = 2
+
+
+EFFORTS: Mapping[str, Effort] = {
+    "quick": Effort(personas=0, steps=0, sweep=False, kl=8, held_out=0),
+    "default": Effort(personas=24, steps=24, sweep=False, kl=18, held_out=8),
+    "thorough": Effort(personas=72, steps=96, sweep=True, kl=18, held_out=16),
+}
+"""Efforts by name: without steps and check, in a few seconds; as usual; and the best that can be had."""
 
 
 def train(
     model: Trains,
     behaviour: Behaviour,
     *,
+    effort: str = "default",
     method: str = METHOD,
     layers: str | Sequence[int] = "auto",
     calibrate: bool = True,
@@ -47,7 +74,7 @@ def train(
     max_pairs: int = MAX_PAIRS,
     seed: int = 0,
     check: bool = True,
-    refine: int = REFINE_STEPS,
+    refine: int | None = None,
     memory: int = STATES_MEMORY,
     checkpoint: str | Path | None = None,
     progress: OnProgress = ignore,
@@ -57,10 +84,14 @@ def train(
     Args:
         model: An engine, from ``trimtab.load``.
         behaviour: The axis that the vector steers along.
+        effort: ``"quick"``: the direction and its scale; no safe range is measured. ``"default"``: with steps uphill
+            and a check, in under a minute on two cores for the default model. ``"thorough"``: with more of both, and a
+            sweep over layers.
         method: An estimator: ``mean_difference``, ``pca_center``, ``pca_diff``, ``logistic`` or ``lda``. Or
-            ``distilled``: by gradient, so that either sign makes the answers of its persona likelier; it needs
+            ``distilled``: by gradient alone, so that either sign makes likelier what its persona would write; it needs
             personas and uses no pairs.
-        layers: ``"auto"`` sweeps single layers and bands at equal KL; or the layers themselves.
+        layers: ``"auto"``: a wide band, or what a sweep over single layers and bands at equal KL finds, by effort; or
+            the layers themselves.
         calibrate: Find the scale at which strength ±1 spends the budget. Without it the vector steers by
             ``coefficient`` only.
         budget: Mean per-token KL(base ‖ steered) at strength ±1, in nats. 0.3 is gentle, 0.6 strong.
@@ -69,10 +100,10 @@ def train(
         temperature: Of those answers; 0 is greedy.
         max_pairs: Upper bound on the number of contrastive pairs.
         seed: Of the random directions in the comparison, and of sampled answers; everything else is deterministic.
-        check: Also measure on held-out prompts.
-        refine: Steps uphill by gradient, at the budget: more effect for the same KL, for about a second each. They
-            start half way between the estimator's directions and those of ``distilled``. With 0, or without gradients,
-            directions stay as estimated.
+        check: Also measure the safe range, and the effects on held-out prompts; never with ``"quick"``.
+        refine: Steps uphill by gradient, at the budget: more effect for the same KL. They start half way between the
+            estimator's directions and those of ``distilled``. None takes as many as the effort does. With 0, or without
+            gradients, directions stay as estimated.
         memory: Bytes that hidden states may take at a time; the number of pairs does not matter.
         checkpoint: A file that keeps results if the work is interrupted. Training again with the same arguments
             continues from there, to the same vector; the file is deleted at the end.
@@ -82,7 +113,7 @@ def train(
         A control vector with directions for every layer, and non-zero weights for the chosen ones.
 
     Raises:
-        VectorError: There is no such method or source.
+        VectorError: There is no such effort, method or source.
         BehaviourError: The behaviour cannot make pairs; or it has no personas, and the method is ``distilled``.
         CalibrationError: No strength spends the budget; or the method is ``distilled`` and there are no gradients.
         OutputError: The checkpoint cannot be written, or another process is using it.
@@ -92,10 +123,18 @@ def train(
         >>> happy.save("happy.safetensors")  # doctest: +SKIP
     """
     model.check_unsteered("training")
-    _check_options(method, source, budget, refine, temperature=temperature, calibrate=calibrate)
-    options = (method, layers, calibrate, budget, source, temperature, max_pairs, seed, check, refine, memory)
+    if effort not in EFFORTS:
+        raise VectorError(f"no effort named {effort!r}", fix=f"use one of {', '.join(EFFORTS)}")
+    amount = EFFORTS[effort]
+    steps = amount.steps if refine is None else refine
+    _check_options(method, source, budget, steps, temperature=temperature, calibrate=calibrate)
+    options = (effort, method, layers, calibrate, budget, source, temperature, max_pairs, seed, check, steps, memory)
     job = json.dumps([VERSION, asdict(model.info), behaviour.digest, options], default=list)
-    candidates = chosen_layers(model.info.layers, layers)
+    learns = steps > 0 or method == DISTILLED
+    sweeps = amount.sweep or (effort != "quick" and not (steps and model.gradients is not None))
+    wide = "auto" if sweeps and calibrate else band_layers(model.info.layers, WIDE_BAND)
+    candidates = chosen_layers(model.info.layers, wide if layers == "auto" else layers)
+    personas = max(amount.personas if learns else 0, EFFECT_QUESTIONS if len(candidates) > 1 else 0)
     with open_checkpoint(checkpoint, job=job) as saved:
         contrast: Contrast | None = None
         if method == DISTILLED:
@@ -119,15 +158,22 @@ def train(
         asked = CalibrationSet.prepare(
             model,
             behaviour if calibrate or contrast is None else None,
-            check=calibrate and check,
-            refine=refine > 0 or contrast is None,
+            personas=personas if calibrate or contrast is None else 0,
+            kl=amount.kl,
+            held_out=amount.held_out if calibrate and check else 0,
             checkpoint=saved,
             progress=progress,
         )
         if contrast is None:
-            directions = _persona_directions(gradients, asked, progress)
-        elif calibrate and refine and (halfway := _halfway(directions, asked, progress)) is not None:
-            method, directions = f"{method}+personas", halfway
+            items = contrasts(asked.persona_questions)
+            directions = persona_directions(
+                gradients.ratio_gradients(items, bf16=True),
+                questions=len(items),
+                layers=range(model.info.layers),
+                width=model.info.hidden_size,
+                checkpoint=saved,
+                progress=progress,
+            )
         steered = candidates[0] if len(candidates) == 1 else band_layers(model.info.layers)
         vector = ControlVector(
             model=model.info,
@@ -135,6 +181,7 @@ def train(
             norms=asked.norms(directions),
             weights={layer: float(layer in steered) for layer in directions},
             method=method,
+            effort=effort,
             behaviour=BehaviourRef(behaviour.name, behaviour.digest),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             trimtab_version=VERSION,
@@ -142,7 +189,14 @@ def train(
         )
         if calibrate:
             vector = calibrated(
-                asked, vector, candidates, budget=budget, refine_steps=refine, seed=seed, progress=progress
+                asked,
+                vector,
+                candidates,
+                budget=budget,
+                refine_steps=steps,
+                halvings=amount.halvings,
+                seed=seed,
+                progress=progress,
             )
         else:
             vector = add_neutral(asked, vector, progress=progress)
@@ -168,38 +222,6 @@ def _check_options(
     check_budget(budget)
     if refine < 0:
         raise CalibrationError(f"{refine} steps cannot be taken", fix="give 0 or more")
-
-
-def _halfway(directions: Mapping[int, F32], asked: CalibrationSet, progress: OnProgress) -> dict[int, F32] | None:
-    """Return the bisectors of the estimated directions and the gradient of the personas' answers.
-
-    The estimate says where the poles differ, the gradient which way answers are moved; steps uphill from between them
-    come further than from either. None where there are no gradients, which refining reports.
-    """
-    if asked.model.gradients is None or not preferences(asked.persona_questions):
-        return None
-    try:
-        slopes = _persona_directions(asked.model.gradients, asked, progress)
-    except ModelError:
-        return None
-    except CalibrationError as error:  # personas that change nothing are no reason to give up
-        progress(Progress(PERSONAS_PHASE, 1, 1, note=f"steps begin at the estimate: {error.problem}"))
-        return None
-    sums = {layer: direction + slopes[layer] for layer, direction in directions.items()}
-    return {layer: (total / np.linalg.norm(total)).astype(np.float32) for layer, total in sums.items()}
-
-
-def _persona_directions(gradients: Gradients, asked: CalibrationSet, progress: OnProgress) -> dict[int, F32]:
-    """Return of every layer the direction along which the personas' answers become likelier."""
-    info = asked.model.info
-    return persona_directions(
-        gradients,
-        asked.persona_questions,
-        depth=info.layers,
-        width=info.hidden_size,
-        checkpoint=asked.checkpoint,
-        progress=progress,
-    )
 
 
 def zoo_path(name: str, model: ModelInfo) -> Path:
@@ -233,6 +255,7 @@ def zoo_vector(
     model: Trains,
     name: str,
     *,
+    effort: str = "default",
     folder: Path | None = None,
     rebuild: bool = False,
     seed: int = 0,
@@ -246,6 +269,7 @@ def zoo_vector(
     Args:
         model: The engine.
         name: A behaviour of the zoo.
+        effort: Of a training, as for ``train``.
         folder: Folder of its file, and the only one to look in; by default the model's in the vectors folder.
         rebuild: Train it even if it exists.
         seed: As for ``train``.
@@ -266,6 +290,8 @@ def zoo_vector(
         return existing
     path = zoo_path(name, model.info) if folder is None else folder / f"{name}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
-    vector = train(model, behaviour, seed=seed, checkpoint=path.with_suffix(".sqlite"), progress=progress)
+    vector = train(
+        model, behaviour, effort=effort, seed=seed, checkpoint=path.with_suffix(".sqlite"), progress=progress
+    )
     vector.save(path)
     return vector

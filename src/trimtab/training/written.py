@@ -29,6 +29,7 @@ from trimtab.vectors.records import Limit
 
 TEMPERATURE = 0.8  # of sampled answers
 MIN_DISTINCT = 0.75  # share of distinct runs of three words, below which an answer is repetitive
+MAX_MORE_REPETITIVE = 0.03  # share of answers: none of a few questions, one of forty
 MAX_LESS_DISTINCT = 0.05  # of the mean share; a mean shows with few questions what a rare answer does not
 MIN_RELEVANCE = 0.5  # of the plain answers'
 MAX_PERPLEXITY = 3.0  # times that of the plain answers
@@ -63,6 +64,10 @@ class Written:
     def of_tokens(cls, engine: Text, tokens: Sequence[Tokens]) -> Written:
         """Decode the answers from token ids."""
         return cls(tuple(engine.decode(answer) for answer in tokens), tuple(tokens))
+
+    def shortened(self, engine: Text, tokens: int) -> Written:
+        """Return the first tokens of every answer."""
+        return Written.of_tokens(engine, [answer[:tokens] for answer in self.tokens])
 
     def first(self, count: int) -> Written:
         """Return the first ``count`` of them."""
@@ -231,7 +236,8 @@ class TextChecks:
 
     def limit(self, plain: TextChecks) -> Limit | None:
         """Return which limit the text exceeds, compared with the plain answers; None if it holds together."""
-        if self.repetitive > plain.repetitive or self.distinct < plain.distinct - MAX_LESS_DISTINCT:
+        more = self.repetitive - plain.repetitive
+        if more > MAX_MORE_REPETITIVE or self.distinct < plain.distinct - MAX_LESS_DISTINCT:
             return "repetition"
         if self.relevance < MIN_RELEVANCE * plain.relevance:
             return "relevance"
@@ -240,17 +246,20 @@ class TextChecks:
         return None
 
 
-def check_texts(engine: Forces, prompts: Sequence[Tokens], written: Sequence[Written]) -> list[TextChecks]:
-    """Measure several sets of answers to the same questions, of which there are two or more.
+def check_texts(
+    engine: Forces, prompts: Sequence[Tokens], greedy: Sequence[Written], sampled: Sequence[Written]
+) -> list[TextChecks]:
+    """Measure sets of greedy and sampled answers to the same questions, of which there are two or more.
 
-    Answers are scored after their own question and after the next one, all under the unsteered model.
+    Greedy answers are scored after their own question and after the next one, by the unsteered model. Both kinds are
+    searched for repetition.
     """
     others = [*prompts[1:], prompts[0]]
-    together = score_answers(engine, [*prompts, *others], [_twice(each, len(prompts)) for each in written])
+    together = score_answers(engine, [*prompts, *others], [_twice(each, len(prompts)) for each in greedy])
     own, other = together[:, : len(prompts)], together[:, len(prompts) :]
     checks = []
-    for number, answers in enumerate(written):
-        shares = np.array([distinct_share(text) for text in answers.texts])
+    for number, answers in enumerate(zip(greedy, sampled, strict=True)):
+        shares = np.array([distinct_share(text) for kind in answers for text in kind.texts])
         checks.append(
             TextChecks(
                 repetitive=float((shares < MIN_DISTINCT).mean()),
@@ -284,8 +293,7 @@ def answers_at(
     steerings = [Steering((Term(vector, strength),)) if strength else Steering() for strength in strengths]
     greedy = write_steered(model, texts, steerings, max_new_tokens=max_new_tokens)
     sampled = write_steered(model, texts, steerings, max_new_tokens=max_new_tokens, temperature=TEMPERATURE, seed=seed)
-    both = [Written(g.texts + s.texts, g.tokens + s.tokens) for g, s in zip(greedy, sampled, strict=True)]
-    checks = check_texts(model, prompts * 2, both)
+    checks = check_texts(model, prompts, greedy, sampled)
     return {
         strength: StrengthAnswers(answers, check)
         for strength, answers, check in zip(strengths, greedy, checks, strict=True)

@@ -219,6 +219,10 @@ class SafeRange:
     reasons: Mapping[str, Limit]
     questions: int
 
+    def end(self, sign: str) -> float:
+        """Return the last strength of a sign, ``"+"`` or ``"-"``, inside the range."""
+        return self.high if sign == "+" else self.low
+
     def contains(self, strength: float) -> bool:
         """Return True if the text holds together at a strength."""
         return self.low <= strength <= self.high
@@ -480,6 +484,7 @@ class Header(BaseModel):
     reader: Reader | None = None
     fits: tuple[ThresholdFit, ...] = ()
     operator_scales: dict[str, dict[str, Finite]] = {}
+    effort: str = ""
     created: str = ""
     trimtab_version: str = ""
 

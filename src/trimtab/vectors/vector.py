@@ -79,6 +79,7 @@ class ControlVector(ArrayValue):
         reader: Layers and pooling for reading; None reads it at its steered layers, over a text's words.
         fits: Readings of texts on which a condition should not fire.
         operator_scales: ``scale`` of other operators than adding, by name, where they were calibrated.
+        effort: Effort of its training; ``"quick"`` means that it was neither refined nor checked.
         created: ISO 8601 time.
         trimtab_version: The version that made it.
 
@@ -106,6 +107,7 @@ class ControlVector(ArrayValue):
     reader: Reader | None = field(default=None, repr=False)
     fits: tuple[ThresholdFit, ...] = field(default=(), repr=False)
     operator_scales: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
+    effort: str = ""
     created: str = ""
     trimtab_version: str = ""
 
@@ -131,7 +133,7 @@ class ControlVector(ArrayValue):
 
     def _facts(self) -> Iterable[tuple[str, str]]:
         yield "model", f"{self.model.name} ({self.model.layers} layers of {self.model.hidden_size})"
-        yield "estimator", self.method
+        yield "estimator", self.method + (" (quick: neither refined nor checked)" if self.effort == "quick" else "")
         yield "layers", layer_range(self.layers)
         for sign, pole in (("+", "positive"), ("-", "negative")):
             yield f"scale {sign} ({pole} pole)", f"{self.scale[sign]:.4g}" if self.scale else "not calibrated"

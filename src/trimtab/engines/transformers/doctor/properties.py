@@ -21,6 +21,7 @@ from trimtab.engines.protocol import ThinkingMarkers
 from trimtab.engines.transformers.engine import TransformersEngine
 from trimtab.engines.transformers.forward.run import place
 from trimtab.engines.transformers.model.fingerprint import is_quantised
+from trimtab.engines.transformers.model.reorder import free_memory
 from trimtab.engines.transformers.model.source import cache_folder
 from trimtab.engines.transformers.text.chat_template import (
     SYSTEM,
@@ -87,19 +88,6 @@ def this_machine() -> Machine:
         cache=_folder(cache_folder()),
         vectors=_folder(vectors_folder()),
     )
-
-
-def free_memory() -> int | None:
-    """Return the bytes of available memory, or None if the system does not report them."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):
-        return None
 
 
 def _version(package: str) -> str | None:

@@ -2,10 +2,10 @@
 
 Both have one vector per layer, added to the layer's output, and both are means over texts that are read in passes:
 
-- The preference gradient: with ``s = ±1`` for the sign at which the additions ``v`` act, and log p the mean
-  log-probability of an answer's tokens,
-  ``preference = mean over s of s · [log p(positive | s v) - log p(negative | s v)]``, which is half the swing, less
-  ``price · KL(base ‖ steered)`` along the model's own answer.
+- The expected persona ratio: at every token of given answers, the mean of ``log p₊ - log p₋`` over what the steered
+  model would write next, where ``p₊`` and ``p₋`` are the unsteered model under the system prompts of the two poles;
+  less ``price · KL(base ‖ steered)`` along the model's own answer. No token needs to be sampled: the expectation is a
+  sum over the vocabulary.
 - The distillation loss: KL(teacher ‖ student) per token. The teacher is the model under another prompt, of which the
   top-k distribution at every token of an answer is stored; the student reads the same answer without that prompt.
 """
@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,82 +25,154 @@ from trimtab.arrays import F32, F64
 from trimtab.engines.protocol import (
     DistillationExample,
     LossGradient,
-    Preference,
-    PreferenceGradient,
+    PersonaContrast,
+    RatioGradient,
     TeacherDistribution,
     Tokens,
 )
 from trimtab.engines.transformers.grad.additive import AdditivePasses, AnsweredPrompt, Texts, has_gradients
 from trimtab.engines.transformers.model.context import ModelContext
-from trimtab.engines.transformers.score.kl import TopK, kl_of_logprobs, top_k
+from trimtab.engines.transformers.score.kl import TopK, top_k
 
-SIGNS = (1.0, -1.0)
+SIGNS = {"+": 1.0, "-": -1.0}
+STORED_BYTES = 2 * 1024**3
+MAX_RATIO = 8.0  # nats; of tokens that neither persona would say, the ratio of two tiny probabilities is noise
+ROWS = 64  # tokens whose distributions are processed at a time, so that they stay in the processor's cache
 
 
 @final
-class TreePreferenceGradients:
-    """Questions prepared for one model; see ``trimtab.engines.protocol.PreferenceGradients``."""
+class TreeRatioGradients:
+    """Questions prepared for one model; see ``trimtab.engines.protocol.RatioGradients``."""
 
-    def __init__(self, passes: AdditivePasses, items: Sequence[Preference]) -> None:
+    def __init__(self, passes: AdditivePasses, items: Sequence[PersonaContrast]) -> None:
         self._items = tuple(items)
-        self._texts = [_texts(item) for item in items]
+        self._texts = [[AnsweredPrompt(item.prompt, answer) for answer in item.answers] for item in items]
         self._passes = passes
-        self._base: dict[int, Tensor] = {}
+        self._stored: dict[int, _Unsteered] = {}
+        self._bytes = 0
 
-    def at(self, additions: Mapping[int, F32], numbers: Sequence[int], *, price: float) -> PreferenceGradient:
-        """Return value and gradient of ``preference - price · KL`` on some of the questions.
+    def at(
+        self,
+        additions: Mapping[int, F32],
+        numbers: Sequence[int],
+        *,
+        factors: Mapping[str, float],
+        prices: Mapping[str, float],
+    ) -> RatioGradient:
+        """Return the expected ratio and KL of each sign on some of the questions, and the gradient.
 
         Args:
             additions: Layer to ``[hidden]``, for the positive sign.
             numbers: The questions.
-            price: Nats of preference that a nat of KL is worth; at 0, KL is not measured.
+            factors: Multiple of the additions that each sign uses; ``"-"`` acts against their direction.
+            prices: Nats of ratio that a nat of KL is worth, by sign.
 
         Raises:
             ModelError: The model has no gradients, or there is no memory for them.
         """
-        # At zero both signs are the same pass, and so is their gradient: one is enough.
-        signs = SIGNS if any(added.any() for added in additions.values()) else SIGNS[:1]
-        if price:
-            self._measure_base(numbers)
+        unsteered = self._prepared(numbers)
+        signs = [(SIGNS[key] * factor, SIGNS[key], prices[key]) for key, factor in factors.items()]
+        share = 1.0 / (len(numbers) * len(signs))
 
-        def part(group: Sequence[int], added: Mapping[int, Tensor]) -> tuple[Tensor, tuple[float, float]]:
-            return self._part(group, added, signs, price=price, share=len(signs) * len(numbers))
+        def part(group: Sequence[int], added: Mapping[int, Tensor]) -> tuple[Tensor, tuple[float, ...]]:
+            texts = [text for n in group for text in self._texts[n]]
+            logits = self._passes.logits(texts, [factor for factor, _, _ in signs], added)
+            by_sign = torch.split(logits, len(logits) // len(signs))
+            values: list[tuple[float, float]] = []
+            slopes = []
+            for each, (_, sign, price) in zip(by_sign, signs, strict=True):
+                ratio = kl = 0.0
+                at = 0
+                for n in group:
+                    tokens = len(unsteered[n].ratio)
+                    value = _ratio_and_slope(each[at : at + tokens].detach(), unsteered[n], sign=sign, price=price)
+                    ratio, kl = ratio + value[0], kl + value[1]
+                    slopes.append(share * value[2])
+                    at += tokens
+                values.append((ratio / len(numbers), kl / len(numbers)))
+            # The gradient with respect to the logits is known in closed form, so no table but this one is kept.
+            objective = torch.linalg.vecdot(logits, torch.cat(slopes)).sum()
+            return objective, tuple(number for pair in values for number in pair)
 
-        (preference, kl), gradient = self._passes.gradient(additions, self._texts, numbers, part)
-        return PreferenceGradient(preference=preference if len(signs) > 1 else 0.0, kl=kl, gradient=gradient)
+        reported, gradient = self._passes.gradient(additions, self._texts, numbers, part)
+        return RatioGradient(
+            ratio=dict(zip(factors, reported[0::2], strict=True)),
+            kl=dict(zip(factors, reported[1::2], strict=True)),
+            gradient=gradient,
+        )
 
-    def _measure_base(self, numbers: Sequence[int]) -> None:
-        """Compute the unsteered distributions along the model's own answers, once per question."""
-        with torch.no_grad():
-            for n in numbers:
-                if n not in self._base:
-                    answer = AnsweredPrompt(self._items[n].prompt, self._items[n].answer)
-                    self._base[n] = self._passes.logprobs([answer], (0.0,), {})[0][0].detach()
+    def _prepared(self, numbers: Sequence[int]) -> dict[int, _Unsteered]:
+        """Return what the unsteered model predicts along the questions' answers, stored while memory is cheap."""
+        missing = [n for n in numbers if n not in self._stored]
+        persona_texts = [
+            [
+                AnsweredPrompt(prompt, answer)
+                for prompt in (item.under_positive, item.under_negative)
+                for answer in item.answers
+            ]
+            for item in self._items
+        ]
+        made: dict[int, _Unsteered] = {}
 
-    def _part(
-        self, group: Sequence[int], added: Mapping[int, Tensor], signs: Sequence[float], *, price: float, share: int
-    ) -> tuple[Tensor, tuple[float, float]]:
-        texts = [text for n in group for text in self._texts[n][: 3 if price else 2]]
-        by_sign = self._passes.logprobs(texts, signs, added)
-        preference = kl = torch.zeros((), device=by_sign[0][0].device)
-        for sign, tables in zip(signs, by_sign, strict=True):
-            each = iter(tables)
+        def part(group: Sequence[int]) -> list[tuple[int, Tensor]]:
+            tables = iter(self._passes.logprobs([text for n in group for text in persona_texts[n]], (0.0,), {})[0])
+            ratios = []
             for n in group:
-                item = self._items[n]
-                positive, negative = _mean(next(each), item.positive), _mean(next(each), item.negative)
-                preference = preference + sign * (positive - negative)
-                if price:
-                    kl = kl + kl_of_logprobs(self._base[n], next(each)).mean()
-        preference, kl = preference / share, kl / share
-        return preference - price * kl, (float(preference.detach()), float(kl.detach()))
+                positive, negative = (torch.cat([next(tables) for _ in self._items[n].answers]) for _ in range(2))
+                ratios.append((n, (positive - negative).clamp_(-MAX_RATIO, MAX_RATIO).half()))
+            return ratios
+
+        def base(group: Sequence[int]) -> list[Tensor]:
+            tables = self._passes.logprobs([self._texts[n][0] for n in group], (0.0,), {})[0]
+            return [table.half() for table in tables]
+
+        with torch.no_grad():
+            ratios = dict(each for group in self._passes.parts(persona_texts, missing, part) for each in group)
+            first = [texts[:1] for texts in self._texts]
+            bases = [each for group in self._passes.parts(first, missing, base) for each in group]
+        for n, table in zip(missing, bases, strict=True):
+            lengths = [len(answer) for answer in self._items[n].answers]
+            made[n] = _Unsteered(ratios[n], table, np.repeat(1.0 / (len(lengths) * np.array(lengths)), lengths))
+            size = ratios[n].nbytes + table.nbytes
+            if self._bytes + size <= STORED_BYTES:
+                self._bytes += size
+                self._stored[n] = made[n]
+        return {n: made[n] if n in made else self._stored[n] for n in numbers}
 
 
-def _texts(item: Preference) -> Texts:
-    return [AnsweredPrompt(item.prompt, answer) for answer in (item.positive, item.negative, item.answer)]
+@dataclass(frozen=True)
+class _Unsteered:
+    ratio: Tensor  # log p(token | positive prompt) - log p(token | negative prompt), [token of all answers, vocabulary]
+    base: Tensor  # log-probabilities along the model's own answer, the first one, [token, vocabulary]
+    weights: F64  # of the tokens of all answers; answers count alike, whatever their lengths
 
 
-def _mean(logprobs: Tensor, answer: Tokens) -> Tensor:
-    return logprobs.gather(1, torch.tensor(answer, device=logprobs.device)[:, None]).mean()
+def _ratio_and_slope(
+    logits: Tensor, unsteered: _Unsteered, *, sign: float, price: float
+) -> tuple[float, float, Tensor]:
+    """Return the expected ratio, the KL, and the gradient of ``sign · ratio - price · KL`` by the logits.
+
+    With ``q`` the steered and ``p`` the base distribution at a token, ``r`` its ratios and ``R = Σ q r``::
+
+        ∂R/∂logits = q · (r - R)        ∂KL(p ‖ q)/∂logits = q - p
+    """
+    slope = torch.empty_like(logits)
+    weights = torch.from_numpy(unsteered.weights).to(logits.device, logits.dtype)
+    own = len(unsteered.base)
+    ratio = kl = torch.zeros((), device=logits.device)
+    for start in range(0, len(logits), ROWS):
+        rows = slice(start, start + ROWS)
+        logprobs = logits[rows].log_softmax(-1)
+        q, r, weight = logprobs.exp(), unsteered.ratio[rows].float(), weights[rows]
+        expected = torch.linalg.vecdot(q, r)
+        ratio = ratio + weight @ expected
+        slope[rows] = q * ((sign * weight)[:, None] * (r - expected[:, None]))
+        if price and start < own:
+            base = unsteered.base[rows].float()
+            here, p = slice(start, start + len(base)), base.exp()
+            kl = kl + torch.linalg.vecdot(p, base - logprobs[: len(base)]).sum() / own
+            slope[here] -= price / own * (q[: len(base)] - p)
+    return float(ratio), float(kl), slope
 
 
 @final
@@ -160,9 +233,10 @@ class ModelGradients:
         """Return the gradients of a model, if its texts can be padded at their end without effect."""
         return cls(context) if has_gradients(context) else None
 
-    def preference_gradients(self, items: Sequence[Preference], *, bf16: bool = False) -> TreePreferenceGradients:
-        """See ``trimtab.engines.protocol.Gradients.preference_gradients``."""
-        return TreePreferenceGradients(AdditivePasses.of(self.context, map(_texts, items), bf16=bf16), items)
+    def ratio_gradients(self, items: Sequence[PersonaContrast], *, bf16: bool = False) -> TreeRatioGradients:
+        """See ``trimtab.engines.protocol.Gradients.ratio_gradients``."""
+        texts: list[Texts] = [[AnsweredPrompt(item.prompt, answer) for answer in item.answers] for item in items]
+        return TreeRatioGradients(AdditivePasses.of(self.context, texts, bf16=bf16), items)
 
     def teacher_distributions(
         self,

@@ -18,6 +18,7 @@ from trimtab.engines.prefix_tree import Cost
 from trimtab.engines.protocol import ThinkingMarkers, Tokens
 from trimtab.engines.transformers.forward.run import PrefixSharingCheck, cost_of
 from trimtab.engines.transformers.forward.steer import SteeringHooks
+from trimtab.engines.transformers.model.reorder import refresh_reordered
 from trimtab.errors import ModelError, SteeringError
 from trimtab.vectors import ModelInfo
 
@@ -143,6 +144,7 @@ def running(model: PreTrainedModel) -> Iterator[None]:
     """
     with model_lock(model):
         check_config(model)
+        refresh_reordered(model)
         training = [module for module in model.modules() if module.training] if model.training else []
         for module in training:
             module.training = False

@@ -20,6 +20,7 @@ from transformers import (
 
 from trimtab.engines.transformers.engine import TransformersEngine
 from trimtab.engines.transformers.model.fingerprint import fixed_by, unwrapped
+from trimtab.engines.transformers.model.reorder import reorder_weights
 from trimtab.engines.transformers.model.source import (
     DEFAULT_NAME,
     HUB_ID,
@@ -107,6 +108,7 @@ def load(
     model, tokenizer = _read(source, name, chosen, device, tokenizer)
     if device != AUTO and fixed_by(model) is None:
         model = _moved(model, device or _best_device(), model.dtype)
+    reorder_weights(model)
     return TransformersEngine(model, tokenizer, name=name, encoder=encoder, thinking=thinking)
 
 
