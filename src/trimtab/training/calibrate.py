@@ -157,7 +157,7 @@ def calibrated(
     else:
         layers = candidates[0] if len(candidates) == 1 else band_layers(vector.model.layers)
     guess: Mapping[str, float] = ranked[0].scale if ranked else dict.fromkeys(SIGNS, first_guess(len(layers)))
-    if refine_steps and asked.persona_questions:
+    if refine_steps and asked.behaviour is not None and asked.behaviour.positive.personas:
         refined = _refined(
             asked,
             steerable,
@@ -213,7 +213,8 @@ def _refined(
     With ``halfway`` they begin at the bisectors of the directions and the gradient at zero: the estimate says where the
     poles differ, the gradient which way answers are moved. None where there are no gradients.
     """
-    items = contrasts(asked.persona_questions)
+    assert asked.behaviour is not None
+    items = contrasts(asked.model, asked.behaviour, asked.calibration)
     gradients = asked.model.gradients
     if gradients is None or not items:
         progress(Progress(REFINE_PHASE, steps, steps, note=f"{UNREFINED}: the model has no gradients"))

@@ -262,7 +262,7 @@ class CalibrationSet:
         rounds: For effects on calibration prompts; empty where there are no persona answers.
         held_out: Questions of the check; empty if it is not wanted.
         held_out_effects: For effects on them, where there are persona answers.
-        persona_questions: Calibration questions with persona answers.
+        calibration: Calibration questions.
     """
 
     model: Trains
@@ -274,7 +274,7 @@ class CalibrationSet:
     rounds: tuple[EffectSet, ...]
     held_out: tuple[Question, ...]
     held_out_effects: EffectSet | None
-    persona_questions: tuple[Question, ...]
+    calibration: tuple[Question, ...]
 
     @classmethod
     def prepare(
@@ -282,6 +282,7 @@ class CalibrationSet:
         model: Trains,
         behaviour: Behaviour | None,
         *,
+        count: int = 0,
         personas: int = EFFECT_QUESTIONS,
         kl: int = KL_QUESTIONS,
         held_out: int = HELD_OUT_QUESTIONS,
@@ -293,6 +294,7 @@ class CalibrationSet:
         Args:
             model: The engine.
             behaviour: Its personas answer too; its evaluation prompts, if it has some, are the held-out ones.
+            count: Number of calibration questions, where more are wanted than for the other purposes.
             personas: Number of calibration questions with persona answers.
             kl: Number of questions for the final KL.
             held_out: Number of held-out questions; 0 leaves the check out.
@@ -300,7 +302,7 @@ class CalibrationSet:
             progress: Called with each step of the work.
         """
         neutral = neutral_prompts()
-        calibration = (*neutral.calibration, *neutral.more)[: max(kl, personas)]
+        calibration = (*neutral.calibration, *neutral.more)[: max(count, kl, personas)]
         evaluation = behaviour.evaluation_prompts if behaviour is not None else ()
         checks = (evaluation or neutral.held_out[:held_out]) if held_out else ()
         first, rest = calibration[:personas], calibration[personas:]
@@ -328,7 +330,7 @@ class CalibrationSet:
             rounds=tuple(EffectSet(model, part, checkpoint) for part in parts if part),
             held_out=checked,
             held_out_effects=EffectSet(model, checked, checkpoint) if answered and checked else None,
-            persona_questions=tuple(answered),
+            calibration=tuple(calibrated),
         )
 
     def norms(self, layers: Iterable[int]) -> Mapping[int, float]:

@@ -21,9 +21,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trimtab.arrays import F32
-from trimtab.behaviours import Behaviour
-from trimtab.engines.protocol import Gradients, PersonaContrast, RatioGradients
+from trimtab.arrays import F32, F64
+from trimtab.behaviours import Behaviour, Message
+from trimtab.behaviours.pairs import persona_instructions
+from trimtab.engines.protocol import Gradients, PersonaContrast, RatioGradients, Text
 from trimtab.errors import BehaviourError, CalibrationError
 from trimtab.training.checkpoint import Checkpoint
 from trimtab.training.progress import OnProgress, Progress
@@ -31,30 +32,36 @@ from trimtab.training.questions import Question
 from trimtab.training.search import SIGNS
 
 KEY = "refining"
-BATCH = 2  # questions of a step
+BATCH = 4  # questions of a step
 STEP = 0.07  # longest step of a layer's vector, relative to its length
 WARMUP = 5
 GROWTH = 1.75  # KL grows with this power of the scale around the usual budgets
 KEEP_EVERY = 8
-MEMORY = 0.8  # of ratio and KL over steps; one step has two questions
+MEMORY = 0.8  # of ratio and KL over steps; one step has few questions
 FIRST_PRICE = 0.25
 LEAST_RATIO = 0.02  # nats; a price near 0 would let KL grow without bound
 PULL = 0.25  # part of the way to the budget that a step corrects a sign's factor by
 MOST_PULL = 1.1
 
 
-def contrasts(questions: Sequence[Question]) -> list[PersonaContrast]:
-    """Return the questions with answers in character: their own answers first, then those of the personas."""
-    return [
-        PersonaContrast(
-            question.prompt,
-            answers.under_positive,
-            answers.under_negative,
-            tuple(answer for answer in (question.answer, answers.positive, answers.negative) if answer),
+def contrasts(engine: Text, behaviour: Behaviour, questions: Sequence[Question]) -> list[PersonaContrast]:
+    """Return the questions with the model's own answers and with the chats of both personas.
+
+    Along the personas' answers the ratio could be raised too. That took three times the work for the same effect.
+
+    Raises:
+        BehaviourError: The behaviour has no personas.
+    """
+    made = []
+    for number, question in enumerate(questions):
+        instructions = persona_instructions(behaviour, number)
+        positive, negative = (
+            engine.marked((Message("system", instruction), Message("user", question.text))).tokens
+            for instruction in (instructions.positive, instructions.negative)
         )
-        for question in questions
-        if (answers := question.persona_answers) is not None and question.answer
-    ]
+        if question.answer:
+            made.append(PersonaContrast(question.prompt, positive, negative, (question.answer,)))
+    return made
 
 
 @dataclass
@@ -66,11 +73,11 @@ class _Running:
     factors: dict[str, float]
 
     @classmethod
-    def restored(cls, numbers: np.ndarray, budget: float) -> _Running:
+    def restored(cls, numbers: F64) -> _Running:
         by_sign = [dict(zip(SIGNS, row, strict=True)) for row in numbers.tolist()]
         return cls(*by_sign)
 
-    def numbers(self) -> np.ndarray:
+    def numbers(self) -> F64:
         return np.array([[each[key] for key in SIGNS] for each in (self.ratio, self.kl, self.factors)])
 
     @property
@@ -107,7 +114,7 @@ def refine(
     """Take steps uphill from some additions, with KL held at the budget.
 
     Args:
-        gradients: Of questions with answers in character.
+        gradients: Of questions with both personas' chats.
         additions: Layer to ``[hidden]``, for a factor of 1.
         norms: Mean hidden-state norm of each layer: steps are in its units, since layers differ twentyfold.
         factors: By sign, the multiple of the additions that spends about the budget.
@@ -130,7 +137,7 @@ def refine(
     saved = checkpoint.get_arrays(KEY)
     running: _Running | None = None
     if saved is not None and descent.restore(saved):
-        running = _Running.restored(saved["running"], budget)
+        running = _Running.restored(saved["running"])
     order = batches(questions, steps=steps, size=BATCH, seed=seed)
     for number in range(descent.step, steps):
         ascent = gradients.at(
@@ -143,11 +150,18 @@ def refine(
             running = _Running(dict(ascent.ratio), dict.fromkeys(SIGNS, budget), dict(factors))
         running.follow(ascent.ratio, ascent.kl, budget=budget)
         # The objective is to be raised, and an optimiser goes down.
-        descent.downhill(-units.gradient(ascent.gradient), rate=highest * warmed_cosine(number, steps, warmup=WARMUP))
+        slope = -_across(units.gradient(ascent.gradient), descent.at)
+        descent.downhill(slope, rate=highest * warmed_cosine(number, steps, warmup=WARMUP))
         if descent.step % KEEP_EVERY == 0:
             checkpoint.put_arrays(KEY, {**descent.arrays(), "running": running.numbers()})
         on_step()
     return units.additions(descent.at), dict(factors if running is None else running.factors)
+
+
+def _across(gradient: F64, point: F64) -> F64:
+    """Return the part of a gradient that turns the point: its length is the factors' business."""
+    across: F64 = gradient - float((gradient * point).sum() / np.square(point).sum()) * point
+    return across
 
 
 PERSONAS_KEY = "personas"
@@ -183,8 +197,8 @@ def persona_directions(
     """Return the gradient of the expected ratio at zero, as unit directions.
 
     Args:
-        gradients: Of questions with answers in character.
-        questions: Number of questions.
+        gradients: Of questions with both personas' chats.
+        questions: Number of them.
         layers: Layers to take it at; those below the lowest cost nothing.
         width: Size of the hidden states.
         checkpoint: Where the sum so far is saved.
@@ -195,12 +209,12 @@ def persona_directions(
 
     Raises:
         CalibrationError: The gradients point nowhere.
-        BehaviourError: There are no answers in character.
+        BehaviourError: There are no questions with answers.
         ModelError: Gradients cannot be taken of the model's weights, or memory does not suffice.
     """
     if not questions:
-        fix = "see what the model answers under the personas, or use another method"
-        raise BehaviourError("there are no answers in character to learn from", fix=fix)
+        fix = "see what the model answers to neutral prompts, or use another method"
+        raise BehaviourError("there are no answers to learn from", fix=fix)
     nothing = {layer: np.zeros(width, dtype=np.float32) for layer in layers}
     saved = checkpoint.get_arrays(PERSONAS_KEY)
     done, total = (0, np.zeros((len(layers), width))) if saved is None else (int(saved["done"]), saved["total"])

@@ -22,12 +22,13 @@ from trimtab.training.neutral import add_neutral
 from trimtab.training.progress import OnProgress, ignore
 from trimtab.training.questions import EFFECT_QUESTIONS, CalibrationSet
 from trimtab.training.refine import checked_gradients, contrasts, persona_directions
-from trimtab.training.search import WIDE_BAND, band_layers, chosen_layers
+from trimtab.training.search import DEFAULT_BAND, WIDE_BAND, band_layers, chosen_layers
 from trimtab.training.states import Contrast, PairInput, collect_contrast, pair_persona_answers
 from trimtab.vectors import BehaviourRef, ControlVector, ModelInfo, packaged_path, vectors_folder
 
 SOURCES = ("prompts", "responses")
 METHODS = (*ESTIMATORS, DISTILLED)
+DISTILLED_QUESTIONS = 24  # of the gradient, where the effort has no steps uphill
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Effort:
     """Amount of work of a training.
 
     Attributes:
-        personas: Calibration questions with persona answers.
+        questions: Calibration questions that steps uphill use.
         steps: Steps uphill.
         sweep: Whether layers are chosen by a sweep; otherwise a wide band is steered, in which steps uphill settle how
             much each layer adds.
@@ -44,7 +45,7 @@ class Effort:
         halvings: Of the strengths from 0 to 1 in the search for the safe range.
     """
 
-    personas: int
+    questions: int
     steps: int
     sweep: bool
     kl: int
@@ -53,9 +54,9 @@ class Effort:
 
 
 EFFORTS: Mapping[str, Effort] = {
-    "quick": Effort(personas=0, steps=0, sweep=False, kl=8, held_out=0),
-    "default": Effort(personas=24, steps=24, sweep=False, kl=18, held_out=8),
-    "thorough": Effort(personas=72, steps=96, sweep=True, kl=18, held_out=16),
+    "quick": Effort(questions=0, steps=0, sweep=False, kl=8, held_out=0),
+    "default": Effort(questions=48, steps=24, sweep=False, kl=18, held_out=8),
+    "thorough": Effort(questions=144, steps=96, sweep=True, kl=18, held_out=16),
 }
 """Efforts by name: without steps and check, in a few seconds; as usual; and the best that can be had."""
 
@@ -130,11 +131,10 @@ def train(
     _check_options(method, source, budget, steps, temperature=temperature, calibrate=calibrate)
     options = (effort, method, layers, calibrate, budget, source, temperature, max_pairs, seed, check, steps, memory)
     job = json.dumps([VERSION, asdict(model.info), behaviour.digest, options], default=list)
-    learns = steps > 0 or method == DISTILLED
-    sweeps = amount.sweep or (effort != "quick" and not (steps and model.gradients is not None))
-    wide = "auto" if sweeps and calibrate else band_layers(model.info.layers, WIDE_BAND)
-    candidates = chosen_layers(model.info.layers, wide if layers == "auto" else layers)
-    personas = max(amount.personas if learns else 0, EFFECT_QUESTIONS if len(candidates) > 1 else 0)
+    refines = steps > 0 and model.gradients is not None and bool(behaviour.positive.personas)
+    if layers == "auto" and not (calibrate and (amount.sweep or (effort != "quick" and not refines))):
+        layers = band_layers(model.info.layers, WIDE_BAND if refines else DEFAULT_BAND)
+    candidates = chosen_layers(model.info.layers, layers)
     with open_checkpoint(checkpoint, job=job) as saved:
         contrast: Contrast | None = None
         if method == DISTILLED:
@@ -158,14 +158,15 @@ def train(
         asked = CalibrationSet.prepare(
             model,
             behaviour if calibrate or contrast is None else None,
-            personas=personas if calibrate or contrast is None else 0,
+            count=(amount.questions or DISTILLED_QUESTIONS) if steps or contrast is None else 0,
+            personas=EFFECT_QUESTIONS if len(candidates) > 1 else 0,
             kl=amount.kl,
             held_out=amount.held_out if calibrate and check else 0,
             checkpoint=saved,
             progress=progress,
         )
         if contrast is None:
-            items = contrasts(asked.persona_questions)
+            items = contrasts(model, behaviour, asked.calibration)
             directions = persona_directions(
                 gradients.ratio_gradients(items, bf16=True),
                 questions=len(items),
