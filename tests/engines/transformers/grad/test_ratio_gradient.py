@@ -198,7 +198,7 @@ def test_ratio_gradient_at_zero_needs_one_sign(llama):
     nothing = {layer: np.zeros(llama.info.hidden_size, np.float32) for layer in range(llama.info.layers)}
     slopes = gradients_of(llama, items(llama))
     one = at(slopes, nothing, factors={"+": 1.0}, prices={"+": 0.0})
-    both = at(slopes, nothing, prices={"+": 0.0, "-": 0.0})
+    both = at(slopes, nothing, factors={"+": 1.0, "-": 1.0}, prices={"+": 0.0, "-": 0.0})
     for layer in nothing:
         assert np.abs(one.gradient[layer]).max() > 0
         assert np.allclose(one.gradient[layer], both.gradient[layer], rtol=1e-3, atol=1e-6)

@@ -126,10 +126,13 @@ class TreeRatioGradients:
             tables = self._passes.logprobs([self._texts[n][0] for n in group], (0.0,), {})[0]
             return [table.half() for table in tables]
 
-        with torch.no_grad():
-            ratios = dict(each for group in self._passes.parts(persona_texts, missing, part) for each in group)
+        if missing:
             first = [texts[:1] for texts in self._texts]
-            bases = [each for group in self._passes.parts(first, missing, base) for each in group]
+            with torch.no_grad():
+                ratios = dict(each for group in self._passes.parts(persona_texts, missing, part) for each in group)
+                bases = [each for group in self._passes.parts(first, missing, base) for each in group]
+        else:
+            ratios, bases = {}, []
         for n, table in zip(missing, bases, strict=True):
             lengths = [len(answer) for answer in self._items[n].answers]
             made[n] = _Unsteered(ratios[n], table, np.repeat(1.0 / (len(lengths) * np.array(lengths)), lengths))
