@@ -30,7 +30,6 @@ def undisturbed(tiny_llama) -> ControlVector:
         "Letting the model answer",
         "Learning from the personas",
         "Refining the directions",
-        "Trying layers at equal KL",
         "Calibrating the strength",
         "Checking on held-out prompts",
     ],
@@ -52,6 +51,21 @@ def test_interrupted_training_resumes_to_the_same_vector(tiny_llama, undisturbed
     assert vector.reliability == undisturbed.reliability
     for layer, direction in vector.directions.items():
         np.testing.assert_array_equal(direction, undisturbed.directions[layer])
+
+
+def test_sweep_interrupted_resumes_to_the_same_vector(tiny_llama, tmp_path):
+    path, options = tmp_path / "checkpoint.sqlite", {**TINY, "refine": 0, "check": False}
+    undisturbed = trimtab.train(tiny_llama, Behaviour.load("happy"), **options)
+
+    def stop(step: Progress) -> None:
+        if step.phase == "Trying layers at equal KL" and step.done >= step.total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trimtab.train(tiny_llama, Behaviour.load("happy"), checkpoint=path, progress=stop, **options)
+    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), checkpoint=path, **options)
+    assert vector.calibration == undisturbed.calibration
+    assert dict(vector.scale) == dict(undisturbed.scale)
 
 
 def test_resumed_training_repeats_little_model_work(tiny_llama, tmp_path):

@@ -125,7 +125,7 @@ def test_neutral_without_token_states_is_none(tiny_llama, directions, monkeypatc
 
 def test_neutral_resumes_from_checkpoint(tiny_llama, directions, tmp_path, monkeypatch):
     store = Checkpoint(tmp_path / "x.sqlite", job="")
-    asked = CalibrationSet.prepare(tiny_llama, None, check=False, checkpoint=store, progress=ignore)
+    asked = CalibrationSet.prepare(tiny_llama, None, held_out=0, checkpoint=store, progress=ignore)
     layers = dict.fromkeys(directions, 1.0)
     vector = replace(vector_for(tiny_llama), directions=directions, norms=layers, weights=layers)
     first = add_neutral(asked, vector, progress=ignore).neutral

@@ -329,7 +329,7 @@ class CalibrationSet:
             kl=KlSet(model, calibrated[:kl], checkpoint),
             rounds=tuple(EffectSet(model, part, checkpoint) for part in parts if part),
             held_out=checked,
-            held_out_effects=EffectSet(model, checked, checkpoint) if answered and checked else None,
+            held_out_effects=EffectSet(model, checked, checkpoint) if any(q.persona_answers for q in checked) else None,
             calibration=tuple(calibrated),
         )
 

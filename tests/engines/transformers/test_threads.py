@@ -13,7 +13,7 @@ import pytest
 
 from by_hand import traces_in
 from tiny_models import vector_for
-from trimtab.engines.protocol import ForcedItem, Preference
+from trimtab.engines.protocol import ForcedItem, PersonaContrast
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.model.context import model_lock
 from trimtab.errors import SteeringError
@@ -90,8 +90,8 @@ CALLS: dict[str, Callable[[TransformersEngine], Any]] = {
 def slope_of(engine: TransformersEngine) -> float:
     assert engine.gradients is not None
     added = {1: np.full(engine.info.hidden_size, 0.1, dtype=np.float32)}
-    slopes = engine.gradients.preference_gradients([Preference((5, 6), (7,), (8,), (9,))])
-    return slopes.at(added, [0], price=1.0).preference
+    slopes = engine.gradients.ratio_gradients([PersonaContrast((5, 6), (7,), (8,), ((9,),))])
+    return slopes.at(added, [0], factors={"+": 1.0}, prices={"+": 1.0}).ratio["+"]
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -14,11 +14,14 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import trimtab
 from tiny_models import BY_NAME, LAYERS, byte_tokenizer
-from trimtab.engines.protocol import Preference
+from trimtab.engines.protocol import PersonaContrast
 from trimtab.engines.transformers.model.fingerprint import fingerprint, fixed_by, offloaded_weight, unwrapped
 from trimtab.errors import ModelError
 
 TIED = {"tie_word_embeddings": True}
+BOTH = {"+": 1.0, "-": 1.0}
+FREE = {"+": 0.0, "-": 0.0}
+PRICED = {"+": 0.5, "-": 0.5}
 
 
 class Adapted(nn.Module):
@@ -117,11 +120,11 @@ def test_fingerprint_is_independent_of_device(spread: Any, changes: dict[str, An
 def test_spread_model_gives_gradients_first(spread: Any, tmp_path: Path) -> None:
     plain = trimtab.load(BY_NAME["llama"].build(), tokenizer=byte_tokenizer())
     engine = trimtab.load(spread(tmp_path), tokenizer=byte_tokenizer())
-    items = [Preference(plain.encode("Hi"), (5, 6, 7), (8, 9), (10, 11))]
+    items = [PersonaContrast(plain.encode("Hi"), (5, 6, 7), (8, 9), ((10, 11),))]
     additions = {1: np.full(plain.info.hidden_size, 0.1, dtype=np.float32)}
-    expected = plain.gradients.preference_gradients(items).at(additions, [0], price=0.0)
+    expected = plain.gradients.ratio_gradients(items).at(additions, [0], factors=BOTH, prices=FREE)
     wanted = [weight.requires_grad for weight in engine.model.parameters()]
-    actual = engine.gradients.preference_gradients(items).at(additions, [0], price=0.0)
+    actual = engine.gradients.ratio_gradients(items).at(additions, [0], factors=BOTH, prices=FREE)
     assert np.allclose(actual.gradient[1], expected.gradient[1], atol=1e-6)
     assert [weight.requires_grad for weight in engine.model.parameters()] == wanted
 
@@ -132,12 +135,12 @@ def test_offloaded_blocks_reload_and_release_weights(spread: Any, tmp_path: Path
     engine = trimtab.load(spread(tmp_path), tokenizer=byte_tokenizer())
     forwards = [block.__dict__.get("forward") for block in engine.blocks.modules]
     assert any(forwards) == (spread is on_disk)
-    items = [Preference(plain.encode("Hi"), (5, 6, 7), (8, 9), (10, 11))]
+    items = [PersonaContrast(plain.encode("Hi"), (5, 6, 7), (8, 9), ((10, 11),))]
     additions = {1: np.full(plain.info.hidden_size, 0.1, dtype=np.float32)}
-    expected = plain.gradients.preference_gradients(items).at(additions, [0], price=0.5)
-    slopes = engine.gradients.preference_gradients(items)
+    expected = plain.gradients.ratio_gradients(items).at(additions, [0], factors=BOTH, prices=PRICED)
+    slopes = engine.gradients.ratio_gradients(items)
     slopes._passes._recompute = True
-    actual = slopes.at(additions, [0], price=0.5)
+    actual = slopes.at(additions, [0], factors=BOTH, prices=PRICED)
     assert np.allclose(actual.gradient[1], expected.gradient[1], atol=1e-6)
     assert [block.__dict__.get("forward") for block in engine.blocks.modules] == forwards
     assert all(weight.is_meta for weight in engine.blocks.modules[1].parameters())

@@ -37,6 +37,7 @@ from trimtab.engines.transformers.score.kl import TopK, top_k
 SIGNS = {"+": 1.0, "-": -1.0}
 STORED_BYTES = 2 * 1024**3
 MAX_RATIO = 8.0  # nats; of tokens that neither persona would say, the ratio of two tiny probabilities is noise
+GROUP = 8  # questions whose tables are made together
 ROWS = 64  # tokens whose distributions are processed at a time, so that they stay in the processor's cache
 
 
@@ -47,6 +48,14 @@ class TreeRatioGradients:
     def __init__(self, passes: AdditivePasses, items: Sequence[PersonaContrast]) -> None:
         self._items = tuple(items)
         self._texts = [[AnsweredPrompt(item.prompt, answer) for answer in item.answers] for item in items]
+        self._persona_texts = [
+            [
+                AnsweredPrompt(prompt, answer)
+                for prompt in (item.under_positive, item.under_negative)
+                for answer in item.answers
+            ]
+            for item in items
+        ]
         self._passes = passes
         self._stored: dict[int, _Unsteered] = {}
         self._bytes = 0
@@ -103,44 +112,43 @@ class TreeRatioGradients:
 
     def _prepared(self, numbers: Sequence[int]) -> dict[int, _Unsteered]:
         """Return what the unsteered model predicts along the questions' answers, stored while memory is cheap."""
-        missing = [n for n in numbers if n not in self._stored]
-        persona_texts = [
-            [
-                AnsweredPrompt(prompt, answer)
-                for prompt in (item.under_positive, item.under_negative)
-                for answer in item.answers
-            ]
-            for item in self._items
-        ]
         made: dict[int, _Unsteered] = {}
+        for number in numbers:
+            if number in self._stored or number in made:
+                continue
+            group = [number]
+            if self._bytes < STORED_BYTES:
+                # Always the same groups, so that a table has the same bits whichever question was wanted first.
+                first = number - number % GROUP
+                group = list(range(first, min(first + GROUP, len(self._items))))
+            for n, tables in zip(group, self._tables(group), strict=True):
+                made[n] = tables
+                if self._bytes < STORED_BYTES:
+                    self._bytes += tables.ratio.nbytes + tables.base.nbytes
+                    self._stored[n] = tables
+        return {n: made[n] if n in made else self._stored[n] for n in numbers}
 
-        def part(group: Sequence[int]) -> list[tuple[int, Tensor]]:
-            tables = iter(self._passes.logprobs([text for n in group for text in persona_texts[n]], (0.0,), {})[0])
-            ratios = []
-            for n in group:
-                positive, negative = (torch.cat([next(tables) for _ in self._items[n].answers]) for _ in range(2))
-                ratios.append((n, (positive - negative).clamp_(-MAX_RATIO, MAX_RATIO).half()))
-            return ratios
+    def _tables(self, numbers: Sequence[int]) -> list[_Unsteered]:
+        def personas(group: Sequence[int]) -> list[Tensor]:
+            texts = [text for n in group for text in self._persona_texts[n]]
+            tables = iter(self._passes.logprobs(texts, (0.0,), {})[0])
+            pairs = [[torch.cat([next(tables) for _ in self._texts[n]]) for _ in range(2)] for n in group]
+            return [(positive - negative).clamp_(-MAX_RATIO, MAX_RATIO).half() for positive, negative in pairs]
 
         def base(group: Sequence[int]) -> list[Tensor]:
             tables = self._passes.logprobs([self._texts[n][0] for n in group], (0.0,), {})[0]
             return [table.half() for table in tables]
 
-        if missing:
-            first = [texts[:1] for texts in self._texts]
-            with torch.no_grad():
-                ratios = dict(each for group in self._passes.parts(persona_texts, missing, part) for each in group)
-                bases = [each for group in self._passes.parts(first, missing, base) for each in group]
-        else:
-            ratios, bases = {}, []
-        for n, table in zip(missing, bases, strict=True):
-            lengths = [len(answer) for answer in self._items[n].answers]
-            made[n] = _Unsteered(ratios[n], table, np.repeat(1.0 / (len(lengths) * np.array(lengths)), lengths))
-            size = ratios[n].nbytes + table.nbytes
-            if self._bytes + size <= STORED_BYTES:
-                self._bytes += size
-                self._stored[n] = made[n]
-        return {n: made[n] if n in made else self._stored[n] for n in numbers}
+        own = [texts[:1] for texts in self._texts]
+        with torch.no_grad():
+            ratios = [each for group in self._passes.parts(self._persona_texts, numbers, personas) for each in group]
+            bases = [each for group in self._passes.parts(own, numbers, base) for each in group]
+        made = []
+        for n, ratio, table in zip(numbers, ratios, bases, strict=True):
+            lengths = [len(text.answer) for text in self._texts[n]]
+            weights = np.repeat(1.0 / (len(lengths) * np.array(lengths)), lengths)
+            made.append(_Unsteered(ratio, table, weights))
+        return made
 
 
 @dataclass(frozen=True)
