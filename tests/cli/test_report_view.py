@@ -10,9 +10,19 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from evaluation.sample_report import every_report, not_working, setting, subject, sweep, unmeasured, with_lora, working
+from evaluation.sample_report import (
+    every_report,
+    not_working,
+    setting,
+    subject,
+    sweep,
+    unmeasured,
+    with_lora,
+    working,
+    written_at,
+)
 from trimtab.cli.views import print_report
-from trimtab.evaluation.records import Sweep, Verdict
+from trimtab.evaluation.records import Verdict
 
 
 def printed(report, *, width: int = 100) -> str:
@@ -38,7 +48,15 @@ def test_print_report_section_order():
     text = printed(working())
     places = [
         text.index(part)
-        for part in ("works", "Comparison with other", "chance?", "Strengths", "How was your day?", "Left out")
+        for part in (
+            "works",
+            "What it writes",
+            "Comparison with other",
+            "chance?",
+            "Strengths",
+            "How was your day?",
+            "Left out",
+        )
     ]
     assert places == sorted(places)
 
@@ -54,16 +72,16 @@ def test_print_report_marks_usable_strengths():
     lines = printed(working()).splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("strength"))
     rows = {row[0]: row for line in lines[start + 1 : start + 20] if len(row := line.split()) > 3}
-    assert rows["−1.5"][1] == "┃"
-    assert rows["+2"][1] == "┃"
-    assert rows["−2"][1] == "✘"
-    assert "spends" in rows["−2"]
+    assert rows["−0.75"][1] == "┃"
+    assert rows["+1"][1] == "┃"
+    assert rows["−1"][1] == "✘"
+    assert "repeat" in rows["−1"]
 
 
 def test_print_report_bar_side_follows_effect():
     lines = printed(working()).splitlines()
     assert any(re.match(r"\s*\+1 ┃ +\+0\.34 +│█+ ", line) for line in lines)
-    assert any(re.match(r"\s*−1 ┃ +−0\.34 +█+│ ", line) for line in lines)
+    assert any(re.match(r"\s*−1 ✘ +−0\.34 +█+│ ", line) for line in lines)
 
 
 def test_print_report_unmeasured_is_dash():
@@ -72,19 +90,20 @@ def test_print_report_unmeasured_is_dash():
 
 
 def test_print_report_explains_no_prompt_equivalents():
-    assert "No ×prompt: system prompts swing by 0.03" in " ".join(printed(not_working()).split())
+    assert "No ×prompt: answers under the system prompts differ by chance" in " ".join(printed(not_working()).split())
 
 
 def test_print_report_escapes_model_text():
+    at = written_at(prompts=0.0)
     hostile = "[bold]not bold[/bold] \x1b[31mnot red [/nothing]"
-    points = tuple(replace(point, answers=(hostile,) * 6) for point in sweep().points)
+    points = tuple(replace(point, answers=(hostile,) * 6) for point in sweep())
     report = working(
         subject=subject(vector="[red]v[/red]", model="[m]", positive="[/p]"),
         interventions=(replace(working().interventions[0], name="[/x]"),),
-        sweep=Sweep(points, -1.5, 2.0),
+        sweep=points,
         verdict=Verdict("works", {"+": True, "-": True}, True, (hostile,)),
         setting=setting(questions=(hostile,) * 6, missing=(hostile,)),
-        no_equivalents="[/why]",
+        written={"safe": replace(at, effect=replace(at.effect, reason="[/why]"))},
     )
     text = printed(report)
     assert "\x1b" not in text
@@ -95,7 +114,7 @@ def test_print_report_escapes_model_text():
 
 
 def test_print_report_without_answers():
-    points = tuple(replace(point, answers=()) for point in sweep().points)
-    text = printed(working(sweep=Sweep(points, -1.5, 2.0), setting=setting(questions=(), missing=())))
+    points = tuple(replace(point, answers=()) for point in sweep())
+    text = printed(working(sweep=points, setting=setting(questions=(), missing=())))
     assert "How was your day?" not in text
     assert "Left out" not in text

@@ -21,14 +21,14 @@ SMALL = Sizes(
     questions=4,
     kl=3,
     controls_kl=2,
-    sweep=2,
+    written=3,
     randoms=2,
     pairs=8,
     facts=6,
     harmful=2,
     answer_tokens=4,
     written_tokens=6,
-    strengths=(-1.0, 1.0),
+    halvings=1,
 )
 
 
@@ -91,9 +91,10 @@ def test_zoo_lists_behaviours_with_measurements(no_model, monkeypatch):
     listed = [line for line in out.splitlines() if line.strip() and line.split()[0] in zoo_names()]
     rows = {line.split()[0]: line for line in reversed(listed)}
     assert set(rows) == set(zoo_names())
-    assert "works" in rows["happy"]
-    assert "0.62" in rows["happy"]
-    assert "does not work" in rows["calm"]
+    assert "✔" in rows["happy"]
+    assert "2.1" in rows["happy"]  # times the prompt at the safe ends
+    assert "-0.75…+1" in rows["happy"]
+    assert "✘" in rows["calm"]
     assert "–" in rows["formal"]
     assert "Measured on Small-135M-Instruct" in out
     assert "neither way beyond chance" in " ".join(out.split("Shortfalls:")[1].split())
@@ -174,11 +175,13 @@ def test_zoo_train_reports_failures_and_continues(run, small, trainings, tmp_pat
         assert made[name]["vector"] == str(path)
         vector = ControlVector.load(path)
         assert (vector.behaviour.name, vector.layers) == (name, (1, 2))
+        assert vector.safe is not None
         assert made[name]["card"] == str(tmp_path / "cards" / f"{name}.json")
         card = read_card((tmp_path / "cards" / f"{name}.json").read_bytes(), where=name)
         assert (card.name, card.model, card.questions) == (name, "tiny llama", 4)
         assert card.digest == Behaviour.load(name).digest
         assert made[name]["outcome"] == card.word
+        assert vector.safe == card.safe
     assert sorted(path.name for path in path.parent.iterdir()) == ["calm.safetensors", "happy.safetensors"]
 
 

@@ -7,10 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from trimtab.evaluation.records import (
+    Ceiling,
     Chance,
     Control,
     Controls,
     Damage,
+    Halves,
     InterventionReport,
     Placing,
     Point,
@@ -19,11 +21,10 @@ from trimtab.evaluation.records import (
     Setting,
     Side,
     Subject,
-    Sweep,
-    UsableRange,
     Verdict,
+    WrittenAt,
 )
-from trimtab.vectors import Interval
+from trimtab.vectors import Interval, SafeRange, WrittenEffect
 
 QUESTIONS = (
     "How was your day?",
@@ -103,6 +104,7 @@ def side(sign: str, effect: float | None, *, strength: float | None = None, **ch
         TEXTS[sign],
         choices=around(0.2 + 0.8 * lean, 0.2),
         chosen=0.5 + 0.3 * lean,
+        halves=None if effect is None else Halves(around(effect - 0.3), around(-0.3)),
     )
 
 
@@ -114,7 +116,8 @@ def method(name: str, plus: float | None, minus: float | None, **changes: Any) -
         "about": f"What {name} is",
         "sides": {"+": side("+", plus), "-": side("-", minus)},
         "swing": swing,
-        "prompt_equivalents": None if swing is None else swing.value / 0.42,
+        "written": swing,
+        "times_prompt": None if swing is None else swing.value / 0.42,
         "prompt_tokens": 0.0,
         "stored_bytes": 0,
         "dial": False,
@@ -165,23 +168,59 @@ def lora_method() -> InterventionReport:
     )
 
 
-def sweep(*, effects: bool = True, texts: int = 6) -> Sweep:
-    """Return a sweep from −3 to 3 whose text breaks beyond −1.5 and 2."""
+def safe_range(low: float = -0.75, high: float = 1.0) -> SafeRange:
+    """Return a safe range that ends where answers repeat themselves."""
+    reasons = {key: "budget" if abs(end) == 1 else "repetition" for key, end in (("+", high), ("-", low))}
+    return SafeRange(low, high, reasons, 24)
+
+
+def sweep(*, effects: bool = True, texts: int = 6, safe: SafeRange | None = None) -> tuple[Point, ...]:
+    """Return the strengths tried in the search of a safe range."""
     points = []
-    for strength in (-3.0, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0):
+    safe = safe or safe_range()
+    for strength in (-1.0, -0.75, -0.5, 0.0, 0.5, 0.75, 1.0):
         kl = 0.4 * strength**2
-        usable = -1.5 <= strength <= 2.0
+        holds = safe.contains(strength)
         effect = around(0.36 * strength - 0.02 * strength**3, 0.03 + 0.02 * abs(strength)) if effects else None
-        why = "" if usable else f"it spends {kl:.2f} nat per token; answers repeat themselves"
-        answers = TEXTS["0" if strength == 0 else "+" if strength > 0 else "-"] if usable else (BROKEN,) * 6
-        cost = damage(kl=kl, perplexity=1.0 + 0.35 * strength**2 + (0 if usable else 9), facts=None, accuracy=None)
-        points.append(Point(strength, kl, effect, cost, usable, why, answers[:texts]))
-    return Sweep(tuple(points), -1.5, 2.0)
+        answers = TEXTS["0" if strength == 0 else "+" if strength > 0 else "-"] if holds else (BROKEN,) * 6
+        facts = around(-0.02 * abs(strength), 0.03) if holds and strength else None
+        cost = damage(kl=kl, perplexity=1.0 + 0.35 * strength**2, facts=None, accuracy=None, accuracy_change=facts)
+        points.append(Point(strength, kl, effect, cost, None if holds else "repetition", answers[:texts]))
+    return tuple(points)
 
 
-def usable(low: float = -1.0, high: float = 0.75, times: float | None = 1.3) -> UsableRange:
-    """Return a usable range that ends below +1."""
-    return UsableRange(low, high, around(0.55, 0.05), times)
+def written_at(
+    plus: float = 0.3, minus: float = -0.2, *, low: float = -0.5, high: float = 0.5, prompts: float = 0.42
+) -> WrittenAt:
+    """Return a written effect with these effects; ``prompts`` is the system prompts' swing, 0 where it is no unit."""
+    effect = {"+": around(plus), "-": around(minus)}
+    times = around((plus - minus) / prompts, 0.2) if prompts else None
+    chance = Chance(-0.06, 0.05)
+    return WrittenAt(
+        WrittenEffect(
+            strengths={"+": high, "-": low},
+            effect=effect,
+            swing=around(plus - minus, 0.07),
+            prompt_effect={"+": around(prompts / 2), "-": around(-prompts / 2)},
+            prompt_swing=around(prompts, 0.06),
+            times_prompt=times,
+            reason=None if prompts else "answers under the system prompts differ by chance",
+            questions=24,
+            tokens=48,
+        ),
+        random=(control(0.03, -0.02), control(-0.04, 0.02)),
+        chance=chance,
+        clear={"+": effect["+"].low > chance.high, "-": effect["-"].high < chance.low},
+    )
+
+
+def written(plus: float = 0.5, minus: float = -0.4, *, prompts: float = 0.42) -> dict[str, WrittenAt]:
+    """Return written effects at both places; the arguments are of the safe ends."""
+    safe = safe_range()
+    return {
+        "default": written_at(0.6 * plus, 0.6 * minus, prompts=prompts),
+        "safe": written_at(plus, minus, low=safe.low, high=safe.high, prompts=prompts),
+    }
 
 
 def control(plus: float, minus: float) -> Control:
@@ -257,20 +296,21 @@ RUN = Run(
 def working(**changes: Any) -> Report:
     """Return the report of a vector that works, beside a system prompt and examples; every field can be changed."""
     sentences = (
-        "'glad' works: at 0.4 nat per token its dial moves Small-135M-Instruct both ways, 1.5 times what prompts do.",
-        "Strength +1 (glad): +0.340 nat per token (95 % interval +0.290 to +0.390), beyond chance.",
-        "Strength -1 (gloomy): -0.280 nat per token (95 % interval -0.330 to -0.230), beyond chance.",
-        "The text holds together from strength -1.5 to +2 of those tried.",
+        "'glad' works: at the default turn (±0.5) it does 1.3 times what system prompts for the two poles do.",
+        "Written effect at +1 (glad): +0.500 nat per token (95 % interval +0.450 to +0.550), beyond chance.",
+        "Written effect at -0.75 (gloomy): -0.400 nat per token (95 % interval -0.450 to -0.350), beyond chance.",
+        "Text holds together from -0.75 to +1; below, answers repeat themselves.",
     )
     fields: dict[str, Any] = {
         "subject": subject(),
         "base": side("0", 0.0, kl=0.0, perplexity=1.0, facts=0.0, length_ratio=1.0),
         "interventions": (vector_method(0.34, -0.28), prompt_method(), few_shot_method()),
+        "written": written(),
+        "safe": safe_range(),
         "sweep": sweep(),
-        "usable_range": usable(),
+        "ceiling": Ceiling({"+": 0.9, "-": -0.8}, around(0.83, 0.1), around(0.75, 0.1), 8),
         "controls": controls(),
         "prompt_swing": around(0.42, 0.06),
-        "no_equivalents": "",
         "verdict": Verdict("works", {"+": True, "-": True}, True, sentences),
         "setting": setting(),
         "run": RUN,
@@ -286,15 +326,15 @@ def with_lora() -> Report:
 
 def not_working() -> Report:
     """Return the report of a vector and of prompts that do no more than random directions."""
-    prompt = replace(prompt_method(), prompt_equivalents=None)
-    vector = replace(vector_method(0.02, -0.03), prompt_equivalents=None)
+    prompt = replace(prompt_method(), times_prompt=None)
+    vector = replace(vector_method(0.02, -0.03), times_prompt=None)
     return working(
         interventions=(vector, prompt),
         controls=controls(
             shuffled=control(0.04, -0.03), band=None, anti_steerable={"+": 0.4, "-": 0.45}, refusal_cosine=0.31
         ),
         prompt_swing=around(0.03, 0.06),
-        no_equivalents="system prompts swing by 0.03 nat per token, no more than random directions",
+        written=written(0.02, -0.03, prompts=0.0),
         verdict=Verdict(
             "does not work",
             {"+": False, "-": False},
@@ -307,7 +347,9 @@ def not_working() -> Report:
 def one_way() -> Report:
     """Return the report of a vector that works one way only."""
     verdict = Verdict("one way only", {"+": True, "-": False}, True, ("'glad' works one way only.",))
-    return working(interventions=(vector_method(0.34, -0.01), prompt_method()), verdict=verdict)
+    return working(
+        interventions=(vector_method(0.34, -0.01), prompt_method()), written=written(0.5, -0.01), verdict=verdict
+    )
 
 
 def unmeasured() -> Report:
@@ -322,7 +364,8 @@ def unmeasured() -> Report:
         sweep=sweep(effects=False),
         controls=Controls((), None, None, None, {}, 0.05),
         prompt_swing=None,
-        no_equivalents="",
+        written={},
+        ceiling=None,
         verdict=Verdict("not measured", {}, None, ("No effect was measured: the behaviour has no personas.",)),
         setting=setting(scorers={}, missing=("relevance: the embedding model is not installed",)),
         run=Run("", {}, {}),

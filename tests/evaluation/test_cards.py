@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from evaluation.sample_report import every_report, not_working, working
+from evaluation.sample_report import every_report, not_working, safe_range, sweep, working, written_at
 from trimtab import Behaviour
 from trimtab.errors import EvaluationError
-from trimtab.evaluation.cards import card_json, card_of, read_card, shortfalls, zoo_cards
-from trimtab.vectors import Interval
+from trimtab.evaluation.cards import card_json, card_json_values, card_of, read_card, shortfalls, zoo_cards
 
 
 @pytest.mark.parametrize("report", every_report().values(), ids=every_report())
@@ -29,9 +28,15 @@ def test_card_of_equals_report():
     vector = report.interventions[0]
     assert card.swing == vector.swing
     assert card.effect["+"] == vector.sides["+"].effect
-    assert card.cost["-"].perplexity_ratio == vector.sides["-"].damage.perplexity_ratio
-    assert card.samples[0].base == report.base.answers[0]
-    assert card.samples[0].plus == vector.sides["+"].answers[0]
+    assert card.safe == report.safe
+    assert card.written == {name: at.effect for name, at in report.written.items()}
+    assert card.halves["-"] == vector.sides["-"].halves
+    assert card.ceiling == report.ceiling
+    low, high = report.point(report.safe.low), report.point(report.safe.high)
+    assert card.cost["-"].perplexity_ratio == low.damage.perplexity_ratio
+    assert card.cost["+"].accuracy_change == high.damage.accuracy_change
+    turn = [report.point(strength).answers[0] for strength in (-0.5, 0.0, 0.5)]
+    assert [card.samples[0].minus, card.samples[0].base, card.samples[0].plus] == turn
 
 
 def test_card_json_numbers_have_four_decimals():
@@ -54,8 +59,8 @@ def test_card_json_numbers_have_four_decimals():
 
 def test_read_card_malformed_names_the_place():
     broken = json.loads(card_json(card_of(working())))
-    broken["low"] = "far"
-    with pytest.raises(EvaluationError, match=r"here is not a card: low"):
+    broken["budget"] = "far"
+    with pytest.raises(EvaluationError, match=r"here is not a card: budget"):
         read_card(json.dumps(broken), where="here")
 
 
@@ -68,20 +73,39 @@ def test_zoo_cards_of_changed_behaviours_are_left_out(tmp_path):
     assert not zoo_cards(tmp_path)
 
 
+def test_card_at_closed_end_of_safe_range_costs_nothing():
+    safe = safe_range(0.0)
+    card = card_of(working(safe=safe, sweep=sweep(safe=safe)))
+    assert card.cost["-"].kl == 0.0
+    assert card.cost["-"].accuracy_change is None
+    assert card.samples[0].minus == card.samples[0].base
+
+
+def test_card_without_new_fields_is_read():
+    values = card_json_values(card_of(working()))
+    for name in ("safe", "written", "halves", "ceiling", "refuses_harmful"):
+        del values[name]
+    card = read_card(json.dumps({**values, "tolerable": {}, "low": -1.0}), where="here")
+    assert card.safe is None
+    assert card.times_prompt("default") is None
+
+
 def test_shortfalls_name_each_weakness():
     good, bad = card_of(working()), card_of(not_working())
-    assert shortfalls(good) == ("knows 6% fewer facts at -1",)
-    assert "neither way beyond chance" in shortfalls(bad)
-    good = replace(good, cost=dict.fromkeys("+-", good.cost["+"]))
     assert shortfalls(good) == ()
-    half = replace(good, clear={"+": True, "-": False}, shuffled=9.0, prompt_equivalents=0.5, promptable=False)
+    assert "neither way beyond chance" in shortfalls(bad)
+    half = replace(
+        good,
+        clear={"+": True, "-": False},
+        shuffled=9.0,
+        written={"safe": written_at(0.1, -0.1).effect},
+        promptable=False,
+    )
     assert shortfalls(half) == (
         "system prompts do not move this model along it either",
         "towards gloomy within chance",
         "shuffled labels do as well",
         "system prompts do more",
     )
-    dear = replace(good.cost["+"], accuracy_change=Interval(-0.08, -0.1, -0.06), relevance_change=-0.2)
-    reasons = shortfalls(replace(good, cost={**good.cost, "+": dear}))
-    assert reasons == ("knows 8% fewer facts at +1", "answers drift from the question at +1")
-    assert shortfalls(replace(good, cost=dict.fromkeys("+-", dear)))[-1] == "answers drift from the question"
+    closed = replace(good, clear={"+": True, "-": False}, safe=safe_range(0.0))
+    assert shortfalls(closed) == ("towards gloomy the text holds together nowhere",)

@@ -15,6 +15,7 @@ from evaluation.writing import write
 from sample_vectors import calibration_record
 from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import ChoiceText, neutral_prompts
+from trimtab.engines import ForcedItem
 from trimtab.errors import EvaluationError, StrongSteeringWarning, VectorError, VectorMismatchError
 from trimtab.evaluation.comparison import BASELINES, chance_of, random_seeds, shuffled_directions
 from trimtab.evaluation.evaluate import evaluate
@@ -35,14 +36,13 @@ SMALL = Sizes(
     questions=5,
     kl=4,
     controls_kl=3,
-    sweep=3,
     randoms=2,
     pairs=12,
     facts=8,
     harmful=2,
     answer_tokens=4,
     written_tokens=6,
-    strengths=(-1.0, 0.5, 1.0),
+    halvings=1,
 )
 HAPPY = Behaviour.load("happy")
 TEA = """
@@ -109,7 +109,9 @@ def test_evaluate_trained_vector_fills_the_report(tiny_llama, trained, report):
     assert (subject.layers, subject.budget, subject.calibrated_here) == ((1, 2), 0.4, False)
     assert subject.kl == trained.calibration.kl
     assert [method.name for method in report.interventions] == ["vector", "vector at the prompts' KL", "system prompt"]
-    assert [point.strength for point in report.sweep.points] == [-1.0, 0.0, 0.5, 1.0]
+    assert [point.strength for point in report.sweep] == [-1.0, -0.5, 0.0, 0.5, 1.0]
+    assert set(report.written) == {"default", "safe"}
+    assert report.ceiling is None or report.ceiling.questions == 3
     assert len(report.controls.random) == 2
     assert report.controls.chance is not None
     assert report.controls.shuffled is not None
@@ -171,9 +173,10 @@ def test_evaluate_effects_kl_answers_equal_steered_model(tiny_llama, trained, ba
         assert side.answers == tuple(answer.text for answer in answers)
         assert side.damage.kl == baseline.kl.measure(changes_of(steering, tiny_llama.info))
         assert side.damage.accuracy == baseline.facts.measure(changes_of(steering, tiny_llama.info)).interval
-        (point,) = (point for point in report.sweep.points if point.strength == strength)
+        (point,) = (point for point in report.sweep if point.strength == strength)
         assert point.effect == side.effect
-        assert point.answers == side.answers[:3]
+        assert point.answers == side.answers
+        assert side.effect.value == pytest.approx(side.halves.positive.value - side.halves.negative.value)
     assert report.base.answers == baseline.written.texts
     assert report.base.damage.perplexity_ratio == 1.0
 
@@ -182,13 +185,32 @@ def test_evaluate_prompt_swing_equals_system_prompt_effects(report):
     system = report.intervention("system prompt")
     plus, minus = (system.sides[key].effect.value for key in "+-")
     assert report.prompt_swing.value == pytest.approx(plus - minus)
-    if report.no_equivalents:
-        assert system.prompt_equivalents is None
+    unit = report.written["safe"].effect
+    assert system.written == unit.prompt_swing
+    if unit.reason:
+        assert system.times_prompt is None
     else:
-        assert system.prompt_equivalents == pytest.approx(1.0)
-        assert report.interventions[0].prompt_equivalents == pytest.approx(
-            report.interventions[0].swing.value / report.prompt_swing.value
+        assert system.times_prompt == pytest.approx(1.0)
+        vector = report.interventions[0]
+        assert vector.times_prompt == pytest.approx(vector.written.value / unit.prompt_swing.value)
+
+
+def test_evaluate_halves_equal_scores_of_each_answer(tiny_llama, trained, report):
+    evaluator = Evaluator.of(Baseline(tiny_llama, sizes=SMALL), HAPPY)
+    halves = report.interventions[0].sides["+"].halves
+    persona = [question.persona_answers for question in evaluator.questions]
+    for kind, half in (("positive", halves.positive), ("negative", halves.negative)):
+        items = [
+            ForcedItem(question.prompt, (getattr(each, kind),))
+            for question, each in zip(evaluator.questions, persona, strict=True)
+        ]
+        forcing = tiny_llama.teacher_forcing(items)
+        steered = forcing.measure(changes_of(Steering.of([(trained, 1.0)]), tiny_llama.info))
+        before, after = (
+            [logprob[0] / tokens[0] for logprob, tokens in zip(scores.logprob, scores.tokens, strict=True)]
+            for scores in (forcing.base, steered)
         )
+        assert half.value == pytest.approx(np.mean(np.subtract(after, before)), abs=1e-5)
 
 
 def test_evaluate_twice_gives_equal_bytes(tiny_llama, trained, report):
@@ -283,7 +305,10 @@ def test_evaluate_without_personas_has_no_effects(tiny_llama, baseline, random_v
     assert found.interventions[0].swing is found.prompt_swing is found.controls.chance is None
     assert found.controls.random == ()
     assert found.controls.anti_steerable == {}
-    assert all(point.effect is None for point in found.sweep.points)
+    assert found.written == {}
+    assert found.ceiling is None
+    assert found.safe.questions == 5
+    assert all(point.effect is None for point in found.sweep)
     assert found.interventions[0].sides["+"].damage.kl > 0.0
     assert json.dumps(report_json(found), allow_nan=False)
 
@@ -297,7 +322,7 @@ def test_evaluate_custom_scorers_choices_and_facts_are_used(tiny_llama, trained,
         tiny_llama,
         trained,
         behaviour=behaviour,
-        sizes=replace(SMALL, sweep=2),
+        sizes=SMALL,
         scorers=[vowels],
         choices=more,
         truthfulqa=facts,
@@ -361,11 +386,9 @@ PROPER = Sizes(
     questions=16,
     kl=8,
     controls_kl=6,
-    sweep=6,
     pairs=48,
     facts=12,
     harmful=2,
-    strengths=(-1.0, 1.0),
 )
 
 

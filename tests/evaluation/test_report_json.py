@@ -71,7 +71,7 @@ def test_report_of_json_error_names_the_place():
 
 def test_report_of_json_missing_number_and_mistake_is_refused():
     data = report_json(working())
-    data["sweep"]["low"] = None
-    data["sweep"]["high"] = "high"
-    with pytest.raises(EvaluationError, match=r"sweep\.low.*sweep\.high"):
+    data["safe"]["low"] = None
+    data["safe"]["high"] = "high"
+    with pytest.raises(EvaluationError, match=r"safe\.low.*safe\.high"):
         report_of_json(data)

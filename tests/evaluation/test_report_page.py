@@ -19,6 +19,7 @@ from evaluation.sample_report import (
     every_report,
     method,
     not_working,
+    safe_range,
     setting,
     side,
     subject,
@@ -28,10 +29,11 @@ from evaluation.sample_report import (
     with_lora,
     working,
 )
-from trimtab.evaluation.records import Placing, Sweep, Verdict
+from trimtab.evaluation.comparison import swing_chance
+from trimtab.evaluation.records import Placing, Verdict
 from trimtab.evaluation.report import report_html
 from trimtab.evaluation.report.charts import Scale, swing_bar, swing_scale, ticks
-from trimtab.evaluation.report.page import nearest, shown_points
+from trimtab.evaluation.report.page import shown_points
 from trimtab.evaluation.report.wording import (
     MARKS,
     clean,
@@ -44,9 +46,8 @@ from trimtab.evaluation.report.wording import (
     percent,
     size,
     strength_meaning,
-    swing_chance,
 )
-from trimtab.vectors import Interval
+from trimtab.vectors import Interval, SafeRange
 
 HOSTILE = '<script>alert(1)</script> <img src="https://example.org/x.png" onerror=alert(2)> {{ 7 * 7 }} & "quotes"'
 VOID = {"meta", "img", "br", "link", "input"}
@@ -106,14 +107,14 @@ def test_page_is_deterministic_without_python_values(name):
 def test_page_hostile_texts_are_escaped():
     answers = (HOSTILE,) * 6
     dial = sweep()
-    points = tuple(replace(point, answers=answers, why=HOSTILE if point.why else "") for point in dial.points)
+    points = tuple(replace(point, answers=answers) for point in dial)
     base = working()
     vector = base.interventions[0]
     sides = {sign: replace(one, answers=answers) for sign, one in vector.sides.items()}
     report = working(
         subject=subject(vector=HOSTILE, behaviour=HOSTILE, description=HOSTILE, positive=HOSTILE, model=HOSTILE),
         interventions=(replace(vector, sides=sides, name=HOSTILE, about=HOSTILE),),
-        sweep=Sweep(points, -1.5, 2.0),
+        sweep=points,
         verdict=Verdict("works", {"+": True, "-": True}, True, (HOSTILE,)),
         setting=setting(
             questions=(HOSTILE,) * 6, missing=(HOSTILE,), scorers={HOSTILE: HOSTILE}, versions={"trimtab": HOSTILE}
@@ -169,23 +170,29 @@ def test_page_formats_bytes_seconds_and_tokens():
 
 
 def test_page_samples_span_the_breaks():
-    assert [point.strength for point in shown_points(sweep())] == [-2.0, -1.0, 0.0, 1.0, 3.0]
+    assert [point.strength for point in shown_points(working())] == [-1.0, -0.75, 0.0, 1.0]
     text = rendered(working())
-    assert "✘ incoherent text: it spends 1.60 nat per token; answers repeat themselves" in text
+    assert "✘ outside the safe range: answers repeat themselves" in text
     assert "0 unsteered" in text
 
 
-def test_shown_points_without_breaks_are_the_outermost():
-    points = tuple(replace(point, usable=True, why="") for point in sweep().points)
-    assert [point.strength for point in shown_points(Sweep(points, -3.0, 3.0))] == [-3.0, -1.0, 0.0, 1.0, 3.0]
-    few = tuple(point for point in points if point.strength in (0.0, 0.5))
-    assert [point.strength for point in shown_points(Sweep(few, 0.0, 0.5))] == [0.0, 0.5]
-    assert nearest(Sweep(few, 0.0, 0.5), -1.0) is None
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        (-1.0, 1.0, [-1.0, 0.0, 1.0]),
+        (-0.5, 0.5, [-0.75, -0.5, 0.0, 0.5, 0.75]),
+        (0.0, 0.0, [-0.5, 0.0, 0.5]),
+    ],
+)
+def test_shown_points_are_safe_ends_and_the_next_beyond(low, high, shown):
+    safe = safe_range(low, high)
+    report = working(safe=safe, sweep=sweep(safe=safe))
+    assert [point.strength for point in shown_points(report)] == shown
 
 
 def test_page_long_answers_are_clipped_and_expandable():
     page = report_html(working())
-    long = working().sweep.points[3].answers[1]
+    long = working().sweep[1].answers[1]
     assert f'<div class="text">{long}</div>' in page
     assert f'<span class="start text">{clipped(long, 230)}</span>' in page
 
@@ -217,10 +224,10 @@ def test_findings_better_default_layers_count_against():
 
 def test_swing_chance_reaches_at_least_two_deviations():
     trials = tuple(control(swing, 0.0) for swing in (0.1, -0.1, 0.1))
-    assert swing_chance(controls(random=trials)) == pytest.approx(0.2)
+    assert swing_chance(trials) == pytest.approx(0.2)
     lone = tuple(control(swing, 0.0) for swing in (0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0))
-    assert swing_chance(controls(random=lone)) == pytest.approx(0.5)
-    assert swing_chance(controls(random=())) is None
+    assert swing_chance(lone) == pytest.approx(0.5)
+    assert swing_chance(()) is None
 
 
 def test_swing_bar_within_chance_is_grey():
@@ -254,16 +261,25 @@ def test_page_layers_tried_have_coloured_cells():
     assert "var(--negative) 45%" in cells[3][0]
 
 
-def test_page_without_usable_strength_is_rendered():
-    points = tuple(replace(point, usable=point.strength == 0.0, why="all broken") for point in sweep().points)
-    text = rendered(working(sweep=Sweep(points, 0.0, 0.0)))
-    assert "At none of the strengths tried does the text hold together." in text
+def test_page_without_safe_strength_is_rendered():
+    safe = SafeRange(0.0, 0.0, {"+": "likelihood", "-": "repetition"}, 24)
+    text = rendered(working(safe=safe, sweep=sweep(safe=safe)))
+    assert "At no strength tried does the text hold together: " in text
+
+
+def test_page_shows_written_effects_and_halves():
+    text = rendered(working())
+    assert "What it writes default turn" not in text  # a sentence is between
+    for part in ("default turn ±0.5", "ends of the safe range −0.75 and +1", "system prompts", "+ half", "75 %"):
+        assert part in text
+    assert "There is no “× prompt”: answers under the system prompts differ by chance." in rendered(not_working())
+    assert "What it writes" not in rendered(unmeasured())
 
 
 def test_page_non_finite_numbers_are_dashes():
     nothing = Interval(float("nan"), float("nan"), float("nan"))
     bare = side("+", None, perplexity=float("inf"))
-    lost = method("lost", 0.1, -0.1, swing=nothing, sides={"+": bare, "-": bare}, prompt_equivalents=float("nan"))
+    lost = method("lost", 0.1, -0.1, swing=nothing, sides={"+": bare, "-": bare}, times_prompt=float("nan"))
     text = rendered(working(interventions=(vector_method(0.3, -0.3), lost)))
     assert not re.search(r"\b(nan|inf)\b", text)
 

@@ -1,4 +1,4 @@
-"""Strengths: the sweep, where text breaks, and the usable range against weaker vectors."""
+"""Strengths: the safe range against one-by-one checks, written effects, and negative controls."""
 
 from __future__ import annotations
 
@@ -6,48 +6,60 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import trimtab
-from trimtab import Behaviour
+from evaluation.writing import write
+from trimtab import Behaviour, Steering
+from trimtab.behaviours import neutral_prompts
+from trimtab.evaluation.comparison import random_seeds, shuffled_directions, swing_chance
 from trimtab.evaluation.evaluate import evaluate
+from trimtab.evaluation.interventions import Intervention, system_prompt_pair
 from trimtab.evaluation.measurement import Baseline, Evaluator, Sizes
-from trimtab.evaluation.records import Damage, Report
+from trimtab.evaluation.records import Report
 from trimtab.evaluation.strength import (
-    MAX_KL,
-    MAX_LOST_RELEVANCE,
-    MAX_PERPLEXITY,
-    MIN_DISTINCT,
-    RANGE_PHASE,
-    StrengthPoint,
-    is_usable,
-    sweep_of,
+    clearly_drifts,
+    find_safe_range,
+    is_clear,
+    loses_facts,
+    random_vectors,
+    safe_strengths,
 )
-from trimtab.training.written import Written
-from trimtab.vectors import ControlVector, Interval
+from trimtab.stats import bootstrap, mean_interval
+from trimtab.steering import Term
+from trimtab.training.controls import try_randoms
+from trimtab.training.progress import Phases, ignore
+from trimtab.training.search import Steerable
+from trimtab.training.written import (
+    MIN_DISTINCT,
+    TextChecks,
+    Written,
+    answers_at,
+    check_texts,
+    distinct_share,
+    persona_scores,
+    write_steered,
+)
+from trimtab.vectors import ControlVector, Interval, SafeRange
 
 SMALL = Sizes(
     questions=6,
     kl=2,
     controls_kl=2,
-    sweep=2,
     randoms=2,
     pairs=8,
     facts=24,
     harmful=2,
+    written=4,
     answer_tokens=4,
     written_tokens=8,
-    strengths=(-1.0, 1.0),
+    halvings=2,
 )
-LIMIT = "trimtab.evaluation.strength.MAX_LOST_RELEVANCE"
+HAPPY = Behaviour.load("happy")
 
 
 @pytest.fixture(scope="module")
-def strong(tiny_llama) -> ControlVector:
-    """Return a vector that spends far more than it should."""
-    vector = trimtab.train(tiny_llama, Behaviour.load("happy"), max_pairs=16, layers=[1, 2], check=False, refine=0)
-    return turned(vector, 8.0)
+def vector(tiny_llama) -> ControlVector:
+    return trimtab.train(tiny_llama, HAPPY, max_pairs=16, layers=[1, 2], check=False, refine=0)
 
 
 @pytest.fixture(scope="module")
@@ -56,210 +68,190 @@ def baseline(tiny_llama) -> Baseline:
 
 
 @pytest.fixture(scope="module")
-def weaker(tiny_llama, strong, baseline) -> dict[float, Report]:
-    return {s: report_of(tiny_llama, turned(strong, s), baseline) for s in (0.25, 0.5, 0.75)}
+def report(tiny_llama, vector, baseline) -> Report:
+    return evaluate(tiny_llama, vector, baseline=baseline)
 
 
-def turned(vector: ControlVector, strength: float) -> ControlVector:
-    """Return the vector whose ±1 is ±strength of this one."""
-    assert vector.scale is not None
-    return replace(vector, scale={key: scale * strength for key, scale in vector.scale.items()})
+@pytest.fixture
+def texts_hold(monkeypatch) -> None:
+    """Let no text exceed a limit, so that facts and relevance decide."""
+    monkeypatch.setattr(TextChecks, "limit", lambda *_: None)
 
 
-def report_of(model, vector: ControlVector, baseline: Baseline) -> Report:
-    return evaluate(model, vector, baseline=baseline, baselines=())
+def searched(vector, baseline) -> tuple[SafeRange, dict]:
+    return find_safe_range(Evaluator.of(baseline, HAPPY), vector, Phases(ignore))
 
 
-def kept_at_one(report: Report, key: str) -> bool:
-    damage = report.interventions[0].sides[key].damage
-    return is_usable(damage.accuracy_change, damage.relevance_change)
+# The safe range
 
 
-@pytest.mark.parametrize(
-    ("limit", "facts"), [(0.0, 1.0), (0.007, 1.0), (0.013, 1.0), (0.016, 1.0), (2.0, 0.05), (2.0, 0.1)]
-)
-def test_usable_range_equals_search_with_weaker_vectors(
-    tiny_llama, strong, baseline, weaker, monkeypatch, limit, facts
-):
-    monkeypatch.setattr(LIMIT, limit)
-    monkeypatch.setattr("trimtab.evaluation.strength.MAX_LOST_FACTS", facts)
-    found = report_of(tiny_llama, strong, baseline)
-    at = {**weaker, 1.0: found}
-    ends = {"+": found.usable_range.high, "-": -found.usable_range.low}
-    for key, end in ends.items():
-        by_hand = 0.0
-        if kept_at_one(found, key):
-            by_hand = 1.0
-        elif kept_at_one(weaker[0.5], key):
-            by_hand = 0.75 if kept_at_one(weaker[0.75], key) else 0.5
-        elif kept_at_one(weaker[0.25], key):
-            by_hand = 0.25
-        assert end == by_hand
-    effects = {}
-    for key, end in ends.items():
-        effects[key] = at[end].interventions[0].sides[key].effect.value if end else 0.0
-    assert found.usable_range.swing is not None
-    assert found.usable_range.swing.value == pytest.approx(effects["+"] - effects["-"], abs=1e-5)
+@pytest.mark.parametrize("keeps_up_to", [0.2, 0.3, 0.5, 0.8, 1.0])
+def test_safe_range_ends_where_facts_are_lost(vector, baseline, texts_hold, monkeypatch, keeps_up_to):
+    def drop(evaluator, intervention):
+        lost = abs(intervention.steering.terms[0].strength) > keeps_up_to
+        return FakeAccuracy(Interval(-0.2, -0.3, -0.1) if lost else Interval(-0.05, -0.1, 0.0))
+
+    monkeypatch.setattr(Evaluator, "facts", drop)
+    monkeypatch.setattr(Evaluator, "relevance_change", lambda *_: None)
+    safe, tried = searched(vector, baseline)
+    end = np.floor(4 * keeps_up_to) / 4
+    assert (safe.low, safe.high) == (-end, end)
+    assert set(safe.reasons.values()) == {"budget" if end == 1 else "facts"}
+    assert safe.questions == 4
+    assert {-1.0, -0.5, 0.5, 1.0} <= set(tried)
+    for strength, each in tried.items():
+        assert (each.limit == "facts") == (abs(strength) > keeps_up_to)
 
 
-def test_usable_range_unreachable_limits_is_empty(tiny_llama, strong, baseline, monkeypatch):
-    monkeypatch.setattr(LIMIT, -2.0)
-    found = report_of(tiny_llama, strong, baseline)
-    assert (found.usable_range.low, found.usable_range.high) == (0.0, 0.0)
-    assert found.usable_range.swing == Interval(0.0, 0.0, 0.0)
-    (sentence,) = [s for s in found.verdict.sentences if s.startswith("At no strength tried does it")]
-    assert sentence.endswith("of relevance.")
+class FakeAccuracy:
+    def __init__(self, drop: Interval) -> None:
+        self.drop = drop
+
+    def drop_from(self, _) -> Interval:
+        return self.drop
 
 
-@pytest.mark.parametrize(
-    ("keeps_up_to", "lost_relevance", "end", "written"),
-    [
-        (0.8, 2.0, 0.75, [2]),
-        (0.5, 2.0, 0.5, [2]),
-        (0.3, 2.0, 0.25, [2]),
-        (0.2, 2.0, 0.0, []),
-        (0.8, -2.0, 0.0, [2, 2]),
-        (0.3, -2.0, 0.0, [2]),
-    ],
-)
-def test_usable_range_writes_only_where_facts_are_kept(
-    tiny_llama, strong, baseline, monkeypatch, keeps_up_to, lost_relevance, end, written
-):
-    found: list[int] = []
-    write = Evaluator.write
-
-    def counting(evaluator, interventions, questions, **options):
-        if evaluated:
-            found.append(len(interventions))
-        return write(evaluator, interventions, questions, **options)
-
-    evaluated: list[bool] = []
-
-    def keeps(evaluator, intervention):
-        evaluated.append(True)
-        return abs(intervention.steering.terms[0].strength) <= keeps_up_to
-
-    monkeypatch.setattr(Evaluator, "write", counting)
-    monkeypatch.setattr("trimtab.evaluation.strength.keeps_facts", keeps)
-    monkeypatch.setattr("trimtab.evaluation.strength.MAX_LOST_FACTS", -1.0)  # at 1 too much is lost of them
-    monkeypatch.setattr(LIMIT, lost_relevance)
-    report = report_of(tiny_llama, strong, baseline)
-    assert (report.usable_range.low, report.usable_range.high) == (-end, end)
-    assert found == written
-
-
-def test_usable_range_cheap_vector_is_full(tiny_llama, strong, baseline, monkeypatch):
-    monkeypatch.setattr(LIMIT, 2.0)
+def test_safe_range_lost_relevance_ends_it(vector, baseline, texts_hold, monkeypatch):
     monkeypatch.setattr("trimtab.evaluation.strength.MAX_LOST_FACTS", 1.0)
-    found = report_of(tiny_llama, strong, baseline)
-    assert (found.usable_range.low, found.usable_range.high) == (-1.0, 1.0)
-    assert found.usable_range.swing == found.interventions[0].swing
-    assert found.usable_range.prompt_equivalents == found.interventions[0].prompt_equivalents
-    assert RANGE_PHASE not in found.run.seconds
+    monkeypatch.setattr(Evaluator, "relevance_change", lambda *_: Interval(-0.2, -0.3, -0.1))
+    safe, _ = searched(vector, baseline)
+    assert (safe.low, safe.high) == (0.0, 0.0)
+    assert set(safe.reasons.values()) == {"relevance"}
 
 
-def test_is_usable_without_measurements_is_true():
-    assert is_usable(None, None)
-    assert not is_usable(Interval(-0.051, -0.1, 0.0), None)
-    assert not is_usable(None, Interval(-0.101, -0.2, 0.0))
-    assert is_usable(Interval(-0.05, -0.1, 0.0), Interval(-0.1, -0.2, 0.0))
+def test_safe_range_equals_checks_of_each_strength(tiny_llama, vector, baseline, report):
+    evaluator, questions = Evaluator.of(baseline, HAPPY), baseline.questions[:4]
+    first = [0.0, -1.0, -0.5, 0.5, 1.0]
+    found = answers_at(tiny_llama, vector, questions, first, max_new_tokens=8, seed=0)
+    for strength in first[1:]:
+        point, answers = report.point(strength), found[strength]
+        limit = answers.checks.limit(found[0.0].checks)
+        if limit is None:
+            facts = evaluator.facts(Intervention.of_vector(vector, strength)).drop_from(baseline.facts.base)
+            drifts = clearly_drifts(evaluator.relevance_change(answers.greedy))
+            limit = "facts" if loses_facts(facts) else "relevance" if drifts else None
+            assert point.damage.accuracy_change == facts
+        else:
+            assert point.damage.accuracy_change is None
+        assert point.limit == limit
+        assert point.answers == answers.greedy.texts
+    inside = [point for point in report.sweep if report.safe.contains(point.strength)]
+    assert all(point.limit is None for point in inside)
+    assert -1.0 <= report.safe.low <= 0.0 <= report.safe.high <= 1.0
 
 
-# The sweep -----------------------------------------------------------------------------------------------------------
-
-WRITTEN = Written(("Fine.",) * 8, ((1, 2),) * 8)
-
-
-def measured(strength, *, kl=0.4, relevance=0.6, **quality):
-    """Return a strength with the quality of its text."""
-    fine = {"perplexity_ratio": 1.2, "distinct_2": 0.8, "repetition": 0.1, "length_ratio": 1.0, "refuses": 0.0}
-    each = None if relevance is None else np.broadcast_to(relevance, 8)
-    point = StrengthPoint(strength, kl, Interval(strength, strength, strength), WRITTEN, each)
-    return point, Damage(kl=None, **{**fine, **quality})
-
-
-def sweep_of_all(measurements):
-    points, qualities = zip(*measurements, strict=True)
-    return sweep_of(points, qualities)
-
-
-def broken(strength: float):
-    return measured(strength, perplexity_ratio=9.0)
-
-
-BASE = measured(0.0, kl=0.0, perplexity_ratio=1.0)
-
-
-def test_sweep_points_ascend_with_their_measurements():
-    sweep = sweep_of_all([measured(1.0, kl=0.5, repetition=0.2, refuses=0.1), BASE, measured(-1.0, relevance=None)])
-    assert [point.strength for point in sweep.points] == [-1.0, 0.0, 1.0]
-    plus = sweep.points[2]
-    assert (plus.kl, plus.damage.kl, plus.damage.repetition, plus.damage.refuses) == (0.5, 0.5, 0.2, 0.1)
-    assert plus.effect == Interval(1.0, 1.0, 1.0)
-    assert plus.answers == WRITTEN.texts
-    assert sweep.points[0].damage.relevance is None
-
-
-def test_sweep_without_breaks_is_usable_throughout():
-    sweep = sweep_of_all([BASE, *(measured(strength) for strength in (-2.0, -1.0, 0.5, 3.0))])
-    assert (sweep.low, sweep.high) == (-2.0, 3.0)
-    assert all(point.usable and not point.why for point in sweep.points)
-
-
-def test_sweep_beyond_first_break_is_not_usable():
-    sweep = sweep_of_all([BASE, measured(0.5), broken(1.0), measured(1.5), broken(-0.5), measured(-1.0)])
-    assert (sweep.low, sweep.high) == (0.0, 0.5)
-    assert [point.strength for point in sweep.points if not point.usable] == [-0.5, 1.0]
-
-
-@given(breaks=st.sets(st.sampled_from([-2.0, -1.0, -0.5, 0.5, 1.0, 2.0])))
-def test_sweep_range_ends_at_first_break_on_each_side(breaks):
-    tried = [-2.0, -1.0, -0.5, 0.5, 1.0, 2.0]
-    sweep = sweep_of_all([BASE, *(broken(s) if s in breaks else measured(s) for s in tried)])
-    for strength in tried:
-        outwards = [s for s in tried if s * strength > 0 and abs(s) <= abs(strength)]
-        assert (sweep.low <= strength <= sweep.high) == breaks.isdisjoint(outwards)
+def test_limits_without_measurements_are_kept():
+    assert not loses_facts(None)
+    assert not loses_facts(Interval(-0.05, -0.1, 0.0))
+    assert loses_facts(Interval(-0.051, -0.1, 0.0))
+    assert not clearly_drifts(None)
+    assert not clearly_drifts(Interval(-0.15, -0.4, 0.1))
+    assert clearly_drifts(Interval(-0.15, -0.2, -0.1))
 
 
 @pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ({"kl": MAX_KL + 0.01}, "it spends 1.11 nat per token"),
-        ({"perplexity_ratio": MAX_PERPLEXITY + 0.1}, "perplexity is 3.1 times the base's"),
-        ({"repetition": 0.1 + 2 / 8}, "35% of the answers are repetitive"),
-        ({"distinct_2": MIN_DISTINCT * 0.8 - 0.01}, "answers repeat themselves"),
-        (
-            {"relevance": 0.6 - MAX_LOST_RELEVANCE - 0.02},
-            "answers drift from the question (relevance falls by 0.12)",
-        ),
-        ({"kl": 2.0, "perplexity_ratio": 5.0}, "it spends 2.00 nat per token; perplexity is 5.0 times the base's"),
-    ],
+    ("low", "high", "near"), [(-1.0, 1.0, (-0.5, 0.5)), (-0.25, 0.75, (-0.25, 0.5)), (0.0, 0.0, (0.0, 0.0))]
 )
-def test_sweep_exceeded_limit_is_named(changes, why):
-    (point,) = (point for point in sweep_of_all([BASE, measured(1.0, **changes)]).points if point.strength)
-    assert point.why == why
-    assert not point.usable
+def test_safe_strengths_default_is_half_or_the_end(low, high, near):
+    turns = safe_strengths(SafeRange(low, high, {"+": "budget", "-": "facts"}, 8))
+    assert (turns["default"]["-"], turns["default"]["+"]) == near
+    assert turns["safe"] == {"+": high, "-": low}
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"kl": MAX_KL},
-        {"perplexity_ratio": MAX_PERPLEXITY},
-        {"repetition": 0.24},
-        {"repetition": 0.28},  # of eight answers, one more: that may be chance
-        {"distinct_2": MIN_DISTINCT * 0.8},
-        {"relevance": 0.51},
-        {"relevance": None},
-        {"relevance": [0.9, 0.9, 0.9, 0.9, 0.1, 0.1, 0.1, -0.1]},  # it falls by 0.15, but may well not
-        {"refuses": 1.0, "length_ratio": 4.0},
-    ],
-)
-def test_sweep_at_the_limits_is_usable(changes):
-    assert sweep_of_all([BASE, measured(1.0, **changes)]).high == 1.0
+# The written effect
 
 
-def test_sweep_base_is_always_usable():
-    odd = measured(0.0, kl=0.0, repetition=0.9, distinct_2=0.01, perplexity_ratio=9.0)
-    sweep = sweep_of_all([odd, measured(1.0, repetition=0.9, distinct_2=0.01)])
-    assert all(point.usable for point in sweep.points)
+def test_written_effect_equals_scores_by_hand(tiny_llama, vector, baseline, report):
+    texts = baseline.texts[:4]
+    pair = system_prompt_pair(HAPPY, questions=6)
+    prompted = [Written.of(write(tiny_llama, pair[key], texts, max_new_tokens=8)) for key in "+-"]
+    for at in report.written.values():
+        strengths = [at.effect.strengths["+"], at.effect.strengths["-"], 0.0]
+        steerings = [Steering((Term(vector, strength),)) if strength else Steering() for strength in strengths]
+        sets = write_steered(tiny_llama, texts, steerings, max_new_tokens=8)
+        assert [each.texts for each in sets] == [report.point(strength).answers for strength in strengths]
+        plus, minus, plain, by_plus, by_minus = persona_scores(tiny_llama, HAPPY, texts, [*sets, *prompted])
+        close = {"rel": 1e-4, "abs": 1e-5}
+        assert at.effect.effect["+"].value == pytest.approx((plus - plain).mean(), **close)
+        assert at.effect.effect["-"].low == pytest.approx(mean_interval(minus - plain).low, **close)
+        assert at.effect.swing.value == pytest.approx((plus - minus).mean(), **close)
+        assert at.effect.prompt_swing.value == pytest.approx((by_plus - by_minus).mean(), **close)
+        if at.effect.times_prompt is not None:
+            ratio = bootstrap(lambda a, b: a.mean(-1) / b.mean(-1), plus - minus, by_plus - by_minus)
+            assert at.effect.times_prompt.value == pytest.approx(ratio.value, rel=1e-3)
+        assert at.clear == {key: is_clear(at.effect.effect[key], at.chance, key) for key in "+-"}
+    assert report.intervention("system prompt").written == report.written["safe"].effect.prompt_swing
+
+
+def test_random_vectors_spend_the_budget(vector, baseline):
+    steerable, budget = Steerable.of(vector, vector.layers), 0.2
+    trials = try_randoms(
+        baseline.kl,
+        [Evaluator.of(baseline, HAPPY).effects],
+        steerable,
+        vector.layers,
+        budget=budget,
+        guess=vector.scale["+"],
+        seeds=random_seeds(2, seed=3),
+    )
+    for random in random_vectors(vector, trials, seed=3):
+        assert random.safe is None
+        for sign in (1.0, -1.0):
+            assert baseline.kl.measure(random.addition(sign)) == pytest.approx(budget, rel=0.1)
+
+
+# Negative controls
+
+HAPPY_LOOP = "I am so happy! " * 12
+
+
+def test_happy_loop_exceeds_the_limits(tiny_llama):
+    """A text that only repeats a happy phrase is outside any safe range."""
+    texts = ("What is in a kitchen?", "How do boats float?")
+    prompts = [tiny_llama.encode(tiny_llama.render(Intervention().chat(0, text))) for text in texts]
+    good = ("A stove, pots, and a window over the sink.", "They push water aside, and it pushes back.")
+    written = [Written(each, tuple(tiny_llama.encode(text) for text in each)) for each in (good, (HAPPY_LOOP,) * 2)]
+    plain, loop = check_texts(tiny_llama, prompts, written)
+    assert distinct_share(HAPPY_LOOP) < MIN_DISTINCT
+    assert loop.limit(plain) == "repetition"
+    assert plain.repetitive == 0.0
+
+
+def test_random_directions_stay_within_their_chance(report):
+    for at in report.written.values():
+        for control in at.random:
+            for effect in control.effect.values():
+                assert at.chance.low <= effect.value <= at.chance.high
+            assert abs(control.swing.value) <= swing_chance(at.random)
+
+
+@pytest.mark.slow
+def test_happy_loop_scores_below_a_good_vector(smollm2, happy):
+    questions = neutral_prompts().held_out[:8]
+    steered, plain = (
+        Written.of(smollm2.generate(list(questions), steering=[steering] * 8, max_new_tokens=40))
+        for steering in (Steering((Term(happy, 0.5),)), Steering())
+    )
+    loop = Written((HAPPY_LOOP,) * 8, (smollm2.encode(HAPPY_LOOP)[:40],) * 8)
+    scores = persona_scores(smollm2, HAPPY, questions, [plain, steered, loop])
+    base, good, bad = scores.mean(axis=1)
+    assert good > base
+    assert bad < good, scores
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["random", "shuffled labels"])
+def test_meaningless_directions_write_within_chance(smollm2, happy, kind):
+    """Other random directions than those that state the chance, and shuffled labels, stay inside it."""
+    layers = happy.layers
+    if kind == "random":
+        noise = np.random.default_rng(77)
+        drawn = {layer: noise.standard_normal(smollm2.info.hidden_size) for layer in layers}
+        directions = {layer: (each / np.linalg.norm(each)).astype(np.float32) for layer, each in drawn.items()}
+    else:
+        directions = shuffled_directions(smollm2, HAPPY, layers, pairs=96, seed=7)
+    pretender = replace(happy, directions={**happy.directions, **directions}, scale=None, calibration=None, safe=None)
+    sizes = Sizes(questions=12, kl=6, controls_kl=6, written=12, randoms=4, facts=24, harmful=2, pairs=24)
+    report = evaluate(smollm2, pretender, baselines=(), sizes=sizes)
+    assert report.verdict.word == "does not work", report.verdict.sentences
+    assert not all(report.written["default"].clear.values())

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from trimtab.cli.options import out, right
-from trimtab.evaluation.report.page import nearest
+from trimtab.evaluation.report.tables import WRITTEN, written
 from trimtab.evaluation.report.wording import (
     CARRIED,
     COMPARISON_TITLE,
@@ -23,6 +23,7 @@ from trimtab.evaluation.report.wording import (
     RULES_TITLE,
     STRENGTHS_TITLE,
     SUBSTITUTES_TITLE,
+    WRITTEN_TITLE,
     advice,
     clean,
     clipped,
@@ -31,6 +32,7 @@ from trimtab.evaluation.report.wording import (
     findings,
     known,
     layer_range,
+    outside,
     percent,
     points,
     savings,
@@ -39,12 +41,13 @@ from trimtab.evaluation.report.wording import (
     strength,
     strength_meaning,
 )
+from trimtab.evaluation.strength import safe_strengths
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from trimtab.evaluation.distilled import DistilledReport, DistilledSample
-    from trimtab.evaluation.records import InterventionReport, Report, Side, Sweep, Word
+    from trimtab.evaluation.records import InterventionReport, Report, Side, Word
     from trimtab.evaluation.rules import RuleEffect, RuleReport
     from trimtab.vectors import Interval
 
@@ -76,6 +79,8 @@ def print_report(report: Report, *, console: Console = out) -> None:
             console.print(part, width=width)
 
     show(_verdict(report))
+    if report.written:
+        show(_written(report))
     show(_table(report, roomy=width >= ROOMY), _notes(report))
     show(_controls(report))
     show(_strengths(report))
@@ -100,13 +105,25 @@ def _verdict(report: Report) -> Panel:
     return Panel(Group(*lines), title=title, title_align="left", border_style=colour)
 
 
+def _written(report: Report) -> Table:
+    """Draw a row for each strength at which written effects were measured; bold is beyond chance."""
+    heads = [Column(head, justify="right", overflow="fold") for head in WRITTEN]
+    table = Table(Column(overflow="fold"), *heads, title=WRITTEN_TITLE, **PLAIN)
+    for name, cells in written(report):
+        texts = (" ".join(filter(None, (cell.text, cell.beside.replace(" to ", "…")))) for cell in cells)
+        table.add_row(
+            name, *(Text(text, style="bold" if cell.sure else "") for text, cell in zip(texts, cells, strict=True))
+        )
+    return table
+
+
 def _table(report: Report, *, roomy: bool) -> Table:
     """Draw one row an intervention; its cost is that of the worse side, because a line has no room for both."""
-    heads = ["effect +", "effect −", "swing", "95 %", "×prompt", "KL", "perpl.", "facts"]
+    heads = ["pref. +", "pref. −", "swing", "95 %", "×prompt", "KL", "perpl.", "facts"]
     heads += ["repet.", "tokens", "stored"] if roomy else ["tokens"]
     table = Table(
         Column("intervention", overflow="fold", min_width=9),
-        *(Column(head, justify="right", no_wrap=not head.startswith("effect")) for head in heads),
+        *(Column(head, justify="right", no_wrap=not head.startswith("pref")) for head in heads),
         title=COMPARISON_TITLE,
         **PLAIN,
     )
@@ -128,9 +145,9 @@ def _row(intervention: InterventionReport, *, roomy: bool) -> tuple[str, ...]:
             figure(_value(intervention.sides[sign].effect) if sign in intervention.sides else None, signed=True)
             for sign in "+-"
         ),
-        figure(_value(intervention.swing)),
-        spread(intervention.swing).replace(" to ", "…"),
-        figure(intervention.prompt_equivalents, 1),
+        figure(_value(intervention.written)),
+        spread(intervention.written).replace(" to ", "…"),
+        figure(intervention.times_prompt, 1),
         figure(_worst(sides, lambda side: side.damage.kl, max)),
         _times(_worst(sides, lambda side: side.damage.perplexity_ratio, max)),
         points(_worst(sides, lambda side: _value(side.damage.accuracy_change), min)),
@@ -156,9 +173,12 @@ def _times(ratio: float | None) -> str:
 
 
 def _notes(report: Report) -> Text:
-    notes = "Effects and swings in nat per token; KL, perplexity and repetition of the worse pole; facts in points."
-    if report.no_equivalents:
-        notes += f" No ×prompt: {report.no_equivalents}."
+    notes = (
+        "The vector at ±1. Preference and written swing in nat per token; KL, perplexity and repetition of the worse "
+        "pole; facts in points."
+    )
+    if report.written and (reason := report.written["safe"].effect.reason):
+        notes += f" No ×prompt: {reason}."
     return Text(clean(notes), style="dim")
 
 
@@ -172,37 +192,30 @@ def _controls(report: Report) -> Group:
 
 
 def _strengths(report: Report) -> Table:
-    """Show the sweep, with a bar to the left or the right of the middle; strengths with intact text are marked."""
+    """Show the strengths tried, each with a bar to the left or the right; those of the safe range are marked."""
     sweep = report.sweep
-    measured = any(point.effect is not None for point in sweep.points)
+    measured = any(point.effect is not None for point in sweep)
     table = Table(
         *right("strength"),
         Column("", justify="center"),
-        *((*right("effect"), Column()) if measured else ()),
+        *((*right("pref."), Column()) if measured else ()),
         *right("KL", "perpl."),
         Column("", overflow="fold"),
         title=STRENGTHS_TITLE,
         **PLAIN,
     )
-    most = max((abs(p.effect.value) for p in sweep.points if p.effect and known(p.effect.value)), default=0.0) or 1.0
-    for point in sweep.points:
-        effect = _value(point.effect)
-        broken = Text(clean(point.why or "incoherent text"), style="red")
+    most = max((abs(p.effect.value) for p in sweep if p.effect and known(p.effect.value)), default=0.0) or 1.0
+    for point in sweep:
+        effect, why = _value(point.effect), outside(report, point)
         table.add_row(
             strength(point.strength),
-            _usable(sweep, point.strength, point.usable),
+            Text("✘", style="red") if why else Text("┃", style="green"),
             *((figure(effect, signed=True), _bar(effect, most)) if measured else ()),
             figure(point.kl),
             _times(point.damage.perplexity_ratio),
-            Text() if point.usable else broken,
+            Text(clean(why), style="red"),
         )
     return table
-
-
-def _usable(sweep: Sweep, place: float, usable: bool) -> Text:
-    if sweep.low <= place <= sweep.high:
-        return Text("┃", style="green")
-    return Text("·", style="dim") if usable else Text("✘", style="red")
 
 
 def _bar(value: float | None, most: float) -> Text:
@@ -214,7 +227,9 @@ def _bar(value: float | None, most: float) -> Text:
 
 
 def _samples(report: Report) -> Iterable[Table]:
-    places = [point for at in (-1.0, 0.0, 1.0) if (point := nearest(report.sweep, at)) is not None]
+    turn = safe_strengths(report.safe)["default"]
+    strengths = dict.fromkeys((turn["-"], 0.0, turn["+"]))
+    places = [point for at in strengths if (point := report.point(at)) is not None]
     count = min([SAMPLES, len(report.setting.questions), *(len(place.answers) for place in places)])
     for number in range(count if places else 0):
         table = Table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,7 @@ from trimtab.cli.options import (
 )
 from trimtab.cli.session import Session
 from trimtab.errors import BehaviourError, EvaluationError, TrimtabError
+from trimtab.vectors.records import signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -53,8 +55,8 @@ def listing(context: typer.Context, json: JsonOption = False) -> None:
     if json:
         print_json([_entry(behaviour, cards.get(behaviour.name)) for behaviour in behaviours])
         return
-    numbers = ("swing", "×", "× kept", "ppl", "facts", "rel.", "cos")
-    columns = [Column(header, no_wrap=True) for header in ("+", "−", "verdict")]
+    numbers = ("×", "× safe", "safe range", "want", "other", "ceil.", "facts", "rel.")
+    columns = [Column(header, no_wrap=True) for header in ("+", "−", "")]
     columns += [Column(header, justify="right", no_wrap=True) for header in numbers]
     table = Table(*columns, title="Behaviours", title_justify="left", box=box.HORIZONTALS, padding=0, show_edge=False)
     for behaviour in behaviours:
@@ -69,12 +71,16 @@ def listing(context: typer.Context, json: JsonOption = False) -> None:
 def _caption(cards: Mapping[str, Card]) -> str:
     if not cards:
         return "No behaviour was measured yet."
+    from trimtab.evaluation.report.wording import MARKS
+
     models = ", ".join(sorted({card.model for card in cards.values()}))
+    marks = ", ".join(f"{mark} {word}" for word, mark in MARKS.items())
     return (
-        f"Measured on {models} at strength ±1. swing: nats per token from -1 to +1; ×: swing relative to system "
-        "prompts, if these have an effect; × kept: the same within the strengths that lose at most 5 % of facts and "
-        "0.10 of relevance; ppl: perplexity relative to the base; facts: change in accuracy; rel.: change in "
-        "relevance (each of the worse pole); cos: agreement of the pairs. Details: trimtab zoo card NAME."
+        f"Measured on {models}: {marks}. ×: how far written answers move at the default turn, in times what system prompts do, "
+        "if these have an effect; × safe: the same at the ends of the safe range, in which text holds together; want, "
+        "other: change at ±1, in nats per token, for answers of the pole that is steered to and of the other one (mean "
+        "of both signs); ceil.: share of the swing of logit arithmetic; facts, rel.: change in facts known and in "
+        "relevance at the worse safe end. Details: trimtab zoo card NAME."
     )
 
 
@@ -94,20 +100,35 @@ def _print_shortfalls(cards: Mapping[str, Card]) -> None:
 
 def _measured(card: Card | None) -> tuple[str, ...]:
     if card is None:
-        return ("–",) * 8
+        return ("–",) * 9
+    from trimtab.evaluation.report.wording import MARKS
+
     colour = COLOURS.get(card.word, "dim")
     costs = card.cost.values()
     changes = [cost.accuracy_change.value for cost in costs if cost.accuracy_change is not None]
     drifts = [cost.relevance_change for cost in costs if cost.relevance_change is not None]
+    wanted, other = _wanted_and_other(card)
     return (
-        f"[{colour}]{card.word}[/{colour}]",
-        _number(None if card.swing is None else card.swing.value, ".2f"),
-        _number(card.prompt_equivalents, ".1f"),
-        _number(card.tolerable.prompt_equivalents, ".1f"),
-        f"{max(cost.perplexity_ratio for cost in costs):.1f}",
+        f"[{colour}]{MARKS[card.word]}[/{colour}]",
+        _number(card.times_prompt("default"), ".1f"),
+        _number(card.times_prompt("safe"), ".1f"),
+        "–" if card.safe is None else f"{signed(card.safe.low)}…{signed(card.safe.high)}",
+        _number(wanted, "+.2f"),
+        _number(other, "+.2f"),
+        _number(None if card.ceiling is None else card.ceiling.share.value, ".0%"),
         _number(min(changes, default=None), "+.0%"),
         _number(min(drifts, default=None), "+.2f"),
-        _number(card.pairwise_cosine, ".2f"),
+    )
+
+
+def _wanted_and_other(card: Card) -> tuple[float | None, float | None]:
+    """Return the mean changes for answers of the pole that is steered to, and for those of the other pole."""
+    if len(card.halves) < 2:
+        return None, None
+    plus, minus = card.halves["+"], card.halves["-"]
+    return (
+        (plus.positive.value + minus.negative.value) / 2,
+        (plus.negative.value + minus.positive.value) / 2,
     )
 
 
@@ -159,7 +180,7 @@ def _print_card(card: Card, description: str) -> None:
     for sentence in card.sentences:
         out.print(f"• {sentence}", markup=False)
     for sample in card.samples:
-        columns = [Column(header, ratio=1, overflow="fold") for header in ("−1", "0", "+1")]
+        columns = [Column(header, ratio=1, overflow="fold") for header in ("−", "0", "+")]
         table = Table(*columns, title=escape(sample.question), title_justify="left", show_lines=True, expand=True)
         table.add_row(*(escape(text.strip()) for text in (sample.minus, sample.base, sample.plus)))
         out.print(table)
@@ -172,26 +193,29 @@ def _facts(card: Card) -> Iterator[tuple[str, str]]:
     yield "verdict", f"[{colour}]{card.word}[/{colour}] on {card.model}"
     place = f"layers {layer_range(card.layers)}, by {card.method}"
     yield "steers", f"{place}; strength 1 is {card.budget:g} nats per token"
-    if card.swing is not None and card.effect:
-        interval = f"({card.swing.low:.3f} to {card.swing.high:.3f})"
-        yield "swing", f"{card.swing.value:.3f} nats per token {interval}"
-    if card.prompt_swing is not None:
-        times = "" if card.prompt_equivalents is None else f"; the vector by {card.prompt_equivalents:.1f} times that"
-        yield "prompts", f"system prompts swing by {card.prompt_swing.value:.3f}{times}"
+    for name, label in (("default", "default turn"), ("safe", "safe ends")):
+        if name in card.written:
+            yield label, str(card.written[name])
     if card.chance is not None:
-        yield "chance", f"random directions reach {card.chance.low:+.3f} to {card.chance.high:+.3f}"
-    for key, label in (("+", "at +1"), ("-", "at −1")):
-        cost = card.cost[key]
+        yield "chance", f"random directions reach {card.chance.low:+.3f} to {card.chance.high:+.3f} nats per token"
+    if card.safe is not None:
+        yield "safe range", str(card.safe)
+    if card.swing is not None:
+        interval = f"({card.swing.low:.3f} to {card.swing.high:.3f})"
+        yield "preference", f"swing {card.swing.value:.3f} nats per token {interval} from -1 to +1"
+    for key, halves in card.halves.items():
+        changes = f"{halves.positive.value:+.2f} for {card.positive} answers, {halves.negative.value:+.2f} for"
+        yield f"at {key}1", f"{changes} {card.negative} ones"
+    if card.ceiling is not None:
+        share = card.ceiling.share
+        yield "ceiling", f"{share.value:.0%} of logit arithmetic at the same KL ({share.low:.0%} to {share.high:.0%})"
+    for key, cost in card.cost.items():
         parts = [f"perplexity × {cost.perplexity_ratio:.1f}", f"repetition {cost.loops:.0%}"]
         if cost.accuracy_change is not None:
             parts.append(f"facts {cost.accuracy_change.value:+.0%}")
         if cost.relevance_change is not None:
             parts.append(f"relevance {cost.relevance_change:+.2f}")
-        yield label, ", ".join(parts)
-    usable = card.tolerable
-    times = "" if usable.prompt_equivalents is None else f", {usable.prompt_equivalents:.1f} times the swing of prompts"
-    yield "usable", f"from strength {usable.low:+g} to {usable.high:+g}{times}"
-    yield "text intact", f"from strength {card.low:+g} to {card.high:+g} of those tried"
+        yield f"safe end {key}", ", ".join(parts)
 
 
 @app.command(cls=OnceCommand, epilog="Example: trimtab zoo train --all")
@@ -247,7 +271,7 @@ def _train_all(
         err.print(f"{name} ({number} of {len(names)})", style="bold", markup=False)
         try:
             outcome, baseline = _train_one(
-                engine, name, target, baseline, into=into, measure=measure, rebuild=rebuild, seed=seed
+                engine, name, path, target, baseline, into=into, measure=measure, rebuild=rebuild, seed=seed
             )
         except TrimtabError as error:
             outcome = f"failed: {error}"
@@ -258,6 +282,7 @@ def _train_all(
 def _train_one(
     engine: TransformersEngine,
     name: str,
+    path: Path,
     target: Path,
     baseline: Baseline | None,
     *,
@@ -298,6 +323,7 @@ def _train_one(
             baseline=None if behaviour.evaluation_prompts else baseline,
             progress=phases.on_progress,
         )
+    replace(vector, safe=report.safe).save(path)
     made = card_of(report)
     write_atomically(target, card_json(made))
     return made.word, baseline

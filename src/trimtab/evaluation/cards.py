@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,20 +16,19 @@ from pydantic import TypeAdapter, ValidationError
 
 from trimtab.behaviours import Behaviour, zoo_names
 from trimtab.errors import EvaluationError
-from trimtab.evaluation.records import Chance, Report, UsableRange, Word
-from trimtab.evaluation.strength import MAX_LOST_FACTS, MAX_LOST_RELEVANCE
-from trimtab.vectors import Interval
+from trimtab.evaluation.records import Ceiling, Chance, Halves, Point, Report, Word
+from trimtab.evaluation.strength import safe_strengths
+from trimtab.vectors import Interval, SafeRange, WrittenEffect
 
 SAMPLES = 2
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Cost of one side; see ``Damage``, whose ``repetition`` is called ``loops`` in card files.
+    """Cost at one end of the safe range; see ``Damage``, whose ``repetition`` is called ``loops`` in card files.
 
     Attributes:
         relevance_change: Mean change from the base model, without its interval.
-        accuracy: Share of simple facts known, without its interval.
     """
 
     kl: float | None
@@ -37,14 +36,12 @@ class Cost:
     loops: float
     relevance: float | None
     relevance_change: float | None
-    accuracy: float | None
     accuracy_change: Interval | None
-    refuses_harmful: float | None
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A question with the answers at strengths -1, 0 and +1."""
+    """A question with the answers at the negative default strength, at 0 and at the positive one."""
 
     question: str
     minus: str
@@ -59,13 +56,16 @@ class Card:
     Attributes:
         name: Name of the behaviour.
         sentences: Reasons of the verdict.
-        shuffled: Swing of the same pairs with shuffled labels.
-        cost: Cost at ±1, by sign.
-        low: Lowest strength at which text stays intact, of those tried.
-        high: Highest one.
-        tolerable: The usable range, under its name in card files.
+        effect: Preference effects at ±1, by sign.
+        chance: Range of random directions' written effects at the ends of the safe range.
+        shuffled: Preference swing of the same pairs with shuffled labels.
+        cost: Cost at the ends of the safe range, by sign.
         scores: Means at -1, 0 and +1, by scorer.
         questions: Number of questions.
+        safe: Safe range; None in cards that were measured without it.
+        written: Written effects, as in the report.
+        halves: Both halves of the preference effects at ±1, by sign.
+        refuses_harmful: Share of harmful requests that are refused at ±1, by sign.
     """
 
     name: str
@@ -83,21 +83,26 @@ class Card:
     effect: Mapping[str, Interval]
     swing: Interval | None
     prompt_swing: Interval | None
-    prompt_equivalents: float | None
-    no_equivalents: str
     chance: Chance | None
     shuffled: float | None
     anti_steerable: Mapping[str, float]
     pairwise_cosine: float | None
     refusal_cosine: float
     cost: Mapping[str, Cost]
-    low: float
-    high: float
-    tolerable: UsableRange
     scores: Mapping[str, tuple[float, float, float]]
     samples: tuple[Sample, ...]
     questions: int
     versions: Mapping[str, str]
+    safe: SafeRange | None = None
+    written: Mapping[str, WrittenEffect] = field(default_factory=dict)
+    halves: Mapping[str, Halves] = field(default_factory=dict)
+    ceiling: Ceiling | None = None
+    refuses_harmful: Mapping[str, float] = field(default_factory=dict)
+
+    def times_prompt(self, at: str) -> float | None:
+        """Return the written effect in times the prompt ``at`` ``"default"`` or ``"safe"``; None where unknown."""
+        measured = self.written.get(at)
+        return None if measured is None or measured.times_prompt is None else measured.times_prompt.value
 
 
 _ADAPTER = TypeAdapter(Card)
@@ -108,6 +113,9 @@ def card_of(report: Report) -> Card:
     subject, vector, controls = report.subject, report.interventions[0], report.controls
     plus, minus, base = vector.sides["+"], vector.sides["-"], report.base
     shared = [name for name in base.scores if name in plus.scores and name in minus.scores]
+    turns = safe_strengths(report.safe)
+    low, middle, high = (report.point(s) for s in (turns["default"]["-"], 0.0, turns["default"]["+"]))
+    answers = [() if point is None else point.answers for point in (low, middle, high)]
     return Card(
         name=subject.behaviour,
         digest=subject.digest,
@@ -124,67 +132,66 @@ def card_of(report: Report) -> Card:
         effect={key: side.effect for key, side in vector.sides.items() if side.effect is not None},
         swing=vector.swing,
         prompt_swing=report.prompt_swing,
-        prompt_equivalents=vector.prompt_equivalents,
-        no_equivalents=report.no_equivalents,
-        chance=controls.chance,
+        chance=report.written["safe"].chance if report.written else None,
         shuffled=None if controls.shuffled is None else controls.shuffled.swing.value,
         anti_steerable=controls.anti_steerable,
         pairwise_cosine=subject.pairwise_cosine,
         refusal_cosine=controls.refusal_cosine,
-        cost={key: _cost(report, key) for key in vector.sides},
-        low=report.sweep.low,
-        high=report.sweep.high,
-        tolerable=report.usable_range,
+        cost={key: _cost(point) for key, end in turns["safe"].items() if (point := report.point(end)) is not None},
         scores={name: (minus.scores[name].value, base.scores[name].value, plus.scores[name].value) for name in shared},
         samples=tuple(
-            Sample(report.setting.questions[n], minus.answers[n], base.answers[n], plus.answers[n])
-            for n in range(min(SAMPLES, len(base.answers)))
+            Sample(question, *each)
+            for question, *each in list(zip(report.setting.questions, *answers, strict=False))[:SAMPLES]
         ),
         questions=len(report.setting.questions),
         versions=report.setting.versions,
+        safe=report.safe,
+        written={name: turn.effect for name, turn in report.written.items()},
+        halves={key: side.halves for key, side in vector.sides.items() if side.halves is not None},
+        ceiling=report.ceiling,
+        refuses_harmful={
+            key: side.damage.refuses_harmful
+            for key, side in vector.sides.items()
+            if side.damage.refuses_harmful is not None
+        },
     )
 
 
-def _cost(report: Report, key: str) -> Cost:
-    damage = report.interventions[0].sides[key].damage
+def _cost(point: Point) -> Cost:
+    damage = point.damage
     return Cost(
         kl=damage.kl,
         perplexity_ratio=damage.perplexity_ratio,
         loops=damage.repetition,
         relevance=damage.relevance,
         relevance_change=None if damage.relevance_change is None else damage.relevance_change.value,
-        accuracy=None if damage.accuracy is None else damage.accuracy.value,
         accuracy_change=damage.accuracy_change,
-        refuses_harmful=damage.refuses_harmful,
     )
 
 
 def shortfalls(card: Card) -> tuple[str, ...]:
-    """Return the shortfalls of a vector: poles without effect, controls that do as well, costs beyond the limits.
+    """Return the shortfalls of a vector: poles without effect or coherent text, controls and prompts that do as well.
 
     Example:
         >>> shortfalls(zoo_cards()["happy"])
         ()
     """
     labels = {"+": card.positive, "-": card.negative}
+    ends = {} if card.safe is None else {"+": card.safe.high, "-": card.safe.low}
     reasons = []
     if card.promptable is False:
         reasons.append("system prompts do not move this model along it either")
+    incoherent = [labels[key] for key, end in ends.items() if not end]
+    reasons += [f"towards {label} the text holds together nowhere" for label in incoherent]
     dull = [labels[key] for key, clear in card.clear.items() if not clear]
     if len(dull) == len(labels):
         reasons.append("neither way beyond chance")
-    elif dull:
+    elif dull and dull != incoherent:
         reasons.append(f"towards {dull[0]} within chance")
     if card.shuffled is not None and card.swing is not None and abs(card.shuffled) >= card.swing.value:
         reasons.append("shuffled labels do as well")
-    if card.prompt_equivalents is not None and card.prompt_equivalents < 1.0:
+    if (times := card.times_prompt("safe")) is not None and times < 1.0:
         reasons.append("system prompts do more")
-    for key, cost in card.cost.items():
-        if cost.accuracy_change is not None and cost.accuracy_change.value < -MAX_LOST_FACTS:
-            reasons.append(f"knows {-cost.accuracy_change.value:.0%} fewer facts at {key}1")
-    drifts = [key for key, cost in card.cost.items() if (cost.relevance_change or 0.0) < -MAX_LOST_RELEVANCE]
-    if drifts:
-        reasons.append("answers drift from the question" + (f" at {drifts[0]}1" if len(drifts) == 1 else ""))
     return tuple(reasons)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +31,7 @@ from trimtab.evaluation.interventions import (
     system_prompt_pair,
     vector_pair,
 )
-from trimtab.evaluation.measurement import Evaluator
+from trimtab.evaluation.measurement import Evaluator, effect_of
 from trimtab.evaluation.metrics.refusals import refusal_rates
 from trimtab.evaluation.records import Chance, Control, Damage, InterventionReport
 from trimtab.stats import mean_interval
@@ -66,6 +67,18 @@ def chance_of(trials: Sequence[Trial]) -> Chance | None:
     return Chance(
         low=min(min(effects), middle - DEVIATIONS * deviation), high=max(max(effects), middle + DEVIATIONS * deviation)
     )
+
+
+def swing_chance(random: Sequence[Control]) -> float | None:
+    """Return how far a swing may go by chance, either way, in nats per token; None without random directions.
+
+    That is the greatest random swing, or two standard deviations if that is more. The sign of a random direction is
+    arbitrary, so the deviation is taken from 0.
+    """
+    swings = [control.swing.value for control in random if math.isfinite(control.swing.value)]
+    if not swings:
+        return None
+    return max(max(map(abs, swings)), DEVIATIONS * math.sqrt(sum(swing**2 for swing in swings) / len(swings)))
 
 
 def shuffled_directions(
@@ -125,13 +138,13 @@ class Answered:
     Attributes:
         pair: The intervention.
         kl: In nats per token.
-        effects: Effects per question; None without personas.
+        halves: Both halves of its preference effects, ``[question, (positive, negative)]``; None without personas.
         written: Answers at length.
     """
 
     pair: Pair
     kl: Mapping[str, float]
-    effects: Mapping[str, F64 | None]
+    halves: Mapping[str, F64 | None]
     written: Mapping[str, Written]
 
 
@@ -140,12 +153,14 @@ class Comparison:
     """All interventions with their answers; the vector is the first.
 
     Attributes:
-        prompt_swing: Swing of the system prompts per question, whether or not they are compared; None without personas.
+        prompted: Answers under the system prompts, by sign, whether or not they are compared; empty without personas.
+        prompt_swing: Preference swing of the system prompts per question; None without personas.
         making: Seconds that interventions took to make, by name.
         missing: Reasons why some could not be made.
     """
 
     answered: tuple[Answered, ...]
+    prompted: Mapping[str, Written]
     prompt_swing: F64 | None
     making: Mapping[str, float]
     missing: tuple[str, ...]
@@ -172,16 +187,26 @@ class _Made:
     """Interventions while they are made; KL and effects that were needed for making them are kept."""
 
     pairs: list[Pair]
+    system: Pair | None = None
     kl: dict[str, Mapping[str, float]] = field(default_factory=dict)
-    effects: dict[str, Mapping[str, F64 | None]] = field(default_factory=dict)
+    halves: dict[str, Mapping[str, F64 | None]] = field(default_factory=dict)
     making: dict[str, float] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
 
 
 def compare(
-    evaluator: Evaluator, vector: ControlVector, *, baselines: Sequence[str], lora: bool, seed: int, phases: Phases
+    evaluator: Evaluator,
+    vector: ControlVector,
+    steered: Mapping[str, Written],
+    *,
+    baselines: Sequence[str],
+    lora: bool,
+    seed: int,
+    phases: Phases,
 ) -> Comparison:
     """Make the interventions that a vector is compared with, and let the model answer under each.
+
+    ``steered`` are the answers at ±1, by sign.
 
     Raises:
         MissingDependencyError: peft is needed for ``lora``.
@@ -197,19 +222,21 @@ def compare(
                 made.pairs += _make_lora(evaluator, budget=budget, seed=seed, making=made.making, phases=phases)
             except EvaluationError as error:  # minutes of other work are not lost over it
                 made.missing.append(f"fine-tuning: {error}")
-    with phases("Writing answers", 2 * len(made.pairs)) as step:
-        interventions = [intervention for pair in made.pairs for intervention in pair.values()]
+    asked = [*made.pairs[1:], *([made.system] if made.system and made.system not in made.pairs else [])]
+    with phases("Writing answers", 2 * len(asked)) as step:
+        interventions = [intervention for pair in asked for intervention in pair.values()]
         each = iter(evaluator.write(interventions, sizes.written, on_step=step))
-        written = [{key: next(each) for key in pair} for pair in made.pairs]
+        written = {pair["+"].name: {key: next(each) for key in pair} for pair in asked} | {VECTOR: steered}
     answered = []
-    with phases("Measuring effects", 2 * len(made.pairs)) as step:
-        for pair, answers in zip(made.pairs, written, strict=True):
+    with phases("Measuring effects", len(made.pairs)) as step:
+        for pair in made.pairs:
             name = pair["+"].name
             kl = made.kl.get(name) or _kl_of_both(evaluator, pair)
-            effects = made.effects.get(name) or _effects_of_both(evaluator, pair, step)
-            answered.append(Answered(pair, kl, effects, answers))
-    swing = swing_of(made.effects[SYSTEM]) if SYSTEM in made.effects else None
-    return Comparison(tuple(answered), swing, made.making, tuple(made.missing))
+            halves = made.halves.get(name) or _halves_of_both(evaluator, pair)
+            answered.append(Answered(pair, kl, halves, written[name]))
+            step()
+    swing = swing_of(made.halves[SYSTEM]) if SYSTEM in made.halves else None
+    return Comparison(tuple(answered), written.get(SYSTEM, {}), swing, made.making, tuple(made.missing))
 
 
 def _make_prompts(
@@ -217,12 +244,12 @@ def _make_prompts(
 ) -> None:
     """Make the interventions that involve prompts, in the order of the table, as far as they are wanted.
 
-    The system prompts are measured in any case: their swing is the unit of the vector's.
+    The system prompts are measured in any case: what they do is the unit of what the vector does.
     """
     assert vector.calibration is not None
     baseline = evaluator.baseline
-    system = system_prompt_pair(evaluator.behaviour, questions=len(evaluator.questions))
-    made.effects[SYSTEM] = _effects_of_both(evaluator, system, lambda: None)
+    made.system = system = system_prompt_pair(evaluator.behaviour, questions=len(evaluator.questions))
+    made.halves[SYSTEM] = _halves_of_both(evaluator, system)
     kls = made.kl[SYSTEM] = _kl_of_both(evaluator, system)
     step()
     if EQUAL in baselines:
@@ -290,39 +317,31 @@ def _kl_of_both(evaluator: Evaluator, pair: Pair) -> dict[str, float]:
     return {key: evaluator.kl(intervention) for key, intervention in pair.items()}
 
 
-def _effects_of_both(evaluator: Evaluator, pair: Pair, step: Callable[[], None]) -> dict[str, F64 | None]:
-    effects = {}
-    for key, intervention in pair.items():
-        effects[key] = evaluator.effect(intervention)
-        step()
-    return effects
+def _halves_of_both(evaluator: Evaluator, pair: Pair) -> dict[str, F64 | None]:
+    return {key: evaluator.halves(intervention) for key, intervention in pair.items()}
 
 
-def swing_of(effects: Mapping[str, F64 | None]) -> F64 | None:
-    """Return the effect towards + minus that towards -, ``[question]``; None where there is none."""
-    plus, minus = effects["+"], effects["-"]
+def swing_of(halves: Mapping[str, F64 | None]) -> F64 | None:
+    """Return the preference effect towards + minus that towards -, ``[question]``; None where there is none."""
+    plus, minus = (effect_of(halves[key]) for key in SIGNS)
     return None if plus is None or minus is None else plus - minus
-
-
-def in_prompts(swing: Interval | None, prompt_swing: float | None) -> float | None:
-    """Return a swing in prompt-equivalents; None where either is unknown, or the prompts' swing is no unit."""
-    return None if swing is None or not prompt_swing else swing.value / prompt_swing
 
 
 def measure(
     evaluator: Evaluator,
     comparison: Comparison,
     qualities: Sequence[Damage],
+    written: Sequence[Interval | None],
     *,
     prompt_swing: float | None,
     phases: Phases,
 ) -> tuple[InterventionReport, ...]:
     """Measure facts, choices, scores and refusals of every intervention.
 
-    ``qualities`` are of ``comparison.all_written``; more may follow. ``prompt_swing`` is the mean swing of the system
-    prompts, in nats per token; None where it is no unit.
+    ``qualities`` are of ``comparison.all_written``; more may follow. ``written`` are the written swings of the
+    interventions, ``prompt_swing`` that of the system prompts in nats per token; None where it is no unit.
     """
-    each = iter(qualities)
+    each, swings = iter(qualities), iter(written)
     reports = []
     with phases("Asking simple facts", 2 * len(comparison.answered)) as step:
         for answered in comparison.answered:
@@ -331,21 +350,22 @@ def measure(
             for key, intervention in pair.items():
                 sides[key] = evaluator.side(
                     intervention,
-                    effect=answered.effects[key],
+                    halves=answered.halves[key],
                     kl=answered.kl[key],
                     written=answered.written[key],
                     quality=next(each),
                     refuses_harmful=refused.get(key),
                 )
                 step()
-            swing = evaluator.interval(swing_of(answered.effects))
+            swing = next(swings)
             reports.append(
                 InterventionReport(
                     name=plus.name,
                     about=plus.about,
                     sides=sides,
-                    swing=swing,
-                    prompt_equivalents=in_prompts(swing, prompt_swing),
+                    swing=evaluator.interval(swing_of(answered.halves)),
+                    written=swing,
+                    times_prompt=None if swing is None or not prompt_swing else swing.value / prompt_swing,
                     prompt_tokens=added_tokens(evaluator.engine, pair, evaluator.baseline.texts),
                     stored_bytes=plus.stored_bytes,
                     dial=plus.strength is not None,

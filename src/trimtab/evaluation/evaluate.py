@@ -28,19 +28,27 @@ from trimtab.evaluation.comparison import (
     try_directions,
 )
 from trimtab.evaluation.interventions import vector_bytes
-from trimtab.evaluation.measurement import Baseline, Evaluator, Sizes
+from trimtab.evaluation.measurement import Baseline, Evaluator, Sizes, effect_of
 from trimtab.evaluation.metrics.facts import Fact
 from trimtab.evaluation.metrics.refusals import cosine_with_refusal
 from trimtab.evaluation.metrics.scorers import Scorer
 from trimtab.evaluation.metrics.text_quality import measure_text_quality
 from trimtab.evaluation.records import Controls, Placing, Report, Run, Setting, Subject
-from trimtab.evaluation.strength import judge, measure_strengths, sweep_of, usable_range
+from trimtab.evaluation.strength import (
+    Tried,
+    find_safe_range,
+    judge,
+    measure_ceiling,
+    measure_strengths,
+    measure_written,
+    sweep_of,
+)
 from trimtab.training.calibrate import TOLERANCE
-from trimtab.training.controls import RANDOM_GUESS, Trial, rms_swing, try_randoms, why_no_equivalents
+from trimtab.training.controls import RANDOM_GUESS, Trial, try_randoms
 from trimtab.training.progress import OnProgress, Phases, ignore
 from trimtab.training.questions import EffectSet
 from trimtab.training.search import SIGNS, Steerable, band_layers, find_scales, first_guess
-from trimtab.vectors import Calibration, ControlVector
+from trimtab.vectors import Calibration, ControlVector, SafeRange
 
 PACKAGES = ("trimtab", "torch", "transformers", "numpy")
 MAX_SPENT = 2.0  # times the budget; a vector that spends far more or less is compared at this limit
@@ -65,10 +73,12 @@ def evaluate(
 ) -> Report:
     """Measure whether a vector works, what it costs, and whether a prompt would have done.
 
-    The vector's effect at strength ±1 is measured on neutral questions that training never calibrates on, beside random
-    directions, shuffled labels and other layers at the same KL; its damage by KL, fluency, relevance, simple facts and
-    refusals; prompts, examples, both together and fine-tuning on the same questions by the same scorers. A vector
-    without a strength unit is calibrated first. The report's ``verdict`` puts the result into words.
+    All is measured on neutral questions that training never calibrates on: the strengths inside which text holds
+    together; there, the effect on what the model writes, beside system prompts and random directions at the same KL; at
+    strength ±1 the preference effect, beside shuffled labels, other layers and logit arithmetic; damage by KL, fluency,
+    relevance, simple facts and refusals; prompts, examples, both together and fine-tuning on the same questions by the
+    same scorers. A vector without a strength unit is calibrated first. The report's ``verdict`` puts the result into
+    words; its ``safe`` is for the vector's file: ``replace(vector, safe=report.safe)``.
 
     Args:
         model: The engine of the vector's model.
@@ -97,8 +107,8 @@ def evaluate(
 
     Example:
         >>> report = evaluate(model, happy)  # doctest: +SKIP
-        >>> report.verdict.word, report.intervention("vector").prompt_equivalents  # doctest: +SKIP
-        ('works', 4.1)
+        >>> report.verdict.word, report.written["default"].effect.times_prompt.value  # doctest: +SKIP
+        ('works', 1.2)
     """
     model.check_unsteered("evaluation")
     check_baselines(baselines)
@@ -116,8 +126,10 @@ def evaluate(
     with phases("Letting the model answer in character", 1):
         evaluator = Evaluator.of(baseline, described, scorers=scorers, choices=choices, seed=seed)
     trials = _try_controls(evaluator, calibrated, seed=seed, phases=phases)
-    comparison = compare(evaluator, calibrated, baselines=baselines, lora=lora, seed=seed, phases=phases)
-    return _report(evaluator, vector, calibrated, trials, comparison, phases, making or {})
+    safe, tried = find_safe_range(evaluator, calibrated, phases)
+    steered = {key: tried[sign].written for key, sign in SIGNS.items()}
+    comparison = compare(evaluator, calibrated, steered, baselines=baselines, lora=lora, seed=seed, phases=phases)
+    return _report(evaluator, vector, calibrated, safe, tried, trials, comparison, phases, making or {})
 
 
 def _behaviour_of(vector: ControlVector) -> Behaviour:
@@ -198,8 +210,8 @@ def _default_band(vector: ControlVector) -> tuple[int, ...]:
     return band if shared < MAX_OVERLAP and set(band) <= set(vector.directions) else ()
 
 
-def _controls(evaluator: Evaluator, trials: _Trials, effects: Mapping[str, F64 | None], *, refusal: float) -> Controls:
-    plus, minus = effects["+"], effects["-"]
+def _controls(evaluator: Evaluator, trials: _Trials, halves: Mapping[str, F64 | None], *, refusal: float) -> Controls:
+    plus, minus = (effect_of(halves[key]) for key in SIGNS)
     wrong = {} if plus is None or minus is None else {"+": float((plus <= 0).mean()), "-": float((minus >= 0).mean())}
     return Controls(
         random=tuple(report_control(trial, seed=evaluator.seed) for trial in trials.random),
@@ -215,49 +227,48 @@ def _report(
     evaluator: Evaluator,
     given: ControlVector,
     vector: ControlVector,
+    safe: SafeRange,
+    tried: Mapping[float, Tried],
     trials: _Trials,
     comparison: Comparison,
     phases: Phases,
     making: Mapping[str, float],
 ) -> Report:
-    baseline, steered, per_question = evaluator.baseline, comparison.answered[0], comparison.prompt_swing
-    prompt_swing = evaluator.interval(per_question)
-    no_equivalents = ""
-    if prompt_swing is not None and per_question is not None:
-        noise = rms_swing(trials.random) / len(per_question) ** 0.5
-        no_equivalents = why_no_equivalents(prompt_swing, noise) or ""
-    unit = None if prompt_swing is None or no_equivalents else prompt_swing.value
-    points = measure_strengths(evaluator, vector, steered, phases)
+    baseline, steered = evaluator.baseline, comparison.answered[0]
+    written, swings = measure_written(evaluator, vector, safe, tried, comparison, trials.random, phases)
+    ceiling = measure_ceiling(evaluator, vector, steered, phases)
+    measured = measure_strengths(evaluator, vector, list(tried), steered, phases)
     with phases("Measuring text quality", 1):
         # All sets together: an answer that several of them share is scored once.
-        sets = [*comparison.all_written, *(point.written for point in points), baseline.written]
+        sets = [*comparison.all_written, *(each.written for each in tried.values()), baseline.written]
         qualities = measure_text_quality(evaluator.engine, baseline.questions, baseline.written, sets)
-    interventions = measure(evaluator, comparison, qualities, prompt_swing=unit, phases=phases)
-    usable = usable_range(evaluator, vector, interventions[0], steered.effects, prompt_swing=unit, phases=phases)
-    sweep = sweep_of(points, qualities[len(comparison.all_written) : -1])
+    unit = written["safe"].effect if written else None
+    interventions = measure(
+        evaluator,
+        comparison,
+        qualities,
+        [evaluator.interval(swing) for swing in swings],
+        prompt_swing=None if unit is None or unit.reason else unit.prompt_swing.value,
+        phases=phases,
+    )
+    by_strength = zip([*tried, 0.0], qualities[len(comparison.all_written) :], strict=True)
+    sweep = sweep_of(evaluator, tried, measured, dict(by_strength))
     with phases("Measuring refusals", 1):
         base = evaluator.base_side(qualities[-1])
         refusal = cosine_with_refusal(vector, baseline.refusal)
-    controls = _controls(evaluator, trials, steered.effects, refusal=refusal)
+    controls = _controls(evaluator, trials, steered.halves, refusal=refusal)
     subject = _subject(evaluator, given, vector)
     return Report(
         subject=subject,
         base=base,
         interventions=interventions,
+        written=written,
+        safe=safe,
         sweep=sweep,
-        usable_range=usable,
+        ceiling=ceiling,
         controls=controls,
-        prompt_swing=prompt_swing,
-        no_equivalents=no_equivalents,
-        verdict=judge(
-            subject,
-            interventions[0],
-            sweep,
-            usable,
-            controls,
-            prompt_swing=prompt_swing,
-            no_equivalents=no_equivalents,
-        ),
+        prompt_swing=evaluator.interval(comparison.prompt_swing),
+        verdict=judge(subject, interventions[0], written, safe, controls),
         setting=_setting(evaluator, comparison),
         run=Run(
             created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -21,10 +21,10 @@ from trimtab.evaluation.metrics.facts import Accuracy, Fact, FactSet, answer_fac
 from trimtab.evaluation.metrics.refusals import refusal_direction, refusal_rates
 from trimtab.evaluation.metrics.scorers import Scorer, default_scorers
 from trimtab.evaluation.metrics.text_quality import kl_per_question, own_predictions
-from trimtab.evaluation.records import Damage, Side
+from trimtab.evaluation.records import Damage, Halves, Side
 from trimtab.stats import mean_interval
 from trimtab.training.progress import ignore
-from trimtab.training.questions import EffectSet, KlSet, Question, add_persona_answers, ask, preference
+from trimtab.training.questions import EffectSet, KlSet, Question, add_persona_answers, ask, mean_logprobs
 from trimtab.training.written import Written
 from trimtab.vectors import Interval
 
@@ -36,38 +36,34 @@ class Sizes:
     Attributes:
         questions: Neutral questions, from the half that training never calibrates on.
         kl: Questions along whose answers KL is measured.
-        controls_kl: Questions on which controls are brought to the budget.
-        chance: Questions on which random directions are measured; fewer make chance look greater.
-        sweep: Questions answered at every strength.
+        controls_kl: Questions on which controls are brought to the budget, and the ceiling is measured.
+        chance: Questions on which preference effects of random directions are measured; fewer make chance look greater.
         randoms: Random directions.
         pairs: Contrastive pairs whose labels are shuffled.
         facts: Simple facts, evenly taken from the 240 built-in ones.
         harmful: Harmful requests, of the built-in 32.
-        written: Questions that are answered at length under every intervention.
-        answer_tokens: Upper bound on the answers along which KL and effects are measured; openings suffice for these.
+        written: Questions that are answered at length, under every intervention and at every strength tried.
+        answer_tokens: Upper bound on the answers along which KL and preference are measured; openings suffice there.
         written_tokens: Upper bound on the answers whose text is measured. Relevance does not show in an opening alone.
-        strengths: Strengths of the sweep, besides 0.
-        halvings: Halvings of the strengths from 0 to 1 when the usable range is searched: 2 find it to a quarter.
+        halvings: Halvings of the strengths from 0 to 1 in the search of the safe range: 2 find its ends to a quarter.
     """
 
     questions: int = EVALUATION_QUESTIONS
     kl: int = 12
-    controls_kl: int = 6
+    controls_kl: int = 8
     chance: int = 8
-    sweep: int = 6
-    randoms: int = 8
+    randoms: int = 3
     pairs: int = 96
     facts: int = 80
     harmful: int = 12
     written: int = 12
     answer_tokens: int = 24
     written_tokens: int = EVALUATION_ANSWER_TOKENS
-    strengths: tuple[float, ...] = (-1.5, -1.0, -0.5, 0.5, 1.0, 1.5)
     halvings: int = 2
 
 
 THOROUGH = Sizes(
-    questions=48, kl=24, chance=48, sweep=12, facts=240, harmful=32, written=48, written_tokens=48, halvings=3
+    questions=48, kl=24, chance=24, randoms=4, facts=240, harmful=32, written=24, written_tokens=48, halvings=3
 )
 """Sizes for cards: all neutral questions that training never calibrates on, all facts and requests."""
 
@@ -143,6 +139,11 @@ class Baseline:
         return dict(refusal_direction(self.engine))
 
 
+def effect_of(halves: F64 | None) -> F64 | None:
+    """Return the preference effect of both its halves, ``[question]``; None where nothing was measured."""
+    return None if halves is None else np.asarray(halves[:, 0] - halves[:, 1])
+
+
 def _evenly(facts: Sequence[Fact], count: int) -> tuple[Fact, ...]:
     count = min(count, len(facts))
     return tuple(facts[n * len(facts) // count] for n in range(count))
@@ -212,15 +213,19 @@ class Evaluator:
         """Return the mean over questions with its interval; None where nothing was measured."""
         return None if values is None else mean_interval(values, seed=self.seed)
 
-    def effect(self, intervention: Intervention) -> F64 | None:
-        """Measure the change of the preference for the positive pole's answers, ``[question]``, in nats per token."""
+    def halves(self, intervention: Intervention) -> F64 | None:
+        """Measure the change in log-probability of both personas' answers, in nats per token.
+
+        Returns:
+            ``[question, (positive, negative)]``; None without personas.
+        """
         if self.effects is None:
             return None
         if intervention.only_steers:  # prompts are shared with the base model, which has read them already
-            return self.effects.measure(changes_of(intervention.steering, self.engine.info))
+            return self.effects.halves(changes_of(intervention.steering, self.engine.info))
         answers = [(each.positive, each.negative) for question in self.questions if (each := question.persona_answers)]
-        effect: F64 = preference(score(self.engine, intervention, self.baseline.texts, answers)) - self.effects.base
-        return effect
+        scores = score(self.engine, intervention, self.baseline.texts, answers)
+        return mean_logprobs(scores) - self.effects.base_logprobs
 
     def kl(self, intervention: Intervention) -> float:
         """Measure the mean per-token KL(base ‖ intervention) along the base model's own answers, in nats."""
@@ -249,7 +254,7 @@ class Evaluator:
         self,
         intervention: Intervention,
         *,
-        effect: F64 | None,
+        halves: F64 | None,
         kl: float,
         written: Written,
         quality: Damage,
@@ -262,7 +267,7 @@ class Evaluator:
         chosen = choice_log_odds(self.engine, intervention, self.choices) if self.choices else None
         return Side(
             strength=intervention.strength,
-            effect=self.interval(effect),
+            effect=self.interval(effect_of(halves)),
             damage=replace(
                 quality,
                 kl=kl,
@@ -277,13 +282,14 @@ class Evaluator:
             answers=written.texts,
             choices=None if chosen is None else chosen.interval,
             chosen=None if chosen is None else chosen.share,
+            halves=None if halves is None else Halves(*(mean_interval(half, seed=self.seed) for half in halves.T)),
         )
 
     def base_side(self, quality: Damage) -> Side:
         """Return the same measurements of the base model."""
         return self.side(
             Intervention(strength=0.0),
-            effect=None,
+            halves=None,
             kl=0.0,
             written=self.baseline.written,
             quality=quality,

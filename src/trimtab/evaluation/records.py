@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal, TypeAlias
 
-from trimtab.vectors import Interval
+from trimtab.vectors import Interval, SafeRange, WrittenEffect
+from trimtab.vectors.records import Limit
 
 Word: TypeAlias = Literal["works", "weak", "one way only", "does not work", "not measured"]
 
@@ -51,16 +52,31 @@ class Damage:
 
 
 @dataclass(frozen=True)
+class Halves:
+    """Both halves of a preference effect: changes of log-probability, in nats per token.
+
+    Attributes:
+        positive: Change for the answers in the positive pole's character.
+        negative: Change for those in the negative pole's.
+    """
+
+    positive: Interval
+    negative: Interval
+
+
+@dataclass(frozen=True)
 class Side:
     """Measurements of an intervention for one pole.
 
     Attributes:
         strength: Strength that it was applied at; None if it has no adjustable strength.
-        effect: Change of the preference for answers in the positive pole's character; None without personas.
+        effect: Preference effect: change of the preference for answers in the positive pole's character; None without
+            personas.
         scores: Mean over the answers, by scorer.
         choices: Log-odds (nats) of the choice that matches the positive pole, where there are choice questions.
         chosen: Share of those questions in which that choice is the likelier one.
         answers: Answers to the questions of the report, in order.
+        halves: The two changes whose difference ``effect`` is.
     """
 
     strength: float | None
@@ -70,6 +86,7 @@ class Side:
     answers: tuple[str, ...]
     choices: Interval | None = None
     chosen: float | None = None
+    halves: Halves | None = None
 
 
 @dataclass(frozen=True)
@@ -80,8 +97,9 @@ class InterventionReport:
         name: Name, such as ``"vector"`` or ``"system prompt"``.
         about: Description in one line.
         sides: Measurements for each pole, by sign.
-        swing: Effect of the positive side minus that of the negative one.
-        prompt_equivalents: Swing divided by that of the system prompts; None where that would be noise.
+        swing: Preference effect of the positive side minus that of the negative one.
+        written: Persona score of the positive side's answers minus that of the negative side's.
+        times_prompt: ``written`` divided by that of the system prompts; None where that would be noise.
         prompt_tokens: Prompt tokens that it adds to a request, on average.
         stored_bytes: Size of what has to be stored.
         dial: Whether its strength can be adjusted.
@@ -91,7 +109,8 @@ class InterventionReport:
     about: str
     sides: Mapping[str, Side]
     swing: Interval | None
-    prompt_equivalents: float | None
+    written: Interval | None
+    times_prompt: float | None
     prompt_tokens: float
     stored_bytes: int
     dial: bool
@@ -99,12 +118,11 @@ class InterventionReport:
 
 @dataclass(frozen=True)
 class Point:
-    """One strength of the sweep.
+    """One strength that was tried in the search of the safe range.
 
     Attributes:
-        effect: Effect at this strength; None without personas.
-        usable: Whether the text stays intact.
-        why: The limits that it exceeds, in words; empty where ``usable``.
+        effect: Preference effect at this strength; None without personas.
+        limit: What its text exceeds; None where it holds together.
         answers: Answers to the first questions of the report.
     """
 
@@ -112,41 +130,8 @@ class Point:
     kl: float
     effect: Interval | None
     damage: Damage
-    usable: bool
-    why: str
+    limit: Limit | None
     answers: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Sweep:
-    """Measurements over strength.
-
-    Attributes:
-        points: By ascending strength; 0 is the base model.
-        low: The lowest strength down to which all strengths tried are usable.
-        high: The highest strength up to which they are.
-    """
-
-    points: tuple[Point, ...]
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class UsableRange:
-    """Strengths at which the model's knowledge and the relevance of its answers are kept.
-
-    Attributes:
-        low: The lowest strength of those tried, from -1 up.
-        high: The highest, from 1 down.
-        swing: Effect at ``high`` minus that at ``low``; None where no effect was measured.
-        prompt_equivalents: That divided by the swing of the system prompts; None where it would be noise.
-    """
-
-    low: float
-    high: float
-    swing: Interval | None
-    prompt_equivalents: float | None
 
 
 @dataclass(frozen=True)
@@ -176,6 +161,43 @@ class Chance:
 
 
 @dataclass(frozen=True)
+class WrittenAt:
+    """Written effect of a vector at one strength for each sign, beside random directions at the same KL.
+
+    Attributes:
+        effect: The vector's, on held-out questions.
+        random: Those of random directions.
+        chance: Range of the random directions' effects.
+        clear: Whether the vector's effect lies beyond it, by sign.
+    """
+
+    effect: WrittenEffect
+    random: tuple[Control, ...]
+    chance: Chance
+    clear: Mapping[str, bool]
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """Logit arithmetic of the two personas at the vector's KL: what no direction needs to be better than.
+
+    At each token ``log q = log p + multiplier * (log p+ - log p-) - log Z``, where p+ and p- are the model under the
+    system prompts of the poles.
+
+    Attributes:
+        multipliers: By sign; found so that q spends the KL of strength ±1.
+        swing: Preference swing of q.
+        share: The vector's preference swing on the same questions, divided by that.
+        questions: Number of questions.
+    """
+
+    multipliers: Mapping[str, float]
+    swing: Interval
+    share: Interval
+    questions: int
+
+
+@dataclass(frozen=True)
 class Controls:
     """Controls that the vector's effect is compared with.
 
@@ -202,8 +224,8 @@ class Verdict:
 
     Attributes:
         word: The verdict in one to three words.
-        clear: Whether the effect is beyond that of random directions, by sign.
-        promptable: Whether system prompts move the model along this axis at all; None if that was not measured.
+        clear: Whether the written effect inside the safe range is beyond that of random directions, by sign.
+        promptable: Whether answers under the system prompts differ at all; None if that was not measured.
         sentences: Reasons, most important first.
     """
 
@@ -309,25 +331,32 @@ class Report:
     """Result of one evaluation.
 
     Attributes:
-        interventions: The vector first, then those that it is compared with.
-        sweep: Measurements over strength.
-        usable_range: Strengths at little damage.
+        interventions: The vector (at ±1) first, then those that it is compared with.
+        written: Written effects at the ``"default"`` strengths and at the ends of the ``"safe"`` range; empty without
+            personas.
+        safe: Strengths inside which text holds together; ``replace(vector, safe=report.safe)`` keeps it.
+        sweep: Strengths tried, ascending; 0 is the base model.
+        ceiling: Logit arithmetic at the vector's KL; None without personas.
         controls: Controls that should do nothing.
-        prompt_swing: Swing of the system prompts for the two poles; None without personas.
-        no_equivalents: Reason why there are no prompt-equivalents; empty where there are.
+        prompt_swing: Preference swing of the system prompts for the two poles; None without personas.
     """
 
     subject: Subject
     base: Side
     interventions: tuple[InterventionReport, ...]
-    sweep: Sweep
-    usable_range: UsableRange
+    written: Mapping[str, WrittenAt]
+    safe: SafeRange
+    sweep: tuple[Point, ...]
+    ceiling: Ceiling | None
     controls: Controls
     prompt_swing: Interval | None
-    no_equivalents: str
     verdict: Verdict
     setting: Setting
     run: Run
+
+    def point(self, strength: float) -> Point | None:
+        """Return the measurements at a strength; None where it was not tried."""
+        return next((point for point in self.sweep if point.strength == strength), None)
 
     def intervention(self, name: str) -> InterventionReport:
         """Return the measurements of the intervention of that name.
@@ -338,15 +367,16 @@ class Report:
         return {intervention.name: intervention for intervention in self.interventions}[name]
 
     def _repr_html_(self) -> str:
-        """Return the verdict, its reasons and the swing of each intervention, for notebooks."""
+        """Return the verdict, its reasons and the written swing of each intervention, for notebooks."""
         reasons = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.verdict.sentences)
         rows = "".join(
-            f'<tr><th scope="row">{escape(each.name)}</th><td>{_shown(each.swing)}</td></tr>'
+            f'<tr><th scope="row">{escape(each.name)}</th><td>{_shown(each.written)}</td></tr>'
             for each in self.interventions
         )
         return (
             f'<div class="trimtab-report"><p><b>{escape(self.subject.vector)}: {escape(self.verdict.word)}</b></p>'
-            f"<ul>{reasons}</ul><table><thead><tr><th>intervention</th><th>swing (nat per token)</th></tr></thead>"
+            f"<ul>{reasons}</ul><table><thead><tr><th>intervention</th><th>written swing (nat per token)</th></tr>"
+            "</thead>"
             f"<tbody>{rows}</tbody></table></div>"
         )
 

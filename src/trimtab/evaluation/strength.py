@@ -1,65 +1,59 @@
-"""Strengths: the sweep, the strengths at which text stays intact, and the usable range at little damage."""
+"""Strengths: the safe range, what is measured inside it, and the verdict."""
 
 from __future__ import annotations
 
-from bisect import bisect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
-from itertools import takewhile
 from typing import TypeGuard
 
-import numpy as np
-
 from trimtab.arrays import F64
-from trimtab.evaluation.comparison import Answered, in_prompts, swing_of
+from trimtab.errors import CalibrationError
+from trimtab.evaluation.comparison import (
+    Answered,
+    Comparison,
+    chance_of,
+    random_seeds,
+    report_control,
+    swing_chance,
+    swing_of,
+)
 from trimtab.evaluation.interventions import Intervention
-from trimtab.evaluation.measurement import Evaluator
+from trimtab.evaluation.measurement import Evaluator, effect_of
+from trimtab.evaluation.metrics.ceiling import ceiling_effects
 from trimtab.evaluation.records import (
+    Ceiling,
     Chance,
     Controls,
     Damage,
     InterventionReport,
     Point,
     Subject,
-    Sweep,
-    UsableRange,
     Verdict,
     Word,
+    WrittenAt,
 )
-from trimtab.stats import mean_interval
+from trimtab.stats import bootstrap, mean_interval
+from trimtab.steering import Steering, Term
+from trimtab.training.controls import Trial, random_directions
 from trimtab.training.progress import Phases
-from trimtab.training.search import SIGNS
-from trimtab.training.written import Written
-from trimtab.vectors import ControlVector, Interval
+from trimtab.training.search import SIGNS, Steerable
+from trimtab.training.written import (
+    TextChecks,
+    Written,
+    answers_at,
+    persona_scores,
+    search_safe_range,
+    write_steered,
+    written_effect,
+)
+from trimtab.vectors import ControlVector, Interval, SafeRange
+from trimtab.vectors.records import BROKEN, Limit, signed
+from trimtab.vectors.vector import DEFAULT_STRENGTH
 
-# Where text breaks. trimtab warns of mixes above MAX_KL; the other limits were chosen by reading answers.
-MAX_KL = 1.1
-MAX_PERPLEXITY = 3.0
-MAX_MORE_REPETITION = 0.15
-MIN_MORE_REPETITIVE = 2  # answers; a single one may be repetitive by chance
-MIN_DISTINCT = 0.7
 MAX_LOST_RELEVANCE = 0.10
 MAX_LOST_FACTS = 0.05
 
-RANGE_PHASE = "Searching the usable range"
-
-
-@dataclass(frozen=True)
-class StrengthPoint:
-    """One measured strength; KL and effect are in nats per token.
-
-    Attributes:
-        effect: None where the behaviour has no personas.
-        written: Answers to the first questions.
-        relevance: Cosine of each question with its answer, ``[answer]``; None without the embedding model.
-    """
-
-    strength: float
-    kl: float
-    effect: Interval | None
-    written: Written
-    relevance: F64 | None
+RANGE_PHASE = "Searching the safe range"
 
 
 def clearly_drifts(change: Interval | None) -> TypeGuard[Interval]:
@@ -67,157 +61,223 @@ def clearly_drifts(change: Interval | None) -> TypeGuard[Interval]:
     return change is not None and change.value < -MAX_LOST_RELEVANCE and change.high < 0
 
 
-def is_usable(facts: Interval | None, relevance: Interval | None) -> bool:
-    """Return whether facts and relevance are kept, as far as they were measured; each is a change from the base model.
+def loses_facts(change: Interval | None) -> TypeGuard[Interval]:
+    """Return whether more of the simple facts are lost than a safe strength may lose."""
+    return change is not None and change.value < -MAX_LOST_FACTS
 
-    Example:
-        >>> is_usable(Interval(-0.05, -0.08, -0.02), Interval(-0.1, -0.2, 0.0)), is_usable(None, None)
-        (True, True)
-        >>> is_usable(Interval(-0.06, -0.08, -0.04), None)
-        False
+
+@dataclass(frozen=True)
+class Tried:
+    """One strength that was tried in the search of the safe range.
+
+    Attributes:
+        written: Greedy answers.
+        limit: What the text exceeds; None where it holds together.
+        facts: Change of the share of facts known; None where the text exceeds a limit already.
     """
-    lost_facts = facts is not None and facts.value < -MAX_LOST_FACTS
-    lost_relevance = relevance is not None and relevance.value < -MAX_LOST_RELEVANCE
-    return not (lost_facts or lost_relevance)
+
+    written: Written
+    limit: Limit | None
+    facts: Interval | None
+
+
+def find_safe_range(
+    evaluator: Evaluator, vector: ControlVector, phases: Phases
+) -> tuple[SafeRange, dict[float, Tried]]:
+    """Search the safe range on held-out questions; return it with all strengths that were tried.
+
+    Beyond what training's search checks, the simple facts must be kept, and the relevance that the embedding model
+    sees, where it is installed. Facts and relevance are measured where the text holds together otherwise.
+    """
+    sizes = evaluator.baseline.sizes
+    questions = evaluator.baseline.questions[: sizes.written]
+    tried: dict[float, Tried] = {}
+    plain: list[TextChecks] = []
+
+    def limits_at(strengths: Sequence[float]) -> dict[float, Limit | None]:
+        found = answers_at(
+            evaluator.engine,
+            vector,
+            questions,
+            strengths if plain else [0.0, *strengths],
+            max_new_tokens=sizes.written_tokens,
+            seed=evaluator.seed,
+        )
+        if not plain:
+            plain.append(found[0.0].checks)
+        for strength in strengths:
+            answers = found[strength]
+            limit, facts = answers.checks.limit(plain[0]), None
+            if limit is None:
+                known = evaluator.facts(Intervention.of_vector(vector, strength))
+                facts = known.drop_from(evaluator.baseline.facts.base)
+                relevance = evaluator.relevance_change(answers.greedy)
+                limit = "facts" if loses_facts(facts) else "relevance" if clearly_drifts(relevance) else None
+            tried[strength] = Tried(answers.greedy, limit, facts)
+        return {strength: tried[strength].limit for strength in strengths}
+
+    with phases(RANGE_PHASE, max(sizes.halvings, 1)) as step:
+        safe = search_safe_range(limits_at, halvings=sizes.halvings, questions=len(questions), on_round=step)
+    return safe, tried
+
+
+@dataclass(frozen=True)
+class Measured:
+    """KL and preference effect at one strength, in nats per token; the effect is None without personas."""
+
+    kl: float
+    effect: Interval | None
 
 
 def measure_strengths(
-    evaluator: Evaluator, vector: ControlVector, steered: Answered, phases: Phases
-) -> list[StrengthPoint]:
-    """Measure every strength of the sweep, and the base model at 0; ±1 is taken from ``steered``."""
-    sizes = evaluator.baseline.sizes
-    new = {s: Intervention.of_vector(vector, s) for s in sizes.strengths if abs(s) != 1.0}
-    points = []
-
-    def add(strength: float, kl: float, effect: Interval | None, written: Written) -> None:
-        points.append(StrengthPoint(strength, kl, effect, written, evaluator.relevance_each(written)))
-
-    with phases("Measuring strengths", len(sizes.strengths) + len(new)) as step:
-        answers = dict(zip(new, evaluator.write(list(new.values()), sizes.sweep, on_step=step), strict=True))
-        for strength in sizes.strengths:
-            if strength in new:
-                effects, kl = evaluator.effect(new[strength]), evaluator.kl(new[strength])
-                written = answers[strength]
-            else:
+    evaluator: Evaluator, vector: ControlVector, strengths: Sequence[float], steered: Answered, phases: Phases
+) -> dict[float, Measured]:
+    """Measure KL and preference effect at each strength; ±1 is taken from ``steered``."""
+    measured = {}
+    with phases("Measuring strengths", len(strengths)) as step:
+        for strength in strengths:
+            if abs(strength) == 1.0:
                 key = "+" if strength > 0 else "-"
-                effects, kl, written = steered.effects[key], steered.kl[key], steered.written[key].first(sizes.sweep)
-            add(strength, kl, evaluator.interval(effects), written)
+                halves, kl = steered.halves[key], steered.kl[key]
+            else:
+                intervention = Intervention.of_vector(vector, strength)
+                halves, kl = evaluator.halves(intervention), evaluator.kl(intervention)
+            measured[strength] = Measured(kl, evaluator.interval(effect_of(halves)))
             step()
+    return measured
+
+
+def sweep_of(
+    evaluator: Evaluator,
+    tried: Mapping[float, Tried],
+    measured: Mapping[float, Measured],
+    qualities: Mapping[float, Damage],
+) -> tuple[Point, ...]:
+    """Return the strengths tried with all that was measured at them, and the base model at 0, ascending."""
+    written = evaluator.baseline.written
     none = None if evaluator.effects is None else Interval(0.0, 0.0, 0.0)
-    add(0.0, 0.0, none, evaluator.baseline.written.first(sizes.sweep))
-    return points
+    own = evaluator.relevance_each(written)
+    base = replace(qualities[0.0], kl=0.0, relevance=None if own is None else float(own.mean()))
+    points = {0.0: Point(0.0, 0.0, none, base, None, written.texts)}
+    for strength, each in tried.items():
+        kl, relevance = measured[strength].kl, evaluator.relevance_each(each.written)
+        damage = replace(
+            qualities[strength],
+            kl=kl,
+            relevance=None if relevance is None else float(relevance.mean()),
+            relevance_change=evaluator.relevance_change(each.written),
+            accuracy_change=each.facts,
+        )
+        points[strength] = Point(strength, kl, measured[strength].effect, damage, each.limit, each.written.texts)
+    return tuple(points[strength] for strength in sorted(points))
 
 
-def sweep_of(measured: Sequence[StrengthPoint], qualities: Sequence[Damage]) -> Sweep:
-    """Return the sweep; text is intact from the base model outwards to the first strength that breaks it.
-
-    ``measured`` includes strength 0; ``qualities`` are the text quality of the answers at each.
-    """
-    ordered = sorted(zip(measured, qualities, strict=True), key=lambda each: each[0].strength)
-    base = next(each for each in ordered if each[0].strength == 0.0)
-    points = tuple(_point(point, quality, *base) for point, quality in ordered)
-    return Sweep(points, low=_last_usable(points, -1.0), high=_last_usable(points, 1.0))
+def safe_strengths(safe: SafeRange) -> dict[str, dict[str, float]]:
+    """Return the strength of each sign at the default turn, and at the ends of the safe range."""
+    ends = {"+": safe.high, "-": safe.low}
+    near = {key: SIGNS[key] * min(DEFAULT_STRENGTH, abs(end)) for key, end in ends.items()}
+    return {"default": near, "safe": ends}
 
 
-def _last_usable(points: Sequence[Point], sign: float) -> float:
-    outwards = sorted((point for point in points if point.strength * sign > 0), key=lambda point: abs(point.strength))
-    intact = list(takewhile(lambda point: point.usable, outwards))
-    return intact[-1].strength if intact else 0.0
-
-
-def _point(point: StrengthPoint, quality: Damage, base: StrengthPoint, base_quality: Damage) -> Point:
-    change = None
-    if point is not base and point.relevance is not None and base.relevance is not None:
-        change = mean_interval(point.relevance - base.relevance, seed=0)
-    why = "" if point is base else "; ".join(_breaks(point, quality, base_quality, change))
-    relevance = None if point.relevance is None else float(point.relevance.mean())
-    damage = replace(quality, kl=point.kl, relevance=relevance, relevance_change=change)
-    return Point(point.strength, point.kl, point.effect, damage, not why, why, point.written.texts)
-
-
-def _breaks(point: StrengthPoint, quality: Damage, base: Damage, relevance: Interval | None) -> list[str]:
-    reasons = []
-    if point.kl > MAX_KL:
-        reasons.append(f"it spends {point.kl:.2f} nat per token")
-    if quality.perplexity_ratio > MAX_PERPLEXITY:
-        reasons.append(f"perplexity is {quality.perplexity_ratio:.1f} times the base's")
-    more = quality.repetition - base.repetition
-    if more > MAX_MORE_REPETITION and round(more * len(point.written)) >= MIN_MORE_REPETITIVE:
-        reasons.append(f"{quality.repetition:.0%} of the answers are repetitive")
-    if quality.distinct_2 < MIN_DISTINCT * base.distinct_2:
-        reasons.append("answers repeat themselves")
-    if clearly_drifts(relevance):
-        reasons.append(f"answers drift from the question (relevance falls by {-relevance.value:.2f})")
-    return reasons
-
-
-def usable_range(
+def measure_written(
     evaluator: Evaluator,
     vector: ControlVector,
-    report: InterventionReport,
-    effects: Mapping[str, F64 | None],
-    *,
-    prompt_swing: float | None,
+    safe: SafeRange,
+    tried: Mapping[float, Tried],
+    comparison: Comparison,
+    trials: Sequence[Trial],
     phases: Phases,
-) -> UsableRange:
-    """Search the strengths, from -1 to 1, at which facts and relevance are kept, and measure the swing over that range.
+) -> tuple[dict[str, WrittenAt], list[F64 | None]]:
+    """Measure written effects inside the safe range, and written swings of the interventions.
 
-    ``report`` and ``effects`` (by sign, per question) are the vector's at ±1; ``prompt_swing`` is as in ``measure``.
+    Random directions answer at the same strengths, of which each spends the KL of the vector's. What the model wrote
+    for other measurements is used again.
+
+    Args:
+        evaluator: Measures them.
+        vector: The vector.
+        safe: Its safe range.
+        tried: Its answers at the strengths of that range.
+        comparison: Answers under the interventions and under the system prompts.
+        trials: Random directions at the budget, of ``random_seeds``.
+        phases: Where progress is reported.
+
+    Returns:
+        The written effects as in ``Report.written``, and the swing of each intervention, ``[question]``; empty and None
+        without personas.
     """
-    costs = {key: report.sides[key].damage for key in SIGNS}
-    costly = {k: cost for k, cost in costs.items() if not is_usable(cost.accuracy_change, cost.relevance_change)}
-    ends = dict.fromkeys(SIGNS, 1.0) | _last_kept(evaluator, vector, costly, phases)
-
-    def effect_at(key: str, end: float) -> F64 | None:
-        if end == 1.0 or evaluator.effects is None:
-            return effects[key]
-        if end == 0.0:  # nothing is added, so there is nothing to run
-            return np.zeros(len(evaluator.effects))
-        return evaluator.effect(Intervention.of_vector(vector, SIGNS[key] * end))
-
-    swing = evaluator.interval(swing_of({key: effect_at(key, end) for key, end in ends.items()}))
-    return UsableRange(-ends["-"], ends["+"], swing, in_prompts(swing, prompt_swing))
-
-
-def _last_kept(
-    evaluator: Evaluator, vector: ControlVector, costly: Mapping[str, Damage], phases: Phases
-) -> dict[str, float]:
-    """Return, for each sign that costs too much at 1, the greatest strength tried at which it does not; 0 if none.
-
-    Strengths are halved. Facts come first: they cost little, whereas relevance needs written answers. Where facts are
-    lost at 1, answers are first written at the last strength that keeps facts.
-    """
-    if not costly:
-        return {}
-    sizes = evaluator.baseline.sizes
-    steps = 2**sizes.halvings
-
-    def at(key: str, step: int) -> Intervention:
-        return Intervention.of_vector(vector, SIGNS[key] * step / steps)
-
-    loses = cache(lambda key, step: not keeps_facts(evaluator, at(key, step)))
-    kept, lost = dict.fromkeys(costly, 0), dict.fromkeys(costly, steps)
-    first: dict[str, int] = {}
-    with phases(RANGE_PHASE, sizes.halvings * len(costly)) as on_step:
-        for key, cost in costly.items():
-            if not is_usable(cost.accuracy_change, None):
-                first[key] = bisect(range(1, steps), False, key=partial(loses, key))
-                lost[key] = first[key] + 1
-        while open_keys := [key for key in costly if lost[key] - kept[key] > 1]:
-            tried = {key: first.pop(key, (kept[key] + lost[key]) // 2) for key in open_keys}
-            knowing = {key: at(key, step) for key, step in tried.items() if not loses(key, step)}
-            answers = evaluator.write(list(knowing.values()), sizes.written)
-            relevant = {key: evaluator.relevance_change(each) for key, each in zip(knowing, answers, strict=True)}
-            for key, step in tried.items():
-                side = kept if key in knowing and is_usable(None, relevant[key]) else lost
-                side[key] = step
-                on_step()
-    return {key: step / steps for key, step in kept.items()}
+    if not comparison.prompted:
+        return {}, [None] * len(comparison.answered)
+    baseline = evaluator.baseline
+    texts, plain = baseline.texts[: len(baseline.written)], baseline.written
+    turns = safe_strengths(safe)
+    strengths = sorted({strength for turn in turns.values() for strength in turn.values() if strength})
+    with phases("Measuring the written effect", 2) as step:
+        noise = random_vectors(vector, trials, seed=evaluator.seed)
+        steerings = [Steering((Term(random, strength),)) for random in noise for strength in strengths]
+        tokens = baseline.sizes.written_tokens
+        by_noise = write_steered(evaluator.engine, texts, steerings, max_new_tokens=tokens)
+        step()
+        own = [plain, *(tried[strength].written for strength in strengths)]
+        by_prompts = [comparison.prompted[key] for key in SIGNS]
+        sets = [*own, *by_prompts, *by_noise, *comparison.all_written]
+        scores = iter(persona_scores(evaluator.engine, evaluator.behaviour, texts, sets))
+        base, *steered = (next(scores) for _ in own)
+        at = {0.0: base, **dict(zip(strengths, steered, strict=True))}
+        prompted = {key: next(scores) for key in SIGNS}
+        random = [{0.0: base, **{strength: next(scores) for strength in strengths}} for _ in noise]
+        swings: list[F64 | None] = [next(scores) - next(scores) for _ in comparison.answered]
+        step()
+    found: dict[str, WrittenAt] = {}
+    for name, turn in turns.items():
+        by_chance = [Trial({key: each[s] - base for key, s in turn.items()}, {}) for each in random]
+        controls = tuple(report_control(trial, seed=evaluator.seed) for trial in by_chance)
+        chance = chance_of(by_chance)
+        assert chance is not None
+        effect = written_effect(
+            {key: at[strength] for key, strength in turn.items()},
+            prompted,
+            base,
+            strengths=turn,
+            noise=swing_chance(controls) or 0.0,
+            tokens=tokens,
+            seed=evaluator.seed,
+        )
+        clear = {key: is_clear(effect.effect[key], chance, key) for key in SIGNS}
+        found[name] = WrittenAt(effect, controls, chance, clear)
+    return found, swings
 
 
-def keeps_facts(evaluator: Evaluator, intervention: Intervention) -> bool:
-    """Return whether the simple facts are kept."""
-    return is_usable(evaluator.facts(intervention).drop_from(evaluator.baseline.facts.base), None)
+def random_vectors(vector: ControlVector, trials: Sequence[Trial], *, seed: int) -> list[ControlVector]:
+    """Return the random directions of the trials as vectors whose strength 1 spends what the trial spent."""
+    steerable = Steerable.of(vector, vector.layers)
+    vectors = []
+    for trial, own_seed in zip(trials, random_seeds(len(trials), seed=seed), strict=True):
+        random = random_directions(steerable, seed=own_seed).directions
+        vectors.append(replace(vector, directions={**vector.directions, **random}, scale=trial.scale, safe=None))
+    return vectors
+
+
+def measure_ceiling(evaluator: Evaluator, vector: ControlVector, steered: Answered, phases: Phases) -> Ceiling | None:
+    """Measure the share of the ceiling that the vector reaches at ±1; None without personas or where there is none."""
+    swing = swing_of(steered.halves)
+    if swing is None:
+        return None
+    baseline = evaluator.baseline
+    questions = evaluator.questions[: baseline.sizes.controls_kl]
+    with phases("Measuring the ceiling", 1):
+        kl = {key: baseline.controls_kl.measure(vector.addition(sign)) for key, sign in SIGNS.items()}
+        try:
+            multipliers, effects = ceiling_effects(evaluator.engine, questions, kl)
+        except CalibrationError:
+            return None
+    highest, reached = effects["+"] - effects["-"], swing[: len(questions)]
+    return Ceiling(
+        multipliers=multipliers,
+        swing=mean_interval(highest, seed=evaluator.seed),
+        share=bootstrap(lambda one, other: one.mean(-1) / other.mean(-1), reached, highest, seed=evaluator.seed),
+        questions=len(questions),
+    )
 
 
 BETTER_BAND = 1.5  # times the swing, from which another choice of layers is called better
@@ -231,52 +291,59 @@ def is_clear(effect: Interval, chance: Chance, sign: str) -> bool:
 def judge(
     subject: Subject,
     vector: InterventionReport,
-    sweep: Sweep,
-    usable: UsableRange,
+    written: Mapping[str, WrittenAt],
+    safe: SafeRange,
     controls: Controls,
-    *,
-    prompt_swing: Interval | None,
-    no_equivalents: str,
 ) -> Verdict:
     """Judge a vector by its measurements.
 
-    A vector works if at each sign its effect lies beyond that of every random direction and the text holds together at
-    some strength, its swing is at least that of the system prompts (where that is known), and neither shuffled labels
-    nor other layers do as well.
+    A vector works if at both ends of its safe range the written effect lies beyond that of every random direction, is
+    together no less than that of the system prompts (where that is known), and neither shuffled labels nor other layers
+    do as well.
     """
-    plus, minus = (vector.sides[key].effect for key in SIGNS)
-    if plus is None or minus is None or controls.chance is None or vector.swing is None:
+    if not written or vector.swing is None:
         sentence = "No effect was measured: the behaviour has no personas to ask the model for."
-        return Verdict("not measured", {}, None, (sentence, *_damage(vector, sweep, usable)))
-    effects = {"+": plus, "-": minus}
-    clear = {key: is_clear(effect, controls.chance, key) for key, effect in effects.items()}
-    promptable = None if prompt_swing is None else not no_equivalents
-    holds = {key: _holds_together(sweep, sign) for key, sign in SIGNS.items()}
-    works = {key: clear[key] and holds[key] for key in clear}
-    word = _word(works, vector.swing, vector.prompt_equivalents, controls)
+        return Verdict("not measured", {}, None, (sentence, held_together(safe)))
+    at = written["safe"]
+    word = _word(at, vector.swing, controls)
     sentences = (
-        _headline(word, subject, clear, holds, vector.prompt_equivalents),
-        *_against_chance(subject, effects, controls.chance, clear),
+        _headline(word, subject, written, safe),
+        *_against_chance(subject, at),
+        *_against_prompts(at),
+        held_together(safe),
+        *_preference(subject, vector),
         *_against_controls(vector.swing, controls),
-        *_against_prompts(vector, prompt_swing, no_equivalents),
-        *_damage(vector, sweep, usable),
     )
-    return Verdict(word, clear, promptable, sentences)
+    return Verdict(word, at.clear, at.effect.times_prompt is not None, sentences)
 
 
-def _holds_together(sweep: Sweep, sign: float) -> bool:
-    """Return whether any strength of that sign leaves the text intact; True where none was tried."""
-    tried = [point.usable for point in sweep.points if point.strength * sign > 0]
-    return any(tried) or not tried
+def held_together(safe: SafeRange) -> str:
+    """Say in which range text holds together, and what happens beyond each end."""
+    if safe.low == safe.high:
+        return f"At no strength tried does the text hold together: {_broken(safe.reasons.values())}."
+    ends = [
+        f"{where} {BROKEN[safe.reasons[key]]}"
+        for key, where in (("-", "below,"), ("+", "above,"))
+        if safe.reasons[key] != "budget"
+    ]
+    beyond = f"; {', and '.join(ends)}" if ends else ", all that is ever tried"
+    return f"Text holds together from {signed(safe.low)} to {signed(safe.high)}{beyond}."
 
 
-def _word(works: Mapping[str, bool], swing: Interval, equivalents: float | None, controls: Controls) -> Word:
-    if not any(works.values()) or _shuffled_does_as_well(swing, controls):
+def _broken(reasons: Iterable[Limit]) -> str:
+    return " and ".join(dict.fromkeys(BROKEN[reason] for reason in reasons))
+
+
+def _word(at: WrittenAt, swing: Interval, controls: Controls) -> Word:
+    if not any(at.clear.values()) or _shuffled_does_as_well(swing, controls):
         return "does not work"
-    if not all(works.values()):
+    if not all(at.clear.values()):
         return "one way only"
-    weak = equivalents is not None and equivalents < 1.0
-    return "weak" if weak or _misplaced(swing, controls) else "works"
+    return "weak" if _prompts_do_more(at) or _misplaced(swing, controls) else "works"
+
+
+def _prompts_do_more(at: WrittenAt) -> bool:
+    return at.effect.times_prompt is not None and at.effect.times_prompt.value < 1.0
 
 
 def _shuffled_does_as_well(swing: Interval, controls: Controls) -> bool:
@@ -287,89 +354,94 @@ def _misplaced(swing: Interval, controls: Controls) -> bool:
     return controls.band is not None and controls.band.swing.low > max(BETTER_BAND * swing.value, 0.0)
 
 
-def _headline(
-    word: Word,
-    subject: Subject,
-    clear: Mapping[str, bool],
-    holds: Mapping[str, bool],
-    equivalents: float | None,
-) -> str:
+def _headline(word: Word, subject: Subject, written: Mapping[str, WrittenAt], safe: SafeRange) -> str:
     name = (
         f"{subject.vector!r}" if subject.vector == subject.behaviour else f"{subject.vector!r} as {subject.behaviour!r}"
     )
-    price = f"at {subject.budget:g} nat per token"
+    times = _in_prompts(written)
     if word == "works":
-        times = "" if equivalents is None else f", {equivalents:.1f} times what system prompts for the two poles do"
-        return f"{name} works: {price} its dial moves {subject.model} both ways{times}."
+        return f"{name} works: {times or f'it moves the answers of {subject.model} both ways'}."
     if word == "weak":
-        return f"{name} is weak: {price} its dial moves {subject.model} both ways, but less than it should."
+        moves = f"it moves the answers of {subject.model} both ways, but less than it should"
+        return f"{name} is weak: {moves}{f'; {times}' if times else ''}."
+    ends, clear = {"+": safe.high, "-": safe.low}, written["safe"].clear
     if word == "one way only":
         ways = subject.poles
-        good, bad = ("+", "-") if clear["+"] and holds["+"] else ("-", "+")
-        rest = "not back" if holds[bad] else f"towards {ways[bad]} the text is incoherent at every strength tried"
-        return f"{name} works one way only: {price} it moves {subject.model} towards {ways[good]}, and {rest}."
-    if any(clear.values()) and not any(holds[key] for key in clear if clear[key]):
-        return f"{name} does not work: it moves {subject.model}, but the text is incoherent at every strength tried."
-    return f"{name} does not work: {price} it moves {subject.model} no further than directions without meaning do."
+        good, bad = ("+", "-") if clear["+"] else ("-", "+")
+        rest = "not back" if ends[bad] else f"towards {ways[bad]} the text is incoherent at every strength tried"
+        return f"{name} works one way only: it moves the answers of {subject.model} towards {ways[good]}, and {rest}."
+    if not any(ends.values()):
+        return f"{name} does not work: the text of {subject.model} is incoherent at every strength tried."
+    return (
+        f"{name} does not work: inside its safe range it moves the answers of {subject.model} no further than "
+        "directions without meaning do."
+    )
 
 
-def _against_chance(
-    subject: Subject, effects: Mapping[str, Interval], chance: Chance, clear: Mapping[str, bool]
-) -> Iterator[str]:
+def _in_prompts(written: Mapping[str, WrittenAt]) -> str:
+    """Say how the written effect compares with that of the system prompts; nothing where that is not known."""
+    near, far = (written[name].effect for name in ("default", "safe"))
+    if near.times_prompt is None or far.times_prompt is None:
+        return ""
+    first = (
+        f"at the default turn ({_both(near.strengths)}) it does {near.times_prompt.value:.1f} times what system "
+        "prompts for the two poles do"
+    )
+    if near.strengths == far.strengths:
+        return first
+    return f"{first}, at the ends of its safe range ({_both(far.strengths)}) {far.times_prompt.value:.1f} times"
+
+
+def _both(strengths: Mapping[str, float]) -> str:
+    if strengths["+"] == -strengths["-"]:
+        return f"±{strengths['+']:g}"
+    return f"{signed(strengths['-'])} and {signed(strengths['+'])}"
+
+
+def _against_chance(subject: Subject, at: WrittenAt) -> Iterator[str]:
     for key, label in subject.poles.items():
-        effect = effects[key]
+        effect, strength = at.effect.effect[key], at.effect.strengths[key]
+        if not strength:
+            continue
         measured = f"{effect.value:+.3f} nat per token (95 % interval {effect.low:+.3f} to {effect.high:+.3f})"
-        beside = f"random directions reach {chance.low:+.3f} to {chance.high:+.3f}"
-        joint = "beyond chance" if clear[key] else "not beyond chance"
-        yield f"Strength {key}1 ({label}): {measured}, {joint}: {beside}."
+        beside = f"random directions reach {at.chance.low:+.3f} to {at.chance.high:+.3f}"
+        joint = "beyond chance" if at.clear[key] else "not beyond chance"
+        yield f"Written effect at {signed(strength)} ({label}): {measured}, {joint}: {beside}."
+
+
+def _against_prompts(at: WrittenAt) -> Iterator[str]:
+    if at.effect.reason:
+        yield f"It cannot be compared with prompts: {at.effect.reason}."
+    elif _prompts_do_more(at):
+        yield (
+            f"System prompts do more: answers under them differ by {at.effect.prompt_swing.value:+.3f} nat per token, "
+            f"those at the ends of the safe range by {at.effect.swing.value:+.3f}."
+        )
+
+
+def _preference(subject: Subject, vector: InterventionReport) -> Iterator[str]:
+    """Say where a preference effect is only push: the wanted answers become less likely too."""
+    for key, label in subject.poles.items():
+        halves = vector.sides[key].halves
+        if halves is None:
+            continue
+        wanted, other = (halves.positive, halves.negative) if key == "+" else (halves.negative, halves.positive)
+        if wanted.high < 0:
+            yield (
+                f"At {key}1 answers that are {label} become less likely too ({wanted.value:+.2f} nat per token; those "
+                f"of the other pole {other.value:+.2f})."
+            )
 
 
 def _against_controls(swing: Interval, controls: Controls) -> Iterator[str]:
     if _shuffled_does_as_well(swing, controls):
         assert controls.shuffled is not None
         yield (
-            f"The same pairs with shuffled labels swing by {controls.shuffled.swing.value:+.3f}, no less than this "
-            f"vector's {swing.value:+.3f}: what it has learned is not the behaviour."
+            f"The same pairs with shuffled labels have a preference swing of {controls.shuffled.swing.value:+.3f}, no "
+            f"less than this vector's {swing.value:+.3f}: what it has learned is not the behaviour."
         )
     if controls.band is not None and _misplaced(swing, controls):
         yield (
-            f"It steers the wrong layers: its own directions on the usual band swing by "
+            f"It steers the wrong layers: on the usual band its own directions have a preference swing of "
             f"{controls.band.swing.value:+.3f}, not {swing.value:+.3f}."
         )
-    for key, share in controls.anti_steerable.items():
-        if share >= 0.25:
-            yield f"At strength {key}1 {share:.0%} of the questions move the wrong way."
-
-
-def _against_prompts(vector: InterventionReport, prompt_swing: Interval | None, no_equivalents: str) -> Iterator[str]:
-    if no_equivalents:
-        yield f"It cannot be compared with prompts: {no_equivalents}."
-    elif vector.prompt_equivalents is not None and prompt_swing is not None and vector.prompt_equivalents < 1.0:
-        yield (
-            f"System prompts do more: they swing by {prompt_swing.value:+.3f}, "
-            f"the vector by {vector.prompt_equivalents:.1f} of that."
-        )
-
-
-def _damage(vector: InterventionReport, sweep: Sweep, usable: UsableRange) -> Iterator[str]:
-    for key, side in vector.sides.items():
-        facts, relevance = side.damage.accuracy_change, side.damage.relevance_change
-        if facts is not None and facts.value < -MAX_LOST_FACTS:
-            yield f"At strength {key}1 it knows {-facts.value:.0%} fewer of the simple facts."
-        if clearly_drifts(relevance):
-            yield f"At strength {key}1 answers drift from the question (relevance falls by {-relevance.value:.2f})."
-    yield _kept(usable)
-    if sweep.low == sweep.high:
-        yield "At no strength tried does the text hold together."
-    else:
-        yield f"The text holds together from strength {sweep.low:+g} to {sweep.high:+g} of those tried."
-
-
-def _kept(usable: UsableRange) -> str:
-    price = f"{MAX_LOST_FACTS:.0%} of the simple facts and {MAX_LOST_RELEVANCE:.2f} of relevance"
-    if usable.low == usable.high:
-        return f"At no strength tried does it lose less than {price}."
-    times, swing = usable.prompt_equivalents, usable.swing
-    does = "" if swing is None else f", which is a swing of {swing.value:+.3f}"
-    does += "" if times is None else f", {times:.1f} times what system prompts do"
-    return f"From strength {usable.low:+g} to {usable.high:+g} it loses no more than {price}{does}."

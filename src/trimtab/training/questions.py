@@ -157,6 +157,18 @@ class EffectSet:
         )
         return steered - self.base
 
+    def halves(self, additions: Changes) -> F64:
+        """Return both halves of the effect, ``[question, (positive, negative)]``.
+
+        Each is the change in log-probability of that persona's answer; their difference is the effect.
+        """
+        return mean_logprobs(self._forced.prepared.measure(additions)) - self.base_logprobs
+
+    @cached_property
+    def base_logprobs(self) -> F64:
+        """Return the mean log-probability per token of both answers, ``[question, (positive, negative)]``."""
+        return mean_logprobs(self._forced.prepared.base)
+
     @property
     def base(self) -> F64:
         """Return the preference of the unsteered model per question; see ``preference``."""
@@ -183,10 +195,15 @@ class EffectSet:
         return np.array(swings)
 
 
+def mean_logprobs(scores: ForcedScores) -> F64:
+    """Return per item the mean per-token log-probabilities (nats) of its two answers, ``[item, answer]``."""
+    return np.array([logprob / tokens for logprob, tokens in zip(scores.logprob, scores.tokens, strict=True)])
+
+
 def preference(scores: ForcedScores) -> F64:
     """Return per item the mean per-token log-probability (nats) of its first answer minus that of its second one."""
-    means = [logprob / tokens for logprob, tokens in zip(scores.logprob, scores.tokens, strict=True)]
-    return np.array([positive - negative for positive, negative in means])
+    positive, negative = mean_logprobs(scores).T
+    return np.asarray(positive - negative)
 
 
 def ask(

@@ -238,7 +238,8 @@ def zoo_path(name: str, model: ModelInfo) -> Path:
 def existing_zoo_vector(name: str, model: ModelInfo, *, folder: Path | None = None) -> ControlVector | None:
     """Return the vector of a zoo behaviour for a model, from the package or a former training; None without one.
 
-    Of both, the newer one. A vector of other weights, or of a behaviour that has changed since, is none.
+    Of both, the newer one; on a tie the saved one, whose safe range may be measured again. A vector of other weights,
+    or of a behaviour that has changed since, is none.
 
     Args:
         name: A behaviour of the zoo.
@@ -246,7 +247,7 @@ def existing_zoo_vector(name: str, model: ModelInfo, *, folder: Path | None = No
         folder: The only folder to look in.
     """
     digest = Behaviour.load(name).digest
-    paths = (packaged_path(name), zoo_path(name, model)) if folder is None else (folder / f"{name}.safetensors",)
+    paths = (zoo_path(name, model), packaged_path(name)) if folder is None else (folder / f"{name}.safetensors",)
     vectors = [ControlVector.load(path) for path in paths if path is not None and path.is_file()]
     usable = [each for each in vectors if each.behaviour.digest == digest and each.model.matches(model)]
     return max(usable, key=lambda vector: vector.created, default=None)

@@ -15,19 +15,7 @@ from trimtab.evaluation.metrics.refusals import refuses
 from trimtab.evaluation.records import Damage
 from trimtab.training.controls import distinct_2
 from trimtab.training.questions import Question
-from trimtab.training.written import Written, distinct_share
-
-MIN_DISTINCT = 0.5  # share of distinct runs of three words; an answer below is repetitive
-
-
-def is_repetitive(answer: str) -> bool:
-    """Return whether fewer than half of an answer's runs of three words are distinct.
-
-    Example:
-        >>> is_repetitive("no no no no no"), is_repetitive("I will not do that")
-        (True, False)
-    """
-    return distinct_share(answer) < MIN_DISTINCT
+from trimtab.training.written import MIN_DISTINCT, Written, distinct_share
 
 
 def measure_text_quality(
@@ -47,7 +35,7 @@ def measure_text_quality(
                 kl=None,
                 perplexity_ratio=float(np.exp(_per_token(logprob, answers) - _per_token(logprobs[0], reference))),
                 distinct_2=distinct_2(answers.tokens),
-                repetition=float(np.mean([is_repetitive(text) for text in answers.texts])),
+                repetition=float(np.mean([distinct_share(text) < MIN_DISTINCT for text in answers.texts])),
                 length_ratio=sum(map(len, answers.tokens)) / max(sum(map(len, reference.tokens)), 1),
                 refuses=float(np.mean([refuses(text) for text in answers.texts])),
             )

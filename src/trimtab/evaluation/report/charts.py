@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from trimtab.evaluation.records import Chance, Point, Report, Sweep
-from trimtab.evaluation.report.wording import figure, known, spread, strength
+from trimtab.evaluation.records import Chance, Point, Report
+from trimtab.evaluation.report.wording import figure, known, outside, spread, strength
 from trimtab.vectors import Interval
 
 BAR_WIDTH = 150
@@ -127,9 +127,9 @@ class Panel:
 
 
 def sweep_chart(report: Report, *, width: int) -> Markup:
-    """Draw effect, KL and perplexity over strength; intact strengths and the range of chance are shaded."""
+    """Draw preference, KL and perplexity over strength; the safe range and the range of chance are shaded."""
     sweep, subject, chance = report.sweep, report.subject, report.controls.chance
-    strengths = [point.strength for point in sweep.points]
+    strengths = [point.strength for point in sweep]
     if len(strengths) < 2:
         return Markup()
     panels = tuple(_panels(sweep, subject.budget, subject.positive))
@@ -139,12 +139,12 @@ def sweep_chart(report: Report, *, width: int) -> Markup:
     top = 0.0
     for panel in panels:
         top += TITLE
-        parts += _panel(sweep, panel, across, top, width, chance if panel.height == EFFECT else None)
+        parts += _panel(report, panel, across, top, width, chance if panel.height == EFFECT else None)
         if panel.height == EFFECT:
             parts += _pole_labels(top, width, subject.positive, subject.negative)
         top += panel.height
     parts += [*_strength_labels(strengths, across, top), _axis_title(top, width)]
-    caption = f"Effect, KL and perplexity at strengths {strength(min(strengths))} to {strength(max(strengths))}"
+    caption = f"Preference, KL and perplexity at strengths {strength(min(strengths))} to {strength(max(strengths))}"
     return _svg(width, height, caption, parts)
 
 
@@ -173,22 +173,23 @@ def dial_chart(dial: Mapping[float, float], *, width: int) -> Markup:
     return _svg(width, bottom + BOTTOM, f"{title} at {len(dial)} places of strength", parts)
 
 
-def _panels(sweep: Sweep, budget: float, positive: str) -> Iterator[Panel]:
-    if any(point.effect is not None for point in sweep.points):
-        yield Panel(f"effect: nat per token towards {positive}", lambda point: point.effect, EFFECT)
+def _panels(sweep: Sequence[Point], budget: float, positive: str) -> Iterator[Panel]:
+    if any(point.effect is not None for point in sweep):
+        yield Panel(f"preference: nat per token towards {positive}", lambda point: point.effect, EFFECT)
     yield Panel("disturbance: KL, nat per token", lambda point: point.kl, mark=(budget, f"budget {budget:g}"))
     yield Panel("perplexity of the answers, × base", lambda point: point.damage.perplexity_ratio, logarithmic=True)
 
 
-def _panel(sweep: Sweep, panel: Panel, across: Scale, top: float, width: int, chance: Chance | None) -> Iterator[str]:
+def _panel(report: Report, panel: Panel, across: Scale, top: float, width: int, chance: Chance | None) -> Iterator[str]:
     bottom = top + panel.height
-    values = [(point, panel.value(point)) for point in sweep.points]
+    sweep, safe = report.sweep, report.safe
+    values = [(point, panel.value(point)) for point in sweep]
     drawn = [(point, value) for point, value in values if value is not None and known(value)]
     up = _upward(panel, [value for _, value in drawn], sweep, chance, top, bottom)
     yield _title(panel.title, top)
-    start, end = across.at(sweep.low), across.at(sweep.high)
+    start, end = across.at(safe.low), across.at(safe.high)
     if end > start:
-        yield _rect("usable", start - 8, top, end - start + 16, panel.height)
+        yield _rect("safe", start - 8, top, end - start + 16, panel.height)
     if chance is not None:
         high, low = up.at(chance.high), up.at(chance.low)
         yield _rect("chance", LEFT, high, width - LEFT - RIGHT, low - high)
@@ -202,17 +203,17 @@ def _panel(sweep: Sweep, panel: Panel, across: Scale, top: float, width: int, ch
     if line:
         yield f'<path class="line" d="M{line}"/>'
     for point, value in drawn:
-        yield from _dot(point, value, panel, across.at(point.strength), up)
+        yield from _dot(point, value, panel, across.at(point.strength), up, outside(report, point))
 
 
 def _upward(
-    panel: Panel, values: Sequence[float], sweep: Sweep, chance: Chance | None, top: float, bottom: float
+    panel: Panel, values: Sequence[float], sweep: Sequence[Point], chance: Chance | None, top: float, bottom: float
 ) -> Scale:
     if panel.logarithmic:
         shown = [panel.place(value) for value in values]
         high = max([math.log(2.0), *shown])
         return Scale(min([0.0, *shown]) - 0.1 * high, high * 1.1, bottom, top)
-    ends = [interval for point in sweep.points if (interval := panel.interval(point)) is not None]
+    ends = [interval for point in sweep if (interval := panel.interval(point)) is not None]
     shown = [*values, *(end for interval in ends for end in (interval.low, interval.high))]
     if chance is not None:
         shown += [chance.low, chance.high]
@@ -245,7 +246,7 @@ def _axis_title(top: float, width: int) -> str:
     return f'<text class="axis" x="{width / 2:.0f}" y="{top + 36:.0f}" text-anchor="middle">strength</text>'
 
 
-def _dot(point: Point, value: float, panel: Panel, x: float, up: Scale) -> Iterator[str]:
+def _dot(point: Point, value: float, panel: Panel, x: float, up: Scale, why: str) -> Iterator[str]:
     kind = "base" if point.strength == 0 else "positive" if point.strength > 0 else "negative"
     y = up.at(panel.place(value))
     interval = panel.interval(point)
@@ -253,8 +254,8 @@ def _dot(point: Point, value: float, panel: Panel, x: float, up: Scale) -> Itera
     if interval is not None and known(interval.low) and known(interval.high):
         yield f'<path class="whisker" d="M{x:.1f} {up.at(interval.low):.1f}V{up.at(interval.high):.1f}"/>'
         caption += f" ({spread(interval)})"
-    if not point.usable:
-        caption += f", not usable: {point.why}"
+    if why:
+        caption += f", outside the safe range: {why}"
         yield (
             f'<g class="broken {kind}"><title>{escape(caption)}</title><circle cx="{x:.1f}" cy="{y:.1f}" r="6"/>'
             f'<path d="M{x - 3:.1f} {y - 3:.1f}l6 6m0 -6l-6 6"/></g>'

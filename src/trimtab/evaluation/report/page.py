@@ -15,8 +15,9 @@ from markupsafe import Markup
 from pydantic import TypeAdapter, ValidationError
 
 from trimtab.errors import EvaluationError
+from trimtab.evaluation.comparison import swing_chance
 from trimtab.evaluation.distilled import DistilledReport
-from trimtab.evaluation.records import InterventionReport, Point, Report, Sweep
+from trimtab.evaluation.records import InterventionReport, Point, Report
 from trimtab.evaluation.report import charts, tables, wording
 
 MAX_SHOWN = 3  # mistakes that an error names
@@ -119,38 +120,23 @@ def _safe(value: Any) -> Any:
     return wording.clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def shown_points(sweep: Sweep) -> tuple[Point, ...]:
-    """Return up to five points: the base, on each side the one nearest to ±1, and one where the text breaks.
-
-    That one is the first strength outwards that is not usable; if all are usable, the outermost.
-    """
-    chosen = [point for point in sweep.points if point.strength == 0.0]
-    for sign in (-1.0, 1.0):
-        side = sorted((p for p in sweep.points if p.strength * sign > 0), key=lambda p: abs(p.strength))
-        if not side:
-            continue
-        near = min(side, key=lambda p: (abs(abs(p.strength) - 1.0), abs(p.strength)))
-        beyond = [p for p in side if abs(p.strength) > abs(near.strength)]
-        broken = [p for p in beyond if not p.usable]
-        chosen += [near, *(broken or beyond[::-1])[:1]]
-    return tuple(sorted(chosen, key=lambda p: p.strength))
-
-
-def nearest(sweep: Sweep, strength: float) -> Point | None:
-    """Return the point nearest to a strength, on the same side of 0; None where there is none."""
-    same = [p for p in sweep.points if (p.strength > 0) == (strength > 0) and (p.strength < 0) == (strength < 0)]
-    return min(same, key=lambda p: abs(p.strength - strength), default=None)
+def shown_points(report: Report) -> tuple[Point, ...]:
+    """Return up to five points: the base, both ends of the safe range, and the next strength tried beyond each."""
+    shown = {0.0, report.safe.low, report.safe.high}
+    tried = [point.strength for point in report.sweep]
+    shown |= {min(beyond) for beyond in [[s for s in tried if s > report.safe.high]] if beyond}
+    shown |= {max(beyond) for beyond in [[s for s in tried if s < report.safe.low]] if beyond}
+    return tuple(point for point in report.sweep if point.strength in shown)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer; ``usable`` and ``why`` are those of its strength."""
+    """One answer; ``why`` says what is wrong at its strength, where that is outside the safe range."""
 
     who: str  # the strength or the intervention
     sign: str  # "+", "-", or "0" for the base model
     towards: str  # the pole's label; empty for the base model
     text: str
-    usable: bool = True
     why: str = ""
 
 
@@ -167,8 +153,8 @@ def report_html(report: Report) -> str:
 
 
 def _view(report: Report) -> dict[str, Any]:
-    chance = wording.swing_chance(report.controls)
-    scale = charts.swing_scale([intervention.swing for intervention in report.interventions], chance)
+    chance = swing_chance(report.written["safe"].random) if report.written else None
+    scale = charts.swing_scale([intervention.written for intervention in report.interventions], chance)
     subject = report.subject
     swings = [abs(placing.swing) for placing in subject.candidates if wording.known(placing.swing)]
     steered = [layer for placing in subject.candidates for layer in placing.layers]
@@ -176,12 +162,14 @@ def _view(report: Report) -> dict[str, Any]:
         "report": report,
         "wording": wording,
         "mark": wording.MARKS[report.verdict.word],
+        "written": tables.written(report),
+        "written_columns": tables.WRITTEN,
         "comparison": tables.comparison(report),
         "swing": tables.SWING,
         "bar": lambda row: charts.swing_bar(row.swing, scale, chance),
-        "axis": charts.swing_axis(scale) if any(intervention.swing for intervention in report.interventions) else "",
+        "axis": charts.swing_axis(scale) if any(intervention.written for intervention in report.interventions) else "",
         "details": tables.details(report),
-        "has_effects": any(point.effect for point in report.sweep.points),
+        "has_effects": any(point.effect for point in report.sweep),
         "strength_columns": tables.STRENGTHS,
         "sweep_wide": charts.sweep_chart(report, width=WIDE),
         "sweep_narrow": charts.sweep_chart(report, width=NARROW),
@@ -201,12 +189,12 @@ def shade(swing: float, *, most: float) -> str:
 
 def strength_samples(report: Report) -> list[tuple[str, list[Sample]]]:
     """Return the first questions, each with its answers at some strengths."""
-    points, poles, questions = shown_points(report.sweep), report.subject.poles, report.setting.questions
+    points, poles, questions = shown_points(report), report.subject.poles, report.setting.questions
 
     def sample(point: Point, number: int) -> Sample:
         sign = "+" if point.strength > 0 else "-" if point.strength < 0 else "0"
         who, towards = wording.strength(point.strength), poles.get(sign, "")
-        return Sample(who, sign, towards, point.answers[number], point.usable, point.why)
+        return Sample(who, sign, towards, point.answers[number], wording.outside(report, point))
 
     count = min([QUESTIONS, len(questions), *(len(point.answers) for point in points)]) if points else 0
     return [(questions[number], [sample(point, number) for point in points]) for number in range(count)]

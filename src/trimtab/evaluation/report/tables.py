@@ -8,7 +8,18 @@ from functools import partial
 from typing import Any
 
 from trimtab.evaluation.records import InterventionReport, Report, Side
-from trimtab.evaluation.report.wording import DASH, duration, figure, known, percent, points, size, spread
+from trimtab.evaluation.report.wording import (
+    DASH,
+    TURNS,
+    duration,
+    figure,
+    known,
+    percent,
+    points,
+    size,
+    spread,
+    strengths,
+)
 from trimtab.vectors import Interval
 
 BASE = "base model"
@@ -70,13 +81,17 @@ class Table:
 
 
 SWING = Column(
-    "swing",
-    "How far the answers' character moves between asking for one pole and asking for the other, in nats per token. The "
-    "thin line is the 95 % interval; the grey band is what directions without meaning do. A bar is "
-    "coloured where its whole interval lies beyond the band: then chance does not explain it.",
+    "written swing",
+    "How far what the model writes differs between asking for one pole and asking for the other, in nats per token. "
+    "The unsteered model says how much more likely each answer is under the one pole's system prompt than under the "
+    "other's. The thin line is the 95 % interval; the grey band is what directions without meaning do at the ends of "
+    "the safe range. A bar is coloured where its whole interval lies beyond the band: then chance does not explain it.",
 )
 OVERALL = (
-    Column(TIMES_PROMPT, "The swing, divided by what system prompts for the two poles do: 1.0 is as good as asking."),
+    Column(
+        TIMES_PROMPT,
+        "The written swing, divided by that of system prompts for the two poles: 1.0 is as good as asking.",
+    ),
     Column("tokens", "Prompt tokens that it adds to every request: they cost time and context in every call."),
     Column("made in", "Time that it takes to make once."),
     Column("stored", "Size of what has to be stored."),
@@ -101,10 +116,20 @@ def _times(ratio: float | None) -> Cell:
 
 
 EFFECT = SideColumn(
-    "effect",
+    "preference",
     "How much likelier a token of an answer in the positive pole's character got, against one in the other's, "
     "in nats. Right when it is above 0 towards the positive pole and below 0 towards the negative one.",
     lambda side: _change(side.effect),
+)
+HALF_PLUS = SideColumn(
+    "+ half",
+    "One half of the preference: how much likelier a token of an answer in the positive pole's character got, in nats.",
+    lambda side: _change(None if side.halves is None else side.halves.positive),
+)
+HALF_MINUS = SideColumn(
+    "− half",
+    "The other half: how much likelier a token of an answer in the negative pole's character got, in nats.",
+    lambda side: _change(None if side.halves is None else side.halves.negative),
 )
 KL = SideColumn(
     "KL",
@@ -153,7 +178,7 @@ VARIETY = SideColumn(
     "Pairs of neighbouring tokens that differ, of all such pairs: less means repetition.",
     lambda side: Cell(figure(side.damage.distinct_2)),
 )
-EACH = (EFFECT, KL, PERPLEXITY, REPETITION, RELEVANCE, FACTS, REFUSES, HARMFUL)
+EACH = (EFFECT, HALF_PLUS, HALF_MINUS, KL, PERPLEXITY, REPETITION, RELEVANCE, FACTS, REFUSES, HARMFUL)
 STRENGTHS = (EFFECT, KL, PERPLEXITY, REPETITION, RELEVANCE, VARIETY, LENGTH)
 
 
@@ -164,9 +189,9 @@ def comparison(report: Report) -> Table:
         Row(
             intervention.name,
             " ".join(filter(None, (_sentence(intervention.about), ADJUSTABLE if intervention.dial else ""))),
-            intervention.swing,
+            intervention.written,
             (
-                Cell(figure(intervention.prompt_equivalents, 1)),
+                Cell(figure(intervention.times_prompt, 1)),
                 Cell(figure(intervention.prompt_tokens, 0)),
                 Cell(duration(report.run.making.get(intervention.name))),
                 Cell(size(intervention.stored_bytes)),
@@ -199,7 +224,37 @@ def _sentence(text: str) -> str:
 def _base_cell(column: SideColumn, base: Side) -> Cell:
     if column is FACTS and base.damage.accuracy is not None:
         return _share(base.damage.accuracy)
-    return Cell("0") if column in (EFFECT, KL) else column.cell(base)
+    return Cell("0") if column in (EFFECT, HALF_PLUS, HALF_MINUS, KL) else column.cell(base)
+
+
+WRITTEN = ("at", "towards +", "towards −", "swing", TIMES_PROMPT, "random directions")
+
+
+def written(report: Report) -> tuple[tuple[str, tuple[Cell, ...]], ...]:
+    """Return the written effects: a row for each strength measured and one for the system prompts, cells by column."""
+    rows: list[tuple[str, tuple[Cell, ...]]] = []
+    for name, at in report.written.items():
+        effect, chance = at.effect, at.chance
+        moved = (Cell(c.text, c.beside, at.clear[sign]) for sign in "+-" if (c := _change(effect.effect[sign])))
+        times = effect.times_prompt
+        rows.append(
+            (
+                TURNS[name],
+                (
+                    Cell(strengths(effect.strengths)),
+                    *moved,
+                    _change(effect.swing),
+                    Cell(DASH) if times is None else Cell(figure(times.value, 1), spread(times, 1)),
+                    Cell(f"{figure(chance.low, signed=True)} to {figure(chance.high, signed=True)}"),
+                ),
+            )
+        )
+    if report.written:
+        effect = report.written["safe"].effect
+        moved = (_change(effect.prompt_effect[sign]) for sign in "+-")
+        unit = Cell(DASH if effect.times_prompt is None else figure(1.0, 1))
+        rows.append(("system prompts", (Cell(DASH), *moved, _change(effect.prompt_swing), unit, Cell(DASH))))
+    return tuple(rows)
 
 
 def details(report: Report) -> Table:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeGuard
 
-from trimtab.evaluation.records import Controls, Report, Subject, UsableRange, Word
-from trimtab.evaluation.strength import MAX_LOST_FACTS, MAX_LOST_RELEVANCE
+from trimtab.evaluation.comparison import swing_chance
+from trimtab.evaluation.records import Point, Report, Subject, Word, WrittenAt
+from trimtab.evaluation.strength import held_together
 from trimtab.vectors import Interval
 from trimtab.vectors import records as ranges
 
@@ -151,6 +152,8 @@ MARKS: Mapping[Word, str] = {
     "not measured": "?",
 }
 
+WRITTEN_TITLE = "What it writes"
+TURNS = {"default": "default turn", "safe": "ends of the safe range"}
 COMPARISON_TITLE = "Comparison with other interventions"
 STRENGTHS_TITLE = "Strengths"
 CONTROLS_TITLE = "Could it be chance?"
@@ -208,21 +211,9 @@ def nats_meaning(report: Report) -> str:
     if swing.value <= 0:
         return f"{general} Here {figure(swing.value)} nat means that nothing was gained towards {subject.positive}."
     return (
-        f"{general} The swing of {figure(swing.value)} nat here means: between −1 and +1, each token of a "
+        f"{general} The preference swing of {figure(swing.value)} nat here means: between −1 and +1, each token of a "
         f"{subject.positive} answer gains a factor of {factor(swing.value)} on one of a {subject.negative} answer."
     )
-
-
-def swing_chance(controls: Controls) -> float | None:
-    """Return how far a swing may go by chance, either way, in nats per token; None without random directions.
-
-    That is the greatest random swing, or two standard deviations if that is more. The sign of a random direction is
-    arbitrary, so the deviation is taken from 0.
-    """
-    swings = [trial.swing.value for trial in controls.random if math.isfinite(trial.swing.value)]
-    if not swings:
-        return None
-    return max(max(map(abs, swings)), 2 * math.sqrt(sum(swing**2 for swing in swings) / len(swings)))
 
 
 def findings(report: Report) -> tuple[Finding, ...]:
@@ -232,7 +223,7 @@ def findings(report: Report) -> tuple[Finding, ...]:
 
 def _random(report: Report) -> Finding:
     name = "Random directions"
-    limit, swing = swing_chance(report.controls), report.interventions[0].swing
+    limit, swing = swing_chance(report.controls.random), report.interventions[0].swing
     if limit is None:
         return Finding(name, WITHOUT, "The effect of directions without meaning is not known here.")
     count = len(report.controls.random)
@@ -307,42 +298,65 @@ def _refusal(report: Report) -> Finding:
 
 def key_figures(report: Report) -> tuple[Finding, ...]:
     """Return the key figures."""
-    vector, sweep = report.interventions[0], report.sweep
-    swing, times = vector.swing, vector.prompt_equivalents
-    if swing is None:
-        pull = Finding("swing", WITHOUT, "The behaviour has no personas to measure it by.")
-    else:
-        means = f"from −1 to +1, per token (95 % interval {spread(swing)})"
-        pull = Finding("swing", f"{figure(swing.value)} nat", means)
-    means = report.no_equivalents or (WITHOUT if times is None else "the swing of system prompts for the two poles")
-    prompts = Finding("against a system prompt", DASH if times is None else f"{figure(times, 1)} ×", means)
-    ends = "none" if sweep.low == sweep.high == 0 else f"{strength(sweep.low)} to {strength(sweep.high)}"
-    intact = Finding("text intact", ends, "of the strengths tried; beyond, the text is incoherent")
-    return (pull, prompts, intact, _usable(report.usable_range), _facts_lost(report))
+    written = [_times_prompt(TURNS[name], at) for name, at in report.written.items()]
+    if not written:
+        written = [Finding("written effect", WITHOUT, "The behaviour has no personas to measure it by.")]
+    safe = report.safe
+    ends = "none" if safe.low == safe.high else f"{strength(safe.low)} to {strength(safe.high)}"
+    return (*written, Finding("safe range", ends, held_together(safe)), *_share(report), _facts_lost(report))
 
 
-def _usable(usable: UsableRange) -> Finding:
-    name = "usable range"
-    limits = f"loses at most {percent(MAX_LOST_FACTS)} of the facts and {figure(MAX_LOST_RELEVANCE, 2)} of relevance"
-    if usable.low == usable.high:
-        return Finding(name, "none", f"no strength tried {limits}")
-    times = usable.prompt_equivalents
-    does = "" if times is None else f", and swings {figure(times, 1)} × as far as system prompts"
-    return Finding(name, f"{strength(usable.low)} to {strength(usable.high)}", limits + does)
+def strengths(given: Mapping[str, float]) -> str:
+    """Format the strengths of both signs.
+
+    Example:
+        >>> strengths({"+": 0.5, "-": -0.5}), strengths({"+": 1.0, "-": -0.25})
+        ('±0.5', '−0.25 and +1')
+    """
+    if given["+"] == -given["-"]:
+        return f"±{given['+']:g}"
+    return f"{strength(given['-'])} and {strength(given['+'])}"
+
+
+def _times_prompt(name: str, at: WrittenAt) -> Finding:
+    effect = at.effect
+    if effect.times_prompt is None:
+        swing = f"at {strengths(effect.strengths)}; no multiple of the prompts, because {effect.reason}"
+        return Finding(name, f"{figure(effect.swing.value)} nat", swing)
+    means = f"what system prompts do to the answers, at {strengths(effect.strengths)}"
+    interval = f"(95 % interval {spread(effect.times_prompt, 1)})"
+    return Finding(name, f"{figure(effect.times_prompt.value, 1)} ×", f"{means} {interval}")
+
+
+def _share(report: Report) -> Iterator[Finding]:
+    if report.ceiling is not None:
+        share = report.ceiling.share
+        interval = f"(95 % interval {spread(share, 0, scale=100)})"
+        means = f"of the preference swing of logit arithmetic at the same KL {interval}"
+        yield Finding("share of the ceiling", percent(share.value), means)
+
+
+def outside(report: Report, point: Point) -> str:
+    """Say what is wrong with the text outside the safe range; empty inside it."""
+    beyond = report.safe.beyond(point.strength)
+    if beyond is None:
+        return ""
+    return ranges.BROKEN[point.limit or beyond.limit]
 
 
 def _facts_lost(report: Report) -> Finding:
-    name, sides = "facts known", report.interventions[0].sides
+    name, ends = "facts known", {"+": report.safe.high, "-": report.safe.low}
+    points_at = {label: report.point(ends[sign]) for sign, label in report.subject.poles.items()}
     changes = {
         label: change
-        for sign, label in report.subject.poles.items()
-        if sign in sides and (change := sides[sign].damage.accuracy_change) is not None and known(change.value)
+        for label, point in points_at.items()
+        if point is not None and (change := point.damage.accuracy_change) is not None and known(change.value)
     }
     if not changes:
         return Finding(name, DASH, WITHOUT)
     worst = min(changes, key=lambda label: changes[label].value)
     interval = spread(changes[worst], 0, scale=100, signed=True)
-    means = f"at worst, when steered towards {worst} (95 % interval {interval})"
+    means = f"at the worse end of the safe range, towards {worst} (95 % interval {interval})"
     return Finding(name, f"{points(changes[worst].value)} points", means)
 
 
