@@ -76,11 +76,11 @@ def _caption(cards: Mapping[str, Card]) -> str:
     models = ", ".join(sorted({card.model for card in cards.values()}))
     marks = ", ".join(f"{mark} {word}" for word, mark in MARKS.items())
     return (
-        f"Measured on {models}: {marks}. ×: how far written answers move at the default turn, in times what system prompts do, "
-        "if these have an effect; × safe: the same at the ends of the safe range, in which text holds together; want, "
-        "other: change at ±1, in nats per token, for answers of the pole that is steered to and of the other one (mean "
-        "of both signs); ceil.: share of the swing of logit arithmetic; facts, rel.: change in facts known and in "
-        "relevance at the worse safe end. Details: trimtab zoo card NAME."
+        f"Measured on {models}: {marks}. ×: how far written answers move at the default turn, in times what system "
+        "prompts do, if these have an effect; × safe: the same at the ends of the safe range, in which text holds "
+        "together; want, other: change at ±1, in nats per token, for answers of the pole that is steered to and of the "
+        "other one (mean of both signs); ceil.: share of the swing of logit arithmetic; facts, rel.: change in facts "
+        "known and in relevance at the worse safe end. Details: trimtab zoo card NAME."
     )
 
 
