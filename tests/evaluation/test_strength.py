@@ -17,10 +17,9 @@ from trimtab.evaluation.interventions import Intervention, system_prompt_pair
 from trimtab.evaluation.measurement import Baseline, Evaluator, Sizes
 from trimtab.evaluation.records import Report
 from trimtab.evaluation.strength import (
-    clearly_drifts,
     find_safe_range,
     is_clear,
-    loses_facts,
+    lost_limit,
     random_vectors,
     safe_strengths,
 )
@@ -128,8 +127,7 @@ def test_safe_range_equals_checks_of_each_strength(tiny_llama, vector, baseline,
         limit = answers.checks.limit(found[0.0].checks)
         if limit is None:
             facts = evaluator.facts(Intervention.of_vector(vector, strength)).drop_from(baseline.facts.base)
-            drifts = clearly_drifts(evaluator.relevance_change(answers.greedy))
-            limit = "facts" if loses_facts(facts) else "relevance" if drifts else None
+            limit = lost_limit(facts, evaluator.relevance_change(answers.greedy))
             assert point.damage.accuracy_change == facts
         else:
             assert point.damage.accuracy_change is None
@@ -140,13 +138,11 @@ def test_safe_range_equals_checks_of_each_strength(tiny_llama, vector, baseline,
     assert -1.0 <= report.safe.low <= 0.0 <= report.safe.high <= 1.0
 
 
-def test_limits_without_measurements_are_kept():
-    assert not loses_facts(None)
-    assert not loses_facts(Interval(-0.05, -0.1, 0.0))
-    assert loses_facts(Interval(-0.051, -0.1, 0.0))
-    assert not clearly_drifts(None)
-    assert not clearly_drifts(Interval(-0.15, -0.4, 0.1))
-    assert clearly_drifts(Interval(-0.15, -0.2, -0.1))
+def test_lost_limit_is_by_value_where_measured():
+    assert lost_limit(None, None) is None
+    assert lost_limit(Interval(-0.05, -0.1, 0.0), Interval(-0.1, -0.2, 0.0)) is None
+    assert lost_limit(Interval(-0.051, -0.1, 0.0), Interval(-0.2, -0.3, -0.1)) == "facts"
+    assert lost_limit(None, Interval(-0.101, -0.3, 0.1)) == "relevance"
 
 
 @pytest.mark.parametrize(

@@ -162,11 +162,11 @@ class Chance:
 
 @dataclass(frozen=True)
 class WrittenAt:
-    """Written effect of a vector at one strength for each sign, beside random directions at the same KL.
+    """Written effect of a vector at one strength for each sign, beside random directions.
 
     Attributes:
         effect: The vector's, on held-out questions.
-        random: Those of random directions.
+        random: Those of random directions at the KL of the ends of the safe range.
         chance: Range of the random directions' effects.
         clear: Whether the vector's effect lies beyond it, by sign.
     """

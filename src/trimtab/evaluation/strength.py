@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeGuard
 
 from trimtab.arrays import F64
 from trimtab.errors import CalibrationError
@@ -56,14 +55,18 @@ MAX_LOST_FACTS = 0.05
 RANGE_PHASE = "Searching the safe range"
 
 
-def clearly_drifts(change: Interval | None) -> TypeGuard[Interval]:
-    """Return whether answers are clearly less relevant than the base's: of few, relevance can fall by chance."""
-    return change is not None and change.value < -MAX_LOST_RELEVANCE and change.high < 0
+def lost_limit(facts: Interval | None, relevance: Interval | None) -> Limit | None:
+    """Return which limit is exceeded by changes from the base model, as far as they were measured.
 
-
-def loses_facts(change: Interval | None) -> TypeGuard[Interval]:
-    """Return whether more of the simple facts are lost than a safe strength may lose."""
-    return change is not None and change.value < -MAX_LOST_FACTS
+    Example:
+        >>> lost_limit(Interval(-0.05, -0.1, 0.0), Interval(-0.1, -0.2, 0.0)), lost_limit(None, None)
+        (None, None)
+        >>> lost_limit(Interval(-0.06, -0.1, -0.02), None)
+        'facts'
+    """
+    if facts is not None and facts.value < -MAX_LOST_FACTS:
+        return "facts"
+    return "relevance" if relevance is not None and relevance.value < -MAX_LOST_RELEVANCE else None
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,7 @@ def find_safe_range(
             if limit is None:
                 known = evaluator.facts(Intervention.of_vector(vector, strength))
                 facts = known.drop_from(evaluator.baseline.facts.base)
-                relevance = evaluator.relevance_change(answers.greedy)
-                limit = "facts" if loses_facts(facts) else "relevance" if clearly_drifts(relevance) else None
+                limit = lost_limit(facts, evaluator.relevance_change(answers.greedy))
             tried[strength] = Tried(answers.greedy, limit, facts)
         return {strength: tried[strength].limit for strength in strengths}
 
@@ -190,8 +192,9 @@ def measure_written(
 ) -> tuple[dict[str, WrittenAt], list[F64 | None]]:
     """Measure written effects inside the safe range, and written swings of the interventions.
 
-    Random directions answer at the same strengths, of which each spends the KL of the vector's. What the model wrote
-    for other measurements is used again.
+    Random directions answer at the ends of the safe range, where they spend the vector's KL; at the default turn it
+    spends no more, so that their effects there bound what chance does. What the model wrote for other measurements is
+    used again.
 
     Args:
         evaluator: Measures them.
@@ -212,9 +215,10 @@ def measure_written(
     texts, plain = baseline.texts[: len(baseline.written)], baseline.written
     turns = safe_strengths(safe)
     strengths = sorted({strength for turn in turns.values() for strength in turn.values() if strength})
+    ends = sorted({end for end in turns["safe"].values() if end})
     with phases("Measuring the written effect", 2) as step:
         noise = random_vectors(vector, trials, seed=evaluator.seed)
-        steerings = [Steering((Term(random, strength),)) for random in noise for strength in strengths]
+        steerings = [Steering((Term(random, strength),)) for random in noise for strength in ends]
         tokens = baseline.sizes.written_tokens
         by_noise = write_steered(evaluator.engine, texts, steerings, max_new_tokens=tokens)
         step()
@@ -225,15 +229,15 @@ def measure_written(
         base, *steered = (next(scores) for _ in own)
         at = {0.0: base, **dict(zip(strengths, steered, strict=True))}
         prompted = {key: next(scores) for key in SIGNS}
-        random = [{0.0: base, **{strength: next(scores) for strength in strengths}} for _ in noise]
+        random = [{0.0: base, **{strength: next(scores) for strength in ends}} for _ in noise]
         swings: list[F64 | None] = [next(scores) - next(scores) for _ in comparison.answered]
         step()
+    by_chance = [Trial({key: each[end] - base for key, end in turns["safe"].items()}, {}) for each in random]
+    controls = tuple(report_control(trial, seed=evaluator.seed) for trial in by_chance)
+    chance = chance_of(by_chance)
+    assert chance is not None
     found: dict[str, WrittenAt] = {}
     for name, turn in turns.items():
-        by_chance = [Trial({key: each[s] - base for key, s in turn.items()}, {}) for each in random]
-        controls = tuple(report_control(trial, seed=evaluator.seed) for trial in by_chance)
-        chance = chance_of(by_chance)
-        assert chance is not None
         effect = written_effect(
             {key: at[strength] for key, strength in turn.items()},
             prompted,
