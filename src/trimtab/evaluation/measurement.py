@@ -52,7 +52,7 @@ class Sizes:
     kl: int = 12
     controls_kl: int = 8
     chance: int = 8
-    randoms: int = 3
+    randoms: int = 2
     pairs: int = 96
     facts: int = 80
     harmful: int = 12
@@ -63,9 +63,9 @@ class Sizes:
 
 
 THOROUGH = Sizes(
-    questions=48, kl=24, chance=24, randoms=4, facts=240, harmful=32, written=24, written_tokens=48, halvings=3
+    questions=24, kl=24, chance=24, randoms=3, facts=240, harmful=32, written=24, written_tokens=48, halvings=3
 )
-"""Sizes for cards: all neutral questions that training never calibrates on, all facts and requests."""
+"""Sizes for cards: more questions, longer answers, a finer search, all facts and requests."""
 
 
 @final
