@@ -207,7 +207,7 @@ def test_happy_loop_exceeds_the_limits(tiny_llama):
     prompts = [tiny_llama.encode(tiny_llama.render(Intervention().chat(0, text))) for text in texts]
     good = ("A stove, pots, and a window over the sink.", "They push water aside, and it pushes back.")
     written = [Written(each, tuple(tiny_llama.encode(text) for text in each)) for each in (good, (HAPPY_LOOP,) * 2)]
-    plain, loop = check_texts(tiny_llama, prompts, written)
+    plain, loop = check_texts(tiny_llama, prompts, written, written)
     assert distinct_share(HAPPY_LOOP) < MIN_DISTINCT
     assert loop.limit(plain) == "repetition"
     assert plain.repetitive == 0.0
