@@ -144,12 +144,12 @@ def print_saved(path: Path, hint: str = "") -> None:
     out.print(Text.assemble("Saved to ", (str(path), "bold"), f". {hint}" if hint else "."), soft_wrap=True)
 
 
-def steer_option(path: Path, *, strength: str = "", tokens: str = "all", model: str | None = None) -> str:
+def steer_option(path: Path, *, tokens: str = "all", model: str | None = None) -> str:
     """Return the options that steer with a vector file, as a shell reads them."""
     from trimtab.steering.syntax import name_text
 
     scope = "" if tokens == "all" else f"@{tokens}"
-    return f"--steer {shlex.quote(f'{name_text(str(path))}{strength}{scope}')}{model_option(model)}"
+    return f"--steer {shlex.quote(f'{name_text(str(path))}{scope}')}{model_option(model)}"
 
 
 def model_option(model: str | None) -> str:

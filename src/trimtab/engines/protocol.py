@@ -645,9 +645,9 @@ def compare_answers(
     plus = Steering.of(steering)
     minus = opposite_steering(plus)
     asked = list(prompts)
-    answers = (
-        tuple(model.generate(asked, steering=each, max_new_tokens=max_new_tokens)) for each in (None, plus, minus)
-    )
+    rows = [each for each in (Steering(), plus, minus) for _ in asked]  # one batch takes little longer than a third
+    written = model.generate(asked * 3, steering=rows, max_new_tokens=max_new_tokens)
+    answers = (tuple(written[side * len(asked) : (side + 1) * len(asked)]) for side in range(3))
     return AnswerComparison(tuple(asked), str(plus), str(minus), *answers)
 
 
