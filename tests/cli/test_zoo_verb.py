@@ -275,6 +275,25 @@ def test_zoo_train_interrupt_continues(run, monkeypatch, tiny_llama):
 
 
 @pytest.mark.parametrize(
+    ("options", "effort"), [((), "default"), (("--quick",), "quick"), (("--thorough",), "thorough")]
+)
+@pytest.mark.parametrize("verb", [("zoo", "train"), ("train",)], ids=" ".join)
+def test_train_option_sets_effort(run, monkeypatch, verb, options, effort):
+    efforts = []
+
+    def note(*_, effort, **__):
+        efforts.append(effort)
+        raise CalibrationError("far enough", fix="stop")
+
+    monkeypatch.setattr("trimtab.training.train.train", note)
+    run(*verb, "happy", *options)
+    assert efforts == [effort]
+    code, _, err = run(*verb, "happy", "--quick", "--thorough")
+    assert (code, efforts) == (2, [effort])
+    assert "cannot be both quick and thorough" in err
+
+
+@pytest.mark.parametrize(
     ("arguments", "says"),
     [
         ((), "no behaviour is named; name some, or give --all"),

@@ -97,6 +97,7 @@ FULL = make_vector(
     reader=filled(Reader),
     fits=(filled(ThresholdFit),),
     operator_scales={"rotate": {"+": 0.3, "-": 0.4}},
+    effort="quick",
     created="2026-01-02T03:04:05+00:00",
     trimtab_version="0.1.0",
 )
@@ -116,6 +117,7 @@ RECORDS = (
     "reader",
     "fits",
     "operator_scales",
+    "effort",
     "created",
 )
 
@@ -157,6 +159,7 @@ def test_file_round_trip(folder, data, model):
                 ),
                 "behaviour": st.builds(BehaviourRef, words, words),
                 "method": words,
+                "effort": words,
                 "created": words,
                 "trimtab_version": words,
             }
@@ -220,6 +223,7 @@ def test_file_has_documented_layout(tmp_path):
         "reader",
         "fits",
         "operator_scales",
+        "effort",
         "created",
         "trimtab_version",
     }
@@ -257,7 +261,7 @@ def test_load_ignores_unknown_header_keys(tmp_path):
 
 def test_load_older_file_has_no_safe_range(tmp_path):
     header = header_of(FULL)
-    del header["safe"], header["calibration"]["held_out"]["written"]
+    del header["safe"], header["effort"], header["calibration"]["held_out"]["written"]
     older = ControlVector.load(written(tmp_path, header=header))
     assert (older.safe, older.calibration.held_out.written, older.default_strength) == (None, (), 0.5)
 

@@ -22,7 +22,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from typer.core import TyperCommand
 
-from trimtab.errors import OutputError, SteeringError, TrimtabError
+from trimtab.errors import OutputError, SteeringError, TrimtabError, VectorError
 
 if TYPE_CHECKING:
     from trimtab.training.progress import Progress
@@ -257,6 +257,23 @@ OutputOption = Annotated[
 ]
 ReportOption = Annotated[Path | None, typer.Option("--report", "-r", help="Report page to write (.html).")]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Continuation of an interrupted run.")]
+
+
+QuickOption = Annotated[
+    bool, typer.Option("--quick", help="Direction and strength only, in seconds; no safe range is measured.")
+]
+ThoroughOption = Annotated[bool, typer.Option("--thorough", help="The best vector that can be had, in a few minutes.")]
+
+
+def effort_of(*, quick: bool, thorough: bool) -> str:
+    """Return the effort of a training that the options ask for.
+
+    Raises:
+        VectorError: They ask for two.
+    """
+    if quick and thorough:
+        raise VectorError("a training cannot be both quick and thorough", fix="leave one of the options out")
+    return "quick" if quick else "thorough" if thorough else "default"
 
 
 def parse_layers(text: str, *, words: tuple[str, ...] = ("auto",)) -> str | list[int]:

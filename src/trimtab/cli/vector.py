@@ -23,10 +23,13 @@ from trimtab.cli.options import (
     JsonOption,
     ModelOption,
     OutputOption,
+    QuickOption,
     ResumeOption,
     SeedOption,
     ThinkingOption,
+    ThoroughOption,
     VectorArgument,
+    effort_of,
     err,
     facts_table,
     model_option,
@@ -43,7 +46,7 @@ from trimtab.cli.options import (
 )
 from trimtab.cli.session import Session
 from trimtab.defaults import BUDGET, MAX_PAIRS, METHOD, STATES_MEMORY
-from trimtab.errors import InUseError, OutputError, VectorError
+from trimtab.errors import InUseError, OutputError
 
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour
@@ -76,12 +79,8 @@ def train(
     max_pairs: Annotated[int, typer.Option(help="Maximum number of contrastive pairs.")] = MAX_PAIRS,
     calibrate: Annotated[bool, typer.Option(help="Choice of layers and calibration of the strength.")] = True,
     check: CheckOption = True,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="Direction and strength only, in seconds; no safe range is measured.")
-    ] = False,
-    thorough: Annotated[
-        bool, typer.Option("--thorough", help="The best vector that can be had, in a few minutes.")
-    ] = False,
+    quick: QuickOption = False,
+    thorough: ThoroughOption = False,
     refine: Annotated[
         int | None,
         typer.Option(min=0, help="Gradient steps that refine the direction; 0 for none, by default as many as fit."),
@@ -101,8 +100,7 @@ def train(
     """Train a control vector for a behaviour, choose its layers, and calibrate its strength."""
     from trimtab.behaviours import Behaviour
 
-    if quick and thorough:
-        raise VectorError("a training cannot be both quick and thorough", fix="leave one of the options out")
+    effort = effort_of(quick=quick, thorough=thorough)
     described = Behaviour.load(behaviour)
     chosen = parse_layers(layers)
     session = Session(model, dtype=dtype, thinking=thinking, announce=not json)
@@ -117,7 +115,7 @@ def train(
             vector = train(
                 engine,
                 described,
-                effort="quick" if quick else "thorough" if thorough else "default",
+                effort=effort,
                 method=method,
                 layers=chosen,
                 calibrate=calibrate,

@@ -18,8 +18,11 @@ from trimtab.cli.options import (
     JsonOption,
     ModelOption,
     OnceCommand,
+    QuickOption,
     SeedOption,
+    ThoroughOption,
     check_writable,
+    effort_of,
     err,
     facts_table,
     out,
@@ -226,6 +229,8 @@ def train(
     cards: Annotated[Path | None, typer.Option(help="Folder for the cards; default: beside the vectors.")] = None,
     measure: Annotated[bool, typer.Option(help="Evaluation of each vector, for its card.")] = True,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="New training of vectors that exist already.")] = False,
+    quick: QuickOption = False,
+    thorough: ThoroughOption = False,
     seed: SeedOption = 0,
     model: ModelOption = None,
     dtype: DtypeOption = None,
@@ -234,6 +239,7 @@ def train(
     """Train vectors and write cards; existing ones are kept, so an interrupted run continues where it stopped."""
     from trimtab.behaviours import Behaviour, zoo_names
 
+    effort = effort_of(quick=quick, thorough=thorough)
     chosen = list(zoo_names()) if every else list(names or ())
     if not chosen:
         raise BehaviourError("no behaviour is named", fix="name some, or give --all")
@@ -241,7 +247,9 @@ def train(
         Behaviour.load(name)  # refuse a wrong name before the work
     with Session(model, dtype=dtype, announce=not json).progress() as (engine, _):
         pass  # before the first behaviour, which has other progress bars
-    results = _train_all(engine, chosen, into=into, cards=cards, measure=measure, rebuild=rebuild, seed=seed)
+    results = _train_all(
+        engine, chosen, effort=effort, into=into, cards=cards, measure=measure, rebuild=rebuild, seed=seed
+    )
     if json:
         print_json(results)
         return
@@ -253,6 +261,7 @@ def _train_all(
     engine: TransformersEngine,
     names: Sequence[str],
     *,
+    effort: str,
     into: Path | None,
     cards: Path | None,
     measure: bool,
@@ -271,7 +280,16 @@ def _train_all(
         err.print(f"{name} ({number} of {len(names)})", style="bold", markup=False)
         try:
             outcome, baseline = _train_one(
-                engine, name, path, target, baseline, into=into, measure=measure, rebuild=rebuild, seed=seed
+                engine,
+                name,
+                path,
+                target,
+                baseline,
+                effort=effort,
+                into=into,
+                measure=measure,
+                rebuild=rebuild,
+                seed=seed,
             )
         except TrimtabError as error:
             outcome = f"failed: {error}"
@@ -286,6 +304,7 @@ def _train_one(
     target: Path,
     baseline: Baseline | None,
     *,
+    effort: str,
     into: Path | None,
     measure: bool,
     rebuild: bool,
@@ -307,7 +326,9 @@ def _train_one(
             if kept.digest == behaviour.digest and kept.model == engine.info.name:
                 return f"kept: {kept.word}", baseline
     with phase_progress() as phases:
-        vector = zoo_vector(engine, name, folder=into, rebuild=rebuild, seed=seed, progress=phases.on_progress)
+        vector = zoo_vector(
+            engine, name, effort=effort, folder=into, rebuild=rebuild, seed=seed, progress=phases.on_progress
+        )
         if not measure:
             return "kept" if exists else "trained", baseline
         if baseline is None and not behaviour.evaluation_prompts:
