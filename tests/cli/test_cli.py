@@ -305,6 +305,15 @@ def test_show_has_safe_range_and_written_effect(run, random_vector, smollm2, tmp
     assert "1.2 times its system prompts (95 % interval 1.0 to 1.5), on 24 held-out questions" in shown
 
 
+def test_show_quick_vector_says_what_was_not_measured(run, random_vector, smollm2, tmp_path):
+    _, out, _ = run(
+        "show", replace(random_vector(smollm2, layers=[14]), effort="quick").save(tmp_path / "v.safetensors")
+    )
+    shown = " ".join(out.replace("│", " ").split())
+    assert "(quick: neither refined nor checked)" in shown
+    assert "safe range not measured" in shown
+
+
 def test_parse_layers_accepts_ranges_and_lists():
     assert parse_layers("14-16,3") == [14, 15, 16, 3]
     assert parse_layers("auto") == "auto"

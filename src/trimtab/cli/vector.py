@@ -268,14 +268,14 @@ def print_card(vector: ControlVector) -> None:
 def _facts(vector: ControlVector) -> Iterator[tuple[str, str]]:
     model = vector.model
     yield "model", f"{model.name} ({model.architecture}, {model.layers} layers of {model.hidden_size})"
-    yield "method", vector.method
+    yield "method", vector.method + (" (quick: neither refined nor checked)" if vector.effort == "quick" else "")
     yield "steers", f"layers {_layers(vector.layers)}"
     if vector.scale:
         yield "scale", f"+{vector.scale['+']:.4f}  -{vector.scale['-']:.4f} of each layer's norm at strength ±1"
     else:
         yield "scale", "not calibrated: steer by coefficient"
-    if vector.safe is not None:
-        yield "safe range", str(vector.safe)
+    if vector.scale:
+        yield "safe range", "not measured" if vector.safe is None else str(vector.safe)
     held_out = vector.calibration.held_out if vector.calibration is not None else None
     for written in held_out.written if held_out is not None else ():
         yield "written effect", f"{written}, on {written.questions} held-out questions"
