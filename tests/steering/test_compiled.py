@@ -16,6 +16,7 @@ from sample_vectors import MODEL, directions, make_reader, make_vector, neutral_
 from trimtab.errors import SteeringError
 from trimtab.steering import NONE, Ablate, Add, Bound, Cap, Clamp, Comparison, Floor, Not, Rotate, Steering, Term
 from trimtab.steering.compiled import LayerAdd, LayerClamp, LayerRotate
+from trimtab.vectors import Reader
 
 HAPPY = make_reader(
     "happy", operator_scales={"rotate": {"+": 0.2, "-": 0.3}, "add_preserving_norm": {"+": 0.4, "-": 0.5}}
@@ -208,6 +209,18 @@ def test_digest_of_another_term_differs(other):
         Steering((term,)).compile(MODEL).digest for term in (Term(HAPPY, 0.8), Term(HAPPY, 0.8, condition=ANGER))
     }
     assert Steering((other,)).compile(MODEL).digest not in digests
+
+
+def test_digest_depends_on_probes_of_condition_not_of_steering():
+    reader = Reader((0, 2), neutral=neutral_record())
+    read = [make_reader("anger", reader=reader, probes=directions((0, 2), seed=seed)) for seed in (1, 2)]
+    first, second = (
+        Steering((Term(HAPPY, 0.8, condition=dataclasses.replace(ANGER, vector=vector)),)).compile(MODEL)
+        for vector in read
+    )
+    assert first.digest != second.digest
+    steered = {Steering((Term(vector, 0.8),)).compile(MODEL).digest for vector in (*read, make_reader("anger"))}
+    assert len(steered) == 1
 
 
 def test_digest_depends_on_the_order_of_terms():

@@ -6,11 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import trimtab
-from trimtab import ControlVector
+from trimtab import Behaviour, ControlVector
+from trimtab.behaviours import ContrastiveText, Message
 from trimtab.errors import PromptError, SteeringError, VectorError, VectorMismatchError
 from trimtab.reading import auroc
+from trimtab.steering import Comparison, Steering, Term
 from trimtab.training import readers
 from trimtab.training.neutral import measure_neutral
 from trimtab.training.progress import Progress
@@ -87,6 +91,92 @@ def test_reader_records_texts_and_has_no_strength(tiny_llama, loud, tmp_path):
     assert back.neutral == loud.neutral
 
 
+def described(*pairs: tuple[list[Message], list[Message]]) -> Behaviour:
+    """A behaviour with these pairs, and no personas that its effect could be measured with."""
+    happy, chats = Behaviour.load("happy"), tuple(ContrastiveText(tuple(plus), tuple(minus)) for plus, minus in pairs)
+    poles = (replace(pole, personas=()) for pole in (happy.positive, happy.negative))
+    return replace(happy, **dict(zip(("positive", "negative"), poles, strict=True)), pairs=chats)
+
+
+def user(text: str) -> list[Message]:
+    return [Message("user", text)]
+
+
+REQUESTS = described(*((user(loud), user(quiet)) for loud, quiet in zip(LOUD, QUIET, strict=False)))
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_llama) -> ControlVector:
+    return trimtab.train(tiny_llama, REQUESTS, calibrate=False, layers=[2])
+
+
+def test_training_on_requests_reads_exactly_as_fit_reader(tiny_llama, trained, tmp_path):
+    fitted = fit_reader(tiny_llama, LOUD, QUIET[: len(LOUD)], name="loud")
+    assert trained.layers == (2,)
+    assert trained.reader == replace(fitted.reader, neutral=fitted.neutral)
+    loaded = ControlVector.load(trained.save(tmp_path / "trained.safetensors"))
+    unseen = [*texts("loud", 3, seed=1), *texts("quiet", 3, seed=1), CHAT]
+    for vector in (trained, loaded):
+        for at in ("prompt", "last-user-turn"):
+            np.testing.assert_array_equal(
+                tiny_llama.scores(unseen, vector, at=at), tiny_llama.scores(unseen, fitted, at=at)
+            )
+        for text in unseen:
+            mine, other = tiny_llama.read(text, [vector])[0], tiny_llama.read(text, [fitted])[0]
+            assert (mine.score, mine.reading_layers, mine.pool) == (other.score, other.reading_layers, other.pool)
+            np.testing.assert_array_equal(mine.z, other.z)
+
+
+def test_training_on_requests_steers_by_the_mean_difference(tiny_llama, trained):
+    texts_of = [[tiny_llama.render(text) for text in side] for side in (LOUD, QUIET[: len(LOUD)])]
+    last = [tiny_llama.hidden_states(side, position="last")[:, 2].astype(np.float64) for side in texts_of]
+    difference = last[0].mean(axis=0) - last[1].mean(axis=0)
+    np.testing.assert_allclose(trained.directions[2], difference / np.linalg.norm(difference), atol=1e-4)
+    assert abs(float(trained.directions[2] @ trained.probes[2])) < 0.99
+
+
+def test_stream_and_condition_use_probes(tiny_llama, trained):
+    fitted = fit_reader(tiny_llama, LOUD, QUIET[: len(LOUD)], name=trained.behaviour.name)
+    answers = [tiny_llama.generate(LOUD[0], read=[vector], max_new_tokens=3) for vector in (trained, fitted)]
+    mine, other = (next(iter(answer.readings.values())) for answer in answers)
+    np.testing.assert_array_equal(mine, other)
+    prompts = [LOUD[0], QUIET[0]]
+    between = float(tiny_llama.scores(prompts, fitted).mean())
+    readings_of = []
+    for vector in (trained, fitted):
+        term = Term(trained, coefficient=0.1, condition=Comparison(vector, "above", between))
+        answers = tiny_llama.generate(prompts, steering=Steering((term,)), max_new_tokens=2)
+        assert [answer.receipt.terms[0].fired for answer in answers] == [True, False]
+        readings_of.append([answer.receipt.terms[0].readings for answer in answers])
+    assert readings_of[0] == readings_of[1]
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [
+            ([Message("system", "Be loud."), *user(text)], [Message("system", "Be quiet."), *user(text)])
+            for text in LOUD
+        ],
+        [([*user(text), Message("assistant", "YES")], [*user(text), Message("assistant", "no")]) for text in LOUD],
+    ],
+    ids=["personas", "answers"],
+)
+def test_training_on_other_pairs_reads_along_steered_directions(tiny_llama, pairs):
+    vector = trimtab.train(tiny_llama, described(*pairs), calibrate=False, layers=[2])
+    assert vector.reader is None
+    assert not vector.probes
+    assert vector.reading_layers == (2,)
+
+
+def test_training_on_few_requests_notes_that_there_is_no_reader(tiny_llama):
+    steps: list[Progress] = []
+    few = replace(REQUESTS, pairs=REQUESTS.pairs[: LEAST - 1])
+    vector = trimtab.train(tiny_llama, few, calibrate=False, layers=[2], progress=steps.append)
+    assert vector.reader is None
+    assert any(f"{LEAST - 1} different positive texts" in step.note for step in steps)
+
+
 def test_fitting_twice_gives_the_same_reader(tiny_llama, loud):
     again = fit_reader(tiny_llama, LOUD, QUIET, name="loud")
     assert again.reader == loud.reader
@@ -119,6 +209,30 @@ def test_best_layers_are_averaged():
     choice = readers._best_layers("mean", z, labels)
     assert choice.layers == (1, 3)
     assert choice.auroc > max(choice.auroc_by_layer.values())
+
+
+@given(
+    layers=st.integers(2, 24),
+    pool=st.sampled_from(["mean", "last"]),
+    seed=st.integers(0, 9),
+    informative=st.data(),
+)
+@settings(max_examples=20)
+def test_choice_takes_layers_and_pool_that_separate(layers, pool, seed, informative):
+    most = min(readers.LAYERS, layers // 2)
+    chosen = informative.draw(st.sets(st.integers(0, layers - 1), min_size=1, max_size=most))
+    random = np.random.default_rng(seed)
+    labels = np.arange(40) < 20
+    noise = random.standard_normal((2, 40, layers, 3)).astype(np.float32)
+    shifted = noise.copy()
+    shifted[["mean", "last"].index(pool), :, sorted(chosen)] += 6.0 * labels[:, None].astype(np.float32)
+    pooled = readers.Pooled(*shifted, np.ones(layers))
+    neutral = readers.Pooled(*noise[:, :10], np.ones(layers))
+    reader = readers._choose(pooled, neutral, labels, seed=seed, progress=lambda _: None)
+    assert reader.pool == pool
+    assert set(reader.layers) >= chosen
+    assert reader.layers == tuple(sorted(reader.layers))
+    assert all(reader.auroc_by_layer[layer] > 0.95 for layer in chosen)
 
 
 @pytest.mark.parametrize(("words", "last", "pool"), [(3.0, 0.0, "mean"), (0.0, 3.0, "last"), (3.0, 3.1, "mean")])

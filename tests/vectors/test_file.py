@@ -391,6 +391,8 @@ BAD_TENSORS = {
     "a leading zero": ({"direction.00": TENSORS["direction.0"]}, "unexpected tensor 'direction.00'"),
     "a layer below zero": ({"direction.-1": TENSORS["direction.0"]}, "unexpected tensor 'direction.-1'"),
     "a layer past the last": ({"direction.3": TENSORS["direction.0"]}, "layer 3, but tiny has layers 0 to 2"),
+    "probes without a reader": ({"probe.0": TENSORS["direction.0"]}, "probes has no reader at their layers"),
+    "a longer probe": ({"probe.2": TENSORS["direction.2"] * 2}, "probe of layer 2 has length 2"),
     "a layer too many": ({"direction.1": TENSORS["direction.0"]}, "norms are given for layers [0, 2]"),
 }
 

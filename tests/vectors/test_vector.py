@@ -19,11 +19,12 @@ from sample_vectors import (
     dense,
     directions,
     make_vector,
+    neutral_record,
     safe_range,
     written_effect,
 )
 from trimtab.errors import SteeringError, VectorError, VectorMismatchError
-from trimtab.vectors import BehaviourRef, Calibration, ControlVector, Distillation, ModelInfo, SafeRange
+from trimtab.vectors import BehaviourRef, Calibration, ControlVector, Distillation, ModelInfo, Reader, SafeRange
 
 strengths = st.floats(-5.0, 5.0)
 positive_strengths = st.floats(0.01, 5.0)
@@ -271,6 +272,16 @@ def test_mix_drops_calibration_record():
     for mix in (2 * vector, vector + vector, -vector, vector / 3):
         assert mix.calibration is None
         assert mix.method == "arithmetic"
+
+
+def test_mix_drops_probes_and_reader():
+    reader = Reader((2,), neutral=neutral_record())
+    vector = make_vector(neutral=neutral_record((0,)), reader=reader, probes=directions((2,), seed=1))
+    assert vector.reading_directions is vector.probes
+    assert vector.reading_neutral == reader.neutral
+    for mix in (2 * vector, vector + vector, -vector, vector / 3):
+        assert mix.reader is mix.reading_neutral is None
+        assert mix.reading_directions is mix.directions
 
 
 def test_mix_name_describes_operation():

@@ -19,7 +19,7 @@ from trimtab.vectors import ControlVector, Neutral, Pool
 
 def projections(states: F32, vector: ControlVector, layers: Sequence[int]) -> F64:
     """Return projections ``[..., layer]`` of states ``[..., layer, hidden]``, of the blocks ``layers``, on a vector."""
-    directions = np.stack([vector.directions[layer] for layer in layers])
+    directions = np.stack([vector.reading_directions[layer] for layer in layers])
     # Summed in float64: projections on wide states are small differences of large products.
     projected: F64 = np.einsum("...lh,lh->...l", states, directions, dtype=np.float64)
     return projected
@@ -43,17 +43,18 @@ def z_scores(projected: F64, vector: ControlVector, layers: Sequence[int], *, po
 
 
 def neutral_of(vector: ControlVector) -> Neutral:
-    """Return the neutral statistics of a vector.
+    """Return the neutral statistics that a vector's readings are measured against.
 
     Raises:
         VectorError: It has none.
     """
-    if vector.neutral is None:
+    neutral = vector.reading_neutral
+    if neutral is None:
         raise VectorError(
             f"{vector.behaviour.name!r} has no neutral statistics, so nothing can be read against them",
             fix="train it again, or measure them with trimtab.calibrate(model, vector)",
         )
-    return vector.neutral
+    return neutral
 
 
 def auroc(positive: Sequence[float] | F64, negative: Sequence[float] | F64) -> float:
@@ -270,14 +271,14 @@ def make_reading(
 
 
 def _along(vector: ControlVector, name: str, states: F32, words: NDArray[np.bool_]) -> VectorReading:
-    layers = tuple(sorted(vector.directions))
+    layers = tuple(sorted(vector.reading_directions))
     if not layers:
         raise VectorError(f"{name!r} has no directions to read along", fix="train it again")
     chosen = vector.reading_layers or layers
     pool = vector.reader.pool if vector.reader is not None else "mean"
     projected = projections(states[:, list(layers)], vector, layers)
     z = token_scores = layer_scores = score = None
-    if vector.neutral is not None:
+    if vector.reading_neutral is not None:
         at = [layers.index(layer) for layer in chosen]
         pooled = projected[-1] if pool == "last" else projected[words].mean(axis=0)
         z = z_scores(projected, vector, layers, pool="token").T

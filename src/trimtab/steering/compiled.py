@@ -159,11 +159,11 @@ def _comparison_content(comparison: Comparison) -> Iterable[bytes]:
     """Yield the bytes that decide a comparison: its threshold, and everything that the vector's readings depend on."""
     vector = comparison.vector
     yield np.float64(comparison.level).tobytes()
-    neutral = None if vector.neutral is None else asdict(vector.neutral)
+    neutral = None if vector.reading_neutral is None else asdict(vector.reading_neutral)
     reader = None if vector.reader is None else asdict(vector.reader)
     yield json.dumps([neutral, reader, vector.reading_layers]).encode()
     for layer in vector.reading_layers:
-        yield vector.directions[layer].tobytes()
+        yield vector.reading_directions[layer].tobytes()
 
 
 def _changes(term: Term) -> dict[int, Change]:

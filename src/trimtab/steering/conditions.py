@@ -70,7 +70,7 @@ class Comparison:
         check_word("place to read", self.at, get_args(At))
         if not isinstance(self.threshold, FalsePositives) and not math.isfinite(self.threshold):
             raise SteeringError(f"the threshold {self.threshold} on {called!r} is not a number", fix="give a z-score")
-        if self.vector.neutral is None:
+        if self.vector.reading_neutral is None:
             raise SteeringError(
                 f"{called!r} has no neutral statistics, so nothing can be read against them",
                 fix="train it again, or measure them with trimtab.calibrate(model, vector)",

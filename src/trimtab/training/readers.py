@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.arrays import F32, F64
-from trimtab.behaviours import neutral_prompts
+from trimtab.behaviours import ContrastiveText, neutral_prompts
 from trimtab.defaults import VERSION
 from trimtab.engines import Prompt
 from trimtab.engines.protocol import Collects, Text
@@ -133,8 +133,62 @@ def fit_reader(
     """
     model.check_unsteered("fitting a reader")
     check_reads(model)
+    fitted = _fit(model, positive, negative, seed=seed, progress=progress)
+    texts_by_kind = ([*map(str, fitted.positive)], [*map(str, fitted.negative)])
+    return ControlVector(
+        model=model.info,
+        directions=fitted.directions,
+        norms=dict(enumerate(fitted.norms.tolist())),
+        weights={layer: float(layer in fitted.reader.layers) for layer in fitted.directions},
+        method=METHOD,
+        behaviour=BehaviourRef(name, hashlib.sha256(repr(texts_by_kind).encode()).hexdigest()),
+        neutral=measure_neutral(model, fitted.directions, progress=progress),
+        reader=fitted.reader,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        trimtab_version=VERSION,
+    )
+
+
+def add_reader(
+    model: Collects, vector: ControlVector, pairs: Sequence[ContrastiveText], *, seed: int, progress: OnProgress
+) -> ControlVector:
+    """Add the reader that ``fit_reader`` fits to a vector that was trained on pairs of requests.
+
+    A pair of requests is one user message on either side. Other pairs, such as chats under two system prompts, have
+    their contrast outside the words that are read; with one of those, or with too few texts for a reader, the vector
+    is returned as it is, to be read along the directions that steer.
+    """
+    sides = [[pair.positive for pair in pairs], [pair.negative for pair in pairs]]
+    if not pairs or any(len(chat) != 1 or chat[0].role != "user" for side in sides for chat in side):
+        return vector
+    if not model.capabilities.reads_every_token:
+        return vector
+    try:
+        positive, negative = ([chat[0].content for chat in side] for side in sides)
+        fitted = _fit(model, positive, negative, seed=seed, progress=progress)
+    except (PromptError, VectorError) as error:
+        progress(Progress(CHOICE_PHASE, 1, 1, note=f"read along the directions that steer: {error.problem}"))
+        return vector
+    neutral = measure_neutral(model, fitted.directions, progress=progress)
+    return replace(vector, probes=fitted.directions, reader=replace(fitted.reader, neutral=neutral))
+
+
+@dataclass(frozen=True, eq=False)
+class _Fitted:
+    """Reader with its directions, the distinct texts that it was fitted on, and mean norms of neutral words."""
+
+    reader: Reader
+    directions: dict[int, F32]
+    norms: F64
+    positive: Sequence[Prompt]
+    negative: Sequence[Prompt]
+
+
+def _fit(
+    model: Collects, positive: Sequence[Prompt], negative: Sequence[Prompt], *, seed: int, progress: OnProgress
+) -> _Fitted:
+    """Choose the layers and the pool, and fit a direction for every layer."""
     positive, negative = _checked_texts(model, positive, negative)
-    texts_by_kind = ([*map(str, positive)], [*map(str, negative)])
     texts = pooled_states(model, [*positive, *negative], phase=TEXTS_PHASE, progress=progress)
     halves = neutral_prompts()
     neutral = pooled_states(model, (*halves.calibration, *halves.held_out), phase=NEUTRAL_PHASE, progress=progress)
@@ -142,18 +196,7 @@ def fit_reader(
     reader = _choose(texts, neutral, labels, seed=seed, progress=progress)
     states = texts.mean if reader.pool == "mean" else texts.last
     directions = {n: fisher(states[labels, n], states[~labels, n]) for n in range(model.info.layers)}
-    return ControlVector(
-        model=model.info,
-        directions=directions,
-        norms=dict(enumerate(neutral.norms.tolist())),
-        weights={layer: float(layer in reader.layers) for layer in directions},
-        method=METHOD,
-        behaviour=BehaviourRef(name, hashlib.sha256(repr(texts_by_kind).encode()).hexdigest()),
-        neutral=measure_neutral(model, directions, progress=progress),
-        reader=reader,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        trimtab_version=VERSION,
-    )
+    return _Fitted(reader, directions, neutral.norms, positive, negative)
 
 
 def fit_threshold(

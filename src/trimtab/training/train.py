@@ -21,6 +21,7 @@ from trimtab.training.directions import ESTIMATORS
 from trimtab.training.neutral import add_neutral
 from trimtab.training.progress import OnProgress, ignore
 from trimtab.training.questions import EFFECT_QUESTIONS, CalibrationSet
+from trimtab.training.readers import add_reader
 from trimtab.training.refine import checked_gradients, contrasts, persona_directions
 from trimtab.training.search import DEFAULT_BAND, WIDE_BAND, band_layers, chosen_layers
 from trimtab.training.states import Contrast, PairInput, collect_contrast, pair_persona_answers
@@ -111,7 +112,8 @@ def train(
         progress: Called with each step of the work.
 
     Returns:
-        A control vector with directions for every layer, and non-zero weights for the chosen ones.
+        A control vector with directions for every layer, and non-zero weights for the chosen ones. Pairs of requests
+        also give it the reader of ``fit_reader``.
 
     Raises:
         VectorError: There is no such effort, method or source.
@@ -203,7 +205,9 @@ def train(
             vector = add_neutral(asked, vector, progress=progress)
     if contrast is None:
         return vector
-    return replace(vector, reliability=contrast.reliability(vector.directions, vector.layers))
+    vector = replace(vector, reliability=contrast.reliability(vector.directions, vector.layers))
+    requests = behaviour.pairs[:max_pairs] if source == "prompts" else ()
+    return add_reader(model, vector, requests, seed=seed, progress=progress)
 
 
 def _check_options(

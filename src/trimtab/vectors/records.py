@@ -421,6 +421,7 @@ class Reader:
         auroc_by_layer: The same for each layer alone.
         positives: Number of texts of the positive pole it was fitted on.
         negatives: Number of texts of the negative pole.
+        neutral: Projections of neutral chats on the vector's probes, where it has some.
     """
 
     layers: tuple[int, ...]
@@ -429,6 +430,7 @@ class Reader:
     auroc_by_layer: Mapping[int, float] | None = None
     positives: int = 0
     negatives: int = 0
+    neutral: Neutral | None = None
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ from trimtab.vectors.records import (
 
 METADATA_KEY = "trimtab"
 UNNAMED = BehaviourRef("unnamed", "")
-_TENSOR_NAME = re.compile(r"direction\.(0|[1-9]\d*)")
+_TENSOR_NAME = re.compile(r"(direction|probe)\.(0|[1-9]\d*)")
 UNIT_TOLERANCE = 1e-3
 CANCELLED = 1e-7  # what remains of two terms that is smaller than this part of them is rounding
 DEFAULT_STRENGTH = 0.5
@@ -77,6 +77,8 @@ class ControlVector(ArrayValue):
         distillation: Distance to the prompt that it was distilled from, if it was.
         neutral: Projections of neutral text, against which readings and bounds are measured; None if not measured.
         reader: Layers and pooling for reading; None reads it at its steered layers, over a text's words.
+        probes: Layer to unit direction ``[hidden]`` that it is read along, where other ones read better than those that
+            steer; empty where it is read along its directions.
         fits: Readings of texts on which a condition should not fire.
         operator_scales: ``scale`` of other operators than adding, by name, where they were calibrated.
         effort: Effort of its training; ``"quick"`` means that it was neither refined nor checked.
@@ -105,6 +107,7 @@ class ControlVector(ArrayValue):
     distillation: Distillation | None = field(default=None, repr=False)
     neutral: Neutral | None = field(default=None, repr=False)
     reader: Reader | None = field(default=None, repr=False)
+    probes: Mapping[int, F32] = field(default_factory=dict, repr=False)
     fits: tuple[ThresholdFit, ...] = field(default=(), repr=False)
     operator_scales: Mapping[str, Mapping[str, float]] = field(default_factory=dict, repr=False)
     effort: str = ""
@@ -113,7 +116,10 @@ class ControlVector(ArrayValue):
 
     def __post_init__(self) -> None:
         freeze = object.__setattr__
-        freeze(self, "directions", MappingProxyType(_checked_directions(self)))
+        freeze(self, "directions", MappingProxyType(_checked_directions(self, "directions")))
+        freeze(self, "probes", MappingProxyType(_checked_directions(self, "probes")))
+        if self.probes and (self.reader is None or not set(self.reader.layers) <= set(self.probes)):
+            raise VectorError("a vector with probes has no reader at their layers", fix="give it a reader")
         for name in ("norms", "weights"):
             freeze(self, name, MappingProxyType(_checked_numbers(self, name)))
         if self.scale is not None:
@@ -270,6 +276,16 @@ class ControlVector(ArrayValue):
         """Return the layers at which it is read: its reader's, else those that are steered."""
         return self.reader.layers if self.reader is not None else self.layers
 
+    @property
+    def reading_directions(self) -> Mapping[int, F32]:
+        """Return layer to the direction that it is read along: its probes, else the directions that steer."""
+        return self.probes or self.directions
+
+    @property
+    def reading_neutral(self) -> Neutral | None:
+        """Return the projections of neutral text on ``reading_directions``; None if they were not measured."""
+        return self.reader.neutral if self.probes and self.reader is not None else self.neutral
+
     def fitted_threshold(self, rate: float, *, at: str, above: bool = True) -> float:
         """Return the z-score that a given share of the texts passes on which a condition was fitted.
 
@@ -337,6 +353,7 @@ class ControlVector(ArrayValue):
             distillation=None,
             neutral=None,
             reader=None,
+            probes={},
             fits=(),
             operator_scales={},
         )
@@ -365,9 +382,13 @@ class ControlVector(ArrayValue):
 
     def _content(self) -> Iterable[bytes]:
         yield json.dumps(self.describe(), default=repr).encode()
-        for layer, direction in self.directions.items():
-            yield str(layer).encode()
+        for name, direction in self._tensors().items():
+            yield name.encode()
             yield direction.tobytes()
+
+    def _tensors(self) -> dict[str, F32]:
+        kinds = (("direction", self.directions), ("probe", self.probes))
+        return {f"{kind}.{layer}": tensor for kind, tensors in kinds for layer, tensor in tensors.items()}
 
     def save(self, path: str | Path) -> Path:
         """Write the vector to one safetensors file, atomically; returns the path.
@@ -383,10 +404,9 @@ class ControlVector(ArrayValue):
                 f"vector {self.behaviour.name!r} cannot be written as JSON: {error}",
                 fix="its records must hold plain, finite numbers",
             ) from None
-        tensors = {f"direction.{layer}": direction for layer, direction in self.directions.items()}
         path = expanded(path)
         check_suffix(path)
-        write_safetensors(path, tensors, {METADATA_KEY: header})
+        write_safetensors(path, self._tensors(), {METADATA_KEY: header})
         return path
 
     @classmethod
@@ -408,7 +428,9 @@ class ControlVector(ArrayValue):
             raise VectorError(f"{str(path)!r} is a safetensors file but not a trimtab vector", fix="check the path")
         try:
             header = Header.parse(metadata[METADATA_KEY])
-            vector = cls(directions=_directions(tensors), **{name: getattr(header, name) for name in HEADER_FIELDS})
+            directions, probes = _directions(tensors)
+            fields = {name: getattr(header, name) for name in HEADER_FIELDS}
+            vector = cls(directions=directions, probes=probes, **fields)
         except VectorError as error:
             raise VectorError(f"{str(path)!r}: {error.problem}", fix=error.fix) from None
         if force:
@@ -425,16 +447,19 @@ def _plain(value: Any) -> Any:
     return asdict(value) if is_dataclass(value) and not isinstance(value, type) else without_proxies(value)
 
 
-def _directions(tensors: Mapping[str, NDArray[Any]]) -> dict[int, F32]:
-    directions = {}
+def _directions(tensors: Mapping[str, NDArray[Any]]) -> tuple[dict[int, F32], dict[int, F32]]:
+    """Return a file's directions and probes, each by layer."""
+    kinds: dict[str, dict[int, F32]] = {"direction": {}, "probe": {}}
     for name, tensor in tensors.items():
         match = _TENSOR_NAME.fullmatch(name)
         if match is None:
-            raise VectorError(f"unexpected tensor {name!r}", fix="only direction.{layer} belongs there")
+            raise VectorError(
+                f"unexpected tensor {name!r}", fix="only direction.{layer} and probe.{layer} belong there"
+            )
         if tensor.dtype != np.float32:
             raise VectorError(f"tensor {name!r} is {tensor.dtype}, expected float32", fix="convert it")
-        directions[int(match[1])] = tensor
-    return directions
+        kinds[match[1]][int(match[2])] = tensor
+    return kinds["direction"], kinds["probe"]
 
 
 def _raw(vector: ControlVector, sign: str) -> dict[int, F64]:
@@ -501,21 +526,23 @@ def _check_mixable(a: ControlVector, b: ControlVector) -> None:
         )
 
 
-def _checked_directions(vector: ControlVector) -> dict[int, F32]:
+def _checked_directions(vector: ControlVector, name: str) -> dict[int, F32]:
     """Return read-only float32 copies in layer order, checked to be finite unit vectors of the model's width."""
     size, depth = vector.model.hidden_size, vector.model.layers
+    given: Mapping[int, F32] = getattr(vector, name)
+    kind = name.removesuffix("s")
     checked = {}
-    for layer in sorted(vector.directions):
+    for layer in sorted(given):
         if layer not in range(depth):
-            raise VectorError(f"direction of layer {layer}, but {vector.model.name} has layers 0 to {depth - 1}")
-        direction = np.array(vector.directions[layer], dtype=np.float32)
+            raise VectorError(f"{kind} of layer {layer}, but {vector.model.name} has layers 0 to {depth - 1}")
+        direction = np.array(given[layer], dtype=np.float32)
         if direction.shape != (size,):
-            raise VectorError(f"direction of layer {layer} has shape {list(direction.shape)}, expected [{size}]")
+            raise VectorError(f"{kind} of layer {layer} has shape {list(direction.shape)}, expected [{size}]")
         if not np.isfinite(direction).all():
-            raise VectorError(f"direction of layer {layer} holds NaN or infinity", fix="train it again")
+            raise VectorError(f"{kind} of layer {layer} holds NaN or infinity", fix="train it again")
         length = float(np.linalg.norm(direction.astype(np.float64)))
         if abs(length - 1.0) > UNIT_TOLERANCE:
-            raise VectorError(f"direction of layer {layer} has length {length:.4g}, expected 1", fix="normalise it")
+            raise VectorError(f"{kind} of layer {layer} has length {length:.4g}, expected 1", fix="normalise it")
         direction.flags.writeable = False
         checked[int(layer)] = direction
     return checked

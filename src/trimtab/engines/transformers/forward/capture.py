@@ -157,7 +157,7 @@ def _weights(vectors: Sequence[ControlVector]) -> tuple[dict[int, Tensor], NDArr
     for number, vector in enumerate(vectors):
         spread = neutral_of(vector).token
         for layer in vector.reading_layers:
-            direction = vector.directions[layer]
+            direction = vector.reading_directions[layer]
             share = 1.0 / (spread.deviation[layer] * len(vector.reading_layers))
             table = columns.setdefault(layer, np.zeros((len(direction), len(vectors)), dtype=np.float32))
             table[:, number] = direction * share
