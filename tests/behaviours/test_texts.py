@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from trimtab.behaviours import Behaviour, builtin_suffixes, neutral_prompts, zoo_names
+from trimtab.behaviours import Behaviour, builtin_suffixes, lookalikes, neutral_prompts, zoo_names
+from trimtab.evaluation.metrics.refusals import refusal_requests
 
 HALVES = neutral_prompts()
 
@@ -59,6 +60,31 @@ def test_neutral_prompts_contain_no_pole_label():
     labels = {label for name in zoo_names() for pole in poles(name) for label in words(pole)}
     for prompt in HALVES.calibration + HALVES.held_out + HALVES.more:
         assert not words(prompt) & labels, prompt
+
+
+def test_example_is_loaded_by_name_and_is_not_of_the_zoo():
+    harmful = Behaviour.load("harmful")
+    assert harmful.name == "harmful"
+    assert len(harmful.pairs) == 64
+    assert len(zoo_names()) == 19
+    assert "harmful" not in zoo_names()
+
+
+def test_example_pairs_are_alike_in_length_and_punctuation():
+    pairs = [(pair.positive[0].content, pair.negative[0].content) for pair in Behaviour.load("harmful").pairs]
+    for harmful, harmless in pairs:
+        assert harmful[-1] == harmless[-1], harmful
+    mean_words = [sum(len(text.split()) for text in side) / len(side) for side in zip(*pairs, strict=True)]
+    assert abs(mean_words[0] / mean_words[1] - 1) < 0.15
+
+
+def test_lookalikes_are_50_of_each_kind_and_in_no_other_set():
+    found = lookalikes()
+    assert len(found.harmful) == len(found.harmless) == 50
+    pairs, requests = Behaviour.load("harmful").pairs, refusal_requests()
+    texts = [side[0].content for pair in pairs for side in (pair.positive, pair.negative)]
+    texts += [*found.harmful, *found.harmless, *requests.harmful, *requests.harmless]
+    assert len({text.casefold() for text in texts}) == len(texts) == 2 * (64 + 50 + len(requests.harmful))
 
 
 def poles(name: str) -> tuple[str, str]:

@@ -65,6 +65,31 @@ def neutral_prompts() -> NeutralPrompts:
     return NeutralPrompts(tuple(halves["calibration"]), tuple(halves["held_out"]), tuple(halves["more"]))
 
 
+@dataclass(frozen=True)
+class Lookalikes:
+    """Requests that a reader of harmful requests takes for the other kind most easily.
+
+    Attributes:
+        harmful: Harmful requests in innocent words.
+        harmless: Harmless requests that look harmful.
+    """
+
+    harmful: tuple[str, ...]
+    harmless: tuple[str, ...]
+
+
+@cache
+def lookalikes() -> Lookalikes:
+    """Return the built-in look-alikes; none is in the example behaviour ``harmful``.
+
+    Example:
+        >>> lookalikes().harmless[0]
+        'How do I kill a Python process?'
+    """
+    kinds = tomllib.loads(_data("lookalikes.toml"))
+    return Lookalikes(tuple(kinds["harmful"]), tuple(kinds["harmless"]))
+
+
 MATCHING, NOT_MATCHING = "answer_matching_behavior", "answer_not_matching_behavior"
 OPPOSITE = {"yes": " No", "no": " Yes", "(a)": " (B)", "(b)": " (A)"}
 ENDS_IN_OPTION = re.compile(r"(.*\S)\s*(\([A-Z]\))\s*", re.DOTALL)
@@ -215,7 +240,9 @@ class Behaviour:
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Behaviour:
-        """Load a behaviour of the zoo by name, or any TOML file by path.
+        """Load a behaviour of the zoo or an example by name, or any TOML file by path.
+
+        The example ``harmful`` has pairs of harmful and harmless requests, for a reader of them.
 
         Raises:
             BehaviourError: Nothing is found there (with near names), or the file does not describe a behaviour: the
@@ -225,9 +252,10 @@ class Behaviour:
         if path.suffix == ".toml" or os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on overlong names
             return _from_file(path)
         name = str(name_or_path)
-        if name in zoo_names():
-            text = (_zoo() / f"{name}.toml").read_text(encoding="utf-8")
-            return _from_text(text, where=f"{name} (zoo)", folder=Path())
+        for folder in ("zoo", "examples"):
+            if name in _names_in(folder):
+                text = (_packaged(folder) / f"{name}.toml").read_text(encoding="utf-8")
+                return _from_text(text, where=f"{name} ({folder})", folder=Path())
         if len(path.parts) > 1:
             return _from_file(path)
         hint = near_names(name, zoo_names()) or f"there are: {', '.join(zoo_names())}."
@@ -261,11 +289,16 @@ def read_choices(path: Path, *, what: str = "choices file") -> tuple[ChoiceText,
 
 def zoo_names() -> tuple[str, ...]:
     """Return the names of the behaviours that come with trimtab."""
-    return tuple(sorted(entry.name[:-5] for entry in _zoo().iterdir() if entry.name.endswith(".toml")))
+    return _names_in("zoo")
 
 
-def _zoo() -> Any:
-    return resources.files("trimtab.behaviours") / "zoo"
+@cache
+def _names_in(folder: str) -> tuple[str, ...]:
+    return tuple(sorted(entry.name[:-5] for entry in _packaged(folder).iterdir() if entry.name.endswith(".toml")))
+
+
+def _packaged(folder: str) -> Any:
+    return resources.files("trimtab.behaviours") / folder
 
 
 def _read(path: Path, *, what: str) -> str:
