@@ -117,13 +117,21 @@ def guard(
     refusing: Annotated[
         str | None, typer.Option(help="Name or path of the refusing vector; trained if not given.")
     ] = None,
+    answers: Annotated[
+        bool, typer.Option(help="Answers with and without the guard; else requests are only read.")
+    ] = True,
     json: JsonOption = False,
 ) -> None:
-    """Build a guard that refuses harmful requests, and count its refusals of held-out prompts."""
-    from benchmarks.guard import Plan, benchmark, table
+    """Read held-out requests, build a guard that refuses harmful ones, and count its refusals."""
+    from benchmarks.guard import Plan, benchmark, benchmark_reading, reading_table, table
     from trimtab.vectors import find_vector
 
-    path = _result_path(output, "guard")
+    path = _result_path(output, "guard" if answers else "guard-reading")
+    if not answers:
+        with _progress() as on_step:
+            measured = benchmark_reading(Plan(Path(data)), on_step=on_step)
+        _finish(measured, reading_table(measured), path, as_json=json)
+        return
     vector = find_vector(refusing) if refusing is not None else None
     with _progress() as on_step:
         measured = benchmark(Plan(Path(data)), refusing=vector, on_step=on_step)

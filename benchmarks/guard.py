@@ -1,4 +1,4 @@
-"""Guard from end to end: fit a reader and a threshold, answer held-out requests by the rule, count refusals."""
+"""Guard from end to end: read requests, fit a threshold, answer held-out requests by the rule, count refusals."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from benchmarks.measurement import Step, ignore_step, package_versions
 from benchmarks.models import load_model
-from trimtab.behaviours import Behaviour
+from trimtab.behaviours import Behaviour, ContrastiveText, Message, lookalikes
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import BenchmarkError
-from trimtab.evaluation.metrics.refusals import refuses
+from trimtab.evaluation.metrics.refusals import refusal_requests, refuses
 from trimtab.reading import auroc
 from trimtab.stats import mean_interval, proportion, two_sample_bootstrap
 from trimtab.steering import Steering
@@ -218,6 +218,113 @@ def auroc_with_interval(positive: Floats, negative: Floats) -> dict[str, Any]:
     }
 
 
+# Reading -------------------------------------------------------------------------------------------------------------
+
+PAIRS = 128  # of the public requests that a behaviour is made of
+EXAMPLE, PUBLIC, BOTH = "64 pairs of trimtab", "128 public pairs", "both"
+PATHS = ("train", "fit_reader", "steered directions")
+COMPARED: Mapping[str, tuple[str, str]] = {
+    "held out, harmless of the same source": ("held_out", "others"),
+    "held out, everyday": ("held_out", "more"),
+    "other source, harmless": ("transfer", "others"),
+    "other source, everyday": ("transfer", "more"),
+    "trimtab's requests": ("requests", "ordinary"),
+    "look-alikes": ("lookalikes", "harmless_lookalikes"),
+}
+
+
+def of_pairs(harmful: Sequence[str], harmless: Sequence[str]) -> Behaviour:
+    """Return a behaviour of these pairs of requests."""
+    sides = zip(harmful, harmless, strict=False)
+    pairs = [ContrastiveText(*((Message("user", text),) for text in side)) for side in sides]
+    return replace(Behaviour.load("harmful"), pairs=tuple(pairs))
+
+
+def behaviours(prompts: Prompts) -> dict[str, Behaviour]:
+    """Return the behaviours to train: of trimtab's own pairs, of public requests, and of both."""
+    example = Behaviour.load("harmful")
+    public = of_pairs(prompts.harmful[:PAIRS], prompts.harmless[:PAIRS])
+    return {EXAMPLE: example, PUBLIC: public, BOTH: replace(example, pairs=example.pairs + public.pairs)}
+
+
+def read_requests(
+    model: TransformersEngine, prompts: Prompts, *, on_step: Callable[[Step], None] = ignore_step
+) -> dict[str, Any]:
+    """Train on pairs of requests, read held-out requests with ``model.read``, and compare.
+
+    The same pairs are read in three ways: by the trained vector, by ``fit_reader``, and along the directions and at the
+    layers at which the trained vector steers.
+    """
+    vectors: list[ControlVector] = []
+    for name, behaviour in behaviours(prompts).items():
+        on_step(Step(f"Training on {name}"))
+        trained = train(model, behaviour, calibrate=False)
+        sides = [[pair.positive[0].content for pair in behaviour.pairs]]
+        sides += [[pair.negative[0].content for pair in behaviour.pairs]]
+        vectors += [trained, fit_reader(model, *sides, name="reader"), replace(trained, reader=None, probes={})]
+    found, requests = lookalikes(), refusal_requests()
+    texts: dict[str, Sequence[str]] = {
+        **{name: getattr(prompts, name) for name in ("held_out", "transfer", "others", "more")},
+        "requests": requests.harmful,
+        "ordinary": requests.harmless,
+        "lookalikes": found.harmful,
+        "harmless_lookalikes": found.harmless,
+    }
+    scores = {}
+    for number, (name, part) in enumerate(texts.items()):
+        on_step(Step("Reading requests", number, len(texts)))
+        scores[name] = np.array([[each.score for each in model.read(text, vectors)] for text in part])
+    columns = [(name, path) for name in behaviours(prompts) for path in PATHS]
+    return {
+        name: {
+            path: {
+                **_reader_json(vectors[n]),
+                "auroc": {
+                    what: auroc_with_interval(scores[plus][:, n], scores[minus][:, n])
+                    for what, (plus, minus) in COMPARED.items()
+                },
+            }
+            for n, (owner, path) in enumerate(columns)
+            if owner == name
+        }
+        for name in behaviours(prompts)
+    }
+
+
+def benchmark_reading(
+    plan: Plan, *, engine: TransformersEngine | None = None, on_step: Callable[[Step], None] = ignore_step
+) -> dict[str, Any]:
+    """Measure the reading of requests alone, without answers.
+
+    Raises:
+        BenchmarkError: The data is missing.
+    """
+    prompts = read_prompts(plan.data, plan.sizes)
+    model = load_model(engine, plan.model, on_step)
+    return _heading(model, prompts) | {"reading": read_requests(model, prompts, on_step=on_step)}
+
+
+def _heading(model: TransformersEngine, prompts: Prompts) -> dict[str, Any]:
+    return {
+        "benchmark": "guard",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": model.info.name,
+        "versions": package_versions(),
+        "prompts": {part.name: len(getattr(prompts, part.name)) for part in fields(prompts)},
+        "targets": TARGETS,
+    }
+
+
+def reading_table(measured: Mapping[str, Any]) -> str:
+    """Format as Markdown: AUROC of each pair of sets, by the texts trained on and by the way of reading."""
+    lines = [f"| trained on | read by | {' | '.join(COMPARED)} |", f"|---|---|{'---|' * len(COMPARED)}"]
+    for name, paths in measured["reading"].items():
+        for path, entry in paths.items():
+            cells = " | ".join(_with_interval(area, "auroc", ".3f") for area in entry["auroc"].values())
+            lines.append(f"| {name} | {path} | {cells} |")
+    return "\n".join(lines)
+
+
 # Measuring -----------------------------------------------------------------------------------------------------------
 
 
@@ -255,13 +362,8 @@ def benchmark(
         refusing = train_refusing(model, pairs=plan.sizes.pairs)
     steering = Steering.of(plan.rule, find={"harmful": harmful, "refusing": refusing}.__getitem__)
     rows = list(_answered(model, to_answer(prompts, read, plan.sizes), steering, on_step=on_step))
-    return {
-        "benchmark": "guard",
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": model.info.name,
-        "versions": package_versions(),
-        "prompts": {part.name: len(getattr(prompts, part.name)) for part in fields(prompts)},
-        "targets": TARGETS,
+    return _heading(model, prompts) | {
+        "reading": read_requests(model, prompts, on_step=on_step),
         "reader": {name: _reader_json(reader) for name, reader in readers.items()},
         "auroc": {name: _aurocs(by_writing) for name, by_writing in scores.items()},
         "threshold": _rates(harmful, read),
@@ -297,7 +399,8 @@ def to_answer(prompts: Prompts, read: Mapping[str, Floats], sizes: Sizes) -> lis
 
 
 def _reader_json(reader: ControlVector) -> dict[str, Any]:
-    assert reader.reader is not None
+    if reader.reader is None:
+        return {"layers": list(reader.reading_layers), "pool": "mean", "cross_validated": None}
     return {"layers": list(reader.reader.layers), "pool": reader.reader.pool, "cross_validated": reader.reader.auroc}
 
 
@@ -419,6 +522,8 @@ def _row_json(row: Row) -> dict[str, Any]:
 def table(measured: Mapping[str, Any]) -> str:
     """Format as Markdown: separation of requests, shares above the thresholds, and refusals."""
     lines = [
+        reading_table(measured),
+        "",
         "| reader fitted on prompts | evaluated on prompts | AUROC held out | AUROC other source |",
         "|---|---|---|---|",
     ]

@@ -15,10 +15,13 @@ from benchmarks.guard import (
     Row,
     Sizes,
     auroc_with_interval,
+    behaviours,
     benchmark,
+    benchmark_reading,
     paired_change,
     rate_json,
     read_prompts,
+    reading_table,
     report_answers,
     stripped,
     table,
@@ -160,6 +163,25 @@ def test_with_threshold_unguards_rows_below_it():
 # Whole benchmark
 
 
+def test_behaviours_are_of_pairs_for_training_only(folder):
+    prompts = read_prompts(folder, SMALL)
+    example, public, both = behaviours(prompts).values()
+    assert both.pairs == example.pairs + public.pairs
+    texts = {side[0].content for pair in public.pairs for side in (pair.positive, pair.negative)}
+    assert texts <= {*prompts.harmful, *prompts.harmless}
+    assert len(public.pairs) == 20
+
+
+def test_reading_of_trained_vector_equals_reader(folder, tiny_llama):
+    measured = benchmark_reading(Plan(folder, SMALL), engine=tiny_llama)
+    for paths in measured["reading"].values():
+        assert paths["train"] == paths["fit_reader"]
+        assert paths["steered directions"]["cross_validated"] is None
+    assert measured["reading"]["both"]["train"]["auroc"]["look-alikes"]["positive"] == 50
+    json.dumps(measured, allow_nan=False)
+    assert len({line.count("|") for line in reading_table(measured).splitlines()}) == 1
+
+
 def test_benchmark_runs_on_a_tiny_model(folder, tiny_llama, random_vector):
     plan = Plan(folder, SMALL, rule="refusing:1 when harmful > fpr 2%")
     steps = []
@@ -173,7 +195,7 @@ def test_benchmark_runs_on_a_tiny_model(folder, tiny_llama, random_vector):
     json.dumps(measured, allow_nan=False)
     shown = table(measured)
     assert "| harmless, fpr 1% | 12 |" in shown
-    assert len({line.count("|") for line in shown.split("\n\n")[2].splitlines()}) == 1
+    assert len({line.count("|") for line in shown.split("\n\n")[3].splitlines()}) == 1
 
 
 @pytest.mark.slow
