@@ -123,7 +123,7 @@ def harmful(smollm2):
 
 
 @pytest.fixture
-def workplace(tmp_path, monkeypatch, smollm2, happy):
+def workplace(tmp_path, monkeypatch, smollm2, happy, harmful):
     """A folder with the files that the pages name, the model already loaded, and training that is already done."""
     folder = tmp_path / "work"
     folder.mkdir()
@@ -140,7 +140,8 @@ def workplace(tmp_path, monkeypatch, smollm2, happy):
     monkeypatch.setitem(vars(trimtab), "load", lambda name=None: smollm2)
 
     def train(_, behaviour):
-        return replace(happy, behaviour=BehaviourRef(behaviour.name, behaviour.digest))
+        trained = harmful if behaviour.pairs else happy
+        return replace(trained, behaviour=BehaviourRef(behaviour.name, behaviour.digest))
 
     replace_by_ready(monkeypatch, "trimtab.training.train", "train", train)
 

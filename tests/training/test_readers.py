@@ -13,6 +13,7 @@ import trimtab
 from trimtab import Behaviour, ControlVector
 from trimtab.behaviours import ContrastiveText, Message
 from trimtab.errors import PromptError, SteeringError, VectorError, VectorMismatchError
+from trimtab.evaluation.metrics.refusals import refusal_requests
 from trimtab.reading import auroc
 from trimtab.steering import Comparison, Steering, Term
 from trimtab.training import readers
@@ -175,6 +176,22 @@ def test_training_on_few_requests_notes_that_there_is_no_reader(tiny_llama):
     vector = trimtab.train(tiny_llama, few, calibrate=False, layers=[2], progress=steps.append)
     assert vector.reader is None
     assert any(f"{LEAST - 1} different positive texts" in step.note for step in steps)
+
+
+@pytest.mark.slow
+def test_users_path_reads_held_out_requests_as_well_as_reader(smollm2):
+    behaviour, requests = Behaviour.load("harmful"), refusal_requests()
+    trained = trimtab.train(smollm2, behaviour, calibrate=False)
+    sides = zip(*((pair.positive[0].content, pair.negative[0].content) for pair in behaviour.pairs), strict=True)
+    fitted = fit_reader(smollm2, *map(list, sides), name="harmful")
+    vectors = [trained, fitted, replace(trained, reader=None, probes={})]
+    scores = [
+        np.array([[each.score for each in smollm2.read(text, vectors)] for text in kind])
+        for kind in (requests.harmful, requests.harmless)
+    ]
+    by_train, by_reader, by_steering = (auroc(scores[0][:, n], scores[1][:, n]) for n in range(3))
+    assert by_train == by_reader > 0.97
+    assert by_train > by_steering
 
 
 def test_fitting_twice_gives_the_same_reader(tiny_llama, loud):
