@@ -98,7 +98,7 @@ def test_evaluate_defaults_are_library_defaults(run, asked, tiny_llama, trained)
     run("evaluate", "happy")
     assert asked["model"] is tiny_llama
     assert asked["vector"].behaviour == trained.behaviour
-    assert asked["baselines"] == (EQUAL, SYSTEM)
+    assert asked["baselines"] == (SYSTEM,)
     assert asked["sizes"] == Sizes()
     assert (asked["behaviour"], asked["lora"], asked["seed"]) == (None, False, 0)
     assert (asked["scorers"], asked["choices"], asked["truthfulqa"]) == ((), (), ())

@@ -45,6 +45,7 @@ SMALL = Sizes(
     halvings=1,
 )
 HAPPY = Behaviour.load("happy")
+COMPARED = ("system prompt", "vector at the prompts' KL")
 TEA = """
 name = "tea"
 [positive]
@@ -97,7 +98,7 @@ def baseline(tiny_llama) -> Baseline:
 
 @pytest.fixture(scope="module")
 def report(tiny_llama, trained, baseline) -> Report:
-    return evaluate(tiny_llama, trained, baseline=baseline)
+    return evaluate(tiny_llama, trained, baseline=baseline, baselines=COMPARED)
 
 
 # A trained vector
@@ -160,7 +161,7 @@ def test_evaluate_lora_failure_is_reported_as_missing(tiny_llama, trained, basel
         raise EvaluationError("LoRA for happy+ learned nothing", fix="use more questions")
 
     monkeypatch.setattr("trimtab.evaluation.lora.train_lora", fails)
-    found = evaluate(tiny_llama, trained, baseline=baseline, lora=True)
+    found = evaluate(tiny_llama, trained, baseline=baseline, baselines=COMPARED, lora=True)
     assert found.interventions == report.interventions
     assert "fine-tuning: LoRA for happy+ learned nothing; use more questions" in found.setting.missing
 
@@ -214,7 +215,7 @@ def test_evaluate_halves_equal_scores_of_each_answer(tiny_llama, trained, report
 
 
 def test_evaluate_twice_gives_equal_bytes(tiny_llama, trained, report):
-    again = evaluate(tiny_llama, trained, sizes=SMALL, baselines=("system prompt", "vector at the prompts' KL"))
+    again = evaluate(tiny_llama, trained, sizes=SMALL, baselines=COMPARED)
     one, two = (json.dumps(report_json(found, run=False)).encode() for found in (report, again))
     assert one == two
     assert again.run.seconds["Measuring the base model"] > 0

@@ -40,7 +40,7 @@ def evaluate(
     baselines: Annotated[
         list[str],
         typer.Option(help="Comparisons, with commas or repeated: equal, prompt, few-shot, both; or 'all' or 'none'."),
-    ] = ["equal,prompt"],  # noqa: B006
+    ] = ["prompt"],  # noqa: B006
     lora: LoraOption = False,
     choices: Annotated[
         Path | None, typer.Option(help="File of choice questions, in CAA's format or that of the persona evaluations.")

@@ -127,7 +127,7 @@ def try_directions(
 BASELINES = (EQUAL, SYSTEM, FEW_SHOT, BOTH)
 """Interventions that a vector can be compared with, besides fine-tuning."""
 
-USUAL = (EQUAL, SYSTEM)
+USUAL = (SYSTEM,)
 """Interventions that it is compared with by default."""
 
 
