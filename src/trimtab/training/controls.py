@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, pairwise
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,7 +26,6 @@ from trimtab.training.written import (
     written_effect,
 )
 from trimtab.vectors import ControlVector, Effect, HeldOut, Interval, SafeRange, WrittenEffect
-from trimtab.vectors.records import Limit
 
 PHASE = "Checking on held-out prompts"
 RANDOMS = 1  # random directions for comparison; their effects differ by question more than by direction
@@ -209,58 +208,63 @@ def _check_written(
     progress: OnProgress,
 ) -> tuple[SafeRange, tuple[WrittenEffect, ...]]:
     """Let the model write at several strengths; return where its text holds together, and what it changes."""
-    model, questions, behaviour = calibration.model, calibration.held_out, calibration.behaviour
-    answers = answers_at(model, vector, questions, (0.0,), max_new_tokens=CHECK_TOKENS, seed=seed)
-    rounds = count(2)
-
-    def limit_at(strengths: Sequence[float]) -> dict[float, Limit | None]:
-        answers.update(answers_at(model, vector, questions, strengths, max_new_tokens=CHECK_TOKENS, seed=seed))
-        return {strength: answers[strength].checks.limit(answers[0.0].checks) for strength in strengths}
-
+    model, questions = calibration.model, calibration.held_out
+    steps = [step / 2**halvings for step in range(-(2**halvings), 2**halvings + 1)]
+    # All strengths in one batch: a pass with few rows takes nearly as long as one with many.
+    answers = answers_at(model, vector, questions, steps, max_new_tokens=CHECK_TOKENS, seed=seed)
+    progress(Progress(PHASE, 2, 4))
     safe = search_safe_range(
-        limit_at,
+        lambda strengths: {strength: answers[strength].checks.limit(answers[0.0].checks) for strength in strengths},
         halvings=halvings,
         questions=len(questions),
-        on_round=lambda: progress(Progress(PHASE, min(next(rounds), 3), 4)),
     )
-    personas = [question.persona_answers for question in questions]
-    prompted = {
-        "+": [each.positive for each in personas if each is not None],
-        "-": [each.negative for each in personas if each is not None],
-    }
-    if behaviour is None or not randoms or len(prompted["+"]) < len(questions):
-        return safe, ()
+    greedy = {strength: each.greedy for strength, each in answers.items()}
+    effects = _written_effects(calibration, replace(vector, safe=safe), greedy, randoms, seed=seed)
+    return safe, effects
+
+
+def _written_effects(
+    calibration: CalibrationSet,
+    vector: ControlVector,
+    answers: Mapping[float, Written],
+    randoms: Sequence[Trial],
+    *,
+    seed: int,
+) -> tuple[WrittenEffect, ...]:
+    """Return the written effects at the default strengths and at the ends of the safe range; none without personas."""
+    model, questions, behaviour = calibration.model, calibration.held_out, calibration.behaviour
+    personas = [each for question in questions if (each := question.persona_answers) is not None]
+    if behaviour is None or not randoms or len(personas) < len(questions):
+        return ()
+    assert vector.safe is not None
+    ends = {key: vector.safe.end(key) for key in SIGNS}
+    turns = [{key: vector.default_strengths.get(key, 0.0) for key in SIGNS}]
+    turns += [ends] if ends not in turns else []
+    wanted = sorted({0.0, *(strength for turn in turns for strength in turn.values())})
     texts = [question.text for question in questions]
-    noise_vector = replace(
+    random = replace(
         vector, directions=random_directions(Steerable.of(vector, vector.directions), seed=seed).directions
     )
-    scale = randoms[0].scale
-    noise = [Steering((Term(noise_vector, coefficient=sign * scale[key]),)) for key, sign in SIGNS.items()]
-    random_answers = write_steered(model, texts, noise, max_new_tokens=ANSWER_TOKENS)
-    defaults = replace(vector, safe=safe).default_strengths
-    turns = {tuple(defaults.get(key, 0.0) for key in SIGNS), tuple(safe.end(key) for key in SIGNS)}
-    wanted = sorted({strength for turn in turns for strength in turn} | {0.0})
+    noise = [Steering((Term(random, coefficient=SIGNS[key] * randoms[0].scale[key]),)) for key in SIGNS]
     sets = [
-        *(answers[strength].greedy.shortened(model, ANSWER_TOKENS) for strength in wanted),
-        *(Written.of_tokens(model, prompted[key]) for key in SIGNS),
-        *random_answers,
+        *(answers[strength].shortened(model, ANSWER_TOKENS) for strength in wanted),
+        Written.of_tokens(model, [each.positive for each in personas]),
+        Written.of_tokens(model, [each.negative for each in personas]),
+        *write_steered(model, texts, noise, max_new_tokens=ANSWER_TOKENS),
     ]
-    scores = persona_scores(model, behaviour, texts, sets)
-    at = dict(zip(wanted, scores, strict=False))
-    by_prompt = dict(zip(SIGNS, scores[len(wanted) :], strict=False))
-    random_plus, random_minus = scores[-2:]
-    chance = abs(float((random_plus - random_minus).mean()))
-    return safe, tuple(
+    *scores, prompt_plus, prompt_minus, random_plus, random_minus = persona_scores(model, behaviour, texts, sets)
+    at = dict(zip(wanted, scores, strict=True))
+    return tuple(
         written_effect(
-            {key: at[strength] for key, strength in zip(SIGNS, turn, strict=True)},
-            by_prompt,
+            {key: at[strength] for key, strength in turn.items()},
+            {"+": prompt_plus, "-": prompt_minus},
             at[0.0],
-            strengths=dict(zip(SIGNS, turn, strict=True)),
-            noise=chance,
+            strengths=turn,
+            noise=abs(float((random_plus - random_minus).mean())),
             tokens=ANSWER_TOKENS,
             seed=seed,
         )
-        for turn in sorted(turns)
+        for turn in turns
     )
 
 
