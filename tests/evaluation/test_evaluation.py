@@ -384,12 +384,13 @@ def test_baseline_facts_are_evenly_spaced(tiny_llama, baseline):
 # The truth: the default model ------------------------------------------------------------------------------------
 
 PROPER = Sizes(
-    questions=16,
+    questions=24,
     kl=8,
     controls_kl=6,
     pairs=48,
     facts=12,
     harmful=2,
+    written=24,
 )
 
 
