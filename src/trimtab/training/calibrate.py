@@ -49,6 +49,7 @@ from trimtab.vectors import Calibration, Candidate, ControlVector
 TOLERANCE = 0.03  # of the budget; the promise is 5 %
 DISTILLED = "distilled"  # method without an estimate
 HALVINGS = 2
+SLOPE_QUESTIONS = 16  # of the gradient at which steps uphill begin
 STRENGTH_PHASE = "Calibrating the strength"
 REFINE_PHASE = "Refining the directions"
 UNREFINED = "no steps uphill are taken"
@@ -264,7 +265,7 @@ def _bisected(
     try:
         slopes = persona_directions(
             ratios,
-            questions=questions,
+            questions=min(questions, SLOPE_QUESTIONS),
             layers=layers,
             width=asked.model.info.hidden_size,
             checkpoint=asked.checkpoint,

@@ -19,7 +19,7 @@ import numpy as np
 from trimtab.arrays import F32, F64, digest_of
 from trimtab.behaviours import Behaviour, Message, neutral_prompts
 from trimtab.behaviours.pairs import persona_instructions
-from trimtab.engines import ForcedItem, ForcedScores, TeacherForcing
+from trimtab.engines import Completion, ForcedItem, ForcedScores, TeacherForcing
 from trimtab.engines.protocol import Changes, Forces, Generates, Tokens, Trains
 from trimtab.errors import CalibrationError
 from trimtab.steering.compiled import Change
@@ -216,29 +216,40 @@ def ask(
     checkpoint: Checkpoint = NO_CHECKPOINT,
     progress: OnProgress,
 ) -> tuple[Question, ...]:
-    """Let the model answer every question as itself and, for the first ``personas``, as each pole's persona."""
+    """Let the model answer every question as itself and, for the first ``personas``, as each pole's persona.
+
+    All are answered in one batch: a pass with few rows takes nearly as long as one with many.
+    """
     count = personas if behaviour is not None and behaviour.positive.personas else 0
-    steps = 2 if count else 1
-    progress(Progress(PHASE, 0, steps))
-    chats = [(Message("user", text),) for text in texts]
+    progress(Progress(PHASE, 0, 1))
 
     def answer_all() -> tuple[Question, ...]:
-        answers = engine.generate(chats, max_new_tokens=max_new_tokens)
-        return tuple(
-            Question(text, answer.prompt.tokens, answer.tokens) for text, answer in zip(texts, answers, strict=True)
-        )
+        chats = [(Message("user", text),) for text in texts]
+        in_character = [] if behaviour is None else persona_chats(behaviour, texts[:count])
+        answers = engine.generate([*chats, *in_character], max_new_tokens=max_new_tokens)
+        questions = [
+            Question(text, answer.prompt.tokens, answer.tokens) for text, answer in zip(texts, answers, strict=False)
+        ]
+        first = _with_persona_answers(questions[:count], answers[len(texts) :])
+        return (*first, *questions[count:])
 
     questions = checkpoint.remember("answers", tuple[Question, ...], answer_all)
-    progress(Progress(PHASE, 1, steps))
-    if behaviour is None or not count:
-        return questions
-    answered = checkpoint.remember(
-        "persona answers",
-        tuple[Question, ...],
-        lambda: add_persona_answers(engine, questions[:count], behaviour, max_new_tokens=max_new_tokens),
-    )
-    progress(Progress(PHASE, 2, steps))
-    return (*answered, *questions[count:])
+    progress(Progress(PHASE, 1, 1))
+    return questions
+
+
+def persona_chats(behaviour: Behaviour, texts: Sequence[str]) -> list[tuple[Message, ...]]:
+    """Return each question under the system prompts of both poles, the positive one first.
+
+    Raises:
+        BehaviourError: The behaviour has no personas.
+    """
+    chats: list[tuple[Message, ...]] = []
+    for number, text in enumerate(texts):
+        instructions = persona_instructions(behaviour, number)
+        for instruction in (instructions.positive, instructions.negative):
+            chats.append((Message("system", instruction), Message("user", text)))
+    return chats
 
 
 def add_persona_answers(
@@ -249,12 +260,11 @@ def add_persona_answers(
     Raises:
         BehaviourError: The behaviour has no personas.
     """
-    chats: list[tuple[Message, ...]] = []
-    for number, question in enumerate(questions):
-        instructions = persona_instructions(behaviour, number)
-        for instruction in (instructions.positive, instructions.negative):
-            chats.append((Message("system", instruction), Message("user", question.text)))
-    answers = engine.generate(chats, max_new_tokens=max_new_tokens)
+    chats = persona_chats(behaviour, [question.text for question in questions])
+    return _with_persona_answers(questions, engine.generate(chats, max_new_tokens=max_new_tokens))
+
+
+def _with_persona_answers(questions: Sequence[Question], answers: Sequence[Completion]) -> tuple[Question, ...]:
     answered = []
     for question, plus, minus in zip(questions, answers[0::2], answers[1::2], strict=True):
         assert plus.logprob is not None  # answers are greedy
