@@ -51,11 +51,11 @@ def test_calibrate_operator_writes_output_file(run, vector, tmp_path):
 
 def test_calibrate_takes_layers_and_behaviour(run, vector, tmp_path):
     path = tmp_path / "v.safetensors"
-    code, _, _ = run("calibrate", "plain", "--layers", "2", "--behaviour", "happy", "--no-check", "-o", path)
+    code, _, _ = run("calibrate", "plain", "--layers", "2", "--behaviour", "happy", "-o", path)
     assert code == 0
     kept = ControlVector.load(path)
     assert kept.layers == (2,)
-    assert kept.calibration.effect is not None
+    assert kept.calibration.held_out.effect is not None
 
 
 MISTAKES = [

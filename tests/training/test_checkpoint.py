@@ -77,7 +77,7 @@ def test_resumed_training_repeats_little_model_work(tiny_llama, tmp_path):
         read += output.shape[0] * output.shape[1]
 
     def stop(step: Progress) -> None:
-        if step.phase == "Checking on held-out prompts" and step.done:
+        if step.phase == "Checking on held-out prompts" and step.done > 1:
             raise KeyboardInterrupt
 
     handle = tiny_llama.model.get_input_embeddings().register_forward_hook(count)
@@ -175,7 +175,7 @@ def test_remember_returns_questions_as_they_were(fake, tmp_path):
 
     store = Checkpoint(tmp_path / "x.sqlite")
     assert asked(store) == asked(store) == asked(NO_CHECKPOINT)
-    assert len(store) == 2
+    assert len(store) == 1
 
 
 def test_kept_measurements_equal_those_of_the_model(tiny_llama, random_vector, monkeypatch, tmp_path):

@@ -338,14 +338,14 @@ def test_formal_spends_budget_on_both_sides(smollm2):
 def ratios_of(engine):
     """Return the gradients of the expected ratio on the questions that training learns from."""
     behaviour = Behaviour.load("happy")
-    asked = CalibrationSet.prepare(engine, behaviour, count=48, personas=0, held_out=0, progress=lambda _: None)
+    asked = CalibrationSet.prepare(engine, behaviour, count=32, personas=0, held_out=0, progress=lambda _: None)
     return engine.gradients.ratio_gradients(contrasts(engine, behaviour, asked.calibration))
 
 
 def swing_of(engine, vector):
     """Return how far the vector moves the expected ratio from -1 to +1, in nats."""
     factors = {key: scale / vector.scale["+"] for key, scale in vector.scale.items()}
-    found = ratios_of(engine).at(vector.addition(1.0), range(48), factors=factors, prices={"+": 0.0, "-": 0.0})
+    found = ratios_of(engine).at(vector.addition(1.0), range(32), factors=factors, prices={"+": 0.0, "-": 0.0})
     return found.ratio["+"] - found.ratio["-"]
 
 
@@ -360,7 +360,7 @@ def test_train_distilled_without_pairs_moves_both_ways(tiny_llama, monkeypatch):
     assert sorted(vector.directions) == list(range(tiny_llama.info.layers))
     assert all(abs(kl / 0.4 - 1) <= 0.05 for kl in vector.calibration.kl.values())
     assert swing_of(tiny_llama, vector) > 0
-    assert [step.done for step in reported if step.phase == "Learning from the personas"] == list(range(0, 49, 8))
+    assert [step.done for step in reported if step.phase == "Learning from the personas"] == list(range(0, 33, 8))
     again = trimtab.train(tiny_llama, happy, refine=0, **options)
     for layer, direction in again.directions.items():
         np.testing.assert_array_equal(direction, vector.directions[layer])
@@ -378,7 +378,7 @@ def test_distilled_directions_equal_ratio_gradient(tiny_llama):
         other /= np.linalg.norm(other)
         swings = []
         for way in (vector.directions[1], other):
-            found = slopes.at({1: np.float32(0.01) * way}, range(48), factors=both, prices=free)
+            found = slopes.at({1: np.float32(0.01) * way}, range(32), factors=both, prices=free)
             swings.append(found.ratio["+"] - found.ratio["-"])
         steepest, elsewhere = swings
         assert steepest > abs(elsewhere)

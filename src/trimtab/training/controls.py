@@ -18,6 +18,7 @@ from trimtab.training.progress import OnProgress, Progress
 from trimtab.training.questions import ANSWER_TOKENS, CalibrationSet, EffectSet, KlSet
 from trimtab.training.search import SIGNS, SWEEP_TOLERANCE, Steerable, effects_at_budget, find_scales, measure_effects
 from trimtab.training.written import (
+    StrengthAnswers,
     Written,
     answers_at,
     persona_scores,
@@ -211,7 +212,11 @@ def _check_written(
     model, questions = calibration.model, calibration.held_out
     steps = [step / 2**halvings for step in range(-(2**halvings), 2**halvings + 1)]
     # All strengths in one batch: a pass with few rows takes nearly as long as one with many.
-    answers = answers_at(model, vector, questions, steps, max_new_tokens=CHECK_TOKENS, seed=seed)
+    answers = calibration.checkpoint.remember(
+        "answers by strength",
+        dict[float, StrengthAnswers],
+        lambda: answers_at(model, vector, questions, steps, max_new_tokens=CHECK_TOKENS, seed=seed),
+    )
     progress(Progress(PHASE, 2, 4))
     safe = search_safe_range(
         lambda strengths: {strength: answers[strength].checks.limit(answers[0.0].checks) for strength in strengths},
