@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trimtab.engines.transformers.model.reorder import ReorderedLinear
 from trimtab.vectors import ControlVector
 
 
@@ -72,12 +73,12 @@ def greedily(
 
 
 def traces_in(model: nn.Module) -> list[str]:
-    """Hooks and replaced forwards that somebody left in the model."""
+    """Hooks and replaced forwards that somebody left in the model, besides those that belong to loading it."""
     return [
         f"{name or 'model'}: {kind}"
         for name, module in model.named_modules()
         for kind in ("_forward_hooks", "_forward_pre_hooks", "forward")
-        if module.__dict__.get(kind)
+        if module.__dict__.get(kind) and not isinstance(module.__dict__[kind], ReorderedLinear)
     ]
 
 

@@ -31,7 +31,6 @@ from trimtab.cli.options import (
 )
 from trimtab.cli.session import Session
 from trimtab.errors import BehaviourError, EvaluationError, TrimtabError
-from trimtab.vectors.records import signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -105,6 +104,7 @@ def _measured(card: Card | None) -> tuple[str, ...]:
     if card is None:
         return ("–",) * 9
     from trimtab.evaluation.report.wording import MARKS
+    from trimtab.vectors.records import signed
 
     colour = COLOURS.get(card.word, "dim")
     costs = card.cost.values()
