@@ -34,6 +34,7 @@ from trimtab.training.search import SIGNS
 KEY = "refining"
 BATCH = 4  # questions of a step
 STEP = 0.07  # longest step of a layer's vector, relative to its length
+FEW_STEPS = 24  # beyond which steps are shorter, so that the way they can go grows with the root of their number
 WARMUP = 5
 GROWTH = 1.75  # KL grows with this power of the scale around the usual budgets
 KEEP_EVERY = 8
@@ -132,7 +133,8 @@ def refine(
 
     units = LayerUnits.of({layer: norms[layer] for layer in additions})
     start = units.point(additions)
-    highest = STEP * float(np.linalg.norm(start, axis=1).mean()) / math.sqrt(start.shape[1])
+    longest = STEP * math.sqrt(min(1.0, FEW_STEPS / max(steps, 1)))
+    highest = longest * float(np.linalg.norm(start, axis=1).mean()) / math.sqrt(start.shape[1])
     descent = adam(start)
     saved = checkpoint.get_arrays(KEY)
     running: _Running | None = None

@@ -57,7 +57,7 @@ class Effort:
 EFFORTS: Mapping[str, Effort] = {
     "quick": Effort(questions=0, steps=0, sweep=False, kl=8, held_out=0),
     "default": Effort(questions=32, steps=24, sweep=False, kl=18, held_out=8),
-    "thorough": Effort(questions=144, steps=96, sweep=True, kl=18, held_out=16),
+    "thorough": Effort(questions=96, steps=72, sweep=True, kl=18, held_out=16),
 }
 """Efforts by name: without steps and check, in a few seconds; as usual; and the best that can be had."""
 
