@@ -21,6 +21,7 @@ from trimtab.training.written import (
     StrengthAnswers,
     Written,
     answers_at,
+    limits_of,
     persona_scores,
     search_safe_range,
     write_steered,
@@ -218,8 +219,9 @@ def _check_written(
         lambda: answers_at(model, vector, questions, steps, max_new_tokens=CHECK_TOKENS, seed=seed),
     )
     progress(Progress(PHASE, 2, 4))
+    limits = limits_of({strength: each.checks for strength, each in answers.items()})
     safe = search_safe_range(
-        lambda strengths: {strength: answers[strength].checks.limit(answers[0.0].checks) for strength in strengths},
+        lambda strengths: {strength: limits[strength] for strength in strengths},
         halvings=halvings,
         questions=len(questions),
     )
