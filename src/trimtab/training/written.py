@@ -240,10 +240,13 @@ class TextChecks:
     @classmethod
     def mean(cls, checks: Sequence[TextChecks]) -> TextChecks:
         """Return the mean of each property."""
-        columns = zip(
-            *((each.repetitive, each.distinct, each.relevance, each.surprise) for each in checks), strict=True
+        return cls(
+            repetitive=float(np.mean([each.repetitive for each in checks])),
+            distinct=float(np.mean([each.distinct for each in checks])),
+            relevance=float(np.mean([each.relevance for each in checks])),
+            surprise=float(np.mean([each.surprise for each in checks])),
+            answers=sum(each.answers for each in checks),
         )
-        return cls(*(float(np.mean(column)) for column in columns), answers=sum(each.answers for each in checks))
 
     def limit(self, plain: TextChecks) -> Limit | None:
         """Return which limit the text exceeds, compared with the plain answers; None if it holds together."""
