@@ -134,9 +134,10 @@ def _introduce(behaviour: Behaviour, engine: TransformersEngine) -> None:
     for sign, text in (("+", pair.positive), ("−", pair.negative)):
         out.print(f"  {sign} {escape(text.replace(chr(10), '⏎'))}", soft_wrap=True, style="dim")
     out.print(
-        "The mean difference of its hidden states is a direction in each layer. The directions are refined, so that what "
-        "the steered model would write next is likelier for one pole than for the other, and the strength is scaled to a "
-        "fixed change of its predictions. Then the steered model answers questions that the vector was not made from."
+        "The mean difference of its hidden states is a direction in each layer. The directions are refined, so that "
+        "what the steered model would write next is likelier for one pole than for the other, and the strength is "
+        "scaled to a fixed change of its predictions. Then the steered model answers questions that the vector was not "
+        "made from."
     )
 
 
