@@ -27,7 +27,7 @@ from trimtab.training.written import (
 )
 from trimtab.vectors import Interval
 
-FINE = TextChecks(repetitive=0.0, distinct=0.98, relevance=0.8, surprise=1.2, answers=20)
+FINE = TextChecks(repetitive=0.0, distinct=0.98, relevance=0.8, surprise=1.2)
 
 
 def test_distinct_share_repeated_words_is_low():
@@ -90,30 +90,34 @@ def test_ratio_is_withheld_where_prompts_do_nothing(swing, noise, withheld):
     ("checks", "limit"),
     [
         (FINE, None),
-        (TextChecks(0.02, 0.97, 0.8, 1.2, 100), None),
-        (TextChecks(0.05, 0.97, 0.8, 1.2, 20), None),
-        (TextChecks(0.10, 0.97, 0.8, 1.2, 20), "repetition"),
-        (TextChecks(0.05, 0.97, 0.8, 1.2, 40), "repetition"),
-        (TextChecks(0.0, 0.90, 0.8, 1.2, 20), "repetition"),
-        (TextChecks(0.0, 0.98, 0.3, 1.2, 20), "relevance"),
-        (TextChecks(0.0, 0.98, 0.8, 1.2 + np.log(MAX_PERPLEXITY) + 0.01, 20), "likelihood"),
+        (TextChecks(0.02, 0.97, 0.8, 1.2), None),
+        (TextChecks(0.10, 0.97, 0.8, 1.2), "repetition"),
+        (TextChecks(0.0, 0.90, 0.8, 1.2), "repetition"),
+        (TextChecks(0.0, 0.98, 0.3, 1.2), "relevance"),
+        (TextChecks(0.0, 0.98, 0.8, 1.2 + np.log(MAX_PERPLEXITY) + 0.01), "likelihood"),
     ],
 )
 def test_limit_names_what_is_exceeded(checks, limit):
     assert checks.limit(FINE) == limit
 
 
-LOOPS = TextChecks(repetitive=0.1, distinct=0.97, relevance=0.8, surprise=1.2, answers=20)
+LOOPS = TextChecks(repetitive=0.1, distinct=0.97, relevance=0.8, surprise=1.2)
 
 
-def test_limits_of_lone_repetition_within_intact_strengths_is_chance():
-    limits = limits_of({0.0: FINE, 0.25: LOOPS, 0.5: FINE, 0.75: FINE, 1.0: FINE, -1.0: LOOPS})
-    assert limits == {0.0: None, 0.25: None, 0.5: None, 0.75: None, 1.0: None, -1.0: "repetition"}
-
-
-def test_limits_of_repetition_that_grows_is_no_chance():
-    limits = limits_of({0.0: FINE, 0.25: LOOPS, 0.5: FINE, 0.75: LOOPS, 1.0: LOOPS})
-    assert [limits[strength] for strength in (0.25, 0.5, 0.75, 1.0)] == ["repetition", None, "repetition", "repetition"]
+@pytest.mark.parametrize(
+    ("loops", "broken"),
+    [
+        ((), ()),
+        ((0.25,), ()),  # with none beyond, by chance
+        ((1.0,), (1.0,)),
+        ((0.75, 1.0), (0.75, 1.0)),
+        ((0.25, 0.75), (0.25, 0.5, 0.75, 1.0)),  # not at 0.5 by chance
+    ],
+)
+def test_limits_of_repetition_reach_outwards(loops, broken):
+    strengths = (0.25, 0.5, 0.75, 1.0)
+    found = limits_of({0.0: FINE, -1.0: FINE, **{s: LOOPS if s in loops else FINE for s in strengths}})
+    assert found == {0.0: None, -1.0: None, **{s: "repetition" if s in broken else None for s in strengths}}
 
 
 def limits(low, high):

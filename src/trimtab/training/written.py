@@ -29,8 +29,7 @@ from trimtab.vectors.records import Limit
 
 TEMPERATURE = 0.8  # of sampled answers
 MIN_DISTINCT = 0.75  # share of distinct runs of three words, below which an answer is repetitive
-MAX_MORE_REPETITIVE = 0.03  # share of answers
-MAX_BY_CHANCE = 1.5  # repetitive answers; of few, a single one may be repetitive by chance
+MAX_MORE_REPETITIVE = 0.03  # share of answers: none of a few, one of forty
 MAX_LESS_DISTINCT = 0.05  # of the mean share; a mean shows with few questions what a rare answer does not
 MIN_RELEVANCE = 0.5  # of the plain answers'
 MAX_PERPLEXITY = 3.0  # times that of the plain answers
@@ -228,31 +227,19 @@ class TextChecks:
         distinct: Mean ``distinct_share``.
         relevance: How much likelier answers are after their own question than after another one, in nats per token.
         surprise: Mean negative log-probability per token after the question, in nats.
-        answers: Number of answers.
     """
 
     repetitive: float
     distinct: float
     relevance: float
     surprise: float
-    answers: int
-
-    @classmethod
-    def mean(cls, checks: Sequence[TextChecks]) -> TextChecks:
-        """Return the mean of each property."""
-        return cls(
-            repetitive=float(np.mean([each.repetitive for each in checks])),
-            distinct=float(np.mean([each.distinct for each in checks])),
-            relevance=float(np.mean([each.relevance for each in checks])),
-            surprise=float(np.mean([each.surprise for each in checks])),
-            answers=sum(each.answers for each in checks),
-        )
 
     def limit(self, plain: TextChecks) -> Limit | None:
         """Return which limit the text exceeds, compared with the plain answers; None if it holds together."""
-        more = self.repetitive - plain.repetitive
-        clearly = more > MAX_MORE_REPETITIVE and more * self.answers > MAX_BY_CHANCE
-        if clearly or self.distinct < plain.distinct - MAX_LESS_DISTINCT:
+        if (
+            self.repetitive - plain.repetitive > MAX_MORE_REPETITIVE
+            or self.distinct < plain.distinct - MAX_LESS_DISTINCT
+        ):
             return "repetition"
         if self.relevance < MIN_RELEVANCE * plain.relevance:
             return "relevance"
@@ -264,16 +251,19 @@ class TextChecks:
 def limits_of(checks: Mapping[float, TextChecks]) -> dict[float, Limit | None]:
     """Return the limit that the text exceeds at each strength, of checks on few questions; 0 is unsteered.
 
-    Damage grows with the strength. So a strength exceeds a limit only if it and all beyond it together do: a single
-    repetitive answer at a small strength, with none at larger ones, is chance.
+    Damage grows with the strength, so a strength beyond a broken one is broken too. Of few answers a single one may be
+    repetitive by chance: it counts at the greatest strength, or where a greater one has repetitive answers as well.
     """
     plain = checks[0.0]
-    limits: dict[float, Limit | None] = {}
-    for strength, own in checks.items():
-        beyond = [each for other, each in checks.items() if other * strength > 0 and abs(other) >= abs(strength)]
-        together = [own, TextChecks.mean(beyond)] if beyond else [own]
-        exceeded = [each.limit(plain) for each in together]
-        limits[strength] = exceeded[0] if all(exceeded) else None
+    limits: dict[float, Limit | None] = {0.0: None}
+    for sign in SIGNS.values():
+        outwards = sorted((strength for strength in checks if strength * sign > 0), key=abs)
+        broken: Limit | None = None
+        for n, strength in enumerate(outwards):
+            limit = checks[strength].limit(plain)
+            beyond = [checks[other].limit(plain) for other in outwards[n + 1 :]]
+            broken = broken or (limit if not beyond or any(beyond) else None)
+            limits[strength] = broken
     return limits
 
 
@@ -297,7 +287,6 @@ def check_texts(
                 distinct=float(shares.mean()),
                 relevance=float((own[number] - other[number]).mean()),
                 surprise=-float(own[number].mean()),
-                answers=len(shares),
             )
         )
     return checks
