@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from trimtab.engines.transformers import TransformersEngine
     from trimtab.vectors import ControlVector
 
-FIRST = "happy"  # its vector comes with trimtab for the default model, so its answers need no training
+FIRST = "happy"  # shown first where its vector exists, so that answers need no training
 SAILOR = Path(__file__).with_name("sailor.toml")
 PROMPTS = ("How was your day?", "Tell me about the weather where you live.")
 ANSWER_TOKENS = 48

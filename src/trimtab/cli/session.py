@@ -87,8 +87,8 @@ class Session:
     def find(self, name: str) -> ControlVector:
         """Return a vector by path or name.
 
-        Vectors of the zoo come with trimtab for the default model; for another model one is trained, which takes a
-        minute or two, and kept.
+        A vector of the zoo that is neither in the package nor in the vectors folder is trained, which takes a minute or
+        two, and kept.
         """
         from trimtab.behaviours import zoo_names
         from trimtab.vectors import vector_path
