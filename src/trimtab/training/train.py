@@ -269,8 +269,8 @@ def zoo_vector(
 ) -> ControlVector:
     """Load the vector of a zoo behaviour for any model, or train and save it.
 
-    A vector in the package is used for the model with its fingerprint. A saved one is trained again if its behaviour has
-    changed since. An interrupted training continues.
+    A vector in the package is used for the model with its fingerprint. A saved one is trained again if its behaviour
+    has changed since. An interrupted training continues.
 
     Args:
         model: The engine.
