@@ -31,7 +31,7 @@ from trimtab.vectors import ControlVector, Effect, HeldOut, Interval, SafeRange,
 
 PHASE = "Checking on held-out prompts"
 RANDOMS = 1  # random directions for comparison; their effects differ by question more than by direction
-CHECK_TOKENS = 32  # of answers whose text is checked; an opening alone does not repeat itself
+CHECK_TOKENS = 48  # of answers whose text is checked; an opening alone does not repeat itself
 RANDOM_GUESS = 3.4  # a random direction spends far less than a learned one of its length
 GUARD = 1.0  # the chance effect of random directions must stay below one prompt-equivalent
 
