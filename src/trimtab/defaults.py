@@ -10,7 +10,6 @@ from pathlib import Path
 BUDGET = 0.4  # nats per token that strength 1 spends
 MAX_PAIRS = 420  # contrastive pairs of a behaviour
 METHOD = "mean_difference"
-EFFORTS = ("quick", "default", "thorough")  # of a training
 STATES_MEMORY = 512 * 1024**2  # bytes of hidden states
 
 DISTILL_STEPS = 85

@@ -238,14 +238,16 @@ def ask(
     return questions
 
 
-def persona_chats(behaviour: Behaviour, texts: Sequence[str]) -> list[tuple[Message, ...]]:
+def persona_chats(behaviour: Behaviour, texts: Sequence[str], *, first: int = 0) -> list[tuple[Message, ...]]:
     """Return each question under the system prompts of both poles, the positive one first.
+
+    The first question gets the phrasing number ``first``, the next one the next phrasing.
 
     Raises:
         BehaviourError: The behaviour has no personas.
     """
     chats: list[tuple[Message, ...]] = []
-    for number, text in enumerate(texts):
+    for number, text in enumerate(texts, start=first):
         instructions = persona_instructions(behaviour, number)
         for instruction in (instructions.positive, instructions.negative):
             chats.append((Message("system", instruction), Message("user", text)))

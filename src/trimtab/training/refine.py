@@ -22,13 +22,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from trimtab.arrays import F32, F64
-from trimtab.behaviours import Behaviour, Message
-from trimtab.behaviours.pairs import persona_instructions
+from trimtab.behaviours import Behaviour
 from trimtab.engines.protocol import Gradients, PersonaContrast, RatioGradients, Text
 from trimtab.errors import BehaviourError, CalibrationError
 from trimtab.training.checkpoint import Checkpoint
 from trimtab.training.progress import OnProgress, Progress
-from trimtab.training.questions import Question
+from trimtab.training.questions import Question, persona_chats
 from trimtab.training.search import SIGNS
 
 KEY = "refining"
@@ -53,16 +52,13 @@ def contrasts(engine: Text, behaviour: Behaviour, questions: Sequence[Question])
     Raises:
         BehaviourError: The behaviour has no personas.
     """
-    made = []
-    for number, question in enumerate(questions):
-        instructions = persona_instructions(behaviour, number)
-        positive, negative = (
-            engine.marked((Message("system", instruction), Message("user", question.text))).tokens
-            for instruction in (instructions.positive, instructions.negative)
-        )
-        if question.answer:
-            made.append(PersonaContrast(question.prompt, positive, negative, (question.answer,)))
-    return made
+    chats = persona_chats(behaviour, [question.text for question in questions])
+    prompts = [engine.marked(chat).tokens for chat in chats]
+    return [
+        PersonaContrast(question.prompt, positive, negative, (question.answer,))
+        for question, positive, negative in zip(questions, prompts[0::2], prompts[1::2], strict=True)
+        if question.answer
+    ]
 
 
 @dataclass

@@ -16,13 +16,12 @@ import numpy as np
 
 from trimtab.arrays import F64
 from trimtab.behaviours import Behaviour, Message
-from trimtab.behaviours.pairs import persona_instructions
 from trimtab.engines import Completion, ForcedItem
 from trimtab.engines.protocol import Forces, Generates, Text, Tokens, Trains
 from trimtab.errors import StrongSteeringWarning
 from trimtab.stats import bootstrap, mean_interval
 from trimtab.steering import Steering, Term
-from trimtab.training.questions import Question
+from trimtab.training.questions import Question, persona_chats
 from trimtab.training.search import SIGNS
 from trimtab.vectors import ControlVector, Interval, SafeRange, WrittenEffect
 from trimtab.vectors.records import Limit
@@ -33,7 +32,6 @@ MAX_MORE_REPETITIVE = 0.03  # share of answers: none of a few, one of forty
 MAX_LESS_DISTINCT = 0.05  # of the mean share; a mean shows with few questions what a rare answer does not
 MIN_RELEVANCE = 0.5  # of the plain answers'
 MAX_PERPLEXITY = 3.0  # times that of the plain answers
-ROWS = 128  # of a batch
 
 
 def distinct_share(answer: str) -> float:
@@ -86,7 +84,7 @@ def write_steered(
     temperature: float = 0.0,
     seed: int = 0,
 ) -> list[Written]:
-    """Let the model answer every question under every steering, as many rows in a batch as gain from it.
+    """Let the model answer every question under every steering, in one batch.
 
     Strong steering is not warned of: its text is measured.
 
@@ -95,32 +93,28 @@ def write_steered(
     """
     chats = [(Message("user", text),) for _ in steerings for text in texts]
     rows = [steering for steering in steerings for _ in texts]
-    written: list[Completion] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", StrongSteeringWarning)
-        for start in range(0, len(chats), ROWS):
-            part = slice(start, start + ROWS)
-            written += engine.generate(
-                chats[part],
-                steering=rows[part],
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                seed=seed if temperature else None,
-            )
+        written = engine.generate(
+            chats,
+            steering=rows,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed if temperature else None,
+        )
     return [Written.of(written[n * len(texts) : (n + 1) * len(texts)]) for n in range(len(steerings))]
 
 
-def score_answers(engine: Forces, prompts: Sequence[Tokens], written: Sequence[Written], *, least: int = 1) -> F64:
-    """Return the mean log-probability per token of every answer after a prompt, under the unsteered model.
+def answer_logprobs(engine: Forces, prompts: Sequence[Tokens], written: Sequence[Written]) -> F64:
+    """Return the log-probability of every answer after a prompt, under the unsteered model.
 
     Args:
         engine: The engine.
         prompts: One for each question.
         written: Sets of answers to the first questions; what several sets share is scored once.
-        least: Answers shorter than this count as this long.
 
     Returns:
-        ``[set, question]`` in nats per token; NaN where a set has no such answer.
+        ``[set, question]`` in nats; NaN where a set has no such answer.
     """
     items, places = [], []
     for number, prompt in enumerate(prompts):
@@ -128,12 +122,19 @@ def score_answers(engine: Forces, prompts: Sequence[Tokens], written: Sequence[W
         distinct = list(dict.fromkeys(here.values()))
         items.append(ForcedItem(prompt, tuple(distinct)))
         places.append({k: distinct.index(tokens) for k, tokens in here.items()})
-    scores = engine.teacher_forcing(items, once=True).base
+    logprobs = engine.teacher_forcing(items, once=True).base.logprob
     table = np.full((len(written), len(prompts)), np.nan)
     for number, place in enumerate(places):
-        means = scores.logprob[number] / np.maximum(scores.tokens[number], least)
         for k, at in place.items():
-            table[k, number] = means[at]
+            table[k, number] = logprobs[number][at]
+    return table
+
+
+def score_answers(engine: Forces, prompts: Sequence[Tokens], written: Sequence[Written]) -> F64:
+    """Return ``answer_logprobs`` per token of the answer, ``[set, question]`` in nats per token."""
+    table = answer_logprobs(engine, prompts, written)
+    for k, answers in enumerate(written):
+        table[k, : len(answers)] /= [max(len(tokens), 1) for tokens in answers.tokens]
     return table
 
 
@@ -143,12 +144,8 @@ def persona_prompts(engine: Forces, behaviour: Behaviour, texts: Sequence[str]) 
     Their wording differs from the one under which persona answers to the same question are written, where the behaviour
     has several, so that repeating the words of the prompt is no advantage.
     """
-    poles: tuple[list[Tokens], list[Tokens]] = ([], [])
-    for number, text in enumerate(texts):
-        instructions = persona_instructions(behaviour, number + 1)
-        for prompts, instruction in zip(poles, (instructions.positive, instructions.negative), strict=True):
-            prompts.append(engine.marked((Message("system", instruction), Message("user", text))).tokens)
-    return poles
+    prompts = [engine.marked(chat).tokens for chat in persona_chats(behaviour, texts, first=1)]
+    return prompts[0::2], prompts[1::2]
 
 
 def persona_scores(engine: Forces, behaviour: Behaviour, texts: Sequence[str], written: Sequence[Written]) -> F64:

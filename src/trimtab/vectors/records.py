@@ -275,10 +275,10 @@ class HeldOut:
     """Results on prompts that were not used for calibration.
 
     Attributes:
-        kl: Mean per-token KL(base ‖ steered) in nats under ``"+"``, ``"-"`` and ``"random"`` steering, the last by a
-            random direction of equal norm.
+        kl: Mean per-token KL(base ‖ steered) in nats under ``"+"`` and ``"-"`` steering; in older files under
+            ``"random"`` too, a random direction of equal norm.
         effect: None where the behaviour has no personas to ask the model for.
-        random_swing: Swing (nats per token) of the random direction of equal norm; None where ``effect`` is.
+        random_swing: Swing (nats per token) of a random direction at the same KL; None where ``effect`` is.
         written: Effects on written answers, at the default strength and at the ends of the safe range.
         quality: Of answers under ``"base"``, ``"+"``, ``"-"`` and ``"random"`` steering; in older files.
         prompts: Number of prompts.

@@ -8,14 +8,13 @@ import numpy as np
 
 from trimtab.arrays import F32, F64
 from trimtab.behaviours import Message
-from trimtab.engines import ForcedItem
 from trimtab.engines.protocol import Forces, Predicts
 from trimtab.evaluation.interventions import Intervention
 from trimtab.evaluation.metrics.refusals import refuses
 from trimtab.evaluation.records import Damage
 from trimtab.training.controls import distinct_2
 from trimtab.training.questions import Question
-from trimtab.training.written import MIN_DISTINCT, Written, distinct_share
+from trimtab.training.written import MIN_DISTINCT, Written, answer_logprobs, distinct_share
 
 
 def measure_text_quality(
@@ -26,7 +25,7 @@ def measure_text_quality(
     The perplexity of answers is ``exp(-sum(log p) / tokens)``; log-probabilities are the base model's, so that fluent
     text of another character counts as little damage.
     """
-    logprobs = _log_probabilities(engine, questions, [base, *written])
+    logprobs = answer_logprobs(engine, [question.prompt for question in questions], [base, *written])
     qualities = []
     for answers, logprob in zip(written, logprobs[1:], strict=True):
         reference = base.first(len(answers))
@@ -45,24 +44,6 @@ def measure_text_quality(
 
 def _per_token(logprob: F64, answers: Written) -> float:
     return -float(logprob[: len(answers)].sum()) / max(sum(map(len, answers.tokens)), 1)
-
-
-def _log_probabilities(engine: Forces, questions: Sequence[Question], written: Sequence[Written]) -> list[F64]:
-    """Return, for each set, the log-probability of every answer under the base model, in nats, ``[answer]``.
-
-    Sets share many answers, so each distinct one is scored once.
-    """
-    items, places = [], []
-    for n, question in enumerate(questions):
-        here = [k for k, answers in enumerate(written) if n < len(answers)]
-        distinct = list(dict.fromkeys(written[k].tokens[n] for k in here))
-        items.append(ForcedItem(question.prompt, tuple(distinct)))
-        places.append({k: distinct.index(written[k].tokens[n]) for k in here})
-    scores = engine.teacher_forcing(items, once=True).base.logprob
-    return [
-        np.array([float(scores[n][place[k]]) for n, place in enumerate(places) if k in place])
-        for k in range(len(written))
-    ]
 
 
 def kl_per_question(
