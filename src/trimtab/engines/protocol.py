@@ -221,17 +221,37 @@ def without_thoughts(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class TokenLogprob:
+    """Log-probability of one generated token, with alternatives.
+
+    Attributes:
+        token: Its id.
+        text: Its text, also of a special token; U+FFFD where it is a part of a character.
+        logprob: Log-probability under the steered model, before sampling options changed it, in nats.
+        alternatives: The likeliest tokens at its place, likeliest first; it may be among them.
+    """
+
+    token: int
+    text: str
+    logprob: float
+    alternatives: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True)
 class Completion:
     """Answer of a model to one prompt.
 
     Attributes:
-        text: Generated text, without special tokens.
-        tokens: Generated token ids, with the end-of-turn token.
-        finish_reason: ``"stop"`` if the model ended its turn, ``"length"`` if it ran out of ``max_new_tokens``.
+        text: Generated text, without special tokens and stop string.
+        tokens: Generated token ids, with the end-of-turn token, or the tokens of the stop string.
+        finish_reason: ``"stop"`` if the model ended its turn, or at a stop string, or where a constraint was complete;
+            ``"length"`` if it ran out of ``max_new_tokens``.
         prompt: The prompt as the model read it.
         receipt: Steering as counted in the forward pass.
         logprob: Log-probability of the answer under the steered model, in nats; None for a sampled answer.
         readings: Z-scores by vector name, one for each generated token, of the hidden state it was predicted from.
+        stopped_by: The stop string, or the id of the stop token, that ended the answer; None if neither did.
+        logprobs: Log-probability of each token with alternatives, if asked for.
     """
 
     text: str
@@ -241,6 +261,8 @@ class Completion:
     receipt: Receipt
     logprob: float | None = field(default=None, compare=False)  # its last digits depend on the batch
     readings: Mapping[str, tuple[float, ...]] = field(default_factory=dict, compare=False)
+    stopped_by: str | int | None = None
+    logprobs: tuple[TokenLogprob, ...] | None = field(default=None, compare=False)
 
     @property
     def prompt_tokens(self) -> int:
@@ -248,14 +270,16 @@ class Completion:
         return len(self.prompt.tokens)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the answer for a program: text, lengths, receipt and readings."""
+        """Return the answer for a program: text, lengths, receipt, readings, and log-probabilities if asked for."""
         return {
             "text": self.text,
             "finish_reason": self.finish_reason,
+            "stopped_by": self.stopped_by,
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": len(self.tokens),
             "receipt": asdict(self.receipt),
             "readings": {name: list(scores) for name, scores in self.readings.items()},
+            **({} if self.logprobs is None else {"logprobs": [asdict(token) for token in self.logprobs]}),
         }
 
     def _repr_html_(self) -> str:
