@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeAlias, final
+from typing import Literal, TypeAlias, Unpack, final
 
 from transformers import DynamicCache
 
 from trimtab.behaviours import Message
 from trimtab.defaults import CHAT_ANSWER_TOKENS
 from trimtab.engines.protocol import Completion, Tokens, as_messages
+from trimtab.engines.sampling import Sampling, SamplingOptions, make_sampling
 from trimtab.engines.transformers.engine import TransformersEngine
 from trimtab.errors import PromptError, SteeringError
 from trimtab.steering import Steering, SteeringLike
@@ -102,12 +103,10 @@ class Chat:
         self,
         text: str,
         *,
-        max_new_tokens: int = CHAT_ANSWER_TOKENS,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int | None = None,
+        sampling: Sampling | None = None,
         read: Sequence[ControlVector] = (),
         on_text: Callable[[str], None] | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> Completion:
         """Send a user message, and return the answer; both join the chat. A turn that fails leaves no trace.
 
@@ -119,6 +118,7 @@ class Chat:
         """
         if not text.strip():
             raise PromptError("the message is empty", fix="write something to answer")
+        chosen = make_sampling(sampling, options, max_new_tokens=CHAT_ANSWER_TOKENS)
         messages = (*self._messages, Message("user", text))
         cache = self._cache_for(self._model.marked(messages).tokens) if self._mode == "keep" else None
         self._forget()  # an interrupted turn leaves the cache unusable
@@ -126,10 +126,7 @@ class Chat:
             messages,
             cache=cache,
             steering=self._steering,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            seed=seed,
+            sampling=chosen,
             read=read,
             on_text=on_text,
         )

@@ -28,9 +28,11 @@ from trimtab.engines.protocol import (
     as_messages,
     list_prompts,
 )
+from trimtab.engines.sampling import Sampling, SamplingOptions, make_sampling
 from trimtab.engines.transformers.decode.answer import OnToken, Request, answer_request, answers_batches, make_request
-from trimtab.engines.transformers.decode.sampling import Sampling, keeps_keys_and_values
-from trimtab.engines.transformers.decode.stream import AnswerStream, TextStream
+from trimtab.engines.transformers.decode.output import StreamedToken
+from trimtab.engines.transformers.decode.sampling import keeps_keys_and_values
+from trimtab.engines.transformers.decode.stream import AnswerStream
 from trimtab.engines.transformers.forward.collect import collect_states, score_prompts, spans_of
 from trimtab.engines.transformers.forward.run import prepared_proof
 from trimtab.engines.transformers.forward.steer import SteeringHooks
@@ -53,7 +55,7 @@ from trimtab.engines.transformers.text.chat_template import (
 )
 from trimtab.engines.transformers.text.turns import marked_prompt, token_texts
 from trimtab.errors import ModelError, PromptError, SteeringError
-from trimtab.reading import Reading, distinct_names, make_reading
+from trimtab.reading import Reading, make_reading
 from trimtab.steering import RowsLike, Steering, SteeringLike
 from trimtab.steering.conditions import At
 from trimtab.vectors import ControlVector, ModelInfo
@@ -69,16 +71,12 @@ class _CollectOptions(TypedDict, total=False):
     progress: Callable[[int, int], None] | None
 
 
-class _AnswerOptions(TypedDict, total=False):
+class _AnswerOptions(SamplingOptions, total=False):
     """Options that both results of ``generate`` have."""
 
     steering: RowsLike
-    max_new_tokens: int
-    temperature: float
-    top_p: float
-    seed: int | None
+    sampling: Sampling | None
     raw: bool
-    use_cache: bool
     measure_kl: bool
     read: Sequence[ControlVector]
     normalize: float | None
@@ -146,6 +144,7 @@ class TransformersEngine:
             start=start_tokens(self.model, self.tokenizer) if self.has_encoder else None,
             sink=self.blocks.causal and not self.has_encoder,
             markers=self._thinking_markers,
+            decode=self.decode,
             decode_all=self._decode_all,
             scopes=self._scopes,
         )
@@ -387,6 +386,13 @@ class TransformersEngine:
             sequences.append(tokens)
         return sequences
 
+    @property
+    def _vocabulary(self) -> int:
+        """Return the number of tokens that the model can predict."""
+        head = self.model.get_output_embeddings()
+        table = head if hasattr(head, "weight") else self.model.get_input_embeddings()
+        return int(table.weight.shape[0])
+
     def _layer_numbers(self, layers: Sequence[int] | None) -> list[int]:
         count = self.info.layers
         chosen = list(range(count)) if layers is None else list(layers)
@@ -506,27 +512,27 @@ class TransformersEngine:
 
     @overload
     def generate(  # type: ignore[overload-overlap]  # a string is a sequence of strings, but the first case takes it
-        self, prompts: str, **options: Unpack[_AnswerOptions]
+        self, prompts: str, *, n: None = None, **options: Unpack[_AnswerOptions]
     ) -> Completion: ...
 
     @overload
-    def generate(self, prompts: Sequence[Prompt], **options: Unpack[_AnswerOptions]) -> list[Completion]: ...
+    def generate(
+        self, prompts: Sequence[Prompt], *, n: int | None = None, **options: Unpack[_AnswerOptions]
+    ) -> list[Completion]: ...
 
     def generate(
         self,
         prompts: str | Sequence[Prompt],
         *,
+        n: int | None = None,
         steering: RowsLike = None,
-        max_new_tokens: int = ANSWER_TOKENS,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int | None = None,
+        sampling: Sampling | None = None,
         raw: bool = False,
-        use_cache: bool = True,
         measure_kl: bool = False,
         read: Sequence[ControlVector] = (),
         normalize: float | None = None,
         on_text: Callable[[str], None] | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> Completion | list[Completion]:
         """Answer one prompt, or each of a list, greedily and without penalties unless asked otherwise.
 
@@ -535,45 +541,47 @@ class TransformersEngine:
             steering: A list of ``(vector, strength)``, a ``Steering``, or text such as ``"happy:0.5 + formal:-0.3"``,
                 for all prompts; or a list with one for each. A term acts on every token of prompt and answer, unless
                 its scope or condition excludes it.
-            max_new_tokens: Upper bound on the answer's length.
-            temperature: 0 is greedy.
-            top_p: Sample from the smallest set of tokens with this much probability.
-            seed: Makes sampling reproducible; a row's answer does not depend on its neighbours.
+            n: Number of answers to each prompt. The result is then a list, prompt after prompt.
+            sampling: How tokens are chosen and where answers end. A row's answer does not depend on its neighbours.
             raw: Take strings as bare text instead of user messages.
-            use_cache: False reads everything again at every step: slower, the same answer.
             measure_kl: Measure the mean KL(base ‖ steered) of each answer, in nats per token.
             read: Vectors to read at every generated token; see ``stream``.
             normalize: Rescale each mix so that it is predicted to spend this many nats per token.
             on_text: Called with each new piece of text of the first row, while it is generated.
+            options: Options of ``Sampling``, such as ``max_new_tokens``, ``temperature``, ``seed`` or ``stop``; they
+                replace those in ``sampling``.
 
         Returns:
-            A completion for a string or one chat, a list of them for a list.
+            A completion for a string or one chat, a list of them for a list or with ``n``.
 
         Raises:
-            PromptError: A prompt is empty, not a chat, or does not fit into the context window.
+            PromptError: A prompt is empty, not a chat, or does not fit into the context window; or an option is out of
+                range.
             SteeringError: The steering cannot be done, or was not done as asked.
         """
         listed, single = list_prompts(prompts)
+        if n is not None and n < 1:
+            raise PromptError(f"n is {n}", fix="ask for at least 1 answer to each prompt")
+        count = 1 if n is None else n
         request = self._requested(
-            listed,
-            Steering.of_rows(steering, rows=len(listed)),
-            Sampling(max_new_tokens, temperature, top_p, seed, use_cache),
+            [prompt for prompt in listed for _ in range(count)],
+            [each for each in Steering.of_rows(steering, rows=len(listed)) for _ in range(count)],
+            make_sampling(sampling, options, max_new_tokens=ANSWER_TOKENS),
             raw=raw,
             read=read,
             normalize=normalize,
             measure_kl=measure_kl,
         )
         completions = self._fulfilled(request, on_text)
-        return completions[0] if single else completions
+        return completions[0] if single and n is None else completions
 
     def _fulfilled(self, request: Request, on_text: Callable[[str], None] | None) -> list[Completion]:
-        text = None if on_text is None else TextStream(self.decode, on_text)
-        on_token = None if text is None else lambda token, _: text.token(token)
+        def on_token(token: StreamedToken) -> None:
+            if on_text is not None and token.text:
+                on_text(token.text)
+
         with running(self.model):
-            completions = answer_request(self._context, request, decode=self.decode, on_token=on_token)
-        if text is not None:
-            text.end()
-        return completions
+            return answer_request(self._context, request, on_token=None if on_text is None else on_token)
 
     def answers_batches(self, prompt: Tokens) -> bool:
         """Return True if the model answers a row of a batch as it does alone; else rows are answered one by one."""
@@ -591,19 +599,17 @@ class TransformersEngine:
         *,
         cache: DynamicCache | None,
         steering: SteeringLike = None,
-        max_new_tokens: int = ANSWER_TOKENS,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int | None = None,
+        sampling: Sampling | None = None,
         read: Sequence[ControlVector] = (),
         on_text: Callable[[str], None] | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> Completion:
         """Answer one chat whose beginning is in ``cache``; the other options are those of ``generate``.
 
         Only tokens that are not in the cache are read and steered; it then has all but the answer's last token.
         """
-        sampling = Sampling(max_new_tokens, temperature, top_p, seed)
-        request = self._requested([messages], [Steering.of(steering)], sampling, read=read, cache=cache)
+        chosen = make_sampling(sampling, options, max_new_tokens=ANSWER_TOKENS)
+        request = self._requested([messages], [Steering.of(steering)], chosen, read=read, cache=cache)
         return self._fulfilled(request, on_text)[0]
 
     def stream(
@@ -611,14 +617,11 @@ class TransformersEngine:
         prompt: Prompt,
         *,
         steering: SteeringLike = None,
+        sampling: Sampling | None = None,
         read: Sequence[ControlVector] = (),
-        max_new_tokens: int = ANSWER_TOKENS,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int | None = None,
         raw: bool = False,
-        use_cache: bool = True,
         normalize: float | None = None,
+        **options: Unpack[SamplingOptions],
     ) -> AnswerStream:
         """Answer one prompt token by token, with a reading of every token on the vectors ``read``: a monitor.
 
@@ -637,8 +640,8 @@ class TransformersEngine:
             ...     print(token.text, token.readings["happy"])
         """
         self._lock.check_no_stream()
-        sampling = Sampling(max_new_tokens, temperature, top_p, seed, use_cache)
-        request = self._requested([prompt], [Steering.of(steering)], sampling, raw=raw, read=read, normalize=normalize)
+        chosen = make_sampling(sampling, options, max_new_tokens=ANSWER_TOKENS)
+        request = self._requested([prompt], [Steering.of(steering)], chosen, raw=raw, read=read, normalize=normalize)
         scopes = list(self._scopes) if self._lock.held else []  # else they are those of another thread
 
         def work(on_token: OnToken, ended: Callable[[], bool]) -> Completion:
@@ -648,10 +651,9 @@ class TransformersEngine:
                     fix="make and read it in the same place",
                 )
             with running(self.model):
-                return answer_request(self._context, request, decode=self.decode, on_token=on_token, ended=ended)[0]
+                return answer_request(self._context, request, on_token=on_token, ended=ended)[0]
 
-        names = distinct_names([vector.behaviour.name for vector in read])
-        return AnswerStream(work, decode=self.decode, names=names, lock=self._lock)
+        return AnswerStream(work, lock=self._lock)
 
     def _requested(
         self,
@@ -665,6 +667,7 @@ class TransformersEngine:
         measure_kl: bool = False,
         cache: DynamicCache | None = None,
     ) -> Request:
+        sampling.check_tokens(self._vocabulary, name=self.info.name)
         return make_request(
             [self.marked(prompt, raw=raw, room=sampling.max_new_tokens) for prompt in prompts],
             steerings,

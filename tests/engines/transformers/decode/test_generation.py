@@ -20,6 +20,7 @@ from trimtab import Chat
 from trimtab.behaviours import Message
 from trimtab.engines import Completion, ForcedItem
 from trimtab.engines.transformers import TransformersEngine
+from trimtab.engines.transformers.decode.output import OutputText
 from trimtab.errors import PromptError, SteeringError, VectorMismatchError
 from trimtab.steering import Steering, Term
 from trimtab.vectors import ControlVector
@@ -518,15 +519,12 @@ def test_stream_has_first_row_only_until_its_stop(tiny: Make) -> None:
 
 
 def test_letters_of_several_bytes_are_streamed_whole(tiny: Make) -> None:
-    from trimtab.engines.transformers.decode.stream import TextStream
-
     engine = tiny("llama")
     text = "naïve — 9 €, 日本 🚢!"
-    pieces: list[str] = []
-    stream = TextStream(engine.decode, pieces.append)
-    for token in engine.encode(text)[1:]:
-        stream.token(token)
-    stream.end()
+    output = OutputText(engine.decode)
+    pieces = [output.take(token) for token in engine.encode(text)[1:]]
+    assert output.finish() == ""
+    pieces = [piece for piece in pieces if piece]
     assert pieces == list(text)
 
 

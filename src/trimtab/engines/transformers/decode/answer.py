@@ -17,8 +17,10 @@ from transformers import DynamicCache, PreTrainedModel
 from trimtab.arrays import F32, F64
 from trimtab.engines.layers import eagerly
 from trimtab.engines.protocol import Completion, MarkedPrompt, Receipt, Tokens
+from trimtab.engines.sampling import Sampling
+from trimtab.engines.transformers.decode.choose import TokenChooser
+from trimtab.engines.transformers.decode.output import RowAnswer, StreamedToken
 from trimtab.engines.transformers.decode.sampling import (
-    Sampling,
     count_repeats,
     generate_tokens,
     join_prefilled,
@@ -42,7 +44,7 @@ from trimtab.vectors import ControlVector, ModelInfo
 
 ROWS = 128  # of a batch; larger requests are answered batch by batch
 PROBE_SIZE = 100.0  # of each number that is added to see whether answers depend on the last block
-OnToken: TypeAlias = Callable[[int, tuple[float, ...]], None]
+OnToken: TypeAlias = Callable[[StreamedToken], None]
 PROBE_TOKENS = 3  # generated to compare a row of a batch with the row alone
 SAME_LOGPROB = {torch.float32: 1e-3, torch.float64: 1e-3}  # nats; coarser types round differently in a batch
 ROUNDED_LOGPROB = 0.3
@@ -102,7 +104,6 @@ def answer_request(
     context: ModelContext,
     request: Request,
     *,
-    decode: Callable[[Sequence[int]], str],
     on_token: OnToken | None = None,
     ended: Callable[[], bool] | None = None,
 ) -> list[Completion]:
@@ -111,8 +112,7 @@ def answer_request(
     Args:
         context: The model.
         request: The prompts.
-        decode: Returns the text of tokens.
-        on_token: Called with each token of the first row and its z-scores on the vectors that are read.
+        on_token: Called with each token of the first row.
         ended: Returns True to break the first batch off.
 
     Raises:
@@ -132,7 +132,7 @@ def answer_request(
             steerings=request.steerings[rows],
             repeats=request.repeats[rows],
         )
-        completions += _answer_batch(context, batch, decode, on_token, ended)
+        completions += _answer_batch(context, batch, on_token, ended)
         on_token = ended = None
     return completions
 
@@ -140,7 +140,6 @@ def answer_request(
 def _answer_batch(
     context: ModelContext,
     batch: Request,
-    decode: Callable[[Sequence[int]], str],
     on_token: OnToken | None,
     ended: Callable[[], bool] | None,
 ) -> list[Completion]:
@@ -187,48 +186,69 @@ def _answer_batch(
             schedules[-1].begin_at(schedules[-1].width - 1)
         steps: list[F64] = []  # z-scores [row, vector] of each generated token
         reads = list(range(len(batch.read)))
-        generated = generate_tokens(
+        names = distinct_names([vector.behaviour.name for vector in batch.read])
+        answers = [
+            row_answer(
+                context, prompt.tokens, batch.sampling, repeat=repeat, streamed=on_token is not None and row == 0
+            )
+            for row, (prompt, repeat) in enumerate(zip(batch.prompts, batch.repeats, strict=True))
+        ]
+
+        def on_text(text: str) -> None:
+            first = answers[0]
+            readings = dict(zip(names, steps[-1][0].tolist(), strict=True)) if steps else {}
+            if on_token is not None:
+                on_token(StreamedToken(first.tokens[-1], text, readings, first.token_logprob()))
+
+        generate_tokens(
             context.model,
-            [prompt.tokens for prompt in batch.prompts],
-            batch.sampling,
-            stop=context.stop,
+            answers,
             pad=context.pad,
+            use_cache=batch.sampling.use_cache,
             start=context.start,
-            repeats=batch.repeats,
             prefilled=cache,
             on_step=(lambda: steps.append(probe.latest()[:, reads])) if batch.read else None,
-            on_token=None if on_token is None else lambda token: on_token(token, _first_row(steps)),
+            on_text=None if on_token is None else on_text,
             ended=ended,
         )
     for hooks in active:
         hooks.check()
-    return _completions(context, batch, generated, schedules, passes, steps, decode)
+    return _completions(context, batch, answers, schedules, passes, steps)
+
+
+def row_answer(
+    context: ModelContext, prompt: Tokens, sampling: Sampling, *, repeat: int = 0, streamed: bool = False
+) -> RowAnswer:
+    """Return an answer without tokens; ``repeat`` is how often the prompt came before in the same call."""
+    chooser = TokenChooser(sampling, prompt, stop=context.stop, repeat=repeat)
+    return RowAnswer(chooser, decode=context.decode, decode_all=context.decode_all, streamed=streamed)
 
 
 def _completions(
     context: ModelContext,
     batch: Request,
-    generated: Sequence[tuple[Tokens, float | None]],
+    answers: Sequence[RowAnswer],
     schedules: Sequence[BatchSchedule],
     passes: Sequence[Sequence[SteeringCounters]],
     steps: Sequence[F64],
-    decode: Callable[[Sequence[int]], str],
 ) -> list[Completion]:
     """Join the answers with receipts of their steering."""
     outer = _outer(context)
     names = distinct_names([vector.behaviour.name for vector in batch.read])
     # The last token of an answer is read by no pass, so nothing is steered there.
-    read = [0 if context.blocks.encoder else max(len(tokens) - 1, 0) for tokens, _ in generated]
+    read = [0 if context.blocks.encoder else max(len(answer.tokens) - 1, 0) for answer in answers]
     coefficients = [[schedule.coefficients_of(row, count) for row, count in enumerate(read)] for schedule in schedules]
     receipts = list(map(term_receipts, schedules, coefficients, passes))
     touched = [int(np.logical_or.reduce([c[row].any(axis=1) for c in coefficients]).sum()) for row in range(len(read))]
     completions = []
-    for row, (tokens, logprob) in enumerate(generated):
+    for row, answer in enumerate(answers):
         prompt, steering = batch.prompts[row], batch.steerings[row]
         terms = tuple(term for by_row in receipts for term in by_row[row])
         kl = None
         if batch.measure_kl:
-            kl = kl_along(context, prompt, tokens, steering, coefficients[-1][row][:, schedules[-1].terms_of(row)])
+            kl = kl_along(
+                context, prompt, tuple(answer.tokens), steering, coefficients[-1][row][:, schedules[-1].terms_of(row)]
+            )
         receipt = Receipt(
             steering=str(outer + steering),
             layers=tuple(sorted({layer for term in terms for layer in term.layers})),
@@ -237,23 +257,9 @@ def _completions(
             kl=kl,
             terms=terms,
         )
-        readings = [tuple(float(step[row, n]) for step in steps[: len(tokens)]) for n in range(len(batch.read))]
-        completions.append(
-            Completion(
-                text=decode(tokens),
-                tokens=tokens,
-                finish_reason="stop" if tokens and tokens[-1] in context.stop else "length",
-                prompt=prompt,
-                receipt=receipt,
-                logprob=logprob,
-                readings=dict(zip(names, readings, strict=True)),
-            )
-        )
+        readings = [tuple(float(step[row, n]) for step in steps[: len(answer.tokens)]) for n in range(len(names))]
+        completions.append(answer.completion(prompt, receipt, readings=dict(zip(names, readings, strict=True))))
     return completions
-
-
-def _first_row(steps: Sequence[F64]) -> tuple[float, ...]:
-    return tuple(steps[-1][0].tolist()) if steps else ()
 
 
 def _outer(context: ModelContext) -> CompiledSteering:
@@ -354,17 +360,11 @@ def answers_depend_on_layers(context: ModelContext, prompt: Tokens) -> bool:
     return plain != steered
 
 
-def _first_token(context: ModelContext, prompt: Tokens, additions: Mapping[int, F32]) -> tuple[Tokens, float | None]:
+def _first_token(context: ModelContext, prompt: Tokens, additions: Mapping[int, F32]) -> tuple[list[int], float | None]:
+    answer = row_answer(context, prompt, Sampling(max_new_tokens=1))
     with SteeringHooks(context.blocks, additions, sink=False):
-        return generate_tokens(
-            context.model,
-            [prompt],
-            Sampling(max_new_tokens=1, use_cache=False),
-            stop=context.stop,
-            pad=context.pad,
-            start=context.start,
-            repeats=[0],
-        )[0]
+        generate_tokens(context.model, [answer], pad=context.pad, use_cache=False, start=context.start)
+    return answer.tokens, answer.logprob
 
 
 def normalized_rows(steerings: Sequence[Steering], budget: float) -> list[Steering]:
@@ -413,16 +413,10 @@ def _batches_agree(context: ModelContext, prompt: Tokens) -> bool:
     rows = [long[: len(long) // 2], long]
 
     def logprobs(prompts: Sequence[Tokens]) -> list[float]:
-        answers = generate_tokens(
-            context.model,
-            prompts,
-            Sampling(max_new_tokens=PROBE_TOKENS),
-            stop=(),
-            pad=context.pad,
-            start=context.start,
-            repeats=[0] * len(prompts),
-        )
-        return [logprob for _, logprob in answers if logprob is not None]
+        sampling = Sampling(max_new_tokens=PROBE_TOKENS, ignore_eos=True)
+        answers = [row_answer(context, prompt, sampling) for prompt in prompts]
+        generate_tokens(context.model, answers, pad=context.pad, start=context.start)
+        return [answer.logprob for answer in answers if answer.logprob is not None]
 
     with ExitStack() as stack:
         for hooks in context.scopes:

@@ -141,7 +141,7 @@ class TokenChooser:
             biased = _ids(sampling.logit_bias, scores)
             scores[biased] += torch.tensor(list(sampling.logit_bias.values()), device=scores.device)
         if sampling.repetition_penalty != 1:
-            repeated = _ids({*self._prompt_tokens, *self._counts}, scores)
+            repeated = _ids(self._prompt_tokens.union(self._counts), scores)
             values, penalty = scores[repeated], sampling.repetition_penalty
             scores[repeated] = torch.where(values > 0, values / penalty, values * penalty)
         if self._counts and (sampling.frequency_penalty or sampling.presence_penalty):
@@ -243,7 +243,8 @@ def _excluded(mask: NDArray[np.int32], vocabulary: int, device: torch.device) ->
 
 
 def _ids(tokens: Collection[int], scores: Tensor) -> Tensor:
-    return torch.tensor(list(tokens), dtype=torch.long, device=scores.device)
+    """Return token ids that have a score: a tokenizer may have more tokens than its model, or an encoder other ones."""
+    return torch.tensor([token for token in tokens if token < len(scores)], dtype=torch.long, device=scores.device)
 
 
 def _seed_of(seed: int, prompt: Tokens, repeat: int) -> int:

@@ -1,18 +1,13 @@
-"""Generate with transformers' own loop, steered, one answer per prompt, reproducibly."""
+"""Generate the answers of one fixed batch with transformers' own loop."""
 
 from __future__ import annotations
 
-import hashlib
-import operator
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import (
     DynamicCache,
@@ -25,107 +20,72 @@ from transformers import (
     StoppingCriteriaList,
 )
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
-from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
-from transformers.generation.streamers import BaseStreamer
 
-from trimtab.defaults import ANSWER_TOKENS
 from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.prefix_tree import Cost, PrefixTreePlan, build_tree
 from trimtab.engines.protocol import Tokens
+from trimtab.engines.transformers.decode.choose import choose
+from trimtab.engines.transformers.decode.output import RowAnswer
 from trimtab.engines.transformers.forward.run import Pass, PrefixSharingCheck, encoder_inputs, place, rows_of, run_plan
 from trimtab.engines.transformers.forward.steer import SteeringCounters, SteeringHooks
-from trimtab.engines.transformers.score.logits import log_normalizers
-from trimtab.errors import ModelError, PromptError
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Options of choosing the next token."""
-
-    max_new_tokens: int = ANSWER_TOKENS  # upper bound on the answer's length
-    temperature: float = 0.0  # 0 is greedy
-    top_p: float = 1.0  # sample from the smallest set of tokens with this much probability
-    seed: int | None = None  # makes sampling reproducible; None draws a new seed each time
-    use_cache: bool = True  # keep keys and values between steps; off, every step reads everything again
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise PromptError(f"max_new_tokens is {self.max_new_tokens}", fix="ask for at least 1")
-        if not 0.0 <= self.temperature < float("inf"):
-            raise PromptError(f"temperature is {self.temperature}", fix="give a number of at least 0")
-        if not 0.0 < self.top_p <= 1.0:
-            raise PromptError(f"top_p is {self.top_p}", fix="give a number above 0 and up to 1")
+from trimtab.errors import ModelError, TrimtabError
 
 
 def generate_tokens(
     model: PreTrainedModel,
-    prompts: Sequence[Tokens],
-    sampling: Sampling,
+    answers: Sequence[RowAnswer],
     *,
-    stop: Sequence[int],
     pad: int,
-    repeats: Sequence[int],
+    use_cache: bool = True,
     start: Tokens | None = None,
-    on_token: Callable[[int], None] | None = None,
     on_step: Callable[[], None] | None = None,
+    on_text: Callable[[str], None] | None = None,
     ended: Callable[[], bool] | None = None,
     prefilled: DynamicCache | None = None,
-) -> list[tuple[Tokens, float | None]]:
-    """Continue every prompt; each answer ends with a stop token or at ``max_new_tokens``.
+) -> None:
+    """Generate every answer to its end.
 
-    The model's generation config is ignored, with its penalties and forbidden tokens. A row's sampling noise depends on
-    the seed, its prompt and ``repeats``, not on its neighbours: noise that all rows shared would make answers to
-    different prompts lean to the same tokens.
+    The model's generation config is ignored, with its penalties and forbidden tokens.
 
     Args:
         model: The model.
-        prompts: Token ids; read by the encoder of an encoder-decoder model.
-        sampling: How tokens are chosen.
-        stop: Tokens that end an answer.
+        answers: Answers without tokens; beside an encoder, it reads their prompts.
         pad: Token that pads rows.
-        repeats: How often each prompt came before.
+        use_cache: Keep keys and values between steps.
         start: Start tokens of a decoder beside an encoder.
-        on_token: Called with each token of the first row.
         on_step: Called after each pass, before a token is chosen.
+        on_text: Called after each token of the first answer with the text that it completes.
         ended: Returns True to break the answers off.
         prefilled: Keys and values of the prompts' first tokens.
 
-    Returns:
-        The tokens of each answer and, where it was greedy, the sum of their log-probabilities in nats.
-
     Raises:
         ModelError: The model's ``generate`` ignores the options, or its logits are not numbers.
+        PromptError: An answer has no token left to choose.
     """
+    prompts = [answer.chooser.prompt for answer in answers]
     inputs = _inputs(prompts, pad=pad, device=place(model)[0], encoder=start is not None)
-    steps = _Steps(on_step, best=sampling.temperature == 0)
-    processors = LogitsProcessorList([steps])
-    if sampling.temperature > 0:
-        processors.append(TemperatureLogitsWarper(float(sampling.temperature)))
-        if sampling.top_p < 1.0:
-            processors.append(TopPLogitsWarper(sampling.top_p))
-        processors.append(_GumbelNoise(prompts, repeats, sampling.seed))
+    choosing = _Choosing(answers, pad=pad, on_step=on_step, on_text=on_text)
+    config = GenerationConfig(
+        max_new_tokens=max(answer.chooser.sampling.max_new_tokens for answer in answers),
+        do_sample=False,
+        num_beams=1,
+        use_cache=use_cache,
+        pad_token_id=pad,
+        decoder_start_token_id=start[0] if start is not None else None,
+    )
     with torch.inference_mode(), eagerly():
-        output = _with_blank_config(model).generate(
+        _with_blank_config(model).generate(
             **inputs,
-            generation_config=_greedy(sampling, stop=stop, pad=pad, start=start),
-            logits_processor=processors,
-            streamer=_Streamer(on_token, stop) if on_token else None,
-            stopping_criteria=StoppingCriteriaList([_Ended(ended)]) if ended else None,
+            generation_config=config,
+            logits_processor=LogitsProcessorList([choosing]),
+            stopping_criteria=StoppingCriteriaList([_Finished(answers, ended)]),
             past_key_values=prefilled,
         )
-    if not steps.count:
+    if not choosing.used:
         raise ModelError(
             f"generate() of {type(model).__name__} chooses tokens without regard to temperature and seed",
             fix="use model.generate of transformers inside engine.steered(), and its own settings",
         )
-    if steps.broken:
-        raise ModelError(
-            f"logits of {type(model).__name__} are not numbers",
-            fix="check its weights, load it with dtype='float32', or steer it less",
-        )
-    begun = inputs["input_ids"].shape[1] if start is None else len(start)
-    answers = [_up_to_stop(row, stop) for row in output[:, begun:].tolist()]
-    return [(answer, steps.best_logprob(n, len(answer))) for n, answer in enumerate(answers)]
 
 
 def prepares_plainly(model: PreTrainedModel) -> bool:
@@ -172,114 +132,55 @@ def _inputs(prompts: Sequence[Tokens], *, pad: int, device: torch.device, encode
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def _greedy(sampling: Sampling, *, stop: Sequence[int], pad: int, start: Tokens | None) -> GenerationConfig:
-    return GenerationConfig(
-        max_new_tokens=sampling.max_new_tokens,
-        do_sample=False,
-        num_beams=1,
-        use_cache=sampling.use_cache,
-        eos_token_id=list(stop) or None,
-        pad_token_id=pad,
-        decoder_start_token_id=start[0] if start is not None else None,
-    )
-
-
-def _up_to_stop(tokens: Sequence[int], stop: Sequence[int]) -> Tokens:
-    for at, token in enumerate(tokens):
-        if token in stop:
-            return tuple(tokens[: at + 1])
-    return tuple(tokens)
-
-
 @final
-class _Steps(LogitsProcessor):  # type: ignore[misc]
-    """Counts the steps and reports each; if ``best``, also notes the log-probability of its likeliest token."""
+class _Choosing(LogitsProcessor):  # type: ignore[misc]
+    """Chooses a token for each answer that has not ended, and leaves it as the greedy choice."""
 
-    def __init__(self, on_step: Callable[[], None] | None, *, best: bool) -> None:
-        self.count = 0
+    def __init__(
+        self,
+        answers: Sequence[RowAnswer],
+        *,
+        pad: int,
+        on_step: Callable[[], None] | None,
+        on_text: Callable[[str], None] | None,
+    ) -> None:
+        self.used = False
+        self._answers = answers
+        self._pad = pad
         self._on_step = on_step
-        self._best: list[Tensor] | None = [] if best else None
-        self._broken: Tensor | None = None  # read once at the end, so that no step waits for a copy from the device
+        self._on_text = on_text
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        self.count += 1
+        self.used = True
         if self._on_step is not None:
             self._on_step()
-        broken = scores.isnan().any()
-        self._broken = broken if self._broken is None else self._broken | broken
-        if self._best is not None:
-            logits = scores.float()
-            self._best.append(logits.amax(-1) - log_normalizers(logits))
-        return scores
-
-    @property
-    def broken(self) -> bool:
-        """Return True if a logit was not a number."""
-        return self._broken is not None and bool(self._broken)
-
-    @cached_property
-    def _table(self) -> NDArray[np.float64]:
-        """Return ``[row, step]``; called once all steps are done."""
-        table: NDArray[np.float64] = torch.stack(self._best or [], dim=1).double().cpu().numpy()
-        return table
-
-    def best_logprob(self, row: int, count: int) -> float | None:
-        """Return the sum over a row's first steps, in nats."""
-        return None if self._best is None else float(self._table[row, :count].sum())
+        rows = [row for row, answer in enumerate(self._answers) if not answer.finished]
+        logits = scores if len(rows) == len(scores) else scores[rows]
+        tokens = torch.full((len(scores), 1), self._pad)
+        shown = None
+        for row, choice in zip(rows, choose(logits, [self._answers[row].chooser for row in rows]), strict=True):
+            if isinstance(choice, TrimtabError):
+                raise choice
+            tokens[row] = choice.token
+            piece = self._answers[row].take(choice)
+            if row == 0:
+                shown = piece
+        if self._on_text is not None and shown is not None:
+            self._on_text(shown)
+        return torch.full_like(scores, -torch.inf).scatter_(1, tokens.to(scores.device), 0.0)
 
 
 @final
-class _Ended(StoppingCriteria):  # type: ignore[misc]
-    """Stops all rows once ``ended`` returns True."""
+class _Finished(StoppingCriteria):  # type: ignore[misc]
+    """Stops each row with its answer, and all rows once ``ended`` returns True."""
 
-    def __init__(self, ended: Callable[[], bool]) -> None:
+    def __init__(self, answers: Sequence[RowAnswer], ended: Callable[[], bool] | None) -> None:
+        self._answers = answers
         self._ended = ended
 
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
-        return torch.full((len(input_ids),), self._ended(), device=input_ids.device)
-
-
-@final
-class _GumbelNoise(LogitsProcessor):  # type: ignore[misc]
-    """Turns the greedy choice into a sample: the largest of logits plus Gumbel noise is distributed as the softmax."""
-
-    def __init__(self, prompts: Sequence[Tokens], repeats: Sequence[int], seed: int | None) -> None:
-        self._generators = [
-            np.random.Generator(np.random.SFC64(None if seed is None else _seed_of(seed, prompt, repeat)))
-            for prompt, repeat in zip(prompts, repeats, strict=True)
-        ]
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        exponential = np.empty(scores.shape)  # four times as fast as torch; in 32 bits some would be 0
-        for generator, row in zip(self._generators, exponential, strict=True):
-            generator.standard_exponential(out=row)
-        return scores.float() - torch.from_numpy(exponential).float().log().to(scores.device)
-
-
-def _seed_of(seed: int, prompt: Tokens, repeat: int) -> int:
-    content = repr((operator.index(seed), repeat, *prompt)).encode()
-    return int.from_bytes(hashlib.blake2b(content, digest_size=16).digest(), "little")
-
-
-@final
-class _Streamer(BaseStreamer):  # type: ignore[misc]
-    """Passes on every token of the first row, with the stop token, without prompt and padding."""
-
-    def __init__(self, on_token: Callable[[int], None], stop: Sequence[int]) -> None:
-        self._on_token = on_token
-        self._stop = stop
-        self._prompt_seen = False
-        self._stopped = False
-
-    def put(self, value: Any) -> None:
-        if self._prompt_seen and not self._stopped:
-            token = int(value.reshape(-1)[0])
-            self._on_token(token)
-            self._stopped = token in self._stop
-        self._prompt_seen = True
-
-    def end(self) -> None:
-        pass
+        over = self._ended is not None and self._ended()
+        return torch.tensor([over or answer.finished for answer in self._answers], device=input_ids.device)
 
 
 Norms = TypeVar("Norms", int, tuple[int, int])

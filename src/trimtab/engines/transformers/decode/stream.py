@@ -1,9 +1,8 @@
-"""Streams of an answer: its text piece by piece, and its tokens, which a caller can stop at any time."""
+"""Stream of an answer's tokens, which a caller can stop at any time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from threading import Thread, get_ident
 from types import TracebackType
@@ -11,50 +10,9 @@ from typing import final
 
 from trimtab.engines.protocol import Completion
 from trimtab.engines.transformers.decode.answer import OnToken
+from trimtab.engines.transformers.decode.output import StreamedToken
 from trimtab.engines.transformers.model.context import ModelLock
 from trimtab.errors import SteeringError
-
-
-@final
-class TextStream:
-    """Turns tokens into pieces of text, holding back what later tokens may still change."""
-
-    def __init__(self, decode: Callable[[Sequence[int]], str], on_text: Callable[[str], None]) -> None:
-        self._decode = decode
-        self._on_text = on_text
-        self._tokens: list[int] = []
-        self._shown = 0
-
-    def token(self, token: int) -> None:
-        """Add a token."""
-        self._tokens.append(token)
-        text = self._decode(self._tokens)
-        if not text.endswith("\ufffd"):
-            self._show(text)
-
-    def end(self) -> None:
-        """Show the text that was held back."""
-        self._show(self._decode(self._tokens))
-
-    def _show(self, text: str) -> None:
-        if len(text) > self._shown:
-            self._on_text(text[self._shown :])
-            self._shown = len(text)
-
-
-@dataclass(frozen=True)
-class StreamedToken:
-    """One generated token.
-
-    Attributes:
-        token: Its id; None at the end, where ``text`` is what had been held back.
-        text: The text that it completes; empty for a special token, or where later tokens may still change it.
-        readings: A z-score for each vector that is read, by name, of the state from which it was chosen.
-    """
-
-    token: int | None
-    text: str
-    readings: Mapping[str, float] = field(default_factory=dict)
 
 
 @final
@@ -69,18 +27,13 @@ class _Generation:
         self,
         work: Callable[[OnToken, Callable[[], bool]], Completion],
         *,
-        decode: Callable[[Sequence[int]], str],
-        names: Sequence[str],
         lock: ModelLock,
     ) -> None:
         self._work = work
-        self._decode = decode
-        self._names = tuple(names)
         self._lock = lock
         # SimpleQueue, because the garbage collector may put into it in the middle of anything else.
         self.tokens = SimpleQueue[StreamedToken | None]()
         self._wanted = SimpleQueue[None]()  # the worker goes on when the next token is asked for
-        self._pieces: list[str] = []
         self.reader = get_ident()
         self.worker: int | None = None
         self.stopped = False
@@ -114,31 +67,21 @@ class _Generation:
 
     def _run(self) -> None:
         self.worker = get_ident()
-        text = TextStream(self._decode, self._pieces.append)
-
-        def on_token(token: int, readings: tuple[float, ...]) -> None:
-            text.token(token)
-            self._hand_out(token, dict(zip(self._names, readings, strict=True)))
-
         try:
-            completion = self._work(on_token, lambda: self.stopped)
+            completion = self._work(self._hand_out, lambda: self.stopped)
             if not self.stopped:
                 self.completion = completion
-                text.end()
-                if self._pieces:
-                    self.tokens.put(StreamedToken(None, "".join(self._pieces)))
         except BaseException as error:  # it is raised where the stream is read
             self.error = error
         finally:
             self._lock.end_stream()
             self.tokens.put(None)
 
-    def _hand_out(self, token: int, readings: Mapping[str, float]) -> None:
+    def _hand_out(self, token: StreamedToken) -> None:
         """Put out a token, and wait until the next one is requested."""
-        if self.stopped:  # transformers may deliver another token before it checks whether to stop
+        if self.stopped:  # before the first token, as the worker waits after each
             return
-        self.tokens.put(StreamedToken(token, "".join(self._pieces), readings))
-        self._pieces.clear()
+        self.tokens.put(token)
         self._wanted.get()
 
 
@@ -157,11 +100,9 @@ class AnswerStream:
         self,
         work: Callable[[OnToken, Callable[[], bool]], Completion],
         *,
-        decode: Callable[[Sequence[int]], str],
-        names: Sequence[str],
         lock: ModelLock,
     ) -> None:
-        self._generation = _Generation(work, decode=decode, names=names, lock=lock)
+        self._generation = _Generation(work, lock=lock)
         self._started = False
         self._over = False
 

@@ -182,6 +182,7 @@ class ModelContext:
     start: Tokens | None  # start tokens of a decoder beside an encoder; None without an encoder
     sink: bool  # the first token of a text is an attention sink, as in decoders
     markers: ThinkingMarkers | None  # around a reasoning model's thoughts
+    decode: Callable[[Sequence[int]], str]  # drops special tokens
     decode_all: Callable[[Sequence[int]], str]  # keeps special tokens
     scopes: list[SteeringHooks] = field(default_factory=list)  # hooks of each open steered(), outermost first
 
