@@ -63,6 +63,12 @@ class PromptError(TrimtabError):
     code = "bad_prompt"
 
 
+class ConstraintError(TrimtabError):
+    """Constraint of an answer that is malformed, too large, impossible, or became too complex to follow."""
+
+    code = "bad_constraint"
+
+
 class VectorError(TrimtabError):
     """Control vector, or file of one, that is not usable."""
 

@@ -1,0 +1,305 @@
+"""Compile constraints with llguidance, and follow them: which tokens may an answer continue with?
+
+llguidance never raises. A matcher in an error state gives masks in which only the end of the answer is allowed, so
+every call is followed by a look at its error.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
+from threading import BoundedSemaphore, Lock
+from typing import TYPE_CHECKING, TypeAlias, final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance.hf import from_tokenizer
+from llguidance.numpy import fill_next_token_bitmask
+from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from trimtab.engines.constraints import Constraint
+from trimtab.engines.protocol import Tokens
+from trimtab.errors import ConstraintError, ModelError
+
+if TYPE_CHECKING:
+    from llguidance._lib import JsonCompileOptions
+
+Mask: TypeAlias = NDArray[np.int32]  # a bit for each token, lowest first, 1 where it is allowed, [word]
+
+# Per step these allow some 50 ms of work, and per grammar some 20 MB of states, which its answers share.
+LIMITS = LLParserLimits(
+    initial_lexer_fuel=1_000_000,
+    step_lexer_fuel=100_000,
+    step_max_items=20_000,
+    max_lexer_states=50_000,
+    verbose_errors=False,
+)
+TRIAL_SECONDS = 2  # of CPU time that a grammar from outside may take to compile
+TRIAL_BYTES = 2**30
+TRIAL_TIMEOUT = 20.0  # seconds on a busy machine
+KEPT = 16  # compiled grammars of one tokenizer
+# JSON without white space: a model that may write some, may write nothing else.
+JSON_OPTIONS: JsonCompileOptions = {"whitespace_flexible": False}
+STRICT: JsonCompileOptions = {"lenient": False}  # what is not implemented is an error, whatever the schema asks for
+
+
+@final
+class ConstraintState:
+    """Progress of one answer under its constraint, for one thread at a time.
+
+    Answers under equal constraints share an automaton that grows as they go. Where it exceeds a limit, an answer goes
+    on with a separate automaton, so that it fails only if it exceeds the limit alone.
+    """
+
+    def __init__(self, compiler: _Compiler, constraint: Constraint) -> None:
+        self._compiler = compiler
+        self._constraint = constraint
+        self._matcher = compiler.shared(constraint)
+        self._shared = True
+        self._tokens: list[int] = []
+
+    @property
+    def complete(self) -> bool:
+        """Return True if the text satisfies the constraint and nothing may follow."""
+        return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
+
+    def mask(self) -> Mask:
+        """Return the tokens that may come next; the end of the answer is one of them where it may end.
+
+        It takes microseconds, so several rows are not worth threads.
+
+        Raises:
+            ConstraintError: The constraint became too complex to follow.
+        """
+        mask = np.empty((1, self._compiler.words), dtype=np.int32)
+        fill_next_token_bitmask(self._matcher, mask)
+        if self._matcher.is_error():
+            self._go_on_alone()
+            fill_next_token_bitmask(self._matcher, mask)
+            self._check()
+        bits = np.ravel(mask)
+        # Text of a special token in a constraint is taken for that token, which would end the answer too early.
+        ends = any(bits[token >> 5] >> (token & 31) & 1 for token in self._compiler.stop)
+        if ends and not self._matcher.is_accepting():
+            raise self._dead_end()
+        return bits
+
+    def forced(self) -> Tokens:
+        """Return the tokens that the constraint leaves no choice about, all of which ``advance`` takes.
+
+        Raises:
+            ConstraintError: The constraint became too complex to follow.
+        """
+        forced = self._matcher.compute_ff_tokens()
+        if self._matcher.is_error():
+            self._go_on_alone()
+            forced = self._matcher.compute_ff_tokens()
+            self._check()
+        # A forced token may be special or, in rare models, lie beyond the logits.
+        taken = self._matcher.validate_tokens(forced)
+        return tuple(takewhile(lambda token: token < self._compiler.vocabulary, forced[:taken]))
+
+    def advance(self, token: int) -> None:
+        """Follow the answer to its next token.
+
+        Raises:
+            ConstraintError: The mask does not allow it, or the constraint became too complex to follow.
+        """
+        if not self._matcher.consume_token(token):
+            self._go_on_alone()
+            self._matcher.consume_token(token)
+            self._check()
+        self._tokens.append(token)
+
+    def _go_on_alone(self) -> None:
+        """Replace a matcher that failed by one that shares nothing, at the same place."""
+        if not self._shared:
+            self._check()
+        self._matcher = self._compiler.alone(self._constraint)
+        self._shared = False
+        if self._tokens:
+            self._matcher.consume_tokens(self._tokens)
+        self._check()
+
+    def _check(self) -> None:
+        error = self._matcher.get_error()
+        if not error:
+            return
+        noun, after = self._constraint.noun, f"after {len(self._tokens)} tokens"
+        if self._matcher.stop_reason() in ("LexerTooComplex", "ParserTooComplex"):
+            raise ConstraintError(
+                f"the {noun} became too complex {after}", fix="nest fewer repetitions, and repeat less often"
+            )
+        raise self._dead_end()
+
+    def _dead_end(self) -> ConstraintError:
+        return ConstraintError(
+            f"the {self._constraint.noun} does not allow what follows after {len(self._tokens)} tokens",
+            fix="check that it has no text of special tokens, and that it does not contradict itself",
+        )
+
+
+def start_constraint(
+    constraint: Constraint, tokenizer: PreTrainedTokenizerBase, *, vocabulary: int, stop: Sequence[int]
+) -> ConstraintState:
+    """Compile a constraint, or take it from the cache, at the beginning of an answer.
+
+    It may take a second, during which other threads go on; so call it where a request is made, not where tokens are.
+
+    Args:
+        constraint: What the answer must be.
+        tokenizer: The model's tokenizer.
+        vocabulary: Number of the model's logits.
+        stop: Tokens that end an answer.
+
+    Raises:
+        ConstraintError: It is malformed, impossible, or takes too long or too much memory to compile.
+        ModelError: The tokenizer, or a model without an end token, allows no constraints.
+    """
+    return ConstraintState(_compiler(tokenizer, vocabulary, tuple(stop)), constraint)
+
+
+_COMPILERS: WeakKeyDictionary[PreTrainedTokenizerBase, dict[tuple[object, ...], _Compiler]] = WeakKeyDictionary()
+_TRIALS = BoundedSemaphore(2)  # processes at a time
+_LOCK = Lock()  # of the dictionary above, and of making compilers
+
+
+def _compiler(tokenizer: PreTrainedTokenizerBase, vocabulary: int, stop: tuple[int, ...]) -> _Compiler:
+    key = (vocabulary, stop, len(tokenizer))  # tokens may be added to a tokenizer
+    with _LOCK:
+        of_tokenizer = _COMPILERS.setdefault(tokenizer, {})
+        if key not in of_tokenizer:
+            of_tokenizer[key] = _Compiler(_lexicon(tokenizer, vocabulary, stop), vocabulary, stop)
+        return of_tokenizer[key]
+
+
+def _lexicon(tokenizer: PreTrainedTokenizerBase, vocabulary: int, stop: tuple[int, ...]) -> LLTokenizer:
+    name = type(tokenizer).__name__
+    if not stop:
+        raise ModelError(
+            f"no token of {name} ends an answer, so none can be constrained", fix="set eos_token of the tokenizer"
+        )
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ModelError(f"{name} cannot be constrained: it is not a fast tokenizer", fix="load a fast one")
+    try:
+        return from_tokenizer(tokenizer, n_vocab=max(vocabulary, len(tokenizer)), eos_token=list(stop))
+    except ValueError as error:
+        raise ModelError(
+            f"{name} cannot be constrained: {error}", fix="use a tokenizer of bytes, as most are"
+        ) from None
+
+
+@final
+class _Compiler:
+    """Compiles constraints for one tokenizer, and keeps the last ones; for any thread."""
+
+    def __init__(self, lexicon: LLTokenizer, vocabulary: int, stop: tuple[int, ...]) -> None:
+        self._lexicon = lexicon
+        self.vocabulary = vocabulary
+        self.stop = stop
+        self.words = -(-max(vocabulary, lexicon.vocab_size) // 32)
+        self._compiled: OrderedDict[tuple[str, object], LLMatcher] = OrderedDict()
+        self._lock = Lock()
+
+    def shared(self, constraint: Constraint) -> LLMatcher:
+        """Return a matcher at the beginning, which shares its automaton with others of the same constraint."""
+        key = (constraint.kind, constraint.source)
+        with self._lock:
+            kept = self._compiled.get(key)
+        compiled = kept or self._compile(constraint)  # without the lock: others need not wait
+        with self._lock:
+            self._compiled[key] = compiled
+            self._compiled.move_to_end(key)
+            while len(self._compiled) > KEPT:
+                self._compiled.popitem(last=False)
+            return compiled.deep_copy()
+
+    def alone(self, constraint: Constraint) -> LLMatcher:
+        """Return a matcher that shares nothing; the shared automaton, which is used up, is forgotten."""
+        with self._lock:
+            self._compiled.pop((constraint.kind, constraint.source), None)
+        return LLMatcher(self._lexicon, _grammar(constraint), limits=LIMITS, log_level=0)
+
+    def _compile(self, constraint: Constraint) -> LLMatcher:
+        grammar = _grammar(constraint)
+        if constraint.kind == "choice":
+            self._check_choices(constraint)
+        else:
+            _check_by_trial(grammar, constraint.noun)
+        matcher = LLMatcher(self._lexicon, grammar, limits=LIMITS, log_level=0)
+        if not matcher.is_error():
+            matcher.compute_bitmask()  # finds grammars without any text, and warms the shared automaton
+        _check_compiled(matcher.get_error(), constraint.noun)
+        return matcher
+
+    def _check_choices(self, constraint: Constraint) -> None:
+        for choice in constraint.source:
+            if any(map(self._lexicon.is_special_token, self._lexicon.tokenize_str(choice, parse_special=True))):
+                raise ConstraintError(
+                    f"the choice {choice[:40]!r} has the text of a special token", fix="choose among plain texts"
+                )
+
+
+def _grammar(constraint: Constraint) -> str:
+    """Return a constraint in llguidance's form."""
+    source = constraint.source
+    if not isinstance(source, str):
+        return LLMatcher.grammar_from_lark("start: " + " | ".join(map(_quoted, source)))
+    try:
+        if constraint.kind == "json_schema":
+            return LLMatcher.grammar_from_json_schema(source, defaults=JSON_OPTIONS, overrides=STRICT)
+        return (
+            LLMatcher.grammar_from_regex(source) if constraint.kind == "regex" else LLMatcher.grammar_from_lark(source)
+        )
+    except ValueError as error:
+        raise _malformed(constraint.noun, str(error)) from None
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _check_by_trial(grammar: str, noun: str) -> None:
+    """Compile a grammar in a process with limits first; see ``grammar_trial``."""
+    script = Path(__file__).with_name("grammar_trial.py")
+    command = [sys.executable, "-P", str(script), str(TRIAL_SECONDS), str(TRIAL_BYTES)]
+    too_much = ConstraintError(
+        f"the {noun} takes more than {TRIAL_SECONDS} s or {TRIAL_BYTES / 2**30:.0f} GiB to compile",
+        fix="simplify it: multipleOf, patternProperties and nested counts are expensive",
+    )
+    try:
+        with _TRIALS:
+            trial = subprocess.run(
+                command, input=grammar.encode(), capture_output=True, timeout=TRIAL_TIMEOUT, check=False
+            )
+    except subprocess.TimeoutExpired:
+        raise too_much from None
+    if trial.returncode < 0 or b"MemoryError" in trial.stderr:  # ended by a limit
+        raise too_much
+    if trial.returncode > 0:
+        last = trial.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        raise ConstraintError(f"the {noun} cannot be compiled in a process: {last}", fix="check the installation")
+    _check_compiled(trial.stdout.decode(errors="replace"), noun)
+
+
+def _check_compiled(error: str, noun: str) -> None:
+    if error.startswith("NoExtension"):
+        raise ConstraintError(f"no text satisfies the {noun}", fix="check that it does not contradict itself")
+    if error:
+        raise _malformed(noun, error)
+
+
+def _malformed(noun: str, error: str) -> ConstraintError:
+    """Return an error with the compiler's reason in one line, without the automaton that it may quote."""
+    lines = error.splitlines()
+    reason = next((line.removeprefix("error: ") for line in lines if line.startswith("error: ")), lines[0])
+    return ConstraintError(
+        f"the {noun} cannot be compiled: {reason[:160]}", fix="docs/constraints.md says what is supported"
+    )
