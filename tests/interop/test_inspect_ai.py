@@ -115,6 +115,23 @@ def test_sampling_settings_are_applied(llama):
     )
 
 
+def test_penalties_bias_and_top_k_are_applied(llama):
+    settings = {"temperature": 1.5, "seed": 3, "top_k": 9, "frequency_penalty": 0.7, "presence_penalty": -0.5}
+    output = asked(steered_model(llama), max_tokens=10, logit_bias={70: 5.0}, **settings)
+    assert output.completion == llama.generate("Hello", max_new_tokens=10, logit_bias={70: 5.0}, **settings).text
+
+
+def test_logprobs_are_reported_if_asked(llama):
+    assert asked(steered_model(llama), max_tokens=3).choices[0].logprobs is None
+    output = asked(steered_model(llama), max_tokens=3, logprobs=True, top_logprobs=2)
+    expected = llama.generate("Hello", max_new_tokens=3, logprobs=2).logprobs
+    found = output.choices[0].logprobs.content
+    assert [(each.token, each.logprob) for each in found] == [(each.text, each.logprob) for each in expected]
+    assert [len(each.top_logprobs) for each in found] == [2, 2, 2]
+    assert found[0].top_logprobs[0].logprob == expected[0].alternatives[0].logprob
+    assert asked(steered_model(llama), max_tokens=3, logprobs=True).choices[0].logprobs.content[0].top_logprobs is None
+
+
 def test_answer_ends_before_stop_string(llama):
     whole = asked(steered_model(llama), max_tokens=12)
     assert whole.stop_reason == "max_tokens"
@@ -166,7 +183,7 @@ def test_chat_reaches_model_unchanged(llama):
 
 
 @pytest.mark.parametrize(
-    "setting", [{"top_k": 5}, {"logprobs": True}, {"frequency_penalty": 0.5}, {"best_of": 2}], ids=str
+    "setting", [{"prompt_logprobs": 2}, {"reasoning_tokens": 9}, {"effort": "low"}, {"best_of": 2}], ids=str
 )
 def test_unsupported_settings_are_refused(llama, setting):
     with pytest.raises(PromptError, match=next(iter(setting))):

@@ -238,12 +238,22 @@ def test_sampled_answers_repeat_by_seed_and_vary_by_repeat(llama):
     assert quiet(llama, batch_size=2, seed=7).generate_until(asked, True) != texts
 
 
+def test_sampling_settings_of_tasks_are_applied(llama):
+    given = {"do_sample": True, "temperature": 2.0, "top_k": 5, "min_p": 0.1, "repetition_penalty": 1.4}
+    (text,) = quiet(llama).generate_until(requests("generate_until", ("Well", {**given, "max_gen_toks": 8})), True)
+    given.pop("do_sample")
+    assert text == llama.generate("Well", seed=0, max_new_tokens=8, raw=True, **given).text
+    greedy = {"do_sample": False, "top_k": 5, "min_p": 0.1, "frequency_penalty": 1.5, "max_gen_toks": 8}
+    (text,) = quiet(llama).generate_until(requests("generate_until", ("Well", greedy)), True)
+    assert text == llama.generate("Well", frequency_penalty=1.5, max_new_tokens=8, raw=True).text
+
+
 def test_empty_context_begins_with_prefix_token(llama):
     (text,) = quiet(llama, max_new_tokens=5).generate_until(requests("generate_until", ("", {})), True)
     assert text == llama.generate("<bos>", max_new_tokens=5, raw=True).text
 
 
-@pytest.mark.parametrize("setting", [{"repetition_penalty": 1.3}, {"num_beams": 4}, {"something": 1}], ids=str)
+@pytest.mark.parametrize("setting", [{"no_repeat_ngram_size": 2}, {"num_beams": 4}, {"something": 1}], ids=str)
 def test_unsupported_settings_are_refused(llama, setting):
     with pytest.raises(PromptError, match=next(iter(setting))):
         quiet(llama).generate_until(requests("generate_until", ("Hi", {"max_gen_toks": 2, **setting})), True)

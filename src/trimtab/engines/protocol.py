@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from html import escape
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from trimtab.arrays import F32, ArrayValue
 from trimtab.behaviours import Message
 from trimtab.defaults import ANSWER_TOKENS
+from trimtab.engines.sampling import Sampling, SamplingOptions
 from trimtab.errors import PromptError
 from trimtab.steering import RowsLike, Steering, SteeringLike, Term
 from trimtab.steering.compiled import Change
@@ -579,14 +580,13 @@ class Evaluates(Generates, Protocol):
         self,
         prompts: Sequence[Prompt],
         *,
+        n: int | None = None,
         steering: RowsLike = None,
-        max_new_tokens: int = ANSWER_TOKENS,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        seed: int | None = None,
+        sampling: Sampling | None = None,
         raw: bool = False,
+        **options: Unpack[SamplingOptions],
     ) -> list[Completion]:
-        """Answer each prompt; ``raw`` strings are bare text instead of user messages."""
+        """Answer each prompt ``n`` times; ``raw`` strings are bare text instead of user messages."""
 
     def greedy_scores(self, items: Sequence[ForcedItem]) -> GreedyScores:
         """Score answers under the open ``steered()`` scopes."""

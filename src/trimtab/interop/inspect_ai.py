@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, final
 
-from trimtab.engines.protocol import Completion, Evaluates
+from trimtab.engines.protocol import Completion, Evaluates, TokenLogprob
 from trimtab.errors import MissingDependencyError, PromptError, SteeringError
-from trimtab.interop.lm_eval import cut_at
 from trimtab.steering import Steering, SteeringLike
 
 if TYPE_CHECKING:
@@ -19,12 +18,6 @@ if TYPE_CHECKING:
 INSTALL = 'pip install "trimtab[inspect]"'
 PROVIDER = "trimtab"
 UNSUPPORTED = (  # settings that would change an answer, and that the engine does not have
-    "frequency_penalty",
-    "presence_penalty",
-    "logit_bias",
-    "top_k",
-    "logprobs",
-    "top_logprobs",
     "prompt_logprobs",
     "verbosity",
     "effort",
@@ -81,10 +74,9 @@ class _Setup:
 @final
 @dataclass(frozen=True)
 class _Written:
-    """Answers to one request, with their stop strings, duration, and whether the context window ended them."""
+    """Answers to one request, with their duration, and whether the context window ended them."""
 
     completions: Sequence[Completion]
-    stops: tuple[str, ...]
     seconds: float
     window_ends: bool
 
@@ -97,9 +89,12 @@ def _provider() -> Any:
         from inspect_ai.model import (
             ChatCompletionChoice,
             ChatMessageAssistant,
+            Logprob,
+            Logprobs,
             ModelAPI,
             ModelOutput,
             ModelUsage,
+            TopLogprob,
             modelapi,
         )
     except ImportError as error:
@@ -156,12 +151,18 @@ def _provider() -> Any:
             )
 
         def _choice(self, completion: Completion, written: _Written) -> Any:
-            text = cut_at(completion.text, written.stops)
-            reason = "stop"
-            if text == completion.text and completion.finish_reason == "length":
+            reason = completion.finish_reason
+            if reason == "length":
                 reason = "model_length" if written.window_ends else "max_tokens"
-            message = ChatMessageAssistant(content=text, model=self.model_name, source="generate")
-            return ChatCompletionChoice(message=message, stop_reason=reason)
+            message = ChatMessageAssistant(content=completion.text, model=self.model_name, source="generate")
+            logprobs = None
+            if completion.logprobs is not None:
+                logprobs = Logprobs(content=list(map(_logprob, completion.logprobs)))
+            return ChatCompletionChoice(message=message, stop_reason=reason, logprobs=logprobs)
+
+    def _logprob(token: TokenLogprob) -> Any:
+        others = [TopLogprob(token=other.text, logprob=other.logprob) for other in token.alternatives]
+        return Logprob(token=token.text, logprob=token.logprob, top_logprobs=others or None)
 
     @modelapi(name=PROVIDER)  # type: ignore[untyped-decorator]
     def trimtab_provider() -> Any:
@@ -179,14 +180,21 @@ def _write(setup: _Setup, chat: Sequence[Mapping[str, str]], config: Any) -> _Wr
     window = engine.capabilities.context_window
     room = limit if window is None else window - len(engine.marked(chat).tokens)
     completions = engine.generate(
-        [chat] * (config.num_choices or 1),
+        [chat],
+        n=config.num_choices or 1,
         steering=steering,
         max_new_tokens=min(limit, max(room, 1)),
         temperature=config.temperature or 0.0,
         top_p=1.0 if config.top_p is None else config.top_p,
+        top_k=config.top_k or 0,
+        presence_penalty=config.presence_penalty or 0.0,
+        frequency_penalty=config.frequency_penalty or 0.0,
+        logit_bias=config.logit_bias or {},
+        stop=config.stop_seqs or (),
         seed=config.seed,
+        logprobs=(config.top_logprobs or 0) if config.logprobs or config.top_logprobs else None,
     )
-    return _Written(completions, tuple(config.stop_seqs or ()), time.perf_counter() - begun, room < limit)
+    return _Written(completions, time.perf_counter() - begun, room < limit)
 
 
 def _check(config: Any) -> None:

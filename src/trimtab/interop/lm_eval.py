@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, final
 
 from trimtab.engines.protocol import Evaluates, ForcedItem, Tokens
+from trimtab.engines.sampling import Sampling
 from trimtab.errors import MissingDependencyError, PromptError, SteeringError
 from trimtab.steering import Steering, SteeringLike
 
@@ -20,32 +20,30 @@ if TYPE_CHECKING:
     from lm_eval.api.model import LM
 
 
-def cut_at(text: str, stops: Sequence[str]) -> str:
-    """Return ``text`` up to the first occurrence of any of ``stops``; empty ones are ignored.
-
-    Example:
-        >>> cut_at("Paris. Next question", [".", " "])
-        'Paris'
-    """
-    places = [text.find(stop) for stop in stops if stop]
-    return text[: min((place for place in places if place >= 0), default=len(text))]
-
-
 INSTALL = 'pip install "trimtab[lm-eval]"'
 FALLBACK_WINDOW = 2048  # as HFLM has it, where a model's config says nothing
 FIRST_ROUND, GROWTH = 32, 4  # tokens written before stop strings are looked for, and how that number grows
 MARK = "trimtab steering"  # key in a cache of responses for the model and steering that gave them
 WITHOUT_EFFECT: Mapping[str, tuple[Any, ...]] = {  # settings that the engine does not have, where they change nothing
-    "top_k": (None, 0, -1),
-    "min_p": (None, 0.0),
     "num_beams": (None, 1),
     "num_return_sequences": (None, 1),
-    "repetition_penalty": (None, 1.0),
     "no_repeat_ngram_size": (None, 0),
     "length_penalty": (None, 1.0),
     "use_cache": (None, True),
 }
-OF_SAMPLING = ("top_k", "min_p", "top_p", "typical_p")  # these change nothing in a greedy answer
+OF_SAMPLING = ("typical_p",)  # changes nothing in a greedy answer
+USED = (
+    "do_sample",
+    "until",
+    "max_gen_toks",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+)
 
 
 def steered_lm(
@@ -87,17 +85,6 @@ def steered_lm(
     chosen.compile(engine.info)  # report errors before the harness begins
     lm: LM = made(engine, chosen, max_new_tokens, batch_size, seed, progress)
     return lm
-
-
-@final
-@dataclass(frozen=True)
-class _Settings:
-    """Sampling settings of one kind of request."""
-
-    max_new_tokens: int
-    temperature: float
-    top_p: float
-    stops: tuple[str, ...]
 
 
 @cache
@@ -219,7 +206,7 @@ def _lm_class() -> Any:
                         self.cache_hook.add_partial("generate_until", requests[number].args, text)
             return [written[number] for number in range(len(requests))]
 
-        def _fitting(self, context: str, settings: _Settings) -> str:
+        def _fitting(self, context: str, settings: Sampling) -> str:
             """Return the context, cut from the left if it leaves no room for the answer."""
             if not context:
                 return str(self.tokenizer.decode([self.prefix_token_id]))
@@ -240,7 +227,7 @@ def _lm_class() -> Any:
                     return text
             raise PromptError(f"no end of a context of {len(tokens)} tokens fits", fix="lower max_gen_toks")
 
-        def _written(self, contexts: Sequence[str], settings: _Settings, *, batch: int) -> list[str]:
+        def _written(self, contexts: Sequence[str], settings: Sampling, *, batch: int) -> list[str]:
             """Return answers up to the first stop string.
 
             Greedy answers are written in longer and longer rounds of the unfinished ones, since few need all the tokens
@@ -254,18 +241,14 @@ def _lm_class() -> Any:
                 completions = self._engine.generate(
                     [contexts[number] for number in waiting],
                     steering=self._steering,
+                    sampling=settings,
                     max_new_tokens=limit,
-                    temperature=settings.temperature,
-                    top_p=settings.top_p,
                     seed=seed,
                     raw=True,
                 )
-                over = []
-                for number, completion in zip(waiting, completions, strict=True):
-                    texts[number] = cut_at(completion.text, settings.stops)
-                    if completion.finish_reason == "length" and texts[number] == completion.text:
-                        over.append(number)
-                waiting = over
+                answered = dict(zip(waiting, completions, strict=True))
+                texts |= {number: completion.text for number, completion in answered.items()}
+                waiting = [number for number, completion in answered.items() if completion.finish_reason == "length"]
                 if not waiting:
                     break
             return [texts[number] for number in range(len(contexts))]
@@ -325,27 +308,34 @@ def _check_cache(stored: Any, *, owner: str) -> None:
     stored[MARK] = owner
 
 
-def _settings(given: Mapping[str, Any]) -> _Settings:
+def _settings(given: Mapping[str, Any]) -> Sampling:
     """Return the engine's settings; refuse those that it does not have and that would change the answer."""
     samples = bool(given.get("do_sample"))
     for name, value in given.items():
-        if name in ("do_sample", "until", "max_gen_toks", "temperature", "top_p"):
-            continue
-        if value in WITHOUT_EFFECT.get(name, (None,)) or (name in OF_SAMPLING and not samples):
+        if name in USED or value in WITHOUT_EFFECT.get(name, (None,)) or (name in OF_SAMPLING and not samples):
             continue
         raise PromptError(f"a task asks for {name}={value!r}, which trimtab does not have", fix="leave it out")
-    temperature, top_p = given.get("temperature"), given.get("top_p")
-    return _Settings(
+
+    def number(name: str, otherwise: float) -> float:
+        value = given.get(name)
+        return otherwise if value is None else float(value)
+
+    return Sampling(
         max_new_tokens=int(given["max_gen_toks"]),
-        temperature=(1.0 if temperature is None else float(temperature)) if samples else 0.0,
-        top_p=1.0 if top_p is None or not samples else float(top_p),
-        stops=tuple(given["until"]),
+        temperature=number("temperature", 1.0) if samples else 0.0,
+        top_p=number("top_p", 1.0) if samples else 1.0,  # a harness's greedy tasks may have any value here
+        top_k=max(int(number("top_k", 0)), 0) if samples else 0,
+        min_p=number("min_p", 0.0) if samples else 0.0,
+        presence_penalty=number("presence_penalty", 0.0),
+        frequency_penalty=number("frequency_penalty", 0.0),
+        repetition_penalty=number("repetition_penalty", 1.0),
+        stop=[stop for stop in given["until"] if stop],
     )
 
 
-def _rounds(settings: _Settings) -> Iterator[int]:
+def _rounds(settings: Sampling) -> Iterator[int]:
     limit = FIRST_ROUND
-    while settings.temperature == 0 and any(settings.stops) and limit * GROWTH <= settings.max_new_tokens:
+    while settings.temperature == 0 and settings.stop and limit * GROWTH <= settings.max_new_tokens:
         yield limit
         limit *= GROWTH
     yield settings.max_new_tokens
