@@ -18,6 +18,7 @@ from trimtab.defaults import VERSION, set_thread_defaults
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour
     from trimtab.engines import Completion, Engine, Receipt
+    from trimtab.engines.constraints import Constraint
     from trimtab.engines.transformers import Chat, load
     from trimtab.errors import TrimtabError
     from trimtab.evaluation.evaluate import evaluate
@@ -36,6 +37,7 @@ __version__ = VERSION
 _EXPORTS = {
     "trimtab.behaviours": ("Behaviour",),
     "trimtab.engines": ("Completion", "Engine", "Receipt"),
+    "trimtab.engines.constraints": ("Constraint",),
     "trimtab.engines.transformers": ("Chat", "load"),
     "trimtab.errors": ("TrimtabError",),
     "trimtab.evaluation.evaluate": ("evaluate",),
@@ -54,6 +56,7 @@ __all__ = [
     "Behaviour",
     "Chat",
     "Completion",
+    "Constraint",
     "ControlVector",
     "Engine",
     "Progress",

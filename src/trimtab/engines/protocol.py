@@ -176,6 +176,7 @@ class Receipt:
             the answer's last token, since the model never reads it.
         kl: Mean per-token KL(base ‖ steered) over this answer in nats, if requested.
         terms: Effect of each term; terms of enclosing ``steered`` scopes come first.
+        reason: ``"constrained"`` if the answer was left unsteered because it is constrained; None otherwise.
     """
 
     steering: str
@@ -184,6 +185,7 @@ class Receipt:
     tokens: int
     kl: float | None = None
     terms: tuple[TermReceipt, ...] = ()
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -288,6 +290,42 @@ class Completion:
         note = f"{self.receipt.steering}: {self.receipt.tokens} tokens steered{kl}"
         note += "".join(f"; {term.term} is {term.beyond_safe}" for term in self.receipt.terms if term.beyond_safe)
         return f"<div style='white-space:pre-wrap'>{escape(self.text)}</div><small>{escape(note)}</small>"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Probabilities of given answers to one prompt.
+
+    Attributes:
+        choices: Texts of the answers.
+        logprobs: Log-probability of each answer as a whole, with its end, in nats. What is missing to 1 are all other
+            answers: where that is nearly everything, the model would rather say something else.
+        steering: Text form of the steering.
+    """
+
+    choices: tuple[str, ...]
+    logprobs: tuple[float, ...]
+    steering: str = "none"
+
+    @property
+    def probabilities(self) -> tuple[float, ...]:
+        """Return the probability of each answer among the given ones; they sum to 1."""
+        weights = np.exp(np.array(self.logprobs) - max(self.logprobs))  # against underflow
+        return tuple((weights / weights.sum()).tolist())
+
+    @property
+    def best(self) -> str:
+        """Return the likeliest answer."""
+        return self.choices[self.logprobs.index(max(self.logprobs))]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the likeliest answer, and the probability and log-probability of each."""
+        rows = zip(self.choices, self.probabilities, self.logprobs, strict=True)
+        return {
+            "best": self.best,
+            "choices": [{"text": text, "probability": p, "logprob": logprob} for text, p, logprob in rows],
+            "steering": self.steering,
+        }
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from transformers import DynamicCache
 
 from trimtab.behaviours import Message
 from trimtab.defaults import CHAT_ANSWER_TOKENS
+from trimtab.engines.constraints import Constraint, ConstraintLike
 from trimtab.engines.protocol import Completion, Tokens, as_messages
 from trimtab.engines.sampling import Sampling, SamplingOptions, make_sampling
 from trimtab.engines.transformers.engine import TransformersEngine
@@ -104,13 +105,15 @@ class Chat:
         text: str,
         *,
         sampling: Sampling | None = None,
+        constraint: ConstraintLike | None = None,
         read: Sequence[ControlVector] = (),
         on_text: Callable[[str], None] | None = None,
         **options: Unpack[SamplingOptions],
     ) -> Completion:
         """Send a user message, and return the answer; both join the chat. A turn that fails leaves no trace.
 
-        The options are those of ``generate``.
+        The options are those of ``generate``. A constrained answer is unsteered, also where earlier turns are kept: it
+        reads the whole chat again.
 
         Raises:
             PromptError: The message is empty, or the chat does not fit into the context window any more.
@@ -120,13 +123,17 @@ class Chat:
             raise PromptError("the message is empty", fix="write something to answer")
         chosen = make_sampling(sampling, options, max_new_tokens=CHAT_ANSWER_TOKENS)
         messages = (*self._messages, Message("user", text))
-        cache = self._cache_for(self._model.marked(messages).tokens) if self._mode == "keep" else None
-        self._forget()  # an interrupted turn leaves the cache unusable
+        rule = None if constraint is None else Constraint.of(constraint)
+        cache = None
+        if self._mode == "keep" and (rule is None or rule.steer):  # else the steered turns would show
+            cache = self._cache_for(self._model.marked(messages).tokens)
+            self._forget()  # an interrupted turn leaves the cache unusable
         answer = self._model.reply(
             messages,
             cache=cache,
             steering=self._steering,
             sampling=chosen,
+            constraint=rule,
             read=read,
             on_text=on_text,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Literal, NoReturn, TypedDict, Unpack, final, overload
 
@@ -13,9 +13,11 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from trimtab.arrays import F32
 from trimtab.defaults import ANSWER_TOKENS
+from trimtab.engines.constraints import Constraint, ConstraintLike, ConstraintRows
 from trimtab.engines.layer_search import find_layers, is_encoder_decoder
 from trimtab.engines.protocol import (
     Capabilities,
+    Choices,
     Collected,
     Completion,
     ForcedItem,
@@ -30,6 +32,7 @@ from trimtab.engines.protocol import (
 )
 from trimtab.engines.sampling import Sampling, SamplingOptions, make_sampling
 from trimtab.engines.transformers.decode.answer import OnToken, Request, answer_request, answers_batches, make_request
+from trimtab.engines.transformers.decode.constraints import ConstraintState, start_constraint
 from trimtab.engines.transformers.decode.output import StreamedToken
 from trimtab.engines.transformers.decode.sampling import keeps_keys_and_values
 from trimtab.engines.transformers.decode.stream import AnswerStream
@@ -54,7 +57,7 @@ from trimtab.engines.transformers.text.chat_template import (
     thinking_markers,
 )
 from trimtab.engines.transformers.text.turns import marked_prompt, token_texts
-from trimtab.errors import ModelError, PromptError, SteeringError
+from trimtab.errors import ConstraintError, ModelError, PromptError, SteeringError
 from trimtab.reading import Reading, make_reading
 from trimtab.steering import RowsLike, Steering, SteeringLike
 from trimtab.steering.conditions import At
@@ -76,6 +79,7 @@ class _AnswerOptions(SamplingOptions, total=False):
 
     steering: RowsLike
     sampling: Sampling | None
+    constraint: ConstraintRows
     raw: bool
     measure_kl: bool
     read: Sequence[ControlVector]
@@ -487,6 +491,70 @@ class TransformersEngine:
                     fix="leave that block first",
                 )
 
+    @overload
+    def choose(  # type: ignore[overload-overlap]  # as for ``generate``
+        self, prompts: str, choices: Sequence[str], *, steering: SteeringLike = ..., raw: bool = ...
+    ) -> Choices: ...
+
+    @overload
+    def choose(
+        self, prompts: Sequence[Prompt], choices: Sequence[str], *, steering: SteeringLike = ..., raw: bool = ...
+    ) -> list[Choices]: ...
+
+    def choose(
+        self,
+        prompts: str | Sequence[Prompt],
+        choices: Sequence[str],
+        *,
+        steering: SteeringLike = None,
+        raw: bool = False,
+    ) -> Choices | list[Choices]:
+        """Return the probabilities of given answers, without generating any.
+
+        Each answer is scored as a whole, with its end, so that "yes" and "yes please" differ. All are read in as few
+        passes as memory allows, with their common beginnings once.
+
+        Args:
+            prompts: A string, one chat (a list of messages), or a list of these.
+            choices: The answers, without a space in front, unless ``raw`` text needs one.
+            steering: Steering of prompt and answers; unsteered by default.
+            raw: Take strings as bare text instead of user messages.
+
+        Raises:
+            ConstraintError: There are no choices, too many, equal ones, or ones with special tokens.
+            PromptError: A prompt is empty, not a chat, or does not fit into the context window.
+            SteeringError: A ``steered()`` block is open, an encoder reads the prompts, or the steering has token scopes
+                or conditions.
+
+        Example:
+            >>> model.choose("Is the sky green?", ["yes", "no"]).best  # doctest: +SKIP
+            'no'
+        """
+        listed, single = list_prompts(prompts)
+        self.check_unsteered("choosing")
+        answers = [self._answer(choice) for choice in Constraint.choice(choices).source]
+        room = max(map(len, answers))
+        ends: list[Tokens] = [(token,) for token in self.stop_tokens] or [()]  # an answer may end with any of them
+        items = [
+            ForcedItem(self.marked(prompt, raw=raw, room=room).tokens, tuple(a + end for a in answers for end in ends))
+            for prompt in listed
+        ]
+        chosen = Steering.of(steering)
+        with self.steered(chosen) if chosen.terms else nullcontext():
+            scores = self.greedy_scores(items).logprob
+        sums = [np.logaddexp.reduce(logprobs.reshape(len(answers), len(ends)), axis=1) for logprobs in scores]
+        results = [Choices(tuple(choices), tuple(row.tolist()), str(chosen)) for row in sums]
+        return results[0] if single else results
+
+    def _answer(self, text: str) -> Tokens:
+        """Return the tokens of an answer's text, without special tokens."""
+        tokens = tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        if not tokens or not set(tokens).isdisjoint((*self.tokenizer.all_special_ids, *self.stop_tokens)):
+            raise ConstraintError(
+                f"the choice {text[:40]!r} has the text of a special token", fix="choose among plain texts"
+            )
+        return tokens
+
     @contextmanager
     def steered(self, steering: SteeringLike) -> Iterator[None]:
         """Steer everything that runs inside the ``with`` block, this engine's calls and the model's own.
@@ -527,6 +595,7 @@ class TransformersEngine:
         n: int | None = None,
         steering: RowsLike = None,
         sampling: Sampling | None = None,
+        constraint: ConstraintRows = None,
         raw: bool = False,
         measure_kl: bool = False,
         read: Sequence[ControlVector] = (),
@@ -543,6 +612,9 @@ class TransformersEngine:
                 its scope or condition excludes it.
             n: Number of answers to each prompt. The result is then a list, prompt after prompt.
             sampling: How tokens are chosen and where answers end. A row's answer does not depend on its neighbours.
+            constraint: What the answer must be, such as ``Constraint.choice(["yes", "no"])``, for all prompts; or a
+                list with one, or None, for each. A constrained answer is unsteered, unless its constraint has
+                ``steer=True``. One that runs out of tokens is incomplete: its ``finish_reason`` is ``"length"``.
             raw: Take strings as bare text instead of user messages.
             measure_kl: Measure the mean KL(base ‖ steered) of each answer, in nats per token.
             read: Vectors to read at every generated token; see ``stream``.
@@ -557,6 +629,7 @@ class TransformersEngine:
         Raises:
             PromptError: A prompt is empty, not a chat, or does not fit into the context window; or an option is out of
                 range.
+            ConstraintError: The constraint is malformed or impossible, or became too complex to follow.
             SteeringError: The steering cannot be done, or was not done as asked.
         """
         listed, single = list_prompts(prompts)
@@ -567,6 +640,7 @@ class TransformersEngine:
             [prompt for prompt in listed for _ in range(count)],
             [each for each in Steering.of_rows(steering, rows=len(listed)) for _ in range(count)],
             make_sampling(sampling, options, max_new_tokens=ANSWER_TOKENS),
+            constraints=[each for each in Constraint.of_rows(constraint, rows=len(listed)) for _ in range(count)],
             raw=raw,
             read=read,
             normalize=normalize,
@@ -600,6 +674,7 @@ class TransformersEngine:
         cache: DynamicCache | None,
         steering: SteeringLike = None,
         sampling: Sampling | None = None,
+        constraint: ConstraintLike | None = None,
         read: Sequence[ControlVector] = (),
         on_text: Callable[[str], None] | None = None,
         **options: Unpack[SamplingOptions],
@@ -609,7 +684,10 @@ class TransformersEngine:
         Only tokens that are not in the cache are read and steered; it then has all but the answer's last token.
         """
         chosen = make_sampling(sampling, options, max_new_tokens=ANSWER_TOKENS)
-        request = self._requested([messages], [Steering.of(steering)], chosen, read=read, cache=cache)
+        constraints = Constraint.of_rows(constraint, rows=1)
+        request = self._requested(
+            [messages], [Steering.of(steering)], chosen, constraints=constraints, read=read, cache=cache
+        )
         return self._fulfilled(request, on_text)[0]
 
     def stream(
@@ -618,6 +696,7 @@ class TransformersEngine:
         *,
         steering: SteeringLike = None,
         sampling: Sampling | None = None,
+        constraint: ConstraintLike | None = None,
         read: Sequence[ControlVector] = (),
         raw: bool = False,
         normalize: float | None = None,
@@ -641,7 +720,15 @@ class TransformersEngine:
         """
         self._lock.check_no_stream()
         chosen = make_sampling(sampling, options, max_new_tokens=ANSWER_TOKENS)
-        request = self._requested([prompt], [Steering.of(steering)], chosen, raw=raw, read=read, normalize=normalize)
+        request = self._requested(
+            [prompt],
+            [Steering.of(steering)],
+            chosen,
+            constraints=Constraint.of_rows(constraint, rows=1),
+            raw=raw,
+            read=read,
+            normalize=normalize,
+        )
         scopes = list(self._scopes) if self._lock.held else []  # else they are those of another thread
 
         def work(on_token: OnToken, ended: Callable[[], bool]) -> Completion:
@@ -661,6 +748,7 @@ class TransformersEngine:
         steerings: Sequence[Steering],
         sampling: Sampling,
         *,
+        constraints: Sequence[Constraint | None],
         raw: bool = False,
         read: Sequence[ControlVector] = (),
         normalize: float | None = None,
@@ -673,8 +761,13 @@ class TransformersEngine:
             steerings,
             sampling,
             info=self.info,
+            constraints=[None if each is None else self._start(each) for each in constraints],
             read=read,
             normalize=normalize,
             measure_kl=measure_kl,
             cache=cache,
         )
+
+    def _start(self, constraint: Constraint) -> ConstraintState:
+        """Compile a constraint before the model is waited for."""
+        return start_constraint(constraint, self.tokenizer, vocabulary=self._vocabulary, stop=self.stop_tokens)

@@ -19,6 +19,7 @@ from trimtab.engines.layers import eagerly
 from trimtab.engines.protocol import Completion, MarkedPrompt, Receipt, Tokens
 from trimtab.engines.sampling import Sampling
 from trimtab.engines.transformers.decode.choose import TokenChooser
+from trimtab.engines.transformers.decode.constraints import ConstraintState
 from trimtab.engines.transformers.decode.output import RowAnswer, StreamedToken
 from trimtab.engines.transformers.decode.sampling import (
     count_repeats,
@@ -61,6 +62,7 @@ class Request:
     steerings: Sequence[CompiledSteering]  # one compiled steering for each; equal ones share their work
     sampling: Sampling  # how tokens are chosen
     repeats: Sequence[int]  # how often each prompt came before in the request
+    constraints: Sequence[ConstraintState | None]  # one for each, which advances with the answer
     read: tuple[ControlVector, ...] = ()  # vectors to read at every generated token
     measure_kl: bool = False  # whether to measure the KL that the steering spends on each answer
     cache: DynamicCache | None = None  # keys and values of the beginning of the one prompt, to be used and filled
@@ -72,6 +74,7 @@ def make_request(
     sampling: Sampling,
     *,
     info: ModelInfo,
+    constraints: Sequence[ConstraintState | None],
     read: Sequence[ControlVector] = (),
     normalize: float | None = None,
     measure_kl: bool = False,
@@ -79,13 +82,17 @@ def make_request(
 ) -> Request:
     """Compile the steerings, each distinct one once, and check the vectors to be read.
 
+    Constrained answers are unsteered unless their constraints say otherwise.
+
     Raises:
         SteeringError: A steering cannot be compiled.
         VectorMismatchError: A vector belongs to another model.
     """
     for vector in read:
         vector.check_model(info)
-    chosen = steerings if normalize is None else normalized_rows(steerings, normalize)
+    none = Steering()
+    chosen = [none if _unsteers(row) else steering for steering, row in zip(steerings, constraints, strict=True)]
+    chosen = chosen if normalize is None else normalized_rows(chosen, normalize)
     compiled = {steering: steering.compile(info) for steering in dict.fromkeys(chosen)}
     for steering in compiled:
         warn_if_strong(steering)
@@ -94,6 +101,7 @@ def make_request(
         [compiled[steering] for steering in chosen],
         sampling,
         count_repeats([prompt.tokens for prompt in prompts]),
+        constraints,
         read=tuple(read),
         measure_kl=measure_kl,
         cache=cache,
@@ -117,7 +125,13 @@ def answer_request(
 
     Raises:
         SteeringError: It cannot be done, or was not done as asked.
+        ConstraintError: A constraint became too complex to follow.
     """
+    if context.scopes and any(map(_unsteers, request.constraints)):
+        raise SteeringError(
+            "a constrained answer is unsteered, but a steered() block is open",
+            fix="leave the block, or give the constraint steer=True",
+        )
     if request.measure_kl and context.scopes:
         raise SteeringError("KL cannot be measured inside steered()", fix="pass steering= to generate instead")
     if request.prompts and (context.scopes or any(steering.layers for steering in request.steerings)):
@@ -131,6 +145,7 @@ def answer_request(
             prompts=request.prompts[rows],
             steerings=request.steerings[rows],
             repeats=request.repeats[rows],
+            constraints=request.constraints[rows],
         )
         completions += _answer_batch(context, batch, on_token, ended)
         on_token = ended = None
@@ -189,9 +204,16 @@ def _answer_batch(
         names = distinct_names([vector.behaviour.name for vector in batch.read])
         answers = [
             row_answer(
-                context, prompt.tokens, batch.sampling, repeat=repeat, streamed=on_token is not None and row == 0
+                context,
+                prompt.tokens,
+                batch.sampling,
+                repeat=repeat,
+                constraint=constraint,
+                streamed=on_token is not None and row == 0,
             )
-            for row, (prompt, repeat) in enumerate(zip(batch.prompts, batch.repeats, strict=True))
+            for row, (prompt, repeat, constraint) in enumerate(
+                zip(batch.prompts, batch.repeats, batch.constraints, strict=True)
+            )
         ]
 
         def on_text(text: str) -> None:
@@ -217,11 +239,22 @@ def _answer_batch(
 
 
 def row_answer(
-    context: ModelContext, prompt: Tokens, sampling: Sampling, *, repeat: int = 0, streamed: bool = False
+    context: ModelContext,
+    prompt: Tokens,
+    sampling: Sampling,
+    *,
+    repeat: int = 0,
+    constraint: ConstraintState | None = None,
+    streamed: bool = False,
 ) -> RowAnswer:
     """Return an answer without tokens; ``repeat`` is how often the prompt came before in the same call."""
-    chooser = TokenChooser(sampling, prompt, stop=context.stop, repeat=repeat)
+    chooser = TokenChooser(sampling, prompt, stop=context.stop, repeat=repeat, constraint=constraint)
     return RowAnswer(chooser, decode=context.decode, decode_all=context.decode_all, streamed=streamed)
+
+
+def _unsteers(constraint: ConstraintState | None) -> bool:
+    """Return True if an answer is to be unsteered because of its constraint."""
+    return constraint is not None and not constraint.constraint.steer
 
 
 def _completions(
@@ -256,6 +289,7 @@ def _completions(
             tokens=touched[row],
             kl=kl,
             terms=terms,
+            reason="constrained" if _unsteers(batch.constraints[row]) else None,
         )
         readings = [tuple(float(step[row, n]) for step in steps[: len(answer.tokens)]) for n in range(len(names))]
         completions.append(answer.completion(prompt, receipt, readings=dict(zip(names, readings, strict=True))))

@@ -2,7 +2,7 @@
 
 A row is changed and cut in this order; each step acts on what the steps before it left:
 
-1. the *constraint*'s mask,
+1. the *constraint*'s mask; where it forces a text, the text's next token is taken and nothing else happens,
 2. *logit bias*,
 3. *penalties*: repetition, frequency, presence,
 4. *min_tokens*: stop tokens are excluded,
@@ -112,6 +112,9 @@ class TokenChooser:
 
     def scores(self, logits: Tensor) -> Tensor:
         """Return scores ``[vocabulary]`` whose largest is at the next token, from the model's logits in float32."""
+        forced = () if self.constraint is None else self.constraint.forced()
+        if forced:  # without sampling, so that noise is drawn only where there is a choice
+            return torch.full_like(logits, -torch.inf).index_fill_(0, _ids(forced[:1], logits), 0.0)
         scores = self._changed(logits)
         sampling, noise = self.sampling, self._noise
         if noise is None:

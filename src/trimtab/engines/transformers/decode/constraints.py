@@ -56,14 +56,18 @@ class ConstraintState:
 
     Answers under equal constraints share an automaton that grows as they go. Where it exceeds a limit, an answer goes
     on with a separate automaton, so that it fails only if it exceeds the limit alone.
+
+    Attributes:
+        constraint: The constraint.
     """
 
     def __init__(self, compiler: _Compiler, constraint: Constraint) -> None:
+        self.constraint = constraint
         self._compiler = compiler
-        self._constraint = constraint
         self._matcher = compiler.shared(constraint)
         self._shared = True
         self._tokens: list[int] = []
+        self._forced: Tokens = ()
 
     @property
     def complete(self) -> bool:
@@ -92,11 +96,15 @@ class ConstraintState:
         return bits
 
     def forced(self) -> Tokens:
-        """Return the tokens that the constraint leaves no choice about, all of which ``advance`` takes.
+        """Return the tokens of the text that must come next, all of which ``advance`` takes; none if there is a choice.
+
+        Masks may allow other tokens for the same text. These are the tokenizer's own.
 
         Raises:
             ConstraintError: The constraint became too complex to follow.
         """
+        if self._forced:  # the rest of them: the end of a text may be cut into other tokens than the text
+            return self._forced
         forced = self._matcher.compute_ff_tokens()
         if self._matcher.is_error():
             self._go_on_alone()
@@ -104,7 +112,8 @@ class ConstraintState:
             self._check()
         # A forced token may be special or, in rare models, lie beyond the logits.
         taken = self._matcher.validate_tokens(forced)
-        return tuple(takewhile(lambda token: token < self._compiler.vocabulary, forced[:taken]))
+        self._forced = tuple(takewhile(lambda token: token < self._compiler.vocabulary, forced[:taken]))
+        return self._forced
 
     def advance(self, token: int) -> None:
         """Follow the answer to its next token.
@@ -117,12 +126,13 @@ class ConstraintState:
             self._matcher.consume_token(token)
             self._check()
         self._tokens.append(token)
+        self._forced = self._forced[1:] if self._forced[:1] == (token,) else ()
 
     def _go_on_alone(self) -> None:
         """Replace a matcher that failed by one that shares nothing, at the same place."""
         if not self._shared:
             self._check()
-        self._matcher = self._compiler.alone(self._constraint)
+        self._matcher = self._compiler.alone(self.constraint)
         self._shared = False
         if self._tokens:
             self._matcher.consume_tokens(self._tokens)
@@ -132,16 +142,16 @@ class ConstraintState:
         error = self._matcher.get_error()
         if not error:
             return
-        noun, after = self._constraint.noun, f"after {len(self._tokens)} tokens"
-        if self._matcher.stop_reason() in ("LexerTooComplex", "ParserTooComplex"):
-            raise ConstraintError(
-                f"the {noun} became too complex {after}", fix="nest fewer repetitions, and repeat less often"
-            )
-        raise self._dead_end()
+        if error.startswith(("NoExtension", "parser stopped")) or "satisfy" in error.partition("\n")[0]:
+            raise self._dead_end()
+        raise ConstraintError(
+            f"the {self.constraint.noun} became too complex after {len(self._tokens)} tokens",
+            fix="nest fewer repetitions, and repeat less often",
+        )
 
     def _dead_end(self) -> ConstraintError:
         return ConstraintError(
-            f"the {self._constraint.noun} does not allow what follows after {len(self._tokens)} tokens",
+            f"the {self.constraint.noun} does not allow what follows after {len(self._tokens)} tokens",
             fix="check that it has no text of special tokens, and that it does not contradict itself",
         )
 

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+
+from tiny_models import EOS
+from trimtab.engines.constraints import Constraint
+from trimtab.engines.transformers import Chat, TransformersEngine
+from trimtab.errors import ConstraintError, PromptError, SteeringError
+from trimtab.vectors import ControlVector
+
+YES_NO = Constraint.choice(["yes", "no"])
+SCHEMA = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "maxLength": 5}, "n": {"type": "integer", "minimum": 0, "maximum": 99}},
+    "required": ["name", "n"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture
+def strong(llama: TransformersEngine, random_vector: Callable[..., ControlVector]) -> ControlVector:
+    return random_vector(llama, size=2.0)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+def test_generate_under_constraints_keeps_them(llama: TransformersEngine, temperature: float) -> None:
+    constraints = [YES_NO, {"regex": "[0-9]{3}"}, Constraint.json_schema(SCHEMA), None]
+    answers = llama.generate(
+        ["Hi", "Hello you", "a", "Hi"], constraint=constraints, temperature=temperature, seed=3, max_new_tokens=60
+    )
+    assert answers[0].text in ("yes", "no")
+    assert answers[1].text.isdecimal()
+    assert len(answers[1].text) == 3
+    jsonschema.validate(json.loads(answers[2].text), SCHEMA)
+    assert [answer.finish_reason for answer in answers[:3]] == ["stop"] * 3
+    alone = llama.generate("Hi", temperature=temperature, seed=3, max_new_tokens=60)
+    free = llama.generate(["Hi", "Hi"], temperature=temperature, seed=3, max_new_tokens=60)
+    assert answers[3].text == free[1].text  # a second answer to the same prompt, beside constrained ones or not
+    assert alone.text == free[0].text
+
+
+def test_constrained_answers_do_not_depend_on_neighbours(llama: TransformersEngine) -> None:
+    constraints = [Constraint.json_schema(SCHEMA), Constraint.regex("[a-z]{1,9}"), YES_NO]
+    prompts = ["one", "another", "a third"]
+    together = llama.generate(prompts, constraint=constraints, temperature=1.0, seed=1, max_new_tokens=60)
+    for prompt, constraint, answer in zip(prompts, constraints, together, strict=True):
+        alone = llama.generate(prompt, constraint=constraint, temperature=1.0, seed=1, max_new_tokens=60)
+        assert alone.tokens == answer.tokens
+
+
+def test_greedy_choice_is_the_likelier_one(llama: TransformersEngine) -> None:
+    answer = llama.generate("Hi", constraint=Constraint.choice(["a", "b", "c"]))
+    logits = llama.predict([(answer.prompt.tokens, answer.tokens)])[0][0]
+    tokens = {text: llama.tokenizer(text, add_special_tokens=False)["input_ids"][0] for text in "abc"}
+    assert answer.text == max(tokens, key=lambda text: logits[tokens[text]])
+
+
+def test_constrained_answer_is_unsteered(llama: TransformersEngine, strong: ControlVector) -> None:
+    plain = llama.generate("Hi", constraint=Constraint.json_schema(SCHEMA), max_new_tokens=60)
+    quiet = llama.generate("Hi", constraint=Constraint.json_schema(SCHEMA), steering=[(strong, 1)], max_new_tokens=60)
+    assert (quiet.tokens, quiet.logprob) == (plain.tokens, plain.logprob)
+    assert (quiet.receipt.tokens, quiet.receipt.reason, quiet.receipt.terms) == (0, "constrained", ())
+    assert quiet.to_json()["receipt"]["reason"] == "constrained"
+    steer = Constraint.json_schema(SCHEMA, steer=True)
+    steered = llama.generate("Hi", constraint=steer, steering=[(strong, 1)], max_new_tokens=60)
+    assert steered.logprob != plain.logprob
+    assert steered.receipt.tokens == len(steered.prompt.tokens) - 1 + len(steered.tokens) - 1
+    assert steered.receipt.reason is None
+
+
+def test_constrained_row_leaves_others_steered(llama: TransformersEngine, strong: ControlVector) -> None:
+    mixed = llama.generate(["Hi", "Hi"], constraint=[YES_NO, None], steering=[(strong, 1)], max_new_tokens=5)
+    assert mixed[0].receipt.tokens == 0
+    assert mixed[1].receipt.tokens > 0
+    assert mixed[1].receipt.rows == 1
+
+
+def test_constrained_answer_in_steered_block_is_refused(llama: TransformersEngine, strong: ControlVector) -> None:
+    with llama.steered([(strong, 1)]):
+        with pytest.raises(SteeringError, match="steer=True"):
+            llama.generate("Hi", constraint=YES_NO)
+        answer = llama.generate("Hi", constraint=Constraint.choice(["yes", "no"], steer=True))
+    assert answer.receipt.tokens > 0
+
+
+def test_too_few_tokens_end_by_length(llama: TransformersEngine) -> None:
+    answer = llama.generate("Hi", constraint=Constraint.json_schema(SCHEMA), max_new_tokens=6)
+    assert answer.finish_reason == "length"
+    assert answer.text == '{"name'
+
+
+def test_forced_text_takes_the_tokens_of_the_tokenizer(llama: TransformersEngine) -> None:
+    text = "forced: ö\U0001f600"
+    answer = llama.generate("Hi", constraint=Constraint.choice([text]), temperature=2.0, seed=0)
+    assert answer.text == text
+    assert list(answer.tokens) == llama.tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert answer.finish_reason == "stop"
+
+
+def test_stream_and_several_answers_are_constrained(llama: TransformersEngine) -> None:
+    with llama.stream("Hi", constraint=YES_NO, temperature=1.0, seed=5) as stream:
+        assert "".join(token.text for token in stream) in ("yes", "no")
+    several = llama.generate("Hi", n=12, constraint=YES_NO, temperature=3.0, seed=5)
+    assert {answer.text for answer in several} == {"yes", "no"}
+
+
+def test_sampling_options_act_inside_a_constraint(llama: TransformersEngine) -> None:
+    yes = llama.tokenizer("yes", add_special_tokens=False)["input_ids"][0]
+    assert llama.generate("Hi", constraint=YES_NO, logit_bias={yes: 100}).text == "yes"
+    assert llama.generate("Hi", constraint=YES_NO, logit_bias={yes: -100}).text == "no"
+    long = llama.generate("Hi", constraint=Constraint.regex("[ab]+"), min_tokens=9, max_new_tokens=12)
+    assert len(long.text) >= 9
+    assert llama.generate("Hi", constraint=Constraint.regex("a?"), min_tokens=2).text == "a"  # then it is complete
+
+
+@pytest.mark.parametrize("cache", ["recompute", "keep"])
+def test_chat_constrains_a_turn_unsteered(llama: TransformersEngine, strong: ControlVector, cache: str) -> None:
+    chat = Chat(llama, steering=[(strong, 1)], cache="keep" if cache == "keep" else "recompute")
+    chat.send("Hi", max_new_tokens=4)
+    constraint = Constraint.choice(["a", "b", "c", "d"])
+    answer = chat.send("Which?", constraint=constraint, max_new_tokens=9)
+    fresh = Chat(llama, messages=chat.messages[:-2])
+    assert answer.logprob == pytest.approx(
+        fresh.send("Which?", constraint=constraint, max_new_tokens=9).logprob, abs=1e-5
+    )
+    assert chat.send("And now?", max_new_tokens=3).receipt.tokens > 0
+
+
+def test_choose_equals_separate_passes(llama: TransformersEngine) -> None:
+    choices = ["yes", "yes please", "no", "ö"]
+    chosen = llama.choose("Hi", choices)
+    assert sum(chosen.probabilities) == pytest.approx(1)
+    prompt = llama.marked("Hi").tokens
+    for choice, logprob in zip(choices, chosen.logprobs, strict=True):
+        tokens = (*llama.tokenizer(choice, add_special_tokens=False)["input_ids"], EOS)
+        with torch.inference_mode():
+            logits = llama.model(torch.tensor([prompt + tokens])).logits[0].double().log_softmax(-1)
+        steps = [logits[len(prompt) - 1 + n, token].item() for n, token in enumerate(tokens)]
+        assert logprob == pytest.approx(sum(steps), abs=1e-4)
+    weights = np.exp(chosen.logprobs)
+    assert chosen.probabilities == pytest.approx(weights / weights.sum())
+    assert chosen.best == choices[int(np.argmax(chosen.logprobs))]
+    assert chosen.to_json()["choices"][0]["text"] == "yes"
+
+
+def test_choose_sums_over_all_stop_tokens(llama: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = llama.choose("Hi", ["a", "b"])
+    other = ord("z")
+    monkeypatch.setattr(TransformersEngine, "stop_tokens", property(lambda _: (other,)))
+    two = llama.choose("Hi", ["a", "b"])
+    monkeypatch.setattr(TransformersEngine, "stop_tokens", property(lambda _: (EOS, other)))
+    both = llama.choose("Hi", ["a", "b"])
+    assert both.logprobs == pytest.approx(
+        [math.log(math.exp(x) + math.exp(y)) for x, y in zip(one.logprobs, two.logprobs, strict=True)]
+    )
+
+
+def test_choose_several_prompts_steered(llama: TransformersEngine, strong: ControlVector) -> None:
+    prompts = ["Hi", [{"role": "user", "content": "What is it?"}]]
+    plain = llama.choose(prompts, ["yes", "no"])
+    for prompt, together in zip(prompts, plain, strict=True):
+        assert together.logprobs == pytest.approx(llama.choose([prompt], ["yes", "no"])[0].logprobs)
+    steered = llama.choose("Hi", ["yes", "no"], steering=[(strong, 1)])
+    assert steered.logprobs != pytest.approx(plain[0].logprobs, abs=1e-2)
+    assert steered.steering == str(strong.behaviour.name) + ":1"
+    answer = llama.generate("Hi", constraint=Constraint.choice([steered.best], steer=True), steering=[(strong, 1)])
+    assert answer.logprob is not None
+    assert steered.logprobs[steered.choices.index(steered.best)] < answer.logprob  # which leaves out the end
+
+
+def test_choose_refuses_bad_choices(llama: TransformersEngine, strong: ControlVector) -> None:
+    for choices, match in (([], "nothing to choose"), (["a", "a"], "twice"), (["<eos>"], "special token")):
+        with pytest.raises(ConstraintError, match=match):
+            llama.choose("Hi", choices)
+    with pytest.raises(PromptError, match="reads 256"):
+        llama.choose("a" * 200, ["b" * 100])
+    with llama.steered([(strong, 1)]), pytest.raises(SteeringError, match="choosing inside steered"):
+        llama.choose("Hi", ["yes", "no"])
+
+
+def test_constraint_too_complex_for_its_row_is_an_error(llama: TransformersEngine) -> None:
+    hostile = Constraint.regex("((a{1,50}){1,50}){1,50}")
+    with pytest.raises(ConstraintError, match="regular expression became too complex after"):
+        llama.generate("Hi", constraint=hostile, max_new_tokens=60, min_tokens=50)
+    assert llama.generate("Hi", max_new_tokens=3).tokens  # the model goes on
