@@ -45,6 +45,11 @@ MISTAKES = [
     (("generate", " "), "the prompt is empty"),
     (("generate", "hi", "--temperature", "-1"), "temperature is -1.0"),
     (("generate", "hi", "--raw", "--system", "x"), "exclude each other"),
+    (("generate", "hi", "--logit-bias", "x"), "cannot read --logit-bias 'x'"),
+    (("generate", "hi", "--logit-bias", "999999=1"), "has token 999999"),
+    (("generate", "hi", "--stop", ""), "cannot stop an answer"),
+    (("generate", "hi", "--logprobs", "21"), "logprobs is 21"),
+    (("chat", "--top-k", "-1"), "top_k is -1"),
     (("generate", "word " * 9000), "reads 8192"),
     (("show", "nothing.safetensors"), "does not exist"),
     (("dance",), "No such command"),
@@ -78,6 +83,49 @@ def test_generate_stream_equals_json_text(run, happy_file):
     _, streamed, _ = run("generate", "Tell me a story.", "--steer", "happy:1", "-n", "12")
     _, out, _ = run("generate", "Tell me a story.", "--steer", "happy:1", "-n", "12", "--json")
     assert streamed.strip() == json.loads(out)["text"].strip()
+
+
+def test_generate_sampling_options_reach_engine(run, smollm2):
+    given = ("--temperature", "1.2", "--top-k", "20", "--min-p", "0.01", "--seed", "3", "--repetition-penalty", "1.1")
+    more = ("--presence-penalty", "0.5", "--frequency-penalty", "-0.2", "--logit-bias", "30=-100", "--min-tokens", "3")
+    stops = ("--stop", "the", "--stop", "a b", "--stop-token", "28", "--ignore-eos", "--logprobs", "1")
+    _, out, _ = run("generate", "Name a sea.", "-n", "8", "--answers", "2", "--json", *given, *more, *stops)
+    expected = smollm2.generate(
+        "Name a sea.",
+        n=2,
+        max_new_tokens=8,
+        temperature=1.2,
+        top_k=20,
+        min_p=0.01,
+        seed=3,
+        repetition_penalty=1.1,
+        presence_penalty=0.5,
+        frequency_penalty=-0.2,
+        logit_bias={30: -100},
+        min_tokens=3,
+        stop=["the", "a b"],
+        stop_token_ids=[28],
+        ignore_eos=True,
+        logprobs=1,
+    )
+    assert json.loads(out) == json.loads(json.dumps([completion.to_json() for completion in expected]))
+
+
+def test_generate_stop_and_logprobs_are_shown(run):
+    code, out, err = run("generate", "Count to ten.", "-n", "12", "--stop", ",", "--logprobs", "2")
+    assert code == 0
+    assert "," not in out
+    lines = [line for line in err.splitlines() if " of '" in line]
+    assert lines
+    assert all(float(line.split()[0]) <= 0 for line in lines)
+
+
+def test_chat_sampling_options_reach_engine(run):
+    plain, stopped = (
+        json.loads(run("chat", "--json", "-n", "12", *options, stdin="Hello\n")[1]) for options in ((), ("--stop", "e"))
+    )
+    assert stopped["text"] == plain["text"].split("e")[0]
+    assert stopped["stopped_by"] == "e"
 
 
 def test_generate_without_chat_template_prints_notice(run, tiny, monkeypatch):

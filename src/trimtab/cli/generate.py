@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -16,16 +16,15 @@ from trimtab.cli.options import (
     JsonOption,
     ModelOption,
     RawOption,
-    SamplingSeedOption,
     SteerOption,
     SystemOption,
-    TemperatureOption,
     ThinkingOption,
     TokensOption,
     err,
     notice,
     out,
     print_json,
+    with_sampling,
     write_piece,
 )
 from trimtab.cli.session import Session
@@ -35,18 +34,20 @@ from trimtab.errors import PromptError, SteeringError, TrimtabError
 if TYPE_CHECKING:
     from trimtab.engines import AnswerComparison
     from trimtab.engines.protocol import TermReceipt
+    from trimtab.engines.sampling import Sampling
 
 CHAT_HELP = "/steer happy:0.5 changes the steering, /steer removes it, /reset starts a new chat, /quit ends"
 
 
+@with_sampling
 def generate(
     prompts: Annotated[list[str], typer.Argument(help="One prompt or several; '-' reads one from standard input.")],
     steer: SteerOption = None,
     system: SystemOption = None,
     max_new_tokens: TokensOption = ANSWER_TOKENS,
-    temperature: TemperatureOption = 0.0,
-    top_p: Annotated[float, typer.Option(help="Total probability of the likeliest tokens to sample from.")] = 1.0,
-    seed: SamplingSeedOption = None,
+    *,
+    sampling: dict[str, Any],
+    answers: Annotated[int, typer.Option(min=1, help="Number of answers to each prompt.")] = 1,
     raw: RawOption = False,
     kl: Annotated[bool, typer.Option("--kl", help="KL that the steering spends on each answer, measured.")] = False,
     normalize: Annotated[
@@ -63,6 +64,7 @@ def generate(
     json: JsonOption = False,
 ) -> None:
     """Answer one prompt or several, with or without steering."""
+    options = _checked(sampling, max_new_tokens=max_new_tokens)
     session = Session(model, dtype=dtype, thinking=thinking, announce=not (raw or json), force=force)
     steering = session.steering(*steer or (), normalize=normalize)
     texts = [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts]
@@ -71,14 +73,12 @@ def generate(
     for text in texts:
         if not text.strip():
             raise PromptError("the prompt is empty", fix="write something to answer")
-    streams = len(texts) == 1 and not json
+    streams = len(texts) * answers == 1 and not json
     completions = session.engine.generate(
         [[{"role": "system", "content": system}, {"role": "user", "content": t}] for t in texts] if system else texts,
+        n=answers,
         steering=steering,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        seed=seed,
+        sampling=options,
         raw=raw,
         measure_kl=kl,
         read=session.vectors(read or []),
@@ -88,14 +88,24 @@ def generate(
         values = [completion.to_json() for completion in completions]
         print_json(values[0] if len(values) == 1 else values)
         return
-    for text, completion in zip(texts, completions, strict=True):
-        sys.stdout.write("\n" if streams else f"> {text}\n{completion.text}\n\n")
+    for number, completion in enumerate(completions):
+        sys.stdout.write("\n" if streams else f"> {texts[number // answers]}\n{completion.text}\n\n")
+        for token in completion.logprobs or ():
+            others = ", ".join(f"{other.text!r} {other.logprob:.3f}" for other in token.alternatives)
+            notice(f"{token.logprob:9.3f} {token.text!r}" + (f"  of {others}" if others else ""))
         if completion.receipt.kl is not None:
             notice(f"spent {completion.receipt.kl:.3f} nats per token")
         for name, scores in completion.readings.items():
             notice(f"reads {fmean(scores):+.2f} on {name} (z-score, mean over the answer)")
         for term in completion.receipt.terms if receipt else ():
             notice(_describe(term))
+
+
+def _checked(given: dict[str, Any], *, max_new_tokens: int) -> Sampling:
+    """Return the sampling that was asked for; what is wrong with it is reported before a model is loaded."""
+    from trimtab.engines.sampling import Sampling
+
+    return Sampling(max_new_tokens=max_new_tokens, **given)
 
 
 def _describe(term: TermReceipt) -> str:
@@ -151,7 +161,10 @@ def comparison_table(compared: AnswerComparison, *, title: str | None = None) ->
     return table
 
 
+@with_sampling
 def chat(
+    *,
+    sampling: dict[str, Any],
     steer: SteerOption = None,
     system: SystemOption = None,
     cache: Annotated[
@@ -161,8 +174,6 @@ def chat(
         ),
     ] = "recompute",
     max_new_tokens: TokensOption = CHAT_ANSWER_TOKENS,
-    temperature: TemperatureOption = 0.0,
-    seed: SamplingSeedOption = None,
     force: ForceOption = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,
@@ -172,6 +183,7 @@ def chat(
     """Chat with a steered model; with --json each answer is one line of JSON."""
     from trimtab.engines.transformers import Chat
 
+    options = _checked(sampling, max_new_tokens=max_new_tokens)
     session = Session(model, dtype=dtype, thinking=thinking, announce=not json, force=force)
     steering = session.steering(*steer or ())
     if cache not in ("recompute", "keep"):
@@ -192,9 +204,7 @@ def chat(
             elif line:
                 completion = talk.send(
                     line,
-                    max_new_tokens=max_new_tokens,
-                    temperature=temperature,
-                    seed=seed,
+                    sampling=options,
                     on_text=None if json else write_piece,
                 )
                 if json:

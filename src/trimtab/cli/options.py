@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import shlex
@@ -9,10 +10,11 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, final
+from typing import TYPE_CHECKING, Annotated, Any, final, get_type_hints
 
 import typer
 from rich.console import Console
@@ -22,7 +24,7 @@ from rich.table import Column, Table
 from rich.text import Text
 from typer.core import TyperCommand
 
-from trimtab.errors import OutputError, SteeringError, TrimtabError, VectorError
+from trimtab.errors import OutputError, PromptError, SteeringError, TrimtabError, VectorError
 
 if TYPE_CHECKING:
     from trimtab.training.progress import Progress
@@ -242,8 +244,87 @@ SteerOption = Annotated[
 SystemOption = Annotated[str | None, typer.Option(help="System prompt.")]
 RawOption = Annotated[bool, typer.Option("--raw", help="Plain text without a chat template.")]
 TokensOption = Annotated[int, typer.Option("--max-new-tokens", "-n", min=1, help="Maximum tokens of an answer.")]
-TemperatureOption = Annotated[float, typer.Option(help="Sampling temperature; 0 is greedy.")]
-SamplingSeedOption = Annotated[int | None, typer.Option(help="Seed for sampling; default: a new one each time.")]
+
+
+def _sampling_option(help_text: str, *names: str) -> Any:
+    return typer.Option(*names, help=help_text, rich_help_panel="Sampling")
+
+
+def _sampling(
+    temperature: Annotated[float, _sampling_option("Sampling temperature; 0 is greedy.")] = 0.0,
+    top_p: Annotated[float, _sampling_option("Total probability of the likeliest tokens to sample from.")] = 1.0,
+    top_k: Annotated[int, _sampling_option("Number of likeliest tokens to sample from; 0 is all.")] = 0,
+    min_p: Annotated[float, _sampling_option("Least probability of a token, relative to the likeliest one.")] = 0.0,
+    presence_penalty: Annotated[float, _sampling_option("Penalty of tokens in the answer so far, -2 to 2.")] = 0.0,
+    frequency_penalty: Annotated[
+        float, _sampling_option("The same for each time that the answer has the token.")
+    ] = 0.0,
+    repetition_penalty: Annotated[
+        float, _sampling_option("Divisor of the logits of tokens in prompt and answer; 1 is none.")
+    ] = 1.0,
+    logit_bias: Annotated[
+        list[str] | None,
+        _sampling_option("Change of a token's logit, such as 262=-100; may be repeated.", "--logit-bias"),
+    ] = None,
+    stop: Annotated[list[str] | None, _sampling_option("Text that ends the answer; may be repeated.", "--stop")] = None,
+    stop_token: Annotated[
+        list[int] | None, _sampling_option("Id of a token that ends the answer; may be repeated.", "--stop-token")
+    ] = None,
+    ignore_eos: Annotated[
+        bool, _sampling_option("Answers that go on behind the model's end of turn.", "--ignore-eos")
+    ] = False,
+    min_tokens: Annotated[int, _sampling_option("Tokens before which nothing ends the answer.")] = 0,
+    seed: Annotated[int | None, _sampling_option("Seed for sampling; default: a new one each time.")] = None,
+    logprobs: Annotated[
+        int | None, _sampling_option("Alternatives (0 to 20) to show with the log-probability of each token.")
+    ] = None,
+) -> dict[str, Any]:
+    """Return the options of ``Sampling`` that a user has given."""
+    return {
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "min_p": min_p,
+        "presence_penalty": presence_penalty,
+        "frequency_penalty": frequency_penalty,
+        "repetition_penalty": repetition_penalty,
+        "logit_bias": dict(map(_parse_bias, logit_bias or [])),
+        "stop": stop or (),
+        "stop_token_ids": stop_token or (),
+        "ignore_eos": ignore_eos,
+        "min_tokens": min_tokens,
+        "seed": seed,
+        "logprobs": logprobs,
+    }
+
+
+def _parse_bias(text: str) -> tuple[int, float]:
+    token, _, change = text.partition("=")
+    try:
+        return int(token), float(change)
+    except ValueError:
+        raise PromptError(f"cannot read --logit-bias {text!r}", fix="write a token id and a number: 262=-100") from None
+
+
+def with_sampling(verb: Callable[..., None]) -> Callable[..., None]:
+    """Return a verb with the options of sampling in place of its argument ``sampling``, a dictionary of them."""
+    options, own = inspect.signature(_sampling).parameters, inspect.signature(verb).parameters
+
+    @wraps(verb)
+    def wrapped(**given: Any) -> None:
+        sampling = _sampling(**{name: given.pop(name) for name in options})
+        verb(sampling=sampling, **given)
+
+    hints = get_type_hints(verb, include_extras=True) | get_type_hints(_sampling, include_extras=True)
+    parameters = [
+        each.replace(annotation=hints[each.name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name in own
+        for each in (options.values() if name == "sampling" else [own[name]])
+    ]
+    wrapped.__annotations__ = {each.name: each.annotation for each in parameters}
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return wrapped
+
 
 SeedOption = Annotated[int, typer.Option(help="Seed of everything random in training and measuring.")]
 BudgetOption = Annotated[
