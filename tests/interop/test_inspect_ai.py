@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import json
 
 import pytest
 
@@ -23,10 +24,12 @@ from inspect_ai.model import (  # noqa: E402
     ContentImage,
     ContentText,
     GenerateConfig,
+    ResponseSchema,
 )
 from inspect_ai.scorer import includes  # noqa: E402
 from inspect_ai.solver import generate, system_message  # noqa: E402
 from inspect_ai.tool import ToolInfo  # noqa: E402
+from inspect_ai.util import JSONSchema  # noqa: E402
 
 pytestmark = [
     # Inspect's own waiting between retries uses an option that a newer tenacity deprecates,
@@ -188,6 +191,15 @@ def test_chat_reaches_model_unchanged(llama):
 def test_unsupported_settings_are_refused(llama, setting):
     with pytest.raises(PromptError, match=next(iter(setting))):
         asked(steered_model(llama), **setting)
+
+
+def test_response_schema_constrains_an_unsteered_answer(llama):
+    properties = {"ok": JSONSchema(type="boolean"), "n": JSONSchema(type="integer", enum=[1, 2])}
+    schema = JSONSchema(type="object", properties=properties, required=["ok", "n"], additionalProperties=False)
+    model = steered_model(llama, [(vector_for(llama, size=0.5), 1.0)])
+    output = asked(model, response_schema=ResponseSchema(name="answer", json_schema=schema), max_tokens=40)
+    assert set(json.loads(output.completion)) == {"ok", "n"}
+    assert output.metadata["steering"] == {"steering": "none", "layers": [], "tokens": 0, "reason": "constrained"}
 
 
 def test_tools_and_images_are_refused(llama):

@@ -15,6 +15,7 @@ import typer
 
 from trimtab.cli import condition, zoo
 from trimtab.cli.behaviour import lint, new
+from trimtab.cli.choose import choose
 from trimtab.cli.demo import demo
 from trimtab.cli.distill import distill
 from trimtab.cli.doctor import doctor
@@ -40,6 +41,7 @@ VERBS: tuple[tuple[Callable[..., None], str], ...] = (  # each with an example
     (generate, "trimtab generate 'How was your day?' --steer happy"),
     (compare, "trimtab compare 'How was your day?' --steer happy"),
     (chat, "trimtab chat --steer happy"),
+    (choose, "trimtab choose 'Is the sky green?' yes no"),
     (read, "trimtab read 'What a lovely day!' --vector happy"),
     (evaluate, "trimtab evaluate happy --report happy.html"),
     (show, "trimtab show happy.safetensors"),

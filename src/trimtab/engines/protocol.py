@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from trimtab.arrays import F32, ArrayValue
 from trimtab.behaviours import Message
 from trimtab.defaults import ANSWER_TOKENS
+from trimtab.engines.constraints import ConstraintRows
 from trimtab.engines.sampling import Sampling, SamplingOptions
 from trimtab.errors import PromptError
 from trimtab.steering import RowsLike, Steering, SteeringLike, Term
@@ -621,6 +622,7 @@ class Evaluates(Generates, Protocol):
         n: int | None = None,
         steering: RowsLike = None,
         sampling: Sampling | None = None,
+        constraint: ConstraintRows = None,
         raw: bool = False,
         **options: Unpack[SamplingOptions],
     ) -> list[Completion]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, final
 
+from trimtab.engines.constraints import Constraint
 from trimtab.engines.protocol import Completion, Evaluates, TokenLogprob
 from trimtab.errors import MissingDependencyError, PromptError, SteeringError
 from trimtab.steering import Steering, SteeringLike
@@ -24,7 +25,6 @@ UNSUPPORTED = (  # settings that would change an answer, and that the engine doe
     "reasoning_effort",
     "reasoning_mode",
     "reasoning_tokens",
-    "response_schema",
     "modalities",
 )
 
@@ -146,6 +146,7 @@ def _provider() -> Any:
                         "steering": first.receipt.steering,
                         "layers": list(first.receipt.layers),
                         "tokens": first.receipt.tokens,
+                        **({} if first.receipt.reason is None else {"reason": first.receipt.reason}),
                     }
                 },
             )
@@ -183,6 +184,7 @@ def _write(setup: _Setup, chat: Sequence[Mapping[str, str]], config: Any) -> _Wr
         [chat],
         n=config.num_choices or 1,
         steering=steering,
+        constraint=_constraint(config),
         max_new_tokens=min(limit, max(room, 1)),
         temperature=config.temperature or 0.0,
         top_p=1.0 if config.top_p is None else config.top_p,
@@ -195,6 +197,13 @@ def _write(setup: _Setup, chat: Sequence[Mapping[str, str]], config: Any) -> _Wr
         logprobs=(config.top_logprobs or 0) if config.logprobs or config.top_logprobs else None,
     )
     return _Written(completions, time.perf_counter() - begun, room < limit)
+
+
+def _constraint(config: Any) -> Constraint | None:
+    """Return the constraint of a response schema; such answers are unsteered."""
+    if config.response_schema is None:
+        return None
+    return Constraint.json_schema(config.response_schema.json_schema.model_dump(exclude_none=True))
 
 
 def _check(config: Any) -> None:
