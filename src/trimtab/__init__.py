@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour
     from trimtab.engines import Completion, Engine, Receipt
     from trimtab.engines.constraints import Constraint
+    from trimtab.engines.sampling import Sampling
     from trimtab.engines.transformers import Chat, load
     from trimtab.errors import TrimtabError
     from trimtab.evaluation.evaluate import evaluate
@@ -38,6 +39,7 @@ _EXPORTS = {
     "trimtab.behaviours": ("Behaviour",),
     "trimtab.engines": ("Completion", "Engine", "Receipt"),
     "trimtab.engines.constraints": ("Constraint",),
+    "trimtab.engines.sampling": ("Sampling",),
     "trimtab.engines.transformers": ("Chat", "load"),
     "trimtab.errors": ("TrimtabError",),
     "trimtab.evaluation.evaluate": ("evaluate",),
@@ -63,6 +65,7 @@ __all__ = [
     "Reading",
     "Receipt",
     "Report",
+    "Sampling",
     "Steering",
     "Term",
     "TrimtabError",

@@ -159,6 +159,7 @@ def test_options_cut_a_known_distribution() -> None:
     assert kept(top_k=4) == [0, 1, 2, 3, 4]  # the last two are equally likely
     assert kept(top_p=0.7) == [0, 1]
     assert kept(top_p=0.8) == [0, 1, 2]
+    assert kept(top_p=0.93) == [0, 1, 2, 3, 4]
     assert kept(min_p=0.2) == [0, 1, 2]
     assert kept(min_p=0.3) == [0, 1]
     assert kept(min_p=1.0) == [0]

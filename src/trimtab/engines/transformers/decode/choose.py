@@ -230,11 +230,13 @@ def _alternatives(logits: Tensor, normalizer: Tensor, count: int | None) -> tupl
 
 
 def _within_top_p(scores: Tensor, top_p: float) -> Tensor:
-    """Exclude the least likely tokens that have 1 - ``top_p`` of the probability together."""
-    ascending, order = scores.sort()
-    excluded = ascending.softmax(-1).cumsum(-1) <= 1 - top_p
-    excluded[-1] = False
-    return scores.masked_fill(torch.empty_like(excluded).scatter_(0, order, excluded), -torch.inf)
+    """Exclude the least likely tokens that have 1 - ``top_p`` of the probability together.
+
+    Tokens as likely as one that is kept are kept too. On a CPU numpy sorts several times as fast as torch.
+    """
+    ascending = torch.from_numpy(np.sort(scores.numpy())) if scores.device.type == "cpu" else scores.sort().values
+    below = (ascending.softmax(-1).cumsum(-1) <= 1 - top_p)[:-1].sum()  # at least one is kept
+    return scores.masked_fill(scores < ascending.gather(0, below[None]), -torch.inf)
 
 
 def _excluded(mask: NDArray[np.int32], vocabulary: int, device: torch.device) -> Tensor:
