@@ -240,6 +240,12 @@ class TokenLogprob:
     logprob: float
     alternatives: tuple[TokenLogprob, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the token for a program; its alternatives have none themselves."""
+        value = {"token": self.token, "text": self.text, "logprob": self.logprob}
+        others = [{"token": o.token, "text": o.text, "logprob": o.logprob} for o in self.alternatives]
+        return {**value, "alternatives": others}
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -283,7 +289,7 @@ class Completion:
             "completion_tokens": len(self.tokens),
             "receipt": asdict(self.receipt),
             "readings": {name: list(scores) for name, scores in self.readings.items()},
-            **({} if self.logprobs is None else {"logprobs": [asdict(token) for token in self.logprobs]}),
+            **({} if self.logprobs is None else {"logprobs": [token.to_json() for token in self.logprobs]}),
         }
 
     def _repr_html_(self) -> str:

@@ -152,6 +152,13 @@ def test_logprobs_have_texts_of_tokens(smollm2: TransformersEngine) -> None:
     assert completion.logprobs is not None
     assert "".join(each.text for each in completion.logprobs) == completion.text
     assert all(each.alternatives == () for each in completion.logprobs)
+    assert completion.to_json()["logprobs"][0] == {
+        "token": completion.tokens[0],
+        "text": completion.logprobs[0].text,
+        "logprob": completion.logprobs[0].logprob,
+        "alternatives": [],
+    }
+    assert "logprobs" not in smollm2.generate(PROMPTS[1], max_new_tokens=1).to_json()
 
 
 def test_n_answers_follow_each_prompt(llama: TransformersEngine) -> None:
