@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,14 +30,19 @@ from trimtab.cli.options import (
 )
 from trimtab.cli.session import Session
 from trimtab.defaults import ANSWER_TOKENS, CHAT_ANSWER_TOKENS
-from trimtab.errors import PromptError, SteeringError, TrimtabError
+from trimtab.errors import ConstraintError, PromptError, SteeringError, TrimtabError
 
 if TYPE_CHECKING:
     from trimtab.engines import AnswerComparison
+    from trimtab.engines.constraints import Constraint
     from trimtab.engines.protocol import TermReceipt
     from trimtab.engines.sampling import Sampling
 
 CHAT_HELP = "/steer happy:0.5 changes the steering, /steer removes it, /reset starts a new chat, /quit ends"
+
+
+def _constraint_option(help_text: str, *names: str) -> Any:
+    return typer.Option(*names, help=help_text, rich_help_panel="Constraint")
 
 
 @with_sampling
@@ -48,6 +54,15 @@ def generate(
     *,
     sampling: dict[str, Any],
     answers: Annotated[int, typer.Option(min=1, help="Number of answers to each prompt.")] = 1,
+    choice: Annotated[
+        list[str] | None, _constraint_option("A text that may be the answer; to be repeated.", "--choice")
+    ] = None,
+    regex: Annotated[str | None, _constraint_option("Regular expression that the whole answer matches.")] = None,
+    json_schema: Annotated[Path | None, _constraint_option("File with the JSON schema of the answer.")] = None,
+    grammar: Annotated[Path | None, _constraint_option("File with the answer's grammar in Lark's syntax.")] = None,
+    steer_constrained: Annotated[
+        bool, _constraint_option("Steering of constrained answers too.", "--steer-constrained")
+    ] = False,
     raw: RawOption = False,
     kl: Annotated[bool, typer.Option("--kl", help="KL that the steering spends on each answer, measured.")] = False,
     normalize: Annotated[
@@ -65,8 +80,11 @@ def generate(
 ) -> None:
     """Answer one prompt or several, with or without steering."""
     options = _checked(sampling, max_new_tokens=max_new_tokens)
+    constraint = _constraint(choice, regex, json_schema, grammar, steer=steer_constrained)
     session = Session(model, dtype=dtype, thinking=thinking, announce=not (raw or json), force=force)
     steering = session.steering(*steer or (), normalize=normalize)
+    if steering.terms and constraint is not None and not constraint.steer:
+        notice("The answer is constrained, so it is not steered; --steer-constrained steers it too.")
     texts = [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts]
     if system and raw:
         raise PromptError("--system and --raw exclude each other", fix="drop one")
@@ -79,6 +97,7 @@ def generate(
         n=answers,
         steering=steering,
         sampling=options,
+        constraint=constraint,
         raw=raw,
         measure_kl=kl,
         read=session.vectors(read or []),
@@ -90,6 +109,8 @@ def generate(
         return
     for number, completion in enumerate(completions):
         sys.stdout.write("\n" if streams else f"> {texts[number // answers]}\n{completion.text}\n\n")
+        if constraint is not None and completion.finish_reason == "length":
+            notice(f"The answer is incomplete: its {len(completion.tokens)} tokens were too few; see -n.")
         for token in completion.logprobs or ():
             others = ", ".join(f"{other.text!r} {other.logprob:.3f}" for other in token.alternatives)
             notice(f"{token.logprob:9.3f} {token.text!r}" + (f"  of {others}" if others else ""))
@@ -106,6 +127,33 @@ def _checked(given: dict[str, Any], *, max_new_tokens: int) -> Sampling:
     from trimtab.engines.sampling import Sampling
 
     return Sampling(max_new_tokens=max_new_tokens, **given)
+
+
+def _constraint(
+    choices: list[str] | None, regex: str | None, json_schema: Path | None, grammar: Path | None, *, steer: bool
+) -> Constraint | None:
+    """Return the constraint that was asked for; what is wrong with it is reported before a model is loaded."""
+    from trimtab.engines.constraints import Constraint
+
+    given = [each for each in (choices, regex, json_schema, grammar) if each]
+    if len(given) > 1 or (steer and not given):
+        raise ConstraintError(
+            "an answer has one constraint", fix="give one of --choice, --regex, --json-schema and --grammar"
+        )
+    if choices:
+        return Constraint.choice(choices, steer=steer)
+    if json_schema is not None:
+        return Constraint.json_schema(_text_of(json_schema), steer=steer)
+    if grammar is not None:
+        return Constraint.grammar(_text_of(grammar), steer=steer)
+    return None if regex is None else Constraint.regex(regex, steer=steer)
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ConstraintError(f"{str(path)!r} is not UTF-8 text", fix="save it as UTF-8") from None
 
 
 def _describe(term: TermReceipt) -> str:
