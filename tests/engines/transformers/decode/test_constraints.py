@@ -14,7 +14,9 @@ import jsonschema
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from transformers import PreTrainedTokenizerBase
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tiny_models import EOS, VOCABULARY, byte_tokenizer
 from trimtab.engines.constraints import Constraint
@@ -347,6 +349,12 @@ def test_slow_tokenizer_is_refused() -> None:
 
     with pytest.raises(ModelError, match="fast"):
         start_constraint(Constraint.choice(["a"]), Slow(), vocabulary=3, stop=[2])
+
+
+def test_tokenizer_that_works_on_words_is_refused() -> None:
+    words = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"yes": 0, "no": 1}, unk_token="no")))
+    with pytest.raises(ModelError, match="decoder type; use a model whose tokenizer works on bytes"):
+        start_constraint(Constraint.choice(["yes"]), words, vocabulary=2, stop=[1])
 
 
 @pytest.fixture(scope="module")

@@ -201,8 +201,9 @@ def _lexicon(tokenizer: PreTrainedTokenizerBase, vocabulary: int, stop: tuple[in
     try:
         return from_tokenizer(tokenizer, n_vocab=max(vocabulary, len(tokenizer)), eos_token=list(stop))
     except ValueError as error:
+        reason = str(error).partition(":")[0]
         raise ModelError(
-            f"{name} cannot be constrained: {error}", fix="use a tokenizer of bytes, as most are"
+            f"{name} cannot be constrained: {reason}", fix="use a model whose tokenizer works on bytes, as most do"
         ) from None
 
 
