@@ -91,7 +91,7 @@ def make_request(
     for vector in read:
         vector.check_model(info)
     none = Steering()
-    chosen = [none if _unsteers(row) else steering for steering, row in zip(steerings, constraints, strict=True)]
+    chosen = [none if unsteers(row) else steering for steering, row in zip(steerings, constraints, strict=True)]
     chosen = chosen if normalize is None else normalized_rows(chosen, normalize)
     compiled = {steering: steering.compile(info) for steering in dict.fromkeys(chosen)}
     for steering in compiled:
@@ -127,7 +127,7 @@ def answer_request(
         SteeringError: It cannot be done, or was not done as asked.
         ConstraintError: A constraint became too complex to follow.
     """
-    if context.scopes and any(map(_unsteers, request.constraints)):
+    if context.scopes and any(map(unsteers, request.constraints)):
         raise SteeringError(
             "a constrained answer is unsteered, but a steered() block is open",
             fix="leave the block, or give the constraint steer=True",
@@ -252,7 +252,7 @@ def row_answer(
     return RowAnswer(chooser, decode=context.decode, decode_all=context.decode_all, streamed=streamed)
 
 
-def _unsteers(constraint: ConstraintState | None) -> bool:
+def unsteers(constraint: ConstraintState | None) -> bool:
     """Return True if an answer is to be unsteered because of its constraint."""
     return constraint is not None and not constraint.constraint.steer
 
@@ -289,7 +289,7 @@ def _completions(
             tokens=touched[row],
             kl=kl,
             terms=terms,
-            reason="constrained" if _unsteers(batch.constraints[row]) else None,
+            reason="constrained" if unsteers(batch.constraints[row]) else None,
         )
         readings = [tuple(float(step[row, n]) for step in steps[: len(answer.tokens)]) for n in range(len(names))]
         completions.append(answer.completion(prompt, receipt, readings=dict(zip(names, readings, strict=True))))
