@@ -41,6 +41,12 @@ def test_bootstrap_of_ratio_resamples_pairs_together(values, seed):
     assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9)
 
 
+def test_bootstrap_leaves_out_resamples_without_a_value():
+    mostly_nothing = np.array([0.0, 0.0, 0.0, 0.0, 1.0])  # some resamples have 0 / 0
+    found = bootstrap(lambda one, other: one.mean(-1) / other.mean(-1), mostly_nothing, 2 * mostly_nothing)
+    assert (found.value, found.low, found.high) == (0.5, 0.5, 0.5)
+
+
 def test_bootstrap_of_equal_columns_has_no_width():
     values = np.random.default_rng(0).random(20)
     found = bootstrap(lambda a, b: a.mean(axis=-1) - b.mean(axis=-1), values, values)

@@ -26,6 +26,8 @@ class Interval:
 def bootstrap(statistic: Callable[..., F64], *columns: F64, seed: int = 0, resamples: int = RESAMPLES) -> Interval:
     """Return a statistic of items with its percentile bootstrap interval (Efron 1979).
 
+    Resamples for which the statistic is not defined, such as a ratio of 0 and 0, are left out of the interval.
+
     Args:
         statistic: Reduces the last axis of as many arrays as there are columns, so that all resamples are computed at
             once.
@@ -40,7 +42,9 @@ def bootstrap(statistic: Callable[..., F64], *columns: F64, seed: int = 0, resam
     """
     count = len(columns[0])
     drawn = np.random.default_rng(seed).integers(0, count, size=(resamples, count))
-    low, high = np.percentile(statistic(*(column[drawn] for column in columns)), TAILS)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = statistic(*(column[drawn] for column in columns))
+    low, high = np.nanpercentile(found, TAILS)
     return Interval(float(statistic(*columns)), float(low), float(high))
 
 

@@ -90,7 +90,8 @@ def test_ratio_is_withheld_where_prompts_do_nothing(swing, noise, withheld):
     ("checks", "limit"),
     [
         (FINE, None),
-        (TextChecks(0.02, 0.97, 0.8, 1.2), None),
+        (TextChecks(0.0, 0.97, 0.8, 1.2), None),
+        (TextChecks(0.02, 0.97, 0.8, 1.2), "repetition"),
         (TextChecks(0.10, 0.97, 0.8, 1.2), "repetition"),
         (TextChecks(0.0, 0.90, 0.8, 1.2), "repetition"),
         (TextChecks(0.0, 0.98, 0.3, 1.2), "relevance"),

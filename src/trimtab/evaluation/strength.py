@@ -263,7 +263,7 @@ def random_vectors(vector: ControlVector, trials: Sequence[Trial], *, seed: int)
 
 
 def measure_ceiling(evaluator: Evaluator, vector: ControlVector, steered: Answered, phases: Phases) -> Ceiling | None:
-    """Measure the share of the ceiling that the vector reaches at ±1; None without personas or where there is none."""
+    """Measure the share of the ceiling that the vector reaches at ±1; None without personas or a clear ceiling."""
     swing = swing_of(steered.halves)
     if swing is None:
         return None
@@ -276,9 +276,12 @@ def measure_ceiling(evaluator: Evaluator, vector: ControlVector, steered: Answer
         except CalibrationError:
             return None
     highest, reached = effects["+"] - effects["-"], swing[: len(questions)]
+    of_ceiling = mean_interval(highest, seed=evaluator.seed)
+    if of_ceiling.low <= 0:  # a share of it would be a share of noise
+        return None
     return Ceiling(
         multipliers=multipliers,
-        swing=mean_interval(highest, seed=evaluator.seed),
+        swing=of_ceiling,
         share=bootstrap(lambda one, other: one.mean(-1) / other.mean(-1), reached, highest, seed=evaluator.seed),
         questions=len(questions),
     )

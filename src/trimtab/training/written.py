@@ -28,7 +28,7 @@ from trimtab.vectors.records import Limit
 
 TEMPERATURE = 0.8  # of sampled answers
 MIN_DISTINCT = 0.75  # share of distinct runs of three words, below which an answer is repetitive
-MAX_MORE_REPETITIVE = 0.03  # share of answers: none of a few, one of forty
+MAX_MORE_REPETITIVE = 0.0  # share of answers: repetition is as rare as without steering
 MAX_LESS_DISTINCT = 0.05  # of the mean share; a mean shows with few questions what a rare answer does not
 MIN_RELEVANCE = 0.5  # of the plain answers'
 MAX_PERPLEXITY = 3.0  # times that of the plain answers
