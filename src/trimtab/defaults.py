@@ -20,6 +20,7 @@ EVALUATION_QUESTIONS = 16
 EVALUATION_ANSWER_TOKENS = 40  # of the answers whose text is judged
 
 ANSWER_TOKENS = 128  # upper bound on an answer's length
+CHECKED_TOKENS = 48  # of the answers whose text the safe range is measured on, and of those that are shown side by side
 CHAT_ANSWER_TOKENS = 256  # the same in a chat
 
 VERSION = "0.1.0"

@@ -25,6 +25,7 @@ from trimtab.cli.options import (
     seconds_table,
 )
 from trimtab.cli.session import Session
+from trimtab.defaults import CHECKED_TOKENS
 
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 FIRST = "happy"  # shown first where its vector exists, so that answers need no training
 SAILOR = Path(__file__).with_name("sailor.toml")
 PROMPTS = ("How was your day?", "Tell me about the weather where you live.")
-ANSWER_TOKENS = 48
 
 
 def demo(
@@ -116,7 +116,7 @@ def demo(
 def _compare(engine: TransformersEngine, vector: ControlVector, prompts: tuple[str, ...]) -> AnswerComparison:
     from trimtab.engines import compare_answers
 
-    return compare_answers(engine, prompts, vector, max_new_tokens=ANSWER_TOKENS)
+    return compare_answers(engine, prompts, vector, max_new_tokens=CHECKED_TOKENS)
 
 
 def _times(seconds: dict[str, float]) -> str:

@@ -29,7 +29,7 @@ from trimtab.cli.options import (
     write_piece,
 )
 from trimtab.cli.session import Session
-from trimtab.defaults import ANSWER_TOKENS, CHAT_ANSWER_TOKENS
+from trimtab.defaults import ANSWER_TOKENS, CHAT_ANSWER_TOKENS, CHECKED_TOKENS
 from trimtab.errors import ConstraintError, PromptError, SteeringError, TrimtabError
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def compare(
     steer: Annotated[
         list[str], typer.Option("--steer", "-s", help="Steering, such as happy or happy:0.25; repeated options add up.")
     ],
-    max_new_tokens: TokensOption = 64,
+    max_new_tokens: TokensOption = CHECKED_TOKENS,
     force: ForceOption = False,
     model: ModelOption = None,
     dtype: DtypeOption = None,

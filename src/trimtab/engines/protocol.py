@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from trimtab.arrays import F32, ArrayValue
 from trimtab.behaviours import Message
-from trimtab.defaults import ANSWER_TOKENS
+from trimtab.defaults import ANSWER_TOKENS, CHECKED_TOKENS
 from trimtab.engines.constraints import ConstraintRows
 from trimtab.engines.sampling import Sampling, SamplingOptions
 from trimtab.errors import PromptError
@@ -705,7 +705,7 @@ class AnswerComparison:
 
 
 def compare_answers(
-    model: Generates, prompts: Sequence[str], steering: SteeringLike, *, max_new_tokens: int = 64
+    model: Generates, prompts: Sequence[str], steering: SteeringLike, *, max_new_tokens: int = CHECKED_TOKENS
 ) -> AnswerComparison:
     """Answer every prompt greedily without steering, with it, and with its opposite.
 

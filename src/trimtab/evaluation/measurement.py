@@ -11,7 +11,7 @@ import numpy as np
 
 from trimtab.arrays import F32, F64
 from trimtab.behaviours import Behaviour, ChoiceText, neutral_prompts
-from trimtab.defaults import EVALUATION_ANSWER_TOKENS, EVALUATION_QUESTIONS
+from trimtab.defaults import CHECKED_TOKENS, EVALUATION_ANSWER_TOKENS, EVALUATION_QUESTIONS
 from trimtab.engines.protocol import Measures
 from trimtab.errors import MissingDependencyError
 from trimtab.evaluation.interventions import Intervention, changes_of, score, write_all
@@ -63,7 +63,15 @@ class Sizes:
 
 
 THOROUGH = Sizes(
-    questions=24, kl=24, chance=24, randoms=3, facts=240, harmful=32, written=24, written_tokens=48, halvings=3
+    questions=24,
+    kl=24,
+    chance=24,
+    randoms=3,
+    facts=240,
+    harmful=32,
+    written=24,
+    written_tokens=CHECKED_TOKENS,
+    halvings=3,
 )
 """Sizes for cards: more questions, longer answers, a finer search, all facts and requests."""
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from trimtab.arrays import F32, F64
+from trimtab.defaults import CHECKED_TOKENS
 from trimtab.engines.protocol import Tokens
 from trimtab.stats import mean_interval
 from trimtab.steering import Steering, Term
@@ -31,7 +32,6 @@ from trimtab.vectors import ControlVector, Effect, HeldOut, Interval, SafeRange,
 
 PHASE = "Checking on held-out prompts"
 RANDOMS = 1  # random directions for comparison; their effects differ by question more than by direction
-CHECK_TOKENS = 48  # of answers whose text is checked; an opening alone does not repeat itself
 RANDOM_GUESS = 3.4  # a random direction spends far less than a learned one of its length
 GUARD = 1.0  # the chance effect of random directions must stay below one prompt-equivalent
 
@@ -216,7 +216,7 @@ def _check_written(
     answers = calibration.checkpoint.remember(
         "answers by strength",
         dict[float, StrengthAnswers],
-        lambda: answers_at(model, vector, questions, steps, max_new_tokens=CHECK_TOKENS, seed=seed),
+        lambda: answers_at(model, vector, questions, steps, max_new_tokens=CHECKED_TOKENS, seed=seed),
     )
     progress(Progress(PHASE, 2, 4))
     limits = limits_of({strength: each.checks for strength, each in answers.items()})
