@@ -1,0 +1,326 @@
+"""Flat passes: tokens of many texts in one row of a pass, each token with its slot and its position.
+
+A pass reads one new token of every text that is being answered and blocks of the prompts of those that join. Keys and
+values lie in a table with one slot for each text. Attention is that of transformers, through its attention interface:
+each token sees the tokens of its slot up to its position.
+
+The shapes of all products in attention depend on the text alone: prompts are read in blocks that begin at multiples of
+``BLOCK``, and generated tokens see a width that is a multiple of ``WIDTH``. So with reordered weights a text has the
+same logits, bit for bit, whatever is read beside it, in how many pieces, and after whichever kept prefix.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from transformers import Cache, PreTrainedModel
+from transformers.cache_utils import CacheLayerMixin
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from trimtab.engines.protocol import Tokens
+from trimtab.errors import ModelError
+
+ATTENTION = "trimtab_flat"
+BLOCK = 8  # tokens of a prompt whose attention is one product
+WIDTH = 64  # of which the width that generated tokens see is a multiple
+GROWTH = 256  # tokens by which slots grow
+LEAST = 2  # tokens of a pass, and of its logits: a product of one row has other roundings than one of many
+REFUSED = ("sliding_window", "softcap", "s_aux", "position_bias", "alibi", "head_mask")  # other kinds of attention
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Tokens of one text in a pass, which follow those already in its slot.
+
+    Attributes:
+        slot: Slot of the text.
+        start: Position of the first of the tokens.
+        tokens: Token ids.
+        generated: Whether it is a single token that was generated; else they are a piece of a prompt.
+        wanted: Whether the logits after the last token are wanted.
+    """
+
+    slot: int
+    start: int
+    tokens: Tokens
+    generated: bool = False
+    wanted: bool = True
+
+    @property
+    def stop(self) -> int:
+        """Return the position behind the last token."""
+        return self.start + len(self.tokens)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Generated tokens of neighbouring slots that see the same width."""
+
+    first: int  # slot
+    last: int
+    at: int  # column of the first in the pass
+    width: int
+    hidden: Tensor  # [slot, 1, 1, width], what each must not see
+
+    @property
+    def columns(self) -> slice:
+        return slice(self.at, self.at + self.last + 1 - self.first)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Tokens of a prompt between two multiples of ``BLOCK``."""
+
+    slot: int
+    start: int
+    stop: int
+    at: int  # column of the first in the pass
+    mask: Tensor  # [token, position], 0 or -inf
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One pass, as cache and attention need it."""
+
+    table: SlotTable
+    slots: Tensor  # of each token
+    positions: Tensor
+    runs: tuple[_Run, ...]
+    blocks: tuple[_Block, ...]
+
+
+_NOW = threading.local()  # ``_NOW.running`` is the pass that runs in this thread
+
+
+@final
+class SlotTable:
+    """Keys and values of every slot, in one tensor ``[layer, 2, slot, head, position, size]``."""
+
+    def __init__(self, layers: int) -> None:
+        self.layers = layers
+        self.tensor: Tensor | None = None
+        self.wanted = (1, GROWTH)  # slots, positions
+
+    def reserve(self, *, slots: int, positions: int) -> None:
+        """Make room for a number of slots, of a number of positions each; what is there stays."""
+        old_slots, old_positions = self.wanted
+        rounded = -(-positions // GROWTH) * GROWTH
+        self.wanted = (max(slots, old_slots), max(rounded, old_positions))
+        if self.tensor is not None and self.wanted != (old_slots, old_positions):
+            grown = self._zeros(self.tensor.shape[3], self.tensor.shape[5], self.tensor)
+            grown[:, :, :old_slots, :, :old_positions] = self.tensor
+            self.tensor = grown
+
+    def bytes_of(self, *, slots: int, positions: int) -> int:
+        """Return the size of a table; 0 as long as the size of heads is not known."""
+        if self.tensor is None:
+            return 0
+        rounded = -(-positions // GROWTH) * GROWTH
+        each = self.layers * 2 * self.tensor.shape[3] * self.tensor.shape[5] * self.tensor.element_size()
+        return slots * rounded * each
+
+    def clear(self, slot: int) -> None:
+        """Set a slot to 0: what is not finite would reach others that are multiplied by 0."""
+        if self.tensor is not None:
+            self.tensor[:, :, slot] = 0
+
+    def release(self) -> None:
+        """Free the memory."""
+        self.tensor, self.wanted = None, (1, GROWTH)
+
+    def of_layer(self, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return keys and values of a layer, ``[slot, head, position, size]``, made for keys ``like`` at first."""
+        if self.tensor is None:
+            self.tensor = self._zeros(like.shape[1], like.shape[3], like)
+        return self.tensor[layer, 0], self.tensor[layer, 1]
+
+    def _zeros(self, heads: int, size: int, like: Tensor) -> Tensor:
+        slots, positions = self.wanted
+        return torch.zeros(
+            self.layers, 2, slots, heads, positions, size, dtype=like.dtype, device=like.device
+        )
+
+
+@final
+class _SlotLayer(CacheLayerMixin):  # type: ignore[misc]
+    """One layer of the table, as models of transformers write to it."""
+
+    is_sliding = False
+
+    def __init__(self, layer: int) -> None:
+        super().__init__()
+        self._layer = layer
+        self.is_initialized = True
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        pass
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        now: _Pass = _NOW.running
+        keys, values = now.table.of_layer(self._layer, key_states)
+        keys[now.slots, :, now.positions] = key_states[0].transpose(0, 1)
+        values[now.slots, :, now.positions] = value_states[0].transpose(0, 1)
+        return key_states, value_states
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return query_length, 0
+
+    def get_seq_length(self) -> int:
+        return 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+def _attend(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    """Return what every token of the pass sees in its slot, ``[1, token, head, size]``."""
+    refused = [name for name in REFUSED if options.get(name) is not None]
+    if refused:
+        raise ModelError(f"attention with {', '.join(refused)} has no flat form")
+    now: _Pass = _NOW.running
+    keys, values = now.table.of_layer(module.layer_idx, key)
+    scaling = options.get("scaling") or query.shape[-1] ** -0.5
+    heads, tokens, size = query.shape[1:]
+    groups = key.shape[1]
+    output = query.new_zeros(tokens, heads, value.shape[-1])
+    for run in now.runs:
+        slots, count = slice(run.first, run.last + 1), run.last + 1 - run.first
+        # The query heads that share a key head are rows of one product.
+        queries = query[0, :, run.columns].transpose(0, 1).reshape(count, groups, heads // groups, size)
+        weights = torch.matmul(queries, keys[slots, :, : run.width].transpose(2, 3)) * scaling
+        weights = weights.masked_fill_(run.hidden, -torch.inf).softmax(-1, dtype=torch.float32).to(query.dtype)
+        output[run.columns] = torch.matmul(weights, values[slots, :, : run.width]).reshape(count, heads, -1)
+    for block in now.blocks:
+        count = block.stop - block.start
+        columns = slice(block.at, block.at + count)
+        queries = query[0, :, columns].reshape(groups, heads // groups * count, size)
+        weights = torch.matmul(queries, keys[block.slot, :, : block.stop].transpose(-1, -2)) * scaling
+        weights = weights.view(groups, heads // groups, count, block.stop) + block.mask
+        weights = weights.softmax(-1, dtype=torch.float32).to(query.dtype)
+        seen = torch.matmul(weights.view(groups, -1, block.stop), values[block.slot, :, : block.stop])
+        output[columns] = seen.view(heads, count, -1).transpose(0, 1)
+    return output[None], None
+
+
+ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _attend)
+
+
+@final
+class FlatModel:
+    """A model with a table of slots, which reads segments of texts in flat passes.
+
+    Args:
+        model: The model.
+        layers: Number of its layers.
+
+    Attributes:
+        table: Keys and values of every slot.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, layers: int) -> None:
+        self.model = model
+        self.table = SlotTable(layers)
+        self._cache = Cache(layers=[_SlotLayer(layer) for layer in range(layers)])
+        self._masks: dict[tuple[int, int], Tensor] = {}
+
+    def read(self, segments: Sequence[Segment], *, device: torch.device) -> Tensor:
+        """Read segments, and return the logits after those that are wanted, ``[segment, vocabulary]``.
+
+        Generated tokens come first, ordered by slot; then the pieces of prompts, which begin at multiples of ``BLOCK``
+        and end there or at the end of the prompt. Slot 0 is nobody's: what fills small passes up goes there.
+
+        Args:
+            segments: One for each slot that takes part.
+            device: Where the model's inputs belong.
+        """
+        tokens = [token for segment in segments for token in segment.tokens]
+        slots = [segment.slot for segment in segments for _ in segment.tokens]
+        positions = [at for segment in segments for at in range(segment.start, segment.stop)]
+        ends = torch.tensor([len(segment.tokens) for segment in segments]).cumsum(0) - 1
+        wanted = [int(end) for end, segment in zip(ends, segments, strict=True) if segment.wanted]
+        chosen = [*wanted]
+        missing = max(LEAST - len(tokens), 0)
+        tokens += [0] * missing
+        slots += [0] * missing
+        positions += range(missing)
+        chosen += [len(tokens) - 1] * max(LEAST - len(chosen), 0)
+        place = torch.tensor(positions, device=device)
+        now = _Pass(
+            self.table,
+            torch.tensor(slots, device=device),
+            place,
+            tuple(_runs(segments, device)),
+            tuple(self._blocks(segments, device)),
+        )
+        with torch.inference_mode(), _flat_attention(self.model), _running(now):
+            output = self.model(
+                input_ids=torch.tensor([tokens], device=device),
+                position_ids=place[None],
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=torch.tensor(chosen, device=device),
+            )
+        logits: Tensor = output.logits[0, : len(wanted)]
+        return logits
+
+    def _blocks(self, segments: Sequence[Segment], device: torch.device) -> Iterator[_Block]:
+        at = 0
+        for segment in segments:
+            start = segment.start
+            while not segment.generated and start < segment.stop:
+                stop = min((start // BLOCK + 1) * BLOCK, segment.stop)
+                yield _Block(segment.slot, start, stop, at + start - segment.start, self._mask(start, stop, device))
+                start = stop
+            at += len(segment.tokens)
+
+    def _mask(self, start: int, stop: int, device: torch.device) -> Tensor:
+        key = stop - start, stop
+        if key not in self._masks or self._masks[key].device != device:
+            mask = torch.full(key, -torch.inf, device=device)
+            self._masks[key] = mask.triu(start + 1)
+        return self._masks[key]
+
+
+def _runs(segments: Sequence[Segment], device: torch.device) -> Iterator[_Run]:
+    """Join generated tokens of neighbouring slots that see the same width."""
+    generated = [segment for segment in segments if segment.generated]
+    first = 0
+    for n, segment in enumerate(generated):
+        width = -(-segment.stop // WIDTH) * WIDTH
+        after = generated[n + 1] if n + 1 < len(generated) else None
+        if after is not None and after.slot == segment.slot + 1 and -(-after.stop // WIDTH) * WIDTH == width:
+            continue
+        run = generated[first : n + 1]
+        ends = torch.tensor([each.stop for each in run], device=device)
+        hidden = (torch.arange(width, device=device)[None] >= ends[:, None])[:, None, None]
+        yield _Run(run[0].slot, segment.slot, first, width, hidden)
+        first = n + 1
+
+
+@contextmanager
+def _running(now: _Pass) -> Iterator[None]:
+    _NOW.running = now
+    try:
+        yield
+    finally:
+        _NOW.running = None
+
+
+@contextmanager
+def _flat_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Inside, the model's attention is that of flat passes; its lock must be held."""
+    config = model.config
+    before = config._attn_implementation
+    config._attn_implementation = ATTENTION
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
