@@ -89,6 +89,11 @@ class CompiledTerm(ArrayValue):
         changes = {layer: self.changes[layer] for layer in sorted(self.changes)}
         object.__setattr__(self, "changes", MappingProxyType(changes))
 
+    @cached_property
+    def effect_digest(self) -> str:
+        """Return the SHA-256 of the changes, whatever their text form, scope and condition."""
+        return digest_of(*(f"{layer} {change.digest}".encode() for layer, change in self.changes.items()))
+
     def _content(self) -> Iterable[bytes]:
         yield self.text.encode()
         yield repr(self.scope).encode()

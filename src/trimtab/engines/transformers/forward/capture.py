@@ -98,7 +98,7 @@ class ProbeHooks:
     def __init__(self, blocks: DecoderLayers, vectors: Sequence[ControlVector]) -> None:
         self._blocks = blocks
         self._vectors = tuple(vectors)
-        self._weights, self._offset = _weights(self._vectors)
+        self._weights, self._offset = reading_weights(self._vectors)
         self._scope = ExitStack()
         self._count = 0
         self._sum: Tensor | None = None
@@ -150,8 +150,12 @@ class ProbeHooks:
         self._seen += 1
 
 
-def _weights(vectors: Sequence[ControlVector]) -> tuple[dict[int, Tensor], NDArray[np.float64]]:
-    """Return layer to ``[hidden, vector]``, and the offset to subtract from the sum, ``[vector]``."""
+def reading_weights(vectors: Sequence[ControlVector]) -> tuple[dict[int, Tensor], NDArray[np.float64]]:
+    """Return the weights by which z-scores are sums over layers, and the offset to subtract from the sum.
+
+    Returns:
+        Layer to ``[hidden, vector]``, and ``[vector]``.
+    """
     columns: dict[int, NDArray[np.float32]] = {}
     offset = np.zeros(len(vectors))
     for number, vector in enumerate(vectors):

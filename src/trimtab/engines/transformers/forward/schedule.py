@@ -275,6 +275,10 @@ class BatchSchedule:
         """Begin the next pass at a column; those before it have been read."""
         self._next = column
 
+    def of_prompt(self, start: int, stop: int) -> Coefficients:
+        """Return the coefficients ``[row, column, term]`` of a piece of the padded prompts; ``begin_at`` goes on."""
+        return self._prompt[:, start:stop]
+
     def step(self, tokens: NDArray[np.int64]) -> Coefficients:
         """Return the coefficients ``[row, token, term]`` of the pass that begins, which reads ``tokens [row, token]``.
 

@@ -20,6 +20,7 @@ from trimtab.engines.protocol import Changes, TermReceipt
 from trimtab.engines.transformers.forward.schedule import BatchSchedule
 from trimtab.engines.transformers.forward.step_plan import (
     Coefficients,
+    Step,
     StepPlan,
     add_preserving_norm,
     clamp_change,
@@ -279,19 +280,17 @@ class SteeringHooks:
                 return state
             moved = state + added
             if (number, layer) not in self._moved:
-                self._check_moved(number, layer, state, moved, added)
+                coefficients = self._by_step[number]
+                assert coefficients is not None
+                # An addition that its schedule has faded may become too small to move anything.
+                meant = added.ne(0).any(-1) & (coefficients.amax(-1) >= 1)
+                if check_moved(layer, state, moved, meant):
+                    self._moved.add((number, layer))
             return moved
         coefficients = self._coefficients_of_step(number, state)
         if coefficients is None:
             return state
-        tensors = step.tensors(layer, state)
-        if step.kind == "clamp":
-            change = clamp_change(state, tensors, coefficients)
-            moved = state + change.to(state.dtype)
-        else:
-            replaced = rotate if step.kind == "rotate" else add_preserving_norm
-            moved = replaced(state, tensors, coefficients).to(state.dtype)
-            change = moved - state
+        moved, change = changed_by(step, layer, state, coefficients)
         if self._passes is not None:
             tokens = self._blocks.tokens(change, self._entering)
             self._passes[-1].moves[number, layer] = torch.linalg.vector_norm(tokens, dim=-1)
@@ -346,19 +345,45 @@ class SteeringHooks:
         wide[:, layout.offset : layout.offset + coefficients.shape[1]] = coefficients
         return wide
 
-    def _check_moved(self, number: int, layer: int, before: Tensor, after: Tensor, added: Tensor) -> None:
-        coefficients = self._by_step[number]
-        assert coefficients is not None
-        # An addition that its schedule has faded may become too small to move anything.
-        meant = added.ne(0).any(-1) & (coefficients.amax(-1) >= 1)
-        if not bool(meant.any()):
-            return
-        if bool((before.eq(after).all(-1) & meant).any()):
-            raise SteeringError(
-                f"the addition at layer {layer} is too small to move the hidden states in {before.dtype}",
-                fix="use a larger strength, or load the model in float32",
-            )
-        self._moved.add((number, layer))
+
+def check_moved(layer: int, before: Tensor, after: Tensor, meant: Tensor) -> bool:
+    """Raise if a token that an addition is meant to move was not moved; return whether any was meant.
+
+    Args:
+        layer: The layer.
+        before: Hidden states, ``[..., hidden]``.
+        after: The same after the addition.
+        meant: The tokens that are meant, ``[...]``.
+
+    Raises:
+        SteeringError: The addition vanishes in the rounding of the states.
+    """
+    if not bool(meant.any()):
+        return False
+    if bool((before.eq(after).all(-1) & meant).any()):
+        raise SteeringError(
+            f"the addition at layer {layer} is too small to move the hidden states in {before.dtype}",
+            fix="use a larger strength, or load the model in float32",
+        )
+    return True
+
+
+def changed_by(step: Step, layer: int, state: Tensor, coefficients: Tensor) -> tuple[Tensor, Tensor]:
+    """Return a hidden state ``[row, position, hidden]`` after a step of a plan, and what the step changed.
+
+    Args:
+        step: The step; no addition without preserved norm, of which several terms act at once.
+        layer: The layer whose output the state is.
+        state: The state.
+        coefficients: Those of the step, ``[row, position]``.
+    """
+    tensors = step.tensors(layer, state)
+    if step.kind == "clamp":
+        change = clamp_change(state, tensors, coefficients)
+        return state + change.to(state.dtype), change
+    replaced = rotate if step.kind == "rotate" else add_preserving_norm
+    moved = replaced(state, tensors, coefficients).to(state.dtype)
+    return moved, moved - state
 
 
 def tokens_given(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:

@@ -142,9 +142,7 @@ class SlotTable:
 
     def _zeros(self, heads: int, size: int, like: Tensor) -> Tensor:
         slots, positions = self.wanted
-        return torch.zeros(
-            self.layers, 2, slots, heads, positions, size, dtype=like.dtype, device=like.device
-        )
+        return torch.zeros(self.layers, 2, slots, heads, positions, size, dtype=like.dtype, device=like.device)
 
 
 @final
