@@ -34,10 +34,9 @@ from trimtab.engines.sampling import Sampling, SamplingOptions, make_sampling
 from trimtab.engines.transformers.decode.answer import OnToken, Request, answer_request, answers_batches, make_request
 from trimtab.engines.transformers.decode.constraints import ConstraintState, start_constraint
 from trimtab.engines.transformers.decode.output import StreamedToken
-from trimtab.engines.transformers.decode.sampling import keeps_keys_and_values
 from trimtab.engines.transformers.decode.stream import AnswerStream
 from trimtab.engines.transformers.forward.collect import collect_states, score_prompts, spans_of
-from trimtab.engines.transformers.forward.run import prepared_proof
+from trimtab.engines.transformers.forward.run import keeps_keys_and_values, prepared_proof
 from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.engines.transformers.forward.step_plan import StepPlan
 from trimtab.engines.transformers.grad.additive import has_gradients

@@ -25,11 +25,11 @@ from trimtab.engines.transformers.decode.sampling import (
     count_repeats,
     generate_tokens,
     join_prefilled,
-    prepares_plainly,
     shared_prefill,
 )
 from trimtab.engines.transformers.forward.capture import ProbeHooks
 from trimtab.engines.transformers.forward.collect import score_prompts
+from trimtab.engines.transformers.forward.run import prepares_plainly
 from trimtab.engines.transformers.forward.schedule import BatchSchedule, Readings, RowText, check_scope
 from trimtab.engines.transformers.forward.steer import SteeringCounters, SteeringHooks, term_receipts
 from trimtab.engines.transformers.forward.step_plan import Coefficients, StepPlan
@@ -174,7 +174,7 @@ def _answer_batch(
             latest = probe.latest()
             return {c: latest[:, vectors.index(c.vector)] for c in on_tokens}
 
-        read_prompts = _prompt_reader(context, batch.prompts)
+        read_prompts = prompt_reader(context, batch.prompts)
         kept = batch.cache.get_seq_length() if batch.cache is not None else 0
         schedules = [
             BatchSchedule(
@@ -327,9 +327,7 @@ def _comparisons_on_tokens(plans: Sequence[StepPlan]) -> list[Comparison]:
     return list(dict.fromkeys(c for c in used if c.at == "token"))
 
 
-def _prompt_reader(
-    context: ModelContext, prompts: Sequence[MarkedPrompt]
-) -> Callable[[Sequence[Comparison]], Readings]:
+def prompt_reader(context: ModelContext, prompts: Sequence[MarkedPrompt]) -> Callable[[Sequence[Comparison]], Readings]:
     """Return a function that reads the prompts once on each vector and place, however many comparisons need it."""
 
     @cache

@@ -12,14 +12,12 @@ from torch import Tensor, nn
 from transformers import (
     DynamicCache,
     GenerationConfig,
-    GenerationMixin,
     LogitsProcessor,
     LogitsProcessorList,
     PreTrainedModel,
     StoppingCriteria,
     StoppingCriteriaList,
 )
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.prefix_tree import Cost, PrefixTreePlan, build_tree
@@ -86,18 +84,6 @@ def generate_tokens(
             f"generate() of {type(model).__name__} chooses tokens without regard to temperature and seed",
             fix="use model.generate of transformers inside engine.steered(), and its own settings",
         )
-
-
-def prepares_plainly(model: PreTrainedModel) -> bool:
-    """Return True if a model's ``generate`` passes it the usual inputs, so that it computes what a plain pass does."""
-    own = type(model).prepare_inputs_for_generation
-    return own is GenerationMixin.prepare_inputs_for_generation
-
-
-def keeps_keys_and_values(model: PreTrainedModel) -> bool:
-    """Return True if a model remembers a text by keys and values of its tokens alone, so that a cache can be cut."""
-    kinds = {type(layer) for layer in DynamicCache(config=model.config.get_text_config(decoder=True)).layers}
-    return kinds <= {DynamicLayer, DynamicSlidingWindowLayer}
 
 
 def count_repeats(prompts: Sequence[Tokens]) -> list[int]:

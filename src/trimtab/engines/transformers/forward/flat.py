@@ -23,7 +23,15 @@ from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.protocol import Tokens
+from trimtab.engines.transformers.forward.run import (
+    is_out_of_memory,
+    keeps_keys_and_values,
+    place,
+    prepares_plainly,
+)
+from trimtab.engines.transformers.score.logits import selects_positions
 from trimtab.errors import ModelError
 
 ATTENTION = "trimtab_flat"
@@ -31,7 +39,7 @@ BLOCK = 8  # tokens of a prompt whose attention is one product
 WIDTH = 64  # of which the width that generated tokens see is a multiple
 GROWTH = 256  # tokens by which slots grow
 LEAST = 2  # tokens of a pass, and of its logits: a product of one row has other roundings than one of many
-REFUSED = ("sliding_window", "softcap", "s_aux", "position_bias", "alibi", "head_mask")  # other kinds of attention
+REFUSED = ("softcap", "s_aux", "position_bias", "alibi", "head_mask")  # other kinds of attention
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,13 @@ class _Run:
     last: int
     at: int  # column of the first in the pass
     width: int
-    hidden: Tensor  # [slot, 1, 1, width], what each must not see
+    ends: Tensor  # position behind each token, [slot, 1, 1, 1]
+
+    def hidden(self, window: int | None) -> Tensor:
+        """Return which positions each token does not see, ``[slot, 1, 1, width]``."""
+        positions = torch.arange(self.width, device=self.ends.device)
+        beyond = positions >= self.ends
+        return beyond if window is None else beyond | (positions < self.ends - window)
 
     @property
     def columns(self) -> slice:
@@ -81,7 +95,6 @@ class _Block:
     start: int
     stop: int
     at: int  # column of the first in the pass
-    mask: Tensor  # [token, position], 0 or -inf
 
 
 @dataclass(frozen=True)
@@ -93,6 +106,24 @@ class _Pass:
     positions: Tensor
     runs: tuple[_Run, ...]
     blocks: tuple[_Block, ...]
+    masks: dict[tuple[int, int, int | None], Tensor]
+
+    def hidden(self, run: _Run, window: int | None) -> Tensor:
+        """Return which positions the tokens of a run do not see; layers with the same window share it."""
+        key = -1, run.at, window
+        if key not in self.masks:
+            self.masks[key] = run.hidden(window)
+        return self.masks[key]
+
+    def mask(self, block: _Block, window: int | None) -> Tensor:
+        """Return what is added to the weights of a block, ``[token, position]``: 0, or -inf for what is not seen."""
+        key = block.start, block.stop, window
+        if key not in self.masks:
+            ends = torch.arange(block.start + 1, block.stop + 1, device=self.slots.device)[:, None]
+            positions = torch.arange(block.stop, device=self.slots.device)
+            unseen = positions >= ends if window is None else (positions >= ends) | (positions < ends - window)
+            self.masks[key] = torch.zeros(unseen.shape, device=unseen.device).masked_fill_(unseen, -torch.inf)
+        return self.masks[key]
 
 
 _NOW = threading.local()  # ``_NOW.running`` is the pass that runs in this thread
@@ -105,25 +136,40 @@ class SlotTable:
     def __init__(self, layers: int) -> None:
         self.layers = layers
         self.tensor: Tensor | None = None
-        self.wanted = (1, GROWTH)  # slots, positions
+        self.slots = 1
+        self.positions = GROWTH
+
+    @property
+    def size(self) -> int:
+        """Return its bytes."""
+        return self.bytes_of(slots=self.slots, positions=self.positions)
+
+    def bytes_of(self, *, slots: int, positions: int) -> int:
+        """Return the bytes of a table; 0 as long as the size of heads is not known."""
+        if self.tensor is None:
+            return 0
+        each = self.layers * 2 * self.tensor.shape[3] * self.tensor.shape[5] * self.tensor.element_size()
+        return slots * _rounded(positions, GROWTH) * each
 
     def reserve(self, *, slots: int, positions: int) -> None:
         """Make room for a number of slots, of a number of positions each; what is there stays."""
-        old_slots, old_positions = self.wanted
-        rounded = -(-positions // GROWTH) * GROWTH
-        self.wanted = (max(slots, old_slots), max(rounded, old_positions))
-        if self.tensor is not None and self.wanted != (old_slots, old_positions):
+        before = self.slots, self.positions
+        self.slots, self.positions = max(slots, self.slots), max(_rounded(positions, GROWTH), self.positions)
+        if self.tensor is not None and before != (self.slots, self.positions):
             grown = self._zeros(self.tensor.shape[3], self.tensor.shape[5], self.tensor)
-            grown[:, :, :old_slots, :, :old_positions] = self.tensor
+            grown[:, :, : before[0], :, : before[1]] = self.tensor
             self.tensor = grown
 
-    def bytes_of(self, *, slots: int, positions: int) -> int:
-        """Return the size of a table; 0 as long as the size of heads is not known."""
+    def put(self, slot: int, start: int, block: Tensor) -> None:
+        """Write a copy of some tokens into a slot."""
         if self.tensor is None:
-            return 0
-        rounded = -(-positions // GROWTH) * GROWTH
-        each = self.layers * 2 * self.tensor.shape[3] * self.tensor.shape[5] * self.tensor.element_size()
-        return slots * rounded * each
+            self.tensor = self._zeros(block.shape[2], block.shape[4], block)
+        self.tensor[:, :, slot, :, start : start + block.shape[3]] = block
+
+    def copy(self, slot: int, start: int, stop: int) -> Tensor:
+        """Return a copy of some tokens of a slot, ``[layer, 2, head, token, size]``."""
+        assert self.tensor is not None
+        return self.tensor[:, :, slot, :, start:stop].clone()
 
     def clear(self, slot: int) -> None:
         """Set a slot to 0: what is not finite would reach others that are multiplied by 0."""
@@ -132,7 +178,7 @@ class SlotTable:
 
     def release(self) -> None:
         """Free the memory."""
-        self.tensor, self.wanted = None, (1, GROWTH)
+        self.tensor, self.slots, self.positions = None, 1, GROWTH
 
     def of_layer(self, layer: int, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return keys and values of a layer, ``[slot, head, position, size]``, made for keys ``like`` at first."""
@@ -141,8 +187,12 @@ class SlotTable:
         return self.tensor[layer, 0], self.tensor[layer, 1]
 
     def _zeros(self, heads: int, size: int, like: Tensor) -> Tensor:
-        slots, positions = self.wanted
-        return torch.zeros(self.layers, 2, slots, heads, positions, size, dtype=like.dtype, device=like.device)
+        shape = self.layers, 2, self.slots, heads, self.positions, size
+        return torch.zeros(shape, dtype=like.dtype, device=like.device)
+
+
+def _rounded(count: int, unit: int) -> int:
+    return -(-count // unit) * unit
 
 
 @final
@@ -185,7 +235,7 @@ def _attend(
         raise ModelError(f"attention with {', '.join(refused)} has no flat form")
     now: _Pass = _NOW.running
     keys, values = now.table.of_layer(module.layer_idx, key)
-    scaling = options.get("scaling") or query.shape[-1] ** -0.5
+    scaling, window = options.get("scaling") or query.shape[-1] ** -0.5, options.get("sliding_window")
     heads, tokens, size = query.shape[1:]
     groups = key.shape[1]
     output = query.new_zeros(tokens, heads, value.shape[-1])
@@ -194,14 +244,15 @@ def _attend(
         # The query heads that share a key head are rows of one product.
         queries = query[0, :, run.columns].transpose(0, 1).reshape(count, groups, heads // groups, size)
         weights = torch.matmul(queries, keys[slots, :, : run.width].transpose(2, 3)) * scaling
-        weights = weights.masked_fill_(run.hidden, -torch.inf).softmax(-1, dtype=torch.float32).to(query.dtype)
+        weights = weights.masked_fill_(now.hidden(run, window), -torch.inf)
+        weights = weights.softmax(-1, dtype=torch.float32).to(query.dtype)
         output[run.columns] = torch.matmul(weights, values[slots, :, : run.width]).reshape(count, heads, -1)
     for block in now.blocks:
         count = block.stop - block.start
         columns = slice(block.at, block.at + count)
         queries = query[0, :, columns].reshape(groups, heads // groups * count, size)
         weights = torch.matmul(queries, keys[block.slot, :, : block.stop].transpose(-1, -2)) * scaling
-        weights = weights.view(groups, heads // groups, count, block.stop) + block.mask
+        weights = weights.view(groups, heads // groups, count, block.stop) + now.mask(block, window)
         weights = weights.softmax(-1, dtype=torch.float32).to(query.dtype)
         seen = torch.matmul(weights.view(groups, -1, block.stop), values[block.slot, :, : block.stop])
         output[columns] = seen.view(heads, count, -1).transpose(0, 1)
@@ -227,7 +278,6 @@ class FlatModel:
         self.model = model
         self.table = SlotTable(layers)
         self._cache = Cache(layers=[_SlotLayer(layer) for layer in range(layers)])
-        self._masks: dict[tuple[int, int], Tensor] = {}
 
     def read(self, segments: Sequence[Segment], *, device: torch.device) -> Tensor:
         """Read segments, and return the logits after those that are wanted, ``[segment, vocabulary]``.
@@ -256,7 +306,8 @@ class FlatModel:
             torch.tensor(slots, device=device),
             place,
             tuple(_runs(segments, device)),
-            tuple(self._blocks(segments, device)),
+            tuple(_blocks(segments)),
+            {},
         )
         with torch.inference_mode(), _flat_attention(self.model), _running(now):
             output = self.model(
@@ -269,22 +320,16 @@ class FlatModel:
         logits: Tensor = output.logits[0, : len(wanted)]
         return logits
 
-    def _blocks(self, segments: Sequence[Segment], device: torch.device) -> Iterator[_Block]:
-        at = 0
-        for segment in segments:
-            start = segment.start
-            while not segment.generated and start < segment.stop:
-                stop = min((start // BLOCK + 1) * BLOCK, segment.stop)
-                yield _Block(segment.slot, start, stop, at + start - segment.start, self._mask(start, stop, device))
-                start = stop
-            at += len(segment.tokens)
 
-    def _mask(self, start: int, stop: int, device: torch.device) -> Tensor:
-        key = stop - start, stop
-        if key not in self._masks or self._masks[key].device != device:
-            mask = torch.full(key, -torch.inf, device=device)
-            self._masks[key] = mask.triu(start + 1)
-        return self._masks[key]
+def _blocks(segments: Sequence[Segment]) -> Iterator[_Block]:
+    at = 0
+    for segment in segments:
+        start = segment.start
+        while not segment.generated and start < segment.stop:
+            stop = min((start // BLOCK + 1) * BLOCK, segment.stop)
+            yield _Block(segment.slot, start, stop, at + start - segment.start)
+            start = stop
+        at += len(segment.tokens)
 
 
 def _runs(segments: Sequence[Segment], device: torch.device) -> Iterator[_Run]:
@@ -292,15 +337,68 @@ def _runs(segments: Sequence[Segment], device: torch.device) -> Iterator[_Run]:
     generated = [segment for segment in segments if segment.generated]
     first = 0
     for n, segment in enumerate(generated):
-        width = -(-segment.stop // WIDTH) * WIDTH
+        width = _rounded(segment.stop, WIDTH)
         after = generated[n + 1] if n + 1 < len(generated) else None
-        if after is not None and after.slot == segment.slot + 1 and -(-after.stop // WIDTH) * WIDTH == width:
+        if after is not None and after.slot == segment.slot + 1 and _rounded(after.stop, WIDTH) == width:
             continue
         run = generated[first : n + 1]
         ends = torch.tensor([each.stop for each in run], device=device)
-        hidden = (torch.arange(width, device=device)[None] >= ends[:, None])[:, None, None]
-        yield _Run(run[0].slot, segment.slot, first, width, hidden)
+        yield _Run(run[0].slot, segment.slot, first, width, ends[:, None, None, None])
         first = n + 1
+
+
+TEXTS = (21, 13)  # tokens of the two texts that are read flat and plainly
+PIECE = 16  # tokens of the first piece of the longer one
+SAME = 1e-4  # relative to the greatest logit, in float32
+ROUNDINGS = 16.0  # in coarser types
+
+
+def why_not_flat(model: PreTrainedModel, layers: DecoderLayers) -> str | None:
+    """Return why flat passes are not right for a model; None if they are, which is tried on it.
+
+    Two texts are read in pieces, one beside the other, with a few generated tokens each. Models with another kind of
+    attention either say so or show other logits than plain passes.
+    """
+    standard = layers.causal and not layers.encoder and not layers.layout.extra and not layers.repeated
+    if not standard or (layers.layout.rows, layers.layout.tokens) != (0, 1):
+        return "its layers are not those of a plain decoder"
+    if not selects_positions(model) or not prepares_plainly(model) or not keeps_keys_and_values(model):
+        return "it remembers a text by more than keys and values of its tokens, or prepares its passes itself"
+    if len({weight.device for weight in model.parameters()}) > 1 or hasattr(model, "_orig_mod"):
+        return "it is compiled, or spread over several devices"
+    try:
+        off = _distance_from_plain(model, len(layers))
+    except Exception as error:  # whatever a model does that has no use for such passes
+        if isinstance(error, RuntimeError) and is_out_of_memory(error):
+            raise
+        return f"flat passes fail: {(str(error).strip() or type(error).__name__).splitlines()[0][:100]}"
+    if off <= max(SAME, ROUNDINGS * torch.finfo(place(model)[1]).eps):
+        return None
+    return f"its logits in flat passes are off by {off:.0e}"
+
+
+def _distance_from_plain(model: PreTrainedModel, layers: int) -> float:
+    """Return the greatest difference of logits from those of plain passes, relative to the greatest logit."""
+    device, _ = place(model)
+    vocabulary = int(model.get_input_embeddings().weight.shape[0])
+    long, short = (tuple((7 * n + 11 * count) % vocabulary for n in range(count)) for count in TEXTS)
+    flat = FlatModel(model, layers=layers)
+    flat.table.reserve(slots=3, positions=TEXTS[0] + 3)
+    passes = (
+        [Segment(1, 0, long[:PIECE], wanted=False)],
+        [Segment(1, PIECE, long[PIECE:-2]), Segment(2, 0, short[:-2])],
+        [Segment(1, TEXTS[0] - 2, long[-2:-1], generated=True), Segment(2, TEXTS[1] - 2, short[-2:-1], generated=True)],
+        [Segment(1, TEXTS[0] - 1, long[-1:], generated=True), Segment(2, TEXTS[1] - 1, short[-1:], generated=True)],
+    )
+    with eagerly():
+        logits = [flat.read(segments, device=device) for segments in passes][1:]
+        off = 0.0
+        for number, text in enumerate((long, short)):
+            with torch.inference_mode():
+                plain = model(input_ids=torch.tensor([text], device=device), use_cache=False).logits[0, -3:].float()
+            read = torch.stack([each[number] for each in logits]).float()
+            off = max(off, float((read - plain).abs().max() / plain.abs().max().clamp_min(1e-30)))
+    return off
 
 
 @contextmanager

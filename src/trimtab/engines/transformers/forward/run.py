@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import DynamicCache
+from transformers import DynamicCache, GenerationMixin, PreTrainedModel
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.prefix_tree import (
@@ -221,6 +222,18 @@ def place(model: nn.Module) -> tuple[torch.device, torch.dtype]:
     if device.type == "meta":  # accelerate fetches the weights when they are needed
         device = torch.device(getattr(getattr(embeddings, "_hf_hook", None), "execution_device", None) or "cpu")
     return device, next(p.dtype for p in model.parameters() if p.dtype.is_floating_point)
+
+
+def prepares_plainly(model: PreTrainedModel) -> bool:
+    """Return True if a model's ``generate`` passes it the usual inputs, so that it computes what a plain pass does."""
+    own = type(model).prepare_inputs_for_generation
+    return own is GenerationMixin.prepare_inputs_for_generation
+
+
+def keeps_keys_and_values(model: PreTrainedModel) -> bool:
+    """Return True if a model remembers a text by keys and values of its tokens alone, so that a cache can be cut."""
+    kinds = {type(layer) for layer in DynamicCache(config=model.config.get_text_config(decoder=True)).layers}
+    return kinds <= {DynamicLayer, DynamicSlidingWindowLayer}
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

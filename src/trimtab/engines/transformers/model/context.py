@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.engines.transformers.model.reorder import refresh_reordered
 from trimtab.errors import ModelError, SteeringError
 from trimtab.vectors import ModelInfo
+
+
+ADAPTERS = ("_disable_adapters", "_active_adapter", "merged_adapters")  # what layers of peft have
 
 
 class OpenStream(Protocol):
@@ -130,6 +134,23 @@ def model_lock(model: nn.Module) -> ModelLock:
     """Return the lock of a model, which is the same for all engines over it."""
     with _LOCKS_LOCK:
         return _LOCKS.setdefault(model, ModelLock())
+
+
+def model_state(model: nn.Module) -> bytes:
+    """Return a digest of what decides a model's outputs beside its inputs: weights, adapters and hooks.
+
+    In-place changes count up a weight's version, and others move it in memory; both are cheap to see.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for module in model.modules():
+        adapters = [str(vars(module).get(name)) for name in ("_disable_adapters", "_active_adapter", "merged_adapters")]
+        digest.update(
+            repr((id(module), list(module._forward_hooks), list(module._forward_pre_hooks), adapters)).encode()
+        )
+        for weight in module._parameters.values():
+            if weight is not None:
+                digest.update(f"{weight.data_ptr()} {weight._version}".encode())
+    return digest.digest()
 
 
 @contextmanager

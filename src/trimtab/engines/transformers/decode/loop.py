@@ -1,0 +1,334 @@
+"""The decoding loop: requests join, are read and answered together in flat passes, and leave, each by itself.
+
+One thread runs the model while there are requests. Between two passes of the model
+
+1. requests *join* that fit into a slot, with the kept prefix of their prompt, if there is one;
+2. a *pass* is put together: one new token of every answer, and pieces of the prompts that are still being read;
+3. the model reads it, and for each text that is read to its end the next token is *chosen*;
+4. tokens are handed out, and answers that are complete, cancelled or late *leave*.
+
+A request that fails leaves alone. If a pass fails, all requests in it fail, and the loop goes on with the others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from threading import Lock, Thread
+from typing import final
+
+from torch import Tensor
+
+from trimtab.engines.layers import eagerly
+from trimtab.engines.protocol import Completion, Receipt
+from trimtab.engines.transformers.decode.answer import Request, kl_along, prompt_reader
+from trimtab.engines.transformers.decode.generation import Generation, Mailbox
+from trimtab.engines.transformers.decode.prefixes import KeptPrefixes
+from trimtab.engines.transformers.decode.stream import StreamedToken
+from trimtab.engines.transformers.forward.flat import BLOCK, FlatModel, Segment
+from trimtab.engines.transformers.forward.rows import RowHooks, RowPlan, RowSteering
+from trimtab.engines.transformers.forward.run import is_out_of_memory, place, release
+from trimtab.engines.transformers.forward.schedule import RowText, check_scope
+from trimtab.engines.transformers.model.context import ModelContext, model_state, running
+from trimtab.errors import CancelledGenerationError, PromptError
+from trimtab.reading import distinct_names
+
+ROWS = 64  # answers at once
+BUSY = 64  # tokens of prompts in a pass that answers too, so that answers go on smoothly
+IDLE = 256  # in a pass that answers nothing
+TABLE_BYTES = 2 * 1024**3  # of keys and values at once; a single request may take more
+KEPT_BYTES = 256 * 1024**2  # of prefixes
+SPARE_BYTES = 64 * 1024**2  # of keys and values that stay allocated while there are no requests
+QUEUED = 10_000  # requests that may wait
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One prompt that is to be answered."""
+
+    request: Request  # of this prompt alone
+    salt: bytes = b""  # prefixes are shared only between requests of the same salt
+    deadline: float | None = None  # on the clock of ``time.monotonic``
+
+
+@final
+class Row:
+    """One request while it is being answered."""
+
+    def __init__(self, context: ModelContext, asked: Asked, mailbox: Mailbox, plan: RowPlan) -> None:
+        request = self.request = asked.request
+        (self.prompt,), (self.sampling,) = request.prompts, [request.sampling]
+        self.asked, self.mailbox = asked, mailbox
+        text = RowText(self.prompt, markers=context.markers, decode=context.decode_all)
+        for term in plan.steering.terms:
+            check_scope(term.scope, text, what=term.text)
+        self.steering = RowSteering(
+            plan,
+            text,
+            sink=context.sink,
+            read=request.read,
+            prompt_readings=prompt_reader(context, [self.prompt]),
+        )
+        self.keys = self.steering.block_keys(BLOCK, asked.salt)
+        self.names = distinct_names([vector.behaviour.name for vector in request.read])
+        self.chooser = chooser_of(context, request)
+        self.slot = 0
+        self.read = 0  # tokens of the prompt in the slot
+
+    @property
+    def room(self) -> int:
+        """Return the positions that it may need."""
+        return len(self.prompt.tokens) + self.sampling.max_new_tokens
+
+    @property
+    def answering(self) -> bool:
+        """Return True if its prompt has been read."""
+        return self.read == len(self.prompt.tokens)
+
+    def next_token(self) -> Segment:
+        """Return the segment that reads its last token."""
+        tokens = self.chooser.tokens
+        return Segment(self.slot, self.read + len(tokens) - 1, tokens[-1:], generated=True)
+
+    def next_piece(self, most: int) -> Segment | None:
+        """Return the next piece of its prompt, of at most so many tokens, up to the end of a block or of the prompt."""
+        count = len(self.prompt.tokens)
+        stop = count if count - self.read <= most else (self.read + most) // BLOCK * BLOCK
+        if stop <= self.read:
+            return None
+        return Segment(self.slot, self.read, self.prompt.tokens[self.read : stop], wanted=stop == count)
+
+
+@final
+class DecodingLoop:
+    """Answers requests on one model, many at once.
+
+    Every method may be called from any thread. The thread that runs the model begins with the first request and ends
+    with the last one; the hooks are on the model in between, and act on passes of the loop alone.
+    """
+
+    def __init__(self, context: ModelContext) -> None:
+        self._context = context
+        self._flat = FlatModel(context.model, layers=len(context.blocks))
+        self._hooks = RowHooks(context.blocks)
+        self._kept = KeptPrefixes(KEPT_BYTES)
+        self._state = b""  # of the model, under which prefixes were kept
+        self._plans: dict[object, RowPlan] = {}
+        self._lock = Lock()  # of what follows
+        self._waiting: deque[tuple[Asked, Mailbox]] = deque()
+        self._running = False
+        self._joined: list[Row] = []  # in the order in which they joined; only the thread changes it
+        self._reduced = 0  # tokens of prompts in a pass since memory ran out; 0 if it did not
+
+    def submit(self, asked: Sequence[Asked]) -> list[Generation]:
+        """Queue requests, and return a handle of each; this never waits for the model.
+
+        Raises:
+            PromptError: Too many requests are waiting.
+        """
+        entries = [(each, Mailbox()) for each in asked]
+        with self._lock:
+            if len(self._waiting) + len(entries) > QUEUED:
+                fix = f"wait for some of the {len(self._waiting)} requests that are waiting"
+                raise PromptError(f"more than {QUEUED} requests would wait", fix=fix)
+            self._waiting.extend(entries)
+            if entries and not self._running:
+                self._running = True
+                Thread(target=self._run, name="trimtab-decoding", daemon=True).start()
+        held = self._context.lock_held
+        return [Generation(mailbox, held=held) for _, mailbox in entries]
+
+    def _run(self) -> None:
+        try:
+            with ExitStack() as stack:
+                with running(self._context.model):
+                    stack.enter_context(self._hooks.installed())
+                while self._go_on():
+                    with eagerly():
+                        self._step()
+        except BaseException as error:
+            self._fail_all(error)
+
+    def _go_on(self) -> bool:
+        """Return True if there is work; else the thread ends, and the next request begins another."""
+        with self._lock:
+            if self._joined or self._waiting:
+                return True
+            self._running = False
+        if self._flat.table.size > SPARE_BYTES:
+            self._flat.table.release()
+        return False
+
+    def _fail_all(self, error: BaseException) -> None:
+        """End every request with an error that the loop itself has met."""
+        with self._lock:
+            left = [row.mailbox for row in self._joined] + [mailbox for _, mailbox in self._waiting]
+            self._joined, self._running = [], False
+            self._waiting.clear()
+        for mailbox in left:
+            mailbox.close(error)
+
+    def _step(self) -> None:
+        """Run one pass, and let go whoever has ended."""
+        self._leave_early()
+        with running(self._context.model):
+            self._join()
+            segments = list(self._segments())
+            if not segments:
+                return
+            rows = [row for row, _ in segments]
+            try:
+                logits = self._pass(segments)
+            except Exception as error:  # whatever a model does, requests that come later are answered
+                if isinstance(error, RuntimeError) and is_out_of_memory(error) and self._reduce(error):
+                    return
+                for row in rows:
+                    self._leave(row, error)
+                return
+            read = [row for row, segment in segments if segment.wanted]
+            for row, choice in zip(read, choose(logits, [row.chooser for row in read]), strict=True):
+                self._hand_out(row, choice)
+
+    def _leave_early(self) -> None:
+        """Let requests go that were cancelled or are late."""
+        now = time.monotonic()
+        for row in list(self._joined):
+            if row.mailbox.cancelled:
+                self._leave(row, CancelledGenerationError("the answer was cancelled"))
+            elif row.asked.deadline is not None and now > row.asked.deadline:
+                self._leave(row, CancelledGenerationError("the answer's deadline has passed"))
+
+    def _join(self) -> None:
+        """Give slots to waiting requests, first come first served, while there is room."""
+        while len(self._joined) < ROWS:
+            with self._lock:
+                if not self._waiting:
+                    return
+                asked, mailbox = self._waiting[0]
+                if self._joined and not self._fits(asked):
+                    return
+                self._waiting.popleft()
+            if mailbox.cancelled:
+                mailbox.close(CancelledGenerationError("the answer was cancelled"))
+                continue
+            try:
+                row = Row(self._context, asked, mailbox, self._plan(asked))
+            except Exception as error:
+                mailbox.close(error)
+                continue
+            taken = {each.slot for each in self._joined}
+            row.slot = next(slot for slot in range(1, len(taken) + 2) if slot not in taken)
+            self._flat.table.reserve(slots=row.slot + 1, positions=row.room)
+            self._joined.append(row)
+
+    def _fits(self, asked: Asked) -> bool:
+        request = asked.request
+        room = len(request.prompts[0].tokens) + request.sampling.max_new_tokens
+        longest = max(room, self._flat.table.positions)
+        slots = max(len(self._joined) + 2, self._flat.table.slots)
+        return self._flat.table.bytes_of(slots=slots, positions=longest) <= TABLE_BYTES
+
+    def _plan(self, asked: Asked) -> RowPlan:
+        (steering,) = asked.request.steerings
+        if steering not in self._plans:
+            while len(self._plans) >= 2 * ROWS:
+                self._plans.pop(next(iter(self._plans)))
+            self._plans[steering] = RowPlan(steering)
+        return self._plans[steering]
+
+    def _segments(self) -> Iterator[tuple[Row, Segment]]:
+        """Put a pass together: answers by slot, then pieces of prompts in the order in which they joined."""
+        answering = sorted((row for row in self._joined if row.answering), key=lambda row: row.slot)
+        for row in answering:
+            yield row, row.next_token()
+        room = BUSY if answering else IDLE
+        room = min(room, self._reduced or room)
+        begun: set[bytes] = set()  # blocks that this pass reads, which others may use in the next one
+        for row in self._joined:
+            if row.answering or room <= 0:
+                continue
+            self._restore(row)
+            at = row.read // BLOCK
+            if at < len(row.keys) and row.keys[at] in begun:
+                continue
+            piece = row.next_piece(room)
+            if piece is not None:
+                begun.update(row.keys[at : piece.stop // BLOCK])
+                room -= len(piece.tokens)
+                yield row, piece
+
+    def _restore(self, row: Row) -> None:
+        """Take the beginning of a prompt from the kept prefixes, if nothing of it was read yet."""
+        if row.read:
+            return
+        known = self._kept.known(row.keys)
+        if known:
+            self._kept.restore(row.keys[:known], row.steering, self._flat.table, row.slot)
+            row.read = known * BLOCK
+
+    def _pass(self, segments: Sequence[tuple[Row, Segment]]) -> Tensor:
+        if (state := model_state(self._context.model)) != self._state:  # weights, adapters or hooks have changed
+            self._kept.clear()
+            self._state = state
+        device, _ = place(self._context.model)
+        with self._hooks.reading([(row.steering, segment) for row, segment in segments]):
+            logits = self._flat.read([segment for _, segment in segments], device=device)
+        for row, segment in segments:
+            if not segment.generated:
+                row.read = segment.stop
+                self._kept.keep(row.keys[: row.read // BLOCK], row.steering, self._flat.table, row.slot)
+        return logits
+
+    def _reduce(self, error: RuntimeError) -> bool:
+        """Have later passes read fewer tokens of prompts; return False if there are none to spare."""
+        release(error)
+        size = self._reduced or IDLE
+        if size <= BLOCK:
+            return False
+        self._reduced = size // 2
+        return True
+
+    def _hand_out(self, row: Row, choice: Choice | Exception) -> None:
+        """Hand out a token, and the whole answer with the last one."""
+        if isinstance(choice, Exception):
+            self._leave(row, choice)
+            return
+        readings = row.steering.readings[-1].tolist() if row.names else []
+        text = row.chooser.take(choice)
+        row.mailbox.put(StreamedToken(choice.token, text, dict(zip(row.names, readings, strict=True))))
+        if row.chooser.finished:
+            try:
+                self._leave(row, self._completion(row))
+            except Exception as error:
+                self._leave(row, error)
+
+    def _completion(self, row: Row) -> Completion:
+        answer = row.chooser
+        # The last token of an answer is read by no pass, so nothing is steered there.
+        coefficients, terms = row.steering.receipts(len(answer.tokens) - 1)
+        touched = int(coefficients.any(axis=1).sum())
+        (steering,) = row.request.steerings
+        kl = None
+        if row.request.measure_kl:
+            kl = kl_along(self._context, row.prompt, answer.tokens, steering, coefficients)
+        return answer.completion(
+            row.prompt,
+            Receipt(
+                steering=str(steering),
+                layers=tuple(sorted({layer for term in terms for layer in term.layers})),
+                rows=int(touched > 0),
+                tokens=touched,
+                kl=kl,
+                terms=tuple(terms),
+            ),
+            readings=dict(zip(row.names, zip(*row.steering.readings, strict=True), strict=True)),
+        )
+
+    def _leave(self, row: Row, end: Completion | BaseException) -> None:
+        self._joined.remove(row)
+        if not isinstance(end, Completion):
+            self._flat.table.clear(row.slot)
+        row.mailbox.close(end)
