@@ -87,6 +87,13 @@ class SteeringError(TrimtabError):
     code = "bad_steering"
 
 
+class CancelledGenerationError(TrimtabError):
+    """Answer that was cancelled, or whose deadline has passed, before its end."""
+
+    code = "cancelled"
+    http_status = 499
+
+
 class StrongSteeringWarning(UserWarning):
     """Warning about a steering whose predicted KL is high enough to break the text."""
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TypeAlias, final
 
 from trimtab.engines.protocol import Completion
-from trimtab.engines.transformers.decode.stream import StreamedToken
+from trimtab.engines.transformers.decode.output import StreamedToken
 from trimtab.errors import CancelledGenerationError, SteeringError
 
 End: TypeAlias = Completion | BaseException
@@ -28,7 +28,7 @@ class Mailbox:
         self._changed = Condition()
         self._tokens: deque[StreamedToken] = deque()
         self._end: End | None = None
-        self._listeners: list[Callable[[], None]] = []
+        self._listeners: list[Callable[[], object]] = []
         self.cancelled = False
 
     def put(self, token: StreamedToken) -> None:
@@ -51,7 +51,7 @@ class Mailbox:
         for listener in listeners:
             listener()
 
-    def listen(self, listener: Callable[[], None]) -> bool:
+    def listen(self, listener: Callable[[], object]) -> bool:
         """Have ``listener`` called at the next change, from any thread; return False if something is there already."""
         with self._changed:
             if self._tokens or self._end is not None:

@@ -20,20 +20,22 @@ from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import final
 
+import torch
 from torch import Tensor
 
 from trimtab.engines.layers import eagerly
 from trimtab.engines.protocol import Completion, Receipt
 from trimtab.engines.transformers.decode.answer import Request, kl_along, prompt_reader
+from trimtab.engines.transformers.decode.choose import Choice, RowConstraint, TokenChooser, choose
 from trimtab.engines.transformers.decode.generation import Generation, Mailbox
+from trimtab.engines.transformers.decode.output import Decode, RowAnswer, StreamedToken
 from trimtab.engines.transformers.decode.prefixes import KeptPrefixes
-from trimtab.engines.transformers.decode.stream import StreamedToken
 from trimtab.engines.transformers.forward.flat import BLOCK, FlatModel, Segment
 from trimtab.engines.transformers.forward.rows import RowHooks, RowPlan, RowSteering
 from trimtab.engines.transformers.forward.run import is_out_of_memory, place, release
 from trimtab.engines.transformers.forward.schedule import RowText, check_scope
-from trimtab.engines.transformers.model.context import ModelContext, model_state, running
-from trimtab.errors import CancelledGenerationError, PromptError
+from trimtab.engines.transformers.model.context import ModelContext, model_lock, model_state, running
+from trimtab.errors import CancelledGenerationError, PromptError, TrimtabError
 from trimtab.reading import distinct_names
 
 ROWS = 64  # answers at once
@@ -50,6 +52,8 @@ class Asked:
     """One prompt that is to be answered."""
 
     request: Request  # of this prompt alone
+    constraint: RowConstraint | None = None  # what its answer has to be
+    streamed: bool = False  # whether its text is wanted piece by piece
     salt: bytes = b""  # prefixes are shared only between requests of the same salt
     deadline: float | None = None  # on the clock of ``time.monotonic``
 
@@ -58,7 +62,7 @@ class Asked:
 class Row:
     """One request while it is being answered."""
 
-    def __init__(self, context: ModelContext, asked: Asked, mailbox: Mailbox, plan: RowPlan) -> None:
+    def __init__(self, context: ModelContext, asked: Asked, mailbox: Mailbox, plan: RowPlan, *, decode: Decode) -> None:
         request = self.request = asked.request
         (self.prompt,), (self.sampling,) = request.prompts, [request.sampling]
         self.asked, self.mailbox = asked, mailbox
@@ -74,7 +78,10 @@ class Row:
         )
         self.keys = self.steering.block_keys(BLOCK, asked.salt)
         self.names = distinct_names([vector.behaviour.name for vector in request.read])
-        self.chooser = chooser_of(context, request)
+        chooser = TokenChooser(
+            self.sampling, self.prompt.tokens, stop=context.stop, repeat=request.repeats[0], constraint=asked.constraint
+        )
+        self.answer = RowAnswer(chooser, decode=decode, decode_all=context.decode_all, streamed=asked.streamed)
         self.slot = 0
         self.read = 0  # tokens of the prompt in the slot
 
@@ -90,8 +97,8 @@ class Row:
 
     def next_token(self) -> Segment:
         """Return the segment that reads its last token."""
-        tokens = self.chooser.tokens
-        return Segment(self.slot, self.read + len(tokens) - 1, tokens[-1:], generated=True)
+        tokens = self.answer.tokens
+        return Segment(self.slot, self.read + len(tokens) - 1, (tokens[-1],), generated=True)
 
     def next_piece(self, most: int) -> Segment | None:
         """Return the next piece of its prompt, of at most so many tokens, up to the end of a block or of the prompt."""
@@ -110,8 +117,9 @@ class DecodingLoop:
     with the last one; the hooks are on the model in between, and act on passes of the loop alone.
     """
 
-    def __init__(self, context: ModelContext) -> None:
+    def __init__(self, context: ModelContext, *, decode: Decode) -> None:
         self._context = context
+        self._decode = decode
         self._flat = FlatModel(context.model, layers=len(context.blocks))
         self._hooks = RowHooks(context.blocks)
         self._kept = KeptPrefixes(KEPT_BYTES)
@@ -138,8 +146,8 @@ class DecodingLoop:
             if entries and not self._running:
                 self._running = True
                 Thread(target=self._run, name="trimtab-decoding", daemon=True).start()
-        held = self._context.lock_held
-        return [Generation(mailbox, held=held) for _, mailbox in entries]
+        lock = model_lock(self._context.model)
+        return [Generation(mailbox, held=lambda: lock.held) for _, mailbox in entries]
 
     def _run(self) -> None:
         try:
@@ -147,7 +155,7 @@ class DecodingLoop:
                 with running(self._context.model):
                     stack.enter_context(self._hooks.installed())
                 while self._go_on():
-                    with eagerly():
+                    with eagerly(), torch.inference_mode():
                         self._step()
         except BaseException as error:
             self._fail_all(error)
@@ -189,7 +197,7 @@ class DecodingLoop:
                     self._leave(row, error)
                 return
             read = [row for row, segment in segments if segment.wanted]
-            for row, choice in zip(read, choose(logits, [row.chooser for row in read]), strict=True):
+            for row, choice in zip(read, choose(logits, [row.answer.chooser for row in read]), strict=True):
                 self._hand_out(row, choice)
 
     def _leave_early(self) -> None:
@@ -214,15 +222,26 @@ class DecodingLoop:
             if mailbox.cancelled:
                 mailbox.close(CancelledGenerationError("the answer was cancelled"))
                 continue
+            if (state := model_state(self._context.model)) != self._state:  # weights, adapters or hooks have changed
+                self._kept.clear()
+                self._state = state
             try:
-                row = Row(self._context, asked, mailbox, self._plan(asked))
+                row = Row(self._context, asked, mailbox, self._plan(asked), decode=self._decode)
             except Exception as error:
                 mailbox.close(error)
                 continue
             taken = {each.slot for each in self._joined}
             row.slot = next(slot for slot in range(1, len(taken) + 2) if slot not in taken)
-            self._flat.table.reserve(slots=row.slot + 1, positions=row.room)
+            self._reserve(row)
             self._joined.append(row)
+
+    def _reserve(self, row: Row) -> None:
+        """Make room for a request, and at once for those behind it where that is cheap: growing copies the table."""
+        table, least = self._flat.table, row.slot + 1
+        room = max(row.room, table.positions)
+        soon = min(max(least, len(self._joined) + len(self._waiting) + 2), ROWS + 1)
+        roomy = table.bytes_of(slots=soon, positions=room) <= TABLE_BYTES // 4
+        table.reserve(slots=soon if roomy else least, positions=room)
 
     def _fits(self, asked: Asked) -> bool:
         request = asked.request
@@ -270,9 +289,6 @@ class DecodingLoop:
             row.read = known * BLOCK
 
     def _pass(self, segments: Sequence[tuple[Row, Segment]]) -> Tensor:
-        if (state := model_state(self._context.model)) != self._state:  # weights, adapters or hooks have changed
-            self._kept.clear()
-            self._state = state
         device, _ = place(self._context.model)
         with self._hooks.reading([(row.steering, segment) for row, segment in segments]):
             logits = self._flat.read([segment for _, segment in segments], device=device)
@@ -291,29 +307,30 @@ class DecodingLoop:
         self._reduced = size // 2
         return True
 
-    def _hand_out(self, row: Row, choice: Choice | Exception) -> None:
+    def _hand_out(self, row: Row, choice: Choice | TrimtabError) -> None:
         """Hand out a token, and the whole answer with the last one."""
-        if isinstance(choice, Exception):
+        if isinstance(choice, TrimtabError):
             self._leave(row, choice)
             return
         readings = row.steering.readings[-1].tolist() if row.names else []
-        text = row.chooser.take(choice)
-        row.mailbox.put(StreamedToken(choice.token, text, dict(zip(row.names, readings, strict=True))))
-        if row.chooser.finished:
-            try:
+        try:
+            text = row.answer.take(choice)
+            named = dict(zip(row.names, readings, strict=True))
+            row.mailbox.put(StreamedToken(choice.token, text, named, row.answer.token_logprob()))
+            if row.answer.finished:
                 self._leave(row, self._completion(row))
-            except Exception as error:
-                self._leave(row, error)
+        except Exception as error:  # of this request alone
+            self._leave(row, error)
 
     def _completion(self, row: Row) -> Completion:
-        answer = row.chooser
+        answer = row.answer
         # The last token of an answer is read by no pass, so nothing is steered there.
         coefficients, terms = row.steering.receipts(len(answer.tokens) - 1)
         touched = int(coefficients.any(axis=1).sum())
         (steering,) = row.request.steerings
         kl = None
         if row.request.measure_kl:
-            kl = kl_along(self._context, row.prompt, answer.tokens, steering, coefficients)
+            kl = kl_along(self._context, row.prompt, tuple(answer.tokens), steering, coefficients)
         return answer.completion(
             row.prompt,
             Receipt(
@@ -324,7 +341,7 @@ class DecodingLoop:
                 kl=kl,
                 terms=tuple(terms),
             ),
-            readings=dict(zip(row.names, zip(*row.steering.readings, strict=True), strict=True)),
+            readings=dict(zip(row.names, zip(*(each.tolist() for each in row.steering.readings), strict=True), strict=True)),
         )
 
     def _leave(self, row: Row, end: Completion | BaseException) -> None:

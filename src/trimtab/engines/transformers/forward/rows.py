@@ -128,6 +128,8 @@ class RowSteering:
         self._kept: list[SteeringCounters] = []  # of tokens that another text has read
         self.checked: set[int] = set()  # layers where additions have been seen to move something
         self._tokens = text.prompt.tokens
+        self._stepped = -1  # number of the generated token for which ``_last`` has the coefficients
+        self._last: Coefficients
         self.schedule = BatchSchedule(
             plan.steps,
             [text],
@@ -151,8 +153,11 @@ class RowSteering:
     def coefficients(self, segment: Segment) -> Coefficients:
         """Return the coefficients ``[token, term]`` of a segment in the pass that begins."""
         if segment.generated:
-            read: Coefficients = self.schedule.step(np.array([segment.tokens]))[0]
-            return read
+            number = segment.start - len(self._tokens)
+            if number != self._stepped:  # else a pass that broke off is tried again
+                self._stepped = number
+                self._last = self.schedule.step(np.array([segment.tokens]))[0]
+            return self._last
         self.schedule.begin_at(segment.stop)
         piece: Coefficients = self.schedule.of_prompt(segment.start, segment.stop)[0]
         return piece

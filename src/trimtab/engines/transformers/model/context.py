@@ -23,7 +23,6 @@ from trimtab.engines.transformers.model.reorder import refresh_reordered
 from trimtab.errors import ModelError, SteeringError
 from trimtab.vectors import ModelInfo
 
-
 ADAPTERS = ("_disable_adapters", "_active_adapter", "merged_adapters")  # what layers of peft have
 
 
