@@ -12,13 +12,16 @@ A request that fails leaves alone. If a pass fails, all requests in it fail, and
 
 from __future__ import annotations
 
+import atexit
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cache
 from threading import Lock, Thread
 from typing import final
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -45,6 +48,15 @@ TABLE_BYTES = 2 * 1024**3  # of keys and values at once; a single request may ta
 KEPT_BYTES = 256 * 1024**2  # of prefixes
 SPARE_BYTES = 64 * 1024**2  # of keys and values that stay allocated while there are no requests
 QUEUED = 10_000  # requests that may wait
+
+
+_LOOPS: WeakSet[DecodingLoop] = WeakSet()
+
+
+@cache
+def _end_at_exit() -> None:
+    """Have all loops end before the interpreter does: a thread that is inside the model then would abort it."""
+    atexit.register(lambda: [loop.end() for loop in list(_LOOPS)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +140,11 @@ class DecodingLoop:
         self._lock = Lock()  # of what follows
         self._waiting: deque[tuple[Asked, Mailbox]] = deque()
         self._running = False
+        self._thread: Thread | None = None
         self._joined: list[Row] = []  # in the order in which they joined; only the thread changes it
         self._reduced = 0  # tokens of prompts in a pass since memory ran out; 0 if it did not
+        _LOOPS.add(self)
+        _end_at_exit()
 
     def submit(self, asked: Sequence[Asked]) -> list[Generation]:
         """Queue requests, and return a handle of each; this never waits for the model.
@@ -145,30 +160,41 @@ class DecodingLoop:
             self._waiting.extend(entries)
             if entries and not self._running:
                 self._running = True
-                Thread(target=self._run, name="trimtab-decoding", daemon=True).start()
+                self._thread = Thread(target=self._run, name="trimtab-decoding", daemon=True)
+                self._thread.start()
         lock = model_lock(self._context.model)
         return [Generation(mailbox, held=lambda: lock.held) for _, mailbox in entries]
 
+    def end(self) -> None:
+        """Cancel all requests, and wait until the thread has ended."""
+        with self._lock:
+            left = [row.mailbox for row in self._joined] + [mailbox for _, mailbox in self._waiting]
+        for mailbox in left:
+            mailbox.cancelled = True
+        if self._thread is not None:
+            self._thread.join()
+
     def _run(self) -> None:
         try:
-            with ExitStack() as stack:
-                with running(self._context.model):
-                    stack.enter_context(self._hooks.installed())
-                while self._go_on():
-                    with eagerly(), torch.inference_mode():
-                        self._step()
+            while self._go_on():
+                with ExitStack() as stack:
+                    with running(self._context.model):
+                        stack.enter_context(self._hooks.installed())
+                    while self._joined or self._waiting:
+                        with eagerly(), torch.inference_mode():
+                            self._step()
         except BaseException as error:
             self._fail_all(error)
 
     def _go_on(self) -> bool:
         """Return True if there is work; else the thread ends, and the next request begins another."""
         with self._lock:
-            if self._joined or self._waiting:
+            if self._waiting:
                 return True
+            if self._flat.table.size > SPARE_BYTES:
+                self._flat.table.release()
             self._running = False
-        if self._flat.table.size > SPARE_BYTES:
-            self._flat.table.release()
-        return False
+            return False
 
     def _fail_all(self, error: BaseException) -> None:
         """End every request with an error that the loop itself has met."""
@@ -197,6 +223,8 @@ class DecodingLoop:
                     self._leave(row, error)
                 return
             read = [row for row, segment in segments if segment.wanted]
+            if not read:
+                return
             for row, choice in zip(read, choose(logits, [row.answer.chooser for row in read]), strict=True):
                 self._hand_out(row, choice)
 
@@ -341,7 +369,9 @@ class DecodingLoop:
                 kl=kl,
                 terms=tuple(terms),
             ),
-            readings=dict(zip(row.names, zip(*(each.tolist() for each in row.steering.readings), strict=True), strict=True)),
+            readings=dict(
+                zip(row.names, zip(*(each.tolist() for each in row.steering.readings), strict=True), strict=True)
+            ),
         )
 
     def _leave(self, row: Row, end: Completion | BaseException) -> None:

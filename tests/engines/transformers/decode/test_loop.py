@@ -1,0 +1,323 @@
+"""The decoding loop: answers are those of the request alone, whatever is answered beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from neutral_vectors import reader_for
+from trimtab.engines.protocol import Completion
+from trimtab.engines.sampling import Sampling
+from trimtab.engines.transformers import TransformersEngine
+from trimtab.engines.transformers.decode import loop as loop_module
+from trimtab.engines.transformers.decode.answer import make_request
+from trimtab.engines.transformers.decode.loop import Asked, DecodingLoop
+from trimtab.engines.transformers.decode.prefixes import KeptPrefixes
+from trimtab.engines.transformers.forward.flat import BLOCK, why_not_flat
+from trimtab.engines.transformers.forward.rows import RowPlan, RowSteering
+from trimtab.errors import CancelledGenerationError, ModelError, PromptError, SteeringError
+from trimtab.steering import Steering
+
+Make = Callable[..., TransformersEngine]
+MIXES = (
+    "none",
+    "one:0.8",
+    "one:-0.5 + two:0.5",
+    "one:0.8@generated",
+    "two:0.7@prompt",
+    "one:0.9@user + two:0.4@generated, half-life 4",
+    "one:0.7 when one < 3",
+    "two:0.6 when one < 0.2 at token",
+    "ablate(one)",
+    "rotate(two, 15) + one:0.3",
+    "one:0.5 + floor(two, 50%)",
+)
+PROMPTS = ("How was your day?", "A longer question about rivers, and about the towns that lie beside them.", "Hi")
+TOKENS = 10
+
+
+class Asking:
+    """Asks a loop over one engine."""
+
+    def __init__(self, engine: TransformersEngine) -> None:
+        self.engine = engine
+        self.loop = DecodingLoop(engine._context, decode=engine.decode)
+        self.vectors = {name: reader_for(engine, seed=seed, name=name) for seed, name in enumerate(("one", "two"))}
+
+    def asked(
+        self, prompt: str, mix: str = "none", *, salt: bytes = b"", deadline: float | None = None, **options: Any
+    ) -> Asked:
+        steering = Steering.of(mix, find=self.vectors.__getitem__)
+        sampling = Sampling(**{"max_new_tokens": TOKENS, **options})
+        prompts = [self.engine.marked(prompt)]
+        request = make_request(
+            prompts, [steering], sampling, info=self.engine.info, read=[self.vectors["one"]], measure_kl=False
+        )
+        return Asked(request, salt=salt, deadline=deadline, streamed=True)
+
+    def answers(self, *asked: Asked) -> list[Completion]:
+        return [generation.result(timeout=60) for generation in self.loop.submit(asked)]
+
+
+@pytest.fixture
+def asking(llama: TransformersEngine) -> Iterator[Asking]:
+    asking = Asking(llama)
+    yield asking
+    wait_until_idle()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in llama.model.modules())
+    assert llama.model.config._attn_implementation == "sdpa"
+
+
+def wait_until_idle() -> None:
+    for thread in threading.enumerate():
+        if thread.name == "trimtab-decoding":
+            thread.join(timeout=60)
+            assert not thread.is_alive()
+
+
+def same(one: Completion, other: Completion) -> bool:
+    """Tokens and receipts equal; numbers up to the rounding of plain weights, whose products depend on their shape."""
+    if (one.tokens, one.finish_reason) != (other.tokens, other.finish_reason):
+        return False
+    assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
+    for mine, theirs in zip(one.receipt.terms, other.receipt.terms, strict=True):
+        assert (mine.tokens, mine.layers, mine.fired) == (theirs.tokens, theirs.layers, theirs.fired)
+        assert mine.shift == pytest.approx(theirs.shift, abs=1e-5)
+    assert one.receipt.tokens == other.receipt.tokens
+    return bool(np.allclose(one.readings["one"], other.readings["one"], atol=1e-4))
+
+
+def static_answer(asking: Asking, prompt: str, mix: str) -> Completion:
+    steering = Steering.of(mix, find=asking.vectors.__getitem__)
+    read = [asking.vectors["one"]]
+    return asking.engine.generate(prompt, steering=steering, max_new_tokens=TOKENS, read=read, use_cache=False)
+
+
+def test_answers_are_those_of_a_static_batch_without_cache(asking: Asking) -> None:
+    cases = [(prompt, mix) for prompt in PROMPTS[:2] for mix in MIXES]
+    for (prompt, mix), answer in zip(cases, asking.answers(*(asking.asked(*case) for case in cases)), strict=True):
+        assert same(answer, static_answer(asking, prompt, mix)), mix
+
+
+def test_requests_join_and_leave_at_any_token(asking: Asking) -> None:
+    rng = np.random.default_rng(0)
+    cases = [
+        asking.asked(
+            PROMPTS[rng.integers(3)],
+            MIXES[rng.integers(len(MIXES))],
+            max_new_tokens=int(rng.integers(1, 14)),
+            temperature=float(rng.choice([0.0, 0.9])),
+            seed=int(rng.integers(5)),
+        )
+        for _ in range(60)
+    ]
+    alone = [asking.answers(case)[0] for case in cases]
+    found: dict[int, Completion] = {}
+
+    def work(numbers: list[int]) -> None:
+        for n in numbers:
+            (generation,) = asking.loop.submit([cases[n]])
+            if n % 7 == 3:
+                next(generation)
+                generation.cancel()
+            else:
+                found[n] = generation.result(timeout=60)
+
+    threads = [threading.Thread(target=work, args=(list(range(first, 60, 6)),)) for first in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == sum(n % 7 != 3 for n in range(60))
+    for n, answer in found.items():
+        assert answer.tokens == alone[n].tokens
+        assert answer.receipt.tokens == alone[n].receipt.tokens
+
+
+def test_kept_prefixes_change_nothing(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    restore = KeptPrefixes.restore
+    restored = []
+    monkeypatch.setattr(KeptPrefixes, "restore", lambda *given: (restored.append(given[1]), restore(*given)))
+    for prompt in PROMPTS:
+        for mix in MIXES:
+            first, again = (asking.answers(asking.asked(prompt, mix))[0] for _ in range(2))
+            assert same(first, again), mix
+    assert restored
+
+
+def test_prefixes_are_shared_where_tokens_and_their_steering_are_equal(asking: Asking) -> None:
+    def keys(mix: str, salt: bytes = b"") -> list[bytes]:
+        asked = asking.asked(PROMPTS[1], mix, salt=salt)
+        row = loop_module.Row(
+            asking.engine._context,
+            asked,
+            loop_module.Mailbox(),
+            RowPlan(asked.request.steerings[0]),
+            decode=asking.engine.decode,
+        )
+        return row.keys
+
+    assert keys("none") == keys("one:0.8@generated")
+    assert keys("one:0.5") == keys("one:0.5 + two:0.3@generated")
+    assert keys("one:0.5")[0] != keys("one:0.6")[0] != keys("none")[0]
+    assert keys("none", b"a")[0] != keys("none", b"b")[0]
+    # What comes before the user's words is the same, steered or not.
+    shared = [a == b for a, b in zip(keys("none"), keys("one:0.9@user"), strict=True)]
+    assert not shared[-1]
+
+
+def test_prefix_keys_without_steering_are_noticed(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = RowSteering.prompt_steered.fget
+
+    def nothing(row: RowSteering) -> NDArray[np.float32]:
+        return np.zeros_like(plain(row))
+
+    alone = static_answer(asking, PROMPTS[1], "one:0.8")
+    monkeypatch.setattr(RowSteering, "prompt_steered", property(nothing))
+    asking.answers(asking.asked(PROMPTS[1]))
+    (wrong,) = asking.answers(asking.asked(PROMPTS[1], "one:0.8"))
+    assert wrong.logprob != pytest.approx(alone.logprob, abs=1e-4)
+
+
+def test_kept_prefixes_end_with_the_weights_they_came_from(tiny: Make) -> None:
+    asking = Asking(tiny("llama"))
+    before = asking.answers(asking.asked(PROMPTS[1]))[0]
+    with torch.no_grad():
+        asking.engine.model.model.layers[0].mlp.down_proj.weight.mul_(1.5)
+    after = asking.answers(asking.asked(PROMPTS[1]))[0]
+    assert after.logprob != pytest.approx(before.logprob, abs=1e-4)
+    assert same(after, static_answer(asking, PROMPTS[1], "none"))
+
+
+def test_a_missing_hook_is_noticed(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = asking.engine.blocks
+    rewritten = type(blocks).rewritten
+    monkeypatch.setattr(
+        type(blocks), "rewritten", lambda self, layers, rewrite: rewritten(self, [n for n in layers if n != 2], rewrite)
+    )
+    with pytest.raises(SteeringError, match=r"layer 2 .* steered 0 of"):
+        asking.answers(asking.asked("Hi", "one:0.8"))
+
+
+def test_a_request_that_fails_leaves_the_others_alone(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    choose = loop_module.choose
+
+    def broken(logits: torch.Tensor, choosers: Any) -> Any:
+        logits = logits.clone()
+        for n, chooser in enumerate(choosers):
+            if chooser.sampling.seed == 13 and len(chooser.tokens) == 2:
+                logits[n, 5] = torch.nan
+        return choose(logits, choosers)
+
+    monkeypatch.setattr(loop_module, "choose", broken)
+    alone = asking.answers(asking.asked("Hi"))[0]
+    good, bad, other = asking.loop.submit([asking.asked("Hi"), asking.asked("Hi", seed=13), asking.asked("Hi")])
+    with pytest.raises(ModelError, match="not numbers"):
+        bad.result(timeout=60)
+    assert same(good.result(timeout=60), alone)
+    assert same(other.result(timeout=60), alone)
+
+
+def test_a_pass_that_fails_ends_its_requests_and_no_others(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = asking.loop._flat.read
+    calls = []
+
+    def sometimes(*args: Any, **options: Any) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("the pass broke")
+        return read(*args, **options)
+
+    monkeypatch.setattr(asking.loop._flat, "read", sometimes)
+    with pytest.raises(RuntimeError, match="the pass broke"):
+        asking.answers(asking.asked("Hi"))
+    assert len(asking.answers(asking.asked("Hi"))[0].tokens) == TOKENS
+
+
+def test_running_out_of_memory_shrinks_the_pass(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = asking.loop._flat.read
+    sizes = []
+
+    def small(segments: Any, **options: Any) -> torch.Tensor:
+        tokens = sum(len(segment.tokens) for segment in segments)
+        if tokens > 32:
+            raise torch.OutOfMemoryError("can't allocate memory")
+        sizes.append(tokens)
+        return read(segments, **options)
+
+    alone = asking.answers(asking.asked(PROMPTS[1], "one:0.8", salt=b"other"))[0]
+    monkeypatch.setattr(asking.loop._flat, "read", small)
+    assert same(asking.answers(asking.asked(PROMPTS[1], "one:0.8"))[0], alone)
+    assert max(sizes) <= 32
+
+
+def test_cancelled_and_late_requests_leave(asking: Asking) -> None:
+    endless = {"max_new_tokens": 150}
+    (one, late, kept) = asking.loop.submit(
+        [
+            asking.asked("Hi", **endless),
+            asking.asked("Hi", deadline=time.monotonic() + 0.05, **endless),
+            asking.asked("Hi"),
+        ]
+    )
+    assert len([token for token, _ in zip(one, range(3), strict=False)]) == 3
+    one.cancel()
+    for generation, message in ((one, "cancelled"), (late, "deadline")):
+        with pytest.raises(CancelledGenerationError, match=message):
+            generation.result(timeout=60)
+    assert len(kept.result(timeout=60).tokens) == TOKENS
+
+
+def test_a_generation_that_nobody_refers_to_ends(asking: Asking) -> None:
+    asking.loop.submit([asking.asked("Hi", max_new_tokens=180)])
+    wait_until_idle()
+
+
+def test_thousand_requests_may_wait_and_more_are_refused(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = asking.answers(*[asking.asked("Hi", max_new_tokens=1) for _ in range(1000)])
+    assert len({answer.tokens for answer in answers}) == 1
+    monkeypatch.setattr(loop_module, "QUEUED", 3)
+    with pytest.raises(PromptError, match="more than 3 requests"):
+        asking.loop.submit([asking.asked("Hi")] * 4)
+
+
+def test_answers_are_awaited_and_iterated_by_coroutines(asking: Asking) -> None:
+    async def both() -> tuple[str, Completion]:
+        first, second = asking.loop.submit([asking.asked("Hi"), asking.asked("Hi")])
+        pieces = [token.text async for token in first]
+        return "".join(pieces), await second
+
+    text, completion = asyncio.run(both())
+    assert text == completion.text
+
+
+def test_texts_are_read_in_blocks_whatever_their_length(asking: Asking) -> None:
+    for count in (1, BLOCK - 1, BLOCK, BLOCK + 1, 5 * BLOCK):
+        prompt = "x" * count
+        assert same(asking.answers(asking.asked(prompt, "one:0.5"))[0], static_answer(asking, prompt, "one:0.5"))
+
+
+def test_the_wait_for_an_answer_inside_of_steered_is_refused(asking: Asking) -> None:
+    (generation,) = asking.loop.submit([asking.asked("Hi", max_new_tokens=100)])
+    with asking.engine.steered("none"), pytest.raises(SteeringError, match="waits for the end of steered"):
+        generation.result()
+    assert generation.result(timeout=60).tokens
+
+
+def test_flat_passes_are_tried_on_each_model(engine: TransformersEngine) -> None:
+    problem = why_not_flat(engine.model, engine.blocks)
+    refused = engine.info.name in ("tiny falcon", "tiny falcon_alibi")  # their attention is their own
+    assert (problem is not None) == refused
+    if problem is None:
+        asking = Asking(engine)
+        for mix in MIXES[:4]:
+            answer = asking.answers(asking.asked(PROMPTS[1], mix))[0]
+            assert same(answer, static_answer(asking, PROMPTS[1], mix)), mix
