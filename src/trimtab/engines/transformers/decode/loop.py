@@ -23,6 +23,7 @@ from threading import Lock, Thread
 from typing import final
 from weakref import WeakSet
 
+import numpy as np
 import torch
 from torch import Tensor
 
