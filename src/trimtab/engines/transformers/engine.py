@@ -31,11 +31,21 @@ from trimtab.engines.protocol import (
     list_prompts,
 )
 from trimtab.engines.sampling import Sampling, SamplingOptions, make_sampling
-from trimtab.engines.transformers.decode.answer import OnToken, Request, answer_request, answers_batches, make_request
+from trimtab.engines.transformers.decode.answer import (
+    OnToken,
+    Request,
+    answer_request,
+    answers_batches,
+    make_request,
+    single_requests,
+)
 from trimtab.engines.transformers.decode.constraints import ConstraintState, start_constraint
+from trimtab.engines.transformers.decode.generation import Generation
+from trimtab.engines.transformers.decode.loop import Asked, DecodingLoop
 from trimtab.engines.transformers.decode.output import StreamedToken
 from trimtab.engines.transformers.decode.stream import AnswerStream
 from trimtab.engines.transformers.forward.collect import collect_states, score_prompts, spans_of
+from trimtab.engines.transformers.forward.flat import why_not_flat
 from trimtab.engines.transformers.forward.run import keeps_keys_and_values, prepared_proof
 from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.engines.transformers.forward.step_plan import StepPlan
@@ -127,6 +137,8 @@ class TransformersEngine:
         )
         self._scopes = self._lock.scopes
         self._thinking_markers = thinking_markers(tokenizer)
+        self._why_static: str | None = None  # why answers come in static batches; empty if they do not, None: not tried
+        self._loop: DecodingLoop | None = None
         self._proof = prepared_proof(model, self.blocks, limit=self.context_window, encoder=self.has_encoder)
 
     def __repr__(self) -> str:
@@ -653,8 +665,37 @@ class TransformersEngine:
             if on_text is not None and token.text:
                 on_text(token.text)
 
-        with running(self.model):
-            return answer_request(self._context, request, on_token=None if on_text is None else on_token)
+        streams = on_text is not None
+        if (loop := self._loop_for(request)) is None:
+            with running(self.model):
+                return answer_request(self._context, request, on_token=on_token if streams else None)
+        asked = [Asked(each, streamed=streams and n == 0) for n, each in enumerate(single_requests(request))]
+        generations = loop.submit(asked)
+        try:
+            for token in generations[0] if streams and generations else ():
+                on_token(token)
+            return [generation.result() for generation in generations]
+        finally:
+            for generation in generations:  # those that an error or Ctrl-C has left over
+                generation.cancel()
+
+    def _loop_for(self, request: Request) -> DecodingLoop | None:
+        """Return the loop that answers a request; None if it takes a static batch.
+
+        Static batches are for models that flat passes are not right for, inside of steered(), whose hooks act on every
+        row of a pass, and for what reads everything again at every step.
+        """
+        if self._lock.held or request.cache is not None or not request.sampling.use_cache:
+            return None
+        return self._decoding()
+
+    def _decoding(self) -> DecodingLoop | None:
+        with self._lock:  # once, whichever thread comes first
+            if self._why_static is None:
+                with running(self.model):
+                    self._why_static = why_not_flat(self.model, self.blocks) or ""
+                self._loop = None if self._why_static else DecodingLoop(self._context)
+            return self._loop
 
     def answers_batches(self, prompt: Tokens) -> bool:
         """Return True if the model answers a row of a batch as it does alone; else rows are answered one by one."""
@@ -700,7 +741,7 @@ class TransformersEngine:
         raw: bool = False,
         normalize: float | None = None,
         **options: Unpack[SamplingOptions],
-    ) -> AnswerStream:
+    ) -> AnswerStream | Generation:
         """Answer one prompt token by token, with a reading of every token on the vectors ``read``: a monitor.
 
         A reading is the z-score, against neutral text and averaged over the vector's reading layers, of the state from
@@ -717,7 +758,6 @@ class TransformersEngine:
             >>> for token in model.stream("How was your day?", read=[happy]):  # doctest: +SKIP
             ...     print(token.text, token.readings["happy"])
         """
-        self._lock.check_no_stream()
         chosen = make_sampling(sampling, options, max_new_tokens=ANSWER_TOKENS)
         request = self._requested(
             [prompt],
@@ -728,6 +768,9 @@ class TransformersEngine:
             read=read,
             normalize=normalize,
         )
+        if (loop := self._loop_for(request)) is not None:
+            return loop.submit([Asked(request, streamed=True)])[0]
+        self._lock.check_no_stream()
         scopes = list(self._scopes) if self._lock.held else []  # else they are those of another thread
 
         def work(on_token: OnToken, ended: Callable[[], bool]) -> Completion:

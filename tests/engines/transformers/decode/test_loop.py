@@ -49,7 +49,7 @@ class Asking:
 
     def __init__(self, engine: TransformersEngine) -> None:
         self.engine = engine
-        self.loop = DecodingLoop(engine._context, decode=engine.decode)
+        self.loop = DecodingLoop(engine._context)
         self.vectors = {name: reader_for(engine, seed=seed, name=name) for seed, name in enumerate(("one", "two"))}
 
     def asked(
@@ -59,7 +59,7 @@ class Asking:
         sampling = Sampling(**{"max_new_tokens": TOKENS, **options})
         prompts = [self.engine.marked(prompt)]
         request = make_request(
-            prompts, [steering], sampling, info=self.engine.info, read=[self.vectors["one"]], measure_kl=False
+            prompts, [steering], sampling, info=self.engine.info, constraints=[None], read=[self.vectors["one"]]
         )
         return Asked(request, salt=salt, deadline=deadline, streamed=True)
 
@@ -161,7 +161,6 @@ def test_prefixes_are_shared_where_tokens_and_their_steering_are_equal(asking: A
             asked,
             loop_module.Mailbox(),
             RowPlan(asked.request.steerings[0]),
-            decode=asking.engine.decode,
         )
         return row.keys
 

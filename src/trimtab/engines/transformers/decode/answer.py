@@ -139,15 +139,7 @@ def answer_request(
     completions: list[Completion] = []
     size = ROWS if len(request.prompts) < 2 or answers_batches(context, request.prompts[0].tokens) else 1
     for at in range(0, len(request.prompts), size):
-        rows = slice(at, at + size)
-        batch = replace(
-            request,
-            prompts=request.prompts[rows],
-            steerings=request.steerings[rows],
-            repeats=request.repeats[rows],
-            constraints=request.constraints[rows],
-        )
-        completions += _answer_batch(context, batch, on_token, ended)
+        completions += _answer_batch(context, _part(request, slice(at, at + size)), on_token, ended)
         on_token = ended = None
     return completions
 
@@ -162,7 +154,7 @@ def _answer_batch(
         RowText(prompt, markers=context.markers, decode=context.decode_all)
         for prompt in _as_read(context, batch.prompts)
     ]
-    _check_terms(context, rows, batch)
+    check_terms(context, batch)
     own = StepPlan.of_rows(batch.steerings)
     plans = [*(hooks.plan for hooks in context.scopes), own]
     on_tokens = _comparisons_on_tokens(plans)
@@ -257,6 +249,11 @@ def unsteers(constraint: ConstraintState | None) -> bool:
     return constraint is not None and not constraint.constraint.steer
 
 
+def reason_of(constraint: ConstraintState | None) -> str | None:
+    """Return why an answer is unsteered, for its receipt; None if it need not be."""
+    return "constrained" if _unsteers(constraint) else None
+
+
 def _completions(
     context: ModelContext,
     batch: Request,
@@ -289,7 +286,7 @@ def _completions(
             tokens=touched[row],
             kl=kl,
             terms=terms,
-            reason="constrained" if unsteers(batch.constraints[row]) else None,
+            reason=reason_of(batch.constraints[row]),
         )
         readings = [tuple(float(step[row, n]) for step in steps[: len(answer.tokens)]) for n in range(len(names))]
         completions.append(answer.completion(prompt, receipt, readings=dict(zip(names, readings, strict=True))))
@@ -310,15 +307,36 @@ def _as_read(context: ModelContext, prompts: Sequence[MarkedPrompt]) -> list[Mar
     return [begun] * len(prompts)
 
 
-def _check_terms(context: ModelContext, rows: Sequence[RowText], batch: Request) -> None:
+def check_terms(context: ModelContext, batch: Request) -> None:
+    """Refuse terms that make no sense for the prompts of a request.
+
+    Raises:
+        SteeringError: A scope asks for what a prompt does not have, or an encoder is to be steered in part.
+    """
     outer = _outer(context)
-    for row, steering in zip(rows, batch.steerings, strict=True):
+    for prompt, steering in zip(_as_read(context, batch.prompts), batch.steerings, strict=True):
+        row = RowText(prompt, markers=context.markers, decode=context.decode_all)
         for term in (outer + steering).terms:
             check_scope(term.scope, row, what=term.text)
             if context.blocks.encoder and not (term.scope.is_all and term.condition is None):
                 raise SteeringError(f"{term.text}: an encoder is steered at all of its tokens", fix="drop the scope")
     if context.blocks.encoder and batch.read:
         raise SteeringError("an encoder generates nothing to read", fix="load the model without encoder=True")
+
+
+def single_requests(request: Request) -> list[Request]:
+    """Return a request for each prompt of a request."""
+    return [_part(request, slice(at, at + 1)) for at in range(len(request.prompts))]
+
+
+def _part(request: Request, rows: slice) -> Request:
+    return replace(
+        request,
+        prompts=request.prompts[rows],
+        steerings=request.steerings[rows],
+        repeats=request.repeats[rows],
+        constraints=request.constraints[rows],
+    )
 
 
 def _comparisons_on_tokens(plans: Sequence[StepPlan]) -> list[Comparison]:

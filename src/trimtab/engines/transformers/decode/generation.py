@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from threading import Condition
+from functools import cache
+from threading import Condition, Thread
 from types import TracebackType
 from typing import TypeAlias, final
 
@@ -14,6 +16,41 @@ from trimtab.engines.transformers.decode.output import StreamedToken
 from trimtab.errors import CancelledGenerationError, SteeringError
 
 End: TypeAlias = Completion | BaseException
+
+
+_RUNNING: dict[Thread, Callable[[], None]] = {}  # threads inside a model, with what makes them end
+
+
+def start_thread(run: Callable[[], None], *, cancel: Callable[[], None]) -> None:
+    """Run a function that answers requests in a thread of its own.
+
+    The thread is over before the interpreter is: the end of the interpreter aborts a thread that is inside of torch.
+
+    Args:
+        run: The function.
+        cancel: Makes it end soon.
+    """
+
+    def work() -> None:
+        try:
+            run()
+        finally:
+            _RUNNING.pop(thread, None)
+
+    thread = Thread(target=work, name="trimtab-decoding", daemon=True)
+    _end_at_exit()
+    _RUNNING[thread] = cancel
+    thread.start()
+
+
+@cache
+def _end_at_exit() -> None:
+    def end() -> None:
+        for thread, cancel in list(_RUNNING.items()):
+            cancel()
+            thread.join()
+
+    atexit.register(end)
 
 
 @final

@@ -12,32 +12,35 @@ A request that fails leaves alone. If a pass fails, all requests in it fail, and
 
 from __future__ import annotations
 
-import atexit
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
-from threading import Lock, Thread
+from threading import Lock
 from typing import final
-from weakref import WeakSet
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from trimtab.engines.layers import eagerly
 from trimtab.engines.protocol import Completion, Receipt
-from trimtab.engines.transformers.decode.answer import Request, kl_along, prompt_reader
-from trimtab.engines.transformers.decode.choose import Choice, RowConstraint, TokenChooser, choose
-from trimtab.engines.transformers.decode.generation import Generation, Mailbox
-from trimtab.engines.transformers.decode.output import Decode, RowAnswer, StreamedToken
+from trimtab.engines.transformers.decode.answer import (
+    Request,
+    check_terms,
+    kl_along,
+    prompt_reader,
+    reason_of,
+    row_answer,
+)
+from trimtab.engines.transformers.decode.choose import Choice, choose
+from trimtab.engines.transformers.decode.generation import Generation, Mailbox, start_thread
+from trimtab.engines.transformers.decode.output import StreamedToken
 from trimtab.engines.transformers.decode.prefixes import KeptPrefixes
 from trimtab.engines.transformers.forward.flat import BLOCK, FlatModel, Segment
 from trimtab.engines.transformers.forward.rows import RowHooks, RowPlan, RowSteering
 from trimtab.engines.transformers.forward.run import is_out_of_memory, place, release
-from trimtab.engines.transformers.forward.schedule import RowText, check_scope
+from trimtab.engines.transformers.forward.schedule import RowText
 from trimtab.engines.transformers.model.context import ModelContext, model_lock, model_state, running
 from trimtab.errors import CancelledGenerationError, PromptError, TrimtabError
 from trimtab.reading import distinct_names
@@ -51,21 +54,11 @@ SPARE_BYTES = 64 * 1024**2  # of keys and values that stay allocated while there
 QUEUED = 10_000  # requests that may wait
 
 
-_LOOPS: WeakSet[DecodingLoop] = WeakSet()
-
-
-@cache
-def _end_at_exit() -> None:
-    """Have all loops end before the interpreter does: a thread that is inside the model then would abort it."""
-    atexit.register(lambda: [loop.end() for loop in list(_LOOPS)])
-
-
 @dataclass(frozen=True, eq=False)
 class Asked:
     """One prompt that is to be answered."""
 
     request: Request  # of this prompt alone
-    constraint: RowConstraint | None = None  # what its answer has to be
     streamed: bool = False  # whether its text is wanted piece by piece
     salt: bytes = b""  # prefixes are shared only between requests of the same salt
     deadline: float | None = None  # on the clock of ``time.monotonic``
@@ -75,33 +68,34 @@ class Asked:
 class Row:
     """One request while it is being answered."""
 
-    def __init__(self, context: ModelContext, asked: Asked, mailbox: Mailbox, plan: RowPlan, *, decode: Decode) -> None:
+    def __init__(self, context: ModelContext, asked: Asked, mailbox: Mailbox, plan: RowPlan) -> None:
         request = self.request = asked.request
-        (self.prompt,), (self.sampling,) = request.prompts, [request.sampling]
         self.asked, self.mailbox = asked, mailbox
-        text = RowText(self.prompt, markers=context.markers, decode=context.decode_all)
-        for term in plan.steering.terms:
-            check_scope(term.scope, text, what=term.text)
+        (self.prompt,) = request.prompts
         self.steering = RowSteering(
             plan,
-            text,
+            RowText(self.prompt, markers=context.markers, decode=context.decode_all),
             sink=context.sink,
             read=request.read,
-            prompt_readings=prompt_reader(context, [self.prompt]),
+            prompt_readings=prompt_reader(context, request.prompts),
         )
         self.keys = self.steering.block_keys(BLOCK, asked.salt)
         self.names = distinct_names([vector.behaviour.name for vector in request.read])
-        chooser = TokenChooser(
-            self.sampling, self.prompt.tokens, stop=context.stop, repeat=request.repeats[0], constraint=asked.constraint
+        self.answer = row_answer(
+            context,
+            self.prompt.tokens,
+            request.sampling,
+            repeat=request.repeats[0],
+            constraint=request.constraints[0],
+            streamed=asked.streamed,
         )
-        self.answer = RowAnswer(chooser, decode=decode, decode_all=context.decode_all, streamed=asked.streamed)
         self.slot = 0
         self.read = 0  # tokens of the prompt in the slot
 
     @property
     def room(self) -> int:
         """Return the positions that it may need."""
-        return len(self.prompt.tokens) + self.sampling.max_new_tokens
+        return room_of(self.request)
 
     @property
     def answering(self) -> bool:
@@ -122,6 +116,11 @@ class Row:
         return Segment(self.slot, self.read, self.prompt.tokens[self.read : stop], wanted=stop == count)
 
 
+def room_of(request: Request) -> int:
+    """Return the positions that a request of one prompt may need."""
+    return len(request.prompts[0].tokens) + request.sampling.max_new_tokens
+
+
 @final
 class DecodingLoop:
     """Answers requests on one model, many at once.
@@ -130,9 +129,8 @@ class DecodingLoop:
     with the last one; the hooks are on the model in between, and act on passes of the loop alone.
     """
 
-    def __init__(self, context: ModelContext, *, decode: Decode) -> None:
+    def __init__(self, context: ModelContext) -> None:
         self._context = context
-        self._decode = decode
         self._flat = FlatModel(context.model, layers=len(context.blocks))
         self._hooks = RowHooks(context.blocks)
         self._kept = KeptPrefixes(KEPT_BYTES)
@@ -141,18 +139,18 @@ class DecodingLoop:
         self._lock = Lock()  # of what follows
         self._waiting: deque[tuple[Asked, Mailbox]] = deque()
         self._running = False
-        self._thread: Thread | None = None
         self._joined: list[Row] = []  # in the order in which they joined; only the thread changes it
         self._reduced = 0  # tokens of prompts in a pass since memory ran out; 0 if it did not
-        _LOOPS.add(self)
-        _end_at_exit()
 
     def submit(self, asked: Sequence[Asked]) -> list[Generation]:
         """Queue requests, and return a handle of each; this never waits for the model.
 
         Raises:
             PromptError: Too many requests are waiting.
+            SteeringError: A scope makes no sense for a prompt.
         """
+        for each in asked:
+            check_terms(self._context, each.request)
         entries = [(each, Mailbox()) for each in asked]
         with self._lock:
             if len(self._waiting) + len(entries) > QUEUED:
@@ -161,19 +159,16 @@ class DecodingLoop:
             self._waiting.extend(entries)
             if entries and not self._running:
                 self._running = True
-                self._thread = Thread(target=self._run, name="trimtab-decoding", daemon=True)
-                self._thread.start()
+                start_thread(self._run, cancel=self.cancel_all)
         lock = model_lock(self._context.model)
         return [Generation(mailbox, held=lambda: lock.held) for _, mailbox in entries]
 
-    def end(self) -> None:
-        """Cancel all requests, and wait until the thread has ended."""
+    def cancel_all(self) -> None:
+        """Cancel all requests."""
         with self._lock:
             left = [row.mailbox for row in self._joined] + [mailbox for _, mailbox in self._waiting]
         for mailbox in left:
             mailbox.cancelled = True
-        if self._thread is not None:
-            self._thread.join()
 
     def _run(self) -> None:
         try:
@@ -255,7 +250,7 @@ class DecodingLoop:
                 self._kept.clear()
                 self._state = state
             try:
-                row = Row(self._context, asked, mailbox, self._plan(asked), decode=self._decode)
+                row = Row(self._context, asked, mailbox, self._plan(asked))
             except Exception as error:
                 mailbox.close(error)
                 continue
@@ -273,9 +268,7 @@ class DecodingLoop:
         table.reserve(slots=soon if roomy else least, positions=room)
 
     def _fits(self, asked: Asked) -> bool:
-        request = asked.request
-        room = len(request.prompts[0].tokens) + request.sampling.max_new_tokens
-        longest = max(room, self._flat.table.positions)
+        longest = max(room_of(asked.request), self._flat.table.positions)
         slots = max(len(self._joined) + 2, self._flat.table.slots)
         return self._flat.table.bytes_of(slots=slots, positions=longest) <= TABLE_BYTES
 
@@ -369,6 +362,7 @@ class DecodingLoop:
                 tokens=touched,
                 kl=kl,
                 terms=tuple(terms),
+                reason=reason_of(row.request.constraints[0]),
             ),
             readings=dict(
                 zip(row.names, zip(*(each.tolist() for each in row.steering.readings), strict=True), strict=True)
