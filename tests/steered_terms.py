@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import nn
@@ -14,6 +15,8 @@ from torch import nn
 import steered_reference
 from steered_reference import HandTerm, Prompt, Rule
 from trimtab.engines.transformers import TransformersEngine
+from trimtab.engines.transformers.decode.prefixes import KeptPrefixes
+from trimtab.engines.transformers.forward.flat import FlatModel, Segment
 from trimtab.steering import Ablate, Add, Clamp, Floor, Rotate, Scope, Term
 from trimtab.steering.operators import Operator
 from trimtab.vectors import ControlVector
@@ -113,21 +116,56 @@ def scoped_rows(host: ModelContext, scopes: Sequence[tuple[str, Rule]]) -> list[
 
 @contextmanager
 def states_between(blocks: nn.ModuleList, *, cached: bool) -> Iterator[dict[int, torch.Tensor]]:
-    """What each block but the first is given, ``[row, column, hidden]``, by the layer before it."""
+    """What each block but the first is given, ``[row, column, hidden]``, by the layer before it; complete at the end.
+
+    Rows are padded on the left, whether they were read in a static batch or in flat passes.
+    """
     found: dict[int, torch.Tensor] = {}
+    flat: dict[int, list[tuple[Segment, torch.Tensor]]] = {}  # pieces of rows, by layer
+    running: list[Sequence[Segment]] = []
+    read = FlatModel.read
+
+    def noting(self: FlatModel, segments: Sequence[Segment], **options: Any) -> torch.Tensor:
+        running.append(segments)
+        try:
+            return read(self, segments, **options)
+        finally:
+            running.pop()
 
     def hook(layer: int) -> Callable[..., None]:
         def see(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            state = (args[0] if args else kwargs["hidden_states"]).detach().float()
-            found[layer] = torch.cat([found[layer], state], dim=1) if cached and layer in found else state
+            state = (args[0] if args else kwargs["hidden_states"]).detach().float().clone()
+            if not running:
+                found[layer] = torch.cat([found[layer], state], dim=1) if cached and layer in found else state
+                return
+            at = 0
+            for segment in running[-1]:
+                flat.setdefault(layer, []).append((segment, state[0, at : at + len(segment.tokens)]))
+                at += len(segment.tokens)
 
         return see
 
     handles = [
         block.register_forward_pre_hook(hook(layer), with_kwargs=True) for layer, block in enumerate(list(blocks)[1:])
     ]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
+    with patch.object(FlatModel, "read", noting), patch.object(KeptPrefixes, "known", lambda *_: 0):
+        try:
+            yield found
+        finally:
+            for handle in handles:
+                handle.remove()
+    for layer, pieces in flat.items():
+        found[layer] = _padded_left(pieces)
+
+
+def _padded_left(pieces: Sequence[tuple[Segment, torch.Tensor]]) -> torch.Tensor:
+    """Rows are in the order of their slots, which are given in the order of the request."""
+    slots = sorted({segment.slot for segment, _ in pieces})
+    prompts = {slot: max(s.stop for s, _ in pieces if s.slot == slot and not s.generated) for slot in slots}
+    width = max(prompts.values())
+    longest = max(segment.stop + width - prompts[segment.slot] for segment, _ in pieces)
+    table = torch.zeros(len(slots), longest, pieces[0][1].shape[-1])
+    for segment, state in pieces:
+        start = width - prompts[segment.slot] + segment.start
+        table[slots.index(segment.slot), start : start + len(state)] = state
+    return table

@@ -86,7 +86,6 @@ def test_generate_rows_have_separate_steering(engine, vector):
     alone = [engine.generate(["Hello"], steering=row, max_new_tokens=8)[0] for row in rows]
     assert [c.tokens for c in batch] == [c.tokens for c in alone]
     assert [c.receipt.tokens > 0 for c in batch] == [False, True, True]
-    assert batch[1].receipt.rows == 2
     assert batch[1].receipt.terms[0].shift > 0
 
 

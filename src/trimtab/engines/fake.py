@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from threading import local
 from typing import final
 
@@ -222,14 +222,9 @@ class FakeEngine:
         rows = Steering.of_rows(steering, rows=len(listed))
         marked = [self.marked(prompt) for prompt in listed]
         repeats = [sum(other.tokens == prompt.tokens for other in marked[:n]) for n, prompt in enumerate(marked)]
-        answered = [
+        return [
             self._answer(prompt, row, max_new_tokens, temperature, [seed or 0, again])
             for prompt, row, again in zip(marked, rows, repeats, strict=True)
-        ]
-        steered = sum(completion.receipt.tokens > 0 for completion in answered)
-        return [
-            replace(completion, receipt=replace(completion.receipt, rows=steered if completion.receipt.tokens else 0))
-            for completion in answered
         ]
 
     def _answer(
@@ -272,7 +267,6 @@ class FakeEngine:
                 TermReceipt(
                     str(term),
                     tuple(changes),
-                    int(bool(changes)),
                     read if changes else 0,
                     shift,
                     beyond_safe=term.beyond_safe if changes else None,
@@ -280,7 +274,7 @@ class FakeEngine:
             )
         layers = tuple(sorted({layer for term in terms for layer in term.layers}))
         touched = read if layers else 0
-        return Receipt(str(steering), layers, int(bool(layers)), touched, terms=tuple(terms))
+        return Receipt(str(steering), layers, touched, terms=tuple(terms))
 
     def _changes(self, steering: Steering) -> dict[int, list[Change]]:
         for term in steering.terms:

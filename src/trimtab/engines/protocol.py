@@ -145,7 +145,6 @@ class TermReceipt:
     Attributes:
         term: Text form of the term.
         layers: Layers at which it acted.
-        rows: Rows of the batch in which this term acted on any token.
         tokens: Tokens of this row on which it acted.
         shift: Mean distance by which it moved a hidden state, relative to the state's norm; None if it never acted.
         fired: Whether its condition ever held; None without a condition.
@@ -157,7 +156,6 @@ class TermReceipt:
 
     term: str
     layers: tuple[int, ...]
-    rows: int
     tokens: int
     shift: float | None
     fired: bool | None = None
@@ -172,7 +170,6 @@ class Receipt:
     Attributes:
         steering: Text form of all terms.
         layers: Steered layers.
-        rows: Steered rows of the batch.
         tokens: Steered tokens of this row, in its prompt and its answer. The attention sink is never steered, nor is
             the answer's last token, since the model never reads it.
         kl: Mean per-token KL(base ‖ steered) over this answer in nats, if requested.
@@ -182,7 +179,6 @@ class Receipt:
 
     steering: str
     layers: tuple[int, ...]
-    rows: int
     tokens: int
     kl: float | None = None
     terms: tuple[TermReceipt, ...] = ()

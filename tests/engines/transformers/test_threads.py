@@ -193,10 +193,10 @@ def test_stream_not_started_reserves_nothing(engine: TransformersEngine) -> None
 
 def test_open_stream_refuses_its_reader_and_others_wait(engine: TransformersEngine, pool: ThreadPoolExecutor) -> None:
     plain = engine.generate("Hi", max_new_tokens=8)
-    stream = engine.stream("Hi", steering=steering_of(engine), max_new_tokens=8)
+    stream = engine.stream("Hi", steering=steering_of(engine), max_new_tokens=8, use_cache=False)  # a static batch
     next(stream)
     with pytest.raises(SteeringError, match="read the stream to its end, or close it"):
-        engine.generate("Hi", max_new_tokens=8)
+        engine.generate("Hi", max_new_tokens=8, use_cache=False)
     with pytest.raises(SteeringError, match="read the stream to its end, or close it"):
         TransformersEngine(engine.model, engine.tokenizer, name="again")
     waiting = pool.submit(engine.generate, "Hi", max_new_tokens=8)
@@ -205,6 +205,16 @@ def test_open_stream_refuses_its_reader_and_others_wait(engine: TransformersEngi
     assert len(list(stream)) >= 1
     assert stream.completion.receipt.tokens > 0
     assert in_time(waiting) == plain
+
+
+def test_open_streams_and_answers_go_on_beside_each_other(engine: TransformersEngine) -> None:
+    steering = steering_of(engine)
+    plain, steered = (engine.generate("Hi", steering=chosen, max_new_tokens=8) for chosen in (None, steering))
+    one, other = (engine.stream("Hi", steering=chosen, max_new_tokens=8) for chosen in (None, steering))
+    tokens = [next(one).token, next(other).token]
+    assert engine.generate("Hi", max_new_tokens=8).tokens == plain.tokens
+    assert [tokens[0], *(token.token for token in one)] == list(plain.tokens)
+    assert [tokens[1], *(token.token for token in other)] == list(steered.tokens)
 
 
 def test_stream_continues_in_another_thread(engine: TransformersEngine, pool: ThreadPoolExecutor) -> None:

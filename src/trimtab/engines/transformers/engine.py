@@ -669,7 +669,8 @@ class TransformersEngine:
         if (loop := self._loop_for(request)) is None:
             with running(self.model):
                 return answer_request(self._context, request, on_token=on_token if streams else None)
-        asked = [Asked(each, streamed=streams and n == 0) for n, each in enumerate(single_requests(request))]
+        context = self._context
+        asked = [Asked(each, context, streamed=streams and n == 0) for n, each in enumerate(single_requests(request))]
         generations = loop.submit(asked)
         try:
             for token in generations[0] if streams and generations else ():
@@ -694,7 +695,7 @@ class TransformersEngine:
             if self._why_static is None:
                 with running(self.model):
                     self._why_static = why_not_flat(self.model, self.blocks) or ""
-                self._loop = None if self._why_static else DecodingLoop(self._context)
+                self._loop = None if self._why_static else DecodingLoop(self.model, self.blocks)
             return self._loop
 
     def answers_batches(self, prompt: Tokens) -> bool:
@@ -745,9 +746,12 @@ class TransformersEngine:
         """Answer one prompt token by token, with a reading of every token on the vectors ``read``: a monitor.
 
         A reading is the z-score, against neutral text and averaged over the vector's reading layers, of the state from
-        which the token was chosen; it costs a dot product per layer. From its first token until its end or ``close()``,
-        the stream reserves the model: other threads wait, and the thread that reads it is refused. An unreferenced
-        stream is closed, and so is an open one at the end of a ``steered`` around it.
+        which the token was chosen; it costs a dot product per layer. The answer is generated beside those of other
+        requests, whether its tokens are taken or not, until ``close()`` or until nobody refers to the stream.
+
+        Inside of ``steered``, and on models that answer in static batches, tokens are generated as they are taken, and
+        the stream reserves the model meanwhile: other threads wait, and the thread that reads it is refused. An open
+        one is closed at the end of a ``steered`` around it.
 
         The options are those of ``generate``; vectors to read need neutral statistics.
 
@@ -769,7 +773,7 @@ class TransformersEngine:
             normalize=normalize,
         )
         if (loop := self._loop_for(request)) is not None:
-            return loop.submit([Asked(request, streamed=True)])[0]
+            return loop.submit([Asked(request, self._context, streamed=True)])[0]
         self._lock.check_no_stream()
         scopes = list(self._scopes) if self._lock.held else []  # else they are those of another thread
 

@@ -79,7 +79,6 @@ def test_constrained_row_leaves_others_steered(llama: TransformersEngine, strong
     mixed = llama.generate(["Hi", "Hi"], constraint=[YES_NO, None], steering=[(strong, 1)], max_new_tokens=5)
     assert mixed[0].receipt.tokens == 0
     assert mixed[1].receipt.tokens > 0
-    assert mixed[1].receipt.rows == 1
 
 
 def test_constrained_answer_in_steered_block_is_refused(llama: TransformersEngine, strong: ControlVector) -> None:

@@ -114,7 +114,6 @@ def test_row_with_own_steering_equals_a_single_answer(engine: TransformersEngine
         assert (together[n].receipt.tokens > 0) == (own is not None)
         if not sampling:
             assert together[n].receipt.kl == pytest.approx(alone.receipt.kl, rel=1e-3, abs=1e-6)
-    assert {c.receipt.rows for c in together if c.receipt.layers} == {3 * len(PROMPTS)}
     assert traces_in(engine.model) == []
 
 
@@ -133,12 +132,12 @@ def test_more_rows_than_fit_into_batch_keep_their_own_steerings(
     steerings = [terms_of(llama, strength) for strength in (1.0, -1.0, 0.5)] * 3
     prompts = [PROMPTS[0]] * len(steerings)
     whole = llama.generate(prompts, steering=steerings, max_new_tokens=6, measure_kl=True)
-    monkeypatch.setattr("trimtab.engines.transformers.decode.answer.ROWS", 4)
+    monkeypatch.setattr("trimtab.engines.transformers.decode.loop.ROWS", 4)
     assert tokens_of(llama.generate(prompts, steering=steerings, max_new_tokens=6, measure_kl=True)) == tokens_of(whole)
 
 
 def test_bad_steering_of_one_row_is_refused_at_once(llama: TransformersEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trimtab.engines.transformers.decode.answer.ROWS", 1)
+    monkeypatch.setattr("trimtab.engines.transformers.decode.loop.ROWS", 1)
     bare = replace(vector_for(llama), scale=None)
     pieces: list[str] = []
     with pytest.raises(SteeringError, match="coefficient"):
@@ -209,7 +208,7 @@ def test_more_prompts_than_fit_into_batch_are_answered_in_order(
     llama: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = llama.generate(PROMPTS, max_new_tokens=6)
-    monkeypatch.setattr("trimtab.engines.transformers.decode.answer.ROWS", 3)
+    monkeypatch.setattr("trimtab.engines.transformers.decode.loop.ROWS", 3)
     found = llama.generate(PROMPTS, max_new_tokens=6)
     assert found == expected
 
@@ -371,7 +370,7 @@ def test_sampling_leaves_global_generator_alone(llama: TransformersEngine) -> No
 def test_sampling_repeated_prompt_gives_different_answers(
     llama: TransformersEngine, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("trimtab.engines.transformers.decode.answer.ROWS", rows)
+    monkeypatch.setattr("trimtab.engines.transformers.decode.loop.ROWS", rows)
     answers = tokens_of(llama.generate([PROMPTS[0]] * 8, max_new_tokens=16, temperature=2.0, seed=1))
     assert len(set(answers)) == 8
     assert answers[0] == llama.generate(PROMPTS[0], max_new_tokens=16, temperature=2.0, seed=1).tokens
@@ -452,7 +451,6 @@ def test_receipt_counts_layers_rows_and_tokens(engine: TransformersEngine) -> No
             receipt = completion.receipt
             assert receipt.steering == "calm:1.5"
             assert receipt.layers == (0, 3)
-            assert receipt.rows == count
             assert receipt.tokens == completion.prompt_tokens - 1 + len(completion.tokens) - 1  # no sink, no last one
             assert receipt.kl is None
 
@@ -468,7 +466,7 @@ def test_receipt_counts_tokens_that_model_processed(llama: TransformersEngine) -
 
 def test_unsteered_receipt_says_so(llama: TransformersEngine) -> None:
     receipt = llama.generate("Hi", max_new_tokens=3, measure_kl=True).receipt
-    assert (receipt.steering, receipt.layers, receipt.rows, receipt.tokens, receipt.kl) == ("none", (), 0, 0, 0.0)
+    assert (receipt.steering, receipt.layers, receipt.tokens, receipt.kl) == ("none", (), 0, 0.0)
 
 
 def test_measured_kl_equals_two_passes_over_the_answer(family: Family, engine: TransformersEngine) -> None:

@@ -49,7 +49,7 @@ class Asking:
 
     def __init__(self, engine: TransformersEngine) -> None:
         self.engine = engine
-        self.loop = DecodingLoop(engine._context)
+        self.loop = DecodingLoop(engine.model, engine.blocks)
         self.vectors = {name: reader_for(engine, seed=seed, name=name) for seed, name in enumerate(("one", "two"))}
 
     def asked(
@@ -61,7 +61,7 @@ class Asking:
         request = make_request(
             prompts, [steering], sampling, info=self.engine.info, constraints=[None], read=[self.vectors["one"]]
         )
-        return Asked(request, salt=salt, deadline=deadline, streamed=True)
+        return Asked(request, self.engine._context, salt=salt, deadline=deadline, streamed=True)
 
     def answers(self, *asked: Asked) -> list[Completion]:
         return [generation.result(timeout=60) for generation in self.loop.submit(asked)]
@@ -157,7 +157,6 @@ def test_prefixes_are_shared_where_tokens_and_their_steering_are_equal(asking: A
     def keys(mix: str, salt: bytes = b"") -> list[bytes]:
         asked = asking.asked(PROMPTS[1], mix, salt=salt)
         row = loop_module.Row(
-            asking.engine._context,
             asked,
             loop_module.Mailbox(),
             RowPlan(asked.request.steerings[0]),

@@ -132,10 +132,12 @@ def test_generate_inside_steered_adds_its_steering(llama: TransformersEngine) ->
         nested = llama.generate("Hello", steering=[(inner, -2)], max_new_tokens=12)
         alone = llama.generate("Hello", max_new_tokens=12)
     assert nested.tokens == together.tokens
-    assert nested.receipt == together.receipt
+    assert nested.receipt.tokens == together.receipt.tokens
+    shifts = [[term.shift for term in done.receipt.terms] for done in (nested, together)]
+    assert shifts[0] == pytest.approx(shifts[1], rel=1e-4)
     assert nested.receipt.steering == "outer:2 + inner:-2"
     assert nested.receipt.layers == (0, 2)
-    assert alone == llama.generate("Hello", steering=[(outer, 2)], max_new_tokens=12)
+    assert alone.tokens == llama.generate("Hello", steering=[(outer, 2)], max_new_tokens=12).tokens
 
 
 def test_hidden_states_inside_scope_are_steered_ones(llama: TransformersEngine) -> None:
@@ -169,7 +171,7 @@ def test_empty_steering_is_bit_for_bit_unsteered(smollm2: TransformersEngine, wh
     if which == "cancelling terms":  # each of them did what it says
         assert {term.tokens for term in completion.receipt.terms} == {completion.receipt.tokens}
     else:
-        assert (completion.receipt.layers, completion.receipt.rows, completion.receipt.tokens) == ((), 0, 0)
+        assert (completion.receipt.layers, completion.receipt.tokens) == ((), 0)
 
 
 # Nothing is left behind --------------------------------------------------------------------------------------------

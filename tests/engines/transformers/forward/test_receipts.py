@@ -16,7 +16,6 @@ from steered_reference import both, half_life, in_answer, read_steered
 from steered_terms import CHAT, SCOPES, ModelContext, scoped_rows, term
 from tiny_models import vector_for
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers.decode.sampling import shared_prefill
 from trimtab.steering import Ablate, Add, Bound, Clamp, Comparison, Rotate, Steering, Term
 from trimtab.steering.scopes import Part, Scope
 
@@ -27,20 +26,6 @@ COUNT = 5
 def host(llama: TransformersEngine) -> ModelContext:
     vectors = tuple(vector_for(llama, seed=seed, layers=[1, 2]) for seed in (1, 2))
     return ModelContext(llama, llama.model.model.layers, vectors)
-
-
-@pytest.fixture
-def prefills(monkeypatch: pytest.MonkeyPatch, always_walking: None) -> list[bool]:
-    """Prompts that begin alike are read as one tree; for each time it was tried, whether they were."""
-    seen: list[bool] = []
-
-    def noting(*args: Any, cost: Any, **more: Any) -> Any:
-        found = shared_prefill(*args, cost=replace(cost, launch=0.0), **more)
-        seen.append(found is not None)
-        return found
-
-    monkeypatch.setattr("trimtab.engines.transformers.decode.answer.shared_prefill", noting)
-    return seen
 
 
 def test_nested_text_scopes_equal_one_mix(host: ModelContext) -> None:
@@ -73,8 +58,6 @@ def test_receipt_tokens_per_scope_equal_manual_count(host: ModelContext) -> None
         assert [own.term for own in receipt.terms] == [str(asked) for asked, _ in row]
         assert {own.layers for own in receipt.terms} == {(1, 2) if counted else ()}
         assert all(own.fired is None and not own.readings for own in receipt.terms)
-    assert {own.rows for completion in together for own in completion.receipt.terms} == {1}
-    assert {completion.receipt.rows for completion in together} == {len(rows)}
 
 
 def test_receipt_says_what_is_beyond_safe_range(host: ModelContext) -> None:
@@ -96,18 +79,9 @@ def test_receipt_of_term_without_tokens_is_zero(host: ModelContext) -> None:
         host.engine.generate("Hi", steering=[idle, active], max_new_tokens=3).receipt.terms,
         host.engine.generate("Hi", steering=[idle], max_new_tokens=3).receipt,
     )
-    assert (first.layers, first.rows, first.tokens, first.shift) == ((), 0, 0, None)
-    assert (second.layers, second.rows) == ((1, 2), 1)
-    assert (other.layers, other.rows, other.tokens) == ((), 0, 0)
-
-
-def test_receipt_counts_rows_touched_by_term(host: ModelContext) -> None:
-    shared = [Term(host.vectors[0], coefficient=0.4, tokens="system")]
-    alone = [Term(host.vectors[1], coefficient=0.4)]
-    chat = CHAT[1:]  # without a system turn
-    found = host.engine.generate([CHAT, chat, CHAT, chat], steering=[shared, shared, shared, alone], max_new_tokens=2)
-    assert [c.receipt.terms[0].rows for c in found] == [2, 2, 2, 1]
-    assert [c.receipt.rows for c in found] == [3, 0, 3, 3]
+    assert (first.layers, first.tokens, first.shift) == ((), 0, None)
+    assert second.layers == (1, 2)
+    assert (other.layers, other.tokens) == ((), 0)
 
 
 # Shifts ------------------------------------------------------------------------------------------------------------
@@ -139,11 +113,7 @@ def shifts_by_hand(host: ModelContext, chat: Any, answer: Sequence[int], terms: 
     return [float(np.mean(own)) for own in found]
 
 
-@pytest.mark.parametrize("sharing", [False, True], ids=["plain", "shared beginning"])
-def test_receipt_shifts_equal_reference_on_every_path(
-    host: ModelContext, sharing: bool, request: pytest.FixtureRequest
-) -> None:
-    prefills = request.getfixturevalue("prefills") if sharing else []
+def test_receipt_shifts_equal_reference_on_every_path(host: ModelContext) -> None:
     vector, other = host.vectors
     pairs = [
         term(vector, Add(), amount=0.4),
@@ -155,7 +125,7 @@ def test_receipt_shifts_equal_reference_on_every_path(
     steering = Steering(tuple(asked for asked, _ in pairs))
     chats = ["The keeper of the light", "The keeper of the sheep sat down", "The keeper"]
     results = [host.engine.generate(chats, steering=steering, max_new_tokens=COUNT)]
-    assert prefills == [True] * sharing
+    results.append(host.engine.generate(chats, steering=steering, max_new_tokens=COUNT))  # after kept prefixes
     results.append(host.engine.generate(chats, steering=steering, max_new_tokens=COUNT, use_cache=False))
     results.append([host.engine.generate(chat, steering=steering, max_new_tokens=COUNT) for chat in chats])
     with host.engine.steered(steering):

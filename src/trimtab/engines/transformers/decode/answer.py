@@ -24,8 +24,6 @@ from trimtab.engines.transformers.decode.output import RowAnswer, StreamedToken
 from trimtab.engines.transformers.decode.sampling import (
     count_repeats,
     generate_tokens,
-    join_prefilled,
-    shared_prefill,
 )
 from trimtab.engines.transformers.forward.capture import ProbeHooks
 from trimtab.engines.transformers.forward.collect import score_prompts
@@ -181,16 +179,10 @@ def _answer_batch(
             )
             for plan in plans
         ]
-        prefilled = _prefilled(context, batch, schedules[-1])
         active = [*context.scopes, stack.enter_context(SteeringHooks(context.blocks, own, sink=context.sink))]
         passes = [
             stack.enter_context(hooks.following(schedule)) for hooks, schedule in zip(active, schedules, strict=True)
         ]
-        cache = batch.cache
-        if prefilled is not None:
-            cache, counters = prefilled
-            passes[-1].append(counters)
-            schedules[-1].begin_at(schedules[-1].width - 1)
         steps: list[F64] = []  # z-scores [row, vector] of each generated token
         reads = list(range(len(batch.read)))
         names = distinct_names([vector.behaviour.name for vector in batch.read])
@@ -220,7 +212,7 @@ def _answer_batch(
             pad=context.pad,
             use_cache=batch.sampling.use_cache,
             start=context.start,
-            prefilled=cache,
+            prefilled=batch.cache,
             on_step=(lambda: steps.append(probe.latest()[:, reads])) if batch.read else None,
             on_text=None if on_token is None else on_text,
             ended=ended,
@@ -282,7 +274,6 @@ def _completions(
         receipt = Receipt(
             steering=str(outer + steering),
             layers=tuple(sorted({layer for term in terms for layer in term.layers})),
-            rows=sum(count > 0 for count in touched) if touched[row] else 0,
             tokens=touched[row],
             kl=kl,
             terms=terms,
@@ -353,39 +344,6 @@ def prompt_reader(context: ModelContext, prompts: Sequence[MarkedPrompt]) -> Cal
         return score_prompts(context, prompts, vector, at=at)
 
     return lambda asked: {c: scored(c.vector, c.at) for c in asked}
-
-
-def _prefilled(
-    context: ModelContext, batch: Request, schedule: BatchSchedule
-) -> tuple[DynamicCache, SteeringCounters] | None:
-    """Read the prompts of rows that are steered alike as one tree; None where that saves nothing or is not exact."""
-    if not batch.sampling.use_cache or context.start is not None or batch.cache is not None or context.scopes:
-        return None
-    alike: dict[tuple[int, ...], list[int]] = {}
-    for row in range(len(batch.prompts)):
-        numbers = schedule.terms_of_whole_prompt(row)
-        if numbers is None:
-            return None
-        alike.setdefault(numbers, []).append(row)
-    step_of = {number: n for n, step in enumerate(schedule.plan.steps) for number in step.numbers}
-    parts, rows = [], []
-    for numbers, same in sorted(alike.items(), key=lambda item: len(item[1])):  # small ones likely save nothing
-        plan = StepPlan.of_rows([CompiledSteering(tuple(schedule.plan.terms[number] for number in numbers))])
-        with SteeringHooks(context.blocks, plan, sink=context.sink) as hooks:
-            prompts = [batch.prompts[row].tokens for row in same]
-            prefilled = shared_prefill(
-                context.model, context.blocks, prompts, cost=context.cost(), proof=context.prefix_sharing, hooks=hooks
-            )
-        hooks.check()
-        if prefilled is None:
-            return None
-        cache, counters = prefilled
-        moves = {  # numbered by the steps of the batch's plan, of which ``plan`` has some terms
-            (step_of[numbers[plan.steps[n].numbers[0]]], layer): norms for (n, layer), norms in counters.moves.items()
-        }
-        parts.append((cache, replace(counters, moves=moves)))
-        rows.append(same)
-    return join_prefilled(parts, rows)
 
 
 def kl_along(

@@ -13,7 +13,7 @@ from typing import TypeAlias, final
 
 from trimtab.engines.protocol import Completion
 from trimtab.engines.transformers.decode.output import StreamedToken
-from trimtab.errors import CancelledGenerationError, SteeringError
+from trimtab.errors import SteeringError
 
 End: TypeAlias = Completion | BaseException
 
@@ -76,7 +76,7 @@ class Mailbox:
         """Hand out the completion, or the error with which the request has ended."""
 
         def finish() -> None:
-            self._end = self._end or end
+            self._end = end
 
         self._notify(finish)
 
@@ -127,6 +127,7 @@ class Generation:
 
     def __init__(self, mailbox: Mailbox, *, held: Callable[[], bool] = lambda: False) -> None:
         self._mailbox = mailbox
+        self._closed = False
         self._held = held  # whether this thread holds the model, so that waiting for an answer would never end
 
     def __iter__(self) -> Iterator[StreamedToken]:
@@ -138,7 +139,7 @@ class Generation:
             if isinstance(found, StreamedToken):
                 return found
             if found is not None:
-                raise _error(found) or StopIteration
+                raise StopIteration if self._closed else _error(found) or StopIteration
             self._wait(end=False, timeout=None)
 
     def _wait(self, *, end: bool, timeout: float | None) -> bool:
@@ -185,11 +186,15 @@ class Generation:
         return self._mailbox.ended
 
     def cancel(self) -> None:
-        """Stop the answer at the next pass; what was generated until then is not lost to an iterator."""
+        """Stop the answer before the next pass; an iterator still gets the tokens that it has by then."""
         self._mailbox.cancelled = True
-        self._mailbox.close(CancelledGenerationError("the answer was cancelled"))
 
-    close = cancel
+    def close(self) -> None:
+        """Stop the answer, and wait until it has left the model; iterators are then at their end."""
+        self._closed = True
+        self.cancel()
+        if not self._held():
+            self._mailbox.wait(end=True, timeout=None)
 
     def __enter__(self) -> Generation:
         return self
@@ -197,7 +202,7 @@ class Generation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.cancel()
+        self.close()
 
     def __del__(self) -> None:
         self._mailbox.cancelled = True  # without a lock: the collector runs in any thread, at any time
@@ -211,7 +216,7 @@ class Generation:
             if isinstance(found, StreamedToken):
                 return found
             if found is not None:
-                raise _error(found) or StopAsyncIteration
+                raise StopAsyncIteration if self._closed else _error(found) or StopAsyncIteration
             await self._changed()
 
     async def _changed(self) -> None:

@@ -22,8 +22,9 @@ from typing import final
 
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
-from trimtab.engines.layers import eagerly
+from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.protocol import Completion, Receipt
 from trimtab.engines.transformers.decode.answer import (
     Request,
@@ -59,6 +60,7 @@ class Asked:
     """One prompt that is to be answered."""
 
     request: Request  # of this prompt alone
+    context: ModelContext  # the model as it was when the request was made, with its stop tokens
     streamed: bool = False  # whether its text is wanted piece by piece
     salt: bytes = b""  # prefixes are shared only between requests of the same salt
     deadline: float | None = None  # on the clock of ``time.monotonic``
@@ -68,8 +70,9 @@ class Asked:
 class Row:
     """One request while it is being answered."""
 
-    def __init__(self, context: ModelContext, asked: Asked, mailbox: Mailbox, plan: RowPlan) -> None:
-        request = self.request = asked.request
+    def __init__(self, asked: Asked, mailbox: Mailbox, plan: RowPlan) -> None:
+        request, context = asked.request, asked.context
+        self.request = request
         self.asked, self.mailbox = asked, mailbox
         (self.prompt,) = request.prompts
         self.steering = RowSteering(
@@ -129,10 +132,10 @@ class DecodingLoop:
     with the last one; the hooks are on the model in between, and act on passes of the loop alone.
     """
 
-    def __init__(self, context: ModelContext) -> None:
-        self._context = context
-        self._flat = FlatModel(context.model, layers=len(context.blocks))
-        self._hooks = RowHooks(context.blocks)
+    def __init__(self, model: PreTrainedModel, layers: DecoderLayers) -> None:
+        self._model = model
+        self._flat = FlatModel(model, layers=len(layers))
+        self._hooks = RowHooks(layers)
         self._kept = KeptPrefixes(KEPT_BYTES)
         self._state = b""  # of the model, under which prefixes were kept
         self._plans: dict[object, RowPlan] = {}
@@ -140,6 +143,7 @@ class DecodingLoop:
         self._waiting: deque[tuple[Asked, Mailbox]] = deque()
         self._running = False
         self._joined: list[Row] = []  # in the order in which they joined; only the thread changes it
+        self._left: list[tuple[Mailbox, Completion | BaseException]] = []  # with what they have ended
         self._reduced = 0  # tokens of prompts in a pass since memory ran out; 0 if it did not
 
     def submit(self, asked: Sequence[Asked]) -> list[Generation]:
@@ -150,7 +154,7 @@ class DecodingLoop:
             SteeringError: A scope makes no sense for a prompt.
         """
         for each in asked:
-            check_terms(self._context, each.request)
+            check_terms(each.context, each.request)
         entries = [(each, Mailbox()) for each in asked]
         with self._lock:
             if len(self._waiting) + len(entries) > QUEUED:
@@ -160,7 +164,7 @@ class DecodingLoop:
             if entries and not self._running:
                 self._running = True
                 start_thread(self._run, cancel=self.cancel_all)
-        lock = model_lock(self._context.model)
+        lock = model_lock(self._model)
         return [Generation(mailbox, held=lambda: lock.held) for _, mailbox in entries]
 
     def cancel_all(self) -> None:
@@ -174,13 +178,21 @@ class DecodingLoop:
         try:
             while self._go_on():
                 with ExitStack() as stack:
-                    with running(self._context.model):
+                    with running(self._model):
                         stack.enter_context(self._hooks.installed())
                     while self._joined or self._waiting:
+                        self._deliver()
                         with eagerly(), torch.inference_mode():
                             self._step()
+                self._deliver()  # the last ones, once the hooks are gone
         except BaseException as error:
             self._fail_all(error)
+
+    def _deliver(self) -> None:
+        """Hand out the ends of the requests that have left."""
+        for mailbox, end in self._left:
+            mailbox.close(end)
+        self._left.clear()
 
     def _go_on(self) -> bool:
         """Return True if there is work; else the thread ends, and the next request begins another."""
@@ -198,13 +210,14 @@ class DecodingLoop:
             left = [row.mailbox for row in self._joined] + [mailbox for _, mailbox in self._waiting]
             self._joined, self._running = [], False
             self._waiting.clear()
+        self._deliver()
         for mailbox in left:
             mailbox.close(error)
 
     def _step(self) -> None:
         """Run one pass, and let go whoever has ended."""
         self._leave_early()
-        with running(self._context.model):
+        with running(self._model):
             self._join()
             segments = list(self._segments())
             if not segments:
@@ -244,15 +257,15 @@ class DecodingLoop:
                     return
                 self._waiting.popleft()
             if mailbox.cancelled:
-                mailbox.close(CancelledGenerationError("the answer was cancelled"))
+                self._left.append((mailbox, CancelledGenerationError("the answer was cancelled")))
                 continue
-            if (state := model_state(self._context.model)) != self._state:  # weights, adapters or hooks have changed
+            if (state := model_state(self._model)) != self._state:  # weights, adapters or hooks have changed
                 self._kept.clear()
                 self._state = state
             try:
-                row = Row(self._context, asked, mailbox, self._plan(asked))
+                row = Row(asked, mailbox, self._plan(asked))
             except Exception as error:
-                mailbox.close(error)
+                self._left.append((mailbox, error))
                 continue
             taken = {each.slot for each in self._joined}
             row.slot = next(slot for slot in range(1, len(taken) + 2) if slot not in taken)
@@ -311,8 +324,8 @@ class DecodingLoop:
             row.read = known * BLOCK
 
     def _pass(self, segments: Sequence[tuple[Row, Segment]]) -> Tensor:
-        device, _ = place(self._context.model)
-        with self._hooks.reading([(row.steering, segment) for row, segment in segments]):
+        device, _ = place(self._model)
+        with self._hooks.reading([(row.steering, segment) for row, segment in segments], least=self._flat.least):
             logits = self._flat.read([segment for _, segment in segments], device=device)
         for row, segment in segments:
             if not segment.generated:
@@ -352,13 +365,12 @@ class DecodingLoop:
         (steering,) = row.request.steerings
         kl = None
         if row.request.measure_kl:
-            kl = kl_along(self._context, row.prompt, tuple(answer.tokens), steering, coefficients)
+            kl = kl_along(row.asked.context, row.prompt, tuple(answer.tokens), steering, coefficients)
         return answer.completion(
             row.prompt,
             Receipt(
                 steering=str(steering),
                 layers=tuple(sorted({layer for term in terms for layer in term.layers})),
-                rows=int(touched > 0),
                 tokens=touched,
                 kl=kl,
                 terms=tuple(terms),
@@ -373,4 +385,4 @@ class DecodingLoop:
         self._joined.remove(row)
         if not isinstance(end, Completion):
             self._flat.table.clear(row.slot)
-        row.mailbox.close(end)
+        self._left.append((row.mailbox, end))

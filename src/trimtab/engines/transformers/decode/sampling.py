@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar, final
+from collections.abc import Callable, Sequence
+from typing import Any, final
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     DynamicCache,
     GenerationConfig,
@@ -19,13 +18,11 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from trimtab.engines.layers import DecoderLayers, eagerly
-from trimtab.engines.prefix_tree import Cost, PrefixTreePlan, build_tree
+from trimtab.engines.layers import eagerly
 from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.decode.choose import choose
 from trimtab.engines.transformers.decode.output import RowAnswer
-from trimtab.engines.transformers.forward.run import Pass, PrefixSharingCheck, encoder_inputs, place, rows_of, run_plan
-from trimtab.engines.transformers.forward.steer import SteeringCounters, SteeringHooks
+from trimtab.engines.transformers.forward.run import encoder_inputs, place
 from trimtab.errors import ModelError, TrimtabError
 
 
@@ -167,102 +164,3 @@ class _Finished(StoppingCriteria):  # type: ignore[misc]
     def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:
         over = self._ended is not None and self._ended()
         return torch.tensor([over or answer.finished for answer in self._answers], device=input_ids.device)
-
-
-Norms = TypeVar("Norms", int, tuple[int, int])
-
-
-def shared_prefill(
-    model: PreTrainedModel,
-    blocks: DecoderLayers,
-    prompts: Sequence[Tokens],
-    *,
-    cost: Cost,
-    proof: PrefixSharingCheck,
-    hooks: SteeringHooks,
-) -> tuple[DynamicCache, SteeringCounters] | None:
-    """Read all tokens of every prompt but its last, steered by ``hooks``, as one prefix tree.
-
-    Returns:
-        Keys and values ``[row, head, token, size]`` and steering counters ``[row, token]``, both padded on the left.
-        None where reading prompt by prompt is as cheap, or where prefix-tree passes are not exact on the model.
-    """
-    if len(prompts) < 2 or min(map(len, prompts)) < 2:
-        return None
-    tree = build_tree([prompt[:-1] for prompt in prompts])
-    padded = len(prompts) * max(map(len, prompts))
-    if len(tree) + cost.launch > padded or not isinstance(plan := proof.plan(tree, cost), PrefixTreePlan):
-        return None
-    parts: list[list[tuple[Tensor, Tensor]]] = []
-
-    def read(row: Pass) -> None:
-        with torch.inference_mode(), eagerly():
-            blocks.body(**row.inputs)
-        new = row.nodes.shape[1]
-        parts.append([_last(layer, new) for layer in row.inputs["past_key_values"].layers])
-
-    with hooks.following() as passes:
-        for _ in run_plan(tree, plan, read, model=model, keep_cache=True, on_halved=lambda _: None):
-            pass
-    nodes = rows_of(tree, tree.ends)
-    shift = nodes.shape[1] - 1 - tree.depth[tree.ends]
-    columns = np.arange(nodes.shape[1])[None] - shift[:, None]
-    where = np.maximum(np.take_along_axis(nodes, np.maximum(columns, 0), axis=1), 0)  # the mask hides what pads
-    cache = DynamicCache(
-        ddp_cache_data=[
-            (_rows_first([keys for keys, _ in layer], where), _rows_first([values for _, values in layer], where))
-            for layer in zip(*parts, strict=True)
-        ]
-    )
-    at = torch.from_numpy(where)
-    counters = SteeringCounters()
-    for layer in {layer for part in passes for layer in part.lengths}:
-        counters.lengths[layer] = torch.cat([part.lengths[layer][0] for part in passes]).cpu()[at]
-    for key in {key for part in passes for key in part.moves}:
-        moves = [part.moves[key] if key in part.moves else torch.zeros_like(part.lengths[key[1]]) for part in passes]
-        counters.moves[key] = torch.cat([norms[0] for norms in moves]).cpu()[at]
-    return cache, counters
-
-
-def join_prefilled(
-    parts: Sequence[tuple[DynamicCache, SteeringCounters]], rows: Sequence[Sequence[int]]
-) -> tuple[DynamicCache, SteeringCounters]:
-    """Join prefilled prompts, row ``i`` of ``parts[n]`` at ``rows[n][i]``; shorter ones are padded on the left."""
-    caches, counters = zip(*parts, strict=True)
-    width = max(cache.get_seq_length() for cache in caches)
-    order = np.argsort(np.concatenate([np.asarray(part) for part in rows]))
-
-    def joined(tables: Sequence[Tensor]) -> Tensor:
-        padded = [nn.functional.pad(table, (0, 0, width - table.shape[-2], 0)) for table in tables]
-        return torch.cat(padded)[torch.from_numpy(order).to(padded[0].device)]
-
-    def joined_norms(tables: Sequence[Mapping[Norms, Tensor]]) -> dict[Norms, Tensor]:
-        result: dict[Norms, Tensor] = {}
-        for at, by_key in zip(rows, tables, strict=True):
-            for key, norms in by_key.items():
-                whole = result.setdefault(key, torch.full((len(order), width), torch.nan))
-                whole[list(at), width - norms.shape[1] :] = norms.float()
-        return result
-
-    cache = caches[0]
-    if len(caches) > 1:
-        cache = DynamicCache(
-            ddp_cache_data=[
-                (joined([layer.keys for layer in layers]), joined([layer.values for layer in layers]))
-                for layers in zip(*(cache.layers for cache in caches), strict=True)
-            ]
-        )
-    return cache, SteeringCounters(
-        0, joined_norms([part.lengths for part in counters]), joined_norms([part.moves for part in counters])
-    )
-
-
-def _last(layer: Any, count: int) -> tuple[Tensor, Tensor]:
-    """Return keys and values of the last tokens, ``[head, token, size]``."""
-    return layer.keys[0, :, -count:], layer.values[0, :, -count:]
-
-
-def _rows_first(parts: Sequence[Tensor], where: Any) -> Tensor:
-    """Return ``[row, head, token, size]`` from all nodes' ``[head, node, size]`` in pieces."""
-    nodes = torch.cat(list(parts), dim=1)
-    return nodes[:, torch.from_numpy(where).to(nodes.device)].transpose(0, 1).contiguous()

@@ -31,6 +31,7 @@ from trimtab.engines.transformers.forward.run import (
     place,
     prepares_plainly,
 )
+from trimtab.engines.transformers.model.reorder import is_reordered
 from trimtab.engines.transformers.score.logits import selects_positions
 from trimtab.errors import ModelError
 
@@ -38,7 +39,7 @@ ATTENTION = "trimtab_flat"
 BLOCK = 8  # tokens of a prompt whose attention is one product
 WIDTH = 64  # of which the width that generated tokens see is a multiple
 GROWTH = 256  # tokens by which slots grow
-LEAST = 2  # tokens of a pass, and of its logits: a product of one row has other roundings than one of many
+LEAST = 2  # tokens of a pass, and of its logits, with reordered weights: one row has other roundings than many
 REFUSED = ("softcap", "s_aux", "position_bias", "alibi", "head_mask")  # other kinds of attention
 
 
@@ -272,12 +273,14 @@ class FlatModel:
 
     Attributes:
         table: Keys and values of every slot.
+        least: Tokens of a pass; smaller ones are filled up.
     """
 
     def __init__(self, model: PreTrainedModel, *, layers: int) -> None:
         self.model = model
         self.table = SlotTable(layers)
         self._cache = Cache(layers=[_SlotLayer(layer) for layer in range(layers)])
+        self.least = LEAST if is_reordered(model) else 1  # tokens of a pass
 
     def read(self, segments: Sequence[Segment], *, device: torch.device) -> Tensor:
         """Read segments, and return the logits after those that are wanted, ``[segment, vocabulary]``.
@@ -295,11 +298,11 @@ class FlatModel:
         ends = torch.tensor([len(segment.tokens) for segment in segments]).cumsum(0) - 1
         wanted = [int(end) for end, segment in zip(ends, segments, strict=True) if segment.wanted]
         chosen = [*wanted]
-        missing = max(LEAST - len(tokens), 0)
+        missing = max(self.least - len(tokens), 0)
         tokens += [0] * missing
         slots += [0] * missing
         positions += range(missing)
-        chosen += [len(tokens) - 1] * max(LEAST - len(chosen), 0)
+        chosen += [len(tokens) - 1] * max(self.least - len(chosen), 0)
         place = torch.tensor(positions, device=device)
         now = _Pass(
             self.table,

@@ -22,7 +22,7 @@ from trimtab.arrays import F64
 from trimtab.engines.layers import DecoderLayers
 from trimtab.engines.protocol import TermReceipt
 from trimtab.engines.transformers.forward.capture import reading_weights
-from trimtab.engines.transformers.forward.flat import LEAST, Segment
+from trimtab.engines.transformers.forward.flat import Segment
 from trimtab.engines.transformers.forward.schedule import BatchSchedule, Readings, RowText
 from trimtab.engines.transformers.forward.steer import (
     SteeringCounters,
@@ -258,8 +258,8 @@ class RowHooks:
         return self._blocks.rewritten(range(len(self._blocks)), self._change)
 
     @contextmanager
-    def reading(self, segments: Sequence[tuple[RowSteering, Segment]]) -> Iterator[None]:
-        """Inside, the pass that runs reads these segments of texts, one after another.
+    def reading(self, segments: Sequence[tuple[RowSteering, Segment]], *, least: int) -> Iterator[None]:
+        """Inside, the pass that runs reads these segments of texts, one after another, and ``least`` tokens at least.
 
         Raises:
             SteeringError: A layer saw other tokens than those.
@@ -272,7 +272,7 @@ class RowHooks:
         signature = tuple((each.row.plan, each.coefficients.tobytes()) for each in rows)
         if signature != self._signature:
             self._signature, self._gathered = signature, {}
-        now = self._now = _Now(max(column, LEAST), tuple(rows), norms)
+        now = self._now = _Now(max(column, least), tuple(rows), norms)
         try:
             yield
         finally:

@@ -329,14 +329,6 @@ class BatchSchedule:
             now = {c: float(readings[c][row]) for c in comparisons(state.condition) if c.at == "token"}
             self._open[row, term] = state.decide(now)
 
-    def terms_of_whole_prompt(self, row: int) -> tuple[int, ...] | None:
-        """Return the terms that act on all of a prompt behind its first token; None if a term acts on a part of it."""
-        own = self._owned[row]
-        coefficients = self._prompt[row, self.pads[row] + 1 :][:, own]
-        if not (coefficients == coefficients[:1]).all():
-            return None
-        return tuple(term for term, acts in zip(own, coefficients[0], strict=True) if acts) if len(coefficients) else ()
-
     def terms_of(self, row: int) -> list[int]:
         """Return the numbers of a row's terms, in order."""
         return self._owned[row]

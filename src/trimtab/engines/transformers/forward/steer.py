@@ -88,15 +88,12 @@ def term_receipts(
             shares.append(moved / np.maximum(lengths(layer)[row, at], np.finfo(np.float32).tiny))
         return float(np.mean(shares))
 
-    touched_rows = [sum(bool(row[:, number].any()) for row in coefficients) for number in range(len(plan.terms))]
-
     def receipt(row: int, number: int) -> TermReceipt:
         term, acts = plan.terms[number], coefficients[row][:, number]
         state = schedule.conditions.get((row, number))
         return TermReceipt(
             term=term.text,
             layers=tuple(term.changes) if acts.any() else (),
-            rows=touched_rows[number],
             tokens=int(np.count_nonzero(acts)),
             shift=shift(row, number, acts),
             fired=None if state is None else state.fired,

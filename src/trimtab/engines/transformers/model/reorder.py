@@ -53,6 +53,11 @@ def reorder_weights(model: nn.Module) -> int:
     return len(reordered)
 
 
+def is_reordered(model: nn.Module) -> bool:
+    """Return True if linear layers of a model use reordered weights."""
+    return bool(_REORDERED.get(model))
+
+
 def refresh_reordered(model: nn.Module) -> None:
     """Reorder again the weights that were changed since, such as by merging an adapter."""
     for each in _REORDERED.get(model, ()):
