@@ -274,6 +274,13 @@ def test_cancelled_and_late_requests_leave(asking: Asking) -> None:
     assert len(kept.result(timeout=60).tokens) == TOKENS
 
 
+def test_steered_and_unsteered_prompts_of_all_lengths_share_passes(asking: Asking) -> None:
+    cases = [("x" * n, mix) for n in range(1, 40, 4) for mix in ("none", "one:0.8")]
+    alone = [asking.answers(asking.asked(*case))[0] for case in cases]
+    for one, together in zip(alone, asking.answers(*(asking.asked(*case) for case in cases)), strict=True):
+        assert same(one, together)
+
+
 def test_a_generation_that_nobody_refers_to_ends(asking: Asking) -> None:
     asking.loop.submit([asking.asked("Hi", max_new_tokens=180)])
     wait_until_idle()

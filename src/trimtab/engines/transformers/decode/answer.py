@@ -243,7 +243,7 @@ def unsteers(constraint: ConstraintState | None) -> bool:
 
 def reason_of(constraint: ConstraintState | None) -> str | None:
     """Return why an answer is unsteered, for its receipt; None if it need not be."""
-    return "constrained" if _unsteers(constraint) else None
+    return "constrained" if unsteers(constraint) else None
 
 
 def _completions(

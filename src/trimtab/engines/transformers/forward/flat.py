@@ -360,7 +360,7 @@ def why_not_flat(model: PreTrainedModel, layers: DecoderLayers) -> str | None:
     """Return why flat passes are not right for a model; None if they are, which is tried on it.
 
     Two texts are read in pieces, one beside the other, with a few generated tokens each. Models with another kind of
-    attention either say so or show other logits than plain passes.
+    attention either say so or show other logits than plain passes. What fails in plain passes too is raised.
     """
     standard = layers.causal and not layers.encoder and not layers.layout.extra and not layers.repeated
     if not standard or (layers.layout.rows, layers.layout.tokens) != (0, 1):
@@ -374,6 +374,7 @@ def why_not_flat(model: PreTrainedModel, layers: DecoderLayers) -> str | None:
     except Exception as error:  # whatever a model does that has no use for such passes
         if isinstance(error, RuntimeError) and is_out_of_memory(error):
             raise
+        _plain_logits(model, (0, 1))  # raises where plain passes fail as well, which says nothing about flat ones
         return f"flat passes fail: {(str(error).strip() or type(error).__name__).splitlines()[0][:100]}"
     if off <= max(SAME, ROUNDINGS * torch.finfo(place(model)[1]).eps):
         return None
@@ -397,11 +398,17 @@ def _distance_from_plain(model: PreTrainedModel, layers: int) -> float:
         logits = [flat.read(segments, device=device) for segments in passes][1:]
         off = 0.0
         for number, text in enumerate((long, short)):
-            with torch.inference_mode():
-                plain = model(input_ids=torch.tensor([text], device=device), use_cache=False).logits[0, -3:].float()
+            plain = _plain_logits(model, text)[-3:].float()
             read = torch.stack([each[number] for each in logits]).float()
             off = max(off, float((read - plain).abs().max() / plain.abs().max().clamp_min(1e-30)))
     return off
+
+
+def _plain_logits(model: PreTrainedModel, tokens: Tokens) -> Tensor:
+    device, _ = place(model)
+    with torch.inference_mode():
+        logits: Tensor = model(input_ids=torch.tensor([tokens], device=device), use_cache=False).logits[0]
+    return logits
 
 
 @contextmanager

@@ -250,7 +250,7 @@ class RowHooks:
     def __init__(self, blocks: DecoderLayers) -> None:
         self._blocks = blocks
         self._now: _Now | None = None
-        self._signature: tuple[tuple[RowPlan, bytes], ...] = ()
+        self._signature: tuple[tuple[RowPlan, int, bytes], ...] = ()
         self._gathered: dict[int, Tensor | None] = {}  # additions [token, hidden] by layer, for that signature
 
     def installed(self) -> AbstractContextManager[None]:
@@ -269,7 +269,7 @@ class RowHooks:
             counted = _Counted(segment.start, column, len(segment.tokens), norms)
             rows.append(RowInPass(row, row.coefficients(segment), segment.wanted, counted))
             column += len(segment.tokens)
-        signature = tuple((each.row.plan, each.coefficients.tobytes()) for each in rows)
+        signature = tuple((each.row.plan, each.counted.count, each.coefficients.tobytes()) for each in rows)
         if signature != self._signature:
             self._signature, self._gathered = signature, {}
         now = self._now = _Now(max(column, least), tuple(rows), norms)
