@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from time import monotonic
 from typing import Literal, NoReturn, TypedDict, Unpack, final, overload
 
 import numpy as np
@@ -40,8 +41,8 @@ from trimtab.engines.transformers.decode.answer import (
     single_requests,
 )
 from trimtab.engines.transformers.decode.constraints import ConstraintState, start_constraint
-from trimtab.engines.transformers.decode.generation import Generation
-from trimtab.engines.transformers.decode.loop import Asked, DecodingLoop
+from trimtab.engines.transformers.decode.generation import Asked, Generation, answer_alone
+from trimtab.engines.transformers.decode.loop import DecodingLoop
 from trimtab.engines.transformers.decode.output import StreamedToken
 from trimtab.engines.transformers.decode.stream import AnswerStream
 from trimtab.engines.transformers.forward.collect import collect_states, score_prompts, spans_of
@@ -787,6 +788,62 @@ class TransformersEngine:
                 return answer_request(self._context, request, on_token=on_token, ended=ended)[0]
 
         return AnswerStream(work, lock=self._lock)
+
+    def submit(
+        self,
+        prompt: Prompt,
+        *,
+        steering: SteeringLike = None,
+        sampling: Sampling | None = None,
+        constraint: ConstraintLike | None = None,
+        read: Sequence[ControlVector] = (),
+        raw: bool = False,
+        normalize: float | None = None,
+        deadline: float | None = None,
+        salt: str = "",
+        **options: Unpack[SamplingOptions],
+    ) -> Generation:
+        """Begin to answer one prompt, and return at once; the answers of many requests are generated together.
+
+        A request joins those that are being answered as soon as there is room, and leaves when its answer is complete,
+        cancelled or late. Its answer does not depend on the others.
+
+        ``deadline`` is the number of seconds from now after which the request is given up. Beginnings of prompts are
+        kept, and shared between requests with the same ``salt`` alone. The other options are those of ``generate``.
+
+        Returns:
+            A handle: its tokens by iteration (also ``async for``), its completion by ``result()`` or ``await``, and
+            ``cancel()``. The request is cancelled when nobody refers to it any more.
+
+        Raises:
+            PromptError: The prompt is empty, not a chat, or does not fit into the context window; an option is out of
+                range; or too many requests are waiting.
+            ConstraintError: The constraint is malformed or impossible.
+            SteeringError: The steering cannot be done; or this thread is inside of ``steered``, which acts on what
+                runs inside alone.
+
+        Example:
+            >>> requests = [model.submit(prompt, steering=[(happy, 0.5)]) for prompt in prompts]  # doctest: +SKIP
+            >>> [request.result().text for request in requests]  # doctest: +SKIP
+        """
+        if self._lock.held:
+            raise SteeringError(
+                "a request that is submitted inside of steered() would be answered outside of it",
+                fix="give its steering to submit, or call generate",
+            )
+        request = self._requested(
+            [prompt],
+            [Steering.of(steering)],
+            make_sampling(sampling, options, max_new_tokens=ANSWER_TOKENS),
+            constraints=Constraint.of_rows(constraint, rows=1),
+            raw=raw,
+            read=read,
+            normalize=normalize,
+        )
+        end = None if deadline is None else monotonic() + deadline
+        asked = Asked(request, self._context, streamed=True, salt=salt.encode(), deadline=end)
+        loop = self._loop_for(request)
+        return answer_alone(asked, lock=self._lock) if loop is None else loop.submit([asked])[0]
 
     def _requested(
         self,

@@ -19,7 +19,8 @@ from trimtab.engines.sampling import Sampling
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.decode import loop as loop_module
 from trimtab.engines.transformers.decode.answer import make_request
-from trimtab.engines.transformers.decode.loop import Asked, DecodingLoop
+from trimtab.engines.transformers.decode.generation import Asked
+from trimtab.engines.transformers.decode.loop import DecodingLoop
 from trimtab.engines.transformers.decode.prefixes import KeptPrefixes
 from trimtab.engines.transformers.forward.flat import BLOCK, why_not_flat
 from trimtab.engines.transformers.forward.rows import RowPlan, RowSteering

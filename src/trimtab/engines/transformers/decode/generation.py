@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from dataclasses import dataclass
 from functools import cache
 from threading import Condition, Thread
 from types import TracebackType
 from typing import TypeAlias, final
 
 from trimtab.engines.protocol import Completion
+from trimtab.engines.transformers.decode.answer import Request, answer_request
 from trimtab.engines.transformers.decode.output import StreamedToken
-from trimtab.errors import SteeringError
+from trimtab.engines.transformers.model.context import ModelContext, ModelLock, running
+from trimtab.errors import CancelledGenerationError, SteeringError
 
 End: TypeAlias = Completion | BaseException
 
@@ -51,6 +55,17 @@ def _end_at_exit() -> None:
             thread.join()
 
     atexit.register(end)
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One prompt that is to be answered."""
+
+    request: Request  # of this prompt alone
+    context: ModelContext  # the model as it was when the request was made, with its stop tokens
+    streamed: bool = False  # whether its text is wanted piece by piece
+    salt: bytes = b""  # prefixes are shared only between requests of the same salt
+    deadline: float | None = None  # on the clock of ``time.monotonic``
 
 
 @final
@@ -236,3 +251,32 @@ class Generation:
 
 def _error(end: End) -> BaseException | None:
     return end if isinstance(end, BaseException) else None
+
+
+def answer_alone(asked: Asked, *, lock: ModelLock) -> Generation:
+    """Answer one request in a static batch of its own, in a thread that waits for the model."""
+    mailbox = Mailbox()
+
+    def is_over() -> bool:
+        return why_ended(asked, mailbox) is not None
+
+    def work() -> None:
+        end: Completion | BaseException
+        try:
+            with running(asked.context.model):
+                (end,) = answer_request(asked.context, asked.request, on_token=mailbox.put, ended=is_over)
+        except BaseException as error:
+            end = error
+        mailbox.close(why_ended(asked, mailbox) or end)
+
+    start_thread(work, cancel=lambda: setattr(mailbox, "cancelled", True))
+    return Generation(mailbox, held=lambda: lock.held)
+
+
+def why_ended(asked: Asked, mailbox: Mailbox) -> CancelledGenerationError | None:
+    """Return the error of a request that was cancelled or is late; None of another one."""
+    if mailbox.cancelled:
+        return CancelledGenerationError("the answer was cancelled")
+    if asked.deadline is not None and time.monotonic() > asked.deadline:
+        return CancelledGenerationError("the answer's deadline has passed")
+    return None

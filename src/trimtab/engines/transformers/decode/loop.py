@@ -12,11 +12,9 @@ A request that fails leaves alone. If a pass fails, all requests in it fail, and
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from threading import Lock
 from typing import final
 
@@ -35,15 +33,15 @@ from trimtab.engines.transformers.decode.answer import (
     row_answer,
 )
 from trimtab.engines.transformers.decode.choose import Choice, choose
-from trimtab.engines.transformers.decode.generation import Generation, Mailbox, start_thread
+from trimtab.engines.transformers.decode.generation import Asked, Generation, Mailbox, start_thread, why_ended
 from trimtab.engines.transformers.decode.output import StreamedToken
 from trimtab.engines.transformers.decode.prefixes import KeptPrefixes
 from trimtab.engines.transformers.forward.flat import BLOCK, FlatModel, Segment
 from trimtab.engines.transformers.forward.rows import RowHooks, RowPlan, RowSteering
 from trimtab.engines.transformers.forward.run import is_out_of_memory, place, release
 from trimtab.engines.transformers.forward.schedule import RowText
-from trimtab.engines.transformers.model.context import ModelContext, model_lock, model_state, running
-from trimtab.errors import CancelledGenerationError, PromptError, TrimtabError
+from trimtab.engines.transformers.model.context import model_lock, model_state, running
+from trimtab.errors import PromptError, TrimtabError
 from trimtab.reading import distinct_names
 
 ROWS = 64  # answers at once
@@ -53,17 +51,6 @@ TABLE_BYTES = 2 * 1024**3  # of keys and values at once; a single request may ta
 KEPT_BYTES = 256 * 1024**2  # of prefixes
 SPARE_BYTES = 64 * 1024**2  # of keys and values that stay allocated while there are no requests
 QUEUED = 10_000  # requests that may wait
-
-
-@dataclass(frozen=True, eq=False)
-class Asked:
-    """One prompt that is to be answered."""
-
-    request: Request  # of this prompt alone
-    context: ModelContext  # the model as it was when the request was made, with its stop tokens
-    streamed: bool = False  # whether its text is wanted piece by piece
-    salt: bytes = b""  # prefixes are shared only between requests of the same salt
-    deadline: float | None = None  # on the clock of ``time.monotonic``
 
 
 @final
@@ -239,12 +226,9 @@ class DecodingLoop:
 
     def _leave_early(self) -> None:
         """Let requests go that were cancelled or are late."""
-        now = time.monotonic()
         for row in list(self._joined):
-            if row.mailbox.cancelled:
-                self._leave(row, CancelledGenerationError("the answer was cancelled"))
-            elif row.asked.deadline is not None and now > row.asked.deadline:
-                self._leave(row, CancelledGenerationError("the answer's deadline has passed"))
+            if (error := why_ended(row.asked, row.mailbox)) is not None:
+                self._leave(row, error)
 
     def _join(self) -> None:
         """Give slots to waiting requests, first come first served, while there is room."""
@@ -256,8 +240,8 @@ class DecodingLoop:
                 if self._joined and not self._fits(asked):
                     return
                 self._waiting.popleft()
-            if mailbox.cancelled:
-                self._left.append((mailbox, CancelledGenerationError("the answer was cancelled")))
+            if (ended := why_ended(asked, mailbox)) is not None:
+                self._left.append((mailbox, ended))
                 continue
             if (state := model_state(self._model)) != self._state:  # weights, adapters or hooks have changed
                 self._kept.clear()
