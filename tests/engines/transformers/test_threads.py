@@ -44,7 +44,9 @@ def config_of(engine: TransformersEngine) -> tuple[int, dict[str, Any]]:
 
 
 def answers(engine: TransformersEngine, steering: Any) -> list[Any]:
-    return [(done.tokens, done.receipt) for done in engine.generate(PROMPTS, steering=steering, max_new_tokens=12)]
+    # Of plain weights the last digits of shifts depend on the number of rows.
+    done = engine.generate(PROMPTS, steering=steering, max_new_tokens=12)
+    return [(each.tokens, each.receipt.steering, each.receipt.layers, each.receipt.tokens) for each in done]
 
 
 def in_time(future: Any) -> Any:
@@ -57,9 +59,9 @@ def test_generate_in_two_threads_equals_serial_answers(tiny: Make, pool: ThreadP
     second = first if engines == 1 else TransformersEngine(first.model, first.tokenizer, name="tiny llama again")
     steering = steering_of(first)
     steered, plain = answers(first, steering), answers(second, None)
-    assert [receipt.tokens for _, receipt in plain] == [0, 0]
-    assert all(receipt.tokens > 0 for _, receipt in steered)
-    assert [tokens for tokens, _ in plain] != [tokens for tokens, _ in steered]
+    assert [each[-1] for each in plain] == [0, 0]
+    assert all(each[-1] > 0 for each in steered)
+    assert [each[0] for each in plain] != [each[0] for each in steered]
     start = threading.Barrier(2)
 
     def rounds(model: TransformersEngine, chosen: Any) -> list[Any]:

@@ -287,6 +287,19 @@ def test_a_generation_that_nobody_refers_to_ends(asking: Asking) -> None:
     wait_until_idle()
 
 
+def test_submitted_requests_are_answered_on_models_without_flat_passes(tiny: Make) -> None:
+    engine = tiny("falcon")
+    plain = engine.generate("Hi", max_new_tokens=6)
+    request = engine.submit("Hi", max_new_tokens=6)
+    assert [token.token for token in request] == list(plain.tokens)
+    assert request.result().tokens == plain.tokens
+    late = engine.submit("Hi", max_new_tokens=200, deadline=0.0)
+    with pytest.raises(CancelledGenerationError, match="deadline"):
+        late.result(timeout=60)
+    with engine.steered(None), pytest.raises(SteeringError, match="inside of steered"):
+        engine.submit("Hi")
+
+
 def test_thousand_requests_may_wait_and_more_are_refused(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = asking.answers(*[asking.asked("Hi", max_new_tokens=1) for _ in range(1000)])
     assert len({answer.tokens for answer in answers}) == 1

@@ -142,10 +142,11 @@ def model_state(model: nn.Module) -> bytes:
     """
     digest = hashlib.blake2b(digest_size=16)
     for module in model.modules():
-        adapters = [str(vars(module).get(name)) for name in ("_disable_adapters", "_active_adapter", "merged_adapters")]
-        digest.update(
-            repr((id(module), list(module._forward_hooks), list(module._forward_pre_hooks), adapters)).encode()
-        )
+        registered = (*module._forward_hooks.items(), *module._forward_pre_hooks.items())
+        # Ours act on passes that are meant, under the lock.
+        hooks = [n for n, hook in registered if not getattr(hook, "__module__", "").startswith("trimtab.")]
+        adapters = [str(vars(module).get(name)) for name in ADAPTERS]
+        digest.update(repr((id(module), hooks, adapters)).encode())
         for weight in module._parameters.values():
             if weight is not None:
                 digest.update(f"{weight.data_ptr()} {weight._version}".encode())
