@@ -64,6 +64,7 @@ architectures: $(STAMP)
 bench: $(VENV)/.installed-bench $(PEERS)/.installed
 	$(BIN)/python -m benchmarks extraction --peer $(PEERS)/bin/python $(BENCH)
 	$(BIN)/python -m benchmarks steering
+	$(BIN)/python -m benchmarks requests
 	$(BIN)/python -m benchmarks estimators --peer $(PEERS)/bin/python
 	$(BIN)/python -m benchmarks distilling
 

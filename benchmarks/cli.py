@@ -1,4 +1,4 @@
-"""Command line of the benchmarks: ``python -m benchmarks extraction | steering | guard | reading | …``."""
+"""Command line of the benchmarks: ``python -m benchmarks extraction | steering | requests | guard | reading | …``."""
 
 from __future__ import annotations
 
@@ -108,6 +108,24 @@ def steering(
     finally:  # also if it is interrupted
         if record is not None:
             _finish_steering(record, path, as_json=json)
+
+
+@app.command(epilog="Example: python -m benchmarks requests --rounds 3")
+def requests(
+    output: OutputOption = RESULTS,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each side; medians are reported.")] = 5,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens of every answer.")] = 48,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the model.")] = 1,
+    model: ModelOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare one request, sixteen, sixteen mixes, and the loop of transformers, by tokens per CPU second."""
+    from benchmarks.requests import Plan, benchmark, table
+
+    path = _result_path(output, "requests")
+    with _progress() as on_step:
+        measured = benchmark(Plan(rounds, tokens, threads, model), on_step=on_step)
+    _finish(measured, table(measured), path, as_json=json)
 
 
 @app.command(epilog="Example: python -m benchmarks guard --data ../shared/data")

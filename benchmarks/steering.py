@@ -181,14 +181,14 @@ def make_sides(vectors: Sequence[ControlVector]) -> tuple[Side, ...]:
         "prompt condition": [Term(pool[0], 1.0, condition=always)] * BATCH,
         "token condition": [Term(pool[0], 1.0, condition=replace(always, at="token"))] * BATCH,
     }
-    sides.append(Side("mixes", BATCH, TARGETS["mixes"], tuple(_mix(pool, row) for row in range(BATCH))))
+    sides.append(Side("mixes", BATCH, TARGETS["mixes"], tuple(mix_of(pool, row) for row in range(BATCH))))
     sides += [
         Side(name, BATCH, steering=tuple(Steering((term,)) for term in terms)) for name, terms in term_kinds.items()
     ]
     return tuple(sides)
 
 
-def _mix(pool: Sequence[ControlVector], row: int) -> Steering:
+def mix_of(pool: Sequence[ControlVector], row: int) -> Steering:
     """Combine two terms; no two rows have the same strengths."""
     first, second = pool[row % len(pool)], pool[(row + 1 + row // len(pool)) % len(pool)]
     return Steering((Term(first, 0.5 + row / 20), Term(second, row / 20 - 0.9)))

@@ -1,0 +1,163 @@
+"""Throughput of requests that are answered together: one, sixteen, sixteen mixes, and transformers' own loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from transformers import GenerationConfig
+
+from benchmarks.measurement import Step, ignore_step, machine, package_versions
+from benchmarks.models import load_model
+from benchmarks.steering import POOL, RESAMPLES, SEED, mix_of, random_vectors
+from trimtab.behaviours import neutral_prompts
+from trimtab.engines.transformers import TransformersEngine
+from trimtab.engines.transformers.decode.loop import BUSY
+from trimtab.errors import BenchmarkError
+from trimtab.stats import bootstrap
+from trimtab.steering import Steering
+
+REQUESTS = 16
+RATIOS = (  # name, side, compared side, least ratio
+    ("16 requests against 1", "sixteen", "one", 8.0),
+    ("16 mixes against 16 unsteered", "mixes", "sixteen", 0.95),
+    ("1 request against transformers", "one", "transformers", 0.85),
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings of the benchmark.
+
+    Attributes:
+        rounds: Number of turns of each side.
+        tokens: Tokens of every answer; answers do not end earlier.
+        threads: Number of threads of the model.
+        model: Hub id, folder or file; the default model if not given.
+    """
+
+    rounds: int = 5
+    tokens: int = 48
+    threads: int = 1
+    model: str | None = None
+
+    def __post_init__(self) -> None:
+        if min(self.rounds, self.tokens, self.threads) < 1:
+            raise BenchmarkError("rounds, tokens and threads must be at least 1", fix="increase them")
+
+
+def benchmark(
+    plan: Plan, *, engine: TransformersEngine | None = None, on_step: Callable[[Step], None] = ignore_step
+) -> dict[str, Any]:
+    """Measure tokens per CPU second of each side in turn, and how soon a newcomer has its first token.
+
+    Returns:
+        The result, for JSON.
+    """
+    with threadpool_limits(plan.threads):
+        model = load_model(engine, plan.model, on_step)
+        sides = _sides(model, plan)
+        for work in sides.values():
+            work("warm")
+        turns: dict[str, list[float]] = {name: [] for name in sides}
+        for number in range(plan.rounds):
+            for at, (name, work) in enumerate(sides.items()):
+                on_step(Step(f"Round {number + 1} of {plan.rounds}: {name}", number * len(sides) + at, plan.rounds * 4))
+                begun = time.process_time()
+                count = work(str(number))
+                turns[name].append(count / (time.process_time() - begun))
+        newcomer = _passes_of_newcomer(model, plan)
+    return {
+        "benchmark": "requests",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": {"trimtab": package_versions()},
+        "threads": plan.threads,
+        "rounds": plan.rounds,
+        "tokens": plan.tokens,
+        "model": model.info.name,
+        "tokens_per_cpu_second": {name: round(float(np.median(each)), 2) for name, each in turns.items()},
+        "ratios": {name: _ratio(turns[side], turns[other], least) for name, side, other, least in RATIOS},
+        "newcomer": newcomer,
+    }
+
+
+def _sides(model: TransformersEngine, plan: Plan) -> dict[str, Callable[[str], int]]:
+    """Return functions that answer once, and say how many tokens they generated."""
+    prompts = (neutral_prompts().calibration + neutral_prompts().more)[:REQUESTS]
+    vectors = random_vectors(model, POOL)
+    mixes = [mix_of(vectors, row) for row in range(REQUESTS)]
+    tokens = model.marked(prompts[0]).tokens
+    ids = torch.tensor([tokens], device=model.model.device)
+    config = GenerationConfig(max_new_tokens=plan.tokens, min_new_tokens=plan.tokens, do_sample=False, pad_token_id=0)
+
+    def transformers(_: str) -> int:
+        with torch.inference_mode():
+            written = model.model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)
+        return int(written.shape[1] - ids.shape[1])
+
+    def answer(steerings: Sequence[Steering | None]) -> Callable[[str], int]:
+        def work(turn: str) -> int:
+            requests = [  # the salt keeps turns from sharing what they have read
+                model.submit(prompt, steering=steering, salt=turn, max_new_tokens=plan.tokens, ignore_eos=True)
+                for prompt, steering in zip(prompts, steerings, strict=False)
+            ]
+            return sum(len(request.result().tokens) for request in requests)
+
+        return work
+
+    return {
+        "transformers": transformers,
+        "one": answer([None]),
+        "sixteen": answer([None] * REQUESTS),
+        "mixes": answer(mixes),
+    }
+
+
+def _passes_of_newcomer(model: TransformersEngine, plan: Plan) -> dict[str, int]:
+    """Return how many passes a newcomer waits for its first token beside others that are being answered."""
+    prompts = (neutral_prompts().calibration + neutral_prompts().more)[: REQUESTS + 1]
+    others = [model.submit(prompt, max_new_tokens=plan.tokens, ignore_eos=True) for prompt in prompts[:-1]]
+    for other in others:
+        next(other)
+    passes = [0]
+    handle = model.blocks.body.register_forward_pre_hook(lambda *_: passes.__setitem__(0, passes[0] + 1))
+    newcomer = model.submit(prompts[-1], max_new_tokens=plan.tokens, salt="newcomer")
+    begun = passes[0]
+    next(newcomer)
+    taken = passes[0] - begun
+    handle.remove()
+    for request in (newcomer, *others):
+        request.close()
+    own = -(-len(model.marked(prompts[-1]).tokens) // BUSY)
+    return {"passes": taken, "of_its_prompt": own, "beside": len(others)}
+
+
+def _ratio(side: Sequence[float], other: Sequence[float], least: float) -> dict[str, Any]:
+    ratios = np.array(side) / np.array(other)
+    median = bootstrap(lambda drawn: np.median(drawn, axis=-1), ratios, seed=SEED, resamples=RESAMPLES)
+    return {
+        "ratio": round(median.value, 3),
+        "low": round(median.low, 3),
+        "high": round(median.high, 3),
+        "wanted": least,
+        "rounds": [round(ratio, 3) for ratio in ratios.tolist()],
+    }
+
+
+def table(measured: Mapping[str, Any]) -> str:
+    """Return the result as lines of text."""
+    lines = [
+        f"{name:<14}{rate:>8.1f} tokens per CPU second" for name, rate in measured["tokens_per_cpu_second"].items()
+    ]
+    for name, ratio in measured["ratios"].items():
+        lines.append(f"{name:<32}{ratio['ratio']:>7.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})")
+    newcomer = measured["newcomer"]
+    lines.append(f"A newcomer beside {newcomer['beside']} has its first token after {newcomer['passes']} passes.")
+    return "\n".join(lines)
