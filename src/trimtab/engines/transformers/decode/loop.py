@@ -45,8 +45,8 @@ from trimtab.errors import PromptError, TrimtabError
 from trimtab.reading import distinct_names
 
 ROWS = 64  # answers at once
-BUSY = 64  # tokens of prompts in a pass that answers too, so that answers go on smoothly
-IDLE = 256  # in a pass that answers nothing
+BUSY = 64  # tokens of prompts in a pass with answers that are streamed, so that they go on smoothly
+IDLE = 512  # in other passes
 TABLE_BYTES = 2 * 1024**3  # of keys and values at once; a single request may take more
 KEPT_BYTES = 256 * 1024**2  # of prefixes
 SPARE_BYTES = 64 * 1024**2  # of keys and values that stay allocated while there are no requests
@@ -282,7 +282,7 @@ class DecodingLoop:
         answering = sorted((row for row in self._joined if row.answering), key=lambda row: row.slot)
         for row in answering:
             yield row, row.next_token()
-        room = BUSY if answering else IDLE
+        room = BUSY if any(row.asked.streamed for row in answering) else IDLE
         room = min(room, self._reduced or room)
         begun: set[bytes] = set()  # blocks that this pass reads, which others may use in the next one
         for row in self._joined:
