@@ -376,7 +376,7 @@ def test_steer_repeated_adds_terms(run, happy_file, random_vector, smollm2):
 def test_comparison_html_escapes_model_text():
     def answer(text):
         prompt = MarkedPrompt("Hi", (1, 2), ((0, 1), (1, 2)), (), (True, True), 2)
-        return Completion(text, (1,), "stop", prompt, Receipt("a & b:1", (3,), 1, 7, kl=0.25))
+        return Completion(text, (1,), "stop", prompt, Receipt("a & b:1", (3,), 7, kl=0.25))
 
     compared = AnswerComparison(
         ("<p>",), "a & b:1", "a & b:-1", *((answer(text),) for text in ("<i>0</i>", "<b>1</b>", "2"))

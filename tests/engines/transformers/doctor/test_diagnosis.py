@@ -208,7 +208,7 @@ def test_diagnose_failed_check_leaves_others_running(
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("no such luck\nsecond line")
 
-    engine = tiny()
+    engine = tiny("falcon")  # it answers by the model's own generate
     monkeypatch.setattr(engine.model, "generate", broken)
     report = diagnose(engine)
     assert report.works

@@ -82,7 +82,6 @@ def assert_same(found: Completion, alone: Completion) -> None:
     assert found.logprob == pytest.approx(alone.logprob, abs=1e-3)
     mine, theirs = found.receipt, alone.receipt
     assert (mine.steering, mine.layers, mine.tokens) == (theirs.steering, theirs.layers, theirs.tokens)
-    assert bool(mine.rows) == bool(theirs.rows)
     assert [(t.term, t.layers, t.tokens) for t in mine.terms] == [(t.term, t.layers, t.tokens) for t in theirs.terms]
     for one, other in zip(mine.terms, theirs.terms, strict=True):
         assert (one.shift is None) == (other.shift is None) == (not one.tokens)
