@@ -12,6 +12,7 @@ A request that fails leaves alone. If a pass fails, all requests in it fail, and
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -44,6 +45,7 @@ from trimtab.engines.transformers.model.context import model_lock, model_state, 
 from trimtab.errors import PromptError, TrimtabError
 from trimtab.reading import distinct_names
 
+logger = logging.getLogger("trimtab")
 ROWS = 64  # answers at once
 BUSY = 64  # tokens of prompts in a pass with answers that are streamed, so that they go on smoothly
 IDLE = 512  # in other passes
@@ -232,6 +234,11 @@ class DecodingLoop:
 
     def _join(self) -> None:
         """Give slots to waiting requests, first come first served, while there is room."""
+        if not self._waiting:
+            return
+        if (state := model_state(self._model)) != self._state:  # weights, adapters or hooks have changed
+            self._kept.clear()
+            self._state = state
         while len(self._joined) < ROWS:
             with self._lock:
                 if not self._waiting:
@@ -243,9 +250,6 @@ class DecodingLoop:
             if (ended := why_ended(asked, mailbox)) is not None:
                 self._left.append((mailbox, ended))
                 continue
-            if (state := model_state(self._model)) != self._state:  # weights, adapters or hooks have changed
-                self._kept.clear()
-                self._state = state
             try:
                 row = Row(asked, mailbox, self._plan(asked))
             except Exception as error:
@@ -261,13 +265,13 @@ class DecodingLoop:
         table, least = self._flat.table, row.slot + 1
         room = max(row.room, table.positions)
         soon = min(max(least, len(self._joined) + len(self._waiting) + 2), ROWS + 1)
-        roomy = table.bytes_of(slots=soon, positions=room) <= TABLE_BYTES // 4
+        roomy = table.fits(TABLE_BYTES // 4, slots=soon, positions=room)
         table.reserve(slots=soon if roomy else least, positions=room)
 
     def _fits(self, asked: Asked) -> bool:
         longest = max(room_of(asked.request), self._flat.table.positions)
         slots = max(len(self._joined) + 2, self._flat.table.slots)
-        return self._flat.table.bytes_of(slots=slots, positions=longest) <= TABLE_BYTES
+        return self._flat.table.fits(TABLE_BYTES, slots=slots, positions=longest)
 
     def _plan(self, asked: Asked) -> RowPlan:
         (steering,) = asked.request.steerings
@@ -324,6 +328,7 @@ class DecodingLoop:
         if size <= BLOCK:
             return False
         self._reduced = size // 2
+        logger.warning("memory ran out: passes read %d tokens of prompts from now on", self._reduced)
         return True
 
     def _hand_out(self, row: Row, choice: Choice | TrimtabError) -> None:

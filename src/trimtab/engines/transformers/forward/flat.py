@@ -139,18 +139,18 @@ class SlotTable:
         self.tensor: Tensor | None = None
         self.slots = 1
         self.positions = GROWTH
+        self._of_position: int | None = None  # bytes; known once there has been a table
 
     @property
     def size(self) -> int:
         """Return its bytes."""
-        return self.bytes_of(slots=self.slots, positions=self.positions)
+        return 0 if self.tensor is None else self.tensor.numel() * self.tensor.element_size()
 
-    def bytes_of(self, *, slots: int, positions: int) -> int:
-        """Return the bytes of a table; 0 as long as the size of heads is not known."""
-        if self.tensor is None:
-            return 0
-        each = self.layers * 2 * self.tensor.shape[3] * self.tensor.shape[5] * self.tensor.element_size()
-        return slots * _rounded(positions, GROWTH) * each
+    def fits(self, limit: int, *, slots: int, positions: int) -> bool:
+        """Return True if a table of that size takes at most ``limit`` bytes; False as long as that is not known."""
+        if self._of_position is None:
+            return False
+        return slots * _rounded(positions, GROWTH) * self._of_position <= limit
 
     def reserve(self, *, slots: int, positions: int) -> None:
         """Make room for a number of slots, of a number of positions each; what is there stays."""
@@ -188,6 +188,7 @@ class SlotTable:
         return self.tensor[layer, 0], self.tensor[layer, 1]
 
     def _zeros(self, heads: int, size: int, like: Tensor) -> Tensor:
+        self._of_position = self.layers * 2 * heads * size * like.element_size()
         shape = self.layers, 2, self.slots, heads, self.positions, size
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
 
