@@ -230,7 +230,8 @@ def answering_fault(engine: TransformersEngine, reference: Reference, vector: Co
         answer = _by_engine(engine, vector, use_cache=use_cache)
         if isinstance(answer, str):
             return f"does not generate{'' if use_cache else ' without a cache'}: {answer}"
-        if answer != told:
+        # Where transformers' own cache changes its answers, ours is that of the model without a cache.
+        if answer not in (told, wanted[False]):
             raise Mismatch(f"the answer is {answer}, not {told}")
         _check_answer_moves(engine, vector, use_cache=use_cache)
     cached, recomputed = wanted[True], wanted[False]

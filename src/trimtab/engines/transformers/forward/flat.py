@@ -23,6 +23,7 @@ from transformers import Cache, PreTrainedModel
 from transformers.cache_utils import CacheLayerMixin
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from trimtab.engines.layer_search import is_encoder_decoder
 from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.forward.run import (
@@ -364,6 +365,8 @@ def why_not_flat(model: PreTrainedModel, layers: DecoderLayers) -> str | None:
     attention either say so or show other logits than plain passes. What fails in plain passes too is raised.
     """
     standard = layers.causal and not layers.encoder and not layers.layout.extra and not layers.repeated
+    if is_encoder_decoder(model):
+        return "an encoder reads its prompts"
     if not standard or (layers.layout.rows, layers.layout.tokens) != (0, 1):
         return "its layers are not those of a plain decoder"
     if not selects_positions(model) or not prepares_plainly(model) or not keeps_keys_and_values(model):
