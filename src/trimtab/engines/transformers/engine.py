@@ -688,6 +688,8 @@ class TransformersEngine:
         finally:
             for generation in generations:  # those that an error or Ctrl-C has left over
                 generation.cancel()
+            for generation in generations:  # have all left the model before the caller goes on
+                generation.close()
 
     def _loop_for(self, request: Request) -> DecodingLoop | None:
         """Return the loop that answers a request; None if it takes a static batch.
