@@ -68,7 +68,13 @@ def benchmark(
         turns: dict[str, list[float]] = {name: [] for name in sides}
         for number in range(plan.rounds):
             for at, (name, work) in enumerate(sides.items()):
-                on_step(Step(f"Round {number + 1} of {plan.rounds}: {name}", number * len(sides) + at, plan.rounds * 4))
+                on_step(
+                    Step(
+                        f"Round {number + 1} of {plan.rounds}: {name}",
+                        number * len(sides) + at,
+                        plan.rounds * len(sides),
+                    )
+                )
                 begun = time.process_time()
                 count = work(str(number))
                 turns[name].append(count / (time.process_time() - begun))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -20,9 +19,10 @@ from trimtab.cli.options import (
     ThinkingOption,
     out,
     print_json,
+    prompt_texts,
+    with_system,
 )
 from trimtab.cli.session import Session
-from trimtab.errors import PromptError
 
 
 def choose(
@@ -41,13 +41,10 @@ def choose(
     from trimtab.engines.constraints import Constraint
 
     Constraint.choice(choices)  # report errors before the model is loaded
-    if system and raw:
-        raise PromptError("--system and --raw exclude each other", fix="drop one")
-    text = sys.stdin.read() if prompt == "-" else prompt
+    texts = prompt_texts([prompt], system=system, raw=raw)
     session = Session(model, dtype=dtype, thinking=thinking, announce=not (raw or json), force=force)
     steering = session.steering(*steer or ())
-    chat = [{"role": "system", "content": system}, {"role": "user", "content": text}] if system else text
-    (chosen,) = session.engine.choose([chat], choices, steering=steering, raw=raw)
+    (chosen,) = session.engine.choose(with_system(texts, system), choices, steering=steering, raw=raw)
     if json:
         print_json(chosen.to_json())
         return

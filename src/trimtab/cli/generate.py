@@ -25,12 +25,14 @@ from trimtab.cli.options import (
     notice,
     out,
     print_json,
+    prompt_texts,
     with_sampling,
+    with_system,
     write_piece,
 )
 from trimtab.cli.session import Session
 from trimtab.defaults import ANSWER_TOKENS, CHAT_ANSWER_TOKENS, CHECKED_TOKENS
-from trimtab.errors import ConstraintError, PromptError, SteeringError, TrimtabError
+from trimtab.errors import ConstraintError, SteeringError, TrimtabError
 
 if TYPE_CHECKING:
     from trimtab.engines import AnswerComparison
@@ -85,15 +87,10 @@ def generate(
     steering = session.steering(*steer or (), normalize=normalize)
     if steering.terms and constraint is not None and not constraint.steer:
         notice("The answer is constrained, so it is not steered; --steer-constrained steers it too.")
-    texts = [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts]
-    if system and raw:
-        raise PromptError("--system and --raw exclude each other", fix="drop one")
-    for text in texts:
-        if not text.strip():
-            raise PromptError("the prompt is empty", fix="write something to answer")
+    texts = prompt_texts(prompts, system=system, raw=raw)
     streams = len(texts) * answers == 1 and not json
     completions = session.engine.generate(
-        [[{"role": "system", "content": system}, {"role": "user", "content": t}] for t in texts] if system else texts,
+        with_system(texts, system),
         n=answers,
         steering=steering,
         sampling=options,

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -27,6 +27,7 @@ from typer.core import TyperCommand
 from trimtab.errors import OutputError, PromptError, SteeringError, TrimtabError, VectorError
 
 if TYPE_CHECKING:
+    from trimtab.engines.protocol import Prompt
     from trimtab.training.progress import Progress
     from trimtab.vectors import ControlVector
 
@@ -115,6 +116,28 @@ def phase_progress() -> Iterator[PhaseProgress]:
         phases = PhaseProgress(bars)
         yield phases
         phases.finish()
+
+
+def prompt_texts(prompts: Sequence[str], *, system: str | None, raw: bool) -> list[str]:
+    """Return the texts of prompts; ``-`` is read from standard input.
+
+    Raises:
+        PromptError: A text is empty, or bare text is to have a system prompt.
+    """
+    texts = [sys.stdin.read() if prompt == "-" else prompt for prompt in prompts]
+    if system and raw:
+        raise PromptError("--system and --raw exclude each other", fix="drop one")
+    for text in texts:
+        if not text.strip():
+            raise PromptError("the prompt is empty", fix="write something to answer")
+    return texts
+
+
+def with_system(texts: Sequence[str], system: str | None) -> list[Prompt]:
+    """Return texts as user messages behind a system prompt; without one, as they are."""
+    if not system:
+        return list(texts)
+    return [[{"role": "system", "content": system}, {"role": "user", "content": text}] for text in texts]
 
 
 def right(*headers: str) -> list[Column]:
