@@ -702,12 +702,14 @@ class TransformersEngine:
         return self._decoding()
 
     def _decoding(self) -> DecodingLoop | None:
-        with self._lock:  # once, whichever thread comes first
-            if self._why_static is None:
-                with running(self.model):
-                    self._why_static = why_not_flat(self.model, self.blocks) or ""
-                self._loop = None if self._why_static else DecodingLoop(self.model, self.blocks)
-            return self._loop
+        # Once it is known, nobody takes the lock: a request would wait for the pass that is running.
+        if self._why_static is None:
+            with running(self.model):
+                if self._why_static is None:  # no other thread came first
+                    why = why_not_flat(self.model, self.blocks) or ""
+                    self._loop = None if why else DecodingLoop(self.model, self.blocks)
+                    self._why_static = why
+        return self._loop
 
     def answers_batches(self, prompt: Tokens) -> bool:
         """Return True if the model answers a row of a batch as it does alone; else rows are answered one by one."""
@@ -735,10 +737,8 @@ class TransformersEngine:
 
         Only tokens that are not in the cache are read and steered; it then has all but the answer's last token.
         """
-        chosen = make_sampling(sampling, options, max_new_tokens=ANSWER_TOKENS)
-        constraints = Constraint.of_rows(constraint, rows=1)
-        request = self._requested(
-            [messages], [Steering.of(steering)], chosen, constraints=constraints, read=read, cache=cache
+        request = self._single(
+            messages, options, steering=steering, sampling=sampling, constraint=constraint, read=read, cache=cache
         )
         return self._fulfilled(request, on_text)[0]
 
@@ -773,12 +773,12 @@ class TransformersEngine:
             >>> for token in model.stream("How was your day?", read=[happy]):  # doctest: +SKIP
             ...     print(token.text, token.readings["happy"])
         """
-        chosen = make_sampling(sampling, options, max_new_tokens=ANSWER_TOKENS)
-        request = self._requested(
-            [prompt],
-            [Steering.of(steering)],
-            chosen,
-            constraints=Constraint.of_rows(constraint, rows=1),
+        request = self._single(
+            prompt,
+            options,
+            steering=steering,
+            sampling=sampling,
+            constraint=constraint,
             raw=raw,
             read=read,
             normalize=normalize,
@@ -841,11 +841,12 @@ class TransformersEngine:
                 "a request that is submitted inside of steered() would be answered outside of it",
                 fix="give its steering to submit, or call generate",
             )
-        request = self._requested(
-            [prompt],
-            [Steering.of(steering)],
-            make_sampling(sampling, options, max_new_tokens=ANSWER_TOKENS),
-            constraints=Constraint.of_rows(constraint, rows=1),
+        request = self._single(
+            prompt,
+            options,
+            steering=steering,
+            sampling=sampling,
+            constraint=constraint,
             raw=raw,
             read=read,
             normalize=normalize,
@@ -854,6 +855,31 @@ class TransformersEngine:
         asked = Asked(request, self._context, streamed=True, salt=salt.encode(), deadline=end)
         loop = self._loop_for(request)
         return answer_alone(asked, lock=self._lock) if loop is None else loop.submit([asked])[0]
+
+    def _single(
+        self,
+        prompt: Prompt,
+        options: SamplingOptions,
+        *,
+        steering: SteeringLike,
+        sampling: Sampling | None,
+        constraint: ConstraintLike | None,
+        read: Sequence[ControlVector] = (),
+        raw: bool = False,
+        normalize: float | None = None,
+        cache: DynamicCache | None = None,
+    ) -> Request:
+        """Return the request of one prompt."""
+        return self._requested(
+            [prompt],
+            [Steering.of(steering)],
+            make_sampling(sampling, options, max_new_tokens=ANSWER_TOKENS),
+            constraints=Constraint.of_rows(constraint, rows=1),
+            raw=raw,
+            read=read,
+            normalize=normalize,
+            cache=cache,
+        )
 
     def _requested(
         self,
