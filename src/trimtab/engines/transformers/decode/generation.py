@@ -240,9 +240,8 @@ class Generation:
             await event.wait()
 
     async def _result(self) -> Completion:
-        kept = []
-        async for token in self:
-            kept.append(token)
+        async for _ in self:
+            pass
         return self.completion
 
     def __await__(self) -> Generator[None, None, Completion]:

@@ -10,9 +10,8 @@ from typing import TypeAlias, final
 from torch import Tensor
 
 from trimtab.engines.transformers.forward.flat import BLOCK, SlotTable
-from trimtab.engines.transformers.forward.rows import RowSteering
+from trimtab.engines.transformers.forward.rows import RowPlan, RowSteering
 from trimtab.engines.transformers.forward.steer import SteeringCounters
-from trimtab.engines.transformers.forward.step_plan import StepPlan
 
 Effect: TypeAlias = tuple[str, int]  # of a term's changes: their digest, and how many equal ones act before it
 
@@ -47,9 +46,6 @@ class KeptPrefixes:
         self.size = 0
         self._blocks: OrderedDict[bytes, _Kept] = OrderedDict()
 
-    def __contains__(self, key: bytes) -> bool:
-        return key in self._blocks
-
     def __len__(self) -> int:
         return len(self._blocks)
 
@@ -68,7 +64,7 @@ class KeptPrefixes:
         for n, key in enumerate(keys):
             block = self._blocks[key]
             table.put(slot, n * BLOCK, block.keys_and_values)
-            counters.append(SteeringCounters(n * BLOCK, dict(block.lengths), dict(_by_step(block, row.plan.steps))))
+            counters.append(SteeringCounters(n * BLOCK, dict(block.lengths), dict(_by_step(block, row.plan))))
         row.keep(counters)
         self._touch(keys)
 
@@ -77,7 +73,7 @@ class KeptPrefixes:
         missing = [n for n, key in enumerate(keys) if key not in self._blocks]
         if missing:
             counted = row.counters()
-            effects = _effects(row.plan.steps, row.plan.effects)
+            effects = _effects(row.plan)
             for n in missing:
                 block = _Kept(table.copy(slot, n * BLOCK, (n + 1) * BLOCK), *_norms(counted, n * BLOCK, effects))
                 self._blocks[keys[n]] = block
@@ -93,20 +89,20 @@ class KeptPrefixes:
             self._blocks.move_to_end(key)
 
 
-def _effects(steps: StepPlan, digests: Sequence[str]) -> dict[int, Effect]:
+def _effects(plan: RowPlan) -> dict[int, Effect]:
     """Return the effect of each step that is no addition, whose moves are counted; such a step has one term."""
     seen: dict[str, int] = {}
     effects: dict[int, Effect] = {}
-    for number, step in enumerate(steps.steps):
+    for number, step in enumerate(plan.steps.steps):
         if step.kind != "add":
-            digest = digests[step.numbers[0]]
+            digest = plan.effects[step.numbers[0]]
             effects[number] = digest, seen.get(digest, 0)
             seen[digest] = seen.get(digest, 0) + 1
     return effects
 
 
-def _by_step(block: _Kept, steps: StepPlan) -> Iterator[tuple[tuple[int, int], Tensor]]:
-    numbers = {effect: n for n, effect in _effects(steps, [term.effect_digest for term in steps.terms]).items()}
+def _by_step(block: _Kept, plan: RowPlan) -> Iterator[tuple[tuple[int, int], Tensor]]:
+    numbers = {effect: number for number, effect in _effects(plan).items()}
     for (effect, layer), norms in block.moves.items():
         if effect in numbers:
             yield (numbers[effect], layer), norms

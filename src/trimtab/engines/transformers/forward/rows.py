@@ -73,20 +73,13 @@ def _summed(table: Tensor, coefficients: NDArray[np.float32]) -> Tensor:
 
 
 @dataclass
-class PassNorms:
-    """Norms of the hidden states ``[token]`` of one pass, by layer, before they are changed."""
-
-    lengths: dict[int, Tensor] = field(default_factory=dict)
-
-
-@dataclass
 class _Counted:
     """What was counted of one text in one pass."""
 
     start: int  # position of its first token
     column: int  # in the pass
     count: int
-    norms: PassNorms
+    lengths: dict[int, Tensor]  # norms of all hidden states of the pass before they are changed, [token], by layer
     moves: dict[tuple[int, int], Tensor] = field(default_factory=dict)  # [1, token], by step and layer
 
 
@@ -177,7 +170,7 @@ class RowSteering:
 
     def _counters_of(self, counted: _Counted) -> SteeringCounters:
         columns = slice(counted.column, counted.column + counted.count)
-        norms = counted.norms.lengths
+        norms = counted.lengths
         lengths = {layer: norms[layer][None, columns] for layer in self.plan.steps.layers if layer in norms}
         return SteeringCounters(counted.start, lengths, dict(counted.moves))
 
@@ -238,7 +231,7 @@ class _Now:
 
     tokens: int
     rows: tuple[RowInPass, ...]
-    norms: PassNorms
+    lengths: dict[int, Tensor]  # norms of hidden states before they are changed, [token], by layer
     seen: dict[int, int] = field(default_factory=dict)
     sums: dict[int, Tensor] = field(default_factory=dict)  # readings by number of the text
 
@@ -264,15 +257,15 @@ class RowHooks:
         Raises:
             SteeringError: A layer saw other tokens than those.
         """
-        norms, rows, column = PassNorms(), list[RowInPass](), 0
+        lengths, rows, column = dict[int, Tensor](), list[RowInPass](), 0
         for row, segment in segments:
-            counted = _Counted(segment.start, column, len(segment.tokens), norms)
+            counted = _Counted(segment.start, column, len(segment.tokens), lengths)
             rows.append(RowInPass(row, row.coefficients(segment), segment.wanted, counted))
             column += len(segment.tokens)
         signature = tuple((each.row.plan, each.counted.count, each.coefficients.tobytes()) for each in rows)
         if signature != self._signature:
             self._signature, self._gathered = signature, {}
-        now = self._now = _Now(max(column, least), tuple(rows), norms)
+        now = self._now = _Now(max(column, least), tuple(rows), lengths)
         try:
             yield
         finally:
@@ -306,7 +299,7 @@ class RowHooks:
         steered = [each for each in now.rows if layer in each.layers]
         if not steered:
             return None
-        now.norms.lengths[layer] = torch.linalg.vector_norm(state[0], dim=-1)
+        now.lengths[layer] = torch.linalg.vector_norm(state[0], dim=-1)
         return self._changed(layer, state, steered)
 
     def _changed(self, layer: int, state: Tensor, steered: Sequence[RowInPass]) -> Tensor:
@@ -336,9 +329,10 @@ def _gather(layer: int, state: Tensor, steered: Sequence[RowInPass]) -> Tensor |
         return None
     added = torch.zeros_like(state[0])
     for each in adding:
-        for at, coefficients in enumerate(each.coefficients):
-            if coefficients.any():
-                added[each.counted.column + at] = each.row.plan.sum_at(layer, coefficients, state)
+        # A text has few distinct coefficients, most often those of its sink and those of all other tokens.
+        distinct, which = np.unique(each.coefficients, axis=0, return_inverse=True)
+        sums = torch.stack([each.row.plan.sum_at(layer, line, state) for line in distinct])
+        added[each.columns] = sums[torch.from_numpy(which.reshape(-1)).to(sums.device)]
     return added
 
 
