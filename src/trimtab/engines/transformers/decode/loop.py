@@ -51,7 +51,7 @@ BUSY = 64  # tokens of prompts in a pass with answers that are streamed, so that
 IDLE = 512  # in other passes
 TABLE_BYTES = 2 * 1024**3  # of keys and values at once; a single request may take more
 KEPT_BYTES = 256 * 1024**2  # of prefixes
-SPARE_BYTES = 64 * 1024**2  # of keys and values that stay allocated while there are no requests
+SPARE_BYTES = 256 * 1024**2  # of keys and values that stay allocated while there are no requests
 QUEUED = 10_000  # requests that may wait
 
 
@@ -206,7 +206,7 @@ class DecodingLoop:
     def _step(self) -> None:
         """Run one pass, and let go whoever has ended."""
         self._leave_early()
-        with running(self._model):
+        with running(self._model, changed=bool(self._waiting)):  # weights may change between two answers
             self._join()
             segments = list(self._segments())
             if not segments:

@@ -224,6 +224,22 @@ class RowInPass:
         """Return the layers at which it is steered in this pass."""
         return frozenset(self.row.plan.steps.layers) if self.coefficients.any() else frozenset()
 
+    @cached_property
+    def distinct(self) -> tuple[NDArray[np.float32], Tensor | None]:
+        """Return its few distinct coefficients, ``[distinct, term]``, and which of them each token has.
+
+        Most often they are those of the sink and those of all other tokens; None stands for one token.
+        """
+        if len(self.coefficients) == 1:
+            return self.coefficients, None
+        lines, which = np.unique(self.coefficients, axis=0, return_inverse=True)
+        return lines, torch.from_numpy(which.reshape(-1))
+
+    @cached_property
+    def meant(self) -> Tensor:
+        """Return the tokens that additions are meant to move, ``[token]``."""
+        return torch.from_numpy(self.coefficients.max(axis=1) >= 1)
+
 
 @dataclass
 class _Now:
@@ -311,7 +327,7 @@ class RowHooks:
             for each in steered:
                 if layer in each.row.plan.added and layer not in each.row.checked:
                     own = added[each.columns]
-                    meant = own.ne(0).any(-1) & torch.from_numpy(each.coefficients.max(axis=1) >= 1).to(own.device)
+                    meant = own.ne(0).any(-1) & each.meant.to(own.device)
                     if check_moved(layer, state[0, each.columns], changed[0, each.columns], meant):
                         each.row.checked.add(layer)
         others = [each for each in steered if layer not in each.row.plan.added]
@@ -329,10 +345,9 @@ def _gather(layer: int, state: Tensor, steered: Sequence[RowInPass]) -> Tensor |
         return None
     added = torch.zeros_like(state[0])
     for each in adding:
-        # A text has few distinct coefficients, most often those of its sink and those of all other tokens.
-        distinct, which = np.unique(each.coefficients, axis=0, return_inverse=True)
-        sums = torch.stack([each.row.plan.sum_at(layer, line, state) for line in distinct])
-        added[each.columns] = sums[torch.from_numpy(which.reshape(-1)).to(sums.device)]
+        lines, which = each.distinct
+        sums = torch.stack([each.row.plan.sum_at(layer, line, state) for line in lines])
+        added[each.columns] = sums if which is None else sums[which.to(sums.device)]
     return added
 
 
