@@ -16,7 +16,7 @@ from trimtab.behaviours import Behaviour
 from trimtab.engines import compare_answers, opposite_steering
 from trimtab.engines.fake import END, FakeEngine, changed
 from trimtab.engines.protocol import ForcedItem
-from trimtab.errors import PromptError, SteeringError
+from trimtab.errors import CancelledGenerationError, PromptError, SteeringError
 from trimtab.steering import Steering, Term
 from trimtab.steering.operators import Rotate
 from trimtab.training.train import train
@@ -209,3 +209,35 @@ def test_compare_answers_has_default_of_each_sign(engine, vector, safe, plus, mi
 def test_opposite_steering_keeps_given_strengths(text, opposite):
     vector = make_vector(safe=safe_range(-0.25, 1.0))
     assert str(opposite_steering(Steering.of(text, find=lambda _: vector))) == opposite
+
+
+def test_submit_streams_what_the_completion_has(engine):
+    handle = engine.submit("Hello", max_new_tokens=12, logprobs=2)
+    tokens = list(handle)
+    completion = handle.result(10)
+    assert "".join(token.text for token in tokens) == completion.text
+    assert [token.token for token in tokens] == list(completion.tokens)
+    assert completion.tokens == engine.generate(["Hello"], max_new_tokens=12)[0].tokens
+    assert all(token.logprob.alternatives[0].token == token.token for token in tokens)
+
+
+def test_submit_with_stop_string_holds_it_back(engine):
+    text = engine.submit("Hello", max_new_tokens=20).result(10).text
+    handle = engine.submit("Hello", max_new_tokens=20, stop=[text[5:8]])
+    assert "".join(token.text for token in handle) == text[: text.index(text[5:8])]
+    assert handle.result(10).stopped_by == text[5:8]
+
+
+def test_submit_with_choices_writes_the_likeliest(engine, vector):
+    completion = engine.submit("Hello", constraint={"choice": ["yes", "no"]}, steering=[(vector, 1.0)]).result(10)
+    (choices,) = engine.choose(["Hello"], ["yes", "no"])
+    assert completion.text == choices.best
+    assert completion.receipt.reason == "constrained"
+    assert completion.receipt.tokens == 0
+
+
+def test_cancelled_submit_raises(engine):
+    handle = engine.submit("Hello", max_new_tokens=2000, ignore_eos=True)
+    handle.cancel()
+    with pytest.raises(CancelledGenerationError):
+        handle.result(10)

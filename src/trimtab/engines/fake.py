@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from threading import local
-from typing import final
+from dataclasses import dataclass, replace
+from threading import Thread, local
+from time import monotonic
+from typing import Unpack, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trimtab.arrays import F64, I64
+from trimtab.defaults import ANSWER_TOKENS
+from trimtab.engines.constraints import Constraint, ConstraintLike
+from trimtab.engines.generation import Generation, Mailbox
 from trimtab.engines.protocol import (
     Capabilities,
     Changes,
+    Choices,
     Collected,
     CollectionReport,
     Completion,
@@ -25,14 +30,17 @@ from trimtab.engines.protocol import (
     Prompt,
     Receipt,
     Span,
+    StreamedToken,
     TermReceipt,
+    TokenLogprob,
     Tokens,
     Turn,
     as_messages,
     list_prompts,
 )
-from trimtab.errors import PromptError, SteeringError
-from trimtab.reading import neutral_of, projections, z_scores
+from trimtab.engines.sampling import Sampling, SamplingOptions, make_sampling
+from trimtab.errors import CancelledGenerationError, ConstraintError, PromptError, SteeringError
+from trimtab.reading import distinct_names, neutral_of, projections, z_scores
 from trimtab.steering import RowsLike, Steering, SteeringLike
 from trimtab.steering.compiled import Change, LayerAdd, LayerClamp, LayerRotate
 from trimtab.steering.conditions import At
@@ -91,8 +99,15 @@ class FakeEngine:
         lines = [f"{message.role}: {message.content}\n" for message in as_messages(messages)]
         return "".join(lines) + "assistant: " + continuation
 
-    def marked(self, prompt: Prompt, *, raw: bool = False) -> MarkedPrompt:
+    @property
+    def thinking_markers(self) -> None:
+        """None: a fake engine does not think."""
+        return
+
+    def marked(self, prompt: Prompt, *, raw: bool = False, thinking: bool | None = None) -> MarkedPrompt:
         """Return a prompt as the model reads it; every character is one token, so offsets are exact."""
+        if thinking is not None:
+            raise PromptError("a fake engine has no switch for thinking", fix="leave thinking out")
         if isinstance(prompt, str) and not prompt.strip():
             raise PromptError("the prompt is empty", fix="write something to answer")
         if raw and isinstance(prompt, str):
@@ -227,6 +242,154 @@ class FakeEngine:
             for prompt, row, again in zip(marked, rows, repeats, strict=True)
         ]
 
+    def submit(
+        self,
+        prompt: Prompt | MarkedPrompt,
+        *,
+        steering: SteeringLike = None,
+        sampling: Sampling | None = None,
+        constraint: ConstraintLike | None = None,
+        read: Sequence[ControlVector] = (),
+        raw: bool = False,
+        normalize: float | None = None,
+        deadline: float | None = None,
+        salt: str = "",
+        **options: Unpack[SamplingOptions],
+    ) -> Generation:
+        """Answer one prompt in a thread of its own; of constraints only choices are known, and ``salt`` is ignored."""
+        marked = prompt if isinstance(prompt, MarkedPrompt) else self.marked(prompt, raw=raw)
+        chosen = make_sampling(sampling, options, max_new_tokens=ANSWER_TOKENS)
+        form = None if constraint is None else Constraint.of(constraint)
+        if form is not None and form.kind != "choice":
+            raise ConstraintError(f"a fake engine cannot follow a {form.noun}", fix="give choices")
+        steered = Steering.of(steering, normalize=normalize)
+        self._changes(steered)
+        for vector in read:
+            vector.check_model(self.info)
+            neutral_of(vector)
+        window = self.capabilities.context_window
+        if window is not None and len(marked.tokens) + chosen.max_new_tokens > window:
+            raise PromptError(
+                f"the prompt has {len(marked.tokens)} tokens and {chosen.max_new_tokens} for the answer, but "
+                f"{self.info.name} reads {window}",
+                fix="shorten it or lower max_new_tokens",
+            )
+        end = None if deadline is None else monotonic() + deadline
+        mailbox = Mailbox()
+
+        def work() -> None:
+            try:
+                mailbox.close(self._write(marked, steered, chosen, form, tuple(read), mailbox, end))
+            except BaseException as error:
+                mailbox.close(error)
+
+        Thread(target=work, daemon=True).start()
+        return Generation(mailbox)
+
+    def _write(
+        self,
+        prompt: MarkedPrompt,
+        steering: Steering,
+        sampling: Sampling,
+        constraint: Constraint | None,
+        read: tuple[ControlVector, ...],
+        mailbox: Mailbox,
+        end: float | None,
+    ) -> Completion:
+        """Write an answer token by token into a mailbox, and return it whole."""
+        left_alone = constraint is not None and not constraint.steer
+        if left_alone:
+            steering = Steering()
+        changes = self._changes(steering)
+        noise = np.random.default_rng([sampling.seed or 0, 0])
+        names = distinct_names([vector.behaviour.name for vector in read])
+        forced: Tokens | None = None
+        if constraint is not None:
+            forced = (*self.encode(self._likeliest(prompt, constraint.source, changes))[1:], END)
+        tokens: list[int] = []
+        logprobs: list[TokenLogprob] = []
+        scores: list[list[float]] = []
+        text, shown, stopped_by = "", 0, None
+        held = max(map(len, sampling.stop), default=1) - 1  # characters that may be the beginning of a stop string
+        finish_reason: str | None = None
+        while finish_reason is None:
+            if mailbox.cancelled:
+                raise CancelledGenerationError("the answer was cancelled")
+            if end is not None and monotonic() > end:
+                raise CancelledGenerationError("the answer's deadline has passed")
+            states, table = self._forward((*prompt.tokens, *tokens), changes)
+            logits = table[-1].copy()
+            if sampling.ignore_eos or len(tokens) < sampling.min_tokens:
+                logits[END] = -np.inf
+            for token, change in sampling.logit_bias.items():
+                logits[token] += change
+            tempered = sampling.temperature > 0
+            drawn = logits / sampling.temperature + noise.gumbel(size=len(logits)) if tempered else logits
+            token = int(np.argmax(drawn)) if forced is None else forced[len(tokens)]
+            tokens.append(token)
+            if sampling.logprobs is not None:
+                logprobs.append(_token_logprob(token, _log_softmax(table[-1]), sampling.logprobs))
+            scores.append([self._reading(states[-1], vector) for vector in read])
+            text = self.decode(tokens)
+            stops = [(text.index(stop), stop) for stop in sampling.stop if stop in text]
+            if stops:
+                at, stopped_by = min(stops)
+                text, finish_reason = text[:at], "stop"
+            elif token == END or token in sampling.stop_token_ids:
+                finish_reason = "stop"
+            elif len(tokens) == sampling.max_new_tokens:
+                finish_reason = "length"
+            visible = len(text) if finish_reason else max(len(text) - held, shown)
+            piece, shown = text[shown:visible], visible
+            named = dict(zip(names, scores[-1], strict=True))
+            mailbox.put(StreamedToken(token, piece, named, logprobs[-1] if logprobs else None))
+        receipt = self._receipt(prompt, tokens, steering)
+        return Completion(
+            text=text,
+            tokens=tuple(tokens),
+            finish_reason=finish_reason,
+            prompt=prompt,
+            receipt=replace(receipt, reason="constrained") if left_alone else receipt,
+            readings=dict(zip(names, zip(*scores, strict=True), strict=True)) if names else {},
+            stopped_by=stopped_by,
+            logprobs=tuple(logprobs) if sampling.logprobs is not None else None,
+        )
+
+    def _likeliest(
+        self, prompt: MarkedPrompt, texts: str | tuple[str, ...], changes: Mapping[int, Sequence[Change]]
+    ) -> str:
+        logprobs = self._choice_logprobs(prompt, texts, changes)
+        return texts[int(np.argmax(logprobs))]
+
+    def _choice_logprobs(
+        self, prompt: MarkedPrompt, texts: Sequence[str], changes: Mapping[int, Sequence[Change]]
+    ) -> list[float]:
+        """Return the log-probability of each text as a whole answer, with its end."""
+        answers = [(*self.encode(text)[1:], END) for text in texts]
+        tables = [self._logprobs(prompt.tokens, answer, changes) for answer in answers]
+        return [float(table[range(len(a)), list(a)].sum()) for table, a in zip(tables, answers, strict=True)]
+
+    def _reading(self, states: F64, vector: ControlVector) -> float:
+        """Return the z-score of one token's states ``[layer, hidden]``, averaged over the reading layers."""
+        layers = vector.reading_layers
+        projected = projections(states[list(layers)].astype(np.float32), vector, layers)
+        return float(z_scores(projected, vector, layers, pool="token").mean())
+
+    def choose(
+        self, prompts: Sequence[Prompt], choices: Sequence[str], *, steering: SteeringLike = None, raw: bool = False
+    ) -> list[Choices]:
+        """Return the probabilities of given answers to each prompt."""
+        texts, steered = Constraint.choice(choices).source, Steering.of(steering)
+        changes = self._changes(steered)
+        return [
+            Choices(
+                tuple(texts),
+                tuple(self._choice_logprobs(self.marked(prompt, raw=raw), texts, changes)),
+                str(steered),
+            )
+            for prompt in list_prompts(prompts)[0]
+        ]
+
     def _answer(
         self, prompt: MarkedPrompt, steering: Steering, most: int, temperature: float, seed: Sequence[int]
     ) -> Completion:
@@ -340,6 +503,15 @@ class FakeForcing:
         """Return the scores with ``additions[layer]`` added, or other changes made, at each layer's output."""
         changes = {n: [LayerAdd(one)] if isinstance(one, np.ndarray) else list(one) for n, one in additions.items()}
         return self.engine._scored(self.items, _joined([self.outer, changes]), self.references)[0]
+
+
+def _token_logprob(token: int, logprobs: F64, alternatives: int) -> TokenLogprob:
+    def one(number: int) -> TokenLogprob:
+        text = {START: "<s>", END: "</s>"}.get(number) or CHARACTERS[number - 2]
+        return TokenLogprob(number, text, float(logprobs[number]))
+
+    likeliest = np.argsort(-logprobs, kind="stable")[:alternatives]
+    return replace(one(token), alternatives=tuple(one(int(number)) for number in likeliest))
 
 
 def changed(hidden: F64, change: Change) -> F64:

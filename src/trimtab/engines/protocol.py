@@ -244,6 +244,24 @@ class TokenLogprob:
 
 
 @dataclass(frozen=True)
+class StreamedToken:
+    """One generated token.
+
+    Attributes:
+        token: Its id.
+        text: The text that it completes. It is empty for a special token, inside a character of several tokens, and
+            while the text may be the beginning of a stop string; the last token has all that was held back.
+        readings: A z-score for each vector that is read, by name, of the state from which it was chosen.
+        logprob: Its log-probability with alternatives, if asked for.
+    """
+
+    token: int
+    text: str
+    readings: Mapping[str, float] = field(default_factory=dict)
+    logprob: TokenLogprob | None = None
+
+
+@dataclass(frozen=True)
 class Completion:
     """Answer of a model to one prompt.
 

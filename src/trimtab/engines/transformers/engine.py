@@ -16,6 +16,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from trimtab.arrays import F32
 from trimtab.defaults import ANSWER_TOKENS
 from trimtab.engines.constraints import Constraint, ConstraintLike, ConstraintRows
+from trimtab.engines.generation import Generation
 from trimtab.engines.layer_search import find_layers, is_encoder_decoder
 from trimtab.engines.protocol import (
     Capabilities,
@@ -28,6 +29,8 @@ from trimtab.engines.protocol import (
     Position,
     Prompt,
     Span,
+    StreamedToken,
+    ThinkingMarkers,
     Tokens,
     as_messages,
     list_prompts,
@@ -42,9 +45,8 @@ from trimtab.engines.transformers.decode.answer import (
     single_requests,
 )
 from trimtab.engines.transformers.decode.constraints import ConstraintState, start_constraint
-from trimtab.engines.transformers.decode.generation import Asked, Generation, answer_alone
+from trimtab.engines.transformers.decode.generation import Asked, answer_alone
 from trimtab.engines.transformers.decode.loop import DecodingLoop
-from trimtab.engines.transformers.decode.output import StreamedToken
 from trimtab.engines.transformers.decode.stream import AnswerStream
 from trimtab.engines.transformers.forward.collect import collect_states, score_prompts, spans_of
 from trimtab.engines.transformers.forward.flat import why_not_flat
@@ -174,6 +176,11 @@ class TransformersEngine:
     def has_chat_template(self) -> bool:
         """Return True if the model reads a string prompt as a user message."""
         return bool(self.tokenizer.chat_template)
+
+    @property
+    def thinking_markers(self) -> ThinkingMarkers | None:
+        """Return the marks around the model's thoughts; None if it has none."""
+        return self._thinking_markers
 
     @property
     def capabilities(self) -> Capabilities:
@@ -331,16 +338,22 @@ class TransformersEngine:
             )
         return collected
 
-    def marked(self, prompt: Prompt, *, raw: bool = False, room: int = 0) -> MarkedPrompt:
-        """Return a prompt as the model reads it, with the role of each token.
+    def marked(self, prompt: Prompt, *, raw: bool = False, room: int = 0, thinking: bool | None = None) -> MarkedPrompt:
+        """Return a prompt as the model reads it, with the role of each token; ``thinking`` overrides the engine's.
 
         Raises:
-            PromptError: It is empty, not a chat, or does not fit into the context window with ``room`` more tokens.
+            PromptError: It is empty, not a chat, or does not fit into the context window with ``room`` more tokens; or
+                the model's chat template has no switch for thinking.
         """
         if isinstance(prompt, str) and not prompt.strip():
             raise PromptError("the prompt is empty", fix="write something to answer")
         marked = marked_prompt(
-            self.tokenizer, prompt, raw=raw, thinking=self.thinking, sink=self._context.sink, encode=self.encode
+            self.tokenizer,
+            prompt,
+            raw=raw,
+            thinking=self.thinking if thinking is None else thinking,
+            sink=self._context.sink,
+            encode=self.encode,
         )
         check_length(marked.tokens, marked.text, name=self.info.name, window=self.context_window, room=room)
         return marked
@@ -801,7 +814,7 @@ class TransformersEngine:
 
     def submit(
         self,
-        prompt: Prompt,
+        prompt: Prompt | MarkedPrompt,
         *,
         steering: SteeringLike = None,
         sampling: Sampling | None = None,
@@ -816,7 +829,8 @@ class TransformersEngine:
         """Begin to answer one prompt, and return at once; the answers of many requests are generated together.
 
         A request joins those that are being answered as soon as there is room, and leaves when its answer is complete,
-        cancelled or late. Its answer does not depend on the others.
+        cancelled or late. Its answer does not depend on the others. A prompt that is answered several times can be
+        given as what ``marked`` returns.
 
         ``deadline`` is the number of seconds from now after which the request is given up. Beginnings of prompts are
         kept, and shared between requests with the same ``salt`` alone. The other options are those of ``generate``.
@@ -858,7 +872,7 @@ class TransformersEngine:
 
     def _single(
         self,
-        prompt: Prompt,
+        prompt: Prompt | MarkedPrompt,
         options: SamplingOptions,
         *,
         steering: SteeringLike,
@@ -883,7 +897,7 @@ class TransformersEngine:
 
     def _requested(
         self,
-        prompts: Sequence[Prompt],
+        prompts: Sequence[Prompt | MarkedPrompt],
         steerings: Sequence[Steering],
         sampling: Sampling,
         *,
@@ -896,7 +910,7 @@ class TransformersEngine:
     ) -> Request:
         sampling.check_tokens(self._vocabulary, name=self.info.name)
         return make_request(
-            [self.marked(prompt, raw=raw, room=sampling.max_new_tokens) for prompt in prompts],
+            [self._fitting(prompt, raw=raw, room=sampling.max_new_tokens) for prompt in prompts],
             steerings,
             sampling,
             info=self.info,
@@ -906,6 +920,13 @@ class TransformersEngine:
             measure_kl=measure_kl,
             cache=cache,
         )
+
+    def _fitting(self, prompt: Prompt | MarkedPrompt, *, raw: bool, room: int) -> MarkedPrompt:
+        """Return a prompt as the model reads it, if it fits into the context window with its answer."""
+        if not isinstance(prompt, MarkedPrompt):
+            return self.marked(prompt, raw=raw, room=room)
+        check_length(prompt.tokens, prompt.text, name=self.info.name, window=self.context_window, room=room)
+        return prompt
 
     def _start(self, constraint: Constraint) -> ConstraintState:
         """Compile a constraint before the model is waited for."""

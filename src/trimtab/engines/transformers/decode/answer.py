@@ -16,11 +16,11 @@ from transformers import DynamicCache, PreTrainedModel
 
 from trimtab.arrays import F32, F64
 from trimtab.engines.layers import eagerly
-from trimtab.engines.protocol import Completion, MarkedPrompt, Receipt, Tokens
+from trimtab.engines.protocol import Completion, MarkedPrompt, Receipt, StreamedToken, Tokens
 from trimtab.engines.sampling import Sampling
 from trimtab.engines.transformers.decode.choose import TokenChooser
 from trimtab.engines.transformers.decode.constraints import ConstraintState
-from trimtab.engines.transformers.decode.output import RowAnswer, StreamedToken
+from trimtab.engines.transformers.decode.output import RowAnswer
 from trimtab.engines.transformers.decode.sampling import (
     count_repeats,
     generate_tokens,

@@ -1,26 +1,19 @@
-"""Handle of one request: its tokens as they are generated, its completion, and its cancellation."""
+"""Requests on their way: what is asked, the threads that answer it, and what ends it early."""
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from threading import Condition, Thread
-from types import TracebackType
-from typing import TypeAlias, final
+from threading import Thread
 
+from trimtab.engines.generation import Generation, Mailbox
 from trimtab.engines.protocol import Completion
 from trimtab.engines.transformers.decode.answer import Request, answer_request
-from trimtab.engines.transformers.decode.output import StreamedToken
 from trimtab.engines.transformers.model.context import ModelContext, ModelLock, running
-from trimtab.errors import CancelledGenerationError, SteeringError
-
-End: TypeAlias = Completion | BaseException
-
+from trimtab.errors import CancelledGenerationError
 
 _RUNNING: dict[Thread, Callable[[], None]] = {}  # threads inside a model, with what makes them end
 
@@ -66,190 +59,6 @@ class Asked:
     streamed: bool = False  # whether its text is wanted piece by piece
     salt: bytes = b""  # prefixes are shared only between requests of the same salt
     deadline: float | None = None  # on the clock of ``time.monotonic``
-
-
-@final
-class Mailbox:
-    """What the engine has generated for one request, and whether anybody still wants more.
-
-    The engine knows the mailbox and not its ``Generation``, so that one that nobody refers to is collected, which
-    cancels the request.
-    """
-
-    def __init__(self) -> None:
-        self._changed = Condition()
-        self._tokens: deque[StreamedToken] = deque()
-        self._end: End | None = None
-        self._listeners: list[Callable[[], object]] = []
-        self.cancelled = False
-
-    def put(self, token: StreamedToken) -> None:
-        """Hand out a token."""
-        self._notify(lambda: self._tokens.append(token))
-
-    def close(self, end: End) -> None:
-        """Hand out the completion, or the error with which the request has ended."""
-
-        def finish() -> None:
-            self._end = end
-
-        self._notify(finish)
-
-    def _notify(self, change: Callable[[], None]) -> None:
-        with self._changed:
-            change()
-            listeners, self._listeners = self._listeners, []
-            self._changed.notify_all()
-        for listener in listeners:
-            listener()
-
-    def listen(self, listener: Callable[[], object]) -> bool:
-        """Have ``listener`` called at the next change, from any thread; return False if something is there already."""
-        with self._changed:
-            if self._tokens or self._end is not None:
-                return False
-            self._listeners.append(listener)
-            return True
-
-    @property
-    def ended(self) -> bool:
-        """Return True if there will be no more tokens."""
-        return self._end is not None
-
-    def take(self) -> StreamedToken | End | None:
-        """Return the next token, the end behind the last one, or None if there is nothing yet."""
-        with self._changed:
-            return self._tokens.popleft() if self._tokens else self._end
-
-    def wait(self, *, end: bool, timeout: float | None) -> bool:
-        """Wait for the next token, or for the end; return False if the time is over before."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self._end is not None or (bool(self._tokens) and not end), timeout)
-
-    def end(self) -> End | None:
-        """Return the completion or the error, if the request has ended."""
-        return self._end
-
-
-@final
-class Generation:
-    """One request that is being answered.
-
-    Iterate over its tokens, from any thread or with ``async for``; take its ``result()``, or ``await`` it. All ways may
-    be mixed; each token is handed out once. Leaving a ``with`` block, ``close()`` and the garbage collector cancel a
-    request that has not ended, and its place is free at the next pass of the model.
-    """
-
-    def __init__(self, mailbox: Mailbox, *, held: Callable[[], bool] = lambda: False) -> None:
-        self._mailbox = mailbox
-        self._closed = False
-        self._held = held  # whether this thread holds the model, so that waiting for an answer would never end
-
-    def __iter__(self) -> Iterator[StreamedToken]:
-        return self
-
-    def __next__(self) -> StreamedToken:
-        while True:
-            found = self._mailbox.take()
-            if isinstance(found, StreamedToken):
-                return found
-            if found is not None:
-                raise StopIteration if self._closed else _error(found) or StopIteration
-            self._wait(end=False, timeout=None)
-
-    def _wait(self, *, end: bool, timeout: float | None) -> bool:
-        if self._held() and not self._mailbox.ended:
-            raise SteeringError(
-                "this answer is generated by another thread, which waits for the end of steered() in this one",
-                fix="take the answer outside of the block, or generate inside of it",
-            )
-        return self._mailbox.wait(end=end, timeout=timeout)
-
-    def result(self, timeout: float | None = None) -> Completion:
-        """Wait for the whole answer.
-
-        Args:
-            timeout: Seconds to wait at most; None waits as long as it takes.
-
-        Raises:
-            TimeoutError: It has not ended by then; it goes on.
-            CancelledGenerationError: It was cancelled, or its deadline has passed.
-            TrimtabError: It has failed.
-        """
-        if not self._wait(end=True, timeout=timeout):
-            raise TimeoutError(f"no answer within {timeout:g} s")
-        return self.completion
-
-    @property
-    def completion(self) -> Completion:
-        """Return the whole answer with its receipt.
-
-        Raises:
-            SteeringError: The answer is not at its end.
-            TrimtabError: It has failed.
-        """
-        end = self._mailbox.end()
-        if end is None:
-            raise SteeringError("the stream is not at its end", fix="read all of its tokens first")
-        if isinstance(end, BaseException):
-            raise end
-        return end
-
-    @property
-    def ended(self) -> bool:
-        """Return True if the answer is at its end, or has failed."""
-        return self._mailbox.ended
-
-    def cancel(self) -> None:
-        """Stop the answer before the next pass; an iterator still gets the tokens that it has by then."""
-        self._mailbox.cancelled = True
-
-    def close(self) -> None:
-        """Stop the answer, and wait until it has left the model; iterators are then at their end."""
-        self._closed = True
-        self.cancel()
-        if not self._held():
-            self._mailbox.wait(end=True, timeout=None)
-
-    def __enter__(self) -> Generation:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self._mailbox.cancelled = True  # without a lock: the collector runs in any thread, at any time
-
-    def __aiter__(self) -> AsyncIterator[StreamedToken]:
-        return self
-
-    async def __anext__(self) -> StreamedToken:
-        while True:
-            found = self._mailbox.take()
-            if isinstance(found, StreamedToken):
-                return found
-            if found is not None:
-                raise StopAsyncIteration if self._closed else _error(found) or StopAsyncIteration
-            await self._changed()
-
-    async def _changed(self) -> None:
-        loop, event = asyncio.get_running_loop(), asyncio.Event()
-        if self._mailbox.listen(lambda: loop.call_soon_threadsafe(event.set)):
-            await event.wait()
-
-    async def _result(self) -> Completion:
-        async for _ in self:
-            pass
-        return self.completion
-
-    def __await__(self) -> Generator[None, None, Completion]:
-        return self._result().__await__()
-
-
-def _error(end: End) -> BaseException | None:
-    return end if isinstance(end, BaseException) else None
 
 
 def answer_alone(asked: Asked, *, lock: ModelLock) -> Generation:

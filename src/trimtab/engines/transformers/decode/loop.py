@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from trimtab.engines.generation import Generation, Mailbox
 from trimtab.engines.layers import DecoderLayers, eagerly
-from trimtab.engines.protocol import Completion, Receipt
+from trimtab.engines.protocol import Completion, Receipt, StreamedToken
 from trimtab.engines.transformers.decode.answer import (
     Request,
     check_terms,
@@ -34,8 +35,7 @@ from trimtab.engines.transformers.decode.answer import (
     row_answer,
 )
 from trimtab.engines.transformers.decode.choose import Choice, choose
-from trimtab.engines.transformers.decode.generation import Asked, Generation, Mailbox, start_thread, why_ended
-from trimtab.engines.transformers.decode.output import StreamedToken
+from trimtab.engines.transformers.decode.generation import Asked, start_thread, why_ended
 from trimtab.engines.transformers.decode.prefixes import KeptPrefixes
 from trimtab.engines.transformers.forward.flat import BLOCK, FlatModel, Segment
 from trimtab.engines.transformers.forward.rows import RowHooks, RowPlan, RowSteering

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TypeAlias, final
 
 from trimtab.engines.protocol import Completion, MarkedPrompt, Receipt, TokenLogprob
@@ -11,24 +10,6 @@ from trimtab.engines.transformers.decode.choose import Choice, TokenChooser
 
 Decode: TypeAlias = Callable[[Sequence[int]], str]
 BROKEN = "\ufffd"  # shown in place of bytes that are no character, or not yet
-
-
-@dataclass(frozen=True)
-class StreamedToken:
-    """One generated token.
-
-    Attributes:
-        token: Its id.
-        text: The text that it completes. It is empty for a special token, inside a character of several tokens, and
-            while the text may be the beginning of a stop string; the last token has all that was held back.
-        readings: A z-score for each vector that is read, by name, of the state from which it was chosen.
-        logprob: Its log-probability with alternatives, if asked for.
-    """
-
-    token: int
-    text: str
-    readings: Mapping[str, float] = field(default_factory=dict)
-    logprob: TokenLogprob | None = None
 
 
 @final

@@ -8,9 +8,8 @@ from threading import Thread, get_ident
 from types import TracebackType
 from typing import final
 
-from trimtab.engines.protocol import Completion
+from trimtab.engines.protocol import Completion, StreamedToken
 from trimtab.engines.transformers.decode.answer import OnToken
-from trimtab.engines.transformers.decode.output import StreamedToken
 from trimtab.engines.transformers.model.context import ModelLock
 from trimtab.errors import SteeringError
 
