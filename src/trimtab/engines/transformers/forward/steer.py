@@ -63,10 +63,14 @@ def term_receipts(
     def table(norms: Callable[[SteeringCounters], Tensor | None]) -> F32:
         """Return ``[row, column]``; NaN where nothing was counted."""
         result = np.full((len(coefficients), columns), np.nan, dtype=np.float32)
-        for part in passes:
-            if (counted := norms(part)) is not None:
-                stop = min(part.start + counted.shape[1], columns)
-                result[:, part.start : stop] = counted[:, : stop - part.start].float().cpu().numpy()
+        found = [(part.start, counted) for part in passes if (counted := norms(part)) is not None]
+        if found:
+            values = torch.cat([counted for _, counted in found], dim=1).float().cpu().numpy()  # one copy for all passes
+            begin = 0
+            for start, counted in found:
+                stop = min(start + counted.shape[1], columns)
+                result[:, start:stop] = values[:, begin : begin + stop - start]
+                begin += counted.shape[1]
         return result
 
     lengths = cache(lambda layer: table(lambda part: part.lengths.get(layer)))
