@@ -116,6 +116,7 @@ def requests(
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each side; medians are reported.")] = 5,
     tokens: Annotated[int, typer.Option(min=1, help="Tokens of every answer.")] = 48,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the model.")] = 1,
+    plain: Annotated[bool, typer.Option(help="Weights as they are, not reordered.")] = False,
     model: ModelOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -124,7 +125,7 @@ def requests(
 
     path = _result_path(output, "requests")
     with _progress() as on_step:
-        measured = benchmark(Plan(rounds, tokens, threads, model), on_step=on_step)
+        measured = benchmark(Plan(rounds, tokens, threads, model, plain), on_step=on_step)
     _finish(measured, table(measured), path, as_json=json)
 
 
