@@ -177,20 +177,28 @@ def estimators(
     also: Annotated[
         str | None, typer.Option(help="Further estimators, such as 'mean_difference,distilled', without refining.")
     ] = None,
+    vectors: Annotated[
+        list[str] | None, typer.Option(help="LABEL=FOLDER: vectors of the behaviours in files, to be compared as well.")
+    ] = None,
     output: OutputOption = RESULTS,
     model: ModelOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Compare the effect of trimtab's, repeng's, single-layer and random vectors at equal KL.
+    """Compare what trimtab's, repeng's, single-layer and random vectors do at equal KL.
 
     The result of each behaviour is written at once; run the command again to continue after an interruption.
     """
     from benchmarks.estimators import Plan, benchmark
     from benchmarks.ranking import draw_ranking, rank, table
+    from trimtab.behaviours import zoo_names
 
-    plan = Plan(peer=peer, model=model, also=() if also is None else _names(also))
-    if behaviours is not None:
-        plan = replace(plan, behaviours=_names(behaviours))
+    plan = Plan(
+        behaviours=zoo_names() if behaviours is None else _names(behaviours),
+        peer=peer,
+        model=model,
+        also=() if also is None else _names(also),
+        vectors={label: Path(folder) for label, _, folder in (given.partition("=") for given in vectors or ())},
+    )
     path = _result_path(output, "estimators")
     if peer is None:
         err.print(NO_PEER, style="dim", markup=False)

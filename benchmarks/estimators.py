@@ -1,8 +1,8 @@
 """Comparison of estimators at equal KL: trimtab's directions, repeng's, those of a single layer, and random ones.
 
 All estimators learn from the same behaviour and, unless they need none, from the same contrastive pairs. Each direction
-is scaled to the same KL on held-out questions, and its effect is measured there: how far it moves the model from the
-answers of one persona to those of the other.
+is scaled to the same KL on held-out questions, and its effect is measured there in two ways: how far it moves the model
+from the answers of one persona to those of the other, and how much its own answers sound like one or the other.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.engine_worker import default_folder
 from benchmarks.extraction import usable_cores
@@ -28,16 +29,26 @@ from trimtab.behaviours.pairs import ContrastivePair, build_pairs
 from trimtab.defaults import BUDGET, STATES_MEMORY
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import BenchmarkError, CalibrationError
+from trimtab.steering import Steering, Term
 from trimtab.training.calibrate import TOLERANCE
 from trimtab.training.controls import RANDOM_GUESS, random_directions
 from trimtab.training.progress import ignore
-from trimtab.training.questions import CalibrationSet, EffectSet, KlSet, Question, add_persona_answers, ask
+from trimtab.training.questions import (
+    CalibrationSet,
+    EffectSet,
+    KlSet,
+    Question,
+    add_persona_answers,
+    ask,
+    persona_chats,
+)
 from trimtab.training.search import SIGNS, Steerable, band_layers, find_scales, measure_effects, rank_layers
 from trimtab.training.states import PairInput, collect_contrast
 from trimtab.training.train import METHODS, train, zoo_vector
-from trimtab.vectors import ControlVector
+from trimtab.training.written import Written, persona_scores, write_steered
+from trimtab.vectors import BehaviourRef, ControlVector
 
-TRIMTAB, CAA, RANDOM = "trimtab", "CAA", "random"
+TRIMTAB, CAA, RANDOM, PROMPTS = "trimtab", "CAA", "random", "prompts"
 REPENG: Mapping[str, str] = {"repeng pca_diff": "pca_diff", "repeng pca_center": "pca_center"}
 REPENG_LAYERS = range(-17, -4)  # the layers that its README steers
 REPENG_COEFFICIENT = 2.2  # of its README too
@@ -47,6 +58,7 @@ CAA_EVERY = 2
 SEED = 0
 
 Coefficients: TypeAlias = Mapping[str, float]
+Floats: TypeAlias = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,8 @@ class Plan:
         budget: KL in nats per token.
         threads: Number of threads of repeng.
         also: Further estimators of ``train``, used without refining.
+        vectors: By label, a folder with a vector file for each behaviour, to be compared as well.
+        written_tokens: Upper bound on the length of the answers that are written and scored.
     """
 
     behaviours: tuple[str, ...] = field(default_factory=zoo_names)
@@ -72,6 +86,8 @@ class Plan:
     budget: float = BUDGET
     threads: int = field(default_factory=usable_cores)
     also: tuple[str, ...] = ()
+    vectors: Mapping[str, Path] = field(default_factory=dict)
+    written_tokens: int = 32
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.behaviours if name not in zoo_names()]
@@ -80,6 +96,16 @@ class Plan:
             raise BenchmarkError(what, fix=f"use some of {', '.join(zoo_names())}")
         if others := [name for name in self.also if name not in METHODS]:
             raise BenchmarkError(f"no estimator named {others[0]!r}", fix=f"use some of {', '.join(METHODS)}")
+        for label, folder in self.vectors.items():
+            if missing := [name for name in self.behaviours if not vector_path(folder, name).is_file()]:
+                raise BenchmarkError(
+                    f"no vector of {missing[0]!r} in {folder}", fix=f"train it, or leave {label!r} out"
+                )
+
+
+def vector_path(folder: Path, behaviour: str) -> Path:
+    """Return where a folder has the vector of a behaviour."""
+    return folder / f"{behaviour}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -97,6 +123,18 @@ class Estimate:
     steerable: Steerable
     guess: Coefficients
     raw: Coefficients
+
+    def as_vector(self, model: TransformersEngine, scale: Coefficients) -> ControlVector:
+        """Return a control vector that adds the same at a strength of 1."""
+        return ControlVector(
+            model=model.info,
+            directions={layer: self.steerable.directions[layer] for layer in self.layers},
+            norms={layer: self.steerable.norms[layer] for layer in self.layers},
+            weights=dict.fromkeys(self.layers, 1.0),
+            scale=dict(scale),
+            method="benchmark",
+            behaviour=BehaviourRef("benchmark", ""),
+        )
 
 
 def benchmark(
@@ -141,7 +179,8 @@ def benchmark(
 
 def _settings(plan: Plan) -> dict[str, Any]:
     return {
-        "estimators": [TRIMTAB, *(REPENG if plan.peer else ()), CAA, *plan.also, RANDOM],
+        "estimators": [TRIMTAB, *plan.vectors, *(REPENG if plan.peer else ()), CAA, *plan.also, RANDOM],
+        "written_tokens": plan.written_tokens,
         "questions": plan.questions,
         "answer_tokens": plan.answer_tokens,
         "budget": plan.budget,
@@ -179,6 +218,8 @@ def _measure_behaviour(
     vector = zoo_vector(model, behaviour.name)
     pairs = build_pairs(behaviour, model)
     estimates = {TRIMTAB: trimtab_estimate(vector)}
+    for label, folder in plan.vectors.items():
+        estimates[label] = trimtab_estimate(ControlVector.load(vector_path(folder, behaviour.name)))
     if setup.worker is not None:
         step("training with repeng")
         estimates |= repeng_estimates(setup.worker, pairs, estimates[TRIMTAB], depth=model.info.layers)
@@ -191,15 +232,47 @@ def _measure_behaviour(
     step("measuring")
     answers = add_persona_answers(model, setup.questions, behaviour, max_new_tokens=plan.answer_tokens)
     effects = EffectSet(model, answers)
+    measured = {name: measure(estimate, setup.kl, effects, budget=plan.budget) for name, estimate in estimates.items()}
+    step("writing answers")
+    vectors = {
+        name: estimate.as_vector(model, measured[name]["scale"])
+        for name, estimate in estimates.items()
+        if "scale" in measured[name]
+    }
+    texts = [question.text for question in setup.questions]
+    written = written_swings(model, behaviour, texts, vectors, tokens=plan.written_tokens)
     return {
         "peer": setup.versions,
         "pairs": len(pairs),
         "method": vector.method,
         "prompt_swing": effects.prompt_swing.tolist(),
+        "prompt_written": written[PROMPTS].tolist(),
         "estimators": {
-            name: measure(estimate, setup.kl, effects, budget=plan.budget) for name, estimate in estimates.items()
+            name: result | ({"written": written[name].tolist()} if name in written else {})
+            for name, result in measured.items()
         },
     }
+
+
+def written_swings(
+    model: TransformersEngine,
+    behaviour: Behaviour,
+    texts: Sequence[str],
+    vectors: Mapping[str, ControlVector],
+    *,
+    tokens: int,
+) -> dict[str, Floats]:
+    """Measure what is written at +1 and -1, and under the two system prompts.
+
+    Returns:
+        Persona score at +1 less that at -1 of each vector, and of the prompts, ``[question]``, in nats per token.
+    """
+    steerings = [Steering((Term(vector, sign),)) for vector in vectors.values() for sign in SIGNS.values()]
+    answers = write_steered(model, texts, steerings, max_new_tokens=tokens)
+    prompted = model.generate(persona_chats(behaviour, texts), max_new_tokens=tokens)
+    answers += [Written.of(prompted[0::2]), Written.of(prompted[1::2])]
+    scores = persona_scores(model, behaviour, texts, answers)
+    return dict(zip((*vectors, PROMPTS), scores[0::2] - scores[1::2], strict=True))
 
 
 def measure(estimate: Estimate, kl: KlSet, effects: EffectSet, *, budget: float) -> dict[str, Any]:

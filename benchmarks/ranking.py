@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -30,10 +30,11 @@ Measured: TypeAlias = Mapping[str, Any]
 
 
 def rank(measured: Sequence[Measured], *, wanted: int) -> dict[str, Any]:
-    """Summarise each estimator's mean swing at the budget, and how far trimtab is ahead of it.
+    """Summarise each estimator's mean swings at the budget, and how far trimtab is ahead of it.
 
-    Intervals are 95 % paired bootstrap intervals over behaviours. An estimator that cannot spend the budget on a
-    behaviour is compared on the others.
+    There are two: of what the answers sound like (``written``), and of given answers' log-probabilities. Intervals are
+    95 % paired bootstrap intervals over behaviours. An estimator that cannot spend the budget on a behaviour is
+    compared on the others.
 
     Args:
         measured: Results of ``benchmark``.
@@ -52,8 +53,13 @@ def rank(measured: Sequence[Measured], *, wanted: int) -> dict[str, Any]:
         **{key: measured[0]["job"][key] for key in ("model", "device", "budget", "questions", "versions")},
         "peer": next((result["peer"] for result in measured if result["peer"]), None),
         "behaviours": {result["behaviour"]: _behaviour(result) for result in measured},
-        "estimators": {name: _mean_swing(measured, name) for name in names},
-        "ahead": {name: _ahead(measured, name) for name in names if name != TRIMTAB},
+        **{
+            key: {
+                "estimators": {name: _mean_swing(measured, name, swing) for name in names},
+                "ahead": {name: _ahead(measured, name, swing) for name in names if name != TRIMTAB},
+            }
+            for key, swing in KINDS.items()
+        },
     }
 
 
@@ -63,11 +69,21 @@ def swing_of(result: Measured, estimator: str) -> float | None:
     return None if effect is None else float(np.mean(effect["+"]) - np.mean(effect["-"]))
 
 
+def written_of(result: Measured, estimator: str) -> float | None:
+    """Return the mean swing of what is written on one behaviour, in nats per token; None if nothing was."""
+    written = result["estimators"].get(estimator, {}).get("written")
+    return None if written is None else float(np.mean(written))
+
+
+KINDS: Mapping[str, Callable[[Measured, str], float | None]] = {"written": written_of, "preference": swing_of}
+
+
 def _behaviour(result: Measured) -> dict[str, Any]:
     return {
         "method": result["method"],
         "pairs": result["pairs"],
         "prompt_swing": _interval_json(mean_interval(np.array(result["prompt_swing"]))),
+        "prompt_written": _interval_json(mean_interval(np.array(result["prompt_written"]))),
         "estimators": {name: _estimator(result, name) for name in result["estimators"]},
     }
 
@@ -81,17 +97,22 @@ def _estimator(result: Measured, name: str) -> dict[str, Any]:
     return {
         **summary,
         "scale": estimate["scale"],
-        "swing": _interval_json(mean_interval(plus - minus)),
+        "preference": _interval_json(mean_interval(plus - minus)),
+        "written": _interval_json(mean_interval(np.array(estimate["written"]))),
         "effect": {"+": float(plus.mean()), "-": float(minus.mean())},
     }
 
 
-def _mean_swing(measured: Sequence[Measured], name: str) -> dict[str, Any]:
+def _mean_swing(
+    measured: Sequence[Measured], name: str, swing_of: Callable[[Measured, str], float | None]
+) -> dict[str, Any]:
     swings = np.array([swing for result in measured if (swing := swing_of(result, name)) is not None])
     return {"behaviours": len(swings), "swing": _interval_json(mean_interval(swings)) if len(swings) else None}
 
 
-def _ahead(measured: Sequence[Measured], name: str) -> dict[str, Any] | None:
+def _ahead(
+    measured: Sequence[Measured], name: str, swing_of: Callable[[Measured, str], float | None]
+) -> dict[str, Any] | None:
     pairs = [(swing_of(result, TRIMTAB), swing_of(result, name)) for result in measured]
     both = np.array([pair for pair in pairs if None not in pair], dtype=np.float64)
     if not len(both):
@@ -118,14 +139,27 @@ def _interval_json(of: Interval) -> dict[str, float]:
 
 
 def table(ranking: Mapping[str, Any]) -> str:
-    """Format the swing of each estimator on each behaviour, and the differences to trimtab, as Markdown."""
-    names = list(ranking["estimators"])
-    lines = ["| behaviour | " + " | ".join(names) + " |", "|---|" + "--:|" * len(names)]
+    """Format the swings of each estimator on each behaviour, and the differences to trimtab, as Markdown."""
+    titles = {
+        "written": "Swing of what is written from -1 to +1",
+        "preference": "Swing of given answers' log-probabilities from -1 to +1",
+    }
+    return "\n\n".join(
+        f"{title}, at {ranking['budget']:g} nat, nats per token, on {ranking['questions']} held-out questions; "
+        f"95 % intervals over behaviours.\n\n{_table(ranking, kind)}"
+        for kind, title in titles.items()
+    )
+
+
+def _table(ranking: Mapping[str, Any], kind: str) -> str:
+    means, ahead_of = ranking[kind]["estimators"], ranking[kind]["ahead"]
+    lines = ["| behaviour | " + " | ".join(means) + " |", "|---|" + "--:|" * len(means)]
     for behaviour, result in ranking["behaviours"].items():
-        lines.append(f"| {behaviour} | " + " | ".join(_cell(result["estimators"].get(name)) for name in names) + " |")
-    lines.append("| **mean** | " + " | ".join(_cell(ranking["estimators"][name]) for name in names) + " |")
+        cells = [_cell(result["estimators"].get(name, {}).get(kind)) for name in means]
+        lines.append(f"| {behaviour} | " + " | ".join(cells) + " |")
+    lines.append("| **mean** | " + " | ".join(_cell(mean["swing"]) for mean in means.values()) + " |")
     lines.append("")
-    for name, ahead in ranking["ahead"].items():
+    for name, ahead in ahead_of.items():
         if ahead is not None:
             gap, ratio = ahead["difference"], ahead["ratio"]
             times = f", {ratio['value']:.2f} times ({ratio['low']:.2f} to {ratio['high']:.2f})" if ratio else ""
@@ -133,21 +167,15 @@ def table(ranking: Mapping[str, Any]) -> str:
                 f"{TRIMTAB} − {name}: {gap['value']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f}){times}; "
                 f"ahead on {ahead['better']} of {ahead['behaviours']}"
             )
-    lines.append(
-        f"Swing at {ranking['budget']:g} nat, nats per token, on {ranking['questions']} held-out questions; "
-        "95 % intervals over behaviours."
-    )
     return "\n".join(lines)
 
 
-def _cell(estimator: Mapping[str, Any] | None) -> str:
-    if estimator is None or estimator.get("swing") is None:
-        return "–"
-    return f"{estimator['swing']['value']:.3f}"
+def _cell(swing: Mapping[str, Any] | None) -> str:
+    return "–" if swing is None else f"{swing['value']:.3f}"
 
 
 def draw_ranking(ranking: Mapping[str, Any], path: Path) -> None:
-    """Draw the swing at equal KL: a row for each behaviour, a mark for each estimator.
+    """Draw the swing of what is written at equal KL: a row for each behaviour, a mark for each estimator.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -162,7 +190,7 @@ def draw_ranking(ranking: Mapping[str, Any], path: Path) -> None:
     figure = Figure(figsize=(8, 1.8 + 0.32 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     panel = figure.subplots()
-    for name in ranking["estimators"]:
+    for name in ranking["written"]["estimators"]:
         colour, filled = COLOURS.get(name, "#555555"), name == TRIMTAB
         panel.scatter(
             [_swing(result, name) for _, result in rows],
@@ -179,7 +207,7 @@ def draw_ranking(ranking: Mapping[str, Any], path: Path) -> None:
     panel.grid(axis="y", color="#e6e6e6", linewidth=0.8)
     panel.set_axisbelow(True)
     panel.axvline(0, color="#9a9a9a", linewidth=0.8, zorder=1)
-    panel.set_xlabel(f"swing at {ranking['budget']:g} nat of KL, nats per token")
+    panel.set_xlabel(f"swing of what is written, at {ranking['budget']:g} nat of KL, nats per token")
     panel.spines[["top", "right", "left"]].set_visible(False)
     panel.tick_params(axis="y", length=0)
     panel.legend(loc="lower right", frameon=False, fontsize=9)
@@ -190,10 +218,10 @@ def draw_ranking(ranking: Mapping[str, Any], path: Path) -> None:
 
 
 def _swing(result: Mapping[str, Any], name: str) -> float:
-    swing = result["estimators"].get(name, {}).get("swing")
+    swing = result["estimators"].get(name, {}).get("written")
     return float("nan") if swing is None else float(swing["value"])
 
 
 def _label(name: str, ranking: Mapping[str, Any]) -> str:
-    swing = ranking["estimators"][name]["swing"]
+    swing = ranking["written"]["estimators"][name]["swing"]
     return name if swing is None else f"{name} (mean {swing['value']:.2f})"

@@ -66,7 +66,9 @@ def benchmark(
     with _threads(plan.threads):
         model = load_model(engine, plan.model, on_step)
         if plan.plain:
-            model = TransformersEngine(deepcopy(model.model), model.tokenizer, name=model.info.name)  # a copy has plain weights
+            model = TransformersEngine(
+                deepcopy(model.model), model.tokenizer, name=model.info.name
+            )  # a copy has plain weights
         sides = _sides(model, plan)
         for work in sides.values():
             work("warm")

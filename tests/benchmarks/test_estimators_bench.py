@@ -26,13 +26,15 @@ from benchmarks.estimators import (
 from benchmarks.ranking import draw_ranking, rank, swing_of, table
 from trimtab.behaviours import Behaviour
 from trimtab.errors import BenchmarkError, MissingDependencyError
+from trimtab.steering import Steering, Term
 from trimtab.training.progress import ignore
 from trimtab.training.questions import EffectSet, KlSet, add_persona_answers, ask
 from trimtab.training.search import Steerable
 from trimtab.training.train import train, zoo_vector
+from trimtab.training.written import Written, persona_scores
 
 FAKE = Path(__file__).with_name("fake_worker.py")
-SMALL = Plan(behaviours=("happy",), questions=3, answer_tokens=4)
+SMALL = Plan(behaviours=("happy",), questions=3, answer_tokens=4, written_tokens=5)
 
 
 @pytest.fixture
@@ -92,6 +94,29 @@ def test_further_estimators_are_measured_if_requested(quick, tiny_llama, tmp_pat
         replace(SMALL, also=("luck",))
 
 
+def test_what_is_written_is_that_of_the_vector_at_the_budget(quick, tiny_llama, tmp_path):
+    path = tmp_path / "vectors" / "happy.safetensors"
+    path.parent.mkdir()
+    zoo_vector(tiny_llama, "happy").save(path)
+    plan = replace(SMALL, vectors={"before": path.parent})
+    [found] = results(plan, tmp_path, tiny_llama)
+    both = found["estimators"]
+    assert both["before"]["written"] == both[TRIMTAB]["written"]  # they are the same vector
+    vector = replace(zoo_vector(tiny_llama, "happy"), scale=both[TRIMTAB]["scale"])
+    texts = estimators.neutral_prompts().held_out[:3]
+    happy = Behaviour.load("happy")
+    scores = []
+    for sign in (1.0, -1.0):
+        answers = [
+            tiny_llama.generate(text, steering=Steering((Term(vector, sign),)), max_new_tokens=5) for text in texts
+        ]
+        scores.append(persona_scores(tiny_llama, happy, texts, [Written.of(answers)])[0])
+    np.testing.assert_allclose(both[TRIMTAB]["written"], scores[0] - scores[1], atol=1e-4)
+    assert len(found["prompt_written"]) == 3
+    with pytest.raises(BenchmarkError, match="no vector of 'calm'"):
+        replace(plan, behaviours=("calm",))
+
+
 def test_results_are_reused_only_for_the_same_plan(quick, tiny_llama, tmp_path):
     plan = replace(SMALL, behaviours=("happy", "calm"))
     with closing(benchmark(plan, tmp_path, engine=tiny_llama)) as found:
@@ -143,12 +168,14 @@ def result_of(name, **swings):
     estimates = {}
     for estimator, swing in swings.items():
         raw = {"coefficient": {"+": 1.0, "-": 1.0}, "kl": {"+": 0.1, "-": 0.1}, "effect": {"+": 0.0, "-": 0.0}}
-        at_budget = {"scale": {"+": 1.0, "-": 1.0}, "effect": {"+": [swing, swing], "-": [0.0, 0.0]}} if swing else {}
+        effect = {"+": [swing, swing], "-": [0.0, 0.0]}
+        written = [swing and swing / 2] * 2
+        at_budget = {"scale": {"+": 1.0, "-": 1.0}, "effect": effect, "written": written} if swing else {}
         estimates[estimator] = {"layers": [1], "raw": raw, **(at_budget or {"problem": "no strength spends it"})}
     job = {"model": "toy", "device": "cpu", "budget": 0.4, "questions": 2, "versions": {"python": "3"}}
     return {
         "behaviour": name, "job": job, "peer": None, "digest": "", "pairs": 4, "method": "mean_difference",
-        "prompt_swing": [0.1, 0.3], "estimators": estimates,
+        "prompt_swing": [0.1, 0.3], "prompt_written": [0.1, 0.2], "estimators": estimates,
     }  # fmt: skip
 
 
@@ -162,8 +189,10 @@ MEASURED = [
 def test_rank_counts_behaviours_that_both_could_spend_on():
     found = rank(MEASURED, wanted=4)
     assert found["complete"] is False
-    assert found["estimators"]["trimtab"]["swing"]["value"] == pytest.approx((0.8 + 0.6 + 0.2) / 3)
-    ahead = found["ahead"]["CAA"]
+    assert found["preference"]["estimators"]["trimtab"]["swing"]["value"] == pytest.approx((0.8 + 0.6 + 0.2) / 3)
+    assert found["written"]["estimators"]["trimtab"]["swing"]["value"] == pytest.approx((0.8 + 0.6 + 0.2) / 6)
+    assert found["written"]["ahead"]["CAA"]["difference"]["value"] == pytest.approx(0.125)
+    ahead = found["preference"]["ahead"]["CAA"]
     assert ahead["behaviours"] == ahead["better"] == 2
     assert ahead["difference"]["value"] == pytest.approx(0.25)
     assert ahead["difference"]["low"] == pytest.approx(0.1)
@@ -176,9 +205,9 @@ def test_rank_counts_behaviours_that_both_could_spend_on():
 
 def test_rank_estimator_that_never_spent_is_not_compared():
     found = rank([result_of("lazy", trimtab=0.2, CAA=None)], wanted=1)
-    assert found["ahead"]["CAA"] is None
-    assert found["estimators"]["CAA"]["swing"] is None
-    assert "| lazy | 0.200 | – |" in table(found)
+    assert found["written"]["ahead"]["CAA"] is None
+    assert found["written"]["estimators"]["CAA"]["swing"] is None
+    assert "| lazy | 0.100 | – |" in table(found)
 
 
 def test_rank_of_no_results_is_refused():
@@ -187,7 +216,9 @@ def test_rank_of_no_results_is_refused():
 
 
 def test_table_has_behaviours_means_and_differences():
-    lines = table(rank(MEASURED, wanted=3)).splitlines()
+    written, preference = table(rank(MEASURED, wanted=3)).split("Swing of given")
+    assert "| happy | 0.400 | 0.200 | 0.005 |" in written.splitlines()
+    lines = preference.splitlines()[2:]
     assert lines[0] == "| behaviour | trimtab | CAA | random |"
     assert lines[2] == "| happy | 0.800 | 0.400 | 0.010 |"
     assert lines[4] == "| lazy | 0.200 | – | -0.010 |"

@@ -11,7 +11,7 @@ from trimtab.errors import BenchmarkError
 def test_sides_have_ratios_and_the_newcomer_its_passes(llama):
     steps = []
     measured = benchmark(Plan(rounds=2, tokens=4), engine=llama, on_step=steps.append)
-    assert list(measured["tokens_per_cpu_second"]) == ["transformers", "one", "sixteen", "mixes"]
+    assert list(measured["tokens_per_cpu_second"]) == ["transformers", "one", "sixteen", "apart", "mixes"]
     assert list(measured["ratios"]) == [name for name, *_ in RATIOS]
     for ratio in measured["ratios"].values():
         assert 0 < ratio["low"] <= ratio["ratio"] <= ratio["high"]
@@ -19,7 +19,7 @@ def test_sides_have_ratios_and_the_newcomer_its_passes(llama):
     newcomer = measured["newcomer"]
     assert 1 <= newcomer["passes"] <= newcomer["of_its_prompt"] + 2
     assert "tokens per CPU second" in table(measured)
-    assert [step.total for step in steps[1:]] == [8] * 8
+    assert [step.total for step in steps[1:]] == [10] * 10
 
 
 def test_plan_without_rounds_is_refused():
