@@ -23,6 +23,7 @@ from trimtab.cli.evaluate import evaluate
 from trimtab.cli.generate import chat, compare, generate
 from trimtab.cli.options import OnceCommand
 from trimtab.cli.read import read
+from trimtab.cli.serve import serve
 from trimtab.cli.vector import calibrate, show, train
 from trimtab.defaults import set_thread_defaults
 from trimtab.errors import StrongSteeringWarning, TrimtabError
@@ -43,6 +44,7 @@ VERBS: tuple[tuple[Callable[..., None], str], ...] = (  # each with an example
     (chat, "trimtab chat --steer happy"),
     (choose, "trimtab choose 'Is the sky green?' yes no"),
     (read, "trimtab read 'What a lovely day!' --vector happy"),
+    (serve, "trimtab serve --port 8421"),
     (evaluate, "trimtab evaluate happy --report happy.html"),
     (show, "trimtab show happy.safetensors"),
     (doctor, "trimtab doctor --model smollm2"),

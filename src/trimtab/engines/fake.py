@@ -252,6 +252,7 @@ class FakeEngine:
         read: Sequence[ControlVector] = (),
         raw: bool = False,
         normalize: float | None = None,
+        measure_kl: bool = False,
         deadline: float | None = None,
         salt: str = "",
         **options: Unpack[SamplingOptions],
@@ -279,7 +280,7 @@ class FakeEngine:
 
         def work() -> None:
             try:
-                mailbox.close(self._write(marked, steered, chosen, form, tuple(read), mailbox, end))
+                mailbox.close(self._write(marked, steered, chosen, form, tuple(read), measure_kl, mailbox, end))
             except BaseException as error:
                 mailbox.close(error)
 
@@ -293,6 +294,7 @@ class FakeEngine:
         sampling: Sampling,
         constraint: Constraint | None,
         read: tuple[ControlVector, ...],
+        measure_kl: bool,
         mailbox: Mailbox,
         end: float | None,
     ) -> Completion:
@@ -344,6 +346,9 @@ class FakeEngine:
             named = dict(zip(names, scores[-1], strict=True))
             mailbox.put(StreamedToken(token, piece, named, logprobs[-1] if logprobs else None))
         receipt = self._receipt(prompt, tokens, steering)
+        if measure_kl:
+            base, steered = (self._logprobs(prompt.tokens, tuple(tokens), each) for each in ({}, changes))
+            receipt = replace(receipt, kl=float((np.exp(base) * (base - steered)).sum(axis=1).mean()))
         return Completion(
             text=text,
             tokens=tuple(tokens),

@@ -80,6 +80,13 @@ class Mailbox:
         with self._changed:
             return self._tokens.popleft() if self._tokens else self._end
 
+    def take_all(self) -> list[StreamedToken]:
+        """Return all tokens that are there."""
+        with self._changed:
+            tokens = list(self._tokens)
+            self._tokens.clear()
+            return tokens
+
     def wait(self, *, end: bool, timeout: float | None) -> bool:
         """Wait for the next token, or for the end; return False if the time is over before."""
         with self._changed:
@@ -154,6 +161,14 @@ class Generation:
             raise end
         return end
 
+    def ready(self) -> list[StreamedToken]:
+        """Return the tokens that are there, without waiting for any."""
+        return self._mailbox.take_all()
+
+    def listen(self, listener: Callable[[], object]) -> bool:
+        """Have ``listener`` called once, from any thread, when there is more; return False if there is already."""
+        return self._mailbox.listen(listener)
+
     @property
     def ended(self) -> bool:
         """Return True if the answer is at its end, or has failed."""
@@ -227,6 +242,7 @@ class Serves(Generates, Protocol):
         read: Sequence[ControlVector] = (),
         raw: bool = False,
         normalize: float | None = None,
+        measure_kl: bool = False,
         deadline: float | None = None,
         salt: str = "",
         **options: Unpack[SamplingOptions],

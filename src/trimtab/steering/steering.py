@@ -44,7 +44,14 @@ class Steering:
         check_terms(self.terms)
 
     @classmethod
-    def of(cls, given: SteeringLike, *, find: FindVector | None = None, normalize: float | None = None) -> Steering:
+    def of(
+        cls,
+        given: SteeringLike,
+        *,
+        find: FindVector | None = None,
+        normalize: float | None = None,
+        paths: bool = True,
+    ) -> Steering:
         """Return a steering from any form that a user may write.
 
         Args:
@@ -53,12 +60,13 @@ class Steering:
                 The parts of a list add up.
             find: Finds the vectors that are named; the vectors folder if not given.
             normalize: Rescale it to this predicted KL in nats per token; see ``normalized``.
+            paths: Whether ``find`` takes paths, so that an error may say how to quote one; False looks for no file.
 
         Raises:
             SteeringError: It is none of these, or does not read as text; the message points at the place.
             VectorError: A vector that is named cannot be found or read.
         """
-        steering = cls(_terms(given, find or find_vector))
+        steering = cls(_terms(given, find or find_vector, paths))
         return steering if normalize is None else steering.normalized(normalize)
 
     @classmethod
@@ -146,7 +154,7 @@ def _is_one_for_each(given: object) -> bool:
     return not any(isinstance(item, (Term, ControlVector)) or _is_pair(item) or _is_json_term(item) for item in given)
 
 
-def _terms(given: object, find: FindVector) -> tuple[Term, ...]:
+def _terms(given: object, find: FindVector, paths: bool) -> tuple[Term, ...]:
     if given is None:
         return ()
     if isinstance(given, Steering):
@@ -156,7 +164,7 @@ def _terms(given: object, find: FindVector) -> tuple[Term, ...]:
     if isinstance(given, ControlVector):
         return (Term(given, given.default_strength),)  # as its name does without a strength
     if isinstance(given, str):
-        return _terms_of_text(given, find)
+        return _terms_of_text(given, find, paths)
     if isinstance(given, Mapping):
         if _is_json_term(given):
             return terms_from_json([given], find=find)
@@ -172,18 +180,18 @@ def _terms(given: object, find: FindVector) -> tuple[Term, ...]:
     for item in given:
         if not (isinstance(item, (Steering, Term, ControlVector, str, Mapping)) or _is_pair(item)):
             raise _not_a_steering(item)
-    return tuple(term for item in given for term in _terms(item, find))
+    return tuple(term for item in given for term in _terms(item, find, paths))
 
 
-def _terms_of_text(text: str, find: FindVector) -> tuple[Term, ...]:
+def _terms_of_text(text: str, find: FindVector, paths: bool) -> tuple[Term, ...]:
     """Read the text form, or JSON, with whose first characters no text form begins."""
     if not text.lstrip().startswith(("{", "[")):
         try:
             return parse_terms(text, find=find)
         except TrimtabError as error:
-            raise _with_quoted_path(error, text) from None
+            raise (_with_quoted_path(error, text) if paths else error) from None
     try:
-        return _terms(json.loads(text), find)
+        return _terms(json.loads(text), find, paths)
     except (ValueError, RecursionError):
         return terms_from_json(text, find=find)  # which says what is wrong with it
 

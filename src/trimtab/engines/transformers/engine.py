@@ -822,6 +822,7 @@ class TransformersEngine:
         read: Sequence[ControlVector] = (),
         raw: bool = False,
         normalize: float | None = None,
+        measure_kl: bool = False,
         deadline: float | None = None,
         salt: str = "",
         **options: Unpack[SamplingOptions],
@@ -864,6 +865,7 @@ class TransformersEngine:
             raw=raw,
             read=read,
             normalize=normalize,
+            measure_kl=measure_kl,
         )
         end = None if deadline is None else monotonic() + deadline
         asked = Asked(request, self._context, streamed=True, salt=salt.encode(), deadline=end)
@@ -881,6 +883,7 @@ class TransformersEngine:
         read: Sequence[ControlVector] = (),
         raw: bool = False,
         normalize: float | None = None,
+        measure_kl: bool = False,
         cache: DynamicCache | None = None,
     ) -> Request:
         """Return the request of one prompt."""
@@ -892,6 +895,7 @@ class TransformersEngine:
             raw=raw,
             read=read,
             normalize=normalize,
+            measure_kl=measure_kl,
             cache=cache,
         )
 

@@ -1,0 +1,1 @@
+"""OpenAI-compatible server over one engine: every request brings its own steering."""

@@ -1,0 +1,37 @@
+"""The application: routes, errors, and the state that they share."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import FastAPI
+
+from trimtab.defaults import VERSION
+from trimtab.engines.generation import Serves
+from trimtab.server.errors import add_error_handlers
+from trimtab.server.routes import chat, completions, models
+from trimtab.server.serving import Serving
+from trimtab.server.settings import ServerSettings
+from trimtab.server.vectors import VectorIndex
+
+ROUTERS = (chat.router, completions.router, models.router)
+
+
+def create_app(engine: Serves, settings: ServerSettings) -> FastAPI:
+    """Return an application that serves an engine.
+
+    Args:
+        engine: The engine that answers.
+        settings: The server's settings.
+    """
+    app = FastAPI(title="trimtab", version=VERSION, docs_url=None, redoc_url=None)
+    app.state.serving = Serving(
+        engine=engine,
+        settings=settings,
+        vectors=VectorIndex(engine.info, folder=settings.vectors),
+        created=int(time.time()),
+    )
+    add_error_handlers(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    return app

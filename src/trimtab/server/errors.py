@@ -1,0 +1,112 @@
+"""Errors as clients see them: OpenAI's shape, with what is wrong and what to do about it."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from trimtab.errors import TrimtabError
+
+logger = logging.getLogger("trimtab.server")
+TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+}
+
+
+@final
+class RequestError(TrimtabError):
+    """Request that the server does not take.
+
+    Args:
+        problem: What is wrong, without a final full stop.
+        fix: What the client can do about it.
+        param: Field that is wrong.
+        status: HTTP status.
+        code: Short name of the error for programs.
+        retry_after: Seconds after which the client may try again.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        fix: str | None = None,
+        param: str | None = None,
+        status: int = 400,
+        code: str = "invalid_request",
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(problem, fix=fix)
+        self.http_status = status
+        self.code = code
+        self.param = param
+        self.retry_after = retry_after
+
+
+def error_json(error: TrimtabError) -> dict[str, Any]:
+    """Return an error in OpenAI's shape."""
+    return _shape(error.http_status, error.problem, fix=error.fix, param=getattr(error, "param", None), code=error.code)
+
+
+def internal_error_json() -> dict[str, Any]:
+    """Return what clients are told of a bug; the log has the rest."""
+    return _shape(500, "the server failed", fix="its log says why", code="internal_error")
+
+
+def _shape(status: int, what: str, *, fix: str | None = None, param: str | None = None, code: str) -> dict[str, Any]:
+    kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    message = f"{what}; {fix}" if fix else what
+    return {"error": {"message": message, "type": kind, "param": param, "code": code, "what": what, "fix": fix}}
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Have every error of an application answered in OpenAI's shape, and none with a traceback."""
+
+    async def refuse(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, TrimtabError)
+        retry_after = getattr(error, "retry_after", None)
+        headers = None if retry_after is None else {"retry-after": str(retry_after)}
+        return JSONResponse(error_json(error), status_code=error.http_status, headers=headers)
+
+    async def explain(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, RequestValidationError)
+        return JSONResponse(error_json(_of_validation(error)), status_code=400)
+
+    async def pass_on(request: Request, error: Exception) -> JSONResponse:
+        assert isinstance(error, HTTPException)
+        fix = f"there is no {request.scope['path']}" if error.status_code == 404 else None
+        body = _shape(error.status_code, str(error.detail).lower(), fix=fix, code=f"http_{error.status_code}")
+        return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+
+    async def fail(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse(internal_error_json(), status_code=500)  # whoever runs the application logs the error
+
+    app.add_exception_handler(TrimtabError, refuse)
+    app.add_exception_handler(RequestValidationError, explain)
+    app.add_exception_handler(HTTPException, pass_on)
+    app.add_exception_handler(Exception, fail)
+
+
+def _of_validation(error: RequestValidationError) -> RequestError:
+    """Return the first of a body's mistakes, with its place."""
+    first = error.errors()[0]
+    kind, place = first["type"], [str(part) for part in first["loc"][1:]]
+    param = ".".join(place) or None
+    if kind == "extra_forbidden":
+        return RequestError(f"there is no field {param!r}", fix="leave it out", param=param, code="unknown_field")
+    if kind == "missing":
+        return RequestError(f"the field {param!r} is missing" if param else "the body is missing", param=param)
+    if kind == "json_invalid":
+        return RequestError("the body is not JSON", fix="check its brackets and quotes", code="invalid_json")
+    where = f"{param}: " if param else "the body: "
+    return RequestError(f"{where}{first['msg'][:1].lower()}{first['msg'][1:]}", param=param)

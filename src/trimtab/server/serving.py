@@ -1,0 +1,63 @@
+"""What all routes work with, in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from trimtab.engines.generation import Serves
+from trimtab.errors import near_names
+from trimtab.server.errors import RequestError
+from trimtab.server.presets import Preset
+from trimtab.server.settings import ServerSettings
+from trimtab.server.vectors import VectorIndex
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A server's engine, settings, vectors and presets.
+
+    Attributes:
+        engine: The engine that answers.
+        settings: The server's settings.
+        vectors: The vectors that requests may name.
+        presets: Presets by name.
+        created: When the server was started, in seconds since 1970.
+    """
+
+    engine: Serves
+    settings: ServerSettings
+    vectors: VectorIndex
+    presets: Mapping[str, Preset] = field(default_factory=dict)
+    created: int = 0
+
+    def preset_of(self, model: str) -> Preset:
+        """Return the preset that a model's name asks for; an empty one for the model itself.
+
+        Raises:
+            RequestError: There is no such model.
+        """
+        base, _, variant = model.partition(":")
+        if model in (self.settings.model, self.engine.info.name):
+            return Preset()
+        if base == self.settings.model and variant in self.presets:
+            return self.presets[variant]
+        known = [self.settings.model, *(f"{self.settings.model}:{name}" for name in self.presets)]
+        raise RequestError(
+            f"there is no model {model[:80]!r}",
+            fix=near_names(model[:80], known) or f"use {self.settings.model!r}; /v1/models has all",
+            param="model",
+            status=404,
+            code="model_not_found",
+        )
+
+
+def serving_of(request: Request) -> Serving:
+    """Return what the application serves."""
+    return cast("Serving", request.app.state.serving)
+
+
+Served = Annotated[Serving, Depends(serving_of)]

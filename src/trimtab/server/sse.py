@@ -1,0 +1,46 @@
+"""Server-sent events."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi.responses import StreamingResponse
+
+from trimtab.errors import TrimtabError
+from trimtab.server.answers import Answers
+from trimtab.server.errors import error_json, internal_error_json
+
+logger = logging.getLogger("trimtab.server")
+DONE = b"data: [DONE]\n\n"
+HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+
+
+def event(data: dict[str, Any], *, name: str | None = None) -> bytes:
+    """Return one event, with a name where clients look at it."""
+    text = f"data: {_encode(data)}\n\n"
+    return (text if name is None else f"event: {name}\n{text}").encode(errors="replace")
+
+
+def event_stream(events: AsyncIterator[bytes], answers: Answers) -> StreamingResponse:
+    """Return a response that streams events; the answers are given up if the client goes.
+
+    An error in the middle becomes the stream's last event, as the status is already sent.
+    """
+
+    async def guarded() -> AsyncIterator[bytes]:
+        try:
+            async for each in events:
+                yield each
+        except TrimtabError as error:
+            yield event(error_json(error))
+        except Exception:
+            logger.exception("a stream has failed")
+            yield event(internal_error_json())
+        finally:
+            answers.cancel()
+
+    return StreamingResponse(guarded(), media_type="text/event-stream", headers=HEADERS)

@@ -1,0 +1,45 @@
+"""Steering of a request: from its body, its header, or the preset that it names."""
+
+from __future__ import annotations
+
+from trimtab.errors import TrimtabError
+from trimtab.server.errors import RequestError
+from trimtab.server.fields import SteeringFields
+from trimtab.server.presets import Preset
+from trimtab.server.vectors import VectorIndex
+from trimtab.steering import Steering, SteeringLike
+from trimtab.vectors import ControlVector
+
+HEADER = "x-trimtab-steering"
+MAX_HEADER = 4_096  # characters
+
+
+def request_steering(fields: SteeringFields, header: str | None, preset: Preset, vectors: VectorIndex) -> Steering:
+    """Return the steering of a request: its body wins over its header, which wins over the preset.
+
+    Raises:
+        RequestError: It is none (the message has the column), names a vector that there is not, or the preset has
+            locked it.
+    """
+    given: SteeringLike = fields.steering if "steering" in fields.model_fields_set else header
+    if header is not None and len(header) > MAX_HEADER:
+        raise RequestError(f"the header {HEADER} has more than {MAX_HEADER:,} characters", fix="send it in the body")
+    if header is not None and "steering" in preset.locked:
+        raise RequestError("the preset does not let requests steer", fix="leave the header out", param=HEADER)
+    try:
+        steering = preset.steering if given is None else Steering.of(given, find=vectors.find, paths=False)
+        return steering if fields.normalize is None or not steering.terms else steering.normalized(fields.normalize)
+    except TrimtabError as error:
+        raise RequestError(error.problem, fix=error.fix, param="steering", code=error.code) from None
+
+
+def request_readings(fields: SteeringFields, vectors: VectorIndex) -> tuple[ControlVector, ...]:
+    """Return the vectors that a request wants to have read.
+
+    Raises:
+        RequestError: There is none of such a name.
+    """
+    try:
+        return tuple(map(vectors.find, fields.readings or ()))
+    except TrimtabError as error:
+        raise RequestError(error.problem, fix=error.fix, param="readings", code=error.code) from None

@@ -1,0 +1,160 @@
+"""Tools: how they are described to the model, and how its calls are read."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from trimtab.engines.constraints import Constraint
+from trimtab.server.errors import RequestError
+from trimtab.server.fields import NamedTool, Tool, ToolCall
+from trimtab.server.marks import MarkSplitter
+
+OPENING, CLOSING = "<tool_call>", "</tool_call>"
+DESCRIPTION = """# Tools
+
+You may call one or more functions to assist with the user query.
+
+You are provided with function signatures within <tools></tools> XML tags:
+<tools>
+{tools}
+</tools>
+
+For each function call, return a json object with function name and arguments within <tool_call></tool_call> XML tags:
+<tool_call>
+{{"name": <function-name>, "arguments": <args-json-object>}}
+</tool_call>"""  # as Qwen's and Hermes' chat templates write it
+
+
+@dataclass(frozen=True)
+class Call:
+    """Call of a function in an answer."""
+
+    name: str
+    arguments: str  # JSON of an object
+    id: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the call in OpenAI's shape."""
+        return {"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}}
+
+
+def offered_tools(tools: Sequence[Tool] | None, choice: str | NamedTool | None) -> tuple[Tool, ...]:
+    """Return the tools that the model may call.
+
+    Raises:
+        RequestError: Two have the same name, or the one that must be called is not among them.
+    """
+    offered = () if choice == "none" else tuple(tools or ())
+    names = [tool.function.name for tool in offered]
+    if len(set(names)) < len(names):
+        raise RequestError("two tools have the same name", fix="rename one", param="tools")
+    if isinstance(choice, NamedTool):
+        offered = tuple(tool for tool in offered if tool.function.name == choice.function.name)
+    if not offered and choice not in (None, "none", "auto"):
+        raise RequestError("there is no such tool to call", fix="add it to tools", param="tool_choice")
+    return offered
+
+
+def must_call(choice: str | NamedTool | None) -> bool:
+    """Return True if an answer has to be a call."""
+    return choice == "required" or isinstance(choice, NamedTool)
+
+
+def tools_text(tools: Sequence[Tool]) -> str:
+    """Return the part of a system prompt that describes tools."""
+    described = (json.dumps(tool.model_dump(exclude_none=True), ensure_ascii=False) for tool in tools)
+    return DESCRIPTION.format(tools="\n".join(described))
+
+
+def call_constraint(tools: Sequence[Tool], *, steer: bool = False) -> Constraint:
+    """Return the constraint of an answer that is a call of one of some tools."""
+    calls = [
+        {
+            "type": "object",
+            "properties": {
+                "name": {"const": tool.function.name},
+                "arguments": tool.function.parameters or {"type": "object"},
+            },
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for tool in tools
+    ]
+    return Constraint.json_schema(calls[0] if len(calls) == 1 else {"anyOf": calls}, steer=steer)
+
+
+def calls_text(calls: Sequence[ToolCall]) -> str:
+    """Return earlier calls as the model wrote them."""
+    return "\n".join(
+        f'{OPENING}\n{{"name": {json.dumps(call.function.name)}, "arguments": {call.function.arguments}}}\n{CLOSING}'
+        for call in calls
+    )
+
+
+def read_call(text: str, tools: Sequence[Tool]) -> Call | None:
+    """Return the call that a text is; None if it is none of these tools."""
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(given, dict) or given.get("name") not in {tool.function.name for tool in tools}:
+        return None
+    arguments = given.get("arguments", given.get("parameters", {}))
+    if not isinstance(arguments, dict):
+        return None
+    return Call(given["name"], json.dumps(arguments, ensure_ascii=False), f"call_{secrets.token_hex(12)}")
+
+
+def split_calls(text: str, tools: Sequence[Tool]) -> tuple[str, list[Call]]:
+    """Return an answer's text without the calls in it, and the calls; marked text that is no call stays text."""
+    if not tools:
+        return text, []
+    reader = CallReader(tools)
+    found = [*reader.feed(text), *reader.finish()]
+    content = "".join(each for each in found if isinstance(each, str))
+    calls = [each for each in found if isinstance(each, Call)]
+    return (content.strip() if calls else content), calls
+
+
+@final
+class CallReader:
+    """Reads text and calls out of an answer while it is written.
+
+    Args:
+        tools: The tools that may be called.
+    """
+
+    def __init__(self, tools: Sequence[Tool]) -> None:
+        self._tools = tools
+        self._splitter = MarkSplitter(OPENING, CLOSING)
+        self._call: list[str] = []  # pieces of the call that is being written
+
+    def feed(self, piece: str) -> Iterator[str | Call]:
+        """Append a piece of the answer; yield the text and the calls that are complete."""
+        for inside, text in self._splitter.feed(piece):
+            if inside:
+                self._call.append(text)
+                continue
+            yield from self._end_call()
+            if text:
+                yield text
+
+    def finish(self) -> Iterator[str | Call]:
+        """End the answer; yield what is left of it, a call without its end included."""
+        for inside, text in self._splitter.finish():
+            if inside:
+                self._call.append(text)
+            else:
+                yield from self._end_call()
+                yield text
+        yield from self._end_call()
+
+    def _end_call(self) -> Iterator[str | Call]:
+        if not self._call:
+            return
+        text, self._call = "".join(self._call), []
+        yield read_call(text, self._tools) or f"{OPENING}{text}{CLOSING}"
