@@ -65,7 +65,8 @@ def term_receipts(
         result = np.full((len(coefficients), columns), np.nan, dtype=np.float32)
         found = [(part.start, counted) for part in passes if (counted := norms(part)) is not None]
         if found:
-            values = torch.cat([counted for _, counted in found], dim=1).float().cpu().numpy()  # one copy for all passes
+            # One copy for all passes.
+            values = torch.cat([counted for _, counted in found], dim=1).float().cpu().numpy()
             begin = 0
             for start, counted in found:
                 stop = min(start + counted.shape[1], columns)
