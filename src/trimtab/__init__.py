@@ -18,7 +18,7 @@ from trimtab.defaults import VERSION, set_thread_defaults
 if TYPE_CHECKING:
     from trimtab.behaviours import Behaviour
     from trimtab.engines import Completion, Engine, Receipt
-    from trimtab.engines.constraints import Constraint
+    from trimtab.engines.constraints import Constraint, Tag
     from trimtab.engines.sampling import Sampling
     from trimtab.engines.transformers import Chat, load
     from trimtab.errors import TrimtabError
@@ -38,7 +38,7 @@ __version__ = VERSION
 _EXPORTS = {
     "trimtab.behaviours": ("Behaviour",),
     "trimtab.engines": ("Completion", "Engine", "Receipt"),
-    "trimtab.engines.constraints": ("Constraint",),
+    "trimtab.engines.constraints": ("Constraint", "Tag"),
     "trimtab.engines.sampling": ("Sampling",),
     "trimtab.engines.transformers": ("Chat", "load"),
     "trimtab.errors": ("TrimtabError",),
@@ -67,6 +67,7 @@ __all__ = [
     "Report",
     "Sampling",
     "Steering",
+    "Tag",
     "Term",
     "TrimtabError",
     "__version__",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,6 +63,9 @@ def generate(
     regex: Annotated[str | None, _constraint_option("Regular expression that the whole answer matches.")] = None,
     json_schema: Annotated[Path | None, _constraint_option("File with the JSON schema of the answer.")] = None,
     grammar: Annotated[Path | None, _constraint_option("File with the answer's grammar in Lark's syntax.")] = None,
+    tags: Annotated[
+        Path | None, _constraint_option("File with the tags, in JSON, of constrained parts of a free answer.")
+    ] = None,
     steer_constrained: Annotated[
         bool, _constraint_option("Steering of constrained answers too.", "--steer-constrained")
     ] = False,
@@ -82,10 +86,10 @@ def generate(
 ) -> None:
     """Answer one prompt or several, with or without steering."""
     options = _checked(sampling, max_new_tokens=max_new_tokens)
-    constraint = _constraint(choice, regex, json_schema, grammar, steer=steer_constrained)
+    constraint = _constraint(choice, regex, json_schema, grammar, tags, steer=steer_constrained)
     session = Session(model, dtype=dtype, thinking=thinking, announce=not (raw or json), force=force)
     steering = session.steering(*steer or (), normalize=normalize)
-    if steering.terms and constraint is not None and not constraint.steer:
+    if steering.terms and constraint is not None and constraint.unsteers:
         notice("The answer is constrained, so it is not steered; --steer-constrained steers it too.")
     texts = prompt_texts(prompts, system=system, raw=raw)
     streams = len(texts) * answers == 1 and not json
@@ -106,7 +110,7 @@ def generate(
         return
     for number, completion in enumerate(completions):
         sys.stdout.write("\n" if streams else f"> {texts[number // answers]}\n{completion.text}\n\n")
-        if constraint is not None and completion.finish_reason == "length":
+        if constraint is not None and constraint.kind != "tags" and completion.finish_reason == "length":
             notice(f"The answer is incomplete: its {len(completion.tokens)} tokens were too few; see -n.")
         for token in completion.logprobs or ():
             others = ", ".join(f"{other.text!r} {other.logprob:.3f}" for other in token.alternatives)
@@ -127,15 +131,21 @@ def _checked(given: dict[str, Any], *, max_new_tokens: int) -> Sampling:
 
 
 def _constraint(
-    choices: list[str] | None, regex: str | None, json_schema: Path | None, grammar: Path | None, *, steer: bool
+    choices: list[str] | None,
+    regex: str | None,
+    json_schema: Path | None,
+    grammar: Path | None,
+    tags: Path | None,
+    *,
+    steer: bool,
 ) -> Constraint | None:
     """Return the constraint that was asked for; what is wrong with it is reported before a model is loaded."""
-    from trimtab.engines.constraints import Constraint
+    from trimtab.engines.constraints import Constraint, parse_json
 
-    given = [each for each in (choices, regex, json_schema, grammar) if each]
+    given = [each for each in (choices, regex, json_schema, grammar, tags) if each]
     if len(given) > 1 or (steer and not given):
         raise ConstraintError(
-            "an answer has one constraint", fix="give one of --choice, --regex, --json-schema and --grammar"
+            "an answer has one constraint", fix="give one of --choice, --regex, --json-schema, --grammar and --tags"
         )
     if choices:
         return Constraint.choice(choices, steer=steer)
@@ -143,6 +153,12 @@ def _constraint(
         return Constraint.json_schema(_text_of(json_schema), steer=steer)
     if grammar is not None:
         return Constraint.grammar(_text_of(grammar), steer=steer)
+    if tags is not None:
+        parsed = parse_json(_text_of(tags))
+        given_tags = Constraint.of(parsed) if isinstance(parsed, dict) else Constraint.tags(parsed)
+        if given_tags.kind != "tags":
+            raise ConstraintError(f"{str(tags)!r} has no tags", fix='write [{"begin": "<n>", "regex": "[0-9]+"}]')
+        return replace(given_tags, steer=steer or given_tags.steer)
     return None if regex is None else Constraint.regex(regex, steer=steer)
 
 
@@ -160,6 +176,8 @@ def _describe(term: TermReceipt) -> str:
         parts.append(f"layers {term.layers[0]}-{term.layers[-1]}")
     if term.shift is not None:
         parts.append(f"hidden states moved by {term.shift:.1%} of their length")
+    if term.constrained:
+        parts.append(f"{term.constrained} constrained tokens left out")
     if term.fired is not None:
         parts.append("condition held" if term.fired else "condition did not hold")
     parts += [f"{name} {value:+.2f}" for name, value in term.readings.items()]

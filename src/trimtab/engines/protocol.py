@@ -152,6 +152,7 @@ class TermReceipt:
             came closest to meeting the condition.
         beyond_safe: By what its strength exceeds the safe range of its vector, and what breaks there; None inside it,
             and where the range says nothing (``Term.beyond_safe``).
+        constrained: Tokens on which it did not act because they are in a constrained part of a free answer.
     """
 
     term: str
@@ -161,6 +162,7 @@ class TermReceipt:
     fired: bool | None = None
     readings: Mapping[str, float] = field(default_factory=dict)
     beyond_safe: BeyondSafe | None = None
+    constrained: int = 0
 
 
 @dataclass(frozen=True)

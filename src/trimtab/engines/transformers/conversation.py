@@ -125,7 +125,7 @@ class Chat:
         messages = (*self._messages, Message("user", text))
         rule = None if constraint is None else Constraint.of(constraint)
         cache = None
-        if self._mode == "keep" and (rule is None or rule.steer):  # else the steered turns would show
+        if self._mode == "keep" and not (rule and rule.unsteers):  # else the steered turns would show
             cache = self._cache_for(self._model.marked(messages).tokens)
             self._forget()  # an interrupted turn leaves the cache unusable
         answer = self._model.reply(

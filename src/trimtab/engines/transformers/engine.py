@@ -44,7 +44,7 @@ from trimtab.engines.transformers.decode.answer import (
     make_request,
     single_requests,
 )
-from trimtab.engines.transformers.decode.constraints import ConstraintState, start_constraint
+from trimtab.engines.transformers.decode.constraints import State, start_constraint
 from trimtab.engines.transformers.decode.generation import Asked, answer_alone
 from trimtab.engines.transformers.decode.loop import DecodingLoop
 from trimtab.engines.transformers.decode.stream import AnswerStream
@@ -932,6 +932,6 @@ class TransformersEngine:
         check_length(prompt.tokens, prompt.text, name=self.info.name, window=self.context_window, room=room)
         return prompt
 
-    def _start(self, constraint: Constraint) -> ConstraintState:
+    def _start(self, constraint: Constraint) -> State:
         """Compile a constraint before the model is waited for."""
         return start_constraint(constraint, self.tokenizer, vocabulary=self._vocabulary, stop=self.stop_tokens)

@@ -19,7 +19,7 @@ from trimtab.engines.layers import eagerly
 from trimtab.engines.protocol import Completion, MarkedPrompt, Receipt, StreamedToken, Tokens
 from trimtab.engines.sampling import Sampling
 from trimtab.engines.transformers.decode.choose import TokenChooser
-from trimtab.engines.transformers.decode.constraints import ConstraintState
+from trimtab.engines.transformers.decode.constraints import State, TaggedState
 from trimtab.engines.transformers.decode.output import RowAnswer
 from trimtab.engines.transformers.decode.sampling import (
     count_repeats,
@@ -60,7 +60,7 @@ class Request:
     steerings: Sequence[CompiledSteering]  # one compiled steering for each; equal ones share their work
     sampling: Sampling  # how tokens are chosen
     repeats: Sequence[int]  # how often each prompt came before in the request
-    constraints: Sequence[ConstraintState | None]  # one for each, which advances with the answer
+    constraints: Sequence[State | None]  # one for each, which advances with the answer
     read: tuple[ControlVector, ...] = ()  # vectors to read at every generated token
     measure_kl: bool = False  # whether to measure the KL that the steering spends on each answer
     cache: DynamicCache | None = None  # keys and values of the beginning of the one prompt, to be used and filled
@@ -72,7 +72,7 @@ def make_request(
     sampling: Sampling,
     *,
     info: ModelInfo,
-    constraints: Sequence[ConstraintState | None],
+    constraints: Sequence[State | None],
     read: Sequence[ControlVector] = (),
     normalize: float | None = None,
     measure_kl: bool = False,
@@ -149,8 +149,8 @@ def _answer_batch(
     ended: Callable[[], bool] | None,
 ) -> list[Completion]:
     rows = [
-        RowText(prompt, markers=context.markers, decode=context.decode_all)
-        for prompt in _as_read(context, batch.prompts)
+        RowText(prompt, markers=context.markers, decode=context.decode_all, left_out=left_out_of(constraint))
+        for prompt, constraint in zip(_as_read(context, batch.prompts), batch.constraints, strict=True)
     ]
     check_terms(context, batch)
     own = StepPlan.of_rows(batch.steerings)
@@ -228,7 +228,7 @@ def row_answer(
     sampling: Sampling,
     *,
     repeat: int = 0,
-    constraint: ConstraintState | None = None,
+    constraint: State | None = None,
     streamed: bool = False,
 ) -> RowAnswer:
     """Return an answer without tokens; ``repeat`` is how often the prompt came before in the same call."""
@@ -236,12 +236,18 @@ def row_answer(
     return RowAnswer(chooser, decode=context.decode, decode_all=context.decode_all, streamed=streamed)
 
 
-def unsteers(constraint: ConstraintState | None) -> bool:
+def unsteers(constraint: State | None) -> bool:
     """Return True if an answer is to be unsteered because of its constraint."""
-    return constraint is not None and not constraint.constraint.steer
+    return constraint is not None and constraint.constraint.unsteers
 
 
-def reason_of(constraint: ConstraintState | None) -> str | None:
+def left_out_of(constraint: State | None) -> Callable[[int], bool] | None:
+    """Return a function that says whether a token is unsteered because it is in a constrained part; None: none is."""
+    tagged = isinstance(constraint, TaggedState) and not constraint.constraint.steer
+    return constraint.inside if tagged else None
+
+
+def reason_of(constraint: State | None) -> str | None:
     """Return why an answer is unsteered, for its receipt; None if it need not be."""
     return "constrained" if unsteers(constraint) else None
 

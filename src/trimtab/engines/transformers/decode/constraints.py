@@ -7,10 +7,12 @@ every call is followed by a look at its error.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
@@ -24,8 +26,9 @@ from llguidance.numpy import fill_next_token_bitmask
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from trimtab.engines.constraints import Constraint
+from trimtab.engines.constraints import Constraint, Tag
 from trimtab.engines.protocol import Tokens
+from trimtab.engines.transformers.decode.grammar_trial import ByteTokens
 from trimtab.errors import ConstraintError, ModelError
 
 if TYPE_CHECKING:
@@ -73,6 +76,11 @@ class ConstraintState:
     def complete(self) -> bool:
         """Return True if the text satisfies the constraint and nothing may follow."""
         return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
+
+    @property
+    def accepting(self) -> bool:
+        """Return True if the text satisfies the constraint, whether more may follow or not."""
+        return bool(self._matcher.is_accepting())
 
     def mask(self) -> Mask:
         """Return the tokens that may come next; the end of the answer is one of them where it may end.
@@ -156,9 +164,93 @@ class ConstraintState:
         )
 
 
+@final
+class TaggedState:
+    """Progress of one answer that is free but for the parts between tags, for one thread at a time.
+
+    A grammar follows the answer from the end of one part to the end of the next one: free text up to a trigger, then
+    the part. So tokens that have the end of a trigger and the beginning of a part are allowed as well.
+
+    Attributes:
+        constraint: The constraint.
+    """
+
+    complete = False  # there may always be more text
+
+    def __init__(self, compiler: _Compiler, constraint: Constraint) -> None:
+        self.constraint = constraint
+        self._compiler = compiler
+        self._triggers, self._ends = compiler.triggers(constraint), all(tag.end for tag in _tags(constraint))
+        self._longest = max((len(trigger) for trigger in self._triggers if isinstance(trigger, bytes)), default=1)
+        self._inside: list[bool] = []  # of each token
+        self._begin()
+
+    def _begin(self) -> None:
+        self._state = ConstraintState(self._compiler, self.constraint)
+        self._tail = b""  # of the free text, in which a trigger may have begun
+        self._within = False
+
+    @property
+    def _over(self) -> bool:
+        return self.constraint.once and not self._within and any(self._inside)
+
+    def inside(self, number: int) -> bool:
+        """Return True if token ``number`` of the answer belongs to a constrained part.
+
+        A part begins with the token that completes the trigger, as that is where the part's next token is predicted.
+        Tokens that are forced belong to a part before they are taken.
+        """
+        return self._inside[number] if number < len(self._inside) else self._within
+
+    def mask(self) -> Mask | None:
+        """Return the tokens that may come next; None allows all.
+
+        Raises:
+            ConstraintError: The constraint became too complex to follow.
+        """
+        if self._over:
+            return None
+        mask = self._state.mask()
+        return mask if self._within else mask | self._compiler.special_mask
+
+    def forced(self) -> Tokens:
+        """Return the tokens of the text that must come next; none in free text.
+
+        Raises:
+            ConstraintError: The constraint became too complex to follow.
+        """
+        return self._state.forced() if self._within else ()
+
+    def advance(self, token: int) -> None:
+        """Follow the answer to its next token.
+
+        Raises:
+            ConstraintError: The mask does not allow it, or the constraint became too complex to follow.
+        """
+        if self._over:
+            self._inside.append(False)
+        elif not self._within and self._compiler.is_special(token) and token not in self._triggers:
+            self._begin()  # no grammar has it, and no trigger goes across
+            self._inside.append(False)
+        else:
+            self._state.advance(token)
+            self._within = self._within or self._triggered(token)
+            self._inside.append(self._within)
+            if self._within and (self._state.complete or (self._ends and self._state.accepting)):
+                self._begin()
+
+    def _triggered(self, token: int) -> bool:
+        text = self._tail + self._compiler.bytes_of(token)
+        self._tail = text[max(len(text) - self._longest, 0) :]
+        return token in self._triggers or any(isinstance(each, bytes) and each in text for each in self._triggers)
+
+
+State: TypeAlias = ConstraintState | TaggedState
+
+
 def start_constraint(
     constraint: Constraint, tokenizer: PreTrainedTokenizerBase, *, vocabulary: int, stop: Sequence[int]
-) -> ConstraintState:
+) -> State:
     """Compile a constraint, or take it from the cache, at the beginning of an answer.
 
     It may take a second, during which other threads go on; so call it where a request is made, not where tokens are.
@@ -173,7 +265,8 @@ def start_constraint(
         ConstraintError: It is malformed, impossible, or takes too long or too much memory to compile.
         ModelError: The tokenizer, or a model without an end token, allows no constraints.
     """
-    return ConstraintState(_compiler(tokenizer, vocabulary, tuple(stop)), constraint)
+    compiler = _compiler(tokenizer, vocabulary, tuple(stop))
+    return (TaggedState if constraint.kind == "tags" else ConstraintState)(compiler, constraint)
 
 
 _COMPILERS: WeakKeyDictionary[PreTrainedTokenizerBase, dict[tuple[object, ...], _Compiler]] = WeakKeyDictionary()
@@ -186,7 +279,10 @@ def _compiler(tokenizer: PreTrainedTokenizerBase, vocabulary: int, stop: tuple[i
     with _LOCK:
         of_tokenizer = _COMPILERS.setdefault(tokenizer, {})
         if key not in of_tokenizer:
-            of_tokenizer[key] = _Compiler(_lexicon(tokenizer, vocabulary, stop), vocabulary, stop)
+            lexicon = _lexicon(tokenizer, vocabulary, stop)
+            added = {str(token): number for number, token in tokenizer.added_tokens_decoder.items()}
+            special = {text: number for text, number in added.items() if lexicon.is_special_token(number)}
+            of_tokenizer[key] = _Compiler(lexicon, vocabulary, stop, special)
         return of_tokenizer[key]
 
 
@@ -211,13 +307,86 @@ def _lexicon(tokenizer: PreTrainedTokenizerBase, vocabulary: int, stop: tuple[in
 class _Compiler:
     """Compiles constraints for one tokenizer, and keeps the last ones; for any thread."""
 
-    def __init__(self, lexicon: LLTokenizer, vocabulary: int, stop: tuple[int, ...]) -> None:
+    def __init__(
+        self, lexicon: LLTokenizer, vocabulary: int, stop: tuple[int, ...], special: Mapping[str, int]
+    ) -> None:
         self._lexicon = lexicon
         self.vocabulary = vocabulary
         self.stop = stop
+        self._special = special
         self.words = -(-max(vocabulary, lexicon.vocab_size) // 32)
         self._compiled: OrderedDict[tuple[str, object], LLMatcher] = OrderedDict()
         self._lock = Lock()
+
+    @cached_property
+    def special_mask(self) -> Mask:
+        """Return a mask that allows special tokens alone."""
+        bits = np.zeros(32 * self.words, dtype=np.uint8)
+        bits[[token for token in self._special.values() if token < self.vocabulary]] = 1
+        return np.packbits(bits, bitorder="little").view(np.int32)
+
+    def is_special(self, token: int) -> bool:
+        """Return True for a token that is no text, or ends an answer."""
+        return token in self.stop or self._lexicon.is_special_token(token)
+
+    def bytes_of(self, token: int) -> bytes:
+        """Return the text of a token."""
+        return bytes(self._lexicon.decode_bytes([token]))
+
+    def triggers(self, constraint: Constraint) -> frozenset[bytes | int]:
+        """Return the triggers of tags: texts and special tokens.
+
+        Raises:
+            ConstraintError: A trigger goes across a special token, or ends the answer.
+        """
+        return frozenset(
+            piece.encode() if isinstance(piece, str) else piece
+            for piece, _ in map(self._trigger_and_rest, _tags(constraint))
+        )
+
+    def _trigger_and_rest(self, tag: Tag) -> tuple[str | int, list[str | int]]:
+        first, *others = self._pieces(tag.begin)
+        if isinstance(first, int):
+            if first in self.stop:
+                raise ConstraintError(f"{tag.begin[:40]!r} ends an answer", fix="begin the tag with another text")
+            return first, others
+        trigger = tag.trigger or tag.begin
+        if len(trigger) > len(first):
+            raise ConstraintError(
+                f"the trigger {trigger[:40]!r} has the text of a special token", fix="give what is before it as trigger"
+            )
+        rest = first[len(trigger) :]
+        return trigger, [*([rest] if rest else []), *others]
+
+    def _pieces(self, text: str) -> list[str | int]:
+        """Return a text cut into special tokens and the texts between them."""
+        if not self._special:
+            return [text] if text else []
+        longest_first = sorted(self._special, key=len, reverse=True)
+        parts = re.split("(" + "|".join(map(re.escape, longest_first)) + ")", text)
+        return [self._special.get(part, part) for part in parts if part]
+
+    def grammar(self, constraint: Constraint, *, trial: bool = False) -> str:
+        """Return a constraint in llguidance's form; for a trial, with the only special token of its tokenizer."""
+        if constraint.kind != "tags":
+            return _grammar(constraint)
+        heads: dict[str | int, str] = {}
+        rules, inner = [], []
+
+        def written(piece: str | int) -> str:
+            return _quoted(piece) if isinstance(piece, str) else f"<[{ByteTokens.eos_token_id if trial else piece}]>"
+
+        for n, tag in enumerate(_tags(constraint)):
+            trigger, rest = self._trigger_and_rest(tag)
+            head = heads.setdefault(trigger, f"head{n}" if isinstance(trigger, str) else f"TEXT {written(trigger)}")
+            if head == f"head{n}":
+                rules.append(f"{head}[lazy]: TEXT {written(trigger)}")
+            last = self._pieces(tag.end)
+            rules.append(f"tag{n}: {' '.join([head, *map(written, rest), f'@part{n}', *map(written, last)])}")
+            inner.append({**_nested(tag.constraint), "name": f"part{n}"})
+        alternatives = " | ".join(f"tag{n}" for n in range(len(inner)))
+        lark = "\n".join([f"start: {alternatives} | TEXT", "TEXT: /(?s:.*)/", *rules])
+        return json.dumps({"grammars": [{"name": "tags", "lark_grammar": lark}, *inner]})
 
     def shared(self, constraint: Constraint) -> LLMatcher:
         """Return a matcher at the beginning, which shares its automaton with others of the same constraint."""
@@ -236,22 +405,23 @@ class _Compiler:
         """Return a matcher that shares nothing; the shared automaton, which is used up, is forgotten."""
         with self._lock:
             self._compiled.pop((constraint.kind, constraint.source), None)
-        return LLMatcher(self._lexicon, _grammar(constraint), limits=LIMITS, log_level=0)
+        return LLMatcher(self._lexicon, self.grammar(constraint), limits=LIMITS, log_level=0)
 
     def _compile(self, constraint: Constraint) -> LLMatcher:
-        grammar = _grammar(constraint)
-        if constraint.kind == "choice":
-            self._check_choices(constraint)
-        else:
+        for each in (constraint, *(tag.constraint for tag in _tags(constraint))):
+            if each.kind == "choice":
+                self._check_choices(each)
+        grammar = self.grammar(constraint, trial=True)
+        if constraint.kind != "choice":
             _check_by_trial(grammar, constraint.noun)
-        matcher = LLMatcher(self._lexicon, grammar, limits=LIMITS, log_level=0)
+        matcher = LLMatcher(self._lexicon, self.grammar(constraint), limits=LIMITS, log_level=0)
         if not matcher.is_error():
             matcher.compute_bitmask()  # finds grammars without any text, and warms the shared automaton
         _check_compiled(matcher.get_error(), constraint.noun)
         return matcher
 
     def _check_choices(self, constraint: Constraint) -> None:
-        for choice in constraint.source:
+        for choice in map(str, constraint.source):
             if any(map(self._lexicon.is_special_token, self._lexicon.tokenize_str(choice, parse_special=True))):
                 raise ConstraintError(
                     f"the choice {choice[:40]!r} has the text of a special token", fix="choose among plain texts"
@@ -262,7 +432,7 @@ def _grammar(constraint: Constraint) -> str:
     """Return a constraint in llguidance's form."""
     source = constraint.source
     if not isinstance(source, str):
-        return LLMatcher.grammar_from_lark("start: " + " | ".join(map(_quoted, source)))
+        return LLMatcher.grammar_from_lark("start: " + " | ".join(_quoted(str(choice)) for choice in source))
     try:
         if constraint.kind == "json_schema":
             return LLMatcher.grammar_from_json_schema(source, defaults=JSON_OPTIONS, overrides=STRICT)
@@ -271,6 +441,19 @@ def _grammar(constraint: Constraint) -> str:
         )
     except ValueError as error:
         raise _malformed(constraint.noun, str(error)) from None
+
+
+def _nested(constraint: Constraint) -> dict[str, object]:
+    """Return the constraint of a tag as one of several grammars."""
+    grammar = _grammar(constraint)
+    if constraint.kind in ("choice", "grammar"):
+        return {"lark_grammar": grammar}
+    (parsed,) = json.loads(grammar)["grammars"]
+    return dict(parsed)
+
+
+def _tags(constraint: Constraint) -> tuple[Tag, ...]:
+    return tuple(each for each in constraint.source if isinstance(each, Tag))
 
 
 def _quoted(text: str) -> str:

@@ -30,6 +30,7 @@ from trimtab.engines.transformers.decode.answer import (
     Request,
     check_terms,
     kl_along,
+    left_out_of,
     prompt_reader,
     reason_of,
     row_answer,
@@ -66,7 +67,12 @@ class Row:
         (self.prompt,) = request.prompts
         self.steering = RowSteering(
             plan,
-            RowText(self.prompt, markers=context.markers, decode=context.decode_all),
+            RowText(
+                self.prompt,
+                markers=context.markers,
+                decode=context.decode_all,
+                left_out=left_out_of(request.constraints[0]),
+            ),
             sink=context.sink,
             read=request.read,
             prompt_readings=prompt_reader(context, request.prompts),

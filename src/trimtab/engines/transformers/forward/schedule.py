@@ -26,13 +26,26 @@ OPEN_PARTS = ("after", "before", "thinking", "answer", "first", "from")  # what 
 
 @final
 class RowText:
-    """Prompt of one row with the text generated after it so far; ``markers`` are around the model's thoughts."""
+    """Prompt of one row with the text generated after it so far.
+
+    Args:
+        prompt: The prompt.
+        markers: Marks around the model's thoughts.
+        decode: Returns the text of tokens.
+        left_out: Returns True for the number of a generated token on which no term acts; None if terms act on all.
+    """
 
     def __init__(
-        self, prompt: MarkedPrompt, *, markers: ThinkingMarkers | None, decode: Callable[[Sequence[int]], str]
+        self,
+        prompt: MarkedPrompt,
+        *,
+        markers: ThinkingMarkers | None,
+        decode: Callable[[Sequence[int]], str],
+        left_out: Callable[[int], bool] | None = None,
     ) -> None:
         self.prompt = prompt
         self.markers = markers
+        self.left_out = left_out
         self._decode = decode
         self._tokens: list[int] = []
         self._texts = [""]
@@ -241,8 +254,13 @@ class BatchSchedule:
         self._prompt = self._prompt_table(sink=sink)
         self._prompt[:, :kept] = 0.0  # an earlier request read them
         self._answer: list[Coefficients] = []  # [row, term] of each generated token
-        self._steady = not any(state.on_tokens for state in self.conditions.values()) and all(
-            is_steady(self._scopes[term], rows[row].prompt) for row, own in enumerate(self._owned) for term in own
+        self._left_out: list[Coefficients] = []  # what it would be, where a token is left out
+        self._steady = (
+            not any(state.on_tokens for state in self.conditions.values())
+            and not any(row.left_out for row in rows)
+            and all(
+                is_steady(self._scopes[term], rows[row].prompt) for row, own in enumerate(self._owned) for term in own
+            )
         )
 
     def _first_openings(self, read: Callable[[Sequence[Comparison]], Readings] | None) -> NDArray[np.bool_]:
@@ -270,6 +288,11 @@ class BatchSchedule:
                     coefficients = prompt_coefficients(self._scopes[term], self._rows[row].prompt, sink=sink)
                     table[row, self.pads[row] : self.pads[row] + len(coefficients), term] = coefficients
         return table
+
+    @property
+    def prompt_lengths(self) -> list[int]:
+        """Return the number of tokens of each prompt."""
+        return [len(row.prompt.tokens) for row in self._rows]
 
     def begin_at(self, column: int) -> None:
         """Begin the next pass at a column; those before it have been read."""
@@ -310,7 +333,10 @@ class BatchSchedule:
         for row, token in zip(self._rows, tokens.tolist(), strict=True):
             row.read(number, token)
         self._decide_tokens()
-        self._answer.append(self._coefficients_at(number))
+        coefficients = self._coefficients_at(number)
+        left_out = [row.left_out is not None and row.left_out(number) for row in self._rows]
+        self._left_out.append(np.where(np.array(left_out)[:, None], coefficients, np.float32(0)))
+        self._answer.append(coefficients - self._left_out[-1])
 
     def _coefficients_at(self, number: int) -> Coefficients:
         coefficients = np.zeros(self._open.shape, dtype=np.float32)
@@ -328,6 +354,13 @@ class BatchSchedule:
         for (row, term), state in on_tokens.items():
             now = {c: float(readings[c][row]) for c in comparisons(state.condition) if c.at == "token"}
             self._open[row, term] = state.decide(now)
+
+    def left_out_of(self, row: int, generated: int) -> list[int]:
+        """Return on how many of the first ``generated`` tokens each term did not act because they are left out."""
+        held = np.zeros(self._open.shape[1], dtype=int)
+        for coefficients in self._left_out[:generated]:
+            held += coefficients[row] != 0
+        return list(map(int, held))
 
     def terms_of(self, row: int) -> list[int]:
         """Return the numbers of a row's terms, in order."""

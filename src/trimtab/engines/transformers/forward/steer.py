@@ -93,6 +93,9 @@ def term_receipts(
             shares.append(moved / np.maximum(lengths(layer)[row, at], np.finfo(np.float32).tiny))
         return float(np.mean(shares))
 
+    prompts = schedule.prompt_lengths
+    left_out = [schedule.left_out_of(row, len(acts) - prompts[row]) for row, acts in enumerate(coefficients)]
+
     def receipt(row: int, number: int) -> TermReceipt:
         term, acts = plan.terms[number], coefficients[row][:, number]
         state = schedule.conditions.get((row, number))
@@ -104,6 +107,7 @@ def term_receipts(
             fired=None if state is None else state.fired,
             readings={} if state is None else {_name_of(c): value for c, value in state.readings.items()},
             beyond_safe=term.beyond_safe if acts.any() else None,
+            constrained=left_out[row][number],
         )
 
     return [[receipt(row, number) for number in schedule.terms_of(row)] for row in range(len(coefficients))]
