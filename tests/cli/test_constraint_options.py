@@ -37,6 +37,23 @@ def test_constraint_drops_steering_with_a_notice(run, llama, random_vector):
     assert json.loads(out)["receipt"]["tokens"] > 0
 
 
+def test_tags_constrain_parts_of_a_steered_answer(run, llama, random_vector, tmp_path):
+    random_vector(llama, size=2.0, name="happy").save(vectors_folder() / "happy.safetensors")
+    text = run("generate", "Hi", "--steer", "happy:1", "-n", "9")[1].strip()
+    tags = tmp_path / "tags.json"
+    tags.write_text(json.dumps([{"begin": text[:2], "choice": ["yes", "no"], "end": "]"}]), encoding="utf-8")
+    arguments = ("generate", "Hi", "--steer", "happy:1", "-n", "9", "--tags", tags)
+    _, out, err = run(*arguments, "--receipt")
+    assert out.strip().startswith((f"{text[:2]}yes]", f"{text[:2]}no]"))
+    assert "not steered" not in err
+    assert "incomplete" not in err
+    assert "constrained tokens left out" in err
+    (term,) = json.loads(run(*arguments, "--json")[1])["receipt"]["terms"]
+    assert term["constrained"] > 3
+    (term,) = json.loads(run(*arguments, "--json", "--steer-constrained")[1])["receipt"]["terms"]
+    assert term["constrained"] == 0
+
+
 def test_too_few_tokens_are_noticed(run):
     code, out, err = run("generate", "Hi", "--choice", "quite a long answer", "-n", "5")
     assert (code, out.strip()) == (0, "quite")
@@ -56,6 +73,17 @@ def test_constraint_mistakes_are_reported_before_loading(no_model, arguments, sa
     code, _, err = no_model("generate", "Hi", *arguments)
     assert code != 0
     assert says in err
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [("{", "not JSON"), ("[]", "no tags"), ('{"regex": "a"}', "has no tags"), ("3", "not a list")]
+)
+def test_malformed_tags_are_refused(no_model, tmp_path, content, says):
+    file = tmp_path / "tags.json"
+    file.write_text(content, encoding="utf-8")
+    code, _, err = no_model("generate", "Hi", "--tags", file)
+    assert code == 2
+    assert says in " ".join(err.split())
 
 
 def test_file_that_is_no_text_is_refused(no_model, tmp_path):

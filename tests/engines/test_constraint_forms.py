@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from trimtab.engines.constraints import MAX_BYTES, MAX_CHOICES, MAX_DEPTH, Constraint
+from trimtab.engines.constraints import MAX_BYTES, MAX_CHOICES, MAX_DEPTH, MAX_TAGS, Constraint, Tag
 from trimtab.errors import ConstraintError
 
 ALL = (
@@ -17,7 +17,17 @@ ALL = (
     Constraint.json_schema({"type": "object", "properties": {"ä": {"type": "string"}}}),
     Constraint.json_schema({}),
     Constraint.grammar('start: "a" | "b" start'),
+    Constraint.tags(
+        [
+            Tag("<call>", Constraint.json_schema({"type": "object"}), "</call>"),
+            Tag("<f=ä>", Constraint.choice(["a", "b"]), trigger="<f"),
+            Tag("<n>", Constraint.regex("[0-9]+"), "</n>"),
+        ],
+        once=True,
+        steer=True,
+    ),
 )
+DIGIT = Constraint.regex("[0-9]")
 
 
 @pytest.mark.parametrize("constraint", ALL, ids=lambda constraint: constraint.kind)
@@ -27,6 +37,14 @@ def test_constraint_forms_restore_it(constraint: Constraint) -> None:
     assert Constraint.of(constraint) is constraint
     assert pickle.loads(pickle.dumps(constraint)) == constraint
     assert len({constraint, Constraint.of(str(constraint))}) == 1
+
+
+def test_tags_share_triggers() -> None:
+    tags = Constraint.tags([Tag("<f=a>", DIGIT, trigger="<f"), Tag("<f=b>", DIGIT, trigger="<f"), Tag("#", DIGIT)])
+    assert len(tags.parts) == 3
+    assert not tags.unsteers
+    assert DIGIT.parts == tags.choices == ()
+    assert str(tags.parts[2]) == '{"begin": "#", "regex": "[0-9]"}'
 
 
 def test_json_schema_from_text_equals_parsed() -> None:
@@ -87,6 +105,21 @@ def _endless() -> Any:
         (lambda: Constraint.of({"choice": ["a"], "steer": "yes"}), "true or false"),
         (lambda: Constraint.of("[1]"), "not a constraint"),
         (lambda: Constraint.of({"grammer": "x"}), "did you mean 'grammar'"),
+        (lambda: Constraint.tags([]), "no tags"),
+        (lambda: Constraint.tags({"begin": "a", "regex": "b"}), "not a list"),  # type: ignore[arg-type]
+        (lambda: Constraint.tags([{"regex": "b"}]), "not a tag"),
+        (lambda: Constraint.tags([{"begin": "a"}]), "one kind"),
+        (lambda: Constraint.tags([{"begin": 1, "regex": "b"}]), "no text"),
+        (lambda: Constraint.tags([Tag(str(n), DIGIT) for n in range(1000, 1001 + MAX_TAGS)]), "129 tags"),
+        (lambda: Constraint.tags([Tag("<a>", DIGIT), Tag("x<a>y", DIGIT)]), "would come first"),
+        (lambda: Constraint.tags([Tag("<a>", Constraint.regex("a" * MAX_BYTES))]), "bytes, more than"),
+        (lambda: Tag("", DIGIT), "begins with ''"),
+        (lambda: Tag("<a>", DIGIT, trigger="a"), "its trigger is 'a'"),
+        (lambda: Tag("<a>", Constraint.regex("a", steer=True)), "has steer"),
+        (lambda: Tag("<a>", Constraint.tags([Tag("<b>", DIGIT)])), "has tags itself"),
+        (lambda: Tag("<a>", "[0-9]"), "is none"),  # type: ignore[arg-type]
+        (lambda: Constraint("regex", "a", once=True), "once is for tags"),
+        (lambda: Constraint.of({"regex": "a", "once": True}), "once is for tags"),
     ],
 )
 def test_malformed_constraint_is_refused(make: Any, match: str) -> None:

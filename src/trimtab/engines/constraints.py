@@ -245,6 +245,16 @@ class Constraint:
         return NOUNS[self.kind]
 
     @property
+    def choices(self) -> tuple[str, ...]:
+        """Return the texts to choose from; empty for another kind."""
+        return tuple(each for each in self.source if isinstance(each, str)) if self.kind == "choice" else ()
+
+    @property
+    def parts(self) -> tuple[Tag, ...]:
+        """Return the tags; empty for another kind."""
+        return tuple(each for each in self.source if isinstance(each, Tag)) if self.kind == "tags" else ()
+
+    @property
     def unsteers(self) -> bool:
         """Return True if the whole answer is to be unsteered, prompt included."""
         return self.kind != "tags" and not self.steer

@@ -299,7 +299,7 @@ class FakeEngine:
         end: float | None,
     ) -> Completion:
         """Write an answer token by token into a mailbox, and return it whole."""
-        left_alone = constraint is not None and not constraint.steer
+        left_alone = constraint is not None and constraint.unsteers
         if left_alone:
             steering = Steering()
         changes = self._changes(steering)
@@ -307,7 +307,7 @@ class FakeEngine:
         names = distinct_names([vector.behaviour.name for vector in read])
         forced: Tokens | None = None
         if constraint is not None:
-            forced = (*self.encode(self._likeliest(prompt, constraint.source, changes))[1:], END)
+            forced = (*self.encode(self._likeliest(prompt, constraint.choices, changes))[1:], END)
         tokens: list[int] = []
         logprobs: list[TokenLogprob] = []
         scores: list[list[float]] = []
@@ -384,7 +384,7 @@ class FakeEngine:
         self, prompts: Sequence[Prompt], choices: Sequence[str], *, steering: SteeringLike = None, raw: bool = False
     ) -> list[Choices]:
         """Return the probabilities of given answers to each prompt."""
-        texts, steered = Constraint.choice(choices).source, Steering.of(steering)
+        texts, steered = Constraint.choice(choices).choices, Steering.of(steering)
         changes = self._changes(steered)
         return [
             Choices(

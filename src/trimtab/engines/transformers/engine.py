@@ -559,7 +559,7 @@ class TransformersEngine:
         """
         listed, single = list_prompts(prompts)
         self.check_unsteered("choosing")
-        answers = [self._answer(choice) for choice in Constraint.choice(choices).source]
+        answers = [self._answer(choice) for choice in Constraint.choice(choices).choices]
         room = max(map(len, answers))
         ends: list[Tokens] = [(token,) for token in self.stop_tokens] or [()]  # an answer may end with any of them
         items = [

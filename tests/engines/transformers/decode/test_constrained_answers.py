@@ -3,16 +3,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import jsonschema
 import numpy as np
 import pytest
 import torch
 
+from steered_reference import read_steered
+from steered_terms import ModelContext, term
 from tiny_models import EOS
-from trimtab.engines.constraints import Constraint
+from trimtab.engines.constraints import Constraint, Tag
 from trimtab.engines.transformers import Chat, TransformersEngine
 from trimtab.errors import ConstraintError, PromptError, SteeringError
+from trimtab.steering import Add, Steering
 from trimtab.vectors import ControlVector
 
 YES_NO = Constraint.choice(["yes", "no"])
@@ -189,3 +194,111 @@ def test_constraint_too_complex_for_its_row_is_an_error(llama: TransformersEngin
     with pytest.raises(ConstraintError, match="regular expression became too complex after"):
         llama.generate("Hi", constraint=hostile, max_new_tokens=60, min_tokens=50)
     assert llama.generate("Hi", max_new_tokens=3).tokens  # the model goes on
+
+
+PART = Constraint.json_schema(SCHEMA)
+# Answers of different letters, in which any two letters may be a trigger.
+LETTERS: dict[str, Any] = {"temperature": 1.0, "seed": 4, "logit_bias": dict.fromkeys(range(64, 90), 30)}
+
+
+@pytest.fixture
+def trigger(llama: TransformersEngine, strong: ControlVector) -> str:
+    """Return two letters that a steered answer has after a few others."""
+    return trigger_in(llama.generate("Hi", steering=[(strong, 0.5)], max_new_tokens=30, **LETTERS).text)
+
+
+def trigger_in(text: str) -> str:
+    return next(text[n : n + 2] for n in range(4, 12) if text.find(text[n : n + 2]) == n)
+
+
+def part_of(text: str, trigger: str) -> tuple[int, int]:
+    """Return the characters from the last one of the trigger up to the end of the part."""
+    begin = text.index(trigger) + len(trigger)
+    _, count = json.JSONDecoder().raw_decode(text[begin:])
+    return begin - 1, begin + count
+
+
+@pytest.mark.parametrize("path", ["flat", "static", "block"])
+def test_tagged_part_is_left_out_as_in_a_slow_reference(
+    llama: TransformersEngine, strong: ControlVector, path: str
+) -> None:
+    host = ModelContext(llama, llama.model.model.layers, (strong, strong))
+    given, by_hand = term(strong, Add(), amount=0.5)
+    trigger = trigger_in(llama.generate("Hi", steering=Steering((given,)), max_new_tokens=30, **LETTERS).text)
+    constraint = Constraint.tags([Tag(trigger, PART, end="]")], once=True)
+    options = {"constraint": constraint, "logprobs": 0, "max_new_tokens": 70, **LETTERS}
+    if path == "block":
+        with llama.steered(Steering((given,))):
+            answer = llama.generate("Hi", **options)
+    else:
+        answer = llama.generate("Hi", steering=Steering((given,)), use_cache=path == "flat", **options)
+    text = llama._decode_all(answer.tokens)
+    begin, stop = part_of(text, trigger)
+    assert text[stop] == "]"
+    jsonschema.validate(json.loads(text[begin + 1 : stop]), SCHEMA)
+    held = range(begin, stop + 1)  # a token is a byte, and all of them are ASCII up to there
+    assert text[: stop + 1].isascii()
+    by_hand = replace(by_hand, rule=lambda seen: float(seen.generated not in held))
+    prompt = host.prompt([{"role": "user", "content": "Hi"}])
+    for number, token in enumerate(answer.tokens):
+        read = read_steered(llama.model, host.blocks, prompt, answer.tokens[:number], [by_hand])
+        logprob = read.logits.log_softmax(-1)[token].item()
+        assert answer.logprobs is not None
+        assert answer.logprobs[number].logprob == pytest.approx(logprob, abs=1e-4)
+    (receipt,) = answer.receipt.terms
+    assert receipt.constrained == len(held)
+    assert receipt.tokens == len(prompt.tokens) - 1 + len(answer.tokens) - 1 - len(held)
+    assert answer.receipt.tokens == receipt.tokens
+    assert answer.receipt.reason is None
+    assert answer.to_json()["receipt"]["terms"][0]["constrained"] == len(held)
+
+
+def test_free_text_beside_tags_is_that_without_them(
+    llama: TransformersEngine, strong: ControlVector, trigger: str
+) -> None:
+    steering = [(strong, 0.5)]
+    free = llama.generate("Hi", steering=steering, max_new_tokens=40, **LETTERS)
+    tags = Constraint.tags([Tag("never written", PART)])
+    same = llama.generate("Hi", steering=steering, constraint=tags, max_new_tokens=40, **LETTERS)
+    assert same.tokens == free.tokens
+    assert same.receipt == replace(free.receipt, steering=same.receipt.steering)
+    greedy = llama.generate("Hi", steering=steering, max_new_tokens=40, **LETTERS).text
+    answer = llama.generate("Hi", steering=steering, constraint=Constraint.tags([Tag(trigger, PART)]), **LETTERS)
+    begin = greedy.index(trigger) + len(trigger)
+    assert answer.text[:begin] == greedy[:begin]
+    assert answer.text[begin] == "{"
+
+
+def test_tags_with_steer_are_steered_everywhere(llama: TransformersEngine, strong: ControlVector, trigger: str) -> None:
+    tags = Constraint.tags([Tag(trigger, PART)], steer=True)
+    answer = llama.generate("Hi", steering=[(strong, 0.5)], constraint=tags, max_new_tokens=40, **LETTERS)
+    assert answer.receipt.tokens == len(answer.prompt.tokens) - 1 + len(answer.tokens) - 1
+    assert answer.receipt.terms[0].constrained == 0
+
+
+def test_tagged_answers_do_not_depend_on_neighbours(llama: TransformersEngine, strong: ControlVector) -> None:
+    steering, prompts = [(strong, 0.5)], ["Hi", "He", "Ho", "Hu"]
+    options: dict[str, Any] = {"steering": steering, "max_new_tokens": 60, **LETTERS}
+    triggers = [trigger_in(answer.text) for answer in llama.generate(prompts, **options)]
+    constraints = [Constraint.tags([Tag(trigger, PART, "]")]) for trigger in triggers[:2]]
+    rows = [*constraints, PART, None]
+    together = llama.generate(prompts, constraint=rows, **options)
+    static = llama.generate(prompts, constraint=rows, use_cache=False, **options)
+    for prompt, constraint, answer, other in zip(prompts, rows, together, static, strict=True):
+        alone = llama.generate(prompt, constraint=constraint, **options)
+        assert answer.tokens == alone.tokens == other.tokens
+        assert answer.receipt.tokens == alone.receipt.tokens == other.receipt.tokens
+    assert all(answer.receipt.terms[0].constrained for answer in together[:2])
+
+
+def test_stream_and_chat_take_tags(llama: TransformersEngine, strong: ControlVector, trigger: str) -> None:
+    tags = {"tags": [{"begin": trigger, "json_schema": SCHEMA, "end": "]"}], "once": True}
+    with llama.stream("Hi", steering=[(strong, 0.5)], constraint=tags, max_new_tokens=70, **LETTERS) as stream:
+        text = "".join(token.text for token in stream)
+    begin, stop = part_of(text, trigger)
+    jsonschema.validate(json.loads(text[begin + 1 : stop]), SCHEMA)
+    submitted = llama.submit("Hi", steering=[(strong, 0.5)], constraint=tags, max_new_tokens=70, **LETTERS).result()
+    assert submitted.text == text
+    chat = Chat(llama, steering=[(strong, 0.5)], cache="keep")
+    assert chat.send("Hi", constraint=tags, max_new_tokens=70, **LETTERS).text == text
+    assert chat.send("And now?", max_new_tokens=3).receipt.tokens < len(stream.completion.tokens)

@@ -18,11 +18,11 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from tiny_models import EOS, VOCABULARY, byte_tokenizer
-from trimtab.engines.constraints import Constraint
+from tiny_models import BOS, EOS, PAD, VOCABULARY, byte_tokenizer
+from trimtab.engines.constraints import Constraint, Tag
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.decode import constraints
-from trimtab.engines.transformers.decode.constraints import ConstraintState, start_constraint
+from trimtab.engines.transformers.decode.constraints import ConstraintState, TaggedState, start_constraint
 from trimtab.errors import ConstraintError, ModelError
 
 BYTES = byte_tokenizer()
@@ -33,15 +33,17 @@ def started(constraint: Constraint) -> ConstraintState:
     return start_constraint(constraint, BYTES, vocabulary=VOCABULARY, stop=[EOS])
 
 
-def allowed(state: ConstraintState) -> NDArray[np.int64]:
-    return np.flatnonzero(np.unpackbits(state.mask().view(np.uint8), bitorder="little"))
+def allowed(state: ConstraintState | TaggedState) -> NDArray[np.int64]:
+    mask = state.mask()
+    assert mask is not None
+    return np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))
 
 
 def ids(text: str) -> list[int]:
     return list(BYTES(text, add_special_tokens=False)["input_ids"])
 
 
-def texts(state: ConstraintState) -> set[str]:
+def texts(state: ConstraintState | TaggedState) -> set[str]:
     return {BYTES.decode([token]) for token in allowed(state) if token != EOS}
 
 
@@ -333,7 +335,9 @@ def test_tokenizer_is_not_kept_alive() -> None:
 
 def test_logits_beyond_the_vocabulary_are_masked() -> None:
     state = start_constraint(Constraint.regex("a|b"), BYTES, vocabulary=VOCABULARY + 40, stop=[EOS])
-    assert len(state.mask()) * 32 >= VOCABULARY + 40
+    mask = state.mask()
+    assert mask is not None
+    assert len(mask) * 32 >= VOCABULARY + 40
     assert set(allowed(state)) == {ids("a")[0], ids("b")[0]}
 
 
@@ -389,3 +393,144 @@ def test_default_tokenizer_forces_its_own_tokens(
     assert state.complete
     with pytest.raises(ConstraintError, match="special token"):
         default(Constraint.choice(["<|im_end|>"]))
+
+
+CALLS = (
+    Tag("<call>", Constraint.json_schema({"properties": {"n": {"const": "a"}}, "additionalProperties": False})),
+    Tag("<n>", Constraint.regex("[0-9]+"), end="</n>"),
+    Tag("<n>", Constraint.choice(["one", "two"]), end="</n>"),
+)
+
+
+def tagged(*tags: Tag, once: bool = False) -> TaggedState:
+    constraint = Constraint.tags(tags or CALLS, once=once)
+    state = start_constraint(constraint, BYTES, vocabulary=VOCABULARY, stop=[EOS])
+    assert isinstance(state, TaggedState)
+    return state
+
+
+def follow(state: TaggedState, text: str) -> str:
+    """Follow a text, and return its constrained characters."""
+    written = ""
+    for number, token in enumerate(ids(text), start=len(state._inside)):
+        mask = state.mask()
+        assert mask is None or token in np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little"))
+        state.advance(token)
+        written += BYTES.decode([token]) if state.inside(number) else ""
+    return written
+
+
+def test_tagged_parts_are_found_any_number_of_times() -> None:
+    state = tagged()
+    assert follow(state, "Three < 4, <n <cal") == ""
+    assert follow(state, 'l>{"n":"a"} and <n>12</n><n>two</n>, </n>.') == '>{"n":"a"}>12</n>>two</n>'
+    assert {EOS, BOS, *ids("<x")} <= set(allowed(state))
+    assert not state.complete
+
+
+def test_tagged_part_takes_what_its_constraint_allows() -> None:
+    state = tagged()
+    follow(state, "<n>")
+    assert texts(state) == {*"0123456789to"}
+    assert EOS not in allowed(state)
+    follow(state, "7")
+    assert texts(state) == {*"0123456789<"}
+    follow(state, "<")
+    assert list(state.forced()) == ids("/n>")
+    follow(state, "/n>")
+    assert state.forced() == ()
+    assert EOS in allowed(state)
+
+
+def test_tagged_part_once_leaves_the_rest_free() -> None:
+    state = tagged(once=True)
+    assert follow(state, "<n>1</n><n>x<call>") == ">1</n>"
+    assert state.mask() is None
+    assert state.forced() == ()
+
+
+def test_trigger_is_completed_by_the_rest_of_one_tag() -> None:
+    number, word = Constraint.regex("[0-9]"), Constraint.regex("[a-z]")
+    state = tagged(Tag("<f=a>", number, ";", trigger="<f"), Tag("<f=b>", word, ";", trigger="<f"))
+    follow(state, "Say <f")
+    assert list(state.forced()) == ids("=")
+    assert follow(state, "=b>x;<f=a>1;") == "=b>x;f=a>1;"
+
+
+def test_end_inside_a_json_string_does_not_end_the_part() -> None:
+    state = tagged(Tag("<j>", Constraint.json_schema({"type": "string"}), "</j>"))
+    assert follow(state, '<j>"</j>"</j>x') == '>"</j>"</j>'
+
+
+def test_constraint_that_could_go_on_ends_with_the_first_end() -> None:
+    state = tagged(Tag("<t>", Constraint.regex(".*"), "</t>"))
+    assert follow(state, "<t>x</t>y</t>") == ">x</t>"
+
+
+def test_part_without_an_end_goes_on_as_long_as_it_may() -> None:
+    state = tagged(Tag("#", Constraint.regex("[0-9]+")))
+    follow(state, "No #12")
+    assert texts(state) == {*"0123456789"}
+    assert EOS in allowed(state)
+    state.advance(EOS)
+    assert not state.inside(len(state._inside))
+
+
+def test_special_tokens_are_free_text_and_triggers() -> None:
+    state = tagged(Tag("<pad>a", Constraint.regex("b+"), "<bos>"))
+    follow(state, "x")
+    state.advance(BOS)
+    assert PAD in allowed(state)
+    state.advance(PAD)
+    assert list(state.forced()) == ids("ab")
+    assert follow(state, "abb") == "abb"
+    assert set(allowed(state)) == {BOS, *ids("b")}
+    state.advance(BOS)
+    assert follow(state, "abb") == ""
+    assert [state.inside(number) for number in range(7)] == [False, False, True, True, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("tag", "match"),
+    [
+        (Tag("<eos>", Constraint.regex("a")), "ends an answer"),
+        (Tag("a<bos>b", Constraint.regex("a")), "has the text of a special token"),
+        (Tag("<a>", Constraint.regex("(")), "cannot be compiled"),
+        (Tag("<a>", Constraint.choice(["<eos>"])), "special token"),
+        (Tag("<a>", Constraint.json_schema({"type": "array", "uniqueItems": True})), "uniqueItems"),
+    ],
+    ids=lambda value: "",
+)
+def test_tag_that_cannot_be_kept_is_refused(tag: Tag, match: str) -> None:
+    with pytest.raises(ConstraintError, match=match):
+        tagged(tag)
+
+
+@pytest.mark.parametrize("name", ["multiples of two primes", "pattern properties", "doubling terminals"])
+def test_hostile_tag_is_refused(name: str) -> None:
+    with pytest.raises(ConstraintError, match="compile"):
+        tagged(Tag("<a>", HOSTILE[name]))
+
+
+def test_hostile_tag_fails_its_row() -> None:
+    state = tagged(Tag("<a>", HOSTILE["nested counts"], "</a>"))
+    follow(state, "<a>")
+    with pytest.raises(ConstraintError, match="became too complex"):
+        follow(state, "a" * 30)
+
+
+def test_default_tokens_across_a_trigger_are_allowed(smollm2: TransformersEngine) -> None:
+    constraint = Constraint.tags([Tag("<call>", Constraint.json_schema(SHORT), "</call>")])
+    tokenizer, stop = smollm2.tokenizer, smollm2.stop_tokens
+    state = start_constraint(constraint, tokenizer, vocabulary=len(tokenizer), stop=stop)
+    assert isinstance(state, TaggedState)
+    text = 'Well: <call>"yes, I am"</call> ok'
+    tokens = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert '>"' in [tokenizer.decode([token]) for token in tokens]
+    for token in tokens:
+        mask = state.mask()
+        assert mask is not None
+        assert np.unpackbits(mask.view(np.uint8), bitorder="little")[token]
+        state.advance(token)
+    inside = tokenizer.decode([token for number, token in enumerate(tokens) if state.inside(number)])
+    assert inside == '>"yes, I am"</call>'

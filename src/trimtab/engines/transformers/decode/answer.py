@@ -243,8 +243,9 @@ def unsteers(constraint: State | None) -> bool:
 
 def left_out_of(constraint: State | None) -> Callable[[int], bool] | None:
     """Return a function that says whether a token is unsteered because it is in a constrained part; None: none is."""
-    tagged = isinstance(constraint, TaggedState) and not constraint.constraint.steer
-    return constraint.inside if tagged else None
+    if isinstance(constraint, TaggedState) and not constraint.constraint.steer:
+        return constraint.inside
+    return None
 
 
 def reason_of(constraint: State | None) -> str | None:

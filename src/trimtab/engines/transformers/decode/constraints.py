@@ -16,7 +16,7 @@ from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
-from typing import TYPE_CHECKING, TypeAlias, final
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -76,11 +76,6 @@ class ConstraintState:
     def complete(self) -> bool:
         """Return True if the text satisfies the constraint and nothing may follow."""
         return bool(self._matcher.is_stopped()) and not self._matcher.is_error()
-
-    @property
-    def accepting(self) -> bool:
-        """Return True if the text satisfies the constraint, whether more may follow or not."""
-        return bool(self._matcher.is_accepting())
 
     def mask(self) -> Mask:
         """Return the tokens that may come next; the end of the answer is one of them where it may end.
@@ -180,7 +175,7 @@ class TaggedState:
     def __init__(self, compiler: _Compiler, constraint: Constraint) -> None:
         self.constraint = constraint
         self._compiler = compiler
-        self._triggers, self._ends = compiler.triggers(constraint), all(tag.end for tag in _tags(constraint))
+        self._triggers = compiler.triggers(constraint)
         self._longest = max((len(trigger) for trigger in self._triggers if isinstance(trigger, bytes)), default=1)
         self._inside: list[bool] = []  # of each token
         self._begin()
@@ -236,7 +231,7 @@ class TaggedState:
             self._state.advance(token)
             self._within = self._within or self._triggered(token)
             self._inside.append(self._within)
-            if self._within and (self._state.complete or (self._ends and self._state.accepting)):
+            if self._within and self._state.complete:
                 self._begin()
 
     def _triggered(self, token: int) -> bool:
@@ -341,7 +336,7 @@ class _Compiler:
         """
         return frozenset(
             piece.encode() if isinstance(piece, str) else piece
-            for piece, _ in map(self._trigger_and_rest, _tags(constraint))
+            for piece, _ in map(self._trigger_and_rest, constraint.parts)
         )
 
     def _trigger_and_rest(self, tag: Tag) -> tuple[str | int, list[str | int]]:
@@ -376,15 +371,20 @@ class _Compiler:
         def written(piece: str | int) -> str:
             return _quoted(piece) if isinstance(piece, str) else f"<[{ByteTokens.eos_token_id if trial else piece}]>"
 
-        for n, tag in enumerate(_tags(constraint)):
+        for n, tag in enumerate(constraint.parts):
             trigger, rest = self._trigger_and_rest(tag)
             head = heads.setdefault(trigger, f"head{n}" if isinstance(trigger, str) else f"TEXT {written(trigger)}")
             if head == f"head{n}":
                 rules.append(f"{head}[lazy]: TEXT {written(trigger)}")
-            last = self._pieces(tag.end)
-            rules.append(f"tag{n}: {' '.join([head, *map(written, rest), f'@part{n}', *map(written, last)])}")
-            inner.append({**_nested(tag.constraint), "name": f"part{n}"})
-        alternatives = " | ".join(f"tag{n}" for n in range(len(inner)))
+            part, *last = f"@part{n}", *map(written, self._pieces(tag.end))
+            if tag.constraint.kind == "regex" and last[:1] == [_quoted(tag.end)]:
+                part, last = f"part{n}", []  # one lexeme with the end, as ".*" alone would go on behind it
+                pattern = _nested(tag.constraint)["lark_grammar"].removeprefix("start: ")
+                rules.append(f"{part}[lazy]: {pattern} {_quoted(tag.end)}")
+            else:
+                inner.append({**_nested(tag.constraint), "name": f"part{n}"})
+            rules.append(f"tag{n}: {' '.join([head, *map(written, rest), part, *last])}")
+        alternatives = " | ".join(f"tag{n}" for n in range(len(constraint.parts)))
         lark = "\n".join([f"start: {alternatives} | TEXT", "TEXT: /(?s:.*)/", *rules])
         return json.dumps({"grammars": [{"name": "tags", "lark_grammar": lark}, *inner]})
 
@@ -408,7 +408,7 @@ class _Compiler:
         return LLMatcher(self._lexicon, self.grammar(constraint), limits=LIMITS, log_level=0)
 
     def _compile(self, constraint: Constraint) -> LLMatcher:
-        for each in (constraint, *(tag.constraint for tag in _tags(constraint))):
+        for each in (constraint, *(tag.constraint for tag in constraint.parts)):
             if each.kind == "choice":
                 self._check_choices(each)
         grammar = self.grammar(constraint, trial=True)
@@ -421,7 +421,7 @@ class _Compiler:
         return matcher
 
     def _check_choices(self, constraint: Constraint) -> None:
-        for choice in map(str, constraint.source):
+        for choice in constraint.choices:
             if any(map(self._lexicon.is_special_token, self._lexicon.tokenize_str(choice, parse_special=True))):
                 raise ConstraintError(
                     f"the choice {choice[:40]!r} has the text of a special token", fix="choose among plain texts"
@@ -430,9 +430,9 @@ class _Compiler:
 
 def _grammar(constraint: Constraint) -> str:
     """Return a constraint in llguidance's form."""
-    source = constraint.source
-    if not isinstance(source, str):
-        return LLMatcher.grammar_from_lark("start: " + " | ".join(_quoted(str(choice)) for choice in source))
+    if constraint.choices:
+        return LLMatcher.grammar_from_lark("start: " + " | ".join(map(_quoted, constraint.choices)))
+    source = str(constraint.source)
     try:
         if constraint.kind == "json_schema":
             return LLMatcher.grammar_from_json_schema(source, defaults=JSON_OPTIONS, overrides=STRICT)
@@ -443,17 +443,13 @@ def _grammar(constraint: Constraint) -> str:
         raise _malformed(constraint.noun, str(error)) from None
 
 
-def _nested(constraint: Constraint) -> dict[str, object]:
+def _nested(constraint: Constraint) -> dict[str, Any]:
     """Return the constraint of a tag as one of several grammars."""
     grammar = _grammar(constraint)
     if constraint.kind in ("choice", "grammar"):
         return {"lark_grammar": grammar}
     (parsed,) = json.loads(grammar)["grammars"]
     return dict(parsed)
-
-
-def _tags(constraint: Constraint) -> tuple[Tag, ...]:
-    return tuple(each for each in constraint.source if isinstance(each, Tag))
 
 
 def _quoted(text: str) -> str:
