@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from trimtab.defaults import VERSION
 from trimtab.engines.generation import Serves
-from trimtab.server.errors import add_error_handlers
+from trimtab.server.errors import ERROR_RESPONSES, add_error_handlers
 from trimtab.server.routes import chat, completions, models
 from trimtab.server.serving import Serving
 from trimtab.server.settings import ServerSettings
@@ -24,7 +24,7 @@ def create_app(engine: Serves, settings: ServerSettings) -> FastAPI:
         engine: The engine that answers.
         settings: The server's settings.
     """
-    app = FastAPI(title="trimtab", version=VERSION, docs_url=None, redoc_url=None)
+    app = FastAPI(title="trimtab", version=VERSION, docs_url=None, redoc_url=None, responses=ERROR_RESPONSES)
     app.state.serving = Serving(
         engine=engine,
         settings=settings,

@@ -8,6 +8,7 @@ from typing import Any, final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from trimtab.errors import TrimtabError
@@ -20,6 +21,29 @@ TYPES = {
     409: "conflict_error",
     413: "request_too_large",
     429: "rate_limit_error",
+}
+
+
+class ErrorObject(BaseModel):
+    """What is wrong with a request, or went wrong with its answer."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+    what: str
+    fix: str | None
+
+
+class ErrorBody(BaseModel):
+    """Body of every answer that is an error."""
+
+    error: ErrorObject
+
+
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {  # of every route
+    "4XX": {"model": ErrorBody, "description": "The request is not taken."},
+    "5XX": {"model": ErrorBody, "description": "The server cannot answer."},
 }
 
 

@@ -55,7 +55,7 @@ class Serving:
         )
 
 
-def serving_of(request: Request) -> Serving:
+async def serving_of(request: Request) -> Serving:  # FastAPI takes a thread for one that is not async
     """Return what the application serves."""
     return cast("Serving", request.app.state.serving)
 
