@@ -12,6 +12,10 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from trimtab.engines.fake import FakeEngine
+from trimtab.engines.generation import Generation, Mailbox
+from trimtab.engines.protocol import Completion, Receipt, StreamedToken, ThinkingMarkers
+
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 12, "temperature": 0}
 
 
@@ -37,3 +41,28 @@ def listening(app: FastAPI) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join(30)
+
+
+class Scripted:
+    """Engine that writes given texts, one after the other, in pieces; otherwise a fake one."""
+
+    def __init__(self, *texts: str, piece: int = 3, markers: ThinkingMarkers | None = None) -> None:
+        self._texts = iter(texts)
+        self._piece = piece
+        self._fake = FakeEngine()
+        self.thinking_markers = markers
+        self.asked: list[dict[str, Any]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._fake, name)
+
+    def submit(self, prompt: Any, **options: Any) -> Generation:
+        """Write the next text."""
+        self.asked.append({"prompt": prompt, **options})
+        text, mailbox = next(self._texts), Mailbox()
+        pieces = [text[at : at + self._piece] for at in range(0, len(text), self._piece)]
+        for number, piece in enumerate(pieces):
+            mailbox.put(StreamedToken(number, piece))
+        receipt = Receipt("none", (), 0)
+        mailbox.close(Completion(text, tuple(range(len(pieces))), "stop", prompt, receipt))
+        return Generation(mailbox)

@@ -261,6 +261,8 @@ class FakeEngine:
         marked = prompt if isinstance(prompt, MarkedPrompt) else self.marked(prompt, raw=raw)
         chosen = make_sampling(sampling, options, max_new_tokens=ANSWER_TOKENS)
         form = None if constraint is None else Constraint.of(constraint)
+        if form is not None and form.kind == "tags":
+            form = None  # what a fake engine writes never begins a tag
         if form is not None and form.kind != "choice":
             raise ConstraintError(f"a fake engine cannot follow a {form.noun}", fix="give choices")
         steered = Steering.of(steering, normalize=normalize)

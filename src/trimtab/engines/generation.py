@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from threading import Condition
 from types import TracebackType
 from typing import Protocol, TypeAlias, Unpack, final
@@ -25,6 +26,17 @@ from trimtab.steering import SteeringLike
 from trimtab.vectors import ControlVector
 
 End: TypeAlias = Completion | BaseException
+
+
+def waker(event: asyncio.Event) -> Callable[[], None]:
+    """Return a function that sets an event of the running loop from any thread, also once that loop is closed."""
+    loop = asyncio.get_running_loop()
+
+    def wake() -> None:
+        with suppress(RuntimeError):  # of a closed loop: nobody waits any more, and the engine must not fail
+            loop.call_soon_threadsafe(event.set)
+
+    return wake
 
 
 @final
@@ -209,8 +221,8 @@ class Generation:
             await self._changed()
 
     async def _changed(self) -> None:
-        loop, event = asyncio.get_running_loop(), asyncio.Event()
-        if self._mailbox.listen(lambda: loop.call_soon_threadsafe(event.set)):
+        event = asyncio.Event()
+        if self._mailbox.listen(waker(event)):
             await event.wait()
 
     async def _result(self) -> Completion:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 from fastapi import Request
 
 from trimtab.engines.constraints import Constraint
-from trimtab.engines.generation import Generation
+from trimtab.engines.generation import Generation, waker
 from trimtab.engines.protocol import Completion, MarkedPrompt, Prompt, StreamedToken
 from trimtab.engines.sampling import Sampling
 from trimtab.errors import CancelledGenerationError
@@ -201,11 +201,8 @@ async def batches(answers: Answers) -> AsyncIterator[list[Event]]:
         RequestError: The deadline has passed.
         TrimtabError: An answer has failed.
     """
-    loop, changed = asyncio.get_running_loop(), asyncio.Event()
-
-    def wake() -> None:
-        loop.call_soon_threadsafe(changed.set)
-
+    changed = asyncio.Event()
+    wake = waker(changed)
     left = dict(enumerate(answers.generations))
     while left:
         changed.clear()

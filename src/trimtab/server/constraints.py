@@ -38,7 +38,7 @@ def _of_format(asked: ResponseFormat, *, steer: bool) -> Constraint:
 def _of_outputs(given: StructuredOutputs, *, steer: bool) -> Constraint:
     kinds = [name for name in type(given).model_fields if getattr(given, name) not in (None, False)]
     if len(kinds) != 1:
-        raise ConstraintError(f"{len(kinds)} forms are asked for", fix="give one of json, regex, choice, grammar")
+        raise ConstraintError(f"{len(kinds)} forms are asked for", fix="give one of json, regex, choice, grammar, tags")
     if given.json_ is not None:
         return Constraint.json_schema(given.json_, steer=steer)
     if given.regex is not None:
@@ -47,4 +47,6 @@ def _of_outputs(given: StructuredOutputs, *, steer: bool) -> Constraint:
         return Constraint.choice(given.choice, steer=steer)
     if given.grammar is not None:
         return Constraint.grammar(given.grammar, steer=steer)
+    if given.tags is not None:
+        return Constraint.tags(given.tags, steer=steer)
     return Constraint.json_schema(JSON_OBJECT, steer=steer)

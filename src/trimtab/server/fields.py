@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from trimtab.engines.constraints import MAX_BYTES, MAX_CHOICES
+from trimtab.engines.constraints import MAX_BYTES, MAX_CHOICES, MAX_TAGS
 from trimtab.engines.sampling import ALTERNATIVES, BIAS, PENALTY, STOP_LENGTH
 from trimtab.server.errors import RequestError
 from trimtab.server.settings import (
@@ -66,7 +66,6 @@ class IgnoredFields(Fields):
     safety_identifier: Any = Field(default=None, description="Ignored.")
     prompt_cache_key: Any = Field(default=None, description="Ignored: equal beginnings of prompts are always shared.")
     prompt_cache_retention: Any = Field(default=None, description="Ignored.")
-    parallel_tool_calls: Any = Field(default=None, description="Ignored.")
     reasoning_effort: Any = Field(default=None, description="Ignored; see chat_template_kwargs.")
     verbosity: Any = Field(default=None, description="Ignored.")
 
@@ -107,6 +106,9 @@ class StructuredOutputs(Fields):
         default=None, description="Grammar in Lark's syntax."
     )
     json_object: bool | None = Field(default=None, description="Any JSON object.")
+    tags: Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_TAGS)] | None = Field(
+        default=None, description="Constrained parts of a free answer; see docs/constraints.md."
+    )
 
 
 class JsonSchemaFormat(Fields):
@@ -253,6 +255,7 @@ class ChatFields(SamplingFields, ConstraintFields, SteeringFields, IgnoredFields
     stream_options: StreamOptions | None = None
     tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = Field(default=None, description="False allows one call in an answer.")
     chat_template_kwargs: ChatTemplateOptions | None = None
     modalities: list[Literal["text"]] | None = None
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
-from trimtab.engines.constraints import Constraint
+from trimtab.engines.constraints import Constraint, Tag
 from trimtab.server.errors import RequestError
 from trimtab.server.fields import NamedTool, Tool, ToolCall
 from trimtab.server.marks import MarkSplitter
@@ -72,7 +72,19 @@ def tools_text(tools: Sequence[Tool]) -> str:
 
 def call_constraint(tools: Sequence[Tool], *, steer: bool = False) -> Constraint:
     """Return the constraint of an answer that is a call of one of some tools."""
-    calls = [
+    calls = _call_schemas(tools)
+    return Constraint.json_schema(calls[0] if len(calls) == 1 else {"anyOf": calls}, steer=steer)
+
+
+def call_tags(tools: Sequence[Tool], *, once: bool = False, steer: bool = False) -> Constraint:
+    """Return the constraint of a free answer that may call some tools, or at most one of them ``once``."""
+    calls = map(Constraint.json_schema, _call_schemas(tools))
+    tags = [Tag(f"{OPENING}\n", call, end=f"\n{CLOSING}", trigger=OPENING) for call in calls]
+    return Constraint.tags(tags, once=once, steer=steer)
+
+
+def _call_schemas(tools: Sequence[Tool]) -> list[dict[str, Any]]:
+    return [
         {
             "type": "object",
             "properties": {
@@ -84,7 +96,6 @@ def call_constraint(tools: Sequence[Tool], *, steer: bool = False) -> Constraint
         }
         for tool in tools
     ]
-    return Constraint.json_schema(calls[0] if len(calls) == 1 else {"anyOf": calls}, steer=steer)
 
 
 def calls_text(calls: Sequence[ToolCall]) -> str:

@@ -23,7 +23,16 @@ from trimtab.server.serving import Served
 from trimtab.server.shapes import logprob_json, logprobs_json, readings_json, trimtab_json, usage_json
 from trimtab.server.sse import DONE, event, event_stream
 from trimtab.server.steering import HEADER, request_readings, request_steering
-from trimtab.server.tools import Call, CallReader, call_constraint, must_call, offered_tools, read_call, split_calls
+from trimtab.server.tools import (
+    Call,
+    CallReader,
+    call_constraint,
+    call_tags,
+    must_call,
+    offered_tools,
+    read_call,
+    split_calls,
+)
 
 router = APIRouter(tags=["chat"])
 
@@ -66,6 +75,10 @@ async def create_chat_completion(
         )
     if forced:
         constraint = call_constraint(tools, steer=body.steer_constrained)
+    elif tools:
+        constraint = call_tags(tools, once=body.parallel_tool_calls is False, steer=body.steer_constrained)
+    if body.top_logprobs and not body.logprobs:
+        raise RequestError("top_logprobs needs logprobs", fix="set logprobs to true", param="top_logprobs")
     asked = Asked(
         prompts=(chat_prompt(body.messages, system=preset.system, tools=tools),),
         sampling=request_sampling(
@@ -89,7 +102,7 @@ async def create_chat_completion(
         model=body.model,
         tools=tools,
         forced=forced,
-        markers=None if constraint is not None else serving.engine.thinking_markers,
+        markers=serving.engine.thinking_markers if constraint is None or constraint.parts else None,
         stop_in_output=body.include_stop_str_in_output,
         readings=bool(asked.readings),
         include_usage=bool(body.stream_options and body.stream_options.include_usage),
