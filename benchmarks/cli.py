@@ -1,4 +1,4 @@
-"""Command line of the benchmarks: ``python -m benchmarks extraction | steering | requests | guard | reading | …``."""
+"""Command line of the benchmarks: ``python -m benchmarks extraction | steering | requests | guard | …``."""
 
 from __future__ import annotations
 
@@ -126,6 +126,24 @@ def requests(
     path = _result_path(output, "requests")
     with _progress() as on_step:
         measured = benchmark(Plan(rounds, tokens, threads, model, plain), on_step=on_step)
+    _finish(measured, table(measured), path, as_json=json)
+
+
+@app.command(epilog="Example: python -m benchmarks constraints --answers 100")
+def constraints(
+    output: OutputOption = RESULTS,
+    answers: Annotated[int, typer.Option(min=1, help="JSON answers, each steered at a random strength.")] = 500,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each side; medians are reported.")] = 3,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the model.")] = 1,
+    model: ModelOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Count valid JSON answers of a steered model, and compare forced tokens read at once and one by one."""
+    from benchmarks.constraints import Plan, benchmark, table
+
+    path = _result_path(output, "constraints")
+    with _progress() as on_step:
+        measured = benchmark(Plan(answers, rounds, threads, model), on_step=on_step)
     _finish(measured, table(measured), path, as_json=json)
 
 

@@ -63,7 +63,7 @@ def benchmark(
     Returns:
         The result, for JSON.
     """
-    with _threads(plan.threads):
+    with torch_threads(plan.threads):
         model = load_model(engine, plan.model, on_step)
         if plan.plain:
             model = TransformersEngine(
@@ -103,7 +103,7 @@ def benchmark(
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
     """Inside, torch uses a number of threads, in the engine's thread too; limits of OpenMP hold in one thread alone."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)

@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import torch
 
+from neutral_vectors import reader_for
 from steered_reference import read_steered
 from steered_terms import ModelContext, term
 from tiny_models import EOS
 from trimtab.engines.constraints import Constraint, Tag
+from trimtab.engines.protocol import Completion
 from trimtab.engines.transformers import Chat, TransformersEngine
+from trimtab.engines.transformers.decode import loop
 from trimtab.errors import ConstraintError, PromptError, SteeringError
 from trimtab.steering import Add, Steering
 from trimtab.vectors import ControlVector
@@ -302,3 +305,92 @@ def test_stream_and_chat_take_tags(llama: TransformersEngine, strong: ControlVec
     chat = Chat(llama, steering=[(strong, 0.5)], cache="keep")
     assert chat.send("Hi", constraint=tags, max_new_tokens=70, **LETTERS).text == text
     assert chat.send("And now?", max_new_tokens=3).receipt.tokens < len(stream.completion.tokens)
+
+
+FORCED = Constraint.json_schema(
+    {
+        "type": "object",
+        "properties": {"a long name": {"enum": ["one", "other"]}, "and": {"const": "nothing more than this"}},
+        "required": ["a long name", "and"],
+        "additionalProperties": False,
+    }
+)
+
+
+def passes(engine: TransformersEngine, work: Callable[[], Completion]) -> tuple[Completion, int]:
+    """Return an answer, and the number of passes of the model that it took."""
+    count = [0]
+    handle = engine.blocks.body.register_forward_pre_hook(lambda *_: count.__setitem__(0, count[0] + 1))
+    try:
+        return work(), count[0]
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"temperature": 1.2, "seed": 1},
+        {"constraint": replace(FORCED, steer=True)},
+        {"repetition_penalty": 1.5, "frequency_penalty": 0.5, "presence_penalty": 0.5, "temperature": 1.0, "seed": 3},
+        {"stop": ["more"]},
+        *({"max_new_tokens": count} for count in (1, 2, 3, 9, 17, 18, 19, 20)),
+        {"constraint": Constraint.tags([Tag("a", FORCED, "]")]), **LETTERS},
+        {"constraint": Constraint.tags([Tag("a", FORCED, "]")], steer=True), **LETTERS},
+    ],
+    ids=str,
+)
+def test_forced_tokens_are_read_at_once_with_the_same_answer(
+    llama: TransformersEngine, strong: ControlVector, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    given: dict[str, Any] = {"constraint": FORCED, "max_new_tokens": 90, "steering": [(strong, 0.5)], **options}
+
+    def answer() -> Completion:
+        return llama.submit("Hi", **given, logprobs=2).result()
+
+    together, few = passes(llama, answer)
+    monkeypatch.setattr(loop, "FORCED", 0)
+    single, many = passes(llama, answer)
+    assert (together.tokens, together.text, together.finish_reason) == (
+        single.tokens,
+        single.text,
+        single.finish_reason,
+    )
+    assert together.logprobs is not None
+    assert single.logprobs is not None
+    for one, other in zip(together.logprobs, single.logprobs, strict=True):
+        assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
+        assert [each.token for each in one.alternatives] == [each.token for each in other.alternatives]
+    assert together.receipt.tokens == single.receipt.tokens
+    for one, other in zip(together.receipt.terms, single.receipt.terms, strict=True):
+        assert (one.tokens, one.constrained) == (other.tokens, other.constrained)
+        assert one.shift == pytest.approx(other.shift, rel=1e-4)
+    if len(single.tokens) > 20:
+        assert few < many - 10
+    monkeypatch.undo()
+    if "stop" in options:
+        assert together.text == '{"a long name":"one","and":"nothing '
+
+
+def test_readings_of_forced_tokens_are_one_by_one(llama: TransformersEngine) -> None:
+    reader = reader_for(llama, seed=1)
+    answer = llama.generate("Hi", constraint=FORCED, max_new_tokens=90, read=[reader])
+    assert answer.finish_reason == "stop"
+    (readings,) = answer.readings.values()
+    assert len(set(readings)) == len(answer.tokens)
+
+
+def test_forced_tokens_beside_others_are_those_alone(llama: TransformersEngine, strong: ControlVector) -> None:
+    rows = [FORCED, None, replace(FORCED, steer=True), Constraint.tags([Tag("a", FORCED)]), FORCED, PART]
+    prompts = ["Hi", "How are you?", "What is it, then?", "Hi there", "Oh", "Say something that is longer"]
+    options: dict[str, Any] = {"max_new_tokens": 90, "logprobs": 0, "steering": [(strong, 0.5)], **LETTERS}
+    beside = [llama.submit(prompt, constraint=row, **options) for prompt, row in zip(prompts, rows, strict=True)]
+    for prompt, row, request in zip(prompts, rows, beside, strict=True):
+        answer, alone = request.result(), llama.submit(prompt, constraint=row, **options).result()
+        assert answer.tokens == alone.tokens
+        assert answer.receipt.tokens == alone.receipt.tokens
+        assert answer.logprobs is not None
+        assert alone.logprobs is not None
+        for one, other in zip(answer.logprobs, alone.logprobs, strict=True):
+            assert one.logprob == pytest.approx(other.logprob, abs=1e-4)

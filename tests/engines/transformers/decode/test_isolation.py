@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trimtab import Constraint, ControlVector
+from trimtab import Constraint, ControlVector, Tag
 from trimtab.engines.protocol import Completion
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.model.reorder import is_reordered
@@ -20,6 +20,14 @@ REQUESTS = int(os.environ.get("TRIMTAB_ISOLATION_REQUESTS", "200"))
 DISTINCT = 40
 THREADS = 16
 NAMES = ("happy", "formal", "trippy")
+SCHEMA = {"properties": {"a long name": {"type": "string", "maxLength": 9}, "is it wet": {"type": "boolean"}}}
+JSON = Constraint.json_schema({**SCHEMA, "required": list(SCHEMA["properties"]), "additionalProperties": False})
+CONSTRAINTS = (
+    Constraint.choice(["yes", "no", "maybe"]),
+    JSON,
+    Constraint.json_schema(JSON.to_json()["json_schema"], steer=True),
+    Constraint.tags([Tag("a", JSON), Tag("I", Constraint.regex("[0-9]{2}"), "!")]),
+)
 PROMPTS = ("How was your day?", "Name a sea.", "Tell me about rivers, and about the towns beside them.", "Is rain wet?")
 
 
@@ -41,8 +49,8 @@ def random_request(rng: np.random.Generator, vectors: list[ControlVector]) -> di
         options |= {"temperature": 0.8, "seed": int(rng.integers(100)), "top_p": 0.9}
     if rng.random() < 0.3:
         options["stop"] = [str(rng.choice(["a", " the", "."]))]
-    if rng.random() < 0.15:
-        options["constraint"] = Constraint.choice(["yes", "no", "maybe"])
+    if rng.random() < 0.3:
+        options["constraint"] = CONSTRAINTS[rng.integers(len(CONSTRAINTS))]
     return options
 
 

@@ -3,7 +3,8 @@
 One thread runs the model while there are requests. Between two passes of the model
 
 1. requests *join* that fit into a slot, with the kept prefix of their prompt, if there is one;
-2. a *pass* is put together: one new token of every answer, and pieces of the prompts that are still being read;
+2. a *pass* is put together: one new token of every answer, with those that a constraint forces behind it, and pieces of
+   the prompts that are still being read;
 3. the model reads it, and for each text that is read to its end the next token is *chosen*;
 4. tokens are handed out, and answers that are complete, cancelled or late *leave*.
 
@@ -19,13 +20,14 @@ from contextlib import ExitStack
 from threading import Lock
 from typing import final
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from trimtab.engines.generation import Generation, Mailbox
 from trimtab.engines.layers import DecoderLayers, eagerly
-from trimtab.engines.protocol import Completion, Receipt, StreamedToken
+from trimtab.engines.protocol import Completion, Receipt, StreamedToken, Tokens
 from trimtab.engines.transformers.decode.answer import (
     Request,
     check_terms,
@@ -50,6 +52,7 @@ logger = logging.getLogger("trimtab")
 ROWS = 64  # answers at once
 BUSY = 64  # tokens of prompts in a pass with answers that are streamed, so that they go on smoothly
 IDLE = 512  # in other passes
+FORCED = 16  # tokens of an answer that are read at once where its constraint leaves no choice
 TABLE_BYTES = 2 * 1024**3  # of keys and values at once; a single request may take more
 KEPT_BYTES = 256 * 1024**2  # of prefixes
 SPARE_BYTES = 256 * 1024**2  # of keys and values that stay allocated while there are no requests
@@ -87,6 +90,7 @@ class Row:
             constraint=request.constraints[0],
             streamed=asked.streamed,
         )
+        self.ahead: Tokens = ()  # tokens that must follow the last one
         self.slot = 0
         self.read = 0  # tokens of the prompt in the slot
 
@@ -100,10 +104,23 @@ class Row:
         """Return True if its prompt has been read."""
         return self.read == len(self.prompt.tokens)
 
-    def next_token(self) -> Segment:
-        """Return the segment that reads its last token."""
+    def look_ahead(self) -> None:
+        """Find the tokens that its constraint forces, which are read together with the last one.
+
+        What reads every token needs a pass for each.
+
+        Raises:
+            ConstraintError: The constraint became too complex to follow.
+        """
+        constraint, left = self.request.constraints[0], self.request.sampling.max_new_tokens - len(self.answer.tokens)
+        if constraint is not None and not self.steering.weights:
+            self.ahead = constraint.forced()[: min(FORCED, left - 1)]
+
+    def next_tokens(self) -> Segment:
+        """Return the segment that reads its last token, and those that must follow."""
         tokens = self.answer.tokens
-        return Segment(self.slot, self.read + len(tokens) - 1, (tokens[-1],), generated=True)
+        reads = tokens[-1], *self.ahead
+        return Segment(self.slot, self.read + len(tokens) - 1, reads, generated=True, wanted=len(reads))
 
     def next_piece(self, most: int) -> Segment | None:
         """Return the next piece of its prompt, of at most so many tokens, up to the end of a block or of the prompt."""
@@ -111,7 +128,7 @@ class Row:
         stop = count if count - self.read <= most else (self.read + most) // BLOCK * BLOCK
         if stop <= self.read:
             return None
-        return Segment(self.slot, self.read, self.prompt.tokens[self.read : stop], wanted=stop == count)
+        return Segment(self.slot, self.read, self.prompt.tokens[self.read : stop], wanted=int(stop == count))
 
 
 def room_of(request: Request) -> int:
@@ -226,10 +243,23 @@ class DecodingLoop:
                 for row in rows:
                     self._leave(row, error)
                 return
-            read = [row for row, segment in segments if segment.wanted]
-            if not read:
+            self._choose(segments, logits)
+
+    def _choose(self, segments: Sequence[tuple[Row, Segment]], logits: Tensor) -> None:
+        """Choose the next token of each text, and where forced tokens were read, those one after another."""
+        counts = [segment.wanted for _, segment in segments]
+        begins = np.cumsum(counts) - counts
+        for n in range(max(counts)):
+            chosen = [
+                (row, begin + n)
+                for (row, _), count, begin in zip(segments, counts, begins.tolist(), strict=True)
+                if n < count and row in self._joined
+            ]
+            if not chosen:
                 return
-            for row, choice in zip(read, choose(logits, [row.answer.chooser for row in read]), strict=True):
+            read = logits if len(chosen) == len(logits) else logits[[at for _, at in chosen]]
+            choices = choose(read, [row.answer.chooser for row, _ in chosen])
+            for (row, _), choice in zip(chosen, choices, strict=True):
                 self._hand_out(row, choice)
 
     def _leave_early(self) -> None:
@@ -289,9 +319,9 @@ class DecodingLoop:
 
     def _segments(self) -> Iterator[tuple[Row, Segment]]:
         """Put a pass together: answers by slot, then pieces of prompts in the order in which they joined."""
-        answering = sorted((row for row in self._joined if row.answering), key=lambda row: row.slot)
+        answering = sorted((row for row in self._joined if row.answering), key=lambda row: (bool(row.ahead), row.slot))
         for row in answering:
-            yield row, row.next_token()
+            yield row, row.next_tokens()
         room = BUSY if any(row.asked.streamed for row in answering) else IDLE
         room = min(room, self._reduced or room)
         begun: set[bytes] = set()  # blocks that this pass reads, which others may use in the next one
@@ -349,6 +379,8 @@ class DecodingLoop:
             row.mailbox.put(StreamedToken(choice.token, text, named, row.answer.token_logprob()))
             if row.answer.finished:
                 self._leave(row, self._completion(row))
+            else:
+                row.look_ahead()
         except Exception as error:  # of this request alone
             self._leave(row, error)
 

@@ -52,20 +52,25 @@ class Segment:
         slot: Slot of the text.
         start: Position of the first of the tokens.
         tokens: Token ids.
-        generated: Whether it is a single token that was generated; else they are a piece of a prompt.
-        wanted: Whether the logits after the last token are wanted.
+        generated: Whether they belong to the answer; else they are a piece of a prompt.
+        wanted: After how many of the last tokens logits are wanted.
     """
 
     slot: int
     start: int
     tokens: Tokens
     generated: bool = False
-    wanted: bool = True
+    wanted: int = 1
 
     @property
     def stop(self) -> int:
         """Return the position behind the last token."""
         return self.start + len(self.tokens)
+
+    @property
+    def single(self) -> bool:
+        """Return True for one generated token."""
+        return self.generated and len(self.tokens) == 1
 
 
 @dataclass(frozen=True)
@@ -287,8 +292,9 @@ class FlatModel:
     def read(self, segments: Sequence[Segment], *, device: torch.device) -> Tensor:
         """Read segments, and return the logits after those that are wanted, ``[segment, vocabulary]``.
 
-        Generated tokens come first, ordered by slot; then the pieces of prompts, which begin at multiples of ``BLOCK``
-        and end there or at the end of the prompt. Slot 0 is nobody's: what fills small passes up goes there.
+        Single generated tokens come first, ordered by slot; then several ones of a slot, and the pieces of prompts,
+        which begin at multiples of ``BLOCK`` and end there or at the end of the prompt. Slot 0 is nobody's: what fills
+        small passes up goes there.
 
         Args:
             segments: One for each slot that takes part.
@@ -298,7 +304,11 @@ class FlatModel:
         slots = [segment.slot for segment in segments for _ in segment.tokens]
         positions = [at for segment in segments for at in range(segment.start, segment.stop)]
         ends = torch.tensor([len(segment.tokens) for segment in segments]).cumsum(0) - 1
-        wanted = [int(end) for end, segment in zip(ends, segments, strict=True) if segment.wanted]
+        wanted = [
+            at
+            for end, segment in zip(ends.tolist(), segments, strict=True)
+            for at in range(end + 1 - segment.wanted, end + 1)
+        ]
         chosen = [*wanted]
         missing = max(self.least - len(tokens), 0)
         tokens += [0] * missing
@@ -330,7 +340,7 @@ def _blocks(segments: Sequence[Segment]) -> Iterator[_Block]:
     at = 0
     for segment in segments:
         start = segment.start
-        while not segment.generated and start < segment.stop:
+        while not segment.single and start < segment.stop:
             stop = min((start // BLOCK + 1) * BLOCK, segment.stop)
             yield _Block(segment.slot, start, stop, at + start - segment.start)
             start = stop
@@ -339,7 +349,7 @@ def _blocks(segments: Sequence[Segment]) -> Iterator[_Block]:
 
 def _runs(segments: Sequence[Segment], device: torch.device) -> Iterator[_Run]:
     """Join generated tokens of neighbouring slots that see the same width."""
-    generated = [segment for segment in segments if segment.generated]
+    generated = [segment for segment in segments if segment.single]
     first = 0
     for n, segment in enumerate(generated):
         width = _rounded(segment.stop, WIDTH)
@@ -393,7 +403,7 @@ def _distance_from_plain(model: PreTrainedModel, layers: int) -> float:
     flat = FlatModel(model, layers=layers)
     flat.table.reserve(slots=3, positions=TEXTS[0] + 3)
     passes = (
-        [Segment(1, 0, long[:PIECE], wanted=False)],
+        [Segment(1, 0, long[:PIECE], wanted=0)],
         [Segment(1, PIECE, long[PIECE:-2]), Segment(2, 0, short[:-2])],
         [Segment(1, TEXTS[0] - 2, long[-2:-1], generated=True), Segment(2, TEXTS[1] - 2, short[-2:-1], generated=True)],
         [Segment(1, TEXTS[0] - 1, long[-1:], generated=True), Segment(2, TEXTS[1] - 1, short[-1:], generated=True)],

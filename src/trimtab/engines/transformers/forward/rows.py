@@ -149,7 +149,8 @@ class RowSteering:
             number = segment.start - len(self._tokens)
             if number != self._stepped:  # else a pass that broke off is tried again
                 self._stepped = number
-                self._last = self.schedule.step(np.array([segment.tokens]))[0]
+                steps = [self.schedule.step(np.array([[token]]))[0] for token in segment.tokens]
+                self._last = steps[0] if len(steps) == 1 else np.concatenate(steps)
             return self._last
         self.schedule.begin_at(segment.stop)
         piece: Coefficients = self.schedule.of_prompt(segment.start, segment.stop)[0]
@@ -276,7 +277,7 @@ class RowHooks:
         lengths, rows, column = dict[int, Tensor](), list[RowInPass](), 0
         for row, segment in segments:
             counted = _Counted(segment.start, column, len(segment.tokens), lengths)
-            rows.append(RowInPass(row, row.coefficients(segment), segment.wanted, counted))
+            rows.append(RowInPass(row, row.coefficients(segment), bool(segment.wanted), counted))
             column += len(segment.tokens)
         signature = tuple((each.row.plan, each.counted.count, each.coefficients.tobytes()) for each in rows)
         if signature != self._signature:

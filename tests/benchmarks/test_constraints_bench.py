@@ -1,0 +1,35 @@
+"""Benchmark of constraints: valid answers, and the rates of forced tokens."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.constraints import SCHEMAS, Plan, _is_valid, _part, benchmark, table
+from trimtab.engines.transformers.decode import loop
+from trimtab.errors import BenchmarkError
+
+
+def test_steered_answers_are_valid_and_counted(llama, random_vector):
+    most = loop.FORCED
+    measured = benchmark(Plan(answers=10, rounds=1), engine=llama, vectors=[random_vector(llama)])
+    assert measured["answers"] == {"valid": 10, "of": 10}
+    assert measured["parts"]["answers"] == 2
+    assert measured["tokens_per_cpu_second"]["one"]["at once"] > 0
+    assert set(measured["tokens_per_cpu_second"]["sixteen"]) == {"at once", "one by one"}
+    assert "10 of 10 JSON answers are valid" in table(measured)
+    assert most == loop.FORCED
+
+
+def test_invalid_answers_are_seen(llama):
+    assert _is_valid('{"date":"2026-01-31","mood":null}', SCHEMAS[2])
+    assert not _is_valid('{"date":"2026-01-32","mood":null}', SCHEMAS[2])
+    assert not _is_valid('{"date":"2026-01-31"', SCHEMAS[2])
+    answer = llama.generate("Hi", max_new_tokens=3)
+    for text, valid in (('A.{"date":"2026-01-31","mood":"bad"} b', True), ("None", None), ("A.{", None)):
+        object.__setattr__(answer, "text", text)
+        assert _part(answer, SCHEMAS[2]) is valid
+
+
+def test_plan_without_answers_is_refused():
+    with pytest.raises(BenchmarkError, match="at least 1"):
+        Plan(answers=0)
