@@ -27,7 +27,7 @@ from trimtab.vectors import find_vector
 NAMES = ("happy", "formal", "trippy")
 STRONGEST = 1.5
 TOGETHER = 50  # answers that are asked for at once
-TOKENS = 250
+TOKENS = 400
 SEED = 0
 TRIGGER = "."
 SHORT = {"type": "string", "maxLength": 20}

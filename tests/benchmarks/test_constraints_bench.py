@@ -9,9 +9,9 @@ from trimtab.engines.transformers.decode import loop
 from trimtab.errors import BenchmarkError
 
 
-def test_steered_answers_are_valid_and_counted(llama, random_vector):
+def test_steered_answers_are_valid_and_counted(tiny_llama, random_vector):
     most = loop.FORCED
-    measured = benchmark(Plan(answers=10, rounds=1), engine=llama, vectors=[random_vector(llama)])
+    measured = benchmark(Plan(answers=10, rounds=1), engine=tiny_llama, vectors=[random_vector(tiny_llama)])
     assert measured["answers"] == {"valid": 10, "of": 10}
     assert measured["parts"]["answers"] == 2
     assert measured["tokens_per_cpu_second"]["one"]["at once"] > 0
