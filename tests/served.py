@@ -27,9 +27,9 @@ def chunks_of(text: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
-    """Serve an application on a free port during the ``with`` block; yields its address."""
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", timeout_graceful_shutdown=5))
+def listening(app: FastAPI, *, port: int = 0) -> Iterator[str]:
+    """Serve an application, on a free port by default, during the ``with`` block; yields its address."""
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=5))
     thread = Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 import io
+import json
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -21,11 +24,13 @@ from sybil.parsers.markdown import CodeBlockParser, PythonCodeBlockParser
 import trimtab
 from evaluation.sample_distilled import REPORT
 from evaluation.sample_report import working
+from served import listening
 from trimtab import Behaviour
 from trimtab.behaviours import neutral_prompts
 from trimtab.cli import main
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.evaluation.metrics.refusals import refusal_requests
+from trimtab.server.app import create_app
 from trimtab.vectors import BehaviourRef, vectors_folder
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +72,9 @@ def run_line(command: str) -> None:
         (script,) = arguments
         assert script == ".venv/bin/activate", command
         assert "VENV ?= .venv\n" in MAKEFILE, command
+    elif program == "curl":
+        done = subprocess.run([program, "--fail-with-body", *arguments], capture_output=True, text=True)
+        assert done.returncode == 0, (command, done.stdout)
     else:
         assert program == "trimtab", command
         run_trimtab(command, arguments)
@@ -80,7 +88,12 @@ def run_trimtab(command: str, arguments: list[str]) -> None:
         with pytest.raises(SystemExit) as exit_:
             main(arguments)
     assert exit_.value.code == 0, command
-    assert out.getvalue().strip(), command
+    assert out.getvalue().strip() or arguments[0] == "serve", command
+
+
+def evaluate_json(example) -> None:
+    """Read it."""
+    json.loads(example.parsed)
 
 
 def evaluate_toml(example) -> None:
@@ -94,6 +107,7 @@ DOCUMENTS = Sybil(
     [
         PythonCodeBlockParser(),
         CodeBlockParser(language="bash", evaluator=evaluate_bash),
+        CodeBlockParser(language="json", evaluator=evaluate_json),
         CodeBlockParser(language="toml", evaluator=evaluate_toml),
     ]
 )
@@ -162,6 +176,18 @@ def short(monkeypatch, happy, harmful):
     monkeypatch.setattr("trimtab.evaluation.distilled.evaluate_distilled", lambda *_, **__: REPORT)
 
 
+@pytest.fixture
+def background(monkeypatch):
+    """``trimtab serve`` returns at once, and serves until the page's end."""
+    with ExitStack() as servers:
+
+        def run(engine, settings):
+            servers.enter_context(listening(create_app(engine, settings), port=settings.port))
+
+        monkeypatch.setattr("trimtab.cli.serve.run_server", run)
+        yield
+
+
 def keep_harnesses_offline(monkeypatch) -> None:
     """Skip without lm-eval and Inspect; else give lm-eval three questions instead of the task that it downloads."""
     lm_eval, _ = (
@@ -212,7 +238,7 @@ def test_readme_shows_every_verb():
     "ignore:.*MemoryObject(Receive|Send)Stream:pytest.PytestUnraisableExceptionWarning",  # Inspect's own
 )
 @pytest.mark.parametrize("page", WITH_BLOCKS, ids=lambda page: page.name)
-def test_page_blocks_run(page, workplace, short, monkeypatch):
+def test_page_blocks_run(page, workplace, short, background, monkeypatch):
     if page.name == "interop.md":
         keep_harnesses_offline(monkeypatch)
     document = DOCUMENTS.parse(page)

@@ -41,10 +41,10 @@ def serve(
         engine.submit("Hello", max_new_tokens=2, raw=not engine.has_chat_template).result()
     served = name or served_name(engine.info.name)
     settings = ServerSettings(model=served, host=host, port=port, vectors=vectors)
-    _run(engine, settings)
+    run_server(engine, settings)
 
 
-def _run(engine: Serves, settings: ServerSettings) -> None:
+def run_server(engine: Serves, settings: ServerSettings) -> None:
     """Serve until Ctrl-C or SIGTERM."""
     from socket import socket
 
