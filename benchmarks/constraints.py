@@ -20,7 +20,7 @@ from trimtab import Constraint, ControlVector, Tag
 from trimtab.behaviours import neutral_prompts
 from trimtab.engines.protocol import Completion
 from trimtab.engines.transformers import TransformersEngine
-from trimtab.engines.transformers.decode import loop
+from trimtab.engines.transformers.decode import row
 from trimtab.errors import BenchmarkError
 from trimtab.vectors import find_vector
 
@@ -160,10 +160,10 @@ def _rates(model: TransformersEngine, plan: Plan, on_step: Callable[[Step], None
     constraint = Constraint.json_schema(SCHEMAS[0])
     turns: dict[tuple[str, str], list[float]] = {}
     for number in range(-1, plan.rounds):  # the first one is not counted
-        for reading, most in (("at once", loop.FORCED), ("one by one", 0)):
+        for reading, most in (("at once", row.FORCED), ("one by one", 0)):
             for beside, count in (("one", 1), ("sixteen", 16)):
                 on_step(Step(f"{beside}, forced tokens {reading}", number + 1, plan.rounds + 1))
-                with patch.object(loop, "FORCED", most):
+                with patch.object(row, "FORCED", most):
                     begun = time.process_time()
                     requests = [
                         model.submit(prompt, constraint=constraint, salt=f"{number}", max_new_tokens=TOKENS)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.constraints import SCHEMAS, Plan, _is_valid, _part, benchmark, table
-from trimtab.engines.transformers.decode import loop
+from trimtab.engines.transformers.decode import row
 from trimtab.errors import BenchmarkError
 
 
 def test_steered_answers_are_valid_and_counted(tiny_llama, random_vector):
-    most = loop.FORCED
+    most = row.FORCED
     measured = benchmark(Plan(answers=10, rounds=1), engine=tiny_llama, vectors=[random_vector(tiny_llama)])
     assert measured["answers"] == {"valid": 10, "of": 10}
     assert measured["parts"]["answers"] == 2
     assert measured["tokens_per_cpu_second"]["one"]["at once"] > 0
     assert set(measured["tokens_per_cpu_second"]["sixteen"]) == {"at once", "one by one"}
     assert "10 of 10 JSON answers are valid" in table(measured)
-    assert most == loop.FORCED
+    assert most == row.FORCED
 
 
 def test_invalid_answers_are_seen(llama):

@@ -18,7 +18,7 @@ from tiny_models import EOS
 from trimtab.engines.constraints import Constraint, Tag
 from trimtab.engines.protocol import Completion
 from trimtab.engines.transformers import Chat, TransformersEngine
-from trimtab.engines.transformers.decode import loop
+from trimtab.engines.transformers.decode import row as row_module
 from trimtab.errors import ConstraintError, PromptError, SteeringError
 from trimtab.steering import Add, Steering
 from trimtab.vectors import ControlVector
@@ -350,7 +350,7 @@ def test_forced_tokens_are_read_at_once_with_the_same_answer(
         return llama.submit("Hi", **given, logprobs=2).result()
 
     together, few = passes(llama, answer)
-    monkeypatch.setattr(loop, "FORCED", 0)
+    monkeypatch.setattr(row_module, "FORCED", 0)
     single, many = passes(llama, answer)
     assert (together.tokens, together.text, together.finish_reason) == (
         single.tokens,

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from neutral_vectors import reader_for
+from trimtab.engines.generation import Mailbox
 from trimtab.engines.protocol import Completion
 from trimtab.engines.sampling import Sampling
 from trimtab.engines.transformers import TransformersEngine
@@ -22,6 +23,7 @@ from trimtab.engines.transformers.decode.answer import make_request
 from trimtab.engines.transformers.decode.generation import Asked
 from trimtab.engines.transformers.decode.loop import DecodingLoop
 from trimtab.engines.transformers.decode.prefixes import KeptPrefixes
+from trimtab.engines.transformers.decode.row import Row
 from trimtab.engines.transformers.forward.flat import BLOCK, why_not_flat
 from trimtab.engines.transformers.forward.rows import RowPlan, RowSteering
 from trimtab.errors import CancelledGenerationError, ModelError, PromptError, SteeringError
@@ -157,9 +159,9 @@ def test_kept_prefixes_change_nothing(asking: Asking, monkeypatch: pytest.Monkey
 def test_prefixes_are_shared_where_tokens_and_their_steering_are_equal(asking: Asking) -> None:
     def keys(mix: str, salt: bytes = b"") -> list[bytes]:
         asked = asking.asked(PROMPTS[1], mix, salt=salt)
-        row = loop_module.Row(
+        row = Row(
             asked,
-            loop_module.Mailbox(),
+            Mailbox(),
             RowPlan(asked.request.steerings[0]),
         )
         return row.keys

@@ -27,113 +27,28 @@ from transformers import PreTrainedModel
 
 from trimtab.engines.generation import Generation, Mailbox
 from trimtab.engines.layers import DecoderLayers, eagerly
-from trimtab.engines.protocol import Completion, Receipt, StreamedToken, Tokens
+from trimtab.engines.protocol import Completion, StreamedToken
 from trimtab.engines.transformers.decode.answer import (
-    Request,
     check_terms,
-    kl_along,
-    left_out_of,
-    prompt_reader,
-    reason_of,
-    row_answer,
 )
 from trimtab.engines.transformers.decode.choose import Choice, choose
 from trimtab.engines.transformers.decode.generation import Asked, start_thread, why_ended
 from trimtab.engines.transformers.decode.prefixes import KeptPrefixes
+from trimtab.engines.transformers.decode.row import Row, room_of
 from trimtab.engines.transformers.forward.flat import BLOCK, FlatModel, Segment
-from trimtab.engines.transformers.forward.rows import RowHooks, RowPlan, RowSteering
+from trimtab.engines.transformers.forward.rows import RowHooks, RowPlan
 from trimtab.engines.transformers.forward.run import is_out_of_memory, place, release
-from trimtab.engines.transformers.forward.schedule import RowText
 from trimtab.engines.transformers.model.context import model_lock, model_state, running
 from trimtab.errors import PromptError, TrimtabError
-from trimtab.reading import distinct_names
 
 logger = logging.getLogger("trimtab")
 ROWS = 64  # answers at once
 BUSY = 64  # tokens of prompts in a pass with answers that are streamed, so that they go on smoothly
 IDLE = 512  # in other passes
-FORCED = 16  # tokens of an answer that are read at once where its constraint leaves no choice
 TABLE_BYTES = 2 * 1024**3  # of keys and values at once; a single request may take more
 KEPT_BYTES = 256 * 1024**2  # of prefixes
 SPARE_BYTES = 256 * 1024**2  # of keys and values that stay allocated while there are no requests
 QUEUED = 10_000  # requests that may wait
-
-
-@final
-class Row:
-    """One request while it is being answered."""
-
-    def __init__(self, asked: Asked, mailbox: Mailbox, plan: RowPlan) -> None:
-        request, context = asked.request, asked.context
-        self.request = request
-        self.asked, self.mailbox = asked, mailbox
-        (self.prompt,) = request.prompts
-        self.steering = RowSteering(
-            plan,
-            RowText(
-                self.prompt,
-                markers=context.markers,
-                decode=context.decode_all,
-                left_out=left_out_of(request.constraints[0]),
-            ),
-            sink=context.sink,
-            read=request.read,
-            prompt_readings=prompt_reader(context, request.prompts),
-        )
-        self.keys = self.steering.block_keys(BLOCK, asked.salt)
-        self.names = distinct_names([vector.behaviour.name for vector in request.read])
-        self.answer = row_answer(
-            context,
-            self.prompt.tokens,
-            request.sampling,
-            repeat=request.repeats[0],
-            constraint=request.constraints[0],
-            streamed=asked.streamed,
-        )
-        self.ahead: Tokens = ()  # tokens that must follow the last one
-        self.slot = 0
-        self.read = 0  # tokens of the prompt in the slot
-
-    @property
-    def room(self) -> int:
-        """Return the positions that it may need."""
-        return room_of(self.request)
-
-    @property
-    def answering(self) -> bool:
-        """Return True if its prompt has been read."""
-        return self.read == len(self.prompt.tokens)
-
-    def look_ahead(self) -> None:
-        """Find the tokens that its constraint forces, which are read together with the last one.
-
-        What reads every token needs a pass for each.
-
-        Raises:
-            ConstraintError: The constraint became too complex to follow.
-        """
-        constraint, left = self.request.constraints[0], self.request.sampling.max_new_tokens - len(self.answer.tokens)
-        if constraint is not None and not self.steering.weights:
-            self.ahead = constraint.forced()[: min(FORCED, left - 1)]
-
-    def next_tokens(self) -> Segment:
-        """Return the segment that reads its last token, and those that must follow."""
-        tokens = self.answer.tokens
-        reads = tokens[-1], *self.ahead
-        return Segment(self.slot, self.read + len(tokens) - 1, reads, generated=True, wanted=len(reads))
-
-    def next_piece(self, most: int) -> Segment | None:
-        """Return the next piece of its prompt, of at most so many tokens, up to the end of a block or of the prompt."""
-        count = len(self.prompt.tokens)
-        stop = count if count - self.read <= most else (self.read + most) // BLOCK * BLOCK
-        if stop <= self.read:
-            return None
-        return Segment(self.slot, self.read, self.prompt.tokens[self.read : stop], wanted=int(stop == count))
-
-
-def room_of(request: Request) -> int:
-    """Return the positions that a request of one prompt may need."""
-    return len(request.prompts[0].tokens) + request.sampling.max_new_tokens
 
 
 @final
@@ -378,35 +293,11 @@ class DecodingLoop:
             named = dict(zip(row.names, readings, strict=True))
             row.mailbox.put(StreamedToken(choice.token, text, named, row.answer.token_logprob()))
             if row.answer.finished:
-                self._leave(row, self._completion(row))
+                self._leave(row, row.completion())
             else:
                 row.look_ahead()
         except Exception as error:  # of this request alone
             self._leave(row, error)
-
-    def _completion(self, row: Row) -> Completion:
-        answer = row.answer
-        # The last token of an answer is read by no pass, so nothing is steered there.
-        coefficients, terms = row.steering.receipts(len(answer.tokens) - 1)
-        touched = int(coefficients.any(axis=1).sum())
-        (steering,) = row.request.steerings
-        kl = None
-        if row.request.measure_kl:
-            kl = kl_along(row.asked.context, row.prompt, tuple(answer.tokens), steering, coefficients)
-        return answer.completion(
-            row.prompt,
-            Receipt(
-                steering=str(steering),
-                layers=tuple(sorted({layer for term in terms for layer in term.layers})),
-                tokens=touched,
-                kl=kl,
-                terms=tuple(terms),
-                reason=reason_of(row.request.constraints[0]),
-            ),
-            readings=dict(
-                zip(row.names, zip(*(each.tolist() for each in row.steering.readings), strict=True), strict=True)
-            ),
-        )
 
     def _leave(self, row: Row, end: Completion | BaseException) -> None:
         self._joined.remove(row)
