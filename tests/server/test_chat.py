@@ -64,7 +64,7 @@ def test_body_wins_over_header(chat):
     header = {"x-trimtab-steering": "happy:0.25"}
     assert chat(headers=header)["trimtab"]["answers"][0]["receipt"]["steering"] == "happy:0.25"
     assert chat(headers=header, steering="happy:0.5")["trimtab"]["answers"][0]["receipt"]["steering"] == "happy:0.5"
-    assert chat(headers=header, steering=None)["trimtab"]["answers"][0]["receipt"]["steering"] == "none"
+    assert chat(headers=header, steering="none")["trimtab"]["answers"][0]["receipt"]["steering"] == "none"
 
 
 def test_normalize_rescales(chat):

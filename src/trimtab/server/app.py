@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -14,6 +15,17 @@ from trimtab.server.serving import Serving
 from trimtab.server.settings import ServerSettings
 from trimtab.server.vectors import VectorIndex
 
+if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig  # of newer versions; older ones have no telemetry
+
+# Nothing leaves the server on its own, and no prompt gets into a trace.
+NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 ROUTERS = (chat.router, completions.router, models.router)
 
 
@@ -24,7 +36,14 @@ def create_app(engine: Serves, settings: ServerSettings) -> FastAPI:
         engine: The engine that answers.
         settings: The server's settings.
     """
-    app = FastAPI(title="trimtab", version=VERSION, docs_url=None, redoc_url=None, responses=ERROR_RESPONSES)
+    app = FastAPI(
+        title="trimtab",
+        version=VERSION,
+        docs_url=None,  # their pages load scripts from elsewhere
+        redoc_url=None,
+        responses=ERROR_RESPONSES,
+        telemetry=NO_TELEMETRY,
+    )
     app.state.serving = Serving(
         engine=engine,
         settings=settings,

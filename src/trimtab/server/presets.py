@@ -40,13 +40,14 @@ def with_defaults(fields: F, preset: Preset) -> F:
     Raises:
         RequestError: The request has a field that the preset locks.
     """
-    for name in sorted(preset.locked & fields.model_fields_set):
+    given = {name for name in fields.model_fields_set if getattr(fields, name) is not None}
+    for name in sorted(preset.locked & given):
         raise RequestError(f"the preset does not let requests set {name!r}", fix="leave it out", param=name)
     missing = {
         name: value
         for name, value in preset.defaults.items()
-        if name in type(fields).model_fields and name not in fields.model_fields_set
+        if name in type(fields).model_fields and name not in given
     }
     if not missing:
         return fields
-    return type(fields).model_validate({**missing, **fields.model_dump(exclude_unset=True, by_alias=True)})
+    return type(fields).model_validate({**fields.model_dump(exclude_unset=True, by_alias=True), **missing})

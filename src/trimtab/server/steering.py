@@ -21,7 +21,7 @@ def request_steering(fields: SteeringFields, header: str | None, preset: Preset,
         RequestError: It is none (the message has the column), names a vector that there is not, or the preset has
             locked it.
     """
-    given: SteeringLike = fields.steering if "steering" in fields.model_fields_set else header
+    given: SteeringLike = header if fields.steering is None else fields.steering
     if header is not None and len(header) > MAX_HEADER:
         raise RequestError(f"the header {HEADER} has more than {MAX_HEADER:,} characters", fix="send it in the body")
     if header is not None and "steering" in preset.locked:

@@ -1,0 +1,46 @@
+"""Many streaming clients at once, over a real connection."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx2
+import pytest
+
+from served import chunks_of, listening
+from trimtab.server.app import create_app
+from trimtab.server.settings import ServerSettings
+
+CLIENTS = 16
+
+
+@pytest.fixture
+def served(llama, random_vector, tmp_path):
+    vectors = {f"v{n}": random_vector(llama, size=2.0, name=f"v{n}", seed=n) for n in range(4)}
+    for name, vector in vectors.items():
+        vector.save(tmp_path / f"{name}.safetensors")
+    with listening(create_app(llama, ServerSettings(model="tiny", vectors=tmp_path))) as address:
+        yield address, vectors
+
+
+def test_answers_of_many_streams_are_those_of_each_alone(served, llama):
+    address, vectors = served
+    prompts = [[{"role": "user", "content": "Hi" * (n % 5 + 1)}] for n in range(CLIENTS)]
+    mixes = [{} if n % 5 == 4 else {f"v{n % 4}": 0.5 + n / 10, "v0": -0.3} for n in range(CLIENTS)]
+
+    async def ask(client, prompt, mix):
+        body = {"model": "tiny", "messages": prompt, "steering": mix, "max_tokens": 12, "temperature": 0}
+        answer = await client.post(f"{address}/v1/chat/completions", json={**body, "stream": True})
+        chunks = chunks_of(answer.text)
+        text = "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
+        return text, chunks[-1]["trimtab"]["answers"][0]["receipt"]["steering"]
+
+    async def ask_all():
+        async with httpx2.AsyncClient(timeout=60) as client:
+            return await asyncio.gather(*map(ask, [client] * CLIENTS, prompts, mixes))
+
+    for (text, steering), prompt, mix in zip(asyncio.run(ask_all()), prompts, mixes, strict=True):
+        terms = [(vectors[name], strength) for name, strength in mix.items()]
+        expected = llama.generate([prompt], steering=terms, max_new_tokens=12)[0]
+        assert text == expected.text
+        assert steering == expected.receipt.steering
