@@ -8,10 +8,14 @@ import httpx2
 import pytest
 
 from served import chunks_of, listening
+from trimtab.engines.generation import Generation, Mailbox
+from trimtab.engines.protocol import Completion, MarkedPrompt, Receipt, StreamedToken
+from trimtab.server.answers import Answers, batches
 from trimtab.server.app import create_app
 from trimtab.server.settings import ServerSettings
 
 CLIENTS = 16
+END = Completion("", (), "stop", MarkedPrompt("", (), (), (), (), 0), Receipt("none", (), 0))
 
 
 @pytest.fixture
@@ -44,3 +48,24 @@ def test_answers_of_many_streams_are_those_of_each_alone(served, llama):
         expected = llama.generate([prompt], steering=terms, max_new_tokens=12)[0]
         assert text == expected.text
         assert steering == expected.receipt.steering
+
+
+def test_waiting_answer_is_listened_to_once():
+    waiting, busy = Mailbox(), Mailbox()
+    answers = Answers((), (Generation(waiting), Generation(busy)))
+
+    async def feed():
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+            busy.put(StreamedToken(1, "x"))
+        assert len(waiting._listeners) == 1
+        waiting.close(END)
+        busy.close(END)
+
+    async def read():
+        feeding = asyncio.create_task(feed())
+        count = sum([len(events) async for events in batches(answers)])
+        await feeding
+        return count
+
+    assert asyncio.run(read()) == 52

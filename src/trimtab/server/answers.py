@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -204,15 +204,30 @@ async def batches(answers: Answers) -> AsyncIterator[list[Event]]:
     changed = asyncio.Event()
     wake = waker(changed)
     left = dict(enumerate(answers.generations))
+    listening: set[int] = set()
+
+    def listener(number: int) -> Callable[[], None]:
+        def notice() -> None:
+            listening.discard(number)
+            wake()
+
+        return notice
+
     while left:
         changed.clear()
-        if events := list(_ready(left)):
+        if events := _ready(left):
             yield events
-        elif all(generation.listen(wake) for generation in left.values()):
+            continue
+        for number in left.keys() - listening:
+            listening.add(number)
+            if not left[number].listen(listener(number)):
+                listening.discard(number)
+                break
+        else:
             await changed.wait()
 
 
-def _ready(left: dict[int, Generation]) -> Sequence[Event]:
+def _ready(left: dict[int, Generation]) -> list[Event]:
     """Return the events that are there, and drop the answers that have ended."""
     events: list[Event] = []
     for number, generation in list(left.items()):

@@ -87,7 +87,7 @@ class SamplingFields(Fields):
     stop_token_ids: Annotated[list[Token], Field(max_length=MAX_STOPS)] | None = None
     ignore_eos: bool = False
     include_stop_str_in_output: bool = False
-    seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_N)] | None = None
     cache_salt: Annotated[str, StringConstraints(max_length=256)] | None = Field(
         default=None, description="Kept beginnings of prompts are shared between requests of the same salt alone."
