@@ -25,7 +25,7 @@ from trimtab.engines.transformers.decode.loop import DecodingLoop
 from trimtab.engines.transformers.decode.prefixes import KeptPrefixes
 from trimtab.engines.transformers.decode.row import Row
 from trimtab.engines.transformers.forward.flat import BLOCK, why_not_flat
-from trimtab.engines.transformers.forward.rows import RowPlan, RowSteering
+from trimtab.engines.transformers.forward.rows import RowHooks, RowPlan, RowSteering
 from trimtab.errors import CancelledGenerationError, ModelError, PromptError, SteeringError
 from trimtab.steering import Steering
 
@@ -258,6 +258,54 @@ def test_running_out_of_memory_shrinks_the_pass(asking: Asking, monkeypatch: pyt
     monkeypatch.setattr(asking.loop._flat, "read", small)
     assert same(asking.answers(asking.asked(PROMPTS[1], "one:0.8"))[0], alone)
     assert max(sizes) <= 32
+
+
+@pytest.mark.parametrize("streams", [0, 4])
+def test_a_short_prompt_is_read_beside_long_ones(tiny: Make, monkeypatch: pytest.MonkeyPatch, streams: int) -> None:
+    asking = Asking(tiny("llama", max_position_embeddings=4096))
+    read, passes, first = asking.loop._flat.read, [0], [0]
+    newcomer: list[Any] = []
+
+    def counted(segments: Any, **options: Any) -> torch.Tensor:
+        if passes[0] == 3:  # the long prompts are being read by now
+            newcomer.extend(asking.loop.submit([asking.asked("Hi", salt=b"new")]))
+            newcomer[0].listen(lambda: first.__setitem__(0, passes[0]))
+        passes[0] += 1
+        return read(segments, **options)
+
+    long = [asking.asked("A sea. " * 300 + str(n), salt=bytes([n]), max_new_tokens=2) for n in range(3)]
+    answering = [asking.asked("Hi", max_new_tokens=200, ignore_eos=True) for _ in range(streams)]
+    running = asking.loop.submit(answering)
+    for each in running:
+        next(each)
+    monkeypatch.setattr(asking.loop._flat, "read", counted)
+    others = asking.loop.submit(long)
+    (alone,) = Asking(asking.engine).answers(asking.asked("Hi"))
+    assert [len(each.result(timeout=60).tokens) for each in others] == [2, 2, 2]
+    own = -(-len(asking.engine.marked("Hi").tokens) // (loop_module.BUSY if streams else loop_module.IDLE))
+    assert first[0] - 4 <= own + 2
+    assert same(newcomer[0].result(timeout=60), alone)
+    for each in running:
+        each.close()
+
+
+def test_two_rows_with_swapped_plans_are_noticed(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [asking.asked("Hi", "one:0.8"), asking.asked("Hi", "two:-0.9")]
+    alone = [asking.answers(case)[0] for case in cases]
+    reading = RowHooks.reading
+
+    def swapped(self: RowHooks, segments: Any, *, least: int) -> Any:
+        plans = [row.plan for row, _ in segments]
+        given = [(row, segment) for row, segment in segments]
+        if len(given) == 2:
+            for (row, _), plan in zip(given, reversed(plans), strict=True):
+                row.plan = plan
+        return reading(self, given, least=least)
+
+    assert all(same(*each) for each in zip(asking.answers(*cases), alone, strict=True))
+    monkeypatch.setattr(RowHooks, "reading", swapped)
+    for answer, right in zip(asking.answers(*cases), alone, strict=True):
+        assert answer.logprob != pytest.approx(right.logprob, abs=1e-4)
 
 
 def test_cancelled_and_late_requests_leave(asking: Asking) -> None:

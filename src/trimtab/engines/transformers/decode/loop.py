@@ -233,25 +233,37 @@ class DecodingLoop:
         return self._plans[steering]
 
     def _segments(self) -> Iterator[tuple[Row, Segment]]:
-        """Put a pass together: answers by slot, then pieces of prompts in the order in which they joined."""
+        """Put a pass together: answers by slot, then pieces of prompts.
+
+        The room for prompts is shared: short ones are read at once beside a long one, and the oldest always goes on.
+        """
         answering = sorted((row for row in self._joined if row.answering), key=lambda row: (bool(row.ahead), row.slot))
         for row in answering:
             yield row, row.next_tokens()
         room = BUSY if any(row.asked.streamed for row in answering) else IDLE
         room = min(room, self._reduced or room)
-        begun: set[bytes] = set()  # blocks that this pass reads, which others may use in the next one
-        for row in self._joined:
-            if row.answering or room <= 0:
-                continue
-            self._restore(row)
-            at = row.read // BLOCK
-            if at < len(row.keys) and row.keys[at] in begun:
-                continue
-            piece = row.next_piece(room)
+        readers = self._readers()
+        for at, row in enumerate([*readers[:1], *sorted(readers[1:], key=lambda row: row.unread)]):
+            piece = row.next_piece(min(max(room // (len(readers) - at), BLOCK), room))
             if piece is not None:
-                begun.update(row.keys[at : piece.stop // BLOCK])
                 room -= len(piece.tokens)
                 yield row, piece
+
+    def _readers(self) -> list[Row]:
+        """Return the rows whose prompts are read now, in the order in which they joined.
+
+        A prompt waits for blocks that are those of an earlier one: it takes them once they are read.
+        """
+        readers, begun = [], set[bytes]()
+        for row in self._joined:
+            if row.answering:
+                continue
+            self._restore(row)
+            left = row.keys[row.read // BLOCK :]
+            if not left or left[0] not in begun:
+                begun.update(left)
+                readers.append(row)
+        return readers
 
     def _restore(self, row: Row) -> None:
         """Take the beginning of a prompt from the kept prefixes, if nothing of it was read yet."""

@@ -68,6 +68,11 @@ class Row:
         """Return True if its prompt has been read."""
         return self.read == len(self.prompt.tokens)
 
+    @property
+    def unread(self) -> int:
+        """Return the tokens of its prompt that are still to be read."""
+        return len(self.prompt.tokens) - self.read
+
     def look_ahead(self) -> None:
         """Find the tokens that its constraint forces, which are read together with the last one.
 
