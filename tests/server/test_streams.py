@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from served import chunks_of, listening
-from trimtab.engines.generation import Generation, Mailbox
+from trimtab.engines.generation import Generation, Mailbox, gathered_wakeups
 from trimtab.engines.protocol import Completion, MarkedPrompt, Receipt, StreamedToken
 from trimtab.server.answers import Answers, batches
 from trimtab.server.app import create_app
@@ -69,3 +69,30 @@ def test_waiting_answer_is_listened_to_once():
         return count
 
     assert asyncio.run(read()) == 52
+
+
+def test_tokens_of_one_pass_wake_their_loop_once(monkeypatch):
+    mailboxes = [Mailbox() for _ in range(4)]
+    answers = [Answers((), (Generation(mailbox),)) for mailbox in mailboxes]
+
+    async def read(one):
+        return sum([len(events) async for events in batches(one)])
+
+    async def read_all():
+        loop = asyncio.get_running_loop()
+        wakeups = []
+        soon = loop.call_soon_threadsafe
+        monkeypatch.setattr(loop, "call_soon_threadsafe", lambda call: (wakeups.append(call), soon(call)))
+        reading = asyncio.gather(*map(read, answers))
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+            with gathered_wakeups():
+                for mailbox in mailboxes:
+                    mailbox.put(StreamedToken(1, "x"))
+        await asyncio.sleep(0.01)
+        with gathered_wakeups():
+            for mailbox in mailboxes:
+                mailbox.close(END)
+        return await reading, len(wakeups)
+
+    assert asyncio.run(read_all()) == ([4, 4, 4, 4], 4)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
-from contextlib import suppress
-from threading import Condition
+from contextlib import contextmanager, suppress
+from threading import Condition, local
 from types import TracebackType
 from typing import Protocol, TypeAlias, Unpack, final
 
@@ -28,15 +28,46 @@ from trimtab.vectors import ControlVector
 End: TypeAlias = Completion | BaseException
 
 
+_GATHERED = local()  # ``events`` of this thread by loop, inside of ``gathered_wakeups``
+
+
+@contextmanager
+def gathered_wakeups() -> Iterator[None]:
+    """Wake each event loop once at the end of the ``with`` block, however many of its events ``waker`` has to set.
+
+    A pass of the model has a token for every request. To wake their loop costs a system call, in which its thread takes
+    the interpreter from the one that is handing out.
+    """
+    _GATHERED.events = gathered = defaultdict[asyncio.AbstractEventLoop, list[asyncio.Event]](list)
+    try:
+        yield
+    finally:
+        _GATHERED.events = None
+        for loop, events in gathered.items():
+            _set_all(loop, events)
+
+
 def waker(event: asyncio.Event) -> Callable[[], None]:
     """Return a function that sets an event of the running loop from any thread, also once that loop is closed."""
     loop = asyncio.get_running_loop()
 
     def wake() -> None:
-        with suppress(RuntimeError):  # of a closed loop: nobody waits any more, and the engine must not fail
-            loop.call_soon_threadsafe(event.set)
+        gathered = getattr(_GATHERED, "events", None)
+        if gathered is None:
+            _set_all(loop, [event])
+        else:
+            gathered[loop].append(event)
 
     return wake
+
+
+def _set_all(loop: asyncio.AbstractEventLoop, events: Sequence[asyncio.Event]) -> None:
+    def set_all() -> None:
+        for event in events:
+            event.set()
+
+    with suppress(RuntimeError):  # of a closed loop: nobody waits any more, and the engine must not fail
+        loop.call_soon_threadsafe(set_all)
 
 
 @final

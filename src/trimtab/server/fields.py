@@ -31,6 +31,7 @@ RENAMED = {
     "functions": "tools",
     "function_call": "tool_choice",
 }
+LARGEST_SEED = 9_223_372_036_854_776_000  # as OpenAI's schema has it
 
 Text = Annotated[str, StringConstraints(max_length=MAX_TEXT)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -87,7 +88,7 @@ class SamplingFields(Fields):
     stop_token_ids: Annotated[list[Token], Field(max_length=MAX_STOPS)] | None = None
     ignore_eos: bool = False
     include_stop_str_in_output: bool = False
-    seed: Annotated[int, Field(ge=-(2**63), le=2**63 - 1)] | None = None
+    seed: Annotated[int, Field(ge=-LARGEST_SEED, le=LARGEST_SEED)] | None = None
     n: Annotated[int, Field(ge=1, le=MAX_N)] | None = None
     cache_salt: Annotated[str, StringConstraints(max_length=256)] | None = Field(
         default=None, description="Kept beginnings of prompts are shared between requests of the same salt alone."

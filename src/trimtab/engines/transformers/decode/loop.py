@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trimtab.engines.generation import Generation, Mailbox
+from trimtab.engines.generation import Generation, Mailbox, gathered_wakeups
 from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.protocol import Completion, StreamedToken
 from trimtab.engines.transformers.decode.answer import (
@@ -117,8 +117,9 @@ class DecodingLoop:
 
     def _deliver(self) -> None:
         """Hand out the ends of the requests that have left."""
-        for mailbox, end in self._left:
-            mailbox.close(end)
+        with gathered_wakeups():
+            for mailbox, end in self._left:
+                mailbox.close(end)
         self._left.clear()
 
     def _go_on(self) -> bool:
@@ -158,7 +159,8 @@ class DecodingLoop:
                 for row in rows:
                     self._leave(row, error)
                 return
-            self._choose(segments, logits)
+            with gathered_wakeups():
+                self._choose(segments, logits)
 
     def _choose(self, segments: Sequence[tuple[Row, Segment]], logits: Tensor) -> None:
         """Choose the next token of each text, and where forced tokens were read, those one after another."""
