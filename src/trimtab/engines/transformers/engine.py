@@ -724,6 +724,11 @@ class TransformersEngine:
                     self._why_static = why
         return self._loop
 
+    def why_static(self) -> str | None:
+        """Return why requests wait for static batches; None if they join and leave at any token, which is tried."""
+        self._decoding()
+        return self._why_static or None
+
     def answers_batches(self, prompt: Tokens) -> bool:
         """Return True if the model answers a row of a batch as it does alone; else rows are answered one by one."""
         with running(self.model):

@@ -56,6 +56,14 @@ def test_diagnose_families_work_and_stay_unchanged(engine: TransformersEngine) -
     assert engine.generate("Hello", max_new_tokens=3) == before
 
 
+@pytest.mark.parametrize("family", ["llama", "mistral", "falcon_alibi", "mamba"])
+def test_diagnose_says_whether_requests_join(tiny: Callable[..., TransformersEngine], family: str) -> None:
+    engine = tiny(family)
+    flat = family in ("llama", "mistral")
+    assert states(diagnose(engine))["join at any token"] == ("yes" if flat else "slow")
+    assert (engine.why_static() is None) == flat
+
+
 def test_diagnosis_is_plain_json(llama: TransformersEngine) -> None:
     printed = json.loads(json.dumps(asdict(diagnose(llama)), allow_nan=False))
     assert printed["name"] == "tiny llama"

@@ -93,7 +93,7 @@ def try_out(engine: TransformersEngine) -> Checks:
     vector = _random_vector(engine, checks.norms)
     steering = Steering((Term(vector, coefficient=COEFFICIENT),))
     capabilities += _tried(("steer",), lambda: [_steering(engine, steering, layer=vector.layers[0])])
-    capabilities += _tried(("generate", "stream", "batches", "per-row steering"), lambda: _answering(engine, steering))
+    capabilities += _tried(("generate", "stream", "join at any token", "batches", "per-row steering"), lambda: _answering(engine, steering))
     capabilities += _tried(("calibrate", "KL"), lambda: _scoring(engine, proof, vector, texts))
     return replace(checks, capabilities=tuple(capabilities))
 
@@ -215,9 +215,17 @@ def _answering(engine: TransformersEngine, steering: Steering) -> list[Capabilit
     return [
         Capability("generate", "yes", "a few tokens, greedily"),
         Capability("stream", "yes" if streamed else "no", f"its pieces are {'' if streamed else 'not '}the answer"),
+        _joining(engine),
         _batches(engine, alone, together),
         *_tried(("per-row steering",), lambda: [_rows(together, _answers(engine, [steering, Steering()]))]),
     ]
+
+
+def _joining(engine: TransformersEngine) -> Capability:
+    why = engine.why_static()
+    if why is None:
+        return Capability("join at any token", "yes", "many requests are read in one flat pass, and leave at once")
+    return Capability("join at any token", "slow", f"requests wait for static batches: {why}")
 
 
 def _answers(engine: TransformersEngine, steering: list[Steering] | None) -> list[Completion]:
