@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from served import chunks_of
+from trimtab.server.replies import ChatCompletion, ModelList, TextCompletion
 
 
 def test_prompts_are_continued_n_times_in_order(client, fake):
@@ -55,6 +56,24 @@ def test_bug_is_answered_without_a_traceback(client, monkeypatch):
     assert answer.status_code == 500
     assert "secret" not in answer.text
     assert "Traceback" not in answer.text
+
+
+def keys_of(value):
+    """Return the shape of a value: keys, nested."""
+    if isinstance(value, dict):
+        return {key: keys_of(each) for key, each in value.items()}
+    return [keys_of(each) for each in value] if isinstance(value, list) else None
+
+
+def test_answers_are_as_documented(client, chat):
+    body = {"model": "fake", "prompt": "Hello", "logprobs": 1, "steering": "happy:1", "readings": ["happy"], "kl": True}
+    for model, answer in (
+        (ChatCompletion, chat(logprobs=True, top_logprobs=2, steering="happy:1", readings=["happy"], kl=True)),
+        (TextCompletion, client.post("/v1/completions", json=body).json()),
+        (ModelList, client.get("/v1/models").json()),
+    ):
+        read = model.model_validate(answer).model_dump(mode="json", exclude_unset=True)
+        assert keys_of(read) == keys_of(answer)
 
 
 def test_document_names_errors_of_every_route(client):

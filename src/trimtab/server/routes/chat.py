@@ -19,6 +19,7 @@ from trimtab.server.fields import ChatFields, Tool
 from trimtab.server.presets import with_defaults
 from trimtab.server.prompts import chat_prompt, thinking_of
 from trimtab.server.reasoning import ThoughtSplitter, split_thoughts
+from trimtab.server.replies import ChatCompletion, streamed_or
 from trimtab.server.serving import Served
 from trimtab.server.shapes import logprob_json, logprobs_json, readings_json, trimtab_json, usage_json
 from trimtab.server.sse import DONE, event, event_stream
@@ -56,7 +57,7 @@ class Reply:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
 
-@router.post("/v1/chat/completions", response_model=None)
+@router.post("/v1/chat/completions", response_model=None, responses=streamed_or(ChatCompletion))
 async def create_chat_completion(
     body: ChatFields,
     request: Request,

@@ -16,6 +16,7 @@ from trimtab.server.answers import Answers, Asked, batches, begin, completed, re
 from trimtab.server.constraints import request_constraint
 from trimtab.server.fields import CompletionFields
 from trimtab.server.presets import with_defaults
+from trimtab.server.replies import TextCompletion, streamed_or
 from trimtab.server.serving import Served
 from trimtab.server.shapes import readings_json, trimtab_json, usage_json
 from trimtab.server.sse import DONE, event, event_stream
@@ -25,7 +26,7 @@ router = APIRouter(tags=["completions"])
 ANSWER_TOKENS = 16  # of requests that give no upper bound, as in OpenAI's API
 
 
-@router.post("/v1/completions", response_model=None)
+@router.post("/v1/completions", response_model=None, responses=streamed_or(TextCompletion))
 async def create_completion(
     body: CompletionFields,
     request: Request,

@@ -7,12 +7,13 @@ from typing import Any
 from fastapi import APIRouter
 
 from trimtab.server.presets import Preset
+from trimtab.server.replies import ModelList, ModelReply
 from trimtab.server.serving import Served, Serving
 
 router = APIRouter(tags=["models"])
 
 
-@router.get("/v1/models")
+@router.get("/v1/models", response_model=None, responses={200: {"model": ModelList}})
 async def list_models(serving: Served) -> dict[str, Any]:
     """List the model, then its presets."""
     base = serving.settings.model
@@ -21,7 +22,7 @@ async def list_models(serving: Served) -> dict[str, Any]:
     return {"object": "list", "data": [_model_json(serving, name, preset) for name, preset in models.items()]}
 
 
-@router.get("/v1/models/{name:path}")
+@router.get("/v1/models/{name:path}", response_model=None, responses={200: {"model": ModelReply}})
 async def get_model(name: str, serving: Served) -> dict[str, Any]:
     """Return one model."""
     return _model_json(serving, name, serving.preset_of(name))
