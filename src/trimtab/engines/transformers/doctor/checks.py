@@ -93,7 +93,8 @@ def try_out(engine: TransformersEngine) -> Checks:
     vector = _random_vector(engine, checks.norms)
     steering = Steering((Term(vector, coefficient=COEFFICIENT),))
     capabilities += _tried(("steer",), lambda: [_steering(engine, steering, layer=vector.layers[0])])
-    capabilities += _tried(("generate", "stream", "join at any token", "batches", "per-row steering"), lambda: _answering(engine, steering))
+    answering = ("generate", "stream", "join at any token", "batches", "per-row steering")
+    capabilities += _tried(answering, lambda: _answering(engine, steering))
     capabilities += _tried(("calibrate", "KL"), lambda: _scoring(engine, proof, vector, texts))
     return replace(checks, capabilities=tuple(capabilities))
 
