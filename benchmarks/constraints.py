@@ -156,27 +156,34 @@ def _is_valid(text: str, schema: dict[str, Any]) -> bool:
 
 def _rates(model: TransformersEngine, plan: Plan, on_step: Callable[[Step], None]) -> dict[str, dict[str, float]]:
     """Return tokens per CPU second of answers alone and of sixteen together, by how forced tokens are read."""
-    prompts = (neutral_prompts().calibration + neutral_prompts().more)[:16]
-    constraint = Constraint.json_schema(SCHEMAS[0])
-    turns: dict[tuple[str, str], list[float]] = {}
+    sides = [(kind, count) for kind in ("greedy", "sampled") for count in (1, 16)]
+    turns: dict[str, dict[str, list[float]]] = {f"{kind}, {count}": {} for kind, count in sides}
     for number in range(-1, plan.rounds):  # the first one is not counted
-        for reading, most in (("at once", row.FORCED), ("one by one", 0)):
-            for beside, count in (("one", 1), ("sixteen", 16)):
-                on_step(Step(f"{beside}, forced tokens {reading}", number + 1, plan.rounds + 1))
+        on_step(Step("Forced tokens", number + 1, plan.rounds + 1))
+        for kind, count in sides:
+            for reading, most in (("at once", row.FORCED), ("one by one", 0)):
                 with patch.object(row, "FORCED", most):
-                    begun = time.process_time()
-                    requests = [
-                        model.submit(prompt, constraint=constraint, salt=f"{number}", max_new_tokens=TOKENS)
-                        for prompt in prompts[:count]
-                    ]
-                    tokens = sum(len(request.result().tokens) for request in requests)
-                    rate = tokens / (time.process_time() - begun)
+                    rate = _rate(model, count, temperature=float(kind == "sampled"), turn=f"{number} {reading}")
                 if number >= 0:
-                    turns.setdefault((beside, reading), []).append(rate)
-    rates: dict[str, dict[str, float]] = {}
-    for (beside, reading), several in turns.items():
-        rates.setdefault(beside, {})[reading] = round(float(np.median(several)), 1)
-    return rates
+                    turns[f"{kind}, {count}"].setdefault(reading, []).append(rate)
+    return {
+        side: {reading: round(float(np.median(rates)), 1) for reading, rates in several.items()}
+        for side, several in turns.items()
+    }
+
+
+def _rate(model: TransformersEngine, count: int, *, temperature: float, turn: str) -> float:
+    prompts = (neutral_prompts().calibration + neutral_prompts().more)[:count]
+    constraint = Constraint.json_schema(SCHEMAS[0])
+    begun = time.process_time()
+    requests = [
+        model.submit(
+            prompt, constraint=constraint, salt=turn, temperature=temperature, seed=SEED, max_new_tokens=TOKENS
+        )
+        for prompt in prompts
+    ]
+    tokens = sum(len(request.result().tokens) for request in requests)
+    return tokens / (time.process_time() - begun)
 
 
 def table(measured: Mapping[str, Any]) -> str:
@@ -186,6 +193,6 @@ def table(measured: Mapping[str, Any]) -> str:
         f"{answers['valid']} of {answers['of']} JSON answers are valid at strengths up to {measured['strongest']}.",
         f"{parts['valid']} of {parts['of']} JSON parts of {parts['answers']} answers are valid.",
     ]
-    for beside, rates in measured["tokens_per_cpu_second"].items():
-        lines += [f"{beside:<10}{reading:<12}{rate:>8.1f} tokens per CPU second" for reading, rate in rates.items()]
+    for side, rates in measured["tokens_per_cpu_second"].items():
+        lines += [f"{side:<14}{reading:<12}{rate:>8.1f} tokens per CPU second" for reading, rate in rates.items()]
     return "\n".join(lines)

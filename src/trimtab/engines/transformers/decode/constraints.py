@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
@@ -71,6 +72,7 @@ class ConstraintState:
         self._shared = True
         self._tokens: list[int] = []
         self._forced: Tokens = ()
+        self._mask: Mask | None = None  # of the next token, if it is computed already
 
     @property
     def complete(self) -> bool:
@@ -80,11 +82,14 @@ class ConstraintState:
     def mask(self) -> Mask:
         """Return the tokens that may come next; the end of the answer is one of them where it may end.
 
-        It takes microseconds, so several rows are not worth threads.
-
         Raises:
             ConstraintError: The constraint became too complex to follow.
         """
+        if self._mask is None:
+            self._mask = self._next_mask()
+        return self._mask
+
+    def _next_mask(self) -> Mask:
         mask = np.empty((1, self._compiler.words), dtype=np.int32)
         fill_next_token_bitmask(self._matcher, mask)
         if self._matcher.is_error():
@@ -129,6 +134,7 @@ class ConstraintState:
             self._matcher.consume_token(token)
             self._check()
         self._tokens.append(token)
+        self._mask = None
         self._forced = self._forced[1:] if self._forced[:1] == (token,) else ()
 
     def _go_on_alone(self) -> None:
@@ -241,6 +247,14 @@ class TaggedState:
 
 
 State: TypeAlias = ConstraintState | TaggedState
+
+
+def prepare_masks(states: Sequence[State]) -> None:
+    """Compute the masks of the next tokens, so that they are there when the tokens are chosen."""
+    for state in states:
+        with suppress(ConstraintError):  # it is raised again where the token is chosen
+            if not state.forced():
+                state.mask()
 
 
 def start_constraint(

@@ -14,8 +14,10 @@ A request that fails leaves alone. If a pass fails, all requests in it fail, and
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Lock
 from typing import final
@@ -32,6 +34,7 @@ from trimtab.engines.transformers.decode.answer import (
     check_terms,
 )
 from trimtab.engines.transformers.decode.choose import Choice, choose
+from trimtab.engines.transformers.decode.constraints import prepare_masks
 from trimtab.engines.transformers.decode.generation import Asked, start_thread, why_ended
 from trimtab.engines.transformers.decode.prefixes import KeptPrefixes
 from trimtab.engines.transformers.decode.row import Row, room_of
@@ -63,6 +66,7 @@ class DecodingLoop:
         self._model = model
         self._flat = FlatModel(model, layers=len(layers))
         self._hooks = RowHooks(layers)
+        self._beside: ThreadPoolExecutor  # for what is computed while the model runs
         self._kept = KeptPrefixes(KEPT_BYTES)
         self._state = b""  # of the model, under which prefixes were kept
         self._plans: dict[object, RowPlan] = {}
@@ -104,7 +108,7 @@ class DecodingLoop:
     def _run(self) -> None:
         try:
             while self._go_on():
-                with ExitStack() as stack:
+                with ThreadPoolExecutor(1) as self._beside, ExitStack() as stack:
                     with running(self._model):
                         stack.enter_context(self._hooks.installed())
                     while self._joined or self._waiting:
@@ -152,7 +156,7 @@ class DecodingLoop:
                 return
             rows = [row for row, _ in segments]
             try:
-                logits = self._pass(segments)
+                logits = self._pass_beside_masks(segments)
             except Exception as error:  # whatever a model does, requests that come later are answered
                 if isinstance(error, RuntimeError) and is_out_of_memory(error) and self._reduce(error):
                     return
@@ -164,6 +168,10 @@ class DecodingLoop:
 
     def _choose(self, segments: Sequence[tuple[Row, Segment]], logits: Tensor) -> None:
         """Choose the next token of each text, and where forced tokens were read, those one after another."""
+        for row, segment in segments:
+            for token in segment.tokens[1:] if segment.generated and segment.wanted == 1 else ():
+                if row in self._joined:
+                    self._hand_out(row, Choice(token, math.nan))  # nobody asks for its log-probability
         counts = [segment.wanted for _, segment in segments]
         begins = np.cumsum(counts) - counts
         for n in range(max(counts)):
@@ -275,6 +283,18 @@ class DecodingLoop:
         if known:
             self._kept.restore(row.keys[:known], row.steering, self._flat.table, row.slot)
             row.read = known * BLOCK
+
+    def _pass_beside_masks(self, segments: Sequence[tuple[Row, Segment]]) -> Tensor:
+        """Run a pass; another thread computes the masks of the tokens that are chosen after it."""
+        constraints = [row.request.constraints[0] for row, segment in segments if segment.wanted and not row.ahead]
+        followed = [each for each in constraints if each is not None]
+        if not followed:
+            return self._pass(segments)
+        masks = self._beside.submit(prepare_masks, followed)
+        try:
+            return self._pass(segments)
+        finally:
+            masks.result()
 
     def _pass(self, segments: Sequence[tuple[Row, Segment]]) -> Tensor:
         device, _ = place(self._model)

@@ -89,7 +89,9 @@ class Row:
         """Return the segment that reads its last token, and those that must follow."""
         tokens = self.answer.tokens
         reads = tokens[-1], *self.ahead
-        return Segment(self.slot, self.read + len(tokens) - 1, reads, generated=True, wanted=len(reads))
+        sampling = self.request.sampling
+        wanted = len(reads) if sampling.temperature == 0 or sampling.logprobs is not None else 1
+        return Segment(self.slot, self.read + len(tokens) - 1, reads, generated=True, wanted=wanted)
 
     def next_piece(self, most: int) -> Segment | None:
         """Return the next piece of its prompt, of at most so many tokens, up to the end of a block or of the prompt."""
