@@ -449,6 +449,14 @@ def test_tagged_part_once_leaves_the_rest_free() -> None:
     assert state.forced() == ()
 
 
+def test_parts_are_not_compiled_while_tokens_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = tagged()
+    compiler = constraints._compiler(BYTES, VOCABULARY, (EOS,))
+    compiler._compiled.clear()
+    monkeypatch.setattr(constraints, "_check_by_trial", lambda *_: pytest.fail("compiled again"))
+    assert follow(state, "a <n>1</n> <n>2</n>") == ">1</n>>2</n>"
+
+
 def test_trigger_is_completed_by_the_rest_of_one_tag() -> None:
     number, word = Constraint.regex("[0-9]"), Constraint.regex("[a-z]")
     state = tagged(Tag("<f=a>", number, ";", trigger="<f"), Tag("<f=b>", word, ";", trigger="<f"))

@@ -65,10 +65,10 @@ class ConstraintState:
         constraint: The constraint.
     """
 
-    def __init__(self, compiler: _Compiler, constraint: Constraint) -> None:
+    def __init__(self, compiler: _Compiler, constraint: Constraint, *, begun: LLMatcher | None = None) -> None:
         self.constraint = constraint
         self._compiler = compiler
-        self._matcher = compiler.shared(constraint)
+        self._matcher = begun or compiler.shared(constraint)
         self._shared = True
         self._tokens: list[int] = []
         self._forced: Tokens = ()
@@ -184,10 +184,11 @@ class TaggedState:
         self._triggers = compiler.triggers(constraint)
         self._longest = max((len(trigger) for trigger in self._triggers if isinstance(trigger, bytes)), default=1)
         self._inside: list[bool] = []  # of each token
+        self._matcher = compiler.shared(constraint)  # at the beginning; by now nothing may have to be compiled
         self._begin()
 
     def _begin(self) -> None:
-        self._state = ConstraintState(self._compiler, self.constraint)
+        self._state = ConstraintState(self._compiler, self.constraint, begun=self._matcher.deep_copy())
         self._tail = b""  # of the free text, in which a trigger may have begun
         self._within = False
 

@@ -254,7 +254,7 @@ class BatchSchedule:
         self._prompt = self._prompt_table(sink=sink)
         self._prompt[:, :kept] = 0.0  # an earlier request read them
         self._answer: list[Coefficients] = []  # [row, term] of each generated token
-        self._left_out: list[Coefficients] = []  # what it would be, where a token is left out
+        self._left_out: dict[int, NDArray[np.bool_]] = {}  # [row, term] that would act, by number of the token
         self._steady = (
             not any(state.on_tokens for state in self.conditions.values())
             and not any(row.left_out for row in rows)
@@ -334,9 +334,12 @@ class BatchSchedule:
             row.read(number, token)
         self._decide_tokens()
         coefficients = self._coefficients_at(number)
-        left_out = [row.left_out is not None and row.left_out(number) for row in self._rows]
-        self._left_out.append(np.where(np.array(left_out)[:, None], coefficients, np.float32(0)))
-        self._answer.append(coefficients - self._left_out[-1])
+        left_out = [row for row, text in enumerate(self._rows) if text.left_out is not None and text.left_out(number)]
+        if left_out:
+            self._left_out[number] = np.zeros(coefficients.shape, dtype=bool)
+            self._left_out[number][left_out] = coefficients[left_out] != 0
+            coefficients[left_out] = 0
+        self._answer.append(coefficients)
 
     def _coefficients_at(self, number: int) -> Coefficients:
         coefficients = np.zeros(self._open.shape, dtype=np.float32)
@@ -357,10 +360,11 @@ class BatchSchedule:
 
     def left_out_of(self, row: int, generated: int) -> list[int]:
         """Return on how many of the first ``generated`` tokens each term did not act because they are left out."""
-        held = np.zeros(self._open.shape[1], dtype=int)
-        for coefficients in self._left_out[:generated]:
-            held += coefficients[row] != 0
-        return list(map(int, held))
+        counts = np.zeros(self._open.shape[1], dtype=int)
+        for number, acting in self._left_out.items():
+            if number < generated:
+                counts += acting[row]
+        return list(map(int, counts))
 
     def terms_of(self, row: int) -> list[int]:
         """Return the numbers of a row's terms, in order."""
