@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, final
 
 from fastapi import FastAPI, Request
@@ -13,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from trimtab.errors import TrimtabError
 
+LONGEST = 2_000  # characters of a message, which may quote the request
 logger = logging.getLogger("trimtab.server")
 TYPES = {
     401: "authentication_error",
@@ -88,6 +90,7 @@ def internal_error_json() -> dict[str, Any]:
 
 
 def _shape(status: int, what: str, *, fix: str | None = None, param: str | None = None, code: str) -> dict[str, Any]:
+    what = what if len(what) <= LONGEST else f"{what[:LONGEST]}..."
     kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     message = f"{what}; {fix}" if fix else what
     return {"error": {"message": message, "type": kind, "param": param, "code": code, "what": what, "fix": fix}}
@@ -121,11 +124,18 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, fail)
 
 
+def _place(location: Sequence[int | str]) -> str | None:
+    """Return a place in the body, without the names of types that pydantic adds where a field may have several."""
+    names = [str(part) for part in location if isinstance(part, int) or part.isidentifier()]
+    return ".".join(name for name in names if not name[0].isupper() and name not in ("str", "dict", "list")) or None
+
+
 def _of_validation(error: RequestValidationError) -> RequestError:
-    """Return the first of a body's mistakes, with its place."""
-    first = error.errors()[0]
-    kind, place = first["type"], [str(part) for part in first["loc"][1:]]
-    param = ".".join(place) or None
+    """Return the first of a body's mistakes, with its place; of a field that may have several forms, the nearest."""
+    mistakes = error.errors()
+    field = mistakes[0]["loc"][:2]
+    first = max((each for each in mistakes if each["loc"][:2] == field), key=lambda each: len(each["loc"]))
+    kind, param = first["type"], _place(first["loc"][1:])
     if kind == "extra_forbidden":
         return RequestError(f"there is no field {param!r}", fix="leave it out", param=param, code="unknown_field")
     if kind == "missing":

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from trimtab.engines.constraints import Constraint, Tag
+from trimtab.errors import ConstraintError
 from trimtab.server.errors import RequestError
 from trimtab.server.fields import NamedTool, Tool, ToolCall
 from trimtab.server.marks import MarkSplitter
@@ -70,17 +71,27 @@ def tools_text(tools: Sequence[Tool]) -> str:
     return DESCRIPTION.format(tools="\n".join(described))
 
 
-def call_constraint(tools: Sequence[Tool], *, steer: bool = False) -> Constraint:
-    """Return the constraint of an answer that is a call of one of some tools."""
-    calls = _call_schemas(tools)
-    return Constraint.json_schema(calls[0] if len(calls) == 1 else {"anyOf": calls}, steer=steer)
+def tools_constraint(tools: Sequence[Tool], *, forced: bool, once: bool = False, steer: bool = False) -> Constraint:
+    """Return the constraint of an answer that is a call, if it is forced, or else of a free one that may have calls.
 
+    Args:
+        tools: The tools that may be called.
+        forced: Whether the whole answer is a call.
+        once: Have one call at most.
+        steer: Steer calls, too.
 
-def call_tags(tools: Sequence[Tool], *, once: bool = False, steer: bool = False) -> Constraint:
-    """Return the constraint of a free answer that may call some tools, or at most one of them ``once``."""
-    calls = map(Constraint.json_schema, _call_schemas(tools))
-    tags = [Tag(f"{OPENING}\n", call, end=f"\n{CLOSING}", trigger=OPENING) for call in calls]
-    return Constraint.tags(tags, once=once, steer=steer)
+    Raises:
+        RequestError: The parameters of a tool are no JSON schema.
+    """
+    try:
+        calls = _call_schemas(tools)
+        if forced:
+            return Constraint.json_schema(calls[0] if len(calls) == 1 else {"anyOf": calls}, steer=steer)
+        inside = map(Constraint.json_schema, calls)
+        tags = [Tag(f"{OPENING}\n", call, end=f"\n{CLOSING}", trigger=OPENING) for call in inside]
+        return Constraint.tags(tags, once=once, steer=steer)
+    except ConstraintError as error:
+        raise RequestError(error.problem, fix=error.fix, param="tools", code=error.code) from None
 
 
 def _call_schemas(tools: Sequence[Tool]) -> list[dict[str, Any]]:

@@ -27,12 +27,11 @@ from trimtab.server.steering import HEADER, request_readings, request_steering
 from trimtab.server.tools import (
     Call,
     CallReader,
-    call_constraint,
-    call_tags,
     must_call,
     offered_tools,
     read_call,
     split_calls,
+    tools_constraint,
 )
 
 router = APIRouter(tags=["chat"])
@@ -74,10 +73,10 @@ async def create_chat_completion(
         raise RequestError(
             "tools cannot be called by an answer with a form of its own", fix="drop one of both", param="tools"
         )
-    if forced:
-        constraint = call_constraint(tools, steer=body.steer_constrained)
-    elif tools:
-        constraint = call_tags(tools, once=body.parallel_tool_calls is False, steer=body.steer_constrained)
+    if tools:
+        constraint = tools_constraint(
+            tools, forced=forced, once=body.parallel_tool_calls is False, steer=body.steer_constrained
+        )
     if body.top_logprobs and not body.logprobs:
         raise RequestError("top_logprobs needs logprobs", fix="set logprobs to true", param="top_logprobs")
     asked = Asked(
