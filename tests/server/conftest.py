@@ -36,7 +36,7 @@ def client(fake: FakeEngine, happy_vector: ControlVector, tmp_path: Path) -> Ite
     folder.mkdir()
     happy_vector.save(folder / "happy.safetensors")
     app = create_app(fake, ServerSettings(model="fake", vectors=folder))
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, base_url="http://localhost", raise_server_exceptions=False) as client:
         yield client
 
 
@@ -57,6 +57,8 @@ def fake_of_window() -> Callable[[int], TestClient]:
     """``fake_of_window(60)`` is a client of a server whose model reads so many tokens."""
 
     def make(window: int) -> TestClient:
-        return TestClient(create_app(FakeEngine(context_window=window), ServerSettings(model="fake")))
+        return TestClient(
+            create_app(FakeEngine(context_window=window), ServerSettings(model="fake")), base_url="http://localhost"
+        )
 
     return make

@@ -33,7 +33,7 @@ def test_answer_of_a_client_that_has_gone_is_given_up(monkeypatch, stream):
         "path": "/v1/chat/completions",
         "raw_path": b"/v1/chat/completions",
         "query_string": b"",
-        "headers": [(b"content-type", b"application/json")],
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
         "scheme": "http",
         "server": ("127.0.0.1", 1),
         "client": ("127.0.0.1", 2),

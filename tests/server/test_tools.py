@@ -38,7 +38,7 @@ BODY = {
 
 @pytest.fixture(scope="module")
 def tools_client(tiny_llama):
-    return TestClient(create_app(tiny_llama, ServerSettings(model="tiny")))
+    return TestClient(create_app(tiny_llama, ServerSettings(model="tiny")), base_url="http://localhost")
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "paint"}}])
@@ -68,7 +68,7 @@ def test_free_answer_without_a_call_is_text(tools_client):
 def test_calls_in_a_free_answer_are_read(parallel):
     call = '<tool_call>\n{"name":"paint","arguments":{"colour":"red","coats":2}}\n</tool_call>'
     engine = Scripted(*[f"I will. {call}\n{call}"] * 2)
-    client = TestClient(create_app(engine, ServerSettings(model="tiny")))
+    client = TestClient(create_app(engine, ServerSettings(model="tiny")), base_url="http://localhost")
     body = {**BODY, "parallel_tool_calls": parallel}
     (whole,) = client.post("/v1/chat/completions", json=body).json()["choices"]
     assert whole["finish_reason"] == "tool_calls"
@@ -88,7 +88,9 @@ def test_calls_in_a_free_answer_are_read(parallel):
 
 def test_thoughts_are_apart_from_the_answer():
     text = "<think>\nHm.</think>\n\nYes."
-    client = TestClient(create_app(Scripted(text, text, markers=THINK), ServerSettings(model="tiny")))
+    client = TestClient(
+        create_app(Scripted(text, text, markers=THINK), ServerSettings(model="tiny")), base_url="http://localhost"
+    )
     body = {key: value for key, value in BODY.items() if key != "tools"}
     message = client.post("/v1/chat/completions", json=body).json()["choices"][0]["message"]
     assert message["content"] == "Yes."

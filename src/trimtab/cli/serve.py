@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from trimtab.cli.options import DtypeOption, ModelOption, ThinkingOption, err, notice, phase_progress
-from trimtab.errors import MissingDependencyError, OutputError
+from trimtab.cli.options import DtypeOption, ModelOption, ThinkingOption, err, notice, out, phase_progress
+from trimtab.errors import MissingDependencyError, OutputError, PromptError
 
 if TYPE_CHECKING:
     from trimtab.engines.generation import Serves
+    from trimtab.server.keys import Key
     from trimtab.server.settings import ServerSettings
 
 
@@ -23,11 +25,38 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8421,
     name: Annotated[str | None, typer.Option(help="Name under which the model is served.")] = None,
+    api_key_file: Annotated[
+        Path | None, typer.Option(help="TOML file of the keys that clients need; anyone may ask without it.")
+    ] = None,
+    new_key: Annotated[bool, typer.Option("--new-key", help="Print a new key and its entry for the file.")] = False,
+    no_auth: Annotated[bool, typer.Option("--no-auth", help="Let anyone ask, also under other addresses.")] = False,
+    allowed_host: Annotated[
+        list[str] | None, typer.Option(help="Further host name under which the server may be asked.")
+    ] = None,
+    allowed_origin: Annotated[list[str] | None, typer.Option(help="Web page that may ask: https://….")] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(min=1, help="Of each key.")] = None,
+    log_requests: Annotated[bool, typer.Option(help="Log each request, without what it says, as JSON.")] = False,
     dtype: DtypeOption = None,
     thinking: ThinkingOption = None,
 ) -> None:
     """Serve a model to clients of OpenAI's API; every request may bring its own steering."""
     _check_installed()
+    from trimtab.server.keys import new_key as make_key
+    from trimtab.server.keys import read_keys
+
+    if new_key:
+        key, digest = make_key()
+        out.print(key, markup=False)
+        err.print(
+            f'Give the client this key, and add to the file of keys:\n\n[[keys]]\nname = "…"\nsha256 = "{digest}"'
+        )
+        return
+    keys = () if api_key_file is None else read_keys(api_key_file)
+    if host not in ("127.0.0.1", "::1", "localhost") and not keys and not no_auth:
+        raise PromptError(
+            f"anyone who reaches {host} could use the server",
+            fix="give --api-key-file with keys (--new-key makes one), or --no-auth if that is meant",
+        )
     if vectors is not None and not vectors.is_dir():
         raise OutputError(f"there is no folder {str(vectors)!r}", fix="make it, or name another one with --vectors")
     from trimtab.server.settings import ServerSettings, served_name
@@ -40,19 +69,33 @@ def serve(
         phases.begin("Answering once")  # which tries how the model can be run
         engine.submit("Hello", max_new_tokens=2, raw=not engine.has_chat_template).result()
     served = name or served_name(engine.info.name)
-    settings = ServerSettings(model=served, host=host, port=port, vectors=vectors)
-    run_server(engine, settings)
+    settings = ServerSettings(
+        model=served,
+        host=host,
+        port=port,
+        vectors=vectors,
+        allowed_hosts=tuple(allowed_host or ()),
+        allowed_origins=tuple(allowed_origin or ()),
+        requests_per_minute=requests_per_minute,
+        log_requests=log_requests,
+    )
+    run_server(engine, settings, keys=keys)
 
 
-def run_server(engine: Serves, settings: ServerSettings) -> None:
+def run_server(engine: Serves, settings: ServerSettings, *, keys: Sequence[Key] = ()) -> None:
     """Serve until Ctrl-C or SIGTERM."""
+    import logging
     from socket import socket
 
     import uvicorn
 
     from trimtab.server.app import create_app
 
-    app = create_app(engine, settings)
+    if settings.log_requests:
+        requests = logging.getLogger("trimtab.server.requests")
+        requests.setLevel(logging.INFO)
+        requests.addHandler(logging.StreamHandler())
+    app = create_app(engine, settings, keys=keys)
     address = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.port}"
     count = len(app.state.serving.vectors.vectors)
 

@@ -242,6 +242,11 @@ class FakeEngine:
             for prompt, row, again in zip(marked, rows, repeats, strict=True)
         ]
 
+    @property
+    def stalled(self) -> float:
+        """Return 0: no request ever waits."""
+        return 0.0
+
     def submit(
         self,
         prompt: Prompt | MarkedPrompt,

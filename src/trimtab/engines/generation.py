@@ -83,6 +83,7 @@ class Mailbox:
         self._tokens: deque[StreamedToken] = deque()
         self._end: End | None = None
         self._listeners: list[Callable[[], object]] = []
+        self._endings: list[Callable[[End], object]] = []
         self.cancelled = False
 
     def put(self, token: StreamedToken) -> None:
@@ -96,6 +97,10 @@ class Mailbox:
             self._end = end
 
         self._notify(finish)
+        with self._changed:
+            endings, self._endings = self._endings, []
+        for ending in endings:
+            ending(end)
 
     def _notify(self, change: Callable[[], None]) -> None:
         with self._changed:
@@ -112,6 +117,14 @@ class Mailbox:
                 return False
             self._listeners.append(listener)
             return True
+
+    def when_ended(self, call: Callable[[End], object]) -> None:
+        """Have ``call`` called with the end, from any thread, or at once if it is there."""
+        with self._changed:
+            if self._end is None:
+                self._endings.append(call)
+                return
+        call(self._end)
 
     @property
     def ended(self) -> bool:
@@ -212,6 +225,13 @@ class Generation:
         """Have ``listener`` called once, from any thread, when there is more; return False if there is already."""
         return self._mailbox.listen(listener)
 
+    def when_ended(self, call: Callable[[End], object]) -> None:
+        """Have ``call`` called with the completion or the error, from any thread, or at once if it is there.
+
+        What is called must not refer to the generation, or nobody would collect it.
+        """
+        self._mailbox.when_ended(call)
+
     @property
     def ended(self) -> bool:
         """Return True if the answer is at its end, or has failed."""
@@ -271,6 +291,10 @@ class Serves(Generates, Protocol):
     @property
     def thinking_markers(self) -> ThinkingMarkers | None:
         """Return the marks around the model's thoughts; None if it has none."""
+
+    @property
+    def stalled(self) -> float:
+        """Return the seconds for which requests have waited for a pass of the model; 0 while there are none."""
 
     def marked(self, prompt: Prompt, *, raw: bool = False, thinking: bool | None = None) -> MarkedPrompt:
         """Return a prompt as the model reads it; ``thinking`` switches the thoughts of a reasoning model."""

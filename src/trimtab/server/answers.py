@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from fastapi import Request
 
 from trimtab.engines.constraints import Constraint
-from trimtab.engines.generation import Generation, waker
+from trimtab.engines.generation import End, Generation, waker
 from trimtab.engines.protocol import Completion, MarkedPrompt, Prompt, StreamedToken
 from trimtab.engines.sampling import Sampling
 from trimtab.errors import CancelledGenerationError
 from trimtab.server.errors import RequestError
 from trimtab.server.fields import SamplingFields
+from trimtab.server.keys import CALLER
+from trimtab.server.metrics import watch
 from trimtab.server.serving import Serving
 from trimtab.server.settings import MAX_ANSWERS, ServerSettings
 from trimtab.steering import Steering
@@ -112,11 +116,12 @@ def request_sampling(
 
 
 async def begin(serving: Serving, asked: Asked) -> Answers:
-    """Hand a request to the engine.
+    """Hand a request to the engine once it is the caller's turn.
 
     Prompts are rendered and constraints compiled in another thread, so that streams go on meanwhile.
 
     Raises:
+        RequestError: It is too much, or too many requests wait already.
         TrimtabError: The engine does not take it.
     """
     if len(asked.prompts) * asked.n > MAX_ANSWERS:
@@ -125,7 +130,40 @@ async def begin(serving: Serving, asked: Asked) -> Answers:
             fix=f"ask for at most {MAX_ANSWERS} answers at once",
             param="n",
         )
-    return await asyncio.to_thread(_submit, serving, asked)
+    arrived = time.monotonic()
+    try:
+        leave = await serving.admission.enter(len(asked.prompts) * asked.n)
+    except RequestError as error:
+        serving.metrics.admission_rejections.labels(error.code).inc()
+        raise
+    try:
+        answers = await asyncio.to_thread(_submit, serving, asked)
+    except BaseException:
+        leave()
+        raise
+    serving.metrics.prompt_tokens.inc(answers.prompt_tokens)
+    _leave_at_the_end(answers, leave)
+    for generation in answers.generations:
+        watch(serving.metrics, generation, since=arrived)
+    return answers
+
+
+def _leave_at_the_end(answers: Answers, leave: Callable[[], None]) -> None:
+    """Give places back once the engine has written all answers, whether anybody has read them or not."""
+    loop, left = asyncio.get_running_loop(), len(answers.generations)
+
+    def one_less() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            leave()
+
+    def ended(end: End) -> None:
+        with suppress(RuntimeError):  # of a closed loop
+            loop.call_soon_threadsafe(one_less)
+
+    for generation in answers.generations:
+        generation.when_ended(ended)
 
 
 def _submit(serving: Serving, asked: Asked) -> Answers:
@@ -140,7 +178,7 @@ def _submit(serving: Serving, asked: Asked) -> Answers:
             read=asked.readings,
             measure_kl=asked.measure_kl,
             deadline=serving.settings.deadline,
-            salt=asked.salt,
+            salt=f"{CALLER.get().name}\n{asked.salt}",  # or the time of an answer would tell of other clients' prompts
         )
         for prompt in prompts
         for number in range(asked.n)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
 
 from trimtab.defaults import VERSION
 from trimtab.engines.generation import Serves
+from trimtab.server.admission import Admission
 from trimtab.server.errors import ERROR_RESPONSES, add_error_handlers
-from trimtab.server.routes import chat, completions, models
+from trimtab.server.gate import Gate
+from trimtab.server.keys import Key
+from trimtab.server.routes import chat, completions, health, models
 from trimtab.server.serving import Serving
 from trimtab.server.settings import ServerSettings
+from trimtab.server.steering import HEADER
 from trimtab.server.vectors import VectorIndex
 
 if TYPE_CHECKING:
@@ -26,15 +32,16 @@ NO_TELEMETRY: TelemetryConfig = {
     "operation_spans": False,
     "auto_configure": False,
 }
-ROUTERS = (chat.router, completions.router, models.router)
+ROUTERS = (chat.router, completions.router, models.router, health.router)
 
 
-def create_app(engine: Serves, settings: ServerSettings) -> FastAPI:
+def create_app(engine: Serves, settings: ServerSettings, *, keys: Sequence[Key] = ()) -> FastAPI:
     """Return an application that serves an engine.
 
     Args:
         engine: The engine that answers.
         settings: The server's settings.
+        keys: Keys of clients; anyone may ask without any.
     """
     app = FastAPI(
         title="trimtab",
@@ -49,8 +56,17 @@ def create_app(engine: Serves, settings: ServerSettings) -> FastAPI:
         settings=settings,
         vectors=VectorIndex(engine.info, folder=settings.vectors),
         created=int(time.time()),
+        admission=Admission(places=settings.answers, waiting=settings.waiting),
     )
     add_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
+    app.add_middleware(Gate, settings=settings, keys=tuple(keys))
+    if settings.allowed_origins:  # in front of the gate: browsers ask without a key whether they may ask
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.allowed_origins),
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=["authorization", "content-type", "x-api-key", HEADER],
+        )
     return app

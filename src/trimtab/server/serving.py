@@ -10,7 +10,9 @@ from fastapi import Depends, Request
 
 from trimtab.engines.generation import Serves
 from trimtab.errors import near_names
+from trimtab.server.admission import Admission
 from trimtab.server.errors import RequestError
+from trimtab.server.metrics import Metrics
 from trimtab.server.presets import Preset
 from trimtab.server.settings import ServerSettings
 from trimtab.server.vectors import VectorIndex
@@ -26,6 +28,8 @@ class Serving:
         vectors: The vectors that requests may name.
         presets: Presets by name.
         created: When the server was started, in seconds since 1970.
+        admission: Places in the engine.
+        metrics: What is counted.
     """
 
     engine: Serves
@@ -33,6 +37,8 @@ class Serving:
     vectors: VectorIndex
     presets: Mapping[str, Preset] = field(default_factory=dict)
     created: int = 0
+    admission: Admission = field(default_factory=lambda: Admission(places=64, waiting=256))
+    metrics: Metrics = field(default_factory=Metrics)
 
     def preset_of(self, model: str) -> Preset:
         """Return the preset that a model's name asks for; an empty one for the model itself.

@@ -34,6 +34,14 @@ class ServerSettings:
         max_answer_tokens: Upper bound on any answer; requests that ask for more get this.
         temperature: Of requests that give none; 1 as in OpenAI's API.
         max_body_bytes: Of a request.
+        max_upload_bytes: Of a file that is sent to the server.
+        body_seconds: Seconds that a body may take to arrive.
+        allowed_hosts: Further host names under which the server may be asked.
+        allowed_origins: Web pages that may ask, as ``https://example.org``.
+        requests_per_minute: Of each key; None sets no bound.
+        answers: Answers in the engine at once.
+        waiting: Requests that may wait for the engine.
+        log_requests: Whether each request is logged, without what it says.
         deadline: Seconds after which an answer is given up; None never.
         drain: Seconds that answers have to end once the server is stopped.
     """
@@ -46,6 +54,14 @@ class ServerSettings:
     max_answer_tokens: int = 4_096
     temperature: float = 1.0
     max_body_bytes: int = 4 * 1024**2
+    max_upload_bytes: int = 256 * 1024**2
+    body_seconds: float = 30.0
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    requests_per_minute: int | None = None
+    answers: int = 64
+    waiting: int = 256
+    log_requests: bool = False
     deadline: float | None = 600.0
     drain: float = 30.0
 

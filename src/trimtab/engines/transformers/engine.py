@@ -724,6 +724,11 @@ class TransformersEngine:
                     self._why_static = why
         return self._loop
 
+    @property
+    def stalled(self) -> float:
+        """Return the seconds for which requests have waited for a pass; 0 while there are none."""
+        return 0.0 if self._loop is None else self._loop.stalled
+
     def why_static(self) -> str | None:
         """Return why requests wait for static batches; None if they join and leave at any token, which is tried."""
         self._decoding()

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -75,6 +76,7 @@ class DecodingLoop:
         self._running = False
         self._joined: list[Row] = []  # in the order in which they joined; only the thread changes it
         self._left: list[tuple[Mailbox, Completion | BaseException]] = []  # with what they have ended
+        self._stepped = 0.0  # when the last step began, on the clock of ``time.monotonic``
         self._reduced = 0  # tokens of prompts in a pass since memory ran out; 0 if it did not
 
     def submit(self, asked: Sequence[Asked]) -> list[Generation]:
@@ -93,10 +95,15 @@ class DecodingLoop:
                 raise PromptError(f"more than {QUEUED} requests would wait", fix=fix)
             self._waiting.extend(entries)
             if entries and not self._running:
-                self._running = True
+                self._running, self._stepped = True, time.monotonic()
                 start_thread(self._run, cancel=self.cancel_all)
         lock = model_lock(self._model)
         return [Generation(mailbox, held=lambda: lock.held) for _, mailbox in entries]
+
+    @property
+    def stalled(self) -> float:
+        """Return the seconds since the last step began; 0 while there is nothing to do."""
+        return time.monotonic() - self._stepped if self._running else 0.0
 
     def cancel_all(self) -> None:
         """Cancel all requests."""
@@ -148,6 +155,7 @@ class DecodingLoop:
 
     def _step(self) -> None:
         """Run one pass, and let go whoever has ended."""
+        self._stepped = time.monotonic()
         self._leave_early()
         with running(self._model, changed=bool(self._waiting)):  # weights may change between two answers
             self._join()
