@@ -5,12 +5,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trimtab.engines.fake import FakeEngine
 from trimtab.engines.protocol import ThinkingMarkers
 from trimtab.server.fields import Tool
 from trimtab.server.marks import MarkSplitter
-from trimtab.server.reasoning import ThoughtSplitter, split_thoughts
-from trimtab.server.tools import Call, CallReader, split_calls
+from trimtab.server.reasoning import ThoughtSplitter
+from trimtab.server.tools import Call, CallReader
 
 THINK = ThinkingMarkers("<think>", "</think>")
 ADD = Tool.model_validate({"type": "function", "function": {"name": "add"}})
@@ -33,31 +32,12 @@ def test_parts_do_not_depend_on_how_the_text_is_cut(pieces, data):
     assert {side: "".join(part.text for part in parts if part.inside == side) for side in (False, True)} == expected
 
 
-def test_thoughts_are_split_from_the_answer():
-    prompt = FakeEngine().marked("Hi")
-    assert split_thoughts("<think>\nHm.\n</think>\n\nYes", prompt, THINK) == ("Hm.\n", "Yes")
-    assert split_thoughts("Yes", prompt, THINK) == (None, "Yes")
-    assert split_thoughts("<think>a</think>", prompt, None) == (None, "<think>a</think>")
-
-
 def test_prompt_may_have_opened_the_thoughts():
     splitter = ThoughtSplitter(THINK, "assistant: <think>\n")
     parts = [part for piece in "Hm.</think>\n\nYes" for part in splitter.feed(piece)]
     parts += splitter.finish()
     assert "".join(part.text for part in parts if part.inside) == "Hm."
     assert "".join(part.text for part in parts if not part.inside) == "Yes"
-
-
-def test_calls_are_read_out_of_an_answer():
-    text, calls = split_calls(f"Let me see. {CALL}{CALL}", [ADD])
-    assert text == "Let me see."
-    assert [(call.name, call.arguments) for call in calls] == [("add", '{"a": 1}')] * 2
-    assert calls[0].id != calls[1].id
-
-
-def test_marked_text_that_is_no_call_stays_text():
-    for text in ("<tool_call>{</tool_call>", '<tool_call>{"name": "rm", "arguments": {}}</tool_call>'):
-        assert split_calls(text, [ADD]) == (text, [])
 
 
 def test_calls_are_read_while_they_are_written():

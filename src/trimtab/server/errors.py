@@ -78,6 +78,17 @@ class RequestError(TrimtabError):
         self.param = param
         self.retry_after = retry_after
 
+    def about(self, param: str | None) -> RequestError:
+        """Return the same error about another field."""
+        return RequestError(
+            self.problem,
+            fix=self.fix,
+            param=param,
+            status=self.http_status,
+            code=self.code,
+            retry_after=self.retry_after,
+        )
+
 
 def error_json(error: TrimtabError) -> dict[str, Any]:
     """Return an error in OpenAI's shape."""

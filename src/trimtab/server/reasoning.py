@@ -4,18 +4,8 @@ from __future__ import annotations
 
 from typing import final
 
-from trimtab.engines.protocol import MarkedPrompt, ThinkingMarkers
+from trimtab.engines.protocol import ThinkingMarkers
 from trimtab.server.marks import MarkSplitter, Part
-
-
-def split_thoughts(text: str, prompt: MarkedPrompt, markers: ThinkingMarkers | None) -> tuple[str | None, str]:
-    """Return the thoughts of an answer, None if it has none, and its other text."""
-    if markers is None:
-        return None, text
-    splitter = ThoughtSplitter(markers, prompt.text)
-    parts = [*splitter.feed(text), *splitter.finish()]
-    thoughts = [part.text for part in parts if part.inside]
-    return "".join(thoughts) if thoughts else None, "".join(part.text for part in parts if not part.inside)
 
 
 @final

@@ -131,17 +131,6 @@ def read_call(text: str, tools: Sequence[Tool]) -> Call | None:
     return Call(given["name"], json.dumps(arguments, ensure_ascii=False), f"call_{secrets.token_hex(12)}")
 
 
-def split_calls(text: str, tools: Sequence[Tool]) -> tuple[str, list[Call]]:
-    """Return an answer's text without the calls in it, and the calls; marked text that is no call stays text."""
-    if not tools:
-        return text, []
-    reader = CallReader(tools)
-    found = [*reader.feed(text), *reader.finish()]
-    content = "".join(each for each in found if isinstance(each, str))
-    calls = [each for each in found if isinstance(each, Call)]
-    return (content.strip() if calls else content), calls
-
-
 @final
 class CallReader:
     """Reads text and calls out of an answer while it is written.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Any, final
 from uuid import uuid4
@@ -11,28 +11,17 @@ from uuid import uuid4
 from fastapi import APIRouter, Header, Request
 from fastapi.responses import JSONResponse, Response
 
-from trimtab.engines.protocol import Completion, StreamedToken, ThinkingMarkers
-from trimtab.server.answers import Answers, Asked, batches, begin, completed, request_sampling
-from trimtab.server.constraints import request_constraint
-from trimtab.server.errors import RequestError
-from trimtab.server.fields import ChatFields, Tool
+from trimtab.engines.protocol import Completion, StreamedToken
+from trimtab.server.answers import Answers, batches, begin, completed
+from trimtab.server.chats import AnswerForm, AnswerReader, Piece, Thought, chat_request, read_answer
+from trimtab.server.fields import ChatFields
 from trimtab.server.presets import with_defaults
-from trimtab.server.prompts import chat_prompt, thinking_of
-from trimtab.server.reasoning import ThoughtSplitter, split_thoughts
 from trimtab.server.replies import ChatCompletion, streamed_or
 from trimtab.server.serving import Served
 from trimtab.server.shapes import logprob_json, logprobs_json, readings_json, trimtab_json, usage_json
 from trimtab.server.sse import DONE, event, event_stream
-from trimtab.server.steering import HEADER, request_readings, request_steering
-from trimtab.server.tools import (
-    Call,
-    CallReader,
-    must_call,
-    offered_tools,
-    read_call,
-    split_calls,
-    tools_constraint,
-)
+from trimtab.server.steering import HEADER
+from trimtab.server.tools import Call
 
 router = APIRouter(tags=["chat"])
 
@@ -44,10 +33,7 @@ class Reply:
     id: str
     created: int
     model: str
-    tools: tuple[Tool, ...]
-    forced: bool  # each answer is a call
-    markers: ThinkingMarkers | None
-    stop_in_output: bool
+    form: AnswerForm
     readings: bool
     include_usage: bool
 
@@ -66,44 +52,13 @@ async def create_chat_completion(
     """Answer a chat."""
     preset = serving.preset_of(body.model)
     body = with_defaults(body, preset)
-    tools = offered_tools(body.tools, body.tool_choice)
-    forced = must_call(body.tool_choice)
-    constraint = request_constraint(body, steer=body.steer_constrained)
-    if tools and constraint is not None:
-        raise RequestError(
-            "tools cannot be called by an answer with a form of its own", fix="drop one of both", param="tools"
-        )
-    if tools:
-        constraint = tools_constraint(
-            tools, forced=forced, once=body.parallel_tool_calls is False, steer=body.steer_constrained
-        )
-    if body.top_logprobs and not body.logprobs:
-        raise RequestError("top_logprobs needs logprobs", fix="set logprobs to true", param="top_logprobs")
-    asked = Asked(
-        prompts=(chat_prompt(body.messages, system=preset.system, tools=tools),),
-        sampling=request_sampling(
-            body,
-            serving.settings,
-            max_tokens=body.max_completion_tokens,
-            logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-        ),
-        n=body.n or 1,
-        steering=request_steering(body, steering, preset, serving.vectors),
-        constraint=constraint,
-        readings=request_readings(body, serving.vectors),
-        measure_kl=body.kl,
-        thinking=thinking_of(body.chat_template_kwargs),
-        salt=body.cache_salt or "",
-    )
+    asked, form = chat_request(body, serving, preset, header=steering)
     answers = await begin(serving, asked)
     reply = Reply(
         id=f"chatcmpl-{uuid4().hex}",
         created=int(time.time()),
         model=body.model,
-        tools=tools,
-        forced=forced,
-        markers=serving.engine.thinking_markers if constraint is None or constraint.parts else None,
-        stop_in_output=body.include_stop_str_in_output,
+        form=form,
         readings=bool(asked.readings),
         include_usage=bool(body.stream_options and body.stream_options.include_usage),
     )
@@ -122,22 +77,19 @@ async def create_chat_completion(
 
 
 def _choice(number: int, completion: Completion, reply: Reply) -> dict[str, Any]:
-    text = completion.text
-    if reply.stop_in_output and isinstance(completion.stopped_by, str):
-        text += completion.stopped_by
-    thoughts, text = split_thoughts(text, completion.prompt, reply.markers)
-    if reply.forced:
-        call = read_call(text, reply.tools)  # None if it ran out of tokens
-        text, calls = ("", [call]) if call is not None else (text, [])
-    else:
-        text, calls = split_calls(text, reply.tools)
+    pieces = read_answer(completion, reply.form)
+    thoughts = "".join(piece.text for piece in pieces if isinstance(piece, Thought))
+    calls = [piece for piece in pieces if isinstance(piece, Call)]
+    text = "".join(piece for piece in pieces if isinstance(piece, str))
+    if calls:
+        text = text.strip()
     message: dict[str, Any] = {
         "role": "assistant",
         "content": text or None if calls else text,
         "refusal": None,
         "annotations": [],
     }
-    if thoughts is not None:
+    if thoughts:
         message |= {"reasoning": thoughts, "reasoning_content": thoughts}
     if calls:
         message["tool_calls"] = [call.to_json() for call in calls]
@@ -192,8 +144,7 @@ class ChoiceWriter:
     def __init__(self, number: int, reply: Reply, prompt: str) -> None:
         self._number = number
         self._reply = reply
-        self._thoughts = ThoughtSplitter(reply.markers, prompt) if reply.markers is not None else None
-        self._calls = CallReader(reply.tools) if reply.tools and not reply.forced else None
+        self._reader = AnswerReader(reply.form, prompt)
         self._called = 0
 
     def choice(
@@ -207,47 +158,21 @@ class ChoiceWriter:
         logprobs = None
         if token.logprob is not None:
             logprobs = {"content": [logprob_json(token.logprob)], "refusal": None}
-        deltas = [] if self._reply.forced else self._deltas(token.text)
+        deltas = list(map(self._delta, self._reader.feed(token.text)))
         if not deltas and (logprobs is not None or self._reply.readings):
             deltas = [{"content": ""}]
         return [self.choice(delta, logprobs=logprobs if n == 0 else None) for n, delta in enumerate(deltas)]
 
     def finish(self, completion: Completion) -> list[dict[str, Any]]:
         """Return the last choices; the very last one has the reason of the end."""
-        stopped = completion.stopped_by
-        text = stopped if self._reply.stop_in_output and isinstance(stopped, str) else ""
-        if self._reply.forced:
-            call = read_call(completion.text, self._reply.tools)
-            deltas = [{"content": completion.text}] if call is None else [self._called_delta(call)]
-        else:
-            deltas = [*self._deltas(text), *self._last_deltas()]
+        deltas = list(map(self._delta, self._reader.finish(completion)))
         reason = "tool_calls" if self._called else completion.finish_reason
         return [*(self.choice(delta) for delta in deltas), self.choice({}, finish_reason=reason)]
 
-    def _deltas(self, piece: str) -> list[dict[str, Any]]:
-        if not piece:
-            return []
-        if self._thoughts is None:
-            return self._content(piece)
-        return self._split(self._thoughts.feed(piece))
-
-    def _last_deltas(self) -> list[dict[str, Any]]:
-        deltas = self._split(self._thoughts.finish()) if self._thoughts is not None else []
-        rest = self._calls.finish() if self._calls is not None else ()
-        return [*deltas, *map(self._delta, rest)]
-
-    def _split(self, parts: Sequence[tuple[bool, str]]) -> list[dict[str, Any]]:
-        deltas: list[dict[str, Any]] = []
-        for thought, text in parts:
-            deltas += [{"reasoning": text, "reasoning_content": text}] if thought else self._content(text)
-        return deltas
-
-    def _content(self, text: str) -> list[dict[str, Any]]:
-        return [{"content": text}] if self._calls is None else list(map(self._delta, self._calls.feed(text)))
-
-    def _delta(self, found: str | Call) -> dict[str, Any]:
-        return self._called_delta(found) if isinstance(found, Call) else {"content": found}
-
-    def _called_delta(self, call: Call) -> dict[str, Any]:
+    def _delta(self, piece: Piece) -> dict[str, Any]:
+        if isinstance(piece, str):
+            return {"content": piece}
+        if isinstance(piece, Thought):
+            return {"reasoning": piece.text, "reasoning_content": piece.text}
         self._called += 1
-        return {"tool_calls": [{"index": self._called - 1, **call.to_json()}]}
+        return {"tool_calls": [{"index": self._called - 1, **piece.to_json()}]}
