@@ -11,6 +11,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from trimtab.server.keys import find_key
+
 
 @pytest.fixture
 def run(run_on, llama):
@@ -33,12 +35,28 @@ def test_missing_extra_is_reported_with_its_installation(no_model, monkeypatch):
 
 def test_options_become_settings(run, monkeypatch, tmp_path, llama):
     served = []
-    monkeypatch.setattr("trimtab.cli.serve.run_server", lambda engine, settings: served.append((engine, settings)))
+    monkeypatch.setattr("trimtab.cli.serve.run_server", lambda *args, keys: served.append((*args, keys)))
     code, _, _ = run("serve", "--port", 99, "--vectors", tmp_path, "--name", "mine")
     assert code == 0
-    ((engine, settings),) = served
+    ((engine, settings, keys),) = served
     assert engine is llama
-    assert (settings.model, settings.port, settings.vectors) == ("mine", 99, tmp_path)
+    assert (settings.model, settings.port, settings.vectors, keys) == ("mine", 99, tmp_path, ())
+
+
+def test_other_addresses_need_keys_or_a_flag(run, no_model, monkeypatch, tmp_path):
+    served = []
+    monkeypatch.setattr("trimtab.cli.serve.run_server", lambda *args, keys: served.append(keys))
+    code, _, err = no_model("serve", "--host", "0.0.0.0")
+    assert code == 2
+    assert "--api-key-file" in err
+    code, key, entry = no_model("serve", "--new-key")
+    path = tmp_path / "keys.toml"
+    path.write_text(entry.partition("\n\n")[2].replace("…", "shop"))
+    assert run("serve", "--host", "0.0.0.0", "--api-key-file", path)[0] == 0
+    assert run("serve", "--host", "0.0.0.0", "--no-auth")[0] == 0
+    ((found,), none) = served
+    assert (found.name, find_key((found,), key.strip())) == ("shop", found)
+    assert none == ()
 
 
 @pytest.mark.slow
