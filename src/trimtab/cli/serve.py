@@ -48,7 +48,9 @@ def serve(
         key, digest = make_key()
         out.print(key, markup=False)
         err.print(
-            f'Give the client this key, and add to the file of keys:\n\n[[keys]]\nname = "…"\nsha256 = "{digest}"'
+            f'Give the client this key, and add to the file of keys:\n\n[[keys]]\nname = "…"\nsha256 = "{digest}"',
+            markup=False,
+            soft_wrap=True,
         )
         return
     keys = () if api_key_file is None else read_keys(api_key_file)
