@@ -43,13 +43,13 @@ def test_options_become_settings(run, monkeypatch, tmp_path, llama):
     assert (settings.model, settings.port, settings.vectors, keys) == ("mine", 99, tmp_path, ())
 
 
-def test_other_addresses_need_keys_or_a_flag(run, no_model, monkeypatch, tmp_path):
+def test_other_addresses_need_keys_or_a_flag(run, monkeypatch, tmp_path):
     served = []
     monkeypatch.setattr("trimtab.cli.serve.run_server", lambda *args, keys: served.append(keys))
-    code, _, err = no_model("serve", "--host", "0.0.0.0")
+    code, _, err = run("serve", "--host", "0.0.0.0")
     assert code == 2
     assert "--api-key-file" in err
-    code, key, entry = no_model("serve", "--new-key")
+    code, key, entry = run("serve", "--new-key")
     path = tmp_path / "keys.toml"
     path.write_text(entry.partition("\n\n")[2].replace("…", "shop"))
     assert run("serve", "--host", "0.0.0.0", "--api-key-file", path)[0] == 0
