@@ -15,19 +15,14 @@ from trimtab.server.fields import NamedTool, Tool, ToolCall
 from trimtab.server.marks import MarkSplitter
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
-DESCRIPTION = """# Tools
-
-You may call one or more functions to assist with the user query.
-
-You are provided with function signatures within <tools></tools> XML tags:
-<tools>
+DESCRIPTION = """These functions can be called to answer the user, each given as JSON with the schema of its arguments:
 {tools}
-</tools>
 
-For each function call, return a json object with function name and arguments within <tool_call></tool_call> XML tags:
+To call one, write its name and its arguments as JSON between two marks, and nothing else in between:
 <tool_call>
-{{"name": <function-name>, "arguments": <args-json-object>}}
-</tool_call>"""  # as Qwen's and Hermes' chat templates write it
+{{"name": "the function's name", "arguments": {{...}}}}
+</tool_call>
+Answer without a call where none is needed."""  # the marks are those that many models are trained on
 
 
 @dataclass(frozen=True)
