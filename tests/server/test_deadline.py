@@ -19,7 +19,7 @@ LONG = {**CHAT, "max_tokens": 100_000, "ignore_eos": True}
 def hasty():
     """A client of a server that gives answers a twentieth of a second."""
     settings = ServerSettings(model="fake", deadline=0.05, max_answer_tokens=100_000)
-    return TestClient(create_app(FakeEngine(), settings))
+    return TestClient(create_app(FakeEngine(), settings), base_url="http://localhost")
 
 
 def test_late_answer_is_given_up(hasty):

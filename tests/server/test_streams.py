@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from threading import Event
 
 import httpx2
 import pytest
 
-from served import chunks_of, listening
+from served import CHAT, chunks_of, listening
+from trimtab.engines.fake import FakeEngine
 from trimtab.engines.generation import Generation, Mailbox, gathered_wakeups
 from trimtab.engines.protocol import Completion, MarkedPrompt, Receipt, StreamedToken
 from trimtab.server.answers import Answers, batches
@@ -96,3 +98,34 @@ def test_tokens_of_one_pass_wake_their_loop_once(monkeypatch):
         return await reading, len(wakeups)
 
     assert asyncio.run(read_all()) == ([4, 4, 4, 4], 4)
+
+
+def test_slow_constraints_do_not_hold_up_other_requests(monkeypatch):
+    compiling = Event()
+    engine = FakeEngine()
+    submit = FakeEngine.submit
+
+    def slow(self, prompt, *, constraint=None, **options):
+        if constraint is not None:
+            assert compiling.wait(20)
+        return submit(self, prompt, constraint=constraint, **options)
+
+    monkeypatch.setattr(FakeEngine, "submit", slow)
+    with listening(create_app(engine, ServerSettings(model="fake"))) as address:
+
+        async def ask(client, **fields):
+            return await client.post(f"{address}/v1/chat/completions", json={**CHAT, **fields})
+
+        async def ask_all():
+            async with httpx2.AsyncClient(timeout=20) as client:
+                form = {"structured_outputs": {"choice": ["yes", "no"]}}
+                slow_ones = [asyncio.create_task(ask(client, **form)) for _ in range(12)]
+                await asyncio.sleep(0.1)
+                plain = await ask(client)
+                waiting = not any(task.done() for task in slow_ones)
+                compiling.set()
+                return plain, waiting, await asyncio.gather(*slow_ones)
+
+        plain, waiting, slow_ones = asyncio.run(ask_all())
+    assert waiting
+    assert [answer.status_code for answer in (plain, *slow_ones)] == [200] * 13

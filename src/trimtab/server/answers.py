@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import TypeAlias
 
 from fastapi import Request
@@ -137,7 +140,9 @@ async def begin(serving: Serving, asked: Asked) -> Answers:
         serving.metrics.admission_rejections.labels(error.code).inc()
         raise
     try:
-        answers = await asyncio.to_thread(_submit, serving, asked)
+        workers = _workers(constrained=asked.constraint is not None)
+        submit = partial(copy_context().run, _submit, serving, asked)
+        answers = await asyncio.get_running_loop().run_in_executor(workers, submit)
     except BaseException:
         leave()
         raise
@@ -146,6 +151,12 @@ async def begin(serving: Serving, asked: Asked) -> Answers:
     for generation in answers.generations:
         watch(serving.metrics, generation, since=arrived)
     return answers
+
+
+@cache
+def _workers(*, constrained: bool) -> ThreadPoolExecutor:
+    """Return threads that submit requests: others for those with a constraint, which may take seconds to compile."""
+    return ThreadPoolExecutor(2 if constrained else 4, thread_name_prefix="trimtab-submitting")
 
 
 def _leave_at_the_end(answers: Answers, leave: Callable[[], None]) -> None:

@@ -16,7 +16,9 @@ from trimtab.server.settings import (
     MAX_PARTS,
     MAX_PROMPTS,
     MAX_READINGS,
+    MAX_STEERING_TEXT,
     MAX_STOPS,
+    MAX_TERMS,
     MAX_TEXT,
     MAX_TOOLS,
 )
@@ -141,13 +143,17 @@ class ConstraintFields(Fields):
     structured_outputs: StructuredOutputs | None = None
 
 
-SteeringJson = dict[str, Any] | list[Any]
+SteeringText = Annotated[str, StringConstraints(max_length=MAX_STEERING_TEXT)]
+SteeringJson = (
+    Annotated[dict[str, Any], Field(max_length=MAX_TERMS)]
+    | Annotated[list[SteeringText | dict[str, Any] | list[Any]], Field(max_length=MAX_TERMS)]
+)
 
 
 class SteeringFields(Fields):
     """Steering of a request."""
 
-    steering: Annotated[str, StringConstraints(max_length=16_384)] | SteeringJson | None = Field(
+    steering: SteeringText | SteeringJson | None = Field(
         default=None, description='Steering as text ("happy:0.5 + formal:-0.3"), object or list; see docs/steering.md.'
     )
     normalize: Annotated[Number, Field(gt=0, le=10)] | None = Field(

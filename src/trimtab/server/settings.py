@@ -18,6 +18,8 @@ MAX_PARTS = 256  # of a message
 MAX_TOOLS = 64
 MAX_TEXT = 1_000_000  # characters of one text
 MAX_BIASES = 1_024  # tokens with a changed logit
+MAX_TERMS = 32  # of a steering; to normalise hundreds takes seconds
+MAX_STEERING_TEXT = 4_096  # characters of the text form
 MAX_READINGS = 16  # vectors that are read at every token
 
 
