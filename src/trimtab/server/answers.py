@@ -210,8 +210,15 @@ def _nth(sampling: Sampling, number: int) -> Sampling:
     return sampling if sampling.seed is None or number == 0 else replace(sampling, seed=sampling.seed + number)
 
 
-async def completed(answers: Answers, request: Request) -> list[Completion]:
+async def completed(
+    answers: Answers, request: Request, *, on_token: Callable[[StreamedToken], object] | None = None
+) -> list[Completion]:
     """Return whole answers; they are given up if the client goes.
+
+    Args:
+        answers: The answers.
+        request: The client's request.
+        on_token: Called with every token.
 
     Raises:
         RequestError: The deadline has passed.
@@ -219,7 +226,7 @@ async def completed(answers: Answers, request: Request) -> list[Completion]:
         TrimtabError: An answer has failed.
     """
     gone = asyncio.create_task(_wait_until_gone(request))
-    work = asyncio.create_task(_all(answers))
+    work = asyncio.create_task(_all(answers, on_token))
     try:
         await asyncio.wait({gone, work}, return_when=asyncio.FIRST_COMPLETED)
         if not work.done():
@@ -231,10 +238,14 @@ async def completed(answers: Answers, request: Request) -> list[Completion]:
         answers.cancel()
 
 
-async def _all(answers: Answers) -> list[Completion]:
+async def _all(answers: Answers, on_token: Callable[[StreamedToken], object] | None) -> list[Completion]:
     found: dict[int, Completion] = {}
     async for events in batches(answers):
-        found |= {number: each for number, each in events if isinstance(each, Completion)}
+        for number, each in events:
+            if isinstance(each, Completion):
+                found[number] = each
+            elif on_token is not None:
+                on_token(each)
     return [found[number] for number in range(len(answers.generations))]
 
 

@@ -153,6 +153,75 @@ class ModelList(BaseModel):
     data: list[ModelReply]
 
 
+class InputTokens(BaseModel):
+    """Tokens of a prompt that were kept from earlier ones; not counted yet."""
+
+    cached_tokens: int
+    cache_write_tokens: int
+
+
+class OutputTokens(BaseModel):
+    """Tokens of thoughts."""
+
+    reasoning_tokens: int
+
+
+class ReadUsage(BaseModel):
+    """Tokens of a request, under the names of newer routes."""
+
+    input_tokens: int
+    input_tokens_details: InputTokens
+    output_tokens: int
+    output_tokens_details: OutputTokens
+    total_tokens: int
+
+
+class ResponseReply(BaseModel):
+    """A response; all of these keys are there."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    completed_at: int | None
+    status: Literal["completed", "incomplete", "failed", "in_progress"]
+    incomplete_details: dict[str, str] | None
+    error: dict[str, Any] | None
+    model: str
+    previous_response_id: str | None
+    instructions: str | None
+    output: list[dict[str, Any]]
+    tools: list[dict[str, Any]]
+    tool_choice: str | dict[str, Any]
+    parallel_tool_calls: bool
+    truncation: Literal["disabled"]
+    text: dict[str, Any]
+    reasoning: dict[str, Any]
+    temperature: float
+    top_p: float
+    presence_penalty: float
+    frequency_penalty: float
+    top_logprobs: int
+    max_output_tokens: int | None
+    max_tool_calls: int | None
+    usage: ReadUsage | None
+    store: bool
+    background: Literal[False]
+    service_tier: str
+    metadata: dict[str, str]
+    safety_identifier: str | None
+    prompt_cache_key: str | None
+    user: str | None
+    trimtab: TrimtabReply
+
+
+class DeletedResponse(BaseModel):
+    """A response that is no longer stored."""
+
+    id: str
+    object: Literal["response"]
+    deleted: Literal[True]
+
+
 def streamed_or(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """Return the documented answer of a route that sends an object, or a stream of events."""
     return {200: {"model": model, "content": {"text/event-stream": {"schema": {"type": "string"}}}}}

@@ -15,6 +15,7 @@ from trimtab.server.errors import RequestError
 from trimtab.server.metrics import Metrics
 from trimtab.server.presets import Preset
 from trimtab.server.settings import ServerSettings
+from trimtab.server.stored import ResponseStore
 from trimtab.server.vectors import VectorIndex
 
 
@@ -28,6 +29,7 @@ class Serving:
         vectors: The vectors that requests may name.
         presets: Presets by name.
         created: When the server was started, in seconds since 1970.
+        responses: Responses that requests may continue.
         admission: Places in the engine.
         metrics: What is counted.
     """
@@ -37,6 +39,7 @@ class Serving:
     vectors: VectorIndex
     presets: Mapping[str, Preset] = field(default_factory=dict)
     created: int = 0
+    responses: ResponseStore = field(default_factory=ResponseStore)
     admission: Admission = field(default_factory=lambda: Admission(places=64, waiting=256))
     metrics: Metrics = field(default_factory=Metrics)
 

@@ -19,6 +19,24 @@ def usage_json(prompt_tokens: int, completions: Sequence[Completion]) -> dict[st
     }
 
 
+def read_usage_json(prompt_tokens: int, completions: Sequence[Completion] = (), *, thoughts: int = 0) -> dict[str, Any]:
+    """Return the tokens that a request has taken, under the names of newer routes.
+
+    Args:
+        prompt_tokens: Tokens of the prompts.
+        completions: The answers.
+        thoughts: Tokens of their thoughts.
+    """
+    written = sum(len(completion.tokens) for completion in completions)
+    return {
+        "input_tokens": prompt_tokens,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": written,
+        "output_tokens_details": {"reasoning_tokens": thoughts},
+        "total_tokens": prompt_tokens + written,
+    }
+
+
 def trimtab_json(completions: Sequence[Completion]) -> dict[str, Any]:
     """Return what steering did to each answer: its receipt, whether the safe range was left, and readings."""
     return {"answers": [_answer_json(number, completion) for number, completion in enumerate(completions)]}

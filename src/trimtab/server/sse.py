@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from fastapi.responses import StreamingResponse
@@ -25,10 +25,15 @@ def event(data: dict[str, Any], *, name: str | None = None) -> bytes:
     return (text if name is None else f"event: {name}\n{text}").encode(errors="replace")
 
 
-def event_stream(events: AsyncIterator[bytes], answers: Answers) -> StreamingResponse:
+def event_stream(
+    events: AsyncIterator[bytes], answers: Answers, *, failed: Callable[[dict[str, Any]], bytes] = event
+) -> StreamingResponse:
     """Return a response that streams events; the answers are given up if the client goes.
 
-    An error in the middle becomes the stream's last event, as the status is already sent.
+    Args:
+        events: The events.
+        answers: The answers that they tell of.
+        failed: Makes the stream's last event of an error in the middle, as the status is already sent.
     """
 
     async def guarded() -> AsyncIterator[bytes]:
@@ -36,10 +41,10 @@ def event_stream(events: AsyncIterator[bytes], answers: Answers) -> StreamingRes
             async for each in events:
                 yield each
         except TrimtabError as error:
-            yield event(error_json(error))
+            yield failed(error_json(error))
         except Exception:
             logger.exception("a stream has failed")
-            yield event(internal_error_json())
+            yield failed(internal_error_json())
         finally:
             answers.cancel()
 
