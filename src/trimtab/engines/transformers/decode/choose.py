@@ -33,7 +33,7 @@ from torch import Tensor
 
 from trimtab.engines.protocol import Tokens
 from trimtab.engines.sampling import Sampling
-from trimtab.errors import ModelError, PromptError, TrimtabError
+from trimtab.errors import ModelError, PromptError
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ class TokenChooser:
         return frozenset(self.prompt)
 
 
-def choose(logits: Tensor, choosers: Sequence[TokenChooser]) -> list[Choice | TrimtabError]:
+def choose(logits: Tensor, choosers: Sequence[TokenChooser]) -> list[Choice | Exception]:
     """Choose the next token of each row; ``TokenChooser.take`` appends it to its answer.
 
     Args:
@@ -171,14 +171,14 @@ def choose(logits: Tensor, choosers: Sequence[TokenChooser]) -> list[Choice | Tr
         A choice for each row, or the error of a row whose logits are not numbers, or that has no token left to choose.
     """
     raw = logits.float()
-    errors: dict[int, TrimtabError] = {}
+    errors: dict[int, Exception] = {}
     scores = raw
     if not all(chooser.is_plain for chooser in choosers):
         rows = list(raw)
         for n, chooser in enumerate(choosers):
             try:
                 rows[n] = rows[n] if chooser.is_plain else chooser.scores(rows[n])
-            except TrimtabError as error:  # of its constraint
+            except Exception as error:  # of this row alone, most often of its constraint
                 errors[n] = error
         scores = torch.stack(rows)
     best = scores.argmax(-1, keepdim=True)
@@ -186,7 +186,7 @@ def choose(logits: Tensor, choosers: Sequence[TokenChooser]) -> list[Choice | Tr
     logprobs = raw.gather(-1, best)[:, 0] - normalizers
     # One copy from the device for all rows. Token ids are exact in float64.
     table = torch.stack([best[:, 0].double(), logprobs.double(), scores.gather(-1, best)[:, 0].double()]).tolist()
-    choices: list[Choice | TrimtabError] = []
+    choices: list[Choice | Exception] = []
     for n, (chooser, token, logprob, score) in enumerate(zip(choosers, *table, strict=True)):
         answered = len(chooser.tokens)
         if n in errors:

@@ -37,7 +37,11 @@ def start_thread(run: Callable[[], None], *, cancel: Callable[[], None]) -> None
     thread = Thread(target=work, name="trimtab-decoding", daemon=True)
     _end_at_exit()
     _RUNNING[thread] = cancel
-    thread.start()
+    try:
+        thread.start()
+    except BaseException:
+        del _RUNNING[thread]
+        raise
 
 
 @cache
@@ -72,6 +76,8 @@ def answer_alone(asked: Asked, *, lock: ModelLock) -> Generation:
         end: Completion | BaseException
         try:
             with running(asked.context.model):
+                if (error := why_ended(asked, mailbox)) is not None:
+                    raise error
                 (end,) = answer_request(asked.context, asked.request, on_token=mailbox.put, ended=is_over)
         except BaseException as error:
             end = error

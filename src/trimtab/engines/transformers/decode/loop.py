@@ -17,7 +17,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from threading import Lock
@@ -43,7 +43,7 @@ from trimtab.engines.transformers.forward.flat import BLOCK, FlatModel, Segment
 from trimtab.engines.transformers.forward.rows import RowHooks, RowPlan
 from trimtab.engines.transformers.forward.run import is_out_of_memory, place, release
 from trimtab.engines.transformers.model.context import model_lock, model_state, running
-from trimtab.errors import PromptError, TrimtabError
+from trimtab.errors import PromptError
 
 logger = logging.getLogger("trimtab")
 ROWS = 64  # answers at once
@@ -93,10 +93,10 @@ class DecodingLoop:
             if len(self._waiting) + len(entries) > QUEUED:
                 fix = f"wait for some of the {len(self._waiting)} requests that are waiting"
                 raise PromptError(f"more than {QUEUED} requests would wait", fix=fix)
-            self._waiting.extend(entries)
             if entries and not self._running:
+                start_thread(self._run, cancel=self.cancel_all)  # it waits for the lock
                 self._running, self._stepped = True, time.monotonic()
-                start_thread(self._run, cancel=self.cancel_all)
+            self._waiting.extend(entries)
         lock = model_lock(self._model)
         return [Generation(mailbox, held=lambda: lock.held) for _, mailbox in entries]
 
@@ -120,7 +120,7 @@ class DecodingLoop:
                         stack.enter_context(self._hooks.installed())
                     while self._joined or self._waiting:
                         self._deliver()
-                        with eagerly(), torch.inference_mode():
+                        with torch.inference_mode():
                             self._step()
                 self._deliver()  # the last ones, once the hooks are gone
         except BaseException as error:
@@ -128,51 +128,54 @@ class DecodingLoop:
 
     def _deliver(self) -> None:
         """Hand out the ends of the requests that have left."""
+        left, self._left = self._left, []
         with gathered_wakeups():
-            for mailbox, end in self._left:
+            for mailbox, end in left:
                 mailbox.close(end)
-        self._left.clear()
 
     def _go_on(self) -> bool:
         """Return True if there is work; else the thread ends, and the next request begins another."""
         with self._lock:
             if self._waiting:
                 return True
-            if self._flat.table.size > SPARE_BYTES:
+            if not 0 < self._flat.table.size <= SPARE_BYTES:
                 self._flat.table.release()
             self._running = False
             return False
 
     def _fail_all(self, error: BaseException) -> None:
         """End every request with an error that the loop itself has met."""
-        with self._lock:
-            left = [row.mailbox for row in self._joined] + [mailbox for _, mailbox in self._waiting]
+        with self._lock:  # the next request begins another thread, with nothing of this one
+            left, self._left = self._left, []
+            left += [(row.mailbox, error) for row in self._joined] + [(mailbox, error) for _, mailbox in self._waiting]
             self._joined, self._running = [], False
             self._waiting.clear()
-        self._deliver()
-        for mailbox in left:
-            mailbox.close(error)
+            self._flat.table.release()
+        for mailbox, end in left:
+            mailbox.close(end)
 
     def _step(self) -> None:
         """Run one pass, and let go whoever has ended."""
         self._stepped = time.monotonic()
         self._leave_early()
-        with running(self._model, changed=bool(self._waiting)):  # weights may change between two answers
+        with running(self._model, changed=bool(self._waiting)), eagerly():  # weights may change between two answers
             self._join()
             segments = list(self._segments())
             if not segments:
                 return
-            rows = [row for row, _ in segments]
             try:
                 logits = self._pass_beside_masks(segments)
             except Exception as error:  # whatever a model does, requests that come later are answered
-                if isinstance(error, RuntimeError) and is_out_of_memory(error) and self._reduce(error):
-                    return
-                for row in rows:
-                    self._leave(row, error)
+                if not (isinstance(error, RuntimeError) and is_out_of_memory(error)):
+                    self._leave_all((row for row, _ in segments), error)
+                elif not self._reduce(segments, error):  # the one that came last makes room for the others
+                    self._leave(max((row for row, _ in segments), key=self._joined.index), error)
                 return
-            with gathered_wakeups():
-                self._choose(segments, logits)
+            try:
+                with gathered_wakeups():
+                    self._choose(segments, logits)
+            except Exception as error:
+                self._leave_all((row for row, _ in segments if row in self._joined), error)
 
     def _choose(self, segments: Sequence[tuple[Row, Segment]], logits: Tensor) -> None:
         """Choose the next token of each text, and where forced tokens were read, those one after another."""
@@ -196,10 +199,15 @@ class DecodingLoop:
                 self._hand_out(row, choice)
 
     def _leave_early(self) -> None:
-        """Let requests go that were cancelled or are late."""
+        """Let requests go that were cancelled or are late, those that wait too."""
         for row in list(self._joined):
             if (error := why_ended(row.asked, row.mailbox)) is not None:
                 self._leave(row, error)
+        with self._lock:
+            over = {entry: error for entry in self._waiting if (error := why_ended(*entry)) is not None}
+            if over:
+                self._waiting = deque(entry for entry in self._waiting if entry not in over)
+        self._left += [(mailbox, error) for (_, mailbox), error in over.items()]
 
     def _join(self) -> None:
         """Give slots to waiting requests, first come first served, while there is room."""
@@ -213,20 +221,19 @@ class DecodingLoop:
                 if not self._waiting:
                     return
                 asked, mailbox = self._waiting[0]
-                if self._joined and not self._fits(asked):
-                    return
+                if not self._fits(asked):
+                    if self._joined:
+                        return
+                    self._flat.table.release()  # slots for many others would be as long as this one
                 self._waiting.popleft()
-            if (ended := why_ended(asked, mailbox)) is not None:
-                self._left.append((mailbox, ended))
-                continue
             try:
                 row = Row(asked, mailbox, self._plan(asked))
+                taken = {each.slot for each in self._joined}
+                row.slot = next(slot for slot in range(1, len(taken) + 2) if slot not in taken)
+                self._reserve(row)
             except Exception as error:
                 self._left.append((mailbox, error))
                 continue
-            taken = {each.slot for each in self._joined}
-            row.slot = next(slot for slot in range(1, len(taken) + 2) if slot not in taken)
-            self._reserve(row)
             self._joined.append(row)
 
     def _reserve(self, row: Row) -> None:
@@ -273,10 +280,14 @@ class DecodingLoop:
         A prompt waits for blocks that are those of an earlier one: it takes them once they are read.
         """
         readers, begun = [], set[bytes]()
-        for row in self._joined:
+        for row in list(self._joined):
             if row.answering:
                 continue
-            self._restore(row)
+            try:
+                self._restore(row)
+            except Exception as error:  # of this request alone
+                self._leave(row, error)
+                continue
             left = row.keys[row.read // BLOCK :]
             if not left or left[0] not in begun:
                 begun.update(left)
@@ -309,24 +320,26 @@ class DecodingLoop:
         with self._hooks.reading([(row.steering, segment) for row, segment in segments], least=self._flat.least):
             logits = self._flat.read([segment for _, segment in segments], device=device)
         for row, segment in segments:
-            if not segment.generated:
+            if row.steering.error is not None:
+                self._leave(row, row.steering.error)
+            elif not segment.generated:
                 row.read = segment.stop
                 self._kept.keep(row.keys[: row.read // BLOCK], row.steering, self._flat.table, row.slot)
         return logits
 
-    def _reduce(self, error: RuntimeError) -> bool:
+    def _reduce(self, segments: Sequence[tuple[Row, Segment]], error: RuntimeError) -> bool:
         """Have later passes read fewer tokens of prompts; return False if there are none to spare."""
         release(error)
-        size = self._reduced or IDLE
-        if size <= BLOCK:
+        read = sum(len(segment.tokens) for _, segment in segments if not segment.generated)
+        if read <= BLOCK:
             return False
-        self._reduced = size // 2
+        self._reduced = max(read // 2, BLOCK)
         logger.warning("memory ran out: passes read %d tokens of prompts from now on", self._reduced)
         return True
 
-    def _hand_out(self, row: Row, choice: Choice | TrimtabError) -> None:
+    def _hand_out(self, row: Row, choice: Choice | Exception) -> None:
         """Hand out a token, and the whole answer with the last one."""
-        if isinstance(choice, TrimtabError):
+        if isinstance(choice, Exception):
             self._leave(row, choice)
             return
         readings = row.steering.readings[-1].tolist() if row.names else []
@@ -343,6 +356,11 @@ class DecodingLoop:
 
     def _leave(self, row: Row, end: Completion | BaseException) -> None:
         self._joined.remove(row)
+        self._left.append((row.mailbox, end))
         if not isinstance(end, Completion):
             self._flat.table.clear(row.slot)
-        self._left.append((row.mailbox, end))
+
+    def _leave_all(self, rows: Iterable[Row], error: Exception) -> None:
+        for row in list(rows):
+            self._leave(row, error)
+

@@ -163,7 +163,11 @@ class SlotTable:
         before = self.slots, self.positions
         self.slots, self.positions = max(slots, self.slots), max(_rounded(positions, GROWTH), self.positions)
         if self.tensor is not None and before != (self.slots, self.positions):
-            grown = self._zeros(self.tensor.shape[3], self.tensor.shape[5], self.tensor)
+            try:
+                grown = self._zeros(self.tensor.shape[3], self.tensor.shape[5], self.tensor)
+            except BaseException:  # there is no memory for it: what is there goes on
+                self.slots, self.positions = before
+                raise
             grown[:, :, : before[0], :, : before[1]] = self.tensor
             self.tensor = grown
 

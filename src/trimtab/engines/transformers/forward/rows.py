@@ -37,6 +37,9 @@ from trimtab.steering.conditions import Comparison, comparisons
 from trimtab.vectors import ControlVector
 
 
+SUMS = 1024  # kept of one plan: a strength that changes with every token has others all the time
+
+
 @final
 class RowPlan:
     """Step plan of one text, with the sums of its additions; texts of equal steerings may share it."""
@@ -57,6 +60,8 @@ class RowPlan:
         """Return the sum of the additions at a layer, ``[hidden]``, for coefficients ``[term]`` of all terms."""
         key = layer, coefficients.tobytes()
         if key not in self._sums or self._sums[key].device != like.device:
+            while len(self._sums) >= SUMS:
+                del self._sums[next(iter(self._sums))]
             step = self.steps.steps[self.steps.by_layer[layer][0]]
             (table,) = step.tensors(layer, like)
             self._sums[key] = _summed(table, coefficients[list(step.numbers)]).to(like.dtype)
@@ -97,6 +102,7 @@ class RowSteering:
     Attributes:
         plan: Its plan.
         readings: Z-scores ``[vector]`` on the vectors to read, of the states that predicted each generated token.
+        error: With which the text has failed; it must take part in no other pass.
     """
 
     def __init__(
@@ -120,6 +126,7 @@ class RowSteering:
         self._counted: list[_Counted] = []
         self._kept: list[SteeringCounters] = []  # of tokens that another text has read
         self.checked: set[int] = set()  # layers where additions have been seen to move something
+        self.error: Exception | None = None
         self._tokens = text.prompt.tokens
         self._stepped = -1  # number of the generated token for which ``_last`` has the coefficients
         self._last: Coefficients
@@ -155,6 +162,14 @@ class RowSteering:
         self.schedule.begin_at(segment.stop)
         piece: Coefficients = self.schedule.of_prompt(segment.start, segment.stop)[0]
         return piece
+
+    def coefficients_or_error(self, segment: Segment) -> Coefficients:
+        """Return the coefficients of a segment; those of a text that fails are 0, and its error is noted."""
+        try:
+            return self.coefficients(segment)
+        except Exception as error:
+            self.error = error
+            return np.zeros((len(segment.tokens), len(self.plan.steering.terms)), dtype=np.float32)
 
     def note_reading(self, sums: Tensor) -> None:
         """Take the sums of projections ``[vector]`` at the text's last token."""
@@ -277,7 +292,7 @@ class RowHooks:
         lengths, rows, column = dict[int, Tensor](), list[RowInPass](), 0
         for row, segment in segments:
             counted = _Counted(segment.start, column, len(segment.tokens), lengths)
-            rows.append(RowInPass(row, row.coefficients(segment), bool(segment.wanted), counted))
+            rows.append(RowInPass(row, row.coefficients_or_error(segment), bool(segment.wanted), counted))
             column += len(segment.tokens)
         signature = tuple((each.row.plan, each.counted.count, each.coefficients.tobytes()) for each in rows)
         if signature != self._signature:
@@ -329,8 +344,11 @@ class RowHooks:
                 if layer in each.row.plan.added and layer not in each.row.checked:
                     own = added[each.columns]
                     meant = own.ne(0).any(-1) & each.meant.to(own.device)
-                    if check_moved(layer, state[0, each.columns], changed[0, each.columns], meant):
-                        each.row.checked.add(layer)
+                    try:
+                        if check_moved(layer, state[0, each.columns], changed[0, each.columns], meant):
+                            each.row.checked.add(layer)
+                    except SteeringError as error:  # other texts of the pass go on
+                        each.row.error = error
         others = [each for each in steered if layer not in each.row.plan.added]
         if others and changed is state:
             changed = state.clone()
