@@ -253,7 +253,7 @@ State: TypeAlias = ConstraintState | TaggedState
 def prepare_masks(states: Sequence[State]) -> None:
     """Compute the masks of the next tokens, so that they are there when the tokens are chosen."""
     for state in states:
-        with suppress(ConstraintError):  # it is raised again where the token is chosen
+        with suppress(Exception):  # it is raised again where the token is chosen, for its answer alone
             if not state.forced():
                 state.mask()
 

@@ -363,4 +363,3 @@ class DecodingLoop:
     def _leave_all(self, rows: Iterable[Row], error: Exception) -> None:
         for row in list(rows):
             self._leave(row, error)
-

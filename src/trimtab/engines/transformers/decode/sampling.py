@@ -23,7 +23,7 @@ from trimtab.engines.protocol import Tokens
 from trimtab.engines.transformers.decode.choose import choose
 from trimtab.engines.transformers.decode.output import RowAnswer
 from trimtab.engines.transformers.forward.run import encoder_inputs, place
-from trimtab.errors import ModelError, TrimtabError
+from trimtab.errors import ModelError
 
 
 def generate_tokens(
@@ -142,7 +142,7 @@ class _Choosing(LogitsProcessor):  # type: ignore[misc]
         tokens = torch.full((len(scores), 1), self._pad)
         shown = None
         for row, choice in zip(rows, choose(logits, [self._answers[row].chooser for row in rows]), strict=True):
-            if isinstance(choice, TrimtabError):
+            if isinstance(choice, Exception):
                 raise choice
             tokens[row] = choice.token
             piece = self._answers[row].take(choice)

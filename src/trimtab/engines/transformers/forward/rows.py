@@ -36,7 +36,6 @@ from trimtab.steering import CompiledSteering
 from trimtab.steering.conditions import Comparison, comparisons
 from trimtab.vectors import ControlVector
 
-
 SUMS = 1024  # kept of one plan: a strength that changes with every token has others all the time
 
 
