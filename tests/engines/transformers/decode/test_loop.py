@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,21 @@ import torch
 from numpy.typing import NDArray
 
 from neutral_vectors import reader_for
+from trimtab import Constraint
 from trimtab.engines.generation import Mailbox
 from trimtab.engines.protocol import Completion
 from trimtab.engines.sampling import Sampling
 from trimtab.engines.transformers import TransformersEngine
+from trimtab.engines.transformers.decode import generation as generation_module
 from trimtab.engines.transformers.decode import loop as loop_module
 from trimtab.engines.transformers.decode.answer import make_request
 from trimtab.engines.transformers.decode.generation import Asked
 from trimtab.engines.transformers.decode.loop import DecodingLoop
 from trimtab.engines.transformers.decode.prefixes import KeptPrefixes
 from trimtab.engines.transformers.decode.row import Row
-from trimtab.engines.transformers.forward.flat import BLOCK, why_not_flat
+from trimtab.engines.transformers.forward.flat import BLOCK, SlotTable, why_not_flat
 from trimtab.engines.transformers.forward.rows import RowHooks, RowPlan, RowSteering
-from trimtab.errors import CancelledGenerationError, ModelError, PromptError, SteeringError
+from trimtab.errors import CancelledGenerationError, ModelError, PromptError, SteeringError, TrimtabError
 from trimtab.steering import Steering
 
 Make = Callable[..., TransformersEngine]
@@ -45,6 +48,7 @@ MIXES = (
 )
 PROMPTS = ("How was your day?", "A longer question about rivers, and about the towns that lie beside them.", "Hi")
 TOKENS = 10
+IMPOSSIBLE = {"type": "object", "required": ["a"], "properties": {"a": False}}
 
 
 class Asking:
@@ -351,7 +355,11 @@ def test_submitted_requests_are_answered_on_models_without_flat_passes(tiny: Mak
 
 
 def test_thousand_requests_may_wait_and_more_are_refused(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = asking.answers(*[asking.asked("Hi", max_new_tokens=1) for _ in range(1000)])
+    asked = [asking.asked("Hi", max_new_tokens=1) for _ in range(1000)]
+    begin = time.perf_counter()
+    generations = asking.loop.submit(asked)
+    assert time.perf_counter() - begin < 1
+    answers = [generation.result(timeout=60) for generation in generations]
     assert len({answer.tokens for answer in answers}) == 1
     monkeypatch.setattr(loop_module, "QUEUED", 3)
     with pytest.raises(PromptError, match="more than 3 requests"):
@@ -390,3 +398,232 @@ def test_flat_passes_are_tried_on_each_model(engine: TransformersEngine) -> None
         for mix in MIXES[:4]:
             answer = asking.answers(asking.asked(PROMPTS[1], mix))[0]
             assert same(answer, static_answer(asking, PROMPTS[1], mix)), mix
+
+
+# Requests that fail --------------------------------------------------------------------------------------------------
+
+
+def fails_beside_others(asking: Asking, bad: Asked, *, error: type[BaseException], match: str) -> None:
+    """The bad one fails; those before and after it are answered as alone."""
+    cases = [asking.asked(PROMPTS[0], "one:0.5"), asking.asked("Hi")]
+    alone = [asking.answers(case)[0] for case in cases]
+    before, failing, after = asking.loop.submit([cases[0], bad, cases[1]])
+    with pytest.raises(error, match=match):
+        failing.result(timeout=60)
+    assert all(same(each.result(timeout=60), own) for each, own in zip((before, after), alone, strict=True))
+
+
+def test_an_addition_that_vanishes_fails_its_request_alone(asking: Asking) -> None:
+    fails_beside_others(asking, asking.asked("Hi", "two:0.000000001"), error=SteeringError, match="too small to move")
+
+
+def test_steering_that_raises_fails_its_request_alone(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    coefficients = RowSteering.coefficients
+
+    def broken(row: RowSteering, segment: Any) -> Any:
+        if segment.generated and str(row.plan.steering) == "two:0.7":
+            raise ValueError("no coefficient")
+        return coefficients(row, segment)
+
+    monkeypatch.setattr(RowSteering, "coefficients", broken)
+    fails_beside_others(asking, asking.asked("Hi", "two:0.7"), error=ValueError, match="no coefficient")
+
+
+class BrokenConstraint:
+    """A constraint that raises what no constraint should."""
+
+    constraint = Constraint.choice(["a"], steer=True)
+    complete = False
+
+    def forced(self) -> tuple[int, ...]:
+        return ()
+
+    def mask(self) -> Any:
+        raise ValueError("no mask")
+
+    def advance(self, token: int) -> None:
+        raise AssertionError
+
+
+def test_a_constraint_that_raises_fails_its_request_alone(asking: Asking) -> None:
+    good = asking.asked("Hi")
+    bad = replace(good, request=replace(good.request, constraints=[BrokenConstraint()]))
+    fails_beside_others(asking, bad, error=ValueError, match="no mask")
+
+
+def test_a_prefix_that_cannot_be_restored_fails_its_request_alone(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asking.answers(asking.asked(PROMPTS[1], "two:0.7"))
+    restore = KeptPrefixes.restore
+
+    def broken(kept: KeptPrefixes, keys: Any, row: RowSteering, *given: Any) -> None:
+        if str(row.plan.steering) == "two:0.7":
+            raise ValueError("no prefix")
+        restore(kept, keys, row, *given)
+
+    monkeypatch.setattr(KeptPrefixes, "restore", broken)
+    fails_beside_others(asking, asking.asked(PROMPTS[1], "two:0.7"), error=ValueError, match="no prefix")
+
+
+def test_a_request_without_room_in_memory_fails_alone(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = asking.loop._flat.table
+    zeros = type(table)._zeros
+
+    def small(self: SlotTable, *given: Any) -> torch.Tensor:
+        if self.positions > 256:
+            raise torch.OutOfMemoryError("can't allocate memory")
+        return zeros(self, *given)
+
+    monkeypatch.setattr(SlotTable, "_zeros", small)
+    bad = asking.asked("Hi", max_new_tokens=400)
+    fails_beside_others(asking, bad, error=torch.OutOfMemoryError, match="allocate")
+    assert table.positions == 256
+
+
+def test_without_memory_for_all_answers_the_last_ones_fail(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = asking.loop._flat.read
+    alone = asking.answers(asking.asked("Hi"))[0]
+
+    def small(segments: Any, **options: Any) -> torch.Tensor:
+        if sum(segment.generated for segment in segments) > 3:
+            raise torch.OutOfMemoryError("can't allocate memory")
+        return read(segments, **options)
+
+    monkeypatch.setattr(asking.loop._flat, "read", small)
+    generations = asking.loop.submit([asking.asked("Hi", salt=bytes([n])) for n in range(5)])
+    for generation in generations[3:]:
+        with pytest.raises(torch.OutOfMemoryError):
+            generation.result(timeout=60)
+    assert all(same(generation.result(timeout=60), alone) for generation in generations[:3])
+
+
+def test_a_choice_that_fails_ends_the_pass_and_no_other(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = asking.answers(asking.asked("Hi"))[0]
+    with monkeypatch.context() as patched:
+        patched.setattr(loop_module, "choose", lambda *_: {}["nothing"])
+        (failing,) = asking.loop.submit([asking.asked("Hi")])
+        with pytest.raises(KeyError, match="nothing"):
+            failing.result(timeout=60)
+    assert same(asking.answers(asking.asked("Hi"))[0], alone)
+
+
+def test_an_error_of_the_loop_itself_ends_all_and_the_next_request_begins_anew(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = asking.answers(asking.asked("Hi"))[0]
+    with monkeypatch.context() as patched:
+        patched.setattr(asking.loop, "_join", lambda: {}["nothing"])
+        for generation in asking.loop.submit([asking.asked("Hi")] * 3):
+            with pytest.raises(KeyError, match="nothing"):
+                generation.result(timeout=60)
+    assert same(asking.answers(asking.asked("Hi"))[0], alone)
+
+
+def test_a_thread_that_cannot_start_keeps_no_later_request_waiting(
+    asking: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            asking.loop.submit([asking.asked("Hi")])
+    assert len(asking.answers(asking.asked("Hi"))[0].tokens) == TOKENS
+
+
+def test_cancelled_and_late_requests_leave_the_queue(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop_module, "ROWS", 1)
+    alone = asking.answers(asking.asked("Hi"))[0]
+    (first,) = asking.loop.submit([asking.asked("Hi", max_new_tokens=220, ignore_eos=True)])
+    next(first)
+    late, cancelled, last = asking.loop.submit(
+        [asking.asked("Hi", deadline=time.monotonic() + 0.01), asking.asked("Hi"), asking.asked("Hi")]
+    )
+    cancelled.cancel()
+    for generation, message in ((late, "deadline"), (cancelled, "cancelled")):
+        with pytest.raises(CancelledGenerationError, match=message):
+            generation.result(timeout=60)
+    assert not first.ended  # they did not wait for it
+    first.cancel()
+    assert same(last.result(timeout=60), alone)
+
+
+def test_answers_that_nobody_reads_keep_nobody_waiting(asking: Asking) -> None:
+    (unread,) = asking.loop.submit([asking.asked("Hi", max_new_tokens=60, ignore_eos=True)])
+    alone = asking.answers(asking.asked("Hi"))[0]
+    assert same(asking.answers(asking.asked("Hi"))[0], alone)
+    assert len(unread.result(timeout=60).tokens) == len(list(unread)) == 60
+
+
+def test_a_long_request_gets_no_slots_for_many_others(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = Asking(tiny("llama", max_position_embeddings=4096))
+    asking.answers(*[asking.asked("Hi") for _ in range(30)])
+    table = asking.loop._flat.table
+    assert table.slots > 30
+    monkeypatch.setattr(loop_module, "TABLE_BYTES", 2 * table.size)
+    (long,) = asking.loop.submit([asking.asked("Hi", max_new_tokens=3000, ignore_eos=True)])
+    next(long)
+    assert (table.slots, table.positions) == (2, 3072)
+    long.close()
+
+
+def test_changing_strengths_keep_few_sums(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
+    mix = "one:0.9@user + two:0.4@generated, half-life 4"
+    alone = asking.answers(asking.asked(PROMPTS[1], mix))[0]
+    monkeypatch.setattr("trimtab.engines.transformers.forward.rows.SUMS", 4)
+    asking.loop._plans.clear()
+    assert same(asking.answers(asking.asked(PROMPTS[1], mix))[0], alone)
+    (plan,) = asking.loop._plans.values()
+    assert len(plan._sums) <= 4
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"max_new_tokens": 300}, PromptError),
+        (
+            {"constraint": Constraint.json_schema(IMPOSSIBLE)},
+            TrimtabError,
+        ),
+        ({"logit_bias": {100_000: 1.0}}, PromptError),
+        ({"logit_bias": {-1: 1.0}}, PromptError),
+        ({"steering": "no such vector:1"}, TrimtabError),
+    ],
+    ids=["context overflow", "impossible schema", "bias of no token", "bias of a negative token", "no vector"],
+)
+def test_bad_requests_are_refused_before_work(
+    llama: TransformersEngine, options: dict[str, Any], error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = llama.submit("Hi", max_new_tokens=TOKENS).result(timeout=60)
+    running = llama.submit("Hi", max_new_tokens=TOKENS)
+    with monkeypatch.context() as patched:
+        patched.setattr(DecodingLoop, "submit", lambda *_: pytest.fail("it was submitted"))
+        with pytest.raises(error):
+            llama.submit("Hi", **options)
+    assert running.result(timeout=60).tokens == alone.tokens
+
+
+def test_late_and_cancelled_requests_are_given_up_before_a_static_batch(
+    tiny: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = tiny("falcon")
+    engine.generate("Hi", max_new_tokens=1)
+    with engine._lock:
+        late = threaded(lambda: engine.submit("Hi", max_new_tokens=5, deadline=0))
+        cancelled = threaded(lambda: engine.submit("Hi", max_new_tokens=5))
+        cancelled.cancel()
+        monkeypatch.setattr(generation_module, "answer_request", lambda *_, **__: pytest.fail("it was answered"))
+    for generation, message in ((late, "deadline"), (cancelled, "cancelled")):
+        with pytest.raises(CancelledGenerationError, match=message):
+            generation.result(timeout=60)
+
+
+def threaded(call: Callable[[], Any]) -> Any:
+    """Return what another thread gets, which does not hold the model."""
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(call()))
+    thread.start()
+    thread.join(timeout=60)
+    return found[0]
