@@ -222,6 +222,74 @@ class DeletedResponse(BaseModel):
     deleted: Literal[True]
 
 
+class DecisionTrimtab(BaseModel):
+    """How one decision was steered, with the log-probability of each of its answers among all texts."""
+
+    index: int
+    steering: str
+    reason: Literal["decision"] | None
+    logprobs: list[float]
+
+
+class DecisionTrimtabs(BaseModel):
+    """How decisions were steered."""
+
+    answers: list[DecisionTrimtab]
+
+
+class PredicateReply(BaseModel):
+    """How likely a statement is."""
+
+    type: Literal["predicate"]
+    name: str | None
+    probability: float
+
+
+class ChoiceProbability(BaseModel):
+    """How likely an answer is."""
+
+    value: str | bool
+    probability: float
+
+
+class ChoiceReply(BaseModel):
+    """The likeliest of some answers."""
+
+    type: Literal["choice"]
+    name: str | None
+    choice: str | bool
+    confidence: float
+    probabilities: list[ChoiceProbability]
+
+
+class LevelProbability(BaseModel):
+    """How likely a level is."""
+
+    value: int
+    label: str
+    probability: float
+
+
+class ScoreReply(BaseModel):
+    """The mean of levels."""
+
+    type: Literal["score"]
+    name: str | None
+    score: float
+    confidence: float
+    probabilities: list[LevelProbability]
+
+
+class DecisionReply(BaseModel):
+    """Answers to questions, in their order."""
+
+    object: Literal["decision"]
+    model: str
+    answers: list[PredicateReply | ChoiceReply | ScoreReply]
+    usage: ReadUsage
+    trimtab: DecisionTrimtabs
+
+
 def streamed_or(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """Return the documented answer of a route that sends an object, or a stream of events."""
     return {200: {"model": model, "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
