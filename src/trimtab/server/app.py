@@ -15,7 +15,7 @@ from trimtab.server.admission import Admission
 from trimtab.server.errors import ERROR_RESPONSES, add_error_handlers
 from trimtab.server.gate import Gate
 from trimtab.server.keys import Key
-from trimtab.server.routes import chat, completions, decisions, health, models, responses
+from trimtab.server.routes import chat, completions, decisions, health, messages, models, responses
 from trimtab.server.serving import Serving
 from trimtab.server.settings import ServerSettings
 from trimtab.server.steering import HEADER
@@ -32,7 +32,15 @@ NO_TELEMETRY: TelemetryConfig = {
     "operation_spans": False,
     "auto_configure": False,
 }
-ROUTERS = (chat.router, completions.router, models.router, health.router, responses.router, decisions.router)
+ROUTERS = (
+    chat.router,
+    completions.router,
+    models.router,
+    health.router,
+    responses.router,
+    decisions.router,
+    messages.router,
+)
 
 
 def create_app(engine: Serves, settings: ServerSettings, *, keys: Sequence[Key] = ()) -> FastAPI:

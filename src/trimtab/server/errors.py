@@ -118,7 +118,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
     async def explain(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return JSONResponse(error_json(_of_validation(error)), status_code=400)
+        return JSONResponse(error_json(error_of_validation(error)), status_code=400)
 
     async def pass_on(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -141,7 +141,7 @@ def _place(location: Sequence[int | str]) -> str | None:
     return ".".join(name for name in names if not name[0].isupper() and name not in ("str", "dict", "list")) or None
 
 
-def _of_validation(error: RequestValidationError) -> RequestError:
+def error_of_validation(error: RequestValidationError) -> RequestError:
     """Return the first of a body's mistakes, with its place; of a field that may have several forms, the nearest."""
     mistakes = error.errors()
     field = mistakes[0]["loc"][:2]

@@ -68,7 +68,7 @@ class ToolCallReply(BaseModel):
     function: CalledFunction
 
 
-class MessageReply(BaseModel):
+class ChatMessageReply(BaseModel):
     """Answer to a chat."""
 
     role: Literal["assistant"]
@@ -84,7 +84,7 @@ class ChatChoice(BaseModel):
     """One of the answers to a chat."""
 
     index: int
-    message: MessageReply
+    message: ChatMessageReply
     logprobs: ChatLogprobs | None
     finish_reason: Literal["stop", "length", "tool_calls"]
 
@@ -288,6 +288,42 @@ class DecisionReply(BaseModel):
     answers: list[PredicateReply | ChoiceReply | ScoreReply]
     usage: ReadUsage
     trimtab: DecisionTrimtabs
+
+
+class MessageUsage(BaseModel):
+    """Tokens of a message."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_creation_input_tokens: int
+    cache_read_input_tokens: int
+
+
+class MessageReply(BaseModel):
+    """A message."""
+
+    id: str
+    type: Literal["message"]
+    role: Literal["assistant"]
+    model: str
+    content: list[dict[str, Any]]
+    stop_reason: Literal["end_turn", "max_tokens", "stop_sequence", "tool_use"]
+    stop_sequence: str | None
+    usage: MessageUsage
+    trimtab: TrimtabReply
+
+
+class CountedTokens(BaseModel):
+    """Tokens of a prompt."""
+
+    input_tokens: int
+
+
+class MessageError(BaseModel):
+    """Error in Anthropic's shape."""
+
+    type: Literal["error"]
+    error: dict[str, Any]
 
 
 def streamed_or(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
