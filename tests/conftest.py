@@ -34,6 +34,7 @@ settings.load_profile("trimtab")
 def _own_vectors_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees this user's vectors, nor those that come with trimtab."""
     monkeypatch.setenv("TRIMTAB_VECTORS", str(tmp_path / "vectors"))
+    monkeypatch.setenv("TRIMTAB_PRESETS", str(tmp_path / "presets"))
     monkeypatch.setattr("trimtab.vectors.vector.PACKAGED", tmp_path / "packaged")
 
 

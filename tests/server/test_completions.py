@@ -35,8 +35,9 @@ def test_too_many_answers_are_refused_before_any_work(client):
 
 
 def test_models_are_listed(client):
-    (model,) = client.get("/v1/models").json()["data"]
+    model, *presets = client.get("/v1/models").json()["data"]
     assert model["id"] == "fake"
+    assert {preset["parent"] for preset in presets} == {"fake"}
     assert client.get("/v1/models/fake").json() == model
     assert client.get("/v1/models/other").status_code == 404
 

@@ -129,7 +129,9 @@ def test_mistake_is_an_error_of_the_package(client):
 
 
 def test_models_are_listed(client):
-    assert [model.id for model in client.models.list()] == ["smollm2"]
+    base, *presets = [model.id for model in client.models.list()]
+    assert base == "smollm2"
+    assert all(preset.startswith("smollm2:") for preset in presets)
     assert client.models.retrieve("smollm2").id == "smollm2"
 
 

@@ -261,6 +261,21 @@ class Behaviour:
         hint = near_names(name, zoo_names()) or f"there are: {', '.join(zoo_names())}."
         raise BehaviourError(f"no behaviour named {name!r}", fix=f"{hint} A path to a .toml file works too")
 
+    @classmethod
+    def parse(cls, text: str, *, where: str = "the behaviour") -> Behaviour:
+        """Return a behaviour from the text of its file, which may not name other files.
+
+        Raises:
+            BehaviourError: It does not describe a behaviour, or names a file.
+
+        Example:
+            >>> Behaviour.parse("name = 'x'")
+            Traceback (most recent call last):
+            ...
+            trimtab.errors.BehaviourError: the behaviour: description: is missing; see docs/behaviours.md for the fields
+        """
+        return _from_text(text, where=where, folder=None)
+
     @property
     def digest(self) -> str:
         """Return the SHA-256 of all fields but the source, in hexadecimal."""
@@ -316,7 +331,7 @@ def _from_file(path: Path) -> Behaviour:
     return _from_text(_read(path, what="behaviour file"), where=str(path), folder=path.parent)
 
 
-def _from_text(text: str, *, where: str, folder: Path) -> Behaviour:
+def _from_text(text: str, *, where: str, folder: Path | None) -> Behaviour:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -356,22 +371,33 @@ def _first_problem(error: ValidationError) -> str:
     return f"{key}: {message}{value}{more}"
 
 
-def _suffixes(given: str | list[str], *, where: str, folder: Path) -> tuple[str, ...]:
+def _beside(folder: Path | None, name: str, where: str) -> Path:
+    """Return the path of a file that a behaviour's file names.
+
+    Raises:
+        BehaviourError: There is no folder: the behaviour is bare text.
+    """
+    if folder is None:
+        raise BehaviourError(f"{where} names the file {name[:80]!r}", fix="write its content into the behaviour")
+    return folder / name
+
+
+def _suffixes(given: str | list[str], *, where: str, folder: Path | None) -> tuple[str, ...]:
     if given == "builtin":
         return builtin_suffixes()
     if isinstance(given, str):
-        lines = _read(folder / given, what=f"{where}: suffixes file").split("\n")
+        lines = _read(_beside(folder, given, where), what=f"{where}: suffixes file").split("\n")
         given = [line.strip() for line in lines if line.strip()]
     if not given:
         raise BehaviourError(f"{where}: suffixes: no suffixes", fix="give at least one opening, or leave the field out")
     return tuple(given)
 
 
-def _pairs(given: str | list[PairFile] | None, *, where: str, folder: Path) -> tuple[ContrastiveText, ...]:
+def _pairs(given: str | list[PairFile] | None, *, where: str, folder: Path | None) -> tuple[ContrastiveText, ...]:
     if given is None:
         return ()
     if isinstance(given, str):
-        path = folder / given
+        path = _beside(folder, given, where)
         lines = _read(path, what=f"{where}: pairs file").split("\n")  # a JSON string may hold U+2028
         given = [_pair_line(line, where=f"{path}:{n}") for n, line in enumerate(lines, start=1) if line.strip()]
     return tuple(ContrastiveText(_chat(pair.positive), _chat(pair.negative)) for pair in given)
@@ -392,11 +418,11 @@ def _chat(given: str | list[MessageFile]) -> tuple[Message, ...]:
     return tuple(Message(message.role, message.content) for message in given)
 
 
-def _choices(given: str | list[ChoiceFile] | None, *, where: str, folder: Path) -> tuple[ChoiceText, ...]:
+def _choices(given: str | list[ChoiceFile] | None, *, where: str, folder: Path | None) -> tuple[ChoiceText, ...]:
     if given is None:
         return ()
     if isinstance(given, str):
-        return read_choices(folder / given, what=f"{where}: choices file")
+        return read_choices(_beside(folder, given, where), what=f"{where}: choices file")
     return tuple(ChoiceText(choice.question, choice.positive, choice.negative) for choice in given)
 
 

@@ -22,6 +22,9 @@ def serve(
     vectors: Annotated[
         Path | None, typer.Option(help="Folder of the vectors that requests may name; default: the vectors folder.")
     ] = None,
+    presets: Annotated[
+        Path | None, typer.Option(help="Folder of presets and flows; default: the presets folder.")
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8421,
     name: Annotated[str | None, typer.Option(help="Name under which the model is served.")] = None,
@@ -59,8 +62,9 @@ def serve(
             f"anyone who reaches {host} could use the server",
             fix="give --api-key-file with keys (--new-key makes one), or --no-auth if that is meant",
         )
-    if vectors is not None and not vectors.is_dir():
-        raise OutputError(f"there is no folder {str(vectors)!r}", fix="make it, or name another one with --vectors")
+    for option, folder in (("--vectors", vectors), ("--presets", presets)):
+        if folder is not None and not folder.is_dir():
+            raise OutputError(f"there is no folder {str(folder)!r}", fix=f"make it, or name another one with {option}")
     from trimtab.server.settings import ServerSettings, served_name
 
     with phase_progress() as phases:
@@ -76,6 +80,7 @@ def serve(
         host=host,
         port=port,
         vectors=vectors,
+        presets=presets,
         allowed_hosts=tuple(allowed_host or ()),
         allowed_origins=tuple(allowed_origin or ()),
         requests_per_minute=requests_per_minute,

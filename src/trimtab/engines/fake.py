@@ -40,7 +40,7 @@ from trimtab.engines.protocol import (
 )
 from trimtab.engines.sampling import Sampling, SamplingOptions, make_sampling
 from trimtab.errors import CancelledGenerationError, ConstraintError, PromptError, SteeringError
-from trimtab.reading import distinct_names, neutral_of, projections, z_scores
+from trimtab.reading import Reading, distinct_names, make_reading, neutral_of, projections, z_scores
 from trimtab.steering import RowsLike, Steering, SteeringLike
 from trimtab.steering.compiled import Change, LayerAdd, LayerClamp, LayerRotate
 from trimtab.steering.conditions import At
@@ -186,6 +186,15 @@ class FakeEngine:
         count = sum(map(len, sequences))
         report = CollectionReport("plain", "a fake engine shares nothing", len(sequences), count, count, count)
         return Collected(np.array(rows, dtype=np.float32), report)
+
+    def read(self, prompt: Prompt, vectors: Sequence[ControlVector], *, raw: bool = False) -> Reading:
+        """Return projections of a text or a chat on vectors, by layer and token."""
+        for vector in vectors:
+            vector.check_model(self.info)
+        marked = self.marked(prompt, raw=raw)
+        states = self._forward(marked.tokens, {})[0].astype(np.float32)
+        pieces = [marked.text[start:stop] for start, stop in marked.offsets]
+        return make_reading(vectors, states, text=marked.text, tokens=marked.tokens, pieces=pieces, words=marked.words)
 
     def scores(self, prompts: Sequence[Prompt], vector: ControlVector, *, at: At = "prompt") -> F64:
         """Return a z-score of each prompt, as conditions on prompts read it."""

@@ -12,6 +12,9 @@ from threading import Condition, local
 from types import TracebackType
 from typing import Protocol, TypeAlias, Unpack, final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from trimtab.engines.constraints import ConstraintLike
 from trimtab.engines.protocol import (
     Choices,
@@ -24,7 +27,9 @@ from trimtab.engines.protocol import (
 )
 from trimtab.engines.sampling import Sampling, SamplingOptions
 from trimtab.errors import SteeringError
+from trimtab.reading import Reading
 from trimtab.steering import SteeringLike
+from trimtab.steering.conditions import At
 from trimtab.vectors import ControlVector
 
 logger = logging.getLogger("trimtab")
@@ -343,6 +348,12 @@ class Serves(Generates, Protocol):
         self, prompts: Sequence[Prompt], choices: Sequence[str], *, steering: SteeringLike = None, raw: bool = False
     ) -> list[Choices]:
         """Return the probabilities of given answers to each prompt."""
+
+    def read(self, prompt: Prompt, vectors: Sequence[ControlVector], *, raw: bool = False) -> Reading:
+        """Return projections of a text or a chat on vectors, by layer and token."""
+
+    def scores(self, prompts: Sequence[Prompt], vector: ControlVector, *, at: At = "prompt") -> NDArray[np.float64]:
+        """Return a z-score of each prompt on a vector, as conditions on prompts read it, ``[prompt]``."""
 
 
 def _call(listener: Callable[[], object]) -> None:

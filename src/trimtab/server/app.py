@@ -12,14 +12,33 @@ from fastapi.middleware.cors import CORSMiddleware
 from trimtab.defaults import VERSION
 from trimtab.engines.generation import Serves
 from trimtab.server.admission import Admission
+from trimtab.server.background import background
 from trimtab.server.errors import ERROR_RESPONSES, add_error_handlers
+from trimtab.server.flows import STAGE_HEADER
 from trimtab.server.gate import Gate
+from trimtab.server.jobs import Jobs
 from trimtab.server.keys import Key
-from trimtab.server.routes import chat, completions, decisions, health, messages, models, responses
+from trimtab.server.preset_index import PresetIndex
+from trimtab.server.routes import (
+    behaviours,
+    chat,
+    completions,
+    decisions,
+    health,
+    info,
+    jobs,
+    messages,
+    models,
+    presets,
+    responses,
+    steering,
+    vectors,
+)
 from trimtab.server.serving import Serving
 from trimtab.server.settings import ServerSettings
 from trimtab.server.steering import HEADER
 from trimtab.server.vectors import VectorIndex
+from trimtab.vectors.file import user_folder
 
 if TYPE_CHECKING:
     from fastapi.telemetry import TelemetryConfig  # of newer versions; older ones have no telemetry
@@ -40,6 +59,12 @@ ROUTERS = (
     responses.router,
     decisions.router,
     messages.router,
+    presets.router,
+    vectors.router,
+    jobs.router,
+    steering.router,
+    behaviours.router,
+    info.router,
 )
 
 
@@ -51,6 +76,19 @@ def create_app(engine: Serves, settings: ServerSettings, *, keys: Sequence[Key] 
         settings: The server's settings.
         keys: Keys of clients; anyone may ask without any.
     """
+    index = VectorIndex(engine.info, folder=settings.vectors)
+    folder = settings.presets or user_folder("data", "TRIMTAB_PRESETS", within="presets")
+    preset_index = PresetIndex(index, folder=folder)
+    serving = Serving(
+        engine=engine,
+        settings=settings,
+        vectors=index,
+        presets=preset_index,
+        created=int(time.time()),
+        preset_index=preset_index,
+        admission=Admission(places=settings.answers, waiting=settings.waiting),
+        jobs=Jobs(engine, index, folder=index.folder / ".jobs"),
+    )
     app = FastAPI(
         title="trimtab",
         version=VERSION,
@@ -58,14 +96,9 @@ def create_app(engine: Serves, settings: ServerSettings, *, keys: Sequence[Key] 
         redoc_url=None,
         responses=ERROR_RESPONSES,
         telemetry=NO_TELEMETRY,
+        lifespan=lambda _: background(serving),
     )
-    app.state.serving = Serving(
-        engine=engine,
-        settings=settings,
-        vectors=VectorIndex(engine.info, folder=settings.vectors),
-        created=int(time.time()),
-        admission=Admission(places=settings.answers, waiting=settings.waiting),
-    )
+    app.state.serving = serving
     add_error_handlers(app)
     for router in ROUTERS:
         app.include_router(router)
@@ -75,6 +108,6 @@ def create_app(engine: Serves, settings: ServerSettings, *, keys: Sequence[Key] 
             CORSMiddleware,
             allow_origins=list(settings.allowed_origins),
             allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["authorization", "content-type", "x-api-key", HEADER],
+            allow_headers=["authorization", "content-type", "x-api-key", HEADER, STAGE_HEADER],
         )
     return app

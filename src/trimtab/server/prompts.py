@@ -47,6 +47,11 @@ def thinking_of(options: ChatTemplateOptions | None) -> bool | None:
     return options.enable_thinking if options.enable_thinking is not None else options.thinking
 
 
+def message_text(message: ChatMessage) -> str:
+    """Return the text of a message; empty if it has none."""
+    return _text(message, 0, may_lack=True)
+
+
 def _turns(messages: Sequence[ChatMessage], first: int) -> Iterator[Message]:
     """Yield the messages behind the system prompt; results of tools that follow each other become one message."""
     results: list[str] = []

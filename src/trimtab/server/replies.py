@@ -26,10 +26,21 @@ class AnswerReply(BaseModel):
     readings: dict[str, list[float]] = {}
 
 
+class StageReply(BaseModel):
+    """Stage that a flow has chosen."""
+
+    name: str
+    preset: str
+    by: Literal["request", "reading", "decision", "default"]
+    probabilities: dict[str, float] | None
+    readings: dict[str, float]
+
+
 class TrimtabReply(BaseModel):
-    """What steering did to each choice."""
+    """What steering did to each choice, and the stage of a flow."""
 
     answers: list[AnswerReply]
+    stage: StageReply | None = None
 
 
 class Logprob(BaseModel):

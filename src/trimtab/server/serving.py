@@ -12,7 +12,9 @@ from trimtab.engines.generation import Serves
 from trimtab.errors import near_names
 from trimtab.server.admission import Admission
 from trimtab.server.errors import RequestError
+from trimtab.server.jobs import Jobs
 from trimtab.server.metrics import Metrics
+from trimtab.server.preset_index import PresetIndex
 from trimtab.server.presets import Preset
 from trimtab.server.settings import ServerSettings
 from trimtab.server.stored import ResponseStore
@@ -28,6 +30,8 @@ class Serving:
         settings: The server's settings.
         vectors: The vectors that requests may name.
         presets: Presets by name.
+        preset_index: Their files, which may be edited; None if they cannot be.
+        jobs: Long work in the background; None if there is none.
         created: When the server was started, in seconds since 1970.
         responses: Responses that requests may continue.
         admission: Places in the engine.
@@ -42,6 +46,14 @@ class Serving:
     responses: ResponseStore = field(default_factory=ResponseStore)
     admission: Admission = field(default_factory=lambda: Admission(places=64, waiting=256))
     metrics: Metrics = field(default_factory=Metrics)
+    preset_index: PresetIndex | None = None
+    jobs: Jobs | None = None
+
+    def refresh(self) -> None:
+        """Read the vectors and presets whose files have changed."""
+        self.vectors.refresh()
+        if self.preset_index is not None:
+            self.preset_index.refresh()
 
     def preset_of(self, model: str) -> Preset:
         """Return the preset that a model's name asks for; an empty one for the model itself.

@@ -32,6 +32,7 @@ class ServerSettings:
         host: Address to listen on.
         port: Port to listen on.
         vectors: Folder of the vectors that requests may name; the user's vectors folder if not given.
+        presets: Folder of presets; the user's presets folder if not given.
         answer_tokens: Upper bound on an answer whose request gives none.
         max_answer_tokens: Upper bound on any answer; requests that ask for more get this.
         temperature: Of requests that give none; 1 as in OpenAI's API.
@@ -52,6 +53,7 @@ class ServerSettings:
     host: str = HOST
     port: int = PORT
     vectors: Path | None = None
+    presets: Path | None = None
     answer_tokens: int = 512
     max_answer_tokens: int = 4_096
     temperature: float = 1.0

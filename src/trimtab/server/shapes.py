@@ -37,9 +37,15 @@ def read_usage_json(prompt_tokens: int, completions: Sequence[Completion] = (), 
     }
 
 
-def trimtab_json(completions: Sequence[Completion]) -> dict[str, Any]:
-    """Return what steering did to each answer: its receipt, whether the safe range was left, and readings."""
-    return {"answers": [_answer_json(number, completion) for number, completion in enumerate(completions)]}
+def trimtab_json(completions: Sequence[Completion], *, stage: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return what steering did to each answer: its receipt, whether the safe range was left, and readings.
+
+    Args:
+        completions: The answers.
+        stage: What a flow has chosen.
+    """
+    answers = [_answer_json(number, completion) for number, completion in enumerate(completions)]
+    return {"answers": answers} if stage is None else {"answers": answers, "stage": stage}
 
 
 def _answer_json(number: int, completion: Completion) -> dict[str, Any]:

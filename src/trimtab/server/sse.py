@@ -19,16 +19,18 @@ HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
-def event(data: dict[str, Any], *, name: str | None = None) -> bytes:
-    """Return one event, with a name where clients look at it."""
+def event(data: dict[str, Any], *, name: str | None = None, number: int | None = None) -> bytes:
+    """Return one event, with a name where clients look at it, and a number where they may go on behind it."""
     text = f"data: {_encode(data)}\n\n"
-    return (text if name is None else f"event: {name}\n{text}").encode(errors="replace")
+    if name is not None:
+        text = f"event: {name}\n{text}"
+    return (text if number is None else f"id: {number}\n{text}").encode(errors="replace")
 
 
 def event_stream(
-    events: AsyncIterator[bytes], answers: Answers, *, failed: Callable[[dict[str, Any]], bytes] = event
+    events: AsyncIterator[bytes], answers: Answers | None = None, *, failed: Callable[[dict[str, Any]], bytes] = event
 ) -> StreamingResponse:
-    """Return a response that streams events; the answers are given up if the client goes.
+    """Return a response that streams events; the answers, if it has any, are given up if the client goes.
 
     Args:
         events: The events.
@@ -46,6 +48,7 @@ def event_stream(
             logger.exception("a stream has failed")
             yield failed(internal_error_json())
         finally:
-            answers.cancel()
+            if answers is not None:
+                answers.cancel()
 
     return StreamingResponse(guarded(), media_type="text/event-stream", headers=HEADERS)

@@ -39,10 +39,17 @@ def predicted_kl(terms: Sequence[Term]) -> float:
     if not terms:
         return 0.0
     amplitudes = np.array([_kl_alone(term) ** (1.0 / EXPONENT) for term in terms])
-    moves = [_moves(term) for term in terms]
-    cosines = np.array([[_cosine(a, b) for b in moves] for a in moves])  # [term, term]
     # Rounding can make the square of a mix that cancels negative.
-    return float(max(amplitudes @ cosines @ amplitudes, 0.0) ** (EXPONENT / 2.0))
+    return float(max(amplitudes @ cosines(terms) @ amplitudes, 0.0) ** (EXPONENT / 2.0))
+
+
+def cosines(terms: Sequence[Term]) -> F64:
+    """Return the cosines between what terms add, over all layers together, ``[term, term]``.
+
+    A term that adds nothing has the cosine 0 with every other. All must add or rotate.
+    """
+    moves = [_moves(term) for term in terms]
+    return np.array([[_cosine(a, b) for b in moves] for a in moves])
 
 
 def predicted_kl_or_none(terms: Sequence[Term]) -> float | None:

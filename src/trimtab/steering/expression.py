@@ -64,6 +64,20 @@ def parse_terms(text: str, *, find: FindVector) -> tuple[Term, ...]:
     return tuple(terms)
 
 
+def parse_condition(text: str, *, find: FindVector) -> Condition:
+    """Read a condition, such as ``"angry > 1 at last-user-turn"``.
+
+    Raises:
+        SteeringError: The text is not a condition; the message points at the column.
+        VectorError: A vector cannot be found; the message points at the column.
+    """
+    cursor = Cursor(text, what="condition", example="angry > 1 at last-user-turn")
+    condition = _condition(cursor, cache(find))
+    if cursor.skip() < len(text):
+        raise cursor.error("expected 'and', 'or' or the end")
+    return condition
+
+
 def _expected_here(cursor: Cursor) -> str:
     if cursor.next == ")":
         return "this ')' closes nothing"

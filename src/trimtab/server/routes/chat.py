@@ -15,6 +15,7 @@ from trimtab.engines.protocol import Completion, StreamedToken
 from trimtab.server.answers import Answers, batches, begin, completed
 from trimtab.server.chats import AnswerForm, AnswerReader, Piece, Thought, chat_request, read_answer
 from trimtab.server.fields import ChatFields
+from trimtab.server.flows import STAGE_HEADER, chosen_preset
 from trimtab.server.presets import with_defaults
 from trimtab.server.replies import ChatCompletion, streamed_or
 from trimtab.server.serving import Served
@@ -36,6 +37,7 @@ class Reply:
     form: AnswerForm
     readings: bool
     include_usage: bool
+    stage: dict[str, Any] | None = None  # what a flow has chosen
 
     def head(self, kind: str) -> dict[str, Any]:
         """Return the keys that every object of the answer has."""
@@ -48,9 +50,10 @@ async def create_chat_completion(
     request: Request,
     serving: Served,
     steering: Annotated[str | None, Header(alias=HEADER)] = None,
+    stage: Annotated[str | None, Header(alias=STAGE_HEADER)] = None,
 ) -> Response:
     """Answer a chat."""
-    preset = serving.preset_of(body.model)
+    preset, chosen = await chosen_preset(serving, body, header=stage)
     body = with_defaults(body, preset)
     asked, form = chat_request(body, serving, preset, header=steering)
     answers = await begin(serving, asked)
@@ -61,6 +64,7 @@ async def create_chat_completion(
         form=form,
         readings=bool(asked.readings),
         include_usage=bool(body.stream_options and body.stream_options.include_usage),
+        stage=None if chosen is None else chosen.to_json(),
     )
     if body.stream:
         return event_stream(_stream(answers, reply), answers)
@@ -71,7 +75,7 @@ async def create_chat_completion(
             "choices": [_choice(number, each, reply) for number, each in enumerate(completions)],
             "usage": usage_json(answers.prompt_tokens, completions),
             "system_fingerprint": None,
-            "trimtab": trimtab_json(completions),
+            "trimtab": trimtab_json(completions, stage=reply.stage),
         }
     )
 
@@ -123,7 +127,8 @@ async def _stream(answers: Answers, reply: Reply) -> AsyncIterator[bytes]:
             completions[number] = each
             ending = list(writer.finish(each))
             last = len(completions) == len(writers)
-            summary = {"trimtab": trimtab_json([completions[n] for n in range(len(writers))])} if last else {}
+            ended = [completions[n] for n in range(len(writers))] if last else []
+            summary = {"trimtab": trimtab_json(ended, stage=reply.stage)} if last else {}
             written += [chunk(choice) for choice in ending[:-1]]
             written.append(chunk(ending[-1], **summary))
         if written:

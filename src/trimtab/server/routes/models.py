@@ -42,6 +42,7 @@ def _model_json(serving: Serving, name: str, preset: Preset) -> dict[str, Any]:
             **preset.metadata,
             "steering": str(preset.steering),
             "system": preset.system,
+            **({} if preset.flow is None else {"stages": {n: each.preset for n, each in preset.flow.stages.items()}}),
             **({"defaults": dict(preset.defaults)} if preset.defaults else {}),
         },
     }
