@@ -339,4 +339,4 @@ class MessageError(BaseModel):
 
 def streamed_or(model: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
     """Return the documented answer of a route that sends an object, or a stream of events."""
-    return {200: {"model": model, "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+    return {200: {"model": model, "content": {"text/event-stream": {}}}}
