@@ -3,7 +3,9 @@
 #   make demo     set up, then steer with a vector, train another one and measure it
 #   make test     set up, then run the tests; make test-slow runs the long ones
 #   make test-architectures   check every class of model that transformers has; make architectures writes docs/architectures.md
-#   make test-interop   also set up lm-eval and inspect-ai, then run them against a steered model
+#   make test-interop   also set up lm-eval and inspect-ai, then run them against a steered model; and in a separate
+#                 environment clients of OpenAI's API (the one for JavaScript if there is npm), then run them against
+#                 a server
 #   make check    lint, format, types, import contracts
 #   make bench    install repeng in a separate environment, then compare: extraction (BENCH="--rounds 1" adds
 #                 options), the cost of steering, estimators, distilling (over an hour; an interrupted run continues)
@@ -16,6 +18,9 @@ STAMP := $(VENV)/.installed
 # repeng has other requirements than trimtab, so it has a separate environment. It needs Python 3.10 to 3.12.
 PEERS := .venv-peers
 PEERS_PYTHON ?= $(PYTHON)
+# Clients of the server have other requirements than trimtab, too. npm is optional.
+CLIENTS := .venv-clients
+NPM_CLIENT := openai@7.59.0
 BENCH ?=
 # Two test processes with one thread each: small models gain little from a second thread.
 WORKERS ?= 2
@@ -51,11 +56,17 @@ test-slow: $(STAMP)
 test-architectures: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) -m architectures
 
-test-interop: $(VENV)/.installed-interop
+test-interop: $(VENV)/.installed-interop $(CLIENTS)/.installed
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/interop "tests/test_docs.py::test_page_blocks_run[interop.md]"
 
 $(VENV)/.installed-interop: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[inspect,lm-eval]"
+	@touch $@
+
+$(CLIENTS)/.installed: tests/interop/clients.txt
+	@$(PYTHON) -m venv $(CLIENTS)
+	@$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r tests/interop/clients.txt
+	@if command -v npm >/dev/null; then npm install --silent --no-save --prefix $(CLIENTS) $(NPM_CLIENT); fi
 	@touch $@
 
 architectures: $(STAMP)
@@ -92,4 +103,4 @@ format: $(STAMP)
 	$(BIN)/ruff format src benchmarks tests
 
 clean:
-	rm -rf $(VENV) $(PEERS)
+	rm -rf $(VENV) $(PEERS) $(CLIENTS)
