@@ -83,3 +83,9 @@ def test_document_names_errors_of_every_route(client):
         for operation in path.values():
             assert {"4XX", "5XX"} <= operation["responses"].keys()
             assert "422" not in operation["responses"]
+
+
+def test_wrong_method_names_all_of_the_path(client):
+    answer = client.put("/v1/responses/resp_1")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "DELETE, GET")
+    assert answer.json()["error"]["code"] == "http_405"

@@ -99,7 +99,7 @@ def create_app(engine: Serves, settings: ServerSettings, *, keys: Sequence[Key] 
         lifespan=lambda _: background(serving),
     )
     app.state.serving = serving
-    add_error_handlers(app)
+    add_error_handlers(app, [route for router in ROUTERS for route in router.routes])
     for router in ROUTERS:
         app.include_router(router)
     app.add_middleware(Gate, settings=settings, keys=tuple(keys))

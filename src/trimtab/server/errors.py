@@ -11,6 +11,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 from trimtab.errors import TrimtabError
 
@@ -107,8 +109,13 @@ def _shape(status: int, what: str, *, fix: str | None = None, param: str | None 
     return {"error": {"message": message, "type": kind, "param": param, "code": code, "what": what, "fix": fix}}
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Have every error of an application answered in OpenAI's shape, and none with a traceback."""
+def add_error_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Have every error of an application answered in OpenAI's shape, and none with a traceback.
+
+    Args:
+        app: The application.
+        routes: All of its routes.
+    """
 
     async def refuse(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, TrimtabError)
@@ -123,8 +130,11 @@ def add_error_handlers(app: FastAPI) -> None:
     async def pass_on(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
         fix = f"there is no {request.scope['path']}" if error.status_code == 404 else None
+        headers = error.headers
+        if error.status_code == 405:  # the error names the methods of the first route of the path alone
+            headers = {"allow": ", ".join(sorted(_methods(routes, request.scope)))}
         body = _shape(error.status_code, str(error.detail).lower(), fix=fix, code=f"http_{error.status_code}")
-        return JSONResponse(body, status_code=error.status_code, headers=error.headers)
+        return JSONResponse(body, status_code=error.status_code, headers=headers)
 
     async def fail(request: Request, error: Exception) -> JSONResponse:
         return JSONResponse(internal_error_json(), status_code=500)  # whoever runs the application logs the error
@@ -133,6 +143,12 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, explain)
     app.add_exception_handler(HTTPException, pass_on)
     app.add_exception_handler(Exception, fail)
+
+
+def _methods(routes: Sequence[BaseRoute], scope: Scope) -> set[str]:
+    """Return the methods of all routes of a path."""
+    matching = [each for each in routes if isinstance(each, Route) and each.matches(scope)[0] is not Match.NONE]
+    return {method for route in matching for method in route.methods or ()}
 
 
 def _place(location: Sequence[int | str]) -> str | None:
