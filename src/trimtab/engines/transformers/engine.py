@@ -45,7 +45,7 @@ from trimtab.engines.transformers.decode.answer import (
     single_requests,
 )
 from trimtab.engines.transformers.decode.constraints import State, start_constraint
-from trimtab.engines.transformers.decode.generation import Asked, answer_alone
+from trimtab.engines.transformers.decode.generation import Asked, StaticAnswers
 from trimtab.engines.transformers.decode.loop import DecodingLoop
 from trimtab.engines.transformers.decode.stream import AnswerStream
 from trimtab.engines.transformers.forward.collect import collect_states, score_prompts, spans_of
@@ -144,6 +144,7 @@ class TransformersEngine:
         self._thinking_markers = thinking_markers(tokenizer)
         self._why_static: str | None = None  # why answers come in static batches; empty if they do not, None: not tried
         self._loop: DecodingLoop | None = None
+        self._static = StaticAnswers(self._lock)
         self._proof = prepared_proof(model, self.blocks, limit=self.context_window, encoder=self.has_encoder)
 
     def __repr__(self) -> str:
@@ -880,7 +881,7 @@ class TransformersEngine:
         end = None if deadline is None else monotonic() + deadline
         asked = Asked(request, self._context, streamed=True, salt=salt.encode(), deadline=end)
         loop = self._loop_for(request)
-        return answer_alone(asked, lock=self._lock) if loop is None else loop.submit([asked])[0]
+        return self._static.submit(asked) if loop is None else loop.submit([asked])[0]
 
     def _single(
         self,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -361,7 +365,7 @@ def test_thousand_requests_may_wait_and_more_are_refused(asking: Asking, monkeyp
     assert time.perf_counter() - begin < 1
     answers = [generation.result(timeout=60) for generation in generations]
     assert len({answer.tokens for answer in answers}) == 1
-    monkeypatch.setattr(loop_module, "QUEUED", 3)
+    monkeypatch.setattr(generation_module, "QUEUED", 3)
     with pytest.raises(PromptError, match="more than 3 requests"):
         asking.loop.submit([asking.asked("Hi")] * 4)
 
@@ -618,6 +622,44 @@ def test_late_and_cancelled_requests_are_given_up_before_a_static_batch(
     for generation, message in ((late, "deadline"), (cancelled, "cancelled")):
         with pytest.raises(CancelledGenerationError, match=message):
             generation.result(timeout=60)
+
+
+def test_static_answers_wait_in_a_queue(tiny: Make) -> None:
+    engine = tiny("falcon")
+    alone = engine.generate("Hi", max_new_tokens=2)
+    threads = threading.active_count()
+    first = threaded_beside(engine, lambda: [engine.submit("Hi", max_new_tokens=2) for _ in range(200)])
+    assert threading.active_count() <= threads + 1
+    assert {request.result(timeout=60).tokens for request in first} == {alone.tokens}
+    long = engine.submit("Hi", max_new_tokens=200, ignore_eos=True)
+    next(long)
+    late = engine.submit("Hi", max_new_tokens=2, deadline=0.0)
+    with pytest.raises(CancelledGenerationError, match="deadline"):
+        late.result(timeout=60)
+    assert not long.ended
+    long.close()
+
+
+EXIT = """
+from tiny_models import BY_NAME, byte_tokenizer
+from trimtab.engines.transformers import TransformersEngine
+engine = TransformersEngine(BY_NAME["falcon"].build(), byte_tokenizer(), name="tiny")
+stream = engine.stream("Hi", max_new_tokens=50)
+next(stream)
+request = engine.submit("Hi")
+"""
+
+
+def test_the_interpreter_ends_though_a_request_waits_for_the_model() -> None:
+    paths = os.pathsep.join([str(Path(__file__).parents[3]), *sys.path])
+    ended = subprocess.run([sys.executable, "-c", EXIT], env={**os.environ, "PYTHONPATH": paths}, timeout=60)
+    assert ended.returncode == 0
+
+
+def threaded_beside(engine: TransformersEngine, call: Callable[[], Any]) -> Any:
+    """Return what another thread gets while this one holds the model, so that all of it waits."""
+    with engine._lock:
+        return threaded(call)
 
 
 def threaded(call: Callable[[], Any]) -> Any:

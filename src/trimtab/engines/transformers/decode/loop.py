@@ -36,14 +36,13 @@ from trimtab.engines.transformers.decode.answer import (
 )
 from trimtab.engines.transformers.decode.choose import Choice, choose
 from trimtab.engines.transformers.decode.constraints import prepare_masks
-from trimtab.engines.transformers.decode.generation import Asked, start_thread, why_ended
+from trimtab.engines.transformers.decode.generation import Asked, check_queue, start_thread, take_ended, why_ended
 from trimtab.engines.transformers.decode.prefixes import KeptPrefixes
 from trimtab.engines.transformers.decode.row import Row, room_of
 from trimtab.engines.transformers.forward.flat import BLOCK, FlatModel, Segment
 from trimtab.engines.transformers.forward.rows import RowHooks, RowPlan
 from trimtab.engines.transformers.forward.run import is_out_of_memory, place, release
 from trimtab.engines.transformers.model.context import model_lock, model_state, running
-from trimtab.errors import PromptError
 
 logger = logging.getLogger("trimtab")
 ROWS = 64  # answers at once
@@ -52,7 +51,6 @@ IDLE = 512  # in other passes
 TABLE_BYTES = 2 * 1024**3  # of keys and values at once; a single request may take more
 KEPT_BYTES = 256 * 1024**2  # of prefixes
 SPARE_BYTES = 256 * 1024**2  # of keys and values that stay allocated while there are no requests
-QUEUED = 10_000  # requests that may wait
 
 
 @final
@@ -90,9 +88,7 @@ class DecodingLoop:
             check_terms(each.context, each.request)
         entries = [(each, Mailbox()) for each in asked]
         with self._lock:
-            if len(self._waiting) + len(entries) > QUEUED:
-                fix = f"wait for some of the {len(self._waiting)} requests that are waiting"
-                raise PromptError(f"more than {QUEUED} requests would wait", fix=fix)
+            check_queue(self._waiting, more=len(entries))
             if entries and not self._running:
                 start_thread(self._run, cancel=self.cancel_all)  # it waits for the lock
                 self._running, self._stepped = True, time.monotonic()
@@ -204,10 +200,7 @@ class DecodingLoop:
             if (error := why_ended(row.asked, row.mailbox)) is not None:
                 self._leave(row, error)
         with self._lock:
-            over = {entry: error for entry in self._waiting if (error := why_ended(*entry)) is not None}
-            if over:
-                self._waiting = deque(entry for entry in self._waiting if entry not in over)
-        self._left += [(mailbox, error) for (_, mailbox), error in over.items()]
+            self._left += take_ended(self._waiting)
 
     def _join(self) -> None:
         """Give slots to waiting requests, first come first served, while there is room."""

@@ -20,7 +20,7 @@ from trimtab.engines.protocol import ThinkingMarkers, Tokens
 from trimtab.engines.transformers.forward.run import PrefixSharingCheck, cost_of
 from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.engines.transformers.model.reorder import refresh_reordered
-from trimtab.errors import ModelError, SteeringError
+from trimtab.errors import CancelledGenerationError, ModelError, SteeringError
 from trimtab.vectors import ModelInfo
 
 ADAPTERS = ("_disable_adapters", "_active_adapter", "merged_adapters")  # what layers of peft have
@@ -51,6 +51,7 @@ class ModelLock:
         self._owner: int | None = None
         self._depth = 0
         self._stream: OpenStream | None = None
+        self._refuses = False
         self.scopes: list[SteeringHooks] = []  # hooks of each open steered(), outermost first
 
     def __enter__(self) -> ModelLock:
@@ -122,7 +123,15 @@ class ModelLock:
                 return
             else:
                 self.check_no_stream()
+            if self._refuses:
+                raise CancelledGenerationError("the interpreter ends")
             self._changed.wait()
+
+    def refuse_waits(self) -> None:
+        """From now on, have every thread that waits for the lock give up."""
+        with self._changed:
+            self._refuses = True
+            self._changed.notify_all()
 
 
 _LOCKS: WeakKeyDictionary[nn.Module, ModelLock] = WeakKeyDictionary()
@@ -133,6 +142,14 @@ def model_lock(model: nn.Module) -> ModelLock:
     """Return the lock of a model, which is the same for all engines over it."""
     with _LOCKS_LOCK:
         return _LOCKS.setdefault(model, ModelLock())
+
+
+def refuse_waits() -> None:
+    """Have every thread that waits for a model give up, as the interpreter ends."""
+    with _LOCKS_LOCK:
+        locks = list(_LOCKS.values())
+    for lock in locks:
+        lock.refuse_waits()
 
 
 def model_state(model: nn.Module) -> bytes:
