@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from threading import Thread
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI
 
 from trimtab.engines.fake import FakeEngine
 from trimtab.engines.generation import Generation, Mailbox
 from trimtab.engines.protocol import Completion, Receipt, StreamedToken, ThinkingMarkers
+from trimtab.server.listening import listen
 
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 12, "temperature": 0}
 
@@ -29,7 +29,7 @@ def chunks_of(text: str) -> list[dict[str, Any]]:
 @contextmanager
 def listening(app: FastAPI, *, port: int = 0) -> Iterator[str]:
     """Serve an application, on a free port by default, during the ``with`` block; yields its address."""
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning", timeout_graceful_shutdown=5))
+    server = listen(app, port=port)
     thread = Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:

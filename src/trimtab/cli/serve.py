@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,14 +39,19 @@ def serve(
     ] = None,
     allowed_origin: Annotated[list[str] | None, typer.Option(help="Web page that may ask: https://….")] = None,
     requests_per_minute: Annotated[int | None, typer.Option(min=1, help="Of each key.")] = None,
-    log_requests: Annotated[bool, typer.Option(help="Log each request, without what it says, as JSON.")] = False,
+    tokens_per_minute: Annotated[int | None, typer.Option(min=1, help="Of each key.")] = None,
+    open_metrics: Annotated[bool, typer.Option("--open-metrics", help="Tell metrics without a key.")] = False,
+    log_requests: Annotated[bool, typer.Option("--log-requests", help="Log each request as JSON.")] = False,
+    log_prompts: Annotated[bool, typer.Option("--log-prompts", help="Log prompts and answers, too.")] = False,
+    run_log: Annotated[Path | None, typer.Option(help="SQLite file to add a row to for each request.")] = None,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds for answers to end once it is stopped.")] = 30.0,
     dtype: DtypeOption = None,
     thinking: ThinkingOption = None,
 ) -> None:
     """Serve a model to clients of OpenAI's API; every request may bring its own steering."""
     _check_installed()
+    from trimtab.server.keys import ENVIRONMENT, environment_key, read_keys
     from trimtab.server.keys import new_key as make_key
-    from trimtab.server.keys import read_keys
 
     if new_key:
         key, digest = make_key()
@@ -57,6 +63,8 @@ def serve(
         )
         return
     keys = () if api_key_file is None else read_keys(api_key_file)
+    if secret := os.environ.get(ENVIRONMENT):
+        keys = (*keys, environment_key(secret))
     if host not in ("127.0.0.1", "::1", "localhost") and not keys and not no_auth:
         raise PromptError(
             f"anyone who reaches {host} could use the server",
@@ -84,7 +92,12 @@ def serve(
         allowed_hosts=tuple(allowed_host or ()),
         allowed_origins=tuple(allowed_origin or ()),
         requests_per_minute=requests_per_minute,
-        log_requests=log_requests,
+        tokens_per_minute=tokens_per_minute,
+        open_metrics=open_metrics,
+        log_requests=log_requests or log_prompts,
+        log_prompts=log_prompts,
+        run_log=run_log,
+        drain=drain,
     )
     run_server(engine, settings, keys=keys)
 
@@ -92,11 +105,9 @@ def serve(
 def run_server(engine: Serves, settings: ServerSettings, *, keys: Sequence[Key] = ()) -> None:
     """Serve until Ctrl-C or SIGTERM."""
     import logging
-    from socket import socket
-
-    import uvicorn
 
     from trimtab.server.app import create_app
+    from trimtab.server.listening import listen
 
     if settings.log_requests:
         requests = logging.getLogger("trimtab.server.requests")
@@ -106,25 +117,13 @@ def run_server(engine: Serves, settings: ServerSettings, *, keys: Sequence[Key] 
     address = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.port}"
     count = len(app.state.serving.vectors.vectors)
 
-    class Announced(uvicorn.Server):
-        async def startup(self, sockets: list[socket] | None = None) -> None:
-            await super().startup(sockets=sockets)
-            if self.started:
-                _announce(settings.model, address, count)
-
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.drain),
-    )
     try:
-        Announced(config).run()
+        listen(app, ready=lambda: _announce(settings.model, address, count)).run()
     except KeyboardInterrupt:
         err.print("Stopped.")
+    finally:
+        if app.state.serving.run_log is not None:
+            app.state.serving.run_log.close()
 
 
 def _announce(model: str, address: str, vectors: int) -> None:

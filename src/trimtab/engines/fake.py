@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from trimtab.arrays import F64, I64
 from trimtab.defaults import ANSWER_TOKENS
 from trimtab.engines.constraints import Constraint, ConstraintLike
-from trimtab.engines.generation import Generation, Mailbox
+from trimtab.engines.generation import Generation, Mailbox, Workload
 from trimtab.engines.protocol import (
     Capabilities,
     Changes,
@@ -250,6 +250,11 @@ class FakeEngine:
             self._answer(prompt, row, max_new_tokens, temperature, [seed or 0, again])
             for prompt, row, again in zip(marked, rows, repeats, strict=True)
         ]
+
+    @property
+    def workload(self) -> Workload:
+        """Return nothing: passes are not counted."""
+        return Workload()
 
     @property
     def stalled(self) -> float:

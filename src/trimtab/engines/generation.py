@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from threading import Condition, local
 from types import TracebackType
@@ -313,12 +314,35 @@ class Generation:
         return self._result().__await__()
 
 
+@dataclass
+class Workload:
+    """What a model has done for requests; counted by the thread that runs it.
+
+    Attributes:
+        passes: Passes of the model.
+        rows: Requests in all of them.
+        failures: Passes that have failed since the last one that did not.
+        prefix_queries: Tokens of prompts.
+        prefix_hits: Of these, tokens that were kept from earlier requests.
+    """
+
+    passes: int = 0
+    rows: int = 0
+    failures: int = 0
+    prefix_queries: int = 0
+    prefix_hits: int = 0
+
+
 class Serves(Generates, Protocol):
     """Engine that answers many requests at once, each with its own options."""
 
     @property
     def thinking_markers(self) -> ThinkingMarkers | None:
         """Return the marks around the model's thoughts; None if it has none."""
+
+    @property
+    def workload(self) -> Workload:
+        """Return what the model has done for requests."""
 
     @property
     def stalled(self) -> float:

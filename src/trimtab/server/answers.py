@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from threading import Lock
 from typing import TypeAlias
 
 from fastapi import Request
@@ -23,6 +23,7 @@ from trimtab.server.errors import RequestError
 from trimtab.server.fields import SamplingFields
 from trimtab.server.keys import CALLER
 from trimtab.server.metrics import watch
+from trimtab.server.records import RECORD
 from trimtab.server.serving import Serving
 from trimtab.server.settings import MAX_ANSWERS, ServerSettings
 from trimtab.steering import Steering
@@ -67,10 +68,12 @@ class Answers:
     Attributes:
         prompts: The prompts as the model reads them.
         generations: The answers.
+        stopped: Returns True once the server has given them up.
     """
 
     prompts: tuple[MarkedPrompt, ...]
     generations: tuple[Generation, ...]
+    stopped: Callable[[], bool] = bool
 
     @property
     def prompt_tokens(self) -> int:
@@ -133,23 +136,42 @@ async def begin(serving: Serving, asked: Asked) -> Answers:
             fix=f"ask for at most {MAX_ANSWERS} answers at once",
             param="n",
         )
-    arrived = time.monotonic()
+    arrived, client = time.monotonic(), CALLER.get().name
+    record, log_prompts = RECORD.get(), serving.settings.log_prompts
+    deadline = serving.settings.deadline
     try:
-        leave = await serving.admission.enter(len(asked.prompts) * asked.n)
+        serving.tokens.check(client)
+        leave = await serving.admission.enter(len(asked.prompts) * asked.n, seconds=deadline)
     except RequestError as error:
         serving.metrics.admission_rejections.labels(error.code).inc()
         raise
     try:
+        left = None if deadline is None else max(deadline - (time.monotonic() - arrived), 0.1)
         workers = _workers(constrained=asked.constraint is not None)
-        submit = partial(copy_context().run, _submit, serving, asked)
+        submit = partial(copy_context().run, _submit, serving, asked, deadline=left)
         answers = await asyncio.get_running_loop().run_in_executor(workers, submit)
     except BaseException:
         leave()
         raise
     serving.metrics.prompt_tokens.inc(answers.prompt_tokens)
-    _leave_at_the_end(answers, leave)
+    serving.tokens.use(client, answers.prompt_tokens)
+    record.steering, record.prompt_tokens = str(asked.steering), answers.prompt_tokens
+    if log_prompts:
+        record.prompts = [prompt.text for prompt in answers.prompts]
+
+    def ended(end: End) -> None:
+        if isinstance(end, Completion):
+            serving.tokens.use(client, len(end.tokens))
+            record.answers.append(end)
+
+    def begun(seconds: float) -> None:
+        record.first_token = seconds
+
     for generation in answers.generations:
-        watch(serving.metrics, generation, since=arrived)
+        serving.generations.add(generation)
+        watch(serving.metrics, generation, since=arrived, begun=begun)
+        generation.when_ended(ended)
+    _leave_at_the_end(answers, leave)
     return answers
 
 
@@ -161,23 +183,20 @@ def _workers(*, constrained: bool) -> ThreadPoolExecutor:
 
 def _leave_at_the_end(answers: Answers, leave: Callable[[], None]) -> None:
     """Give places back once the engine has written all answers, whether anybody has read them or not."""
-    loop, left = asyncio.get_running_loop(), len(answers.generations)
-
-    def one_less() -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            leave()
+    lock, left = Lock(), len(answers.generations)
 
     def ended(end: End) -> None:
-        with suppress(RuntimeError):  # of a closed loop
-            loop.call_soon_threadsafe(one_less)
+        nonlocal left
+        with lock:
+            left -= 1
+        if left == 0:
+            leave()
 
     for generation in answers.generations:
         generation.when_ended(ended)
 
 
-def _submit(serving: Serving, asked: Asked) -> Answers:
+def _submit(serving: Serving, asked: Asked, *, deadline: float | None) -> Answers:
     engine = serving.engine
     prompts = tuple(engine.marked(prompt, raw=asked.raw, thinking=asked.thinking) for prompt in asked.prompts)
     generations = [
@@ -188,13 +207,13 @@ def _submit(serving: Serving, asked: Asked) -> Answers:
             constraint=asked.constraint,
             read=asked.readings,
             measure_kl=asked.measure_kl,
-            deadline=serving.settings.deadline,
+            deadline=deadline,
             salt=f"{CALLER.get().name}\n{asked.salt}",  # or the time of an answer would tell of other clients' prompts
         )
         for prompt in prompts
         for number in range(asked.n)
     ]
-    return Answers(prompts, tuple(generations))
+    return Answers(prompts, tuple(generations), serving.stopped.is_set)
 
 
 def _fitted(sampling: Sampling, prompt: MarkedPrompt, window: int | None) -> Sampling:
@@ -275,7 +294,7 @@ async def batches(answers: Answers) -> AsyncIterator[list[Event]]:
 
     while left:
         changed.clear()
-        if events := _ready(left):
+        if events := _ready(left, answers.stopped):
             yield events
             continue
         for number in left.keys() - listening:
@@ -287,22 +306,24 @@ async def batches(answers: Answers) -> AsyncIterator[list[Event]]:
             await changed.wait()
 
 
-def _ready(left: dict[int, Generation]) -> list[Event]:
+def _ready(left: dict[int, Generation], stopped: Callable[[], bool]) -> list[Event]:
     """Return the events that are there, and drop the answers that have ended."""
     events: list[Event] = []
     for number, generation in list(left.items()):
         ended = generation.ended  # before its last tokens are taken
         events += [(number, token) for token in generation.ready()]
         if ended:
-            events.append((number, _completion(generation)))
+            events.append((number, _completion(generation, stopped)))
             del left[number]
     return events
 
 
-def _completion(generation: Generation) -> Completion:
+def _completion(generation: Generation, stopped: Callable[[], bool]) -> Completion:
     try:
         return generation.completion
     except CancelledGenerationError as error:
+        if stopped():
+            raise RequestError("the server stops", fix="try again soon", status=503, code="stopping") from None
         raise RequestError(
             error.problem, fix="ask for fewer tokens, or try again later", status=504, code="deadline_passed"
         ) from None

@@ -18,6 +18,8 @@ from trimtab.server.flows import STAGE_HEADER
 from trimtab.server.gate import Gate
 from trimtab.server.jobs import Jobs
 from trimtab.server.keys import Key
+from trimtab.server.limits import Pace
+from trimtab.server.metrics import follow
 from trimtab.server.preset_index import PresetIndex
 from trimtab.server.routes import (
     behaviours,
@@ -34,6 +36,7 @@ from trimtab.server.routes import (
     steering,
     vectors,
 )
+from trimtab.server.runlog import RunLog
 from trimtab.server.serving import Serving
 from trimtab.server.settings import ServerSettings
 from trimtab.server.steering import HEADER
@@ -79,6 +82,8 @@ def create_app(engine: Serves, settings: ServerSettings, *, keys: Sequence[Key] 
     index = VectorIndex(engine.info, folder=settings.vectors)
     folder = settings.presets or user_folder("data", "TRIMTAB_PRESETS", within="presets")
     preset_index = PresetIndex(index, folder=folder)
+    several = len(keys) > 1
+    run_log = None if settings.run_log is None else RunLog(settings.run_log, model=settings.model)
     serving = Serving(
         engine=engine,
         settings=settings,
@@ -86,7 +91,14 @@ def create_app(engine: Serves, settings: ServerSettings, *, keys: Sequence[Key] 
         presets=preset_index,
         created=int(time.time()),
         preset_index=preset_index,
-        admission=Admission(places=settings.answers, waiting=settings.waiting),
+        admission=Admission(
+            places=settings.answers,
+            waiting=settings.waiting,
+            share=max(settings.answers * 3 // 4, 1) if several else None,  # or one client could take all places
+            waiting_share=max(settings.waiting // 2, 1) if several else None,
+        ),
+        tokens=Pace(settings.tokens_per_minute, what="tokens"),
+        run_log=run_log,
         jobs=Jobs(engine, index, folder=index.folder / ".jobs"),
     )
     app = FastAPI(
@@ -99,10 +111,11 @@ def create_app(engine: Serves, settings: ServerSettings, *, keys: Sequence[Key] 
         lifespan=lambda _: background(serving),
     )
     app.state.serving = serving
+    follow(serving.metrics, serving.admission, engine)
     add_error_handlers(app, [route for router in ROUTERS for route in router.routes])
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(Gate, settings=settings, keys=tuple(keys))
+    app.add_middleware(Gate, settings=settings, keys=tuple(keys), run_log=run_log)
     if settings.allowed_origins:  # in front of the gate: browsers ask without a key whether they may ask
         app.add_middleware(
             CORSMiddleware,

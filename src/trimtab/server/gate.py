@@ -6,37 +6,51 @@ It is judged by the path that is routed and by raw headers, never by an address 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import logging
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, final
+from typing import final
 from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from trimtab.server.errors import RequestError, error_json
-from trimtab.server.keys import ANYONE, CALLER, Key, find_key
-from trimtab.server.settings import ServerSettings
+from trimtab.server.keys import ANYONE, CALLER, Key, Role, find_key
+from trimtab.server.limits import Pace
+from trimtab.server.records import RECORD, Record
+from trimtab.server.runlog import RunLog
+from trimtab.server.settings import MAX_HEADER_BYTES, MAX_HEADERS, ServerSettings
 
 logger = logging.getLogger("trimtab.server.requests")
 OPEN = frozenset({"/healthz", "/readyz"})  # paths that need no key
+METRICS = "/metrics"
 UPLOADS = "/v1/vectors/"  # beginning of the paths that take files
+# What is asked without changing anything for others; all else that is more than reading needs the role ``manage``.
+QUESTIONS = frozenset(
+    {
+        "/v1/behaviours/draft",
+        "/v1/behaviours/lint",
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/decisions",
+        "/v1/messages",
+        "/v1/messages/count_tokens",
+        "/v1/pairs/preview",
+        "/v1/read",
+        "/v1/responses",
+        "/v1/steering/check",
+    }
+)
+RESPONSES = "/v1/responses/"  # clients delete what they have stored
+JOBS = "/v1/jobs"  # nor are they seen by others
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
-WILDCARDS = frozenset({"0.0.0.0", "::", "[::]"})
+WILDCARDS = frozenset({"0.0.0.0", "::"})
 HOST = re.compile(r"(\[[0-9a-f:.]{2,45}\]|[a-z0-9._-]{1,253})(:[0-9]{1,5})?")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-BODIES = frozenset({"POST", "PUT", "PATCH"})
-
-
-@dataclass
-class _Bucket:
-    """Requests that a client may still send; it fills up with time."""
-
-    left: float
-    at: float
 
 
 @final
@@ -47,47 +61,54 @@ class Gate:
         app: The application behind it.
         settings: The server's settings.
         keys: Keys of clients; anyone may ask without any.
+        run_log: Where all requests are written down.
     """
 
-    def __init__(self, app: ASGIApp, *, settings: ServerSettings, keys: Sequence[Key] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, *, settings: ServerSettings, keys: Sequence[Key] = (), run_log: RunLog | None = None
+    ) -> None:
         self._app = app
         self._settings = settings
         self._keys = tuple(keys)
-        self._hosts = _allowed_hosts(settings)
-        self._buckets: dict[str, _Bucket] = {}
+        self._hosts = _allowed_hosts(settings, guarded=bool(keys))
+        self._pace = Pace(settings.requests_per_minute, what="requests")
+        self._run_log = run_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, status = time.monotonic(), 0
         headers = _headers(scope)
         given_id = headers.get("x-request-id", [""])[0]
-        request_id = given_id if REQUEST_ID.fullmatch(given_id) else uuid4().hex
-        key = ANYONE
+        record = Record(
+            id=given_id if REQUEST_ID.fullmatch(given_id) else uuid4().hex,
+            method=scope["method"],
+            path=scope["path"],
+            receive=receive,
+        )
 
         async def answer(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
-                message = {**message, "headers": [*message["headers"], (b"x-request-id", request_id.encode())]}
+                record.status = message["status"]
+                message = {**message, "headers": [*message["headers"], (b"x-request-id", record.id.encode())]}
             await send(message)
 
         try:
             key = self._admitted(scope, headers)
+            record.client = key.name
             received = await self._read(scope, headers, receive)
         except RequestError as error:
             await _refuse(error, answer)
         else:
-            token = CALLER.set(key)
+            tokens = CALLER.set(key), RECORD.set(record)
             try:
                 await self._app(scope, received, answer)
             finally:
-                CALLER.reset(token)
+                CALLER.reset(tokens[0])
+                RECORD.reset(tokens[1])
         finally:
-            if self._settings.log_requests:
-                _log(scope, request_id, key, status, time.monotonic() - begun)
+            self._note(record)
 
     def _admitted(self, scope: Scope, headers: dict[str, list[str]]) -> Key:
         """Return whose request it is.
@@ -95,9 +116,12 @@ class Gate:
         Raises:
             RequestError: It may not pass.
         """
+        if len(scope["headers"]) > MAX_HEADERS or sum(len(n) + len(v) for n, v in scope["headers"]) > MAX_HEADER_BYTES:
+            raise RequestError("the headers are too many or too long", fix="send fewer", status=431, code="bad_headers")
         host = self._checked_host(headers.get("host", []))
         self._check_origin(headers.get("origin", []), host, scheme=scope.get("scheme", "http"))
-        if scope["path"] in OPEN or not self._keys:
+        path, method = scope["path"], scope["method"]
+        if path in OPEN or not self._keys or (path == METRICS and self._settings.open_metrics):
             return ANYONE
         key = find_key(self._keys, _given_key(headers))
         if key is None:
@@ -107,8 +131,13 @@ class Gate:
                 status=401,
                 code="invalid_api_key",
             )
-        if scope["method"] in BODIES:
-            self._check_pace(key)
+        if method not in READS:
+            self._pace.check(key.name)
+            self._pace.use(key.name)
+        if (role := role_for(method, path)) not in key.roles:
+            raise RequestError(
+                f"this key does not have the role {role!r}", fix="use one that has it", status=403, code="forbidden"
+            )
         return key
 
     def _checked_host(self, hosts: Sequence[str]) -> str:
@@ -117,7 +146,7 @@ class Gate:
         matched = HOST.fullmatch(host)
         if matched is None:
             raise RequestError("the header Host is missing or malformed", fix="send one host name", code="bad_host")
-        if self._hosts is not None and matched[1] not in self._hosts:
+        if self._hosts is not None and matched[1] not in self._hosts and not _is_address(matched[1]):
             raise RequestError(
                 "this server is not asked under that host name",
                 fix=f"use http://{self._settings.host}:{self._settings.port}, or start it with --allowed-host",
@@ -137,24 +166,6 @@ class Gate:
                     code="bad_origin",
                 )
 
-    def _check_pace(self, key: Key) -> None:
-        pace = self._settings.requests_per_minute
-        if pace is None:
-            return
-        now = time.monotonic()
-        bucket = self._buckets.setdefault(key.name, _Bucket(pace, now))
-        bucket.left = min(pace, bucket.left + (now - bucket.at) * pace / 60)
-        bucket.at = now
-        if bucket.left < 1:
-            raise RequestError(
-                f"this key has sent more than {pace} requests in a minute",
-                fix="send them more slowly",
-                status=429,
-                code="rate_limit_exceeded",
-                retry_after=max(1, round((1 - bucket.left) * 60 / pace)),
-            )
-        bucket.left -= 1
-
     async def _read(self, scope: Scope, headers: dict[str, list[str]], receive: Receive) -> Receive:
         """Read the body within its limits, and return what hands it on.
 
@@ -164,30 +175,19 @@ class Gate:
             RequestError: It is too large or too slow.
         """
         settings = self._settings
-        limit = settings.max_upload_bytes if scope["path"].startswith(UPLOADS) else settings.max_body_bytes
+        upload = scope["path"].startswith(UPLOADS) and scope["method"] == "PUT"
+        limit = settings.max_upload_bytes if upload else settings.max_body_bytes
         lengths = headers.get("content-length", ["0"])
         if len(lengths) != 1 or not lengths[0].isascii() or not lengths[0].isdigit():
             raise RequestError("the header Content-Length is malformed", fix="send one number", code="bad_length")
         if len(lengths[0]) > 18 or int(lengths[0]) > limit:
             raise _too_large(limit)
-        messages = []
-        try:
-            async with asyncio.timeout(settings.body_seconds):
-                size, more = 0, True
-                while more:
-                    message = await receive()
-                    messages.append(message)
-                    size += len(message.get("body", b""))
-                    more = message["type"] == "http.request" and message.get("more_body", False)
-                    if size > limit:
-                        raise _too_large(limit)
-        except TimeoutError:
-            raise RequestError(
-                f"the body was not there within {settings.body_seconds:g} s",
-                fix="send it faster",
-                status=408,
-                code="slow_body",
-            ) from None
+        counted = _counted(receive, limit=limit, seconds=settings.body_seconds)
+        if upload:
+            return counted  # which the route writes to a file as it comes
+        messages = [await counted()]
+        while messages[-1].get("more_body", False):
+            messages.append(await counted())
         messages.reverse()
 
         async def handed_on() -> Message:
@@ -195,10 +195,60 @@ class Gate:
 
         return handed_on
 
+    def _note(self, record: Record) -> None:
+        """Log a request; those of probes are left out."""
+        if record.path in OPEN or record.path == METRICS:
+            return
+        record.seconds = time.monotonic() - record.begun
+        if self._settings.log_requests:
+            logger.info(json.dumps(record.line()))  # one line of ASCII, which no text of a client can break
+        if self._run_log is not None:
+            self._run_log.add(record)
 
-def _allowed_hosts(settings: ServerSettings) -> frozenset[str] | None:
-    """Return the host names under which the server may be asked; None if any will do, where keys guard it."""
-    if settings.host in WILDCARDS and not settings.allowed_hosts:
+
+def _counted(receive: Receive, *, limit: int, seconds: float) -> Receive:
+    """Return a ``receive`` that raises once a body is too large or too slow, whatever its headers say."""
+    size, more, end = 0, True, time.monotonic() + seconds
+
+    async def counted() -> Message:
+        nonlocal size, more
+        if not more:
+            return await receive()
+        try:
+            async with asyncio.timeout(max(end - time.monotonic(), 0)):
+                message = await receive()
+        except TimeoutError:
+            raise RequestError(
+                f"the body was not there within {seconds:g} s", fix="send it faster", status=408, code="slow_body"
+            ) from None
+        size += len(message.get("body", b""))
+        more = message["type"] == "http.request" and message.get("more_body", False)
+        if size > limit:
+            raise _too_large(limit)
+        return message
+
+    return counted
+
+
+def role_for(method: str, path: str) -> Role:
+    """Return the role that a request needs."""
+    if path == JOBS or path.startswith(f"{JOBS}/"):
+        return "manage"
+    return "use" if method in READS or path in QUESTIONS or path.startswith(RESPONSES) else "manage"
+
+
+def _is_address(host: str) -> bool:
+    """Return True for an address made of numbers: no page can make that lead elsewhere."""
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _allowed_hosts(settings: ServerSettings, *, guarded: bool) -> frozenset[str] | None:
+    """Return the host names under which the server may be asked; None if any will do, as keys guard it."""
+    if (settings.host in WILDCARDS and guarded and not settings.allowed_hosts) or "*" in settings.allowed_hosts:
         return None
     own = f"[{settings.host}]" if ":" in settings.host else settings.host
     return LOOPBACK | {own.lower(), *(host.lower() for host in settings.allowed_hosts)}
@@ -233,17 +283,3 @@ async def _refuse(error: RequestError, send: Send) -> None:
         headers.append((b"retry-after", str(error.retry_after).encode()))
     await send({"type": "http.response.start", "status": error.http_status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def _log(scope: Scope, request_id: str, key: Key, status: int, seconds: float) -> None:
-    """Log a request as one line of JSON, which no path can break; what it says is not in it."""
-    line: dict[str, Any] = {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "id": request_id,
-        "key": key.name,
-        "method": scope["method"],
-        "path": scope["path"][:200],
-        "status": status,
-        "seconds": round(seconds, 3),
-    }
-    logger.info(json.dumps(line))

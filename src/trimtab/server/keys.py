@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 import tomllib
 from collections.abc import Sequence
@@ -12,15 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from fastapi import Depends
-
 from trimtab.errors import OutputError
-from trimtab.server.errors import RequestError
 
 Role: TypeAlias = Literal["use", "manage"]
 ROLES: tuple[Role, ...] = get_args(Role)
+ENVIRONMENT = "TRIMTAB_API_KEY"  # variable with the key of a server for one client
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PREFIX = "tt-"  # by which scanners of leaked secrets know a key
-LEAST = 16  # characters of a key
+LEAST, MOST = 16, 512  # characters of a key
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,15 @@ def find_key(keys: Sequence[Key], given: str) -> Key | None:
     return found
 
 
+def environment_key(key: str) -> Key:
+    """Return the key of the environment variable, which has all roles.
+
+    Raises:
+        OutputError: It is too short.
+    """
+    return _key({"name": "environment", "key": key, "roles": list(ROLES)}, where=ENVIRONMENT, fix="make one: --new-key")
+
+
 def read_keys(path: Path) -> tuple[Key, ...]:
     """Read a file of keys, in TOML.
 
@@ -82,26 +91,31 @@ def read_keys(path: Path) -> tuple[Key, ...]:
         raise OutputError(f"the keys in {path} cannot be read: {error}", fix=fix) from None
     if not isinstance(given, list) or not given:
         raise OutputError(f"there are no keys in {path}", fix=fix)
-    keys = tuple(_key(entry, path=path, fix=fix) for entry in given)
+    keys = tuple(_key(entry, where=str(path), fix=fix) for entry in given)
     for what in ("name", "digest"):
         if len({getattr(key, what) for key in keys}) < len(keys):
             raise OutputError(f"two keys in {path} have the same {what}", fix="give each client a key of its own")
     return keys
 
 
-def _key(entry: Any, *, path: Path, fix: str) -> Key:
+def _key(entry: Any, *, where: str, fix: str) -> Key:
     known = {"name", "key", "sha256", "roles"}
-    if not isinstance(entry, dict) or entry.keys() - known or not isinstance(entry.get("name"), str):
-        raise OutputError(f"a key in {path} has no name, or other fields than {', '.join(sorted(known))}", fix=fix)
+    if not isinstance(entry, dict) or entry.keys() - known or not NAME.fullmatch(str(entry.get("name", ""))):
+        raise OutputError(
+            f"a key in {where} has no name of letters, digits and ._-, or other fields than {', '.join(sorted(known))}",
+            fix=fix,
+        )
     name, roles = entry["name"], entry.get("roles", ["use"])
-    if not isinstance(roles, list) or not roles or not set(roles) <= set(ROLES):
+    if not isinstance(roles, list) or not roles or not set(map(str, roles)) <= set(ROLES):
         raise OutputError(f"the roles of the key {name!r} are not among {', '.join(ROLES)}", fix=fix)
     key, digest = entry.get("key"), entry.get("sha256")
     if (key is None) == (digest is None):
         raise OutputError(f"the key {name!r} has not one of sha256 and key", fix=fix)
     if key is not None:
-        if not isinstance(key, str) or len(key) < LEAST:
-            raise OutputError(f"the key {name!r} has fewer than {LEAST} characters", fix="let --new-key make one")
+        if not isinstance(key, str) or not LEAST <= len(key) <= MOST:
+            raise OutputError(
+                f"the key {name!r} does not have {LEAST} to {MOST} characters", fix="let --new-key make one"
+            )
         return Key(name, digest_of(key), frozenset(roles))
     try:
         found = bytes.fromhex(str(digest))
@@ -110,18 +124,3 @@ def _key(entry: Any, *, path: Path, fix: str) -> Key:
     if len(found) != hashlib.sha256().digest_size:
         raise OutputError(f"the sha256 of the key {name!r} does not have 64 hexadecimal digits", fix=fix)
     return Key(name, found, frozenset(roles))
-
-
-def check_manager() -> None:
-    """Refuse clients that may not change what the server has.
-
-    Raises:
-        RequestError: The client's key has not the role ``manage``.
-    """
-    if "manage" not in CALLER.get().roles:
-        raise RequestError(
-            "this key may not change anything", fix="use a key with the role manage", status=403, code="forbidden"
-        )
-
-
-MANAGERS = Depends(check_manager)  # for ``dependencies`` of routes

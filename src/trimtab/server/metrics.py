@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
-from trimtab.engines.generation import End, Generation
+from trimtab.engines.generation import End, Generation, Serves
+from trimtab.server.admission import Admission
 
 FIRST = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # seconds
 BETWEEN = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -50,19 +55,44 @@ class Metrics:
         self.inter_token = histogram("inter_token_latency_seconds", "Mean seconds between two tokens", BETWEEN)
 
 
-def watch(metrics: Metrics, generation: Generation, *, since: float) -> None:
+@dataclass(frozen=True)
+class _Live(Collector):
+    """What the queue and the engine count themselves, read when somebody asks."""
+
+    admission: Admission
+    engine: Serves
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics."""
+        done = self.engine.workload
+        yield GaugeMetricFamily("trimtab_num_requests_running", "Answers in the engine", self.admission.running)
+        yield GaugeMetricFamily("trimtab_num_requests_waiting", "Requests that wait", self.admission.waiting)
+        yield CounterMetricFamily("trimtab_passes", "Passes of the model", done.passes)
+        yield CounterMetricFamily("trimtab_pass_rows", "Answers in all passes of the model", done.rows)
+        yield CounterMetricFamily("trimtab_prefix_cache_queries", "Tokens of prompts", done.prefix_queries)
+        yield CounterMetricFamily("trimtab_prefix_cache_hits", "Of these, tokens that were kept", done.prefix_hits)
+
+
+def follow(metrics: Metrics, admission: Admission, engine: Serves) -> None:
+    """Have the metrics of a server tell of its queue and its engine, too."""
+    metrics.registry.register(_Live(admission, engine))
+
+
+def watch(metrics: Metrics, generation: Generation, *, since: float, begun: Callable[[float], None]) -> None:
     """Have an answer counted once it is written; the engine's thread does it, whoever reads the answer.
 
     Args:
         metrics: What counts.
         generation: The answer.
         since: When its request came, on the clock of ``time.monotonic``.
+        begun: Called with the seconds to its first token.
     """
     first: list[float] = []
 
-    def begun() -> None:
+    def start() -> None:
         first.append(time.monotonic())
         metrics.first_token.observe(first[0] - since)
+        begun(first[0] - since)
 
     def ended(end: End) -> None:
         if isinstance(end, BaseException):
@@ -76,6 +106,6 @@ def watch(metrics: Metrics, generation: Generation, *, since: float) -> None:
         if first and count > 1:
             metrics.inter_token.observe((time.monotonic() - first[0]) / (count - 1))
 
-    if not generation.listen(begun):
-        begun()
+    if not generation.listen(start):
+        start()
     generation.when_ended(ended)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Annotated, cast
+from weakref import WeakSet
 
 from fastapi import Depends, Request
 
-from trimtab.engines.generation import Serves
+from trimtab.engines.generation import Generation, Serves
 from trimtab.errors import near_names
 from trimtab.server.admission import Admission
 from trimtab.server.errors import RequestError
 from trimtab.server.jobs import Jobs
+from trimtab.server.limits import Pace
 from trimtab.server.metrics import Metrics
 from trimtab.server.preset_index import PresetIndex
 from trimtab.server.presets import Preset
+from trimtab.server.runlog import RunLog
 from trimtab.server.settings import ServerSettings
 from trimtab.server.stored import ResponseStore
 from trimtab.server.vectors import VectorIndex
@@ -36,6 +40,10 @@ class Serving:
         responses: Responses that requests may continue.
         admission: Places in the engine.
         metrics: What is counted.
+        tokens: Tokens that each key may use.
+        generations: Answers that are being written.
+        stopped: Set once the server gives up its answers.
+        run_log: File of all requests.
     """
 
     engine: Serves
@@ -48,12 +56,22 @@ class Serving:
     metrics: Metrics = field(default_factory=Metrics)
     preset_index: PresetIndex | None = None
     jobs: Jobs | None = None
+    tokens: Pace = field(default_factory=lambda: Pace(None, what="tokens"))
+    generations: WeakSet[Generation] = field(default_factory=WeakSet)
+    stopped: Event = field(default_factory=Event)
+    run_log: RunLog | None = None
 
     def refresh(self) -> None:
         """Read the vectors and presets whose files have changed."""
         self.vectors.refresh()
         if self.preset_index is not None:
             self.preset_index.refresh()
+
+    def stop(self) -> None:
+        """Give up all answers; streams end with an error."""
+        self.stopped.set()
+        for generation in list(self.generations):
+            generation.cancel()
 
     def preset_of(self, model: str) -> Preset:
         """Return the preset that a model's name asks for; an empty one for the model itself.

@@ -21,6 +21,8 @@ MAX_BIASES = 1_024  # tokens with a changed logit
 MAX_TERMS = 32  # of a steering; to normalise hundreds takes seconds
 MAX_STEERING_TEXT = 4_096  # characters of the text form
 MAX_READINGS = 16  # vectors that are read at every token
+MAX_HEADERS = 100
+MAX_HEADER_BYTES = 32 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +43,14 @@ class ServerSettings:
         body_seconds: Seconds that a body may take to arrive.
         allowed_hosts: Further host names under which the server may be asked.
         allowed_origins: Web pages that may ask, as ``https://example.org``.
+        open_metrics: Whether metrics are told without a key.
         requests_per_minute: Of each key; None sets no bound.
+        tokens_per_minute: Of each key, in prompts and answers; None sets no bound.
         answers: Answers in the engine at once.
         waiting: Requests that may wait for the engine.
         log_requests: Whether each request is logged, without what it says.
+        log_prompts: Whether logs have what requests and answers say.
+        run_log: SQLite file of all requests.
         deadline: Seconds after which an answer is given up; None never.
         drain: Seconds that answers have to end once the server is stopped.
     """
@@ -62,10 +68,14 @@ class ServerSettings:
     body_seconds: float = 30.0
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+    open_metrics: bool = False
     requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
     answers: int = 64
-    waiting: int = 256
+    waiting: int = 2_000
     log_requests: bool = False
+    log_prompts: bool = False
+    run_log: Path | None = None
     deadline: float | None = 600.0
     drain: float = 30.0
 

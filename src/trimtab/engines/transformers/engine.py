@@ -16,7 +16,7 @@ from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 from trimtab.arrays import F32
 from trimtab.defaults import ANSWER_TOKENS
 from trimtab.engines.constraints import Constraint, ConstraintLike, ConstraintRows
-from trimtab.engines.generation import Generation
+from trimtab.engines.generation import Generation, Workload
 from trimtab.engines.layer_search import find_layers, is_encoder_decoder
 from trimtab.engines.protocol import (
     Capabilities,
@@ -724,6 +724,11 @@ class TransformersEngine:
                     self._loop = None if why else DecodingLoop(self.model, self.blocks)
                     self._why_static = why
         return self._loop
+
+    @property
+    def workload(self) -> Workload:
+        """Return what the model has done for requests that join and leave at any token."""
+        return Workload() if self._loop is None else self._loop.workload
 
     @property
     def stalled(self) -> float:

@@ -11,7 +11,6 @@ from pydantic import BaseModel
 
 from trimtab.server.errors import RequestError
 from trimtab.server.jobs import JobEvent, JobFields, Jobs
-from trimtab.server.keys import MANAGERS
 from trimtab.server.serving import Served, Serving
 from trimtab.server.sse import event, event_stream
 
@@ -62,7 +61,7 @@ class JobList(BaseModel):
     data: list[JobReply]
 
 
-@router.post("/v1/jobs", dependencies=[MANAGERS], status_code=202)
+@router.post("/v1/jobs", status_code=202)
 def create_job(body: Annotated[JobFields, Body()], serving: Served) -> JobReply:
     """Queue a training, distillation, evaluation or sweep."""
     return JobReply(**_jobs(serving).create(body).to_json())
@@ -80,13 +79,13 @@ def get_job(job_id: JobId, serving: Served) -> JobReply:
     return JobReply(**_jobs(serving).get(job_id).to_json())
 
 
-@router.delete("/v1/jobs/{job_id}", dependencies=[MANAGERS], status_code=202)
+@router.delete("/v1/jobs/{job_id}", status_code=202)
 def stop_job(job_id: JobId, serving: Served) -> JobReply:
     """Stop a job at its next step; what it has found is kept, and it may be resumed."""
     return JobReply(**_jobs(serving).stop(job_id).to_json())
 
 
-@router.post("/v1/jobs/{job_id}/resume", dependencies=[MANAGERS], status_code=202)
+@router.post("/v1/jobs/{job_id}/resume", status_code=202)
 def resume_job(job_id: JobId, serving: Served) -> JobReply:
     """Go on with a job that was stopped or has failed."""
     return JobReply(**_jobs(serving).resume(job_id).to_json())

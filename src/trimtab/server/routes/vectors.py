@@ -15,7 +15,6 @@ from trimtab.errors import VectorError
 from trimtab.evaluation.cards import Card, card_json_values, zoo_cards
 from trimtab.server.errors import RequestError
 from trimtab.server.fields import Fields
-from trimtab.server.keys import MANAGERS
 from trimtab.server.routes.presets import DeletedReply
 from trimtab.server.serving import Served, Serving
 from trimtab.server.uploads import checked_upload, max_bytes, receive
@@ -115,7 +114,6 @@ async def get_vector_file(name: VectorName, serving: Served) -> FileResponse:
 
 @router.put(
     "/v1/vectors/{name}",
-    dependencies=[MANAGERS],
     openapi_extra={
         "requestBody": {"required": True, "content": {OCTETS: {"schema": {"type": "string", "format": "binary"}}}}
     },
@@ -143,7 +141,7 @@ async def put_vector(
     return VectorReply(**_short(serving, name, vector))
 
 
-@router.delete("/v1/vectors/{name}", dependencies=[MANAGERS])
+@router.delete("/v1/vectors/{name}")
 async def delete_vector(name: VectorName, serving: Served) -> DeletedVectorReply:
     """Delete a vector of the server's folder; the answer has what restores it."""
     if name not in serving.vectors.problems():
@@ -152,7 +150,7 @@ async def delete_vector(name: VectorName, serving: Served) -> DeletedVectorReply
     return DeletedVectorReply(id=name, object="vector.deleted", undo=undo)
 
 
-@router.post("/v1/vectors/{name}/restore", dependencies=[MANAGERS])
+@router.post("/v1/vectors/{name}/restore")
 async def restore_vector(name: VectorName, body: RestoreFields, serving: Served) -> VectorReply:
     """Restore a deleted vector."""
     await asyncio.to_thread(serving.vectors.restore, name, body.undo)

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from trimtab.engines.generation import Generation, Mailbox, gathered_wakeups
+from trimtab.engines.generation import Generation, Mailbox, Workload, gathered_wakeups
 from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.protocol import Completion, StreamedToken
 from trimtab.engines.transformers.decode.answer import (
@@ -66,6 +66,7 @@ class DecodingLoop:
         self._flat = FlatModel(model, layers=len(layers))
         self._hooks = RowHooks(layers)
         self._beside: ThreadPoolExecutor  # for what is computed while the model runs
+        self.workload = Workload()
         self._kept = KeptPrefixes(KEPT_BYTES)
         self._state = b""  # of the model, under which prefixes were kept
         self._plans: dict[object, RowPlan] = {}
@@ -163,10 +164,14 @@ class DecodingLoop:
                 logits = self._pass_beside_masks(segments)
             except Exception as error:  # whatever a model does, requests that come later are answered
                 if not (isinstance(error, RuntimeError) and is_out_of_memory(error)):
+                    self.workload.failures += 1
                     self._leave_all((row for row, _ in segments), error)
                 elif not self._reduce(segments, error):  # the one that came last makes room for the others
                     self._leave(max((row for row, _ in segments), key=self._joined.index), error)
                 return
+            self.workload.passes += 1
+            self.workload.rows += len(segments)
+            self.workload.failures = 0
             try:
                 with gathered_wakeups():
                     self._choose(segments, logits)
@@ -228,6 +233,7 @@ class DecodingLoop:
                 self._left.append((mailbox, error))
                 continue
             self._joined.append(row)
+            self.workload.prefix_queries += len(row.prompt.tokens)
 
     def _reserve(self, row: Row) -> None:
         """Make room for a request, and at once for those behind it where that is cheap: growing copies the table."""
@@ -295,6 +301,7 @@ class DecodingLoop:
         if known:
             self._kept.restore(row.keys[:known], row.steering, self._flat.table, row.slot)
             row.read = known * BLOCK
+            self.workload.prefix_hits += row.read
 
     def _pass_beside_masks(self, segments: Sequence[tuple[Row, Segment]]) -> Tensor:
         """Run a pass; another thread computes the masks of the tokens that are chosen after it."""
