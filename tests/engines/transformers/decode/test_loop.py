@@ -268,33 +268,59 @@ def test_running_out_of_memory_shrinks_the_pass(asking: Asking, monkeypatch: pyt
     assert max(sizes) <= 32
 
 
-@pytest.mark.parametrize("streams", [0, 4])
-def test_a_short_prompt_is_read_beside_long_ones(tiny: Make, monkeypatch: pytest.MonkeyPatch, streams: int) -> None:
+@pytest.mark.parametrize(("streams", "longs"), [(0, 4), (4, 1), (4, 9)])
+def test_a_short_prompt_is_read_beside_long_ones(
+    tiny: Make, monkeypatch: pytest.MonkeyPatch, streams: int, longs: int
+) -> None:
     asking = Asking(tiny("llama", max_position_embeddings=4096))
     read, passes, first = asking.loop._flat.read, [0], [0]
     newcomer: list[Any] = []
 
     def counted(segments: Any, **options: Any) -> torch.Tensor:
         if passes[0] == 3:  # the long prompts are being read by now
-            newcomer.extend(asking.loop.submit([asking.asked("Hi", salt=b"new")]))
+            newcomer.extend(asking.loop.submit([asking.asked("Hi, you", salt=b"new")]))
             newcomer[0].listen(lambda: first.__setitem__(0, passes[0]))
         passes[0] += 1
         return read(segments, **options)
 
-    long = [asking.asked("A sea. " * 300 + str(n), salt=bytes([n]), max_new_tokens=2) for n in range(3)]
+    long = [asking.asked("A sea. " * 300 + str(n), salt=bytes([n]), max_new_tokens=2) for n in range(longs)]
     answering = [asking.asked("Hi", max_new_tokens=200, ignore_eos=True) for _ in range(streams)]
     running = asking.loop.submit(answering)
     for each in running:
         next(each)
     monkeypatch.setattr(asking.loop._flat, "read", counted)
     others = asking.loop.submit(long)
-    (alone,) = Asking(asking.engine).answers(asking.asked("Hi"))
-    assert [len(each.result(timeout=60).tokens) for each in others] == [2, 2, 2]
-    own = -(-len(asking.engine.marked("Hi").tokens) // (loop_module.BUSY if streams else loop_module.IDLE))
+    (alone,) = Asking(asking.engine).answers(asking.asked("Hi, you"))
+    assert [len(each.result(timeout=60).tokens) for each in others] == [2] * longs
+    own = -(-len(asking.engine.marked("Hi, you").tokens) // (loop_module.BUSY if streams else loop_module.IDLE))
     assert first[0] - 4 <= own + 2
     assert same(newcomer[0].result(timeout=60), alone)
     for each in running:
         each.close()
+
+
+def test_short_prompts_that_keep_coming_do_not_stop_a_long_one(tiny: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = Asking(tiny("llama", max_position_embeddings=4096))
+    read, passes = asking.loop._flat.read, [0]
+    answering = asking.loop.submit([asking.asked("Hi", max_new_tokens=200, ignore_eos=True)])
+    next(answering[0])
+
+    def crowded(segments: Any, **options: Any) -> torch.Tensor:
+        passes[0] += 1
+        if passes[0] < 60:  # more than fit into a pass
+            asked = [asking.asked("a word" * 5, salt=bytes([passes[0], n]), max_new_tokens=1) for n in range(3)]
+            short.extend(asking.loop.submit(asked))
+        return read(segments, **options)
+
+    short: list[Any] = []
+    monkeypatch.setattr(asking.loop._flat, "read", crowded)
+    (long,) = asking.loop.submit([asking.asked("A sea. " * 50, max_new_tokens=1)])
+    ended: list[int] = []
+    long._mailbox.when_ended(lambda _: ended.append(passes[0]))
+    tokens = len(long.result(timeout=60).prompt.tokens)
+    assert ended[0] <= tokens // BLOCK + 2
+    assert all(each.result(timeout=60) for each in short)
+    answering[0].close()
 
 
 def test_two_rows_with_swapped_plans_are_noticed(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -259,7 +259,8 @@ class DecodingLoop:
     def _segments(self) -> Iterator[tuple[Row, Segment]]:
         """Put a pass together: answers by slot, then pieces of prompts.
 
-        The room for prompts is shared: short ones are read at once beside a long one, and the oldest always goes on.
+        Of prompts those with the least to read come first, so that none waits for a longer one; the oldest is sure of a
+        block, so that none waits for ever.
         """
         answering = sorted((row for row in self._joined if row.answering), key=lambda row: (bool(row.ahead), row.slot))
         for row in answering:
@@ -267,8 +268,11 @@ class DecodingLoop:
         room = BUSY if any(row.asked.streamed for row in answering) else IDLE
         room = min(room, self._reduced or room)
         readers = self._readers()
-        for at, row in enumerate([*readers[:1], *sorted(readers[1:], key=lambda row: row.unread)]):
-            piece = row.next_piece(min(max(room // (len(readers) - at), BLOCK), room))
+        reserved = BLOCK
+        for row in sorted(readers, key=lambda row: row.unread):
+            if row is readers[0]:
+                reserved = 0
+            piece = row.next_piece(room - reserved)
             if piece is not None:
                 room -= len(piece.tokens)
                 yield row, piece
