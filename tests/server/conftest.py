@@ -1,4 +1,4 @@
-"""Servers over a fake engine, without a network."""
+"""Servers: over a fake engine without a network, and over the default model."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+import trimtab.vectors
 from sample_vectors import directions, make_vector, neutral_record, safe_range
-from served import CHAT
+from served import CHAT, listening
 from trimtab.engines.fake import FakeEngine
+from trimtab.engines.generation import Serves
 from trimtab.server.app import create_app
 from trimtab.server.settings import ServerSettings
 from trimtab.vectors import ControlVector
@@ -62,3 +64,18 @@ def fake_of_window() -> Callable[[int], TestClient]:
         )
 
     return make
+
+
+@pytest.fixture(scope="module")
+def happy() -> ControlVector:
+    """The vector that comes with trimtab."""
+    return ControlVector.load(Path(trimtab.vectors.__file__).parent / "zoo" / "happy.safetensors")
+
+
+@pytest.fixture(scope="module")
+def address(smollm2: Serves, happy: ControlVector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a server with the default model and the vector ``happy``."""
+    folder = tmp_path_factory.mktemp("served")
+    happy.save(folder / "happy.safetensors")
+    with listening(create_app(smollm2, ServerSettings(model="smollm2", vectors=folder))) as address:
+        yield address

@@ -4,17 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import openai
 import pytest
-
-import trimtab.vectors
-from served import listening
-from trimtab.engines.transformers import TransformersEngine
-from trimtab.server.app import create_app
-from trimtab.server.settings import ServerSettings
-from trimtab.vectors import ControlVector
+from pydantic import BaseModel
 
 pytestmark = pytest.mark.slow
 QUESTION = [{"role": "user", "content": "How was your day?"}]
@@ -27,22 +20,8 @@ PERSON = {
 
 
 @pytest.fixture(scope="module")
-def happy() -> ControlVector:
-    """The vector that comes with trimtab."""
-    return ControlVector.load(Path(trimtab.vectors.__file__).parent / "zoo" / "happy.safetensors")
-
-
-@pytest.fixture(scope="module")
-def client(
-    smollm2: TransformersEngine, happy: ControlVector, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[openai.OpenAI]:
-    folder = tmp_path_factory.mktemp("served")
-    happy.save(folder / "happy.safetensors")
-    app = create_app(smollm2, ServerSettings(model="smollm2", vectors=Path(folder)))
-    with (
-        listening(app) as address,
-        openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client,
-    ):
+def client(address: str) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
         yield client
 
 
@@ -140,3 +119,133 @@ def test_completions_continue_text(client, smollm2):
     expected = smollm2.generate("The sky is", raw=True, max_new_tokens=8)
     assert answer.choices[0].text == expected.text
     assert len(answer.choices[0].logprobs.tokens) == 8
+
+
+def test_response_is_the_engines_answer(client, smollm2):
+    answer = client.responses.create(
+        model="smollm2",
+        input="How was your day?",
+        max_output_tokens=16,
+        temperature=0,
+        top_logprobs=2,
+        include=["message.output_text.logprobs"],
+    )
+    expected = smollm2.generate([QUESTION], max_new_tokens=16, logprobs=2)[0]
+    assert answer.output_text == expected.text
+    assert answer.status == "incomplete"
+    assert answer.usage.output_tokens == 16
+    logprobs = answer.output[0].content[0].logprobs
+    assert [each.logprob for each in logprobs] == [each.logprob for each in expected.logprobs]
+
+
+def test_response_is_streamed_and_steered(client, smollm2, happy):
+    expected = smollm2.generate([QUESTION], steering=[(happy, 0.5)], max_new_tokens=16)[0]
+    with client.responses.stream(
+        model="smollm2",
+        input="How was your day?",
+        max_output_tokens=16,
+        temperature=0,
+        extra_body={"steering": "happy:0.5"},
+    ) as stream:
+        events = list(stream)
+    text = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert events[-1].type == "response.incomplete"
+    answer = events[-1].response
+    assert text == answer.output_text == expected.text
+    assert answer.trimtab["answers"][0]["receipt"]["tokens"] == expected.receipt.tokens > 0
+
+
+def test_response_continues_another(client, smollm2):
+    first = client.responses.create(model="smollm2", input="Hello!", max_output_tokens=12, temperature=0)
+    second = client.responses.create(
+        model="smollm2", input="And you?", previous_response_id=first.id, max_output_tokens=12, temperature=0
+    )
+    said = [
+        {"role": "user", "content": "Hello!"},
+        {"role": "assistant", "content": first.output_text},
+        {"role": "user", "content": "And you?"},
+    ]
+    assert second.output_text == smollm2.generate([said], max_new_tokens=12)[0].text
+    assert client.responses.retrieve(second.id).output_text == second.output_text
+    client.responses.delete(first.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(first.id)
+
+
+class Person(BaseModel):
+    """What a response is parsed into."""
+
+    name: str
+    age: int
+
+
+def test_response_is_parsed(client):
+    answer = client.responses.parse(
+        model="smollm2",
+        input="Invent a person.",
+        max_output_tokens=64,
+        temperature=0,
+        text_format=Person,
+        extra_body={"steering": "happy:0.5"},
+    )
+    assert isinstance(answer.output_parsed, Person)
+    assert answer.trimtab["answers"][0]["receipt"]["reason"] == "constrained"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_response_calls_a_required_tool(client, stream):
+    options = {
+        "model": "smollm2",
+        "input": "Save Ann, who is 30.",
+        "max_output_tokens": 64,
+        "temperature": 0,
+        "tools": [{"type": "function", "name": "save_person", "parameters": PERSON, "strict": True}],
+        "tool_choice": "required",
+    }
+    if stream:
+        with client.responses.stream(**options) as events:
+            answer = events.get_final_response()
+    else:
+        answer = client.responses.create(**options)
+    (call,) = answer.output
+    assert (call.type, call.name) == ("function_call", "save_person")
+    assert set(json.loads(call.arguments)) == {"name", "age"}
+    result = {"type": "function_call_output", "call_id": call.call_id, "output": "saved"}
+    after = client.responses.create(
+        model="smollm2", input=[result], previous_response_id=answer.id, max_output_tokens=8, temperature=0
+    )
+    assert after.output_text
+
+
+def test_decisions_are_the_engines_probabilities(client, smollm2, happy):
+    questions = [
+        {"type": "predicate", "name": "positive", "instructions": "The customer is satisfied."},
+        {"type": "score", "instructions": "How satisfied?", "levels": [{"label": "not"}, {"label": "very"}]},
+    ]
+    good, bad = (
+        client.decisions.create(model="smollm2", input=text, questions=questions)
+        for text in ("I love this shop, it is wonderful!", "I hate this shop, it is terrible!")
+    )
+    assert good.answers[0].probability > bad.answers[0].probability
+    prompt = "I love this shop, it is wonderful!\n\nThe customer is satisfied.\n\n"
+    prompt += "Answer with yes if this is so, or with no if it is not."
+    expected = smollm2.choose(prompt, ["yes", "no"]).probabilities[0]
+    assert good.answers[0].probability == pytest.approx(expected, abs=1e-5)
+    assert [row.label for row in good.answers[1].probabilities] == ["not", "very"]
+    steered = client.decisions.create(
+        model="smollm2", input="A bill.", questions=questions, extra_body={"steering": "happy:1", "steer": True}
+    )
+    assert steered.trimtab["answers"][0]["steering"] == "happy:1"
+
+
+def test_decisions_are_made_beside_a_stream(client, smollm2):
+    options = {"model": "smollm2", "input": "How was your day?", "max_output_tokens": 32, "temperature": 0}
+    question = {"type": "predicate", "instructions": "The sky is blue."}
+    with client.responses.create(**options, stream=True) as events:
+        next(event for event in events if event.type == "response.output_text.delta")
+        decision = client.decisions.create(
+            model="smollm2", input="A fact.", questions=[question], extra_body={"steering": "happy:2", "steer": True}
+        )
+        last = list(events)[-1]
+    assert 0 < decision.answers[0].probability < 1
+    assert last.response.output[0].content[0].text == smollm2.generate([QUESTION], max_new_tokens=32)[0].text
