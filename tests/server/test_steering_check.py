@@ -155,6 +155,7 @@ def test_every_route_has_a_documented_answer(client):
             answers = {code: each for code, each in operation["responses"].items() if code.startswith("2")}
             assert answers, (method, path)
             for each in answers.values():
-                schemas = [content["schema"] for content in each.get("content", {}).values()]
-                assert schemas, (method, path)
-                assert all(schemas), (method, path)
+                kinds = each.get("content", {})
+                assert kinds, (method, path)
+                # The parts of a stream of events have schemas, but not the stream.
+                assert all(content["schema"] for kind, content in kinds.items() if kind != "text/event-stream")
