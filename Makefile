@@ -76,6 +76,7 @@ bench: $(VENV)/.installed-bench $(PEERS)/.installed
 	$(BIN)/python -m benchmarks extraction --peer $(PEERS)/bin/python $(BENCH)
 	$(BIN)/python -m benchmarks steering
 	$(BIN)/python -m benchmarks requests
+	$(BIN)/python -m benchmarks server
 	$(BIN)/python -m benchmarks constraints
 	$(BIN)/python -m benchmarks estimators --peer $(PEERS)/bin/python
 	$(BIN)/python -m benchmarks distilling

@@ -1,4 +1,4 @@
-"""Command line of the benchmarks: ``python -m benchmarks extraction | steering | requests | guard | …``."""
+"""Command line of the benchmarks: ``python -m benchmarks extraction | steering | requests | server | guard | …``."""
 
 from __future__ import annotations
 
@@ -144,6 +144,27 @@ def constraints(
     path = _result_path(output, "constraints")
     with _progress() as on_step:
         measured = benchmark(Plan(answers, rounds, threads, model), on_step=on_step)
+    _finish(measured, table(measured), path, as_json=json)
+
+
+@app.command(epilog="Example: python -m benchmarks server --rounds 3")
+def server(
+    output: OutputOption = RESULTS,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each side; medians are reported.")] = 5,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens of every answer.")] = 48,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the model.")] = 1,
+    saklas: Annotated[
+        str | None, typer.Option(help="Python interpreter with saklas 5.3.0; saklas is left out if not given.")
+    ] = None,
+    model: ModelOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare one client of a server, sixteen, sixteen mixes, and saklas' server, by tokens per CPU second."""
+    from benchmarks.server import Plan, benchmark, table
+
+    path = _result_path(output, "server")
+    with _progress() as on_step:
+        measured = benchmark(Plan(rounds, tokens, threads, model, saklas), on_step=on_step)
     _finish(measured, table(measured), path, as_json=json)
 
 

@@ -111,7 +111,7 @@ class Worker:
 
 def start_trimtab(side: str, job: Job) -> Worker:
     """Start a worker that runs this trimtab."""
-    environment = _environment(job.threads)
+    environment = worker_environment(job.threads)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
     return Worker(side, trimtab_command(job), environment)
 
@@ -119,7 +119,7 @@ def start_trimtab(side: str, job: Job) -> Worker:
 def start_repeng(side: str, interpreter: str, job: Job) -> Worker:
     """Start a worker that runs repeng in another interpreter."""
     # Neither the caller's path nor the current folder: nothing of trimtab's environment gets into repeng's.
-    environment = {**_environment(job.threads), "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    environment = {**worker_environment(job.threads), "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
     return Worker(side, repeng_command(interpreter, job), environment)
 
 
@@ -143,7 +143,7 @@ def repeng_command(interpreter: str, job: Job) -> list[str]:
     return [interpreter, "-m", "benchmarks.repeng_worker", json.dumps(asdict(job))]
 
 
-def _environment(threads: int) -> dict[str, str]:
+def worker_environment(threads: int) -> dict[str, str]:
     """Return the environment of every worker: the same number of threads in each library, no progress bars, no hub."""
     number = str(threads)
     return {

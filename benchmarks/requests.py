@@ -16,12 +16,12 @@ from transformers import GenerationConfig
 
 from benchmarks.measurement import Step, ignore_step, machine, package_versions
 from benchmarks.models import load_model
-from benchmarks.steering import POOL, RESAMPLES, SEED, mix_of, random_vectors
+from benchmarks.ratios import ratio_of
+from benchmarks.steering import POOL, mix_of, random_vectors
 from trimtab.behaviours import neutral_prompts
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.decode.loop import BUSY
 from trimtab.errors import BenchmarkError
-from trimtab.stats import bootstrap
 from trimtab.steering import Steering
 
 REQUESTS = 16
@@ -97,7 +97,7 @@ def benchmark(
         "model": model.info.name,
         "plain": plan.plain,
         "tokens_per_cpu_second": {name: round(float(np.median(each)), 2) for name, each in turns.items()},
-        "ratios": {name: _ratio(turns[side], turns[other], least[plan.plain]) for name, side, other, least in RATIOS},
+        "ratios": {name: ratio_of(turns[side], turns[other], least[plan.plain]) for name, side, other, least in RATIOS},
         "newcomer": newcomer,
     }
 
@@ -171,18 +171,6 @@ def _passes_of_newcomer(model: TransformersEngine, plan: Plan) -> dict[str, int]
         request.close()
     own = -(-len(model.marked(prompts[-1]).tokens) // BUSY)
     return {"passes": taken, "of_its_prompt": own, "beside": len(others)}
-
-
-def _ratio(side: Sequence[float], other: Sequence[float], least: float) -> dict[str, Any]:
-    ratios = np.array(side) / np.array(other)
-    median = bootstrap(lambda drawn: np.median(drawn, axis=-1), ratios, seed=SEED, resamples=RESAMPLES)
-    return {
-        "ratio": round(median.value, 3),
-        "low": round(median.low, 3),
-        "high": round(median.high, 3),
-        "wanted": least,
-        "rounds": [round(ratio, 3) for ratio in ratios.tolist()],
-    }
 
 
 def table(measured: Mapping[str, Any]) -> str:
