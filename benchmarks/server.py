@@ -230,6 +230,8 @@ async def _ask(client: httpx2.AsyncClient, address: str, body: Mapping[str, Any]
             if not line.startswith("data: {"):
                 continue
             chunk = json.loads(line.removeprefix("data: "))
+            if "error" in chunk:
+                raise BenchmarkError(f"an answer has failed: {json.dumps(chunk['error'])[:200]}")
             if first is None and any(choice["delta"].get("content") for choice in chunk["choices"]):
                 first = time.perf_counter() - begun
             tokens = (chunk.get("usage") or {}).get("completion_tokens", tokens)

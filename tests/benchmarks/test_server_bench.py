@@ -15,7 +15,7 @@ def test_sides_are_measured_over_http(llama):
     for side in measured["sides"].values():
         assert side["tokens_per_cpu_second"] > 0
         assert 0 < side["first_token_seconds"]["p50"] <= side["first_token_seconds"]["p95"]
-        assert 0 < side["beside_the_engine"]  # of a tiny model HTTP takes about as much
+        assert side["beside_the_engine"] > 0  # of a tiny model HTTP takes about as much
     assert list(measured["ratios"]) == ["16 clients against 1", "16 mixes against 16 unsteered"]
     assert "tokens per CPU second" in table(measured)
     assert steps[-1].total == 4
