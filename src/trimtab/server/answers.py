@@ -159,18 +159,19 @@ async def begin(serving: Serving, asked: Asked) -> Answers:
     if log_prompts:
         record.prompts = [prompt.text for prompt in answers.prompts]
 
-    def ended(end: End) -> None:
+    def ended(number: int, end: End) -> None:
         if isinstance(end, Completion):
             serving.tokens.use(client, len(end.tokens))
-            record.answers.append(end)
+            record.ended[number] = end
 
     def begun(seconds: float) -> None:
-        record.first_token = seconds
+        if record.first_token is None or seconds < record.first_token:
+            record.first_token = seconds
 
-    for generation in answers.generations:
+    for number, generation in enumerate(answers.generations):
         serving.generations.add(generation)
         watch(serving.metrics, generation, since=arrived, begun=begun)
-        generation.when_ended(ended)
+        generation.when_ended(partial(ended, number))
     _leave_at_the_end(answers, leave)
     return answers
 

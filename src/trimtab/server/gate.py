@@ -104,6 +104,9 @@ class Gate:
             tokens = CALLER.set(key), RECORD.set(record)
             try:
                 await self._app(scope, received, answer)
+            except Exception:
+                record.status = record.status or 500
+                raise
             finally:
                 CALLER.reset(tokens[0])
                 RECORD.reset(tokens[1])

@@ -36,7 +36,7 @@ class Record:
         steering: Text form.
         prompt_tokens: Of all prompts.
         prompts: What the model read, if it is logged.
-        answers: The answers that have come to their end.
+        ended: The answers that have come to their end, by number; they end in any order.
     """
 
     id: str = ""
@@ -52,7 +52,12 @@ class Record:
     steering: str | None = None
     prompt_tokens: int | None = None
     prompts: list[str] | None = None
-    answers: list[Completion] = field(default_factory=list)
+    ended: dict[int, Completion] = field(default_factory=dict)
+
+    @property
+    def answers(self) -> list[Completion]:
+        """Return the answers that have come to their end."""
+        return [answer for _, answer in sorted(self.ended.items())]
 
     @property
     def tokens(self) -> int:
