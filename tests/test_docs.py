@@ -182,8 +182,8 @@ def background(monkeypatch):
     """``trimtab serve`` returns at once, and serves until the page's end."""
     with ExitStack() as servers:
 
-        def run(engine, settings):
-            servers.enter_context(listening(create_app(engine, settings), port=settings.port))
+        def run(engine, settings, *, keys):
+            servers.enter_context(listening(create_app(engine, settings, keys=keys), port=settings.port))
 
         monkeypatch.setattr("trimtab.cli.serve.run_server", run)
         yield
