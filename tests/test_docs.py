@@ -31,6 +31,7 @@ from trimtab.cli import main
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.evaluation.metrics.refusals import refusal_requests
 from trimtab.server.app import create_app
+from trimtab.server.presets import PresetFields
 from trimtab.vectors import BehaviourRef, vectors_folder
 
 ROOT = Path(__file__).parents[1]
@@ -98,8 +99,12 @@ def evaluate_json(example) -> None:
 
 
 def evaluate_toml(example) -> None:
-    """Write the behaviour to the file that has its name, and load it."""
-    path = Path(f"{tomllib.loads(example.parsed)['name']}.toml")
+    """Check a preset; write a behaviour to the file that has its name, and load it."""
+    given = tomllib.loads(example.parsed)
+    if given.keys() & {"steering", "flow"}:
+        assert PresetFields.model_validate(given)
+        return
+    path = Path(f"{given['name']}.toml")
     path.write_text(example.parsed, encoding="utf-8")
     assert Behaviour.load(path).positive.personas
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import tomllib
 from importlib import resources
 
@@ -22,7 +23,7 @@ KIND = 'steering = "happy:0.25"\nsystem = "Be kind."\nlocked = ["steering"]\n[de
 
 @pytest.fixture
 def folder(tmp_path):
-    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets").mkdir(exist_ok=True)
     return tmp_path / "presets"
 
 
@@ -196,3 +197,17 @@ def test_key_of_another_role_may_not_edit(fake, tmp_path):
     assert client.get("/v1/presets").status_code == 200
     client.headers["authorization"] = "Bearer opener"
     assert client.put("/v1/presets/mine", json={}).status_code == 200
+
+
+def test_running_server_reads_new_files_by_itself(fake, folder, tmp_path, happy_vector, monkeypatch):
+    monkeypatch.setattr("trimtab.server.background.RELOAD_EVERY", 0.01)
+    settings = ServerSettings(model="fake", vectors=tmp_path / "later", presets=folder)
+    with TestClient(create_app(fake, settings), base_url="http://127.0.0.1:8421") as client:
+        assert client.get("/v1/models/fake:kind").status_code == 404
+        (folder / "kind.toml").write_text(KIND)
+        (tmp_path / "later").mkdir(exist_ok=True)
+        happy_vector.save(tmp_path / "later" / "happy.safetensors")
+        until = time.monotonic() + 10
+        while client.get("/v1/models/fake:kind").status_code == 404:
+            assert time.monotonic() < until
+            time.sleep(0.01)
