@@ -84,3 +84,17 @@ def test_flow_without_one_of_its_presets_is_not_served(client, flow):
     client.delete("/v1/presets/mine")
     assert client.get("/v1/models/fake:support").status_code == 404
     assert "mine" in client.get("/v1/presets/support").json()["problem"]
+
+
+def test_other_routes_for_chats_have_flows_too(client, chat, flow):
+    flow(question="{message}? {choices}")
+    chosen = chat(model="fake:support")["trimtab"]["stage"]
+    fields = {"model": "fake:support", "temperature": 0}
+    message = {**fields, "messages": CHAT["messages"], "max_tokens": 4}
+    response = {**fields, "input": "Hello", "max_output_tokens": 4}
+    for path, body in (("/v1/messages", message), ("/v1/responses", response)):
+        assert client.post(path, json=body).json()["trimtab"]["stage"] == chosen
+        given = client.post(path, json={**body, "metadata": {"stage": "greeting"}}).json()["trimtab"]
+        assert (given["stage"]["by"], given["answers"][0]["receipt"]["steering"]) == ("request", "happy:0.5")
+        given = client.post(path, json=body, headers={"x-trimtab-stage": "complaint"}).json()["trimtab"]
+        assert (given["stage"]["name"], given["answers"][0]["receipt"]["steering"]) == ("complaint", "none")

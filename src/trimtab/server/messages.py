@@ -33,7 +33,7 @@ from trimtab.server.settings import MAX_MESSAGES, MAX_PARTS, MAX_STOPS, MAX_TOOL
 
 # Names that a mistake in a chat completion's fields has in a message.
 NAMES = {"stop": "stop_sequences", "response_format": "output_config"}
-SHARED = (*SteeringFields.model_fields, "temperature", "top_p", "top_k", "cache_salt", "structured_outputs")
+SHARED = (*SteeringFields.model_fields, "temperature", "top_p", "top_k", "cache_salt", "structured_outputs", "metadata")
 
 Id = Annotated[str, StringConstraints(max_length=256)]
 
@@ -165,7 +165,7 @@ class MessageFields(PromptFields, SteeringFields):
     top_k: Annotated[int, Field(ge=0)] | None = None
     cache_salt: Id | None = None
     structured_outputs: StructuredOutputs | None = None
-    metadata: Any = Field(default=None, description="Ignored.")
+    metadata: Any = Field(default=None, description="Ignored, but for the stage of a flow.")
     service_tier: Any = Field(default=None, description="Ignored.")
     inference_geo: Any = Field(default=None, description="Ignored.")
 

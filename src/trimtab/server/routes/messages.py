@@ -18,6 +18,7 @@ from trimtab.errors import TrimtabError
 from trimtab.server.answers import Answers, batches, begin, completed
 from trimtab.server.chats import AnswerForm, AnswerReader, Block, BlockReader, Step, chat_request, naming_fields
 from trimtab.server.errors import error_json, error_of_validation
+from trimtab.server.flows import STAGE_HEADER, StageChoice, chosen_preset
 from trimtab.server.messages import NAMES, MessageFields, PromptFields, message_chat
 from trimtab.server.presets import with_defaults
 from trimtab.server.prompts import chat_prompt, thinking_of
@@ -77,14 +78,16 @@ async def create_message(
     request: Request,
     serving: Served,
     steering: Annotated[str | None, Header(alias=HEADER)] = None,
+    stage: Annotated[str | None, Header(alias=STAGE_HEADER)] = None,
 ) -> Response:
     """Answer a conversation."""
-    preset = serving.preset_of(body.model)
     with naming_fields(NAMES):
-        fields = with_defaults(message_chat(body), preset)
+        fields = message_chat(body)
+        preset, chosen = await chosen_preset(serving, fields, header=stage)
+        fields = with_defaults(fields, preset)
         asked, form = chat_request(fields, serving, preset, header=steering)
     answers = await begin(serving, asked)
-    writer = MessageWriter(body.model, form, answers, readings=bool(asked.readings))
+    writer = MessageWriter(body.model, form, answers, readings=bool(asked.readings), stage=chosen)
     if body.stream:
         return event_stream(_stream(answers, writer), answers, failed=_failed)
     (completion,) = await completed(answers, request, on_token=writer.take)
@@ -132,9 +135,19 @@ class MessageWriter:
         form: How the answer is to be read.
         answers: The answer that is being written.
         readings: Whether readings are asked for.
+        stage: What a flow has chosen.
     """
 
-    def __init__(self, model: str, form: AnswerForm, answers: Answers, *, readings: bool = False) -> None:
+    def __init__(
+        self,
+        model: str,
+        form: AnswerForm,
+        answers: Answers,
+        *,
+        readings: bool = False,
+        stage: StageChoice | None = None,
+    ) -> None:
+        self._stage = None if stage is None else stage.to_json()
         self._head: dict[str, Any] = {
             "id": f"msg_{uuid4().hex}",
             "type": "message",
@@ -194,7 +207,7 @@ class MessageWriter:
             "stop_reason": reason,
             "stop_sequence": stopped if reason == "stop_sequence" else None,
             "usage": _usage(len(completion.prompt.tokens), len(completion.tokens)),
-            "trimtab": trimtab_json([completion]),
+            "trimtab": trimtab_json([completion], stage=self._stage),
         }
 
     def _step(self, step: Step) -> Iterator[bytes]:

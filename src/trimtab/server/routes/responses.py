@@ -16,6 +16,7 @@ from trimtab.engines.sampling import Sampling
 from trimtab.server.answers import Answers, batches, begin, completed
 from trimtab.server.chats import AnswerForm, AnswerReader, Block, BlockReader, Piece, Step, chat_request, naming_fields
 from trimtab.server.fields import ChatMessage, FunctionCall, ToolCall
+from trimtab.server.flows import STAGE_HEADER, StageChoice, chosen_preset
 from trimtab.server.keys import CALLER
 from trimtab.server.presets import with_defaults
 from trimtab.server.replies import DeletedResponse, ResponseReply, streamed_or
@@ -36,19 +37,23 @@ async def create_response(
     request: Request,
     serving: Served,
     steering: Annotated[str | None, Header(alias=HEADER)] = None,
+    stage: Annotated[str | None, Header(alias=STAGE_HEADER)] = None,
 ) -> Response:
     """Answer a conversation, whose earlier part may be a stored response's."""
-    preset = serving.preset_of(body.model)
     owner = CALLER.get().name
     before: tuple[ChatMessage, ...] = ()
     if body.previous_response_id is not None:
         before = serving.responses.get(owner, body.previous_response_id, param="previous_response_id").chat
     chat = (*before, *input_chat(body.input))
     with naming_fields(NAMES):
-        fields = with_defaults(response_chat(body, chat), preset)
+        fields = response_chat(body, chat)
+        preset, chosen = await chosen_preset(serving, fields, header=stage)
+        fields = with_defaults(fields, preset)
         asked, form = chat_request(fields, serving, preset, header=steering)
     answers = await begin(serving, asked)
-    writer = ResponseWriter(_head(body, asked.sampling), form, answers.prompts[0].text, readings=bool(asked.readings))
+    writer = ResponseWriter(
+        _head(body, asked.sampling), form, answers.prompts[0].text, readings=bool(asked.readings), stage=chosen
+    )
 
     def keep(response: dict[str, Any]) -> None:
         if body.store is not False:
@@ -157,10 +162,20 @@ class ResponseWriter:
         form: How the answer is to be read.
         prompt: Text of the prompt.
         readings: Whether readings are asked for.
+        stage: What a flow has chosen.
     """
 
-    def __init__(self, head: dict[str, Any], form: AnswerForm, prompt: str, *, readings: bool = False) -> None:
+    def __init__(
+        self,
+        head: dict[str, Any],
+        form: AnswerForm,
+        prompt: str,
+        *,
+        readings: bool = False,
+        stage: StageChoice | None = None,
+    ) -> None:
         self._head = head
+        self._stage = None if stage is None else stage.to_json()
         self._readings = readings
         self._reader = AnswerReader(form, prompt)
         self._blocks = BlockReader()
@@ -215,7 +230,7 @@ class ResponseWriter:
             "incomplete_details": None if whole else {"reason": "max_output_tokens"},
             "output": self._output,
             "usage": read_usage_json(len(completion.prompt.tokens), [completion], thoughts=self._thoughts),
-            "trimtab": trimtab_json([completion]),
+            "trimtab": trimtab_json([completion], stage=self._stage),
         }
 
     def message(self) -> ChatMessage:
