@@ -64,7 +64,7 @@ class ServerSettings:
     max_answer_tokens: int = 4_096
     temperature: float = 1.0
     max_body_bytes: int = 4 * 1024**2
-    max_upload_bytes: int = 256 * 1024**2
+    max_upload_bytes: int = 64 * 1024**2
     body_seconds: float = 30.0
     allowed_hosts: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
