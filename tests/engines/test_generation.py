@@ -86,7 +86,7 @@ def test_coroutines_that_hold_the_model_are_refused_instead_of_waiting_for_thems
         await generation
 
     for waiting in (wait, generation.__anext__):
-        with pytest.raises(SteeringError, match="waits for the end of steered"):
+        with pytest.raises(SteeringError, match="waits for the pass"):
             asyncio.run(asyncio.wait_for(waiting(), 10))
 
 

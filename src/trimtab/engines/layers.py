@@ -8,9 +8,10 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import Any, TypeAlias
 
 import torch
@@ -156,14 +157,29 @@ def with_layer_output(output: Any, state: Tensor) -> Any:
     return state
 
 
+_STANCE = ExitStack()  # of torch, which is one for all threads: it stays while any of them is inside
+_STANCE_LOCK = Lock()
+_inside = 0
+
+
 @contextmanager
 def eagerly() -> Iterator[None]:
     """Inside, compiled models run uncompiled: compiled code ignores hooks that were registered later."""
     if "torch._dynamo" not in sys.modules:  # nothing has been compiled, and the import takes seconds
         yield
         return
-    with torch.compiler.set_stance("force_eager"):
+    global _inside
+    with _STANCE_LOCK:
+        if _inside == 0:
+            _STANCE.enter_context(torch.compiler.set_stance("force_eager"))
+        _inside += 1
+    try:
         yield
+    finally:
+        with _STANCE_LOCK:
+            _inside -= 1
+            if _inside == 0:
+                _STANCE.close()
 
 
 ROWS = 2

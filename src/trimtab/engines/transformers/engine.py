@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from time import monotonic
 from typing import Literal, NoReturn, TypedDict, Unpack, final, overload
@@ -29,7 +29,6 @@ from trimtab.engines.protocol import (
     Position,
     Prompt,
     Span,
-    StreamedToken,
     ThinkingMarkers,
     Tokens,
     as_messages,
@@ -37,9 +36,7 @@ from trimtab.engines.protocol import (
 )
 from trimtab.engines.sampling import Sampling, SamplingOptions, make_sampling
 from trimtab.engines.transformers.decode.answer import (
-    OnToken,
     Request,
-    answer_request,
     answers_batches,
     make_request,
     single_requests,
@@ -47,12 +44,10 @@ from trimtab.engines.transformers.decode.answer import (
 from trimtab.engines.transformers.decode.constraints import State, start_constraint
 from trimtab.engines.transformers.decode.generation import Asked, StaticAnswers
 from trimtab.engines.transformers.decode.loop import DecodingLoop
-from trimtab.engines.transformers.decode.stream import AnswerStream
+from trimtab.engines.transformers.forward.ambient import ambient_steering, steered, unsteered
 from trimtab.engines.transformers.forward.collect import collect_states, score_prompts, spans_of
 from trimtab.engines.transformers.forward.flat import why_not_flat
 from trimtab.engines.transformers.forward.run import keeps_keys_and_values, prepared_proof
-from trimtab.engines.transformers.forward.steer import SteeringHooks
-from trimtab.engines.transformers.forward.step_plan import StepPlan
 from trimtab.engines.transformers.grad.additive import has_gradients
 from trimtab.engines.transformers.grad.objectives import ModelGradients
 from trimtab.engines.transformers.model.context import ModelContext, check_config, model_lock, running
@@ -127,8 +122,7 @@ class TransformersEngine:
         check_config(model)
         self.model = model.eval()
         self.tokenizer = tokenizer
-        self._lock = model_lock(model)
-        with self._lock:  # another engine may be using the model
+        with model_lock(model):  # another engine may be using the model
             layers = find_layers(model, encoder=encoder)
         self.blocks, self.proof = layers.blocks, layers.proof
         self.has_encoder = is_encoder_decoder(model)
@@ -140,11 +134,10 @@ class TransformersEngine:
             layers=len(self.blocks),
             fingerprint=fingerprint(model),
         )
-        self._scopes = self._lock.scopes
         self._thinking_markers = thinking_markers(tokenizer)
         self._why_static: str | None = None  # why answers come in static batches; empty if they do not, None: not tried
         self._loop: DecodingLoop | None = None
-        self._static = StaticAnswers(self._lock)
+        self._static = StaticAnswers(model)
         self._proof = prepared_proof(model, self.blocks, limit=self.context_window, encoder=self.has_encoder)
 
     def __repr__(self) -> str:
@@ -167,7 +160,6 @@ class TransformersEngine:
             markers=self._thinking_markers,
             decode=self.decode,
             decode_all=self._decode_all,
-            scopes=self._scopes,
         )
 
     def _decode_all(self, tokens: Sequence[int]) -> str:
@@ -509,15 +501,13 @@ class TransformersEngine:
             work: Names it in the message.
 
         Raises:
-            SteeringError: A ``steered()`` block is open, of this engine or of another one over the same model.
+            SteeringError: A ``steered()`` block is open here, of this engine or of another one over the same model.
         """
-        with self._lock:  # another thread's block ends first
-            if self._scopes:
-                terms = " + ".join(term.text for hooks in self._scopes for term in hooks.plan.terms)
-                raise SteeringError(
-                    f"{work} inside steered({terms!r}) would measure the steered model",
-                    fix="leave that block first",
-                )
+        if (open_terms := ambient_steering(self.model)).terms:
+            raise SteeringError(
+                f"{work} inside steered({str(open_terms)!r}) would measure the steered model",
+                fix="leave that block first",
+            )
 
     @overload
     def choose(  # type: ignore[overload-overlap]  # as for ``generate``
@@ -583,28 +573,18 @@ class TransformersEngine:
             )
         return tokens
 
-    @contextmanager
-    def steered(self, steering: SteeringLike) -> Iterator[None]:
+    def steered(self, steering: SteeringLike) -> AbstractContextManager[None]:
         """Steer everything that runs inside the ``with`` block, this engine's calls and the model's own.
 
-        What ``generate`` is asked for inside comes on top. The hooks are gone afterwards, also after an exception.
-        Token scopes and conditions act in ``generate`` alone, which knows what is prompt and what is answer; any other
-        pass inside is then an error.
+        The block acts in its own context, a thread or an asyncio task; others are neither steered nor kept waiting.
+        Requests take its steering with them when they are made, and what they ask for themselves comes on top. Token
+        scopes and conditions act on requests alone, which know what is prompt and what is answer; any other pass inside
+        is then an error.
 
         Raises:
             SteeringError: What was steered inside is not what was asked for.
         """
-        compiled = Steering.of(steering).compile(self.info)
-        plan = StepPlan.of_rows([compiled])
-        with self._lock:
-            with SteeringHooks(self.blocks, plan, sink=self._context.sink, scoped=not compiled.is_plain) as hooks:
-                self._scopes.append(hooks)
-                try:
-                    yield
-                finally:
-                    self._lock.stop_stream()  # it would go on without the hooks
-                    self._scopes.pop()
-            hooks.check()
+        return steered(self._context, Steering.of(steering).compile(self.info))
 
     @overload
     def generate(  # type: ignore[overload-overlap]  # a string is a sequence of strings, but the first case takes it
@@ -678,26 +658,20 @@ class TransformersEngine:
         return completions[0] if single and n is None else completions
 
     def _fulfilled(self, request: Request, on_text: Callable[[str], None] | None) -> list[Completion]:
-        def on_token(token: StreamedToken) -> None:
-            if on_text is not None and token.text:
-                on_text(token.text)
-
-        streams = on_text is not None
-        if (loop := self._loop_for(request)) is None:
-            with running(self.model):
-                return answer_request(self._context, request, on_token=on_token if streams else None)
-        context = self._context
         # With plain weights the last digits depend on the shape of passes, and so on the prefixes that earlier calls
         # have left. A call with its own salt gives the same numbers again.
         salt = b"" if is_reordered(self.model) else uuid4().bytes
-        asked = [
-            Asked(each, context, streamed=streams and n == 0, salt=salt)
-            for n, each in enumerate(single_requests(request))
-        ]
-        generations = loop.submit(asked)
+        context, streams = self._context, on_text is not None
+        generations = self._submitted(
+            [
+                Asked(each, context, streamed=streams and n == 0, salt=salt)
+                for n, each in enumerate(single_requests(request))
+            ]
+        )
         try:
             for token in generations[0] if streams and generations else ():
-                on_token(token)
+                if on_text is not None and token.text:
+                    on_text(token.text)
             return [generation.result() for generation in generations]
         finally:
             for generation in generations:  # those that an error or Ctrl-C has left over
@@ -705,20 +679,20 @@ class TransformersEngine:
             for generation in generations:  # have all left the model before the caller goes on
                 generation.close()
 
-    def _loop_for(self, request: Request) -> DecodingLoop | None:
-        """Return the loop that answers a request; None if it takes a static batch.
+    def _submitted(self, asked: Sequence[Asked]) -> list[Generation]:
+        """Hand requests to the decoding loop, or to a static batch.
 
-        Static batches are for models that flat passes are not right for, inside of steered(), whose hooks act on every
-        row of a pass, and for what reads everything again at every step.
+        Static batches are for models that flat passes are not right for, and for what reads everything again at every
+        step.
         """
-        if self._lock.held or request.cache is not None or not request.sampling.use_cache:
-            return None
-        return self._decoding()
+        batched = any(each.request.cache is not None or not each.request.sampling.use_cache for each in asked)
+        loop = None if batched else self._decoding()
+        return self._static.submit(asked) if loop is None else loop.submit(asked)
 
     def _decoding(self) -> DecodingLoop | None:
         # Once it is known, nobody takes the lock: a request would wait for the pass that is running.
         if self._why_static is None:
-            with running(self.model):
+            with running(self.model), unsteered():
                 if self._why_static is None:  # no other thread came first
                     why = why_not_flat(self.model, self.blocks) or ""
                     self._loop = None if why else DecodingLoop(self.model, self.blocks)
@@ -742,7 +716,7 @@ class TransformersEngine:
 
     def answers_batches(self, prompt: Tokens) -> bool:
         """Return True if the model answers a row of a batch as it does alone; else rows are answered one by one."""
-        with running(self.model):
+        with running(self.model), unsteered():
             return answers_batches(self._context, prompt)
 
     @property
@@ -782,16 +756,12 @@ class TransformersEngine:
         raw: bool = False,
         normalize: float | None = None,
         **options: Unpack[SamplingOptions],
-    ) -> AnswerStream | Generation:
+    ) -> Generation:
         """Answer one prompt token by token, with a reading of every token on the vectors ``read``: a monitor.
 
         A reading is the z-score, against neutral text and averaged over the vector's reading layers, of the state from
         which the token was chosen; it costs a dot product per layer. The answer is generated beside those of other
         requests, whether its tokens are taken or not, until ``close()`` or until nobody refers to the stream.
-
-        Inside of ``steered``, and on models that answer in static batches, tokens are generated as they are taken, and
-        the stream reserves the model meanwhile: other threads wait, and the thread that reads it is refused. An open
-        one is closed at the end of a ``steered`` around it.
 
         The options are those of ``generate``; vectors to read need neutral statistics.
 
@@ -802,31 +772,16 @@ class TransformersEngine:
             >>> for token in model.stream("How was your day?", read=[happy]):  # doctest: +SKIP
             ...     print(token.text, token.readings["happy"])
         """
-        request = self._single(
+        return self.submit(
             prompt,
-            options,
             steering=steering,
             sampling=sampling,
             constraint=constraint,
-            raw=raw,
             read=read,
+            raw=raw,
             normalize=normalize,
+            **options,
         )
-        if (loop := self._loop_for(request)) is not None:
-            return loop.submit([Asked(request, self._context, streamed=True)])[0]
-        self._lock.check_no_stream()
-        scopes = list(self._scopes) if self._lock.held else []  # else they are those of another thread
-
-        def work(on_token: OnToken, ended: Callable[[], bool]) -> Completion:
-            if self._scopes != scopes:
-                raise SteeringError(
-                    "a stream was begun outside of the steered() block in which it was made, or the other way round",
-                    fix="make and read it in the same place",
-                )
-            with running(self.model):
-                return answer_request(self._context, request, on_token=on_token, ended=ended)[0]
-
-        return AnswerStream(work, lock=self._lock)
 
     def submit(
         self,
@@ -860,18 +815,12 @@ class TransformersEngine:
             PromptError: The prompt is empty, not a chat, or does not fit into the context window; an option is out of
                 range; or too many requests are waiting.
             ConstraintError: The constraint is malformed or impossible.
-            SteeringError: The steering cannot be done; or this thread is inside of ``steered``, which acts on what
-                runs inside alone.
+            SteeringError: The steering cannot be done.
 
         Example:
             >>> requests = [model.submit(prompt, steering=[(happy, 0.5)]) for prompt in prompts]  # doctest: +SKIP
             >>> [request.result().text for request in requests]  # doctest: +SKIP
         """
-        if self._lock.held:
-            raise SteeringError(
-                "a request that is submitted inside of steered() would be answered outside of it",
-                fix="give its steering to submit, or call generate",
-            )
         request = self._single(
             prompt,
             options,
@@ -885,8 +834,7 @@ class TransformersEngine:
         )
         end = None if deadline is None else monotonic() + deadline
         asked = Asked(request, self._context, streamed=True, salt=salt.encode(), deadline=end)
-        loop = self._loop_for(request)
-        return self._static.submit(asked) if loop is None else loop.submit([asked])[0]
+        return self._submitted([asked])[0]
 
     def _single(
         self,
@@ -935,6 +883,7 @@ class TransformersEngine:
             sampling,
             info=self.info,
             constraints=[None if each is None else self._start(each) for each in constraints],
+            ambient=ambient_steering(self.model),
             read=read,
             normalize=normalize,
             measure_kl=measure_kl,

@@ -33,6 +33,7 @@ from trimtab.engines.transformers.decode.prefixes import KeptPrefixes
 from trimtab.engines.transformers.decode.row import Row
 from trimtab.engines.transformers.forward.flat import BLOCK, SlotTable, why_not_flat
 from trimtab.engines.transformers.forward.rows import RowHooks, RowPlan, RowSteering
+from trimtab.engines.transformers.model.context import model_lock
 from trimtab.errors import CancelledGenerationError, ModelError, PromptError, SteeringError, TrimtabError
 from trimtab.steering import Steering
 
@@ -380,8 +381,6 @@ def test_submitted_requests_are_answered_on_models_without_flat_passes(tiny: Mak
     late = engine.submit("Hi", max_new_tokens=200, deadline=0.0)
     with pytest.raises(CancelledGenerationError, match="deadline"):
         late.result(timeout=60)
-    with engine.steered(None), pytest.raises(SteeringError, match="inside of steered"):
-        engine.submit("Hi")
 
 
 def test_thousand_requests_may_wait_and_more_are_refused(asking: Asking, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,10 +411,10 @@ def test_texts_are_read_in_blocks_whatever_their_length(asking: Asking) -> None:
         assert same(asking.answers(asking.asked(prompt, "one:0.5"))[0], static_answer(asking, prompt, "one:0.5"))
 
 
-def test_the_wait_for_an_answer_inside_of_steered_is_refused(asking: Asking) -> None:
+def test_wait_for_an_answer_inside_a_pass_is_refused(asking: Asking) -> None:
     (generation,) = asking.loop.submit([asking.asked("Hi", max_new_tokens=100)])
-    with asking.engine.steered("none"), pytest.raises(SteeringError, match="waits for the end of steered"):
-        generation.result()
+    with pytest.raises(SteeringError, match="waits for the pass"):
+        asking.engine.collect(["Hi you"], progress=lambda *_: generation.result() and None)
     assert generation.result(timeout=60).tokens
 
 
@@ -640,7 +639,7 @@ def test_late_and_cancelled_requests_are_given_up_before_a_static_batch(
 ) -> None:
     engine = tiny("falcon")
     engine.generate("Hi", max_new_tokens=1)
-    with engine._lock:
+    with model_lock(engine.model):
         late = threaded(lambda: engine.submit("Hi", max_new_tokens=5, deadline=0))
         cancelled = threaded(lambda: engine.submit("Hi", max_new_tokens=5))
         cancelled.cancel()
@@ -684,7 +683,7 @@ def test_the_interpreter_ends_though_a_request_waits_for_the_model() -> None:
 
 def threaded_beside(engine: TransformersEngine, call: Callable[[], Any]) -> Any:
     """Return what another thread gets while this one holds the model, so that all of it waits."""
-    with engine._lock:
+    with model_lock(engine.model):
         return threaded(call)
 
 

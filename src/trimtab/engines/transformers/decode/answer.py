@@ -38,6 +38,7 @@ from trimtab.errors import SteeringError, StrongSteeringWarning
 from trimtab.reading import distinct_names
 from trimtab.steering import CompiledSteering, Steering
 from trimtab.steering.budget import WARN_ABOVE, least_predicted_kl
+from trimtab.steering.compiled import NONE
 from trimtab.steering.conditions import At, Comparison, comparisons
 from trimtab.vectors import ControlVector, ModelInfo
 
@@ -73,6 +74,7 @@ def make_request(
     *,
     info: ModelInfo,
     constraints: Sequence[State | None],
+    ambient: CompiledSteering = NONE,
     read: Sequence[ControlVector] = (),
     normalize: float | None = None,
     measure_kl: bool = False,
@@ -80,18 +82,26 @@ def make_request(
 ) -> Request:
     """Compile the steerings, each distinct one once, and check the vectors to be read.
 
-    Constrained answers are unsteered unless their constraints say otherwise.
+    The terms of ``ambient`` act before those of each row. Constrained answers are unsteered unless their constraints
+    say otherwise.
 
     Raises:
-        SteeringError: A steering cannot be compiled.
+        SteeringError: A steering cannot be compiled, or an open ``steered()`` block leaves the request without meaning.
         VectorMismatchError: A vector belongs to another model.
     """
     for vector in read:
         vector.check_model(info)
+    if ambient.terms and any(map(unsteers, constraints)):
+        raise SteeringError(
+            "a constrained answer is unsteered, but a steered() block is open",
+            fix="leave the block, or give the constraint steer=True",
+        )
+    if ambient.terms and measure_kl:
+        raise SteeringError("KL cannot be measured inside steered()", fix="pass steering= to generate instead")
     none = Steering()
     chosen = [none if unsteers(row) else steering for steering, row in zip(steerings, constraints, strict=True)]
     chosen = chosen if normalize is None else normalized_rows(chosen, normalize)
-    compiled = {steering: steering.compile(info) for steering in dict.fromkeys(chosen)}
+    compiled = {steering: ambient + steering.compile(info) for steering in dict.fromkeys(chosen)}
     for steering in compiled:
         warn_if_strong(steering)
     return Request(
@@ -119,26 +129,19 @@ def answer_request(
         context: The model.
         request: The prompts.
         on_token: Called with each token of the first row.
-        ended: Returns True to break the first batch off.
+        ended: Returns True to break the answers off.
 
     Raises:
         SteeringError: It cannot be done, or was not done as asked.
         ConstraintError: A constraint became too complex to follow.
     """
-    if context.scopes and any(map(unsteers, request.constraints)):
-        raise SteeringError(
-            "a constrained answer is unsteered, but a steered() block is open",
-            fix="leave the block, or give the constraint steer=True",
-        )
-    if request.measure_kl and context.scopes:
-        raise SteeringError("KL cannot be measured inside steered()", fix="pass steering= to generate instead")
-    if request.prompts and (context.scopes or any(steering.layers for steering in request.steerings)):
+    if request.prompts and any(steering.layers for steering in request.steerings):
         _prove_answers(context, request.prompts[0].tokens)
     completions: list[Completion] = []
     size = ROWS if len(request.prompts) < 2 or answers_batches(context, request.prompts[0].tokens) else 1
     for at in range(0, len(request.prompts), size):
         completions += _answer_batch(context, _part(request, slice(at, at + size)), on_token, ended)
-        on_token = ended = None
+        on_token = None
     return completions
 
 
@@ -152,10 +155,8 @@ def _answer_batch(
         RowText(prompt, markers=context.markers, decode=context.decode_all, left_out=left_out_of(constraint))
         for prompt, constraint in zip(_as_read(context, batch.prompts), batch.constraints, strict=True)
     ]
-    check_terms(context, batch)
-    own = StepPlan.of_rows(batch.steerings)
-    plans = [*(hooks.plan for hooks in context.scopes), own]
-    on_tokens = _comparisons_on_tokens(plans)
+    plan = StepPlan.of_rows(batch.steerings)
+    on_tokens = _comparisons_on_tokens(plan)
     vectors = [*batch.read, *dict.fromkeys(c.vector for c in on_tokens if c.vector not in batch.read)]
     with ExitStack() as stack:
         probe = stack.enter_context(ProbeHooks(context.blocks, vectors))
@@ -164,25 +165,18 @@ def _answer_batch(
             latest = probe.latest()
             return {c: latest[:, vectors.index(c.vector)] for c in on_tokens}
 
-        read_prompts = prompt_reader(context, batch.prompts)
-        kept = batch.cache.get_seq_length() if batch.cache is not None else 0
-        schedules = [
-            BatchSchedule(
-                plan,
-                rows,
-                sink=context.sink,
-                cached=batch.sampling.use_cache and not context.blocks.encoder,
-                kept=kept,
-                pad_left=context.start is None,
-                prompt_readings=read_prompts,
-                token_readings=token_readings,
-            )
-            for plan in plans
-        ]
-        active = [*context.scopes, stack.enter_context(SteeringHooks(context.blocks, own, sink=context.sink))]
-        passes = [
-            stack.enter_context(hooks.following(schedule)) for hooks, schedule in zip(active, schedules, strict=True)
-        ]
+        schedule = BatchSchedule(
+            plan,
+            rows,
+            sink=context.sink,
+            cached=batch.sampling.use_cache and not context.blocks.encoder,
+            kept=batch.cache.get_seq_length() if batch.cache is not None else 0,
+            pad_left=context.start is None,
+            prompt_readings=prompt_reader(context, batch.prompts),
+            token_readings=token_readings,
+        )
+        hooks = stack.enter_context(SteeringHooks(context.blocks, plan, sink=context.sink))
+        passes = stack.enter_context(hooks.following(schedule))
         steps: list[F64] = []  # z-scores [row, vector] of each generated token
         reads = list(range(len(batch.read)))
         names = distinct_names([vector.behaviour.name for vector in batch.read])
@@ -217,9 +211,8 @@ def _answer_batch(
             on_text=None if on_token is None else on_text,
             ended=ended,
         )
-    for hooks in active:
-        hooks.check()
-    return _completions(context, batch, answers, schedules, passes, steps)
+    hooks.check()
+    return _completions(context, batch, answers, schedule, passes, steps)
 
 
 def row_answer(
@@ -257,31 +250,27 @@ def _completions(
     context: ModelContext,
     batch: Request,
     answers: Sequence[RowAnswer],
-    schedules: Sequence[BatchSchedule],
-    passes: Sequence[Sequence[SteeringCounters]],
+    schedule: BatchSchedule,
+    passes: Sequence[SteeringCounters],
     steps: Sequence[F64],
 ) -> list[Completion]:
     """Join the answers with receipts of their steering."""
-    outer = _outer(context)
     names = distinct_names([vector.behaviour.name for vector in batch.read])
     # The last token of an answer is read by no pass, so nothing is steered there.
     read = [0 if context.blocks.encoder else max(len(answer.tokens) - 1, 0) for answer in answers]
-    coefficients = [[schedule.coefficients_of(row, count) for row, count in enumerate(read)] for schedule in schedules]
-    receipts = list(map(term_receipts, schedules, coefficients, passes))
-    touched = [int(np.logical_or.reduce([c[row].any(axis=1) for c in coefficients]).sum()) for row in range(len(read))]
+    coefficients = [schedule.coefficients_of(row, count) for row, count in enumerate(read)]
+    receipts = term_receipts(schedule, coefficients, passes)
     completions = []
     for row, answer in enumerate(answers):
-        prompt, steering = batch.prompts[row], batch.steerings[row]
-        terms = tuple(term for by_row in receipts for term in by_row[row])
+        prompt, steering, terms = batch.prompts[row], batch.steerings[row], tuple(receipts[row])
         kl = None
         if batch.measure_kl:
-            kl = kl_along(
-                context, prompt, tuple(answer.tokens), steering, coefficients[-1][row][:, schedules[-1].terms_of(row)]
-            )
+            of_row = coefficients[row][:, schedule.terms_of(row)]
+            kl = kl_along(context, prompt, tuple(answer.tokens), steering, of_row)
         receipt = Receipt(
-            steering=str(outer + steering),
+            steering=str(steering),
             layers=tuple(sorted({layer for term in terms for layer in term.layers})),
-            tokens=touched[row],
+            tokens=int(coefficients[row].any(axis=1).sum()),
             kl=kl,
             terms=terms,
             reason=reason_of(batch.constraints[row]),
@@ -289,11 +278,6 @@ def _completions(
         readings = [tuple(float(step[row, n]) for step in steps[: len(answer.tokens)]) for n in range(len(names))]
         completions.append(answer.completion(prompt, receipt, readings=dict(zip(names, readings, strict=True))))
     return completions
-
-
-def _outer(context: ModelContext) -> CompiledSteering:
-    """Return the terms of all open scopes, outermost first."""
-    return CompiledSteering(tuple(term for hooks in context.scopes for term in hooks.plan.terms))
 
 
 def _as_read(context: ModelContext, prompts: Sequence[MarkedPrompt]) -> list[MarkedPrompt]:
@@ -311,10 +295,9 @@ def check_terms(context: ModelContext, batch: Request) -> None:
     Raises:
         SteeringError: A scope asks for what a prompt does not have, or an encoder is to be steered in part.
     """
-    outer = _outer(context)
     for prompt, steering in zip(_as_read(context, batch.prompts), batch.steerings, strict=True):
         row = RowText(prompt, markers=context.markers, decode=context.decode_all)
-        for term in (outer + steering).terms:
+        for term in steering.terms:
             check_scope(term.scope, row, what=term.text)
             if context.blocks.encoder and not (term.scope.is_all and term.condition is None):
                 raise SteeringError(f"{term.text}: an encoder is steered at all of its tokens", fix="drop the scope")
@@ -327,6 +310,17 @@ def single_requests(request: Request) -> list[Request]:
     return [_part(request, slice(at, at + 1)) for at in range(len(request.prompts))]
 
 
+def joined_request(requests: Sequence[Request]) -> Request:
+    """Return the request of which ``single_requests`` has made these."""
+    return replace(
+        requests[0],
+        prompts=[prompt for each in requests for prompt in each.prompts],
+        steerings=[steering for each in requests for steering in each.steerings],
+        repeats=[repeat for each in requests for repeat in each.repeats],
+        constraints=[constraint for each in requests for constraint in each.constraints],
+    )
+
+
 def _part(request: Request, rows: slice) -> Request:
     return replace(
         request,
@@ -337,8 +331,8 @@ def _part(request: Request, rows: slice) -> Request:
     )
 
 
-def _comparisons_on_tokens(plans: Sequence[StepPlan]) -> list[Comparison]:
-    conditions = [term.condition for plan in plans for term in plan.terms]
+def _comparisons_on_tokens(plan: StepPlan) -> list[Comparison]:
+    conditions = [term.condition for term in plan.terms]
     used = [c for condition in conditions if condition is not None for c in comparisons(condition)]
     return list(dict.fromkeys(c for c in used if c.at == "token"))
 
@@ -433,13 +427,10 @@ def _batches_agree(context: ModelContext, prompt: Tokens) -> bool:
         generate_tokens(context.model, answers, pad=context.pad, start=context.start)
         return [answer.logprob for answer in answers if answer.logprob is not None]
 
-    with ExitStack() as stack:
-        for hooks in context.scopes:
-            stack.enter_context(hooks.idle())
-        try:
-            together = logprobs(rows)
-            alone = [logprob for row in rows for logprob in logprobs([row])]
-        except Exception:  # models may fail in any way; one that also fails alone says so when it answers
-            return False
+    try:
+        together = logprobs(rows)
+        alone = [logprob for row in rows for logprob in logprobs([row])]
+    except Exception:  # models may fail in any way; one that also fails alone says so when it answers
+        return False
     tolerance = SAME_LOGPROB.get(context.model.dtype, ROUNDED_LOGPROB)
     return all(abs(a - b) <= tolerance for a, b in zip(together, alone, strict=True))

@@ -5,16 +5,19 @@ from __future__ import annotations
 import atexit
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from functools import cache
 from threading import Lock, Thread
 from typing import TypeAlias, final
 
+from transformers import PreTrainedModel
+
 from trimtab.engines.generation import Generation, Mailbox
 from trimtab.engines.protocol import Completion
-from trimtab.engines.transformers.decode.answer import Request, answer_request
-from trimtab.engines.transformers.model.context import ModelContext, ModelLock, refuse_waits, running
+from trimtab.engines.transformers.decode.answer import Request, answer_request, check_terms, joined_request
+from trimtab.engines.transformers.model.context import ModelContext, model_lock, refuse_waits, running
 from trimtab.errors import CancelledGenerationError, PromptError
 
 QUEUED = 10_000  # requests that may wait
@@ -22,7 +25,7 @@ _RUNNING: dict[Thread, Callable[[], None]] = {}  # threads inside a model, with 
 
 
 def start_thread(run: Callable[[], None], *, cancel: Callable[[], None]) -> None:
-    """Run a function that answers requests in a thread of its own.
+    """Run a function that answers requests in a thread and a context of its own, where no ``steered()`` is open.
 
     The thread is over before the interpreter is: the end of the interpreter aborts a thread that is inside of torch.
 
@@ -33,7 +36,7 @@ def start_thread(run: Callable[[], None], *, cancel: Callable[[], None]) -> None
 
     def work() -> None:
         try:
-            run()
+            Context().run(run)
         finally:
             _RUNNING.pop(thread, None)
 
@@ -74,64 +77,78 @@ Entry: TypeAlias = tuple[Asked, Mailbox]  # a request that waits
 
 @final
 class StaticAnswers:
-    """Answers requests one after another, each in a static batch of its own, in a thread that waits for the model."""
+    """Answers calls one after another, each in a static batch of its own, in a thread that waits for the model."""
 
-    def __init__(self, model_lock: ModelLock) -> None:
-        self._model_lock = model_lock
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
         self._lock = Lock()  # of what follows
-        self._waiting: deque[Entry] = deque()
-        self._running: Entry | None = None
+        self._waiting: deque[tuple[Entry, ...]] = deque()  # the requests of each call
+        self._running: tuple[Entry, ...] | None = None
 
-    def submit(self, asked: Asked) -> Generation:
-        """Queue a request, and return its handle at once.
+    def submit(self, asked: Sequence[Asked]) -> list[Generation]:
+        """Queue the requests of one call, and return their handles at once.
+
+        Only the tokens of the first are handed out before the end of the batch, which comes when its last answer is
+        complete, cancelled or late.
 
         Raises:
             PromptError: Too many requests are waiting.
+            SteeringError: A scope makes no sense for a prompt.
         """
-        mailbox, model_lock = Mailbox(), self._model_lock
+        for each in asked:
+            check_terms(each.context, each.request)
+        entries = tuple((each, Mailbox()) for each in asked)
         with self._lock:
-            check_queue(self._waiting, more=1)
-            if self._running is None:
+            check_queue([entry for batch in self._waiting for entry in batch], more=len(entries))
+            if entries and self._running is None:
                 start_thread(self._run, cancel=self._cancel_all)  # it waits for the lock
-                self._running = asked, mailbox
-            else:
-                self._waiting.append((asked, mailbox))
-        return Generation(mailbox, held=lambda: model_lock.held)
+                self._running = entries
+            elif entries:
+                self._waiting.append(entries)
+        lock = model_lock(self._model)
+        return [Generation(mailbox, held=lambda: lock.held) for _, mailbox in entries]
 
     def _cancel_all(self) -> None:
         with self._lock:
-            for _, mailbox in (*self._waiting, *((self._running,) if self._running else ())):
-                mailbox.cancelled = True
+            for batch in (*self._waiting, self._running or ()):
+                for _, mailbox in batch:
+                    mailbox.cancelled = True
 
     def _run(self) -> None:
         with self._lock:
             now = self._running
         while now is not None:
-            asked, mailbox = now
-            end = self._answer(asked, mailbox)
-            mailbox.close(why_ended(asked, mailbox) or end)
+            ends = self._answer(now)
+            for n, entry in enumerate(now):
+                entry[1].close(why_ended(*entry) or ends[n])
             with self._lock:
                 now = self._running = self._waiting.popleft() if self._waiting else None
 
-    def _answer(self, asked: Asked, mailbox: Mailbox) -> Completion | BaseException:
+    def _answer(self, batch: tuple[Entry, ...]) -> Sequence[Completion | BaseException]:
         def is_over() -> bool:
             self._leave_early()
-            return why_ended(asked, mailbox) is not None
+            return all(why_ended(*entry) is not None for entry in batch)
 
+        first, mailbox = batch[0]
         try:
-            with running(asked.context.model):
+            with running(self._model):
                 if is_over():
-                    return CancelledGenerationError("the answer was cancelled")
-                (end,) = answer_request(asked.context, asked.request, on_token=mailbox.put, ended=is_over)
-                return end
+                    return []  # each has its own reason
+                request = joined_request([asked.request for asked, _ in batch])
+                on_token = mailbox.put if first.streamed else None
+                return answer_request(first.context, request, on_token=on_token, ended=is_over)
         except BaseException as error:
-            return error
+            return [error] * len(batch)
 
     def _leave_early(self) -> None:
         with self._lock:
-            left = take_ended(self._waiting)
-        for mailbox, error in left:
-            mailbox.close(error)
+            over = [batch for batch in self._waiting if all(why_ended(*entry) is not None for entry in batch)]
+            for batch in over:
+                self._waiting.remove(batch)
+        for batch in over:
+            for entry in batch:
+                if (error := why_ended(*entry)) is not None:
+                    entry[1].close(error)
 
 
 def check_queue(waiting: Collection[Entry], *, more: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +24,7 @@ from trimtab.engines.prefix_tree import (
     plan_batches,
 )
 from trimtab.engines.protocol import Collected, CollectionReport, MarkedPrompt, Position, Span, Tokens
+from trimtab.engines.transformers.forward.ambient import ambient_steering, unsteered
 from trimtab.engines.transformers.forward.capture import capture_outputs
 from trimtab.engines.transformers.forward.run import Pass, PrefixSharingCheck, Sources, run_plan
 from trimtab.engines.transformers.model.context import ModelContext
@@ -269,7 +269,7 @@ def collect_states(
         layers=layers,
         cost=context.cost(max_tokens),
         proof=context.prefix_sharing if share_prefixes else None,
-        stop_early=not context.scopes,
+        stop_early=not ambient_steering(context.model).terms,
         progress=progress,
     )
 
@@ -280,7 +280,7 @@ def score_prompts(
     """Return a z-score for each prompt: how far it lies along a vector, in deviations of neutral prompts.
 
     At ``"prompt"`` as the vector's reader says: the mean over the prompt's words, or its last token. At
-    ``"last-user-turn"`` the mean over the words of the last user message. Open scopes play no part.
+    ``"last-user-turn"`` the mean over the words of the last user message. Open ``steered()`` blocks play no part.
 
     Raises:
         PromptError: A prompt has no words to read, or no user message.
@@ -303,9 +303,7 @@ def score_prompts(
     masks = [prompt.read_mask(at, last=pool == "last") for prompt in prompts]
     build = build_tree if context.blocks.causal else build_chains
     tree = build([prompt.tokens for prompt in prompts])
-    with ExitStack() as stack:
-        for hooks in context.scopes:
-            stack.enter_context(hooks.idle())
+    with unsteered():
         states = read_states(
             context.model,
             context.blocks,

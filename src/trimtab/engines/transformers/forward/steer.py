@@ -134,6 +134,7 @@ class SteeringHooks:
         sink: Whether the first token of a text is an attention sink.
         scoped: Whether the plan's terms need a schedule.
         coefficients: Coefficients ``[token, term]`` of a single row that every pass reads from its beginning.
+        acts: Returns False during passes that are not to be steered; they go through unchanged and uncounted.
 
     Attributes:
         plan: The step plan.
@@ -149,6 +150,7 @@ class SteeringHooks:
         sink: bool,
         scoped: bool = False,
         coefficients: Coefficients | None = None,
+        acts: Callable[[], bool] | None = None,
     ) -> None:
         self.plan = plan if isinstance(plan, StepPlan) else StepPlan.of_changes(plan)
         self._blocks = blocks
@@ -158,7 +160,7 @@ class SteeringHooks:
         self._known = coefficients
         self._schedule: BatchSchedule | None = None
         self._passes: list[SteeringCounters] | None = None  # None: nothing is counted
-        self._idle = False
+        self._acts = acts
         self._entering = 0  # tokens of each row in the pass under way
         self._rows = 0
         self._coefficients: Coefficients | None = None
@@ -195,15 +197,6 @@ class SteeringHooks:
             self._schedule = self._passes = None
             self._forget_coefficients()
 
-    @contextmanager
-    def idle(self) -> Iterator[None]:
-        """Inside, nothing is steered and nothing is counted."""
-        before, self._idle = self._idle, True
-        try:
-            yield
-        finally:
-            self._idle = before
-
     def check(self) -> None:
         """Raise if any layer saw fewer or more tokens than the model read.
 
@@ -219,7 +212,7 @@ class SteeringHooks:
                 )
 
     def _begin_pass(self, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        if self._idle:
+        if self._acts is not None and not self._acts():
             return
         self._forget_broken_pass()
         self._before = self.entered, dict(self.seen)
@@ -248,7 +241,8 @@ class SteeringHooks:
         return np.repeat(touched[:, :, None].astype(np.float32), len(self.plan.terms), axis=2)
 
     def _end_pass(self, _: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        self._before = None
+        if self._acts is None or self._acts():
+            self._before = None
 
     def _forget_broken_pass(self) -> None:
         """Take back what was counted in a pass that never ended."""
@@ -264,7 +258,7 @@ class SteeringHooks:
         self._by_step.clear()
 
     def _change(self, layer: int, hidden: Tensor) -> Tensor | None:
-        if self._idle:
+        if self._acts is not None and not self._acts():
             return None
         count = hidden.shape[0] * hidden.shape[1]
         self.seen[layer] += min(count, self._rows * self._entering) if self._blocks.layout.extra else count

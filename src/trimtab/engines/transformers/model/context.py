@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from threading import Condition, Lock, get_ident
+from dataclasses import dataclass
+from threading import Lock, RLock, get_ident
 from types import TracebackType
-from typing import Protocol, final
+from typing import final
 from weakref import WeakKeyDictionary
 
 from torch import nn
@@ -18,120 +18,48 @@ from trimtab.engines.layers import DecoderLayers
 from trimtab.engines.prefix_tree import Cost
 from trimtab.engines.protocol import ThinkingMarkers, Tokens
 from trimtab.engines.transformers.forward.run import PrefixSharingCheck, cost_of
-from trimtab.engines.transformers.forward.steer import SteeringHooks
 from trimtab.engines.transformers.model.reorder import refresh_reordered
-from trimtab.errors import CancelledGenerationError, ModelError, SteeringError
+from trimtab.errors import CancelledGenerationError, ModelError
 from trimtab.vectors import ModelInfo
 
 ADAPTERS = ("_disable_adapters", "_active_adapter", "merged_adapters")  # what layers of peft have
-
-
-class OpenStream(Protocol):
-    """Stream that holds the lock of its model."""
-
-    reader: int  # the thread that takes its tokens
-    worker: int | None  # the thread that runs the model; None until it has begun
-    stopped: bool  # broken off, so that its worker is about to end
-
-    def stop(self) -> None:
-        """Break the stream off without waiting for its worker."""
+PATIENCE = 0.5  # seconds after which a thread that waits for a model looks whether it still should
 
 
 @final
 class ModelLock:
-    """Re-entrant lock; other threads wait for it.
-
-    A stream takes the lock in the thread that reads it and gives it back in the worker thread that runs the model. In
-    between, the reader's thread is refused instead of waiting: it would wait for a stream that waits for its reader. A
-    stream may begin inside the reader's own ``with lock``; it ends before that does.
-    """
+    """Re-entrant lock of a model; other threads wait for it."""
 
     def __init__(self) -> None:
-        self._changed = Condition()
+        self._lock = RLock()
         self._owner: int | None = None
         self._depth = 0
-        self._stream: OpenStream | None = None
         self._refuses = False
-        self.scopes: list[SteeringHooks] = []  # hooks of each open steered(), outermost first
 
     def __enter__(self) -> ModelLock:
-        with self._changed:
-            self._wait_until_free()
-            if self._stream is None:
-                self._owner = get_ident()
-            self._depth += 1
+        while not self._lock.acquire(timeout=PATIENCE):
+            if self._refuses:
+                raise CancelledGenerationError("the interpreter ends")
+        self._owner = get_ident()
+        self._depth += 1
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._changed:
-            self._depth -= 1
-            if self._depth == 0:
-                self._owner = None
-            self._changed.notify_all()
+        self._depth -= 1
+        if self._depth == 0:
+            self._owner = None
+        self._lock.release()
 
     @property
     def held(self) -> bool:
         """Return True if this thread holds the lock."""
         return self._owner == get_ident()
 
-    def check_no_stream(self) -> None:
-        """Refuse a thread that has a stream open.
-
-        Raises:
-            SteeringError: This thread reads a stream that is not at its end.
-        """
-        stream = self._stream
-        if stream is not None and stream.reader == get_ident() and not stream.stopped:
-            raise SteeringError(
-                "an answer of this model is being streamed", fix="read the stream to its end, or close it"
-            )
-
-    def begin_stream(self, stream: OpenStream) -> None:
-        """Take the lock for a stream, which gives it back with ``end_stream`` from any thread.
-
-        Raises:
-            SteeringError: This thread reads another stream that is not at its end.
-        """
-        with self._changed:
-            self._wait_until_free()
-            self._stream = stream
-
-    def end_stream(self) -> None:
-        """Give back what ``begin_stream`` took."""
-        with self._changed:
-            self._stream = None
-            self._changed.notify_all()
-
-    def stop_stream(self) -> None:
-        """Break off the stream that is open, if any, and wait until its worker has released the model."""
-        with self._changed:
-            stream = self._stream
-            if stream is not None:
-                stream.stop()
-                self._changed.wait_for(lambda: self._stream is not stream)
-
-    def _wait_until_free(self) -> None:
-        thread = get_ident()
-        while True:
-            stream = self._stream
-            if stream is None:
-                if self._owner in (None, thread):
-                    return
-            elif stream.worker == thread:
-                return
-            else:
-                self.check_no_stream()
-            if self._refuses:
-                raise CancelledGenerationError("the interpreter ends")
-            self._changed.wait()
-
     def refuse_waits(self) -> None:
         """From now on, have every thread that waits for the lock give up."""
-        with self._changed:
-            self._refuses = True
-            self._changed.notify_all()
+        self._refuses = True
 
 
 _LOCKS: WeakKeyDictionary[nn.Module, ModelLock] = WeakKeyDictionary()
@@ -227,7 +155,6 @@ class ModelContext:
     markers: ThinkingMarkers | None  # around a reasoning model's thoughts
     decode: Callable[[Sequence[int]], str]  # drops special tokens
     decode_all: Callable[[Sequence[int]], str]  # keeps special tokens
-    scopes: list[SteeringHooks] = field(default_factory=list)  # hooks of each open steered(), outermost first
 
     @property
     def reads_sources(self) -> bool:
