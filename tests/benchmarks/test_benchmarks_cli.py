@@ -135,12 +135,18 @@ def test_steering_interrupted_prints_and_writes_figures(capsys, tmp_path, monkey
 def test_estimators_interrupted_prints_and_writes_results(capsys, tmp_path, monkeypatch):
     raw = {"coefficient": {"+": 1.0, "-": 1.0}, "kl": {"+": 0.1, "-": 0.1}, "effect": {"+": 0.1, "-": -0.1}}
     estimates = {
-        name: {"layers": [1], "raw": raw, "scale": {"+": 1.0, "-": 1.0}, "effect": {"+": [swing], "-": [0.0]}}
+        name: {
+            "layers": [1],
+            "raw": raw,
+            "scale": {"+": 1.0, "-": 1.0},
+            "effect": {"+": [swing], "-": [0.0]},
+            "written": [swing / 2],
+        }
         for name, swing in (("trimtab", 0.6), ("CAA", 0.4))
     }
     job = {"model": "toy", "device": "cpu", "budget": 0.4, "questions": 1, "versions": {"python": "3"}}
     one = {"behaviour": "happy", "job": job, "peer": None, "pairs": 4, "method": "mean_difference",
-           "prompt_swing": [0.2], "estimators": estimates}  # fmt: skip
+           "prompt_swing": [0.2], "prompt_written": [0.2], "estimators": estimates}  # fmt: skip
 
     def stopped(plan, folder, **_):
         assert plan.behaviours == ("happy", "calm")
@@ -154,6 +160,7 @@ def test_estimators_interrupted_prints_and_writes_results(capsys, tmp_path, monk
     captured = capsys.readouterr()
     assert exit_.value.code == 130
     assert "| happy | 0.600 | 0.400 |" in captured.out
+    assert "| happy | 0.300 | 0.200 |" in captured.out
     assert "trimtab − CAA: +0.200" in captured.out
     assert "repeng is left out" in captured.err
     assert json.loads((tmp_path / "estimators.json").read_text())["complete"] is False
