@@ -281,7 +281,7 @@ class Subject:
 
     @property
     def poles(self) -> Mapping[str, str]:
-        """Labels of the poles by sign, the positive one first."""
+        """Return labels of the poles by sign, the positive one first."""
         return {"+": self.positive, "-": self.negative}
 
 

@@ -91,14 +91,14 @@ class Judge:
 
     @property
     def address(self) -> str:
-        """Address that requests are sent to."""
+        """Return the address that requests are sent to."""
         parts = _parts(self.url)
         path = parts.path.rstrip("/")
         return urlunsplit(parts._replace(path=path if path.endswith(PATH) else path + PATH, fragment=""))
 
     @property
     def shown(self) -> str:
-        """Address for messages, without anything that may be secret."""
+        """Return the address for messages, without anything that may be secret."""
         parts = _parts(self.url)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 

@@ -31,9 +31,7 @@ from transformers import PreTrainedModel
 from trimtab.engines.generation import Generation, Mailbox, Workload, gathered_wakeups
 from trimtab.engines.layers import DecoderLayers, eagerly
 from trimtab.engines.protocol import Completion, StreamedToken
-from trimtab.engines.transformers.decode.answer import (
-    check_terms,
-)
+from trimtab.engines.transformers.decode.answer import check_terms
 from trimtab.engines.transformers.decode.choose import Choice, choose
 from trimtab.engines.transformers.decode.constraints import prepare_masks
 from trimtab.engines.transformers.decode.generation import Asked, check_queue, start_thread, take_ended, why_ended
