@@ -243,7 +243,7 @@ def _prediction_finding(lint: StateLint, field: str) -> Finding:
 
 
 def _wording_findings(lint: StateLint, behaviour: Behaviour) -> Iterator[Finding]:
-    """Report wordings: phrasings around the same word agree whatever it is, so their agreement says less than it seems to."""
+    """Report wordings: phrasings around the same word agree whatever it is, which says less than it seems to."""
     if lint.agreement is None or lint.prediction == "low":
         return
     sides = [[content_words(persona) for persona in pole.personas] for pole in (behaviour.positive, behaviour.negative)]

@@ -128,7 +128,7 @@ def _logistic(positive: F32, negative: F32) -> F32:
 
 
 def _lda(positive: F32, negative: F32) -> F32:
-    """Return Fisher's linear discriminant with Ledoit–Wolf shrinkage of the covariance: for reading rather than steering."""
+    """Return Fisher's linear discriminant with Ledoit–Wolf shrinkage of the covariance: to read, not to steer."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     features, labels, shift = _labelled(positive, negative)
