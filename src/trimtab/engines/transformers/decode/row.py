@@ -94,7 +94,7 @@ class Row:
         return Segment(self.slot, self.read + len(tokens) - 1, reads, generated=True, wanted=wanted)
 
     def next_piece(self, most: int) -> Segment | None:
-        """Return the next piece of its prompt, of at most ``most`` tokens, up to the end of a block or of the prompt."""
+        """Return the next piece of its prompt: at most ``most`` tokens, to the end of a block or of the prompt."""
         count = len(self.prompt.tokens)
         stop = count if count - self.read <= most else (self.read + most) // BLOCK * BLOCK
         if stop <= self.read:
