@@ -7,6 +7,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -90,6 +91,15 @@ def test_coroutines_that_hold_the_model_are_refused_instead_of_waiting_for_thems
             asyncio.run(asyncio.wait_for(waiting(), 10))
 
 
+@pytest.fixture
+def _interruptible() -> Iterator[None]:
+    """Have Ctrl-C interrupt, also where the tests run in the background, in which shells have it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupted_wait_leaves_the_answer_to_be_taken_later(completion: Completion) -> None:
     mailbox = Mailbox()
     generation = Generation(mailbox)
