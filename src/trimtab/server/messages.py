@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from trimtab.engines.sampling import STOP_LENGTH
+from trimtab.server.errors import RequestError
 from trimtab.server.fields import (
     ChatFields,
     ChatMessage,
@@ -171,9 +172,15 @@ class MessageFields(PromptFields, SteeringFields):
 
 
 def message_chat(body: PromptFields) -> ChatFields:
-    """Return the chat completion that a message stands for."""
+    """Return the chat completion that a message stands for.
+
+    Raises:
+        RequestError: Its messages have nothing in them but thoughts.
+    """
     system = [] if not body.system else [ChatMessage(role="system", content=_text(body.system))]
     messages = [each for message in body.messages for each in _messages(message)]
+    if not messages:
+        raise RequestError("the messages say nothing", fix="send a text, or a tool's result", param="messages")
     given: dict[str, Any] = {"model": body.model, "messages": [*system, *messages]}
     if body.tools:
         given["tools"] = [_tool(tool) for tool in body.tools]

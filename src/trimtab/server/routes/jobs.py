@@ -16,7 +16,7 @@ from trimtab.server.sse import event, event_stream
 
 router = APIRouter(tags=["jobs"])
 JobId = Annotated[str, Path(pattern="^job-[0-9a-f]{16}$")]
-EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
 KEEP_ALIVE = b": still there\n\n"
 
 

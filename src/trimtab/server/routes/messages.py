@@ -12,12 +12,13 @@ from fastapi import APIRouter, Header, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 
 from trimtab.engines.protocol import Completion, StreamedToken
 from trimtab.errors import TrimtabError
 from trimtab.server.answers import Answers, batches, begin, completed
 from trimtab.server.chats import AnswerForm, AnswerReader, Block, BlockReader, Step, chat_request, naming_fields
-from trimtab.server.errors import error_json, error_of_validation
+from trimtab.server.errors import RequestError, error_json, error_of_validation
 from trimtab.server.flows import STAGE_HEADER, StageChoice, chosen_preset
 from trimtab.server.messages import NAMES, MessageFields, PromptFields, message_chat
 from trimtab.server.presets import with_defaults
@@ -52,6 +53,8 @@ class MessageRoute(APIRoute):
                 told: TrimtabError = error_of_validation(error)
             except TrimtabError as error:
                 told = error
+            except HTTPException as error:  # such as a body that is no text
+                told = RequestError(str(error.detail).lower(), status=error.status_code)
             retry_after = getattr(told, "retry_after", None)
             headers = None if retry_after is None else {"retry-after": str(retry_after)}
             return JSONResponse(message_error(error_json(told)), status_code=told.http_status, headers=headers)
