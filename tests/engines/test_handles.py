@@ -115,3 +115,12 @@ def test_an_interrupted_wait_leaves_the_answer_to_be_taken_later(completion: Com
     assert generation.result(timeout=1) == completion
     del generation
     assert mailbox.cancelled
+
+
+def test_what_is_called_at_the_end_comes_before_those_who_wait(completion: Completion) -> None:
+    mailbox, order = Mailbox(), list[str]()
+    mailbox.listen(lambda: order.append("listener"), end=True)
+    mailbox.when_ended(lambda end: order.append(f"ending, {mailbox.ended}, {end is completion}"))
+    mailbox.close(completion)
+    mailbox.when_ended(lambda end: order.append("late"))
+    assert order == ["ending, False, True", "listener", "late"]

@@ -104,7 +104,11 @@ class Mailbox:
         def finish() -> None:
             self._end = end
 
+        self._call_endings(end)  # before anybody sees the end, so that what they note is there by then
         self._notify(finish)
+        self._call_endings(end)  # those that have come meanwhile
+
+    def _call_endings(self, end: End) -> None:
         with self._changed:
             endings, self._endings = self._endings, []
         for ending in endings:
@@ -140,7 +144,7 @@ class Mailbox:
         return self._end is not None or (bool(self._tokens) and not end)
 
     def when_ended(self, call: Callable[[End], object]) -> None:
-        """Have ``call`` called with the end, from any thread, or at once if it is there."""
+        """Have ``call`` called with the end before others see it, from any thread, or at once if it is there."""
         with self._changed:
             if self._end is None:
                 self._endings.append(call)
