@@ -380,5 +380,6 @@ def test_uploads_are_counted_as_they_come(fake: FakeEngine, serve: Callable[[Fas
     head = b"PUT /v1/vectors/mine HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\n"
     assert status_of(raw(port, head + b"Content-Length: 10000000000\r\n\r\n")) == 413
     chunked = head + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert status_of(raw(port, chunked, *[b"100\r\n" + b"x" * 256 + b"\r\n"] * 8)) in (400, 413)
+    answer = raw(port, chunked, *[b"100\r\n" + b"x" * 256 + b"\r\n"] * 8)
+    assert not answer or status_of(answer) in (400, 413)  # closed in the middle of the body, an answer may be lost
     assert not list(tmp_path.glob("*.safetensors"))
