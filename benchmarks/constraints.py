@@ -14,8 +14,7 @@ import jsonschema
 import numpy as np
 
 from benchmarks.measurement import Step, ignore_step, machine, package_versions
-from benchmarks.models import load_model
-from benchmarks.requests import torch_threads
+from benchmarks.models import load_model, torch_threads
 from trimtab import Constraint, ControlVector, Tag
 from trimtab.behaviours import neutral_prompts
 from trimtab.engines.protocol import Completion

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+import torch
 
 from benchmarks.measurement import Step, package_versions
 from trimtab.engines.transformers import TransformersEngine, load
@@ -16,6 +19,17 @@ def load_model(
     """Return the given engine; load the model of that name, or the default one, where none is given."""
     on_step(Step("Loading the model"))
     return engine or load(name)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Inside, torch uses a number of threads, in the engine's thread too; limits of OpenMP hold in one thread alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def run_conditions(model: TransformersEngine, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ import torch
 from transformers import GenerationConfig
 
 from benchmarks.measurement import Step, ignore_step, machine, package_versions
-from benchmarks.models import load_model
+from benchmarks.models import load_model, torch_threads
 from benchmarks.ratios import ratio_of
 from benchmarks.steering import POOL, mix_of, random_vectors
 from trimtab.behaviours import neutral_prompts
@@ -100,17 +99,6 @@ def benchmark(
         "ratios": {name: ratio_of(turns[side], turns[other], least[plan.plain]) for name, side, other, least in RATIOS},
         "newcomer": newcomer,
     }
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Inside, torch uses a number of threads, in the engine's thread too; limits of OpenMP hold in one thread alone."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _sides(model: TransformersEngine, plan: Plan) -> dict[str, Callable[[str], int]]:

@@ -12,10 +12,9 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from benchmarks.measurement import Step, ignore_step, machine, package_versions, plural
-from benchmarks.models import load_model
+from benchmarks.models import load_model, torch_threads
 from trimtab.behaviours import neutral_prompts
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import BenchmarkError
@@ -145,7 +144,7 @@ def benchmark(
     Raises:
         BenchmarkError: The model ends an answer too early.
     """
-    with threadpool_limits(plan.threads):
+    with torch_threads(plan.threads):
         model = load_model(engine, plan.model, on_step)
         sides = make_sides(random_vectors(model, POOL + 1))
         load_at_start = _load_average()
