@@ -16,7 +16,7 @@ from typing import final
 from trimtab.errors import CancelledGenerationError
 from trimtab.server.errors import RequestError
 from trimtab.server.keys import CALLER
-from trimtab.server.records import RECORD, Record
+from trimtab.server.records import RECORD, until_gone
 
 LONGEST_WAIT = 60  # seconds after which a refused client is asked to come again, at most
 
@@ -129,7 +129,7 @@ class Admission:
             )
 
     async def _wait(self, client: str, entry: _Waiting, seconds: float | None) -> None:
-        gone = asyncio.create_task(_until_gone(RECORD.get()))
+        gone = asyncio.create_task(until_gone(RECORD.get().receive))
         turn = asyncio.create_task(entry.turn.wait())
         entered = False
         try:
@@ -185,8 +185,3 @@ class Admission:
             self._last_turn[client] = self._turns
             self._running[client] += entry.answers
             entry.grant()
-
-
-async def _until_gone(record: Record) -> None:
-    while (await record.receive())["type"] != "http.disconnect":
-        pass

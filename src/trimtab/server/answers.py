@@ -23,7 +23,7 @@ from trimtab.server.errors import RequestError
 from trimtab.server.fields import SamplingFields
 from trimtab.server.keys import CALLER
 from trimtab.server.metrics import watch
-from trimtab.server.records import RECORD
+from trimtab.server.records import RECORD, until_gone
 from trimtab.server.serving import Serving
 from trimtab.server.settings import MAX_ANSWERS, ServerSettings
 from trimtab.steering import Steering
@@ -245,7 +245,7 @@ async def completed(
         CancelledGenerationError: The client has gone.
         TrimtabError: An answer has failed.
     """
-    gone = asyncio.create_task(_wait_until_gone(request))
+    gone = asyncio.create_task(until_gone(request.receive))
     work = asyncio.create_task(_all(answers, on_token))
     try:
         await asyncio.wait({gone, work}, return_when=asyncio.FIRST_COMPLETED)
@@ -267,11 +267,6 @@ async def _all(answers: Answers, on_token: Callable[[StreamedToken], object] | N
             elif on_token is not None:
                 on_token(each)
     return [found[number] for number in range(len(answers.generations))]
-
-
-async def _wait_until_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def batches(answers: Answers) -> AsyncIterator[list[Event]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -179,6 +180,19 @@ class TextPart(Fields):
     type: Literal["text"]
     text: Text
     cache_control: Any = Field(default=None, description="Ignored.")
+
+
+class HasText(Protocol):
+    """Part of a content, of whichever route."""
+
+    @property
+    def text(self) -> str:
+        """Return its text."""
+
+
+def joined_text(content: str | Sequence[HasText]) -> str:
+    """Return the text of a content, which may be in parts."""
+    return content if isinstance(content, str) else "".join(part.text for part in content)
 
 
 class FunctionCall(Fields):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -29,6 +29,7 @@ from trimtab.server.fields import (
     Tool,
     ToolCall,
     ToolName,
+    joined_text,
 )
 from trimtab.server.settings import MAX_MESSAGES, MAX_PARTS, MAX_STOPS, MAX_TOOLS
 
@@ -177,7 +178,7 @@ def message_chat(body: PromptFields) -> ChatFields:
     Raises:
         RequestError: Its messages have nothing in them but thoughts.
     """
-    system = [] if not body.system else [ChatMessage(role="system", content=_text(body.system))]
+    system = [] if not body.system else [ChatMessage(role="system", content=joined_text(body.system))]
     messages = [each for message in body.messages for each in _messages(message)]
     if not messages:
         raise RequestError("the messages say nothing", fix="send a text, or a tool's result", param="messages")
@@ -208,8 +209,8 @@ def _messages(message: MessageParam) -> Iterator[ChatMessage]:
         return
     for block in message.content:
         if isinstance(block, ToolResultBlock):
-            yield ChatMessage(role="tool", content=_text(block.content), tool_call_id=block.tool_use_id)
-    said = _text([block for block in message.content if isinstance(block, TextBlock)])
+            yield ChatMessage(role="tool", content=joined_text(block.content), tool_call_id=block.tool_use_id)
+    said = joined_text([block for block in message.content if isinstance(block, TextBlock)])
     calls = [
         ToolCall(
             id=block.id, function=FunctionCall(name=block.name, arguments=json.dumps(block.input, ensure_ascii=False))
@@ -219,10 +220,6 @@ def _messages(message: MessageParam) -> Iterator[ChatMessage]:
     ]
     if message.role == "assistant" or said or not message.content:
         yield ChatMessage(role=message.role, content=said, tool_calls=calls or None)
-
-
-def _text(content: str | Sequence[TextPart]) -> str:
-    return content if isinstance(content, str) else "".join(part.text for part in content)
 
 
 def _tool(tool: MessageTool) -> Tool:

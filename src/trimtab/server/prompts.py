@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from trimtab.behaviours import Message
 from trimtab.server.errors import RequestError
-from trimtab.server.fields import ChatMessage, ChatTemplateOptions, Tool
+from trimtab.server.fields import ChatMessage, ChatTemplateOptions, Tool, joined_text
 from trimtab.server.tools import calls_text, tools_text
 
 
@@ -77,6 +77,4 @@ def _text(message: ChatMessage, number: int, *, may_lack: bool = False) -> str:
         if may_lack:
             return ""
         raise RequestError(f"message {number} has no content", fix="give its text", param=f"messages.{number}.content")
-    if isinstance(message.content, str):
-        return message.content
-    return "".join(part.text for part in message.content)
+    return joined_text(message.content)

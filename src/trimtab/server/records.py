@@ -13,6 +13,12 @@ from starlette.types import Message, Receive
 from trimtab.engines.protocol import Completion
 
 
+async def until_gone(receive: Receive) -> None:
+    """Wait until the server says that a client has gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 async def _never() -> Message:
     await asyncio.Event().wait()
     raise AssertionError

@@ -28,6 +28,7 @@ from trimtab.server.fields import (
     Tool,
     ToolCall,
     ToolName,
+    joined_text,
 )
 from trimtab.server.settings import MAX_MESSAGES, MAX_PARTS, MAX_TOOLS
 
@@ -286,12 +287,12 @@ def response_chat(body: ResponseFields, before: Sequence[ChatMessage]) -> ChatFi
 def _messages(items: Sequence[InputItem]) -> Iterator[ChatMessage]:
     for item in items:
         if isinstance(item, MessageItem):
-            yield ChatMessage(role=item.role, content=_text(item.content))
+            yield ChatMessage(role=item.role, content=joined_text(item.content))
         elif isinstance(item, FunctionCallItem):
             function = FunctionCall(name=item.name, arguments=item.arguments)
             yield ChatMessage(role="assistant", tool_calls=[ToolCall(id=item.call_id, function=function)])
         elif isinstance(item, FunctionOutputItem):
-            yield ChatMessage(role="tool", content=_text(item.output), tool_call_id=item.call_id)
+            yield ChatMessage(role="tool", content=joined_text(item.output), tool_call_id=item.call_id)
 
 
 def _joined(messages: Iterator[ChatMessage]) -> Iterator[ChatMessage]:
@@ -306,10 +307,6 @@ def _joined(messages: Iterator[ChatMessage]) -> Iterator[ChatMessage]:
         last = message
     if last is not None:
         yield last
-
-
-def _text(content: Text | Parts) -> str:
-    return content if isinstance(content, str) else "".join(part.text for part in content)
 
 
 def _format(asked: TextFormat) -> ResponseFormat:
