@@ -10,11 +10,14 @@ from threading import Thread
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.testclient import TestClient
 
 from trimtab.engines.fake import FakeEngine
 from trimtab.engines.generation import Generation, Mailbox
 from trimtab.engines.protocol import Completion, Receipt, StreamedToken, ThinkingMarkers
+from trimtab.server.app import create_app
 from trimtab.server.listening import listen
+from trimtab.server.settings import ServerSettings
 
 CHAT = {"model": "fake", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 12, "temperature": 0}
 
@@ -24,6 +27,11 @@ def chunks_of(text: str) -> list[dict[str, Any]]:
     events = text.split("\n\n")
     assert events[-2:] == ["data: [DONE]", ""]
     return [json.loads(event.removeprefix("data: ")) for event in events[:-2]]
+
+
+def client_of(engine: Any) -> TestClient:
+    """Return a client of a server over an engine, without a network."""
+    return TestClient(create_app(engine, ServerSettings(model="fake")), base_url="http://localhost")
 
 
 @contextmanager

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from starlette.testclient import TestClient
 
-from served import Scripted
+from served import Scripted, client_of
 from trimtab.engines.constraints import Constraint
 from trimtab.engines.generation import Generation, Mailbox
 from trimtab.engines.protocol import StreamedToken, ThinkingMarkers
 from trimtab.errors import SteeringError
-from trimtab.server.app import create_app
-from trimtab.server.settings import ServerSettings
 
 ASK = {"model": "fake", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 12, "temperature": 0}
 ADD = {"name": "add", "description": "Add.", "input_schema": {"type": "object"}}
@@ -31,10 +28,6 @@ def send(client):
         return answer.json()
 
     return ask
-
-
-def client_of(engine):
-    return TestClient(create_app(engine, ServerSettings(model="fake")), base_url="http://localhost")
 
 
 def stream(client, **fields):

@@ -11,7 +11,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 from starlette.testclient import TestClient
 
-from served import CHAT, Scripted
+from served import CHAT, Scripted, client_of
 from trimtab.engines.constraints import Constraint
 from trimtab.engines.generation import Generation, Mailbox
 from trimtab.engines.protocol import StreamedToken, ThinkingMarkers
@@ -74,10 +74,6 @@ def respond(client):
         return answer.json()
 
     return ask
-
-
-def client_of(engine):
-    return TestClient(create_app(engine, ServerSettings(model="fake")), base_url="http://localhost")
 
 
 def scripted(*texts, piece=3, markers=None):
