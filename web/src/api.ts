@@ -1,0 +1,102 @@
+// The server's routes, typed by its OpenAPI document. Nothing else in the page talks to the network.
+import { signal } from "@preact/signals";
+import { EventSourceParserStream } from "eventsource-parser/stream";
+import createClient from "openapi-fetch";
+import type { components, paths } from "./api.gen";
+
+type Schemas = components["schemas"];
+export type Info = Schemas["InfoReply"];
+export type Vector = Schemas["VectorReply"];
+export type VectorDetails = Schemas["VectorDetails"];
+export type Check = Schemas["CheckReply"];
+export type Job = Schemas["JobReply"];
+export type Receipt = Schemas["Receipt"];
+
+/** What went wrong, where there is one, what to do about it, and after how many seconds to try again. */
+export class ApiError extends Error {
+  constructor(
+    readonly what: string,
+    readonly fix: string | null,
+    readonly code: string,
+    readonly status: number,
+    readonly retryAfter: number | null = null,
+  ) {
+    super(what);
+  }
+}
+
+/** Key for servers that need one; kept in memory only. */
+export const key = signal("");
+/** True while the server does not answer at all. */
+export const offline = signal(false);
+
+async function send(request: Request): Promise<Response> {
+  if (key.value) request.headers.set("authorization", `Bearer ${key.value}`);
+  try {
+    const answer = await fetch(request);
+    offline.value = false;
+    return answer;
+  } catch (error) {
+    if (request.signal.aborted) throw error;
+    offline.value = true;
+    throw new ApiError("the server does not answer", "start it again: trimtab play", "offline", 0);
+  }
+}
+
+export const api = createClient<paths>({ baseUrl: location.origin, fetch: send });
+
+/** Return the data of an answer, or raise what the server says is wrong. */
+export function unwrap<T>(answer: { data?: T; error?: unknown; response: Response }): T {
+  if (answer.response.ok) return answer.data as T;
+  throw asApiError(answer.error, answer.response);
+}
+
+function asApiError(body: unknown, response: Response): ApiError {
+  const { error } = (body ?? {}) as { error?: { message?: string; what?: string; fix?: string; code?: string } };
+  const retry = Number(response.headers.get("retry-after"));
+  return new ApiError(
+    error?.what ?? error?.message ?? `the server answers ${response.status}`,
+    error?.fix ?? null,
+    error?.code ?? "unknown",
+    response.status,
+    Number.isFinite(retry) && retry > 0 ? retry : null,
+  );
+}
+
+export interface ServerEvent {
+  id: string | undefined;
+  name: string | undefined;
+  data: string;
+}
+
+/** Yield the server-sent events of a request, until they end or the signal aborts. */
+export async function* events(
+  path: string,
+  options: { body?: unknown; headers?: Record<string, string>; signal: AbortSignal },
+): AsyncGenerator<ServerEvent> {
+  const headers: Record<string, string> = { accept: "text/event-stream", ...options.headers };
+  if (options.body !== undefined) headers["content-type"] = "application/json";
+  const request = new Request(new URL(path, location.origin), {
+    method: options.body === undefined ? "GET" : "POST",
+    body: options.body === undefined ? null : JSON.stringify(options.body),
+    headers,
+    signal: options.signal,
+  });
+  const response = await send(request);
+  if (!response.ok) throw asApiError(await response.json().catch(() => null), response);
+  const parsed = response.body!.pipeThrough(new TextDecoderStream()).pipeThrough(new EventSourceParserStream());
+  const reader = parsed.getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read().catch((error: unknown) => {
+        if (options.signal.aborted) throw error;
+        offline.value = true;
+        throw new ApiError("the connection was lost", "the text so far is kept", "lost", 0);
+      });
+      if (done) return;
+      yield { id: value.id, name: value.event, data: value.data };
+    }
+  } finally {
+    reader.cancel().catch(() => undefined); // which tells the server that nobody listens any more
+  }
+}

@@ -1,0 +1,9 @@
+import { render } from "preact";
+import { App } from "./app";
+import "./app.css";
+import { findJobs } from "./state/jobs";
+import { refresh } from "./state/server";
+
+void refresh();
+findJobs().catch(() => undefined); // a server without jobs, or none: the page says so where it matters
+render(<App />, document.getElementById("app")!);

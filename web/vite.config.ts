@@ -1,0 +1,20 @@
+import { defineConfig } from "vite";
+
+// The bundle is committed, so it stays readable and its files keep their names. Pages of other versions are no concern:
+// the server that has the files also serves them.
+export default defineConfig({
+  base: "./",
+  oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
+  server: { proxy: { "/v1": "http://127.0.0.1:8421" } },
+  build: {
+    outDir: "../src/trimtab/server/web",
+    emptyOutDir: true,
+    minify: false,
+    cssMinify: false,
+    modulePreload: { polyfill: false },
+    assetsInlineLimit: 0,
+    rollupOptions: {
+      output: { entryFileNames: "assets/app.js", assetFileNames: "assets/app[extname]" },
+    },
+  },
+});
