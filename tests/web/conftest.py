@@ -1,0 +1,168 @@
+"""A browser, and servers for it. A page that a test opens must end without an error and without a request elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, sync_playwright
+
+from sample_vectors import calibration_record, directions, make_vector, neutral_record, safe_range, written_effect
+from served import listening
+from trimtab.engines.fake import FakeEngine
+from trimtab.engines.transformers import TransformersEngine
+from trimtab.server.app import create_app
+from trimtab.server.settings import ServerSettings
+
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+WAIT = 10_000  # milliseconds that a page may take for one step
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+NAMES = ("happy", "formal", "calm")  # vectors of the fake engine
+
+
+@pytest.fixture(autouse=True)
+def _own_vectors_folder() -> None:
+    """Leave the vectors that come with trimtab where they are: the servers below have folders of their own."""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium of the operating system; playwright's own is not downloaded."""
+    path = os.environ.get("TRIMTAB_CHROMIUM") or shutil.which("chromium")
+    if path is None:
+        pytest.skip("there is no chromium: install it, or name one in TRIMTAB_CHROMIUM")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Watched:
+    """What a page did that it must not do."""
+
+    allowed: re.Pattern[str] | None = None
+    faults: list[str] = field(default_factory=list)
+
+    def watch(self, page: Page) -> None:
+        """Note errors, dialogs and requests to anything but the loopback address; the last are not sent."""
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.note(f"error: {error}"))
+        page.on("dialog", lambda dialog: (self.note(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("request", self._request)
+        page.context.route(lambda url: not is_local(url), self._refuse)
+
+    def note(self, fault: str) -> None:
+        """Note a fault, unless the test expects it."""
+        if self.allowed is None or not self.allowed.search(fault):
+            self.faults.append(fault)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.note(f"{message.type}: {message.text}")
+
+    def _request(self, request: Request) -> None:
+        if not is_local(request.url):
+            self.note(f"request: {request.url}")
+
+    def _refuse(self, route: Route) -> None:
+        route.abort()
+
+
+def is_local(url: str) -> bool:
+    """Return True for an address that stays on this machine."""
+    parts = urlsplit(url)
+    return parts.scheme in ("data", "blob") or parts.hostname in LOOPBACK
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """``open_page(address, width=390, scheme="dark")`` opens a page; its faults fail the test.
+
+    ``allowed`` is a pattern of faults that the test is about.
+    """
+    opened: list[tuple[Page, Watched]] = []
+
+    def open_(
+        address: str,
+        *,
+        width: int = 1440,
+        height: int = 1000,
+        scheme: str = "light",
+        allowed: str | None = None,
+        settled: bool = True,
+    ) -> Page:
+        context = browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,  # type: ignore[arg-type]
+            reduced_motion="reduce",
+        )
+        page = context.new_page()
+        page.set_default_timeout(WAIT)
+        watched = Watched(None if allowed is None else re.compile(allowed))
+        watched.watch(page)
+        opened.append((page, watched))
+        page.goto(address)
+        if settled:
+            page.get_by_role("main").wait_for()
+        return page
+
+    yield open_
+    for page, _ in opened:
+        page.context.close()
+    faults = [fault for _, watched in opened for fault in watched.faults]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.fixture(scope="session")
+def fake_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a server over the fake engine, with three vectors."""
+    engine = FakeEngine()
+    with listening(create_app(engine, settings_in(tmp_path_factory.mktemp("fake"), engine))) as address:
+        yield address
+
+
+def settings_in(folder: Path, engine: FakeEngine) -> ServerSettings:
+    """Return settings of a server in an empty folder, after saving vectors of the fake engine there."""
+    vectors, presets = folder / "vectors", folder / "presets"
+    vectors.mkdir()
+    presets.mkdir()
+    for seed, name in enumerate(NAMES):
+        make_vector(
+            name,
+            model=engine.info,
+            directions=directions((0, 2), size=engine.info.hidden_size, seed=seed),
+            neutral=neutral_record(),
+            safe=safe_range(),
+            calibration=calibration_record(written=(written_effect(),)),
+        ).save(vectors / f"{name}.safetensors")
+    return ServerSettings(model="fake", vectors=vectors, presets=presets, drain=0)
+
+
+@pytest.fixture(scope="session")
+def true_address(smollm2: TransformersEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a server over the default model, with the vectors that come with trimtab."""
+    folder = tmp_path_factory.mktemp("true")
+    settings = ServerSettings(model="smollm2", vectors=folder, presets=folder, drain=0)
+    with listening(create_app(smollm2, settings)) as address:
+        yield address
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page], fake_address: str) -> Page:
+    """The page over the fake engine, wide and light."""
+    return open_page(fake_address)
