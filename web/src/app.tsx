@@ -1,10 +1,13 @@
 // The shell: places, the model, and what is announced.
 import { signal } from "@preact/signals";
-import { offline } from "./api";
+import { key, offline } from "./api";
+import { Keys } from "./parts/keys";
 import { Library } from "./places/library";
 import { Make } from "./places/make";
 import { Try } from "./places/try";
-import { info } from "./state/server";
+import { announced } from "./state/announce";
+import { keysOpen } from "./state/open";
+import { info, needsKey, refresh } from "./state/server";
 
 const PLACES = { try: { title: "Try", Page: Try }, make: { title: "Make", Page: Make }, library: { title: "Library", Page: Library } };
 type Place = keyof typeof PLACES;
@@ -13,17 +16,16 @@ const place = signal<Place>(named(location.hash));
 addEventListener("hashchange", () => (place.value = named(location.hash)));
 
 function named(hash: string): Place {
-  const name = hash.slice(1).split("/")[0] as Place;
+  const name = hash.slice(1).split(/[/?]/)[0] as Place;
   return name in PLACES ? name : "try";
 }
 
 export function App() {
   const { Page } = PLACES[place.value];
-  const model = info.value?.model;
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")?.focus(); }}>
-        Skip to the answers
+        Skip to the content
       </a>
       <header class="top">
         <span class="brand">trimtab</span>
@@ -34,10 +36,35 @@ export function App() {
             </a>
           ))}
         </nav>
-        <span class="model">{model && [model.name, model.device ?? "", `${model.layers} layers`].filter(Boolean).join(" · ")}</span>
+        <span class="model">{model()}</span>
+        <button type="button" class="quiet icon" aria-label="Keys" title="Keys" onClick={() => (keysOpen.value = true)}>?</button>
       </header>
-      {offline.value && <p class="banner" role="alert">The server does not answer. Your text is kept; it is asked again.</p>}
+      {offline.value && (
+        <div class="banner" role="alert">
+          <span>The server does not answer. Your text is kept.</span>
+          <button type="button" onClick={() => void refresh()}>Try again</button>
+        </div>
+      )}
+      {needsKey.value && <KeyField />}
       <Page />
+      <Keys />
+      <p class="vh" role="status" aria-live="polite">{announced.value}</p>
     </>
+  );
+}
+
+function model(): string {
+  const about = info.value?.model;
+  if (!about) return offline.value || needsKey.value ? "" : "Waiting for the model…";
+  return [about.name.split("/").at(-1), about.device?.toUpperCase(), `${about.layers} layers`].filter(Boolean).join(" · ");
+}
+
+function KeyField() {
+  return (
+    <form class="banner" onSubmit={(event) => { event.preventDefault(); void refresh(); }}>
+      <label for="key">This server needs a key. It is kept until you close the page.</label>
+      <input id="key" type="password" autocomplete="off" value={key.value} onInput={(event) => (key.value = event.currentTarget.value)} />
+      <button class="go">Use it</button>
+    </form>
   );
 }

@@ -75,12 +75,12 @@ function H() {
 }
 function I(n, t, r, u, i, f, o, e, l, c, a) {
 	var s, h, v, w, d, _, g = u.__k || y$3, k = t.length;
-	for (l = q(r, t, g, l, k), s = 0; s < k; s++) null != (v = r.__k[s]) && (h = ~v.__i && g[v.__i] || p$3, v.__i = s, _ = z$1(n, v, h, i, f, o, e, l, c, a), w = v.__e, (h.ref != v.ref || 8 & h.__u) && (h.ref && G(h.ref, null, v, h), v.ref && a.push(v.ref, v.__c || w, v)), d = d || w, 4 & v.__u ? (l = A$1(v, l, n, !h.__v), h.__e && (h.__e = null)) : "function" == typeof v.type && void 0 !== _ ? l = _ : w && (l = w.nextSibling), v.__u &= -21);
+	for (l = q(r, t, g, l, k), s = 0; s < k; s++) null != (v = r.__k[s]) && (h = ~v.__i && g[v.__i] || p$3, v.__i = s, _ = z$1(n, v, h, i, f, o, e, l, c, a), w = v.__e, (h.ref != v.ref || 8 & h.__u) && (h.ref && G(h.ref, null, v, h), v.ref && a.push(v.ref, v.__c || w, v)), d = d || w, 4 & v.__u ? (l = A$2(v, l, n, !h.__v), h.__e && (h.__e = null)) : "function" == typeof v.type && void 0 !== _ ? l = _ : w && (l = w.nextSibling), v.__u &= -21);
 	return r.__e = d, l;
 }
 function q(n, t, r, u, i) {
 	var f, o, e, l, c, a, s, p, y, v = r.length, d = v, _ = 0, g = 0, k = n.__k = Array(i);
-	for (f = 0; f < i; f++) null != (o = t[f]) && "boolean" != typeof o && "function" != typeof o ? ("object" != typeof o || o.constructor === String ? o = k[f] = m$3(null, o) : w$3(o) ? o = k[f] = m$3($, { children: o }) : o.constructor === h$3 && o.__b ? o = k[f] = m$3(o.type, o.props, o.key, o.ref, o.__v) : k[f] = o, l = f + _, o.__ = n, o.__b = n.__b + 1, e = null, ~(c = o.__i = P(o, r, l, d)) && (d--, (e = r[c]) && (e.__u |= 2)), e && e.__v ? (o.__u |= 16, c == l - 1 ? _-- : c == l + 1 ? _++ : c != l && (c > l ? _-- : _++, g = 1)) : (~c || (i > v ? _-- : i < v && _++), "function" != typeof o.type && (o.__u |= 4))) : k[f] = null;
+	for (f = 0; f < i; f++) null != (o = t[f]) && "boolean" != typeof o && "function" != typeof o ? ("object" != typeof o || o.constructor === String ? o = k[f] = m$3(null, o) : w$3(o) ? o = k[f] = m$3($, { children: o }) : o.constructor === h$3 && o.__b ? o = k[f] = m$3(o.type, o.props, o.key, o.ref, o.__v) : k[f] = o, l = f + _, o.__ = n, o.__b = n.__b + 1, e = null, ~(c = o.__i = P$1(o, r, l, d)) && (d--, (e = r[c]) && (e.__u |= 2)), e && e.__v ? (o.__u |= 16, c == l - 1 ? _-- : c == l + 1 ? _++ : c != l && (c > l ? _-- : _++, g = 1)) : (~c || (i > v ? _-- : i < v && _++), "function" != typeof o.type && (o.__u |= 4))) : k[f] = null;
 	if (g) {
 		for (a = [], s = [], f = 0; f < i; f++) if ((o = k[f]) && 16 & o.__u) {
 			for (_ = 0, p = a.length; _ < p;) a[y = _ + p >> 1] < o.__i ? _ = y + 1 : p = y;
@@ -91,18 +91,18 @@ function q(n, t, r, u, i) {
 	if (d) for (f = 0; f < v; f++) !(e = r[f]) || 2 & e.__u || (e.__e == u && (u = S$1(e)), J(e, e));
 	return u;
 }
-function A$1(n, t, r, u) {
+function A$2(n, t, r, u) {
 	var i, f, o, e;
 	if ("function" == typeof n.type) {
 		if (n.props.__P) return t;
-		if (i = n.__k) for (f = 0; f < i.length; f++) i[f] && (i[f].__ = n, t = A$1(i[f], t, r, !1));
+		if (i = n.__k) for (f = 0; f < i.length; f++) i[f] && (i[f].__ = n, t = A$2(i[f], t, r, !1));
 		return t;
 	}
 	for (t && !t.parentNode && (t = S$1(n)) && !t.parentNode && (t = null), o = n.__e, e = t; e && 8 == e.nodeType;) e = e.nextSibling;
 	for (o != e && (!u && r.moveBefore && o.parentNode ? r.moveBefore(o, t) : r.insertBefore(o, t || null)), t = o; (t = t && t.nextSibling) && 8 == t.nodeType && !t.data.startsWith("$s"););
 	return t;
 }
-function P(n, t, r, u) {
+function P$1(n, t, r, u) {
 	var i, f = n.key, o = n.type, e = t[r], l = e && !(2 & e.__u);
 	if (null === e && null == f || l && f == e.key && o == e.type) return r;
 	if (u > (l ? 1 : 0)) {
@@ -111,15 +111,15 @@ function P(n, t, r, u) {
 	}
 	return -1;
 }
-function T(n, t, r) {
+function T$1(n, t, r) {
 	r ??= "", "-" == t[0] ? n.setProperty(t, r) : n[t] = r;
 }
 function N(n, t, r, u, i) {
 	var f, o;
 	if ("style" == t) if ("string" == typeof r) n.style.cssText = r;
 	else {
-		if ("string" == typeof u && (n.style.cssText = u = ""), u) for (t in u) r && t in r || T(n.style, t);
-		if (r) for (t in r) u && r[t] == u[t] || T(n.style, t, r[t]);
+		if ("string" == typeof u && (n.style.cssText = u = ""), u) for (t in u) r && t in r || T$1(n.style, t);
+		if (r) for (t in r) u && r[t] == u[t] || T$1(n.style, t, r[t]);
 	}
 	else if ("o" == t[0] && "n" == t[1]) "function" != typeof r && (r = null), "function" != typeof u && (u = null), (n.__e || (n.__e = {}))[t] = r, r && u || (o = a$3[t] || (a$3[t] = V(t)), (n.__a || (n.__a = {}))[t] = c$2, f = t != (t = t.replace(l$2, "$1")), (t = t.slice(2))[0] < "a" && (t = t.toLowerCase()), r ? n.addEventListener(t, o, f) : n.removeEventListener(t, o, f));
 	else {
@@ -305,9 +305,27 @@ function y$2(n, t) {
 	});
 	return n >= u.__.length && u.__.push({}), u.__[n];
 }
+function A$1(n, u) {
+	var i = y$2(t$1++, 3);
+	!a$2.__s && E(i.__H, u) && (i.__P = !0, i.__ = n, i.u = u, r$1.__H.__h.push(i));
+}
+function T(n) {
+	return f$2 = 5, w$2(function() {
+		return { current: n };
+	}, []);
+}
 function w$2(n, r) {
 	var u = y$2(t$1++, 7);
 	return E(u.__H, r) && (u.__ = n(), u.__H = r), u.__;
+}
+function P() {
+	var n = y$2(t$1++, 11);
+	if (!n.__) {
+		for (var u = r$1.__v; !u.__m && u.__;) u = u.__;
+		var i = u.__m || (u.__m = [0, 0]);
+		n.__ = "P" + i[0] + "-" + i[1]++;
+	}
+	return n.__;
 }
 function g$2() {
 	var n;
@@ -1699,6 +1717,70 @@ async function* events(path, options) {
 		reader.cancel().catch(() => void 0);
 	}
 }
+y$1(null);
+/** Whether *Use in my app* is shown. */
+var codeOpen = y$1(false);
+var keysOpen = y$1(false);
+function openCode() {
+	codeOpen.value = true;
+}
+// src/state/kept.ts
+/** Return a signal whose value is read from the browser's storage, and written there as it changes. */
+function kept(name, initial, valid) {
+	const place = `trimtab.${name}`;
+	const found = y$1(read(place, initial, valid));
+	x(() => {
+		try {
+			localStorage.setItem(place, JSON.stringify(found.value));
+		} catch {}
+	});
+	return found;
+}
+function read(place, initial, valid) {
+	try {
+		const value = JSON.parse(localStorage.getItem(place) ?? "null");
+		return valid(value) ? value : initial;
+	} catch {
+		return initial;
+	}
+}
+// src/state/keys.ts
+/** Keys of the place that is shown. */
+var placeKeys = y$1([]);
+/** Whether single letters are shortcuts: they get in the way of some speech input. */
+var lettersOn = kept("letters", true, (value) => typeof value === "boolean");
+var everywhere = [{
+	key: "c",
+	does: "Code for your application",
+	run: openCode
+}, {
+	key: "?",
+	does: "This list",
+	run: () => keysOpen.value = true
+}];
+function shortcuts() {
+	return [...placeKeys.value, ...everywhere];
+}
+function listenForKeys() {
+	addEventListener("keydown", (event) => {
+		if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return;
+		if (event.key !== "Escape" && (!lettersOn.value || takesText(event.target))) return;
+		if (document.querySelector("dialog[open]")) return;
+		const found = shortcuts().find((shortcut) => shortcut.key === (event.key.length === 1 ? event.key.toLowerCase() : event.key));
+		if (!found) return;
+		event.preventDefault();
+		found.run();
+	});
+}
+function takesText(target) {
+	if (target instanceof HTMLInputElement) return ![
+		"checkbox",
+		"radio",
+		"button",
+		"range"
+	].includes(target.type);
+	return target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;
+}
 // node_modules/preact/jsx-runtime/dist/jsxRuntime.mjs
 var f = Symbol.for("pv");
 var o = 0;
@@ -1724,6 +1806,95 @@ function a(t, e, n, u, a, i) {
 	};
 	return (a || i) && (s.__source = a, s.__self = i), n$1.vnode && n$1.vnode(s), s;
 }
+// src/parts/dialog.tsx
+/** A native modal dialog, open as long as it is rendered. Escape, its button and a click outside close it; the focus
+* returns to what had it. */
+function Dialog({ title, wide, onClose, children }) {
+	const dialog = T(null);
+	const heading = P();
+	A$1(() => {
+		const before = document.activeElement;
+		dialog.current?.showModal();
+		return () => {
+			if (before instanceof HTMLElement && before.isConnected) before.focus();
+		};
+	}, []);
+	return /* @__PURE__ */ a("dialog", {
+		ref: dialog,
+		class: wide ? "wide" : "",
+		"aria-labelledby": heading,
+		onClose,
+		onClick: (event) => {
+			if (event.target === event.currentTarget) onClose();
+		},
+		children: [/* @__PURE__ */ a("header", { children: [/* @__PURE__ */ a("h2", {
+			id: heading,
+			children: title
+		}), /* @__PURE__ */ a("button", {
+			type: "button",
+			onClick: onClose,
+			children: "Close"
+		})] }), /* @__PURE__ */ a("div", {
+			class: "body",
+			children
+		})]
+	});
+}
+// src/parts/keys.tsx
+var NAMES = { Escape: "Esc" };
+/** The list of keys. */
+function Keys() {
+	if (!keysOpen.value) return null;
+	return /* @__PURE__ */ a(Dialog, {
+		title: "Keys",
+		onClose: () => keysOpen.value = false,
+		children: /* @__PURE__ */ a("div", {
+			class: "stack",
+			children: [/* @__PURE__ */ a("table", {
+				class: "data",
+				children: [/* @__PURE__ */ a("thead", { children: /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("th", {
+					scope: "col",
+					children: "Key"
+				}), /* @__PURE__ */ a("th", {
+					scope: "col",
+					children: "Does"
+				})] }) }), /* @__PURE__ */ a("tbody", { children: [
+					shortcuts().map(({ key, does }) => /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("td", { children: /* @__PURE__ */ a("kbd", { children: NAMES[key] ?? key.toUpperCase() }) }), /* @__PURE__ */ a("td", { children: does })] }, key)),
+					/* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("td", { children: [
+						/* @__PURE__ */ a("kbd", { children: "Ctrl" }),
+						" or ",
+						/* @__PURE__ */ a("kbd", { children: "⌘" }),
+						" with ",
+						/* @__PURE__ */ a("kbd", { children: "Enter" })
+					] }), /* @__PURE__ */ a("td", { children: "Send the message" })] }),
+					/* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("td", { children: [
+						/* @__PURE__ */ a("kbd", { children: "←" }),
+						" ",
+						/* @__PURE__ */ a("kbd", { children: "→" }),
+						", ",
+						/* @__PURE__ */ a("kbd", { children: "Page Up" }),
+						" ",
+						/* @__PURE__ */ a("kbd", { children: "Page Down" })
+					] }), /* @__PURE__ */ a("td", { children: "Turn a dial by 0.05, by 0.25" })] }),
+					/* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("td", { children: [
+						/* @__PURE__ */ a("kbd", { children: "Home" }),
+						" ",
+						/* @__PURE__ */ a("kbd", { children: "End" }),
+						", ",
+						/* @__PURE__ */ a("kbd", { children: "0" })
+					] }), /* @__PURE__ */ a("td", { children: "Turn a dial to the ends of its safe range, to 0" })] })
+				] })]
+			}), /* @__PURE__ */ a("label", {
+				class: "check",
+				children: [/* @__PURE__ */ a("input", {
+					type: "checkbox",
+					checked: lettersOn.value,
+					onChange: (event) => lettersOn.value = event.currentTarget.checked
+				}), "Single letters are shortcuts"]
+			})]
+		})
+	});
+}
 // src/places/library.tsx
 function Library() {
 	return /* @__PURE__ */ a("main", {
@@ -1748,6 +1919,8 @@ function Try() {
 		children: /* @__PURE__ */ a("h1", { children: "Try" })
 	});
 }
+// src/state/announce.ts
+var announced = y$1("");
 // src/state/server.ts
 var info = y$1(null);
 var vectors = y$1([]);
@@ -1787,12 +1960,11 @@ var PLACES = {
 var place = y$1(named(location.hash));
 addEventListener("hashchange", () => place.value = named(location.hash));
 function named(hash) {
-	const name = hash.slice(1).split("/")[0];
+	const name = hash.slice(1).split(/[/?]/)[0];
 	return name in PLACES ? name : "try";
 }
 function App() {
 	const { Page } = PLACES[place.value];
-	const model = info.value?.model;
 	return /* @__PURE__ */ a($, { children: [
 		/* @__PURE__ */ a("a", {
 			class: "skip",
@@ -1801,7 +1973,7 @@ function App() {
 				event.preventDefault();
 				document.getElementById("main")?.focus();
 			},
-			children: "Skip to the answers"
+			children: "Skip to the content"
 		}),
 		/* @__PURE__ */ a("header", {
 			class: "top",
@@ -1820,21 +1992,72 @@ function App() {
 				}),
 				/* @__PURE__ */ a("span", {
 					class: "model",
-					children: model && [
-						model.name,
-						model.device ?? "",
-						`${model.layers} layers`
-					].filter(Boolean).join(" · ")
+					children: model()
+				}),
+				/* @__PURE__ */ a("button", {
+					type: "button",
+					class: "quiet icon",
+					"aria-label": "Keys",
+					title: "Keys",
+					onClick: () => keysOpen.value = true,
+					children: "?"
 				})
 			]
 		}),
-		offline.value && /* @__PURE__ */ a("p", {
+		offline.value && /* @__PURE__ */ a("div", {
 			class: "banner",
 			role: "alert",
-			children: "The server does not answer. Your text is kept; it is asked again."
+			children: [/* @__PURE__ */ a("span", { children: "The server does not answer. Your text is kept." }), /* @__PURE__ */ a("button", {
+				type: "button",
+				onClick: () => void refresh(),
+				children: "Try again"
+			})]
 		}),
-		/* @__PURE__ */ a(Page, {})
+		needsKey.value && /* @__PURE__ */ a(KeyField, {}),
+		/* @__PURE__ */ a(Page, {}),
+		/* @__PURE__ */ a(Keys, {}),
+		/* @__PURE__ */ a("p", {
+			class: "vh",
+			role: "status",
+			"aria-live": "polite",
+			children: announced.value
+		})
 	] });
+}
+function model() {
+	const about = info.value?.model;
+	if (!about) return offline.value || needsKey.value ? "" : "Waiting for the model…";
+	return [
+		about.name.split("/").at(-1),
+		about.device?.toUpperCase(),
+		`${about.layers} layers`
+	].filter(Boolean).join(" · ");
+}
+function KeyField() {
+	return /* @__PURE__ */ a("form", {
+		class: "banner",
+		onSubmit: (event) => {
+			event.preventDefault();
+			refresh();
+		},
+		children: [
+			/* @__PURE__ */ a("label", {
+				for: "key",
+				children: "This server needs a key. It is kept until you close the page."
+			}),
+			/* @__PURE__ */ a("input", {
+				id: "key",
+				type: "password",
+				autocomplete: "off",
+				value: key.value,
+				onInput: (event) => key.value = event.currentTarget.value
+			}),
+			/* @__PURE__ */ a("button", {
+				class: "go",
+				children: "Use it"
+			})
+		]
+	});
 }
 // src/state/jobs.ts
 var jobs = y$1([]);
@@ -1891,4 +2114,5 @@ function put(followed) {
 // src/main.tsx
 refresh();
 findJobs().catch(() => void 0);
+listenForKeys();
 Q(/* @__PURE__ */ a(App, {}), document.getElementById("app"));
