@@ -90,7 +90,7 @@ def run_trimtab(command: str, arguments: list[str]) -> None:
         with pytest.raises(SystemExit) as exit_:
             main(arguments)
     assert exit_.value.code == 0, command
-    assert out.getvalue().strip() or arguments[0] == "serve", command
+    assert out.getvalue().strip() or arguments[0] in ("serve", "play"), command
 
 
 def evaluate_json(example) -> None:
@@ -184,13 +184,14 @@ def short(monkeypatch, happy, harmful):
 
 @pytest.fixture
 def background(monkeypatch):
-    """``trimtab serve`` returns at once, and serves until the page's end."""
+    """``trimtab serve`` and ``trimtab play`` return at once, and serve until the page's end."""
     with ExitStack() as servers:
 
-        def run(engine, settings, *, keys):
+        def run(engine, settings, *, keys=(), ready=None):
             servers.enter_context(listening(create_app(engine, settings, keys=keys), port=settings.port))
 
-        monkeypatch.setattr("trimtab.cli.serve.run_server", run)
+        for verb in ("serve", "play"):
+            monkeypatch.setattr(f"trimtab.cli.{verb}.run_server", run)
         yield
 
 

@@ -22,6 +22,7 @@ from trimtab.cli.doctor import doctor
 from trimtab.cli.evaluate import evaluate
 from trimtab.cli.generate import chat, compare, generate
 from trimtab.cli.options import OnceCommand
+from trimtab.cli.play import play
 from trimtab.cli.read import read
 from trimtab.cli.serve import serve
 from trimtab.cli.vector import calibrate, show, train
@@ -34,6 +35,7 @@ LONGER = ["...", "+/-", ">=", "<=", "->", "||", "\\n"]
 SUBSTITUTES = dict(zip("−–—‐‑─│┃║█▓▒░━‘’“”×•·…±≥≤→‖⏎", [*"------|||#####''\"\"x*.", *LONGER], strict=True))
 VERBS: tuple[tuple[Callable[..., None], str], ...] = (  # each with an example
     (demo, "trimtab demo"),
+    (play, "trimtab play"),
     (new, 'trimtab new pirate --positive "a pirate" --negative "a lawyer"'),
     (lint, "trimtab lint pirate.toml"),
     (train, "trimtab train happy -o happy.safetensors"),

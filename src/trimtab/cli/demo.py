@@ -105,6 +105,7 @@ def demo(
     options = model_option(model)
     out.print("What to type next:")
     for command, purpose in (
+        (f"trimtab play{options}", "turn it by a dial, in the browser"),
         (f"trimtab chat --steer {described.name}{options}", "talk with it"),
         (f'trimtab compare "What is rain?" --steer {FIRST}{options}', "the same for a behaviour of the zoo"),
         ('trimtab new pirate --positive "a pirate" --negative "a lawyer"', "describe your own"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ from trimtab.errors import MissingDependencyError, OutputError, PromptError
 
 if TYPE_CHECKING:
     from trimtab.engines.generation import Serves
+    from trimtab.engines.transformers import TransformersEngine
     from trimtab.server.keys import Key
     from trimtab.server.settings import ServerSettings
 
@@ -49,7 +50,7 @@ def serve(
     thinking: ThinkingOption = None,
 ) -> None:
     """Serve a model to clients of OpenAI's API; every request may bring its own steering."""
-    _check_installed()
+    check_installed()
     from trimtab.server.keys import ENVIRONMENT, environment_key, read_keys
     from trimtab.server.keys import new_key as make_key
 
@@ -75,16 +76,9 @@ def serve(
             raise OutputError(f"there is no folder {str(folder)!r}", fix=f"make it, or name another one with {option}")
     from trimtab.server.settings import ServerSettings, served_name
 
-    with phase_progress() as phases:
-        phases.begin("Loading the model")
-        from trimtab.engines.transformers import load
-
-        engine = load(model, dtype=dtype, thinking=thinking)
-        phases.begin("Answering once")  # which tries how the model can be run
-        engine.submit("Hello", max_new_tokens=2, raw=not engine.has_chat_template).result()
-    served = name or served_name(engine.info.name)
+    engine = load_engine(model, dtype=dtype, thinking=thinking)
     settings = ServerSettings(
-        model=served,
+        model=name or served_name(engine.info.name),
         host=host,
         port=port,
         vectors=vectors,
@@ -102,8 +96,33 @@ def serve(
     run_server(engine, settings, keys=keys)
 
 
-def run_server(engine: Serves, settings: ServerSettings, *, keys: Sequence[Key] = ()) -> None:
-    """Serve until Ctrl-C or SIGTERM."""
+def load_engine(model: str | None, *, dtype: str | None, thinking: bool | None) -> TransformersEngine:
+    """Load a model, and have it answer once, which tries how it can be run."""
+    with phase_progress() as phases:
+        phases.begin("Loading the model")
+        from trimtab.engines.transformers import load
+
+        engine = load(model, dtype=dtype, thinking=thinking)
+        phases.begin("Answering once")
+        engine.submit("Hello", max_new_tokens=2, raw=not engine.has_chat_template).result()
+    return engine
+
+
+def run_server(
+    engine: Serves,
+    settings: ServerSettings,
+    *,
+    keys: Sequence[Key] = (),
+    ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve until Ctrl-C or SIGTERM.
+
+    Args:
+        engine: The engine that answers.
+        settings: The server's settings.
+        keys: Keys of clients; anyone may ask without any.
+        ready: Called with the server's address once it listens; prints a request to try by default.
+    """
     import logging
 
     from trimtab.server.app import create_app
@@ -117,8 +136,15 @@ def run_server(engine: Serves, settings: ServerSettings, *, keys: Sequence[Key] 
     address = f"http://{f'[{settings.host}]' if ':' in settings.host else settings.host}:{settings.port}"
     count = len(app.state.serving.vectors.vectors)
 
+    def announce() -> None:
+        notice(f"Serving {settings.model} at {address}/v1 with {count} vectors. Ctrl-C stops it.")
+        if ready is None:
+            _show_request(settings.model, address)
+        else:
+            ready(address)
+
     try:
-        listen(app, ready=lambda: _announce(settings.model, address, count)).run()
+        listen(app, ready=announce).run()
     except KeyboardInterrupt:
         err.print("Stopped.")
     finally:
@@ -126,8 +152,8 @@ def run_server(engine: Serves, settings: ServerSettings, *, keys: Sequence[Key] 
             app.state.serving.run_log.close()
 
 
-def _announce(model: str, address: str, vectors: int) -> None:
-    notice(f"Serving {model} at {address}/v1 with {vectors} vectors. Ctrl-C stops it. Try:")
+def _show_request(model: str, address: str) -> None:
+    notice(f"Open {address} in a browser, or try:")
     messages = '[{"role": "user", "content": "How was your day?"}]'
     body = f'{{"model": "{model}", "messages": {messages}, "steering": "happy:0.5"}}'
     err.print(
@@ -137,7 +163,12 @@ def _announce(model: str, address: str, vectors: int) -> None:
     )
 
 
-def _check_installed() -> None:
+def check_installed() -> None:
+    """Check that the libraries of the server are installed.
+
+    Raises:
+        MissingDependencyError: They are not.
+    """
     from importlib.util import find_spec
 
     missing = [name for name in ("fastapi", "uvicorn", "prometheus_client") if find_spec(name) is None]
