@@ -58,11 +58,11 @@ def test_zoo_vector_has_the_verdict_of_its_card():
     from importlib import resources
 
     from trimtab.evaluation.cards import zoo_cards
-    from trimtab.server.routes.vectors import _card_of
+    from trimtab.server.routes.vectors import _zoo_card_of
 
     vector = ControlVector.load(str(resources.files("trimtab.vectors") / "zoo" / "happy.safetensors"))
-    assert _card_of(vector) == zoo_cards()["happy"]
-    assert _card_of(replace(vector, behaviour=replace(vector.behaviour, digest="other"))) is None
+    assert _zoo_card_of(vector) == zoo_cards()["happy"]
+    assert _zoo_card_of(replace(vector, behaviour=replace(vector.behaviour, digest="other"))) is None
 
 
 def test_upload_is_the_download_and_steers_at_once(client, chat, content, folder):

@@ -677,6 +677,30 @@ export interface components {
             data: components["schemas"]["BehaviourReply"][];
         };
         /**
+         * BehaviourRef
+         * @description Behaviour that a vector was made from; ``digest`` distinguishes files of the same name.
+         *
+         *     Attributes:
+         *         positive: Label of the positive pole; empty in older files, and where there are no poles.
+         *         negative: Label of the negative pole.
+         */
+        BehaviourRef: {
+            /** Name */
+            name: string;
+            /** Digest */
+            digest: string;
+            /**
+             * Positive
+             * @default
+             */
+            positive: string;
+            /**
+             * Negative
+             * @default
+             */
+            negative: string;
+        };
+        /**
          * BehaviourReply
          * @description A behaviour in short.
          */
@@ -725,6 +749,32 @@ export interface components {
             limit: "repetition" | "relevance" | "likelihood" | "facts" | "budget";
         };
         /**
+         * Calibration
+         * @description Calibration record: the unit of strength.
+         *
+         *     Attributes:
+         *         budget: Nats per token that strength 1 spends.
+         *         kl: Per sign, what it spends on the calibration prompts.
+         *         prompts: Number of calibration prompts.
+         *         effect: On calibration prompts; None where the behaviour has no personas to ask the model for.
+         *         candidates: Every choice of layers tried, best first.
+         *         held_out: The check on other prompts; None if it was skipped.
+         */
+        Calibration: {
+            /** Budget */
+            budget: number;
+            /** Kl */
+            kl: {
+                [key: string]: number;
+            };
+            /** Prompts */
+            prompts: number;
+            effect: components["schemas"]["Effect"] | null;
+            /** Candidates */
+            candidates: components["schemas"]["Candidate"][];
+            held_out: components["schemas"]["HeldOut"] | null;
+        };
+        /**
          * CalledFunction
          * @description Name and arguments of a called function.
          */
@@ -733,6 +783,27 @@ export interface components {
             name: string;
             /** Arguments */
             arguments: string;
+        };
+        /**
+         * Candidate
+         * @description Choice of layers in the sweep; all choices are compared at the same KL.
+         *
+         *     Attributes:
+         *         layers: The layers steered.
+         *         scale: Per sign, the scale at which it spends the budget.
+         *         swing: In nats per token, at equal KL.
+         *         prompts: Number of prompts it was measured on; the weakest candidates are dropped early.
+         */
+        Candidate: {
+            /** Layers */
+            layers: number[];
+            /** Scale */
+            scale: {
+                [key: string]: number;
+            };
+            swing: components["schemas"]["Interval"];
+            /** Prompts */
+            prompts: number;
         };
         /**
          * CapabilitiesReply
@@ -752,6 +823,143 @@ export interface components {
             jobs: boolean;
             /** Edits Presets */
             edits_presets: boolean;
+        };
+        /**
+         * Card
+         * @description Evaluation of a vector in short; fields without a line here are as in the report.
+         *
+         *     Attributes:
+         *         name: Name of the behaviour.
+         *         sentences: Reasons of the verdict.
+         *         effect: Preference effects at ±1, by sign.
+         *         chance: Range of random directions' written effects at the ends of the safe range.
+         *         shuffled: Preference swing of the same pairs with shuffled labels.
+         *         cost: Cost at the ends of the safe range, by sign.
+         *         scores: Means at -1, 0 and +1, by scorer.
+         *         questions: Number of questions.
+         *         safe: Safe range; None in cards that were measured without it.
+         *         written: Written effects, as in the report.
+         *         halves: Both halves of the preference effects at ±1, by sign.
+         *         refuses_harmful: Share of harmful requests that are refused at ±1, by sign.
+         */
+        Card: {
+            /** Name */
+            name: string;
+            /** Digest */
+            digest: string;
+            /** Positive */
+            positive: string;
+            /** Negative */
+            negative: string;
+            /** Model */
+            model: string;
+            /** Method */
+            method: string;
+            /** Layers */
+            layers: number[];
+            /** Budget */
+            budget: number;
+            /**
+             * Word
+             * @enum {string}
+             */
+            word: "works" | "weak" | "one way only" | "does not work" | "not measured";
+            /** Sentences */
+            sentences: string[];
+            /** Clear */
+            clear: {
+                [key: string]: boolean;
+            };
+            /** Promptable */
+            promptable: boolean | null;
+            /** Effect */
+            effect: {
+                [key: string]: components["schemas"]["Interval"];
+            };
+            swing: components["schemas"]["Interval"] | null;
+            prompt_swing: components["schemas"]["Interval"] | null;
+            chance: components["schemas"]["Chance"] | null;
+            /** Shuffled */
+            shuffled: number | null;
+            /** Anti Steerable */
+            anti_steerable: {
+                [key: string]: number;
+            };
+            /** Pairwise Cosine */
+            pairwise_cosine: number | null;
+            /** Refusal Cosine */
+            refusal_cosine: number;
+            /** Cost */
+            cost: {
+                [key: string]: components["schemas"]["Cost"];
+            };
+            /** Scores */
+            scores: {
+                [key: string]: [
+                    number,
+                    number,
+                    number
+                ];
+            };
+            /** Samples */
+            samples: components["schemas"]["Sample"][];
+            /** Questions */
+            questions: number;
+            /** Versions */
+            versions: {
+                [key: string]: string;
+            };
+            safe?: components["schemas"]["SafeRange"] | null;
+            /** Written */
+            written?: {
+                [key: string]: components["schemas"]["WrittenEffect"];
+            };
+            /** Halves */
+            halves?: {
+                [key: string]: components["schemas"]["Halves"];
+            };
+            ceiling?: components["schemas"]["Ceiling"] | null;
+            /** Refuses Harmful */
+            refuses_harmful?: {
+                [key: string]: number;
+            };
+        };
+        /**
+         * Ceiling
+         * @description Logit arithmetic of the two personas at the vector's KL: what no direction needs to be better than.
+         *
+         *     At each token ``log q = log p + multiplier * (log p+ - log p-) - log Z``, where p+ and p- are the model under the
+         *     system prompts of the poles.
+         *
+         *     Attributes:
+         *         multipliers: By sign; found so that q spends the KL of strength ±1.
+         *         swing: Preference swing of q.
+         *         share: The vector's preference swing on the same questions, divided by that.
+         *         questions: Number of questions.
+         */
+        Ceiling: {
+            /** Multipliers */
+            multipliers: {
+                [key: string]: number;
+            };
+            swing: components["schemas"]["Interval"];
+            share: components["schemas"]["Interval"];
+            /** Questions */
+            questions: number;
+        };
+        /**
+         * Chance
+         * @description Range of the effects of random directions.
+         *
+         *     Attributes:
+         *         low: The least effect of a random direction, or two standard deviations below their mean if that is less.
+         *         high: The greatest, or two standard deviations above their mean if that is more.
+         */
+        Chance: {
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
         };
         /**
          * ChatChoice
@@ -1147,6 +1355,28 @@ export interface components {
             probabilities: components["schemas"]["ChoiceProbability"][];
         };
         /**
+         * ChosenLayers
+         * @description Layers that are steered.
+         *
+         *     Attributes:
+         *         shares: By layer, its part of the addition, relative to that of the strongest layer.
+         *         tried: How many choices of layers were compared; 0 where a usual band was taken.
+         */
+        ChosenLayers: {
+            /** Shares */
+            shares: {
+                [key: string]: number;
+            };
+            /** Tried */
+            tried: number;
+            /**
+             * Kind
+             * @default layers
+             * @constant
+             */
+            kind: "layers";
+        };
+        /**
          * ChosenTool
          * @description The function that the model must call.
          */
@@ -1158,6 +1388,33 @@ export interface components {
             type: "function";
             /** Name */
             name: string;
+        };
+        /**
+         * Collection
+         * @description Cost of collecting the hidden states of the pairs.
+         *
+         *     Attributes:
+         *         path: ``"tree"``: every distinct prefix was computed once; ``"plain"``: every prompt that is a prefix of no
+         *             other was.
+         *         reason: Why that one.
+         *         prompts: Prompts read.
+         *         tokens: Their tokens.
+         *         distinct: Their distinct prefixes.
+         *         computed: Tokens that went through the model.
+         */
+        Collection: {
+            /** Path */
+            path: string;
+            /** Reason */
+            reason: string;
+            /** Prompts */
+            prompts: number;
+            /** Tokens */
+            tokens: number;
+            /** Distinct */
+            distinct: number;
+            /** Computed */
+            computed: number;
         };
         /**
          * CompletionFields
@@ -1305,6 +1562,26 @@ export interface components {
             best_of?: 1 | null;
             /** Suffix */
             suffix?: null;
+        };
+        /**
+         * Cost
+         * @description Cost at one end of the safe range; see ``Damage``, whose ``repetition`` is called ``loops`` in card files.
+         *
+         *     Attributes:
+         *         relevance_change: Mean change from the base model, without its interval.
+         */
+        Cost: {
+            /** Kl */
+            kl: number | null;
+            /** Perplexity Ratio */
+            perplexity_ratio: number;
+            /** Loops */
+            loops: number;
+            /** Relevance */
+            relevance: number | null;
+            /** Relevance Change */
+            relevance_change: number | null;
+            accuracy_change: components["schemas"]["Interval"] | null;
         };
         /**
          * CountedTokens
@@ -1507,6 +1784,38 @@ export interface components {
             overwrite: boolean;
         };
         /**
+         * Distillation
+         * @description Distance of a vector to the prompt that it was distilled from.
+         *
+         *     Attributes:
+         *         prompt_tokens: Tokens by which the prompt makes a request longer.
+         *         tokens: At which tokens it was added while it was learned: ``"all"`` or ``"generated"``.
+         *         kl_before: Mean KL(prompted ‖ base) per token in nats, along answers that were not learned from.
+         *         kl_after: The same for the steered model.
+         *         lessons: Answers learned from.
+         *         others: Answers by which the best point was chosen, on which both KLs were measured.
+         *         steps: Taken until then.
+         */
+        Distillation: {
+            /** Prompt Tokens */
+            prompt_tokens: number;
+            /**
+             * Tokens
+             * @enum {string}
+             */
+            tokens: "all" | "generated";
+            /** Kl Before */
+            kl_before: number;
+            /** Kl After */
+            kl_after: number;
+            /** Lessons */
+            lessons: number;
+            /** Others */
+            others: number;
+            /** Steps */
+            steps: number;
+        };
+        /**
          * DraftFields
          * @description Two poles, as they fit after "You are".
          */
@@ -1527,6 +1836,39 @@ export interface components {
             name: string;
             /** Toml */
             toml: string;
+        };
+        /**
+         * Effect
+         * @description Effect of a vector: preference between answers in the character of its two poles.
+         *
+         *     Attributes:
+         *         effect: Per sign, the change (nats per token) in log-probability of the positive answers minus that of the
+         *             negative ones.
+         *         swing: Effect at +1 minus effect at -1, in nats per token.
+         *         prompt_swing: The same for system prompts that ask for the two poles outright.
+         *         prompt_equivalents: ``swing / prompt_swing``, or None where that ratio would be noise.
+         *         reason: Why ``prompt_equivalents`` is None.
+         *         random_swings: Swings (nats per token) of random directions brought to the same KL.
+         *         random_spread: Standard deviation of such a swing on this number of prompts.
+         *         prompts: Number of prompts it was measured on.
+         */
+        Effect: {
+            /** Effect */
+            effect: {
+                [key: string]: number;
+            };
+            swing: components["schemas"]["Interval"];
+            prompt_swing: components["schemas"]["Interval"];
+            /** Prompt Equivalents */
+            prompt_equivalents: number | null;
+            /** Reason */
+            reason: string | null;
+            /** Random Swings */
+            random_swings: number[];
+            /** Random Spread */
+            random_spread: number;
+            /** Prompts */
+            prompts: number;
         };
         /**
          * ErrorBody
@@ -1582,6 +1924,23 @@ export interface components {
              * @default 0
              */
             seed: number;
+        };
+        /**
+         * EvaluatedReply
+         * @description Result of an evaluation.
+         */
+        EvaluatedReply: {
+            card: components["schemas"]["Card"];
+            /** Report */
+            report: {
+                [key: string]: unknown;
+            };
+            /**
+             * Created
+             * @description When the vector was made that was evaluated.
+             * @default
+             */
+            created: string;
         };
         /**
          * FindingReply
@@ -1702,6 +2061,110 @@ export interface components {
             caller?: unknown;
         };
         /**
+         * Halves
+         * @description Both halves of a preference effect: changes of log-probability, in nats per token.
+         *
+         *     Attributes:
+         *         positive: Change for the answers in the positive pole's character.
+         *         negative: Change for those in the negative pole's.
+         */
+        Halves: {
+            positive: components["schemas"]["Interval"];
+            negative: components["schemas"]["Interval"];
+        };
+        /**
+         * Header
+         * @description JSON beside the tensors of a vector's file. Unknown keys are ignored, so that later additions still load.
+         */
+        Header: {
+            /** Format */
+            format: number;
+            model: components["schemas"]["ModelInfo"];
+            /** Method */
+            method: string;
+            behaviour: components["schemas"]["BehaviourRef"];
+            /** Norms */
+            norms: {
+                [key: string]: number;
+            };
+            /** Weights */
+            weights: {
+                [key: string]: number;
+            };
+            /** Scale */
+            scale: {
+                [key: string]: number;
+            } | null;
+            safe?: components["schemas"]["SafeRange"] | null;
+            calibration?: components["schemas"]["Calibration"] | null;
+            reliability?: components["schemas"]["Reliability"] | null;
+            collection?: components["schemas"]["Collection"] | null;
+            distillation?: components["schemas"]["Distillation"] | null;
+            neutral?: components["schemas"]["Neutral"] | null;
+            reader?: components["schemas"]["Reader"] | null;
+            /**
+             * Fits
+             * @default []
+             */
+            fits: components["schemas"]["ThresholdFit"][];
+            /**
+             * Operator Scales
+             * @default {}
+             */
+            operator_scales: {
+                [key: string]: {
+                    [key: string]: number;
+                };
+            };
+            /**
+             * Effort
+             * @default
+             */
+            effort: string;
+            /**
+             * Created
+             * @default
+             */
+            created: string;
+            /**
+             * Trimtab Version
+             * @default
+             */
+            trimtab_version: string;
+        };
+        /**
+         * HeldOut
+         * @description Results on prompts that were not used for calibration.
+         *
+         *     Attributes:
+         *         kl: Mean per-token KL(base ‖ steered) in nats under ``"+"`` and ``"-"`` steering; in older files under
+         *             ``"random"`` too, a random direction of equal norm.
+         *         effect: None where the behaviour has no personas to ask the model for.
+         *         random_swing: Swing (nats per token) of a random direction at the same KL; None where ``effect`` is.
+         *         written: Effects on written answers, at the default strength and at the ends of the safe range.
+         *         quality: Of answers under ``"base"``, ``"+"``, ``"-"`` and ``"random"`` steering; in older files.
+         *         prompts: Number of prompts.
+         */
+        HeldOut: {
+            /** Kl */
+            kl: {
+                [key: string]: number;
+            };
+            effect: components["schemas"]["Effect"] | null;
+            random_swing: components["schemas"]["Interval"] | null;
+            /** Prompts */
+            prompts: number;
+            /**
+             * Written
+             * @default []
+             */
+            written: components["schemas"]["WrittenEffect"][];
+            /** Quality */
+            quality?: {
+                [key: string]: components["schemas"]["Quality"];
+            };
+        };
+        /**
          * InfoReply
          * @description This server.
          */
@@ -1725,6 +2188,13 @@ export interface components {
             vectors: number;
             /** Presets */
             presets: number;
+            /**
+             * Expected Seconds
+             * @description About how long jobs take: 'train quick', 'train default', 'train thorough' and 'distill'.
+             */
+            expected_seconds: {
+                [key: string]: number;
+            };
         };
         /**
          * InputPart
@@ -1763,6 +2233,18 @@ export interface components {
             cached_tokens: number;
             /** Cache Write Tokens */
             cache_write_tokens: number;
+        };
+        /**
+         * Interval
+         * @description An estimate with its 95 % interval.
+         */
+        Interval: {
+            /** Value */
+            value: number;
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
         };
         /**
          * JobList
@@ -1807,19 +2289,25 @@ export interface components {
             ended: number | null;
             /** Phases */
             phases: components["schemas"]["PhaseReply"][];
+            /** Phase Began */
+            phase_began: number | null;
             progress: components["schemas"]["ProgressReply"] | null;
-            /** Error */
-            error: {
-                [key: string]: unknown;
-            } | null;
+            /**
+             * Seconds Left
+             * @description About how long it still takes, from its speed.
+             */
+            seconds_left?: number | null;
+            error: components["schemas"]["ErrorObject"] | null;
             /** Fields */
-            fields: {
-                [key: string]: unknown;
-            };
+            fields: components["schemas"]["TrainFields"] | components["schemas"]["DistillFields"] | components["schemas"]["EvaluateFields"] | components["schemas"]["SweepFields"];
+            /**
+             * Findings
+             * @description Intermediate results, which are events as well.
+             * @default []
+             */
+            findings: (components["schemas"]["PairAgreement"] | components["schemas"]["PoleAnswers"] | components["schemas"]["ChosenLayers"] | components["schemas"]["StrengthReply"])[];
             /** Result */
-            result: {
-                [key: string]: unknown;
-            } | null;
+            result: components["schemas"]["MadeReply"] | components["schemas"]["EvaluatedReply"] | components["schemas"]["SweptReply"] | null;
         };
         /**
          * JsonSchemaFormat
@@ -1917,6 +2405,18 @@ export interface components {
             logprob: number;
             /** Bytes */
             bytes: number[] | null;
+        };
+        /**
+         * MadeReply
+         * @description Result of a training or distillation.
+         */
+        MadeReply: {
+            /**
+             * Vector
+             * @description Its name, with a number behind it where another one had that name.
+             */
+            vector: string;
+            safe: components["schemas"]["SafeEnds"] | null;
         };
         /**
          * MessageError
@@ -2170,6 +2670,29 @@ export interface components {
             column: number | null;
         };
         /**
+         * ModelInfo
+         * @description Identity of the model that a vector depends on.
+         *
+         *     Attributes:
+         *         name: As it was loaded, for people.
+         *         architecture: The model class.
+         *         hidden_size: Width of the hidden states.
+         *         layers: Number of decoder blocks.
+         *         fingerprint: Digest of the config and of a sample of the weights; empty means "any model of this size".
+         */
+        ModelInfo: {
+            /** Name */
+            name: string;
+            /** Architecture */
+            architecture: string;
+            /** Hidden Size */
+            hidden_size: number;
+            /** Layers */
+            layers: number;
+            /** Fingerprint */
+            fingerprint: string;
+        };
+        /**
          * ModelInfoReply
          * @description The model.
          */
@@ -2252,6 +2775,33 @@ export interface components {
             function: components["schemas"]["NamedFunction"];
         };
         /**
+         * Neutral
+         * @description Projections of neutral chats on a vector's directions: what readings are measured against.
+         *
+         *     Only words count: the template's marks, special tokens and attention sinks are left out.
+         *
+         *     Attributes:
+         *         token: Of single tokens, of the prompts and of the model's own answers where it gave some.
+         *         mean: Of the mean over a prompt's words.
+         *         last: At the prompt's last token, from which the answer is begun.
+         *         percentiles: By layer, of single tokens, at ``PERCENTS``.
+         *         prompts: Number of prompts.
+         *         tokens: Number of tokens.
+         */
+        Neutral: {
+            token: components["schemas"]["Spread"];
+            mean: components["schemas"]["Spread"];
+            last: components["schemas"]["Spread"];
+            /** Percentiles */
+            percentiles: {
+                [key: string]: number[];
+            };
+            /** Prompts */
+            prompts: number;
+            /** Tokens */
+            tokens: number;
+        };
+        /**
          * Option
          * @description One of the answers to choose from.
          */
@@ -2300,6 +2850,29 @@ export interface components {
             reasoning_tokens: number;
         };
         /**
+         * PairAgreement
+         * @description Agreement of the contrastive pairs, over the middle layers.
+         *
+         *     Attributes:
+         *         pairs: Number of pairs.
+         *         cosine: Mean cosine between the differences of two pairs.
+         *         separation: Share of pairs whose positive side projects further along the direction.
+         */
+        PairAgreement: {
+            /** Pairs */
+            pairs: number;
+            /** Cosine */
+            cosine: number;
+            /** Separation */
+            separation: number;
+            /**
+             * Kind
+             * @default agreement
+             * @constant
+             */
+            kind: "agreement";
+        };
+        /**
          * PairReply
          * @description A contrastive pair as the model reads it.
          */
@@ -2318,6 +2891,24 @@ export interface components {
             phase: string;
             /** Seconds */
             seconds: number;
+        };
+        /**
+         * PoleAnswers
+         * @description Answers to one question under the system prompts of both poles.
+         */
+        PoleAnswers: {
+            /** Question */
+            question: string;
+            /** Positive */
+            positive: string;
+            /** Negative */
+            negative: string;
+            /**
+             * Kind
+             * @default answers
+             * @constant
+             */
+            kind: "answers";
         };
         /**
          * Predicate
@@ -2572,6 +3163,20 @@ export interface components {
             cache_control?: unknown;
         };
         /**
+         * Quality
+         * @description Quality of a set of greedy answers.
+         *
+         *     Attributes:
+         *         perplexity_ratio: Perplexity of the answers under the base model, divided by that of the base's own answers.
+         *         distinct_2: Distinct bigrams divided by all bigrams of tokens, over the whole set.
+         */
+        Quality: {
+            /** Perplexity Ratio */
+            perplexity_ratio: number;
+            /** Distinct 2 */
+            distinct_2: number;
+        };
+        /**
          * ReadFields
          * @description Texts to read along vectors.
          */
@@ -2628,6 +3233,46 @@ export interface components {
             output_tokens_details: components["schemas"]["OutputTokens"];
             /** Total Tokens */
             total_tokens: number;
+        };
+        /**
+         * Reader
+         * @description Layers and pooling by which a vector is read, and how well that separates its poles.
+         *
+         *     Attributes:
+         *         layers: Their z-scores are averaged.
+         *         pool: How a text is read: ``"mean"`` over its words, or at its ``"last"`` token.
+         *         auroc: On held-out texts; None if not measured.
+         *         auroc_by_layer: The same for each layer alone.
+         *         positives: Number of texts of the positive pole it was fitted on.
+         *         negatives: Number of texts of the negative pole.
+         *         neutral: Projections of neutral chats on the vector's probes, where it has some.
+         */
+        Reader: {
+            /** Layers */
+            layers: number[];
+            /**
+             * Pool
+             * @default mean
+             * @enum {string}
+             */
+            pool: "mean" | "last";
+            /** Auroc */
+            auroc?: number | null;
+            /** Auroc By Layer */
+            auroc_by_layer?: {
+                [key: string]: number;
+            } | null;
+            /**
+             * Positives
+             * @default 0
+             */
+            positives: number;
+            /**
+             * Negatives
+             * @default 0
+             */
+            negatives: number;
+            neutral?: components["schemas"]["Neutral"] | null;
         };
         /**
          * ReadingReply
@@ -2729,6 +3374,28 @@ export interface components {
             terms: components["schemas"]["TermReceipt"][];
             /** Reason */
             reason?: string | null;
+        };
+        /**
+         * Reliability
+         * @description Agreement of the contrastive pairs with each other.
+         *
+         *     Attributes:
+         *         pairs: Number of pairs that the directions were made from.
+         *         pairwise_cosine: Mean cosine between the differences of two pairs, averaged over the steered layers.
+         *         separation: Share of pairs whose positive side projects further along the direction than its negative side.
+         *         cosine_by_layer: The pairwise cosine of every layer.
+         */
+        Reliability: {
+            /** Pairs */
+            pairs: number;
+            /** Pairwise Cosine */
+            pairwise_cosine: number;
+            /** Separation */
+            separation: number;
+            /** Cosine By Layer */
+            cosine_by_layer: {
+                [key: string]: number;
+            };
         };
         /**
          * ResponseFields
@@ -3057,6 +3724,42 @@ export interface components {
             undo: string;
         };
         /**
+         * SafeEnds
+         * @description Ends of a safe range.
+         */
+        SafeEnds: {
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+        };
+        /**
+         * SafeRange
+         * @description Strengths inside which the text that the model writes holds together.
+         *
+         *     Attributes:
+         *         low: Lowest one, from -1 to 0.
+         *         high: Highest one, from 0 to 1.
+         *         reasons: What ends it, by sign: what breaks at the next strength tried; ``"budget"`` at ±1.
+         *         questions: Number of questions that were answered at every strength tried.
+         *
+         *     Example:
+         *         >>> SafeRange(-0.5, 1.0, {"-": "repetition", "+": "budget"}, 24).contains(-0.75)
+         *         False
+         */
+        SafeRange: {
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+            /** Reasons */
+            reasons: {
+                [key: string]: "repetition" | "relevance" | "likelihood" | "facts" | "budget";
+            };
+            /** Questions */
+            questions: number;
+        };
+        /**
          * SafeReply
          * @description Strengths inside which text holds together.
          */
@@ -3067,6 +3770,20 @@ export interface components {
             high: number;
             /** Why */
             why: string;
+        };
+        /**
+         * Sample
+         * @description A question with the answers at the negative default strength, at 0 and at the positive one.
+         */
+        Sample: {
+            /** Question */
+            question: string;
+            /** Minus */
+            minus: string;
+            /** Base */
+            base: string;
+            /** Plus */
+            plus: string;
         };
         /**
          * Score
@@ -3103,6 +3820,20 @@ export interface components {
             confidence: number;
             /** Probabilities */
             probabilities: components["schemas"]["LevelProbability"][];
+        };
+        /**
+         * Spread
+         * @description Mean and standard deviation of projections, by layer.
+         */
+        Spread: {
+            /** Mean */
+            mean: {
+                [key: string]: number;
+            };
+            /** Deviation */
+            deviation: {
+                [key: string]: number;
+            };
         };
         /**
          * StageFields
@@ -3160,6 +3891,35 @@ export interface components {
              * @description Ignored.
              */
             include_obfuscation?: boolean | null;
+        };
+        /**
+         * StrengthReply
+         * @description Answer at one strength.
+         */
+        StrengthReply: {
+            /**
+             * Kind
+             * @default strength
+             * @constant
+             */
+            kind: "strength";
+            /** Strength */
+            strength: number;
+            /** Text */
+            text: string;
+            /** Kl */
+            kl: number | null;
+            /**
+             * Distinct
+             * @description Share of the runs of three words that are distinct.
+             */
+            distinct: number;
+            /** Loops */
+            loops: boolean;
+            /** Usable */
+            usable: boolean;
+            /** Beyond Safe */
+            beyond_safe: string | null;
         };
         /**
          * StructuredOutputs
@@ -3232,6 +3992,18 @@ export interface components {
              * @default true
              */
             kl: boolean;
+        };
+        /**
+         * SweptReply
+         * @description Result of a sweep.
+         */
+        SweptReply: {
+            /** Vector */
+            vector: string;
+            /** Prompt */
+            prompt: string;
+            /** Strengths */
+            strengths: components["schemas"]["StrengthReply"][];
         };
         /**
          * TermReceipt
@@ -3476,6 +4248,23 @@ export interface components {
             display?: unknown;
         };
         /**
+         * ThresholdFit
+         * @description Readings of texts on which a condition should not fire, from which thresholds for a rate follow.
+         *
+         *     Attributes:
+         *         at: What was read: ``"prompt"``, ``"last-user-turn"`` or ``"token"``.
+         *         readings: Their z-scores, ascending; at most some hundreds, evenly chosen.
+         *         texts: Number of texts.
+         */
+        ThresholdFit: {
+            /** At */
+            at: string;
+            /** Readings */
+            readings: number[];
+            /** Texts */
+            texts: number;
+        };
+        /**
          * TokenLogprobReply
          * @description Log-probability of a token with its alternatives.
          */
@@ -3672,15 +4461,18 @@ export interface components {
              * @description Whether it is in the server's folder, where it may be deleted.
              */
             own: boolean;
-            /** Poles */
+            /**
+             * Poles
+             * @description Labels of the poles, by sign.
+             */
             poles: {
                 [key: string]: string;
             } | null;
             /**
              * Verdict
-             * @description Of the card, in a word.
+             * @description Of the card, in a word; null until it is evaluated.
              */
-            verdict: string | null;
+            verdict: ("works" | "weak" | "one way only" | "does not work" | "not measured") | null;
             /**
              * Times Prompt
              * @description Written effect at the default strength, in times the prompt.
@@ -3697,20 +4489,15 @@ export interface components {
             layers: number[];
             /** Created */
             created: string;
+            /** @description What an evaluation has measured. */
+            card: components["schemas"]["Card"] | null;
             /**
-             * Card
-             * @description What an evaluation has measured.
+             * Written
+             * @description Effects on written answers that its training has measured: at the default strength, at the ends.
              */
-            card: {
-                [key: string]: unknown;
-            } | null;
-            /**
-             * Header
-             * @description Everything in the vector's file but its directions.
-             */
-            header: {
-                [key: string]: unknown;
-            };
+            written: components["schemas"]["WrittenEffect"][];
+            /** @description Everything in the vector's file but its directions. */
+            header: components["schemas"]["Header"];
         };
         /**
          * VectorList
@@ -3779,15 +4566,18 @@ export interface components {
              * @description Whether it is in the server's folder, where it may be deleted.
              */
             own: boolean;
-            /** Poles */
+            /**
+             * Poles
+             * @description Labels of the poles, by sign.
+             */
             poles: {
                 [key: string]: string;
             } | null;
             /**
              * Verdict
-             * @description Of the card, in a word.
+             * @description Of the card, in a word; null until it is evaluated.
              */
-            verdict: string | null;
+            verdict: ("works" | "weak" | "one way only" | "does not work" | "not measured") | null;
             /**
              * Times Prompt
              * @description Written effect at the default strength, in times the prompt.
@@ -3804,6 +4594,47 @@ export interface components {
             layers: number[];
             /** Created */
             created: string;
+        };
+        /**
+         * WrittenEffect
+         * @description Effect of a vector on the answers that the model writes, in nats per token.
+         *
+         *     The persona score of an answer is the mean per-token log-probability that the unsteered model gives it under the
+         *     positive pole's system prompt, minus that under the negative pole's.
+         *
+         *     Attributes:
+         *         strengths: Strength of each sign.
+         *         effect: Per sign, mean persona score of the steered answers minus that of the plain ones.
+         *         swing: Effect of ``"+"`` minus effect of ``"-"``.
+         *         prompt_effect: Per sign, the same for answers that were written under that pole's system prompt.
+         *         prompt_swing: Their difference.
+         *         times_prompt: ``swing / prompt_swing``; None where that ratio would be noise.
+         *         reason: Why ``times_prompt`` is None.
+         *         questions: Number of questions.
+         *         tokens: Upper bound on the length of the answers.
+         */
+        WrittenEffect: {
+            /** Strengths */
+            strengths: {
+                [key: string]: number;
+            };
+            /** Effect */
+            effect: {
+                [key: string]: components["schemas"]["Interval"];
+            };
+            swing: components["schemas"]["Interval"];
+            /** Prompt Effect */
+            prompt_effect: {
+                [key: string]: components["schemas"]["Interval"];
+            };
+            prompt_swing: components["schemas"]["Interval"];
+            times_prompt: components["schemas"]["Interval"] | null;
+            /** Reason */
+            reason: string | null;
+            /** Questions */
+            questions: number;
+            /** Tokens */
+            tokens: number;
         };
     };
     responses: never;

@@ -2,14 +2,25 @@
 import { signal } from "@preact/signals";
 import { EventSourceParserStream } from "eventsource-parser/stream";
 import createClient from "openapi-fetch";
+import type { Readable } from "openapi-typescript-helpers";
 import type { components, paths } from "./api.gen";
 
-type Schemas = components["schemas"];
+type Schemas = { [Name in keyof components["schemas"]]: Readable<components["schemas"][Name]> };
 export type Info = Schemas["InfoReply"];
 export type Vector = Schemas["VectorReply"];
 export type VectorDetails = Schemas["VectorDetails"];
 export type Check = Schemas["CheckReply"];
+export type Card = Schemas["Card"];
+export type Interval = Schemas["Interval"];
+export type WrittenEffect = Schemas["WrittenEffect"];
+export type Behaviour = Schemas["BehaviourReply"];
+export type Preset = Schemas["PresetReply"];
+export type LintFinding = Schemas["FindingReply"];
+export type Preview = Schemas["PreviewReply"];
 export type Job = Schemas["JobReply"];
+export type Finding = Job["findings"] extends (infer Each)[] ? Each : never;
+export type Swept = Schemas["StrengthReply"];
+export type Safe = Schemas["SafeReply"];
 export type Receipt = Schemas["Receipt"];
 
 /** What went wrong, where there is one, what to do about it, and after how many seconds to try again. */

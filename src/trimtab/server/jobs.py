@@ -26,6 +26,7 @@ from trimtab.engines.generation import Generation, Serves, waker
 from trimtab.engines.protocol import Measures, Trains
 from trimtab.errors import BehaviourError, TrimtabError, near_names
 from trimtab.server.errors import RequestError, error_json, internal_error_json
+from trimtab.server.estimates import TYPICAL, merged, scaled, seconds_left
 from trimtab.server.fields import Fields, Number
 from trimtab.server.presets import MAX_SYSTEM, Name
 from trimtab.server.vectors import VectorIndex
@@ -119,7 +120,8 @@ class Job:
         created: When it was asked for, in seconds since 1970.
         started: When it was begun for the last time.
         ended: When it ended.
-        phases: Phases that were finished, with their seconds.
+        phases: Phases that were finished, with their seconds; a resumed job repeats some.
+        phase_began: When the current phase began, in seconds since 1970.
         progress: Its last step.
         result: What came out.
         error: Why it failed, in the shape of an error of the server.
@@ -132,6 +134,7 @@ class Job:
     started: float | None = None
     ended: float | None = None
     phases: tuple[tuple[str, float], ...] = ()
+    phase_began: float | None = None
     progress: Progress | None = None
     result: Mapping[str, Any] | None = None
     error: Mapping[str, Any] | None = None
@@ -147,7 +150,8 @@ class Job:
             "started": self.started,
             "ended": self.ended,
             "phases": [{"phase": phase, "seconds": seconds} for phase, seconds in self.phases],
-            "progress": None if self.progress is None else asdict(self.progress),
+            "phase_began": self.phase_began,
+            "progress": None if self.progress is None else _step_json(self.progress),
             "error": self.error,
             "fields": self.fields.model_dump(),
             "result": self.result if whole else None,
@@ -245,6 +249,43 @@ class Jobs:
             )
         return job
 
+    def findings(self, job_id: str) -> list[Mapping[str, Any]]:
+        """Return the intermediate results of a job.
+
+        Raises:
+            RequestError: There is no such job.
+        """
+        self.get(job_id)
+        return [event.data for event in self._events_of(job_id) if event.name == "finding"]
+
+    def expected(self, kind: str) -> Mapping[str, float]:
+        """Return the seconds that each phase of a kind of job takes, such as those of ``"train quick"``.
+
+        They are those of the latest one that is done; else what is typical.
+        """
+        for job in self.all():
+            if job.status == "done" and _kind_of(job.fields) == kind and job.phases:
+                return merged(job.phases)
+        return scaled(TYPICAL[kind], self._engine.info)
+
+    def seconds_left(self, job: Job) -> float | None:
+        """Return about how long a job still takes; None where nothing is known of such jobs, and once it has ended."""
+        if job.status in ENDED or not (expected := self.expected(_kind_of(job.fields))):
+            return None
+        if job.progress is None or job.phase_began is None or job.status == "queued":
+            return sum(expected.values())
+        step = job.progress
+        spent = merged([*job.phases, (step.phase, max(time.time() - job.phase_began, 0.0))])
+        return seconds_left(expected, spent, phase=step.phase, share=step.done / max(step.total, 1))
+
+    def card(self, name: str, vector: ControlVector) -> Mapping[str, Any] | None:
+        """Return the card of the latest evaluation of a vector; None if it was trained or uploaded since."""
+        for job in self.all():
+            if isinstance(job.fields, EvaluateFields) and job.fields.vector == name and job.result is not None:
+                same = job.result.get("created") == vector.created
+                return cast("Mapping[str, Any]", job.result["card"]) if same else None
+        return None
+
     def stop(self, job_id: str) -> Job:
         """Stop a job at its next step; what it has found is kept. One that has ended stays as it is."""
         with self._lock:
@@ -341,7 +382,7 @@ class Jobs:
                 job = self._jobs.get(job_id)
                 if job is None or job.status != "queued":
                     continue  # it was stopped
-                job = replace(job, status="running", started=time.time(), ended=None, error=None)
+                job = replace(job, status="running", started=time.time(), ended=None, error=None, phase_began=None)
                 self._put(job)
                 self._tell(job_id, "status", {"status": "running"})
             try:
@@ -417,15 +458,17 @@ class Jobs:
         from trimtab.evaluation.report import report_json
 
         given = fields.behaviour is not None or fields.toml is not None
+        vector = self._vectors.find(fields.vector)
         report = evaluate(
             cast("Measures", self._engine),
-            self._vectors.find(fields.vector),
+            vector,
             behaviour=behaviour_of(fields.behaviour, fields.toml) if given else None,
             sizes=Sizes() if fields.questions is None else Sizes(questions=fields.questions),
             seed=fields.seed,
             progress=progress,
         )
-        return {"card": card_json_values(card_of(report)), "report": report_json(report)}
+        card = card_json_values(card_of(report))
+        return {"card": card, "report": report_json(report), "created": vector.created}
 
     def _sweep(self, job_id: str, fields: SweepFields, progress: OnProgress) -> dict[str, Any]:
         vector = self._vectors.find(fields.vector)
@@ -446,7 +489,7 @@ class Jobs:
                 progress(Progress("Answering at each strength", number, len(generations)))
                 self._wait(job_id, generation)
                 rows.append(_row(strength, steerings[number], generation))
-                self._tell(job_id, "finding", rows[-1])
+                self._tell(job_id, "finding", {"kind": "strength", **rows[-1]})
         finally:
             for generation in generations:
                 generation.cancel()
@@ -467,6 +510,9 @@ class Jobs:
         def on_progress(step: Progress) -> None:
             nonlocal told, began, phase
             self._check_goes_on(job_id)
+            if step.finding is not None:
+                self._tell(job_id, "finding", asdict(step.finding))
+                step = replace(step, finding=None)
             now = time.monotonic()
             is_new = step.phase != phase
             if not is_new and not step.note and step.done < step.total and now - told < EVERY:
@@ -474,13 +520,12 @@ class Jobs:
             with self._lock:
                 job = replace(self._jobs[job_id], progress=step)
                 if is_new:
-                    if phase:
-                        job = replace(job, phases=(*job.phases, (phase, round(now - began, 3))))
                     began, phase = now, step.phase
+                    job = replace(_finished_phase(self._jobs[job_id]), progress=step, phase_began=time.time())
                     self._put(job)
                 else:
                     self._jobs[job_id] = job
-                self._tell(job_id, "progress", {**asdict(step), "seconds": round(now - began, 3)})
+                self._tell(job_id, "progress", {**_step_json(step), "seconds": round(now - began, 3)})
             told = now
 
         return on_progress
@@ -495,6 +540,8 @@ class Jobs:
     ) -> None:
         with self._lock:
             self._to_stop.discard(job.id)
+            if status == "done":
+                job = _finished_phase(self.get(job.id))
             self._put(replace(job, status=status, ended=time.time(), result=result, error=error))
             data = {"status": status}
             if error is not None:
@@ -593,6 +640,23 @@ def _row(strength: float, steering: Steering, generation: Generation) -> dict[st
     }
 
 
+def _step_json(step: Progress) -> dict[str, Any]:
+    return {key: value for key, value in asdict(step).items() if key != "finding"}
+
+
+def _finished_phase(job: Job) -> Job:
+    """Return a job with its current phase among those that are finished."""
+    if job.progress is None or job.phase_began is None:
+        return job
+    phase = (job.progress.phase, round(time.time() - job.phase_began, 3))
+    return replace(job, phases=(*job.phases, phase), phase_began=None)
+
+
+def _kind_of(fields: TrainFields | DistillFields | EvaluateFields | SweepFields) -> str:
+    """Return the kind of a job for estimates: efforts differ in time."""
+    return f"train {fields.effort}" if isinstance(fields, TrainFields) else fields.kind
+
+
 def _job_of(given: dict[str, Any]) -> Job:
     """Return a job from its file."""
     try:
@@ -609,6 +673,7 @@ def _job_of(given: dict[str, Any]) -> Job:
         started=given["started"],
         ended=given["ended"],
         phases=tuple((each["phase"], each["seconds"]) for each in phases),
+        phase_began=given.get("phase_began"),
         progress=None if progress is None else Progress(**progress),
         result=given["result"],
         error=given["error"],

@@ -22,7 +22,7 @@ from trimtab.steering.compiled import Change, LayerAdd, LayerRotate
 from trimtab.steering.operators import CALIBRATED
 from trimtab.training.controls import check_held_out
 from trimtab.training.neutral import add_neutral
-from trimtab.training.progress import OnProgress, Progress, ignore
+from trimtab.training.progress import ChosenLayers, OnProgress, Progress, ignore
 from trimtab.training.questions import (
     ANSWER_TOKENS,
     EFFECT_QUESTIONS,
@@ -176,11 +176,13 @@ def calibrated(
             vector = replace(vector, method=f"{vector.method}+refined")
     progress(Progress(STRENGTH_PHASE, 0, 1))
     points = find_scales(asked.kl, steerable, layers, budget=budget, guess=guess, tolerance=TOLERANCE)
-    progress(Progress(STRENGTH_PHASE, 1, 1))
     if candidates is not None:
         weights = dict.fromkeys(vector.directions, 0.0)
         weights |= {layer: steerable.norms[layer] / vector.norms[layer] for layer in layers}
         vector = replace(vector, directions=steerable.directions, weights=weights)
+    largest = max(abs(steerable.norms[layer]) for layer in layers)
+    shares = {layer: abs(steerable.norms[layer]) / largest for layer in layers}
+    progress(Progress(STRENGTH_PHASE, 1, 1, finding=ChosenLayers(shares, tried=len(ranked))))
     vector = add_neutral(asked, vector, progress=progress)
     record = Calibration(
         budget=budget,

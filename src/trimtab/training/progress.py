@@ -3,10 +3,54 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from typing import Literal, TypeAlias, final
+
+
+@dataclass(frozen=True)
+class PairAgreement:
+    """Agreement of the contrastive pairs, over the middle layers.
+
+    Attributes:
+        pairs: Number of pairs.
+        cosine: Mean cosine between the differences of two pairs.
+        separation: Share of pairs whose positive side projects further along the direction.
+    """
+
+    pairs: int
+    cosine: float
+    separation: float
+    kind: Literal["agreement"] = "agreement"
+
+
+@dataclass(frozen=True)
+class PoleAnswers:
+    """Answers to one question under the system prompts of both poles."""
+
+    question: str
+    positive: str
+    negative: str
+    kind: Literal["answers"] = "answers"
+
+
+@dataclass(frozen=True)
+class ChosenLayers:
+    """Layers that are steered.
+
+    Attributes:
+        shares: By layer, its part of the addition, relative to that of the strongest layer.
+        tried: How many choices of layers were compared; 0 where a usual band was taken.
+    """
+
+    shares: Mapping[int, float]
+    tried: int
+    kind: Literal["layers"] = "layers"
+
+
+Finding: TypeAlias = PairAgreement | PoleAnswers | ChosenLayers
+"""Intermediate result that is worth showing while the work goes on."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +63,7 @@ class Progress:
         total: All its units.
         status: Further state to show, such as a loss.
         note: Message to the user, such as that memory ran out and the work continues in smaller pieces.
+        finding: Intermediate result of this step.
     """
 
     phase: str
@@ -26,6 +71,7 @@ class Progress:
     total: int
     note: str = ""
     status: str = ""
+    finding: Finding | None = None
 
 
 OnProgress: TypeAlias = Callable[[Progress], None]

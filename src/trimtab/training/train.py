@@ -19,17 +19,19 @@ from trimtab.training.calibrate import DISTILLED, calibrated, check_budget
 from trimtab.training.checkpoint import open_checkpoint
 from trimtab.training.directions import ESTIMATORS
 from trimtab.training.neutral import add_neutral
-from trimtab.training.progress import OnProgress, ignore
+from trimtab.training.progress import OnProgress, PairAgreement, PoleAnswers, Progress, ignore
 from trimtab.training.questions import EFFECT_QUESTIONS, CalibrationSet
+from trimtab.training.questions import PHASE as ANSWER_PHASE
 from trimtab.training.readers import add_reader
 from trimtab.training.refine import checked_gradients, contrasts, persona_directions
 from trimtab.training.search import DEFAULT_BAND, WIDE_BAND, band_layers, chosen_layers
-from trimtab.training.states import Contrast, PairInput, collect_contrast, pair_persona_answers
+from trimtab.training.states import COLLECTING, Contrast, PairInput, collect_contrast, pair_persona_answers
 from trimtab.vectors import BehaviourRef, ControlVector, ModelInfo, packaged_path, vectors_folder
 
 SOURCES = ("prompts", "responses")
 METHODS = (*ESTIMATORS, DISTILLED)
 DISTILLED_QUESTIONS = 24  # of the gradient, where the effort has no steps uphill
+SHOWN_ANSWERS = 3  # questions whose persona answers are shown while the work goes on
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,9 @@ def train(
                 )
             contrast = collect_contrast(model, pairs, method=method, memory=memory, checkpoint=saved, progress=progress)
             directions = {layer: contrast.direction(method, layer) for layer in range(model.info.layers)}
+            agreed = contrast.reliability(directions, band_layers(model.info.layers))
+            agreement = PairAgreement(agreed.pairs, agreed.pairwise_cosine, agreed.separation)
+            progress(Progress(COLLECTING, 2 * len(pairs), 2 * len(pairs), finding=agreement))
         asked = CalibrationSet.prepare(
             model,
             behaviour if calibrate or contrast is None else None,
@@ -167,6 +172,10 @@ def train(
             checkpoint=saved,
             progress=progress,
         )
+        for question in asked.questions[:SHOWN_ANSWERS]:
+            if (given := question.persona_answers) is not None:
+                shown = PoleAnswers(question.text, model.decode(given.positive), model.decode(given.negative))
+                progress(Progress(ANSWER_PHASE, 1, 1, finding=shown))
         if contrast is None:
             items = contrasts(model, behaviour, asked.calibration)
             directions = persona_directions(
@@ -185,7 +194,9 @@ def train(
             weights={layer: float(layer in steered) for layer in directions},
             method=method,
             effort=effort,
-            behaviour=BehaviourRef(behaviour.name, behaviour.digest),
+            behaviour=BehaviourRef(
+                behaviour.name, behaviour.digest, behaviour.positive.label, behaviour.negative.label
+            ),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             trimtab_version=VERSION,
             collection=None if contrast is None else contrast.collection,

@@ -88,10 +88,17 @@ class HasModelInfo(Protocol):
 
 @dataclass(frozen=True)
 class BehaviourRef:
-    """Behaviour that a vector was made from; ``digest`` distinguishes files of the same name."""
+    """Behaviour that a vector was made from; ``digest`` distinguishes files of the same name.
+
+    Attributes:
+        positive: Label of the positive pole; empty in older files, and where there are no poles.
+        negative: Label of the negative pole.
+    """
 
     name: str
     digest: str
+    positive: str = ""
+    negative: str = ""
 
 
 @dataclass(frozen=True)

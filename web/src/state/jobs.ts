@@ -1,84 +1,104 @@
 // Long work on the server. A job goes on when the page is closed, and is found again when it is opened.
 import { signal } from "@preact/signals";
-import { api, ApiError, events, type Job, unwrap } from "../api";
+import { api, ApiError, events, type Finding, type Job, unwrap } from "../api";
+import type { paths } from "../api.gen";
 import { refresh } from "./server";
 
-export interface Finding {
-  readonly [field: string]: unknown;
+type JobFields = paths["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"];
+
+const WAITING_MS = 2_000; // between two looks at a job that waits for others
+
+/** The server's jobs, the newest first; those that have ended come without results until they are read. */
+export const jobs = signal<readonly Job[]>([]);
+
+export function hasEnded(job: Job): boolean {
+  return job.status !== "queued" && job.status !== "running";
 }
 
-/** A job with the findings that its events brought. */
-export interface Followed {
-  readonly job: Job;
-  readonly findings: readonly Finding[];
-}
-
-export const jobs = signal<readonly Followed[]>([]);
-
-/** Follow the jobs that the server has, and those that begin. */
+/** Find the jobs that the server has, and follow those that have not ended. */
 export async function findJobs(): Promise<void> {
-  for (const job of unwrap(await api.GET("/v1/jobs")).data) follow(job);
+  const list = unwrap(await api.GET("/v1/jobs")).data;
+  jobs.value = list;
+  for (const job of list) if (!hasEnded(job)) follow(job);
 }
 
-/** Begin a job; its fields are those of `POST /v1/jobs`. */
-export async function begin(fields: NonNullable<Parameters<typeof create>[0]>): Promise<Job> {
-  const job = await create(fields);
+/** Begin a job. */
+export async function begin(fields: JobFields): Promise<Job> {
+  const job = unwrap(await api.POST("/v1/jobs", { body: fields }));
   follow(job);
   return job;
 }
 
-async function create(fields: import("../api.gen").paths["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"]) {
-  return unwrap(await api.POST("/v1/jobs", { body: fields }));
-}
-
 export async function halt(id: string): Promise<void> {
-  unwrap(await api.DELETE("/v1/jobs/{job_id}", { params: { path: { job_id: id } } }));
+  put(unwrap(await api.DELETE("/v1/jobs/{job_id}", { params: { path: { job_id: id } } })));
 }
 
 export async function resume(id: string): Promise<void> {
   follow(unwrap(await api.POST("/v1/jobs/{job_id}/resume", { params: { path: { job_id: id } } })));
 }
 
+/** Read a job with its findings and its result. */
+export async function reread(id: string): Promise<Job> {
+  const job = unwrap(await api.GET("/v1/jobs/{job_id}", { params: { path: { job_id: id } } }));
+  put(job);
+  return job;
+}
+
 const following = new Set<string>();
 
 function follow(job: Job): void {
-  put({ job, findings: jobs.value.find((each) => each.job.id === job.id)?.findings ?? [] });
-  if (!following.has(job.id)) void listen(job.id);
+  put(job);
+  if (following.has(job.id)) return;
+  following.add(job.id);
+  void listen(job.id).finally(() => following.delete(job.id));
 }
 
+/** Follow one job to its end. Only what runs has a stream: a browser opens few connections to one server. */
 async function listen(id: string): Promise<void> {
-  following.add(id);
   let last = "";
-  for (let tries = 0; ; tries++) {
+  for (let tries = 0; ; ) {
     try {
+      let job = await reread(id);
+      tries = 0;
+      if (hasEnded(job)) break;
+      if (job.status === "queued") {
+        await pause(WAITING_MS);
+        continue;
+      }
       const headers: Record<string, string> = last ? { "last-event-id": last } : {};
       for await (const event of events(`/v1/jobs/${id}/events`, { headers, signal: new AbortController().signal })) {
-        tries = 0;
         last = event.id ?? last;
-        if (event.name === "finding") note(id, JSON.parse(event.data) as Finding);
-        else await reread(id);
+        if (stale(event.name)) job = await reread(id);
+        if (hasEnded(job)) break;
       }
-      break; // events end with the job
     } catch (error) {
-      if (!(error instanceof ApiError) || error.status === 404) break;
-      await new Promise((resolve) => setTimeout(resolve, Math.min(500 * 2 ** tries, 10_000)));
+      if (!(error instanceof ApiError) || error.status === 404) return;
+      await pause(Math.min(500 * 2 ** tries++, 10_000));
     }
   }
-  following.delete(id);
-  await reread(id);
   await refresh();
 }
 
-async function reread(id: string): Promise<void> {
-  const job = unwrap(await api.GET("/v1/jobs/{job_id}", { params: { path: { job_id: id } } }));
-  put({ job, findings: jobs.value.find((each) => each.job.id === id)?.findings ?? [] });
+let readAt = 0;
+
+/** Whether an event is worth another look at its job: old events arrive by the hundred, all at once. */
+function stale(event: string | undefined): boolean {
+  const now = performance.now();
+  if (event === "progress" && now - readAt < 200) return false;
+  readAt = now;
+  return true;
 }
 
-function note(id: string, finding: Finding): void {
-  jobs.value = jobs.value.map((each) => (each.job.id === id ? { ...each, findings: [...each.findings, finding] } : each));
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-function put(followed: Followed): void {
-  const others = jobs.value.filter((each) => each.job.id !== followed.job.id);
-  jobs.value = [followed, ...others].sort((a, b) => b.job.created - a.job.created);
+function put(job: Job): void {
+  const others = jobs.value.filter((each) => each.id !== job.id);
+  jobs.value = [job, ...others].sort((a, b) => b.created - a.created);
+}
+
+/** Return the findings of one kind. */
+export function findingsOf<Kind extends Finding["kind"]>(job: Job, kind: Kind): Extract<Finding, { kind: Kind }>[] {
+  return (job.findings ?? []).filter((each): each is Extract<Finding, { kind: Kind }> => each.kind === kind);
 }

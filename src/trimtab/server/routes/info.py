@@ -16,6 +16,7 @@ from trimtab.server.serving import Served
 from trimtab.server.uploads import max_bytes
 
 router = APIRouter(tags=["info"])
+LONG_JOBS = ("train quick", "train default", "train thorough", "distill")
 PACKAGES = ("torch", "transformers", "numpy", "fastapi", "llguidance")
 
 
@@ -69,6 +70,9 @@ class InfoReply(BaseModel):
     versions: dict[str, str]
     vectors: int
     presets: int
+    expected_seconds: dict[str, float] = Field(
+        description="About how long jobs take: 'train quick', 'train default', 'train thorough' and 'distill'."
+    )
 
 
 @router.get("/v1/info")
@@ -111,6 +115,9 @@ def get_info(serving: Served) -> InfoReply:
         versions={"python": platform.python_version(), **_versions()},
         vectors=len(serving.vectors.vectors),
         presets=len(serving.presets),
+        expected_seconds={}
+        if serving.jobs is None
+        else {kind: round(sum(serving.jobs.expected(kind).values()), 1) for kind in LONG_JOBS},
     )
 
 

@@ -7,12 +7,14 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Header, Path
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from trimtab.server.errors import RequestError
-from trimtab.server.jobs import JobEvent, JobFields, Jobs
+from trimtab.evaluation.cards import Card
+from trimtab.server.errors import ErrorObject, RequestError
+from trimtab.server.jobs import Job, JobEvent, JobFields, Jobs
 from trimtab.server.serving import Served, Serving
 from trimtab.server.sse import event, event_stream
+from trimtab.training.progress import ChosenLayers, PairAgreement, PoleAnswers
 
 router = APIRouter(tags=["jobs"])
 JobId = Annotated[str, Path(pattern="^job-[0-9a-f]{16}$")]
@@ -37,6 +39,49 @@ class ProgressReply(BaseModel):
     status: str
 
 
+class SafeEnds(BaseModel):
+    """Ends of a safe range."""
+
+    low: float
+    high: float
+
+
+class MadeReply(BaseModel):
+    """Result of a training or distillation."""
+
+    vector: str = Field(description="Its name, with a number behind it where another one had that name.")
+    safe: SafeEnds | None
+
+
+class EvaluatedReply(BaseModel):
+    """Result of an evaluation."""
+
+    card: Card
+    report: dict[str, Any]
+    created: str = Field(default="", description="When the vector was made that was evaluated.")
+
+
+class StrengthReply(BaseModel):
+    """Answer at one strength."""
+
+    kind: Literal["strength"] = "strength"
+    strength: float
+    text: str
+    kl: float | None
+    distinct: float = Field(description="Share of the runs of three words that are distinct.")
+    loops: bool
+    usable: bool
+    beyond_safe: str | None
+
+
+class SweptReply(BaseModel):
+    """Result of a sweep."""
+
+    vector: str
+    prompt: str
+    strengths: list[StrengthReply]
+
+
 class JobReply(BaseModel):
     """A job as it is now."""
 
@@ -48,10 +93,15 @@ class JobReply(BaseModel):
     started: float | None
     ended: float | None
     phases: list[PhaseReply]
+    phase_began: float | None
     progress: ProgressReply | None
-    error: dict[str, Any] | None
-    fields: dict[str, Any]
-    result: dict[str, Any] | None
+    seconds_left: float | None = Field(default=None, description="About how long it still takes, from its speed.")
+    error: ErrorObject | None
+    fields: JobFields
+    findings: list[PairAgreement | PoleAnswers | ChosenLayers | StrengthReply] = Field(
+        default=[], description="Intermediate results, which are events as well."
+    )
+    result: MadeReply | EvaluatedReply | SweptReply | None
 
 
 class JobList(BaseModel):
@@ -64,31 +114,36 @@ class JobList(BaseModel):
 @router.post("/v1/jobs", status_code=202)
 def create_job(body: Annotated[JobFields, Body()], serving: Served) -> JobReply:
     """Queue a training, distillation, evaluation or sweep."""
-    return JobReply(**_jobs(serving).create(body).to_json())
+    jobs = _jobs(serving)
+    return _reply(jobs, jobs.create(body))
 
 
 @router.get("/v1/jobs")
 def list_jobs(serving: Served) -> JobList:
     """List jobs."""
-    return JobList(data=[JobReply(**job.to_json(whole=False)) for job in _jobs(serving).all()])
+    jobs = _jobs(serving)
+    return JobList(data=[JobReply(**job.to_json(whole=False)) for job in jobs.all()])
 
 
 @router.get("/v1/jobs/{job_id}")
 def get_job(job_id: JobId, serving: Served) -> JobReply:
     """Return one job with its result."""
-    return JobReply(**_jobs(serving).get(job_id).to_json())
+    jobs = _jobs(serving)
+    return _reply(jobs, jobs.get(job_id))
 
 
 @router.delete("/v1/jobs/{job_id}", status_code=202)
 def stop_job(job_id: JobId, serving: Served) -> JobReply:
     """Stop a job at its next step; what it has found is kept, and it may be resumed."""
-    return JobReply(**_jobs(serving).stop(job_id).to_json())
+    jobs = _jobs(serving)
+    return _reply(jobs, jobs.stop(job_id))
 
 
 @router.post("/v1/jobs/{job_id}/resume", status_code=202)
 def resume_job(job_id: JobId, serving: Served) -> JobReply:
     """Go on with a job that was stopped or has failed."""
-    return JobReply(**_jobs(serving).resume(job_id).to_json())
+    jobs = _jobs(serving)
+    return _reply(jobs, jobs.resume(job_id))
 
 
 @router.get("/v1/jobs/{job_id}/events", response_class=StreamingResponse, responses=EVENTS)
@@ -101,6 +156,10 @@ async def stream_job_events(
     jobs = _jobs(serving)
     jobs.get(job_id)
     return event_stream(_written(jobs.events(job_id, after=int(last_event_id or 0))))
+
+
+def _reply(jobs: Jobs, job: Job) -> JobReply:
+    return JobReply(**job.to_json(), findings=jobs.findings(job.id), seconds_left=jobs.seconds_left(job))
 
 
 async def _written(events: AsyncIterator[JobEvent | None]) -> AsyncIterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any
@@ -12,14 +13,16 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
 from trimtab.errors import VectorError
-from trimtab.evaluation.cards import Card, card_json_values, zoo_cards
+from trimtab.evaluation.cards import Card, card_json_values, read_card, zoo_cards
+from trimtab.evaluation.records import Word
 from trimtab.server.errors import RequestError
 from trimtab.server.fields import Fields
 from trimtab.server.routes.presets import DeletedReply
 from trimtab.server.serving import Served, Serving
 from trimtab.server.uploads import checked_upload, max_bytes, receive
 from trimtab.server.vectors import NAME, checked_name
-from trimtab.vectors import ControlVector
+from trimtab.vectors import ControlVector, WrittenEffect
+from trimtab.vectors.records import Header
 
 router = APIRouter(tags=["vectors"])
 OCTETS = "application/octet-stream"
@@ -41,8 +44,8 @@ class VectorReply(BaseModel):
     name: str
     behaviour: str
     own: bool = Field(description="Whether it is in the server's folder, where it may be deleted.")
-    poles: dict[str, str] | None
-    verdict: str | None = Field(description="Of the card, in a word.")
+    poles: dict[str, str] | None = Field(description="Labels of the poles, by sign.")
+    verdict: Word | None = Field(description="Of the card, in a word; null until it is evaluated.")
     times_prompt: float | None = Field(description="Written effect at the default strength, in times the prompt.")
     default_strength: float | None
     safe: SafeReply | None
@@ -55,8 +58,11 @@ class VectorReply(BaseModel):
 class VectorDetails(VectorReply):
     """A vector with its card."""
 
-    card: dict[str, Any] | None = Field(description="What an evaluation has measured.")
-    header: dict[str, Any] = Field(description="Everything in the vector's file but its directions.")
+    card: Card | None = Field(description="What an evaluation has measured.")
+    written: list[WrittenEffect] = Field(
+        description="Effects on written answers that its training has measured: at the default strength, at the ends."
+    )
+    header: Header = Field(description="Everything in the vector's file but its directions.")
 
 
 class VectorList(BaseModel):
@@ -93,11 +99,12 @@ async def list_vectors(serving: Served) -> VectorList:
 async def get_vector(name: VectorName, serving: Served) -> VectorDetails:
     """Return one vector with its card and safe range."""
     vector = _found(serving, name)
-    card = _card_of(vector)
+    card = _card_of(serving, name, vector)
     return VectorDetails(
         **_short(serving, name, vector),
-        card=None if card is None else card_json_values(card),
-        header=vector.describe(),
+        card=None if card is None else Card(**card_json_values(card)),
+        written=list(_written(vector)),
+        header=Header.model_validate(vector.describe()),
     )
 
 
@@ -158,8 +165,10 @@ async def restore_vector(name: VectorName, body: RestoreFields, serving: Served)
 
 
 def safe_json(vector: ControlVector) -> dict[str, Any] | None:
-    """Return a vector's safe range; None if it was not measured."""
+    """Return a vector's safe range, from its file or its card; None if it was not measured."""
     safe = vector.safe
+    if safe is None and (card := _zoo_card_of(vector)) is not None:
+        safe = card.safe
     return None if safe is None else {"low": safe.low, "high": safe.high, "why": str(safe)}
 
 
@@ -176,14 +185,16 @@ def _found(serving: Serving, name: str) -> ControlVector:
 
 
 def _short(serving: Serving, name: str, vector: ControlVector) -> dict[str, Any]:
-    card = _card_of(vector)
+    card = _card_of(serving, name, vector)
+    written = _written(vector)
+    times = written[0].times_prompt if written else None
     return {
         "name": name,
         "behaviour": vector.behaviour.name,
         "own": serving.vectors.is_own(name),
-        "poles": None if card is None else {"+": card.positive, "-": card.negative},
+        "poles": _poles(vector, card),
         "verdict": None if card is None else card.word,
-        "times_prompt": None if card is None else card.times_prompt("default"),
+        "times_prompt": (None if times is None else times.value) if card is None else card.times_prompt("default"),
         "default_strength": _default_strength(vector),
         "safe": safe_json(vector),
         "method": vector.method,
@@ -198,7 +209,27 @@ def _default_strength(vector: ControlVector) -> float | None:
     return next((defaults[sign] for sign in ("+", "-") if defaults.get(sign)), None)
 
 
-def _card_of(vector: ControlVector) -> Card | None:
+def _poles(vector: ControlVector, card: Card | None) -> dict[str, str] | None:
+    """Return the labels of a vector's poles, by sign; None where they are not known."""
+    made_from = vector.behaviour
+    if made_from.positive and made_from.negative:
+        return {"+": made_from.positive, "-": made_from.negative}
+    return None if card is None else {"+": card.positive, "-": card.negative}
+
+
+def _written(vector: ControlVector) -> tuple[WrittenEffect, ...]:
+    """Return the effects on written answers that the training of a vector has measured."""
+    calibration = vector.calibration
+    return () if calibration is None or calibration.held_out is None else calibration.held_out.written
+
+
+def _card_of(serving: Serving, name: str, vector: ControlVector) -> Card | None:
+    """Return the card of a vector that was evaluated, here or for the zoo; None of any other."""
+    measured = None if serving.jobs is None else serving.jobs.card(name, vector)
+    return _zoo_card_of(vector) if measured is None else read_card(json.dumps(measured), where=f"the card of {name!r}")
+
+
+def _zoo_card_of(vector: ControlVector) -> Card | None:
     """Return the card of a zoo behaviour's vector that was measured; None of any other vector."""
     card = _cards().get(vector.behaviour.name)
     if card is None or card.digest != vector.behaviour.digest or card.model != vector.model.name:

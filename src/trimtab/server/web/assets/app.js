@@ -2060,56 +2060,70 @@ function KeyField() {
 	});
 }
 // src/state/jobs.ts
+var WAITING_MS = 2e3;
+/** The server's jobs, the newest first; those that have ended come without results until they are read. */
 var jobs = y$1([]);
-/** Follow the jobs that the server has, and those that begin. */
+function hasEnded(job) {
+	return job.status !== "queued" && job.status !== "running";
+}
+/** Find the jobs that the server has, and follow those that have not ended. */
 async function findJobs() {
-	for (const job of unwrap(await api.GET("/v1/jobs")).data) follow(job);
+	const list = unwrap(await api.GET("/v1/jobs")).data;
+	jobs.value = list;
+	for (const job of list) if (!hasEnded(job)) follow(job);
+}
+/** Read a job with its findings and its result. */
+async function reread(id) {
+	const job = unwrap(await api.GET("/v1/jobs/{job_id}", { params: { path: { job_id: id } } }));
+	put(job);
+	return job;
 }
 var following = /* @__PURE__ */ new Set();
 function follow(job) {
-	put({
-		job,
-		findings: jobs.value.find((each) => each.job.id === job.id)?.findings ?? []
-	});
-	if (!following.has(job.id)) listen(job.id);
+	put(job);
+	if (following.has(job.id)) return;
+	following.add(job.id);
+	listen(job.id).finally(() => following.delete(job.id));
 }
+/** Follow one job to its end. Only what runs has a stream: a browser opens few connections to one server. */
 async function listen(id) {
-	following.add(id);
 	let last = "";
-	for (let tries = 0;; tries++) try {
+	for (let tries = 0;;) try {
+		let job = await reread(id);
+		tries = 0;
+		if (hasEnded(job)) break;
+		if (job.status === "queued") {
+			await pause(WAITING_MS);
+			continue;
+		}
 		const headers = last ? { "last-event-id": last } : {};
 		for await (const event of events(`/v1/jobs/${id}/events`, {
 			headers,
 			signal: new AbortController().signal
 		})) {
-			tries = 0;
 			last = event.id ?? last;
-			if (event.name === "finding") note(id, JSON.parse(event.data));
-			else await reread(id);
+			if (stale(event.name)) job = await reread(id);
+			if (hasEnded(job)) break;
 		}
-		break;
 	} catch (error) {
-		if (!(error instanceof ApiError) || error.status === 404) break;
-		await new Promise((resolve) => setTimeout(resolve, Math.min(500 * 2 ** tries, 1e4)));
+		if (!(error instanceof ApiError) || error.status === 404) return;
+		await pause(Math.min(500 * 2 ** tries++, 1e4));
 	}
-	following.delete(id);
-	await reread(id);
 	await refresh();
 }
-async function reread(id) {
-	put({
-		job: unwrap(await api.GET("/v1/jobs/{job_id}", { params: { path: { job_id: id } } })),
-		findings: jobs.value.find((each) => each.job.id === id)?.findings ?? []
-	});
+var readAt = 0;
+/** Whether an event is worth another look at its job: old events arrive by the hundred, all at once. */
+function stale(event) {
+	const now = performance.now();
+	if (event === "progress" && now - readAt < 200) return false;
+	readAt = now;
+	return true;
 }
-function note(id, finding) {
-	jobs.value = jobs.value.map((each) => each.job.id === id ? {
-		...each,
-		findings: [...each.findings, finding]
-	} : each);
+function pause(ms) {
+	return new Promise((resolve) => setTimeout(resolve, ms));
 }
-function put(followed) {
-	jobs.value = [followed, ...jobs.value.filter((each) => each.job.id !== followed.job.id)].sort((a, b) => b.job.created - a.job.created);
+function put(job) {
+	jobs.value = [job, ...jobs.value.filter((each) => each.id !== job.id)].sort((a, b) => b.created - a.created);
 }
 // src/main.tsx
 refresh();
