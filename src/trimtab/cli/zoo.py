@@ -141,15 +141,16 @@ def _number(value: float | None, form: str) -> str:
 
 def _entry(behaviour: Behaviour, card: Card | None) -> dict[str, Any]:
     from trimtab.evaluation.cards import card_json_values
-    from trimtab.vectors import vector_path
+    from trimtab.vectors import packaged_path, vector_path
 
-    path = vector_path(behaviour.name)
+    own = vector_path(behaviour.name)
+    path = own if own.is_file() else packaged_path(behaviour.name)  # as it is found by name
     return {
         "name": behaviour.name,
         "description": behaviour.description,
         "positive": behaviour.positive.label,
         "negative": behaviour.negative.label,
-        "vector": str(path) if path.is_file() else None,
+        "vector": None if path is None else str(path),
         "card": None if card is None else card_json_values(card),
     }
 
