@@ -235,7 +235,7 @@ def test_file_has_documented_layout(tmp_path):
         "layers": 3,
         "fingerprint": "f00d",
     }
-    assert header["behaviour"] == {"name": "happy", "digest": "digest of happy"}
+    assert header["behaviour"] == {"name": "happy", "digest": "digest of happy", "positive": "", "negative": ""}
     assert header["norms"] == {"0": 10.0, "2": 20.0}
     assert header["weights"] == {"0": 1.0, "2": 0.5}
     assert header["scale"] == {"+": 0.1, "-": 0.2}

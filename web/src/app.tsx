@@ -1,7 +1,9 @@
 // The shell: places, the model, and what is announced.
 import { signal } from "@preact/signals";
 import { key, offline } from "./api";
+import { Breaks } from "./parts/breaks";
 import { Keys } from "./parts/keys";
+import { UseInApp } from "./parts/use";
 import { Library } from "./places/library";
 import { Make } from "./places/make";
 import { Try } from "./places/try";
@@ -47,6 +49,8 @@ export function App() {
       )}
       {needsKey.value && <KeyField />}
       <Page />
+      <Breaks />
+      <UseInApp />
       <Keys />
       <p class="vh" role="status" aria-live="polite">{announced.value}</p>
     </>

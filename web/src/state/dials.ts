@@ -12,10 +12,19 @@ export interface Dial {
   readonly text?: string;
 }
 
+export interface Range {
+  readonly low: number;
+  readonly high: number;
+  readonly why: string;
+}
+
 export const MAX_STRENGTH = 1.5;
 export const STEP = 0.05;
 
 export const dials = kept<readonly Dial[]>("dials", [{ name: "happy", strength: 0.5, on: true }], isDials);
+
+/** Safe ranges as they were found on the user's own prompts in this session, by vector. */
+export const narrowed = signal<Readonly<Record<string, Range>>>({});
 
 /** Return the text form of a mix; strengths are multiplied by `factor` (−1 is the other way). */
 export function mixText(mix: readonly Dial[], factor = 1): string {

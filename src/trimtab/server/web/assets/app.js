@@ -15,15 +15,15 @@ var p$3 = {};
 var y$3 = [];
 var v$2 = /^m(i|n|o|s|text|space)$/;
 var w$3 = Array.isArray;
-var d$2 = y$3.slice;
-var _$1 = Object.assign;
+var d$3 = y$3.slice;
+var _$2 = Object.assign;
 function g$3(n) {
 	n && n.parentNode && n.remove();
 }
 function k$2(n, t, r) {
 	var u, i, f, o = {}, e = arguments.length;
 	for (f in t) "key" == f ? u = t[f] : "ref" == f && "function" != typeof n ? i = t[f] : o[f] = t[f];
-	return e > 2 && (o.children = e > 3 ? d$2.call(arguments, 2) : r), m$3(n, o, u, i, null);
+	return e > 2 && (o.children = e > 3 ? d$3.call(arguments, 2) : r), m$3(n, o, u, i, null);
 }
 function m$3(r, u, i, f, o) {
 	var e = {
@@ -56,7 +56,7 @@ function S$1(n, t) {
 }
 function C$1(t) {
 	var r, u = t.__v, i = u.__e, f = [], o = [], e = t.__P;
-	e && ((r = _$1({ constructor: h$3 }, u)).__v = u.__v + 1, n$1.vnode && n$1.vnode(r), z$1(e, r, u, t.__n, e.namespaceURI, 32 & u.__u ? [i] : null, f, i || S$1(u), 32 & u.__u, o), r.__v = u.__v, r.__.__k[r.__i] = r, E$1(f, r, o), u.__ = u.__e = null, r.__e != i && j$1(r));
+	e && ((r = _$2({ constructor: h$3 }, u)).__v = u.__v + 1, n$1.vnode && n$1.vnode(r), z$1(e, r, u, t.__n, e.namespaceURI, 32 & u.__u ? [i] : null, f, i || S$1(u), 32 & u.__u, o), r.__v = u.__v, r.__.__k[r.__i] = r, E$1(f, r, o), u.__ = u.__e = null, r.__e != i && j$1(r));
 }
 function j$1(n) {
 	if ((n = n.__) && n.__c && !n.props.__P) return n.__e = null, n.__k.some(function(t) {
@@ -75,7 +75,7 @@ function H() {
 }
 function I(n, t, r, u, i, f, o, e, l, c, a) {
 	var s, h, v, w, d, _, g = u.__k || y$3, k = t.length;
-	for (l = q(r, t, g, l, k), s = 0; s < k; s++) null != (v = r.__k[s]) && (h = ~v.__i && g[v.__i] || p$3, v.__i = s, _ = z$1(n, v, h, i, f, o, e, l, c, a), w = v.__e, (h.ref != v.ref || 8 & h.__u) && (h.ref && G(h.ref, null, v, h), v.ref && a.push(v.ref, v.__c || w, v)), d = d || w, 4 & v.__u ? (l = A$2(v, l, n, !h.__v), h.__e && (h.__e = null)) : "function" == typeof v.type && void 0 !== _ ? l = _ : w && (l = w.nextSibling), v.__u &= -21);
+	for (l = q(r, t, g, l, k), s = 0; s < k; s++) null != (v = r.__k[s]) && (h = ~v.__i && g[v.__i] || p$3, v.__i = s, _ = z$1(n, v, h, i, f, o, e, l, c, a), w = v.__e, (h.ref != v.ref || 8 & h.__u) && (h.ref && G$1(h.ref, null, v, h), v.ref && a.push(v.ref, v.__c || w, v)), d = d || w, 4 & v.__u ? (l = A$2(v, l, n, !h.__v), h.__e && (h.__e = null)) : "function" == typeof v.type && void 0 !== _ ? l = _ : w && (l = w.nextSibling), v.__u &= -21);
 	return r.__e = d, l;
 }
 function q(n, t, r, u, i) {
@@ -149,7 +149,7 @@ function z$1(t, r, u, i, f, o, e, l, c, a) {
 	n: if ("function" == typeof V) {
 		v = e.length;
 		try {
-			if (M = r.props, C = (s = V.prototype) && s.render, j = (s = V.contextType) && i[s.__c], L = s ? j ? j.props.value : s.__ : i, (d = u.__c) ? (r.__c = d, 2 & d.__g && (d.__g |= 1)) : (C ? r.__c = d = new V(M, L) : (r.__c = d = new x$1(M, L), d.constructor = V, d.render = K), j && j.sub(d), d.state || (d.state = {}), d.__n = i, d.__g |= 8, d.__h = [], d.__k = []), C && (d.__s || (d.__s = d.state), V.getDerivedStateFromProps && (d.__s == d.state && (d.__s = _$1({}, d.__s)), _$1(d.__s, V.getDerivedStateFromProps(M, d.__s)))), k = d.props, b = d.state, d.__v = r, u.__c) {
+			if (M = r.props, C = (s = V.prototype) && s.render, j = (s = V.contextType) && i[s.__c], L = s ? j ? j.props.value : s.__ : i, (d = u.__c) ? (r.__c = d, 2 & d.__g && (d.__g |= 1)) : (C ? r.__c = d = new V(M, L) : (r.__c = d = new x$1(M, L), d.constructor = V, d.render = K), j && j.sub(d), d.state || (d.state = {}), d.__n = i, d.__g |= 8, d.__h = [], d.__k = []), C && (d.__s || (d.__s = d.state), V.getDerivedStateFromProps && (d.__s == d.state && (d.__s = _$2({}, d.__s)), _$2(d.__s, V.getDerivedStateFromProps(M, d.__s)))), k = d.props, b = d.state, d.__v = r, u.__c) {
 				if (M !== k && C && !V.getDerivedStateFromProps && d.componentWillReceiveProps && d.componentWillReceiveProps(M, L), r.__v == u.__v && !(8 & d.__g) || !(4 & d.__g) && d.shouldComponentUpdate && !1 === d.shouldComponentUpdate(M, d.__s, L)) {
 					r.__v != u.__v && (d.props = M, d.state = d.__s, d.__g &= -9), r.__e = u.__e, r.__k = u.__k, r.__k.some(function(n) {
 						n && (n.__ = r);
@@ -164,7 +164,7 @@ function z$1(t, r, u, i, f, o, e, l, c, a) {
 			do
 				d.__g &= -9, H && H(r), s = d.render(d.props, d.state = d.__s, d.context);
 			while (8 & d.__g && ++q < 25);
-			C && (y$3.push.apply(d.__h, d.__k), d.__k = []), d.state = d.__s, d.getChildContext && (i = _$1({}, i, d.getChildContext())), C && u.__c && d.getSnapshotBeforeUpdate && (m = d.getSnapshotBeforeUpdate(k, b)), A = s && s.type === $ && null == s.key ? s.props.children : s, M.__P && (s = l, f = (t = M.__P).namespaceURI, c = o = null, u.props && u.props.__P != t && (u.__k.some(function(n) {
+			C && (y$3.push.apply(d.__h, d.__k), d.__k = []), d.state = d.__s, d.getChildContext && (i = _$2({}, i, d.getChildContext())), C && u.__c && d.getSnapshotBeforeUpdate && (m = d.getSnapshotBeforeUpdate(k, b)), A = s && s.type === $ && null == s.key ? s.props.children : s, M.__P && (s = l, f = (t = M.__P).namespaceURI, c = o = null, u.props && u.props.__P != t && (u.__k.some(function(n) {
 				n && J(n, n);
 			}), u.__k = null), l = u.__k ? S$1(u, 0) : null), l = I(t, w$3(A) ? A : [A], r, u, i, f, o, e, l, c, a), M.__P && (r.__e = null, l = s), r.__u &= -161, p && p.some(g$3), d.__h.length && e.push(d), 1 & d.__g && (d.__g &= -4);
 		} catch (t) {
@@ -203,7 +203,7 @@ function D$1(n) {
 	n && (n.__c && (n.__c.__g |= 4), n.__k && n.__k.some(D$1));
 }
 function E$1(t, r, u) {
-	for (var i = 0; i < u.length;) G(u[i++], u[i++], u[i++]);
+	for (var i = 0; i < u.length;) G$1(u[i++], u[i++], u[i++]);
 	n$1.__c && n$1.__c(r, t), t.some(function(r) {
 		try {
 			t = r.__h, r.__h = [], t.some(function(n) {
@@ -227,14 +227,14 @@ function F$1(t, r, u, i, f, o, e, l, c, a) {
 		t = M.createElementNS(f, C, x.is ? x : a), l && (n$1.__m && n$1.__m(r, o), l = !1), o = null;
 	}
 	if (C) {
-		if (a = "template" == C && t.content || t, o = "textarea" == C && null != x.defaultValue ? null : o && d$2.call(a.childNodes), !l && o) for ($ = {}, s = 0; s < t.attributes.length; s++) $[(k = t.attributes[s]).name] = k.value;
+		if (a = "template" == C && t.content || t, o = "textarea" == C && null != x.defaultValue ? null : o && d$3.call(a.childNodes), !l && o) for ($ = {}, s = 0; s < t.attributes.length; s++) $[(k = t.attributes[s]).name] = k.value;
 		for (s in $) k = $[s], "dangerouslySetInnerHTML" == s ? y = k : "children" == s || s in x || "value" == s && "defaultValue" in x || "checked" == s && "defaultChecked" in x || N(t, s, null, k, f);
 		for (s in x) k = x[s], "children" == s ? _ = k : "dangerouslySetInnerHTML" == s ? h = k : "value" == s ? b = k : "checked" == s ? m = k : l && "function" != typeof k || $[s] === k || N(t, s, k, $[s], f);
 		h ? (l || y && (h.__html == y.__html || h.__html == t.innerHTML) || (t.innerHTML = h.__html), r.__k = []) : (y && (t.textContent = ""), ("foreignObject" == C || "http://www.w3.org/1998/Math/MathML" == f && v$2.test(C)) && (f = "http://www.w3.org/1999/xhtml"), I(a, w$3(_) ? _ : [_], r, u, i, f, o, e, o ? o[0] : u.__k && S$1(u, 0), l, c), o && o.some(g$3)), l && "textarea" != C || (s = "value", "progress" == C && null == b ? t.removeAttribute(s) : null == b || b === t[s] && ("progress" != C || b) || N(t, s, b, $[s], f), s = "checked", null != m && m != t[s] && N(t, s, m, $[s], f));
 	} else $ === x || l && t.data == x || (t.data = x);
 	return t;
 }
-function G(t, r, u, i) {
+function G$1(t, r, u, i) {
 	try {
 		"function" == typeof t ? r ? r.__x = t(r) || 1 : i && (i = i.__c || i.__e) && (r = i.__x) && (i.__x = null, "function" == typeof r ? r() : t(null)) : t.current = r;
 	} catch (t) {
@@ -243,7 +243,7 @@ function G(t, r, u, i) {
 }
 function J(t, r, u) {
 	var i, f, o, e;
-	if (n$1.unmount && n$1.unmount(t), !(i = t.ref) || i.current && i.current != t.__e || G(i, null, r, t), i = t.__c) {
+	if (n$1.unmount && n$1.unmount(t), !(i = t.ref) || i.current && i.current != t.__e || G$1(i, null, r, t), i = t.__c) {
 		if (i.componentWillUnmount) try {
 			i.componentWillUnmount();
 		} catch (t) {
@@ -259,7 +259,7 @@ function K(n, t, r) {
 }
 function Q(t, r) {
 	var u, i, f, o;
-	n$1.__ && n$1.__(t, r), 9 == r.nodeType && (r = r.documentElement), i = (u = t && 32 & t.__u) ? null : r.__k, r.__k = m$3($, { children: [t] }), f = [], o = [], z$1(r, r.__k, i || p$3, p$3, r.namespaceURI, i ? null : r.firstChild ? d$2.call(r.childNodes) : null, f, i ? i.__e : r.firstChild, u, o), E$1(f, r.__k, o), r.__k.props.children = null;
+	n$1.__ && n$1.__(t, r), 9 == r.nodeType && (r = r.documentElement), i = (u = t && 32 & t.__u) ? null : r.__k, r.__k = m$3($, { children: [t] }), f = [], o = [], z$1(r, r.__k, i || p$3, p$3, r.namespaceURI, i ? null : r.firstChild ? d$3.call(r.childNodes) : null, f, i ? i.__e : r.firstChild, u, o), E$1(f, r.__k, o), r.__k.props.children = null;
 }
 n$1 = { __e: function(n, t, r, u) {
 	for (var i, o, e; t = t.__;) if ((i = t.__c) && !(1 & i.__g)) {
@@ -275,7 +275,7 @@ n$1 = { __e: function(n, t, r, u) {
 	return null != n && n.constructor === h$3;
 }, x$1.prototype.setState = function(n, t) {
 	var r = this.__s;
-	r && r != this.state || (r = this.__s = _$1({}, this.state)), "function" == typeof n && (n = n(_$1({}, r), this.props)), n && (_$1(r, n), this.__v && (t && this.__k.push(t), L(this)));
+	r && r != this.state || (r = this.__s = _$2({}, this.state)), "function" == typeof n && (n = n(_$2({}, r), this.props)), n && (_$2(r, n), this.__v && (t && this.__k.push(t), L(this)));
 }, x$1.prototype.forceUpdate = function(n) {
 	this.__v && (this.__g |= 4, n && this.__h.push(n), L(this));
 }, x$1.prototype.render = $, u$3 = [], f$3 = 0, o$3 = function(n, t) {
@@ -304,6 +304,32 @@ function y$2(n, t) {
 		__h: []
 	});
 	return n >= u.__.length && u.__.push({}), u.__[n];
+}
+function d$2(n) {
+	return f$2 = 1, _$1(G, n);
+}
+function _$1(n, u, i) {
+	var f = y$2(t$1++, 2);
+	if (f.t = n, !f.__c && (f.__ = [i ? i(u) : G(void 0, u), function(n) {
+		var t = (f.__N || f.__)[0], r = f.t(t, n);
+		o$2(t, r) || (f.__N = [r, f.__[1]], f.__c.setState({}));
+	}], f.__c = r$1, !r$1.__f)) {
+		r$1.__f = !0;
+		var c = r$1.shouldComponentUpdate;
+		r$1.shouldComponentUpdate = function(n, t, r) {
+			var u = this.__H;
+			if (!u) return !0;
+			var i = !1, f = this.props != n;
+			if (u.__.some(function(n) {
+				n.__N && (i = !0, o$2(n.__[0], n.__N[0]) || (f = !0));
+			}), c) {
+				var e = c.call(this, n, t, r);
+				return i ? e || f : e;
+			}
+			return !i || f;
+		};
+	}
+	return f.__;
 }
 function A$1(n, u) {
 	var i = y$2(t$1++, 3);
@@ -412,6 +438,9 @@ function E(n, t) {
 	return !n || n.length != t.length || t.some(function(t, r) {
 		return !o$2(t, n[r]);
 	});
+}
+function G(n, t) {
+	return "function" == typeof t ? t(n) : t;
 }
 // node_modules/@preact/signals-core/dist/signals-core.module.js
 var i = Symbol.for("preact-signals");
@@ -1717,12 +1746,230 @@ async function* events(path, options) {
 		reader.cancel().catch(() => void 0);
 	}
 }
-y$1(null);
-/** Whether *Use in my app* is shown. */
-var codeOpen = y$1(false);
-var keysOpen = y$1(false);
-function openCode() {
-	codeOpen.value = true;
+// src/charts/scale.ts
+/** Return round numbers from low to high, about `most` of them. */
+function ticks(low, high, most = 4) {
+	if (!(high > low)) return [low];
+	const rough = (high - low) / most;
+	const power = 10 ** Math.floor(Math.log10(rough));
+	const step = [
+		1,
+		2,
+		5,
+		10
+	].map((times) => power * times).find((each) => each >= rough * .999) ?? power * 10;
+	const found = [];
+	for (let n = Math.ceil(low / step - 1e-9); n <= high / step + 1e-9; n++) found.push(Number((n * step).toPrecision(12)));
+	return found;
+}
+/** Return the place of a number between two others, in per cent and clamped to them. */
+function percent(value, low, high) {
+	return 100 * (Math.min(Math.max(value, low), high) - low) / (high - low || 1);
+}
+/** Return a number as it is read: few digits, and a minus sign that is one. */
+function figure(value, digits = 3) {
+	const rounded = Number(value.toPrecision(digits));
+	return String(Math.abs(rounded) < 1e-9 ? 0 : rounded).replace("-", "−");
+}
+// node_modules/preact/jsx-runtime/dist/jsxRuntime.mjs
+var f = Symbol.for("pv");
+var o = 0;
+Array.isArray;
+function a(t, e, n, u, a, i) {
+	e || (e = {});
+	var c, l, p = e;
+	if ("ref" in p && "function" != typeof t) for (l in p = {}, e) "ref" == l ? c = e[l] : p[l] = e[l];
+	var s = {
+		type: t,
+		props: p,
+		key: n,
+		ref: c,
+		__k: null,
+		__: null,
+		__b: 0,
+		__e: null,
+		__c: null,
+		constructor: f,
+		__v: --o,
+		__i: -1,
+		__u: 0
+	};
+	return (a || i) && (s.__source = a, s.__self = i), n$1.vnode && n$1.vnode(s), s;
+}
+// src/charts/line-chart.tsx
+var ROOM = .08;
+/** A measure over strength: points with their intervals, the safe zone and the range of chance shaded. Places are in
+* per cent, so that text keeps its size on any screen. */
+function LineChart({ title, summary, points, zone, band, mark, from, height = 140 }) {
+	if (points.length < 2) return null;
+	const sorted = [...points].sort((a, b) => a.x - b.x);
+	const xs = sorted.map((point) => point.x);
+	const [left, right] = [Math.min(...xs), Math.max(...xs)];
+	const values = sorted.flatMap((point) => [
+		point.y,
+		point.low ?? point.y,
+		point.high ?? point.y
+	]);
+	if (from !== void 0) values.push(from);
+	if (band) values.push(band.low, band.high);
+	if (mark) values.push(mark.at);
+	const span = Math.max(...values) - Math.min(...values) || 1;
+	const [low, high] = [Math.min(...values) - ROOM * span, Math.max(...values) + ROOM * span];
+	const across = (x) => `${3 + .94 * percent(x, left, right)}%`;
+	const up = (y) => `${100 - percent(y, low, high)}%`;
+	return /* @__PURE__ */ a("div", {
+		class: "chart",
+		role: "img",
+		"aria-label": summary,
+		children: [
+			/* @__PURE__ */ a("p", {
+				class: "title",
+				children: title
+			}),
+			/* @__PURE__ */ a("div", {
+				class: "scale",
+				style: { height: `${height}px` },
+				children: ticks(low, high).map((tick) => /* @__PURE__ */ a("span", {
+					style: { top: up(tick) },
+					children: figure(tick)
+				}, tick))
+			}),
+			/* @__PURE__ */ a("svg", {
+				width: "100%",
+				height,
+				children: [
+					zone && zone.high > zone.low && /* @__PURE__ */ a("rect", {
+						class: "zone",
+						x: across(Math.max(zone.low, left)),
+						width: `${.94 * (percent(zone.high, left, right) - percent(zone.low, left, right))}%`,
+						y: "0",
+						height: "100%"
+					}),
+					band && /* @__PURE__ */ a("rect", {
+						class: "chance",
+						x: "0",
+						width: "100%",
+						y: up(band.high),
+						height: `${percent(band.high, low, high) - percent(band.low, low, high)}%`
+					}),
+					ticks(low, high).map((tick) => /* @__PURE__ */ a("line", {
+						class: "grid",
+						x1: "0",
+						x2: "100%",
+						y1: up(tick),
+						y2: up(tick)
+					}, tick)),
+					left < 0 && right > 0 && /* @__PURE__ */ a("line", {
+						class: "zero",
+						x1: across(0),
+						x2: across(0),
+						y1: "0",
+						y2: "100%"
+					}),
+					mark && /* @__PURE__ */ a("line", {
+						class: "mark",
+						x1: "0",
+						x2: "100%",
+						y1: up(mark.at),
+						y2: up(mark.at)
+					}),
+					mark && /* @__PURE__ */ a("text", {
+						x: "100%",
+						y: up(mark.at),
+						dx: "-4",
+						dy: "-4",
+						"text-anchor": "end",
+						children: mark.label
+					}),
+					sorted.slice(1).map((point, n) => /* @__PURE__ */ a("line", {
+						class: "line",
+						x1: across(sorted[n].x),
+						y1: up(sorted[n].y),
+						x2: across(point.x),
+						y2: up(point.y)
+					}, point.x)),
+					sorted.map((point) => /* @__PURE__ */ a(Dot, {
+						point,
+						across,
+						up
+					}, point.x))
+				]
+			}),
+			/* @__PURE__ */ a("div", {
+				class: "strengths",
+				children: labelled(xs, left, right).map((x) => /* @__PURE__ */ a("span", {
+					style: { left: across(x) },
+					children: figure(x)
+				}, x))
+			})
+		]
+	});
+}
+function Dot({ point, across, up }) {
+	const [x, y] = [across(point.x), up(point.y)];
+	return /* @__PURE__ */ a("g", {
+		class: `dot ${point.x > 0 ? "plus" : point.x < 0 ? "minus" : "base"}`,
+		children: [point.low !== void 0 && point.high !== void 0 && /* @__PURE__ */ a("line", {
+			class: "whisker",
+			x1: x,
+			x2: x,
+			y1: up(point.low),
+			y2: up(point.high)
+		}), point.broken ? /* @__PURE__ */ a("text", {
+			class: "broken",
+			x,
+			y,
+			dy: "5",
+			"text-anchor": "middle",
+			children: "▲"
+		}) : /* @__PURE__ */ a("circle", {
+			cx: x,
+			cy: y,
+			r: "4.5"
+		})]
+	});
+}
+/** Return the strengths that have room for a label: where they would overlap, whole ones and those near 0 win. */
+function labelled(xs, left, right) {
+	const taken = [];
+	const order = [...xs].sort((a, b) => Number(!Number.isInteger(a)) - Number(!Number.isInteger(b)) || Math.abs(a) - Math.abs(b));
+	for (const x of order) if (taken.every((other) => Math.abs(other - x) > .11 * (right - left))) taken.push(x);
+	return taken;
+}
+// src/charts/numbers.tsx
+function Numbers({ caption, head, rows }) {
+	return /* @__PURE__ */ a("details", {
+		class: "numbers",
+		children: [/* @__PURE__ */ a("summary", { children: "The same as numbers" }), /* @__PURE__ */ a("div", {
+			class: "scroll",
+			tabIndex: 0,
+			role: "region",
+			"aria-label": caption,
+			children: /* @__PURE__ */ a("table", {
+				class: "data",
+				children: [
+					/* @__PURE__ */ a("caption", {
+						class: "vh",
+						children: caption
+					}),
+					/* @__PURE__ */ a("thead", { children: /* @__PURE__ */ a("tr", { children: head.map((each) => /* @__PURE__ */ a("th", {
+						scope: "col",
+						children: each
+					}, each)) }) }),
+					/* @__PURE__ */ a("tbody", { children: rows.map(([first, ...others]) => /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("th", {
+						scope: "row",
+						children: first
+					}), others.map((each, n) => /* @__PURE__ */ a("td", { children: each }, n))] }, first)) })
+				]
+			})
+		})]
+	});
+}
+// src/state/announce.ts
+var announced = y$1("");
+/** Say something once in the page's live region. */
+function announce(text) {
+	announced.value = announced.value === text ? `${text}\u00a0` : text;
 }
 // src/state/kept.ts
 /** Return a signal whose value is read from the browser's storage, and written there as it changes. */
@@ -1743,6 +1990,551 @@ function read(place, initial, valid) {
 	} catch {
 		return initial;
 	}
+}
+// src/state/server.ts
+var info = y$1(null);
+var vectors = y$1([]);
+/** Why files in the server's folder are no vectors for this model, by name. */
+var unusable = y$1({});
+var needsKey = y$1(false);
+var vectorOf = O(() => new Map(vectors.value.map((vector) => [vector.name, vector])));
+/** Read what the server has. */
+async function refresh() {
+	try {
+		const [about, found] = await Promise.all([api.GET("/v1/info"), api.GET("/v1/vectors")]);
+		info.value = unwrap(about);
+		const list = unwrap(found);
+		vectors.value = list.data;
+		unusable.value = list.unusable;
+		needsKey.value = false;
+	} catch (error) {
+		if (!(error instanceof ApiError)) throw error;
+		needsKey.value = error.status === 401;
+	}
+}
+var dials = kept("dials", [{
+	name: "happy",
+	strength: .5,
+	on: true
+}], isDials);
+/** Safe ranges as they were found on the user's own prompts in this session, by vector. */
+var narrowed = y$1({});
+/** Return the text form of a mix; strengths are multiplied by `factor` (−1 is the other way). */
+function mixText(mix, factor = 1) {
+	return mix.filter((dial) => dial.on && (dial.text !== void 0 || dial.strength !== 0)).map((dial) => dial.text ?? `${dial.name}:${tidy(dial.strength * factor)}`).join(" + ") || "none";
+}
+var text = O(() => mixText(dials.value));
+/** The server's reading of the current mix: predicted KL, cosines, warnings. */
+var check = y$1(null);
+/** Set the strength of a dial, or whether it is on. */
+function turn(name, change) {
+	dials.value = dials.value.map((dial) => dial.name === name ? {
+		...dial,
+		...change
+	} : dial);
+}
+function add(name) {
+	if (dials.value.some((dial) => dial.name === name)) return;
+	const strength = vectorOf.value.get(name)?.default_strength ?? .5;
+	dials.value = [...dials.value, {
+		name,
+		strength,
+		on: true
+	}];
+}
+/** Return what the server makes of a text form. */
+async function checked(written) {
+	return unwrap(await api.POST("/v1/steering/check", { body: { steering: written } }));
+}
+var asked = 0;
+x(() => {
+	const written = text.value;
+	const number = ++asked;
+	setTimeout(() => {
+		if (number !== asked) return;
+		checked(written).then((answer) => {
+			if (number === asked) check.value = answer;
+		}, () => void 0);
+	}, 120);
+});
+/** Return a strength without the noise of binary fractions. */
+function tidy(strength) {
+	return Math.round(strength * 1e3) / 1e3;
+}
+/** Return a strength with its sign. */
+function signed(value, digits = 2) {
+	const rounded = Number(value.toFixed(digits));
+	return rounded > 0 ? `+${rounded}` : rounded < 0 ? `−${-rounded}` : "0";
+}
+function isDials(value) {
+	return Array.isArray(value) && value.every((dial) => typeof dial?.name === "string" && typeof dial.strength === "number" && typeof dial.on === "boolean");
+}
+// src/state/jobs.ts
+var WAITING_MS = 2e3;
+/** The server's jobs, the newest first; those that have ended come without results until they are read. */
+var jobs = y$1([]);
+function hasEnded(job) {
+	return job.status !== "queued" && job.status !== "running";
+}
+/** Find the jobs that the server has, and follow those that have not ended. */
+async function findJobs() {
+	const list = unwrap(await api.GET("/v1/jobs")).data;
+	jobs.value = list;
+	for (const job of list) if (!hasEnded(job)) follow(job);
+}
+/** Begin a job. */
+async function begin(fields) {
+	const job = unwrap(await api.POST("/v1/jobs", { body: fields }));
+	follow(job);
+	return job;
+}
+async function halt(id) {
+	put(unwrap(await api.DELETE("/v1/jobs/{job_id}", { params: { path: { job_id: id } } })));
+}
+/** Read a job with its findings and its result. */
+async function reread(id) {
+	const job = unwrap(await api.GET("/v1/jobs/{job_id}", { params: { path: { job_id: id } } }));
+	put(job);
+	return job;
+}
+var following = /* @__PURE__ */ new Set();
+function follow(job) {
+	put(job);
+	if (following.has(job.id)) return;
+	following.add(job.id);
+	listen(job.id).finally(() => following.delete(job.id));
+}
+/** Follow one job to its end. Only what runs has a stream: a browser opens few connections to one server. */
+async function listen(id) {
+	let last = "";
+	for (let tries = 0;;) try {
+		let job = await reread(id);
+		tries = 0;
+		if (hasEnded(job)) break;
+		if (job.status === "queued") {
+			await pause(WAITING_MS);
+			continue;
+		}
+		const headers = last ? { "last-event-id": last } : {};
+		for await (const event of events(`/v1/jobs/${id}/events`, {
+			headers,
+			signal: new AbortController().signal
+		})) {
+			last = event.id ?? last;
+			if (stale(event.name)) job = await reread(id);
+			if (hasEnded(job)) break;
+		}
+	} catch (error) {
+		if (!(error instanceof ApiError) || error.status === 404) return;
+		await pause(Math.min(500 * 2 ** tries++, 1e4));
+	}
+	await refresh();
+}
+var readAt = 0;
+/** Whether an event is worth another look at its job: old events arrive by the hundred, all at once. */
+function stale(event) {
+	const now = performance.now();
+	if (event === "progress" && now - readAt < 200) return false;
+	readAt = now;
+	return true;
+}
+function pause(ms) {
+	return new Promise((resolve) => setTimeout(resolve, ms));
+}
+function put(job) {
+	jobs.value = [job, ...jobs.value.filter((each) => each.id !== job.id)].sort((a, b) => b.created - a.created);
+}
+/** Return the findings of one kind. */
+function findingsOf(job, kind) {
+	return (job.findings ?? []).filter((each) => each.kind === kind);
+}
+// src/state/open.ts
+/** Vector of which *Where it breaks* is shown; null while it is closed. */
+var breaksOf = y$1(null);
+/** Whether *Use in my app* is shown. */
+var codeOpen = y$1(false);
+var keysOpen = y$1(false);
+function openCode() {
+	codeOpen.value = true;
+}
+// src/state/talk.ts
+var COLUMNS = [
+	"plain",
+	"steered",
+	"opposite",
+	"prompt"
+];
+var turns = kept("turns", [], isTurns);
+kept("columns", ["plain", "steered"], isColumns);
+kept("sampling", {
+	maxTokens: 64,
+	temperature: 0,
+	seed: 0
+}, isSampling);
+kept("system", "You are extremely happy.", isString);
+kept("colour", "happy", isString);
+var running = y$1([]);
+O(() => running.value.length > 0);
+function isString(value) {
+	return typeof value === "string";
+}
+function isColumns(value) {
+	return Array.isArray(value) && value.every((column) => COLUMNS.includes(column));
+}
+function isSampling(value) {
+	const given = value;
+	return typeof given?.maxTokens === "number" && typeof given.temperature === "number" && typeof given.seed === "number";
+}
+function isTurns(value) {
+	return Array.isArray(value) && value.every((turn) => typeof turn?.user === "string" && typeof turn.answers === "object");
+}
+// src/parts/dialog.tsx
+/** A native modal dialog, open as long as it is rendered. Escape, its button and a click outside close it; the focus
+* returns to what had it. */
+function Dialog({ title, wide, onClose, children }) {
+	const dialog = T(null);
+	const heading = P();
+	A$1(() => {
+		const before = document.activeElement;
+		dialog.current?.showModal();
+		return () => {
+			if (before instanceof HTMLElement && before.isConnected) before.focus();
+		};
+	}, []);
+	return /* @__PURE__ */ a("dialog", {
+		ref: dialog,
+		class: wide ? "wide" : "",
+		"aria-labelledby": heading,
+		onClose,
+		onClick: (event) => {
+			if (event.target === event.currentTarget) onClose();
+		},
+		children: [/* @__PURE__ */ a("header", { children: [/* @__PURE__ */ a("h2", {
+			id: heading,
+			children: title
+		}), /* @__PURE__ */ a("button", {
+			type: "button",
+			onClick: onClose,
+			children: "Close"
+		})] }), /* @__PURE__ */ a("div", {
+			class: "body",
+			children
+		})]
+	});
+}
+// src/parts/notice.tsx
+/** What went wrong and what to do about it, with buttons if there are any. */
+function Problem({ error, children }) {
+	const { what, fix } = asProblem(error);
+	return /* @__PURE__ */ a("div", {
+		class: "notice bad",
+		role: "alert",
+		children: [/* @__PURE__ */ a("p", { children: [
+			/* @__PURE__ */ a("strong", { children: sentence(what) }),
+			" ",
+			fix && sentence(fix)
+		] }), children && /* @__PURE__ */ a("p", {
+			class: "row",
+			children
+		})]
+	});
+}
+function asProblem(error) {
+	if (error instanceof ApiError) return error;
+	if (typeof error === "object" && error && "what" in error) return error;
+	return {
+		what: error instanceof Error ? error.message : String(error),
+		fix: null
+	};
+}
+/** Return the server's words as a sentence. */
+function sentence(words) {
+	const text = words.trim();
+	return text && text[0].toUpperCase() + text.slice(1) + (/[.!?…]$/.test(text) ? "" : ".");
+}
+// src/parts/breaks.tsx
+var STRENGTHS = [
+	-1.5,
+	-1,
+	-.5,
+	0,
+	.5,
+	1,
+	1.5
+];
+var TOKENS = 60;
+var EXAMPLE = "I would like two cheeseburgers and a coke, please.";
+/** The sweep that is shown, of this session. */
+var sweep = y$1(null);
+function Breaks() {
+	const name = breaksOf.value;
+	return name === null ? null : /* @__PURE__ */ a(Opened$1, { name }, name);
+}
+function Opened$1({ name }) {
+	const [prompt, setPrompt] = d$2(() => turns.value.at(-1)?.user ?? EXAMPLE);
+	const [error, setError] = d$2(null);
+	const safe = vectorOf.value.get(name)?.safe ?? null;
+	const job = sweep.value?.name === name ? jobs.value.find((each) => each.id === sweep.value?.id) : void 0;
+	const rows = job ? findingsOf(job, "strength") : [];
+	const running = job !== void 0 && !hasEnded(job);
+	const done = job?.status === "done";
+	A$1(() => {
+		if (!done) return;
+		const usable = usableRange(rows);
+		narrow(name, rows, safe);
+		announce(`Answered at ${rows.length} strengths. ${verdict(usable)}`);
+	}, [done]);
+	const run = async () => {
+		setError(null);
+		try {
+			sweep.value = {
+				id: (await begin({
+					kind: "sweep",
+					vector: name,
+					prompt,
+					strengths: STRENGTHS,
+					max_tokens: TOKENS,
+					kl: true
+				})).id,
+				name
+			};
+		} catch (problem) {
+			setError(problem);
+		}
+	};
+	return /* @__PURE__ */ a(Dialog, {
+		title: `Where ${name} breaks`,
+		wide: true,
+		onClose: () => breaksOf.value = null,
+		children: /* @__PURE__ */ a("div", {
+			class: "stack",
+			children: [
+				/* @__PURE__ */ a("form", {
+					class: "stack tight",
+					onSubmit: (event) => {
+						event.preventDefault();
+						run();
+					},
+					children: [/* @__PURE__ */ a("label", {
+						class: "field",
+						children: [/* @__PURE__ */ a("span", {
+							class: "label",
+							children: "Message"
+						}), /* @__PURE__ */ a("textarea", {
+							rows: 2,
+							value: prompt,
+							maxLength: 2e4,
+							required: true,
+							onInput: (event) => setPrompt(event.currentTarget.value)
+						})]
+					}), /* @__PURE__ */ a("div", {
+						class: "row",
+						children: [
+							/* @__PURE__ */ a("button", {
+								class: "go",
+								disabled: running || !prompt.trim(),
+								children: [
+									"Answer at ",
+									STRENGTHS.length,
+									" strengths"
+								]
+							}),
+							running && /* @__PURE__ */ a("button", {
+								type: "button",
+								onClick: () => job && void halt(job.id),
+								children: "Stop"
+							}),
+							/* @__PURE__ */ a("span", {
+								class: "hint",
+								children: safe ? `Card: safe from ${signed(safe.low)} to ${signed(safe.high)}` : "No safe range was measured"
+							})
+						]
+					})]
+				}),
+				error !== null && /* @__PURE__ */ a(Problem, { error }),
+				job?.error && /* @__PURE__ */ a(Problem, { error: job.error }),
+				running && /* @__PURE__ */ a("progress", {
+					"aria-label": "Strengths answered",
+					max: STRENGTHS.length,
+					value: rows.length
+				}),
+				rows.length > 0 && /* @__PURE__ */ a(Rows, {
+					name,
+					rows,
+					safe,
+					waiting: running
+				}),
+				done && /* @__PURE__ */ a("p", { children: [
+					/* @__PURE__ */ a("strong", { children: verdict(usableRange(rows)) }),
+					" ",
+					narrowed.value[name] && "The zone on the dial is narrowed to this for now."
+				] }),
+				rows.length > 1 && /* @__PURE__ */ a(Charts, {
+					rows,
+					safe
+				})
+			]
+		})
+	});
+}
+function Rows({ name, rows, safe, waiting }) {
+	const suggested = waiting ? null : suggestion(rows, safe);
+	return /* @__PURE__ */ a("ol", {
+		class: "strength-rows",
+		"aria-label": "Answers by strength",
+		children: rows.map((row) => /* @__PURE__ */ a("li", {
+			class: row.usable ? "" : "unusable",
+			children: [
+				/* @__PURE__ */ a("p", {
+					class: "head",
+					children: [
+						/* @__PURE__ */ a("strong", {
+							class: "number",
+							children: signed(row.strength)
+						}),
+						row.usable ? /* @__PURE__ */ a("span", { children: "ok" }) : /* @__PURE__ */ a("span", {
+							class: "warn",
+							children: ["▲ ", row.loops ? "repeats itself" : "no answer"]
+						}),
+						/* @__PURE__ */ a("span", {
+							class: "soft small",
+							children: [
+								row.kl === null ? "" : `${figure(row.kl, 2)} nat`,
+								" · ",
+								Math.round(100 * row.distinct),
+								" % distinct"
+							]
+						}),
+						row.strength === suggested && /* @__PURE__ */ a("span", {
+							class: "tag",
+							children: "suggested"
+						})
+					]
+				}),
+				/* @__PURE__ */ a("p", {
+					class: "said",
+					children: row.text.trim() || "(no answer)"
+				}),
+				/* @__PURE__ */ a("button", {
+					type: "button",
+					onClick: () => setDial(name, row.strength),
+					children: ["Set the dial to ", signed(row.strength)]
+				})
+			]
+		}, row.strength))
+	});
+}
+function Charts({ rows, safe }) {
+	const spent = rows.filter((row) => row.kl !== null);
+	return /* @__PURE__ */ a("section", {
+		class: "stack tight",
+		"aria-label": "Measures by strength",
+		children: [
+			/* @__PURE__ */ a("div", {
+				class: "pair",
+				children: [/* @__PURE__ */ a(LineChart, {
+					title: "KL, nat per token",
+					summary: `KL by strength: ${spent.map((row) => `${signed(row.strength)}: ${figure(row.kl ?? 0, 2)}`).join(", ")}`,
+					points: spent.map((row) => ({
+						x: row.strength,
+						y: row.kl ?? 0,
+						broken: !row.usable
+					})),
+					zone: safe,
+					from: 0
+				}), /* @__PURE__ */ a(LineChart, {
+					title: "Distinct three-word groups, %",
+					summary: `Distinct three-word groups by strength: ${rows.map((row) => `${signed(row.strength)}: ${Math.round(100 * row.distinct)} %`).join(", ")}`,
+					points: rows.map((row) => ({
+						x: row.strength,
+						y: 100 * row.distinct,
+						broken: !row.usable
+					})),
+					zone: safe,
+					mark: {
+						at: 75,
+						label: "repeats below 75 %"
+					}
+				})]
+			}),
+			/* @__PURE__ */ a("p", {
+				class: "hint",
+				children: "▲ marks strengths whose answer is not usable. The shaded part is the card's safe range."
+			}),
+			/* @__PURE__ */ a(Numbers, {
+				caption: "Measures by strength",
+				head: [
+					"Strength",
+					"KL, nat per token",
+					"Distinct, %",
+					"Usable"
+				],
+				rows: rows.map((row) => [
+					signed(row.strength),
+					row.kl === null ? "–" : figure(row.kl),
+					figure(100 * row.distinct),
+					row.usable ? "yes" : "no"
+				])
+			})
+		]
+	});
+}
+function setDial(name, strength) {
+	if (!dials.value.some((dial) => dial.name === name)) add(name);
+	turn(name, {
+		strength,
+		on: true
+	});
+	breaksOf.value = null;
+	location.hash = "try";
+	announce(`${name} is set to ${signed(strength)}`);
+}
+/** Return the ends of the strengths around 0 whose answers are all usable; null if that at 0 is not. */
+function usableRange(rows) {
+	const sorted = [...rows].sort((a, b) => a.strength - b.strength);
+	const middle = sorted.findIndex((row) => row.strength === 0);
+	if (!sorted[middle]?.usable) return null;
+	let [first, last] = [middle, middle];
+	while (sorted[first - 1]?.usable) first--;
+	while (sorted[last + 1]?.usable) last++;
+	return {
+		low: sorted[first].strength,
+		high: sorted[last].strength
+	};
+}
+/** Narrow the zone that the dial draws in this session, where a strength inside the card's range has broken. */
+function narrow(name, rows, safe) {
+	const usable = usableRange(rows);
+	if (!usable) return;
+	const card = safe ?? {
+		low: -1.5,
+		high: 1.5
+	};
+	const broken = rows.filter((row) => !row.usable && row.strength >= card.low && row.strength <= card.high);
+	if (!broken.length) return;
+	const low = broken.some((row) => row.strength < 0) ? usable.low : card.low;
+	const high = broken.some((row) => row.strength > 0) ? usable.high : card.high;
+	narrowed.value = {
+		...narrowed.value,
+		[name]: {
+			low,
+			high,
+			why: "answers to your message repeat themselves or are empty beyond"
+		}
+	};
+}
+function verdict(usable) {
+	if (!usable) return "The answer is not usable even without steering, so this message says nothing about the vector.";
+	const [least, most] = [STRENGTHS[0], STRENGTHS.at(-1)];
+	if (usable.low === least && usable.high === most) return "On this message no strength breaks.";
+	return `On this message answers hold together from ${signed(usable.low)} to ${signed(usable.high)}.`;
+}
+/** Return the strongest strength that is usable here and safe by the card. */
+function suggestion(rows, safe) {
+	const usable = usableRange(rows);
+	if (!usable) return null;
+	const within = rows.map((row) => row.strength).filter((strength) => strength > 0 && strength <= Math.min(usable.high, safe?.high ?? 1e400));
+	return within.length ? Math.max(...within) : null;
 }
 // src/state/keys.ts
 /** Keys of the place that is shown. */
@@ -1780,65 +2572,6 @@ function takesText(target) {
 		"range"
 	].includes(target.type);
 	return target instanceof HTMLTextAreaElement || target instanceof HTMLSelectElement;
-}
-// node_modules/preact/jsx-runtime/dist/jsxRuntime.mjs
-var f = Symbol.for("pv");
-var o = 0;
-Array.isArray;
-function a(t, e, n, u, a, i) {
-	e || (e = {});
-	var c, l, p = e;
-	if ("ref" in p && "function" != typeof t) for (l in p = {}, e) "ref" == l ? c = e[l] : p[l] = e[l];
-	var s = {
-		type: t,
-		props: p,
-		key: n,
-		ref: c,
-		__k: null,
-		__: null,
-		__b: 0,
-		__e: null,
-		__c: null,
-		constructor: f,
-		__v: --o,
-		__i: -1,
-		__u: 0
-	};
-	return (a || i) && (s.__source = a, s.__self = i), n$1.vnode && n$1.vnode(s), s;
-}
-// src/parts/dialog.tsx
-/** A native modal dialog, open as long as it is rendered. Escape, its button and a click outside close it; the focus
-* returns to what had it. */
-function Dialog({ title, wide, onClose, children }) {
-	const dialog = T(null);
-	const heading = P();
-	A$1(() => {
-		const before = document.activeElement;
-		dialog.current?.showModal();
-		return () => {
-			if (before instanceof HTMLElement && before.isConnected) before.focus();
-		};
-	}, []);
-	return /* @__PURE__ */ a("dialog", {
-		ref: dialog,
-		class: wide ? "wide" : "",
-		"aria-labelledby": heading,
-		onClose,
-		onClick: (event) => {
-			if (event.target === event.currentTarget) onClose();
-		},
-		children: [/* @__PURE__ */ a("header", { children: [/* @__PURE__ */ a("h2", {
-			id: heading,
-			children: title
-		}), /* @__PURE__ */ a("button", {
-			type: "button",
-			onClick: onClose,
-			children: "Close"
-		})] }), /* @__PURE__ */ a("div", {
-			class: "body",
-			children
-		})]
-	});
 }
 // src/parts/keys.tsx
 var NAMES = { Escape: "Esc" };
@@ -1895,6 +2628,306 @@ function Keys() {
 		})
 	});
 }
+// src/state/presets.ts
+var presets = y$1([]);
+async function findPresets() {
+	presets.value = unwrap(await api.GET("/v1/presets")).data;
+}
+// src/parts/snippets.ts
+var QUESTION = "How was your day?";
+function snippets(use) {
+	return [
+		{
+			id: "curl",
+			title: "curl",
+			note: "Any HTTP client will do: the steering is one more field of the body.",
+			code: curl(use)
+		},
+		{
+			id: "python-openai",
+			title: "Python (openai)",
+			note: "Needs the package openai.",
+			code: pythonOpenai(use)
+		},
+		{
+			id: "python-trimtab",
+			title: "Python (trimtab)",
+			note: "Without a server: the model runs in your program.",
+			code: pythonTrimtab(use)
+		},
+		{
+			id: "js-openai",
+			title: "JavaScript (openai)",
+			note: "Needs the package openai. In TypeScript put // @ts-expect-error above the steering.",
+			code: jsOpenai(use)
+		},
+		{
+			id: "litellm",
+			title: "LiteLLM",
+			note: "Needs the package litellm.",
+			code: litellm(use)
+		},
+		{
+			id: "cli",
+			title: "Command line",
+			note: "Without a server. On Windows, write the quotes as your shell wants them.",
+			code: cli(use)
+		},
+		{
+			id: "model-name",
+			title: "As a model name",
+			note: "For Open WebUI, SillyTavern, n8n and whatever else can only choose a model.",
+			code: modelName(use)
+		}
+	];
+}
+function curl({ address, model, steering }) {
+	const body = `{
+  "model": ${quoted(model)},
+  "messages": [{"role": "user", "content": ${quoted(QUESTION)}}],
+  "max_tokens": 40,
+  "steering": ${quoted(steering)}
+}`;
+	return `curl -s ${shell(`${address}/v1/chat/completions`)} -H 'content-type: application/json' -d ${shell(body)}`;
+}
+function pythonOpenai({ address, model, steering }) {
+	return `from openai import OpenAI
+
+client = OpenAI(base_url=${quoted(`${address}/v1`)}, api_key="none")
+answer = client.chat.completions.create(
+    model=${quoted(model)},
+    messages=[{"role": "user", "content": ${quoted(QUESTION)}}],
+    max_tokens=40,
+    extra_body={"steering": ${quoted(steering)}},
+)
+print(answer.choices[0].message.content)`;
+}
+function pythonTrimtab({ model, steering }) {
+	const steered = steering === "none" ? "" : `, steering=${quoted(steering)}`;
+	return `import trimtab
+
+model = trimtab.load(${model === "smollm2" ? "" : quoted(model)})
+answer = model.generate(${quoted(QUESTION)}${steered}, max_new_tokens=40)
+print(answer.text)
+print(answer.receipt)`;
+}
+function jsOpenai({ address, model, steering }) {
+	return `import OpenAI from "openai";
+
+const client = new OpenAI({ baseURL: ${quoted(`${address}/v1`)}, apiKey: "none" });
+const answer = await client.chat.completions.create({
+  model: ${quoted(model)},
+  messages: [{ role: "user", content: ${quoted(QUESTION)} }],
+  max_tokens: 40,
+  steering: ${quoted(steering)},
+});
+console.log(answer.choices[0].message.content);`;
+}
+function litellm({ address, model, steering }) {
+	return `import litellm
+
+answer = litellm.completion(
+    model=${quoted(`openai/${model}`)},
+    api_base=${quoted(`${address}/v1`)},
+    api_key="none",
+    messages=[{"role": "user", "content": ${quoted(QUESTION)}}],
+    max_tokens=40,
+    extra_body={"steering": ${quoted(steering)}},
+)
+print(answer.choices[0].message.content)`;
+}
+function cli({ model, steering }) {
+	const parts = ["trimtab generate", shell(QUESTION)];
+	if (steering !== "none") parts.push(`--steer ${shell(steering)}`);
+	if (model !== "smollm2") parts.push(`--model ${shell(model)}`);
+	return [...parts, "--max-new-tokens 40"].join(" ");
+}
+function modelName({ address, model, preset }) {
+	if (preset === null) return null;
+	const body = `{
+  "model": ${quoted(`${model}:${preset}`)},
+  "messages": [{"role": "user", "content": ${quoted(QUESTION)}}],
+  "max_tokens": 40
+}`;
+	return `# In the settings of the application:
+#   base URL  ${address}/v1
+#   API key   none
+#   model     ${model}:${preset}
+curl -s ${shell(`${address}/v1/chat/completions`)} -H 'content-type: application/json' -d ${shell(body)}`;
+}
+/** Return a string literal that JSON, Python and JavaScript read alike. */
+function quoted(text) {
+	return JSON.stringify(text);
+}
+/** Return a word of a POSIX shell. */
+function shell(text) {
+	return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+}
+// src/parts/use.tsx
+var tab = y$1("curl");
+function UseInApp() {
+	return codeOpen.value ? /* @__PURE__ */ a(Opened, {}) : null;
+}
+function Opened() {
+	A$1(() => void findPresets().catch(() => void 0), []);
+	const saved = presets.value.find((each) => each.preset?.["steering"] === text.value && Object.keys(each.preset).length === 1);
+	const all = snippets({
+		address: location.origin,
+		model: info.value?.model.served_as ?? "smollm2",
+		steering: text.value,
+		preset: saved?.name ?? null
+	});
+	const shown = all.find((each) => each.id === tab.value) ?? all[0];
+	return /* @__PURE__ */ a(Dialog, {
+		title: "Use in my app",
+		wide: true,
+		onClose: () => codeOpen.value = false,
+		children: /* @__PURE__ */ a("div", {
+			class: "stack",
+			children: [
+				/* @__PURE__ */ a("p", { children: text.value === "none" ? "No dial is on, so this code steers nothing." : /* @__PURE__ */ a($, { children: [
+					"The code steers with ",
+					/* @__PURE__ */ a("code", { children: text.value }),
+					", as the dials are now."
+				] }) }),
+				/* @__PURE__ */ a("div", {
+					role: "tablist",
+					"aria-label": "Client",
+					onKeyDown: (event) => moveTab(event, all),
+					children: all.map((each) => /* @__PURE__ */ a("button", {
+						type: "button",
+						role: "tab",
+						id: `tab-${each.id}`,
+						"aria-selected": each === shown,
+						"aria-controls": "snippet",
+						tabIndex: each === shown ? 0 : -1,
+						onClick: () => tab.value = each.id,
+						children: each.title
+					}, each.id))
+				}),
+				/* @__PURE__ */ a("div", {
+					role: "tabpanel",
+					id: "snippet",
+					"aria-labelledby": `tab-${shown.id}`,
+					class: "stack",
+					children: [/* @__PURE__ */ a("p", {
+						class: "hint",
+						children: shown.note
+					}), shown.code === null ? /* @__PURE__ */ a(SavePreset, {}) : /* @__PURE__ */ a(Code, {
+						code: shown.code,
+						title: shown.title
+					}, shown.id)]
+				})
+			]
+		})
+	});
+}
+/** Arrows, Home and End choose a tab, as in every list of tabs. */
+function moveTab(event, all) {
+	const at = all.findIndex((each) => each.id === tab.value);
+	const to = {
+		ArrowRight: at + 1,
+		ArrowLeft: at - 1,
+		Home: 0,
+		End: all.length - 1
+	}[event.key];
+	if (to === void 0) return;
+	event.preventDefault();
+	const id = all[(to + all.length) % all.length].id;
+	tab.value = id;
+	document.getElementById(`tab-${id}`)?.focus();
+}
+function Code({ code, title }) {
+	const [copied, setCopied] = d$2("");
+	const copy = async () => {
+		try {
+			await navigator.clipboard.writeText(code);
+			setCopied("copied");
+			announce(`Code for ${title} is copied`);
+		} catch {
+			setCopied("failed");
+		}
+	};
+	return /* @__PURE__ */ a($, { children: [/* @__PURE__ */ a("pre", {
+		tabIndex: 0,
+		"aria-label": `Code for ${title}`,
+		children: /* @__PURE__ */ a("code", { children: code })
+	}), /* @__PURE__ */ a("p", {
+		class: "row",
+		children: [
+			/* @__PURE__ */ a("button", {
+				type: "button",
+				class: "go",
+				onClick: () => void copy(),
+				children: "Copy"
+			}),
+			copied === "copied" && /* @__PURE__ */ a("span", { children: "Copied" }),
+			copied === "failed" && /* @__PURE__ */ a("span", {
+				class: "warn",
+				children: "▲ The browser does not allow it. Select the text and copy it."
+			})
+		]
+	})] });
+}
+/** The form that saves the dials as a preset, whose name is then a model's. */
+function SavePreset({ onSaved }) {
+	const [name, setName] = d$2("");
+	const [error, setError] = d$2(null);
+	const taken = presets.value.some((each) => each.name === name);
+	const save = async () => {
+		setError(null);
+		try {
+			unwrap(await api.PUT("/v1/presets/{name}", {
+				params: { path: { name } },
+				body: { steering: text.value }
+			}));
+			await findPresets();
+			announce(`The preset ${name} is saved`);
+			onSaved?.(name);
+		} catch (problem) {
+			setError(problem);
+		}
+	};
+	return /* @__PURE__ */ a("form", {
+		class: "stack tight",
+		onSubmit: (event) => {
+			event.preventDefault();
+			save();
+		},
+		children: [
+			/* @__PURE__ */ a("p", { children: "Save the dials as a preset. Its name is then a model's name." }),
+			/* @__PURE__ */ a("div", {
+				class: "row",
+				children: [
+					/* @__PURE__ */ a("label", {
+						class: "row",
+						children: [/* @__PURE__ */ a("span", {
+							class: "label",
+							children: "Name"
+						}), /* @__PURE__ */ a("input", {
+							value: name,
+							required: true,
+							pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}",
+							title: "Letters, digits, '.', '_' and '-'",
+							autocomplete: "off",
+							onInput: (event) => setName(event.currentTarget.value)
+						})]
+					}),
+					/* @__PURE__ */ a("button", {
+						class: "go",
+						disabled: !name || taken,
+						children: "Save"
+					}),
+					taken && /* @__PURE__ */ a("span", {
+						class: "warn",
+						children: "▲ There is a preset of this name"
+					})
+				]
+			}),
+			error !== null && /* @__PURE__ */ a(Problem, { error })
+		]
+	});
+}
 // src/places/library.tsx
 function Library() {
 	return /* @__PURE__ */ a("main", {
@@ -1918,29 +2951,6 @@ function Try() {
 		tabIndex: -1,
 		children: /* @__PURE__ */ a("h1", { children: "Try" })
 	});
-}
-// src/state/announce.ts
-var announced = y$1("");
-// src/state/server.ts
-var info = y$1(null);
-var vectors = y$1([]);
-/** Why files in the server's folder are no vectors for this model, by name. */
-var unusable = y$1({});
-var needsKey = y$1(false);
-O(() => new Map(vectors.value.map((vector) => [vector.name, vector])));
-/** Read what the server has. */
-async function refresh() {
-	try {
-		const [about, found] = await Promise.all([api.GET("/v1/info"), api.GET("/v1/vectors")]);
-		info.value = unwrap(about);
-		const list = unwrap(found);
-		vectors.value = list.data;
-		unusable.value = list.unusable;
-		needsKey.value = false;
-	} catch (error) {
-		if (!(error instanceof ApiError)) throw error;
-		needsKey.value = error.status === 401;
-	}
 }
 // src/app.tsx
 var PLACES = {
@@ -2015,6 +3025,8 @@ function App() {
 		}),
 		needsKey.value && /* @__PURE__ */ a(KeyField, {}),
 		/* @__PURE__ */ a(Page, {}),
+		/* @__PURE__ */ a(Breaks, {}),
+		/* @__PURE__ */ a(UseInApp, {}),
 		/* @__PURE__ */ a(Keys, {}),
 		/* @__PURE__ */ a("p", {
 			class: "vh",
@@ -2058,72 +3070,6 @@ function KeyField() {
 			})
 		]
 	});
-}
-// src/state/jobs.ts
-var WAITING_MS = 2e3;
-/** The server's jobs, the newest first; those that have ended come without results until they are read. */
-var jobs = y$1([]);
-function hasEnded(job) {
-	return job.status !== "queued" && job.status !== "running";
-}
-/** Find the jobs that the server has, and follow those that have not ended. */
-async function findJobs() {
-	const list = unwrap(await api.GET("/v1/jobs")).data;
-	jobs.value = list;
-	for (const job of list) if (!hasEnded(job)) follow(job);
-}
-/** Read a job with its findings and its result. */
-async function reread(id) {
-	const job = unwrap(await api.GET("/v1/jobs/{job_id}", { params: { path: { job_id: id } } }));
-	put(job);
-	return job;
-}
-var following = /* @__PURE__ */ new Set();
-function follow(job) {
-	put(job);
-	if (following.has(job.id)) return;
-	following.add(job.id);
-	listen(job.id).finally(() => following.delete(job.id));
-}
-/** Follow one job to its end. Only what runs has a stream: a browser opens few connections to one server. */
-async function listen(id) {
-	let last = "";
-	for (let tries = 0;;) try {
-		let job = await reread(id);
-		tries = 0;
-		if (hasEnded(job)) break;
-		if (job.status === "queued") {
-			await pause(WAITING_MS);
-			continue;
-		}
-		const headers = last ? { "last-event-id": last } : {};
-		for await (const event of events(`/v1/jobs/${id}/events`, {
-			headers,
-			signal: new AbortController().signal
-		})) {
-			last = event.id ?? last;
-			if (stale(event.name)) job = await reread(id);
-			if (hasEnded(job)) break;
-		}
-	} catch (error) {
-		if (!(error instanceof ApiError) || error.status === 404) return;
-		await pause(Math.min(500 * 2 ** tries++, 1e4));
-	}
-	await refresh();
-}
-var readAt = 0;
-/** Whether an event is worth another look at its job: old events arrive by the hundred, all at once. */
-function stale(event) {
-	const now = performance.now();
-	if (event === "progress" && now - readAt < 200) return false;
-	readAt = now;
-	return true;
-}
-function pause(ms) {
-	return new Promise((resolve) => setTimeout(resolve, ms));
-}
-function put(job) {
-	jobs.value = [job, ...jobs.value.filter((each) => each.id !== job.id)].sort((a, b) => b.created - a.created);
 }
 // src/main.tsx
 refresh();
