@@ -13,16 +13,18 @@ from numpy.typing import NDArray
 
 from benchmarks.estimators import CAA, RANDOM, TRIMTAB
 from trimtab.errors import BenchmarkError, MissingDependencyError
+from trimtab.palette import colours
 from trimtab.stats import Interval, bootstrap, mean_interval
 from trimtab.vectors import write_atomically
 
 INSTALL = "pip install -r benchmarks/requirements.txt"
-COLOURS = {
-    TRIMTAB: "#1f5fa8",
-    "repeng pca_diff": "#c44e52",
-    "repeng pca_center": "#dd8452",
-    CAA: "#8172b3",
-    RANDOM: "#9a9a9a",
+# Colour of the palette, and shape, which tells them apart without it.
+MARKS = {
+    TRIMTAB: ("plus", "o"),
+    "repeng pca_diff": ("minus", "s"),
+    "repeng pca_center": ("warn", "^"),
+    CAA: ("ink", "D"),
+    RANDOM: ("edge", "v"),
 }
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -190,23 +192,25 @@ def draw_ranking(ranking: Mapping[str, Any], path: Path) -> None:
     figure = Figure(figsize=(8, 1.8 + 0.32 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     panel = figure.subplots()
+    palette = colours("light")
     for name in ranking["written"]["estimators"]:
-        colour, filled = COLOURS.get(name, "#555555"), name == TRIMTAB
+        colour, shape = MARKS.get(name, ("soft", "p"))
+        filled = name == TRIMTAB
         panel.scatter(
             [_swing(result, name) for _, result in rows],
             range(len(rows)),
-            marker="o",
+            marker=shape,
             s=62 if filled else 34,
-            facecolors=colour if filled else "none",
-            edgecolors=colour,
+            facecolors=palette[colour] if filled else "none",
+            edgecolors=palette[colour],
             linewidths=1.4,
             zorder=3 if filled else 2,
             label=_label(name, ranking),
         )
     panel.set_yticks(range(len(rows)), [name for name, _ in rows])
-    panel.grid(axis="y", color="#e6e6e6", linewidth=0.8)
+    panel.grid(axis="y", color=palette["line"], linewidth=0.8)
     panel.set_axisbelow(True)
-    panel.axvline(0, color="#9a9a9a", linewidth=0.8, zorder=1)
+    panel.axvline(0, color=palette["edge"], linewidth=0.8, zorder=1)
     panel.set_xlabel(f"swing of what is written, at {ranking['budget']:g} nat of KL, nats per token")
     panel.spines[["top", "right", "left"]].set_visible(False)
     panel.tick_params(axis="y", length=0)

@@ -257,8 +257,8 @@ def test_page_layers_tried_have_coloured_cells():
     report = working(subject=subject(candidates=(Placing((3, 4, 7), 0.5), Placing((5,), -0.25)), layers=(3, 4, 7)))
     cells = re.findall(r'class="cell" style="background: ([^"]+)" title="layers ([^:]+)', report_html(report))
     assert [layers for _, layers in cells] == ["3–4, 7"] * 3 + ["5"]
-    assert "var(--positive) 90%" in cells[0][0]
-    assert "var(--negative) 45%" in cells[3][0]
+    assert "var(--plus) 90%" in cells[0][0]
+    assert "var(--minus) 45%" in cells[3][0]
 
 
 def test_page_without_safe_strength_is_rendered():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,6 +20,7 @@ from trimtab.engines.fake import FakeEngine
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.server.app import create_app
 from trimtab.server.settings import ServerSettings
+from trimtab.vectors import ControlVector
 
 FLAGS = (
     "--no-sandbox",
@@ -86,7 +88,7 @@ class Watched:
 def is_local(url: str) -> bool:
     """Return True for an address that stays on this machine."""
     parts = urlsplit(url)
-    return parts.scheme in ("data", "blob") or parts.hostname in LOOPBACK
+    return parts.scheme in ("data", "blob", "file") or parts.hostname in LOOPBACK
 
 
 @pytest.fixture
@@ -129,28 +131,43 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
 
 
 @pytest.fixture(scope="session")
-def fake_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Address of a server over the fake engine, with three vectors."""
-    engine = FakeEngine()
-    with listening(create_app(engine, settings_in(tmp_path_factory.mktemp("fake"), engine))) as address:
-        yield address
-
-
-def settings_in(folder: Path, engine: FakeEngine) -> ServerSettings:
-    """Return settings of a server in an empty folder, after saving vectors of the fake engine there."""
-    vectors, presets = folder / "vectors", folder / "presets"
-    vectors.mkdir()
-    presets.mkdir()
-    for seed, name in enumerate(NAMES):
+def fake_vectors(fake: FakeEngine) -> list[ControlVector]:
+    """Vectors of the fake engine, as if they had been measured."""
+    return [
         make_vector(
             name,
-            model=engine.info,
-            directions=directions((0, 2), size=engine.info.hidden_size, seed=seed),
+            model=fake.info,
+            directions=directions((0, 2), size=fake.info.hidden_size, seed=seed),
             neutral=neutral_record(),
             safe=safe_range(),
             calibration=calibration_record(written=(written_effect(),)),
-        ).save(vectors / f"{name}.safetensors")
-    return ServerSettings(model="fake", vectors=vectors, presets=presets, drain=0)
+        )
+        for seed, name in enumerate(NAMES)
+    ]
+
+
+@pytest.fixture(scope="session")
+def serve(
+    fake_vectors: list[ControlVector], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., AbstractContextManager[str]]:
+    """``with serve(engine) as address`` serves an engine with the fake vectors, in folders of its own."""
+
+    def start(engine: Any, *, vectors: Sequence[ControlVector] = fake_vectors) -> AbstractContextManager[str]:
+        folder = tmp_path_factory.mktemp("served")
+        (folder / "presets").mkdir()
+        for vector in vectors:
+            vector.save(folder / f"{vector.behaviour.name}.safetensors")
+        settings = ServerSettings(model="fake", vectors=folder, presets=folder / "presets", drain=0)
+        return listening(create_app(engine, settings))
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def fake_address(fake: FakeEngine, serve: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
+    """Address of a server over the fake engine, with three vectors."""
+    with serve(fake) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -16,9 +16,9 @@ def test_places_are_reached_by_keyboard(page):
         expect(page).to_have_url(re.compile(f"#{name.lower()}$"))
 
 
-def test_skip_link_is_first_and_leads_to_the_answers(page):
+def test_skip_link_is_first_and_leads_to_the_content(page):
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the answers")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.get_by_role("main")).to_be_focused()
 

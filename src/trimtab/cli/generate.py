@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from trimtab.cli.options import (
+    MINUS,
+    PLUS,
     DtypeOption,
     ForceOption,
     JsonOption,
@@ -215,7 +217,7 @@ def compare(
 def comparison_table(compared: AnswerComparison, *, title: str | None = None) -> Table:
     """Return three answers to each prompt, side by side."""
     table = Table(title=title, show_lines=True, expand=True, title_justify="left", title_style="bold")
-    columns = (("baseline", ""), (f"+ {compared.steering}", "green"), (f"− {compared.opposite}", "magenta"))
+    columns = (("baseline", ""), (f"+ {compared.steering}", PLUS), (f"− {compared.opposite}", MINUS))
     for header, style in columns:
         table.add_column(escape(header), style=style, ratio=1, overflow="fold")
     for prompt, answers in compared.rows():

@@ -41,6 +41,10 @@ def print_json(value: Any) -> None:
     write_piece(json.dumps(value, ensure_ascii=not utf8, allow_nan=False) + "\n")
 
 
+# Text of the two poles: the terminal's colours that are nearest to the palette's and legible on its background.
+PLUS, MINUS = "cyan", "yellow"
+
+
 def notice(text: str) -> None:
     """Print a remark on standard error."""
     err.print(text, style="dim", markup=False, soft_wrap=True)

@@ -12,6 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from trimtab.cli.options import (
+    MINUS,
+    PLUS,
     DtypeOption,
     ForceOption,
     JsonOption,
@@ -26,13 +28,12 @@ from trimtab.cli.options import (
 )
 from trimtab.cli.session import Session
 from trimtab.errors import PromptError
+from trimtab.palette import colours, rgb
 
 if TYPE_CHECKING:
     from trimtab.engines import Prompt
     from trimtab.reading import Reading, Shades, VectorReading
 
-PALE = (245, 245, 245)
-RED, GREEN = (225, 70, 70), (45, 175, 90)
 SHOWN_FROM = 0.2  # of the scale; weaker values have no colour
 STRONG_FROM = 0.5  # of the scale, on terminals of few colours
 LEGEND = (-1.0, -0.5, 0.0, 0.5, 1.0)  # of the scale
@@ -142,11 +143,11 @@ def _style(part: float) -> Style:
     if strength < SHOWN_FROM:
         return Style()
     if out.color_system == "standard":  # 16 colours: two steps
-        name = "green" if part > 0 else "red"
+        name = PLUS if part > 0 else MINUS
         return Style(color="black", bgcolor=name) if strength >= STRONG_FROM else Style(color=name)
-    end = GREEN if part > 0 else RED
-    red, green, blue = (round(pale + strength * (full - pale)) for pale, full in zip(PALE, end, strict=True))
-    return Style(color="rgb(0,0,0)", bgcolor=f"rgb({red},{green},{blue})")
+    pale, full = rgb(colours("light")["panel"]), rgb(colours("dark")["plus" if part > 0 else "minus"])
+    red, green, blue = (round(start + strength * (end - start)) for start, end in zip(pale, full, strict=True))
+    return Style(color=colours("light")["ink"], bgcolor=f"rgb({red},{green},{blue})")
 
 
 def _legend(shown: Shades) -> Text:
@@ -187,7 +188,7 @@ def _layer_table(reading: Reading, vector: VectorReading) -> Table:
         table.add_column(header, justify="left" if header == "+" else "right")
     for layer, value in reversed(list(zip(vector.layers, values, strict=True))):
         bar = "█" * round(BAR * abs(value) / most)
-        sides = (Text(), Text(bar, "green")) if value > 0 else (Text(bar, "red"), Text())
+        sides = (Text(), Text(bar, colours()["plus"])) if value > 0 else (Text(bar, colours()["minus"]), Text())
         style = "" if layer in vector.reading_layers else "dim"
         table.add_row(str(layer), f"{value:+.2f}", *sides, style=style)
     return table

@@ -42,6 +42,7 @@ from trimtab.evaluation.report.wording import (
     strength_meaning,
 )
 from trimtab.evaluation.strength import safe_strengths
+from trimtab.palette import colours
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -222,7 +223,11 @@ def _bar(value: float | None, most: float) -> Text:
     long = 0 if value is None or not known(value) else round(DIAL_BAR * min(abs(value) / most, 1.0))
     left, right = (long, 0) if value is not None and value < 0 else (0, long)
     return Text.assemble(
-        " " * (DIAL_BAR - left), ("█" * left, "red"), ("│", "dim"), ("█" * right, "green"), " " * (DIAL_BAR - right)
+        " " * (DIAL_BAR - left),
+        ("█" * left, colours()["minus"]),
+        ("│", "dim"),
+        ("█" * right, colours()["plus"]),
+        " " * (DIAL_BAR - right),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from trimtab.palette import palette_css
 from trimtab.reading.reading import Reading, Shades, VectorReading, caption, coloured_text, css_colour, label, shades
 from trimtab.vectors import write_atomically
 from trimtab.vectors.records import layer_range
@@ -16,25 +17,26 @@ LEFT_OUT = 0.2  # opacity of tokens that do not count, relative to others
 STEPS = 17  # of the legend
 
 STYLE = """
-:root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1.5rem; }
-h2 { margin: 2.2rem 0 .3rem; font-size: 1.25rem; }
+body { color: var(--ink); background: var(--paper); }
+h1 { font-size: 1.4rem; }
+h2 { margin: 2.2rem 0 .3rem; font-size: 1.2rem; }
 p { margin: .3rem 0 .8rem; }
-.note, .out, th { color: GrayText; }
+.note, .out, th { color: var(--soft); }
 .text { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 17px; line-height: 1.9; }
 .text span { border-radius: 3px; padding: .12em 0; }
 .legend { display: flex; gap: .7em; align-items: center; }
 .legend i { display: inline-block; width: 1.1em; height: 1em; }
-.legend span { display: flex; border: 1px solid GrayText; }
+.legend span { display: flex; border: 1px solid var(--edge); }
 .grid { overflow-x: auto; }
 table { border-collapse: collapse; font: 11px/1.2 ui-monospace, monospace; }
-td { min-width: 1.5em; height: 1.25em; padding: 0; border: 1px solid rgb(128 128 128 / .18); }
+td { min-width: 1.5em; height: 1.25em; padding: 0; border: 1px solid var(--line); }
 th { font-weight: normal; padding: 0 .5em; text-align: right; white-space: nowrap; }
-tbody th { position: sticky; left: 0; background: Canvas; }
-th.at { color: CanvasText; font-weight: bold; }
+tbody th { position: sticky; left: 0; background: var(--paper); }
+th.at { color: var(--ink); font-weight: bold; }
 thead th { vertical-align: bottom; padding: .4em .1em; }
 thead th b { writing-mode: vertical-rl; font-weight: normal; white-space: pre; max-height: 12em; overflow: hidden; }
-th.word b { color: CanvasText; }
+th.word b { color: var(--ink); }
 """
 
 
@@ -53,8 +55,8 @@ def write_html(reading: Reading, path: str | Path) -> Path:
     title = escape(f"Reading: {', '.join(vector.name for vector in reading)}")
     page = (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style></head>\n<body>'
-        f"{sections}</body></html>\n"
+        f'<meta name="viewport" content="width=device-width"><style>{palette_css()}{STYLE}</style></head>\n<body>'
+        f"<main><h1>{title}</h1>\n{sections}</main></body></html>\n"
     )
     target = Path(path)
     write_atomically(target, page.encode("utf-8", errors="replace"))
@@ -69,8 +71,8 @@ def _section(reading: Reading, vector: VectorReading) -> str:
         f'<p class="note">{escape(_explained(reading, vector))}</p>\n'
         f"{_legend(shown)}\n"
         f'<p class="text">{text}</p>\n'
-        f'<div class="grid"><table><thead>{head}</thead>\n<tbody>{"".join(rows)}'
-        "</tbody></table></div>\n"
+        f'<div class="grid" role="region" aria-label="{escape(vector.name)} by layer and token" tabindex="0">'
+        f"<table><thead>{head}</thead>\n<tbody>{''.join(rows)}</tbody></table></div>\n"
     )
 
 
@@ -94,7 +96,7 @@ def _legend(shown: Shades) -> str:
 
 def _head(reading: Reading, shown: Shades) -> str:
     labels = (
-        f'<th class="{"word" if counts else "out"}"><b>{escape(label(piece))}</b></th>'
+        f'<th class="{"word" if counts else "out"}"><b>{escape(label(piece)) or "(none)"}</b></th>'
         for piece, counts in zip(reading.pieces, shown.counts, strict=True)
     )
     return f"<tr><th>layer</th>{''.join(labels)}</tr>"
@@ -114,4 +116,4 @@ def _rows(reading: Reading, vector: VectorReading, shown: Shades) -> Iterator[st
 
 def _greyed(value: float, limit: float) -> str:
     colour = css_colour(value, limit, strength=LEFT_OUT)
-    return f"linear-gradient({colour},{colour}) rgb(128 128 128/.13)"
+    return f"linear-gradient({colour},{colour}) var(--panel)"

@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 
 from trimtab.arrays import F32, F64, ArrayValue
 from trimtab.errors import PromptError, VectorError
+from trimtab.palette import colours, rgb
 from trimtab.vectors import ControlVector, Neutral, Pool
 
 
@@ -77,9 +78,7 @@ def auroc(positive: Sequence[float] | F64, negative: Sequence[float] | F64) -> f
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
 
 
-NEGATIVE = (206, 44, 92)  # red, green, blue
-POSITIVE = (0, 145, 105)
-FULL = 0.85  # opacity of the strongest colour: text on it has to stay legible
+FULL = 0.75  # opacity of the strongest colour: text on it has to stay legible
 LEAST_LIMIT = 3.0  # standard deviations of the strongest colour, at least
 SIGNS = {"\n": "↵", "\t": "⇥", "\r": "␍"}
 NO_NEUTRAL = "standard deviations from the mean over this text's words"
@@ -365,8 +364,8 @@ def coloured_text(reading: Reading, shown: Shades) -> str:
 
 
 def css_colour(value: float, limit: float, *, strength: float = 1.0) -> str:
-    """Return the colour of a value: translucent, so that it suits light and dark backgrounds."""
-    red, green, blue = POSITIVE if value > 0 else NEGATIVE
+    """Return the colour of a value: a deep one, translucent, on which the text of both themes is legible."""
+    red, green, blue = rgb(colours("light")["plus" if value > 0 else "minus"])
     return f"rgb({red} {green} {blue} / {strength * FULL * min(abs(value) / limit, 1.0):.2f})"
 
 

@@ -19,6 +19,7 @@ from trimtab.evaluation.comparison import swing_chance
 from trimtab.evaluation.distilled import DistilledReport
 from trimtab.evaluation.records import InterventionReport, Point, Report
 from trimtab.evaluation.report import charts, tables, wording
+from trimtab.palette import palette_css
 
 MAX_SHOWN = 3  # mistakes that an error names
 
@@ -112,7 +113,7 @@ def rendered(template: str, view: dict[str, Any]) -> str:
         "duration": wording.duration,
         "clipped": partial(wording.clipped, most=LONG),
     }
-    return environment.get_template(template).render({**view, "long": LONG})
+    return environment.get_template(template).render({**view, "long": LONG, "palette": Markup(palette_css())})
 
 
 def _safe(value: Any) -> Any:
@@ -183,7 +184,7 @@ def _view(report: Report) -> dict[str, Any]:
 def shade(swing: float, *, most: float) -> str:
     """Return a colour for a swing, the stronger the nearer it is to ``most``, over any background."""
     share = swing / most if wording.known(swing) else 0.0
-    name = "positive" if share > 0 else "negative"
+    name = "plus" if share > 0 else "minus"
     return f"color-mix(in srgb, var(--{name}) {min(abs(share), 1.0) * 90:.0f}%, transparent)"
 
 
