@@ -2297,6 +2297,14 @@ export interface components {
              * @description About how long it still takes, from its speed.
              */
             seconds_left?: number | null;
+            /**
+             * Expected
+             * @description Seconds by phase that such a job takes, in order.
+             * @default {}
+             */
+            expected: {
+                [key: string]: number;
+            };
             error: components["schemas"]["ErrorObject"] | null;
             /** Fields */
             fields: components["schemas"]["TrainFields"] | components["schemas"]["DistillFields"] | components["schemas"]["EvaluateFields"] | components["schemas"]["SweepFields"];

@@ -258,6 +258,10 @@ class Jobs:
         self.get(job_id)
         return [event.data for event in self._events_of(job_id) if event.name == "finding"]
 
+    def expected_of(self, job: Job) -> Mapping[str, float]:
+        """Return the seconds that each phase of a job is expected to take."""
+        return self.expected(_kind_of(job.fields))
+
     def expected(self, kind: str) -> Mapping[str, float]:
         """Return the seconds that each phase of a kind of job takes, such as those of ``"train quick"``.
 
@@ -270,7 +274,7 @@ class Jobs:
 
     def seconds_left(self, job: Job) -> float | None:
         """Return about how long a job still takes; None where nothing is known of such jobs, and once it has ended."""
-        if job.status in ENDED or not (expected := self.expected(_kind_of(job.fields))):
+        if job.status in ENDED or not (expected := self.expected_of(job)):
             return None
         if job.progress is None or job.phase_began is None or job.status == "queued":
             return sum(expected.values())

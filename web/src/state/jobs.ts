@@ -2,6 +2,8 @@
 import { signal } from "@preact/signals";
 import { api, ApiError, events, type Finding, type Job, unwrap } from "../api";
 import type { paths } from "../api.gen";
+import { announce } from "./announce";
+import { kept } from "./kept";
 import { refresh } from "./server";
 
 type JobFields = paths["/v1/jobs"]["post"]["requestBody"]["content"]["application/json"];
@@ -10,6 +12,18 @@ const WAITING_MS = 2_000; // between two looks at a job that waits for others
 
 /** The server's jobs, the newest first; those that have ended come without results until they are read. */
 export const jobs = signal<readonly Job[]>([]);
+
+/** Jobs that need not be shown any more, by id. */
+export const dismissed = kept<readonly string[]>("dismissed", [], isNames);
+
+export function dismiss(id: string): void {
+  dismissed.value = [...dismissed.value.slice(-200), id];
+}
+
+/** Return the name of the vector that a job is about. */
+export function nameOf(job: Job): string {
+  return "name" in job.fields ? job.fields.name : job.fields.vector;
+}
 
 export function hasEnded(job: Job): boolean {
   return job.status !== "queued" && job.status !== "running";
@@ -76,8 +90,12 @@ async function listen(id: string): Promise<void> {
       await pause(Math.min(500 * 2 ** tries++, 10_000));
     }
   }
+  const job = jobs.value.find((each) => each.id === id);
+  if (job && job.kind !== "sweep") announce(`${nameOf(job)}: ${ENDS[job.status] ?? job.status}`);
   await refresh();
 }
+
+const ENDS: Partial<Record<Job["status"], string>> = { done: "ready", stopped: "stopped", failed: "failed" };
 
 let readAt = 0;
 
@@ -101,4 +119,8 @@ function put(job: Job): void {
 /** Return the findings of one kind. */
 export function findingsOf<Kind extends Finding["kind"]>(job: Job, kind: Kind): Extract<Finding, { kind: Kind }>[] {
   return (job.findings ?? []).filter((each): each is Extract<Finding, { kind: Kind }> => each.kind === kind);
+}
+
+function isNames(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((each) => typeof each === "string");
 }

@@ -96,6 +96,7 @@ class JobReply(BaseModel):
     phase_began: float | None
     progress: ProgressReply | None
     seconds_left: float | None = Field(default=None, description="About how long it still takes, from its speed.")
+    expected: dict[str, float] = Field(default={}, description="Seconds by phase that such a job takes, in order.")
     error: ErrorObject | None
     fields: JobFields
     findings: list[PairAgreement | PoleAnswers | ChosenLayers | StrengthReply] = Field(
@@ -159,7 +160,12 @@ async def stream_job_events(
 
 
 def _reply(jobs: Jobs, job: Job) -> JobReply:
-    return JobReply(**job.to_json(), findings=jobs.findings(job.id), seconds_left=jobs.seconds_left(job))
+    return JobReply(
+        **job.to_json(),
+        findings=jobs.findings(job.id),
+        expected=dict(jobs.expected_of(job)),
+        seconds_left=jobs.seconds_left(job),
+    )
 
 
 async def _written(events: AsyncIterator[JobEvent | None]) -> AsyncIterator[bytes]:

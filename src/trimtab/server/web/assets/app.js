@@ -1771,6 +1771,14 @@ function figure(value, digits = 3) {
 	const rounded = Number(value.toPrecision(digits));
 	return String(Math.abs(rounded) < 1e-9 ? 0 : rounded).replace("-", "−");
 }
+/** Return a span of seconds as people say it. */
+function duration(seconds) {
+	if (seconds < 10) return "a few seconds";
+	if (seconds < 55) return `${Math.round(seconds / 5) * 5} seconds`;
+	const minutes = Math.round(seconds / 30) / 2;
+	if (minutes < 10) return minutes === 1 ? "1 minute" : `${String(minutes).replace(".5", "½").replace(/^0½/, "½")} minutes`;
+	return `${Math.round(minutes)} minutes`;
+}
 // node_modules/preact/jsx-runtime/dist/jsxRuntime.mjs
 var f = Symbol.for("pv");
 var o = 0;
@@ -1975,7 +1983,7 @@ function announce(text) {
 /** Return a signal whose value is read from the browser's storage, and written there as it changes. */
 function kept(name, initial, valid) {
 	const place = `trimtab.${name}`;
-	const found = y$1(read(place, initial, valid));
+	const found = y$1(read$1(place, initial, valid));
 	x(() => {
 		try {
 			localStorage.setItem(place, JSON.stringify(found.value));
@@ -1983,7 +1991,7 @@ function kept(name, initial, valid) {
 	});
 	return found;
 }
-function read(place, initial, valid) {
+function read$1(place, initial, valid) {
 	try {
 		const value = JSON.parse(localStorage.getItem(place) ?? "null");
 		return valid(value) ? value : initial;
@@ -2046,14 +2054,14 @@ function add(name) {
 async function checked(written) {
 	return unwrap(await api.POST("/v1/steering/check", { body: { steering: written } }));
 }
-var asked = 0;
+var asked$1 = 0;
 x(() => {
 	const written = text.value;
-	const number = ++asked;
+	const number = ++asked$1;
 	setTimeout(() => {
-		if (number !== asked) return;
+		if (number !== asked$1) return;
 		checked(written).then((answer) => {
-			if (number === asked) check.value = answer;
+			if (number === asked$1) check.value = answer;
 		}, () => void 0);
 	}, 120);
 });
@@ -2073,6 +2081,15 @@ function isDials(value) {
 var WAITING_MS = 2e3;
 /** The server's jobs, the newest first; those that have ended come without results until they are read. */
 var jobs = y$1([]);
+/** Jobs that need not be shown any more, by id. */
+var dismissed = kept("dismissed", [], isNames);
+function dismiss(id) {
+	dismissed.value = [...dismissed.value.slice(-200), id];
+}
+/** Return the name of the vector that a job is about. */
+function nameOf(job) {
+	return "name" in job.fields ? job.fields.name : job.fields.vector;
+}
 function hasEnded(job) {
 	return job.status !== "queued" && job.status !== "running";
 }
@@ -2090,6 +2107,9 @@ async function begin(fields) {
 }
 async function halt(id) {
 	put(unwrap(await api.DELETE("/v1/jobs/{job_id}", { params: { path: { job_id: id } } })));
+}
+async function resume(id) {
+	follow(unwrap(await api.POST("/v1/jobs/{job_id}/resume", { params: { path: { job_id: id } } })));
 }
 /** Read a job with its findings and its result. */
 async function reread(id) {
@@ -2128,8 +2148,15 @@ async function listen(id) {
 		if (!(error instanceof ApiError) || error.status === 404) return;
 		await pause(Math.min(500 * 2 ** tries++, 1e4));
 	}
+	const job = jobs.value.find((each) => each.id === id);
+	if (job && job.kind !== "sweep") announce(`${nameOf(job)}: ${ENDS[job.status] ?? job.status}`);
 	await refresh();
 }
+var ENDS = {
+	done: "ready",
+	stopped: "stopped",
+	failed: "failed"
+};
 var readAt = 0;
 /** Whether an event is worth another look at its job: old events arrive by the hundred, all at once. */
 function stale(event) {
@@ -2148,6 +2175,9 @@ function put(job) {
 function findingsOf(job, kind) {
 	return (job.findings ?? []).filter((each) => each.kind === kind);
 }
+function isNames(value) {
+	return Array.isArray(value) && value.every((each) => typeof each === "string");
+}
 // src/state/open.ts
 /** Vector of which *Where it breaks* is shown; null while it is closed. */
 var breaksOf = y$1(null);
@@ -2156,6 +2186,9 @@ var codeOpen = y$1(false);
 var keysOpen = y$1(false);
 function openCode() {
 	codeOpen.value = true;
+}
+function openCard(name) {
+	location.hash = `library/${encodeURIComponent(name)}`;
 }
 // src/state/talk.ts
 var COLUMNS = [
@@ -2634,7 +2667,7 @@ async function findPresets() {
 	presets.value = unwrap(await api.GET("/v1/presets")).data;
 }
 // src/parts/snippets.ts
-var QUESTION = "How was your day?";
+var QUESTION$1 = "How was your day?";
 function snippets(use) {
 	return [
 		{
@@ -2684,7 +2717,7 @@ function snippets(use) {
 function curl({ address, model, steering }) {
 	const body = `{
   "model": ${quoted(model)},
-  "messages": [{"role": "user", "content": ${quoted(QUESTION)}}],
+  "messages": [{"role": "user", "content": ${quoted(QUESTION$1)}}],
   "max_tokens": 40,
   "steering": ${quoted(steering)}
 }`;
@@ -2696,7 +2729,7 @@ function pythonOpenai({ address, model, steering }) {
 client = OpenAI(base_url=${quoted(`${address}/v1`)}, api_key="none")
 answer = client.chat.completions.create(
     model=${quoted(model)},
-    messages=[{"role": "user", "content": ${quoted(QUESTION)}}],
+    messages=[{"role": "user", "content": ${quoted(QUESTION$1)}}],
     max_tokens=40,
     extra_body={"steering": ${quoted(steering)}},
 )
@@ -2707,7 +2740,7 @@ function pythonTrimtab({ model, steering }) {
 	return `import trimtab
 
 model = trimtab.load(${model === "smollm2" ? "" : quoted(model)})
-answer = model.generate(${quoted(QUESTION)}${steered}, max_new_tokens=40)
+answer = model.generate(${quoted(QUESTION$1)}${steered}, max_new_tokens=40)
 print(answer.text)
 print(answer.receipt)`;
 }
@@ -2717,7 +2750,7 @@ function jsOpenai({ address, model, steering }) {
 const client = new OpenAI({ baseURL: ${quoted(`${address}/v1`)}, apiKey: "none" });
 const answer = await client.chat.completions.create({
   model: ${quoted(model)},
-  messages: [{ role: "user", content: ${quoted(QUESTION)} }],
+  messages: [{ role: "user", content: ${quoted(QUESTION$1)} }],
   max_tokens: 40,
   steering: ${quoted(steering)},
 });
@@ -2730,14 +2763,14 @@ answer = litellm.completion(
     model=${quoted(`openai/${model}`)},
     api_base=${quoted(`${address}/v1`)},
     api_key="none",
-    messages=[{"role": "user", "content": ${quoted(QUESTION)}}],
+    messages=[{"role": "user", "content": ${quoted(QUESTION$1)}}],
     max_tokens=40,
     extra_body={"steering": ${quoted(steering)}},
 )
 print(answer.choices[0].message.content)`;
 }
 function cli({ model, steering }) {
-	const parts = ["trimtab generate", shell(QUESTION)];
+	const parts = ["trimtab generate", shell(QUESTION$1)];
 	if (steering !== "none") parts.push(`--steer ${shell(steering)}`);
 	if (model !== "smollm2") parts.push(`--model ${shell(model)}`);
 	return [...parts, "--max-new-tokens 40"].join(" ");
@@ -2746,7 +2779,7 @@ function modelName({ address, model, preset }) {
 	if (preset === null) return null;
 	const body = `{
   "model": ${quoted(`${model}:${preset}`)},
-  "messages": [{"role": "user", "content": ${quoted(QUESTION)}}],
+  "messages": [{"role": "user", "content": ${quoted(QUESTION$1)}}],
   "max_tokens": 40
 }`;
 	return `# In the settings of the application:
@@ -2936,12 +2969,1016 @@ function Library() {
 		children: /* @__PURE__ */ a("h1", { children: "Library" })
 	});
 }
+// src/state/library.ts
+/** The vector that was deleted last, and what restores it. */
+var deleted = y$1(null);
+async function deleteVector(name) {
+	const { undo } = unwrap(await api.DELETE("/v1/vectors/{name}", { params: { path: { name } } }));
+	deleted.value = {
+		name,
+		undo
+	};
+	announce(`${name} is deleted`);
+	await refresh();
+}
+async function restoreVector() {
+	if (!deleted.value) return;
+	const { name, undo } = deleted.value;
+	unwrap(await api.POST("/v1/vectors/{name}/restore", {
+		params: { path: { name } },
+		body: { undo }
+	}));
+	deleted.value = null;
+	announce(`${name} is restored`);
+	await refresh();
+}
+async function detailsOf(name) {
+	return unwrap(await api.GET("/v1/vectors/{name}", { params: { path: { name } } }));
+}
+// src/parts/verdict.ts
+/** Return an interval for people. */
+function between({ low, high }, digits = 1) {
+	return `95 % interval ${low.toFixed(digits)} to ${high.toFixed(digits)}`.replaceAll("-", "−");
+}
+function verdictOf(details) {
+	const { card, safe, header } = details;
+	if (card) return {
+		word: capital$1(card.word),
+		sentences: card.sentences
+	};
+	if (header.distillation) {
+		const { kl_before, kl_after, prompt_tokens } = header.distillation;
+		return {
+			word: `${Math.round(100 * (1 - kl_after / kl_before))} % of the way to its prompt`,
+			sentences: [`The prompted model is ${kl_before.toFixed(2)} nat per token away from the plain one, and ${kl_after.toFixed(2)} from the steered one.`, `It saves ${prompt_tokens} tokens in every request.`]
+		};
+	}
+	if (!safe) return {
+		word: "Not measured",
+		sentences: ["This training gives the direction and its unit of strength. Train with more effort for a safe range."]
+	};
+	return {
+		word: ownWord(details),
+		sentences: [`Safe range: ${safe.why}.`.replaceAll(/(?<![\w])-(?=\d)/g, "−"), ...effects(details)]
+	};
+}
+function ownWord({ safe, poles, written }) {
+	if (!safe || safe.low === 0 && safe.high === 0) return "Does not work: text holds together at no strength";
+	if (safe.low === 0) return `One way only: towards ${poles?.["+"] ?? "its positive pole"}`;
+	if (safe.high === 0) return `One way only: towards ${poles?.["-"] ?? "its negative pole"}`;
+	const swing = written[0]?.swing;
+	if (!swing) return "It holds together both ways; its effect was not measured";
+	return swing.low > 0 ? "It moves what the model writes, both ways together" : "Weak: what the model writes hardly moves";
+}
+function effects({ written }) {
+	return written.slice(0, 1).map((effect) => {
+		const at = `From ${signed(effect.strengths["-"] ?? 0)} to ${signed(effect.strengths["+"] ?? 0)}`;
+		if (!effect.times_prompt) return `${at}: ${effect.swing.value.toFixed(3)} nat per token. It is not compared with system prompts, because ${effect.reason}.`;
+		return `${at} it does ${effect.times_prompt.value.toFixed(1)} times what system prompts for the two poles do (${between(effect.times_prompt)}).`;
+	});
+}
+function capital$1(text) {
+	return text[0].toUpperCase() + text.slice(1);
+}
+// src/parts/made.tsx
+var QUESTION = "How was your day?";
+function Made({ job }) {
+	const [details, setDetails] = d$2(null);
+	const [error, setError] = d$2(null);
+	const name = job.result && "vector" in job.result && !("strengths" in job.result) ? job.result.vector : null;
+	const there = name !== null && vectorOf.value.has(name);
+	A$1(() => {
+		if (name !== null && there) detailsOf(name).then(setDetails, setError);
+	}, [name, there]);
+	if (name === null) return null;
+	if (!there) return /* @__PURE__ */ a(Gone, {
+		job,
+		name
+	});
+	const { word, sentences } = details ? verdictOf(details) : {
+		word: "",
+		sentences: []
+	};
+	return /* @__PURE__ */ a("div", {
+		class: "stack",
+		children: [
+			details && /* @__PURE__ */ a("div", {
+				class: "stack tight",
+				children: [/* @__PURE__ */ a("p", { children: /* @__PURE__ */ a("strong", { children: word }) }), sentences.map((each) => /* @__PURE__ */ a("p", { children: each }, each))]
+			}),
+			details && /* @__PURE__ */ a(Samples, {
+				job,
+				details
+			}),
+			error !== null && /* @__PURE__ */ a(Problem, { error }),
+			/* @__PURE__ */ a("div", {
+				class: "row",
+				children: [
+					/* @__PURE__ */ a("button", {
+						type: "button",
+						class: "go",
+						onClick: () => {
+							add(name);
+							location.hash = "try";
+						},
+						children: "Try it"
+					}),
+					/* @__PURE__ */ a("button", {
+						type: "button",
+						onClick: () => dismiss(job.id),
+						children: "Keep"
+					}),
+					/* @__PURE__ */ a("button", {
+						type: "button",
+						onClick: () => openCard(name),
+						children: "Card"
+					}),
+					/* @__PURE__ */ a("button", {
+						type: "button",
+						class: "danger",
+						onClick: () => deleteVector(name).then(() => dismiss(job.id), setError),
+						children: "Discard"
+					})
+				]
+			})
+		]
+	});
+}
+function Gone({ job, name }) {
+	return /* @__PURE__ */ a("p", {
+		class: "row",
+		children: [/* @__PURE__ */ a("span", { children: [
+			"The vector ",
+			name,
+			" is no longer there."
+		] }), /* @__PURE__ */ a("button", {
+			type: "button",
+			onClick: () => dismiss(job.id),
+			children: "Dismiss"
+		})]
+	});
+}
+/** One question at both default strengths and without steering, answered once for each vector. */
+function Samples({ job, details }) {
+	const [error, setError] = d$2(null);
+	const sweep = jobs.value.find((each) => each.fields.kind === "sweep" && each.fields.vector === details.name && each.created >= (job.ended ?? 0));
+	A$1(() => {
+		if (sweep) return;
+		begin({
+			kind: "sweep",
+			vector: details.name,
+			prompt: QUESTION,
+			strengths: strengthsOf(details),
+			max_tokens: 40,
+			kl: true
+		}).catch(setError);
+	}, [details.name]);
+	if (error !== null) return /* @__PURE__ */ a(Problem, { error });
+	const rows = sweep ? findingsOf(sweep, "strength") : [];
+	if (!rows.length) return /* @__PURE__ */ a("p", {
+		class: "soft",
+		role: "status",
+		children: [
+			"Answering “",
+			QUESTION,
+			"” both ways…"
+		]
+	});
+	return /* @__PURE__ */ a("section", {
+		class: "stack tight",
+		"aria-label": "Samples",
+		children: [/* @__PURE__ */ a("p", {
+			class: "small",
+			children: [
+				"“",
+				QUESTION,
+				"”"
+			]
+		}), /* @__PURE__ */ a("div", {
+			class: "samples",
+			children: rows.map((row) => /* @__PURE__ */ a("div", {
+				class: "stack tight",
+				children: [/* @__PURE__ */ a("p", {
+					class: "small",
+					children: [
+						/* @__PURE__ */ a("strong", { children: row.strength ? signed(row.strength) : "as it is" }),
+						" ",
+						!row.usable && /* @__PURE__ */ a("span", {
+							class: "warn",
+							children: ["▲ ", row.loops ? "repeats itself" : "no answer"]
+						})
+					]
+				}), /* @__PURE__ */ a("blockquote", {
+					class: row.strength > 0 ? "plus" : row.strength < 0 ? "minus" : "",
+					children: row.text.trim() || "(no answer)"
+				})]
+			}, row.strength))
+		})]
+	});
+}
+function strengthsOf({ default_strength, safe, header }) {
+	if (header.distillation) return [0, default_strength ?? 1];
+	const low = safe ? Math.max(-.5, safe.low) : -.5;
+	const high = safe ? Math.min(.5, safe.high) : .5;
+	return [.../* @__PURE__ */ new Set([
+		low || -.25,
+		0,
+		high || .25
+	])];
+}
+// src/parts/job-panel.tsx
+var WORDS$1 = {
+	queued: "waits for its turn",
+	running: "is being made",
+	stopped: "was stopped; what was found is kept",
+	done: "is ready",
+	failed: "has failed"
+};
+function JobPanel({ job }) {
+	const [error, setError] = d$2(null);
+	A$1(() => {
+		if (hasEnded(job) && job.result === null) reread(job.id).catch(() => void 0);
+	}, [job.id, job.status]);
+	const act = (work) => {
+		setError(null);
+		work.catch(setError);
+	};
+	return /* @__PURE__ */ a("article", {
+		class: "card job stack",
+		"aria-label": `${nameOf(job)} ${WORDS$1[job.status]}`,
+		children: [
+			/* @__PURE__ */ a("div", {
+				class: "row",
+				children: [
+					/* @__PURE__ */ a("h2", {
+						class: "grow",
+						children: [
+							nameOf(job),
+							" ",
+							/* @__PURE__ */ a("span", {
+								class: "soft",
+								children: WORDS$1[job.status]
+							})
+						]
+					}),
+					!hasEnded(job) && /* @__PURE__ */ a(TimeLeft, { job }),
+					!hasEnded(job) && /* @__PURE__ */ a("button", {
+						type: "button",
+						onClick: () => act(halt(job.id)),
+						children: "Stop: what was found is kept"
+					}),
+					(job.status === "stopped" || job.status === "failed") && /* @__PURE__ */ a($, { children: [/* @__PURE__ */ a("button", {
+						type: "button",
+						class: "go",
+						onClick: () => act(resume(job.id)),
+						children: job.status === "failed" ? "Try again" : "Go on"
+					}), /* @__PURE__ */ a("button", {
+						type: "button",
+						onClick: () => dismiss(job.id),
+						children: "Dismiss"
+					})] })
+				]
+			}),
+			error !== null && /* @__PURE__ */ a(Problem, { error }),
+			job.error && /* @__PURE__ */ a(Problem, { error: job.error }),
+			job.status === "done" ? /* @__PURE__ */ a(Made, { job }) : /* @__PURE__ */ a("div", {
+				class: "columns",
+				children: [/* @__PURE__ */ a(Phases, { job }), /* @__PURE__ */ a(Findings, { job })]
+			}),
+			job.status === "done" && /* @__PURE__ */ a("details", { children: [/* @__PURE__ */ a("summary", { children: "How it was made" }), /* @__PURE__ */ a("div", {
+				class: "columns",
+				children: [/* @__PURE__ */ a(Phases, { job }), /* @__PURE__ */ a(Findings, { job })]
+			})] })
+		]
+	});
+}
+/** The time left, counted down between two words of the server. It is an estimate, and is said to be one. */
+function TimeLeft({ job }) {
+	const [passed, setPassed] = d$2(0);
+	A$1(() => {
+		const since = performance.now();
+		setPassed(0);
+		const timer = setInterval(() => setPassed((performance.now() - since) / 1e3), 1e3);
+		return () => clearInterval(timer);
+	}, [job.seconds_left]);
+	if (job.seconds_left === null || job.seconds_left === void 0) return null;
+	const left = Math.max(job.seconds_left - (job.status === "queued" ? 0 : passed), 0);
+	return /* @__PURE__ */ a("span", {
+		class: "soft",
+		children: job.status === "queued" ? `then about ${duration(left)}` : `about ${duration(left)} left`
+	});
+}
+function Phases({ job }) {
+	const done = /* @__PURE__ */ new Map();
+	for (const { phase, seconds } of job.phases) done.set(phase, Math.max(seconds, done.get(phase) ?? 0));
+	const now = hasEnded(job) ? null : job.progress;
+	if (now) done.delete(now.phase);
+	const expected = job.expected ?? {};
+	const later = job.status === "done" ? [] : Object.keys(expected).filter((phase) => !done.has(phase) && phase !== now?.phase);
+	return /* @__PURE__ */ a("ol", {
+		class: "phases",
+		"aria-label": "Phases",
+		children: [
+			[...done].map(([phase, seconds]) => /* @__PURE__ */ a("li", { children: [
+				/* @__PURE__ */ a("span", {
+					"aria-label": "done",
+					children: "✓"
+				}),
+				/* @__PURE__ */ a("span", { children: phase }),
+				/* @__PURE__ */ a("span", {
+					class: "soft number",
+					children: [seconds < 10 ? seconds.toFixed(1) : Math.round(seconds), " s"]
+				})
+			] }, phase)),
+			now && job.status === "running" && /* @__PURE__ */ a("li", {
+				"aria-current": "step",
+				children: [
+					/* @__PURE__ */ a("span", {
+						"aria-label": "now",
+						children: "▶"
+					}),
+					/* @__PURE__ */ a("strong", { children: now.phase }),
+					/* @__PURE__ */ a("span", {
+						class: "soft number",
+						children: [now.total > 1 ? `${now.done} of ${now.total}` : "", now.status && ` · ${now.status}`]
+					}),
+					now.total > 1 ? /* @__PURE__ */ a("progress", {
+						"aria-label": now.phase,
+						max: now.total,
+						value: now.done
+					}) : /* @__PURE__ */ a("progress", { "aria-label": now.phase }),
+					now.note && /* @__PURE__ */ a("span", {
+						class: "soft small",
+						children: now.note
+					})
+				]
+			}, now.phase),
+			later.map((phase) => /* @__PURE__ */ a("li", {
+				class: "later",
+				children: [/* @__PURE__ */ a("span", {
+					"aria-label": "later",
+					children: "·"
+				}), /* @__PURE__ */ a("span", { children: phase })]
+			}, phase))
+		]
+	});
+}
+function Findings({ job }) {
+	const agreement = findingsOf(job, "agreement").at(-1);
+	const answers = findingsOf(job, "answers");
+	const layers = findingsOf(job, "layers").at(-1);
+	const unlike = [...new Map(answers.map((each) => [each.question, each])).values()].slice(0, 2);
+	if (!agreement && !unlike.length && !layers) return null;
+	return /* @__PURE__ */ a("div", {
+		class: "stack",
+		"aria-label": "Found so far",
+		role: "group",
+		children: [
+			agreement && /* @__PURE__ */ a("p", { children: [
+				agreement.pairs,
+				" pairs agree with cosine ",
+				agreement.cosine.toFixed(2),
+				"; along their direction",
+				" ",
+				Math.round(100 * agreement.separation),
+				" % lie the right way round."
+			] }),
+			unlike.map((each) => /* @__PURE__ */ a("div", {
+				class: "stack tight",
+				children: [/* @__PURE__ */ a("p", {
+					class: "small",
+					children: [
+						"Asked to be either, the model answers “",
+						each.question,
+						"” with"
+					]
+				}), /* @__PURE__ */ a("div", {
+					class: "both",
+					children: [/* @__PURE__ */ a("blockquote", {
+						class: "plus",
+						children: ["+ ", each.positive]
+					}), /* @__PURE__ */ a("blockquote", {
+						class: "minus",
+						children: ["− ", each.negative]
+					})]
+				})]
+			}, each.question)),
+			layers && /* @__PURE__ */ a(Layers, {
+				shares: layers.shares,
+				tried: layers.tried
+			})
+		]
+	});
+}
+function Layers({ shares, tried }) {
+	const layers = Object.entries(shares).map(([layer, share]) => [Number(layer), share]).sort(([a], [b]) => a - b);
+	const most = layers.reduce((best, each) => each[1] > best[1] ? each : best, layers[0] ?? [0, 0]);
+	return /* @__PURE__ */ a("div", {
+		class: "stack tight",
+		children: [/* @__PURE__ */ a("p", { children: `It steers layers ${layers[0]?.[0]} to ${layers.at(-1)?.[0]}, layer ${most[0]} the most${tried ? `; ${tried} choices of layers were compared` : ""}.` }), /* @__PURE__ */ a("div", {
+			class: "layers",
+			role: "img",
+			"aria-label": `Share of each layer: ${layers.map(([layer, share]) => `${layer}: ${Math.round(100 * share)} %`).join(", ")}`,
+			children: layers.map(([layer, share]) => /* @__PURE__ */ a("span", {
+				style: { height: `${Math.max(100 * share, 2)}%` },
+				title: `layer ${layer}: ${Math.round(100 * share)} %`
+			}, layer))
+		})]
+	});
+}
+// src/state/behaviour-file.ts
+/** Return the text of a behaviour from a file: TOML, JSON, or pairs as JSON or JSONL.
+* Throws an Error that says what is wrong with it. */
+function asToml(fileName, text, name) {
+	const ending = fileName.toLowerCase().split(".").at(-1);
+	if (ending === "toml") return text;
+	if (ending !== "json" && ending !== "jsonl") throw new Error(`${fileName} is no .toml, .json or .jsonl file`);
+	const content = ending === "jsonl" ? lines(fileName, text) : parsed(fileName, text);
+	if (Array.isArray(content)) return behaviourOfPairs(content, name);
+	if (typeof content !== "object" || content === null) throw new Error(`${fileName} has neither a behaviour nor pairs`);
+	return table(content);
+}
+function lines(fileName, text) {
+	return text.split("\n").flatMap((line, n) => line.trim() ? [parsed(`${fileName}, line ${n + 1},`, line)] : []);
+}
+function parsed(where, text) {
+	try {
+		return JSON.parse(text);
+	} catch {
+		throw new Error(`${where} is not JSON`);
+	}
+}
+function behaviourOfPairs(pairs, name) {
+	return table({
+		name: name || "mine",
+		positive: { label: "positive" },
+		negative: { label: "negative" },
+		pairs
+	});
+}
+function table(content) {
+	return Object.entries(content).map(([key, value]) => `${JSON.stringify(key)} = ${written(value)}\n`).join("");
+}
+function written(value) {
+	if (value === null) return "\"\"";
+	if (Array.isArray(value)) return `[\n${value.map((each) => `  ${written(each)},\n`).join("")}]`;
+	if (typeof value === "object") return `{ ${Object.entries(value).map(([key, inner]) => `${JSON.stringify(key)} = ${written(inner)}`).join(", ")} }`;
+	return JSON.stringify(value);
+}
+// src/state/make.ts
+var EFFORTS = [
+	"quick",
+	"default",
+	"thorough"
+];
+var form = kept("make", {
+	source: "poles",
+	name: "",
+	positive: [""],
+	negative: [""],
+	effort: "default",
+	prompt: ""
+}, isForm);
+/** A file of the user: its name, and its text as a behaviour. Files are read again after a reload. */
+var file = y$1(null);
+function set(change) {
+	form.value = {
+		...form.value,
+		...change
+	};
+}
+var filled = (poles) => poles.map((pole) => pole.trim()).filter(Boolean);
+/** Name of the vector: what was typed, else made from what it is about. */
+var name = O(() => {
+	const { source, name: typed, positive, prompt } = form.value;
+	if (typed.trim()) return typed.trim();
+	if (source === "file") return draft.value?.name ?? "";
+	return slug(source === "poles" ? filled(positive)[0] ?? "" : prompt);
+});
+/** Return a name from the first words of a text. */
+function slug(text) {
+	return text.normalize("NFKD").toLowerCase().replace(/[^a-z0-9 _-]/g, "").split(/\s+/).filter((word) => word && ![
+		"a",
+		"an",
+		"the",
+		"you",
+		"are",
+		"always",
+		"very"
+	].includes(word)).slice(0, 3).join("-").slice(0, 40);
+}
+/** The behaviour as the server reads it; null while there is nothing to read. */
+var draft = y$1(null);
+/** Why there is no draft yet. */
+var draftProblem = y$1(null);
+var asked = 0;
+x(() => {
+	const { source, positive, negative } = form.value;
+	const given = file.value;
+	const written = name.peek() || "mine";
+	const number = ++asked;
+	const poles = {
+		positive: filled(positive),
+		negative: filled(negative)
+	};
+	if (source === "prompt" || (source === "file" ? !given : !poles.positive.length || !poles.negative.length)) {
+		draft.value = null;
+		draftProblem.value = null;
+		return;
+	}
+	setTimeout(() => {
+		if (number !== asked) return;
+		read(source === "file" ? Promise.resolve(given.toml) : write(written, poles)).then((found) => {
+			if (number === asked) [draft.value, draftProblem.value] = [found, null];
+		}, (error) => {
+			if (number === asked && error instanceof ApiError) [draft.value, draftProblem.value] = [null, error];
+		});
+	}, 350);
+});
+/** Return the behaviour to train, under the name that its vector gets. */
+async function readyToml() {
+	const { source, positive, negative } = form.value;
+	if (source === "poles") return write(name.value, {
+		positive: filled(positive),
+		negative: filled(negative)
+	});
+	return draft.value?.toml ?? "";
+}
+async function write(called, poles) {
+	const name = /^[a-z0-9][a-z0-9_-]*$/.test(called) ? called : slug(called) || "mine";
+	return unwrap(await api.POST("/v1/behaviours/draft", { body: {
+		name,
+		...poles
+	} })).toml;
+}
+async function read(text) {
+	const toml = await text;
+	const { ok, name: own, findings } = unwrap(await api.POST("/v1/behaviours/lint", { body: { toml } }));
+	return {
+		toml,
+		name: own,
+		ok,
+		findings,
+		preview: ok ? unwrap(await api.POST("/v1/pairs/preview", { body: {
+			toml,
+			count: 3
+		} })) : null
+	};
+}
+/** Return about how long a job takes on this server, in seconds. */
+function expected(kind) {
+	return info.value?.expected_seconds[kind] ?? null;
+}
+function isForm(value) {
+	const given = value;
+	return typeof given?.name === "string" && [
+		"poles",
+		"file",
+		"prompt"
+	].includes(given.source) && EFFORTS.includes(given.effort) && typeof given.prompt === "string" && [given.positive, given.negative].every((side) => Array.isArray(side) && side.every((way) => typeof way === "string"));
+}
+// src/parts/hints.tsx
+var WORDS = {
+	error: "Mistake",
+	warning: "Better",
+	note: "Note"
+};
+/** What may be wrong with the words of a behaviour: hints, of which only mistakes keep it from being trained. */
+function Hints() {
+	return /* @__PURE__ */ a("ul", {
+		class: "hints",
+		"aria-label": "Hints",
+		"aria-live": "polite",
+		children: (draft.value?.findings ?? []).map((finding, n) => /* @__PURE__ */ a("li", { children: [
+			/* @__PURE__ */ a("span", {
+				class: finding.level === "note" ? "soft" : "warn",
+				children: [
+					finding.level === "note" ? "·" : "▲",
+					" ",
+					WORDS[finding.level]
+				]
+			}),
+			" ",
+			place$1(finding.where),
+			": ",
+			finding.problem,
+			". ",
+			finding.fix && /* @__PURE__ */ a("span", {
+				class: "soft",
+				children: [capital(finding.fix), "."]
+			})
+		] }, n))
+	});
+}
+/** Return the place of a finding as it is on the page. */
+function place$1(where) {
+	const match = /^(positive|negative)\.personas\[(\d+)\]$/.exec(where);
+	if (!match) return where;
+	return `${match[1] === "positive" ? "Towards (+)" : "Against (−)"}, way ${Number(match[2]) + 1}`;
+}
+function capital(text) {
+	return text[0].toUpperCase() + text.slice(1);
+}
+// src/parts/make-form.tsx
+var SOURCES = {
+	poles: "Two poles, in words",
+	file: "My own pairs, from a file",
+	prompt: "A system prompt to compile"
+};
+var ABOUT = {
+	quick: "Quick: direction and unit of strength, no safe range",
+	default: "Default: refined, with a safe range",
+	thorough: "Thorough: layers compared, more questions"
+};
+var EXAMPLES = {
+	positive: "a salty pirate captain",
+	negative: "a careful lawyer"
+};
+function MakeForm() {
+	const [error, setError] = d$2(null);
+	const [beginning, setBeginning] = d$2(false);
+	const { source, effort, prompt } = form.value;
+	const seconds = expected(source === "prompt" ? "distill" : `train ${effort}`);
+	const taken = vectorOf.value.get(name.value)?.own ?? false;
+	const able = info.value?.capabilities;
+	const blocked = source === "prompt" && !able?.gradients || able?.jobs === false;
+	const ready = name.value !== "" && !blocked && (source === "prompt" ? prompt.trim() !== "" : draft.value !== null && draft.value.ok);
+	const start = async () => {
+		setError(null);
+		setBeginning(true);
+		try {
+			if (source === "prompt") await begin({
+				kind: "distill",
+				name: name.value,
+				system_prompt: prompt,
+				seed: 0,
+				overwrite: false
+			});
+			else await begin({
+				kind: "train",
+				name: name.value,
+				toml: await readyToml(),
+				effort,
+				seed: 0,
+				overwrite: false
+			});
+			announce(`Making ${name.value} has begun`);
+			scrollTo({ top: 0 });
+		} catch (problem) {
+			setError(problem);
+		} finally {
+			setBeginning(false);
+		}
+	};
+	return /* @__PURE__ */ a("form", {
+		class: "stack",
+		"aria-label": "A new vector",
+		onSubmit: (event) => {
+			event.preventDefault();
+			start();
+		},
+		children: [
+			/* @__PURE__ */ a("fieldset", {
+				class: "stack tight",
+				children: [/* @__PURE__ */ a("legend", { children: "Where from" }), /* @__PURE__ */ a("div", {
+					class: "row",
+					children: Object.keys(SOURCES).map((each) => /* @__PURE__ */ a("label", {
+						class: "check",
+						children: [/* @__PURE__ */ a("input", {
+							type: "radio",
+							name: "source",
+							checked: source === each,
+							onChange: () => set({ source: each })
+						}), SOURCES[each]]
+					}, each))
+				})]
+			}),
+			source === "poles" && /* @__PURE__ */ a(Poles, {}),
+			source === "file" && /* @__PURE__ */ a(FromFile, {}),
+			source === "prompt" && /* @__PURE__ */ a(Prompt, { blocked: able?.gradients === false }),
+			/* @__PURE__ */ a("label", {
+				class: "field",
+				children: [
+					/* @__PURE__ */ a("span", {
+						class: "label",
+						children: "Name"
+					}),
+					/* @__PURE__ */ a("input", {
+						value: form.value.name,
+						placeholder: name.value,
+						maxLength: 64,
+						pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*",
+						title: "Letters, digits, '.', '_' and '-'",
+						autocomplete: "off",
+						onInput: (event) => set({ name: event.currentTarget.value })
+					}),
+					taken && /* @__PURE__ */ a("span", {
+						class: "warn",
+						children: [
+							"▲ You have a vector ",
+							name.value,
+							". Choose another name."
+						]
+					})
+				]
+			}),
+			source !== "prompt" && /* @__PURE__ */ a("fieldset", {
+				class: "stack tight",
+				children: [/* @__PURE__ */ a("legend", { children: "Effort" }), EFFORTS.map((each) => /* @__PURE__ */ a("label", {
+					class: "check",
+					children: [/* @__PURE__ */ a("input", {
+						type: "radio",
+						name: "effort",
+						checked: effort === each,
+						onChange: () => set({ effort: each })
+					}), /* @__PURE__ */ a("span", { children: [
+						ABOUT[each],
+						" ",
+						/* @__PURE__ */ a(Time, { seconds: expected(`train ${each}`) })
+					] })]
+				}, each))]
+			}),
+			error !== null && /* @__PURE__ */ a(Problem, { error }),
+			draftProblem.value && source !== "prompt" && /* @__PURE__ */ a(Problem, { error: draftProblem.value }),
+			/* @__PURE__ */ a("p", { children: /* @__PURE__ */ a("button", {
+				class: "go",
+				disabled: !ready || taken || beginning,
+				children: [source === "prompt" ? "Compile" : "Train", seconds !== null && `: about ${duration(seconds)} on this machine`]
+			}) })
+		]
+	});
+}
+function Time({ seconds }) {
+	return seconds === null ? null : /* @__PURE__ */ a("span", {
+		class: "soft",
+		children: [
+			"(about ",
+			duration(seconds),
+			")"
+		]
+	});
+}
+function Poles() {
+	return /* @__PURE__ */ a($, { children: [
+		/* @__PURE__ */ a(Pole, {
+			side: "positive",
+			sign: "+",
+			title: "Towards"
+		}),
+		/* @__PURE__ */ a(Pole, {
+			side: "negative",
+			sign: "−",
+			title: "Against"
+		}),
+		/* @__PURE__ */ a("p", {
+			class: "hint",
+			children: "Several ways of saying a pole make a better vector. Give both poles as many, line by line alike but for the point."
+		}),
+		/* @__PURE__ */ a(Hints, {})
+	] });
+}
+function Pole({ side, sign, title }) {
+	const ways = form.value[side];
+	const change = (next) => set({ [side]: next });
+	return /* @__PURE__ */ a("fieldset", {
+		class: `pole stack tight ${side === "negative" ? "against" : ""}`,
+		children: [
+			/* @__PURE__ */ a("legend", { children: [
+				title,
+				" (",
+				sign,
+				")"
+			] }),
+			ways.map((way, n) => /* @__PURE__ */ a("div", {
+				class: "way",
+				children: [
+					/* @__PURE__ */ a("label", {
+						for: `${side}-${n}`,
+						children: ["You are", /* @__PURE__ */ a("span", {
+							class: "vh",
+							children: [
+								", ",
+								title.toLowerCase(),
+								", way ",
+								n + 1
+							]
+						})]
+					}),
+					/* @__PURE__ */ a("input", {
+						id: `${side}-${n}`,
+						value: way,
+						placeholder: n === 0 ? EXAMPLES[side] : "another way to say it",
+						maxLength: 1e3,
+						autocomplete: "off",
+						onInput: (event) => change(ways.map((old, at) => at === n ? event.currentTarget.value : old))
+					}),
+					ways.length > 1 && /* @__PURE__ */ a("button", {
+						type: "button",
+						class: "quiet icon",
+						"aria-label": `Remove way ${n + 1}`,
+						onClick: () => change(ways.filter((_, at) => at !== n)),
+						children: "✕"
+					})
+				]
+			}, n)),
+			/* @__PURE__ */ a("p", { children: /* @__PURE__ */ a("button", {
+				type: "button",
+				class: "link",
+				disabled: ways.length >= 16,
+				onClick: () => {
+					change([...ways, ""]);
+					setTimeout(() => document.getElementById(`${side}-${ways.length}`)?.focus());
+				},
+				children: "Add another way to say it"
+			}) })
+		]
+	});
+}
+function FromFile() {
+	const [problem, setProblem] = d$2(null);
+	const take = async (chosen) => {
+		setProblem(null);
+		if (!chosen) return;
+		try {
+			file.value = {
+				name: chosen.name,
+				toml: asToml(chosen.name, await chosen.text(), form.value.name)
+			};
+		} catch (error) {
+			file.value = null;
+			setProblem(error);
+		}
+	};
+	return /* @__PURE__ */ a($, { children: [
+		/* @__PURE__ */ a("div", {
+			class: "field",
+			children: [
+				/* @__PURE__ */ a("label", {
+					for: "behaviour-file",
+					children: "Behaviour or pairs"
+				}),
+				/* @__PURE__ */ a("input", {
+					id: "behaviour-file",
+					type: "file",
+					accept: ".toml,.json,.jsonl",
+					onChange: (event) => void take(event.currentTarget.files?.[0])
+				}),
+				/* @__PURE__ */ a("p", {
+					class: "hint",
+					children: "A behaviour as .toml or .json; or pairs as .jsonl or .json, each an object with \"positive\" and \"negative\". It is read in the browser and sent to your own server alone."
+				})
+			]
+		}),
+		file.value && /* @__PURE__ */ a("p", { children: [
+			file.value.name,
+			" is read",
+			draft.value?.name ? /* @__PURE__ */ a($, { children: [" as the behaviour ", /* @__PURE__ */ a("strong", { children: draft.value.name })] }) : null,
+			"."
+		] }),
+		problem !== null && /* @__PURE__ */ a(Problem, { error: problem }),
+		/* @__PURE__ */ a(Hints, {})
+	] });
+}
+function Prompt({ blocked }) {
+	return /* @__PURE__ */ a("div", {
+		class: "stack tight",
+		children: [
+			/* @__PURE__ */ a("label", {
+				class: "field",
+				children: [/* @__PURE__ */ a("span", {
+					class: "label",
+					children: "System prompt"
+				}), /* @__PURE__ */ a("textarea", {
+					rows: 5,
+					value: form.value.prompt,
+					placeholder: "Answer in one short sentence.",
+					onInput: (event) => set({ prompt: event.currentTarget.value })
+				})]
+			}),
+			/* @__PURE__ */ a("p", {
+				class: "hint",
+				children: "The vector then does what the prompt asks for, at strength 1, without its tokens in every request."
+			}),
+			blocked && /* @__PURE__ */ a("p", {
+				class: "warn",
+				children: "▲ This model has no gradients, so prompts cannot be compiled. Use two poles instead."
+			})
+		]
+	});
+}
+// src/parts/pairs-preview.tsx
+/** Some of the pairs as the model will read them, with what differs marked. */
+function PairsPreview() {
+	if (form.value.source === "prompt") return null;
+	const preview = draft.value?.preview;
+	return /* @__PURE__ */ a("section", {
+		class: "stack tight",
+		"aria-label": "What the model will read",
+		children: [/* @__PURE__ */ a("h2", { children: "What the model will read" }), !preview ? /* @__PURE__ */ a("p", {
+			class: "soft",
+			children: "Pairs of texts that differ in the poles alone appear here as you write."
+		}) : /* @__PURE__ */ a($, { children: [/* @__PURE__ */ a("p", {
+			class: "soft",
+			children: [
+				preview.pairs.length,
+				" of ",
+				preview.total,
+				" pairs. The model's hidden states at the end of each text are compared."
+			]
+		}), /* @__PURE__ */ a("ol", {
+			class: "preview",
+			children: preview.pairs.map((pair, n) => {
+				const [plus, minus] = parted(pair.positive, pair.negative);
+				return /* @__PURE__ */ a("li", {
+					class: "stack tight",
+					children: [/* @__PURE__ */ a(Text, {
+						sign: "+",
+						parts: plus
+					}), /* @__PURE__ */ a(Text, {
+						sign: "−",
+						parts: minus
+					})]
+				}, n);
+			})
+		})] })]
+	});
+}
+function Text({ sign, parts: [before, own, after] }) {
+	return /* @__PURE__ */ a("pre", {
+		class: sign === "+" ? "" : "against",
+		tabIndex: 0,
+		role: "group",
+		"aria-label": sign === "+" ? "Towards" : "Against",
+		children: [
+			sign,
+			" ",
+			before,
+			/* @__PURE__ */ a("mark", { children: own }),
+			after
+		]
+	});
+}
+/** Return two texts in three parts each: what they begin with alike, what differs, what they end with alike. */
+function parted(a, b) {
+	const [as, bs] = [a.split(/(\s+)/), b.split(/(\s+)/)];
+	let [start, end] = [0, 0];
+	while (start < Math.min(as.length, bs.length) && as[start] === bs[start]) start++;
+	while (end < Math.min(as.length, bs.length) - start && as.at(-1 - end) === bs.at(-1 - end)) end++;
+	const cut = (words) => [
+		words.slice(0, start).join(""),
+		words.slice(start, words.length - end).join(""),
+		words.slice(words.length - end).join("")
+	];
+	return [cut(as), cut(bs)];
+}
+// src/parts/undo.tsx
+/** What was deleted last, with the button that brings it back. */
+function Undo() {
+	const [error, setError] = d$2(null);
+	if (!deleted.value) return null;
+	return /* @__PURE__ */ a("div", {
+		class: "stack tight",
+		children: [/* @__PURE__ */ a("p", {
+			class: "notice row",
+			children: [
+				/* @__PURE__ */ a("span", { children: [/* @__PURE__ */ a("strong", { children: deleted.value.name }), " is deleted."] }),
+				/* @__PURE__ */ a("button", {
+					type: "button",
+					onClick: () => void restoreVector().catch(setError),
+					children: "Undo"
+				}),
+				/* @__PURE__ */ a("button", {
+					type: "button",
+					class: "quiet",
+					onClick: () => deleted.value = null,
+					children: "Dismiss"
+				})
+			]
+		}), error !== null && /* @__PURE__ */ a(Problem, { error })]
+	});
+}
 // src/places/make.tsx
+var SHOWN = 6;
 function Make() {
+	A$1(() => void findJobs().catch(() => void 0), []);
+	const making = jobs.value.filter((job) => (job.kind === "train" || job.kind === "distill") && !dismissed.value.includes(job.id));
 	return /* @__PURE__ */ a("main", {
 		id: "main",
 		tabIndex: -1,
-		children: /* @__PURE__ */ a("h1", { children: "Make" })
+		class: "page stack",
+		children: [
+			/* @__PURE__ */ a("h1", { children: "Make" }),
+			/* @__PURE__ */ a(Undo, {}),
+			making.length > 0 && /* @__PURE__ */ a("section", {
+				class: "stack",
+				"aria-label": "Vectors being made",
+				children: making.slice(0, SHOWN).map((job) => /* @__PURE__ */ a(JobPanel, { job }, job.id))
+			}),
+			/* @__PURE__ */ a("div", {
+				class: "making",
+				children: [/* @__PURE__ */ a(MakeForm, {}), /* @__PURE__ */ a(PairsPreview, {})]
+			})
+		]
 	});
 }
 // src/places/try.tsx
