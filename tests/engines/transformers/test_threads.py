@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -330,3 +331,39 @@ def test_generation_config_after_exception_is_unchanged(engine: TransformersEngi
     assert all(each == config for each in seen)  # also while the model ran
     assert config_of(engine) == config
     assert model_lock(engine.model).held is False
+
+
+def test_pass_that_waits_while_another_block_ends_goes_on(engine: TransformersEngine, pool: ThreadPoolExecutor) -> None:
+    (term,) = steering_of(engine)
+    lock, entered, end, begin = model_lock(engine.model), threading.Barrier(3), threading.Event(), threading.Event()
+    with engine.steered([term]):
+        alone = raw_logits(engine)
+
+    def leave() -> None:
+        with engine.steered([Term(term.vector, coefficient=-0.5)]):
+            entered.wait(timeout=60)
+            end.wait(timeout=60)
+
+    def read() -> list[float]:
+        with engine.steered([term]):
+            entered.wait(timeout=60)
+            begin.wait(timeout=60)
+            return raw_logits(engine)
+
+    leaving, reading = pool.submit(leave), pool.submit(read)
+    entered.wait(timeout=60)
+    with lock:
+        end.set()
+        until_waiting(lock, 1)
+        begin.set()  # its pass has begun while the hooks of the other block were on the model
+        until_waiting(lock, 2)
+    in_time(leaving)
+    assert in_time(reading) == alone
+    assert traces_in(engine.model) == []
+
+
+def until_waiting(lock: Any, count: int) -> None:
+    end = time.monotonic() + 20
+    while len(lock._waiting) < count:
+        assert time.monotonic() < end
+        time.sleep(0.001)

@@ -312,7 +312,7 @@ class TransformersEngine:
         if max_tokens is not None and max_tokens < 1:
             raise PromptError(f"max_tokens is {max_tokens}", fix="allow at least 1")
         numbers = self._layer_numbers(layers)
-        with running(self.model):
+        with running(self.model) as give_way:
             collected = collect_states(
                 self._context,
                 self._sequences(texts),
@@ -322,6 +322,7 @@ class TransformersEngine:
                 max_tokens=max_tokens,
                 share_prefixes=share_prefixes,
                 progress=progress,
+                between=give_way,
             )
         if finite and not np.isfinite(collected.states.sum(dtype=np.float64)):
             broken = np.flatnonzero(~np.isfinite(collected.states).all(axis=(0, 2)))
@@ -393,8 +394,9 @@ class TransformersEngine:
             VectorError: The vector has no neutral statistics.
         """
         vector.check_model(self.info)
-        with running(self.model):
-            return score_prompts(self._context, [self.marked(prompt) for prompt in prompts], vector, at=at)
+        marked = [self.marked(prompt) for prompt in prompts]
+        with running(self.model) as give_way:
+            return score_prompts(self._context, marked, vector, at=at, between=give_way)
 
     def _sequences(self, texts: Sequence[str | Tokens]) -> list[Tokens]:
         """Return texts as token ids, and token ids unchanged, after checking each."""

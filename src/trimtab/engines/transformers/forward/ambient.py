@@ -70,8 +70,7 @@ def steered(context: ModelContext, steering: CompiledSteering) -> Iterator[None]
         stack = ExitStack()
         with block.lock:  # between two passes, as torch needs several steps to set a hook
             stack.enter_context(hooks)
-            if plan.layers:
-                stack.enter_context(_in_turn(context.blocks.body, block.lock, acts))
+            stack.enter_context(_in_turn(context.blocks.body, block.lock, acts))
         try:
             yield
         finally:

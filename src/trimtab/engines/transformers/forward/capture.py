@@ -132,7 +132,9 @@ class ProbeHooks:
         scores: NDArray[np.float64] = self._read_last.double().cpu().numpy() - self._offset
         return scores
 
-    def _begin_pass(self, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+    def _begin_pass(self, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> None:
+        if kwargs is None:
+            return  # as in SteeringHooks
         given = tokens_given(args, kwargs)
         self._count = 0 if given is None else given.shape[1]
         self._sum = None

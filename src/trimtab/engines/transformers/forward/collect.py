@@ -155,6 +155,7 @@ def read_states(
     stop_early: bool,
     sources: Sources | None = None,
     progress: Callable[[int, int], None] | None = None,
+    between: Callable[[], None] | None = None,
 ) -> Collected:
     """Collect layer outputs at the wanted nodes of a tree; hooks store nothing else, and no head is run.
 
@@ -169,8 +170,11 @@ def read_states(
         stop_early: Skip the blocks behind the last wanted one.
         sources: What an encoder reads beside each sequence.
         progress: Called with (sequences done, all).
+        between: Called before and after every pass, when no hook is on the model.
     """
     plan = proof.plan(tree, cost) if proof is not None else plan_batches(tree, cost, may_pad=blocks.causal)
+    if between is not None:
+        between()  # the prefix-sharing check may have run the model
     result = np.zeros((wanted.rows, len(layers), blocks.hidden_size), dtype=np.float32)
     unwanted = {"use_cache"} if blocks.encoder else set()  # it has none
     is_wanted = np.zeros(len(tree) + 1, dtype=bool)  # the last is no node
@@ -206,6 +210,8 @@ def read_states(
         done += int(ending[nodes].sum())
         if progress is not None:
             progress(done, len(tree.ends))
+        if between is not None:
+            between()
     return Collected(result, report)
 
 
@@ -245,6 +251,7 @@ def collect_states(
     max_tokens: int | None,
     share_prefixes: bool,
     progress: Callable[[int, int], None] | None,
+    between: Callable[[], None],
 ) -> Collected:
     """Collect hidden states at a position or over spans of each text; see ``hidden_states`` of the engine.
 
@@ -271,11 +278,17 @@ def collect_states(
         proof=context.prefix_sharing if share_prefixes else None,
         stop_early=not ambient_steering(context.model).terms,
         progress=progress,
+        between=between,
     )
 
 
 def score_prompts(
-    context: ModelContext, prompts: Sequence[MarkedPrompt], vector: ControlVector, *, at: At = "prompt"
+    context: ModelContext,
+    prompts: Sequence[MarkedPrompt],
+    vector: ControlVector,
+    *,
+    at: At = "prompt",
+    between: Callable[[], None] | None = None,
 ) -> NDArray[np.float64]:
     """Return a z-score for each prompt: how far it lies along a vector, in deviations of neutral prompts.
 
@@ -313,5 +326,6 @@ def score_prompts(
             cost=context.cost(),
             proof=context.prefix_sharing,
             stop_early=True,
+            between=between,
         ).states
     return np.asarray(z_scores(projections(states, vector, layers), vector, layers, pool=pool).mean(axis=-1))

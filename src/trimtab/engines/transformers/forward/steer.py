@@ -211,8 +211,9 @@ class SteeringHooks:
                     fix="load the model uncompiled, let nothing else call its blocks, or generate with use_cache=False",
                 )
 
-    def _begin_pass(self, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        if self._acts is not None and not self._acts():
+    def _begin_pass(self, _: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None) -> None:
+        # Torch passes no kwargs to a hook that was removed while another thread's pass waited for the model.
+        if kwargs is None or (self._acts is not None and not self._acts()):
             return
         self._forget_broken_pass()
         self._before = self.entered, dict(self.seen)

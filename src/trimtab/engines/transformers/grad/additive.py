@@ -185,14 +185,16 @@ class AdditivePasses:
         reported: list[Values] = []
 
         def work(group: Sequence[int]) -> tuple[Values, Sequence[Tensor]]:
-            objective, values = part(group, added)
-            return values, torch.autograd.grad(objective, list(added.values()))
+            with frozen(self.model):
+                objective, values = part(group, added)
+                return values, torch.autograd.grad(objective, list(added.values()))
 
-        with running(self.model), frozen(self.model), torch.enable_grad():
+        with running(self.model) as give_way, torch.enable_grad():
             for values, gradients in self.parts(texts, numbers, work):
                 reported.append(values)
                 for layer, gradient in zip(added, gradients, strict=True):
                     total[layer] += gradient.cpu().numpy()
+                give_way()
         return cast(Values, tuple(sum(column) for column in zip(*reported, strict=True))), total
 
     def parts(
@@ -210,8 +212,9 @@ class AdditivePasses:
         while groups:
             group = groups.popleft()
             try:
-                with self.lock:  # held in the backward pass too, which may compute layers again
+                with self.lock as lock:  # held in the backward pass too, which may compute layers again
                     part = work(group)
+                    lock.give_way()
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise ModelError(f"no gradients: {first_line(error)}", fix=NO_GRADIENTS) from error

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import Lock, RLock, get_ident
+from threading import Condition, Lock, get_ident
 from types import TracebackType
 from typing import final
 from weakref import WeakKeyDictionary
@@ -24,42 +26,93 @@ from trimtab.vectors import ModelInfo
 
 ADAPTERS = ("_disable_adapters", "_active_adapter", "merged_adapters")  # what layers of peft have
 PATIENCE = 0.5  # seconds after which a thread that waits for a model looks whether it still should
+PAUSE = 0.02  # seconds; between two passes of the decoding loop there are fewer
 
 
 @final
 class ModelLock:
-    """Re-entrant lock of a model; other threads wait for it."""
+    """Re-entrant lock of a model; other threads wait for it, and get it in the order in which they came.
+
+    Decoding takes it for each pass. Work in batches takes it for a whole call, and gives way between its passes.
+    """
 
     def __init__(self) -> None:
-        self._lock = RLock()
+        self._changed = Condition()
+        self._waiting: deque[object] = deque()  # a ticket of each thread that waits
         self._owner: int | None = None
         self._depth = 0
+        self._since = 0.0  # when the owner got it, on the clock of ``time.monotonic``
         self._refuses = False
 
     def __enter__(self) -> ModelLock:
-        while not self._lock.acquire(timeout=PATIENCE):
-            if self._refuses:
-                raise CancelledGenerationError("the interpreter ends")
-        self._owner = get_ident()
-        self._depth += 1
+        if self.held:
+            self._depth += 1
+        else:
+            self._take()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._depth -= 1
-        if self._depth == 0:
-            self._owner = None
-        self._lock.release()
+        if not self.held:
+            return  # an error has struck while it gave way
+        if self._depth > 1:
+            self._depth -= 1
+        else:
+            with self._changed:
+                self._release()
 
     @property
     def held(self) -> bool:
         """Return True if this thread holds the lock."""
         return self._owner == get_ident()
 
+    def give_way(self) -> None:
+        """Let other threads have the model, if they wait for it, for as long as this one has had it.
+
+        Nothing of this thread may be on the model. Where it has taken the lock several times, a caller further up may
+        have left something there, so nothing happens.
+        """
+        if not self._waiting or self._depth > 1 or not self.held:
+            return
+        now = time.monotonic()
+        until = now + now - self._since
+        with self._changed:
+            self._release()
+            while (now := time.monotonic()) < until:
+                wanted = self._wanted
+                woken = self._changed.wait(until - now if wanted else min(PAUSE, until - now))
+                if not (wanted or woken or self._wanted):
+                    break
+        self._take()
+
     def refuse_waits(self) -> None:
         """From now on, have every thread that waits for the lock give up."""
         self._refuses = True
+
+    @property
+    def _wanted(self) -> bool:
+        return self._owner is not None or bool(self._waiting)
+
+    def _take(self) -> None:
+        ticket = object()
+        with self._changed:
+            self._waiting.append(ticket)
+            try:
+                while self._owner is not None or self._waiting[0] is not ticket:
+                    if not self._changed.wait(PATIENCE) and self._refuses:
+                        raise CancelledGenerationError("the interpreter ends")
+            except BaseException:
+                self._waiting.remove(ticket)
+                self._changed.notify_all()  # the next one may be the first now
+                raise
+            self._waiting.popleft()
+            self._since = time.monotonic()
+            self._depth, self._owner = 1, get_ident()
+
+    def _release(self) -> None:
+        self._depth, self._owner = 0, None
+        self._changed.notify_all()
 
 
 _LOCKS: WeakKeyDictionary[nn.Module, ModelLock] = WeakKeyDictionary()
@@ -99,8 +152,11 @@ def model_state(model: nn.Module) -> bytes:
 
 
 @contextmanager
-def running(model: PreTrainedModel, *, changed: bool = True) -> Iterator[None]:
+def running(model: PreTrainedModel, *, changed: bool = True) -> Iterator[Callable[[], None]]:
     """Hold the lock of a model that is about to run, and keep it in evaluation mode.
+
+    Yields a function to call between two passes, while nothing of the caller is on the model: other threads that wait
+    run it meanwhile. A model that was in training mode is kept, as the mode that each of them restores would be wrong.
 
     Dropout would change hidden states, and gradient checkpointing drops keys and values. The modules that were in
     training mode are so again afterwards.
@@ -112,7 +168,7 @@ def running(model: PreTrainedModel, *, changed: bool = True) -> Iterator[None]:
     Raises:
         ModelError: Its config asks for tuples, with which models of transformers do not run.
     """
-    with model_lock(model):
+    with model_lock(model) as lock:
         check_config(model)
         if changed:
             refresh_reordered(model)
@@ -120,10 +176,14 @@ def running(model: PreTrainedModel, *, changed: bool = True) -> Iterator[None]:
         for module in training:
             module.training = False
         try:
-            yield
+            yield lock.give_way if not training else _stay
         finally:
             for module in training:
                 module.training = True
+
+
+def _stay() -> None:
+    """Let nobody else run the model."""
 
 
 def check_config(model: PreTrainedModel) -> None:

@@ -78,9 +78,10 @@ class PrefixTreeForcing:
         self._times = 1 if once else READINGS
         self._store = not once and proof.skips is not False and self._bytes_to_store() <= STORED_BYTES
         self.halved_to: int | None = None
-        with running(self._model):
+        with running(self._model) as give_way:
             self._set_out(cost)
-            self.base = self._fitting(lambda: self.base)
+            give_way()
+            self.base = self._fitting(lambda: self.base, between=give_way)
 
     def _set_out(self, cost: Cost) -> None:
         """Plan the passes and clear everything recorded."""
@@ -92,12 +93,12 @@ class PrefixTreeForcing:
         self._norm_sums = np.zeros(len(self._blocks))
         self._norm_tokens = np.zeros(len(self._blocks))
 
-    def _fitting(self, work: Callable[[], ForcedScores]) -> ForcedScores:
+    def _fitting(self, work: Callable[[], ForcedScores], *, between: Callable[[], None]) -> ForcedScores:
         """Return the result of ``work``, with passes halved (and the base recorded again) until memory suffices."""
         while True:
             try:
                 if not self._asked:
-                    self.base = self._run(self._record)
+                    self.base = self._run(self._record, between=between)
                     if self._store and not self._may_skip():
                         self._store = False
                         self._stored.clear()
@@ -136,25 +137,27 @@ class PrefixTreeForcing:
         if not additions:
             return self.base
 
-        def score(number: int, row: Pass, scores: _Scores) -> None:
-            with self._skipping(number, up_to=min(additions)):
-                self._score(number, row, scores)
-
         def steered() -> ForcedScores:
-            with SteeringHooks(self._blocks, additions, sink=self._sink) as hooks:
-                scores = self._run(score)
+            hooks = SteeringHooks(self._blocks, additions, sink=self._sink)
+
+            def score(number: int, row: Pass, scores: _Scores) -> None:
+                # The hooks are off between passes, in which other threads may run the model.
+                with hooks, self._skipping(number, up_to=min(additions)):
+                    self._score(number, row, scores)
+
+            scores = self._run(score, between=give_way)
             hooks.check()
             return scores
 
-        with running(self._model):
-            return self._fitting(steered)
+        with running(self._model) as give_way:
+            return self._fitting(steered, between=give_way)
 
-    def _run(self, score: Callable[[int, Pass, _Scores], None]) -> ForcedScores:
+    def _run(self, score: Callable[[int, Pass, _Scores], None], *, between: Callable[[], None]) -> ForcedScores:
         scores = _Scores(self._items)
         numbers = iter(range(self._plan.passes))
         with torch.inference_mode(), eagerly():
             for _ in self._passes(lambda row: score(next(numbers), row, scores)):
-                pass
+                between()
         return scores.done()
 
     def _passes(self, forward: Callable[[Pass], T]) -> Iterator[T]:
@@ -329,10 +332,10 @@ def greedy_scores(context: ModelContext, items: Sequence[ForcedItem], *, max_tok
         likeliest = logits.argmax(-1).cpu().numpy()[asked.at] == asked.targets.token
         np.logical_and.at(greedy, asked.targets.answer, likeliest)
 
-    with running(context.model), torch.inference_mode(), eagerly():
+    with running(context.model) as give_way, torch.inference_mode(), eagerly():
         plan = context.prefix_sharing.plan(tree, context.cost(max_tokens))
         for _ in run_plan(tree, plan, score, model=context.model, on_halved=lambda _: None):
-            pass
+            give_way()
     if not counts:
         return GreedyScores((), ())
     ends = np.cumsum(counts)[:-1]
