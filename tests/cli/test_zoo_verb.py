@@ -15,7 +15,7 @@ from trimtab.errors import CalibrationError
 from trimtab.evaluation.cards import Card, card_json, card_json_values, card_of, read_card
 from trimtab.evaluation.measurement import Sizes
 from trimtab.training.train import train, zoo_path
-from trimtab.vectors import packaged_path, vectors_folder
+from trimtab.vectors import vectors_folder
 
 SMALL = Sizes(
     questions=4,
@@ -114,8 +114,18 @@ def test_zoo_json_has_poles_vectors_and_cards(no_model, monkeypatch, llama, rand
     assert listed["happy"]["card"] == json.loads(json.dumps(card_json_values(card_for("happy"))))
     assert listed["happy"]["negative"] == "sad"
     assert listed["calm"]["vector"] == str(path)
-    assert listed["happy"]["vector"] == str(packaged_path("happy"))
+    assert listed["happy"]["vector"] is None
     assert listed["calm"]["card"] is None
+
+
+def test_zoo_json_names_packaged_vectors(no_model, monkeypatch, tmp_path):
+    packaged = tmp_path / "with-trimtab"
+    packaged.mkdir()
+    (packaged / "happy.safetensors").touch()
+    monkeypatch.setattr("trimtab.vectors.vector.PACKAGED", packaged)
+    listed = {entry["name"]: entry["vector"] for entry in json.loads(no_model("zoo", "--json")[1])}
+    assert listed["happy"] == str(packaged / "happy.safetensors")
+    assert listed["calm"] is None
 
 
 # One card

@@ -39,7 +39,7 @@ export function App() {
           ))}
         </nav>
         <span class="model">{model()}</span>
-        <button type="button" class="quiet icon" aria-label="Keys" title="Keys" onClick={() => (keysOpen.value = true)}>?</button>
+        <button type="button" class="quiet icon keys" aria-label="Keys" title="Keys" onClick={() => (keysOpen.value = true)}>?</button>
       </header>
       {offline.value && (
         <div class="banner" role="alert">

@@ -6,7 +6,7 @@ import { figure } from "../charts/scale";
 import { LineChart } from "../charts/line-chart";
 import { Numbers } from "../charts/numbers";
 import { announce } from "../state/announce";
-import { add, dials, MAX_STRENGTH, narrowed, signed, turn } from "../state/dials";
+import { MAX_STRENGTH, narrowed, setStrength, signed } from "../state/dials";
 import { begin, findingsOf, halt, hasEnded, jobs } from "../state/jobs";
 import { breaksOf } from "../state/open";
 import { vectorOf } from "../state/server";
@@ -134,8 +134,7 @@ function Charts({ rows, safe }: { readonly rows: readonly Swept[]; readonly safe
 }
 
 function setDial(name: string, strength: number): void {
-  if (!dials.value.some((dial) => dial.name === name)) add(name);
-  turn(name, { strength, on: true });
+  setStrength(name, strength);
   breaksOf.value = null;
   location.hash = "try";
   announce(`${name} is set to ${signed(strength)}`);

@@ -1,7 +1,71 @@
+import "../try/try.css";
+// Try: one question, answered as it is and steered, and the dials between them.
+import { useEffect } from "preact/hooks";
+import { again, busy, stop } from "../state/answering";
+import { EXAMPLE_MODEL, EXAMPLE_QUESTION } from "../state/first";
+import { placeKeys } from "../state/keys";
+import { followAddress } from "../state/link";
+import { info } from "../state/server";
+import { draft, turns } from "../state/talk";
+import { WhereItActs } from "../try/acts";
+import { AddVector } from "../try/add-vector";
+import { ByTurn } from "../try/by-turn";
+import { Composer } from "../try/composer";
+import { Rail, sheetOpen } from "../try/rail";
+import { SavePreset } from "../try/save-preset";
+import { Toolbar } from "../try/toolbar";
+import { Turn } from "../try/turn";
+
+/** Move the focus to the dial before or behind the one that has it. */
+function moveToDial(by: number): void {
+  const ranges = [...document.querySelectorAll<HTMLInputElement>("[data-range]")];
+  const at = ranges.findIndex((range) => range.closest("section")?.contains(document.activeElement));
+  if (ranges.length) ranges[(at < 0 ? (by > 0 ? 0 : ranges.length - 1) : at + by + ranges.length) % ranges.length]!.focus();
+}
+
+const KEYS = [
+  { key: "r", does: "Answer the last question again, with the dials as they are", run: again },
+  { key: "[", does: "Previous dial", run: () => moveToDial(-1) },
+  { key: "]", does: "Next dial", run: () => moveToDial(1) },
+  {
+    key: "Escape",
+    does: "Stop the answers",
+    run: () => {
+      if (busy.value) stop();
+      else sheetOpen.value = false;
+    },
+  },
+];
+
+followAddress();
+
 export function Try() {
+  useEffect(() => {
+    placeKeys.value = KEYS;
+    return () => (placeKeys.value = []);
+  }, []);
+  const model = info.value?.model.name;
+  // The example says nothing about another model: its question is left, to be sent.
+  const foreign = model !== undefined && model !== EXAMPLE_MODEL && turns.value.some((turn) => turn.example);
+  useEffect(() => {
+    if (!foreign) return;
+    turns.value = [];
+    if (!draft.value) draft.value = EXAMPLE_QUESTION;
+  }, [foreign]);
+  const known = turns.value.filter((turn) => !turn.example || model === EXAMPLE_MODEL);
   return (
-    <main id="main" tabIndex={-1}>
-      <h1>Try</h1>
-    </main>
+    <div class="try">
+      <Rail />
+      <main id="main" tabIndex={-1} aria-label="Answers">
+        <h1 class="vh">Try</h1>
+        <Toolbar />
+        <ByTurn />
+        {known.map((turn, n) => <Turn key={turn.id} turn={turn} number={n + 1} />)}
+        <Composer />
+      </main>
+      <AddVector />
+      <SavePreset />
+      <WhereItActs />
+    </div>
   );
 }

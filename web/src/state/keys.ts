@@ -1,6 +1,6 @@
 // Keys of the whole page. Each of them has a button as well.
 import { signal } from "@preact/signals";
-import { kept } from "./kept";
+import { isBoolean, kept } from "./kept";
 import { keysOpen, openCode } from "./open";
 
 export interface Shortcut {
@@ -12,7 +12,7 @@ export interface Shortcut {
 /** Keys of the place that is shown. */
 export const placeKeys = signal<readonly Shortcut[]>([]);
 /** Whether single letters are shortcuts: they get in the way of some speech input. */
-export const lettersOn = kept("letters", true, (value): value is boolean => typeof value === "boolean");
+export const lettersOn = kept("letters", true, isBoolean);
 
 const everywhere: readonly Shortcut[] = [
   { key: "c", does: "Code for your application", run: openCode },

@@ -1,6 +1,9 @@
 // What the server has: its model and its vectors.
 import { computed, signal } from "@preact/signals";
-import { api, ApiError, type Info, unwrap, type Vector } from "../api";
+import { api, ApiError, type Info, offline, unwrap, type Vector } from "../api";
+
+const FIRST_RETRY = 1_000; // milliseconds
+const LAST_RETRY = 15_000;
 
 export const info = signal<Info | null>(null);
 export const vectors = signal<readonly Vector[]>([]);
@@ -24,3 +27,19 @@ export async function refresh(): Promise<void> {
     needsKey.value = error.status === 401;
   }
 }
+
+let wait = FIRST_RETRY;
+
+/** Ask a server that does not answer again, less and less often, until it does. */
+offline.subscribe((off) => {
+  if (!off) {
+    wait = FIRST_RETRY;
+    return;
+  }
+  const ask = () => {
+    if (!offline.value) return;
+    wait = Math.min(wait * 1.5, LAST_RETRY);
+    void refresh().then(() => offline.value && setTimeout(ask, wait));
+  };
+  setTimeout(ask, wait);
+});

@@ -1,12 +1,20 @@
 // The conversation: turns, each answered in several columns. A column is a conversation of its own.
-import { batch, computed, signal } from "@preact/signals";
-import { ApiError, events, type Receipt } from "../api";
-import { type Dial, dials, mixText } from "./dials";
-import { kept } from "./kept";
-import { info } from "./server";
+import { computed, signal } from "@preact/signals";
+import type { Receipt } from "../api";
+import { type Dial, dials, mixText, usable } from "./dials";
+import { exampleTurns } from "./first";
+import { isString, kept } from "./kept";
+import { vectorOf } from "./server";
 
 export const COLUMNS = ["plain", "steered", "opposite", "prompt"] as const;
 export type Column = (typeof COLUMNS)[number];
+
+export const TITLES: Readonly<Record<Column, string>> = {
+  plain: "As it is",
+  steered: "Steered",
+  opposite: "The other way",
+  prompt: "System prompt instead",
+};
 
 /** One token of an answer: its text, its readings by vector (z), its log-probability, and what else it could have been. */
 export interface Token {
@@ -14,6 +22,7 @@ export interface Token {
   readonly readings: Readonly<Record<string, number>>;
   readonly logprob: number | null;
   readonly others: readonly { readonly text: string; readonly logprob: number }[];
+  readonly thought?: boolean; // of a model that thinks before it answers
 }
 
 export type Status = "waiting" | "streaming" | "done" | "stopped" | "lost" | "failed";
@@ -22,18 +31,26 @@ export interface Answer {
   readonly status: Status;
   readonly steering: string; // text form
   readonly system: string | null;
+  readonly seed: number;
+  readonly temperature: number;
   readonly tokens: readonly Token[];
+  readonly finish: string | null;
   readonly receipt: Receipt | null;
   readonly beyondSafe: boolean;
   readonly seconds: number;
-  readonly error: { what: string; fix: string | null; code: string; retryAfter: number | null } | null;
+  readonly retryAt: number | null; // time in milliseconds at which a full queue is asked again
+  readonly error: { readonly what: string; readonly fix: string | null; readonly code: string } | null;
 }
 
 export interface Turn {
   readonly id: number;
   readonly user: string;
   readonly dials: readonly Dial[];
-  readonly answers: Readonly<Partial<Record<Column, Answer>>>;
+  /** Answers by column: the first one, and those of other seeds. */
+  readonly answers: Readonly<Partial<Record<Column, readonly Answer[]>>>;
+  /** Which of them the conversation goes on with. */
+  readonly picked: Readonly<Partial<Record<Column, number>>>;
+  readonly example?: boolean; // shipped with the page
 }
 
 export interface Sampling {
@@ -42,175 +59,131 @@ export interface Sampling {
   readonly seed: number;
 }
 
-export const turns = kept<readonly Turn[]>("turns", [], isTurns);
-export const shown = kept<readonly Column[]>("columns", ["plain", "steered"], isColumns);
+export const turns = kept<readonly Turn[]>("turns", exampleTurns(), isTurns, withoutAlternatives);
+export const shown = kept<readonly Column[]>("columns", ["plain", "steered", "opposite"], isColumns);
 export const sampling = kept<Sampling>("sampling", { maxTokens: 64, temperature: 0, seed: 0 }, isSampling);
-/** System prompt of the column that has one instead of a steering. */
-export const systemPrompt = kept<string>("system", "You are extremely happy.", isString);
+/** System prompt of the column that has one instead of a steering; empty for one made of the first dial. */
+export const systemPrompt = kept<string>("system", "", isString);
 /** Vector whose readings colour the words; empty for none. */
 export const colourBy = kept<string>("colour", "happy", isString);
+export const draft = kept<string>("draft", "", isString);
+/** First turn that the model is still given. */
+export const since = signal(0);
 
-const running = signal<readonly AbortController[]>([]);
-export const busy = computed(() => running.value.length > 0);
+// Answers that were being written when the page was closed.
+turns.value = turns.value.map((turn) => ({
+  ...turn,
+  answers: mapAnswers(turn.answers, (answer) =>
+    answer.status === "waiting" || answer.status === "streaming"
+      ? { ...answer, status: "lost", retryAt: null, error: { what: "the page was closed", fix: null, code: "closed" } }
+      : answer,
+  ),
+}));
 
-/** Return an answer's text. */
+/** Return an answer's text, without thoughts. */
 export function textOf(answer: Answer): string {
-  return answer.tokens.map((token) => token.text).join("");
+  return answer.tokens.map((token) => (token.thought ? "" : token.text)).join("");
 }
 
-/** Ask a question: one request for each column, which the server answers together. */
-export function ask(user: string): void {
-  const id = (turns.value.at(-1)?.id ?? 0) + 1;
-  turns.value = [...turns.value, { id, user, dials: dials.value, answers: {} }];
-  answer(id, shown.value);
+/** Return the answer that a column shows, and goes on with. */
+export function pickedOf(turn: Turn, column: Column): Answer | undefined {
+  const answers = turn.answers[column];
+  return answers?.[turn.picked[column] ?? 0] ?? answers?.[0];
 }
 
-/** Answer a turn again with dials as they are now or as given; later turns are dropped, as they follow from it. */
-export function again(id: number, mix: readonly Dial[] = dials.value): void {
-  stop();
-  const at = turns.value.findIndex((turn) => turn.id === id);
-  turns.value = turns.value.slice(0, at + 1).map((turn) => (turn.id === id ? { ...turn, dials: mix, answers: {} } : turn));
-  answer(id, shown.value);
-}
-
-/** Answer a turn in columns that lack an answer or whose answer was lost. */
-export function answer(id: number, columns: readonly Column[]): void {
-  const turn = turns.value.find((each) => each.id === id);
-  if (turn) for (const column of columns) void run(turn, column);
-}
-
-export function stop(): void {
-  for (const controller of running.value) controller.abort();
-}
-
-export function forget(): void {
-  stop();
-  turns.value = [];
-}
+/** The system prompt of the last column: the user's, or one made of the poles of the strongest dial. */
+export const promptText = computed(() => {
+  if (systemPrompt.value) return systemPrompt.value;
+  const strongest = usable(dials.value)
+    .filter((dial) => dial.on && dial.strength !== 0)
+    .toSorted((a, b) => Math.abs(b.strength) - Math.abs(a.strength))[0];
+  const poles = strongest && vectorOf.value.get(strongest.name)?.poles;
+  const pole = poles?.[strongest!.strength > 0 ? "+" : "-"];
+  return `You are extremely ${pole ?? strongest?.name ?? "helpful"}.`;
+});
 
 /** Return the steering and the system prompt of a column. */
 export function asksFor(column: Column, mix: readonly Dial[]): { steering: string; system: string | null } {
-  if (column === "prompt") return { steering: "none", system: systemPrompt.value };
+  if (column === "prompt") return { steering: "none", system: promptText.value };
   const factor = { plain: 0, steered: 1, opposite: -1 }[column];
-  return { steering: factor === 0 ? "none" : mixText(mix, factor), system: null };
+  return { steering: factor === 0 ? "none" : mixText(usable(mix), factor), system: null };
 }
 
-interface Message {
+/** Return whether an answer is of another steering than its turn has now. */
+export function isStale(turn: Turn, column: Column): boolean {
+  const answer = pickedOf(turn, column);
+  if (!answer) return false;
+  const { steering, system } = asksFor(column, turn === turns.value.at(-1) ? dials.value : turn.dials);
+  return answer.steering !== steering || answer.system !== system;
+}
+
+/** Whether the last turn was answered with other dials than there are now. */
+export const stale = computed(() => {
+  const last = turns.value.at(-1);
+  return last !== undefined && shown.value.some((column) => isStale(last, column));
+});
+
+export interface Message {
   readonly role: "system" | "user" | "assistant";
   readonly content: string;
 }
 
-/** Return the chat that a column has come to at a turn. */
+/** Return the chat that a column has come to at a turn, whose answer it ends before. */
 export function messagesOf(column: Column, id: number, system: string | null): Message[] {
   const messages: Message[] = system ? [{ role: "system", content: system }] : [];
   for (const turn of turns.value) {
+    if (turn.id < since.value) continue;
     messages.push({ role: "user", content: turn.user });
     if (turn.id === id) break;
-    const given = turn.answers[column] ?? turn.answers.plain;
+    const given = pickedOf(turn, column) ?? pickedOf(turn, "plain");
     if (given) messages.push({ role: "assistant", content: textOf(given) });
   }
   return messages;
 }
 
-async function run(turn: Turn, column: Column): Promise<void> {
-  const { steering, system } = asksFor(column, turn.dials);
-  const controller = new AbortController();
-  running.value = [...running.value, controller];
-  const begun = performance.now();
-  set(turn.id, column, { status: "waiting", steering, system, tokens: [], receipt: null, beyondSafe: false, seconds: 0, error: null });
-  try {
-    await stream(turn.id, column, { steering, system, signal: controller.signal });
-    change(turn.id, column, { status: "done" });
-  } catch (error) {
-    if (controller.signal.aborted) change(turn.id, column, { status: "stopped" });
-    else if (error instanceof ApiError) {
-      const { what, fix, code, retryAfter } = error;
-      change(turn.id, column, { status: error.status === 0 ? "lost" : "failed", error: { what, fix, code, retryAfter } });
-    } else throw error;
-  } finally {
-    change(turn.id, column, { seconds: (performance.now() - begun) / 1000 });
-    running.value = running.value.filter((each) => each !== controller);
-  }
+/** Change one turn. */
+export function changeTurn(id: number, change: (turn: Turn) => Turn): void {
+  turns.value = turns.value.map((turn) => (turn.id === id ? change(turn) : turn));
 }
 
-/** Chunk of a streamed chat completion, as far as the page reads it. */
-interface Chunk {
-  readonly choices: readonly {
-    readonly delta: { readonly content?: string | null; readonly reasoning?: string };
-    readonly logprobs: {
-      readonly content: readonly { logprob: number; top_logprobs: readonly { token: string; logprob: number }[] }[];
-    } | null;
-  }[];
-  readonly trimtab?: {
-    readonly readings?: Readonly<Record<string, readonly number[]>>;
-    readonly answers?: readonly { receipt: Receipt; beyond_safe: boolean }[];
-  };
+export function pick(id: number, column: Column, number: number): void {
+  changeTurn(id, (turn) => ({ ...turn, picked: { ...turn.picked, [column]: number } }));
 }
 
-async function stream(
-  id: number,
-  column: Column,
-  asked: { steering: string; system: string | null; signal: AbortSignal },
-): Promise<void> {
-  const body = {
-    model: info.value?.model.served_as,
-    messages: messagesOf(column, id, asked.system),
-    steering: asked.steering,
-    readings: colourBy.value ? [colourBy.value] : [],
-    kl: true,
-    logprobs: true,
-    top_logprobs: 5,
-    max_tokens: sampling.value.maxTokens,
-    temperature: sampling.value.temperature,
-    seed: sampling.value.seed,
-    stream: true,
-  };
-  for await (const event of events("/v1/chat/completions", { body, signal: asked.signal })) {
-    if (event.data === "[DONE]") return;
-    const chunk = JSON.parse(event.data) as Chunk & { error?: { message: string; fix?: string; code?: string } };
-    if (chunk.error) throw new ApiError(chunk.error.message, chunk.error.fix ?? null, chunk.error.code ?? "unknown", 500);
-    takeChunk(id, column, chunk);
-  }
-  throw new ApiError("the answer broke off", "answer again", "lost", 0);
+/** Set a dial of an earlier turn. */
+export function turnOf(id: number, name: string, strength: number): void {
+  changeTurn(id, (turn) => ({
+    ...turn,
+    dials: turn.dials.some((dial) => dial.name === name)
+      ? turn.dials.map((dial) => (dial.name === name ? { ...dial, strength, on: true } : dial))
+      : [...turn.dials, { name, strength, on: true }],
+  }));
 }
 
-function takeChunk(id: number, column: Column, chunk: Chunk): void {
-  const summary = chunk.trimtab?.answers?.[0];
-  if (summary) change(id, column, { receipt: summary.receipt, beyondSafe: summary.beyond_safe });
-  const choice = chunk.choices[0];
-  const piece = choice?.delta.content;
-  const logprob = choice?.logprobs?.content[0];
-  if (!piece && !logprob) return;
-  const readings = Object.fromEntries(Object.entries(chunk.trimtab?.readings ?? {}).map(([name, z]) => [name, z[0] ?? 0]));
-  const token: Token = {
-    text: piece ?? "",
-    readings,
-    logprob: logprob?.logprob ?? null,
-    others: (logprob?.top_logprobs ?? []).map((other) => ({ text: other.token, logprob: other.logprob })),
-  };
-  const tokens = current(id, column)?.tokens ?? [];
-  change(id, column, { status: "streaming", tokens: [...tokens, token] });
+export function setShown(column: Column, on: boolean): void {
+  const wanted = new Set(shown.value);
+  if (on) wanted.add(column);
+  else wanted.delete(column);
+  shown.value = COLUMNS.filter((each) => wanted.has(each));
 }
 
-function current(id: number, column: Column): Answer | undefined {
-  return turns.value.find((turn) => turn.id === id)?.answers[column];
+/** Let the model forget the first turn that it is still given. */
+export function forgetFirst(): void {
+  const known = turns.value.filter((turn) => turn.id >= since.value);
+  if (known.length > 1) since.value = known[1]!.id;
 }
 
-function set(id: number, column: Column, answer: Answer): void {
-  turns.value = turns.value.map((turn) => (turn.id === id ? { ...turn, answers: { ...turn.answers, [column]: answer } } : turn));
+function mapAnswers(answers: Turn["answers"], change: (answer: Answer) => Answer): Turn["answers"] {
+  return Object.fromEntries(Object.entries(answers).map(([column, list]) => [column, list.map(change)]));
 }
 
-function change(id: number, column: Column, part: Partial<Answer>): void {
-  const before = current(id, column); // gone once its turn was forgotten
-  if (before) batch(() => set(id, column, { ...before, ...part }));
-}
-
-function isString(value: unknown): value is string {
-  return typeof value === "string";
+function withoutAlternatives(all: readonly Turn[]): readonly Turn[] {
+  const slim = (answer: Answer) => ({ ...answer, tokens: answer.tokens.map((token) => ({ ...token, others: [] })) });
+  return all.map((turn) => ({ ...turn, answers: mapAnswers(turn.answers, slim) }));
 }
 
 function isColumns(value: unknown): value is readonly Column[] {
-  return Array.isArray(value) && value.every((column) => COLUMNS.includes(column as Column));
+  return Array.isArray(value) && value.length > 0 && value.every((column) => COLUMNS.includes(column as Column));
 }
 
 function isSampling(value: unknown): value is Sampling {
@@ -219,5 +192,14 @@ function isSampling(value: unknown): value is Sampling {
 }
 
 function isTurns(value: unknown): value is readonly Turn[] {
-  return Array.isArray(value) && value.every((turn) => typeof turn?.user === "string" && typeof turn.answers === "object");
+  return (
+    Array.isArray(value) &&
+    value.every(
+      (turn) =>
+        typeof turn?.user === "string" &&
+        typeof turn.picked === "object" &&
+        Array.isArray(turn.dials) &&
+        Object.values((turn.answers ?? { none: 0 }) as object).every(Array.isArray),
+    )
+  );
 }

@@ -1763,7 +1763,7 @@ function ticks(low, high, most = 4) {
 	return found;
 }
 /** Return the place of a number between two others, in per cent and clamped to them. */
-function percent(value, low, high) {
+function percent$1(value, low, high) {
 	return 100 * (Math.min(Math.max(value, low), high) - low) / (high - low || 1);
 }
 /** Return a number as it is read: few digits, and a minus sign that is one. */
@@ -1823,8 +1823,8 @@ function LineChart({ title, summary, points, zone, band, mark, from, height = 14
 	if (mark) values.push(mark.at);
 	const span = Math.max(...values) - Math.min(...values) || 1;
 	const [low, high] = [Math.min(...values) - ROOM * span, Math.max(...values) + ROOM * span];
-	const across = (x) => `${3 + .94 * percent(x, left, right)}%`;
-	const up = (y) => `${100 - percent(y, low, high)}%`;
+	const across = (x) => `${3 + .94 * percent$1(x, left, right)}%`;
+	const up = (y) => `${100 - percent$1(y, low, high)}%`;
 	return /* @__PURE__ */ a("div", {
 		class: "chart",
 		role: "img",
@@ -1849,7 +1849,7 @@ function LineChart({ title, summary, points, zone, band, mark, from, height = 14
 					zone && zone.high > zone.low && /* @__PURE__ */ a("rect", {
 						class: "zone",
 						x: across(Math.max(zone.low, left)),
-						width: `${.94 * (percent(zone.high, left, right) - percent(zone.low, left, right))}%`,
+						width: `${.94 * (percent$1(zone.high, left, right) - percent$1(zone.low, left, right))}%`,
 						y: "0",
 						height: "100%"
 					}),
@@ -1858,7 +1858,7 @@ function LineChart({ title, summary, points, zone, band, mark, from, height = 14
 						x: "0",
 						width: "100%",
 						y: up(band.high),
-						height: `${percent(band.high, low, high) - percent(band.low, low, high)}%`
+						height: `${percent$1(band.high, low, high) - percent$1(band.low, low, high)}%`
 					}),
 					ticks(low, high).map((tick) => /* @__PURE__ */ a("line", {
 						class: "grid",
@@ -1980,16 +1980,46 @@ function announce(text) {
 	announced.value = announced.value === text ? `${text}\u00a0` : text;
 }
 // src/state/kept.ts
-/** Return a signal whose value is read from the browser's storage, and written there as it changes. */
-function kept(name, initial, valid) {
+var WRITE_AFTER = 400;
+var unwritten = /* @__PURE__ */ new Map();
+var timer$1;
+/** Return a signal whose value is read from the browser's storage, and written there soon after it changes.
+*
+* Where the storage is full, `smaller` of the value is kept instead. */
+function kept(name, initial, valid, smaller) {
 	const place = `trimtab.${name}`;
 	const found = y$1(read$1(place, initial, valid));
+	let first = true;
 	x(() => {
-		try {
-			localStorage.setItem(place, JSON.stringify(found.value));
-		} catch {}
+		const value = found.value;
+		if (first) {
+			first = false;
+			return;
+		}
+		unwritten.set(place, () => {
+			if (!write$1(place, value) && smaller) write$1(place, smaller(value));
+		});
+		timer$1 ??= setTimeout(writeAll, WRITE_AFTER);
 	});
 	return found;
+}
+function writeAll() {
+	clearTimeout(timer$1);
+	timer$1 = void 0;
+	for (const each of unwritten.values()) each();
+	unwritten.clear();
+}
+addEventListener("pagehide", writeAll);
+document.addEventListener("visibilitychange", () => {
+	if (document.visibilityState === "hidden") writeAll();
+});
+function write$1(place, value) {
+	try {
+		localStorage.setItem(place, JSON.stringify(value));
+		return true;
+	} catch {
+		return false;
+	}
 }
 function read$1(place, initial, valid) {
 	try {
@@ -1999,7 +2029,15 @@ function read$1(place, initial, valid) {
 		return initial;
 	}
 }
+function isString(value) {
+	return typeof value === "string";
+}
+function isBoolean(value) {
+	return typeof value === "boolean";
+}
 // src/state/server.ts
+var FIRST_RETRY = 1e3;
+var LAST_RETRY = 15e3;
 var info = y$1(null);
 var vectors = y$1([]);
 /** Why files in the server's folder are no vectors for this model, by name. */
@@ -2020,6 +2058,76 @@ async function refresh() {
 		needsKey.value = error.status === 401;
 	}
 }
+var wait = FIRST_RETRY;
+/** Ask a server that does not answer again, less and less often, until it does. */
+offline.subscribe((off) => {
+	if (!off) {
+		wait = FIRST_RETRY;
+		return;
+	}
+	const ask = () => {
+		if (!offline.value) return;
+		wait = Math.min(wait * 1.5, LAST_RETRY);
+		refresh().then(() => offline.value && setTimeout(ask, wait));
+	};
+	setTimeout(ask, wait);
+});
+// src/state/words.ts
+/** Ends of what words say of a KL in nats per token. */
+var LEVELS = [
+	{
+		upto: .3,
+		word: "gentle"
+	},
+	{
+		upto: .6,
+		word: "clear"
+	},
+	{
+		upto: 1.1,
+		word: "strong"
+	}
+];
+/** Return a word for a KL in nats per token. */
+function strengthWord(kl) {
+	return LEVELS.find(({ upto }) => kl < upto)?.word ?? "text breaks";
+}
+/** Return a KL with its unit and its word. */
+function nats(kl) {
+	return kl === 0 ? "0 nat" : `${kl.toFixed(2)} nat, ${strengthWord(kl)}`;
+}
+/** Return in words how much of what two terms add is the same. */
+function shareWords(cosine) {
+	const size = Math.abs(cosine);
+	const much = size < .05 ? "nothing" : size < .3 ? "a little" : size < .6 ? "much" : "nearly all";
+	if (much === "nothing") return "share nothing";
+	return cosine > 0 ? `share ${much}` : `oppose each other ${much === "nearly all" ? "almost wholly" : much === "much" ? "much" : "a little"}`;
+}
+/** Return a strength without the noise of binary fractions. */
+function tidy(strength) {
+	return Math.round(strength * 1e3) / 1e3;
+}
+/** Return a number with its sign. */
+function signed(value, digits = 2) {
+	const rounded = Number(value.toFixed(digits));
+	return rounded > 0 ? `+${rounded}` : rounded < 0 ? `−${-rounded}` : "0";
+}
+/** Return a probability from its logarithm, in percent. */
+function percent(logprob) {
+	const share = 100 * Math.exp(logprob);
+	return `${share >= 10 ? share.toFixed(0) : share >= .1 ? share.toFixed(1) : "< 0.1"} %`;
+}
+function distinctShare(text) {
+	const words = text.trim().split(/\s+/);
+	const runs = words.slice(2).map((_, at) => words.slice(at, at + 3).join(" "));
+	return runs.length ? new Set(runs).size / runs.length : 1;
+}
+function countWords(text) {
+	return text.trim() ? text.trim().split(/\s+/).length : 0;
+}
+// src/state/dials.ts
+var MAX_STRENGTH = 1.5;
+var STEP = .05;
 var dials = kept("dials", [{
 	name: "happy",
 	strength: .5,
@@ -2027,22 +2135,57 @@ var dials = kept("dials", [{
 }], isDials);
 /** Safe ranges as they were found on the user's own prompts in this session, by vector. */
 var narrowed = y$1({});
+/** Return the strengths inside which a vector's text holds together; null if that was never measured. */
+function safeOf(vector) {
+	if (!vector) return null;
+	const mine = narrowed.value[vector.name];
+	const measured = vector.safe;
+	if (!mine || !measured) return mine ?? measured;
+	return {
+		low: Math.max(mine.low, measured.low),
+		high: Math.min(mine.high, measured.high),
+		why: mine.why
+	};
+}
+/** Return whether a strength is inside a range; ranges that were not measured hold everything. */
+function isInside(strength, range) {
+	return range === null || strength >= range.low && strength <= range.high;
+}
 /** Return the text form of a mix; strengths are multiplied by `factor` (−1 is the other way). */
 function mixText(mix, factor = 1) {
 	return mix.filter((dial) => dial.on && (dial.text !== void 0 || dial.strength !== 0)).map((dial) => dial.text ?? `${dial.name}:${tidy(dial.strength * factor)}`).join(" + ") || "none";
 }
-var text = O(() => mixText(dials.value));
+/** Return the dials of vectors that the server has; a vector that it lacks would fail the whole answer. */
+function usable(mix) {
+	return mix.filter((dial) => vectorOf.value.has(dial.name) || info.value === null);
+}
+var text = O(() => mixText(usable(dials.value)));
 /** The server's reading of the current mix: predicted KL, cosines, warnings. */
 var check = y$1(null);
+/** Predicted KL of the term of a dial alone; null while it is not known. */
+function klOf(dial) {
+	if (!dial.on || dial.strength === 0 && dial.text === void 0) return 0;
+	const wanted = dial.text ?? `${dial.name}:${tidy(dial.strength)}`;
+	return check.value?.terms.find((term) => term.text === wanted)?.kl ?? null;
+}
 /** Set the strength of a dial, or whether it is on. */
-function turn(name, change) {
-	dials.value = dials.value.map((dial) => dial.name === name ? {
+function turn(at, change) {
+	dials.value = dials.value.map((dial, n) => n === at ? {
 		...dial,
 		...change
 	} : dial);
 }
+/** Set the strength of a vector's dial, which is added if there is none. */
+function setStrength(name, strength) {
+	add(name);
+	dials.value = dials.value.map((dial) => dial.name === name && dial.text === void 0 ? {
+		...dial,
+		strength,
+		on: true
+	} : dial);
+}
 function add(name) {
-	if (dials.value.some((dial) => dial.name === name)) return;
+	if (dials.value.some((dial) => dial.name === name && dial.text === void 0)) return;
 	const strength = vectorOf.value.get(name)?.default_strength ?? .5;
 	dials.value = [...dials.value, {
 		name,
@@ -2050,14 +2193,37 @@ function add(name) {
 		on: true
 	}];
 }
+function remove(at) {
+	dials.value = dials.value.filter((_, n) => n !== at);
+}
 /** Return what the server makes of a text form. */
 async function checked(written) {
 	return unwrap(await api.POST("/v1/steering/check", { body: { steering: written } }));
 }
+/** Set the dials from a text form; returns the server's answer, which may be a mistake with its column. */
+async function take(written) {
+	const answer = await checked(written);
+	if (answer.ok) {
+		const names = /* @__PURE__ */ new Set();
+		dials.value = answer.terms.map((term) => {
+			const turns = term.operator === "add" && term.strength !== null && term.text === `${term.vector}:${tidy(term.strength)}` && !names.has(term.vector) && Math.abs(term.strength) <= 1.5;
+			if (turns) names.add(term.vector);
+			return {
+				name: term.vector,
+				strength: term.strength ?? 0,
+				on: true,
+				...turns ? {} : { text: term.text }
+			};
+		});
+	}
+	return answer;
+}
 var asked$1 = 0;
 x(() => {
 	const written = text.value;
+	const known = info.value !== null;
 	const number = ++asked$1;
+	if (!known) return;
 	setTimeout(() => {
 		if (number !== asked$1) return;
 		checked(written).then((answer) => {
@@ -2065,15 +2231,6 @@ x(() => {
 		}, () => void 0);
 	}, 120);
 });
-/** Return a strength without the noise of binary fractions. */
-function tidy(strength) {
-	return Math.round(strength * 1e3) / 1e3;
-}
-/** Return a strength with its sign. */
-function signed(value, digits = 2) {
-	const rounded = Number(value.toFixed(digits));
-	return rounded > 0 ? `+${rounded}` : rounded < 0 ? `−${-rounded}` : "0";
-}
 function isDials(value) {
 	return Array.isArray(value) && value.every((dial) => typeof dial?.name === "string" && typeof dial.strength === "number" && typeof dial.on === "boolean");
 }
@@ -2132,7 +2289,7 @@ async function listen(id) {
 		tries = 0;
 		if (hasEnded(job)) break;
 		if (job.status === "queued") {
-			await pause(WAITING_MS);
+			await pause$1(WAITING_MS);
 			continue;
 		}
 		const headers = last ? { "last-event-id": last } : {};
@@ -2141,12 +2298,12 @@ async function listen(id) {
 			signal: new AbortController().signal
 		})) {
 			last = event.id ?? last;
-			if (stale(event.name)) job = await reread(id);
+			if (stale$1(event.name)) job = await reread(id);
 			if (hasEnded(job)) break;
 		}
 	} catch (error) {
 		if (!(error instanceof ApiError) || error.status === 404) return;
-		await pause(Math.min(500 * 2 ** tries++, 1e4));
+		await pause$1(Math.min(500 * 2 ** tries++, 1e4));
 	}
 	const job = jobs.value.find((each) => each.id === id);
 	if (job && job.kind !== "sweep") announce(`${nameOf(job)}: ${ENDS[job.status] ?? job.status}`);
@@ -2159,13 +2316,13 @@ var ENDS = {
 };
 var readAt = 0;
 /** Whether an event is worth another look at its job: old events arrive by the hundred, all at once. */
-function stale(event) {
+function stale$1(event) {
 	const now = performance.now();
 	if (event === "progress" && now - readAt < 200) return false;
 	readAt = now;
 	return true;
 }
-function pause(ms) {
+function pause$1(ms) {
 	return new Promise((resolve) => setTimeout(resolve, ms));
 }
 function put(job) {
@@ -2184,11 +2341,69 @@ var breaksOf = y$1(null);
 /** Whether *Use in my app* is shown. */
 var codeOpen = y$1(false);
 var keysOpen = y$1(false);
+function openBreaks(name) {
+	breaksOf.value = name;
+}
 function openCode() {
 	codeOpen.value = true;
 }
 function openCard(name) {
 	location.hash = `library/${encodeURIComponent(name)}`;
+}
+var first_default = {
+	model: "smollm2",
+	question: "How was your day?",
+	vector: "happy",
+	strength: .5,
+	answers: /* @__PURE__ */ JSON.parse("{\"plain\":{\"steering\":\"none\",\"tokens\":[[\"It\",0.28,-0.77,[[\"It\",-0.77],[\"I\",-1.75],[\"My\",-2.81],[\"A\",-3.17],[\"The\",-3.68]]],[\" was\",0.5,-0.47,[[\" was\",-0.47],[\"'s\",-1.22],[\"’\",-4.17],[\" just\",-4.43],[\" seems\",-4.93]]],[\" a\",0.43,-0.07,[[\" a\",-0.07],[\" an\",-4.13],[\" nothing\",-4.82],[\" just\",-5.18],[\" quite\",-5.87]]],[\" typical\",0.17,-1.04,[[\" typical\",-1.04],[\" chaotic\",-2.35],[\" normal\",-2.85],[\" busy\",-2.94],[\" beautiful\",-3.24]]],[\" Monday\",-0.08,-0.46,[[\" Monday\",-0.46],[\" day\",-1.67],[\" Tuesday\",-3.09],[\" Wednesday\",-3.14],[\" morning\",-3.83]]],[\",\",0.52,-0.98,[[\",\",-0.98],[\" morning\",-2.22],[\" to\",-2.26],[\" in\",-2.34],[\" for\",-2.83]]],[\" but\",0.34,-1.63,[[\" but\",-1.63],[\" with\",-1.73],[\" and\",-2.26],[\" I\",-2.71],[\" just\",-3.07]]],[\" I\",-0.07,-1.21,[[\" I\",-1.21],[\" for\",-2.64],[\" that\",-2.96],[\" my\",-3.0],[\" with\",-3.12]]],[\" had\",0.16,-1.31,[[\" had\",-1.31],[\"'m\",-2.08],[\"'ve\",-2.91],[\"'ll\",-3.04],[\" was\",-3.12]]],[\" a\",0.64,-0.36,[[\" a\",-0.36],[\" an\",-1.64],[\" some\",-3.44],[\" the\",-4.02],[\" to\",-4.51]]],[\" bit\",0.7,-0.66,[[\" bit\",-0.66],[\" few\",-2.33],[\" little\",-3.14],[\" lot\",-3.76],[\" different\",-3.81]]],[\" of\",-0.44,-0.02,[[\" of\",-0.02],[\" extra\",-5.17],[\" too\",-5.68],[\" to\",-5.84],[\"ty\",-5.88]]],[\" a\",-0.46,-0.17,[[\" a\",-0.17],[\" an\",-2.07],[\" extra\",-4.63],[\" fun\",-5.58],[\" unexpected\",-6.29]]],[\" unexpected\",-0.5,-2.53,[[\" unexpected\",-2.53],[\" surprise\",-2.67],[\" chaotic\",-2.68],[\" busy\",-2.99],[\" mixed\",-3.04]]],[\" day\",0.59,-2.36,[[\" day\",-2.36],[\" challenge\",-2.57],[\" adventure\",-2.67],[\" twist\",-2.7],[\" surprise\",-2.81]]],[\".\",0.69,-0.62,[[\".\",-0.62],[\" in\",-2.75],[\" that\",-2.93],[\" as\",-3.32],[\",\",-3.35]]],[\" I\",-0.04,-0.73,[[\" I\",-0.73],[\" My\",-1.45],[\" The\",-2.7],[\" A\",-2.93],[\" It\",-3.55]]],[\" had\",-0.11,-1.13,[[\" had\",-1.13],[\" was\",-2.0],[\"'m\",-2.61],[\" managed\",-2.92],[\" just\",-3.13]]],[\" a\",0.06,-0.74,[[\" a\",-0.74],[\" to\",-0.88],[\" an\",-3.31],[\" the\",-4.09],[\" just\",-4.5]]],[\" meeting\",0.28,-1.18,[[\" meeting\",-1.18],[\" bit\",-2.68],[\" late\",-3.39],[\" team\",-3.49],[\" few\",-3.5]]],[\" with\",0.48,-0.64,[[\" with\",-0.64],[\" at\",-1.8],[\" in\",-2.9],[\" to\",-2.94],[\" for\",-3.35]]],[\" a\",0.63,-0.82,[[\" a\",-0.82],[\" the\",-1.04],[\" my\",-2.63],[\" some\",-3.44],[\" our\",-3.88]]],[\" client\",-0.31,-0.8,[[\" client\",-0.8],[\" team\",-2.63],[\" marketing\",-3.28],[\" local\",-3.43],[\" supplier\",-3.57]]],[\" who\",-0.99,-1.3,[[\" who\",-1.3],[\" yesterday\",-2.11],[\",\",-2.15],[\" at\",-2.56],[\" in\",-2.91]]],[\" was\",-1.01,-1.39,[[\" was\",-1.39],[\" needed\",-2.12],[\" wanted\",-2.37],[\" specializes\",-2.66],[\" had\",-2.79]]],[\" looking\",-0.76,-1.92,[[\" looking\",-1.92],[\" working\",-2.35],[\" struggling\",-2.57],[\" dealing\",-2.59],[\" going\",-2.97]]],[\" to\",-0.86,-0.55,[[\" to\",-0.55],[\" for\",-0.97],[\" at\",-3.37],[\" into\",-4.45],[\" after\",-7.75]]],[\" discuss\",0.42,-1.99,[[\" discuss\",-1.99],[\" improve\",-2.62],[\" hire\",-3.08],[\" make\",-3.28],[\" review\",-3.59]]],[\" a\",0.11,-0.82,[[\" a\",-0.82],[\" the\",-1.72],[\" their\",-2.77],[\" some\",-2.81],[\" something\",-3.85]]],[\" new\",-0.39,-1.31,[[\" new\",-1.31],[\" potential\",-1.68],[\" project\",-2.0],[\" proposal\",-2.94],[\" business\",-3.2]]],[\" project\",1.14,-1.41,[[\" project\",-1.41],[\" marketing\",-1.69],[\" business\",-2.12],[\" product\",-2.5],[\" development\",-4.47]]],[\".\",-0.5,-1.9,[[\".\",-1.9],[\",\",-2.25],[\" proposal\",-2.32],[\" that\",-2.33],[\" and\",-2.38]]],[\" They\",-0.66,-1.26,[[\" They\",-1.26],[\" I\",-1.84],[\" The\",-2.08],[\" Unfortunately\",-2.92],[\" He\",-3.01]]],[\" were\",-0.44,-1.54,[[\" were\",-1.54],[\" wanted\",-1.6],[\" had\",-2.4],[\" said\",-2.91],[\"'re\",-2.94]]],[\" going\",-0.43,-1.73,[[\" going\",-1.73],[\" looking\",-2.15],[\" expecting\",-2.36],[\" a\",-2.56],[\" really\",-3.14]]],[\" to\",0.02,-0.01,[[\" to\",-0.01],[\" through\",-6.0],[\" ahead\",-6.58],[\" over\",-7.24],[\" for\",-7.7]]],[\" be\",-0.1,-1.75,[[\" be\",-1.75],[\" work\",-2.11],[\" do\",-3.22],[\" deliver\",-3.24],[\" start\",-3.39]]],[\" working\",-0.12,-1.06,[[\" working\",-1.06],[\" presenting\",-2.5],[\" moving\",-3.39],[\" doing\",-3.48],[\" conducting\",-3.7]]],[\" on\",-0.72,-0.36,[[\" on\",-0.36],[\" with\",-1.64],[\" late\",-3.92],[\" around\",-3.94],[\" closely\",-4.34]]],[\" a\",-0.21,-0.23,[[\" a\",-0.23],[\" an\",-3.51],[\" something\",-3.63],[\" it\",-3.77],[\" the\",-4.21]]]],\"finish\":\"length\",\"receipt\":{\"steering\":\"none\",\"layers\":[],\"tokens\":0,\"kl\":0.0,\"terms\":[],\"reason\":null}},\"steered\":{\"steering\":\"happy:0.5\",\"tokens\":[[\"It\",1.95,-0.75,[[\"It\",-0.75],[\"I\",-1.55],[\"My\",-2.27],[\"A\",-3.57],[\"The\",-4.21]]],[\" was\",2.01,-0.1,[[\" was\",-0.1],[\"'s\",-2.66],[\"’\",-5.3],[\" all\",-5.95],[\" just\",-6.22]]],[\" a\",1.97,-0.13,[[\" a\",-0.13],[\" an\",-3.58],[\" indeed\",-4.59],[\" fantastic\",-4.82],[\" wonderful\",-5.1]]],[\" fantastic\",1.72,-1.43,[[\" fantastic\",-1.43],[\" wonderful\",-2.29],[\" busy\",-2.35],[\" beautiful\",-2.41],[\" typical\",-2.7]]],[\" day\",3.47,-0.08,[[\" day\",-0.08],[\" morning\",-3.59],[\" Monday\",-4.55],[\" week\",-5.35],[\" \",-5.86]]],[\"!\",2.79,-1.02,[[\"!\",-1.02],[\",\",-1.94],[\" with\",-1.96],[\".\",-2.74],[\" filled\",-2.74]]],[\" I\",2.46,-0.45,[[\" I\",-0.45],[\" My\",-1.92],[\" As\",-3.85],[\" It\",-3.9],[\" W\",-4.4]]],[\" had\",2.26,-0.57,[[\" had\",-0.57],[\" woke\",-1.68],[\" started\",-3.28],[\"'m\",-3.52],[\" was\",-3.83]]],[\" a\",2.56,-0.26,[[\" a\",-0.26],[\" the\",-2.32],[\" an\",-3.08],[\" several\",-4.0],[\" some\",-4.23]]],[\" fantastic\",2.61,-1.06,[[\" fantastic\",-1.06],[\" great\",-2.16],[\" blast\",-2.42],[\" wonderful\",-2.95],[\" lot\",-3.13]]],[\" day\",3.36,-0.49,[[\" day\",-0.49],[\" morning\",-1.92],[\" team\",-3.39],[\" week\",-3.65],[\" \",-3.68]]],[\" at\",2.87,-1.6,[[\" at\",-1.6],[\",\",-2.36],[\".\",-2.44],[\" with\",-2.6],[\" of\",-2.78]]],[\" the\",2.31,-0.43,[[\" the\",-0.43],[\" work\",-2.86],[\" home\",-4.26],[\" school\",-4.31],[\" The\",-4.46]]],[\" beach\",0.51,-2.45,[[\" beach\",-2.45],[\" party\",-3.92],[\" local\",-4.23],[\" University\",-4.33],[\" Le\",-4.35]]],[\".\",1.73,-0.8,[[\".\",-0.8],[\" with\",-1.41],[\",\",-2.03],[\" where\",-3.78],[\"!\",-3.85]]],[\" I\",2.01,-0.97,[[\" I\",-0.97],[\" My\",-1.63],[\" The\",-2.29],[\" It\",-2.71],[\" We\",-2.73]]],[\" spent\",2.07,-1.55,[[\" spent\",-1.55],[\" went\",-2.0],[\" visited\",-2.01],[\" was\",-2.18],[\" had\",-2.48]]],[\" the\",1.81,-0.37,[[\" the\",-0.37],[\" a\",-1.9],[\" some\",-3.09],[\" my\",-3.19],[\" \",-4.18]]],[\" day\",0.96,-0.79,[[\" day\",-0.79],[\" morning\",-0.94],[\" afternoon\",-2.61],[\" weekend\",-3.56],[\" first\",-4.36]]],[\" snork\",2.16,-1.69,[[\" snork\",-1.69],[\" with\",-2.11],[\" swimming\",-2.14],[\" exploring\",-2.48],[\" relaxing\",-2.62]]],[\"eling\",1.29,-0.02,[[\"eling\",-0.02],[\"elling\",-4.29],[\"el\",-7.15],[\"ling\",-7.29],[\"eled\",-9.84]]],[\" with\",1.46,-0.73,[[\" with\",-0.73],[\" in\",-1.16],[\" and\",-2.57],[\" at\",-3.49],[\" on\",-3.85]]],[\" a\",1.85,-1.13,[[\" a\",-1.13],[\" my\",-1.33],[\" the\",-1.42],[\" some\",-2.59],[\" friends\",-4.4]]],[\" group\",1.58,-1.58,[[\" group\",-1.58],[\" local\",-1.62],[\" few\",-2.3],[\" team\",-2.82],[\" couple\",-2.88]]],[\" of\",1.56,-0.02,[[\" of\",-0.02],[\" and\",-5.21],[\" in\",-5.46],[\" at\",-5.51],[\",\",-5.56]]],[\" dolphins\",1.36,-1.89,[[\" dolphins\",-1.89],[\" friends\",-2.46],[\" kids\",-2.54],[\" students\",-2.55],[\" marine\",-2.85]]],[\" and\",1.17,-1.45,[[\" and\",-1.45],[\",\",-1.45],[\".\",-1.68],[\" in\",-1.9],[\" at\",-2.63]]],[\" enjoying\",1.94,-2.14,[[\" enjoying\",-2.14],[\" saw\",-3.05],[\" had\",-3.08],[\" seeing\",-3.09],[\" spotting\",-3.2]]],[\" the\",2.67,-0.71,[[\" the\",-0.71],[\" a\",-1.45],[\" some\",-2.19],[\" their\",-2.69],[\" all\",-4.49]]],[\" beautiful\",1.74,-1.3,[[\" beautiful\",-1.3],[\" stunning\",-2.49],[\" sunset\",-2.84],[\" local\",-3.19],[\" incredible\",-3.24]]],[\" sunset\",2.42,-1.41,[[\" sunset\",-1.41],[\" scenery\",-2.42],[\" marine\",-2.72],[\" beach\",-2.84],[\" ocean\",-2.88]]],[\".\",0.96,-0.13,[[\".\",-0.13],[\" on\",-3.93],[\" with\",-3.97],[\" over\",-4.49],[\",\",-4.73]]],[\" I\",1.52,-1.21,[[\" I\",-1.21],[\" The\",-1.35],[\" We\",-2.14],[\" It\",-2.78],[\" They\",-2.97]]],[\" also\",1.72,-0.61,[[\" also\",-0.61],[\" even\",-2.27],[\"'m\",-2.48],[\" was\",-2.65],[\" met\",-3.51]]],[\" had\",2.62,-1.18,[[\" had\",-1.18],[\" went\",-2.11],[\" met\",-2.61],[\" visited\",-2.62],[\" did\",-2.76]]],[\" a\",2.51,-0.4,[[\" a\",-0.4],[\" the\",-1.52],[\" some\",-3.27],[\" an\",-3.59],[\" amazing\",-5.08]]],[\" fantastic\",2.27,-1.59,[[\" fantastic\",-1.59],[\" wonderful\",-1.77],[\" great\",-1.92],[\" fun\",-2.61],[\" chance\",-2.93]]],[\" day\",3.35,-1.72,[[\" day\",-1.72],[\" lunch\",-2.05],[\" dinner\",-2.63],[\" time\",-2.81],[\" team\",-3.29]]],[\" at\",2.91,-0.74,[[\" at\",-0.74],[\" with\",-1.56],[\" of\",-3.1],[\" planning\",-3.15],[\" in\",-4.0]]],[\" the\",2.13,-0.21,[[\" the\",-0.21],[\" a\",-3.3],[\" my\",-3.84],[\" dinner\",-5.07],[\" our\",-5.41]]]],\"finish\":\"length\",\"receipt\":{\"steering\":\"happy:0.5\",\"layers\":[8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24],\"tokens\":73,\"kl\":0.09805517261847854,\"terms\":[{\"term\":\"happy:0.5\",\"layers\":[8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24],\"tokens\":73,\"shift\":0.008198145776987076,\"fired\":null,\"readings\":{},\"beyond_safe\":null,\"constrained\":0}],\"reason\":null}},\"opposite\":{\"steering\":\"happy:-0.5\",\"tokens\":[[\"It\",-0.89,-1.28,[[\"It\",-1.28],[\"I\",-1.52],[\"My\",-3.03],[\"The\",-3.16],[\"A\",-3.22]]],[\"'s\",-0.52,-0.61,[[\"'s\",-0.61],[\" was\",-1.04],[\"’\",-4.15],[\" seems\",-4.22],[\" just\",-4.25]]],[\" been\",-0.66,-0.36,[[\" been\",-0.36],[\" a\",-1.91],[\" not\",-3.27],[\" an\",-4.3],[\" just\",-4.32]]],[\" a\",-0.32,-0.04,[[\" a\",-0.04],[\" an\",-4.26],[\" quite\",-6.08],[\" un\",-6.18],[\" chaotic\",-6.46]]],[\" chaotic\",-1.15,-0.95,[[\" chaotic\",-0.95],[\" long\",-1.77],[\" tough\",-2.73],[\" whirl\",-3.51],[\" challenging\",-3.59]]],[\" day\",-1.4,-0.61,[[\" day\",-0.61],[\" one\",-1.85],[\" week\",-2.87],[\" few\",-2.89],[\" morning\",-3.05]]],[\",\",-0.65,-1.02,[[\",\",-1.02],[\".\",-1.17],[\" with\",-2.42],[\" for\",-2.48],[\" in\",-3.49]]],[\" I\",-1.22,-1.69,[[\" I\",-1.69],[\" my\",-2.12],[\" to\",-2.16],[\" but\",-2.85],[\" with\",-3.32]]],[\"'m\",-1.44,-0.5,[[\"'m\",-0.5],[\" must\",-2.25],[\" suppose\",-3.15],[\" can\",-3.34],[\" am\",-3.77]]],[\" afraid\",-1.59,-0.23,[[\" afraid\",-0.23],[\" sure\",-2.72],[\" sorry\",-3.39],[\" not\",-3.61],[\" the\",-4.71]]],[\".\",-2.74,-0.02,[[\".\",-0.02],[\",\",-4.67],[\" of\",-4.77],[\"!\",-6.08],[\" -\",-7.2]]],[\" I\",-1.33,-0.61,[[\" I\",-0.61],[\" My\",-1.76],[\" A\",-3.42],[\" The\",-3.51],[\" We\",-3.73]]],[\"'m\",-1.39,-1.2,[[\"'m\",-1.2],[\" was\",-1.8],[\"'ve\",-1.81],[\" had\",-2.16],[\" just\",-2.74]]],[\" a\",-1.34,-1.56,[[\" a\",-1.56],[\" still\",-2.03],[\" currently\",-2.18],[\" not\",-2.68],[\" working\",-3.02]]],[\" bit\",-1.01,-2.28,[[\" bit\",-2.28],[\" medic\",-2.3],[\" \",-3.64],[\" medical\",-3.75],[\" soldier\",-3.76]]],[\" overwhelmed\",-1.79,-1.3,[[\" overwhelmed\",-1.3],[\" sw\",-2.44],[\" stressed\",-2.62],[\" down\",-2.75],[\" stuck\",-2.96]]],[\" by\",-1.14,-0.8,[[\" by\",-0.8],[\",\",-1.52],[\" with\",-1.91],[\" at\",-3.6],[\".\",-3.66]]],[\" the\",-1.21,-0.36,[[\" the\",-0.36],[\" all\",-1.6],[\" everything\",-3.5],[\" a\",-4.33],[\" my\",-4.38]]],[\" news\",-2.1,-1.49,[[\" news\",-1.49],[\" recent\",-2.34],[\" chaos\",-2.76],[\" latest\",-3.13],[\" situation\",-3.58]]],[\" of\",-1.67,-0.73,[[\" of\",-0.73],[\".\",-1.9],[\",\",-2.0],[\" that\",-2.52],[\" and\",-3.84]]],[\" the\",-2.02,-0.36,[[\" the\",-0.36],[\" a\",-2.04],[\" an\",-4.84],[\" COVID\",-4.9],[\" our\",-5.23]]],[\" recent\",-2.29,-1.92,[[\" recent\",-1.92],[\" latest\",-2.97],[\" COVID\",-3.51],[\" death\",-3.69],[\" new\",-3.72]]],[\" outbreak\",-1.27,-2.9,[[\" outbreak\",-2.9],[\" COVID\",-3.06],[\" attack\",-3.08],[\" incident\",-3.16],[\" attacks\",-3.46]]],[\" of\",-1.98,-0.29,[[\" of\",-0.29],[\" in\",-2.35],[\".\",-2.5],[\",\",-3.47],[\" at\",-4.17]]],[\" the\",-1.96,-0.82,[[\" the\",-0.82],[\" a\",-2.2],[\" COVID\",-2.24],[\" Coronavirus\",-3.31],[\" Ebola\",-3.36]]],[\" Coronavirus\",-1.98,-1.58,[[\" Coronavirus\",-1.58],[\" COVID\",-1.94],[\" Ebola\",-2.91],[\" plague\",-2.95],[\" Zika\",-3.16]]],[\".\",-1.87,-0.95,[[\".\",-0.95],[\" (\",-1.21],[\",\",-1.76],[\" in\",-2.68],[\" and\",-4.78]]],[\" I\",-1.68,-1.06,[[\" I\",-1.06],[\" The\",-1.88],[\" It\",-2.23],[\" As\",-2.97],[\" People\",-3.3]]],[\"'m\",-1.61,-0.83,[[\"'m\",-0.83],[\"'ve\",-1.78],[\" have\",-3.0],[\" just\",-3.13],[\" was\",-3.41]]],[\" not\",-1.67,-1.98,[[\" not\",-1.98],[\" still\",-2.52],[\" afraid\",-2.53],[\" sure\",-2.75],[\" trying\",-2.78]]],[\" sure\",-1.74,-0.39,[[\" sure\",-0.39],[\" entirely\",-2.11],[\" exactly\",-3.36],[\" at\",-3.8],[\" a\",-4.14]]],[\" how\",-2.1,-0.61,[[\" how\",-0.61],[\" what\",-1.13],[\" where\",-2.68],[\" if\",-3.44],[\" I\",-4.32]]],[\" I\",-2.59,-0.78,[[\" I\",-0.78],[\" to\",-1.5],[\" much\",-2.44],[\" it\",-3.06],[\" the\",-3.53]]],[\"'ll\",-2.23,-0.83,[[\"'ll\",-0.83],[\" can\",-1.78],[\"'m\",-1.87],[\"'d\",-2.91],[\" should\",-2.97]]],[\" manage\",-1.85,-1.13,[[\" manage\",-1.13],[\" be\",-1.52],[\" make\",-2.81],[\" handle\",-2.94],[\" deal\",-3.09]]],[\" to\",-1.81,-1.9,[[\" to\",-1.9],[\",\",-2.24],[\" the\",-2.34],[\" it\",-2.42],[\" with\",-2.53]]],[\" keep\",-1.39,-1.78,[[\" keep\",-1.78],[\" cope\",-2.25],[\" get\",-2.53],[\" make\",-3.26],[\" find\",-3.27]]],[\" up\",-1.84,-0.3,[[\" up\",-0.3],[\" going\",-2.05],[\" my\",-3.6],[\" a\",-3.67],[\" everything\",-3.85]]],[\" with\",-0.71,-0.33,[[\" with\",-0.33],[\",\",-2.05],[\".\",-2.33],[\" in\",-4.86],[\" without\",-5.19]]],[\" the\",-0.76,-0.8,[[\" the\",-0.8],[\" all\",-1.13],[\" everything\",-2.51],[\" my\",-2.93],[\" everyone\",-3.33]]]],\"finish\":\"length\",\"receipt\":{\"steering\":\"happy:-0.5\",\"layers\":[8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24],\"tokens\":73,\"kl\":0.09987785515841097,\"terms\":[{\"term\":\"happy:-0.5\",\"layers\":[8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24],\"tokens\":73,\"shift\":0.0047971392050385475,\"fired\":null,\"readings\":{},\"beyond_safe\":null,\"constrained\":0}],\"reason\":null}}}")
+};
+// src/state/first.ts
+/** The model that has given them; they say nothing about another one. */
+var EXAMPLE_MODEL = first_default.model;
+var EXAMPLE_QUESTION = first_default.question;
+/** Return a conversation of one turn. */
+function exampleTurns() {
+	const answers = Object.entries(first_default.answers).map(([column, kept]) => [column, [asAnswer(kept)]]);
+	const dials = [{
+		name: first_default.vector,
+		strength: first_default.strength,
+		on: true
+	}];
+	return [{
+		id: 1,
+		user: first_default.question,
+		dials,
+		answers: Object.fromEntries(answers),
+		picked: {},
+		example: true
+	}];
+}
+function asAnswer({ steering, tokens, finish, receipt }) {
+	return {
+		status: "done",
+		steering,
+		system: null,
+		seed: 0,
+		temperature: 0,
+		tokens: tokens.map(asToken),
+		finish,
+		receipt,
+		beyondSafe: false,
+		seconds: 0,
+		retryAt: null,
+		error: null
+	};
+}
+function asToken([text, reading, logprob, others]) {
+	return {
+		text,
+		readings: { [first_default.vector]: reading },
+		logprob,
+		others: others.map(([other, its]) => ({
+			text: other,
+			logprob: its
+		}))
+	};
 }
 // src/state/talk.ts
 var COLUMNS = [
@@ -2197,29 +2412,171 @@ var COLUMNS = [
 	"opposite",
 	"prompt"
 ];
-var turns = kept("turns", [], isTurns);
-kept("columns", ["plain", "steered"], isColumns);
-kept("sampling", {
+var TITLES = {
+	plain: "As it is",
+	steered: "Steered",
+	opposite: "The other way",
+	prompt: "System prompt instead"
+};
+var turns = kept("turns", exampleTurns(), isTurns, withoutAlternatives);
+var shown = kept("columns", [
+	"plain",
+	"steered",
+	"opposite"
+], isColumns);
+var sampling = kept("sampling", {
 	maxTokens: 64,
 	temperature: 0,
 	seed: 0
 }, isSampling);
-kept("system", "You are extremely happy.", isString);
-kept("colour", "happy", isString);
-var running = y$1([]);
-O(() => running.value.length > 0);
-function isString(value) {
-	return typeof value === "string";
+/** System prompt of the column that has one instead of a steering; empty for one made of the first dial. */
+var systemPrompt = kept("system", "", isString);
+/** Vector whose readings colour the words; empty for none. */
+var colourBy = kept("colour", "happy", isString);
+var draft$1 = kept("draft", "", isString);
+/** First turn that the model is still given. */
+var since = y$1(0);
+turns.value = turns.value.map((turn) => ({
+	...turn,
+	answers: mapAnswers(turn.answers, (answer) => answer.status === "waiting" || answer.status === "streaming" ? {
+		...answer,
+		status: "lost",
+		retryAt: null,
+		error: {
+			what: "the page was closed",
+			fix: null,
+			code: "closed"
+		}
+	} : answer)
+}));
+/** Return an answer's text, without thoughts. */
+function textOf(answer) {
+	return answer.tokens.map((token) => token.thought ? "" : token.text).join("");
+}
+/** Return the answer that a column shows, and goes on with. */
+function pickedOf(turn, column) {
+	const answers = turn.answers[column];
+	return answers?.[turn.picked[column] ?? 0] ?? answers?.[0];
+}
+/** The system prompt of the last column: the user's, or one made of the poles of the strongest dial. */
+var promptText = O(() => {
+	if (systemPrompt.value) return systemPrompt.value;
+	const strongest = usable(dials.value).filter((dial) => dial.on && dial.strength !== 0).toSorted((a, b) => Math.abs(b.strength) - Math.abs(a.strength))[0];
+	return `You are extremely ${(strongest && vectorOf.value.get(strongest.name)?.poles)?.[strongest.strength > 0 ? "+" : "-"] ?? strongest?.name ?? "helpful"}.`;
+});
+/** Return the steering and the system prompt of a column. */
+function asksFor(column, mix) {
+	if (column === "prompt") return {
+		steering: "none",
+		system: promptText.value
+	};
+	const factor = {
+		plain: 0,
+		steered: 1,
+		opposite: -1
+	}[column];
+	return {
+		steering: factor === 0 ? "none" : mixText(usable(mix), factor),
+		system: null
+	};
+}
+/** Return whether an answer is of another steering than its turn has now. */
+function isStale(turn, column) {
+	const answer = pickedOf(turn, column);
+	if (!answer) return false;
+	const { steering, system } = asksFor(column, turn === turns.value.at(-1) ? dials.value : turn.dials);
+	return answer.steering !== steering || answer.system !== system;
+}
+/** Whether the last turn was answered with other dials than there are now. */
+var stale = O(() => {
+	const last = turns.value.at(-1);
+	return last !== void 0 && shown.value.some((column) => isStale(last, column));
+});
+/** Return the chat that a column has come to at a turn, whose answer it ends before. */
+function messagesOf(column, id, system) {
+	const messages = system ? [{
+		role: "system",
+		content: system
+	}] : [];
+	for (const turn of turns.value) {
+		if (turn.id < since.value) continue;
+		messages.push({
+			role: "user",
+			content: turn.user
+		});
+		if (turn.id === id) break;
+		const given = pickedOf(turn, column) ?? pickedOf(turn, "plain");
+		if (given) messages.push({
+			role: "assistant",
+			content: textOf(given)
+		});
+	}
+	return messages;
+}
+/** Change one turn. */
+function changeTurn(id, change) {
+	turns.value = turns.value.map((turn) => turn.id === id ? change(turn) : turn);
+}
+function pick(id, column, number) {
+	changeTurn(id, (turn) => ({
+		...turn,
+		picked: {
+			...turn.picked,
+			[column]: number
+		}
+	}));
+}
+/** Set a dial of an earlier turn. */
+function turnOf(id, name, strength) {
+	changeTurn(id, (turn) => ({
+		...turn,
+		dials: turn.dials.some((dial) => dial.name === name) ? turn.dials.map((dial) => dial.name === name ? {
+			...dial,
+			strength,
+			on: true
+		} : dial) : [...turn.dials, {
+			name,
+			strength,
+			on: true
+		}]
+	}));
+}
+function setShown(column, on) {
+	const wanted = new Set(shown.value);
+	if (on) wanted.add(column);
+	else wanted.delete(column);
+	shown.value = COLUMNS.filter((each) => wanted.has(each));
+}
+/** Let the model forget the first turn that it is still given. */
+function forgetFirst() {
+	const known = turns.value.filter((turn) => turn.id >= since.value);
+	if (known.length > 1) since.value = known[1].id;
+}
+function mapAnswers(answers, change) {
+	return Object.fromEntries(Object.entries(answers).map(([column, list]) => [column, list.map(change)]));
+}
+function withoutAlternatives(all) {
+	const slim = (answer) => ({
+		...answer,
+		tokens: answer.tokens.map((token) => ({
+			...token,
+			others: []
+		}))
+	});
+	return all.map((turn) => ({
+		...turn,
+		answers: mapAnswers(turn.answers, slim)
+	}));
 }
 function isColumns(value) {
-	return Array.isArray(value) && value.every((column) => COLUMNS.includes(column));
+	return Array.isArray(value) && value.length > 0 && value.every((column) => COLUMNS.includes(column));
 }
 function isSampling(value) {
 	const given = value;
 	return typeof given?.maxTokens === "number" && typeof given.temperature === "number" && typeof given.seed === "number";
 }
 function isTurns(value) {
-	return Array.isArray(value) && value.every((turn) => typeof turn?.user === "string" && typeof turn.answers === "object");
+	return Array.isArray(value) && value.every((turn) => typeof turn?.user === "string" && typeof turn.picked === "object" && Array.isArray(turn.dials) && Object.values(turn.answers ?? { none: 0 }).every(Array.isArray));
 }
 // src/parts/dialog.tsx
 /** A native modal dialog, open as long as it is rendered. Escape, its button and a click outside close it; the focus
@@ -2263,9 +2620,9 @@ function Problem({ error, children }) {
 		class: "notice bad",
 		role: "alert",
 		children: [/* @__PURE__ */ a("p", { children: [
-			/* @__PURE__ */ a("strong", { children: sentence(what) }),
+			/* @__PURE__ */ a("strong", { children: sentence$1(what) }),
 			" ",
-			fix && sentence(fix)
+			fix && sentence$1(fix)
 		] }), children && /* @__PURE__ */ a("p", {
 			class: "row",
 			children
@@ -2281,7 +2638,7 @@ function asProblem(error) {
 	};
 }
 /** Return the server's words as a sentence. */
-function sentence(words) {
+function sentence$1(words) {
 	const text = words.trim();
 	return text && text[0].toUpperCase() + text.slice(1) + (/[.!?…]$/.test(text) ? "" : ".");
 }
@@ -2513,11 +2870,7 @@ function Charts({ rows, safe }) {
 	});
 }
 function setDial(name, strength) {
-	if (!dials.value.some((dial) => dial.name === name)) add(name);
-	turn(name, {
-		strength,
-		on: true
-	});
+	setStrength(name, strength);
 	breaksOf.value = null;
 	location.hash = "try";
 	announce(`${name} is set to ${signed(strength)}`);
@@ -2573,7 +2926,7 @@ function suggestion(rows, safe) {
 /** Keys of the place that is shown. */
 var placeKeys = y$1([]);
 /** Whether single letters are shortcuts: they get in the way of some speech input. */
-var lettersOn = kept("letters", true, (value) => typeof value === "boolean");
+var lettersOn = kept("letters", true, isBoolean);
 var everywhere = [{
 	key: "c",
 	does: "Code for your application",
@@ -2846,7 +3199,7 @@ function Opened() {
 					children: [/* @__PURE__ */ a("p", {
 						class: "hint",
 						children: shown.note
-					}), shown.code === null ? /* @__PURE__ */ a(SavePreset, {}) : /* @__PURE__ */ a(Code, {
+					}), shown.code === null ? /* @__PURE__ */ a(SavePreset$1, {}) : /* @__PURE__ */ a(Code, {
 						code: shown.code,
 						title: shown.title
 					}, shown.id)]
@@ -2903,7 +3256,7 @@ function Code({ code, title }) {
 	})] });
 }
 /** The form that saves the dials as a preset, whose name is then a model's. */
-function SavePreset({ onSaved }) {
+function SavePreset$1({ onSaved }) {
 	const [name, setName] = d$2("");
 	const [error, setError] = d$2(null);
 	const taken = presets.value.some((each) => each.name === name);
@@ -3187,7 +3540,7 @@ function strengthsOf({ default_strength, safe, header }) {
 	])];
 }
 // src/parts/job-panel.tsx
-var WORDS$1 = {
+var WORDS$2 = {
 	queued: "waits for its turn",
 	running: "is being made",
 	stopped: "was stopped; what was found is kept",
@@ -3205,7 +3558,7 @@ function JobPanel({ job }) {
 	};
 	return /* @__PURE__ */ a("article", {
 		class: "card job stack",
-		"aria-label": `${nameOf(job)} ${WORDS$1[job.status]}`,
+		"aria-label": `${nameOf(job)} ${WORDS$2[job.status]}`,
 		children: [
 			/* @__PURE__ */ a("div", {
 				class: "row",
@@ -3217,7 +3570,7 @@ function JobPanel({ job }) {
 							" ",
 							/* @__PURE__ */ a("span", {
 								class: "soft",
-								children: WORDS$1[job.status]
+								children: WORDS$2[job.status]
 							})
 						]
 					}),
@@ -3538,7 +3891,7 @@ function isForm(value) {
 	].includes(given.source) && EFFORTS.includes(given.effort) && typeof given.prompt === "string" && [given.positive, given.negative].every((side) => Array.isArray(side) && side.every((way) => typeof way === "string"));
 }
 // src/parts/hints.tsx
-var WORDS = {
+var WORDS$1 = {
 	error: "Mistake",
 	warning: "Better",
 	note: "Note"
@@ -3555,11 +3908,11 @@ function Hints() {
 				children: [
 					finding.level === "note" ? "·" : "▲",
 					" ",
-					WORDS[finding.level]
+					WORDS$1[finding.level]
 				]
 			}),
 			" ",
-			place$1(finding.where),
+			place$2(finding.where),
 			": ",
 			finding.problem,
 			". ",
@@ -3571,7 +3924,7 @@ function Hints() {
 	});
 }
 /** Return the place of a finding as it is on the page. */
-function place$1(where) {
+function place$2(where) {
 	const match = /^(positive|negative)\.personas\[(\d+)\]$/.exec(where);
 	if (!match) return where;
 	return `${match[1] === "positive" ? "Towards (+)" : "Against (−)"}, way ${Number(match[2]) + 1}`;
@@ -3981,12 +4334,2375 @@ function Make() {
 		]
 	});
 }
-// src/places/try.tsx
-function Try() {
-	return /* @__PURE__ */ a("main", {
-		id: "main",
+// src/state/answering.ts
+var FLUSH_AFTER = 40;
+var MAX_READINGS = 16;
+var TRIES = 5;
+var running = y$1([]);
+var busy = O(() => running.value.length > 0);
+var series = 0;
+/** Ask a question in all columns that are shown. */
+function ask(user) {
+	stop();
+	const example = turns.value.every((turn) => turn.example);
+	const id = (turns.value.at(-1)?.id ?? 0) + 1;
+	turns.value = [...example ? [] : turns.value, {
+		id,
+		user,
+		dials: dials.value,
+		answers: {},
+		picked: {}
+	}];
+	answerTurn(id, shown.value);
+}
+/** Answer the last turn again with the dials as they are now. */
+function again() {
+	const last = turns.value.at(-1);
+	if (!last) return;
+	stop();
+	changeTurn(last.id, ({ example: _, ...turn }) => ({
+		...turn,
+		dials: dials.value
+	}));
+	answerTurn(last.id, shown.value);
+}
+/** Answer a turn and all that follow it again, each with its own dials. */
+async function rerunFrom(id) {
+	stop();
+	const mine = ++series;
+	for (const turn of turns.value.filter((each) => each.id >= id)) {
+		if (mine !== series) return;
+		await answerTurn(turn.id, shown.value);
+	}
+}
+/** Answer a turn in columns that lack an answer. */
+async function answerTurn(id, columns) {
+	await Promise.all(columns.map((column) => answerColumn(id, column)));
+}
+/** Answer a turn again in one column. */
+async function answerColumn(id, column) {
+	const turn = turns.value.find((each) => each.id === id);
+	if (!turn) return;
+	const { steering, system } = asksFor(column, turn.dials);
+	const { temperature, seed } = sampling.value;
+	const blank = blankAnswer({
+		steering,
+		system,
+		temperature,
+		seed
+	});
+	changeTurn(id, (each) => ({
+		...each,
+		answers: {
+			...each.answers,
+			[column]: [blank]
+		},
+		picked: {
+			...each.picked,
+			[column]: 0
+		}
+	}));
+	await run({
+		id,
+		column,
+		first: 0,
+		count: 1
+	}, {
+		messages: messagesOf(column, id, system),
+		steering,
+		temperature,
+		seed
+	});
+}
+/** Answer a turn three times more in all columns, with other seeds. */
+async function moreSeeds(id, count = 3) {
+	stop();
+	await Promise.all(shown.value.map((column) => moreOf(id, column, count)));
+}
+async function moreOf(id, column, count) {
+	const turn = turns.value.find((each) => each.id === id);
+	const before = turn?.answers[column];
+	if (!turn || !before) return;
+	const { steering, system } = before[0];
+	const temperature = sampling.value.temperature || .8;
+	const seed = sampling.value.seed + before.length;
+	const blanks = Array.from({ length: count }, (_, n) => blankAnswer({
+		steering,
+		system,
+		temperature,
+		seed: seed + n
+	}));
+	changeTurn(id, (each) => ({
+		...each,
+		answers: {
+			...each.answers,
+			[column]: [...before, ...blanks]
+		}
+	}));
+	await run({
+		id,
+		column,
+		first: before.length,
+		count
+	}, {
+		messages: messagesOf(column, id, system),
+		steering,
+		temperature,
+		seed
+	});
+}
+/** Continue an answer that was lost, stopped or cut. */
+async function goOn(id, column) {
+	const turn = turns.value.find((each) => each.id === id);
+	const answer = turn && pickedOf(turn, column);
+	if (!turn || !answer) return;
+	const text = textOf(answer);
+	const { steering, system, temperature, seed } = answer;
+	const messages = messagesOf(column, id, system);
+	if (text) messages.push({
+		role: "assistant",
+		content: text
+	});
+	await run({
+		id,
+		column,
+		first: turn.picked[column] ?? 0,
+		count: 1
+	}, {
+		messages,
+		steering,
+		temperature,
+		seed
+	});
+}
+function stop() {
+	series++;
+	for (const controller of running.value) controller.abort();
+}
+/** Begin a new conversation. */
+function forget() {
+	stop();
+	turns.value = [];
+	since.value = 0;
+}
+function blankAnswer(of) {
+	return {
+		...of,
+		status: "waiting",
+		tokens: [],
+		finish: null,
+		receipt: null,
+		beyondSafe: false,
+		seconds: 0,
+		retryAt: null,
+		error: null
+	};
+}
+async function run(target, asked) {
+	const controller = new AbortController();
+	running.value = [...running.value, controller];
+	const begun = performance.now();
+	change(target, {
+		status: "waiting",
+		error: null,
+		retryAt: null,
+		finish: null
+	});
+	try {
+		await withRetries(target, asked, controller.signal);
+		flush();
+		change(target, { status: "done" });
+		say(target);
+	} catch (error) {
+		flush();
+		if (controller.signal.aborted) change(target, { status: "stopped" });
+		else if (error instanceof ApiError) {
+			const { what, fix, code } = error;
+			change(target, {
+				status: error.status === 0 ? "lost" : "failed",
+				error: {
+					what,
+					fix,
+					code
+				}
+			});
+			announce(`${TITLES[target.column]}: ${what}`);
+		} else throw error;
+	} finally {
+		change(target, {
+			seconds: (performance.now() - begun) / 1e3,
+			retryAt: null
+		});
+		running.value = running.value.filter((each) => each !== controller);
+	}
+}
+/** Stream answers; a queue that is full is asked again when it says. */
+async function withRetries(target, asked, signal) {
+	for (let tries = 1;; tries++) try {
+		await stream(target, asked, signal);
+		return;
+	} catch (error) {
+		if (!(error instanceof ApiError) || error.retryAfter === null || tries === TRIES) throw error;
+		const { what, fix, code, retryAfter } = error;
+		change(target, {
+			retryAt: Date.now() + retryAfter * 1e3,
+			error: {
+				what,
+				fix,
+				code
+			}
+		});
+		await pause(retryAfter * 1e3, signal);
+		change(target, {
+			retryAt: null,
+			error: null
+		});
+	}
+}
+function pause(milliseconds, signal) {
+	return new Promise((resolve, reject) => {
+		const timer = setTimeout(resolve, milliseconds);
+		signal.addEventListener("abort", () => {
+			clearTimeout(timer);
+			reject(new DOMException("stopped", "AbortError"));
+		});
+	});
+}
+function say(target) {
+	const answer = turns.value.find((each) => each.id === target.id)?.answers[target.column]?.[target.first];
+	if (!answer) return;
+	const kl = answer.receipt?.kl;
+	const spent = answer.steering === "none" ? "not steered" : kl == null ? "" : nats(kl);
+	const parts = [`${countWords(textOf(answer))} words`, spent].filter(Boolean);
+	announce(`${TITLES[target.column]}: answer finished, ${parts.join(", ")}`);
+}
+async function stream(target, asked, signal) {
+	const { messages, steering, temperature, seed } = asked;
+	const body = {
+		model: info.value?.model.served_as,
+		messages,
+		steering,
+		readings: readable(turns.value.find((turn) => turn.id === target.id)?.dials ?? []),
+		kl: true,
+		logprobs: true,
+		top_logprobs: 5,
+		max_tokens: sampling.value.maxTokens,
+		temperature,
+		seed,
+		n: target.count,
+		stream: true
+	};
+	for await (const event of events("/v1/chat/completions", {
+		body,
+		signal
+	})) {
+		if (event.data === "[DONE]") return;
+		const chunk = JSON.parse(event.data);
+		const { error } = chunk;
+		if (error) throw new ApiError(error.what ?? error.message, error.fix ?? null, error.code ?? "unknown", 500);
+		takeChunk(target, chunk);
+	}
+	throw new ApiError("the answer broke off", "the text so far is kept", "lost", 0);
+}
+/** Return the vectors to read: of the colours and of the dials, as far as the server has them. */
+function readable(mix) {
+	return [.../* @__PURE__ */ new Set([colourBy.value, ...mix.map((dial) => dial.name)])].filter((name) => vectorOf.value.has(name)).slice(0, MAX_READINGS);
+}
+function takeChunk(target, chunk) {
+	for (const { index, receipt, beyond_safe } of chunk.trimtab?.answers ?? []) change({
+		...target,
+		first: target.first + index,
+		count: 1
+	}, {
+		receipt,
+		beyondSafe: beyond_safe
+	});
+	for (const choice of chunk.choices) {
+		const { delta, finish_reason: finish } = choice;
+		const one = {
+			...target,
+			first: target.first + choice.index,
+			count: 1
+		};
+		if (finish) change(one, { finish });
+		const logprob = choice.logprobs?.content[0];
+		if (!delta.content && !delta.reasoning && !logprob) continue;
+		const readings = Object.entries(chunk.trimtab?.readings ?? {}).map(([name, z]) => [name, z[0] ?? 0]);
+		arrived(one, {
+			text: delta.content || delta.reasoning || "",
+			readings: Object.fromEntries(readings),
+			logprob: logprob?.logprob ?? null,
+			others: (logprob?.top_logprobs ?? []).map((other) => ({
+				text: other.token,
+				logprob: other.logprob
+			})),
+			...delta.reasoning ? { thought: true } : {}
+		});
+	}
+}
+var pending = /* @__PURE__ */ new Map();
+var timer;
+function arrived(target, token) {
+	const place = `${target.id}/${target.column}/${target.first}`;
+	const waiting = pending.get(place) ?? {
+		target,
+		tokens: []
+	};
+	waiting.tokens.push(token);
+	pending.set(place, waiting);
+	timer ??= setTimeout(flush, FLUSH_AFTER);
+}
+function flush() {
+	clearTimeout(timer);
+	timer = void 0;
+	const waiting = [...pending.values()];
+	pending.clear();
+	for (const { target, tokens } of waiting) changeAnswers(target, (answer) => ({
+		...answer,
+		status: "streaming",
+		tokens: [...answer.tokens, ...tokens]
+	}));
+}
+function change(target, part) {
+	if (part.status !== void 0 || part.receipt !== void 0) flush();
+	changeAnswers(target, (answer) => ({
+		...answer,
+		...part
+	}));
+}
+function changeAnswers(target, with_) {
+	changeTurn(target.id, (turn) => {
+		const list = turn.answers[target.column];
+		if (!list) return turn;
+		const changed = list.map((answer, n) => n >= target.first && n < target.first + target.count ? with_(answer) : answer);
+		return {
+			...turn,
+			answers: {
+				...turn.answers,
+				[target.column]: changed
+			}
+		};
+	});
+}
+// src/state/link.ts
+var PLACE = "try";
+/** Return a link to the dials, columns and question as they are now. */
+function link() {
+	const question = draft$1.value || (turns.value.at(-1)?.user ?? "");
+	const fields = new URLSearchParams({
+		steering: text.value,
+		columns: shown.value.join(","),
+		ask: question
+	});
+	return `${location.origin}${location.pathname}#${PLACE}?${fields}`;
+}
+/** Take what the address says, and keep the address up to date while the place is shown. */
+function followAddress() {
+	const given = takeAddress();
+	x(() => {
+		const address = link();
+		if (!info.value || given.waiting) return;
+		if (/^#?$|^#try/.test(location.hash)) history.replaceState(null, "", address);
+	});
+	addEventListener("hashchange", takeAddress);
+}
+function takeAddress() {
+	const state = { waiting: false };
+	const [place, query] = location.hash.slice(1).split(/\?(.*)/s);
+	if (place !== PLACE || !query) return state;
+	const fields = new URLSearchParams(query);
+	const columns = fields.get("columns")?.split(",").filter((name) => COLUMNS.includes(name));
+	if (columns?.length) shown.value = COLUMNS.filter((column) => columns.includes(column));
+	const question = fields.get("ask");
+	if (question && question !== turns.value.at(-1)?.user) draft$1.value = question;
+	const steering = fields.get("steering");
+	if (steering && steering !== text.value) {
+		state.waiting = true;
+		take(steering).catch(() => void 0).finally(() => state.waiting = false);
+	}
+	return state;
+}
+// src/try/readings-by-turn.tsx
+var WIDTH$1 = 600;
+var HEIGHT = 160;
+var MOST$1 = 3;
+function ReadingsByTurn({ name, onPick }) {
+	const all = turns.value;
+	const columns = shown.value;
+	const x = (n) => all.length < 2 ? WIDTH$1 / 2 : 20 + n / (all.length - 1) * 560;
+	const y = (z) => HEIGHT / 2 - Math.min(Math.max(z, -3), MOST$1) / MOST$1 * (HEIGHT / 2 - 10);
+	const lines = columns.map((column) => ({
+		column,
+		points: all.flatMap((turn, n) => {
+			const z = meanReading(turn.id, column, name);
+			return z === null ? [] : [{
+				n,
+				z
+			}];
+		})
+	}));
+	return /* @__PURE__ */ a("section", {
+		class: "stack tight",
+		"aria-labelledby": "by-turn",
+		children: [
+			/* @__PURE__ */ a("h3", {
+				id: "by-turn",
+				children: "Reading per turn"
+			}),
+			/* @__PURE__ */ a("svg", {
+				class: "chart",
+				viewBox: `0 0 ${WIDTH$1} ${HEIGHT}`,
+				"aria-hidden": "true",
+				children: [/* @__PURE__ */ a("line", {
+					class: "axis",
+					x1: "0",
+					x2: WIDTH$1,
+					y1: y(0),
+					y2: y(0)
+				}), lines.map(({ column, points }) => /* @__PURE__ */ a("g", {
+					class: column,
+					children: [/* @__PURE__ */ a("polyline", { points: points.map(({ n, z }) => `${x(n)},${y(z)}`).join(" ") }), points.map(({ n, z }) => /* @__PURE__ */ a("circle", {
+						cx: x(n),
+						cy: y(z),
+						r: "5",
+						onClick: () => onPick(all[n].id)
+					}, n))]
+				}, column))]
+			}),
+			/* @__PURE__ */ a("div", {
+				class: "scroll",
+				children: /* @__PURE__ */ a("table", {
+					class: "data",
+					children: [
+						/* @__PURE__ */ a("caption", {
+							class: "vh",
+							children: [
+								"Mean reading of ",
+								name,
+								" in standard deviations, by turn and column"
+							]
+						}),
+						/* @__PURE__ */ a("thead", { children: /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("th", {
+							scope: "col",
+							children: "Turn"
+						}), columns.map((column) => /* @__PURE__ */ a("th", {
+							scope: "col",
+							class: `number key ${column}`,
+							children: TITLES[column]
+						}, column))] }) }),
+						/* @__PURE__ */ a("tbody", { children: all.map((turn, n) => /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("th", {
+							scope: "row",
+							children: /* @__PURE__ */ a("button", {
+								type: "button",
+								class: "link",
+								onClick: () => onPick(turn.id),
+								children: [
+									n + 1,
+									": ",
+									turn.user.slice(0, 40)
+								]
+							})
+						}), columns.map((column) => {
+							const z = meanReading(turn.id, column, name);
+							return /* @__PURE__ */ a("td", {
+								class: "number",
+								children: z === null ? "–" : signed(z)
+							}, column);
+						})] }, turn.id)) })
+					]
+				})
+			})
+		]
+	});
+}
+function meanReading(id, column, name) {
+	const turn = turns.value.find((each) => each.id === id);
+	const readings = turn && pickedOf(turn, column)?.tokens.flatMap((token) => name in token.readings ? [token.readings[name]] : []) || [];
+	return readings.length ? readings.reduce((sum, z) => sum + z, 0) / readings.length : null;
+}
+// src/try/acts.tsx
+var STRONGEST$1 = 3;
+/** Turn that is shown; null while the drawer is closed. */
+var actsOf = y$1(null);
+function WhereItActs() {
+	return actsOf.value === null ? null : /* @__PURE__ */ a(Drawer, { id: actsOf.value }, actsOf.value);
+}
+function Drawer({ id }) {
+	const turn = turns.value.find((each) => each.id === id);
+	const columns = shown.value.filter((column) => turn && pickedOf(turn, column));
+	const column = useSignal(columns.includes("steered") ? "steered" : columns[0] ?? "plain");
+	const reading = useSignal(null);
+	const error = useSignal(null);
+	const everything = useSignal(false);
+	const name = colourBy.value;
+	A$1(() => {
+		const answer = turn && pickedOf(turn, column.value);
+		if (!answer || !name) return;
+		const messages = [...messagesOf(column.value, id, answer.system), {
+			role: "assistant",
+			content: textOf(answer)
+		}];
+		reading.value = error.value = null;
+		api.POST("/v1/read", { body: {
+			messages,
+			vectors: [name],
+			layers: true,
+			raw: false
+		} }).then((reply) => reading.value = unwrap(reply).data[0] ?? null).catch((problem) => error.value = problem);
+	}, [column.value, name]);
+	const answer = turn && pickedOf(turn, column.value);
+	return /* @__PURE__ */ a(Dialog, {
+		title: `Where it acts: ${name}`,
+		wide: true,
+		onClose: () => actsOf.value = null,
+		children: /* @__PURE__ */ a("div", {
+			class: "stack",
+			children: [
+				/* @__PURE__ */ a("div", {
+					class: "row",
+					children: [
+						/* @__PURE__ */ a("label", {
+							class: "check",
+							children: ["Answer", /* @__PURE__ */ a("select", {
+								value: column.value,
+								onChange: (event) => column.value = event.currentTarget.value,
+								children: columns.map((each) => /* @__PURE__ */ a("option", {
+									value: each,
+									children: TITLES[each]
+								}, each))
+							})]
+						}),
+						/* @__PURE__ */ a("label", {
+							class: "check",
+							children: ["Turn", /* @__PURE__ */ a("select", {
+								value: id,
+								onChange: (event) => actsOf.value = Number(event.currentTarget.value),
+								children: turns.value.map((each, n) => /* @__PURE__ */ a("option", {
+									value: each.id,
+									children: n + 1
+								}, each.id))
+							})]
+						}),
+						/* @__PURE__ */ a("label", {
+							class: "check",
+							children: [/* @__PURE__ */ a("input", {
+								type: "checkbox",
+								checked: everything.value,
+								onChange: (event) => everything.value = event.currentTarget.checked
+							}), "the question and signs too"]
+						})
+					]
+				}),
+				error.value !== null && /* @__PURE__ */ a(Problem, { error: error.value }),
+				!reading.value && error.value === null && /* @__PURE__ */ a("p", {
+					class: "soft",
+					children: "Reading…"
+				}),
+				reading.value && answer && /* @__PURE__ */ a(Grid, {
+					reading: reading.value,
+					text: textOf(answer),
+					everything: everything.value
+				}),
+				/* @__PURE__ */ a(ReadingsByTurn, {
+					name,
+					onPick: (turnId) => {
+						actsOf.value = null;
+						document.getElementById(`turn-${turnId}`)?.scrollIntoView({ block: "start" });
+					}
+				})
+			]
+		})
+	});
+}
+/** z by layer and token, as a table in which the arrow keys move. */
+function Grid({ reading, text, everything }) {
+	const table = T(null);
+	const at = useSignal({
+		row: 0,
+		column: 0
+	});
+	const vector = reading.vectors[0];
+	if (!vector?.z) return /* @__PURE__ */ a("p", { children: "This vector has no statistics of neutral texts, so its readings have no unit." });
+	const from = everything ? 0 : firstOf(reading.pieces, text);
+	const tokens = reading.pieces.map((_, n) => n).filter((n) => n >= from && (everything || reading.words[n]));
+	const layers = vector.layers.map((layer, row) => ({
+		layer,
+		z: vector.z[row]
+	}));
+	const reads = new Set(vector.reading_layers);
+	const current = layers[at.value.row] && tokens[at.value.column] !== void 0 ? at.value : {
+		row: 0,
+		column: 0
+	};
+	const move = (row, column) => {
+		at.value = {
+			row: Math.min(Math.max(row, 0), layers.length - 1),
+			column: Math.min(Math.max(column, 0), tokens.length - 1)
+		};
+		table.current?.querySelector(`[data-at="${at.value.row}/${at.value.column}"]`)?.focus();
+	};
+	const chosen = layers[current.row];
+	const piece = reading.pieces[tokens[current.column]];
+	return /* @__PURE__ */ a($, { children: [
+		/* @__PURE__ */ a("p", {
+			class: "hint",
+			children: [
+				"Standard deviations from neutral texts, by layer and word, read without steering; colours end at ±",
+				STRONGEST$1,
+				". Layers with a dot are those that the reading is made of. Move with the arrow keys."
+			]
+		}),
+		/* @__PURE__ */ a("div", {
+			class: "scroll grid-box",
+			children: /* @__PURE__ */ a("table", {
+				ref: table,
+				class: "grid",
+				onKeyDown: (event) => {
+					const { row, column } = current;
+					if (event.key === "ArrowDown") move(row + 1, column);
+					else if (event.key === "ArrowUp") move(row - 1, column);
+					else if (event.key === "ArrowRight") move(row, column + 1);
+					else if (event.key === "ArrowLeft") move(row, column - 1);
+					else if (event.key === "Home") move(row, 0);
+					else if (event.key === "End") move(row, tokens.length - 1);
+					else return;
+					event.preventDefault();
+				},
+				children: [
+					/* @__PURE__ */ a("caption", {
+						class: "vh",
+						children: "Readings by layer and word"
+					}),
+					/* @__PURE__ */ a("thead", { children: /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("th", {
+						scope: "col",
+						children: "layer"
+					}), tokens.map((n) => /* @__PURE__ */ a("th", {
+						scope: "col",
+						children: reading.pieces[n].trim() || JSON.stringify(reading.pieces[n])
+					}, n))] }) }),
+					/* @__PURE__ */ a("tbody", { children: layers.map(({ layer, z }, row) => /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("th", {
+						scope: "row",
+						children: [layer, reads.has(layer) ? " •" : ""]
+					}), tokens.map((n, column) => {
+						const value = z[n] ?? 0;
+						return /* @__PURE__ */ a("td", {
+							tabIndex: row === current.row && column === current.column ? 0 : -1,
+							"data-at": `${row}/${column}`,
+							class: value > 0 ? "towards-plus" : "towards-minus",
+							style: { "--a": Math.min(Math.abs(value) / STRONGEST$1, 1).toFixed(2) },
+							onFocus: () => at.value = {
+								row,
+								column
+							},
+							children: signed(value, 1)
+						}, n);
+					})] }, layer)) })
+				]
+			})
+		}),
+		/* @__PURE__ */ a("p", {
+			class: "number",
+			role: "status",
+			children: [
+				"Layer ",
+				chosen.layer,
+				", “",
+				piece?.trim(),
+				"”: ",
+				signed(chosen.z[tokens[current.column]] ?? 0, 2),
+				" z"
+			]
+		})
+	] });
+}
+/** Return the number of the first token of a text that ends a chat. */
+function firstOf(pieces, text) {
+	const start = pieces.join("").lastIndexOf(text.trim());
+	if (start < 0) return 0;
+	let length = 0;
+	return Math.max(0, pieces.findIndex((piece) => (length += piece.length) > start));
+}
+// src/try/add-vector.tsx
+var addOpen = y$1(false);
+var GLYPHS = {
+	works: "●",
+	"one way only": "◐",
+	weak: "○",
+	"does not work": "✕"
+};
+var ORDER = Object.keys(GLYPHS);
+var wanted = y$1("");
+var untrained = y$1([]);
+function AddVector() {
+	if (!addOpen.value) return null;
+	return /* @__PURE__ */ a(Chooser, {});
+}
+function Chooser() {
+	const close = () => addOpen.value = false;
+	A$1(() => {
+		wanted.value = "";
+		api.GET("/v1/behaviours").then((answer) => untrained.value = unwrap(answer).data.filter((each) => !each.trained), () => void 0);
+	}, []);
+	const words = wanted.value.toLowerCase().split(/\s+/).filter(Boolean);
+	const fits = (...texts) => words.every((word) => texts.join(" ").toLowerCase().includes(word));
+	const list = vectors.value.filter((each) => fits(each.name, each.poles?.["+"], each.poles?.["-"], each.verdict ?? "")).toSorted((a, b) => rank(a) - rank(b) || (b.times_prompt ?? 0) - (a.times_prompt ?? 0) || a.name.localeCompare(b.name));
+	const others = untrained.value.filter((each) => !vectorOf.value.has(each.name) && fits(each.name, each.positive, each.negative));
+	const broken = Object.entries(unusable.value).filter(([name]) => fits(name));
+	const model = info.value?.model.name ?? "this model";
+	return /* @__PURE__ */ a(Dialog, {
+		title: "Add a behaviour",
+		onClose: close,
+		children: /* @__PURE__ */ a("div", {
+			class: "stack",
+			children: [
+				/* @__PURE__ */ a("div", {
+					class: "field",
+					children: [/* @__PURE__ */ a("label", {
+						for: "find-vector",
+						children: "Search"
+					}), /* @__PURE__ */ a("input", {
+						id: "find-vector",
+						type: "search",
+						autofocus: true,
+						value: wanted.value,
+						onInput: (event) => wanted.value = event.currentTarget.value
+					})]
+				}),
+				/* @__PURE__ */ a("p", {
+					class: "hint",
+					role: "status",
+					children: [
+						list.length,
+						" of ",
+						vectors.value.length,
+						" behaviours of ",
+						model,
+						", best first"
+					]
+				}),
+				/* @__PURE__ */ a("ul", {
+					class: "choices",
+					children: list.map((vector) => /* @__PURE__ */ a("li", { children: /* @__PURE__ */ a("button", {
+						type: "button",
+						disabled: dials.value.some((dial) => dial.name === vector.name && dial.text === void 0),
+						onClick: () => {
+							add(vector.name);
+							close();
+						},
+						children: [/* @__PURE__ */ a("span", { children: [
+							/* @__PURE__ */ a("b", { children: vector.name }),
+							" ",
+							/* @__PURE__ */ a("span", {
+								class: "soft",
+								children: vector.poles ? `− ${vector.poles["-"]} … ${vector.poles["+"]} +` : "a vector of yours"
+							})
+						] }), /* @__PURE__ */ a("span", {
+							class: "small soft",
+							children: facts(vector)
+						})]
+					}) }, vector.name))
+				}),
+				others.length > 0 && /* @__PURE__ */ a("section", {
+					class: "stack tight",
+					children: [/* @__PURE__ */ a("h3", { children: "Not trained for this model" }), /* @__PURE__ */ a("ul", {
+						class: "plain-list",
+						children: others.map(({ name }) => /* @__PURE__ */ a("li", { children: [
+							name,
+							": ",
+							/* @__PURE__ */ a("a", {
+								href: `#make/${encodeURIComponent(name)}`,
+								onClick: close,
+								children: "train it, a few minutes"
+							})
+						] }, name))
+					})]
+				}),
+				broken.length > 0 && /* @__PURE__ */ a("section", {
+					class: "stack tight",
+					children: [/* @__PURE__ */ a("h3", { children: "Files that cannot be used" }), /* @__PURE__ */ a("ul", {
+						class: "plain-list small",
+						children: broken.map(([name, why]) => /* @__PURE__ */ a("li", { children: [
+							/* @__PURE__ */ a("b", { children: name }),
+							": ",
+							why,
+							" ",
+							/* @__PURE__ */ a("a", {
+								href: `#make/${encodeURIComponent(name)}`,
+								onClick: close,
+								children: "Train it for this model"
+							})
+						] }, name))
+					})]
+				}),
+				!list.length && !others.length && /* @__PURE__ */ a("p", { children: ["Nothing is called that. ", /* @__PURE__ */ a("a", {
+					href: "#make",
+					onClick: close,
+					children: "Make it"
+				})] })
+			]
+		})
+	});
+}
+function rank(vector) {
+	const at = ORDER.indexOf(vector.verdict ?? "");
+	return at < 0 ? ORDER.length - 1.5 : at;
+}
+function facts(vector) {
+	const safe = safeOf(vector);
+	return [
+		vector.verdict ? `${GLYPHS[vector.verdict] ?? "·"} ${vector.verdict}` : "· not evaluated",
+		vector.times_prompt !== null && `${vector.times_prompt.toFixed(1)} × a prompt`,
+		safe ? `safe from ${signed(safe.low, 3)} to ${signed(safe.high, 3)}` : "safe range not measured"
+	].filter(Boolean).join(" · ");
+}
+// src/try/by-turn.tsx
+function ByTurn() {
+	const all = turns.value;
+	if (all.length < 2) return null;
+	const names = [...new Set(all.flatMap((turn) => turn.dials).concat(dials.value).filter((dial) => dial.text === void 0).map((dial) => dial.name))];
+	const changed = all.findIndex((turn) => shown.value.some((column) => isStale(turn, column)));
+	return /* @__PURE__ */ a("details", {
+		class: "by-turn",
+		children: [
+			/* @__PURE__ */ a("summary", { children: "Dials by turn" }),
+			/* @__PURE__ */ a("div", {
+				class: "scroll",
+				children: /* @__PURE__ */ a("table", { children: [/* @__PURE__ */ a("thead", { children: /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("td", {}), all.map((turn, n) => /* @__PURE__ */ a("th", {
+					scope: "col",
+					class: "small",
+					children: ["turn ", n + 1]
+				}, turn.id))] }) }), /* @__PURE__ */ a("tbody", { children: names.map((name) => /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("th", {
+					scope: "row",
+					class: "small",
+					children: name
+				}), all.map((turn, n) => /* @__PURE__ */ a("td", { children: /* @__PURE__ */ a(Cell, {
+					turn,
+					name,
+					number: n + 1,
+					last: n === all.length - 1
+				}) }, turn.id))] }, name)) })] })
+			}),
+			changed >= 0 && /* @__PURE__ */ a("button", {
+				type: "button",
+				onClick: () => void rerun(all[changed], changed === all.length - 1),
+				children: ["Answer again from turn ", changed + 1]
+			})
+		]
+	});
+}
+async function rerun(turn, last) {
+	const newest = turns.value.at(-1);
+	if (last || turn !== newest) turns.value = turns.value.map((each) => each === newest ? {
+		...each,
+		dials: dials.value
+	} : each);
+	await rerunFrom(turn.id);
+}
+function Cell({ turn, name, number, last }) {
+	const dial = (last ? dials.value : turn.dials).find((each) => each.name === name && each.text === void 0);
+	const strength = dial?.on ? dial.strength : 0;
+	return /* @__PURE__ */ a("input", {
+		type: "number",
+		class: strength > 0 ? "cell towards-plus" : strength < 0 ? "cell towards-minus" : "cell",
+		style: { "--a": Math.min(Math.abs(strength), 1) },
+		min: -MAX_STRENGTH,
+		max: MAX_STRENGTH,
+		step: STEP,
+		value: strength,
+		"aria-label": `${name} at turn ${number}`,
+		onChange: (event) => {
+			const value = event.currentTarget.valueAsNumber;
+			if (!Number.isFinite(value)) return;
+			if (last) setStrength(name, value);
+			else turnOf(turn.id, name, value);
+		}
+	});
+}
+// src/try/budget.tsx
+var MOST = 1.5;
+var WORDS = [...LEVELS.map(({ upto }) => upto), MOST].map((upto, n, ends) => {
+	const middle = ((ends[n - 1] ?? 0) + upto) / 2;
+	return {
+		middle,
+		word: strengthWord(middle)
+	};
+});
+function Budget() {
+	const now = check.value;
+	if (!now?.ok) return null;
+	const terms = now.terms;
+	const known = terms.filter((term) => term.kl !== null);
+	const together = now.kl;
+	const alone = known.reduce((sum, term) => sum + term.kl, 0);
+	const scale = together === null || together === void 0 || alone === 0 ? 1 : together / alone;
+	const says = together == null ? "not known, as a term was never calibrated" : `${together.toFixed(2)} nat a token, ${strengthWord(together)}`;
+	const at = (kl) => `${Math.min(kl / MOST, 1) * 100}%`;
+	return /* @__PURE__ */ a("section", {
+		class: "budget stack tight",
+		"aria-labelledby": "budget",
+		children: [
+			/* @__PURE__ */ a("h2", {
+				id: "budget",
+				children: ["Budget: ", says]
+			}),
+			/* @__PURE__ */ a("div", {
+				class: "meter",
+				role: "img",
+				"aria-label": `${says}; from 1.1 nat on, text breaks`,
+				children: [known.map((term, n) => /* @__PURE__ */ a("span", {
+					class: `part-${n % 3}`,
+					style: { width: at(term.kl * scale) }
+				}, term.text)), LEVELS.map(({ upto }) => /* @__PURE__ */ a("i", { style: { left: at(upto) } }, upto))]
+			}),
+			/* @__PURE__ */ a("div", {
+				class: "ticks tiny soft",
+				"aria-hidden": "true",
+				children: [LEVELS.map(({ upto }) => /* @__PURE__ */ a("span", {
+					style: { left: at(upto) },
+					children: upto
+				}, upto)), WORDS.map(({ word, middle }) => /* @__PURE__ */ a("b", {
+					style: { left: at(middle) },
+					children: word
+				}, word))]
+			}),
+			terms.length > 1 && /* @__PURE__ */ a("p", {
+				class: "small",
+				children: terms.map((term) => `${term.vector} ${term.kl === null ? "?" : term.kl.toFixed(2)}`).join(" + ")
+			}),
+			pairs(now).map((words) => /* @__PURE__ */ a("p", {
+				class: "small soft",
+				children: words
+			}, words)),
+			now.warnings.map((warning) => /* @__PURE__ */ a("p", {
+				class: "warn small",
+				children: ["▲ ", sentence$1(warning)]
+			}, warning))
+		]
+	});
+}
+/** Return for each two terms in words how much they share. */
+function pairs(now) {
+	const { cosines, terms } = now;
+	if (!cosines) return [];
+	return terms.flatMap((term, a) => terms.slice(a + 1).map((other, more) => {
+		const cosine = cosines[a]?.[a + 1 + more] ?? 0;
+		return `${terms.length > 2 ? `${term.vector} and ${other.vector}` : "They"} ${shareWords(cosine)} (cos ${cosine.toFixed(2).replace("-", "−")})`;
+	}));
+}
+/** The mix as one line of text, which only the server reads. */
+function TextForm() {
+	const typed = useSignal(null);
+	const mistake = useSignal(null);
+	const put = async (input) => {
+		const written = typed.value?.trim();
+		if (written === void 0 || written === text.value) {
+			typed.value = mistake.value = null;
+			return;
+		}
+		const answer = await take(written || "none").catch(() => null);
+		if (!answer) return;
+		mistake.value = answer.ok ? null : answer.error;
+		if (answer.ok) typed.value = null;
+		const column = answer.error?.column;
+		if (column) input.setSelectionRange(column - 1, column);
+	};
+	const { column, what, fix } = mistake.value ?? {};
+	return /* @__PURE__ */ a("form", {
+		class: "field",
+		onSubmit: (event) => {
+			event.preventDefault();
+			put(event.currentTarget.elements.namedItem("steering"));
+		},
+		children: [
+			/* @__PURE__ */ a("label", {
+				for: "steering",
+				children: "As text"
+			}),
+			/* @__PURE__ */ a("span", {
+				class: "row nowrap",
+				children: [/* @__PURE__ */ a("input", {
+					id: "steering",
+					name: "steering",
+					class: "mono grow",
+					spellcheck: false,
+					autocomplete: "off",
+					value: typed.value ?? text.value,
+					"aria-invalid": mistake.value ? "true" : void 0,
+					"aria-describedby": mistake.value ? "steering-mistake" : void 0,
+					onInput: (event) => typed.value = event.currentTarget.value,
+					onBlur: (event) => typed.value !== null && void put(event.currentTarget)
+				}), typed.value !== null && /* @__PURE__ */ a("button", { children: "Set" })]
+			}),
+			mistake.value && /* @__PURE__ */ a("div", {
+				id: "steering-mistake",
+				class: "small",
+				role: "alert",
+				children: [
+					column && /* @__PURE__ */ a("pre", {
+						class: "caret",
+						"aria-hidden": "true",
+						children: [
+							typed.value,
+							"\n",
+							" ".repeat(column - 1),
+							"^"
+						]
+					}),
+					/* @__PURE__ */ a("p", {
+						class: "warn",
+						children: ["▲ ", sentence$1(what ?? "")]
+					}),
+					fix && /* @__PURE__ */ a("p", { children: sentence$1(fix.split("\n")[0]) })
+				]
+			})
+		]
+	});
+}
+// src/try/dial.tsx
+var PAGE = .25;
+function Dial({ dial, at }) {
+	const vector = vectorOf.value.get(dial.name);
+	if (dial.text !== void 0) return /* @__PURE__ */ a(FixedTerm, {
+		text: dial.text,
+		at,
+		on: dial.on
+	});
+	if (!vector && info.value) return /* @__PURE__ */ a(Missing, {
+		name: dial.name,
+		at
+	});
+	const safe = safeOf(vector);
+	const id = `dial-${at}`;
+	const plus = vector?.poles?.["+"] ?? dial.name;
+	const minus = vector?.poles?.["-"] ?? "the opposite";
+	const inside = isInside(dial.strength, safe);
+	const turn$1 = (strength) => turn(at, { strength: tidy(Math.min(Math.max(strength, -MAX_STRENGTH), MAX_STRENGTH)) });
+	const towards = dial.strength === 0 ? "off" : `${signed(dial.strength, 3)} towards ${dial.strength > 0 ? plus : minus}`;
+	const kl = klOf(dial);
+	const spends = kl === null ? "" : nats(kl);
+	const limits = safe && `${signed(safe.low, 3)} to ${signed(safe.high, 3)}`;
+	const beyond = inside ? "" : `outside of its safe range, ${limits}: ${reason(safe)}`;
+	return /* @__PURE__ */ a("section", {
+		class: "dial card",
+		"aria-labelledby": `${id}-name`,
+		"data-dial": dial.name,
+		children: [
+			/* @__PURE__ */ a("div", {
+				class: "row head",
+				children: [
+					/* @__PURE__ */ a("h2", {
+						id: `${id}-name`,
+						children: dial.name
+					}),
+					vector?.verdict && /* @__PURE__ */ a("span", {
+						class: "tag",
+						title: "Verdict of its card",
+						children: vector.verdict
+					}),
+					/* @__PURE__ */ a("label", {
+						class: "check end",
+						children: [/* @__PURE__ */ a("input", {
+							type: "checkbox",
+							checked: dial.on,
+							"aria-label": `${dial.name} is on`,
+							onChange: (event) => turn(at, { on: event.currentTarget.checked })
+						}), "on"]
+					}),
+					/* @__PURE__ */ a("button", {
+						type: "button",
+						class: "quiet icon",
+						"aria-label": `Remove ${dial.name}`,
+						title: "Remove",
+						onClick: () => remove(at),
+						children: "✕"
+					})
+				]
+			}),
+			/* @__PURE__ */ a("div", {
+				class: dial.on ? "range" : "range off",
+				children: [/* @__PURE__ */ a(Track, {
+					safe,
+					strength: dial.strength
+				}), /* @__PURE__ */ a("input", {
+					id,
+					type: "range",
+					min: -MAX_STRENGTH,
+					max: MAX_STRENGTH,
+					step: "any",
+					value: dial.strength,
+					disabled: !dial.on,
+					"aria-label": `${dial.name}: strength`,
+					"aria-valuetext": [
+						towards,
+						spends,
+						beyond
+					].filter(Boolean).join(", "),
+					"data-range": true,
+					onInput: (event) => turn$1(Math.round(Number(event.currentTarget.value) / STEP) * STEP),
+					onKeyDown: (event) => {
+						const next = keyed(event.key, dial.strength, safe);
+						if (next === null || event.ctrlKey || event.metaKey || event.altKey) return;
+						event.preventDefault();
+						turn$1(next);
+					}
+				})]
+			}),
+			/* @__PURE__ */ a("div", {
+				class: "poles small",
+				children: [
+					/* @__PURE__ */ a("span", {
+						class: "minus",
+						children: ["− ", minus]
+					}),
+					/* @__PURE__ */ a("span", {
+						class: "soft",
+						"aria-hidden": "true",
+						children: "0"
+					}),
+					/* @__PURE__ */ a("span", {
+						class: "plus",
+						children: [plus, " +"]
+					})
+				]
+			}),
+			/* @__PURE__ */ a("div", {
+				class: "row says",
+				children: [/* @__PURE__ */ a("input", {
+					type: "number",
+					min: -MAX_STRENGTH,
+					max: MAX_STRENGTH,
+					step: STEP,
+					value: dial.strength,
+					disabled: !dial.on,
+					"aria-label": `${dial.name}: strength as a number`,
+					onChange: (event) => {
+						const value = event.currentTarget.valueAsNumber;
+						if (Number.isFinite(value)) turn$1(value);
+						event.currentTarget.value = String(dial.strength);
+					}
+				}), /* @__PURE__ */ a("span", {
+					class: "number small grow",
+					children: [dial.on ? spends || "…" : "off", inside && /* @__PURE__ */ a("span", {
+						class: "soft",
+						children: [" · ", safe ? `safe from ${limits}` : "safe range not measured"]
+					})]
+				})]
+			}),
+			beyond && /* @__PURE__ */ a("p", {
+				class: "warn small",
+				children: ["▲ ", sentence(beyond)]
+			}),
+			/* @__PURE__ */ a("div", {
+				class: "row",
+				children: [/* @__PURE__ */ a("button", {
+					type: "button",
+					class: "small",
+					onClick: () => openBreaks(dial.name),
+					children: ["Find where it breaks", /* @__PURE__ */ a("span", {
+						class: "vh",
+						children: [": ", dial.name]
+					})]
+				}), /* @__PURE__ */ a("button", {
+					type: "button",
+					class: "quiet small",
+					onClick: () => openCard(dial.name),
+					children: ["Card", /* @__PURE__ */ a("span", {
+						class: "vh",
+						children: [" of ", dial.name]
+					})]
+				})]
+			})
+		]
+	});
+}
+/** Return the strength to which a key turns a dial; null for other keys. */
+function keyed(key, strength, safe) {
+	if (key === "ArrowRight" || key === "ArrowUp") return strength + STEP;
+	if (key === "ArrowLeft" || key === "ArrowDown") return strength - STEP;
+	if (key === "PageUp") return strength + PAGE;
+	if (key === "PageDown") return strength - PAGE;
+	if (key === "Home") return safe?.low ?? -1.5;
+	if (key === "End") return safe?.high ?? 1.5;
+	return key === "0" ? 0 : null;
+}
+/** The part in brackets of why a range ends where it does. */
+function reason(safe) {
+	return /\((.*)\)$/.exec(safe.why)?.[1]?.replace(/^beyond, /, "") ?? safe.why;
+}
+function sentence(text) {
+	return text[0].toUpperCase() + text.slice(1);
+}
+/** The safe range, hatched outside of it, and how far the dial is from 0: solid towards plus, dashed towards minus. */
+function Track({ safe, strength }) {
+	const place = (value) => `${(value + MAX_STRENGTH) / (2 * MAX_STRENGTH) * 100}%`;
+	const range = safe ?? {
+		low: -1.5,
+		high: 1.5
+	};
+	const from = Math.min(strength, 0);
+	const to = Math.max(strength, 0);
+	return /* @__PURE__ */ a("div", {
+		class: "track",
+		"aria-hidden": "true",
+		children: [
+			/* @__PURE__ */ a("i", {
+				class: "safe",
+				style: {
+					left: place(range.low),
+					right: `calc(100% - ${place(range.high)})`
+				}
+			}),
+			/* @__PURE__ */ a("i", {
+				class: strength < 0 ? "turned minus" : "turned",
+				style: {
+					left: place(from),
+					right: `calc(100% - ${place(to)})`
+				}
+			}),
+			/* @__PURE__ */ a("i", { class: "zero" })
+		]
+	});
+}
+/** A term that no dial can turn, such as one with a condition. */
+function FixedTerm({ text, at, on }) {
+	return /* @__PURE__ */ a("section", {
+		class: "dial card fixed",
+		"aria-label": `Term ${text}`,
+		children: [/* @__PURE__ */ a("div", {
+			class: "row head",
+			children: [
+				/* @__PURE__ */ a("code", {
+					class: "grow",
+					children: text
+				}),
+				/* @__PURE__ */ a("label", {
+					class: "check",
+					children: [/* @__PURE__ */ a("input", {
+						type: "checkbox",
+						checked: on,
+						"aria-label": `${text} is on`,
+						onChange: (event) => turn(at, { on: event.currentTarget.checked })
+					}), "on"]
+				}),
+				/* @__PURE__ */ a("button", {
+					type: "button",
+					class: "quiet icon",
+					"aria-label": `Remove ${text}`,
+					title: "Remove",
+					onClick: () => remove(at),
+					children: "✕"
+				})
+			]
+		}), /* @__PURE__ */ a("p", {
+			class: "hint",
+			children: "Only its text form can change it."
+		})]
+	});
+}
+function Missing({ name, at }) {
+	return /* @__PURE__ */ a("section", {
+		class: "dial card",
+		"aria-label": `Dial ${name}, which cannot be turned`,
+		children: [/* @__PURE__ */ a("div", {
+			class: "row head",
+			children: [/* @__PURE__ */ a("h2", {
+				class: "grow",
+				children: name
+			}), /* @__PURE__ */ a("button", {
+				type: "button",
+				class: "quiet icon",
+				"aria-label": `Remove ${name}`,
+				title: "Remove",
+				onClick: () => remove(at),
+				children: "✕"
+			})]
+		}), /* @__PURE__ */ a("p", {
+			class: "small",
+			children: [
+				/* @__PURE__ */ a("span", {
+					class: "warn",
+					children: "▲ Not used: "
+				}),
+				unusable.value[name] ?? "there is no vector of this name for this model.",
+				" ",
+				/* @__PURE__ */ a("a", {
+					href: `#make/${encodeURIComponent(name)}`,
+					children: "Train it"
+				})
+			]
+		})]
+	});
+}
+// src/try/save-preset.tsx
+var presetOpen = y$1(false);
+var NAME = "[A-Za-z0-9][A-Za-z0-9._\\-]*";
+function SavePreset() {
+	return presetOpen.value ? /* @__PURE__ */ a(Form, {}) : null;
+}
+function Form() {
+	const name = useSignal("");
+	const system = useSignal("");
+	const withSampling = useSignal(false);
+	const error = useSignal(null);
+	const saved = useSignal(null);
+	const exists = useSignal(false);
+	const close = () => presetOpen.value = false;
+	const fixed = info.value?.capabilities.edits_presets === false;
+	const save = async (overwrite) => {
+		error.value = null;
+		exists.value = false;
+		const path = { name: name.value };
+		try {
+			if (!overwrite) {
+				const before = await api.GET("/v1/presets/{name}", { params: { path } });
+				exists.value = before.response.ok;
+				if (exists.value) return;
+			}
+			const { maxTokens, temperature, seed } = sampling.value;
+			const body = {
+				steering: text.value,
+				...system.value.trim() ? { system: system.value.trim() } : {},
+				...withSampling.value ? { defaults: {
+					max_tokens: maxTokens,
+					temperature,
+					seed
+				} } : {}
+			};
+			const reply = unwrap(await api.PUT("/v1/presets/{name}", {
+				params: { path },
+				body
+			}));
+			if (reply.usable) saved.value = reply.model;
+			else error.value = new ApiError(reply.problem ?? "the preset cannot be used with this model", "change its steering", "unusable", 400);
+			refresh();
+		} catch (problem) {
+			error.value = problem;
+		}
+	};
+	const needsKey = error.value instanceof ApiError && [401, 403].includes(error.value.status);
+	return /* @__PURE__ */ a(Dialog, {
+		title: "Save as preset",
+		onClose: close,
+		children: fixed ? /* @__PURE__ */ a("p", { children: "The presets of this server cannot be edited here. Edit them where it is started." }) : saved.value ? /* @__PURE__ */ a("div", {
+			class: "stack",
+			children: [/* @__PURE__ */ a("p", {
+				role: "status",
+				children: ["Saved. Any client of this server can use it as its model: ", /* @__PURE__ */ a("code", { children: saved.value })]
+			}), /* @__PURE__ */ a("p", { children: /* @__PURE__ */ a("button", {
+				type: "button",
+				class: "go",
+				onClick: close,
+				children: "Done"
+			}) })]
+		}) : /* @__PURE__ */ a("form", {
+			class: "stack",
+			onSubmit: (event) => {
+				event.preventDefault();
+				save(false);
+			},
+			children: [
+				/* @__PURE__ */ a("p", { children: ["Steering: ", /* @__PURE__ */ a("code", { children: text.value })] }),
+				/* @__PURE__ */ a("div", {
+					class: "field",
+					children: [
+						/* @__PURE__ */ a("label", {
+							for: "preset-name",
+							children: "Name"
+						}),
+						/* @__PURE__ */ a("input", {
+							id: "preset-name",
+							required: true,
+							pattern: NAME,
+							maxLength: 64,
+							autocomplete: "off",
+							value: name.value,
+							onInput: (event) => {
+								name.value = event.currentTarget.value;
+								exists.value = false;
+							}
+						}),
+						/* @__PURE__ */ a("span", {
+							class: "hint",
+							children: "Letters, digits, dots, dashes and underscores"
+						})
+					]
+				}),
+				/* @__PURE__ */ a("div", {
+					class: "field",
+					children: [/* @__PURE__ */ a("label", {
+						for: "preset-system",
+						children: "Opening of the system prompt, if it is to have one"
+					}), /* @__PURE__ */ a("textarea", {
+						id: "preset-system",
+						rows: 2,
+						value: system.value,
+						onInput: (event) => system.value = event.currentTarget.value
+					})]
+				}),
+				/* @__PURE__ */ a("label", {
+					class: "check",
+					children: [/* @__PURE__ */ a("input", {
+						type: "checkbox",
+						checked: withSampling.value,
+						onChange: (event) => withSampling.value = event.currentTarget.checked
+					}), "With length, temperature and seed as they are now"]
+				}),
+				needsKey && /* @__PURE__ */ a("div", {
+					class: "field",
+					children: [/* @__PURE__ */ a("label", {
+						for: "preset-key",
+						children: "Key that may manage the server; it is kept until you close the page"
+					}), /* @__PURE__ */ a("input", {
+						id: "preset-key",
+						type: "password",
+						autocomplete: "off",
+						value: key.value,
+						onInput: (event) => key.value = event.currentTarget.value
+					})]
+				}),
+				error.value !== null && /* @__PURE__ */ a(Problem, { error: error.value }),
+				exists.value && /* @__PURE__ */ a("div", {
+					class: "notice bad",
+					role: "alert",
+					children: /* @__PURE__ */ a("p", { children: ["There is a preset of this name. ", /* @__PURE__ */ a("button", {
+						type: "button",
+						onClick: () => void save(true),
+						children: "Replace it"
+					})] })
+				}),
+				/* @__PURE__ */ a("p", {
+					class: "row",
+					children: [/* @__PURE__ */ a("button", {
+						class: "go",
+						children: "Save"
+					}), /* @__PURE__ */ a("button", {
+						type: "button",
+						onClick: close,
+						children: "Cancel"
+					})]
+				})
+			]
+		})
+	});
+}
+// src/try/rail.tsx
+var sheetOpen = y$1(false);
+function Rail() {
+	const none = info.value !== null && vectors.value.length === 0;
+	return /* @__PURE__ */ a("aside", {
+		id: "dials",
+		class: sheetOpen.value ? "rail open" : "rail",
+		"aria-label": "Dials",
+		children: [
+			/* @__PURE__ */ a("div", {
+				class: "row",
+				children: [/* @__PURE__ */ a("h2", {
+					class: "grow",
+					children: "Dials"
+				}), /* @__PURE__ */ a("button", {
+					type: "button",
+					class: "sheet-closer",
+					onClick: () => sheetOpen.value = false,
+					children: ["Close", /* @__PURE__ */ a("span", {
+						class: "vh",
+						children: " the dials"
+					})]
+				})]
+			}),
+			none && /* @__PURE__ */ a("div", {
+				class: "notice",
+				children: /* @__PURE__ */ a("p", { children: [
+					"There are no vectors for ",
+					info.value.model.name,
+					" yet. ",
+					/* @__PURE__ */ a("a", {
+						href: "#make",
+						children: "Train one"
+					}),
+					": a few minutes."
+				] })
+			}),
+			dials.value.map((dial, at) => /* @__PURE__ */ a(Dial, {
+				dial,
+				at
+			}, `${dial.name}${dial.text ?? ""}`)),
+			/* @__PURE__ */ a("button", {
+				type: "button",
+				onClick: () => addOpen.value = true,
+				children: "+ Add a behaviour"
+			}),
+			/* @__PURE__ */ a(Budget, {}),
+			/* @__PURE__ */ a(TextForm, {}),
+			/* @__PURE__ */ a("div", {
+				class: "row",
+				children: [/* @__PURE__ */ a("button", {
+					type: "button",
+					onClick: () => presetOpen.value = true,
+					children: "Save as preset"
+				}), /* @__PURE__ */ a("button", {
+					type: "button",
+					"aria-keyshortcuts": "c",
+					title: "C",
+					onClick: openCode,
+					children: "Use in my app"
+				})]
+			})
+		]
+	});
+}
+// src/try/composer.tsx
+/** The message to send. Enter sends it, Shift with Enter begins a line. */
+function Composer() {
+	const last = turns.value.at(-1);
+	const send = () => {
+		const text = draft$1.value.trim();
+		if (!text) return;
+		draft$1.value = "";
+		ask(text);
+	};
+	return /* @__PURE__ */ a("form", {
+		class: "composer",
+		onSubmit: (event) => {
+			event.preventDefault();
+			send();
+		},
+		children: [
+			/* @__PURE__ */ a("button", {
+				type: "button",
+				class: "sheet-opener",
+				"aria-expanded": sheetOpen.value,
+				"aria-controls": "dials",
+				onClick: () => sheetOpen.value = !sheetOpen.value,
+				children: [dials.value.map((dial, n) => {
+					const kl = klOf(dial);
+					return /* @__PURE__ */ a("span", {
+						class: "number",
+						children: [dial.text ?? `${dial.name} ${dial.on ? signed(dial.strength, 3) : "off"}`, kl ? ` · ${kl.toFixed(2)} nat` : ""]
+					}, n);
+				}), /* @__PURE__ */ a("b", { children: "Dials" })]
+			}),
+			stale.value && last && /* @__PURE__ */ a("p", {
+				class: "stale small",
+				children: [
+					"The answers are of ",
+					/* @__PURE__ */ a("code", { children: mixText(last.dials) }),
+					", the dials are at ",
+					/* @__PURE__ */ a("code", { children: text.value }),
+					"."
+				]
+			}),
+			/* @__PURE__ */ a("label", {
+				for: "message",
+				class: "vh",
+				children: "Your message"
+			}),
+			/* @__PURE__ */ a("textarea", {
+				id: "message",
+				rows: 1,
+				placeholder: turns.value.length ? "Ask the same question with and without the dials…" : "How was your day?",
+				value: draft$1.value,
+				onInput: (event) => draft$1.value = event.currentTarget.value,
+				onKeyDown: (event) => {
+					if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+					event.preventDefault();
+					send();
+				}
+			}),
+			busy.value && /* @__PURE__ */ a("button", {
+				type: "button",
+				onClick: stop,
+				title: "Esc",
+				children: "Stop"
+			}),
+			last && !busy.value && /* @__PURE__ */ a("button", {
+				type: "button",
+				class: (stale.value || last.example) && !draft$1.value.trim() ? "go" : "",
+				onClick: again,
+				"aria-keyshortcuts": "r",
+				title: "R",
+				children: last.example ? "Answer" : "Answer again"
+			}),
+			/* @__PURE__ */ a("button", {
+				class: draft$1.value.trim() ? "go" : "",
+				disabled: !draft$1.value.trim(),
+				children: "Send"
+			})
+		]
+	});
+}
+// src/state/export.ts
+/** Return the conversation as Markdown, every column of every turn. */
+function asMarkdown() {
+	const lines = [`# Conversation with ${info.value?.model.name ?? "a model"}`, ""];
+	turns.value.forEach((turn, n) => {
+		lines.push(`## Turn ${n + 1}`, "", `Dials: \`${mixText(turn.dials)}\``, "", ...quote(turn.user), "");
+		for (const column of COLUMNS) {
+			const answer = pickedOf(turn, column);
+			if (!answer) continue;
+			const kl = answer.receipt?.kl;
+			const with_ = answer.system ?? (answer.steering === "none" ? "" : answer.steering);
+			lines.push(`### ${TITLES[column]}${with_ && ` (${with_})`}`, "", textOf(answer) || "(no answer)", "");
+			if (answer.receipt && answer.receipt.tokens > 0) lines.push(`*${kl == null ? "" : `${kl.toFixed(2)} nat, `}${answer.receipt.layers.length} layers, ${answer.receipt.tokens} tokens steered*`, "");
+		}
+	});
+	return lines.join("\n");
+}
+function quote(text) {
+	return text.split("\n").map((line) => `> ${line}`);
+}
+function asJson() {
+	return JSON.stringify({
+		model: info.value?.model,
+		version: info.value?.version,
+		sampling: sampling.value,
+		turns: turns.value
+	}, null, 2);
+}
+/** Let the browser save a text as a file. */
+function save(name, type, text) {
+	const url = URL.createObjectURL(new Blob([text], { type }));
+	const anchor = document.createElement("a");
+	anchor.href = url;
+	anchor.download = name;
+	anchor.click();
+	setTimeout(() => URL.revokeObjectURL(url), 1e4);
+}
+// src/try/toolbar.tsx
+var BESIDE = [
+	["plain", "as it is"],
+	["opposite", "the other way"],
+	["prompt", "a system prompt instead"]
+];
+function Toolbar() {
+	return /* @__PURE__ */ a("div", {
+		class: "toolbar stack tight",
+		children: [/* @__PURE__ */ a("div", {
+			class: "row",
+			children: [
+				/* @__PURE__ */ a("fieldset", {
+					class: "row",
+					children: [
+						/* @__PURE__ */ a("legend", {
+							class: "vh",
+							children: "Beside the steered answer"
+						}),
+						/* @__PURE__ */ a("span", {
+							class: "soft small",
+							"aria-hidden": "true",
+							children: "Beside it"
+						}),
+						BESIDE.map(([column, label]) => /* @__PURE__ */ a("label", {
+							class: "check small",
+							children: [/* @__PURE__ */ a("input", {
+								type: "checkbox",
+								checked: shown.value.includes(column),
+								onChange: (event) => setShown(column, event.currentTarget.checked)
+							}), label]
+						}, column))
+					]
+				}),
+				/* @__PURE__ */ a(ColourBy, {}),
+				/* @__PURE__ */ a("button", {
+					type: "button",
+					class: "small",
+					disabled: !turns.value.length || !colourBy.value,
+					onClick: () => actsOf.value = turns.value.at(-1).id,
+					children: "Where it acts"
+				}),
+				/* @__PURE__ */ a(More, {})
+			]
+		}), shown.value.includes("prompt") && /* @__PURE__ */ a(SystemPrompt, {})]
+	});
+}
+function ColourBy() {
+	const names = [...new Set([...dials.value.map((dial) => dial.name), colourBy.value].filter(Boolean))];
+	const others = vectors.value.map((vector) => vector.name).filter((name) => !names.includes(name));
+	return /* @__PURE__ */ a("label", {
+		class: "check small",
+		children: ["Colour words by", /* @__PURE__ */ a("select", {
+			value: colourBy.value,
+			onChange: (event) => colourBy.value = event.currentTarget.value,
+			children: [
+				/* @__PURE__ */ a("option", {
+					value: "",
+					children: "nothing"
+				}),
+				names.map((name) => /* @__PURE__ */ a("option", { children: name }, name)),
+				others.length > 0 && /* @__PURE__ */ a("optgroup", {
+					label: "Other vectors",
+					children: others.map((name) => /* @__PURE__ */ a("option", { children: name }, name))
+				})
+			]
+		})]
+	});
+}
+function More() {
+	const set = (part) => sampling.value = {
+		...sampling.value,
+		...part
+	};
+	const most = info.value?.limits.answer_tokens ?? 4096;
+	return /* @__PURE__ */ a("details", {
+		class: "more",
+		children: [/* @__PURE__ */ a("summary", {
+			class: "small",
+			children: "More"
+		}), /* @__PURE__ */ a("div", {
+			class: "card stack",
+			children: [
+				/* @__PURE__ */ a(NumberField, {
+					label: "Length in tokens, at most",
+					min: 1,
+					max: most,
+					step: 1,
+					value: sampling.value.maxTokens,
+					onSet: (maxTokens) => set({ maxTokens })
+				}),
+				/* @__PURE__ */ a(NumberField, {
+					label: "Temperature; 0 is greedy",
+					min: 0,
+					max: 2,
+					step: .1,
+					value: sampling.value.temperature,
+					onSet: (temperature) => set({ temperature })
+				}),
+				/* @__PURE__ */ a(NumberField, {
+					label: "Seed",
+					min: 0,
+					max: 2 ** 31,
+					step: 1,
+					value: sampling.value.seed,
+					onSet: (seed) => set({ seed })
+				}),
+				/* @__PURE__ */ a("div", {
+					class: "row",
+					children: [
+						/* @__PURE__ */ a("button", {
+							type: "button",
+							onClick: () => save("conversation.md", "text/markdown", asMarkdown()),
+							children: "Save as Markdown"
+						}),
+						/* @__PURE__ */ a("button", {
+							type: "button",
+							onClick: () => save("conversation.json", "application/json", asJson()),
+							children: "Save as JSON"
+						}),
+						/* @__PURE__ */ a("button", {
+							type: "button",
+							onClick: () => void navigator.clipboard?.writeText(link()).then(() => announce("Link copied")),
+							children: "Copy link"
+						})
+					]
+				}),
+				/* @__PURE__ */ a("button", {
+					type: "button",
+					onClick: forget,
+					children: "New conversation"
+				})
+			]
+		})]
+	});
+}
+function NumberField({ label, min, max, step, value, onSet }) {
+	return /* @__PURE__ */ a("label", {
+		class: "check small",
+		children: [/* @__PURE__ */ a("input", {
+			type: "number",
+			min,
+			max,
+			step,
+			value,
+			onChange: (event) => {
+				const given = event.currentTarget.valueAsNumber;
+				if (Number.isFinite(given)) onSet(Math.min(Math.max(given, min), max));
+				event.currentTarget.value = String(sampling.peek() && value);
+			}
+		}), label]
+	});
+}
+var added = y$1(null);
+/** The prompt of the last column, with the tokens that every request pays for it. */
+function SystemPrompt() {
+	const written = promptText.value;
+	A$1(() => {
+		const timer = setTimeout(() => void countTokens(written), 400);
+		return () => clearTimeout(timer);
+	}, [written, info.value]);
+	return /* @__PURE__ */ a("div", {
+		class: "row",
+		children: [
+			/* @__PURE__ */ a("label", {
+				for: "system",
+				class: "small",
+				children: "System prompt"
+			}),
+			/* @__PURE__ */ a("input", {
+				id: "system",
+				class: "grow",
+				value: systemPrompt.value || written,
+				"aria-describedby": "system-tokens",
+				onChange: (event) => systemPrompt.value = event.currentTarget.value.trim()
+			}),
+			/* @__PURE__ */ a("span", {
+				id: "system-tokens",
+				class: "small soft number",
+				children: added.value === null ? "" : `${added.value < 0 ? "−" : "+"}${Math.abs(added.value)} tokens in every request`
+			})
+		]
+	});
+}
+async function countTokens(system) {
+	const model = info.value?.model.served_as;
+	if (!model) return;
+	const count = async (with_) => {
+		const body = {
+			model,
+			messages: [{
+				role: "user",
+				content: "Hello"
+			}],
+			...with_
+		};
+		return unwrap(await api.POST("/v1/messages/count_tokens", { body })).input_tokens;
+	};
+	added.value = await Promise.all([count({ system }), count({})]).then(([more, less]) => more - less, () => null);
+}
+// src/try/words.tsx
+var STRONGEST = 3;
+var LEAST = .5;
+var WIDTH = 264;
+function Words({ tokens, colour, label }) {
+	const [at, setAt] = d$2(null);
+	const box = T(null);
+	const spans = w$2(() => tokens.map((token, n) => /* @__PURE__ */ a(Word, {
+		token,
+		colour
+	}, n)), [tokens, colour]);
+	const current = at === null ? null : tokens[at];
+	A$1(() => {
+		const span = at === null ? null : box.current?.children[at];
+		span?.classList.add("current");
+		return () => span?.classList.remove("current");
+	}, [at, spans]);
+	const move = (by) => {
+		let next = at === null ? by > 0 ? 0 : tokens.length - 1 : at + by;
+		while (tokens[next]?.text === "") next += by;
+		if (tokens[next]) setAt(next);
+	};
+	return /* @__PURE__ */ a("div", {
+		class: "answer-text",
+		children: [
+			/* @__PURE__ */ a("div", {
+				ref: box,
+				class: "words",
+				role: "log",
+				"aria-live": "off",
+				"aria-label": label,
+				tabIndex: 0,
+				onClick: (event) => {
+					const n = [...event.currentTarget.children].indexOf(event.target);
+					setAt(n < 0 || n === at ? null : n);
+				},
+				onBlur: () => setAt(null),
+				onKeyDown: (event) => {
+					if (event.key === "ArrowRight") move(1);
+					else if (event.key === "ArrowLeft") move(-1);
+					else if (event.key === "Home") setAt(0);
+					else if (event.key === "End") setAt(tokens.length - 1);
+					else if (event.key === "Enter") setAt(at === null ? 0 : null);
+					else if (event.key === "Escape" && at !== null) setAt(null);
+					else return;
+					event.preventDefault();
+					event.stopPropagation();
+				},
+				children: spans
+			}),
+			/* @__PURE__ */ a("div", {
+				class: "vh",
+				role: "status",
+				children: current && spoken(current)
+			}),
+			current && /* @__PURE__ */ a(Details, {
+				token: current,
+				style: place$1(box.current, at)
+			})
+		]
+	});
+}
+function Word({ token, colour }) {
+	const z = token.readings[colour] ?? 0;
+	const kind = token.thought ? "thought" : Math.abs(z) < LEAST ? "" : z > 0 ? "towards-plus" : "towards-minus";
+	const style = kind.startsWith("towards") ? { "--a": Math.min(Math.abs(z) / STRONGEST, 1).toFixed(2) } : void 0;
+	return /* @__PURE__ */ a("span", {
+		class: kind || void 0,
+		style,
+		children: token.text
+	});
+}
+function place$1(box, at) {
+	const span = box?.children[at];
+	if (!box || !span) return {
+		left: "0",
+		top: "100%"
+	};
+	return {
+		left: `${Math.max(0, Math.min(span.offsetLeft, box.clientWidth - WIDTH))}px`,
+		top: `${span.offsetTop + span.offsetHeight + 4}px`
+	};
+}
+function Details({ token, style }) {
+	return /* @__PURE__ */ a("div", {
+		class: "details card",
+		style,
+		"aria-hidden": "true",
+		children: [
+			/* @__PURE__ */ a("p", { children: [/* @__PURE__ */ a("code", { children: JSON.stringify(token.text) }), token.logprob !== null && ` ${percent(token.logprob)} likely`] }),
+			Object.entries(token.readings).map(([name, z]) => /* @__PURE__ */ a("p", {
+				class: "number",
+				children: [
+					"reads ",
+					signed(z, 1),
+					" z ",
+					name
+				]
+			}, name)),
+			token.others.length > 0 && /* @__PURE__ */ a("table", { children: [/* @__PURE__ */ a("caption", {
+				class: "soft",
+				children: "Most likely here"
+			}), /* @__PURE__ */ a("tbody", { children: token.others.map((other, n) => /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("td", { children: /* @__PURE__ */ a("code", { children: JSON.stringify(other.text) }) }), /* @__PURE__ */ a("td", {
+				class: "number",
+				children: percent(other.logprob)
+			})] }, n)) })] })
+		]
+	});
+}
+/** What the pop-over says, for screen readers. */
+function spoken(token) {
+	const readings = Object.entries(token.readings).map(([name, z]) => `${signed(z, 1)} ${name}`);
+	const others = token.others.filter((other) => other.text !== token.text).map((other) => `${other.text.trim()} ${percent(other.logprob)}`);
+	return [
+		token.text.trim() || "white space",
+		token.logprob !== null && percent(token.logprob),
+		readings.length > 0 && `reads ${readings.join(", ")}`,
+		others.length > 0 && `or ${others.join(", ")}`
+	].filter(Boolean).join("; ");
+}
+// src/try/column.tsx
+function Column({ turn, column }) {
+	const answer = pickedOf(turn, column);
+	const title = TITLES[column];
+	return /* @__PURE__ */ a("div", {
+		role: "group",
+		class: `answer ${column}`,
+		"aria-label": title,
+		children: [/* @__PURE__ */ a("header", {
+			class: "row",
+			children: [
+				/* @__PURE__ */ a("h3", { children: title }),
+				answer && /* @__PURE__ */ a("span", {
+					class: "soft small steering",
+					children: column === "prompt" ? `“${answer.system ?? ""}”` : answer.steering === "none" ? "" : answer.steering
+				}),
+				answer?.status === "streaming" && /* @__PURE__ */ a(Rate, { answer })
+			]
+		}), answer ? /* @__PURE__ */ a(Shown, {
+			turn,
+			column,
+			answer
+		}) : /* @__PURE__ */ a(NotAnswered, {
+			turn,
+			column
+		})]
+	});
+}
+function Rate({ answer }) {
+	return /* @__PURE__ */ a("span", {
+		class: "row end small soft number",
+		children: [answer.seconds > 0 && `${(answer.tokens.length / answer.seconds).toFixed(0)} tokens/s`, /* @__PURE__ */ a("button", {
+			type: "button",
+			class: "small",
+			onClick: stop,
+			children: "Stop"
+		})]
+	});
+}
+function NotAnswered({ turn, column }) {
+	return /* @__PURE__ */ a("p", { children: /* @__PURE__ */ a("button", {
+		type: "button",
+		onClick: () => void answerColumn(turn.id, column),
+		children: "Answer here"
+	}) });
+}
+function Shown({ turn, column, answer }) {
+	const { status, tokens } = answer;
+	const working = status === "waiting" || status === "streaming";
+	const text = textOf(answer);
+	return /* @__PURE__ */ a($, { children: [
+		/* @__PURE__ */ a(Seeds, {
+			turn,
+			column
+		}),
+		tokens.length > 0 && /* @__PURE__ */ a(Words, {
+			tokens,
+			colour: colourBy.value,
+			label: `${TITLES[column]}, turn ${turn.id}`
+		}),
+		status === "waiting" && (answer.retryAt ? /* @__PURE__ */ a(Queue, { answer }) : tokens.length === 0 && /* @__PURE__ */ a("p", {
+			class: "soft",
+			children: "Waiting for the first word…"
+		})),
+		!working && !text.trim() && status === "done" && /* @__PURE__ */ a("p", {
+			class: "soft",
+			children: "(no answer)"
+		}),
+		/* @__PURE__ */ a(Trouble, {
+			turn,
+			column,
+			answer
+		}),
+		!working && /* @__PURE__ */ a(Receipt, {
+			answer,
+			column
+		}),
+		text && distinctShare(text) < .75 && /* @__PURE__ */ a(Loops, {
+			share: distinctShare(text),
+			column
+		}),
+		!working && isStale(turn, column) && /* @__PURE__ */ a("p", {
+			class: "small soft",
+			children: ["answered ", column === "prompt" ? "with another prompt" : `at ${answer.steering}`]
+		})
+	] });
+}
+/** Tabs of the answers of several seeds; the conversation goes on with the one that is shown. */
+function Seeds({ turn, column }) {
+	const answers = turn.answers[column] ?? [];
+	if (answers.length < 2) return null;
+	const picked = turn.picked[column] ?? 0;
+	return /* @__PURE__ */ a("div", {
+		class: "row seeds",
+		role: "group",
+		"aria-label": `${TITLES[column]}: seeds`,
+		children: answers.map((answer, n) => /* @__PURE__ */ a("button", {
+			type: "button",
+			class: "small",
+			"aria-pressed": n === picked,
+			title: `seed ${answer.seed}, temperature ${answer.temperature}`,
+			onClick: () => pick(turn.id, column, n),
+			children: [
+				"seed ",
+				answer.seed,
+				answer.temperature === 0 ? ", greedy" : ""
+			]
+		}, n))
+	});
+}
+function Queue({ answer }) {
+	const left = useSignal(0);
+	A$1(() => {
+		const count = () => left.value = Math.max(0, Math.ceil((answer.retryAt - Date.now()) / 1e3));
+		count();
+		const timer = setInterval(count, 500);
+		return () => clearInterval(timer);
+	}, [answer.retryAt]);
+	return /* @__PURE__ */ a("p", {
+		class: "soft",
+		children: [
+			answer.error?.what,
+			"; asked again in ",
+			left.value,
+			" s"
+		]
+	});
+}
+function Trouble({ turn, column, answer }) {
+	const { status, error, finish } = answer;
+	const text = textOf(answer);
+	const retry = /* @__PURE__ */ a("button", {
+		type: "button",
+		onClick: () => void answerColumn(turn.id, column),
+		children: "Answer again"
+	});
+	const on = text.trim() && /* @__PURE__ */ a("button", {
+		type: "button",
+		onClick: () => void goOn(turn.id, column),
+		children: "Go on"
+	});
+	if (status === "stopped") return /* @__PURE__ */ a("p", {
+		class: "row small",
+		children: [
+			/* @__PURE__ */ a("span", {
+				class: "soft",
+				children: "Stopped."
+			}),
+			on,
+			retry
+		]
+	});
+	if (status === "done" && finish === "length") return /* @__PURE__ */ a("p", {
+		class: "row small",
+		children: [/* @__PURE__ */ a("span", {
+			class: "soft",
+			children: [
+				"Cut at ",
+				answer.tokens.length,
+				" tokens."
+			]
+		}), on]
+	});
+	if (!error || status === "waiting" || status === "streaming" || status === "done") return null;
+	const full = /context window/.test(`${error.what} ${error.fix}`);
+	const shorter = Math.floor(sampling.value.maxTokens / 2);
+	return /* @__PURE__ */ a(Problem, {
+		error,
+		children: [
+			on,
+			retry,
+			full && /* @__PURE__ */ a("button", {
+				type: "button",
+				onClick: () => {
+					forgetFirst();
+					answerColumn(turn.id, column);
+				},
+				children: "Forget the first turn"
+			}),
+			(full || /memory/.test(error.what)) && shorter >= 16 && /* @__PURE__ */ a("button", {
+				type: "button",
+				onClick: () => {
+					sampling.value = {
+						...sampling.value,
+						maxTokens: shorter
+					};
+					answerColumn(turn.id, column);
+				},
+				children: [
+					"At most ",
+					shorter,
+					" tokens"
+				]
+			})
+		]
+	});
+}
+function Receipt({ answer, column }) {
+	const { receipt, tokens } = answer;
+	const read = colourBy.value;
+	const readings = tokens.filter((token) => read in token.readings).map((token) => token.readings[read]);
+	const mean = readings.reduce((sum, z) => sum + z, 0) / readings.length;
+	if (!tokens.length) return null;
+	const steered = receipt !== null && receipt.tokens > 0;
+	return /* @__PURE__ */ a("p", {
+		class: "receipt small",
+		children: [
+			steered && receipt.kl != null && /* @__PURE__ */ a("span", { children: [
+				/* @__PURE__ */ a("b", { children: receipt.kl.toFixed(2) }),
+				" nat, ",
+				nats(receipt.kl).split(", ")[1] ?? "nothing"
+			] }),
+			steered && /* @__PURE__ */ a("span", { children: [
+				/* @__PURE__ */ a("b", { children: receipt.layers.length }),
+				" layers, ",
+				/* @__PURE__ */ a("b", { children: receipt.tokens }),
+				" tokens steered"
+			] }),
+			receipt && !steered && /* @__PURE__ */ a("span", { children: receipt.reason === "constrained" ? "not steered: it is constrained" : "not steered" }),
+			!receipt && column !== "plain" && column !== "prompt" && /* @__PURE__ */ a("span", { children: "no receipt: the answer did not end" }),
+			readings.length > 0 && /* @__PURE__ */ a("span", { children: [
+				"reads ",
+				/* @__PURE__ */ a("b", { children: signed(mean, 1) }),
+				" z ",
+				read
+			] }),
+			answer.beyondSafe && /* @__PURE__ */ a("span", {
+				class: "warn",
+				children: "▲ outside of the safe range"
+			})
+		]
+	});
+}
+/** What was measured of an answer that goes round in circles, and the way out of it. */
+function Loops({ share, column }) {
+	const softer = column === "steered" || column === "opposite" ? softerDial(column) : null;
+	return /* @__PURE__ */ a("p", {
+		class: "row small",
+		children: [/* @__PURE__ */ a("span", {
+			class: "warn",
+			children: [
+				"▲ 3-word groups repeat: ",
+				Math.round(share * 100),
+				" % distinct"
+			]
+		}), softer && /* @__PURE__ */ a("button", {
+			type: "button",
+			class: "small",
+			onClick: () => turn(softer.at, { strength: softer.strength }),
+			children: [
+				"Turn ",
+				softer.name,
+				" down to ",
+				signed(softer.strength, 3)
+			]
+		})]
+	});
+}
+/** Return the strongest dial, with the end of its safe range or half its strength. */
+function softerDial(column) {
+	const factor = asksFor(column, [{
+		name: "x",
+		strength: 1,
+		on: true
+	}]).steering.includes("-") ? -1 : 1;
+	const turned = dials.value.map((dial, at) => ({
+		dial,
+		at
+	})).filter(({ dial }) => dial.on && dial.text === void 0 && dial.strength !== 0 && vectorOf.value.has(dial.name)).toSorted((a, b) => Math.abs(b.dial.strength) - Math.abs(a.dial.strength))[0];
+	if (!turned) return null;
+	const { dial, at } = turned;
+	const safe = safeOf(vectorOf.value.get(dial.name));
+	const strength = factor * dial.strength;
+	const end = safe && !isInside(strength, safe) ? strength > 0 ? safe.high : safe.low : strength / 2;
+	return {
+		at,
+		name: dial.name,
+		strength: tidy(factor * end) || 0
+	};
+}
+// src/try/turn.tsx
+function Turn({ turn, number }) {
+	const last = turn === turns.value.at(-1);
+	const columns = shown.value;
+	const stale = !last && columns.some((column) => isStale(turn, column));
+	const forgotten = turn.id < since.value;
+	return /* @__PURE__ */ a("article", {
+		class: "turn",
+		id: `turn-${turn.id}`,
+		"aria-label": `Turn ${number}`,
 		tabIndex: -1,
-		children: /* @__PURE__ */ a("h1", { children: "Try" })
+		children: [
+			turn.example && /* @__PURE__ */ a("p", {
+				class: "hint",
+				children: [
+					"An example, which comes with trimtab: what this model has answered. Move the dial, then press ",
+					/* @__PURE__ */ a("b", { children: "Answer" }),
+					"."
+				]
+			}),
+			/* @__PURE__ */ a("p", {
+				class: "asked",
+				children: [/* @__PURE__ */ a("span", {
+					class: "vh",
+					children: "You: "
+				}), turn.user]
+			}),
+			forgotten && /* @__PURE__ */ a("p", {
+				class: "hint",
+				children: "The model is not given this turn any more."
+			}),
+			/* @__PURE__ */ a("div", {
+				class: "columns",
+				style: { "--columns": columns.length },
+				children: columns.map((column) => /* @__PURE__ */ a(Column, {
+					turn,
+					column
+				}, column))
+			}),
+			/* @__PURE__ */ a("div", {
+				class: "row",
+				children: [
+					stale && /* @__PURE__ */ a("button", {
+						type: "button",
+						onClick: () => void rerunFrom(turn.id),
+						children: "Answer again from here"
+					}),
+					last && !turn.example && !busy.value && columns.some((column) => pickedOf(turn, column)) && /* @__PURE__ */ a("button", {
+						type: "button",
+						onClick: () => void moreSeeds(turn.id),
+						children: ["Again ×3", /* @__PURE__ */ a("span", {
+							class: "vh",
+							children: " with other seeds"
+						})]
+					}),
+					last && !turn.example && sampling.value.temperature === 0 && /* @__PURE__ */ a("span", {
+						class: "hint",
+						children: ["×3 uses other seeds at temperature ", .8]
+					})
+				]
+			})
+		]
+	});
+}
+// src/places/try.tsx
+/** Move the focus to the dial before or behind the one that has it. */
+function moveToDial(by) {
+	const ranges = [...document.querySelectorAll("[data-range]")];
+	const at = ranges.findIndex((range) => range.closest("section")?.contains(document.activeElement));
+	if (ranges.length) ranges[(at < 0 ? by > 0 ? 0 : ranges.length - 1 : at + by + ranges.length) % ranges.length].focus();
+}
+var KEYS = [
+	{
+		key: "r",
+		does: "Answer the last question again, with the dials as they are",
+		run: again
+	},
+	{
+		key: "[",
+		does: "Previous dial",
+		run: () => moveToDial(-1)
+	},
+	{
+		key: "]",
+		does: "Next dial",
+		run: () => moveToDial(1)
+	},
+	{
+		key: "Escape",
+		does: "Stop the answers",
+		run: () => {
+			if (busy.value) stop();
+			else sheetOpen.value = false;
+		}
+	}
+];
+followAddress();
+function Try() {
+	A$1(() => {
+		placeKeys.value = KEYS;
+		return () => placeKeys.value = [];
+	}, []);
+	const model = info.value?.model.name;
+	const foreign = model !== void 0 && model !== EXAMPLE_MODEL && turns.value.some((turn) => turn.example);
+	A$1(() => {
+		if (!foreign) return;
+		turns.value = [];
+		if (!draft$1.value) draft$1.value = EXAMPLE_QUESTION;
+	}, [foreign]);
+	const known = turns.value.filter((turn) => !turn.example || model === EXAMPLE_MODEL);
+	return /* @__PURE__ */ a("div", {
+		class: "try",
+		children: [
+			/* @__PURE__ */ a(Rail, {}),
+			/* @__PURE__ */ a("main", {
+				id: "main",
+				tabIndex: -1,
+				"aria-label": "Answers",
+				children: [
+					/* @__PURE__ */ a("h1", {
+						class: "vh",
+						children: "Try"
+					}),
+					/* @__PURE__ */ a(Toolbar, {}),
+					/* @__PURE__ */ a(ByTurn, {}),
+					known.map((turn, n) => /* @__PURE__ */ a(Turn, {
+						turn,
+						number: n + 1
+					}, turn.id)),
+					/* @__PURE__ */ a(Composer, {})
+				]
+			}),
+			/* @__PURE__ */ a(AddVector, {}),
+			/* @__PURE__ */ a(SavePreset, {}),
+			/* @__PURE__ */ a(WhereItActs, {})
+		]
 	});
 }
 // src/app.tsx
@@ -4043,7 +6759,7 @@ function App() {
 				}),
 				/* @__PURE__ */ a("button", {
 					type: "button",
-					class: "quiet icon",
+					class: "quiet icon keys",
 					"aria-label": "Keys",
 					title: "Keys",
 					onClick: () => keysOpen.value = true,

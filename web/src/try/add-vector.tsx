@@ -1,0 +1,108 @@
+// The dialog that adds a behaviour's dial.
+import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { api, unwrap, type Vector } from "../api";
+import { Dialog } from "../parts/dialog";
+import { add, dials, safeOf, signed } from "../state/dials";
+import { info, unusable, vectorOf, vectors } from "../state/server";
+
+export const addOpen = signal(false);
+
+const GLYPHS: Readonly<Record<string, string>> = { works: "●", "one way only": "◐", weak: "○", "does not work": "✕" };
+const ORDER = Object.keys(GLYPHS);
+
+interface Untrained {
+  readonly name: string;
+  readonly positive: string;
+  readonly negative: string;
+}
+
+const wanted = signal("");
+const untrained = signal<readonly Untrained[]>([]);
+
+export function AddVector() {
+  if (!addOpen.value) return null;
+  return <Chooser />;
+}
+
+function Chooser() {
+  const close = () => (addOpen.value = false);
+  useEffect(() => {
+    wanted.value = "";
+    api.GET("/v1/behaviours").then(
+      (answer) => (untrained.value = unwrap(answer).data.filter((each) => !each.trained)),
+      () => undefined, // the banner says that the server does not answer
+    );
+  }, []);
+  const words = wanted.value.toLowerCase().split(/\s+/).filter(Boolean);
+  const fits = (...texts: (string | undefined)[]) => words.every((word) => texts.join(" ").toLowerCase().includes(word));
+  const list = vectors.value
+    .filter((each) => fits(each.name, each.poles?.["+"], each.poles?.["-"], each.verdict ?? ""))
+    .toSorted((a, b) => rank(a) - rank(b) || (b.times_prompt ?? 0) - (a.times_prompt ?? 0) || a.name.localeCompare(b.name));
+  const others = untrained.value.filter((each) => !vectorOf.value.has(each.name) && fits(each.name, each.positive, each.negative));
+  const broken = Object.entries(unusable.value).filter(([name]) => fits(name));
+  const model = info.value?.model.name ?? "this model";
+  return (
+    <Dialog title="Add a behaviour" onClose={close}>
+      <div class="stack">
+        <div class="field">
+          <label for="find-vector">Search</label>
+          <input id="find-vector" type="search" autofocus value={wanted.value} onInput={(event) => (wanted.value = event.currentTarget.value)} />
+        </div>
+        <p class="hint" role="status">{list.length} of {vectors.value.length} behaviours of {model}, best first</p>
+        <ul class="choices">
+          {list.map((vector) => (
+            <li key={vector.name}>
+              <button
+                type="button"
+                disabled={dials.value.some((dial) => dial.name === vector.name && dial.text === undefined)}
+                onClick={() => {
+                  add(vector.name);
+                  close();
+                }}
+              >
+                <span><b>{vector.name}</b> <span class="soft">{vector.poles ? `− ${vector.poles["-"]} … ${vector.poles["+"]} +` : "a vector of yours"}</span></span>
+                <span class="small soft">{facts(vector)}</span>
+              </button>
+            </li>
+          ))}
+        </ul>
+        {others.length > 0 && (
+          <section class="stack tight">
+            <h3>Not trained for this model</h3>
+            <ul class="plain-list">
+              {others.map(({ name }) => (
+                <li key={name}>{name}: <a href={`#make/${encodeURIComponent(name)}`} onClick={close}>train it, a few minutes</a></li>
+              ))}
+            </ul>
+          </section>
+        )}
+        {broken.length > 0 && (
+          <section class="stack tight">
+            <h3>Files that cannot be used</h3>
+            <ul class="plain-list small">
+              {broken.map(([name, why]) => (
+                <li key={name}><b>{name}</b>: {why} <a href={`#make/${encodeURIComponent(name)}`} onClick={close}>Train it for this model</a></li>
+              ))}
+            </ul>
+          </section>
+        )}
+        {!list.length && !others.length && <p>Nothing is called that. <a href="#make" onClick={close}>Make it</a></p>}
+      </div>
+    </Dialog>
+  );
+}
+
+function rank(vector: Vector): number {
+  const at = ORDER.indexOf(vector.verdict ?? "");
+  return at < 0 ? ORDER.length - 1.5 : at; // not evaluated: before those that do not work
+}
+
+function facts(vector: Vector): string {
+  const safe = safeOf(vector);
+  return [
+    vector.verdict ? `${GLYPHS[vector.verdict] ?? "·"} ${vector.verdict}` : "· not evaluated",
+    vector.times_prompt !== null && `${vector.times_prompt.toFixed(1)} × a prompt`,
+    safe ? `safe from ${signed(safe.low, 3)} to ${signed(safe.high, 3)}` : "safe range not measured",
+  ].filter(Boolean).join(" · ");
+}
