@@ -123,6 +123,35 @@ def test_a_key_has_its_pace(ask: Callable[..., TestClient]) -> None:
     assert client.post("/v1/chat/completions", json=CHAT, headers=owner).status_code == 200
 
 
+def test_refusals_of_messages_have_anthropics_shape(ask: Callable[..., TestClient]) -> None:
+    owner = Key("ops", digest_of(OTHER), frozenset({"manage"}))
+    client = ask(keys=(KEYS[0], owner), requests_per_minute=1, max_body_bytes=1000)
+    shop, ops = {"x-api-key": KEY}, {"x-api-key": OTHER}
+    body = {"model": "fake", "messages": CHAT["messages"], "max_tokens": 4}
+
+    def refusal(status: int, path: str = "/v1/messages", *, method: str = "POST", **options: Any) -> Any:
+        answer = client.request(method, path, **options)
+        assert answer.status_code == status, answer.text
+        told = answer.json()
+        assert told["type"] == "error"
+        assert told["error"]["message"]
+        return told["error"]["type"], answer.headers.get("retry-after")
+
+    assert refusal(401, json=body) == ("authentication_error", None)
+    assert refusal(401, "/v1/messages/count_tokens", json=body) == ("authentication_error", None)
+    assert refusal(403, json=body, headers={**shop, "origin": "https://evil.example"}) == ("permission_error", None)
+    assert refusal(403, json=body, headers=ops) == ("permission_error", None)
+    assert refusal(413, content=b"x" * 2000, headers=shop) == ("request_too_large", None)
+    kind, wait = refusal(429, json=body, headers=shop)
+    assert kind == "rate_limit_error"
+    assert int(wait) > 0
+    assert refusal(404, "/v1/messages/nothing", method="GET", headers=shop) == ("not_found_error", None)
+    assert refusal(405, method="GET", headers=shop) == ("invalid_request_error", None)
+    elsewhere = client.post("/v1/messagesx", json=body).json()
+    assert "type" not in elsewhere
+    assert elsewhere["error"]["type"] == "authentication_error"
+
+
 def test_requests_are_logged_in_one_line_without_their_words(
     ask: Callable[..., TestClient], caplog: pytest.LogCaptureFixture
 ) -> None:

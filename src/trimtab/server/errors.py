@@ -1,9 +1,9 @@
-"""Errors as clients see them: OpenAI's shape, with what is wrong and what to do about it."""
+"""Errors as clients see them: OpenAI's shape or Anthropic's, with what is wrong and what to do about it."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 from fastapi import FastAPI, Request
@@ -26,6 +26,8 @@ TYPES = {
     413: "request_too_large",
     429: "rate_limit_error",
 }
+MESSAGES = "/v1/messages"  # Anthropic's route; paths below it are Anthropic's too
+MESSAGE_TYPES = {"server_error": "api_error", "conflict_error": "invalid_request_error"}  # where the names differ
 
 
 class ErrorObject(BaseModel):
@@ -102,6 +104,14 @@ def internal_error_json() -> dict[str, Any]:
     return _shape(500, "the server failed", fix="its log says why", code="internal_error")
 
 
+def shaped_for(path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Return an error in the shape that clients of a path know, given one in OpenAI's shape."""
+    if path != MESSAGES and not path.startswith(f"{MESSAGES}/"):
+        return body
+    error = body["error"]
+    return {"type": "error", "error": {**error, "type": MESSAGE_TYPES.get(error["type"], error["type"])}}
+
+
 def _shape(status: int, what: str, *, fix: str | None = None, param: str | None = None, code: str) -> dict[str, Any]:
     what = what if len(what) <= LONGEST else f"{what[:LONGEST]}..."
     kind = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
@@ -110,22 +120,27 @@ def _shape(status: int, what: str, *, fix: str | None = None, param: str | None 
 
 
 def add_error_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
-    """Have every error of an application answered in OpenAI's shape, and none with a traceback.
+    """Have every error of an application answered in the shape of its path, and none with a traceback.
 
     Args:
         app: The application.
         routes: All of its routes.
     """
 
+    def answer(
+        request: Request, body: dict[str, Any], status: int, headers: Mapping[str, str] | None = None
+    ) -> JSONResponse:
+        return JSONResponse(shaped_for(request.scope["path"], body), status_code=status, headers=headers)
+
     async def refuse(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, TrimtabError)
         retry_after = getattr(error, "retry_after", None)
         headers = None if retry_after is None else {"retry-after": str(retry_after)}
-        return JSONResponse(error_json(error), status_code=error.http_status, headers=headers)
+        return answer(request, error_json(error), error.http_status, headers)
 
     async def explain(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, RequestValidationError)
-        return JSONResponse(error_json(error_of_validation(error)), status_code=400)
+        return answer(request, error_json(error_of_validation(error)), 400)
 
     async def pass_on(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)
@@ -134,10 +149,10 @@ def add_error_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
         if error.status_code == 405:  # the error names the methods of the first route of the path alone
             headers = {"allow": ", ".join(sorted(_methods(routes, request.scope)))}
         body = _shape(error.status_code, str(error.detail).lower(), fix=fix, code=f"http_{error.status_code}")
-        return JSONResponse(body, status_code=error.status_code, headers=headers)
+        return answer(request, body, error.status_code, headers)
 
     async def fail(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse(internal_error_json(), status_code=500)  # whoever runs the application logs the error
+        return answer(request, internal_error_json(), 500)  # whoever runs the application logs the error
 
     app.add_exception_handler(TrimtabError, refuse)
     app.add_exception_handler(RequestValidationError, explain)

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from trimtab.server.errors import RequestError, error_json
+from trimtab.server.errors import RequestError, error_json, shaped_for
 from trimtab.server.keys import ANYONE, CALLER, Key, Role, find_key
 from trimtab.server.limits import Pace
 from trimtab.server.page import FILES
@@ -101,7 +101,7 @@ class Gate:
             record.client = key.name
             received = await self._read(scope, headers, receive)
         except RequestError as error:
-            await _refuse(error, answer)
+            await _refuse(error, answer, path=record.path)
         else:
             tokens = CALLER.set(key), RECORD.set(record)
             try:
@@ -277,8 +277,8 @@ def _too_large(limit: int) -> RequestError:
     )
 
 
-async def _refuse(error: RequestError, send: Send) -> None:
-    body = json.dumps(error_json(error)).encode()
+async def _refuse(error: RequestError, send: Send, *, path: str) -> None:
+    body = json.dumps(shaped_for(path, error_json(error))).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if error.http_status in (408, 413):
         headers.append((b"connection", b"close"))  # the rest of the body is not read

@@ -1,24 +1,20 @@
-"""``/v1/messages``: Anthropic's route for chats, with its own shape of errors."""
+"""``/v1/messages``: Anthropic's route for chats."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any, final
 from uuid import uuid4
 
 from fastapi import APIRouter, Header, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
 
 from trimtab.engines.protocol import Completion, StreamedToken
-from trimtab.errors import TrimtabError
 from trimtab.server.answers import Answers, batches, begin, completed
 from trimtab.server.chats import AnswerForm, AnswerReader, Block, BlockReader, Step, chat_request, naming_fields
-from trimtab.server.errors import RequestError, error_json, error_of_validation
+from trimtab.server.errors import MESSAGES, shaped_for
 from trimtab.server.flows import STAGE_HEADER, StageChoice, chosen_preset
 from trimtab.server.messages import NAMES, MessageFields, PromptFields, message_chat
 from trimtab.server.presets import with_defaults
@@ -30,8 +26,6 @@ from trimtab.server.sse import event, event_stream
 from trimtab.server.steering import HEADER
 from trimtab.server.tools import offered_tools
 
-# What Anthropic calls errors that OpenAI calls otherwise.
-ERRORS = {"server_error": "api_error", "conflict_error": "invalid_request_error"}
 DELTAS = {
     "thoughts": ("thinking_delta", "thinking"),
     "text": ("text_delta", "text"),
@@ -39,40 +33,13 @@ DELTAS = {
 }
 
 
-class MessageRoute(APIRoute):
-    """Route whose errors have Anthropic's shape."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return the route's handler, which answers errors itself."""
-        handler = super().get_route_handler()
-
-        async def handle(request: Request) -> Response:
-            try:
-                return await handler(request)
-            except RequestValidationError as error:
-                told: TrimtabError = error_of_validation(error)
-            except TrimtabError as error:
-                told = error
-            except HTTPException as error:  # such as a body that is no text
-                told = RequestError(str(error.detail).lower(), status=error.status_code)
-            retry_after = getattr(told, "retry_after", None)
-            headers = None if retry_after is None else {"retry-after": str(retry_after)}
-            return JSONResponse(message_error(error_json(told)), status_code=told.http_status, headers=headers)
-
-        return handle
-
-
 router = APIRouter(
     tags=["messages"],
-    route_class=MessageRoute,
-    responses={"4XX": {"model": MessageError, "description": "The request is not taken."}},
+    responses={
+        "4XX": {"model": MessageError, "description": "The request is not taken."},
+        "5XX": {"model": MessageError, "description": "The server cannot answer."},
+    },
 )
-
-
-def message_error(error: dict[str, Any]) -> dict[str, Any]:
-    """Return an error in Anthropic's shape."""
-    told = error["error"]
-    return {"type": "error", "error": {**told, "type": ERRORS.get(told["type"], told["type"])}}
 
 
 @router.post("/v1/messages", response_model=None, responses=streamed_or(MessageReply))
@@ -122,7 +89,7 @@ async def _stream(answers: Answers, writer: MessageWriter) -> AsyncIterator[byte
 
 
 def _failed(error: dict[str, Any]) -> bytes:
-    return _event(message_error(error))
+    return _event(shaped_for(MESSAGES, error))
 
 
 def _event(data: dict[str, Any]) -> bytes:
