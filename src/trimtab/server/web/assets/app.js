@@ -1436,63 +1436,54 @@ function createClient(clientOptions) {
 				method: method.toUpperCase()
 			});
 		},
-		/** Call a GET endpoint */
 		GET(url, init) {
 			return coreFetch(url, {
 				...init,
 				method: "GET"
 			});
 		},
-		/** Call a PUT endpoint */
 		PUT(url, init) {
 			return coreFetch(url, {
 				...init,
 				method: "PUT"
 			});
 		},
-		/** Call a POST endpoint */
 		POST(url, init) {
 			return coreFetch(url, {
 				...init,
 				method: "POST"
 			});
 		},
-		/** Call a DELETE endpoint */
 		DELETE(url, init) {
 			return coreFetch(url, {
 				...init,
 				method: "DELETE"
 			});
 		},
-		/** Call a OPTIONS endpoint */
 		OPTIONS(url, init) {
 			return coreFetch(url, {
 				...init,
 				method: "OPTIONS"
 			});
 		},
-		/** Call a HEAD endpoint */
 		HEAD(url, init) {
 			return coreFetch(url, {
 				...init,
 				method: "HEAD"
 			});
 		},
-		/** Call a PATCH endpoint */
 		PATCH(url, init) {
 			return coreFetch(url, {
 				...init,
 				method: "PATCH"
 			});
 		},
-		/** Call a TRACE endpoint */
 		TRACE(url, init) {
 			return coreFetch(url, {
 				...init,
 				method: "TRACE"
 			});
 		},
-		/** Register middleware */
 		use(...middleware) {
 			for (const m of middleware) {
 				if (!m) continue;
@@ -1500,7 +1491,6 @@ function createClient(clientOptions) {
 				globalMiddlewares.push(m);
 			}
 		},
-		/** Unregister middleware */
 		eject(...middleware) {
 			for (const m of middleware) {
 				const i = globalMiddlewares.indexOf(m);
@@ -1667,7 +1657,6 @@ function removeTrailingSlash(url) {
 	return url;
 }
 // src/api.ts
-/** What went wrong, where there is one, what to do about it, and after how many seconds to try again. */
 var ApiError = class extends Error {
 	what;
 	fix;
@@ -1683,9 +1672,7 @@ var ApiError = class extends Error {
 		this.retryAfter = retryAfter;
 	}
 };
-/** Key for servers that need one; kept in memory only. */
 var key = y$1("");
-/** True while the server does not answer at all. */
 var offline = y$1(false);
 async function send(request) {
 	if (key.value) request.headers.set("authorization", `Bearer ${key.value}`);
@@ -1703,7 +1690,6 @@ var api = createClient({
 	baseUrl: location.origin,
 	fetch: send
 });
-/** Return the data of an answer, or raise what the server says is wrong. */
 function unwrap(answer) {
 	if (answer.response.ok) return answer.data;
 	throw asApiError(answer.error, answer.response);
@@ -1713,7 +1699,6 @@ function asApiError(body, response) {
 	const retry = Number(response.headers.get("retry-after"));
 	return new ApiError(error?.what ?? error?.message ?? `the server answers ${response.status}`, error?.fix ?? null, error?.code ?? "unknown", response.status, Number.isFinite(retry) && retry > 0 ? retry : null);
 }
-/** Yield the server-sent events of a request, until they end or the signal aborts. */
 async function* events(path, options) {
 	const headers = {
 		accept: "text/event-stream",
@@ -1747,7 +1732,6 @@ async function* events(path, options) {
 	}
 }
 // src/charts/scale.ts
-/** Return round numbers from low to high, about `most` of them. */
 function ticks(low, high, most = 4) {
 	if (!(high > low)) return [low];
 	const rough = (high - low) / most;
@@ -1762,16 +1746,13 @@ function ticks(low, high, most = 4) {
 	for (let n = Math.ceil(low / step - 1e-9); n <= high / step + 1e-9; n++) found.push(Number((n * step).toPrecision(12)));
 	return found;
 }
-/** Return the place of a number between two others, in per cent and clamped to them. */
 function percent$1(value, low, high) {
 	return 100 * (Math.min(Math.max(value, low), high) - low) / (high - low || 1);
 }
-/** Return a number as it is read: few digits, and a minus sign that is one. */
 function figure(value, digits = 3) {
 	const rounded = Number(value.toPrecision(digits));
 	return String(Math.abs(rounded) < 1e-9 ? 0 : rounded).replace("-", "−");
 }
-/** Return a span of seconds as people say it. */
 function duration(seconds) {
 	if (seconds < 10) return "a few seconds";
 	if (seconds < 55) return `${Math.round(seconds / 5) * 5} seconds`;
@@ -1806,8 +1787,6 @@ function a(t, e, n, u, a, i) {
 }
 // src/charts/line-chart.tsx
 var ROOM = .08;
-/** A measure over strength: points with their intervals, the safe zone and the range of chance shaded. Places are in
-* per cent, so that text keeps its size on any screen. */
 function LineChart({ title, summary, points, zone, band, mark, from, height = 140 }) {
 	if (points.length < 2) return null;
 	const sorted = [...points].sort((a, b) => a.x - b.x);
@@ -1825,63 +1804,63 @@ function LineChart({ title, summary, points, zone, band, mark, from, height = 14
 	const [low, high] = [Math.min(...values) - ROOM * span, Math.max(...values) + ROOM * span];
 	const across = (x) => `${3 + .94 * percent$1(x, left, right)}%`;
 	const up = (y) => `${100 - percent$1(y, low, high)}%`;
-	return /* @__PURE__ */ a("div", {
+	return a("div", {
 		class: "chart",
 		role: "img",
 		"aria-label": summary,
 		children: [
-			/* @__PURE__ */ a("p", {
+			a("p", {
 				class: "title",
 				children: title
 			}),
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				class: "scale",
 				style: { height: `${height}px` },
-				children: ticks(low, high).map((tick) => /* @__PURE__ */ a("span", {
+				children: ticks(low, high).map((tick) => a("span", {
 					style: { top: up(tick) },
 					children: figure(tick)
 				}, tick))
 			}),
-			/* @__PURE__ */ a("svg", {
+			a("svg", {
 				width: "100%",
 				height,
 				children: [
-					zone && zone.high > zone.low && /* @__PURE__ */ a("rect", {
+					zone && zone.high > zone.low && a("rect", {
 						class: "zone",
 						x: across(Math.max(zone.low, left)),
 						width: `${.94 * (percent$1(zone.high, left, right) - percent$1(zone.low, left, right))}%`,
 						y: "0",
 						height: "100%"
 					}),
-					band && /* @__PURE__ */ a("rect", {
+					band && a("rect", {
 						class: "chance",
 						x: "0",
 						width: "100%",
 						y: up(band.high),
 						height: `${percent$1(band.high, low, high) - percent$1(band.low, low, high)}%`
 					}),
-					ticks(low, high).map((tick) => /* @__PURE__ */ a("line", {
+					ticks(low, high).map((tick) => a("line", {
 						class: "grid",
 						x1: "0",
 						x2: "100%",
 						y1: up(tick),
 						y2: up(tick)
 					}, tick)),
-					left < 0 && right > 0 && /* @__PURE__ */ a("line", {
+					left < 0 && right > 0 && a("line", {
 						class: "zero",
 						x1: across(0),
 						x2: across(0),
 						y1: "0",
 						y2: "100%"
 					}),
-					mark && /* @__PURE__ */ a("line", {
+					mark && a("line", {
 						class: "mark",
 						x1: "0",
 						x2: "100%",
 						y1: up(mark.at),
 						y2: up(mark.at)
 					}),
-					mark && /* @__PURE__ */ a("text", {
+					mark && a("text", {
 						x: "100%",
 						y: up(mark.at),
 						dx: "-4",
@@ -1889,23 +1868,23 @@ function LineChart({ title, summary, points, zone, band, mark, from, height = 14
 						"text-anchor": "end",
 						children: mark.label
 					}),
-					sorted.slice(1).map((point, n) => /* @__PURE__ */ a("line", {
+					sorted.slice(1).map((point, n) => a("line", {
 						class: "line",
 						x1: across(sorted[n].x),
 						y1: up(sorted[n].y),
 						x2: across(point.x),
 						y2: up(point.y)
 					}, point.x)),
-					sorted.map((point) => /* @__PURE__ */ a(Dot, {
+					sorted.map((point) => a(Dot, {
 						point,
 						across,
 						up
 					}, point.x))
 				]
 			}),
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				class: "strengths",
-				children: labelled(xs, left, right).map((x) => /* @__PURE__ */ a("span", {
+				children: labelled(xs, left, right).map((x) => a("span", {
 					style: { left: across(x) },
 					children: figure(x)
 				}, x))
@@ -1915,29 +1894,28 @@ function LineChart({ title, summary, points, zone, band, mark, from, height = 14
 }
 function Dot({ point, across, up }) {
 	const [x, y] = [across(point.x), up(point.y)];
-	return /* @__PURE__ */ a("g", {
+	return a("g", {
 		class: `dot ${point.x > 0 ? "plus" : point.x < 0 ? "minus" : "base"}`,
-		children: [point.low !== void 0 && point.high !== void 0 && /* @__PURE__ */ a("line", {
+		children: [point.low !== void 0 && point.high !== void 0 && a("line", {
 			class: "whisker",
 			x1: x,
 			x2: x,
 			y1: up(point.low),
 			y2: up(point.high)
-		}), point.broken ? /* @__PURE__ */ a("text", {
+		}), point.broken ? a("text", {
 			class: "broken",
 			x,
 			y,
 			dy: "5",
 			"text-anchor": "middle",
 			children: "▲"
-		}) : /* @__PURE__ */ a("circle", {
+		}) : a("circle", {
 			cx: x,
 			cy: y,
 			r: "4.5"
 		})]
 	});
 }
-/** Return the strengths that have room for a label: where they would overlap, whole ones and those near 0 win. */
 function labelled(xs, left, right) {
 	const taken = [];
 	const order = [...xs].sort((a, b) => Number(!Number.isInteger(a)) - Number(!Number.isInteger(b)) || Math.abs(a) - Math.abs(b));
@@ -1946,28 +1924,28 @@ function labelled(xs, left, right) {
 }
 // src/charts/numbers.tsx
 function Numbers({ caption, head, rows }) {
-	return /* @__PURE__ */ a("details", {
+	return a("details", {
 		class: "numbers",
-		children: [/* @__PURE__ */ a("summary", { children: "The same as numbers" }), /* @__PURE__ */ a("div", {
+		children: [a("summary", { children: "The same as numbers" }), a("div", {
 			class: "scroll",
 			tabIndex: 0,
 			role: "region",
 			"aria-label": caption,
-			children: /* @__PURE__ */ a("table", {
+			children: a("table", {
 				class: "data",
 				children: [
-					/* @__PURE__ */ a("caption", {
+					a("caption", {
 						class: "vh",
 						children: caption
 					}),
-					/* @__PURE__ */ a("thead", { children: /* @__PURE__ */ a("tr", { children: head.map((each) => /* @__PURE__ */ a("th", {
+					a("thead", { children: a("tr", { children: head.map((each) => a("th", {
 						scope: "col",
 						children: each
 					}, each)) }) }),
-					/* @__PURE__ */ a("tbody", { children: rows.map(([first, ...others]) => /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("th", {
+					a("tbody", { children: rows.map(([first, ...others]) => a("tr", { children: [a("th", {
 						scope: "row",
 						children: first
-					}), others.map((each, n) => /* @__PURE__ */ a("td", { children: each }, n))] }, first)) })
+					}), others.map((each, n) => a("td", { children: each }, n))] }, first)) })
 				]
 			})
 		})]
@@ -1975,17 +1953,13 @@ function Numbers({ caption, head, rows }) {
 }
 // src/state/announce.ts
 var announced = y$1("");
-/** Say something once in the page's live region. */
 function announce(text) {
 	announced.value = announced.value === text ? `${text}\u00a0` : text;
 }
 // src/state/kept.ts
 var WRITE_AFTER = 400;
-var unwritten = /* @__PURE__ */ new Map();
+var unwritten = new Map();
 var timer$1;
-/** Return a signal whose value is read from the browser's storage, and written there soon after it changes.
-*
-* Where the storage is full, `smaller` of the value is kept instead. */
 function kept(name, initial, valid, smaller) {
 	const place = `trimtab.${name}`;
 	const found = y$1(read$1(place, initial, valid));
@@ -2040,11 +2014,9 @@ var FIRST_RETRY = 1e3;
 var LAST_RETRY = 15e3;
 var info = y$1(null);
 var vectors = y$1([]);
-/** Why files in the server's folder are no vectors for this model, by name. */
 var unusable = y$1({});
 var needsKey = y$1(false);
 var vectorOf = O(() => new Map(vectors.value.map((vector) => [vector.name, vector])));
-/** Read what the server has. */
 async function refresh() {
 	try {
 		const [about, found] = await Promise.all([api.GET("/v1/info"), api.GET("/v1/vectors")]);
@@ -2059,7 +2031,6 @@ async function refresh() {
 	}
 }
 var wait = FIRST_RETRY;
-/** Ask a server that does not answer again, less and less often, until it does. */
 offline.subscribe((off) => {
 	if (!off) {
 		wait = FIRST_RETRY;
@@ -2073,7 +2044,6 @@ offline.subscribe((off) => {
 	setTimeout(ask, wait);
 });
 // src/state/words.ts
-/** Ends of what words say of a KL in nats per token. */
 var LEVELS = [
 	{
 		upto: .3,
@@ -2088,31 +2058,25 @@ var LEVELS = [
 		word: "strong"
 	}
 ];
-/** Return a word for a KL in nats per token. */
 function strengthWord(kl) {
 	return LEVELS.find(({ upto }) => kl < upto)?.word ?? "text breaks";
 }
-/** Return a KL with its unit and its word. */
 function nats(kl) {
 	return kl === 0 ? "0 nat" : `${kl.toFixed(2)} nat, ${strengthWord(kl)}`;
 }
-/** Return in words how much of what two terms add is the same. */
 function shareWords(cosine) {
 	const size = Math.abs(cosine);
 	const much = size < .05 ? "nothing" : size < .3 ? "a little" : size < .6 ? "much" : "nearly all";
 	if (much === "nothing") return "share nothing";
 	return cosine > 0 ? `share ${much}` : `oppose each other ${much === "nearly all" ? "almost wholly" : much === "much" ? "much" : "a little"}`;
 }
-/** Return a strength without the noise of binary fractions. */
 function tidy(strength) {
 	return Math.round(strength * 1e3) / 1e3;
 }
-/** Return a number with its sign. */
 function signed(value, digits = 2) {
 	const rounded = Number(value.toFixed(digits));
 	return rounded > 0 ? `+${rounded}` : rounded < 0 ? `−${-rounded}` : "0";
 }
-/** Return a probability from its logarithm, in percent. */
 function percent(logprob) {
 	const share = 100 * Math.exp(logprob);
 	return `${share >= 10 ? share.toFixed(0) : share >= .1 ? share.toFixed(1) : "< 0.1"} %`;
@@ -2133,9 +2097,7 @@ var dials = kept("dials", [{
 	strength: .5,
 	on: true
 }], isDials);
-/** Safe ranges as they were found on the user's own prompts in this session, by vector. */
 var narrowed = y$1({});
-/** Return the strengths inside which a vector's text holds together; null if that was never measured. */
 function safeOf(vector) {
 	if (!vector) return null;
 	const mine = narrowed.value[vector.name];
@@ -2147,35 +2109,28 @@ function safeOf(vector) {
 		why: mine.why
 	};
 }
-/** Return whether a strength is inside a range; ranges that were not measured hold everything. */
 function isInside(strength, range) {
 	return range === null || strength >= range.low && strength <= range.high;
 }
-/** Return the text form of a mix; strengths are multiplied by `factor` (−1 is the other way). */
 function mixText(mix, factor = 1) {
 	return mix.filter((dial) => dial.on && (dial.text !== void 0 || dial.strength !== 0)).map((dial) => dial.text ?? `${dial.name}:${tidy(dial.strength * factor)}`).join(" + ") || "none";
 }
-/** Return the dials of vectors that the server has; a vector that it lacks would fail the whole answer. */
 function usable(mix) {
 	return mix.filter((dial) => vectorOf.value.has(dial.name) || info.value === null);
 }
 var text = O(() => mixText(usable(dials.value)));
-/** The server's reading of the current mix: predicted KL, cosines, warnings. */
 var check = y$1(null);
-/** Predicted KL of the term of a dial alone; null while it is not known. */
 function klOf(dial) {
 	if (!dial.on || dial.strength === 0 && dial.text === void 0) return 0;
 	const wanted = dial.text ?? `${dial.name}:${tidy(dial.strength)}`;
 	return check.value?.terms.find((term) => term.text === wanted)?.kl ?? null;
 }
-/** Set the strength of a dial, or whether it is on. */
 function turn(at, change) {
 	dials.value = dials.value.map((dial, n) => n === at ? {
 		...dial,
 		...change
 	} : dial);
 }
-/** Set the strength of a vector's dial, which is added if there is none. */
 function setStrength(name, strength) {
 	add(name);
 	dials.value = dials.value.map((dial) => dial.name === name && dial.text === void 0 ? {
@@ -2196,15 +2151,13 @@ function add(name) {
 function remove(at) {
 	dials.value = dials.value.filter((_, n) => n !== at);
 }
-/** Return what the server makes of a text form. */
 async function checked(written) {
 	return unwrap(await api.POST("/v1/steering/check", { body: { steering: written } }));
 }
-/** Set the dials from a text form; returns the server's answer, which may be a mistake with its column. */
 async function take(written) {
 	const answer = await checked(written);
 	if (answer.ok) {
-		const names = /* @__PURE__ */ new Set();
+		const names = new Set();
 		dials.value = answer.terms.map((term) => {
 			const turns = term.operator === "add" && term.strength !== null && term.text === `${term.vector}:${tidy(term.strength)}` && !names.has(term.vector) && Math.abs(term.strength) <= 1.5;
 			if (turns) names.add(term.vector);
@@ -2236,27 +2189,22 @@ function isDials(value) {
 }
 // src/state/jobs.ts
 var WAITING_MS = 2e3;
-/** The server's jobs, the newest first; those that have ended come without results until they are read. */
 var jobs = y$1([]);
-/** Jobs that need not be shown any more, by id. */
 var dismissed = kept("dismissed", [], isNames);
 function dismiss(id) {
 	dismissed.value = [...dismissed.value.slice(-200), id];
 }
-/** Return the name of the vector that a job is about. */
 function nameOf(job) {
 	return "name" in job.fields ? job.fields.name : job.fields.vector;
 }
 function hasEnded(job) {
 	return job.status !== "queued" && job.status !== "running";
 }
-/** Find the jobs that the server has, and follow those that have not ended. */
 async function findJobs() {
 	const list = unwrap(await api.GET("/v1/jobs")).data;
 	jobs.value = list;
 	for (const job of list) if (!hasEnded(job)) follow(job);
 }
-/** Begin a job. */
 async function begin(fields) {
 	const job = unwrap(await api.POST("/v1/jobs", { body: fields }));
 	follow(job);
@@ -2268,20 +2216,18 @@ async function halt(id) {
 async function resume(id) {
 	follow(unwrap(await api.POST("/v1/jobs/{job_id}/resume", { params: { path: { job_id: id } } })));
 }
-/** Read a job with its findings and its result. */
 async function reread(id) {
 	const job = unwrap(await api.GET("/v1/jobs/{job_id}", { params: { path: { job_id: id } } }));
 	put(job);
 	return job;
 }
-var following = /* @__PURE__ */ new Set();
+var following = new Set();
 function follow(job) {
 	put(job);
 	if (following.has(job.id)) return;
 	following.add(job.id);
 	listen(job.id).finally(() => following.delete(job.id));
 }
-/** Follow one job to its end. Only what runs has a stream: a browser opens few connections to one server. */
 async function listen(id) {
 	let last = "";
 	for (let tries = 0;;) try {
@@ -2315,7 +2261,6 @@ var ENDS = {
 	failed: "failed"
 };
 var readAt = 0;
-/** Whether an event is worth another look at its job: old events arrive by the hundred, all at once. */
 function stale$1(event) {
 	const now = performance.now();
 	if (event === "progress" && now - readAt < 200) return false;
@@ -2328,7 +2273,6 @@ function pause$1(ms) {
 function put(job) {
 	jobs.value = [job, ...jobs.value.filter((each) => each.id !== job.id)].sort((a, b) => b.created - a.created);
 }
-/** Return the findings of one kind. */
 function findingsOf(job, kind) {
 	return (job.findings ?? []).filter((each) => each.kind === kind);
 }
@@ -2336,9 +2280,7 @@ function isNames(value) {
 	return Array.isArray(value) && value.every((each) => typeof each === "string");
 }
 // src/state/open.ts
-/** Vector of which *Where it breaks* is shown; null while it is closed. */
 var breaksOf = y$1(null);
-/** Whether *Use in my app* is shown. */
 var codeOpen = y$1(false);
 var keysOpen = y$1(false);
 function openBreaks(name) {
@@ -2355,13 +2297,11 @@ var first_default = {
 	question: "How was your day?",
 	vector: "happy",
 	strength: .5,
-	answers: /* @__PURE__ */ JSON.parse("{\"plain\":{\"steering\":\"none\",\"tokens\":[[\"It\",0.28,-0.77,[[\"It\",-0.77],[\"I\",-1.75],[\"My\",-2.81],[\"A\",-3.17],[\"The\",-3.68]]],[\" was\",0.5,-0.47,[[\" was\",-0.47],[\"'s\",-1.22],[\"’\",-4.17],[\" just\",-4.43],[\" seems\",-4.93]]],[\" a\",0.43,-0.07,[[\" a\",-0.07],[\" an\",-4.13],[\" nothing\",-4.82],[\" just\",-5.18],[\" quite\",-5.87]]],[\" typical\",0.17,-1.04,[[\" typical\",-1.04],[\" chaotic\",-2.35],[\" normal\",-2.85],[\" busy\",-2.94],[\" beautiful\",-3.24]]],[\" Monday\",-0.08,-0.46,[[\" Monday\",-0.46],[\" day\",-1.67],[\" Tuesday\",-3.09],[\" Wednesday\",-3.14],[\" morning\",-3.83]]],[\",\",0.52,-0.98,[[\",\",-0.98],[\" morning\",-2.22],[\" to\",-2.26],[\" in\",-2.34],[\" for\",-2.83]]],[\" but\",0.34,-1.63,[[\" but\",-1.63],[\" with\",-1.73],[\" and\",-2.26],[\" I\",-2.71],[\" just\",-3.07]]],[\" I\",-0.07,-1.21,[[\" I\",-1.21],[\" for\",-2.64],[\" that\",-2.96],[\" my\",-3.0],[\" with\",-3.12]]],[\" had\",0.16,-1.31,[[\" had\",-1.31],[\"'m\",-2.08],[\"'ve\",-2.91],[\"'ll\",-3.04],[\" was\",-3.12]]],[\" a\",0.64,-0.36,[[\" a\",-0.36],[\" an\",-1.64],[\" some\",-3.44],[\" the\",-4.02],[\" to\",-4.51]]],[\" bit\",0.7,-0.66,[[\" bit\",-0.66],[\" few\",-2.33],[\" little\",-3.14],[\" lot\",-3.76],[\" different\",-3.81]]],[\" of\",-0.44,-0.02,[[\" of\",-0.02],[\" extra\",-5.17],[\" too\",-5.68],[\" to\",-5.84],[\"ty\",-5.88]]],[\" a\",-0.46,-0.17,[[\" a\",-0.17],[\" an\",-2.07],[\" extra\",-4.63],[\" fun\",-5.58],[\" unexpected\",-6.29]]],[\" unexpected\",-0.5,-2.53,[[\" unexpected\",-2.53],[\" surprise\",-2.67],[\" chaotic\",-2.68],[\" busy\",-2.99],[\" mixed\",-3.04]]],[\" day\",0.59,-2.36,[[\" day\",-2.36],[\" challenge\",-2.57],[\" adventure\",-2.67],[\" twist\",-2.7],[\" surprise\",-2.81]]],[\".\",0.69,-0.62,[[\".\",-0.62],[\" in\",-2.75],[\" that\",-2.93],[\" as\",-3.32],[\",\",-3.35]]],[\" I\",-0.04,-0.73,[[\" I\",-0.73],[\" My\",-1.45],[\" The\",-2.7],[\" A\",-2.93],[\" It\",-3.55]]],[\" had\",-0.11,-1.13,[[\" had\",-1.13],[\" was\",-2.0],[\"'m\",-2.61],[\" managed\",-2.92],[\" just\",-3.13]]],[\" a\",0.06,-0.74,[[\" a\",-0.74],[\" to\",-0.88],[\" an\",-3.31],[\" the\",-4.09],[\" just\",-4.5]]],[\" meeting\",0.28,-1.18,[[\" meeting\",-1.18],[\" bit\",-2.68],[\" late\",-3.39],[\" team\",-3.49],[\" few\",-3.5]]],[\" with\",0.48,-0.64,[[\" with\",-0.64],[\" at\",-1.8],[\" in\",-2.9],[\" to\",-2.94],[\" for\",-3.35]]],[\" a\",0.63,-0.82,[[\" a\",-0.82],[\" the\",-1.04],[\" my\",-2.63],[\" some\",-3.44],[\" our\",-3.88]]],[\" client\",-0.31,-0.8,[[\" client\",-0.8],[\" team\",-2.63],[\" marketing\",-3.28],[\" local\",-3.43],[\" supplier\",-3.57]]],[\" who\",-0.99,-1.3,[[\" who\",-1.3],[\" yesterday\",-2.11],[\",\",-2.15],[\" at\",-2.56],[\" in\",-2.91]]],[\" was\",-1.01,-1.39,[[\" was\",-1.39],[\" needed\",-2.12],[\" wanted\",-2.37],[\" specializes\",-2.66],[\" had\",-2.79]]],[\" looking\",-0.76,-1.92,[[\" looking\",-1.92],[\" working\",-2.35],[\" struggling\",-2.57],[\" dealing\",-2.59],[\" going\",-2.97]]],[\" to\",-0.86,-0.55,[[\" to\",-0.55],[\" for\",-0.97],[\" at\",-3.37],[\" into\",-4.45],[\" after\",-7.75]]],[\" discuss\",0.42,-1.99,[[\" discuss\",-1.99],[\" improve\",-2.62],[\" hire\",-3.08],[\" make\",-3.28],[\" review\",-3.59]]],[\" a\",0.11,-0.82,[[\" a\",-0.82],[\" the\",-1.72],[\" their\",-2.77],[\" some\",-2.81],[\" something\",-3.85]]],[\" new\",-0.39,-1.31,[[\" new\",-1.31],[\" potential\",-1.68],[\" project\",-2.0],[\" proposal\",-2.94],[\" business\",-3.2]]],[\" project\",1.14,-1.41,[[\" project\",-1.41],[\" marketing\",-1.69],[\" business\",-2.12],[\" product\",-2.5],[\" development\",-4.47]]],[\".\",-0.5,-1.9,[[\".\",-1.9],[\",\",-2.25],[\" proposal\",-2.32],[\" that\",-2.33],[\" and\",-2.38]]],[\" They\",-0.66,-1.26,[[\" They\",-1.26],[\" I\",-1.84],[\" The\",-2.08],[\" Unfortunately\",-2.92],[\" He\",-3.01]]],[\" were\",-0.44,-1.54,[[\" were\",-1.54],[\" wanted\",-1.6],[\" had\",-2.4],[\" said\",-2.91],[\"'re\",-2.94]]],[\" going\",-0.43,-1.73,[[\" going\",-1.73],[\" looking\",-2.15],[\" expecting\",-2.36],[\" a\",-2.56],[\" really\",-3.14]]],[\" to\",0.02,-0.01,[[\" to\",-0.01],[\" through\",-6.0],[\" ahead\",-6.58],[\" over\",-7.24],[\" for\",-7.7]]],[\" be\",-0.1,-1.75,[[\" be\",-1.75],[\" work\",-2.11],[\" do\",-3.22],[\" deliver\",-3.24],[\" start\",-3.39]]],[\" working\",-0.12,-1.06,[[\" working\",-1.06],[\" presenting\",-2.5],[\" moving\",-3.39],[\" doing\",-3.48],[\" conducting\",-3.7]]],[\" on\",-0.72,-0.36,[[\" on\",-0.36],[\" with\",-1.64],[\" late\",-3.92],[\" around\",-3.94],[\" closely\",-4.34]]],[\" a\",-0.21,-0.23,[[\" a\",-0.23],[\" an\",-3.51],[\" something\",-3.63],[\" it\",-3.77],[\" the\",-4.21]]]],\"finish\":\"length\",\"receipt\":{\"steering\":\"none\",\"layers\":[],\"tokens\":0,\"kl\":0.0,\"terms\":[],\"reason\":null}},\"steered\":{\"steering\":\"happy:0.5\",\"tokens\":[[\"It\",1.95,-0.75,[[\"It\",-0.75],[\"I\",-1.55],[\"My\",-2.27],[\"A\",-3.57],[\"The\",-4.21]]],[\" was\",2.01,-0.1,[[\" was\",-0.1],[\"'s\",-2.66],[\"’\",-5.3],[\" all\",-5.95],[\" just\",-6.22]]],[\" a\",1.97,-0.13,[[\" a\",-0.13],[\" an\",-3.58],[\" indeed\",-4.59],[\" fantastic\",-4.82],[\" wonderful\",-5.1]]],[\" fantastic\",1.72,-1.43,[[\" fantastic\",-1.43],[\" wonderful\",-2.29],[\" busy\",-2.35],[\" beautiful\",-2.41],[\" typical\",-2.7]]],[\" day\",3.47,-0.08,[[\" day\",-0.08],[\" morning\",-3.59],[\" Monday\",-4.55],[\" week\",-5.35],[\" \",-5.86]]],[\"!\",2.79,-1.02,[[\"!\",-1.02],[\",\",-1.94],[\" with\",-1.96],[\".\",-2.74],[\" filled\",-2.74]]],[\" I\",2.46,-0.45,[[\" I\",-0.45],[\" My\",-1.92],[\" As\",-3.85],[\" It\",-3.9],[\" W\",-4.4]]],[\" had\",2.26,-0.57,[[\" had\",-0.57],[\" woke\",-1.68],[\" started\",-3.28],[\"'m\",-3.52],[\" was\",-3.83]]],[\" a\",2.56,-0.26,[[\" a\",-0.26],[\" the\",-2.32],[\" an\",-3.08],[\" several\",-4.0],[\" some\",-4.23]]],[\" fantastic\",2.61,-1.06,[[\" fantastic\",-1.06],[\" great\",-2.16],[\" blast\",-2.42],[\" wonderful\",-2.95],[\" lot\",-3.13]]],[\" day\",3.36,-0.49,[[\" day\",-0.49],[\" morning\",-1.92],[\" team\",-3.39],[\" week\",-3.65],[\" \",-3.68]]],[\" at\",2.87,-1.6,[[\" at\",-1.6],[\",\",-2.36],[\".\",-2.44],[\" with\",-2.6],[\" of\",-2.78]]],[\" the\",2.31,-0.43,[[\" the\",-0.43],[\" work\",-2.86],[\" home\",-4.26],[\" school\",-4.31],[\" The\",-4.46]]],[\" beach\",0.51,-2.45,[[\" beach\",-2.45],[\" party\",-3.92],[\" local\",-4.23],[\" University\",-4.33],[\" Le\",-4.35]]],[\".\",1.73,-0.8,[[\".\",-0.8],[\" with\",-1.41],[\",\",-2.03],[\" where\",-3.78],[\"!\",-3.85]]],[\" I\",2.01,-0.97,[[\" I\",-0.97],[\" My\",-1.63],[\" The\",-2.29],[\" It\",-2.71],[\" We\",-2.73]]],[\" spent\",2.07,-1.55,[[\" spent\",-1.55],[\" went\",-2.0],[\" visited\",-2.01],[\" was\",-2.18],[\" had\",-2.48]]],[\" the\",1.81,-0.37,[[\" the\",-0.37],[\" a\",-1.9],[\" some\",-3.09],[\" my\",-3.19],[\" \",-4.18]]],[\" day\",0.96,-0.79,[[\" day\",-0.79],[\" morning\",-0.94],[\" afternoon\",-2.61],[\" weekend\",-3.56],[\" first\",-4.36]]],[\" snork\",2.16,-1.69,[[\" snork\",-1.69],[\" with\",-2.11],[\" swimming\",-2.14],[\" exploring\",-2.48],[\" relaxing\",-2.62]]],[\"eling\",1.29,-0.02,[[\"eling\",-0.02],[\"elling\",-4.29],[\"el\",-7.15],[\"ling\",-7.29],[\"eled\",-9.84]]],[\" with\",1.46,-0.73,[[\" with\",-0.73],[\" in\",-1.16],[\" and\",-2.57],[\" at\",-3.49],[\" on\",-3.85]]],[\" a\",1.85,-1.13,[[\" a\",-1.13],[\" my\",-1.33],[\" the\",-1.42],[\" some\",-2.59],[\" friends\",-4.4]]],[\" group\",1.58,-1.58,[[\" group\",-1.58],[\" local\",-1.62],[\" few\",-2.3],[\" team\",-2.82],[\" couple\",-2.88]]],[\" of\",1.56,-0.02,[[\" of\",-0.02],[\" and\",-5.21],[\" in\",-5.46],[\" at\",-5.51],[\",\",-5.56]]],[\" dolphins\",1.36,-1.89,[[\" dolphins\",-1.89],[\" friends\",-2.46],[\" kids\",-2.54],[\" students\",-2.55],[\" marine\",-2.85]]],[\" and\",1.17,-1.45,[[\" and\",-1.45],[\",\",-1.45],[\".\",-1.68],[\" in\",-1.9],[\" at\",-2.63]]],[\" enjoying\",1.94,-2.14,[[\" enjoying\",-2.14],[\" saw\",-3.05],[\" had\",-3.08],[\" seeing\",-3.09],[\" spotting\",-3.2]]],[\" the\",2.67,-0.71,[[\" the\",-0.71],[\" a\",-1.45],[\" some\",-2.19],[\" their\",-2.69],[\" all\",-4.49]]],[\" beautiful\",1.74,-1.3,[[\" beautiful\",-1.3],[\" stunning\",-2.49],[\" sunset\",-2.84],[\" local\",-3.19],[\" incredible\",-3.24]]],[\" sunset\",2.42,-1.41,[[\" sunset\",-1.41],[\" scenery\",-2.42],[\" marine\",-2.72],[\" beach\",-2.84],[\" ocean\",-2.88]]],[\".\",0.96,-0.13,[[\".\",-0.13],[\" on\",-3.93],[\" with\",-3.97],[\" over\",-4.49],[\",\",-4.73]]],[\" I\",1.52,-1.21,[[\" I\",-1.21],[\" The\",-1.35],[\" We\",-2.14],[\" It\",-2.78],[\" They\",-2.97]]],[\" also\",1.72,-0.61,[[\" also\",-0.61],[\" even\",-2.27],[\"'m\",-2.48],[\" was\",-2.65],[\" met\",-3.51]]],[\" had\",2.62,-1.18,[[\" had\",-1.18],[\" went\",-2.11],[\" met\",-2.61],[\" visited\",-2.62],[\" did\",-2.76]]],[\" a\",2.51,-0.4,[[\" a\",-0.4],[\" the\",-1.52],[\" some\",-3.27],[\" an\",-3.59],[\" amazing\",-5.08]]],[\" fantastic\",2.27,-1.59,[[\" fantastic\",-1.59],[\" wonderful\",-1.77],[\" great\",-1.92],[\" fun\",-2.61],[\" chance\",-2.93]]],[\" day\",3.35,-1.72,[[\" day\",-1.72],[\" lunch\",-2.05],[\" dinner\",-2.63],[\" time\",-2.81],[\" team\",-3.29]]],[\" at\",2.91,-0.74,[[\" at\",-0.74],[\" with\",-1.56],[\" of\",-3.1],[\" planning\",-3.15],[\" in\",-4.0]]],[\" the\",2.13,-0.21,[[\" the\",-0.21],[\" a\",-3.3],[\" my\",-3.84],[\" dinner\",-5.07],[\" our\",-5.41]]]],\"finish\":\"length\",\"receipt\":{\"steering\":\"happy:0.5\",\"layers\":[8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24],\"tokens\":73,\"kl\":0.09805517261847854,\"terms\":[{\"term\":\"happy:0.5\",\"layers\":[8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24],\"tokens\":73,\"shift\":0.008198145776987076,\"fired\":null,\"readings\":{},\"beyond_safe\":null,\"constrained\":0}],\"reason\":null}},\"opposite\":{\"steering\":\"happy:-0.5\",\"tokens\":[[\"It\",-0.89,-1.28,[[\"It\",-1.28],[\"I\",-1.52],[\"My\",-3.03],[\"The\",-3.16],[\"A\",-3.22]]],[\"'s\",-0.52,-0.61,[[\"'s\",-0.61],[\" was\",-1.04],[\"’\",-4.15],[\" seems\",-4.22],[\" just\",-4.25]]],[\" been\",-0.66,-0.36,[[\" been\",-0.36],[\" a\",-1.91],[\" not\",-3.27],[\" an\",-4.3],[\" just\",-4.32]]],[\" a\",-0.32,-0.04,[[\" a\",-0.04],[\" an\",-4.26],[\" quite\",-6.08],[\" un\",-6.18],[\" chaotic\",-6.46]]],[\" chaotic\",-1.15,-0.95,[[\" chaotic\",-0.95],[\" long\",-1.77],[\" tough\",-2.73],[\" whirl\",-3.51],[\" challenging\",-3.59]]],[\" day\",-1.4,-0.61,[[\" day\",-0.61],[\" one\",-1.85],[\" week\",-2.87],[\" few\",-2.89],[\" morning\",-3.05]]],[\",\",-0.65,-1.02,[[\",\",-1.02],[\".\",-1.17],[\" with\",-2.42],[\" for\",-2.48],[\" in\",-3.49]]],[\" I\",-1.22,-1.69,[[\" I\",-1.69],[\" my\",-2.12],[\" to\",-2.16],[\" but\",-2.85],[\" with\",-3.32]]],[\"'m\",-1.44,-0.5,[[\"'m\",-0.5],[\" must\",-2.25],[\" suppose\",-3.15],[\" can\",-3.34],[\" am\",-3.77]]],[\" afraid\",-1.59,-0.23,[[\" afraid\",-0.23],[\" sure\",-2.72],[\" sorry\",-3.39],[\" not\",-3.61],[\" the\",-4.71]]],[\".\",-2.74,-0.02,[[\".\",-0.02],[\",\",-4.67],[\" of\",-4.77],[\"!\",-6.08],[\" -\",-7.2]]],[\" I\",-1.33,-0.61,[[\" I\",-0.61],[\" My\",-1.76],[\" A\",-3.42],[\" The\",-3.51],[\" We\",-3.73]]],[\"'m\",-1.39,-1.2,[[\"'m\",-1.2],[\" was\",-1.8],[\"'ve\",-1.81],[\" had\",-2.16],[\" just\",-2.74]]],[\" a\",-1.34,-1.56,[[\" a\",-1.56],[\" still\",-2.03],[\" currently\",-2.18],[\" not\",-2.68],[\" working\",-3.02]]],[\" bit\",-1.01,-2.28,[[\" bit\",-2.28],[\" medic\",-2.3],[\" \",-3.64],[\" medical\",-3.75],[\" soldier\",-3.76]]],[\" overwhelmed\",-1.79,-1.3,[[\" overwhelmed\",-1.3],[\" sw\",-2.44],[\" stressed\",-2.62],[\" down\",-2.75],[\" stuck\",-2.96]]],[\" by\",-1.14,-0.8,[[\" by\",-0.8],[\",\",-1.52],[\" with\",-1.91],[\" at\",-3.6],[\".\",-3.66]]],[\" the\",-1.21,-0.36,[[\" the\",-0.36],[\" all\",-1.6],[\" everything\",-3.5],[\" a\",-4.33],[\" my\",-4.38]]],[\" news\",-2.1,-1.49,[[\" news\",-1.49],[\" recent\",-2.34],[\" chaos\",-2.76],[\" latest\",-3.13],[\" situation\",-3.58]]],[\" of\",-1.67,-0.73,[[\" of\",-0.73],[\".\",-1.9],[\",\",-2.0],[\" that\",-2.52],[\" and\",-3.84]]],[\" the\",-2.02,-0.36,[[\" the\",-0.36],[\" a\",-2.04],[\" an\",-4.84],[\" COVID\",-4.9],[\" our\",-5.23]]],[\" recent\",-2.29,-1.92,[[\" recent\",-1.92],[\" latest\",-2.97],[\" COVID\",-3.51],[\" death\",-3.69],[\" new\",-3.72]]],[\" outbreak\",-1.27,-2.9,[[\" outbreak\",-2.9],[\" COVID\",-3.06],[\" attack\",-3.08],[\" incident\",-3.16],[\" attacks\",-3.46]]],[\" of\",-1.98,-0.29,[[\" of\",-0.29],[\" in\",-2.35],[\".\",-2.5],[\",\",-3.47],[\" at\",-4.17]]],[\" the\",-1.96,-0.82,[[\" the\",-0.82],[\" a\",-2.2],[\" COVID\",-2.24],[\" Coronavirus\",-3.31],[\" Ebola\",-3.36]]],[\" Coronavirus\",-1.98,-1.58,[[\" Coronavirus\",-1.58],[\" COVID\",-1.94],[\" Ebola\",-2.91],[\" plague\",-2.95],[\" Zika\",-3.16]]],[\".\",-1.87,-0.95,[[\".\",-0.95],[\" (\",-1.21],[\",\",-1.76],[\" in\",-2.68],[\" and\",-4.78]]],[\" I\",-1.68,-1.06,[[\" I\",-1.06],[\" The\",-1.88],[\" It\",-2.23],[\" As\",-2.97],[\" People\",-3.3]]],[\"'m\",-1.61,-0.83,[[\"'m\",-0.83],[\"'ve\",-1.78],[\" have\",-3.0],[\" just\",-3.13],[\" was\",-3.41]]],[\" not\",-1.67,-1.98,[[\" not\",-1.98],[\" still\",-2.52],[\" afraid\",-2.53],[\" sure\",-2.75],[\" trying\",-2.78]]],[\" sure\",-1.74,-0.39,[[\" sure\",-0.39],[\" entirely\",-2.11],[\" exactly\",-3.36],[\" at\",-3.8],[\" a\",-4.14]]],[\" how\",-2.1,-0.61,[[\" how\",-0.61],[\" what\",-1.13],[\" where\",-2.68],[\" if\",-3.44],[\" I\",-4.32]]],[\" I\",-2.59,-0.78,[[\" I\",-0.78],[\" to\",-1.5],[\" much\",-2.44],[\" it\",-3.06],[\" the\",-3.53]]],[\"'ll\",-2.23,-0.83,[[\"'ll\",-0.83],[\" can\",-1.78],[\"'m\",-1.87],[\"'d\",-2.91],[\" should\",-2.97]]],[\" manage\",-1.85,-1.13,[[\" manage\",-1.13],[\" be\",-1.52],[\" make\",-2.81],[\" handle\",-2.94],[\" deal\",-3.09]]],[\" to\",-1.81,-1.9,[[\" to\",-1.9],[\",\",-2.24],[\" the\",-2.34],[\" it\",-2.42],[\" with\",-2.53]]],[\" keep\",-1.39,-1.78,[[\" keep\",-1.78],[\" cope\",-2.25],[\" get\",-2.53],[\" make\",-3.26],[\" find\",-3.27]]],[\" up\",-1.84,-0.3,[[\" up\",-0.3],[\" going\",-2.05],[\" my\",-3.6],[\" a\",-3.67],[\" everything\",-3.85]]],[\" with\",-0.71,-0.33,[[\" with\",-0.33],[\",\",-2.05],[\".\",-2.33],[\" in\",-4.86],[\" without\",-5.19]]],[\" the\",-0.76,-0.8,[[\" the\",-0.8],[\" all\",-1.13],[\" everything\",-2.51],[\" my\",-2.93],[\" everyone\",-3.33]]]],\"finish\":\"length\",\"receipt\":{\"steering\":\"happy:-0.5\",\"layers\":[8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24],\"tokens\":73,\"kl\":0.09987785515841097,\"terms\":[{\"term\":\"happy:-0.5\",\"layers\":[8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24],\"tokens\":73,\"shift\":0.0047971392050385475,\"fired\":null,\"readings\":{},\"beyond_safe\":null,\"constrained\":0}],\"reason\":null}}}")
+	answers: JSON.parse("{\"plain\":{\"steering\":\"none\",\"tokens\":[[\"It\",0.28,-0.77,[[\"It\",-0.77],[\"I\",-1.75],[\"My\",-2.81],[\"A\",-3.17],[\"The\",-3.68]]],[\" was\",0.5,-0.47,[[\" was\",-0.47],[\"'s\",-1.22],[\"’\",-4.17],[\" just\",-4.43],[\" seems\",-4.93]]],[\" a\",0.43,-0.07,[[\" a\",-0.07],[\" an\",-4.13],[\" nothing\",-4.82],[\" just\",-5.18],[\" quite\",-5.87]]],[\" typical\",0.17,-1.04,[[\" typical\",-1.04],[\" chaotic\",-2.35],[\" normal\",-2.85],[\" busy\",-2.94],[\" beautiful\",-3.24]]],[\" Monday\",-0.08,-0.46,[[\" Monday\",-0.46],[\" day\",-1.67],[\" Tuesday\",-3.09],[\" Wednesday\",-3.14],[\" morning\",-3.83]]],[\",\",0.52,-0.98,[[\",\",-0.98],[\" morning\",-2.22],[\" to\",-2.26],[\" in\",-2.34],[\" for\",-2.83]]],[\" but\",0.34,-1.63,[[\" but\",-1.63],[\" with\",-1.73],[\" and\",-2.26],[\" I\",-2.71],[\" just\",-3.07]]],[\" I\",-0.07,-1.21,[[\" I\",-1.21],[\" for\",-2.64],[\" that\",-2.96],[\" my\",-3.0],[\" with\",-3.12]]],[\" had\",0.16,-1.31,[[\" had\",-1.31],[\"'m\",-2.08],[\"'ve\",-2.91],[\"'ll\",-3.04],[\" was\",-3.12]]],[\" a\",0.64,-0.36,[[\" a\",-0.36],[\" an\",-1.64],[\" some\",-3.44],[\" the\",-4.02],[\" to\",-4.51]]],[\" bit\",0.7,-0.66,[[\" bit\",-0.66],[\" few\",-2.33],[\" little\",-3.14],[\" lot\",-3.76],[\" different\",-3.81]]],[\" of\",-0.44,-0.02,[[\" of\",-0.02],[\" extra\",-5.17],[\" too\",-5.68],[\" to\",-5.84],[\"ty\",-5.88]]],[\" a\",-0.46,-0.17,[[\" a\",-0.17],[\" an\",-2.07],[\" extra\",-4.63],[\" fun\",-5.58],[\" unexpected\",-6.29]]],[\" unexpected\",-0.5,-2.53,[[\" unexpected\",-2.53],[\" surprise\",-2.67],[\" chaotic\",-2.68],[\" busy\",-2.99],[\" mixed\",-3.04]]],[\" day\",0.59,-2.36,[[\" day\",-2.36],[\" challenge\",-2.57],[\" adventure\",-2.67],[\" twist\",-2.7],[\" surprise\",-2.81]]],[\".\",0.69,-0.62,[[\".\",-0.62],[\" in\",-2.75],[\" that\",-2.93],[\" as\",-3.32],[\",\",-3.35]]],[\" I\",-0.04,-0.73,[[\" I\",-0.73],[\" My\",-1.45],[\" The\",-2.7],[\" A\",-2.93],[\" It\",-3.55]]],[\" had\",-0.11,-1.13,[[\" had\",-1.13],[\" was\",-2.0],[\"'m\",-2.61],[\" managed\",-2.92],[\" just\",-3.13]]],[\" a\",0.06,-0.74,[[\" a\",-0.74],[\" to\",-0.88],[\" an\",-3.31],[\" the\",-4.09],[\" just\",-4.5]]],[\" meeting\",0.28,-1.18,[[\" meeting\",-1.18],[\" bit\",-2.68],[\" late\",-3.39],[\" team\",-3.49],[\" few\",-3.5]]],[\" with\",0.48,-0.64,[[\" with\",-0.64],[\" at\",-1.8],[\" in\",-2.9],[\" to\",-2.94],[\" for\",-3.35]]],[\" a\",0.63,-0.82,[[\" a\",-0.82],[\" the\",-1.04],[\" my\",-2.63],[\" some\",-3.44],[\" our\",-3.88]]],[\" client\",-0.31,-0.8,[[\" client\",-0.8],[\" team\",-2.63],[\" marketing\",-3.28],[\" local\",-3.43],[\" supplier\",-3.57]]],[\" who\",-0.99,-1.3,[[\" who\",-1.3],[\" yesterday\",-2.11],[\",\",-2.15],[\" at\",-2.56],[\" in\",-2.91]]],[\" was\",-1.01,-1.39,[[\" was\",-1.39],[\" needed\",-2.12],[\" wanted\",-2.37],[\" specializes\",-2.66],[\" had\",-2.79]]],[\" looking\",-0.76,-1.92,[[\" looking\",-1.92],[\" working\",-2.35],[\" struggling\",-2.57],[\" dealing\",-2.59],[\" going\",-2.97]]],[\" to\",-0.86,-0.55,[[\" to\",-0.55],[\" for\",-0.97],[\" at\",-3.37],[\" into\",-4.45],[\" after\",-7.75]]],[\" discuss\",0.42,-1.99,[[\" discuss\",-1.99],[\" improve\",-2.62],[\" hire\",-3.08],[\" make\",-3.28],[\" review\",-3.59]]],[\" a\",0.11,-0.82,[[\" a\",-0.82],[\" the\",-1.72],[\" their\",-2.77],[\" some\",-2.81],[\" something\",-3.85]]],[\" new\",-0.39,-1.31,[[\" new\",-1.31],[\" potential\",-1.68],[\" project\",-2.0],[\" proposal\",-2.94],[\" business\",-3.2]]],[\" project\",1.14,-1.41,[[\" project\",-1.41],[\" marketing\",-1.69],[\" business\",-2.12],[\" product\",-2.5],[\" development\",-4.47]]],[\".\",-0.5,-1.9,[[\".\",-1.9],[\",\",-2.25],[\" proposal\",-2.32],[\" that\",-2.33],[\" and\",-2.38]]],[\" They\",-0.66,-1.26,[[\" They\",-1.26],[\" I\",-1.84],[\" The\",-2.08],[\" Unfortunately\",-2.92],[\" He\",-3.01]]],[\" were\",-0.44,-1.54,[[\" were\",-1.54],[\" wanted\",-1.6],[\" had\",-2.4],[\" said\",-2.91],[\"'re\",-2.94]]],[\" going\",-0.43,-1.73,[[\" going\",-1.73],[\" looking\",-2.15],[\" expecting\",-2.36],[\" a\",-2.56],[\" really\",-3.14]]],[\" to\",0.02,-0.01,[[\" to\",-0.01],[\" through\",-6.0],[\" ahead\",-6.58],[\" over\",-7.24],[\" for\",-7.7]]],[\" be\",-0.1,-1.75,[[\" be\",-1.75],[\" work\",-2.11],[\" do\",-3.22],[\" deliver\",-3.24],[\" start\",-3.39]]],[\" working\",-0.12,-1.06,[[\" working\",-1.06],[\" presenting\",-2.5],[\" moving\",-3.39],[\" doing\",-3.48],[\" conducting\",-3.7]]],[\" on\",-0.72,-0.36,[[\" on\",-0.36],[\" with\",-1.64],[\" late\",-3.92],[\" around\",-3.94],[\" closely\",-4.34]]],[\" a\",-0.21,-0.23,[[\" a\",-0.23],[\" an\",-3.51],[\" something\",-3.63],[\" it\",-3.77],[\" the\",-4.21]]]],\"finish\":\"length\",\"receipt\":{\"steering\":\"none\",\"layers\":[],\"tokens\":0,\"kl\":0.0,\"terms\":[],\"reason\":null}},\"steered\":{\"steering\":\"happy:0.5\",\"tokens\":[[\"It\",1.95,-0.75,[[\"It\",-0.75],[\"I\",-1.55],[\"My\",-2.27],[\"A\",-3.57],[\"The\",-4.21]]],[\" was\",2.01,-0.1,[[\" was\",-0.1],[\"'s\",-2.66],[\"’\",-5.3],[\" all\",-5.95],[\" just\",-6.22]]],[\" a\",1.97,-0.13,[[\" a\",-0.13],[\" an\",-3.58],[\" indeed\",-4.59],[\" fantastic\",-4.82],[\" wonderful\",-5.1]]],[\" fantastic\",1.72,-1.43,[[\" fantastic\",-1.43],[\" wonderful\",-2.29],[\" busy\",-2.35],[\" beautiful\",-2.41],[\" typical\",-2.7]]],[\" day\",3.47,-0.08,[[\" day\",-0.08],[\" morning\",-3.59],[\" Monday\",-4.55],[\" week\",-5.35],[\" \",-5.86]]],[\"!\",2.79,-1.02,[[\"!\",-1.02],[\",\",-1.94],[\" with\",-1.96],[\".\",-2.74],[\" filled\",-2.74]]],[\" I\",2.46,-0.45,[[\" I\",-0.45],[\" My\",-1.92],[\" As\",-3.85],[\" It\",-3.9],[\" W\",-4.4]]],[\" had\",2.26,-0.57,[[\" had\",-0.57],[\" woke\",-1.68],[\" started\",-3.28],[\"'m\",-3.52],[\" was\",-3.83]]],[\" a\",2.56,-0.26,[[\" a\",-0.26],[\" the\",-2.32],[\" an\",-3.08],[\" several\",-4.0],[\" some\",-4.23]]],[\" fantastic\",2.61,-1.06,[[\" fantastic\",-1.06],[\" great\",-2.16],[\" blast\",-2.42],[\" wonderful\",-2.95],[\" lot\",-3.13]]],[\" day\",3.36,-0.49,[[\" day\",-0.49],[\" morning\",-1.92],[\" team\",-3.39],[\" week\",-3.65],[\" \",-3.68]]],[\" at\",2.87,-1.6,[[\" at\",-1.6],[\",\",-2.36],[\".\",-2.44],[\" with\",-2.6],[\" of\",-2.78]]],[\" the\",2.31,-0.43,[[\" the\",-0.43],[\" work\",-2.86],[\" home\",-4.26],[\" school\",-4.31],[\" The\",-4.46]]],[\" beach\",0.51,-2.45,[[\" beach\",-2.45],[\" party\",-3.92],[\" local\",-4.23],[\" University\",-4.33],[\" Le\",-4.35]]],[\".\",1.73,-0.8,[[\".\",-0.8],[\" with\",-1.41],[\",\",-2.03],[\" where\",-3.78],[\"!\",-3.85]]],[\" I\",2.01,-0.97,[[\" I\",-0.97],[\" My\",-1.63],[\" The\",-2.29],[\" It\",-2.71],[\" We\",-2.73]]],[\" spent\",2.07,-1.55,[[\" spent\",-1.55],[\" went\",-2.0],[\" visited\",-2.01],[\" was\",-2.18],[\" had\",-2.48]]],[\" the\",1.81,-0.37,[[\" the\",-0.37],[\" a\",-1.9],[\" some\",-3.09],[\" my\",-3.19],[\" \",-4.18]]],[\" day\",0.96,-0.79,[[\" day\",-0.79],[\" morning\",-0.94],[\" afternoon\",-2.61],[\" weekend\",-3.56],[\" first\",-4.36]]],[\" snork\",2.16,-1.69,[[\" snork\",-1.69],[\" with\",-2.11],[\" swimming\",-2.14],[\" exploring\",-2.48],[\" relaxing\",-2.62]]],[\"eling\",1.29,-0.02,[[\"eling\",-0.02],[\"elling\",-4.29],[\"el\",-7.15],[\"ling\",-7.29],[\"eled\",-9.84]]],[\" with\",1.46,-0.73,[[\" with\",-0.73],[\" in\",-1.16],[\" and\",-2.57],[\" at\",-3.49],[\" on\",-3.85]]],[\" a\",1.85,-1.13,[[\" a\",-1.13],[\" my\",-1.33],[\" the\",-1.42],[\" some\",-2.59],[\" friends\",-4.4]]],[\" group\",1.58,-1.58,[[\" group\",-1.58],[\" local\",-1.62],[\" few\",-2.3],[\" team\",-2.82],[\" couple\",-2.88]]],[\" of\",1.56,-0.02,[[\" of\",-0.02],[\" and\",-5.21],[\" in\",-5.46],[\" at\",-5.51],[\",\",-5.56]]],[\" dolphins\",1.36,-1.89,[[\" dolphins\",-1.89],[\" friends\",-2.46],[\" kids\",-2.54],[\" students\",-2.55],[\" marine\",-2.85]]],[\" and\",1.17,-1.45,[[\" and\",-1.45],[\",\",-1.45],[\".\",-1.68],[\" in\",-1.9],[\" at\",-2.63]]],[\" enjoying\",1.94,-2.14,[[\" enjoying\",-2.14],[\" saw\",-3.05],[\" had\",-3.08],[\" seeing\",-3.09],[\" spotting\",-3.2]]],[\" the\",2.67,-0.71,[[\" the\",-0.71],[\" a\",-1.45],[\" some\",-2.19],[\" their\",-2.69],[\" all\",-4.49]]],[\" beautiful\",1.74,-1.3,[[\" beautiful\",-1.3],[\" stunning\",-2.49],[\" sunset\",-2.84],[\" local\",-3.19],[\" incredible\",-3.24]]],[\" sunset\",2.42,-1.41,[[\" sunset\",-1.41],[\" scenery\",-2.42],[\" marine\",-2.72],[\" beach\",-2.84],[\" ocean\",-2.88]]],[\".\",0.96,-0.13,[[\".\",-0.13],[\" on\",-3.93],[\" with\",-3.97],[\" over\",-4.49],[\",\",-4.73]]],[\" I\",1.52,-1.21,[[\" I\",-1.21],[\" The\",-1.35],[\" We\",-2.14],[\" It\",-2.78],[\" They\",-2.97]]],[\" also\",1.72,-0.61,[[\" also\",-0.61],[\" even\",-2.27],[\"'m\",-2.48],[\" was\",-2.65],[\" met\",-3.51]]],[\" had\",2.62,-1.18,[[\" had\",-1.18],[\" went\",-2.11],[\" met\",-2.61],[\" visited\",-2.62],[\" did\",-2.76]]],[\" a\",2.51,-0.4,[[\" a\",-0.4],[\" the\",-1.52],[\" some\",-3.27],[\" an\",-3.59],[\" amazing\",-5.08]]],[\" fantastic\",2.27,-1.59,[[\" fantastic\",-1.59],[\" wonderful\",-1.77],[\" great\",-1.92],[\" fun\",-2.61],[\" chance\",-2.93]]],[\" day\",3.35,-1.72,[[\" day\",-1.72],[\" lunch\",-2.05],[\" dinner\",-2.63],[\" time\",-2.81],[\" team\",-3.29]]],[\" at\",2.91,-0.74,[[\" at\",-0.74],[\" with\",-1.56],[\" of\",-3.1],[\" planning\",-3.15],[\" in\",-4.0]]],[\" the\",2.13,-0.21,[[\" the\",-0.21],[\" a\",-3.3],[\" my\",-3.84],[\" dinner\",-5.07],[\" our\",-5.41]]]],\"finish\":\"length\",\"receipt\":{\"steering\":\"happy:0.5\",\"layers\":[8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24],\"tokens\":73,\"kl\":0.09805517261847854,\"terms\":[{\"term\":\"happy:0.5\",\"layers\":[8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24],\"tokens\":73,\"shift\":0.008198145776987076,\"fired\":null,\"readings\":{},\"beyond_safe\":null,\"constrained\":0}],\"reason\":null}},\"opposite\":{\"steering\":\"happy:-0.5\",\"tokens\":[[\"It\",-0.89,-1.28,[[\"It\",-1.28],[\"I\",-1.52],[\"My\",-3.03],[\"The\",-3.16],[\"A\",-3.22]]],[\"'s\",-0.52,-0.61,[[\"'s\",-0.61],[\" was\",-1.04],[\"’\",-4.15],[\" seems\",-4.22],[\" just\",-4.25]]],[\" been\",-0.66,-0.36,[[\" been\",-0.36],[\" a\",-1.91],[\" not\",-3.27],[\" an\",-4.3],[\" just\",-4.32]]],[\" a\",-0.32,-0.04,[[\" a\",-0.04],[\" an\",-4.26],[\" quite\",-6.08],[\" un\",-6.18],[\" chaotic\",-6.46]]],[\" chaotic\",-1.15,-0.95,[[\" chaotic\",-0.95],[\" long\",-1.77],[\" tough\",-2.73],[\" whirl\",-3.51],[\" challenging\",-3.59]]],[\" day\",-1.4,-0.61,[[\" day\",-0.61],[\" one\",-1.85],[\" week\",-2.87],[\" few\",-2.89],[\" morning\",-3.05]]],[\",\",-0.65,-1.02,[[\",\",-1.02],[\".\",-1.17],[\" with\",-2.42],[\" for\",-2.48],[\" in\",-3.49]]],[\" I\",-1.22,-1.69,[[\" I\",-1.69],[\" my\",-2.12],[\" to\",-2.16],[\" but\",-2.85],[\" with\",-3.32]]],[\"'m\",-1.44,-0.5,[[\"'m\",-0.5],[\" must\",-2.25],[\" suppose\",-3.15],[\" can\",-3.34],[\" am\",-3.77]]],[\" afraid\",-1.59,-0.23,[[\" afraid\",-0.23],[\" sure\",-2.72],[\" sorry\",-3.39],[\" not\",-3.61],[\" the\",-4.71]]],[\".\",-2.74,-0.02,[[\".\",-0.02],[\",\",-4.67],[\" of\",-4.77],[\"!\",-6.08],[\" -\",-7.2]]],[\" I\",-1.33,-0.61,[[\" I\",-0.61],[\" My\",-1.76],[\" A\",-3.42],[\" The\",-3.51],[\" We\",-3.73]]],[\"'m\",-1.39,-1.2,[[\"'m\",-1.2],[\" was\",-1.8],[\"'ve\",-1.81],[\" had\",-2.16],[\" just\",-2.74]]],[\" a\",-1.34,-1.56,[[\" a\",-1.56],[\" still\",-2.03],[\" currently\",-2.18],[\" not\",-2.68],[\" working\",-3.02]]],[\" bit\",-1.01,-2.28,[[\" bit\",-2.28],[\" medic\",-2.3],[\" \",-3.64],[\" medical\",-3.75],[\" soldier\",-3.76]]],[\" overwhelmed\",-1.79,-1.3,[[\" overwhelmed\",-1.3],[\" sw\",-2.44],[\" stressed\",-2.62],[\" down\",-2.75],[\" stuck\",-2.96]]],[\" by\",-1.14,-0.8,[[\" by\",-0.8],[\",\",-1.52],[\" with\",-1.91],[\" at\",-3.6],[\".\",-3.66]]],[\" the\",-1.21,-0.36,[[\" the\",-0.36],[\" all\",-1.6],[\" everything\",-3.5],[\" a\",-4.33],[\" my\",-4.38]]],[\" news\",-2.1,-1.49,[[\" news\",-1.49],[\" recent\",-2.34],[\" chaos\",-2.76],[\" latest\",-3.13],[\" situation\",-3.58]]],[\" of\",-1.67,-0.73,[[\" of\",-0.73],[\".\",-1.9],[\",\",-2.0],[\" that\",-2.52],[\" and\",-3.84]]],[\" the\",-2.02,-0.36,[[\" the\",-0.36],[\" a\",-2.04],[\" an\",-4.84],[\" COVID\",-4.9],[\" our\",-5.23]]],[\" recent\",-2.29,-1.92,[[\" recent\",-1.92],[\" latest\",-2.97],[\" COVID\",-3.51],[\" death\",-3.69],[\" new\",-3.72]]],[\" outbreak\",-1.27,-2.9,[[\" outbreak\",-2.9],[\" COVID\",-3.06],[\" attack\",-3.08],[\" incident\",-3.16],[\" attacks\",-3.46]]],[\" of\",-1.98,-0.29,[[\" of\",-0.29],[\" in\",-2.35],[\".\",-2.5],[\",\",-3.47],[\" at\",-4.17]]],[\" the\",-1.96,-0.82,[[\" the\",-0.82],[\" a\",-2.2],[\" COVID\",-2.24],[\" Coronavirus\",-3.31],[\" Ebola\",-3.36]]],[\" Coronavirus\",-1.98,-1.58,[[\" Coronavirus\",-1.58],[\" COVID\",-1.94],[\" Ebola\",-2.91],[\" plague\",-2.95],[\" Zika\",-3.16]]],[\".\",-1.87,-0.95,[[\".\",-0.95],[\" (\",-1.21],[\",\",-1.76],[\" in\",-2.68],[\" and\",-4.78]]],[\" I\",-1.68,-1.06,[[\" I\",-1.06],[\" The\",-1.88],[\" It\",-2.23],[\" As\",-2.97],[\" People\",-3.3]]],[\"'m\",-1.61,-0.83,[[\"'m\",-0.83],[\"'ve\",-1.78],[\" have\",-3.0],[\" just\",-3.13],[\" was\",-3.41]]],[\" not\",-1.67,-1.98,[[\" not\",-1.98],[\" still\",-2.52],[\" afraid\",-2.53],[\" sure\",-2.75],[\" trying\",-2.78]]],[\" sure\",-1.74,-0.39,[[\" sure\",-0.39],[\" entirely\",-2.11],[\" exactly\",-3.36],[\" at\",-3.8],[\" a\",-4.14]]],[\" how\",-2.1,-0.61,[[\" how\",-0.61],[\" what\",-1.13],[\" where\",-2.68],[\" if\",-3.44],[\" I\",-4.32]]],[\" I\",-2.59,-0.78,[[\" I\",-0.78],[\" to\",-1.5],[\" much\",-2.44],[\" it\",-3.06],[\" the\",-3.53]]],[\"'ll\",-2.23,-0.83,[[\"'ll\",-0.83],[\" can\",-1.78],[\"'m\",-1.87],[\"'d\",-2.91],[\" should\",-2.97]]],[\" manage\",-1.85,-1.13,[[\" manage\",-1.13],[\" be\",-1.52],[\" make\",-2.81],[\" handle\",-2.94],[\" deal\",-3.09]]],[\" to\",-1.81,-1.9,[[\" to\",-1.9],[\",\",-2.24],[\" the\",-2.34],[\" it\",-2.42],[\" with\",-2.53]]],[\" keep\",-1.39,-1.78,[[\" keep\",-1.78],[\" cope\",-2.25],[\" get\",-2.53],[\" make\",-3.26],[\" find\",-3.27]]],[\" up\",-1.84,-0.3,[[\" up\",-0.3],[\" going\",-2.05],[\" my\",-3.6],[\" a\",-3.67],[\" everything\",-3.85]]],[\" with\",-0.71,-0.33,[[\" with\",-0.33],[\",\",-2.05],[\".\",-2.33],[\" in\",-4.86],[\" without\",-5.19]]],[\" the\",-0.76,-0.8,[[\" the\",-0.8],[\" all\",-1.13],[\" everything\",-2.51],[\" my\",-2.93],[\" everyone\",-3.33]]]],\"finish\":\"length\",\"receipt\":{\"steering\":\"happy:-0.5\",\"layers\":[8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24],\"tokens\":73,\"kl\":0.09987785515841097,\"terms\":[{\"term\":\"happy:-0.5\",\"layers\":[8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24],\"tokens\":73,\"shift\":0.0047971392050385475,\"fired\":null,\"readings\":{},\"beyond_safe\":null,\"constrained\":0}],\"reason\":null}}}")
 };
 // src/state/first.ts
-/** The model that has given them; they say nothing about another one. */
 var EXAMPLE_MODEL = first_default.model;
 var EXAMPLE_QUESTION = first_default.question;
-/** Return a conversation of one turn. */
 function exampleTurns() {
 	const answers = Object.entries(first_default.answers).map(([column, kept]) => [column, [asAnswer(kept)]]);
 	const dials = [{
@@ -2429,12 +2369,9 @@ var sampling = kept("sampling", {
 	temperature: 0,
 	seed: 0
 }, isSampling);
-/** System prompt of the column that has one instead of a steering; empty for one made of the first dial. */
 var systemPrompt = kept("system", "", isString);
-/** Vector whose readings colour the words; empty for none. */
 var colourBy = kept("colour", "happy", isString);
 var draft$1 = kept("draft", "", isString);
-/** First turn that the model is still given. */
 var since = y$1(0);
 turns.value = turns.value.map((turn) => ({
 	...turn,
@@ -2449,22 +2386,18 @@ turns.value = turns.value.map((turn) => ({
 		}
 	} : answer)
 }));
-/** Return an answer's text, without thoughts. */
 function textOf(answer) {
 	return answer.tokens.map((token) => token.thought ? "" : token.text).join("");
 }
-/** Return the answer that a column shows, and goes on with. */
 function pickedOf(turn, column) {
 	const answers = turn.answers[column];
 	return answers?.[turn.picked[column] ?? 0] ?? answers?.[0];
 }
-/** The system prompt of the last column: the user's, or one made of the poles of the strongest dial. */
 var promptText = O(() => {
 	if (systemPrompt.value) return systemPrompt.value;
 	const strongest = usable(dials.value).filter((dial) => dial.on && dial.strength !== 0).toSorted((a, b) => Math.abs(b.strength) - Math.abs(a.strength))[0];
 	return `You are extremely ${(strongest && vectorOf.value.get(strongest.name)?.poles)?.[strongest.strength > 0 ? "+" : "-"] ?? strongest?.name ?? "helpful"}.`;
 });
-/** Return the steering and the system prompt of a column. */
 function asksFor(column, mix) {
 	if (column === "prompt") return {
 		steering: "none",
@@ -2480,19 +2413,16 @@ function asksFor(column, mix) {
 		system: null
 	};
 }
-/** Return whether an answer is of another steering than its turn has now. */
 function isStale(turn, column) {
 	const answer = pickedOf(turn, column);
 	if (!answer) return false;
 	const { steering, system } = asksFor(column, turn === turns.value.at(-1) ? dials.value : turn.dials);
 	return answer.steering !== steering || answer.system !== system;
 }
-/** Whether the last turn was answered with other dials than there are now. */
 var stale = O(() => {
 	const last = turns.value.at(-1);
 	return last !== void 0 && shown.value.some((column) => isStale(last, column));
 });
-/** Return the chat that a column has come to at a turn, whose answer it ends before. */
 function messagesOf(column, id, system) {
 	const messages = system ? [{
 		role: "system",
@@ -2513,7 +2443,6 @@ function messagesOf(column, id, system) {
 	}
 	return messages;
 }
-/** Change one turn. */
 function changeTurn(id, change) {
 	turns.value = turns.value.map((turn) => turn.id === id ? change(turn) : turn);
 }
@@ -2526,7 +2455,6 @@ function pick(id, column, number) {
 		}
 	}));
 }
-/** Set a dial of an earlier turn. */
 function turnOf(id, name, strength) {
 	changeTurn(id, (turn) => ({
 		...turn,
@@ -2547,7 +2475,6 @@ function setShown(column, on) {
 	else wanted.delete(column);
 	shown.value = COLUMNS.filter((each) => wanted.has(each));
 }
-/** Let the model forget the first turn that it is still given. */
 function forgetFirst() {
 	const known = turns.value.filter((turn) => turn.id >= since.value);
 	if (known.length > 1) since.value = known[1].id;
@@ -2579,8 +2506,6 @@ function isTurns(value) {
 	return Array.isArray(value) && value.every((turn) => typeof turn?.user === "string" && typeof turn.picked === "object" && Array.isArray(turn.dials) && Object.values(turn.answers ?? { none: 0 }).every(Array.isArray));
 }
 // src/parts/dialog.tsx
-/** A native modal dialog, open as long as it is rendered. Escape, its button and a click outside close it; the focus
-* returns to what had it. */
 function Dialog({ title, wide, onClose, children }) {
 	const dialog = T(null);
 	const heading = P();
@@ -2591,7 +2516,7 @@ function Dialog({ title, wide, onClose, children }) {
 			if (before instanceof HTMLElement && before.isConnected) before.focus();
 		};
 	}, []);
-	return /* @__PURE__ */ a("dialog", {
+	return a("dialog", {
 		ref: dialog,
 		class: wide ? "wide" : "",
 		"aria-labelledby": heading,
@@ -2599,31 +2524,30 @@ function Dialog({ title, wide, onClose, children }) {
 		onClick: (event) => {
 			if (event.target === event.currentTarget) onClose();
 		},
-		children: [/* @__PURE__ */ a("header", { children: [/* @__PURE__ */ a("h2", {
+		children: [a("header", { children: [a("h2", {
 			id: heading,
 			children: title
-		}), /* @__PURE__ */ a("button", {
+		}), a("button", {
 			type: "button",
 			onClick: onClose,
 			children: "Close"
-		})] }), /* @__PURE__ */ a("div", {
+		})] }), a("div", {
 			class: "body",
 			children
 		})]
 	});
 }
 // src/parts/notice.tsx
-/** What went wrong and what to do about it, with buttons if there are any. */
 function Problem({ error, children }) {
 	const { what, fix } = asProblem(error);
-	return /* @__PURE__ */ a("div", {
+	return a("div", {
 		class: "notice bad",
 		role: "alert",
-		children: [/* @__PURE__ */ a("p", { children: [
-			/* @__PURE__ */ a("strong", { children: sentence$1(what) }),
+		children: [a("p", { children: [
+			a("strong", { children: sentence$1(what) }),
 			" ",
 			fix && sentence$1(fix)
-		] }), children && /* @__PURE__ */ a("p", {
+		] }), children && a("p", {
 			class: "row",
 			children
 		})]
@@ -2637,7 +2561,6 @@ function asProblem(error) {
 		fix: null
 	};
 }
-/** Return the server's words as a sentence. */
 function sentence$1(words) {
 	const text = words.trim();
 	return text && text[0].toUpperCase() + text.slice(1) + (/[.!?…]$/.test(text) ? "" : ".");
@@ -2654,11 +2577,10 @@ var STRENGTHS = [
 ];
 var TOKENS = 60;
 var EXAMPLE = "I would like two cheeseburgers and a coke, please.";
-/** The sweep that is shown, of this session. */
 var sweep = y$1(null);
 function Breaks() {
 	const name = breaksOf.value;
-	return name === null ? null : /* @__PURE__ */ a(Opened$1, { name }, name);
+	return name === null ? null : a(Opened$1, { name }, name);
 }
 function Opened$1({ name }) {
 	const [prompt, setPrompt] = d$2(() => turns.value.at(-1)?.user ?? EXAMPLE);
@@ -2692,35 +2614,35 @@ function Opened$1({ name }) {
 			setError(problem);
 		}
 	};
-	return /* @__PURE__ */ a(Dialog, {
+	return a(Dialog, {
 		title: `Where ${name} breaks`,
 		wide: true,
 		onClose: () => breaksOf.value = null,
-		children: /* @__PURE__ */ a("div", {
+		children: a("div", {
 			class: "stack",
 			children: [
-				/* @__PURE__ */ a("form", {
+				a("form", {
 					class: "stack tight",
 					onSubmit: (event) => {
 						event.preventDefault();
 						run();
 					},
-					children: [/* @__PURE__ */ a("label", {
+					children: [a("label", {
 						class: "field",
-						children: [/* @__PURE__ */ a("span", {
+						children: [a("span", {
 							class: "label",
 							children: "Message"
-						}), /* @__PURE__ */ a("textarea", {
+						}), a("textarea", {
 							rows: 2,
 							value: prompt,
 							maxLength: 2e4,
 							required: true,
 							onInput: (event) => setPrompt(event.currentTarget.value)
 						})]
-					}), /* @__PURE__ */ a("div", {
+					}), a("div", {
 						class: "row",
 						children: [
-							/* @__PURE__ */ a("button", {
+							a("button", {
 								class: "go",
 								disabled: running || !prompt.trim(),
 								children: [
@@ -2729,37 +2651,37 @@ function Opened$1({ name }) {
 									" strengths"
 								]
 							}),
-							running && /* @__PURE__ */ a("button", {
+							running && a("button", {
 								type: "button",
 								onClick: () => job && void halt(job.id),
 								children: "Stop"
 							}),
-							/* @__PURE__ */ a("span", {
+							a("span", {
 								class: "hint",
 								children: safe ? `Card: safe from ${signed(safe.low)} to ${signed(safe.high)}` : "No safe range was measured"
 							})
 						]
 					})]
 				}),
-				error !== null && /* @__PURE__ */ a(Problem, { error }),
-				job?.error && /* @__PURE__ */ a(Problem, { error: job.error }),
-				running && /* @__PURE__ */ a("progress", {
+				error !== null && a(Problem, { error }),
+				job?.error && a(Problem, { error: job.error }),
+				running && a("progress", {
 					"aria-label": "Strengths answered",
 					max: STRENGTHS.length,
 					value: rows.length
 				}),
-				rows.length > 0 && /* @__PURE__ */ a(Rows, {
+				rows.length > 0 && a(Rows, {
 					name,
 					rows,
 					safe,
 					waiting: running
 				}),
-				done && /* @__PURE__ */ a("p", { children: [
-					/* @__PURE__ */ a("strong", { children: verdict(usableRange(rows)) }),
+				done && a("p", { children: [
+					a("strong", { children: verdict(usableRange(rows)) }),
 					" ",
 					narrowed.value[name] && "The zone on the dial is narrowed to this for now."
 				] }),
-				rows.length > 1 && /* @__PURE__ */ a(Charts, {
+				rows.length > 1 && a(Charts, {
 					rows,
 					safe
 				})
@@ -2769,24 +2691,24 @@ function Opened$1({ name }) {
 }
 function Rows({ name, rows, safe, waiting }) {
 	const suggested = waiting ? null : suggestion(rows, safe);
-	return /* @__PURE__ */ a("ol", {
+	return a("ol", {
 		class: "strength-rows",
 		"aria-label": "Answers by strength",
-		children: rows.map((row) => /* @__PURE__ */ a("li", {
+		children: rows.map((row) => a("li", {
 			class: row.usable ? "" : "unusable",
 			children: [
-				/* @__PURE__ */ a("p", {
+				a("p", {
 					class: "head",
 					children: [
-						/* @__PURE__ */ a("strong", {
+						a("strong", {
 							class: "number",
 							children: signed(row.strength)
 						}),
-						row.usable ? /* @__PURE__ */ a("span", { children: "ok" }) : /* @__PURE__ */ a("span", {
+						row.usable ? a("span", { children: "ok" }) : a("span", {
 							class: "warn",
 							children: ["▲ ", row.loops ? "repeats itself" : "no answer"]
 						}),
-						/* @__PURE__ */ a("span", {
+						a("span", {
 							class: "soft small",
 							children: [
 								row.kl === null ? "" : `${figure(row.kl, 2)} nat`,
@@ -2795,17 +2717,17 @@ function Rows({ name, rows, safe, waiting }) {
 								" % distinct"
 							]
 						}),
-						row.strength === suggested && /* @__PURE__ */ a("span", {
+						row.strength === suggested && a("span", {
 							class: "tag",
 							children: "suggested"
 						})
 					]
 				}),
-				/* @__PURE__ */ a("p", {
+				a("p", {
 					class: "said",
 					children: row.text.trim() || "(no answer)"
 				}),
-				/* @__PURE__ */ a("button", {
+				a("button", {
 					type: "button",
 					onClick: () => setDial(name, row.strength),
 					children: ["Set the dial to ", signed(row.strength)]
@@ -2816,13 +2738,13 @@ function Rows({ name, rows, safe, waiting }) {
 }
 function Charts({ rows, safe }) {
 	const spent = rows.filter((row) => row.kl !== null);
-	return /* @__PURE__ */ a("section", {
+	return a("section", {
 		class: "stack tight",
 		"aria-label": "Measures by strength",
 		children: [
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				class: "pair",
-				children: [/* @__PURE__ */ a(LineChart, {
+				children: [a(LineChart, {
 					title: "KL, nat per token",
 					summary: `KL by strength: ${spent.map((row) => `${signed(row.strength)}: ${figure(row.kl ?? 0, 2)}`).join(", ")}`,
 					points: spent.map((row) => ({
@@ -2832,7 +2754,7 @@ function Charts({ rows, safe }) {
 					})),
 					zone: safe,
 					from: 0
-				}), /* @__PURE__ */ a(LineChart, {
+				}), a(LineChart, {
 					title: "Distinct three-word groups, %",
 					summary: `Distinct three-word groups by strength: ${rows.map((row) => `${signed(row.strength)}: ${Math.round(100 * row.distinct)} %`).join(", ")}`,
 					points: rows.map((row) => ({
@@ -2847,11 +2769,11 @@ function Charts({ rows, safe }) {
 					}
 				})]
 			}),
-			/* @__PURE__ */ a("p", {
+			a("p", {
 				class: "hint",
 				children: "▲ marks strengths whose answer is not usable. The shaded part is the card's safe range."
 			}),
-			/* @__PURE__ */ a(Numbers, {
+			a(Numbers, {
 				caption: "Measures by strength",
 				head: [
 					"Strength",
@@ -2875,7 +2797,6 @@ function setDial(name, strength) {
 	location.hash = "try";
 	announce(`${name} is set to ${signed(strength)}`);
 }
-/** Return the ends of the strengths around 0 whose answers are all usable; null if that at 0 is not. */
 function usableRange(rows) {
 	const sorted = [...rows].sort((a, b) => a.strength - b.strength);
 	const middle = sorted.findIndex((row) => row.strength === 0);
@@ -2888,7 +2809,6 @@ function usableRange(rows) {
 		high: sorted[last].strength
 	};
 }
-/** Narrow the zone that the dial draws in this session, where a strength inside the card's range has broken. */
 function narrow(name, rows, safe) {
 	const usable = usableRange(rows);
 	if (!usable) return;
@@ -2915,7 +2835,6 @@ function verdict(usable) {
 	if (usable.low === least && usable.high === most) return "On this message no strength breaks.";
 	return `On this message answers hold together from ${signed(usable.low)} to ${signed(usable.high)}.`;
 }
-/** Return the strongest strength that is usable here and safe by the card. */
 function suggestion(rows, safe) {
 	const usable = usableRange(rows);
 	if (!usable) return null;
@@ -2923,9 +2842,7 @@ function suggestion(rows, safe) {
 	return within.length ? Math.max(...within) : null;
 }
 // src/state/keys.ts
-/** Keys of the place that is shown. */
 var placeKeys = y$1([]);
-/** Whether single letters are shortcuts: they get in the way of some speech input. */
 var lettersOn = kept("letters", true, isBoolean);
 var everywhere = [{
 	key: "c",
@@ -2961,51 +2878,50 @@ function takesText(target) {
 }
 // src/parts/keys.tsx
 var NAMES = { Escape: "Esc" };
-/** The list of keys. */
 function Keys() {
 	if (!keysOpen.value) return null;
-	return /* @__PURE__ */ a(Dialog, {
+	return a(Dialog, {
 		title: "Keys",
 		onClose: () => keysOpen.value = false,
-		children: /* @__PURE__ */ a("div", {
+		children: a("div", {
 			class: "stack",
-			children: [/* @__PURE__ */ a("table", {
+			children: [a("table", {
 				class: "data",
-				children: [/* @__PURE__ */ a("thead", { children: /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("th", {
+				children: [a("thead", { children: a("tr", { children: [a("th", {
 					scope: "col",
 					children: "Key"
-				}), /* @__PURE__ */ a("th", {
+				}), a("th", {
 					scope: "col",
 					children: "Does"
-				})] }) }), /* @__PURE__ */ a("tbody", { children: [
-					shortcuts().map(({ key, does }) => /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("td", { children: /* @__PURE__ */ a("kbd", { children: NAMES[key] ?? key.toUpperCase() }) }), /* @__PURE__ */ a("td", { children: does })] }, key)),
-					/* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("td", { children: [
-						/* @__PURE__ */ a("kbd", { children: "Ctrl" }),
+				})] }) }), a("tbody", { children: [
+					shortcuts().map(({ key, does }) => a("tr", { children: [a("td", { children: a("kbd", { children: NAMES[key] ?? key.toUpperCase() }) }), a("td", { children: does })] }, key)),
+					a("tr", { children: [a("td", { children: [
+						a("kbd", { children: "Ctrl" }),
 						" or ",
-						/* @__PURE__ */ a("kbd", { children: "⌘" }),
+						a("kbd", { children: "⌘" }),
 						" with ",
-						/* @__PURE__ */ a("kbd", { children: "Enter" })
-					] }), /* @__PURE__ */ a("td", { children: "Send the message" })] }),
-					/* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("td", { children: [
-						/* @__PURE__ */ a("kbd", { children: "←" }),
+						a("kbd", { children: "Enter" })
+					] }), a("td", { children: "Send the message" })] }),
+					a("tr", { children: [a("td", { children: [
+						a("kbd", { children: "←" }),
 						" ",
-						/* @__PURE__ */ a("kbd", { children: "→" }),
+						a("kbd", { children: "→" }),
 						", ",
-						/* @__PURE__ */ a("kbd", { children: "Page Up" }),
+						a("kbd", { children: "Page Up" }),
 						" ",
-						/* @__PURE__ */ a("kbd", { children: "Page Down" })
-					] }), /* @__PURE__ */ a("td", { children: "Turn a dial by 0.05, by 0.25" })] }),
-					/* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("td", { children: [
-						/* @__PURE__ */ a("kbd", { children: "Home" }),
+						a("kbd", { children: "Page Down" })
+					] }), a("td", { children: "Turn a dial by 0.05, by 0.25" })] }),
+					a("tr", { children: [a("td", { children: [
+						a("kbd", { children: "Home" }),
 						" ",
-						/* @__PURE__ */ a("kbd", { children: "End" }),
+						a("kbd", { children: "End" }),
 						", ",
-						/* @__PURE__ */ a("kbd", { children: "0" })
-					] }), /* @__PURE__ */ a("td", { children: "Turn a dial to the ends of its safe range, to 0" })] })
+						a("kbd", { children: "0" })
+					] }), a("td", { children: "Turn a dial to the ends of its safe range, to 0" })] })
 				] })]
-			}), /* @__PURE__ */ a("label", {
+			}), a("label", {
 				class: "check",
-				children: [/* @__PURE__ */ a("input", {
+				children: [a("input", {
 					type: "checkbox",
 					checked: lettersOn.value,
 					onChange: (event) => lettersOn.value = event.currentTarget.checked
@@ -3141,18 +3057,16 @@ function modelName({ address, model, preset }) {
 #   model     ${model}:${preset}
 curl -s ${shell(`${address}/v1/chat/completions`)} -H 'content-type: application/json' -d ${shell(body)}`;
 }
-/** Return a string literal that JSON, Python and JavaScript read alike. */
 function quoted(text) {
 	return JSON.stringify(text);
 }
-/** Return a word of a POSIX shell. */
 function shell(text) {
 	return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 // src/parts/use.tsx
 var tab = y$1("curl");
 function UseInApp() {
-	return codeOpen.value ? /* @__PURE__ */ a(Opened, {}) : null;
+	return codeOpen.value ? a(Opened, {}) : null;
 }
 function Opened() {
 	A$1(() => void findPresets().catch(() => void 0), []);
@@ -3164,23 +3078,23 @@ function Opened() {
 		preset: saved?.name ?? null
 	});
 	const shown = all.find((each) => each.id === tab.value) ?? all[0];
-	return /* @__PURE__ */ a(Dialog, {
+	return a(Dialog, {
 		title: "Use in my app",
 		wide: true,
 		onClose: () => codeOpen.value = false,
-		children: /* @__PURE__ */ a("div", {
+		children: a("div", {
 			class: "stack",
 			children: [
-				/* @__PURE__ */ a("p", { children: text.value === "none" ? "No dial is on, so this code steers nothing." : /* @__PURE__ */ a($, { children: [
+				a("p", { children: text.value === "none" ? "No dial is on, so this code steers nothing." : a($, { children: [
 					"The code steers with ",
-					/* @__PURE__ */ a("code", { children: text.value }),
+					a("code", { children: text.value }),
 					", as the dials are now."
 				] }) }),
-				/* @__PURE__ */ a("div", {
+				a("div", {
 					role: "tablist",
 					"aria-label": "Client",
 					onKeyDown: (event) => moveTab(event, all),
-					children: all.map((each) => /* @__PURE__ */ a("button", {
+					children: all.map((each) => a("button", {
 						type: "button",
 						role: "tab",
 						id: `tab-${each.id}`,
@@ -3191,15 +3105,15 @@ function Opened() {
 						children: each.title
 					}, each.id))
 				}),
-				/* @__PURE__ */ a("div", {
+				a("div", {
 					role: "tabpanel",
 					id: "snippet",
 					"aria-labelledby": `tab-${shown.id}`,
 					class: "stack",
-					children: [/* @__PURE__ */ a("p", {
+					children: [a("p", {
 						class: "hint",
 						children: shown.note
-					}), shown.code === null ? /* @__PURE__ */ a(SavePreset$1, {}) : /* @__PURE__ */ a(Code, {
+					}), shown.code === null ? a(SavePreset$1, {}) : a(Code, {
 						code: shown.code,
 						title: shown.title
 					}, shown.id)]
@@ -3208,7 +3122,6 @@ function Opened() {
 		})
 	});
 }
-/** Arrows, Home and End choose a tab, as in every list of tabs. */
 function moveTab(event, all) {
 	const at = all.findIndex((each) => each.id === tab.value);
 	const to = {
@@ -3234,28 +3147,27 @@ function Code({ code, title }) {
 			setCopied("failed");
 		}
 	};
-	return /* @__PURE__ */ a($, { children: [/* @__PURE__ */ a("pre", {
+	return a($, { children: [a("pre", {
 		tabIndex: 0,
 		"aria-label": `Code for ${title}`,
-		children: /* @__PURE__ */ a("code", { children: code })
-	}), /* @__PURE__ */ a("p", {
+		children: a("code", { children: code })
+	}), a("p", {
 		class: "row",
 		children: [
-			/* @__PURE__ */ a("button", {
+			a("button", {
 				type: "button",
 				class: "go",
 				onClick: () => void copy(),
 				children: "Copy"
 			}),
-			copied === "copied" && /* @__PURE__ */ a("span", { children: "Copied" }),
-			copied === "failed" && /* @__PURE__ */ a("span", {
+			copied === "copied" && a("span", { children: "Copied" }),
+			copied === "failed" && a("span", {
 				class: "warn",
 				children: "▲ The browser does not allow it. Select the text and copy it."
 			})
 		]
 	})] });
 }
-/** The form that saves the dials as a preset, whose name is then a model's. */
 function SavePreset$1({ onSaved }) {
 	const [name, setName] = d$2("");
 	const [error, setError] = d$2(null);
@@ -3274,23 +3186,23 @@ function SavePreset$1({ onSaved }) {
 			setError(problem);
 		}
 	};
-	return /* @__PURE__ */ a("form", {
+	return a("form", {
 		class: "stack tight",
 		onSubmit: (event) => {
 			event.preventDefault();
 			save();
 		},
 		children: [
-			/* @__PURE__ */ a("p", { children: "Save the dials as a preset. Its name is then a model's name." }),
-			/* @__PURE__ */ a("div", {
+			a("p", { children: "Save the dials as a preset. Its name is then a model's name." }),
+			a("div", {
 				class: "row",
 				children: [
-					/* @__PURE__ */ a("label", {
+					a("label", {
 						class: "row",
-						children: [/* @__PURE__ */ a("span", {
+						children: [a("span", {
 							class: "label",
 							children: "Name"
-						}), /* @__PURE__ */ a("input", {
+						}), a("input", {
 							value: name,
 							required: true,
 							pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}",
@@ -3299,31 +3211,30 @@ function SavePreset$1({ onSaved }) {
 							onInput: (event) => setName(event.currentTarget.value)
 						})]
 					}),
-					/* @__PURE__ */ a("button", {
+					a("button", {
 						class: "go",
 						disabled: !name || taken,
 						children: "Save"
 					}),
-					taken && /* @__PURE__ */ a("span", {
+					taken && a("span", {
 						class: "warn",
 						children: "▲ There is a preset of this name"
 					})
 				]
 			}),
-			error !== null && /* @__PURE__ */ a(Problem, { error })
+			error !== null && a(Problem, { error })
 		]
 	});
 }
 // src/places/library.tsx
 function Library() {
-	return /* @__PURE__ */ a("main", {
+	return a("main", {
 		id: "main",
 		tabIndex: -1,
-		children: /* @__PURE__ */ a("h1", { children: "Library" })
+		children: a("h1", { children: "Library" })
 	});
 }
 // src/state/library.ts
-/** The vector that was deleted last, and what restores it. */
 var deleted = y$1(null);
 async function deleteVector(name) {
 	const { undo } = unwrap(await api.DELETE("/v1/vectors/{name}", { params: { path: { name } } }));
@@ -3349,7 +3260,6 @@ async function detailsOf(name) {
 	return unwrap(await api.GET("/v1/vectors/{name}", { params: { path: { name } } }));
 }
 // src/parts/verdict.ts
-/** Return an interval for people. */
 function between({ low, high }, digits = 1) {
 	return `95 % interval ${low.toFixed(digits)} to ${high.toFixed(digits)}`.replaceAll("-", "−");
 }
@@ -3404,7 +3314,7 @@ function Made({ job }) {
 		if (name !== null && there) detailsOf(name).then(setDetails, setError);
 	}, [name, there]);
 	if (name === null) return null;
-	if (!there) return /* @__PURE__ */ a(Gone, {
+	if (!there) return a(Gone, {
 		job,
 		name
 	});
@@ -3412,22 +3322,22 @@ function Made({ job }) {
 		word: "",
 		sentences: []
 	};
-	return /* @__PURE__ */ a("div", {
+	return a("div", {
 		class: "stack",
 		children: [
-			details && /* @__PURE__ */ a("div", {
+			details && a("div", {
 				class: "stack tight",
-				children: [/* @__PURE__ */ a("p", { children: /* @__PURE__ */ a("strong", { children: word }) }), sentences.map((each) => /* @__PURE__ */ a("p", { children: each }, each))]
+				children: [a("p", { children: a("strong", { children: word }) }), sentences.map((each) => a("p", { children: each }, each))]
 			}),
-			details && /* @__PURE__ */ a(Samples, {
+			details && a(Samples, {
 				job,
 				details
 			}),
-			error !== null && /* @__PURE__ */ a(Problem, { error }),
-			/* @__PURE__ */ a("div", {
+			error !== null && a(Problem, { error }),
+			a("div", {
 				class: "row",
 				children: [
-					/* @__PURE__ */ a("button", {
+					a("button", {
 						type: "button",
 						class: "go",
 						onClick: () => {
@@ -3436,17 +3346,17 @@ function Made({ job }) {
 						},
 						children: "Try it"
 					}),
-					/* @__PURE__ */ a("button", {
+					a("button", {
 						type: "button",
 						onClick: () => dismiss(job.id),
 						children: "Keep"
 					}),
-					/* @__PURE__ */ a("button", {
+					a("button", {
 						type: "button",
 						onClick: () => openCard(name),
 						children: "Card"
 					}),
-					/* @__PURE__ */ a("button", {
+					a("button", {
 						type: "button",
 						class: "danger",
 						onClick: () => deleteVector(name).then(() => dismiss(job.id), setError),
@@ -3458,20 +3368,19 @@ function Made({ job }) {
 	});
 }
 function Gone({ job, name }) {
-	return /* @__PURE__ */ a("p", {
+	return a("p", {
 		class: "row",
-		children: [/* @__PURE__ */ a("span", { children: [
+		children: [a("span", { children: [
 			"The vector ",
 			name,
 			" is no longer there."
-		] }), /* @__PURE__ */ a("button", {
+		] }), a("button", {
 			type: "button",
 			onClick: () => dismiss(job.id),
 			children: "Dismiss"
 		})]
 	});
 }
-/** One question at both default strengths and without steering, answered once for each vector. */
 function Samples({ job, details }) {
 	const [error, setError] = d$2(null);
 	const sweep = jobs.value.find((each) => each.fields.kind === "sweep" && each.fields.vector === details.name && each.created >= (job.ended ?? 0));
@@ -3486,9 +3395,9 @@ function Samples({ job, details }) {
 			kl: true
 		}).catch(setError);
 	}, [details.name]);
-	if (error !== null) return /* @__PURE__ */ a(Problem, { error });
+	if (error !== null) return a(Problem, { error });
 	const rows = sweep ? findingsOf(sweep, "strength") : [];
-	if (!rows.length) return /* @__PURE__ */ a("p", {
+	if (!rows.length) return a("p", {
 		class: "soft",
 		role: "status",
 		children: [
@@ -3497,31 +3406,31 @@ function Samples({ job, details }) {
 			"” both ways…"
 		]
 	});
-	return /* @__PURE__ */ a("section", {
+	return a("section", {
 		class: "stack tight",
 		"aria-label": "Samples",
-		children: [/* @__PURE__ */ a("p", {
+		children: [a("p", {
 			class: "small",
 			children: [
 				"“",
 				QUESTION,
 				"”"
 			]
-		}), /* @__PURE__ */ a("div", {
+		}), a("div", {
 			class: "samples",
-			children: rows.map((row) => /* @__PURE__ */ a("div", {
+			children: rows.map((row) => a("div", {
 				class: "stack tight",
-				children: [/* @__PURE__ */ a("p", {
+				children: [a("p", {
 					class: "small",
 					children: [
-						/* @__PURE__ */ a("strong", { children: row.strength ? signed(row.strength) : "as it is" }),
+						a("strong", { children: row.strength ? signed(row.strength) : "as it is" }),
 						" ",
-						!row.usable && /* @__PURE__ */ a("span", {
+						!row.usable && a("span", {
 							class: "warn",
 							children: ["▲ ", row.loops ? "repeats itself" : "no answer"]
 						})
 					]
-				}), /* @__PURE__ */ a("blockquote", {
+				}), a("blockquote", {
 					class: row.strength > 0 ? "plus" : row.strength < 0 ? "minus" : "",
 					children: row.text.trim() || "(no answer)"
 				})]
@@ -3533,7 +3442,7 @@ function strengthsOf({ default_strength, safe, header }) {
 	if (header.distillation) return [0, default_strength ?? 1];
 	const low = safe ? Math.max(-.5, safe.low) : -.5;
 	const high = safe ? Math.min(.5, safe.high) : .5;
-	return [.../* @__PURE__ */ new Set([
+	return [...new Set([
 		low || -.25,
 		0,
 		high || .25
@@ -3556,56 +3465,55 @@ function JobPanel({ job }) {
 		setError(null);
 		work.catch(setError);
 	};
-	return /* @__PURE__ */ a("article", {
+	return a("article", {
 		class: "card job stack",
 		"aria-label": `${nameOf(job)} ${WORDS$2[job.status]}`,
 		children: [
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				class: "row",
 				children: [
-					/* @__PURE__ */ a("h2", {
+					a("h2", {
 						class: "grow",
 						children: [
 							nameOf(job),
 							" ",
-							/* @__PURE__ */ a("span", {
+							a("span", {
 								class: "soft",
 								children: WORDS$2[job.status]
 							})
 						]
 					}),
-					!hasEnded(job) && /* @__PURE__ */ a(TimeLeft, { job }),
-					!hasEnded(job) && /* @__PURE__ */ a("button", {
+					!hasEnded(job) && a(TimeLeft, { job }),
+					!hasEnded(job) && a("button", {
 						type: "button",
 						onClick: () => act(halt(job.id)),
 						children: "Stop: what was found is kept"
 					}),
-					(job.status === "stopped" || job.status === "failed") && /* @__PURE__ */ a($, { children: [/* @__PURE__ */ a("button", {
+					(job.status === "stopped" || job.status === "failed") && a($, { children: [a("button", {
 						type: "button",
 						class: "go",
 						onClick: () => act(resume(job.id)),
 						children: job.status === "failed" ? "Try again" : "Go on"
-					}), /* @__PURE__ */ a("button", {
+					}), a("button", {
 						type: "button",
 						onClick: () => dismiss(job.id),
 						children: "Dismiss"
 					})] })
 				]
 			}),
-			error !== null && /* @__PURE__ */ a(Problem, { error }),
-			job.error && /* @__PURE__ */ a(Problem, { error: job.error }),
-			job.status === "done" ? /* @__PURE__ */ a(Made, { job }) : /* @__PURE__ */ a("div", {
+			error !== null && a(Problem, { error }),
+			job.error && a(Problem, { error: job.error }),
+			job.status === "done" ? a(Made, { job }) : a("div", {
 				class: "columns",
-				children: [/* @__PURE__ */ a(Phases, { job }), /* @__PURE__ */ a(Findings, { job })]
+				children: [a(Phases, { job }), a(Findings, { job })]
 			}),
-			job.status === "done" && /* @__PURE__ */ a("details", { children: [/* @__PURE__ */ a("summary", { children: "How it was made" }), /* @__PURE__ */ a("div", {
+			job.status === "done" && a("details", { children: [a("summary", { children: "How it was made" }), a("div", {
 				class: "columns",
-				children: [/* @__PURE__ */ a(Phases, { job }), /* @__PURE__ */ a(Findings, { job })]
+				children: [a(Phases, { job }), a(Findings, { job })]
 			})] })
 		]
 	});
 }
-/** The time left, counted down between two words of the server. It is an estimate, and is said to be one. */
 function TimeLeft({ job }) {
 	const [passed, setPassed] = d$2(0);
 	A$1(() => {
@@ -3616,62 +3524,62 @@ function TimeLeft({ job }) {
 	}, [job.seconds_left]);
 	if (job.seconds_left === null || job.seconds_left === void 0) return null;
 	const left = Math.max(job.seconds_left - (job.status === "queued" ? 0 : passed), 0);
-	return /* @__PURE__ */ a("span", {
+	return a("span", {
 		class: "soft",
 		children: job.status === "queued" ? `then about ${duration(left)}` : `about ${duration(left)} left`
 	});
 }
 function Phases({ job }) {
-	const done = /* @__PURE__ */ new Map();
+	const done = new Map();
 	for (const { phase, seconds } of job.phases) done.set(phase, Math.max(seconds, done.get(phase) ?? 0));
 	const now = hasEnded(job) ? null : job.progress;
 	if (now) done.delete(now.phase);
 	const expected = job.expected ?? {};
 	const later = job.status === "done" ? [] : Object.keys(expected).filter((phase) => !done.has(phase) && phase !== now?.phase);
-	return /* @__PURE__ */ a("ol", {
+	return a("ol", {
 		class: "phases",
 		"aria-label": "Phases",
 		children: [
-			[...done].map(([phase, seconds]) => /* @__PURE__ */ a("li", { children: [
-				/* @__PURE__ */ a("span", {
+			[...done].map(([phase, seconds]) => a("li", { children: [
+				a("span", {
 					"aria-label": "done",
 					children: "✓"
 				}),
-				/* @__PURE__ */ a("span", { children: phase }),
-				/* @__PURE__ */ a("span", {
+				a("span", { children: phase }),
+				a("span", {
 					class: "soft number",
 					children: [seconds < 10 ? seconds.toFixed(1) : Math.round(seconds), " s"]
 				})
 			] }, phase)),
-			now && job.status === "running" && /* @__PURE__ */ a("li", {
+			now && job.status === "running" && a("li", {
 				"aria-current": "step",
 				children: [
-					/* @__PURE__ */ a("span", {
+					a("span", {
 						"aria-label": "now",
 						children: "▶"
 					}),
-					/* @__PURE__ */ a("strong", { children: now.phase }),
-					/* @__PURE__ */ a("span", {
+					a("strong", { children: now.phase }),
+					a("span", {
 						class: "soft number",
 						children: [now.total > 1 ? `${now.done} of ${now.total}` : "", now.status && ` · ${now.status}`]
 					}),
-					now.total > 1 ? /* @__PURE__ */ a("progress", {
+					now.total > 1 ? a("progress", {
 						"aria-label": now.phase,
 						max: now.total,
 						value: now.done
-					}) : /* @__PURE__ */ a("progress", { "aria-label": now.phase }),
-					now.note && /* @__PURE__ */ a("span", {
+					}) : a("progress", { "aria-label": now.phase }),
+					now.note && a("span", {
 						class: "soft small",
 						children: now.note
 					})
 				]
 			}, now.phase),
-			later.map((phase) => /* @__PURE__ */ a("li", {
+			later.map((phase) => a("li", {
 				class: "later",
-				children: [/* @__PURE__ */ a("span", {
+				children: [a("span", {
 					"aria-label": "later",
 					children: "·"
-				}), /* @__PURE__ */ a("span", { children: phase })]
+				}), a("span", { children: phase })]
 			}, phase))
 		]
 	});
@@ -3682,12 +3590,12 @@ function Findings({ job }) {
 	const layers = findingsOf(job, "layers").at(-1);
 	const unlike = [...new Map(answers.map((each) => [each.question, each])).values()].slice(0, 2);
 	if (!agreement && !unlike.length && !layers) return null;
-	return /* @__PURE__ */ a("div", {
+	return a("div", {
 		class: "stack",
 		"aria-label": "Found so far",
 		role: "group",
 		children: [
-			agreement && /* @__PURE__ */ a("p", { children: [
+			agreement && a("p", { children: [
 				agreement.pairs,
 				" pairs agree with cosine ",
 				agreement.cosine.toFixed(2),
@@ -3696,27 +3604,27 @@ function Findings({ job }) {
 				Math.round(100 * agreement.separation),
 				" % lie the right way round."
 			] }),
-			unlike.map((each) => /* @__PURE__ */ a("div", {
+			unlike.map((each) => a("div", {
 				class: "stack tight",
-				children: [/* @__PURE__ */ a("p", {
+				children: [a("p", {
 					class: "small",
 					children: [
 						"Asked to be either, the model answers “",
 						each.question,
 						"” with"
 					]
-				}), /* @__PURE__ */ a("div", {
+				}), a("div", {
 					class: "both",
-					children: [/* @__PURE__ */ a("blockquote", {
+					children: [a("blockquote", {
 						class: "plus",
 						children: ["+ ", each.positive]
-					}), /* @__PURE__ */ a("blockquote", {
+					}), a("blockquote", {
 						class: "minus",
 						children: ["− ", each.negative]
 					})]
 				})]
 			}, each.question)),
-			layers && /* @__PURE__ */ a(Layers, {
+			layers && a(Layers, {
 				shares: layers.shares,
 				tried: layers.tried
 			})
@@ -3726,13 +3634,13 @@ function Findings({ job }) {
 function Layers({ shares, tried }) {
 	const layers = Object.entries(shares).map(([layer, share]) => [Number(layer), share]).sort(([a], [b]) => a - b);
 	const most = layers.reduce((best, each) => each[1] > best[1] ? each : best, layers[0] ?? [0, 0]);
-	return /* @__PURE__ */ a("div", {
+	return a("div", {
 		class: "stack tight",
-		children: [/* @__PURE__ */ a("p", { children: `It steers layers ${layers[0]?.[0]} to ${layers.at(-1)?.[0]}, layer ${most[0]} the most${tried ? `; ${tried} choices of layers were compared` : ""}.` }), /* @__PURE__ */ a("div", {
+		children: [a("p", { children: `It steers layers ${layers[0]?.[0]} to ${layers.at(-1)?.[0]}, layer ${most[0]} the most${tried ? `; ${tried} choices of layers were compared` : ""}.` }), a("div", {
 			class: "layers",
 			role: "img",
 			"aria-label": `Share of each layer: ${layers.map(([layer, share]) => `${layer}: ${Math.round(100 * share)} %`).join(", ")}`,
-			children: layers.map(([layer, share]) => /* @__PURE__ */ a("span", {
+			children: layers.map(([layer, share]) => a("span", {
 				style: { height: `${Math.max(100 * share, 2)}%` },
 				title: `layer ${layer}: ${Math.round(100 * share)} %`
 			}, layer))
@@ -3740,8 +3648,6 @@ function Layers({ shares, tried }) {
 	});
 }
 // src/state/behaviour-file.ts
-/** Return the text of a behaviour from a file: TOML, JSON, or pairs as JSON or JSONL.
-* Throws an Error that says what is wrong with it. */
 function asToml(fileName, text, name) {
 	const ending = fileName.toLowerCase().split(".").at(-1);
 	if (ending === "toml") return text;
@@ -3792,7 +3698,6 @@ var form = kept("make", {
 	effort: "default",
 	prompt: ""
 }, isForm);
-/** A file of the user: its name, and its text as a behaviour. Files are read again after a reload. */
 var file = y$1(null);
 function set(change) {
 	form.value = {
@@ -3801,14 +3706,12 @@ function set(change) {
 	};
 }
 var filled = (poles) => poles.map((pole) => pole.trim()).filter(Boolean);
-/** Name of the vector: what was typed, else made from what it is about. */
 var name = O(() => {
 	const { source, name: typed, positive, prompt } = form.value;
 	if (typed.trim()) return typed.trim();
 	if (source === "file") return draft.value?.name ?? "";
 	return slug(source === "poles" ? filled(positive)[0] ?? "" : prompt);
 });
-/** Return a name from the first words of a text. */
 function slug(text) {
 	return text.normalize("NFKD").toLowerCase().replace(/[^a-z0-9 _-]/g, "").split(/\s+/).filter((word) => word && ![
 		"a",
@@ -3820,9 +3723,7 @@ function slug(text) {
 		"very"
 	].includes(word)).slice(0, 3).join("-").slice(0, 40);
 }
-/** The behaviour as the server reads it; null while there is nothing to read. */
 var draft = y$1(null);
-/** Why there is no draft yet. */
 var draftProblem = y$1(null);
 var asked = 0;
 x(() => {
@@ -3848,7 +3749,6 @@ x(() => {
 		});
 	}, 350);
 });
-/** Return the behaviour to train, under the name that its vector gets. */
 async function readyToml() {
 	const { source, positive, negative } = form.value;
 	if (source === "poles") return write(name.value, {
@@ -3878,7 +3778,6 @@ async function read(text) {
 		} })) : null
 	};
 }
-/** Return about how long a job takes on this server, in seconds. */
 function expected(kind) {
 	return info.value?.expected_seconds[kind] ?? null;
 }
@@ -3896,14 +3795,13 @@ var WORDS$1 = {
 	warning: "Better",
 	note: "Note"
 };
-/** What may be wrong with the words of a behaviour: hints, of which only mistakes keep it from being trained. */
 function Hints() {
-	return /* @__PURE__ */ a("ul", {
+	return a("ul", {
 		class: "hints",
 		"aria-label": "Hints",
 		"aria-live": "polite",
-		children: (draft.value?.findings ?? []).map((finding, n) => /* @__PURE__ */ a("li", { children: [
-			/* @__PURE__ */ a("span", {
+		children: (draft.value?.findings ?? []).map((finding, n) => a("li", { children: [
+			a("span", {
 				class: finding.level === "note" ? "soft" : "warn",
 				children: [
 					finding.level === "note" ? "·" : "▲",
@@ -3916,14 +3814,13 @@ function Hints() {
 			": ",
 			finding.problem,
 			". ",
-			finding.fix && /* @__PURE__ */ a("span", {
+			finding.fix && a("span", {
 				class: "soft",
 				children: [capital(finding.fix), "."]
 			})
 		] }, n))
 	});
 }
-/** Return the place of a finding as it is on the page. */
 function place$2(where) {
 	const match = /^(positive|negative)\.personas\[(\d+)\]$/.exec(where);
 	if (!match) return where;
@@ -3983,7 +3880,7 @@ function MakeForm() {
 			setBeginning(false);
 		}
 	};
-	return /* @__PURE__ */ a("form", {
+	return a("form", {
 		class: "stack",
 		"aria-label": "A new vector",
 		onSubmit: (event) => {
@@ -3991,13 +3888,13 @@ function MakeForm() {
 			start();
 		},
 		children: [
-			/* @__PURE__ */ a("fieldset", {
+			a("fieldset", {
 				class: "stack tight",
-				children: [/* @__PURE__ */ a("legend", { children: "Where from" }), /* @__PURE__ */ a("div", {
+				children: [a("legend", { children: "Where from" }), a("div", {
 					class: "row",
-					children: Object.keys(SOURCES).map((each) => /* @__PURE__ */ a("label", {
+					children: Object.keys(SOURCES).map((each) => a("label", {
 						class: "check",
-						children: [/* @__PURE__ */ a("input", {
+						children: [a("input", {
 							type: "radio",
 							name: "source",
 							checked: source === each,
@@ -4006,17 +3903,17 @@ function MakeForm() {
 					}, each))
 				})]
 			}),
-			source === "poles" && /* @__PURE__ */ a(Poles, {}),
-			source === "file" && /* @__PURE__ */ a(FromFile, {}),
-			source === "prompt" && /* @__PURE__ */ a(Prompt, { blocked: able?.gradients === false }),
-			/* @__PURE__ */ a("label", {
+			source === "poles" && a(Poles, {}),
+			source === "file" && a(FromFile, {}),
+			source === "prompt" && a(Prompt, { blocked: able?.gradients === false }),
+			a("label", {
 				class: "field",
 				children: [
-					/* @__PURE__ */ a("span", {
+					a("span", {
 						class: "label",
 						children: "Name"
 					}),
-					/* @__PURE__ */ a("input", {
+					a("input", {
 						value: form.value.name,
 						placeholder: name.value,
 						maxLength: 64,
@@ -4025,7 +3922,7 @@ function MakeForm() {
 						autocomplete: "off",
 						onInput: (event) => set({ name: event.currentTarget.value })
 					}),
-					taken && /* @__PURE__ */ a("span", {
+					taken && a("span", {
 						class: "warn",
 						children: [
 							"▲ You have a vector ",
@@ -4035,25 +3932,25 @@ function MakeForm() {
 					})
 				]
 			}),
-			source !== "prompt" && /* @__PURE__ */ a("fieldset", {
+			source !== "prompt" && a("fieldset", {
 				class: "stack tight",
-				children: [/* @__PURE__ */ a("legend", { children: "Effort" }), EFFORTS.map((each) => /* @__PURE__ */ a("label", {
+				children: [a("legend", { children: "Effort" }), EFFORTS.map((each) => a("label", {
 					class: "check",
-					children: [/* @__PURE__ */ a("input", {
+					children: [a("input", {
 						type: "radio",
 						name: "effort",
 						checked: effort === each,
 						onChange: () => set({ effort: each })
-					}), /* @__PURE__ */ a("span", { children: [
+					}), a("span", { children: [
 						ABOUT[each],
 						" ",
-						/* @__PURE__ */ a(Time, { seconds: expected(`train ${each}`) })
+						a(Time, { seconds: expected(`train ${each}`) })
 					] })]
 				}, each))]
 			}),
-			error !== null && /* @__PURE__ */ a(Problem, { error }),
-			draftProblem.value && source !== "prompt" && /* @__PURE__ */ a(Problem, { error: draftProblem.value }),
-			/* @__PURE__ */ a("p", { children: /* @__PURE__ */ a("button", {
+			error !== null && a(Problem, { error }),
+			draftProblem.value && source !== "prompt" && a(Problem, { error: draftProblem.value }),
+			a("p", { children: a("button", {
 				class: "go",
 				disabled: !ready || taken || beginning,
 				children: [source === "prompt" ? "Compile" : "Train", seconds !== null && `: about ${duration(seconds)} on this machine`]
@@ -4062,7 +3959,7 @@ function MakeForm() {
 	});
 }
 function Time({ seconds }) {
-	return seconds === null ? null : /* @__PURE__ */ a("span", {
+	return seconds === null ? null : a("span", {
 		class: "soft",
 		children: [
 			"(about ",
@@ -4072,42 +3969,42 @@ function Time({ seconds }) {
 	});
 }
 function Poles() {
-	return /* @__PURE__ */ a($, { children: [
-		/* @__PURE__ */ a(Pole, {
+	return a($, { children: [
+		a(Pole, {
 			side: "positive",
 			sign: "+",
 			title: "Towards"
 		}),
-		/* @__PURE__ */ a(Pole, {
+		a(Pole, {
 			side: "negative",
 			sign: "−",
 			title: "Against"
 		}),
-		/* @__PURE__ */ a("p", {
+		a("p", {
 			class: "hint",
 			children: "Several ways of saying a pole make a better vector. Give both poles as many, line by line alike but for the point."
 		}),
-		/* @__PURE__ */ a(Hints, {})
+		a(Hints, {})
 	] });
 }
 function Pole({ side, sign, title }) {
 	const ways = form.value[side];
 	const change = (next) => set({ [side]: next });
-	return /* @__PURE__ */ a("fieldset", {
+	return a("fieldset", {
 		class: `pole stack tight ${side === "negative" ? "against" : ""}`,
 		children: [
-			/* @__PURE__ */ a("legend", { children: [
+			a("legend", { children: [
 				title,
 				" (",
 				sign,
 				")"
 			] }),
-			ways.map((way, n) => /* @__PURE__ */ a("div", {
+			ways.map((way, n) => a("div", {
 				class: "way",
 				children: [
-					/* @__PURE__ */ a("label", {
+					a("label", {
 						for: `${side}-${n}`,
-						children: ["You are", /* @__PURE__ */ a("span", {
+						children: ["You are", a("span", {
 							class: "vh",
 							children: [
 								", ",
@@ -4117,7 +4014,7 @@ function Pole({ side, sign, title }) {
 							]
 						})]
 					}),
-					/* @__PURE__ */ a("input", {
+					a("input", {
 						id: `${side}-${n}`,
 						value: way,
 						placeholder: n === 0 ? EXAMPLES[side] : "another way to say it",
@@ -4125,7 +4022,7 @@ function Pole({ side, sign, title }) {
 						autocomplete: "off",
 						onInput: (event) => change(ways.map((old, at) => at === n ? event.currentTarget.value : old))
 					}),
-					ways.length > 1 && /* @__PURE__ */ a("button", {
+					ways.length > 1 && a("button", {
 						type: "button",
 						class: "quiet icon",
 						"aria-label": `Remove way ${n + 1}`,
@@ -4134,7 +4031,7 @@ function Pole({ side, sign, title }) {
 					})
 				]
 			}, n)),
-			/* @__PURE__ */ a("p", { children: /* @__PURE__ */ a("button", {
+			a("p", { children: a("button", {
 				type: "button",
 				class: "link",
 				disabled: ways.length >= 16,
@@ -4162,57 +4059,57 @@ function FromFile() {
 			setProblem(error);
 		}
 	};
-	return /* @__PURE__ */ a($, { children: [
-		/* @__PURE__ */ a("div", {
+	return a($, { children: [
+		a("div", {
 			class: "field",
 			children: [
-				/* @__PURE__ */ a("label", {
+				a("label", {
 					for: "behaviour-file",
 					children: "Behaviour or pairs"
 				}),
-				/* @__PURE__ */ a("input", {
+				a("input", {
 					id: "behaviour-file",
 					type: "file",
 					accept: ".toml,.json,.jsonl",
 					onChange: (event) => void take(event.currentTarget.files?.[0])
 				}),
-				/* @__PURE__ */ a("p", {
+				a("p", {
 					class: "hint",
 					children: "A behaviour as .toml or .json; or pairs as .jsonl or .json, each an object with \"positive\" and \"negative\". It is read in the browser and sent to your own server alone."
 				})
 			]
 		}),
-		file.value && /* @__PURE__ */ a("p", { children: [
+		file.value && a("p", { children: [
 			file.value.name,
 			" is read",
-			draft.value?.name ? /* @__PURE__ */ a($, { children: [" as the behaviour ", /* @__PURE__ */ a("strong", { children: draft.value.name })] }) : null,
+			draft.value?.name ? a($, { children: [" as the behaviour ", a("strong", { children: draft.value.name })] }) : null,
 			"."
 		] }),
-		problem !== null && /* @__PURE__ */ a(Problem, { error: problem }),
-		/* @__PURE__ */ a(Hints, {})
+		problem !== null && a(Problem, { error: problem }),
+		a(Hints, {})
 	] });
 }
 function Prompt({ blocked }) {
-	return /* @__PURE__ */ a("div", {
+	return a("div", {
 		class: "stack tight",
 		children: [
-			/* @__PURE__ */ a("label", {
+			a("label", {
 				class: "field",
-				children: [/* @__PURE__ */ a("span", {
+				children: [a("span", {
 					class: "label",
 					children: "System prompt"
-				}), /* @__PURE__ */ a("textarea", {
+				}), a("textarea", {
 					rows: 5,
 					value: form.value.prompt,
 					placeholder: "Answer in one short sentence.",
 					onInput: (event) => set({ prompt: event.currentTarget.value })
 				})]
 			}),
-			/* @__PURE__ */ a("p", {
+			a("p", {
 				class: "hint",
 				children: "The vector then does what the prompt asks for, at strength 1, without its tokens in every request."
 			}),
-			blocked && /* @__PURE__ */ a("p", {
+			blocked && a("p", {
 				class: "warn",
 				children: "▲ This model has no gradients, so prompts cannot be compiled. Use two poles instead."
 			})
@@ -4220,17 +4117,16 @@ function Prompt({ blocked }) {
 	});
 }
 // src/parts/pairs-preview.tsx
-/** Some of the pairs as the model will read them, with what differs marked. */
 function PairsPreview() {
 	if (form.value.source === "prompt") return null;
 	const preview = draft.value?.preview;
-	return /* @__PURE__ */ a("section", {
+	return a("section", {
 		class: "stack tight",
 		"aria-label": "What the model will read",
-		children: [/* @__PURE__ */ a("h2", { children: "What the model will read" }), !preview ? /* @__PURE__ */ a("p", {
+		children: [a("h2", { children: "What the model will read" }), !preview ? a("p", {
 			class: "soft",
 			children: "Pairs of texts that differ in the poles alone appear here as you write."
-		}) : /* @__PURE__ */ a($, { children: [/* @__PURE__ */ a("p", {
+		}) : a($, { children: [a("p", {
 			class: "soft",
 			children: [
 				preview.pairs.length,
@@ -4238,16 +4134,16 @@ function PairsPreview() {
 				preview.total,
 				" pairs. The model's hidden states at the end of each text are compared."
 			]
-		}), /* @__PURE__ */ a("ol", {
+		}), a("ol", {
 			class: "preview",
 			children: preview.pairs.map((pair, n) => {
 				const [plus, minus] = parted(pair.positive, pair.negative);
-				return /* @__PURE__ */ a("li", {
+				return a("li", {
 					class: "stack tight",
-					children: [/* @__PURE__ */ a(Text, {
+					children: [a(Text, {
 						sign: "+",
 						parts: plus
-					}), /* @__PURE__ */ a(Text, {
+					}), a(Text, {
 						sign: "−",
 						parts: minus
 					})]
@@ -4257,7 +4153,7 @@ function PairsPreview() {
 	});
 }
 function Text({ sign, parts: [before, own, after] }) {
-	return /* @__PURE__ */ a("pre", {
+	return a("pre", {
 		class: sign === "+" ? "" : "against",
 		tabIndex: 0,
 		role: "group",
@@ -4266,12 +4162,11 @@ function Text({ sign, parts: [before, own, after] }) {
 			sign,
 			" ",
 			before,
-			/* @__PURE__ */ a("mark", { children: own }),
+			a("mark", { children: own }),
 			after
 		]
 	});
 }
-/** Return two texts in three parts each: what they begin with alike, what differs, what they end with alike. */
 function parted(a, b) {
 	const [as, bs] = [a.split(/(\s+)/), b.split(/(\s+)/)];
 	let [start, end] = [0, 0];
@@ -4285,29 +4180,28 @@ function parted(a, b) {
 	return [cut(as), cut(bs)];
 }
 // src/parts/undo.tsx
-/** What was deleted last, with the button that brings it back. */
 function Undo() {
 	const [error, setError] = d$2(null);
 	if (!deleted.value) return null;
-	return /* @__PURE__ */ a("div", {
+	return a("div", {
 		class: "stack tight",
-		children: [/* @__PURE__ */ a("p", {
+		children: [a("p", {
 			class: "notice row",
 			children: [
-				/* @__PURE__ */ a("span", { children: [/* @__PURE__ */ a("strong", { children: deleted.value.name }), " is deleted."] }),
-				/* @__PURE__ */ a("button", {
+				a("span", { children: [a("strong", { children: deleted.value.name }), " is deleted."] }),
+				a("button", {
 					type: "button",
 					onClick: () => void restoreVector().catch(setError),
 					children: "Undo"
 				}),
-				/* @__PURE__ */ a("button", {
+				a("button", {
 					type: "button",
 					class: "quiet",
 					onClick: () => deleted.value = null,
 					children: "Dismiss"
 				})
 			]
-		}), error !== null && /* @__PURE__ */ a(Problem, { error })]
+		}), error !== null && a(Problem, { error })]
 	});
 }
 // src/places/make.tsx
@@ -4315,21 +4209,21 @@ var SHOWN = 6;
 function Make() {
 	A$1(() => void findJobs().catch(() => void 0), []);
 	const making = jobs.value.filter((job) => (job.kind === "train" || job.kind === "distill") && !dismissed.value.includes(job.id));
-	return /* @__PURE__ */ a("main", {
+	return a("main", {
 		id: "main",
 		tabIndex: -1,
 		class: "page stack",
 		children: [
-			/* @__PURE__ */ a("h1", { children: "Make" }),
-			/* @__PURE__ */ a(Undo, {}),
-			making.length > 0 && /* @__PURE__ */ a("section", {
+			a("h1", { children: "Make" }),
+			a(Undo, {}),
+			making.length > 0 && a("section", {
 				class: "stack",
 				"aria-label": "Vectors being made",
-				children: making.slice(0, SHOWN).map((job) => /* @__PURE__ */ a(JobPanel, { job }, job.id))
+				children: making.slice(0, SHOWN).map((job) => a(JobPanel, { job }, job.id))
 			}),
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				class: "making",
-				children: [/* @__PURE__ */ a(MakeForm, {}), /* @__PURE__ */ a(PairsPreview, {})]
+				children: [a(MakeForm, {}), a(PairsPreview, {})]
 			})
 		]
 	});
@@ -4341,7 +4235,6 @@ var TRIES = 5;
 var running = y$1([]);
 var busy = O(() => running.value.length > 0);
 var series = 0;
-/** Ask a question in all columns that are shown. */
 function ask(user) {
 	stop();
 	const example = turns.value.every((turn) => turn.example);
@@ -4355,7 +4248,6 @@ function ask(user) {
 	}];
 	answerTurn(id, shown.value);
 }
-/** Answer the last turn again with the dials as they are now. */
 function again() {
 	const last = turns.value.at(-1);
 	if (!last) return;
@@ -4366,7 +4258,6 @@ function again() {
 	}));
 	answerTurn(last.id, shown.value);
 }
-/** Answer a turn and all that follow it again, each with its own dials. */
 async function rerunFrom(id) {
 	stop();
 	const mine = ++series;
@@ -4375,11 +4266,9 @@ async function rerunFrom(id) {
 		await answerTurn(turn.id, shown.value);
 	}
 }
-/** Answer a turn in columns that lack an answer. */
 async function answerTurn(id, columns) {
 	await Promise.all(columns.map((column) => answerColumn(id, column)));
 }
-/** Answer a turn again in one column. */
 async function answerColumn(id, column) {
 	const turn = turns.value.find((each) => each.id === id);
 	if (!turn) return;
@@ -4414,7 +4303,6 @@ async function answerColumn(id, column) {
 		seed
 	});
 }
-/** Answer a turn three times more in all columns, with other seeds. */
 async function moreSeeds(id, count = 3) {
 	stop();
 	await Promise.all(shown.value.map((column) => moreOf(id, column, count)));
@@ -4451,7 +4339,6 @@ async function moreOf(id, column, count) {
 		seed
 	});
 }
-/** Continue an answer that was lost, stopped or cut. */
 async function goOn(id, column) {
 	const turn = turns.value.find((each) => each.id === id);
 	const answer = turn && pickedOf(turn, column);
@@ -4479,7 +4366,6 @@ function stop() {
 	series++;
 	for (const controller of running.value) controller.abort();
 }
-/** Begin a new conversation. */
 function forget() {
 	stop();
 	turns.value = [];
@@ -4536,7 +4422,6 @@ async function run(target, asked) {
 		running.value = running.value.filter((each) => each !== controller);
 	}
 }
-/** Stream answers; a queue that is full is asked again when it says. */
 async function withRetries(target, asked, signal) {
 	for (let tries = 1;; tries++) try {
 		await stream(target, asked, signal);
@@ -4604,9 +4489,8 @@ async function stream(target, asked, signal) {
 	}
 	throw new ApiError("the answer broke off", "the text so far is kept", "lost", 0);
 }
-/** Return the vectors to read: of the colours and of the dials, as far as the server has them. */
 function readable(mix) {
-	return [.../* @__PURE__ */ new Set([colourBy.value, ...mix.map((dial) => dial.name)])].filter((name) => vectorOf.value.has(name)).slice(0, MAX_READINGS);
+	return [...new Set([colourBy.value, ...mix.map((dial) => dial.name)])].filter((name) => vectorOf.value.has(name)).slice(0, MAX_READINGS);
 }
 function takeChunk(target, chunk) {
 	for (const { index, receipt, beyond_safe } of chunk.trimtab?.answers ?? []) change({
@@ -4640,7 +4524,7 @@ function takeChunk(target, chunk) {
 		});
 	}
 }
-var pending = /* @__PURE__ */ new Map();
+var pending = new Map();
 var timer;
 function arrived(target, token) {
 	const place = `${target.id}/${target.column}/${target.first}`;
@@ -4686,7 +4570,6 @@ function changeAnswers(target, with_) {
 }
 // src/state/link.ts
 var PLACE = "try";
-/** Return a link to the dials, columns and question as they are now. */
 function link() {
 	const question = draft$1.value || (turns.value.at(-1)?.user ?? "");
 	const fields = new URLSearchParams({
@@ -4696,7 +4579,6 @@ function link() {
 	});
 	return `${location.origin}${location.pathname}#${PLACE}?${fields}`;
 }
-/** Take what the address says, and keep the address up to date while the place is shown. */
 function followAddress() {
 	const given = takeAddress();
 	x(() => {
@@ -4741,27 +4623,27 @@ function ReadingsByTurn({ name, onPick }) {
 			}];
 		})
 	}));
-	return /* @__PURE__ */ a("section", {
+	return a("section", {
 		class: "stack tight",
 		"aria-labelledby": "by-turn",
 		children: [
-			/* @__PURE__ */ a("h3", {
+			a("h3", {
 				id: "by-turn",
 				children: "Reading per turn"
 			}),
-			/* @__PURE__ */ a("svg", {
+			a("svg", {
 				class: "chart",
 				viewBox: `0 0 ${WIDTH$1} ${HEIGHT}`,
 				"aria-hidden": "true",
-				children: [/* @__PURE__ */ a("line", {
+				children: [a("line", {
 					class: "axis",
 					x1: "0",
 					x2: WIDTH$1,
 					y1: y(0),
 					y2: y(0)
-				}), lines.map(({ column, points }) => /* @__PURE__ */ a("g", {
+				}), lines.map(({ column, points }) => a("g", {
 					class: column,
-					children: [/* @__PURE__ */ a("polyline", { points: points.map(({ n, z }) => `${x(n)},${y(z)}`).join(" ") }), points.map(({ n, z }) => /* @__PURE__ */ a("circle", {
+					children: [a("polyline", { points: points.map(({ n, z }) => `${x(n)},${y(z)}`).join(" ") }), points.map(({ n, z }) => a("circle", {
 						cx: x(n),
 						cy: y(z),
 						r: "5",
@@ -4769,12 +4651,12 @@ function ReadingsByTurn({ name, onPick }) {
 					}, n))]
 				}, column))]
 			}),
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				class: "scroll",
-				children: /* @__PURE__ */ a("table", {
+				children: a("table", {
 					class: "data",
 					children: [
-						/* @__PURE__ */ a("caption", {
+						a("caption", {
 							class: "vh",
 							children: [
 								"Mean reading of ",
@@ -4782,17 +4664,17 @@ function ReadingsByTurn({ name, onPick }) {
 								" in standard deviations, by turn and column"
 							]
 						}),
-						/* @__PURE__ */ a("thead", { children: /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("th", {
+						a("thead", { children: a("tr", { children: [a("th", {
 							scope: "col",
 							children: "Turn"
-						}), columns.map((column) => /* @__PURE__ */ a("th", {
+						}), columns.map((column) => a("th", {
 							scope: "col",
 							class: `number key ${column}`,
 							children: TITLES[column]
 						}, column))] }) }),
-						/* @__PURE__ */ a("tbody", { children: all.map((turn, n) => /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("th", {
+						a("tbody", { children: all.map((turn, n) => a("tr", { children: [a("th", {
 							scope: "row",
-							children: /* @__PURE__ */ a("button", {
+							children: a("button", {
 								type: "button",
 								class: "link",
 								onClick: () => onPick(turn.id),
@@ -4804,7 +4686,7 @@ function ReadingsByTurn({ name, onPick }) {
 							})
 						}), columns.map((column) => {
 							const z = meanReading(turn.id, column, name);
-							return /* @__PURE__ */ a("td", {
+							return a("td", {
 								class: "number",
 								children: z === null ? "–" : signed(z)
 							}, column);
@@ -4822,10 +4704,9 @@ function meanReading(id, column, name) {
 }
 // src/try/acts.tsx
 var STRONGEST$1 = 3;
-/** Turn that is shown; null while the drawer is closed. */
 var actsOf = y$1(null);
 function WhereItActs() {
-	return actsOf.value === null ? null : /* @__PURE__ */ a(Drawer, { id: actsOf.value }, actsOf.value);
+	return actsOf.value === null ? null : a(Drawer, { id: actsOf.value }, actsOf.value);
 }
 function Drawer({ id }) {
 	const turn = turns.value.find((each) => each.id === id);
@@ -4851,41 +4732,41 @@ function Drawer({ id }) {
 		} }).then((reply) => reading.value = unwrap(reply).data[0] ?? null).catch((problem) => error.value = problem);
 	}, [column.value, name]);
 	const answer = turn && pickedOf(turn, column.value);
-	return /* @__PURE__ */ a(Dialog, {
+	return a(Dialog, {
 		title: `Where it acts: ${name}`,
 		wide: true,
 		onClose: () => actsOf.value = null,
-		children: /* @__PURE__ */ a("div", {
+		children: a("div", {
 			class: "stack",
 			children: [
-				/* @__PURE__ */ a("div", {
+				a("div", {
 					class: "row",
 					children: [
-						/* @__PURE__ */ a("label", {
+						a("label", {
 							class: "check",
-							children: ["Answer", /* @__PURE__ */ a("select", {
+							children: ["Answer", a("select", {
 								value: column.value,
 								onChange: (event) => column.value = event.currentTarget.value,
-								children: columns.map((each) => /* @__PURE__ */ a("option", {
+								children: columns.map((each) => a("option", {
 									value: each,
 									children: TITLES[each]
 								}, each))
 							})]
 						}),
-						/* @__PURE__ */ a("label", {
+						a("label", {
 							class: "check",
-							children: ["Turn", /* @__PURE__ */ a("select", {
+							children: ["Turn", a("select", {
 								value: id,
 								onChange: (event) => actsOf.value = Number(event.currentTarget.value),
-								children: turns.value.map((each, n) => /* @__PURE__ */ a("option", {
+								children: turns.value.map((each, n) => a("option", {
 									value: each.id,
 									children: n + 1
 								}, each.id))
 							})]
 						}),
-						/* @__PURE__ */ a("label", {
+						a("label", {
 							class: "check",
-							children: [/* @__PURE__ */ a("input", {
+							children: [a("input", {
 								type: "checkbox",
 								checked: everything.value,
 								onChange: (event) => everything.value = event.currentTarget.checked
@@ -4893,17 +4774,17 @@ function Drawer({ id }) {
 						})
 					]
 				}),
-				error.value !== null && /* @__PURE__ */ a(Problem, { error: error.value }),
-				!reading.value && error.value === null && /* @__PURE__ */ a("p", {
+				error.value !== null && a(Problem, { error: error.value }),
+				!reading.value && error.value === null && a("p", {
 					class: "soft",
 					children: "Reading…"
 				}),
-				reading.value && answer && /* @__PURE__ */ a(Grid, {
+				reading.value && answer && a(Grid, {
 					reading: reading.value,
 					text: textOf(answer),
 					everything: everything.value
 				}),
-				/* @__PURE__ */ a(ReadingsByTurn, {
+				a(ReadingsByTurn, {
 					name,
 					onPick: (turnId) => {
 						actsOf.value = null;
@@ -4914,7 +4795,6 @@ function Drawer({ id }) {
 		})
 	});
 }
-/** z by layer and token, as a table in which the arrow keys move. */
 function Grid({ reading, text, everything }) {
 	const table = T(null);
 	const at = useSignal({
@@ -4922,7 +4802,7 @@ function Grid({ reading, text, everything }) {
 		column: 0
 	});
 	const vector = reading.vectors[0];
-	if (!vector?.z) return /* @__PURE__ */ a("p", { children: "This vector has no statistics of neutral texts, so its readings have no unit." });
+	if (!vector?.z) return a("p", { children: "This vector has no statistics of neutral texts, so its readings have no unit." });
 	const from = everything ? 0 : firstOf(reading.pieces, text);
 	const tokens = reading.pieces.map((_, n) => n).filter((n) => n >= from && (everything || reading.words[n]));
 	const layers = vector.layers.map((layer, row) => ({
@@ -4943,8 +4823,8 @@ function Grid({ reading, text, everything }) {
 	};
 	const chosen = layers[current.row];
 	const piece = reading.pieces[tokens[current.column]];
-	return /* @__PURE__ */ a($, { children: [
-		/* @__PURE__ */ a("p", {
+	return a($, { children: [
+		a("p", {
 			class: "hint",
 			children: [
 				"Standard deviations from neutral texts, by layer and word, read without steering; colours end at ±",
@@ -4952,9 +4832,9 @@ function Grid({ reading, text, everything }) {
 				". Layers with a dot are those that the reading is made of. Move with the arrow keys."
 			]
 		}),
-		/* @__PURE__ */ a("div", {
+		a("div", {
 			class: "scroll grid-box",
-			children: /* @__PURE__ */ a("table", {
+			children: a("table", {
 				ref: table,
 				class: "grid",
 				onKeyDown: (event) => {
@@ -4969,23 +4849,23 @@ function Grid({ reading, text, everything }) {
 					event.preventDefault();
 				},
 				children: [
-					/* @__PURE__ */ a("caption", {
+					a("caption", {
 						class: "vh",
 						children: "Readings by layer and word"
 					}),
-					/* @__PURE__ */ a("thead", { children: /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("th", {
+					a("thead", { children: a("tr", { children: [a("th", {
 						scope: "col",
 						children: "layer"
-					}), tokens.map((n) => /* @__PURE__ */ a("th", {
+					}), tokens.map((n) => a("th", {
 						scope: "col",
 						children: reading.pieces[n].trim() || JSON.stringify(reading.pieces[n])
 					}, n))] }) }),
-					/* @__PURE__ */ a("tbody", { children: layers.map(({ layer, z }, row) => /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("th", {
+					a("tbody", { children: layers.map(({ layer, z }, row) => a("tr", { children: [a("th", {
 						scope: "row",
 						children: [layer, reads.has(layer) ? " •" : ""]
 					}), tokens.map((n, column) => {
 						const value = z[n] ?? 0;
-						return /* @__PURE__ */ a("td", {
+						return a("td", {
 							tabIndex: row === current.row && column === current.column ? 0 : -1,
 							"data-at": `${row}/${column}`,
 							class: value > 0 ? "towards-plus" : "towards-minus",
@@ -5000,7 +4880,7 @@ function Grid({ reading, text, everything }) {
 				]
 			})
 		}),
-		/* @__PURE__ */ a("p", {
+		a("p", {
 			class: "number",
 			role: "status",
 			children: [
@@ -5015,7 +4895,6 @@ function Grid({ reading, text, everything }) {
 		})
 	] });
 }
-/** Return the number of the first token of a text that ends a chat. */
 function firstOf(pieces, text) {
 	const start = pieces.join("").lastIndexOf(text.trim());
 	if (start < 0) return 0;
@@ -5035,7 +4914,7 @@ var wanted = y$1("");
 var untrained = y$1([]);
 function AddVector() {
 	if (!addOpen.value) return null;
-	return /* @__PURE__ */ a(Chooser, {});
+	return a(Chooser, {});
 }
 function Chooser() {
 	const close = () => addOpen.value = false;
@@ -5049,18 +4928,18 @@ function Chooser() {
 	const others = untrained.value.filter((each) => !vectorOf.value.has(each.name) && fits(each.name, each.positive, each.negative));
 	const broken = Object.entries(unusable.value).filter(([name]) => fits(name));
 	const model = info.value?.model.name ?? "this model";
-	return /* @__PURE__ */ a(Dialog, {
+	return a(Dialog, {
 		title: "Add a behaviour",
 		onClose: close,
-		children: /* @__PURE__ */ a("div", {
+		children: a("div", {
 			class: "stack",
 			children: [
-				/* @__PURE__ */ a("div", {
+				a("div", {
 					class: "field",
-					children: [/* @__PURE__ */ a("label", {
+					children: [a("label", {
 						for: "find-vector",
 						children: "Search"
-					}), /* @__PURE__ */ a("input", {
+					}), a("input", {
 						id: "find-vector",
 						type: "search",
 						autofocus: true,
@@ -5068,7 +4947,7 @@ function Chooser() {
 						onInput: (event) => wanted.value = event.currentTarget.value
 					})]
 				}),
-				/* @__PURE__ */ a("p", {
+				a("p", {
 					class: "hint",
 					role: "status",
 					children: [
@@ -5080,36 +4959,36 @@ function Chooser() {
 						", best first"
 					]
 				}),
-				/* @__PURE__ */ a("ul", {
+				a("ul", {
 					class: "choices",
-					children: list.map((vector) => /* @__PURE__ */ a("li", { children: /* @__PURE__ */ a("button", {
+					children: list.map((vector) => a("li", { children: a("button", {
 						type: "button",
 						disabled: dials.value.some((dial) => dial.name === vector.name && dial.text === void 0),
 						onClick: () => {
 							add(vector.name);
 							close();
 						},
-						children: [/* @__PURE__ */ a("span", { children: [
-							/* @__PURE__ */ a("b", { children: vector.name }),
+						children: [a("span", { children: [
+							a("b", { children: vector.name }),
 							" ",
-							/* @__PURE__ */ a("span", {
+							a("span", {
 								class: "soft",
 								children: vector.poles ? `− ${vector.poles["-"]} … ${vector.poles["+"]} +` : "a vector of yours"
 							})
-						] }), /* @__PURE__ */ a("span", {
+						] }), a("span", {
 							class: "small soft",
 							children: facts(vector)
 						})]
 					}) }, vector.name))
 				}),
-				others.length > 0 && /* @__PURE__ */ a("section", {
+				others.length > 0 && a("section", {
 					class: "stack tight",
-					children: [/* @__PURE__ */ a("h3", { children: "Not trained for this model" }), /* @__PURE__ */ a("ul", {
+					children: [a("h3", { children: "Not trained for this model" }), a("ul", {
 						class: "plain-list",
-						children: others.map(({ name }) => /* @__PURE__ */ a("li", { children: [
+						children: others.map(({ name }) => a("li", { children: [
 							name,
 							": ",
-							/* @__PURE__ */ a("a", {
+							a("a", {
 								href: `#make/${encodeURIComponent(name)}`,
 								onClick: close,
 								children: "train it, a few minutes"
@@ -5117,16 +4996,16 @@ function Chooser() {
 						] }, name))
 					})]
 				}),
-				broken.length > 0 && /* @__PURE__ */ a("section", {
+				broken.length > 0 && a("section", {
 					class: "stack tight",
-					children: [/* @__PURE__ */ a("h3", { children: "Files that cannot be used" }), /* @__PURE__ */ a("ul", {
+					children: [a("h3", { children: "Files that cannot be used" }), a("ul", {
 						class: "plain-list small",
-						children: broken.map(([name, why]) => /* @__PURE__ */ a("li", { children: [
-							/* @__PURE__ */ a("b", { children: name }),
+						children: broken.map(([name, why]) => a("li", { children: [
+							a("b", { children: name }),
 							": ",
 							why,
 							" ",
-							/* @__PURE__ */ a("a", {
+							a("a", {
 								href: `#make/${encodeURIComponent(name)}`,
 								onClick: close,
 								children: "Train it for this model"
@@ -5134,7 +5013,7 @@ function Chooser() {
 						] }, name))
 					})]
 				}),
-				!list.length && !others.length && /* @__PURE__ */ a("p", { children: ["Nothing is called that. ", /* @__PURE__ */ a("a", {
+				!list.length && !others.length && a("p", { children: ["Nothing is called that. ", a("a", {
 					href: "#make",
 					onClick: close,
 					children: "Make it"
@@ -5161,28 +5040,28 @@ function ByTurn() {
 	if (all.length < 2) return null;
 	const names = [...new Set(all.flatMap((turn) => turn.dials).concat(dials.value).filter((dial) => dial.text === void 0).map((dial) => dial.name))];
 	const changed = all.findIndex((turn) => shown.value.some((column) => isStale(turn, column)));
-	return /* @__PURE__ */ a("details", {
+	return a("details", {
 		class: "by-turn",
 		children: [
-			/* @__PURE__ */ a("summary", { children: "Dials by turn" }),
-			/* @__PURE__ */ a("div", {
+			a("summary", { children: "Dials by turn" }),
+			a("div", {
 				class: "scroll",
-				children: /* @__PURE__ */ a("table", { children: [/* @__PURE__ */ a("thead", { children: /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("td", {}), all.map((turn, n) => /* @__PURE__ */ a("th", {
+				children: a("table", { children: [a("thead", { children: a("tr", { children: [a("td", {}), all.map((turn, n) => a("th", {
 					scope: "col",
 					class: "small",
 					children: ["turn ", n + 1]
-				}, turn.id))] }) }), /* @__PURE__ */ a("tbody", { children: names.map((name) => /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("th", {
+				}, turn.id))] }) }), a("tbody", { children: names.map((name) => a("tr", { children: [a("th", {
 					scope: "row",
 					class: "small",
 					children: name
-				}), all.map((turn, n) => /* @__PURE__ */ a("td", { children: /* @__PURE__ */ a(Cell, {
+				}), all.map((turn, n) => a("td", { children: a(Cell, {
 					turn,
 					name,
 					number: n + 1,
 					last: n === all.length - 1
 				}) }, turn.id))] }, name)) })] })
 			}),
-			changed >= 0 && /* @__PURE__ */ a("button", {
+			changed >= 0 && a("button", {
 				type: "button",
 				onClick: () => void rerun(all[changed], changed === all.length - 1),
 				children: ["Answer again from turn ", changed + 1]
@@ -5201,7 +5080,7 @@ async function rerun(turn, last) {
 function Cell({ turn, name, number, last }) {
 	const dial = (last ? dials.value : turn.dials).find((each) => each.name === name && each.text === void 0);
 	const strength = dial?.on ? dial.strength : 0;
-	return /* @__PURE__ */ a("input", {
+	return a("input", {
 		type: "number",
 		class: strength > 0 ? "cell towards-plus" : strength < 0 ? "cell towards-minus" : "cell",
 		style: { "--a": Math.min(Math.abs(strength), 1) },
@@ -5237,50 +5116,49 @@ function Budget() {
 	const scale = together === null || together === void 0 || alone === 0 ? 1 : together / alone;
 	const says = together == null ? "not known, as a term was never calibrated" : `${together.toFixed(2)} nat a token, ${strengthWord(together)}`;
 	const at = (kl) => `${Math.min(kl / MOST, 1) * 100}%`;
-	return /* @__PURE__ */ a("section", {
+	return a("section", {
 		class: "budget stack tight",
 		"aria-labelledby": "budget",
 		children: [
-			/* @__PURE__ */ a("h2", {
+			a("h2", {
 				id: "budget",
 				children: ["Budget: ", says]
 			}),
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				class: "meter",
 				role: "img",
 				"aria-label": `${says}; from 1.1 nat on, text breaks`,
-				children: [known.map((term, n) => /* @__PURE__ */ a("span", {
+				children: [known.map((term, n) => a("span", {
 					class: `part-${n % 3}`,
 					style: { width: at(term.kl * scale) }
-				}, term.text)), LEVELS.map(({ upto }) => /* @__PURE__ */ a("i", { style: { left: at(upto) } }, upto))]
+				}, term.text)), LEVELS.map(({ upto }) => a("i", { style: { left: at(upto) } }, upto))]
 			}),
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				class: "ticks tiny soft",
 				"aria-hidden": "true",
-				children: [LEVELS.map(({ upto }) => /* @__PURE__ */ a("span", {
+				children: [LEVELS.map(({ upto }) => a("span", {
 					style: { left: at(upto) },
 					children: upto
-				}, upto)), WORDS.map(({ word, middle }) => /* @__PURE__ */ a("b", {
+				}, upto)), WORDS.map(({ word, middle }) => a("b", {
 					style: { left: at(middle) },
 					children: word
 				}, word))]
 			}),
-			terms.length > 1 && /* @__PURE__ */ a("p", {
+			terms.length > 1 && a("p", {
 				class: "small",
 				children: terms.map((term) => `${term.vector} ${term.kl === null ? "?" : term.kl.toFixed(2)}`).join(" + ")
 			}),
-			pairs(now).map((words) => /* @__PURE__ */ a("p", {
+			pairs(now).map((words) => a("p", {
 				class: "small soft",
 				children: words
 			}, words)),
-			now.warnings.map((warning) => /* @__PURE__ */ a("p", {
+			now.warnings.map((warning) => a("p", {
 				class: "warn small",
 				children: ["▲ ", sentence$1(warning)]
 			}, warning))
 		]
 	});
 }
-/** Return for each two terms in words how much they share. */
 function pairs(now) {
 	const { cosines, terms } = now;
 	if (!cosines) return [];
@@ -5289,7 +5167,6 @@ function pairs(now) {
 		return `${terms.length > 2 ? `${term.vector} and ${other.vector}` : "They"} ${shareWords(cosine)} (cos ${cosine.toFixed(2).replace("-", "−")})`;
 	}));
 }
-/** The mix as one line of text, which only the server reads. */
 function TextForm() {
 	const typed = useSignal(null);
 	const mistake = useSignal(null);
@@ -5307,20 +5184,20 @@ function TextForm() {
 		if (column) input.setSelectionRange(column - 1, column);
 	};
 	const { column, what, fix } = mistake.value ?? {};
-	return /* @__PURE__ */ a("form", {
+	return a("form", {
 		class: "field",
 		onSubmit: (event) => {
 			event.preventDefault();
 			put(event.currentTarget.elements.namedItem("steering"));
 		},
 		children: [
-			/* @__PURE__ */ a("label", {
+			a("label", {
 				for: "steering",
 				children: "As text"
 			}),
-			/* @__PURE__ */ a("span", {
+			a("span", {
 				class: "row nowrap",
-				children: [/* @__PURE__ */ a("input", {
+				children: [a("input", {
 					id: "steering",
 					name: "steering",
 					class: "mono grow",
@@ -5331,14 +5208,14 @@ function TextForm() {
 					"aria-describedby": mistake.value ? "steering-mistake" : void 0,
 					onInput: (event) => typed.value = event.currentTarget.value,
 					onBlur: (event) => typed.value !== null && void put(event.currentTarget)
-				}), typed.value !== null && /* @__PURE__ */ a("button", { children: "Set" })]
+				}), typed.value !== null && a("button", { children: "Set" })]
 			}),
-			mistake.value && /* @__PURE__ */ a("div", {
+			mistake.value && a("div", {
 				id: "steering-mistake",
 				class: "small",
 				role: "alert",
 				children: [
-					column && /* @__PURE__ */ a("pre", {
+					column && a("pre", {
 						class: "caret",
 						"aria-hidden": "true",
 						children: [
@@ -5348,11 +5225,11 @@ function TextForm() {
 							"^"
 						]
 					}),
-					/* @__PURE__ */ a("p", {
+					a("p", {
 						class: "warn",
 						children: ["▲ ", sentence$1(what ?? "")]
 					}),
-					fix && /* @__PURE__ */ a("p", { children: sentence$1(fix.split("\n")[0]) })
+					fix && a("p", { children: sentence$1(fix.split("\n")[0]) })
 				]
 			})
 		]
@@ -5362,12 +5239,12 @@ function TextForm() {
 var PAGE = .25;
 function Dial({ dial, at }) {
 	const vector = vectorOf.value.get(dial.name);
-	if (dial.text !== void 0) return /* @__PURE__ */ a(FixedTerm, {
+	if (dial.text !== void 0) return a(FixedTerm, {
 		text: dial.text,
 		at,
 		on: dial.on
 	});
-	if (!vector && info.value) return /* @__PURE__ */ a(Missing, {
+	if (!vector && info.value) return a(Missing, {
 		name: dial.name,
 		at
 	});
@@ -5382,33 +5259,33 @@ function Dial({ dial, at }) {
 	const spends = kl === null ? "" : nats(kl);
 	const limits = safe && `${signed(safe.low, 3)} to ${signed(safe.high, 3)}`;
 	const beyond = inside ? "" : `outside of its safe range, ${limits}: ${reason(safe)}`;
-	return /* @__PURE__ */ a("section", {
+	return a("section", {
 		class: "dial card",
 		"aria-labelledby": `${id}-name`,
 		"data-dial": dial.name,
 		children: [
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				class: "row head",
 				children: [
-					/* @__PURE__ */ a("h2", {
+					a("h2", {
 						id: `${id}-name`,
 						children: dial.name
 					}),
-					vector?.verdict && /* @__PURE__ */ a("span", {
+					vector?.verdict && a("span", {
 						class: "tag",
 						title: "Verdict of its card",
 						children: vector.verdict
 					}),
-					/* @__PURE__ */ a("label", {
+					a("label", {
 						class: "check end",
-						children: [/* @__PURE__ */ a("input", {
+						children: [a("input", {
 							type: "checkbox",
 							checked: dial.on,
 							"aria-label": `${dial.name} is on`,
 							onChange: (event) => turn(at, { on: event.currentTarget.checked })
 						}), "on"]
 					}),
-					/* @__PURE__ */ a("button", {
+					a("button", {
 						type: "button",
 						class: "quiet icon",
 						"aria-label": `Remove ${dial.name}`,
@@ -5418,12 +5295,12 @@ function Dial({ dial, at }) {
 					})
 				]
 			}),
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				class: dial.on ? "range" : "range off",
-				children: [/* @__PURE__ */ a(Track, {
+				children: [a(Track, {
 					safe,
 					strength: dial.strength
-				}), /* @__PURE__ */ a("input", {
+				}), a("input", {
 					id,
 					type: "range",
 					min: -MAX_STRENGTH,
@@ -5447,27 +5324,27 @@ function Dial({ dial, at }) {
 					}
 				})]
 			}),
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				class: "poles small",
 				children: [
-					/* @__PURE__ */ a("span", {
+					a("span", {
 						class: "minus",
 						children: ["− ", minus]
 					}),
-					/* @__PURE__ */ a("span", {
+					a("span", {
 						class: "soft",
 						"aria-hidden": "true",
 						children: "0"
 					}),
-					/* @__PURE__ */ a("span", {
+					a("span", {
 						class: "plus",
 						children: [plus, " +"]
 					})
 				]
 			}),
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				class: "row says",
-				children: [/* @__PURE__ */ a("input", {
+				children: [a("input", {
 					type: "number",
 					min: -MAX_STRENGTH,
 					max: MAX_STRENGTH,
@@ -5480,33 +5357,33 @@ function Dial({ dial, at }) {
 						if (Number.isFinite(value)) turn$1(value);
 						event.currentTarget.value = String(dial.strength);
 					}
-				}), /* @__PURE__ */ a("span", {
+				}), a("span", {
 					class: "number small grow",
-					children: [dial.on ? spends || "…" : "off", inside && /* @__PURE__ */ a("span", {
+					children: [dial.on ? spends || "…" : "off", inside && a("span", {
 						class: "soft",
 						children: [" · ", safe ? `safe from ${limits}` : "safe range not measured"]
 					})]
 				})]
 			}),
-			beyond && /* @__PURE__ */ a("p", {
+			beyond && a("p", {
 				class: "warn small",
 				children: ["▲ ", sentence(beyond)]
 			}),
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				class: "row",
-				children: [/* @__PURE__ */ a("button", {
+				children: [a("button", {
 					type: "button",
 					class: "small",
 					onClick: () => openBreaks(dial.name),
-					children: ["Find where it breaks", /* @__PURE__ */ a("span", {
+					children: ["Find where it breaks", a("span", {
 						class: "vh",
 						children: [": ", dial.name]
 					})]
-				}), /* @__PURE__ */ a("button", {
+				}), a("button", {
 					type: "button",
 					class: "quiet small",
 					onClick: () => openCard(dial.name),
-					children: ["Card", /* @__PURE__ */ a("span", {
+					children: ["Card", a("span", {
 						class: "vh",
 						children: [" of ", dial.name]
 					})]
@@ -5515,7 +5392,6 @@ function Dial({ dial, at }) {
 		]
 	});
 }
-/** Return the strength to which a key turns a dial; null for other keys. */
 function keyed(key, strength, safe) {
 	if (key === "ArrowRight" || key === "ArrowUp") return strength + STEP;
 	if (key === "ArrowLeft" || key === "ArrowDown") return strength - STEP;
@@ -5525,14 +5401,12 @@ function keyed(key, strength, safe) {
 	if (key === "End") return safe?.high ?? 1.5;
 	return key === "0" ? 0 : null;
 }
-/** The part in brackets of why a range ends where it does. */
 function reason(safe) {
 	return /\((.*)\)$/.exec(safe.why)?.[1]?.replace(/^beyond, /, "") ?? safe.why;
 }
 function sentence(text) {
 	return text[0].toUpperCase() + text.slice(1);
 }
-/** The safe range, hatched outside of it, and how far the dial is from 0: solid towards plus, dashed towards minus. */
 function Track({ safe, strength }) {
 	const place = (value) => `${(value + MAX_STRENGTH) / (2 * MAX_STRENGTH) * 100}%`;
 	const range = safe ?? {
@@ -5541,50 +5415,49 @@ function Track({ safe, strength }) {
 	};
 	const from = Math.min(strength, 0);
 	const to = Math.max(strength, 0);
-	return /* @__PURE__ */ a("div", {
+	return a("div", {
 		class: "track",
 		"aria-hidden": "true",
 		children: [
-			/* @__PURE__ */ a("i", {
+			a("i", {
 				class: "safe",
 				style: {
 					left: place(range.low),
 					right: `calc(100% - ${place(range.high)})`
 				}
 			}),
-			/* @__PURE__ */ a("i", {
+			a("i", {
 				class: strength < 0 ? "turned minus" : "turned",
 				style: {
 					left: place(from),
 					right: `calc(100% - ${place(to)})`
 				}
 			}),
-			/* @__PURE__ */ a("i", { class: "zero" })
+			a("i", { class: "zero" })
 		]
 	});
 }
-/** A term that no dial can turn, such as one with a condition. */
 function FixedTerm({ text, at, on }) {
-	return /* @__PURE__ */ a("section", {
+	return a("section", {
 		class: "dial card fixed",
 		"aria-label": `Term ${text}`,
-		children: [/* @__PURE__ */ a("div", {
+		children: [a("div", {
 			class: "row head",
 			children: [
-				/* @__PURE__ */ a("code", {
+				a("code", {
 					class: "grow",
 					children: text
 				}),
-				/* @__PURE__ */ a("label", {
+				a("label", {
 					class: "check",
-					children: [/* @__PURE__ */ a("input", {
+					children: [a("input", {
 						type: "checkbox",
 						checked: on,
 						"aria-label": `${text} is on`,
 						onChange: (event) => turn(at, { on: event.currentTarget.checked })
 					}), "on"]
 				}),
-				/* @__PURE__ */ a("button", {
+				a("button", {
 					type: "button",
 					class: "quiet icon",
 					"aria-label": `Remove ${text}`,
@@ -5593,22 +5466,22 @@ function FixedTerm({ text, at, on }) {
 					children: "✕"
 				})
 			]
-		}), /* @__PURE__ */ a("p", {
+		}), a("p", {
 			class: "hint",
 			children: "Only its text form can change it."
 		})]
 	});
 }
 function Missing({ name, at }) {
-	return /* @__PURE__ */ a("section", {
+	return a("section", {
 		class: "dial card",
 		"aria-label": `Dial ${name}, which cannot be turned`,
-		children: [/* @__PURE__ */ a("div", {
+		children: [a("div", {
 			class: "row head",
-			children: [/* @__PURE__ */ a("h2", {
+			children: [a("h2", {
 				class: "grow",
 				children: name
-			}), /* @__PURE__ */ a("button", {
+			}), a("button", {
 				type: "button",
 				class: "quiet icon",
 				"aria-label": `Remove ${name}`,
@@ -5616,16 +5489,16 @@ function Missing({ name, at }) {
 				onClick: () => remove(at),
 				children: "✕"
 			})]
-		}), /* @__PURE__ */ a("p", {
+		}), a("p", {
 			class: "small",
 			children: [
-				/* @__PURE__ */ a("span", {
+				a("span", {
 					class: "warn",
 					children: "▲ Not used: "
 				}),
 				unusable.value[name] ?? "there is no vector of this name for this model.",
 				" ",
-				/* @__PURE__ */ a("a", {
+				a("a", {
 					href: `#make/${encodeURIComponent(name)}`,
 					children: "Train it"
 				})
@@ -5637,7 +5510,7 @@ function Missing({ name, at }) {
 var presetOpen = y$1(false);
 var NAME = "[A-Za-z0-9][A-Za-z0-9._\\-]*";
 function SavePreset() {
-	return presetOpen.value ? /* @__PURE__ */ a(Form, {}) : null;
+	return presetOpen.value ? a(Form, {}) : null;
 }
 function Form() {
 	const name = useSignal("");
@@ -5680,36 +5553,36 @@ function Form() {
 		}
 	};
 	const needsKey = error.value instanceof ApiError && [401, 403].includes(error.value.status);
-	return /* @__PURE__ */ a(Dialog, {
+	return a(Dialog, {
 		title: "Save as preset",
 		onClose: close,
-		children: fixed ? /* @__PURE__ */ a("p", { children: "The presets of this server cannot be edited here. Edit them where it is started." }) : saved.value ? /* @__PURE__ */ a("div", {
+		children: fixed ? a("p", { children: "The presets of this server cannot be edited here. Edit them where it is started." }) : saved.value ? a("div", {
 			class: "stack",
-			children: [/* @__PURE__ */ a("p", {
+			children: [a("p", {
 				role: "status",
-				children: ["Saved. Any client of this server can use it as its model: ", /* @__PURE__ */ a("code", { children: saved.value })]
-			}), /* @__PURE__ */ a("p", { children: /* @__PURE__ */ a("button", {
+				children: ["Saved. Any client of this server can use it as its model: ", a("code", { children: saved.value })]
+			}), a("p", { children: a("button", {
 				type: "button",
 				class: "go",
 				onClick: close,
 				children: "Done"
 			}) })]
-		}) : /* @__PURE__ */ a("form", {
+		}) : a("form", {
 			class: "stack",
 			onSubmit: (event) => {
 				event.preventDefault();
 				save(false);
 			},
 			children: [
-				/* @__PURE__ */ a("p", { children: ["Steering: ", /* @__PURE__ */ a("code", { children: text.value })] }),
-				/* @__PURE__ */ a("div", {
+				a("p", { children: ["Steering: ", a("code", { children: text.value })] }),
+				a("div", {
 					class: "field",
 					children: [
-						/* @__PURE__ */ a("label", {
+						a("label", {
 							for: "preset-name",
 							children: "Name"
 						}),
-						/* @__PURE__ */ a("input", {
+						a("input", {
 							id: "preset-name",
 							required: true,
 							pattern: NAME,
@@ -5721,38 +5594,38 @@ function Form() {
 								exists.value = false;
 							}
 						}),
-						/* @__PURE__ */ a("span", {
+						a("span", {
 							class: "hint",
 							children: "Letters, digits, dots, dashes and underscores"
 						})
 					]
 				}),
-				/* @__PURE__ */ a("div", {
+				a("div", {
 					class: "field",
-					children: [/* @__PURE__ */ a("label", {
+					children: [a("label", {
 						for: "preset-system",
 						children: "Opening of the system prompt, if it is to have one"
-					}), /* @__PURE__ */ a("textarea", {
+					}), a("textarea", {
 						id: "preset-system",
 						rows: 2,
 						value: system.value,
 						onInput: (event) => system.value = event.currentTarget.value
 					})]
 				}),
-				/* @__PURE__ */ a("label", {
+				a("label", {
 					class: "check",
-					children: [/* @__PURE__ */ a("input", {
+					children: [a("input", {
 						type: "checkbox",
 						checked: withSampling.value,
 						onChange: (event) => withSampling.value = event.currentTarget.checked
 					}), "With length, temperature and seed as they are now"]
 				}),
-				needsKey && /* @__PURE__ */ a("div", {
+				needsKey && a("div", {
 					class: "field",
-					children: [/* @__PURE__ */ a("label", {
+					children: [a("label", {
 						for: "preset-key",
 						children: "Key that may manage the server; it is kept until you close the page"
-					}), /* @__PURE__ */ a("input", {
+					}), a("input", {
 						id: "preset-key",
 						type: "password",
 						autocomplete: "off",
@@ -5760,22 +5633,22 @@ function Form() {
 						onInput: (event) => key.value = event.currentTarget.value
 					})]
 				}),
-				error.value !== null && /* @__PURE__ */ a(Problem, { error: error.value }),
-				exists.value && /* @__PURE__ */ a("div", {
+				error.value !== null && a(Problem, { error: error.value }),
+				exists.value && a("div", {
 					class: "notice bad",
 					role: "alert",
-					children: /* @__PURE__ */ a("p", { children: ["There is a preset of this name. ", /* @__PURE__ */ a("button", {
+					children: a("p", { children: ["There is a preset of this name. ", a("button", {
 						type: "button",
 						onClick: () => void save(true),
 						children: "Replace it"
 					})] })
 				}),
-				/* @__PURE__ */ a("p", {
+				a("p", {
 					class: "row",
-					children: [/* @__PURE__ */ a("button", {
+					children: [a("button", {
 						class: "go",
 						children: "Save"
-					}), /* @__PURE__ */ a("button", {
+					}), a("button", {
 						type: "button",
 						onClick: close,
 						children: "Cancel"
@@ -5789,57 +5662,57 @@ function Form() {
 var sheetOpen = y$1(false);
 function Rail() {
 	const none = info.value !== null && vectors.value.length === 0;
-	return /* @__PURE__ */ a("aside", {
+	return a("aside", {
 		id: "dials",
 		class: sheetOpen.value ? "rail open" : "rail",
 		"aria-label": "Dials",
 		children: [
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				class: "row",
-				children: [/* @__PURE__ */ a("h2", {
+				children: [a("h2", {
 					class: "grow",
 					children: "Dials"
-				}), /* @__PURE__ */ a("button", {
+				}), a("button", {
 					type: "button",
 					class: "sheet-closer",
 					onClick: () => sheetOpen.value = false,
-					children: ["Close", /* @__PURE__ */ a("span", {
+					children: ["Close", a("span", {
 						class: "vh",
 						children: " the dials"
 					})]
 				})]
 			}),
-			none && /* @__PURE__ */ a("div", {
+			none && a("div", {
 				class: "notice",
-				children: /* @__PURE__ */ a("p", { children: [
+				children: a("p", { children: [
 					"There are no vectors for ",
 					info.value.model.name,
 					" yet. ",
-					/* @__PURE__ */ a("a", {
+					a("a", {
 						href: "#make",
 						children: "Train one"
 					}),
 					": a few minutes."
 				] })
 			}),
-			dials.value.map((dial, at) => /* @__PURE__ */ a(Dial, {
+			dials.value.map((dial, at) => a(Dial, {
 				dial,
 				at
 			}, `${dial.name}${dial.text ?? ""}`)),
-			/* @__PURE__ */ a("button", {
+			a("button", {
 				type: "button",
 				onClick: () => addOpen.value = true,
 				children: "+ Add a behaviour"
 			}),
-			/* @__PURE__ */ a(Budget, {}),
-			/* @__PURE__ */ a(TextForm, {}),
-			/* @__PURE__ */ a("div", {
+			a(Budget, {}),
+			a(TextForm, {}),
+			a("div", {
 				class: "row",
-				children: [/* @__PURE__ */ a("button", {
+				children: [a("button", {
 					type: "button",
 					onClick: () => presetOpen.value = true,
 					children: "Save as preset"
-				}), /* @__PURE__ */ a("button", {
+				}), a("button", {
 					type: "button",
 					"aria-keyshortcuts": "c",
 					title: "C",
@@ -5851,7 +5724,6 @@ function Rail() {
 	});
 }
 // src/try/composer.tsx
-/** The message to send. Enter sends it, Shift with Enter begins a line. */
 function Composer() {
 	const last = turns.value.at(-1);
 	const send = () => {
@@ -5860,14 +5732,14 @@ function Composer() {
 		draft$1.value = "";
 		ask(text);
 	};
-	return /* @__PURE__ */ a("form", {
+	return a("form", {
 		class: "composer",
 		onSubmit: (event) => {
 			event.preventDefault();
 			send();
 		},
 		children: [
-			/* @__PURE__ */ a("button", {
+			a("button", {
 				type: "button",
 				class: "sheet-opener",
 				"aria-expanded": sheetOpen.value,
@@ -5875,28 +5747,28 @@ function Composer() {
 				onClick: () => sheetOpen.value = !sheetOpen.value,
 				children: [dials.value.map((dial, n) => {
 					const kl = klOf(dial);
-					return /* @__PURE__ */ a("span", {
+					return a("span", {
 						class: "number",
 						children: [dial.text ?? `${dial.name} ${dial.on ? signed(dial.strength, 3) : "off"}`, kl ? ` · ${kl.toFixed(2)} nat` : ""]
 					}, n);
-				}), /* @__PURE__ */ a("b", { children: "Dials" })]
+				}), a("b", { children: "Dials" })]
 			}),
-			stale.value && last && /* @__PURE__ */ a("p", {
+			stale.value && last && a("p", {
 				class: "stale small",
 				children: [
 					"The answers are of ",
-					/* @__PURE__ */ a("code", { children: mixText(last.dials) }),
+					a("code", { children: mixText(last.dials) }),
 					", the dials are at ",
-					/* @__PURE__ */ a("code", { children: text.value }),
+					a("code", { children: text.value }),
 					"."
 				]
 			}),
-			/* @__PURE__ */ a("label", {
+			a("label", {
 				for: "message",
 				class: "vh",
 				children: "Your message"
 			}),
-			/* @__PURE__ */ a("textarea", {
+			a("textarea", {
 				id: "message",
 				rows: 1,
 				placeholder: turns.value.length ? "Ask the same question with and without the dials…" : "How was your day?",
@@ -5908,13 +5780,13 @@ function Composer() {
 					send();
 				}
 			}),
-			busy.value && /* @__PURE__ */ a("button", {
+			busy.value && a("button", {
 				type: "button",
 				onClick: stop,
 				title: "Esc",
 				children: "Stop"
 			}),
-			last && !busy.value && /* @__PURE__ */ a("button", {
+			last && !busy.value && a("button", {
 				type: "button",
 				class: (stale.value || last.example) && !draft$1.value.trim() ? "go" : "",
 				onClick: again,
@@ -5922,7 +5794,7 @@ function Composer() {
 				title: "R",
 				children: last.example ? "Answer" : "Answer again"
 			}),
-			/* @__PURE__ */ a("button", {
+			a("button", {
 				class: draft$1.value.trim() ? "go" : "",
 				disabled: !draft$1.value.trim(),
 				children: "Send"
@@ -5931,7 +5803,6 @@ function Composer() {
 	});
 }
 // src/state/export.ts
-/** Return the conversation as Markdown, every column of every turn. */
 function asMarkdown() {
 	const lines = [`# Conversation with ${info.value?.model.name ?? "a model"}`, ""];
 	turns.value.forEach((turn, n) => {
@@ -5958,7 +5829,6 @@ function asJson() {
 		turns: turns.value
 	}, null, 2);
 }
-/** Let the browser save a text as a file. */
 function save(name, type, text) {
 	const url = URL.createObjectURL(new Blob([text], { type }));
 	const anchor = document.createElement("a");
@@ -5974,26 +5844,26 @@ var BESIDE = [
 	["prompt", "a system prompt instead"]
 ];
 function Toolbar() {
-	return /* @__PURE__ */ a("div", {
+	return a("div", {
 		class: "toolbar stack tight",
-		children: [/* @__PURE__ */ a("div", {
+		children: [a("div", {
 			class: "row",
 			children: [
-				/* @__PURE__ */ a("fieldset", {
+				a("fieldset", {
 					class: "row",
 					children: [
-						/* @__PURE__ */ a("legend", {
+						a("legend", {
 							class: "vh",
 							children: "Beside the steered answer"
 						}),
-						/* @__PURE__ */ a("span", {
+						a("span", {
 							class: "soft small",
 							"aria-hidden": "true",
 							children: "Beside it"
 						}),
-						BESIDE.map(([column, label]) => /* @__PURE__ */ a("label", {
+						BESIDE.map(([column, label]) => a("label", {
 							class: "check small",
-							children: [/* @__PURE__ */ a("input", {
+							children: [a("input", {
 								type: "checkbox",
 								checked: shown.value.includes(column),
 								onChange: (event) => setShown(column, event.currentTarget.checked)
@@ -6001,36 +5871,36 @@ function Toolbar() {
 						}, column))
 					]
 				}),
-				/* @__PURE__ */ a(ColourBy, {}),
-				/* @__PURE__ */ a("button", {
+				a(ColourBy, {}),
+				a("button", {
 					type: "button",
 					class: "small",
 					disabled: !turns.value.length || !colourBy.value,
 					onClick: () => actsOf.value = turns.value.at(-1).id,
 					children: "Where it acts"
 				}),
-				/* @__PURE__ */ a(More, {})
+				a(More, {})
 			]
-		}), shown.value.includes("prompt") && /* @__PURE__ */ a(SystemPrompt, {})]
+		}), shown.value.includes("prompt") && a(SystemPrompt, {})]
 	});
 }
 function ColourBy() {
 	const names = [...new Set([...dials.value.map((dial) => dial.name), colourBy.value].filter(Boolean))];
 	const others = vectors.value.map((vector) => vector.name).filter((name) => !names.includes(name));
-	return /* @__PURE__ */ a("label", {
+	return a("label", {
 		class: "check small",
-		children: ["Colour words by", /* @__PURE__ */ a("select", {
+		children: ["Colour words by", a("select", {
 			value: colourBy.value,
 			onChange: (event) => colourBy.value = event.currentTarget.value,
 			children: [
-				/* @__PURE__ */ a("option", {
+				a("option", {
 					value: "",
 					children: "nothing"
 				}),
-				names.map((name) => /* @__PURE__ */ a("option", { children: name }, name)),
-				others.length > 0 && /* @__PURE__ */ a("optgroup", {
+				names.map((name) => a("option", { children: name }, name)),
+				others.length > 0 && a("optgroup", {
 					label: "Other vectors",
-					children: others.map((name) => /* @__PURE__ */ a("option", { children: name }, name))
+					children: others.map((name) => a("option", { children: name }, name))
 				})
 			]
 		})]
@@ -6042,15 +5912,15 @@ function More() {
 		...part
 	};
 	const most = info.value?.limits.answer_tokens ?? 4096;
-	return /* @__PURE__ */ a("details", {
+	return a("details", {
 		class: "more",
-		children: [/* @__PURE__ */ a("summary", {
+		children: [a("summary", {
 			class: "small",
 			children: "More"
-		}), /* @__PURE__ */ a("div", {
+		}), a("div", {
 			class: "card stack",
 			children: [
-				/* @__PURE__ */ a(NumberField, {
+				a(NumberField, {
 					label: "Length in tokens, at most",
 					min: 1,
 					max: most,
@@ -6058,7 +5928,7 @@ function More() {
 					value: sampling.value.maxTokens,
 					onSet: (maxTokens) => set({ maxTokens })
 				}),
-				/* @__PURE__ */ a(NumberField, {
+				a(NumberField, {
 					label: "Temperature; 0 is greedy",
 					min: 0,
 					max: 2,
@@ -6066,7 +5936,7 @@ function More() {
 					value: sampling.value.temperature,
 					onSet: (temperature) => set({ temperature })
 				}),
-				/* @__PURE__ */ a(NumberField, {
+				a(NumberField, {
 					label: "Seed",
 					min: 0,
 					max: 2 ** 31,
@@ -6074,27 +5944,27 @@ function More() {
 					value: sampling.value.seed,
 					onSet: (seed) => set({ seed })
 				}),
-				/* @__PURE__ */ a("div", {
+				a("div", {
 					class: "row",
 					children: [
-						/* @__PURE__ */ a("button", {
+						a("button", {
 							type: "button",
 							onClick: () => save("conversation.md", "text/markdown", asMarkdown()),
 							children: "Save as Markdown"
 						}),
-						/* @__PURE__ */ a("button", {
+						a("button", {
 							type: "button",
 							onClick: () => save("conversation.json", "application/json", asJson()),
 							children: "Save as JSON"
 						}),
-						/* @__PURE__ */ a("button", {
+						a("button", {
 							type: "button",
 							onClick: () => void navigator.clipboard?.writeText(link()).then(() => announce("Link copied")),
 							children: "Copy link"
 						})
 					]
 				}),
-				/* @__PURE__ */ a("button", {
+				a("button", {
 					type: "button",
 					onClick: forget,
 					children: "New conversation"
@@ -6104,9 +5974,9 @@ function More() {
 	});
 }
 function NumberField({ label, min, max, step, value, onSet }) {
-	return /* @__PURE__ */ a("label", {
+	return a("label", {
 		class: "check small",
-		children: [/* @__PURE__ */ a("input", {
+		children: [a("input", {
 			type: "number",
 			min,
 			max,
@@ -6121,29 +5991,28 @@ function NumberField({ label, min, max, step, value, onSet }) {
 	});
 }
 var added = y$1(null);
-/** The prompt of the last column, with the tokens that every request pays for it. */
 function SystemPrompt() {
 	const written = promptText.value;
 	A$1(() => {
 		const timer = setTimeout(() => void countTokens(written), 400);
 		return () => clearTimeout(timer);
 	}, [written, info.value]);
-	return /* @__PURE__ */ a("div", {
+	return a("div", {
 		class: "row",
 		children: [
-			/* @__PURE__ */ a("label", {
+			a("label", {
 				for: "system",
 				class: "small",
 				children: "System prompt"
 			}),
-			/* @__PURE__ */ a("input", {
+			a("input", {
 				id: "system",
 				class: "grow",
 				value: systemPrompt.value || written,
 				"aria-describedby": "system-tokens",
 				onChange: (event) => systemPrompt.value = event.currentTarget.value.trim()
 			}),
-			/* @__PURE__ */ a("span", {
+			a("span", {
 				id: "system-tokens",
 				class: "small soft number",
 				children: added.value === null ? "" : `${added.value < 0 ? "−" : "+"}${Math.abs(added.value)} tokens in every request`
@@ -6174,7 +6043,7 @@ var WIDTH = 264;
 function Words({ tokens, colour, label }) {
 	const [at, setAt] = d$2(null);
 	const box = T(null);
-	const spans = w$2(() => tokens.map((token, n) => /* @__PURE__ */ a(Word, {
+	const spans = w$2(() => tokens.map((token, n) => a(Word, {
 		token,
 		colour
 	}, n)), [tokens, colour]);
@@ -6189,10 +6058,10 @@ function Words({ tokens, colour, label }) {
 		while (tokens[next]?.text === "") next += by;
 		if (tokens[next]) setAt(next);
 	};
-	return /* @__PURE__ */ a("div", {
+	return a("div", {
 		class: "answer-text",
 		children: [
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				ref: box,
 				class: "words",
 				role: "log",
@@ -6217,12 +6086,12 @@ function Words({ tokens, colour, label }) {
 				},
 				children: spans
 			}),
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				class: "vh",
 				role: "status",
 				children: current && spoken(current)
 			}),
-			current && /* @__PURE__ */ a(Details, {
+			current && a(Details, {
 				token: current,
 				style: place$1(box.current, at)
 			})
@@ -6233,7 +6102,7 @@ function Word({ token, colour }) {
 	const z = token.readings[colour] ?? 0;
 	const kind = token.thought ? "thought" : Math.abs(z) < LEAST ? "" : z > 0 ? "towards-plus" : "towards-minus";
 	const style = kind.startsWith("towards") ? { "--a": Math.min(Math.abs(z) / STRONGEST, 1).toFixed(2) } : void 0;
-	return /* @__PURE__ */ a("span", {
+	return a("span", {
 		class: kind || void 0,
 		style,
 		children: token.text
@@ -6251,13 +6120,13 @@ function place$1(box, at) {
 	};
 }
 function Details({ token, style }) {
-	return /* @__PURE__ */ a("div", {
+	return a("div", {
 		class: "details card",
 		style,
 		"aria-hidden": "true",
 		children: [
-			/* @__PURE__ */ a("p", { children: [/* @__PURE__ */ a("code", { children: JSON.stringify(token.text) }), token.logprob !== null && ` ${percent(token.logprob)} likely`] }),
-			Object.entries(token.readings).map(([name, z]) => /* @__PURE__ */ a("p", {
+			a("p", { children: [a("code", { children: JSON.stringify(token.text) }), token.logprob !== null && ` ${percent(token.logprob)} likely`] }),
+			Object.entries(token.readings).map(([name, z]) => a("p", {
 				class: "number",
 				children: [
 					"reads ",
@@ -6266,17 +6135,16 @@ function Details({ token, style }) {
 					name
 				]
 			}, name)),
-			token.others.length > 0 && /* @__PURE__ */ a("table", { children: [/* @__PURE__ */ a("caption", {
+			token.others.length > 0 && a("table", { children: [a("caption", {
 				class: "soft",
 				children: "Most likely here"
-			}), /* @__PURE__ */ a("tbody", { children: token.others.map((other, n) => /* @__PURE__ */ a("tr", { children: [/* @__PURE__ */ a("td", { children: /* @__PURE__ */ a("code", { children: JSON.stringify(other.text) }) }), /* @__PURE__ */ a("td", {
+			}), a("tbody", { children: token.others.map((other, n) => a("tr", { children: [a("td", { children: a("code", { children: JSON.stringify(other.text) }) }), a("td", {
 				class: "number",
 				children: percent(other.logprob)
 			})] }, n)) })] })
 		]
 	});
 }
-/** What the pop-over says, for screen readers. */
 function spoken(token) {
 	const readings = Object.entries(token.readings).map(([name, z]) => `${signed(z, 1)} ${name}`);
 	const others = token.others.filter((other) => other.text !== token.text).map((other) => `${other.text.trim()} ${percent(other.logprob)}`);
@@ -6291,34 +6159,34 @@ function spoken(token) {
 function Column({ turn, column }) {
 	const answer = pickedOf(turn, column);
 	const title = TITLES[column];
-	return /* @__PURE__ */ a("div", {
+	return a("div", {
 		role: "group",
 		class: `answer ${column}`,
 		"aria-label": title,
-		children: [/* @__PURE__ */ a("header", {
+		children: [a("header", {
 			class: "row",
 			children: [
-				/* @__PURE__ */ a("h3", { children: title }),
-				answer && /* @__PURE__ */ a("span", {
+				a("h3", { children: title }),
+				answer && a("span", {
 					class: "soft small steering",
 					children: column === "prompt" ? `“${answer.system ?? ""}”` : answer.steering === "none" ? "" : answer.steering
 				}),
-				answer?.status === "streaming" && /* @__PURE__ */ a(Rate, { answer })
+				answer?.status === "streaming" && a(Rate, { answer })
 			]
-		}), answer ? /* @__PURE__ */ a(Shown, {
+		}), answer ? a(Shown, {
 			turn,
 			column,
 			answer
-		}) : /* @__PURE__ */ a(NotAnswered, {
+		}) : a(NotAnswered, {
 			turn,
 			column
 		})]
 	});
 }
 function Rate({ answer }) {
-	return /* @__PURE__ */ a("span", {
+	return a("span", {
 		class: "row end small soft number",
-		children: [answer.seconds > 0 && `${(answer.tokens.length / answer.seconds).toFixed(0)} tokens/s`, /* @__PURE__ */ a("button", {
+		children: [answer.seconds > 0 && `${(answer.tokens.length / answer.seconds).toFixed(0)} tokens/s`, a("button", {
 			type: "button",
 			class: "small",
 			onClick: stop,
@@ -6327,7 +6195,7 @@ function Rate({ answer }) {
 	});
 }
 function NotAnswered({ turn, column }) {
-	return /* @__PURE__ */ a("p", { children: /* @__PURE__ */ a("button", {
+	return a("p", { children: a("button", {
 		type: "button",
 		onClick: () => void answerColumn(turn.id, column),
 		children: "Answer here"
@@ -6337,53 +6205,52 @@ function Shown({ turn, column, answer }) {
 	const { status, tokens } = answer;
 	const working = status === "waiting" || status === "streaming";
 	const text = textOf(answer);
-	return /* @__PURE__ */ a($, { children: [
-		/* @__PURE__ */ a(Seeds, {
+	return a($, { children: [
+		a(Seeds, {
 			turn,
 			column
 		}),
-		tokens.length > 0 && /* @__PURE__ */ a(Words, {
+		tokens.length > 0 && a(Words, {
 			tokens,
 			colour: colourBy.value,
 			label: `${TITLES[column]}, turn ${turn.id}`
 		}),
-		status === "waiting" && (answer.retryAt ? /* @__PURE__ */ a(Queue, { answer }) : tokens.length === 0 && /* @__PURE__ */ a("p", {
+		status === "waiting" && (answer.retryAt ? a(Queue, { answer }) : tokens.length === 0 && a("p", {
 			class: "soft",
 			children: "Waiting for the first word…"
 		})),
-		!working && !text.trim() && status === "done" && /* @__PURE__ */ a("p", {
+		!working && !text.trim() && status === "done" && a("p", {
 			class: "soft",
 			children: "(no answer)"
 		}),
-		/* @__PURE__ */ a(Trouble, {
+		a(Trouble, {
 			turn,
 			column,
 			answer
 		}),
-		!working && /* @__PURE__ */ a(Receipt, {
+		!working && a(Receipt, {
 			answer,
 			column
 		}),
-		text && distinctShare(text) < .75 && /* @__PURE__ */ a(Loops, {
+		text && distinctShare(text) < .75 && a(Loops, {
 			share: distinctShare(text),
 			column
 		}),
-		!working && isStale(turn, column) && /* @__PURE__ */ a("p", {
+		!working && isStale(turn, column) && a("p", {
 			class: "small soft",
 			children: ["answered ", column === "prompt" ? "with another prompt" : `at ${answer.steering}`]
 		})
 	] });
 }
-/** Tabs of the answers of several seeds; the conversation goes on with the one that is shown. */
 function Seeds({ turn, column }) {
 	const answers = turn.answers[column] ?? [];
 	if (answers.length < 2) return null;
 	const picked = turn.picked[column] ?? 0;
-	return /* @__PURE__ */ a("div", {
+	return a("div", {
 		class: "row seeds",
 		role: "group",
 		"aria-label": `${TITLES[column]}: seeds`,
-		children: answers.map((answer, n) => /* @__PURE__ */ a("button", {
+		children: answers.map((answer, n) => a("button", {
 			type: "button",
 			class: "small",
 			"aria-pressed": n === picked,
@@ -6405,7 +6272,7 @@ function Queue({ answer }) {
 		const timer = setInterval(count, 500);
 		return () => clearInterval(timer);
 	}, [answer.retryAt]);
-	return /* @__PURE__ */ a("p", {
+	return a("p", {
 		class: "soft",
 		children: [
 			answer.error?.what,
@@ -6418,20 +6285,20 @@ function Queue({ answer }) {
 function Trouble({ turn, column, answer }) {
 	const { status, error, finish } = answer;
 	const text = textOf(answer);
-	const retry = /* @__PURE__ */ a("button", {
+	const retry = a("button", {
 		type: "button",
 		onClick: () => void answerColumn(turn.id, column),
 		children: "Answer again"
 	});
-	const on = text.trim() && /* @__PURE__ */ a("button", {
+	const on = text.trim() && a("button", {
 		type: "button",
 		onClick: () => void goOn(turn.id, column),
 		children: "Go on"
 	});
-	if (status === "stopped") return /* @__PURE__ */ a("p", {
+	if (status === "stopped") return a("p", {
 		class: "row small",
 		children: [
-			/* @__PURE__ */ a("span", {
+			a("span", {
 				class: "soft",
 				children: "Stopped."
 			}),
@@ -6439,9 +6306,9 @@ function Trouble({ turn, column, answer }) {
 			retry
 		]
 	});
-	if (status === "done" && finish === "length") return /* @__PURE__ */ a("p", {
+	if (status === "done" && finish === "length") return a("p", {
 		class: "row small",
-		children: [/* @__PURE__ */ a("span", {
+		children: [a("span", {
 			class: "soft",
 			children: [
 				"Cut at ",
@@ -6453,12 +6320,12 @@ function Trouble({ turn, column, answer }) {
 	if (!error || status === "waiting" || status === "streaming" || status === "done") return null;
 	const full = /context window/.test(`${error.what} ${error.fix}`);
 	const shorter = Math.floor(sampling.value.maxTokens / 2);
-	return /* @__PURE__ */ a(Problem, {
+	return a(Problem, {
 		error,
 		children: [
 			on,
 			retry,
-			full && /* @__PURE__ */ a("button", {
+			full && a("button", {
 				type: "button",
 				onClick: () => {
 					forgetFirst();
@@ -6466,7 +6333,7 @@ function Trouble({ turn, column, answer }) {
 				},
 				children: "Forget the first turn"
 			}),
-			(full || /memory/.test(error.what)) && shorter >= 16 && /* @__PURE__ */ a("button", {
+			(full || /memory/.test(error.what)) && shorter >= 16 && a("button", {
 				type: "button",
 				onClick: () => {
 					sampling.value = {
@@ -6491,48 +6358,47 @@ function Receipt({ answer, column }) {
 	const mean = readings.reduce((sum, z) => sum + z, 0) / readings.length;
 	if (!tokens.length) return null;
 	const steered = receipt !== null && receipt.tokens > 0;
-	return /* @__PURE__ */ a("p", {
+	return a("p", {
 		class: "receipt small",
 		children: [
-			steered && receipt.kl != null && /* @__PURE__ */ a("span", { children: [
-				/* @__PURE__ */ a("b", { children: receipt.kl.toFixed(2) }),
+			steered && receipt.kl != null && a("span", { children: [
+				a("b", { children: receipt.kl.toFixed(2) }),
 				" nat, ",
 				nats(receipt.kl).split(", ")[1] ?? "nothing"
 			] }),
-			steered && /* @__PURE__ */ a("span", { children: [
-				/* @__PURE__ */ a("b", { children: receipt.layers.length }),
+			steered && a("span", { children: [
+				a("b", { children: receipt.layers.length }),
 				" layers, ",
-				/* @__PURE__ */ a("b", { children: receipt.tokens }),
+				a("b", { children: receipt.tokens }),
 				" tokens steered"
 			] }),
-			receipt && !steered && /* @__PURE__ */ a("span", { children: receipt.reason === "constrained" ? "not steered: it is constrained" : "not steered" }),
-			!receipt && column !== "plain" && column !== "prompt" && /* @__PURE__ */ a("span", { children: "no receipt: the answer did not end" }),
-			readings.length > 0 && /* @__PURE__ */ a("span", { children: [
+			receipt && !steered && a("span", { children: receipt.reason === "constrained" ? "not steered: it is constrained" : "not steered" }),
+			!receipt && column !== "plain" && column !== "prompt" && a("span", { children: "no receipt: the answer did not end" }),
+			readings.length > 0 && a("span", { children: [
 				"reads ",
-				/* @__PURE__ */ a("b", { children: signed(mean, 1) }),
+				a("b", { children: signed(mean, 1) }),
 				" z ",
 				read
 			] }),
-			answer.beyondSafe && /* @__PURE__ */ a("span", {
+			answer.beyondSafe && a("span", {
 				class: "warn",
 				children: "▲ outside of the safe range"
 			})
 		]
 	});
 }
-/** What was measured of an answer that goes round in circles, and the way out of it. */
 function Loops({ share, column }) {
 	const softer = column === "steered" || column === "opposite" ? softerDial(column) : null;
-	return /* @__PURE__ */ a("p", {
+	return a("p", {
 		class: "row small",
-		children: [/* @__PURE__ */ a("span", {
+		children: [a("span", {
 			class: "warn",
 			children: [
 				"▲ 3-word groups repeat: ",
 				Math.round(share * 100),
 				" % distinct"
 			]
-		}), softer && /* @__PURE__ */ a("button", {
+		}), softer && a("button", {
 			type: "button",
 			class: "small",
 			onClick: () => turn(softer.at, { strength: softer.strength }),
@@ -6545,7 +6411,6 @@ function Loops({ share, column }) {
 		})]
 	});
 }
-/** Return the strongest dial, with the end of its safe range or half its strength. */
 function softerDial(column) {
 	const factor = asksFor(column, [{
 		name: "x",
@@ -6573,56 +6438,56 @@ function Turn({ turn, number }) {
 	const columns = shown.value;
 	const stale = !last && columns.some((column) => isStale(turn, column));
 	const forgotten = turn.id < since.value;
-	return /* @__PURE__ */ a("article", {
+	return a("article", {
 		class: "turn",
 		id: `turn-${turn.id}`,
 		"aria-label": `Turn ${number}`,
 		tabIndex: -1,
 		children: [
-			turn.example && /* @__PURE__ */ a("p", {
+			turn.example && a("p", {
 				class: "hint",
 				children: [
 					"An example, which comes with trimtab: what this model has answered. Move the dial, then press ",
-					/* @__PURE__ */ a("b", { children: "Answer" }),
+					a("b", { children: "Answer" }),
 					"."
 				]
 			}),
-			/* @__PURE__ */ a("p", {
+			a("p", {
 				class: "asked",
-				children: [/* @__PURE__ */ a("span", {
+				children: [a("span", {
 					class: "vh",
 					children: "You: "
 				}), turn.user]
 			}),
-			forgotten && /* @__PURE__ */ a("p", {
+			forgotten && a("p", {
 				class: "hint",
 				children: "The model is not given this turn any more."
 			}),
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				class: "columns",
 				style: { "--columns": columns.length },
-				children: columns.map((column) => /* @__PURE__ */ a(Column, {
+				children: columns.map((column) => a(Column, {
 					turn,
 					column
 				}, column))
 			}),
-			/* @__PURE__ */ a("div", {
+			a("div", {
 				class: "row",
 				children: [
-					stale && /* @__PURE__ */ a("button", {
+					stale && a("button", {
 						type: "button",
 						onClick: () => void rerunFrom(turn.id),
 						children: "Answer again from here"
 					}),
-					last && !turn.example && !busy.value && columns.some((column) => pickedOf(turn, column)) && /* @__PURE__ */ a("button", {
+					last && !turn.example && !busy.value && columns.some((column) => pickedOf(turn, column)) && a("button", {
 						type: "button",
 						onClick: () => void moreSeeds(turn.id),
-						children: ["Again ×3", /* @__PURE__ */ a("span", {
+						children: ["Again ×3", a("span", {
 							class: "vh",
 							children: " with other seeds"
 						})]
 					}),
-					last && !turn.example && sampling.value.temperature === 0 && /* @__PURE__ */ a("span", {
+					last && !turn.example && sampling.value.temperature === 0 && a("span", {
 						class: "hint",
 						children: ["×3 uses other seeds at temperature ", .8]
 					})
@@ -6632,7 +6497,6 @@ function Turn({ turn, number }) {
 	});
 }
 // src/places/try.tsx
-/** Move the focus to the dial before or behind the one that has it. */
 function moveToDial(by) {
 	const ranges = [...document.querySelectorAll("[data-range]")];
 	const at = ranges.findIndex((range) => range.closest("section")?.contains(document.activeElement));
@@ -6677,31 +6541,31 @@ function Try() {
 		if (!draft$1.value) draft$1.value = EXAMPLE_QUESTION;
 	}, [foreign]);
 	const known = turns.value.filter((turn) => !turn.example || model === EXAMPLE_MODEL);
-	return /* @__PURE__ */ a("div", {
+	return a("div", {
 		class: "try",
 		children: [
-			/* @__PURE__ */ a(Rail, {}),
-			/* @__PURE__ */ a("main", {
+			a(Rail, {}),
+			a("main", {
 				id: "main",
 				tabIndex: -1,
 				"aria-label": "Answers",
 				children: [
-					/* @__PURE__ */ a("h1", {
+					a("h1", {
 						class: "vh",
 						children: "Try"
 					}),
-					/* @__PURE__ */ a(Toolbar, {}),
-					/* @__PURE__ */ a(ByTurn, {}),
-					known.map((turn, n) => /* @__PURE__ */ a(Turn, {
+					a(Toolbar, {}),
+					a(ByTurn, {}),
+					known.map((turn, n) => a(Turn, {
 						turn,
 						number: n + 1
 					}, turn.id)),
-					/* @__PURE__ */ a(Composer, {})
+					a(Composer, {})
 				]
 			}),
-			/* @__PURE__ */ a(AddVector, {}),
-			/* @__PURE__ */ a(SavePreset, {}),
-			/* @__PURE__ */ a(WhereItActs, {})
+			a(AddVector, {}),
+			a(SavePreset, {}),
+			a(WhereItActs, {})
 		]
 	});
 }
@@ -6728,8 +6592,8 @@ function named(hash) {
 }
 function App() {
 	const { Page } = PLACES[place.value];
-	return /* @__PURE__ */ a($, { children: [
-		/* @__PURE__ */ a("a", {
+	return a($, { children: [
+		a("a", {
 			class: "skip",
 			href: "#main",
 			onClick: (event) => {
@@ -6738,26 +6602,26 @@ function App() {
 			},
 			children: "Skip to the content"
 		}),
-		/* @__PURE__ */ a("header", {
+		a("header", {
 			class: "top",
 			children: [
-				/* @__PURE__ */ a("span", {
+				a("span", {
 					class: "brand",
 					children: "trimtab"
 				}),
-				/* @__PURE__ */ a("nav", {
+				a("nav", {
 					"aria-label": "Places",
-					children: Object.keys(PLACES).map((name) => /* @__PURE__ */ a("a", {
+					children: Object.keys(PLACES).map((name) => a("a", {
 						href: `#${name}`,
 						"aria-current": name === place.value ? "page" : void 0,
 						children: PLACES[name].title
 					}, name))
 				}),
-				/* @__PURE__ */ a("span", {
+				a("span", {
 					class: "model",
 					children: model()
 				}),
-				/* @__PURE__ */ a("button", {
+				a("button", {
 					type: "button",
 					class: "quiet icon keys",
 					"aria-label": "Keys",
@@ -6767,21 +6631,21 @@ function App() {
 				})
 			]
 		}),
-		offline.value && /* @__PURE__ */ a("div", {
+		offline.value && a("div", {
 			class: "banner",
 			role: "alert",
-			children: [/* @__PURE__ */ a("span", { children: "The server does not answer. Your text is kept." }), /* @__PURE__ */ a("button", {
+			children: [a("span", { children: "The server does not answer. Your text is kept." }), a("button", {
 				type: "button",
 				onClick: () => void refresh(),
 				children: "Try again"
 			})]
 		}),
-		needsKey.value && /* @__PURE__ */ a(KeyField, {}),
-		/* @__PURE__ */ a(Page, {}),
-		/* @__PURE__ */ a(Breaks, {}),
-		/* @__PURE__ */ a(UseInApp, {}),
-		/* @__PURE__ */ a(Keys, {}),
-		/* @__PURE__ */ a("p", {
+		needsKey.value && a(KeyField, {}),
+		a(Page, {}),
+		a(Breaks, {}),
+		a(UseInApp, {}),
+		a(Keys, {}),
+		a("p", {
 			class: "vh",
 			role: "status",
 			"aria-live": "polite",
@@ -6799,25 +6663,25 @@ function model() {
 	].filter(Boolean).join(" · ");
 }
 function KeyField() {
-	return /* @__PURE__ */ a("form", {
+	return a("form", {
 		class: "banner",
 		onSubmit: (event) => {
 			event.preventDefault();
 			refresh();
 		},
 		children: [
-			/* @__PURE__ */ a("label", {
+			a("label", {
 				for: "key",
 				children: "This server needs a key. It is kept until you close the page."
 			}),
-			/* @__PURE__ */ a("input", {
+			a("input", {
 				id: "key",
 				type: "password",
 				autocomplete: "off",
 				value: key.value,
 				onInput: (event) => key.value = event.currentTarget.value
 			}),
-			/* @__PURE__ */ a("button", {
+			a("button", {
 				class: "go",
 				children: "Use it"
 			})
@@ -6828,4 +6692,4 @@ function KeyField() {
 refresh();
 findJobs().catch(() => void 0);
 listenForKeys();
-Q(/* @__PURE__ */ a(App, {}), document.getElementById("app"));
+Q(a(App, {}), document.getElementById("app"));
