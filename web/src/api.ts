@@ -111,3 +111,39 @@ export async function* events(
     reader.cancel().catch(() => undefined); // which tells the server that nobody listens any more
   }
 }
+
+/** Upload a file as a bare body; `onShare` is told how much of it has left. */
+export function upload(path: string, file: Blob, onShare: (share: number) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest(); // fetch tells nothing of an upload's progress
+    request.open("PUT", new URL(path, location.origin));
+    request.setRequestHeader("content-type", "application/octet-stream");
+    if (key.value) request.setRequestHeader("authorization", `Bearer ${key.value}`);
+    request.upload.onprogress = (event) => onShare(event.lengthComputable ? event.loaded / event.total : 0);
+    request.onerror = () => reject(new ApiError("the upload broke off", "try again", "offline", 0));
+    request.onload = () => {
+      if (request.status < 300) resolve();
+      else reject(asApiError(asJson(request.responseText), new Response(null, { status: request.status })));
+    };
+    request.send(file);
+  });
+}
+
+function asJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+/** Save a file of the server where the browser saves files. */
+export async function saveFile(path: string, name: string): Promise<void> {
+  const response = await send(new Request(new URL(path, location.origin)));
+  if (!response.ok) throw asApiError(await response.json().catch(() => null), response);
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await response.blob());
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}

@@ -5,7 +5,7 @@ const WORDS: Readonly<Record<LintFinding["level"], string>> = { error: "Mistake"
 
 /** What may be wrong with the words of a behaviour: hints, of which only mistakes keep it from being trained. */
 export function Hints() {
-  const findings = draft.value?.findings ?? [];
+  const findings = unlike(draft.value?.findings ?? []);
   return (
     <ul class="hints" aria-label="Hints" aria-live="polite">
       {findings.map((finding, n) => (
@@ -16,6 +16,12 @@ export function Hints() {
       ))}
     </ul>
   );
+}
+
+/** Return the findings without repetitions: of one way of saying a pole several are made, with the same mistakes. */
+function unlike(findings: readonly LintFinding[]): LintFinding[] {
+  const kind = ({ level, where, fix }: LintFinding) => `${level} ${where.replace(/\[\d+\]/, "")} ${fix}`;
+  return [...new Map([...findings].reverse().map((each) => [kind(each), each])).values()].reverse();
 }
 
 /** Return the place of a finding as it is on the page. */

@@ -41,7 +41,7 @@ function Text({ sign, parts: [before, own, after] }: { readonly sign: string; re
 
 /** Return two texts in three parts each: what they begin with alike, what differs, what they end with alike. */
 function parted(a: string, b: string): [Parts, Parts] {
-  const [as, bs] = [a.split(/(\s+)/), b.split(/(\s+)/)];
+  const [as, bs] = [a.split(/\b/), b.split(/\b/)];
   let [start, end] = [0, 0];
   while (start < Math.min(as.length, bs.length) && as[start] === bs[start]) start++;
   while (end < Math.min(as.length, bs.length) - start && as.at(-1 - end) === bs.at(-1 - end)) end++;

@@ -2,7 +2,7 @@
 import { computed, effect, signal } from "@preact/signals";
 import { api, ApiError, type LintFinding, type Preview, unwrap } from "../api";
 import { kept } from "./kept";
-import { info } from "./server";
+import { info, vectorOf } from "./server";
 
 export type Source = "poles" | "file" | "prompt";
 export type Effort = "quick" | "default" | "thorough";
@@ -35,9 +35,15 @@ const filled = (poles: readonly string[]) => poles.map((pole) => pole.trim()).fi
 export const name = computed(() => {
   const { source, name: typed, positive, prompt } = form.value;
   if (typed.trim()) return typed.trim();
-  if (source === "file") return draft.value?.name ?? "";
-  return slug(source === "poles" ? (filled(positive)[0] ?? "") : prompt);
+  if (source === "file") return free(draft.value?.name ?? "");
+  return free(slug(source === "poles" ? (filled(positive)[0] ?? "") : prompt));
 });
+
+/** Return a name, with a number behind it if a vector has it. */
+function free(wanted: string): string {
+  if (!vectorOf.value.has(wanted)) return wanted;
+  for (let n = 2; ; n++) if (!vectorOf.value.has(`${wanted}-${n}`)) return `${wanted}-${n}`;
+}
 
 /** Return a name from the first words of a text. */
 export function slug(text: string): string {

@@ -1731,6 +1731,37 @@ async function* events(path, options) {
 		reader.cancel().catch(() => void 0);
 	}
 }
+function upload(path, file, onShare) {
+	return new Promise((resolve, reject) => {
+		const request = new XMLHttpRequest();
+		request.open("PUT", new URL(path, location.origin));
+		request.setRequestHeader("content-type", "application/octet-stream");
+		if (key.value) request.setRequestHeader("authorization", `Bearer ${key.value}`);
+		request.upload.onprogress = (event) => onShare(event.lengthComputable ? event.loaded / event.total : 0);
+		request.onerror = () => reject(new ApiError("the upload broke off", "try again", "offline", 0));
+		request.onload = () => {
+			if (request.status < 300) resolve();
+			else reject(asApiError(asJson$1(request.responseText), new Response(null, { status: request.status })));
+		};
+		request.send(file);
+	});
+}
+function asJson$1(text) {
+	try {
+		return JSON.parse(text);
+	} catch {
+		return null;
+	}
+}
+async function saveFile(path, name) {
+	const response = await send(new Request(new URL(path, location.origin)));
+	if (!response.ok) throw asApiError(await response.json().catch(() => null), response);
+	const link = document.createElement("a");
+	link.href = URL.createObjectURL(await response.blob());
+	link.download = name;
+	link.click();
+	URL.revokeObjectURL(link.href);
+}
 // src/charts/scale.ts
 function ticks(low, high, most = 4) {
 	if (!(high > low)) return [low];
@@ -1752,6 +1783,10 @@ function percent$1(value, low, high) {
 function figure(value, digits = 3) {
 	const rounded = Number(value.toPrecision(digits));
 	return String(Math.abs(rounded) < 1e-9 ? 0 : rounded).replace("-", "−");
+}
+function change$1(value, digits = 3) {
+	const written = figure(value, digits);
+	return value > 0 && written !== "0" ? `+${written}` : written;
 }
 function duration(seconds) {
 	if (seconds < 10) return "a few seconds";
@@ -2346,7 +2381,7 @@ function asToken([text, reading, logprob, others]) {
 	};
 }
 // src/state/talk.ts
-var COLUMNS = [
+var COLUMNS$1 = [
 	"plain",
 	"steered",
 	"opposite",
@@ -2359,7 +2394,7 @@ var TITLES = {
 	prompt: "System prompt instead"
 };
 var turns = kept("turns", exampleTurns(), isTurns, withoutAlternatives);
-var shown = kept("columns", [
+var shown$2 = kept("columns", [
 	"plain",
 	"steered",
 	"opposite"
@@ -2421,7 +2456,7 @@ function isStale(turn, column) {
 }
 var stale = O(() => {
 	const last = turns.value.at(-1);
-	return last !== void 0 && shown.value.some((column) => isStale(last, column));
+	return last !== void 0 && shown$2.value.some((column) => isStale(last, column));
 });
 function messagesOf(column, id, system) {
 	const messages = system ? [{
@@ -2470,10 +2505,10 @@ function turnOf(id, name, strength) {
 	}));
 }
 function setShown(column, on) {
-	const wanted = new Set(shown.value);
+	const wanted = new Set(shown$2.value);
 	if (on) wanted.add(column);
 	else wanted.delete(column);
-	shown.value = COLUMNS.filter((each) => wanted.has(each));
+	shown$2.value = COLUMNS$1.filter((each) => wanted.has(each));
 }
 function forgetFirst() {
 	const known = turns.value.filter((turn) => turn.id >= since.value);
@@ -2496,7 +2531,7 @@ function withoutAlternatives(all) {
 	}));
 }
 function isColumns(value) {
-	return Array.isArray(value) && value.length > 0 && value.every((column) => COLUMNS.includes(column));
+	return Array.isArray(value) && value.length > 0 && value.every((column) => COLUMNS$1.includes(column));
 }
 function isSampling(value) {
 	const given = value;
@@ -3226,19 +3261,11 @@ function SavePreset$1({ onSaved }) {
 		]
 	});
 }
-// src/places/library.tsx
-function Library() {
-	return a("main", {
-		id: "main",
-		tabIndex: -1,
-		children: a("h1", { children: "Library" })
-	});
-}
 // src/state/library.ts
-var deleted = y$1(null);
+var deleted$1 = y$1(null);
 async function deleteVector(name) {
 	const { undo } = unwrap(await api.DELETE("/v1/vectors/{name}", { params: { path: { name } } }));
-	deleted.value = {
+	deleted$1.value = {
 		name,
 		undo
 	};
@@ -3246,20 +3273,383 @@ async function deleteVector(name) {
 	await refresh();
 }
 async function restoreVector() {
-	if (!deleted.value) return;
-	const { name, undo } = deleted.value;
+	if (!deleted$1.value) return;
+	const { name, undo } = deleted$1.value;
 	unwrap(await api.POST("/v1/vectors/{name}/restore", {
 		params: { path: { name } },
 		body: { undo }
 	}));
-	deleted.value = null;
+	deleted$1.value = null;
 	announce(`${name} is restored`);
 	await refresh();
 }
 async function detailsOf(name) {
 	return unwrap(await api.GET("/v1/vectors/{name}", { params: { path: { name } } }));
 }
+// src/charts/bars.tsx
+function Bars({ summary, bars, band, unit }) {
+	const values = [0, ...bars.flatMap((bar) => [
+		bar.value,
+		bar.low ?? bar.value,
+		bar.high ?? bar.value
+	])];
+	if (band) values.push(band.low, band.high);
+	const span = Math.max(...values) - Math.min(...values) || 1;
+	const [low, high] = [Math.min(...values) - .03 * span, Math.max(...values) + .03 * span];
+	const at = (value) => `${percent$1(value, low, high)}%`;
+	const wide = (from, to) => `${percent$1(Math.max(from, to), low, high) - percent$1(Math.min(from, to), low, high)}%`;
+	return a("div", {
+		class: "bars",
+		role: "img",
+		"aria-label": summary,
+		children: [bars.map((bar) => a("div", {
+			class: "bar-row",
+			children: [
+				a("span", {
+					class: "bar-label",
+					children: bar.label
+				}),
+				a("svg", {
+					width: "100%",
+					height: "26",
+					children: [
+						band && a("rect", {
+							class: "chance",
+							x: at(band.low),
+							width: wide(band.low, band.high),
+							y: "0",
+							height: "100%"
+						}),
+						a("rect", {
+							class: `bar ${bar.tone ?? "base"}`,
+							x: at(Math.min(0, bar.value)),
+							width: wide(0, bar.value),
+							y: "6",
+							height: "14"
+						}),
+						bar.low !== void 0 && bar.high !== void 0 && a("line", {
+							class: "whisker",
+							x1: at(bar.low),
+							x2: at(bar.high),
+							y1: "13",
+							y2: "13"
+						}),
+						a("line", {
+							class: "zero",
+							x1: at(0),
+							x2: at(0),
+							y1: "0",
+							y2: "100%"
+						})
+					]
+				}),
+				a("span", {
+					class: "bar-value",
+					children: change$1(bar.value)
+				})
+			]
+		}, bar.label)), a("div", {
+			class: "bar-row",
+			children: [
+				a("span", {
+					class: "bar-label soft",
+					children: unit
+				}),
+				a("div", {
+					class: "strengths",
+					children: ticks(low, high, 3).map((tick) => a("span", {
+						style: { left: at(tick) },
+						children: figure(tick)
+					}, tick))
+				}),
+				a("span", {})
+			]
+		})]
+	});
+}
+// src/parts/card-charts.tsx
+function CardCharts({ details }) {
+	const { card } = details;
+	const written = card?.written ? [card.written["default"], card.written["safe"]].filter((each) => Boolean(each)) : details.written;
+	return a($, { children: [
+		written.length > 0 && a(Written, {
+			details,
+			written
+		}),
+		card && a(Preference, { card }),
+		card && a(Cost, { card })
+	] });
+}
+function Written({ details, written }) {
+	const { card, poles, safe } = details;
+	const chance = card?.chance ?? null;
+	const points = [{
+		x: 0,
+		y: 0
+	}];
+	for (const effect of written) for (const [sign, measured] of Object.entries(effect.effect)) {
+		const x = effect.strengths[sign] ?? 0;
+		if (x !== 0 && !points.some((point) => point.x === x)) points.push({
+			x,
+			y: measured.value,
+			low: measured.low,
+			high: measured.high
+		});
+	}
+	const [first] = written;
+	const prompts = first ? ["+", "-"].flatMap((sign) => {
+		const bars = [];
+		const [own, prompt] = [first.effect[sign], first.prompt_effect[sign]];
+		const tone = sign === "+" ? "plus" : "minus";
+		const pole = poles?.[sign] ?? (sign === "+" ? "positive" : "negative");
+		if (own) bars.push({
+			label: `vector at ${signed(first.strengths[sign] ?? 0)}, ${pole}`,
+			...own,
+			tone
+		});
+		if (prompt) bars.push({
+			label: `system prompt, ${pole}`,
+			...prompt
+		});
+		return bars;
+	}) : [];
+	const beyond = chance ? ` Random directions reach from ${change$1(chance.low)} to ${change$1(chance.high)}.` : "";
+	return a("section", {
+		class: "stack tight",
+		"aria-label": "Written effect",
+		children: [
+			a("h2", { children: "What it does to answers" }),
+			a("p", {
+				class: "hint",
+				children: [
+					"Written effect: how much more an answer sounds like ",
+					poles?.["+"] ?? "the positive pole",
+					" than like ",
+					poles?.["-"] ?? "the negative pole",
+					", by the unsteered model's own judgement, in nat per token. Lines are 95 % intervals.",
+					chance && " Grey: where random directions of the same KL come to."
+				]
+			}),
+			a("div", {
+				class: "pair",
+				children: [a(LineChart, {
+					title: "Written effect by strength",
+					summary: `Written effect by strength: ${points.map((point) => `${signed(point.x, 3)}: ${change$1(point.y)}`).join(", ")}.${beyond}`,
+					points,
+					zone: safe,
+					band: chance,
+					from: 0,
+					height: 180
+				}), a(Bars, {
+					summary: `Vector and system prompts: ${prompts.map((bar) => `${bar.label}: ${change$1(bar.value)}`).join(", ")}`,
+					bars: prompts,
+					band: chance,
+					unit: "nat per token"
+				})]
+			}),
+			a(Numbers, {
+				caption: "Written effects",
+				head: [
+					"",
+					"Effect",
+					"95 % interval"
+				],
+				rows: [
+					...[...points].sort((a, b) => a.x - b.x).map((point) => [
+						`strength ${signed(point.x, 3)}`,
+						change$1(point.y),
+						point.low === void 0 ? "–" : range(point)
+					]),
+					...prompts.filter((bar) => bar.tone === void 0).map((bar) => [
+						bar.label,
+						change$1(bar.value),
+						range(bar)
+					]),
+					...chance ? [[
+						"random directions",
+						"–",
+						range(chance)
+					]] : [],
+					...first?.times_prompt ? [[
+						"times the prompt",
+						figure(first.times_prompt.value),
+						range(first.times_prompt)
+					]] : []
+				]
+			})
+		]
+	});
+}
+function Preference({ card }) {
+	const bars = ["+", "-"].flatMap((sign) => {
+		const effect = card.effect[sign];
+		return effect ? [{
+			label: `at ${sign === "+" ? "+1" : "−1"}, ${sign === "+" ? card.positive : card.negative}`,
+			...effect,
+			tone: sign === "+" ? "plus" : "minus"
+		}] : [];
+	});
+	if (card.prompt_swing) bars.push({
+		label: "both system prompts",
+		...card.prompt_swing
+	});
+	if (card.shuffled !== null) bars.push({
+		label: "shuffled labels",
+		value: card.shuffled
+	});
+	if (!bars.length) return null;
+	return a("section", {
+		class: "stack tight",
+		"aria-label": "Preference",
+		children: [
+			a("h2", { children: "What it does to preferences" }),
+			a("p", {
+				class: "hint",
+				children: [
+					"How much likelier answers in the character of ",
+					card.positive,
+					" become than those of ",
+					card.negative,
+					", in nat per token."
+				]
+			}),
+			a(Bars, {
+				summary: `Preference: ${bars.map((bar) => `${bar.label}: ${change$1(bar.value)}`).join(", ")}`,
+				bars,
+				unit: "nat per token"
+			}),
+			a(Numbers, {
+				caption: "Preference effects",
+				head: [
+					"",
+					"Effect",
+					"95 % interval"
+				],
+				rows: bars.map((bar) => [
+					bar.label,
+					change$1(bar.value),
+					range(bar)
+				])
+			})
+		]
+	});
+}
+function Cost({ card }) {
+	const ends = ["-", "+"].flatMap((sign) => {
+		const cost = card.cost[sign];
+		const end = sign === "+" ? card.safe?.high : card.safe?.low;
+		return cost ? [{
+			sign,
+			cost,
+			label: end === void 0 ? sign : signed(end, 3)
+		}] : [];
+	});
+	if (!ends.length) return null;
+	const tone = (sign) => sign === "+" ? "plus" : "minus";
+	const bars = ends.flatMap(({ sign, cost, label }) => [...cost.accuracy_change ? [{
+		label: `facts at ${label}`,
+		value: 100 * cost.accuracy_change.value,
+		low: 100 * cost.accuracy_change.low,
+		high: 100 * cost.accuracy_change.high,
+		tone: tone(sign)
+	}] : [], ...cost.relevance_change === null ? [] : [{
+		label: `relevance at ${label}`,
+		value: 100 * cost.relevance_change,
+		tone: tone(sign)
+	}]]);
+	return a("section", {
+		class: "stack tight",
+		"aria-label": "Cost",
+		children: [
+			a("h2", { children: "What it costs at the ends of the safe range" }),
+			a("p", {
+				class: "hint",
+				children: "Change of the share of simple facts that the model knows, and of how near answers stay to their question, in points of a hundred."
+			}),
+			bars.length > 0 && a(Bars, {
+				summary: `Changes: ${bars.map((bar) => `${bar.label}: ${change$1(bar.value)}`).join(", ")}`,
+				bars,
+				unit: "points"
+			}),
+			a("div", {
+				class: "scroll",
+				tabIndex: 0,
+				role: "region",
+				"aria-label": "Costs",
+				children: a("table", {
+					class: "data costs",
+					children: [a("thead", { children: a("tr", { children: [a("th", {
+						scope: "col",
+						children: "Measure"
+					}), ends.map(({ label }) => a("th", {
+						scope: "col",
+						class: "number",
+						children: ["at ", label]
+					}, label))] }) }), a("tbody", { children: measures(card).map(({ name, of }) => a("tr", { children: [a("th", {
+						scope: "row",
+						children: name
+					}), ends.map(({ sign, label }) => a("td", {
+						class: "number",
+						children: of(sign)
+					}, label))] }, name)) })]
+				})
+			})
+		]
+	});
+}
+function measures(card) {
+	const shown = (value, write) => value === null || value === void 0 ? "–" : write(value);
+	return [
+		{
+			name: "KL, nat per token",
+			of: (sign) => shown(card.cost[sign]?.kl, (kl) => figure(kl))
+		},
+		{
+			name: "Perplexity, times the plain answers'",
+			of: (sign) => shown(card.cost[sign]?.perplexity_ratio, (ratio) => figure(ratio))
+		},
+		{
+			name: "Answers that repeat themselves, %",
+			of: (sign) => shown(card.cost[sign]?.loops, (share) => figure(100 * share))
+		},
+		{
+			name: "Facts known, change in points",
+			of: (sign) => shown(card.cost[sign]?.accuracy_change?.value, (points) => change$1(100 * points))
+		},
+		{
+			name: "95 % interval",
+			of: (sign) => card.cost[sign]?.accuracy_change ? range(scaled(card.cost[sign].accuracy_change, 100)) : "–"
+		},
+		{
+			name: "Relevance, change in points",
+			of: (sign) => shown(card.cost[sign]?.relevance_change, (points) => change$1(100 * points))
+		},
+		{
+			name: "Harmful requests refused at ±1, %",
+			of: (sign) => shown(card.refuses_harmful?.[sign], (share) => figure(100 * share))
+		}
+	];
+}
+function scaled({ value, low, high }, factor) {
+	return {
+		value: factor * value,
+		low: factor * low,
+		high: factor * high
+	};
+}
+function range({ low, high }) {
+	return low === void 0 || high === void 0 ? "–" : `${change$1(low)} to ${change$1(high)}`;
+}
 // src/parts/verdict.ts
+var GLYPHS$1 = {
+	works: "✓",
+	"one way only": "◐",
+	weak: "○",
+	"does not work": "✕"
+};
+function glyph(verdict) {
+	return (verdict && GLYPHS$1[verdict]) ?? "·";
+}
 function between({ low, high }, digits = 1) {
 	return `95 % interval ${low.toFixed(digits)} to ${high.toFixed(digits)}`.replaceAll("-", "−");
 }
@@ -3305,7 +3695,7 @@ function capital$1(text) {
 }
 // src/parts/made.tsx
 var QUESTION = "How was your day?";
-function Made({ job }) {
+function Made$1({ job }) {
 	const [details, setDetails] = d$2(null);
 	const [error, setError] = d$2(null);
 	const name = job.result && "vector" in job.result && !("strengths" in job.result) ? job.result.vector : null;
@@ -3329,7 +3719,7 @@ function Made({ job }) {
 				class: "stack tight",
 				children: [a("p", { children: a("strong", { children: word }) }), sentences.map((each) => a("p", { children: each }, each))]
 			}),
-			details && a(Samples, {
+			details && a(Samples$1, {
 				job,
 				details
 			}),
@@ -3381,7 +3771,7 @@ function Gone({ job, name }) {
 		})]
 	});
 }
-function Samples({ job, details }) {
+function Samples$1({ job, details }) {
 	const [error, setError] = d$2(null);
 	const sweep = jobs.value.find((each) => each.fields.kind === "sweep" && each.fields.vector === details.name && each.created >= (job.ended ?? 0));
 	A$1(() => {
@@ -3503,7 +3893,7 @@ function JobPanel({ job }) {
 			}),
 			error !== null && a(Problem, { error }),
 			job.error && a(Problem, { error: job.error }),
-			job.status === "done" ? a(Made, { job }) : a("div", {
+			job.status === "done" ? a(Made$1, { job }) : a("div", {
 				class: "columns",
 				children: [a(Phases, { job }), a(Findings, { job })]
 			}),
@@ -3647,45 +4037,502 @@ function Layers({ shares, tried }) {
 		})]
 	});
 }
-// src/state/behaviour-file.ts
-function asToml(fileName, text, name) {
-	const ending = fileName.toLowerCase().split(".").at(-1);
-	if (ending === "toml") return text;
-	if (ending !== "json" && ending !== "jsonl") throw new Error(`${fileName} is no .toml, .json or .jsonl file`);
-	const content = ending === "jsonl" ? lines(fileName, text) : parsed(fileName, text);
-	if (Array.isArray(content)) return behaviourOfPairs(content, name);
-	if (typeof content !== "object" || content === null) throw new Error(`${fileName} has neither a behaviour nor pairs`);
-	return table(content);
-}
-function lines(fileName, text) {
-	return text.split("\n").flatMap((line, n) => line.trim() ? [parsed(`${fileName}, line ${n + 1},`, line)] : []);
-}
-function parsed(where, text) {
-	try {
-		return JSON.parse(text);
-	} catch {
-		throw new Error(`${where} is not JSON`);
-	}
-}
-function behaviourOfPairs(pairs, name) {
-	return table({
-		name: name || "mine",
-		positive: { label: "positive" },
-		negative: { label: "negative" },
-		pairs
+// src/parts/safe-range.tsx
+var BROKEN = {
+	repetition: "answers repeat themselves",
+	relevance: "answers leave the question",
+	likelihood: "the text becomes unlikely",
+	facts: "facts are lost",
+	budget: "nothing was measured"
+};
+function SafeRange({ low, high, reasons, poles }) {
+	const at = (strength) => `${100 * (Math.max(-1, Math.min(1, strength)) + 1) / 2}%`;
+	const why = (sign) => BROKEN[reasons[sign] ?? ""] ?? "it was not measured";
+	return a("section", {
+		class: "stack tight",
+		"aria-label": "Safe range",
+		children: [
+			a("h2", { children: [
+				"Safe range: ",
+				signed(low, 3),
+				" to ",
+				signed(high, 3)
+			] }),
+			a("div", {
+				class: "safe-track",
+				"aria-hidden": "true",
+				children: [a("span", {
+					class: "inside",
+					style: {
+						left: at(low),
+						right: `calc(100% - ${at(high)})`
+					}
+				}), a("span", { class: "middle" })]
+			}),
+			a("div", {
+				class: "row small",
+				children: [a("span", { children: [
+					a("span", {
+						class: "minus",
+						children: ["− ", poles?.["-"] ?? ""]
+					}),
+					" below ",
+					signed(low, 3),
+					", ",
+					why("-")
+				] }), a("span", {
+					class: "end",
+					children: [
+						"above ",
+						signed(high, 3),
+						", ",
+						why("+"),
+						" ",
+						a("span", {
+							class: "plus",
+							children: [poles?.["+"] ?? "", " +"]
+						})
+					]
+				})]
+			})
+		]
 	});
 }
-function table(content) {
-	return Object.entries(content).map(([key, value]) => `${JSON.stringify(key)} = ${written(value)}\n`).join("");
+// src/parts/undo.tsx
+function Undo() {
+	const [error, setError] = d$2(null);
+	if (!deleted$1.value) return null;
+	return a("div", {
+		class: "stack tight",
+		children: [a("p", {
+			class: "notice row",
+			children: [
+				a("span", { children: [a("strong", { children: deleted$1.value.name }), " is deleted."] }),
+				a("button", {
+					type: "button",
+					onClick: () => void restoreVector().catch(setError),
+					children: "Undo"
+				}),
+				a("button", {
+					type: "button",
+					class: "quiet",
+					onClick: () => deleted$1.value = null,
+					children: "Dismiss"
+				})
+			]
+		}), error !== null && a(Problem, { error })]
+	});
 }
-function written(value) {
-	if (value === null) return "\"\"";
-	if (Array.isArray(value)) return `[\n${value.map((each) => `  ${written(each)},\n`).join("")}]`;
-	if (typeof value === "object") return `{ ${Object.entries(value).map(([key, inner]) => `${JSON.stringify(key)} = ${written(inner)}`).join(", ")} }`;
-	return JSON.stringify(value);
+// src/parts/card-page.tsx
+function CardPage({ name }) {
+	const [details, setDetails] = d$2(null);
+	const [error, setError] = d$2(null);
+	const evaluations = jobs.value.filter((job) => job.kind === "evaluate" && nameOf(job) === name);
+	A$1(() => {
+		detailsOf(name).then((found) => {
+			setDetails(found);
+			setError(null);
+		}, (problem) => {
+			setDetails(null);
+			setError(problem);
+		});
+	}, [
+		name,
+		evaluations.filter((job) => job.status === "done").length,
+		vectorOf.value.has(name)
+	]);
+	return a("main", {
+		id: "main",
+		tabIndex: -1,
+		class: "page stack card-page",
+		children: [
+			a("p", { children: a("a", {
+				href: "#library",
+				children: "All vectors"
+			}) }),
+			a("h1", { children: name }),
+			a(Undo, {}),
+			error !== null && a(Problem, {
+				error,
+				children: error instanceof ApiError && error.status === 404 && a("a", {
+					href: "#library",
+					children: "See what there is"
+				})
+			}),
+			!details && error === null && a("p", {
+				class: "soft",
+				role: "status",
+				children: "Reading the card…"
+			}),
+			details && a(Card, {
+				details,
+				onError: setError
+			}),
+			evaluations.filter((job) => !hasEnded(job) || job.status === "failed").slice(0, 1).map((job) => a(JobPanel, { job }, job.id))
+		]
+	});
+}
+function Card({ details, onError }) {
+	const { name, card, poles, safe } = details;
+	const { word, sentences } = verdictOf(details);
+	const reasons = safe && card?.safe ? card.safe.reasons : details.header.safe?.reasons;
+	return a($, { children: [
+		a("div", {
+			class: "row",
+			children: [
+				a("button", {
+					type: "button",
+					class: "go",
+					onClick: () => {
+						add(name);
+						location.hash = "try";
+					},
+					children: "Try it"
+				}),
+				a("button", {
+					type: "button",
+					onClick: () => openBreaks(name),
+					children: "Find where it breaks"
+				}),
+				a("button", {
+					type: "button",
+					onClick: () => saveFile(`/v1/vectors/${encodeURIComponent(name)}/file`, `${name}.safetensors`).catch(onError),
+					children: "Download"
+				}),
+				!card && info.value?.capabilities.jobs && a(Evaluate, {
+					details,
+					onError
+				}),
+				details.own && a("button", {
+					type: "button",
+					class: "danger",
+					onClick: () => deleteVector(name).then(() => location.hash = "library", onError),
+					children: "Delete"
+				})
+			]
+		}),
+		poles && a("p", { children: [
+			a("span", {
+				class: "plus",
+				children: ["+ ", poles["+"]]
+			}),
+			" · ",
+			a("span", {
+				class: "minus",
+				children: ["− ", poles["-"]]
+			})
+		] }),
+		a("section", {
+			class: "stack tight",
+			"aria-label": "Verdict",
+			children: [a("h2", { children: word }), a("ul", {
+				class: "sentences",
+				children: sentences.map((each) => a("li", { children: each.replaceAll(/(?<![\w±])-(?=\d)/g, "−") }, each))
+			})]
+		}),
+		safe && a(SafeRange, {
+			low: safe.low,
+			high: safe.high,
+			reasons: reasons ?? {},
+			poles
+		}),
+		a(CardCharts, { details }),
+		card && card.samples.length > 0 && a(Samples, { details }),
+		a(Made, { details })
+	] });
+}
+function Evaluate({ details, onError }) {
+	const { name } = details;
+	const running = jobs.value.some((job) => job.kind === "evaluate" && nameOf(job) === name && !hasEnded(job));
+	const training = jobs.value.find((job) => job.fields.kind === "train" && job.fields.name === name && job.fields.toml);
+	const toml = training?.fields.kind === "train" ? training.fields.toml ?? null : null;
+	const evaluate = () => {
+		begin({
+			kind: "evaluate",
+			vector: name,
+			...toml ? { toml } : {},
+			seed: 0
+		}).catch(onError);
+	};
+	return a("button", {
+		type: "button",
+		disabled: running,
+		onClick: evaluate,
+		children: "Evaluate it: some minutes"
+	});
+}
+function Samples({ details }) {
+	const at = details.card?.written?.["default"]?.strengths;
+	const [low, high] = [signed(at?.["-"] ?? -.5), signed(at?.["+"] ?? .5)];
+	return a("section", {
+		class: "stack tight",
+		"aria-label": "Samples",
+		children: [a("h2", { children: "Samples" }), details.card?.samples.map((sample) => a("div", {
+			class: "stack tight",
+			children: [a("p", { children: [
+				"“",
+				sample.question,
+				"”"
+			] }), a("div", {
+				class: "samples",
+				children: [
+					a("div", { children: [a("p", {
+						class: "small",
+						children: a("strong", { children: low })
+					}), a("blockquote", {
+						class: "minus",
+						children: sample.minus
+					})] }),
+					a("div", { children: [a("p", {
+						class: "small",
+						children: a("strong", { children: "as it is" })
+					}), a("blockquote", { children: sample.base })] }),
+					a("div", { children: [a("p", {
+						class: "small",
+						children: a("strong", { children: high })
+					}), a("blockquote", {
+						class: "plus",
+						children: sample.plus
+					})] })
+				]
+			})]
+		}, sample.question))]
+	});
+}
+function Made({ details }) {
+	const { header, card } = details;
+	const facts = [
+		["Method", details.method],
+		["Effort", details.effort || "not recorded"],
+		["Layers", listed(details.layers)],
+		["Budget", header.calibration ? `${header.calibration.budget.toFixed(2)} nat per token at strength 1` : "not calibrated"],
+		["Pairs", header.reliability ? `${header.reliability.pairs}, cosine ${header.reliability.pairwise_cosine.toFixed(2)}` : "not recorded"],
+		["Made", details.created.replace("T", " ").replace("+00:00", " UTC") || "not recorded"],
+		["Card measured on", card ? `${card.questions} questions, layers ${listed(card.layers)}` : "–"]
+	];
+	return a("section", {
+		class: "stack tight",
+		"aria-label": "How it was made",
+		children: [a("h2", { children: "How it was made" }), a("dl", {
+			class: "facts",
+			children: facts.map(([term, text]) => a("div", { children: [a("dt", { children: term }), a("dd", { children: text })] }, term))
+		})]
+	});
+}
+function listed(numbers) {
+	const runs = [];
+	for (const each of numbers) {
+		const last = runs.at(-1);
+		if (last && each === last[1] + 1) last[1] = each;
+		else runs.push([each, each]);
+	}
+	return runs.map(([from, to]) => from === to ? from : `${from} to ${to}`).join(", ");
+}
+// src/parts/presets.tsx
+var deleted = y$1(null);
+function Presets() {
+	const [error, setError] = d$2(null);
+	A$1(() => void findPresets().catch(setError), []);
+	const act = (work) => {
+		setError(null);
+		work.then(findPresets).catch(setError);
+	};
+	const remove = async (preset) => {
+		unwrap(await api.DELETE("/v1/presets/{name}", { params: { path: { name: preset.name } } }));
+		deleted.value = preset;
+		announce(`The preset ${preset.name} is deleted`);
+	};
+	const restore = async (preset) => {
+		unwrap(await api.PUT("/v1/presets/{name}", {
+			params: { path: { name: preset.name } },
+			body: preset.preset
+		}));
+		deleted.value = null;
+		announce(`The preset ${preset.name} is restored`);
+	};
+	return a("section", {
+		class: "stack tight",
+		"aria-label": "Presets",
+		children: [
+			a("h2", { children: "Presets" }),
+			a("p", {
+				class: "hint",
+				children: "A steering with a name, which any client can choose as a model."
+			}),
+			deleted.value && a("p", {
+				class: "notice row",
+				children: [a("span", { children: [
+					"The preset ",
+					a("strong", { children: deleted.value.name }),
+					" is deleted."
+				] }), deleted.value.preset && a("button", {
+					type: "button",
+					onClick: () => act(restore(deleted.value)),
+					children: "Undo"
+				})]
+			}),
+			error !== null && a(Problem, { error }),
+			a("div", {
+				class: "scroll",
+				tabIndex: 0,
+				role: "region",
+				"aria-label": "Table of presets",
+				children: a("table", {
+					class: "data",
+					children: [a("thead", { children: a("tr", { children: [
+						a("th", {
+							scope: "col",
+							children: "Name"
+						}),
+						a("th", {
+							scope: "col",
+							children: "Steering"
+						}),
+						a("th", {
+							scope: "col",
+							children: "As a model"
+						}),
+						a("th", {
+							scope: "col",
+							children: a("span", {
+								class: "vh",
+								children: "What to do"
+							})
+						})
+					] }) }), a("tbody", { children: presets.value.map((preset) => a("tr", { children: [
+						a("th", {
+							scope: "row",
+							children: preset.name
+						}),
+						a("td", { children: preset.usable ? a("code", { children: steeringOf(preset) ?? "by the stage of the conversation" }) : a("span", {
+							class: "warn",
+							children: ["▲ Not usable: ", preset.problem]
+						}) }),
+						a("td", { children: a("code", { children: preset.model }) }),
+						a("td", {
+							class: "do",
+							children: [preset.usable && steeringOf(preset) && a("button", {
+								type: "button",
+								onClick: () => act(take(steeringOf(preset)).then(() => location.hash = "try")),
+								children: ["Try", a("span", {
+									class: "vh",
+									children: [" ", preset.name]
+								})]
+							}), !preset.shipped && a("button", {
+								type: "button",
+								onClick: () => act(remove(preset)),
+								children: ["Delete", a("span", {
+									class: "vh",
+									children: [" ", preset.name]
+								})]
+							})]
+						})
+					] }, preset.name)) })]
+				})
+			})
+		]
+	});
+}
+function steeringOf(preset) {
+	const steering = preset.preset?.["steering"];
+	return typeof steering === "string" ? steering : null;
+}
+// src/parts/upload.tsx
+function Upload() {
+	const [chosen, setChosen] = d$2(null);
+	const [name, setName] = d$2("");
+	const [share, setShare] = d$2(null);
+	const [error, setError] = d$2(null);
+	const [done, setDone] = d$2("");
+	const most = info.value?.limits.vector_bytes ?? 1e400;
+	const choose = (file) => {
+		setChosen(file ?? null);
+		setError(null);
+		setDone("");
+		if (file) setName(file.name.replace(/\.safetensors$/i, "").replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[^A-Za-z0-9]+/, "").slice(0, 64));
+		if (file && file.size > most) setError(new ApiError(`the file has ${file.size} bytes, and vectors of this model at most ${most}`, "choose a vector file of this model", "too_large", 413));
+	};
+	const send = async (overwrite) => {
+		if (!chosen) return;
+		setError(null);
+		setShare(0);
+		try {
+			await upload(`/v1/vectors/${encodeURIComponent(name)}${overwrite ? "?overwrite=true" : ""}`, chosen, setShare);
+			setDone(name);
+			announce(`${name} is uploaded`);
+			setChosen(null);
+			await refresh();
+		} catch (problem) {
+			setError(problem);
+		} finally {
+			setShare(null);
+		}
+	};
+	const exists = error instanceof ApiError && error.code === "exists";
+	return a("form", {
+		class: "card stack tight",
+		"aria-label": "Upload a vector",
+		onSubmit: (event) => {
+			event.preventDefault();
+			send(false);
+		},
+		children: [
+			a("h2", { children: "Upload a vector" }),
+			a("div", {
+				class: "row",
+				children: [
+					a("label", {
+						class: "field",
+						children: [a("span", {
+							class: "label",
+							children: "File (.safetensors)"
+						}), a("input", {
+							type: "file",
+							accept: ".safetensors",
+							onChange: (event) => choose(event.currentTarget.files?.[0])
+						})]
+					}),
+					a("label", {
+						class: "field",
+						children: [a("span", {
+							class: "label",
+							children: "Name"
+						}), a("input", {
+							value: name,
+							required: true,
+							maxLength: 64,
+							pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*",
+							title: "Letters, digits, '.', '_' and '-'",
+							autocomplete: "off",
+							onInput: (event) => setName(event.currentTarget.value)
+						})]
+					}),
+					a("button", {
+						class: "go",
+						disabled: !chosen || !name || share !== null || chosen.size > most,
+						children: "Upload"
+					})
+				]
+			}),
+			share !== null && a("progress", {
+				"aria-label": "Uploaded",
+				max: 1,
+				value: share
+			}),
+			done && a("p", { children: [done, " is uploaded, and is served at once."] }),
+			error !== null && a(Problem, {
+				error,
+				children: exists && a("button", {
+					type: "button",
+					onClick: () => void send(true),
+					children: "Replace it"
+				})
+			})
+		]
+	});
 }
 // src/state/make.ts
-var EFFORTS = [
+var EFFORTS$1 = [
 	"quick",
 	"default",
 	"thorough"
@@ -3709,9 +4556,13 @@ var filled = (poles) => poles.map((pole) => pole.trim()).filter(Boolean);
 var name = O(() => {
 	const { source, name: typed, positive, prompt } = form.value;
 	if (typed.trim()) return typed.trim();
-	if (source === "file") return draft.value?.name ?? "";
-	return slug(source === "poles" ? filled(positive)[0] ?? "" : prompt);
+	if (source === "file") return free(draft.value?.name ?? "");
+	return free(slug(source === "poles" ? filled(positive)[0] ?? "" : prompt));
 });
+function free(wanted) {
+	if (!vectorOf.value.has(wanted)) return wanted;
+	for (let n = 2;; n++) if (!vectorOf.value.has(`${wanted}-${n}`)) return `${wanted}-${n}`;
+}
 function slug(text) {
 	return text.normalize("NFKD").toLowerCase().replace(/[^a-z0-9 _-]/g, "").split(/\s+/).filter((word) => word && ![
 		"a",
@@ -3787,7 +4638,365 @@ function isForm(value) {
 		"poles",
 		"file",
 		"prompt"
-	].includes(given.source) && EFFORTS.includes(given.effort) && typeof given.prompt === "string" && [given.positive, given.negative].every((side) => Array.isArray(side) && side.every((way) => typeof way === "string"));
+	].includes(given.source) && EFFORTS$1.includes(given.effort) && typeof given.prompt === "string" && [given.positive, given.negative].every((side) => Array.isArray(side) && side.every((way) => typeof way === "string"));
+}
+// src/parts/vector-table.tsx
+var behaviours = y$1([]);
+var query = y$1("");
+var lines$1 = O(() => {
+	const described = new Map(behaviours.value.map((each) => [each.name, each]));
+	const own = vectors.value.map((vector) => ({
+		name: vector.name,
+		poles: vector.poles ? `${vector.poles["+"]} / ${vector.poles["-"]}` : "",
+		about: described.get(vector.behaviour)?.description ?? "",
+		vector,
+		problem: null
+	}));
+	const taken = new Set(own.map((line) => line.name));
+	const untrained = behaviours.value.filter((each) => !each.trained && !taken.has(each.name)).map((each) => ({
+		name: each.name,
+		poles: `${each.positive} / ${each.negative}`,
+		about: each.description,
+		vector: null,
+		problem: unusable.value[each.name] ?? null
+	}));
+	for (const line of untrained) taken.add(line.name);
+	const broken = Object.entries(unusable.value).filter(([name]) => !taken.has(name)).map(([name, problem]) => ({
+		name,
+		poles: "",
+		about: "",
+		vector: null,
+		problem
+	}));
+	return [
+		...own,
+		...untrained,
+		...broken
+	];
+});
+var WORST_FIRST = [
+	"does not work",
+	"weak",
+	"one way only",
+	"works"
+];
+var EFFORTS = [
+	"",
+	"quick",
+	"default",
+	"thorough"
+];
+var COLUMNS = [
+	{
+		id: "name",
+		title: "Name",
+		by: (line) => line.name.toLowerCase()
+	},
+	{
+		id: "poles",
+		title: "Poles (+ / −)",
+		by: (line) => line.poles
+	},
+	{
+		id: "verdict",
+		title: "Verdict",
+		by: (line) => WORST_FIRST.indexOf(line.vector?.verdict ?? "")
+	},
+	{
+		id: "times",
+		title: "Times the prompt",
+		number: true,
+		by: (line) => line.vector?.times_prompt ?? -1
+	},
+	{
+		id: "safe",
+		title: "Safe range",
+		number: true,
+		by: (line) => line.vector?.safe ? line.vector.safe.high - line.vector.safe.low : -1
+	},
+	{
+		id: "strength",
+		title: "Default strength",
+		number: true,
+		by: (line) => line.vector?.default_strength ?? -9
+	},
+	{
+		id: "effort",
+		title: "Effort",
+		by: (line) => EFFORTS.indexOf(line.vector?.effort ?? "")
+	},
+	{
+		id: "from",
+		title: "From",
+		by: (line) => line.vector ? line.vector.own ? 0 : 1 : 2
+	}
+];
+var sorting = y$1({
+	id: "name",
+	down: false
+});
+var shown$1 = O(() => {
+	const words = query.value.toLowerCase().split(/\s+/).filter(Boolean);
+	const found = lines$1.value.filter((line) => words.every((word) => `${line.name} ${line.poles} ${line.about} ${line.vector?.verdict ?? ""}`.toLowerCase().includes(word)));
+	const { by } = COLUMNS.find((column) => column.id === sorting.value.id);
+	const sign = sorting.value.down ? -1 : 1;
+	return [...found].sort((a, b) => sign * compare(by(a), by(b)) || compare(a.name, b.name));
+});
+function compare(a, b) {
+	return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+}
+function VectorTable() {
+	const [error, setError] = d$2(null);
+	A$1(() => {
+		api.GET("/v1/behaviours").then((answer) => behaviours.value = unwrap(answer).data, setError);
+	}, [vectors.value]);
+	return a("section", {
+		class: "stack",
+		"aria-label": "Vectors and behaviours",
+		children: [
+			a("div", {
+				class: "row",
+				children: [a("label", {
+					class: "row grow",
+					children: [a("span", {
+						class: "label",
+						children: "Search"
+					}), a("input", {
+						type: "search",
+						class: "grow",
+						value: query.value,
+						onInput: (event) => query.value = event.currentTarget.value
+					})]
+				}), a("span", {
+					class: "soft",
+					role: "status",
+					children: [
+						shown$1.value.length,
+						" of ",
+						lines$1.value.length
+					]
+				})]
+			}),
+			error !== null && a(Problem, { error }),
+			a("div", {
+				class: "scroll",
+				tabIndex: 0,
+				role: "region",
+				"aria-label": "Table of vectors and behaviours",
+				children: a("table", {
+					class: "data library",
+					children: [
+						a("caption", {
+							class: "vh",
+							children: "Vectors and behaviours"
+						}),
+						a("thead", { children: a("tr", { children: [COLUMNS.map((column) => a(Head, { ...column }, column.id)), a("th", {
+							scope: "col",
+							children: a("span", {
+								class: "vh",
+								children: "What to do"
+							})
+						})] }) }),
+						a("tbody", { children: shown$1.value.map((line) => a(Row, {
+							line,
+							onError: setError
+						}, line.name)) })
+					]
+				})
+			}),
+			shown$1.value.length === 0 && a("p", { children: "Nothing is called or described so." }),
+			a("p", {
+				class: "hint",
+				children: "Times the prompt: how much more a vector moves what the model writes at its default strength than system prompts for its two poles do. Safe range: strengths at which the text holds together."
+			})
+		]
+	});
+}
+function Head({ id, title, number }) {
+	const { id: by, down } = sorting.value;
+	const sorted = by === id ? down ? "descending" : "ascending" : void 0;
+	const next = by === id ? !down : Boolean(number) || id === "verdict" || id === "effort";
+	return a("th", {
+		scope: "col",
+		class: number ? "number" : "",
+		"aria-sort": sorted,
+		children: a("button", {
+			type: "button",
+			onClick: () => sorting.value = {
+				id,
+				down: next
+			},
+			children: [
+				title,
+				" ",
+				a("span", {
+					"aria-hidden": "true",
+					children: sorted ? down ? "▼" : "▲" : ""
+				})
+			]
+		})
+	});
+}
+function Row({ line, onError }) {
+	const { name, vector, problem } = line;
+	const seconds = expected("train default");
+	const train = () => {
+		begin({
+			kind: "train",
+			name,
+			behaviour: name,
+			effort: "default",
+			seed: 0,
+			overwrite: false
+		}).then(() => location.hash = "make", onError);
+	};
+	return a("tr", { children: [
+		a("th", {
+			scope: "row",
+			children: vector ? a("a", {
+				href: `#library/${encodeURIComponent(name)}`,
+				children: name
+			}) : name
+		}),
+		a("td", {
+			title: line.about,
+			children: line.poles
+		}),
+		vector ? a($, { children: [
+			a("td", {
+				class: "verdict",
+				children: vector.verdict ? `${glyph(vector.verdict)} ${vector.verdict}` : a("span", {
+					class: "soft",
+					children: "not evaluated"
+				})
+			}),
+			a("td", {
+				class: "number",
+				children: vector.times_prompt === null ? "–" : `${vector.times_prompt.toFixed(1)} ×`
+			}),
+			a("td", {
+				class: "number range",
+				children: vector.safe ? `${signed(vector.safe.low)} to ${signed(vector.safe.high)}` : "–"
+			}),
+			a("td", {
+				class: "number",
+				children: vector.default_strength === null ? "–" : signed(vector.default_strength)
+			}),
+			a("td", { children: vector.effort || "–" }),
+			a("td", { children: vector.own ? "own" : "shipped" })
+		] }) : a("td", {
+			colSpan: 6,
+			class: problem ? "warn" : "soft",
+			children: problem ? `▲ Not usable: ${problem}` : `No vector for ${info.value?.model.served_as ?? "this model"} yet`
+		}),
+		a("td", {
+			class: "do",
+			children: [
+				vector && a("button", {
+					type: "button",
+					onClick: () => {
+						add(name);
+						location.hash = "try";
+					},
+					children: ["Try", a("span", {
+						class: "vh",
+						children: [" ", name]
+					})]
+				}),
+				vector?.own && a("button", {
+					type: "button",
+					onClick: () => deleteVector(name).catch(onError),
+					children: ["Delete", a("span", {
+						class: "vh",
+						children: [" ", name]
+					})]
+				}),
+				!vector && behaviours.value.some((each) => each.name === name) && !problem && info.value?.capabilities.jobs && a("button", {
+					type: "button",
+					onClick: train,
+					children: [
+						"Train",
+						a("span", {
+							class: "vh",
+							children: [" ", name]
+						}),
+						seconds !== null && ` (about ${duration(seconds)})`
+					]
+				}),
+				problem && a("button", {
+					type: "button",
+					onClick: () => deleteVector(name).catch(onError),
+					children: ["Delete", a("span", {
+						class: "vh",
+						children: [" ", name]
+					})]
+				})
+			]
+		})
+	] });
+}
+// src/places/library.tsx
+var shown = y$1(named$1(location.hash));
+addEventListener("hashchange", () => shown.value = named$1(location.hash));
+function named$1(hash) {
+	const match = /^#library\/(.+)$/.exec(hash);
+	try {
+		return match ? decodeURIComponent(match[1]) : null;
+	} catch {
+		return null;
+	}
+}
+function Library() {
+	if (shown.value !== null) return a(CardPage, { name: shown.value }, shown.value);
+	return a("main", {
+		id: "main",
+		tabIndex: -1,
+		class: "page stack",
+		children: [
+			a("h1", { children: "Library" }),
+			a(Undo, {}),
+			a(VectorTable, {}),
+			a(Upload, {}),
+			a(Presets, {})
+		]
+	});
+}
+// src/state/behaviour-file.ts
+function asToml(fileName, text, name) {
+	const ending = fileName.toLowerCase().split(".").at(-1);
+	if (ending === "toml") return text;
+	if (ending !== "json" && ending !== "jsonl") throw new Error(`${fileName} is no .toml, .json or .jsonl file`);
+	const content = ending === "jsonl" ? lines(fileName, text) : parsed(fileName, text);
+	if (Array.isArray(content)) return behaviourOfPairs(content, name);
+	if (typeof content !== "object" || content === null) throw new Error(`${fileName} has neither a behaviour nor pairs`);
+	return table(content);
+}
+function lines(fileName, text) {
+	return text.split("\n").flatMap((line, n) => line.trim() ? [parsed(`${fileName}, line ${n + 1},`, line)] : []);
+}
+function parsed(where, text) {
+	try {
+		return JSON.parse(text);
+	} catch {
+		throw new Error(`${where} is not JSON`);
+	}
+}
+function behaviourOfPairs(pairs, name) {
+	return table({
+		name: name || "mine",
+		positive: { label: "positive" },
+		negative: { label: "negative" },
+		pairs
+	});
+}
+function table(content) {
+	return Object.entries(content).map(([key, value]) => `${JSON.stringify(key)} = ${written(value)}\n`).join("");
+}
+function written(value) {
+	if (value === null) return "\"\"";
+	if (Array.isArray(value)) return `[\n${value.map((each) => `  ${written(each)},\n`).join("")}]`;
+	if (typeof value === "object") return `{ ${Object.entries(value).map(([key, inner]) => `${JSON.stringify(key)} = ${written(inner)}`).join(", ")} }`;
+	return JSON.stringify(value);
 }
 // src/parts/hints.tsx
 var WORDS$1 = {
@@ -3800,7 +5009,7 @@ function Hints() {
 		class: "hints",
 		"aria-label": "Hints",
 		"aria-live": "polite",
-		children: (draft.value?.findings ?? []).map((finding, n) => a("li", { children: [
+		children: unlike(draft.value?.findings ?? []).map((finding, n) => a("li", { children: [
 			a("span", {
 				class: finding.level === "note" ? "soft" : "warn",
 				children: [
@@ -3820,6 +5029,10 @@ function Hints() {
 			})
 		] }, n))
 	});
+}
+function unlike(findings) {
+	const kind = ({ level, where, fix }) => `${level} ${where.replace(/\[\d+\]/, "")} ${fix}`;
+	return [...new Map([...findings].reverse().map((each) => [kind(each), each])).values()].reverse();
 }
 function place$2(where) {
 	const match = /^(positive|negative)\.personas\[(\d+)\]$/.exec(where);
@@ -3934,7 +5147,7 @@ function MakeForm() {
 			}),
 			source !== "prompt" && a("fieldset", {
 				class: "stack tight",
-				children: [a("legend", { children: "Effort" }), EFFORTS.map((each) => a("label", {
+				children: [a("legend", { children: "Effort" }), EFFORTS$1.map((each) => a("label", {
 					class: "check",
 					children: [a("input", {
 						type: "radio",
@@ -4168,7 +5381,7 @@ function Text({ sign, parts: [before, own, after] }) {
 	});
 }
 function parted(a, b) {
-	const [as, bs] = [a.split(/(\s+)/), b.split(/(\s+)/)];
+	const [as, bs] = [a.split(/\b/), b.split(/\b/)];
 	let [start, end] = [0, 0];
 	while (start < Math.min(as.length, bs.length) && as[start] === bs[start]) start++;
 	while (end < Math.min(as.length, bs.length) - start && as.at(-1 - end) === bs.at(-1 - end)) end++;
@@ -4178,31 +5391,6 @@ function parted(a, b) {
 		words.slice(words.length - end).join("")
 	];
 	return [cut(as), cut(bs)];
-}
-// src/parts/undo.tsx
-function Undo() {
-	const [error, setError] = d$2(null);
-	if (!deleted.value) return null;
-	return a("div", {
-		class: "stack tight",
-		children: [a("p", {
-			class: "notice row",
-			children: [
-				a("span", { children: [a("strong", { children: deleted.value.name }), " is deleted."] }),
-				a("button", {
-					type: "button",
-					onClick: () => void restoreVector().catch(setError),
-					children: "Undo"
-				}),
-				a("button", {
-					type: "button",
-					class: "quiet",
-					onClick: () => deleted.value = null,
-					children: "Dismiss"
-				})
-			]
-		}), error !== null && a(Problem, { error })]
-	});
 }
 // src/places/make.tsx
 var SHOWN = 6;
@@ -4246,7 +5434,7 @@ function ask(user) {
 		answers: {},
 		picked: {}
 	}];
-	answerTurn(id, shown.value);
+	answerTurn(id, shown$2.value);
 }
 function again() {
 	const last = turns.value.at(-1);
@@ -4256,14 +5444,14 @@ function again() {
 		...turn,
 		dials: dials.value
 	}));
-	answerTurn(last.id, shown.value);
+	answerTurn(last.id, shown$2.value);
 }
 async function rerunFrom(id) {
 	stop();
 	const mine = ++series;
 	for (const turn of turns.value.filter((each) => each.id >= id)) {
 		if (mine !== series) return;
-		await answerTurn(turn.id, shown.value);
+		await answerTurn(turn.id, shown$2.value);
 	}
 }
 async function answerTurn(id, columns) {
@@ -4305,7 +5493,7 @@ async function answerColumn(id, column) {
 }
 async function moreSeeds(id, count = 3) {
 	stop();
-	await Promise.all(shown.value.map((column) => moreOf(id, column, count)));
+	await Promise.all(shown$2.value.map((column) => moreOf(id, column, count)));
 }
 async function moreOf(id, column, count) {
 	const turn = turns.value.find((each) => each.id === id);
@@ -4574,7 +5762,7 @@ function link() {
 	const question = draft$1.value || (turns.value.at(-1)?.user ?? "");
 	const fields = new URLSearchParams({
 		steering: text.value,
-		columns: shown.value.join(","),
+		columns: shown$2.value.join(","),
 		ask: question
 	});
 	return `${location.origin}${location.pathname}#${PLACE}?${fields}`;
@@ -4593,8 +5781,8 @@ function takeAddress() {
 	const [place, query] = location.hash.slice(1).split(/\?(.*)/s);
 	if (place !== PLACE || !query) return state;
 	const fields = new URLSearchParams(query);
-	const columns = fields.get("columns")?.split(",").filter((name) => COLUMNS.includes(name));
-	if (columns?.length) shown.value = COLUMNS.filter((column) => columns.includes(column));
+	const columns = fields.get("columns")?.split(",").filter((name) => COLUMNS$1.includes(name));
+	if (columns?.length) shown$2.value = COLUMNS$1.filter((column) => columns.includes(column));
 	const question = fields.get("ask");
 	if (question && question !== turns.value.at(-1)?.user) draft$1.value = question;
 	const steering = fields.get("steering");
@@ -4610,7 +5798,7 @@ var HEIGHT = 160;
 var MOST$1 = 3;
 function ReadingsByTurn({ name, onPick }) {
 	const all = turns.value;
-	const columns = shown.value;
+	const columns = shown$2.value;
 	const x = (n) => all.length < 2 ? WIDTH$1 / 2 : 20 + n / (all.length - 1) * 560;
 	const y = (z) => HEIGHT / 2 - Math.min(Math.max(z, -3), MOST$1) / MOST$1 * (HEIGHT / 2 - 10);
 	const lines = columns.map((column) => ({
@@ -4710,7 +5898,7 @@ function WhereItActs() {
 }
 function Drawer({ id }) {
 	const turn = turns.value.find((each) => each.id === id);
-	const columns = shown.value.filter((column) => turn && pickedOf(turn, column));
+	const columns = shown$2.value.filter((column) => turn && pickedOf(turn, column));
 	const column = useSignal(columns.includes("steered") ? "steered" : columns[0] ?? "plain");
 	const reading = useSignal(null);
 	const error = useSignal(null);
@@ -5039,7 +6227,7 @@ function ByTurn() {
 	const all = turns.value;
 	if (all.length < 2) return null;
 	const names = [...new Set(all.flatMap((turn) => turn.dials).concat(dials.value).filter((dial) => dial.text === void 0).map((dial) => dial.name))];
-	const changed = all.findIndex((turn) => shown.value.some((column) => isStale(turn, column)));
+	const changed = all.findIndex((turn) => shown$2.value.some((column) => isStale(turn, column)));
 	return a("details", {
 		class: "by-turn",
 		children: [
@@ -5807,7 +6995,7 @@ function asMarkdown() {
 	const lines = [`# Conversation with ${info.value?.model.name ?? "a model"}`, ""];
 	turns.value.forEach((turn, n) => {
 		lines.push(`## Turn ${n + 1}`, "", `Dials: \`${mixText(turn.dials)}\``, "", ...quote(turn.user), "");
-		for (const column of COLUMNS) {
+		for (const column of COLUMNS$1) {
 			const answer = pickedOf(turn, column);
 			if (!answer) continue;
 			const kl = answer.receipt?.kl;
@@ -5865,7 +7053,7 @@ function Toolbar() {
 							class: "check small",
 							children: [a("input", {
 								type: "checkbox",
-								checked: shown.value.includes(column),
+								checked: shown$2.value.includes(column),
 								onChange: (event) => setShown(column, event.currentTarget.checked)
 							}), label]
 						}, column))
@@ -5881,7 +7069,7 @@ function Toolbar() {
 				}),
 				a(More, {})
 			]
-		}), shown.value.includes("prompt") && a(SystemPrompt, {})]
+		}), shown$2.value.includes("prompt") && a(SystemPrompt, {})]
 	});
 }
 function ColourBy() {
@@ -6435,7 +7623,7 @@ function softerDial(column) {
 // src/try/turn.tsx
 function Turn({ turn, number }) {
 	const last = turn === turns.value.at(-1);
-	const columns = shown.value;
+	const columns = shown$2.value;
 	const stale = !last && columns.some((column) => isStale(turn, column));
 	const forgotten = turn.id < since.value;
 	return a("article", {
