@@ -1,7 +1,7 @@
 """Write or check the answers that a first visit shows: ``python web/first.py URL [--check]``.
 
 URL is a server of the default model with the vectors that come with trimtab, such as http://127.0.0.1:8421. ``--check``
-compares the answers token for token with those in ``src/first.json``, and ends with status 1 if they differ.
+compares the answers token for token with those in ``public/first.json``, and ends with status 1 if they differ.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-FILE = Path(__file__).parent / "src" / "first.json"
+FILE = Path(__file__).parent / "public" / "first.json"
 QUESTION = "How was your day?"
 VECTOR, STRENGTH = "happy", 0.5  # inside its safe range, -0.625 to +0.875, both ways
 TOKENS = 40

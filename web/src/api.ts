@@ -74,6 +74,13 @@ function asApiError(body: unknown, response: Response): ApiError {
   );
 }
 
+/** Return the content of a JSON file that comes with the page. */
+export async function shipped<T>(name: string): Promise<T> {
+  const response = await send(new Request(new URL(name, document.baseURI)));
+  if (!response.ok) throw asApiError(null, response);
+  return (await response.json()) as T;
+}
+
 export interface ServerEvent {
   id: string | undefined;
   name: string | undefined;

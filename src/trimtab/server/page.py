@@ -13,6 +13,7 @@ router = APIRouter(include_in_schema=False)
 FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/favicon.svg": ("favicon.svg", "image/svg+xml"),
+    "/first.json": ("first.json", "application/json"),
     "/assets/app.js": ("assets/app.js", "text/javascript; charset=utf-8"),
     "/assets/app.css": ("assets/app.css", "text/css; charset=utf-8"),
 }
@@ -46,6 +47,12 @@ def get_page() -> Response:
 def get_icon() -> Response:
     """Return the page's icon."""
     return _file("/favicon.svg")
+
+
+@router.get("/first.json")
+def get_first() -> Response:
+    """Return the answers that a first visit shows."""
+    return _file("/first.json")
 
 
 @router.get("/assets/{name}")

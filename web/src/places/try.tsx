@@ -2,11 +2,9 @@ import "../try/try.css";
 // Try: one question, answered as it is and steered, and the dials between them.
 import { useEffect } from "preact/hooks";
 import { again, busy, stop } from "../state/answering";
-import { EXAMPLE_MODEL, EXAMPLE_QUESTION } from "../state/first";
 import { placeKeys } from "../state/keys";
 import { followAddress } from "../state/link";
-import { info } from "../state/server";
-import { draft, turns } from "../state/talk";
+import { turns } from "../state/talk";
 import { WhereItActs } from "../try/acts";
 import { AddVector } from "../try/add-vector";
 import { ByTurn } from "../try/by-turn";
@@ -44,15 +42,6 @@ export function Try() {
     placeKeys.value = KEYS;
     return () => (placeKeys.value = []);
   }, []);
-  const model = info.value?.model.name;
-  // The example says nothing about another model: its question is left, to be sent.
-  const foreign = model !== undefined && model !== EXAMPLE_MODEL && turns.value.some((turn) => turn.example);
-  useEffect(() => {
-    if (!foreign) return;
-    turns.value = [];
-    if (!draft.value) draft.value = EXAMPLE_QUESTION;
-  }, [foreign]);
-  const known = turns.value.filter((turn) => !turn.example || model === EXAMPLE_MODEL);
   return (
     <div class="try">
       <Rail />
@@ -60,7 +49,7 @@ export function Try() {
         <h1 class="vh">Try</h1>
         <Toolbar />
         <ByTurn />
-        {known.map((turn, n) => <Turn key={turn.id} turn={turn} number={n + 1} />)}
+        {turns.value.map((turn, n) => <Turn key={turn.id} turn={turn} number={n + 1} />)}
         <Composer />
       </main>
       <AddVector />

@@ -1,7 +1,12 @@
 // The answers of a first visit, which come with the page: web/first.py has asked the default model for them.
-import type { Receipt } from "../api";
-import first from "../first.json";
-import type { Answer, Column, Token, Turn } from "./talk";
+import { effect } from "@preact/signals";
+import { type Receipt, shipped } from "../api";
+import { info } from "./server";
+import { type Answer, type Column, draft, firstVisit, type Token, type Turn, turns } from "./talk";
+
+/** The model that has given them; they say nothing about another one. */
+const EXAMPLE_MODEL = "smollm2";
+const EXAMPLE_QUESTION = "How was your day?";
 
 interface Kept {
   readonly steering: string;
@@ -10,27 +15,44 @@ interface Kept {
   readonly receipt: Receipt;
 }
 
-/** The model that has given them; they say nothing about another one. */
-export const EXAMPLE_MODEL = first.model;
-export const EXAMPLE_QUESTION = first.question;
-
-/** Return a conversation of one turn. */
-export function exampleTurns(): readonly Turn[] {
-  const answers = Object.entries(first.answers as unknown as Record<string, Kept>).map(
-    ([column, kept]) => [column as Column, [asAnswer(kept)]] as const,
-  );
-  const dials = [{ name: first.vector, strength: first.strength, on: true }];
-  return [{ id: 1, user: first.question, dials, answers: Object.fromEntries(answers), picked: {}, example: true }];
+interface First {
+  readonly question: string;
+  readonly vector: string;
+  readonly strength: number;
+  readonly answers: Readonly<Record<Column, Kept>>;
 }
 
-function asAnswer({ steering, tokens, finish, receipt }: Kept): Answer {
+/** Show the example on a first visit; another model gets its question only. */
+export function showExample(): void {
+  const end = effect(() => {
+    const model = info.value?.model.name;
+    if (model === undefined) return;
+    queueMicrotask(() => end());
+    const shows = turns.peek().some((turn) => turn.example);
+    if (model !== EXAMPLE_MODEL) {
+      if (shows) turns.value = [];
+      if ((shows || firstVisit) && !draft.peek()) draft.value = EXAMPLE_QUESTION;
+    } else if (firstVisit) {
+      shipped<First>("first.json").then((first) => {
+        if (!turns.value.length) turns.value = [asTurn(first)];
+      }, () => undefined); // an example less
+    }
+  });
+}
+
+function asTurn({ question, vector, strength, answers }: First): Turn {
+  const shown = Object.entries(answers).map(([column, kept]) => [column, [asAnswer(kept, vector)]] as const);
+  const dials = [{ name: vector, strength, on: true }];
+  return { id: 1, user: question, dials, answers: Object.fromEntries(shown), picked: {}, example: true };
+}
+
+function asAnswer({ steering, tokens, finish, receipt }: Kept, vector: string): Answer {
   return {
-    status: "done", steering, system: null, seed: 0, temperature: 0, tokens: tokens.map(asToken), finish, receipt,
+    status: "done", steering, system: null, seed: 0, temperature: 0, tokens: tokens.map((token) => asToken(token, vector)), finish, receipt,
     beyondSafe: false, seconds: 0, retryAt: null, error: null,
   };
 }
 
-function asToken([text, reading, logprob, others]: Kept["tokens"][number]): Token {
-  const readings = { [first.vector]: reading };
-  return { text, readings, logprob, others: others.map(([other, its]) => ({ text: other, logprob: its })) };
+function asToken([text, reading, logprob, others]: Kept["tokens"][number], vector: string): Token {
+  return { text, readings: { [vector]: reading }, logprob, others: others.map(([other, its]) => ({ text: other, logprob: its })) };
 }

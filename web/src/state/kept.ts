@@ -1,7 +1,7 @@
 // What outlives a reload: signals that are kept in the browser's storage.
 import { effect, signal, type Signal } from "@preact/signals";
 
-const WRITE_AFTER = 400; // milliseconds: an answer that is being written changes many times a second
+const WRITE_AFTER = 1_000; // milliseconds: an answer that is being written changes many times a second
 const unwritten = new Map<string, () => void>();
 let timer: ReturnType<typeof setTimeout> | undefined;
 
@@ -24,6 +24,15 @@ export function kept<T>(name: string, initial: T, valid: (value: unknown) => val
     timer ??= setTimeout(writeAll, WRITE_AFTER);
   });
   return found;
+}
+
+/** Return whether a value is kept from before. */
+export function isKept(name: string): boolean {
+  try {
+    return localStorage.getItem(`trimtab.${name}`) !== null;
+  } catch {
+    return false;
+  }
 }
 
 function writeAll(): void {

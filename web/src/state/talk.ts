@@ -2,8 +2,7 @@
 import { computed, signal } from "@preact/signals";
 import type { Receipt } from "../api";
 import { type Dial, dials, mixText, usable } from "./dials";
-import { exampleTurns } from "./first";
-import { isString, kept } from "./kept";
+import { isKept, isString, kept } from "./kept";
 import { vectorOf } from "./server";
 
 export const COLUMNS = ["plain", "steered", "opposite", "prompt"] as const;
@@ -59,7 +58,9 @@ export interface Sampling {
   readonly seed: number;
 }
 
-export const turns = kept<readonly Turn[]>("turns", exampleTurns(), isTurns, withoutAlternatives);
+/** Whether this browser has never had a conversation. */
+export const firstVisit = !isKept("turns");
+export const turns = kept<readonly Turn[]>("turns", [], isTurns, withoutAlternatives);
 export const shown = kept<readonly Column[]>("columns", ["plain", "steered", "opposite"], isColumns);
 export const sampling = kept<Sampling>("sampling", { maxTokens: 64, temperature: 0, seed: 0 }, isSampling);
 /** System prompt of the column that has one instead of a steering; empty for one made of the first dial. */
@@ -71,7 +72,7 @@ export const draft = kept<string>("draft", "", isString);
 export const since = signal(0);
 
 // Answers that were being written when the page was closed.
-turns.value = turns.value.map((turn) => ({
+if (turns.value.length) turns.value = turns.value.map((turn) => ({
   ...turn,
   answers: mapAnswers(turn.answers, (answer) =>
     answer.status === "waiting" || answer.status === "streaming"

@@ -34,7 +34,7 @@ export function Budget() {
         {LEVELS.map(({ upto }) => <span key={upto} style={{ left: at(upto) }}>{upto}</span>)}
         {WORDS.map(({ word, middle }) => <b key={word} style={{ left: at(middle) }}>{word}</b>)}
       </div>
-      {terms.length > 1 && <p class="small">{terms.map((term) => `${term.vector} ${term.kl === null ? "?" : term.kl.toFixed(2)}`).join(" + ")}</p>}
+      {terms.length > 1 && <p class="small">{terms.map((term) => `${term.vector} ${term.kl === null ? "?" : term.kl.toFixed(2)}`).join(" + ")}{together != null && ` = ${together.toFixed(2)} together`}</p>}
       {pairs(now).map((words) => <p key={words} class="small soft">{words}</p>)}
       {now.warnings.map((warning) => <p key={warning} class="warn small">▲ {sentence(warning)}</p>)}
     </section>

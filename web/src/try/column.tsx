@@ -5,7 +5,7 @@ import { Problem } from "../parts/notice";
 import { dials, isInside, safeOf, signed, tidy, turn as setDial } from "../state/dials";
 import { answerColumn, goOn, stop } from "../state/answering";
 import { vectorOf } from "../state/server";
-import { type Answer, asksFor, type Column as Name, colourBy, forgetFirst, isStale, pick, pickedOf, sampling, textOf, TITLES, type Turn } from "../state/talk";
+import { type Answer, type Column as Name, colourBy, forgetFirst, isStale, pick, pickedOf, sampling, textOf, TITLES, type Turn } from "../state/talk";
 import { distinctShare, MIN_DISTINCT, nats } from "../state/words";
 import { Words } from "./words";
 
@@ -148,7 +148,7 @@ function Loops({ share, column }: { readonly share: number; readonly column: Nam
 
 /** Return the strongest dial, with the end of its safe range or half its strength. */
 function softerDial(column: Name): { at: number; name: string; strength: number } | null {
-  const factor = asksFor(column, [{ name: "x", strength: 1, on: true }]).steering.includes("-") ? -1 : 1;
+  const factor = column === "opposite" ? -1 : 1;
   const turned = dials.value
     .map((dial, at) => ({ dial, at }))
     .filter(({ dial }) => dial.on && dial.text === undefined && dial.strength !== 0 && vectorOf.value.has(dial.name))

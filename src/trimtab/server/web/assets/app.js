@@ -1699,6 +1699,11 @@ function asApiError(body, response) {
 	const retry = Number(response.headers.get("retry-after"));
 	return new ApiError(error?.what ?? error?.message ?? `the server answers ${response.status}`, error?.fix ?? null, error?.code ?? "unknown", response.status, Number.isFinite(retry) && retry > 0 ? retry : null);
 }
+async function shipped(name) {
+	const response = await send(new Request(new URL(name, document.baseURI)));
+	if (!response.ok) throw asApiError(null, response);
+	return await response.json();
+}
 async function* events(path, options) {
 	const headers = {
 		accept: "text/event-stream",
@@ -1992,7 +1997,7 @@ function announce(text) {
 	announced.value = announced.value === text ? `${text}\u00a0` : text;
 }
 // src/state/kept.ts
-var WRITE_AFTER = 400;
+var WRITE_AFTER = 1e3;
 var unwritten = new Map();
 var timer$1;
 function kept(name, initial, valid, smaller) {
@@ -2011,6 +2016,13 @@ function kept(name, initial, valid, smaller) {
 		timer$1 ??= setTimeout(writeAll, WRITE_AFTER);
 	});
 	return found;
+}
+function isKept(name) {
+	try {
+		return localStorage.getItem(`trimtab.${name}`) !== null;
+	} catch {
+		return false;
+	}
 }
 function writeAll() {
 	clearTimeout(timer$1);
@@ -2327,59 +2339,6 @@ function openCode() {
 function openCard(name) {
 	location.hash = `library/${encodeURIComponent(name)}`;
 }
-var first_default = {
-	model: "smollm2",
-	question: "How was your day?",
-	vector: "happy",
-	strength: .5,
-	answers: JSON.parse("{\"plain\":{\"steering\":\"none\",\"tokens\":[[\"It\",0.28,-0.77,[[\"It\",-0.77],[\"I\",-1.75],[\"My\",-2.81],[\"A\",-3.17],[\"The\",-3.68]]],[\" was\",0.5,-0.47,[[\" was\",-0.47],[\"'s\",-1.22],[\"’\",-4.17],[\" just\",-4.43],[\" seems\",-4.93]]],[\" a\",0.43,-0.07,[[\" a\",-0.07],[\" an\",-4.13],[\" nothing\",-4.82],[\" just\",-5.18],[\" quite\",-5.87]]],[\" typical\",0.17,-1.04,[[\" typical\",-1.04],[\" chaotic\",-2.35],[\" normal\",-2.85],[\" busy\",-2.94],[\" beautiful\",-3.24]]],[\" Monday\",-0.08,-0.46,[[\" Monday\",-0.46],[\" day\",-1.67],[\" Tuesday\",-3.09],[\" Wednesday\",-3.14],[\" morning\",-3.83]]],[\",\",0.52,-0.98,[[\",\",-0.98],[\" morning\",-2.22],[\" to\",-2.26],[\" in\",-2.34],[\" for\",-2.83]]],[\" but\",0.34,-1.63,[[\" but\",-1.63],[\" with\",-1.73],[\" and\",-2.26],[\" I\",-2.71],[\" just\",-3.07]]],[\" I\",-0.07,-1.21,[[\" I\",-1.21],[\" for\",-2.64],[\" that\",-2.96],[\" my\",-3.0],[\" with\",-3.12]]],[\" had\",0.16,-1.31,[[\" had\",-1.31],[\"'m\",-2.08],[\"'ve\",-2.91],[\"'ll\",-3.04],[\" was\",-3.12]]],[\" a\",0.64,-0.36,[[\" a\",-0.36],[\" an\",-1.64],[\" some\",-3.44],[\" the\",-4.02],[\" to\",-4.51]]],[\" bit\",0.7,-0.66,[[\" bit\",-0.66],[\" few\",-2.33],[\" little\",-3.14],[\" lot\",-3.76],[\" different\",-3.81]]],[\" of\",-0.44,-0.02,[[\" of\",-0.02],[\" extra\",-5.17],[\" too\",-5.68],[\" to\",-5.84],[\"ty\",-5.88]]],[\" a\",-0.46,-0.17,[[\" a\",-0.17],[\" an\",-2.07],[\" extra\",-4.63],[\" fun\",-5.58],[\" unexpected\",-6.29]]],[\" unexpected\",-0.5,-2.53,[[\" unexpected\",-2.53],[\" surprise\",-2.67],[\" chaotic\",-2.68],[\" busy\",-2.99],[\" mixed\",-3.04]]],[\" day\",0.59,-2.36,[[\" day\",-2.36],[\" challenge\",-2.57],[\" adventure\",-2.67],[\" twist\",-2.7],[\" surprise\",-2.81]]],[\".\",0.69,-0.62,[[\".\",-0.62],[\" in\",-2.75],[\" that\",-2.93],[\" as\",-3.32],[\",\",-3.35]]],[\" I\",-0.04,-0.73,[[\" I\",-0.73],[\" My\",-1.45],[\" The\",-2.7],[\" A\",-2.93],[\" It\",-3.55]]],[\" had\",-0.11,-1.13,[[\" had\",-1.13],[\" was\",-2.0],[\"'m\",-2.61],[\" managed\",-2.92],[\" just\",-3.13]]],[\" a\",0.06,-0.74,[[\" a\",-0.74],[\" to\",-0.88],[\" an\",-3.31],[\" the\",-4.09],[\" just\",-4.5]]],[\" meeting\",0.28,-1.18,[[\" meeting\",-1.18],[\" bit\",-2.68],[\" late\",-3.39],[\" team\",-3.49],[\" few\",-3.5]]],[\" with\",0.48,-0.64,[[\" with\",-0.64],[\" at\",-1.8],[\" in\",-2.9],[\" to\",-2.94],[\" for\",-3.35]]],[\" a\",0.63,-0.82,[[\" a\",-0.82],[\" the\",-1.04],[\" my\",-2.63],[\" some\",-3.44],[\" our\",-3.88]]],[\" client\",-0.31,-0.8,[[\" client\",-0.8],[\" team\",-2.63],[\" marketing\",-3.28],[\" local\",-3.43],[\" supplier\",-3.57]]],[\" who\",-0.99,-1.3,[[\" who\",-1.3],[\" yesterday\",-2.11],[\",\",-2.15],[\" at\",-2.56],[\" in\",-2.91]]],[\" was\",-1.01,-1.39,[[\" was\",-1.39],[\" needed\",-2.12],[\" wanted\",-2.37],[\" specializes\",-2.66],[\" had\",-2.79]]],[\" looking\",-0.76,-1.92,[[\" looking\",-1.92],[\" working\",-2.35],[\" struggling\",-2.57],[\" dealing\",-2.59],[\" going\",-2.97]]],[\" to\",-0.86,-0.55,[[\" to\",-0.55],[\" for\",-0.97],[\" at\",-3.37],[\" into\",-4.45],[\" after\",-7.75]]],[\" discuss\",0.42,-1.99,[[\" discuss\",-1.99],[\" improve\",-2.62],[\" hire\",-3.08],[\" make\",-3.28],[\" review\",-3.59]]],[\" a\",0.11,-0.82,[[\" a\",-0.82],[\" the\",-1.72],[\" their\",-2.77],[\" some\",-2.81],[\" something\",-3.85]]],[\" new\",-0.39,-1.31,[[\" new\",-1.31],[\" potential\",-1.68],[\" project\",-2.0],[\" proposal\",-2.94],[\" business\",-3.2]]],[\" project\",1.14,-1.41,[[\" project\",-1.41],[\" marketing\",-1.69],[\" business\",-2.12],[\" product\",-2.5],[\" development\",-4.47]]],[\".\",-0.5,-1.9,[[\".\",-1.9],[\",\",-2.25],[\" proposal\",-2.32],[\" that\",-2.33],[\" and\",-2.38]]],[\" They\",-0.66,-1.26,[[\" They\",-1.26],[\" I\",-1.84],[\" The\",-2.08],[\" Unfortunately\",-2.92],[\" He\",-3.01]]],[\" were\",-0.44,-1.54,[[\" were\",-1.54],[\" wanted\",-1.6],[\" had\",-2.4],[\" said\",-2.91],[\"'re\",-2.94]]],[\" going\",-0.43,-1.73,[[\" going\",-1.73],[\" looking\",-2.15],[\" expecting\",-2.36],[\" a\",-2.56],[\" really\",-3.14]]],[\" to\",0.02,-0.01,[[\" to\",-0.01],[\" through\",-6.0],[\" ahead\",-6.58],[\" over\",-7.24],[\" for\",-7.7]]],[\" be\",-0.1,-1.75,[[\" be\",-1.75],[\" work\",-2.11],[\" do\",-3.22],[\" deliver\",-3.24],[\" start\",-3.39]]],[\" working\",-0.12,-1.06,[[\" working\",-1.06],[\" presenting\",-2.5],[\" moving\",-3.39],[\" doing\",-3.48],[\" conducting\",-3.7]]],[\" on\",-0.72,-0.36,[[\" on\",-0.36],[\" with\",-1.64],[\" late\",-3.92],[\" around\",-3.94],[\" closely\",-4.34]]],[\" a\",-0.21,-0.23,[[\" a\",-0.23],[\" an\",-3.51],[\" something\",-3.63],[\" it\",-3.77],[\" the\",-4.21]]]],\"finish\":\"length\",\"receipt\":{\"steering\":\"none\",\"layers\":[],\"tokens\":0,\"kl\":0.0,\"terms\":[],\"reason\":null}},\"steered\":{\"steering\":\"happy:0.5\",\"tokens\":[[\"It\",1.95,-0.75,[[\"It\",-0.75],[\"I\",-1.55],[\"My\",-2.27],[\"A\",-3.57],[\"The\",-4.21]]],[\" was\",2.01,-0.1,[[\" was\",-0.1],[\"'s\",-2.66],[\"’\",-5.3],[\" all\",-5.95],[\" just\",-6.22]]],[\" a\",1.97,-0.13,[[\" a\",-0.13],[\" an\",-3.58],[\" indeed\",-4.59],[\" fantastic\",-4.82],[\" wonderful\",-5.1]]],[\" fantastic\",1.72,-1.43,[[\" fantastic\",-1.43],[\" wonderful\",-2.29],[\" busy\",-2.35],[\" beautiful\",-2.41],[\" typical\",-2.7]]],[\" day\",3.47,-0.08,[[\" day\",-0.08],[\" morning\",-3.59],[\" Monday\",-4.55],[\" week\",-5.35],[\" \",-5.86]]],[\"!\",2.79,-1.02,[[\"!\",-1.02],[\",\",-1.94],[\" with\",-1.96],[\".\",-2.74],[\" filled\",-2.74]]],[\" I\",2.46,-0.45,[[\" I\",-0.45],[\" My\",-1.92],[\" As\",-3.85],[\" It\",-3.9],[\" W\",-4.4]]],[\" had\",2.26,-0.57,[[\" had\",-0.57],[\" woke\",-1.68],[\" started\",-3.28],[\"'m\",-3.52],[\" was\",-3.83]]],[\" a\",2.56,-0.26,[[\" a\",-0.26],[\" the\",-2.32],[\" an\",-3.08],[\" several\",-4.0],[\" some\",-4.23]]],[\" fantastic\",2.61,-1.06,[[\" fantastic\",-1.06],[\" great\",-2.16],[\" blast\",-2.42],[\" wonderful\",-2.95],[\" lot\",-3.13]]],[\" day\",3.36,-0.49,[[\" day\",-0.49],[\" morning\",-1.92],[\" team\",-3.39],[\" week\",-3.65],[\" \",-3.68]]],[\" at\",2.87,-1.6,[[\" at\",-1.6],[\",\",-2.36],[\".\",-2.44],[\" with\",-2.6],[\" of\",-2.78]]],[\" the\",2.31,-0.43,[[\" the\",-0.43],[\" work\",-2.86],[\" home\",-4.26],[\" school\",-4.31],[\" The\",-4.46]]],[\" beach\",0.51,-2.45,[[\" beach\",-2.45],[\" party\",-3.92],[\" local\",-4.23],[\" University\",-4.33],[\" Le\",-4.35]]],[\".\",1.73,-0.8,[[\".\",-0.8],[\" with\",-1.41],[\",\",-2.03],[\" where\",-3.78],[\"!\",-3.85]]],[\" I\",2.01,-0.97,[[\" I\",-0.97],[\" My\",-1.63],[\" The\",-2.29],[\" It\",-2.71],[\" We\",-2.73]]],[\" spent\",2.07,-1.55,[[\" spent\",-1.55],[\" went\",-2.0],[\" visited\",-2.01],[\" was\",-2.18],[\" had\",-2.48]]],[\" the\",1.81,-0.37,[[\" the\",-0.37],[\" a\",-1.9],[\" some\",-3.09],[\" my\",-3.19],[\" \",-4.18]]],[\" day\",0.96,-0.79,[[\" day\",-0.79],[\" morning\",-0.94],[\" afternoon\",-2.61],[\" weekend\",-3.56],[\" first\",-4.36]]],[\" snork\",2.16,-1.69,[[\" snork\",-1.69],[\" with\",-2.11],[\" swimming\",-2.14],[\" exploring\",-2.48],[\" relaxing\",-2.62]]],[\"eling\",1.29,-0.02,[[\"eling\",-0.02],[\"elling\",-4.29],[\"el\",-7.15],[\"ling\",-7.29],[\"eled\",-9.84]]],[\" with\",1.46,-0.73,[[\" with\",-0.73],[\" in\",-1.16],[\" and\",-2.57],[\" at\",-3.49],[\" on\",-3.85]]],[\" a\",1.85,-1.13,[[\" a\",-1.13],[\" my\",-1.33],[\" the\",-1.42],[\" some\",-2.59],[\" friends\",-4.4]]],[\" group\",1.58,-1.58,[[\" group\",-1.58],[\" local\",-1.62],[\" few\",-2.3],[\" team\",-2.82],[\" couple\",-2.88]]],[\" of\",1.56,-0.02,[[\" of\",-0.02],[\" and\",-5.21],[\" in\",-5.46],[\" at\",-5.51],[\",\",-5.56]]],[\" dolphins\",1.36,-1.89,[[\" dolphins\",-1.89],[\" friends\",-2.46],[\" kids\",-2.54],[\" students\",-2.55],[\" marine\",-2.85]]],[\" and\",1.17,-1.45,[[\" and\",-1.45],[\",\",-1.45],[\".\",-1.68],[\" in\",-1.9],[\" at\",-2.63]]],[\" enjoying\",1.94,-2.14,[[\" enjoying\",-2.14],[\" saw\",-3.05],[\" had\",-3.08],[\" seeing\",-3.09],[\" spotting\",-3.2]]],[\" the\",2.67,-0.71,[[\" the\",-0.71],[\" a\",-1.45],[\" some\",-2.19],[\" their\",-2.69],[\" all\",-4.49]]],[\" beautiful\",1.74,-1.3,[[\" beautiful\",-1.3],[\" stunning\",-2.49],[\" sunset\",-2.84],[\" local\",-3.19],[\" incredible\",-3.24]]],[\" sunset\",2.42,-1.41,[[\" sunset\",-1.41],[\" scenery\",-2.42],[\" marine\",-2.72],[\" beach\",-2.84],[\" ocean\",-2.88]]],[\".\",0.96,-0.13,[[\".\",-0.13],[\" on\",-3.93],[\" with\",-3.97],[\" over\",-4.49],[\",\",-4.73]]],[\" I\",1.52,-1.21,[[\" I\",-1.21],[\" The\",-1.35],[\" We\",-2.14],[\" It\",-2.78],[\" They\",-2.97]]],[\" also\",1.72,-0.61,[[\" also\",-0.61],[\" even\",-2.27],[\"'m\",-2.48],[\" was\",-2.65],[\" met\",-3.51]]],[\" had\",2.62,-1.18,[[\" had\",-1.18],[\" went\",-2.11],[\" met\",-2.61],[\" visited\",-2.62],[\" did\",-2.76]]],[\" a\",2.51,-0.4,[[\" a\",-0.4],[\" the\",-1.52],[\" some\",-3.27],[\" an\",-3.59],[\" amazing\",-5.08]]],[\" fantastic\",2.27,-1.59,[[\" fantastic\",-1.59],[\" wonderful\",-1.77],[\" great\",-1.92],[\" fun\",-2.61],[\" chance\",-2.93]]],[\" day\",3.35,-1.72,[[\" day\",-1.72],[\" lunch\",-2.05],[\" dinner\",-2.63],[\" time\",-2.81],[\" team\",-3.29]]],[\" at\",2.91,-0.74,[[\" at\",-0.74],[\" with\",-1.56],[\" of\",-3.1],[\" planning\",-3.15],[\" in\",-4.0]]],[\" the\",2.13,-0.21,[[\" the\",-0.21],[\" a\",-3.3],[\" my\",-3.84],[\" dinner\",-5.07],[\" our\",-5.41]]]],\"finish\":\"length\",\"receipt\":{\"steering\":\"happy:0.5\",\"layers\":[8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24],\"tokens\":73,\"kl\":0.09805517261847854,\"terms\":[{\"term\":\"happy:0.5\",\"layers\":[8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24],\"tokens\":73,\"shift\":0.008198145776987076,\"fired\":null,\"readings\":{},\"beyond_safe\":null,\"constrained\":0}],\"reason\":null}},\"opposite\":{\"steering\":\"happy:-0.5\",\"tokens\":[[\"It\",-0.89,-1.28,[[\"It\",-1.28],[\"I\",-1.52],[\"My\",-3.03],[\"The\",-3.16],[\"A\",-3.22]]],[\"'s\",-0.52,-0.61,[[\"'s\",-0.61],[\" was\",-1.04],[\"’\",-4.15],[\" seems\",-4.22],[\" just\",-4.25]]],[\" been\",-0.66,-0.36,[[\" been\",-0.36],[\" a\",-1.91],[\" not\",-3.27],[\" an\",-4.3],[\" just\",-4.32]]],[\" a\",-0.32,-0.04,[[\" a\",-0.04],[\" an\",-4.26],[\" quite\",-6.08],[\" un\",-6.18],[\" chaotic\",-6.46]]],[\" chaotic\",-1.15,-0.95,[[\" chaotic\",-0.95],[\" long\",-1.77],[\" tough\",-2.73],[\" whirl\",-3.51],[\" challenging\",-3.59]]],[\" day\",-1.4,-0.61,[[\" day\",-0.61],[\" one\",-1.85],[\" week\",-2.87],[\" few\",-2.89],[\" morning\",-3.05]]],[\",\",-0.65,-1.02,[[\",\",-1.02],[\".\",-1.17],[\" with\",-2.42],[\" for\",-2.48],[\" in\",-3.49]]],[\" I\",-1.22,-1.69,[[\" I\",-1.69],[\" my\",-2.12],[\" to\",-2.16],[\" but\",-2.85],[\" with\",-3.32]]],[\"'m\",-1.44,-0.5,[[\"'m\",-0.5],[\" must\",-2.25],[\" suppose\",-3.15],[\" can\",-3.34],[\" am\",-3.77]]],[\" afraid\",-1.59,-0.23,[[\" afraid\",-0.23],[\" sure\",-2.72],[\" sorry\",-3.39],[\" not\",-3.61],[\" the\",-4.71]]],[\".\",-2.74,-0.02,[[\".\",-0.02],[\",\",-4.67],[\" of\",-4.77],[\"!\",-6.08],[\" -\",-7.2]]],[\" I\",-1.33,-0.61,[[\" I\",-0.61],[\" My\",-1.76],[\" A\",-3.42],[\" The\",-3.51],[\" We\",-3.73]]],[\"'m\",-1.39,-1.2,[[\"'m\",-1.2],[\" was\",-1.8],[\"'ve\",-1.81],[\" had\",-2.16],[\" just\",-2.74]]],[\" a\",-1.34,-1.56,[[\" a\",-1.56],[\" still\",-2.03],[\" currently\",-2.18],[\" not\",-2.68],[\" working\",-3.02]]],[\" bit\",-1.01,-2.28,[[\" bit\",-2.28],[\" medic\",-2.3],[\" \",-3.64],[\" medical\",-3.75],[\" soldier\",-3.76]]],[\" overwhelmed\",-1.79,-1.3,[[\" overwhelmed\",-1.3],[\" sw\",-2.44],[\" stressed\",-2.62],[\" down\",-2.75],[\" stuck\",-2.96]]],[\" by\",-1.14,-0.8,[[\" by\",-0.8],[\",\",-1.52],[\" with\",-1.91],[\" at\",-3.6],[\".\",-3.66]]],[\" the\",-1.21,-0.36,[[\" the\",-0.36],[\" all\",-1.6],[\" everything\",-3.5],[\" a\",-4.33],[\" my\",-4.38]]],[\" news\",-2.1,-1.49,[[\" news\",-1.49],[\" recent\",-2.34],[\" chaos\",-2.76],[\" latest\",-3.13],[\" situation\",-3.58]]],[\" of\",-1.67,-0.73,[[\" of\",-0.73],[\".\",-1.9],[\",\",-2.0],[\" that\",-2.52],[\" and\",-3.84]]],[\" the\",-2.02,-0.36,[[\" the\",-0.36],[\" a\",-2.04],[\" an\",-4.84],[\" COVID\",-4.9],[\" our\",-5.23]]],[\" recent\",-2.29,-1.92,[[\" recent\",-1.92],[\" latest\",-2.97],[\" COVID\",-3.51],[\" death\",-3.69],[\" new\",-3.72]]],[\" outbreak\",-1.27,-2.9,[[\" outbreak\",-2.9],[\" COVID\",-3.06],[\" attack\",-3.08],[\" incident\",-3.16],[\" attacks\",-3.46]]],[\" of\",-1.98,-0.29,[[\" of\",-0.29],[\" in\",-2.35],[\".\",-2.5],[\",\",-3.47],[\" at\",-4.17]]],[\" the\",-1.96,-0.82,[[\" the\",-0.82],[\" a\",-2.2],[\" COVID\",-2.24],[\" Coronavirus\",-3.31],[\" Ebola\",-3.36]]],[\" Coronavirus\",-1.98,-1.58,[[\" Coronavirus\",-1.58],[\" COVID\",-1.94],[\" Ebola\",-2.91],[\" plague\",-2.95],[\" Zika\",-3.16]]],[\".\",-1.87,-0.95,[[\".\",-0.95],[\" (\",-1.21],[\",\",-1.76],[\" in\",-2.68],[\" and\",-4.78]]],[\" I\",-1.68,-1.06,[[\" I\",-1.06],[\" The\",-1.88],[\" It\",-2.23],[\" As\",-2.97],[\" People\",-3.3]]],[\"'m\",-1.61,-0.83,[[\"'m\",-0.83],[\"'ve\",-1.78],[\" have\",-3.0],[\" just\",-3.13],[\" was\",-3.41]]],[\" not\",-1.67,-1.98,[[\" not\",-1.98],[\" still\",-2.52],[\" afraid\",-2.53],[\" sure\",-2.75],[\" trying\",-2.78]]],[\" sure\",-1.74,-0.39,[[\" sure\",-0.39],[\" entirely\",-2.11],[\" exactly\",-3.36],[\" at\",-3.8],[\" a\",-4.14]]],[\" how\",-2.1,-0.61,[[\" how\",-0.61],[\" what\",-1.13],[\" where\",-2.68],[\" if\",-3.44],[\" I\",-4.32]]],[\" I\",-2.59,-0.78,[[\" I\",-0.78],[\" to\",-1.5],[\" much\",-2.44],[\" it\",-3.06],[\" the\",-3.53]]],[\"'ll\",-2.23,-0.83,[[\"'ll\",-0.83],[\" can\",-1.78],[\"'m\",-1.87],[\"'d\",-2.91],[\" should\",-2.97]]],[\" manage\",-1.85,-1.13,[[\" manage\",-1.13],[\" be\",-1.52],[\" make\",-2.81],[\" handle\",-2.94],[\" deal\",-3.09]]],[\" to\",-1.81,-1.9,[[\" to\",-1.9],[\",\",-2.24],[\" the\",-2.34],[\" it\",-2.42],[\" with\",-2.53]]],[\" keep\",-1.39,-1.78,[[\" keep\",-1.78],[\" cope\",-2.25],[\" get\",-2.53],[\" make\",-3.26],[\" find\",-3.27]]],[\" up\",-1.84,-0.3,[[\" up\",-0.3],[\" going\",-2.05],[\" my\",-3.6],[\" a\",-3.67],[\" everything\",-3.85]]],[\" with\",-0.71,-0.33,[[\" with\",-0.33],[\",\",-2.05],[\".\",-2.33],[\" in\",-4.86],[\" without\",-5.19]]],[\" the\",-0.76,-0.8,[[\" the\",-0.8],[\" all\",-1.13],[\" everything\",-2.51],[\" my\",-2.93],[\" everyone\",-3.33]]]],\"finish\":\"length\",\"receipt\":{\"steering\":\"happy:-0.5\",\"layers\":[8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24],\"tokens\":73,\"kl\":0.09987785515841097,\"terms\":[{\"term\":\"happy:-0.5\",\"layers\":[8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24],\"tokens\":73,\"shift\":0.0047971392050385475,\"fired\":null,\"readings\":{},\"beyond_safe\":null,\"constrained\":0}],\"reason\":null}}}")
-};
-// src/state/first.ts
-var EXAMPLE_MODEL = first_default.model;
-var EXAMPLE_QUESTION = first_default.question;
-function exampleTurns() {
-	const answers = Object.entries(first_default.answers).map(([column, kept]) => [column, [asAnswer(kept)]]);
-	const dials = [{
-		name: first_default.vector,
-		strength: first_default.strength,
-		on: true
-	}];
-	return [{
-		id: 1,
-		user: first_default.question,
-		dials,
-		answers: Object.fromEntries(answers),
-		picked: {},
-		example: true
-	}];
-}
-function asAnswer({ steering, tokens, finish, receipt }) {
-	return {
-		status: "done",
-		steering,
-		system: null,
-		seed: 0,
-		temperature: 0,
-		tokens: tokens.map(asToken),
-		finish,
-		receipt,
-		beyondSafe: false,
-		seconds: 0,
-		retryAt: null,
-		error: null
-	};
-}
-function asToken([text, reading, logprob, others]) {
-	return {
-		text,
-		readings: { [first_default.vector]: reading },
-		logprob,
-		others: others.map(([other, its]) => ({
-			text: other,
-			logprob: its
-		}))
-	};
-}
 // src/state/talk.ts
 var COLUMNS$1 = [
 	"plain",
@@ -2393,7 +2352,8 @@ var TITLES = {
 	opposite: "The other way",
 	prompt: "System prompt instead"
 };
-var turns = kept("turns", exampleTurns(), isTurns, withoutAlternatives);
+var firstVisit = !isKept("turns");
+var turns = kept("turns", [], isTurns, withoutAlternatives);
 var shown$2 = kept("columns", [
 	"plain",
 	"steered",
@@ -2408,7 +2368,7 @@ var systemPrompt = kept("system", "", isString);
 var colourBy = kept("colour", "happy", isString);
 var draft$1 = kept("draft", "", isString);
 var since = y$1(0);
-turns.value = turns.value.map((turn) => ({
+if (turns.value.length) turns.value = turns.value.map((turn) => ({
 	...turn,
 	answers: mapAnswers(turn.answers, (answer) => answer.status === "waiting" || answer.status === "streaming" ? {
 		...answer,
@@ -6334,7 +6294,7 @@ function Budget() {
 			}),
 			terms.length > 1 && a("p", {
 				class: "small",
-				children: terms.map((term) => `${term.vector} ${term.kl === null ? "?" : term.kl.toFixed(2)}`).join(" + ")
+				children: [terms.map((term) => `${term.vector} ${term.kl === null ? "?" : term.kl.toFixed(2)}`).join(" + "), together != null && ` = ${together.toFixed(2)} together`]
 			}),
 			pairs(now).map((words) => a("p", {
 				class: "small soft",
@@ -7600,11 +7560,7 @@ function Loops({ share, column }) {
 	});
 }
 function softerDial(column) {
-	const factor = asksFor(column, [{
-		name: "x",
-		strength: 1,
-		on: true
-	}]).steering.includes("-") ? -1 : 1;
+	const factor = column === "opposite" ? -1 : 1;
 	const turned = dials.value.map((dial, at) => ({
 		dial,
 		at
@@ -7721,14 +7677,6 @@ function Try() {
 		placeKeys.value = KEYS;
 		return () => placeKeys.value = [];
 	}, []);
-	const model = info.value?.model.name;
-	const foreign = model !== void 0 && model !== EXAMPLE_MODEL && turns.value.some((turn) => turn.example);
-	A$1(() => {
-		if (!foreign) return;
-		turns.value = [];
-		if (!draft$1.value) draft$1.value = EXAMPLE_QUESTION;
-	}, [foreign]);
-	const known = turns.value.filter((turn) => !turn.example || model === EXAMPLE_MODEL);
 	return a("div", {
 		class: "try",
 		children: [
@@ -7744,7 +7692,7 @@ function Try() {
 					}),
 					a(Toolbar, {}),
 					a(ByTurn, {}),
-					known.map((turn, n) => a(Turn, {
+					turns.value.map((turn, n) => a(Turn, {
 						turn,
 						number: n + 1
 					}, turn.id)),
@@ -7876,8 +7824,68 @@ function KeyField() {
 		]
 	});
 }
+// src/state/first.ts
+var EXAMPLE_MODEL = "smollm2";
+var EXAMPLE_QUESTION = "How was your day?";
+function showExample() {
+	const end = x(() => {
+		const model = info.value?.model.name;
+		if (model === void 0) return;
+		queueMicrotask(() => end());
+		const shows = turns.peek().some((turn) => turn.example);
+		if (model !== EXAMPLE_MODEL) {
+			if (shows) turns.value = [];
+			if ((shows || firstVisit) && !draft$1.peek()) draft$1.value = EXAMPLE_QUESTION;
+		} else if (firstVisit) shipped("first.json").then((first) => {
+			if (!turns.value.length) turns.value = [asTurn(first)];
+		}, () => void 0);
+	});
+}
+function asTurn({ question, vector, strength, answers }) {
+	const shown = Object.entries(answers).map(([column, kept]) => [column, [asAnswer(kept, vector)]]);
+	return {
+		id: 1,
+		user: question,
+		dials: [{
+			name: vector,
+			strength,
+			on: true
+		}],
+		answers: Object.fromEntries(shown),
+		picked: {},
+		example: true
+	};
+}
+function asAnswer({ steering, tokens, finish, receipt }, vector) {
+	return {
+		status: "done",
+		steering,
+		system: null,
+		seed: 0,
+		temperature: 0,
+		tokens: tokens.map((token) => asToken(token, vector)),
+		finish,
+		receipt,
+		beyondSafe: false,
+		seconds: 0,
+		retryAt: null,
+		error: null
+	};
+}
+function asToken([text, reading, logprob, others], vector) {
+	return {
+		text,
+		readings: { [vector]: reading },
+		logprob,
+		others: others.map(([other, its]) => ({
+			text: other,
+			logprob: its
+		}))
+	};
+}
 // src/main.tsx
 refresh();
 findJobs().catch(() => void 0);
 listenForKeys();
+showExample();
 Q(a(App, {}), document.getElementById("app"));
