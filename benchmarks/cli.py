@@ -1,4 +1,4 @@
-"""Command line of the benchmarks: ``python -m benchmarks extraction | steering | requests | server | guard | …``."""
+"""Command line of the benchmarks: ``python -m benchmarks extraction | steering | requests | server | forms | …``."""
 
 from __future__ import annotations
 
@@ -165,6 +165,23 @@ def server(
     path = _result_path(output, "server")
     with _progress() as on_step:
         measured = benchmark(Plan(rounds, tokens, threads, model, saklas), on_step=on_step)
+    _finish(measured, table(measured), path, as_json=json)
+
+
+@app.command(epilog="Example: python -m benchmarks forms --answers 100")
+def forms(
+    output: OutputOption = RESULTS,
+    answers: Annotated[int, typer.Option(min=1, help="JSON answers of each setting, besides the forms.")] = 500,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the model.")] = 1,
+    model: ModelOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Count valid JSON answers of a server to steered requests, and the fields of 100 forms that it fills in right."""
+    from benchmarks.forms import Plan, benchmark, table
+
+    path = _result_path(output, "forms")
+    with _progress() as on_step:
+        measured = benchmark(Plan(answers=answers, threads=threads, model=model), on_step=on_step)
     _finish(measured, table(measured), path, as_json=json)
 
 

@@ -32,18 +32,20 @@ TRIGGER = "."
 SHORT = {"type": "string", "maxLength": 20}
 
 
-def _form(properties: Mapping[str, Any]) -> dict[str, Any]:
+def closed_object(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object that has these properties and no others."""
     listed = {"properties": dict(properties), "required": list(properties)}
     return {"type": "object", **listed, "additionalProperties": False}
 
 
+STREET = closed_object({"street": SHORT})
 COUNT = {"type": "integer", "minimum": 0, "maximum": 99}
 SCHEMAS = (
-    _form({"name": SHORT, "city": SHORT, "complaint": {"type": "boolean"}}),
-    _form({"title": SHORT, "year": {"type": "integer", "minimum": 1000, "maximum": 2100}, "rating": COUNT}),
-    _form({"date": {"type": "string", "format": "date"}, "mood": {"enum": ["good", "bad", "mixed", None]}}),
-    _form({"items": {"type": "array", "items": _form({"what": SHORT, "count": COUNT}), "maxItems": 3}}),
-    _form({"code": {"type": "string", "pattern": "^[A-Z]{2}-[0-9]{1,4}$"}, "place": _form({"street": SHORT})}),
+    closed_object({"name": SHORT, "city": SHORT, "complaint": {"type": "boolean"}}),
+    closed_object({"title": SHORT, "year": {"type": "integer", "minimum": 1000, "maximum": 2100}, "rating": COUNT}),
+    closed_object({"date": {"type": "string", "format": "date"}, "mood": {"enum": ["good", "bad", "mixed", None]}}),
+    closed_object({"items": {"type": "array", "items": closed_object({"what": SHORT, "count": COUNT}), "maxItems": 3}}),
+    closed_object({"code": {"type": "string", "pattern": "^[A-Z]{2}-[0-9]{1,4}$"}, "place": STREET}),
 )
 
 
@@ -130,7 +132,7 @@ def _answers(
 
 
 def _whole(answer: Completion, schema: dict[str, Any]) -> bool:
-    return answer.finish_reason == "stop" and _is_valid(answer.text, schema)
+    return answer.finish_reason == "stop" and is_valid(answer.text, schema)
 
 
 def _part(answer: Completion, schema: dict[str, Any]) -> bool | None:
@@ -142,10 +144,11 @@ def _part(answer: Completion, schema: dict[str, Any]) -> bool | None:
         _, stop = json.JSONDecoder().raw_decode(behind)
     except ValueError:
         return None if answer.finish_reason == "length" else False
-    return _is_valid(behind[:stop], schema)
+    return is_valid(behind[:stop], schema)
 
 
-def _is_valid(text: str, schema: dict[str, Any]) -> bool:
+def is_valid(text: str, schema: Mapping[str, Any]) -> bool:
+    """Return whether a text is JSON that a schema allows."""
     try:
         jsonschema.validate(json.loads(text), schema, format_checker=jsonschema.FormatChecker())
     except (ValueError, jsonschema.ValidationError):

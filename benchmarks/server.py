@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +19,9 @@ import numpy as np
 
 from benchmarks.measurement import Step, ignore_step, machine, package_versions
 from benchmarks.models import load_model
-from benchmarks.processes import check_interpreter, worker_environment
+from benchmarks.processes import check_interpreter
 from benchmarks.ratios import ratio_of
+from benchmarks.served import Server, running_server, trimtab_command
 from benchmarks.steering import POOL, mix_of, random_vectors
 from trimtab.behaviours import neutral_prompts
 from trimtab.engines.transformers import TransformersEngine
@@ -38,7 +36,6 @@ RATIOS = (  # name, side, compared side, least ratio
     ("16 clients against saklas", "sixteen", "saklas", 4.0),
 )
 HTTP_SHARE = 0.05  # of the CPU at most, for HTTP and server-sent events
-START_SECONDS = 120
 WATCH_SECONDS = 0.02
 
 
@@ -102,14 +99,6 @@ class Turn:
         return sum(answer.tokens for answer in self.answers) / self.cpu
 
 
-@dataclass(frozen=True)
-class Server:
-    """A server that runs: its process and its address."""
-
-    pid: int
-    address: str
-
-
 def benchmark(
     plan: Plan, *, engine: TransformersEngine | None = None, on_step: Callable[[Step], None] = ignore_step
 ) -> dict[str, Any]:
@@ -130,10 +119,10 @@ def benchmark(
         model.model.save_pretrained(folder / "model")
         model.tokenizer.save_pretrained(folder / "model")
         on_step(Step("Starting the servers"))
-        ours = servers.enter_context(_running(_trimtab_command(folder), folder, plan.threads))
+        ours = servers.enter_context(running_server(trimtab_command(folder, NAME), folder, plan.threads))
         sides = _sides(ours, mixes, plan)
         if plan.saklas is not None:
-            theirs = servers.enter_context(_running(_saklas_command(plan.saklas, folder), folder, plan.threads))
+            theirs = servers.enter_context(running_server(_saklas_command(plan.saklas, folder), folder, plan.threads))
             sides["saklas"] = (theirs, [_body(str(folder / "model"), n, plan) for n in range(CLIENTS)])
         turns: dict[str, list[Turn]] = {name: [] for name in sides}
         for number in range(-1, plan.rounds):  # the first one warms up
@@ -272,50 +261,9 @@ def _thread_seconds(pid: int) -> dict[str, float]:
     return seconds
 
 
-def _trimtab_command(folder: Path) -> list[str]:
-    serve = [sys.executable, "-m", "trimtab", "serve", "-m", str(folder / "model"), "--name", NAME]
-    return [*serve, "--vectors", str(folder / "vectors"), "--port"]
-
-
 def _saklas_command(interpreter: str, folder: Path) -> list[str]:
     serve = [interpreter, "-m", "saklas", "serve", str(folder / "model")]
     return [*serve, *("--device", "cpu", "--probes", "none", "--no-web", "--host", "127.0.0.1", "--port")]
-
-
-@contextmanager
-def _running(command: Sequence[str], folder: Path, threads: int) -> Iterator[Server]:
-    """Run a server until the end of the ``with`` block; the command's last argument is its port."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    log = folder / f"{port}.log"
-    home = {"HOME": str(folder)}  # saklas keeps files there
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, str(port)], stdout=output, stderr=output, env=worker_environment(threads) | home
-        )
-    try:
-        address = f"http://127.0.0.1:{port}"
-        _wait(process, address, log)
-        yield Server(process.pid, address)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            break
-        try:
-            httpx2.get(f"{address}/v1/models", timeout=5)
-        except httpx2.TransportError:
-            time.sleep(0.2)
-        else:
-            return
-    lines = log.read_text(errors="replace").strip().splitlines() or ["it printed nothing"]
-    raise BenchmarkError(f"a server did not start: {lines[-1]}")
 
 
 def _summary(turns: Sequence[Turn]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.constraints import SCHEMAS, Plan, _is_valid, _part, benchmark, table
+from benchmarks.constraints import SCHEMAS, Plan, _part, benchmark, is_valid, table
 from trimtab.engines.transformers.decode import row
 from trimtab.errors import BenchmarkError
 
@@ -22,9 +22,9 @@ def test_steered_answers_are_valid_and_counted(tiny_llama, random_vector):
 
 
 def test_invalid_answers_are_seen(llama):
-    assert _is_valid('{"date":"2026-01-31","mood":null}', SCHEMAS[2])
-    assert not _is_valid('{"date":"2026-01-32","mood":null}', SCHEMAS[2])
-    assert not _is_valid('{"date":"2026-01-31"', SCHEMAS[2])
+    assert is_valid('{"date":"2026-01-31","mood":null}', SCHEMAS[2])
+    assert not is_valid('{"date":"2026-01-32","mood":null}', SCHEMAS[2])
+    assert not is_valid('{"date":"2026-01-31"', SCHEMAS[2])
     answer = llama.generate("Hi", max_new_tokens=3)
     for text, valid in (('A.{"date":"2026-01-31","mood":"bad"} b', True), ("None", None), ("A.{", None)):
         object.__setattr__(answer, "text", text)
