@@ -4,7 +4,11 @@ import { defineConfig } from "vite";
 // the server that has the files also serves them.
 export default defineConfig({
   base: "./",
-  oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
+  // Plain calls of h: the bundle is smaller and reads better than with the automatic runtime.
+  oxc: {
+    jsx: { runtime: "classic", pragma: "h", pragmaFrag: "Fragment" },
+    jsxInject: 'import { h, Fragment } from "preact"',
+  },
   server: { proxy: { "/v1": "http://127.0.0.1:8421" } },
   build: {
     outDir: "../src/trimtab/server/web",

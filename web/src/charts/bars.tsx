@@ -33,7 +33,7 @@ export function Bars({ summary, bars, band, unit }: {
             {bar.low !== undefined && bar.high !== undefined && <line class="whisker" x1={at(bar.low)} x2={at(bar.high)} y1="13" y2="13" />}
             <line class="zero" x1={at(0)} x2={at(0)} y1="0" y2="100%" />
           </svg>
-          <span class="bar-value">{change(bar.value)}</span>
+          <span class="bar-value">{change(bar.value, 2)}</span>
         </div>
       ))}
       <div class="bar-row">

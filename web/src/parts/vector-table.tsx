@@ -46,15 +46,14 @@ const WORST_FIRST = ["does not work", "weak", "one way only", "works"];
 const EFFORTS = ["", "quick", "default", "thorough"];
 
 /** Columns, with what they are sorted by: numbers where there are some, so that unmeasured ones come last. */
-const COLUMNS: readonly { readonly id: string; readonly title: string; readonly number?: boolean; readonly by: (line: Line) => string | number }[] = [
+const COLUMNS: readonly { readonly id: string; readonly title: string; readonly number?: boolean; readonly extra?: boolean; readonly by: (line: Line) => string | number }[] = [
   { id: "name", title: "Name", by: (line) => line.name.toLowerCase() },
-  { id: "poles", title: "Poles (+ / −)", by: (line) => line.poles },
+  { id: "poles", title: "Poles (+ / −)", extra: true, by: (line) => line.poles },
   { id: "verdict", title: "Verdict", by: (line) => WORST_FIRST.indexOf(line.vector?.verdict ?? "") },
   { id: "times", title: "Times the prompt", number: true, by: (line) => line.vector?.times_prompt ?? -1 },
   { id: "safe", title: "Safe range", number: true, by: (line) => (line.vector?.safe ? line.vector.safe.high - line.vector.safe.low : -1) },
-  { id: "strength", title: "Default strength", number: true, by: (line) => line.vector?.default_strength ?? -9 },
-  { id: "effort", title: "Effort", by: (line) => EFFORTS.indexOf(line.vector?.effort ?? "") },
-  { id: "from", title: "From", by: (line) => (line.vector ? (line.vector.own ? 0 : 1) : 2) },
+  { id: "strength", title: "Default strength", number: true, extra: true, by: (line) => line.vector?.default_strength ?? -9 },
+  { id: "from", title: "From", extra: true, by: (line) => (line.vector ? `${line.vector.own ? 0 : 1}${EFFORTS.indexOf(line.vector.effort)}` : "2") },
 ];
 
 const sorting = signal<{ readonly id: string; readonly down: boolean }>({ id: "name", down: false });
@@ -109,13 +108,13 @@ export function VectorTable() {
   );
 }
 
-function Head({ id, title, number }: { readonly id: string; readonly title: string; readonly number?: boolean }) {
+function Head({ id, title, number, extra }: { readonly id: string; readonly title: string; readonly number?: boolean; readonly extra?: boolean }) {
   const { id: by, down } = sorting.value;
   const sorted = by === id ? (down ? "descending" : "ascending") : undefined;
   // Numbers are wanted the largest first, words from A to Z.
-  const next = by === id ? !down : Boolean(number) || id === "verdict" || id === "effort";
+  const next = by === id ? !down : Boolean(number) || id === "verdict";
   return (
-    <th scope="col" class={number ? "number" : ""} aria-sort={sorted}>
+    <th scope="col" class={`${number ? "number" : ""} ${extra ? "extra" : ""}`} aria-sort={sorted}>
       <button type="button" onClick={() => (sorting.value = { id, down: next })}>
         {title} <span aria-hidden="true">{sorted ? (down ? "▼" : "▲") : ""}</span>
       </button>
@@ -132,18 +131,17 @@ function Row({ line, onError }: { readonly line: Line; readonly onError: (error:
   return (
     <tr>
       <th scope="row">{vector ? <a href={`#library/${encodeURIComponent(name)}`}>{name}</a> : name}</th>
-      <td title={line.about}>{line.poles}</td>
+      <td class="poles extra" title={line.about}>{line.poles}</td>
       {vector ? (
         <>
           <td class="verdict">{vector.verdict ? `${glyph(vector.verdict)} ${vector.verdict}` : <span class="soft">not evaluated</span>}</td>
           <td class="number">{vector.times_prompt === null ? "–" : `${vector.times_prompt.toFixed(1)} ×`}</td>
           <td class="number range">{vector.safe ? `${signed(vector.safe.low)} to ${signed(vector.safe.high)}` : "–"}</td>
-          <td class="number">{vector.default_strength === null ? "–" : signed(vector.default_strength)}</td>
-          <td>{vector.effort || "–"}</td>
-          <td>{vector.own ? "own" : "shipped"}</td>
+          <td class="number extra">{vector.default_strength === null ? "–" : signed(vector.default_strength)}</td>
+          <td class="extra">{vector.own ? "own" : "shipped"}{vector.effort && `, ${vector.effort}`}</td>
         </>
       ) : (
-        <td colSpan={6} class={problem ? "warn" : "soft"}>{problem ? `▲ Not usable: ${problem}` : `No vector for ${info.value?.model.served_as ?? "this model"} yet`}</td>
+        <td colSpan={5} class={problem ? "warn" : "soft"}>{problem ? `▲ Not usable: ${problem}` : `No vector for ${info.value?.model.served_as ?? "this model"} yet`}</td>
       )}
       <td class="do">
         {vector && <button type="button" onClick={() => { add(name); location.hash = "try"; }}>Try<span class="vh"> {name}</span></button>}

@@ -23,7 +23,7 @@ function named(hash: string): string | null {
 export function Library() {
   if (shown.value !== null) return <CardPage key={shown.value} name={shown.value} />;
   return (
-    <main id="main" tabIndex={-1} class="page stack">
+    <main id="main" tabIndex={-1} class="page wide stack">
       <h1>Library</h1>
       <Undo />
       <VectorTable />

@@ -2,14 +2,14 @@
 var n$1;
 var t$2;
 var r$2;
-var u$3;
+var u$2;
 var i$2;
-var f$3;
-var o$3;
+var f$2;
+var o$2;
 var e$2;
 var l$2;
 var c$2;
-var a$3;
+var a$2;
 var h$3 = Symbol.for("pv");
 var p$3 = {};
 var y$3 = [];
@@ -64,13 +64,13 @@ function j$1(n) {
 	}), j$1(n);
 }
 function L(t) {
-	(8 & t.__g || (t.__g |= 8, u$3.push(t), f$3++)) && i$2 == n$1.debounceRendering || ((i$2 = n$1.debounceRendering) || queueMicrotask)(H);
+	(8 & t.__g || (t.__g |= 8, u$2.push(t), f$2++)) && i$2 == n$1.debounceRendering || ((i$2 = n$1.debounceRendering) || queueMicrotask)(H);
 }
 function H() {
 	try {
-		for (var n, t = 1; u$3.length;) u$3.length > t && u$3.sort(o$3), n = u$3.shift(), t = u$3.length, 8 & n.__g && C$1(n);
+		for (var n, t = 1; u$2.length;) u$2.length > t && u$2.sort(o$2), n = u$2.shift(), t = u$2.length, 8 & n.__g && C$1(n);
 	} finally {
-		(f$3 = u$3.length) && (i$2 || queueMicrotask)(H);
+		(f$2 = u$2.length) && (i$2 || queueMicrotask)(H);
 	}
 }
 function I(n, t, r, u, i, f, o, e, l, c, a) {
@@ -121,7 +121,7 @@ function N(n, t, r, u, i) {
 		if ("string" == typeof u && (n.style.cssText = u = ""), u) for (t in u) r && t in r || T$1(n.style, t);
 		if (r) for (t in r) u && r[t] == u[t] || T$1(n.style, t, r[t]);
 	}
-	else if ("o" == t[0] && "n" == t[1]) "function" != typeof r && (r = null), "function" != typeof u && (u = null), (n.__e || (n.__e = {}))[t] = r, r && u || (o = a$3[t] || (a$3[t] = V(t)), (n.__a || (n.__a = {}))[t] = c$2, f = t != (t = t.replace(l$2, "$1")), (t = t.slice(2))[0] < "a" && (t = t.toLowerCase()), r ? n.addEventListener(t, o, f) : n.removeEventListener(t, o, f));
+	else if ("o" == t[0] && "n" == t[1]) "function" != typeof r && (r = null), "function" != typeof u && (u = null), (n.__e || (n.__e = {}))[t] = r, r && u || (o = a$2[t] || (a$2[t] = V(t)), (n.__a || (n.__a = {}))[t] = c$2, f = t != (t = t.replace(l$2, "$1")), (t = t.slice(2))[0] < "a" && (t = t.toLowerCase()), r ? n.addEventListener(t, o, f) : n.removeEventListener(t, o, f));
 	else {
 		if ("http://www.w3.org/2000/svg" == i) t = t.replace(/xlink(H|:h)/, "h").replace(/sName$/, "s");
 		else if ("width" != t && "height" != t && "href" != t && "list" != t && "form" != t && "tabIndex" != t && "download" != t && "rowSpan" != t && "colSpan" != t && "role" != t && "popover" != t && t in n) try {
@@ -270,7 +270,7 @@ n$1 = { __e: function(n, t, r, u) {
 			n = t;
 		}
 	}
-	throw f$3 = 0, n;
+	throw f$2 = 0, n;
 } }, t$2 = 0, r$2 = function(n) {
 	return null != n && n.constructor === h$3;
 }, x$1.prototype.setState = function(n, t) {
@@ -278,27 +278,27 @@ n$1 = { __e: function(n, t, r, u) {
 	r && r != this.state || (r = this.__s = _$2({}, this.state)), "function" == typeof n && (n = n(_$2({}, r), this.props)), n && (_$2(r, n), this.__v && (t && this.__k.push(t), L(this)));
 }, x$1.prototype.forceUpdate = function(n) {
 	this.__v && (this.__g |= 4, n && this.__h.push(n), L(this));
-}, x$1.prototype.render = $, u$3 = [], f$3 = 0, o$3 = function(n, t) {
+}, x$1.prototype.render = $, u$2 = [], f$2 = 0, o$2 = function(n, t) {
 	return n.__v.__b - t.__v.__b;
-}, e$2 = Symbol(), l$2 = /(PointerCapture)$|Capture$/i, c$2 = 0, a$3 = {};
+}, e$2 = Symbol(), l$2 = /(PointerCapture)$|Capture$/i, c$2 = 0, a$2 = {};
 // node_modules/preact/hooks/dist/hooks.mjs
 var t$1;
 var r$1;
-var u$2;
+var u$1;
 var i$1;
-var o$2 = Object.is;
-var f$2 = 0;
+var o$1 = Object.is;
+var f$1 = 0;
 var c$1 = [];
 var e$1 = [];
-var a$2 = n$1;
-var v$1 = a$2.__b;
-var l$1 = a$2.__r;
-var m$2 = a$2.diffed;
-var h$2 = a$2.__c;
-var s$1 = a$2.unmount;
-var p$2 = a$2.__;
+var a$1 = n$1;
+var v$1 = a$1.__b;
+var l$1 = a$1.__r;
+var m$2 = a$1.diffed;
+var h$2 = a$1.__c;
+var s$1 = a$1.unmount;
+var p$2 = a$1.__;
 function y$2(n, t) {
-	a$2.__h && a$2.__h(r$1, n, f$2 || t), f$2 = 0;
+	a$1.__h && a$1.__h(r$1, n, f$1 || t), f$1 = 0;
 	var u = r$1.__H || (r$1.__H = {
 		__: [],
 		__h: []
@@ -306,13 +306,13 @@ function y$2(n, t) {
 	return n >= u.__.length && u.__.push({}), u.__[n];
 }
 function d$2(n) {
-	return f$2 = 1, _$1(G, n);
+	return f$1 = 1, _$1(G, n);
 }
 function _$1(n, u, i) {
 	var f = y$2(t$1++, 2);
 	if (f.t = n, !f.__c && (f.__ = [i ? i(u) : G(void 0, u), function(n) {
 		var t = (f.__N || f.__)[0], r = f.t(t, n);
-		o$2(t, r) || (f.__N = [r, f.__[1]], f.__c.setState({}));
+		o$1(t, r) || (f.__N = [r, f.__[1]], f.__c.setState({}));
 	}], f.__c = r$1, !r$1.__f)) {
 		r$1.__f = !0;
 		var c = r$1.shouldComponentUpdate;
@@ -321,7 +321,7 @@ function _$1(n, u, i) {
 			if (!u) return !0;
 			var i = !1, f = this.props != n;
 			if (u.__.some(function(n) {
-				n.__N && (i = !0, o$2(n.__[0], n.__N[0]) || (f = !0));
+				n.__N && (i = !0, o$1(n.__[0], n.__N[0]) || (f = !0));
 			}), c) {
 				var e = c.call(this, n, t, r);
 				return i ? e || f : e;
@@ -333,10 +333,10 @@ function _$1(n, u, i) {
 }
 function A$1(n, u) {
 	var i = y$2(t$1++, 3);
-	!a$2.__s && E(i.__H, u) && (i.__P = !0, i.__ = n, i.u = u, r$1.__H.__h.push(i));
+	!a$1.__s && E(i.__H, u) && (i.__P = !0, i.__ = n, i.u = u, r$1.__H.__h.push(i));
 }
 function T(n) {
-	return f$2 = 5, w$2(function() {
+	return f$1 = 5, w$2(function() {
 		return { current: n };
 	}, []);
 }
@@ -359,35 +359,35 @@ function g$2() {
 		for (; n = e$1.shift();) try {
 			C(n);
 		} catch (t) {
-			a$2.__e(t, { __: (n = n.__P) && n.__v });
+			a$1.__e(t, { __: (n = n.__P) && n.__v });
 		}
 		for (; n = c$1.shift();) {
 			var t = n.__H;
 			if (n.__P && t) try {
 				t.__h.some(C), t.__h.some(D), t.__h = [];
 			} catch (r) {
-				t.__h = [], a$2.__e(r, n.__v);
+				t.__h = [], a$1.__e(r, n.__v);
 			}
 		}
 	} while (e$1.length);
 }
-a$2.__b = function(n) {
+a$1.__b = function(n) {
 	r$1 = null, v$1 && v$1(n);
-}, a$2.__ = function(n, t) {
+}, a$1.__ = function(n, t) {
 	n && t.__k && t.__k.__m && (n.__m = t.__k.__m), p$2 && p$2(n, t);
-}, a$2.__r = function(n) {
+}, a$1.__r = function(n) {
 	l$1 && l$1(n), t$1 = 0;
 	var i = (r$1 = n.__c).__H;
-	i && (u$2 == r$1 ? r$1.__h = [] : (i.__h.some(C), i.__h.some(D), t$1 = 0), i.__h = [], i.__.some(function(n) {
+	i && (u$1 == r$1 ? r$1.__h = [] : (i.__h.some(C), i.__h.some(D), t$1 = 0), i.__h = [], i.__.some(function(n) {
 		n.__N && (n.__ = n.__N), n.u = n.__N = void 0;
-	})), u$2 = r$1;
-}, a$2.diffed = function(n) {
+	})), u$1 = r$1;
+}, a$1.diffed = function(n) {
 	m$2 && m$2(n);
 	var t = n.__c;
 	t && t.__H && (t.__H.__h.length && B(c$1.push(t)), t.__H.__.some(function(n) {
 		n.u && (n.__H = n.u);
-	})), u$2 = r$1 = null;
-}, a$2.__c = function(n, t) {
+	})), u$1 = r$1 = null;
+}, a$1.__c = function(n, t) {
 	t.some(function(n) {
 		try {
 			n.__h.some(C), n.__h = n.__h.filter(function(n) {
@@ -399,7 +399,7 @@ a$2.__b = function(n) {
 			}];
 		}
 	}), h$2 && h$2(n, t);
-}, a$2.unmount = function(n) {
+}, a$1.unmount = function(n) {
 	s$1 && s$1(n);
 	var t, r, u = n.__c;
 	u && u.__H && (u.__H.__.some(function(u) {
@@ -414,7 +414,7 @@ a$2.__b = function(n) {
 		} catch (n) {
 			t = n;
 		}
-	}), u.__H = void 0, t && a$2.__e(t, u.__v));
+	}), u.__H = void 0, t && a$1.__e(t, u.__v));
 };
 var k$1 = "function" == typeof requestAnimationFrame;
 function z(n) {
@@ -424,7 +424,7 @@ function z(n) {
 	k$1 && (t = requestAnimationFrame(r));
 }
 function B(n) {
-	1 != n && i$1 == a$2.requestAnimationFrame || ((i$1 = a$2.requestAnimationFrame) || z)(g$2);
+	1 != n && i$1 == a$1.requestAnimationFrame || ((i$1 = a$1.requestAnimationFrame) || z)(g$2);
 }
 function C(n) {
 	var t = r$1, u = n.__c;
@@ -436,7 +436,7 @@ function D(n) {
 }
 function E(n, t) {
 	return !n || n.length != t.length || t.some(function(t, r) {
-		return !o$2(t, n[r]);
+		return !o$1(t, n[r]);
 	});
 }
 function G(n, t) {
@@ -484,7 +484,7 @@ function t() {
 }
 function r(i) {
 	if (v > 0) return i();
-	u$1 = ++e;
+	u = ++e;
 	v++;
 	try {
 		return i();
@@ -493,15 +493,15 @@ function r(i) {
 	}
 }
 var n;
-var o$1 = void 0;
-function f$1(i) {
-	var t = o$1, r = n;
-	o$1 = void 0;
+var o = void 0;
+function f(i) {
+	var t = o, r = n;
+	o = void 0;
 	n = void 0;
 	try {
 		return i();
 	} finally {
-		o$1 = t;
+		o = t;
 		n = r;
 	}
 }
@@ -509,37 +509,37 @@ var h$1 = void 0;
 var v = 0;
 var s = 0;
 var e = 0;
-var u$1 = 0;
+var u = 0;
 var c = void 0;
-var a$1 = 0;
+var a = 0;
 function d$1(i) {
-	if (void 0 !== o$1) {
+	if (void 0 !== o) {
 		var t = i.n;
-		if (void 0 === t || t.t !== o$1) {
+		if (void 0 === t || t.t !== o) {
 			t = {
 				i: 0,
 				S: i,
-				p: o$1.s,
+				p: o.s,
 				n: void 0,
-				t: o$1,
+				t: o,
 				e: void 0,
 				x: void 0,
 				r: t
 			};
-			if (void 0 !== o$1.s) o$1.s.n = t;
-			o$1.s = t;
+			if (void 0 !== o.s) o.s.n = t;
+			o.s = t;
 			i.n = t;
-			if (32 & o$1.f) i.S(t);
+			if (32 & o.f) i.S(t);
 			return t;
 		} else if (-1 === t.i) {
 			t.i = 0;
 			if (void 0 !== t.n) {
 				t.n.p = t.p;
 				if (void 0 !== t.p) t.p.n = t.n;
-				t.p = o$1.s;
+				t.p = o.s;
 				t.n = void 0;
-				o$1.s.n = t;
-				o$1.s = t;
+				o.s.n = t;
+				o.s = t;
 			}
 			return t;
 		}
@@ -565,7 +565,7 @@ l.prototype.S = function(i) {
 		i.x = r;
 		this.t = i;
 		if (void 0 !== r) r.e = i;
-		else f$1(function() {
+		else f(function() {
 			var i;
 			null == (i = t.W) || i.call(t);
 		});
@@ -585,7 +585,7 @@ l.prototype.U = function(i) {
 		}
 		if (i === this.t) {
 			this.t = n;
-			if (void 0 === n) f$1(function() {
+			if (void 0 === n) f(function() {
 				var i;
 				null == (i = t.Z) || i.call(t);
 			});
@@ -596,7 +596,7 @@ l.prototype.subscribe = function(i) {
 	var t = this;
 	return x(function() {
 		var r = t.value;
-		f$1(function() {
+		f(function() {
 			return i(r);
 		});
 	}, { name: "sub" });
@@ -612,7 +612,7 @@ l.prototype.toJSON = function() {
 };
 l.prototype.peek = function() {
 	var i = this;
-	return f$1(function() {
+	return f(function() {
 		return i.value;
 	});
 };
@@ -627,8 +627,8 @@ Object.defineProperty(l.prototype, "value", {
 			if (s > 100) throw new Error("Cycle detected");
 			(function(i) {
 				if (0 !== v && 0 === s) {
-					if (i.l !== u$1) {
-						i.l = u$1;
+					if (i.l !== u) {
+						i.l = u;
 						c = {
 							S: i,
 							v: i.v,
@@ -640,7 +640,7 @@ Object.defineProperty(l.prototype, "value", {
 			})(this);
 			this.v = i;
 			this.i++;
-			a$1++;
+			a++;
 			v++;
 			try {
 				for (var r = this.t; void 0 !== r; r = r.x) r.t.N();
@@ -688,7 +688,7 @@ function j(i, t) {
 	l.call(this, void 0, t);
 	this.x = i;
 	this.s = void 0;
-	this.g = a$1 - 1;
+	this.g = a - 1;
 	this.f = 4;
 }
 j.prototype = new l();
@@ -697,17 +697,17 @@ j.prototype.h = function() {
 	if (1 & this.f) return !1;
 	if (32 == (36 & this.f)) return !0;
 	this.f &= -5;
-	if (this.g === a$1) return !0;
-	this.g = a$1;
+	if (this.g === a) return !0;
+	this.g = a;
 	this.f |= 1;
 	if (this.i > 0 && !w$1(this)) {
 		this.f &= -2;
 		return !0;
 	}
-	var i = o$1;
+	var i = o;
 	try {
 		b$1(this);
-		o$1 = this;
+		o = this;
 		var t = this.x();
 		if (16 & this.f || this.v !== t || 0 === this.i) {
 			this.v = t;
@@ -719,7 +719,7 @@ j.prototype.h = function() {
 		this.f |= 16;
 		this.i++;
 	}
-	o$1 = i;
+	o = i;
 	_(this);
 	this.f &= -2;
 	return !0;
@@ -762,8 +762,8 @@ function p$1(i) {
 	i.j = void 0;
 	if ("function" == typeof r) {
 		v++;
-		var n = o$1;
-		o$1 = void 0;
+		var n = o;
+		o = void 0;
 		try {
 			r();
 		} catch (t) {
@@ -772,7 +772,7 @@ function p$1(i) {
 			g$1(i);
 			throw t;
 		} finally {
-			o$1 = n;
+			o = n;
 			t();
 		}
 	}
@@ -784,9 +784,9 @@ function g$1(i) {
 	p$1(i);
 }
 function S(i) {
-	if (o$1 !== this) throw new Error("Out-of-order effect");
+	if (o !== this) throw new Error("Out-of-order effect");
 	_(this);
-	o$1 = i;
+	o = i;
 	this.f &= -2;
 	try {
 		if (8 & this.f) g$1(this);
@@ -821,8 +821,8 @@ m$1.prototype.S = function() {
 	p$1(this);
 	b$1(this);
 	v++;
-	var i = o$1;
-	o$1 = this;
+	var i = o;
+	o = this;
 	return S.bind(this, i);
 };
 m$1.prototype.N = function() {
@@ -1800,31 +1800,6 @@ function duration(seconds) {
 	if (minutes < 10) return minutes === 1 ? "1 minute" : `${String(minutes).replace(".5", "½").replace(/^0½/, "½")} minutes`;
 	return `${Math.round(minutes)} minutes`;
 }
-// node_modules/preact/jsx-runtime/dist/jsxRuntime.mjs
-var f = Symbol.for("pv");
-var o = 0;
-Array.isArray;
-function a(t, e, n, u, a, i) {
-	e || (e = {});
-	var c, l, p = e;
-	if ("ref" in p && "function" != typeof t) for (l in p = {}, e) "ref" == l ? c = e[l] : p[l] = e[l];
-	var s = {
-		type: t,
-		props: p,
-		key: n,
-		ref: c,
-		__k: null,
-		__: null,
-		__b: 0,
-		__e: null,
-		__c: null,
-		constructor: f,
-		__v: --o,
-		__i: -1,
-		__u: 0
-	};
-	return (a || i) && (s.__source = a, s.__self = i), n$1.vnode && n$1.vnode(s), s;
-}
 // src/charts/line-chart.tsx
 var ROOM = .08;
 function LineChart({ title, summary, points, zone, band, mark, from, height = 140 }) {
@@ -1844,117 +1819,92 @@ function LineChart({ title, summary, points, zone, band, mark, from, height = 14
 	const [low, high] = [Math.min(...values) - ROOM * span, Math.max(...values) + ROOM * span];
 	const across = (x) => `${3 + .94 * percent$1(x, left, right)}%`;
 	const up = (y) => `${100 - percent$1(y, low, high)}%`;
-	return a("div", {
+	return k$2("div", {
 		class: "chart",
 		role: "img",
-		"aria-label": summary,
-		children: [
-			a("p", {
-				class: "title",
-				children: title
-			}),
-			a("div", {
-				class: "scale",
-				style: { height: `${height}px` },
-				children: ticks(low, high).map((tick) => a("span", {
-					style: { top: up(tick) },
-					children: figure(tick)
-				}, tick))
-			}),
-			a("svg", {
-				width: "100%",
-				height,
-				children: [
-					zone && zone.high > zone.low && a("rect", {
-						class: "zone",
-						x: across(Math.max(zone.low, left)),
-						width: `${.94 * (percent$1(zone.high, left, right) - percent$1(zone.low, left, right))}%`,
-						y: "0",
-						height: "100%"
-					}),
-					band && a("rect", {
-						class: "chance",
-						x: "0",
-						width: "100%",
-						y: up(band.high),
-						height: `${percent$1(band.high, low, high) - percent$1(band.low, low, high)}%`
-					}),
-					ticks(low, high).map((tick) => a("line", {
-						class: "grid",
-						x1: "0",
-						x2: "100%",
-						y1: up(tick),
-						y2: up(tick)
-					}, tick)),
-					left < 0 && right > 0 && a("line", {
-						class: "zero",
-						x1: across(0),
-						x2: across(0),
-						y1: "0",
-						y2: "100%"
-					}),
-					mark && a("line", {
-						class: "mark",
-						x1: "0",
-						x2: "100%",
-						y1: up(mark.at),
-						y2: up(mark.at)
-					}),
-					mark && a("text", {
-						x: "100%",
-						y: up(mark.at),
-						dx: "-4",
-						dy: "-4",
-						"text-anchor": "end",
-						children: mark.label
-					}),
-					sorted.slice(1).map((point, n) => a("line", {
-						class: "line",
-						x1: across(sorted[n].x),
-						y1: up(sorted[n].y),
-						x2: across(point.x),
-						y2: up(point.y)
-					}, point.x)),
-					sorted.map((point) => a(Dot, {
-						point,
-						across,
-						up
-					}, point.x))
-				]
-			}),
-			a("div", {
-				class: "strengths",
-				children: labelled(xs, left, right).map((x) => a("span", {
-					style: { left: across(x) },
-					children: figure(x)
-				}, x))
-			})
-		]
-	});
+		"aria-label": summary
+	}, k$2("p", { class: "title" }, title), k$2("div", {
+		class: "scale",
+		style: { height: `${height}px` }
+	}, ticks(low, high).map((tick) => k$2("span", {
+		key: tick,
+		style: { top: up(tick) }
+	}, figure(tick)))), k$2("svg", {
+		width: "100%",
+		height
+	}, zone && zone.high > zone.low && k$2("rect", {
+		class: "zone",
+		x: across(Math.max(zone.low, left)),
+		width: `${.94 * (percent$1(zone.high, left, right) - percent$1(zone.low, left, right))}%`,
+		y: "0",
+		height: "100%"
+	}), band && k$2("rect", {
+		class: "chance",
+		x: "0",
+		width: "100%",
+		y: up(band.high),
+		height: `${percent$1(band.high, low, high) - percent$1(band.low, low, high)}%`
+	}), ticks(low, high).map((tick) => k$2("line", {
+		key: tick,
+		class: "grid",
+		x1: "0",
+		x2: "100%",
+		y1: up(tick),
+		y2: up(tick)
+	})), left < 0 && right > 0 && k$2("line", {
+		class: "zero",
+		x1: across(0),
+		x2: across(0),
+		y1: "0",
+		y2: "100%"
+	}), mark && k$2("line", {
+		class: "mark",
+		x1: "0",
+		x2: "100%",
+		y1: up(mark.at),
+		y2: up(mark.at)
+	}), mark && k$2("text", {
+		x: "100%",
+		y: up(mark.at),
+		dx: "-4",
+		dy: "-4",
+		"text-anchor": "end"
+	}, mark.label), sorted.slice(1).map((point, n) => k$2("line", {
+		key: point.x,
+		class: "line",
+		x1: across(sorted[n].x),
+		y1: up(sorted[n].y),
+		x2: across(point.x),
+		y2: up(point.y)
+	})), sorted.map((point) => k$2(Dot, {
+		key: point.x,
+		point,
+		across,
+		up
+	}))), k$2("div", { class: "strengths" }, labelled(xs, left, right).map((x) => k$2("span", {
+		key: x,
+		style: { left: across(x) }
+	}, figure(x)))));
 }
 function Dot({ point, across, up }) {
 	const [x, y] = [across(point.x), up(point.y)];
-	return a("g", {
-		class: `dot ${point.x > 0 ? "plus" : point.x < 0 ? "minus" : "base"}`,
-		children: [point.low !== void 0 && point.high !== void 0 && a("line", {
-			class: "whisker",
-			x1: x,
-			x2: x,
-			y1: up(point.low),
-			y2: up(point.high)
-		}), point.broken ? a("text", {
-			class: "broken",
-			x,
-			y,
-			dy: "5",
-			"text-anchor": "middle",
-			children: "▲"
-		}) : a("circle", {
-			cx: x,
-			cy: y,
-			r: "4.5"
-		})]
-	});
+	return k$2("g", { class: `dot ${point.x > 0 ? "plus" : point.x < 0 ? "minus" : "base"}` }, point.low !== void 0 && point.high !== void 0 && k$2("line", {
+		class: "whisker",
+		x1: x,
+		x2: x,
+		y1: up(point.low),
+		y2: up(point.high)
+	}), point.broken ? k$2("text", {
+		class: "broken",
+		x,
+		y,
+		dy: "5",
+		"text-anchor": "middle"
+	}, "▲") : k$2("circle", {
+		cx: x,
+		cy: y,
+		r: "4.5"
+	}));
 }
 function labelled(xs, left, right) {
 	const taken = [];
@@ -1964,32 +1914,15 @@ function labelled(xs, left, right) {
 }
 // src/charts/numbers.tsx
 function Numbers({ caption, head, rows }) {
-	return a("details", {
-		class: "numbers",
-		children: [a("summary", { children: "The same as numbers" }), a("div", {
-			class: "scroll",
-			tabIndex: 0,
-			role: "region",
-			"aria-label": caption,
-			children: a("table", {
-				class: "data",
-				children: [
-					a("caption", {
-						class: "vh",
-						children: caption
-					}),
-					a("thead", { children: a("tr", { children: head.map((each) => a("th", {
-						scope: "col",
-						children: each
-					}, each)) }) }),
-					a("tbody", { children: rows.map(([first, ...others]) => a("tr", { children: [a("th", {
-						scope: "row",
-						children: first
-					}), others.map((each, n) => a("td", { children: each }, n))] }, first)) })
-				]
-			})
-		})]
-	});
+	return k$2("details", { class: "numbers" }, k$2("summary", null, "The same as numbers"), k$2("div", {
+		class: "scroll",
+		tabIndex: 0,
+		role: "region",
+		"aria-label": caption
+	}, k$2("table", { class: "data" }, k$2("caption", { class: "vh" }, caption), k$2("thead", null, k$2("tr", null, head.map((each) => k$2("th", {
+		key: each,
+		scope: "col"
+	}, each)))), k$2("tbody", null, rows.map(([first, ...others]) => k$2("tr", { key: first }, k$2("th", { scope: "row" }, first), others.map((each, n) => k$2("td", { key: n }, each))))))));
 }
 // src/state/announce.ts
 var announced = y$1("");
@@ -2511,42 +2444,26 @@ function Dialog({ title, wide, onClose, children }) {
 			if (before instanceof HTMLElement && before.isConnected) before.focus();
 		};
 	}, []);
-	return a("dialog", {
+	return k$2("dialog", {
 		ref: dialog,
 		class: wide ? "wide" : "",
 		"aria-labelledby": heading,
 		onClose,
 		onClick: (event) => {
 			if (event.target === event.currentTarget) onClose();
-		},
-		children: [a("header", { children: [a("h2", {
-			id: heading,
-			children: title
-		}), a("button", {
-			type: "button",
-			onClick: onClose,
-			children: "Close"
-		})] }), a("div", {
-			class: "body",
-			children
-		})]
-	});
+		}
+	}, k$2("header", null, k$2("h2", { id: heading }, title), k$2("button", {
+		type: "button",
+		onClick: onClose
+	}, "Close")), k$2("div", { class: "body" }, children));
 }
 // src/parts/notice.tsx
 function Problem({ error, children }) {
 	const { what, fix } = asProblem(error);
-	return a("div", {
+	return k$2("div", {
 		class: "notice bad",
-		role: "alert",
-		children: [a("p", { children: [
-			a("strong", { children: sentence$1(what) }),
-			" ",
-			fix && sentence$1(fix)
-		] }), children && a("p", {
-			class: "row",
-			children
-		})]
-	});
+		role: "alert"
+	}, k$2("p", null, k$2("strong", null, sentence$1(what)), " ", fix && sentence$1(fix)), children && k$2("p", { class: "row" }, children));
 }
 function asProblem(error) {
 	if (error instanceof ApiError) return error;
@@ -2575,7 +2492,10 @@ var EXAMPLE = "I would like two cheeseburgers and a coke, please.";
 var sweep = y$1(null);
 function Breaks() {
 	const name = breaksOf.value;
-	return name === null ? null : a(Opened$1, { name }, name);
+	return name === null ? null : k$2(Opened$1, {
+		key: name,
+		name
+	});
 }
 function Opened$1({ name }) {
 	const [prompt, setPrompt] = d$2(() => turns.value.at(-1)?.user ?? EXAMPLE);
@@ -2609,182 +2529,98 @@ function Opened$1({ name }) {
 			setError(problem);
 		}
 	};
-	return a(Dialog, {
+	return k$2(Dialog, {
 		title: `Where ${name} breaks`,
 		wide: true,
-		onClose: () => breaksOf.value = null,
-		children: a("div", {
-			class: "stack",
-			children: [
-				a("form", {
-					class: "stack tight",
-					onSubmit: (event) => {
-						event.preventDefault();
-						run();
-					},
-					children: [a("label", {
-						class: "field",
-						children: [a("span", {
-							class: "label",
-							children: "Message"
-						}), a("textarea", {
-							rows: 2,
-							value: prompt,
-							maxLength: 2e4,
-							required: true,
-							onInput: (event) => setPrompt(event.currentTarget.value)
-						})]
-					}), a("div", {
-						class: "row",
-						children: [
-							a("button", {
-								class: "go",
-								disabled: running || !prompt.trim(),
-								children: [
-									"Answer at ",
-									STRENGTHS.length,
-									" strengths"
-								]
-							}),
-							running && a("button", {
-								type: "button",
-								onClick: () => job && void halt(job.id),
-								children: "Stop"
-							}),
-							a("span", {
-								class: "hint",
-								children: safe ? `Card: safe from ${signed(safe.low)} to ${signed(safe.high)}` : "No safe range was measured"
-							})
-						]
-					})]
-				}),
-				error !== null && a(Problem, { error }),
-				job?.error && a(Problem, { error: job.error }),
-				running && a("progress", {
-					"aria-label": "Strengths answered",
-					max: STRENGTHS.length,
-					value: rows.length
-				}),
-				rows.length > 0 && a(Rows, {
-					name,
-					rows,
-					safe,
-					waiting: running
-				}),
-				done && a("p", { children: [
-					a("strong", { children: verdict(usableRange(rows)) }),
-					" ",
-					narrowed.value[name] && "The zone on the dial is narrowed to this for now."
-				] }),
-				rows.length > 1 && a(Charts, {
-					rows,
-					safe
-				})
-			]
-		})
-	});
+		onClose: () => breaksOf.value = null
+	}, k$2("div", { class: "stack" }, k$2("form", {
+		class: "stack tight",
+		onSubmit: (event) => {
+			event.preventDefault();
+			run();
+		}
+	}, k$2("label", { class: "field" }, k$2("span", { class: "label" }, "Message"), k$2("textarea", {
+		rows: 2,
+		value: prompt,
+		maxLength: 2e4,
+		required: true,
+		onInput: (event) => setPrompt(event.currentTarget.value)
+	})), k$2("div", { class: "row" }, k$2("button", {
+		class: "go",
+		disabled: running || !prompt.trim()
+	}, "Answer at ", STRENGTHS.length, " strengths"), running && k$2("button", {
+		type: "button",
+		onClick: () => job && void halt(job.id)
+	}, "Stop"), k$2("span", { class: "hint" }, safe ? `Card: safe from ${signed(safe.low)} to ${signed(safe.high)}` : "No safe range was measured"))), error !== null && k$2(Problem, { error }), job?.error && k$2(Problem, { error: job.error }), running && k$2("progress", {
+		"aria-label": "Strengths answered",
+		max: STRENGTHS.length,
+		value: rows.length
+	}), rows.length > 0 && k$2(Rows, {
+		name,
+		rows,
+		safe,
+		waiting: running
+	}), done && k$2("p", null, k$2("strong", null, verdict(usableRange(rows))), " ", narrowed.value[name] && "The zone on the dial is narrowed to this for now."), rows.length > 1 && k$2(Charts, {
+		rows,
+		safe
+	})));
 }
 function Rows({ name, rows, safe, waiting }) {
 	const suggested = waiting ? null : suggestion(rows, safe);
-	return a("ol", {
+	return k$2("ol", {
 		class: "strength-rows",
-		"aria-label": "Answers by strength",
-		children: rows.map((row) => a("li", {
-			class: row.usable ? "" : "unusable",
-			children: [
-				a("p", {
-					class: "head",
-					children: [
-						a("strong", {
-							class: "number",
-							children: signed(row.strength)
-						}),
-						row.usable ? a("span", { children: "ok" }) : a("span", {
-							class: "warn",
-							children: ["▲ ", row.loops ? "repeats itself" : "no answer"]
-						}),
-						a("span", {
-							class: "soft small",
-							children: [
-								row.kl === null ? "" : `${figure(row.kl, 2)} nat`,
-								" · ",
-								Math.round(100 * row.distinct),
-								" % distinct"
-							]
-						}),
-						row.strength === suggested && a("span", {
-							class: "tag",
-							children: "suggested"
-						})
-					]
-				}),
-				a("p", {
-					class: "said",
-					children: row.text.trim() || "(no answer)"
-				}),
-				a("button", {
-					type: "button",
-					onClick: () => setDial(name, row.strength),
-					children: ["Set the dial to ", signed(row.strength)]
-				})
-			]
-		}, row.strength))
-	});
+		"aria-label": "Answers by strength"
+	}, rows.map((row) => k$2("li", {
+		key: row.strength,
+		class: row.usable ? "" : "unusable"
+	}, k$2("p", { class: "head" }, k$2("strong", { class: "number" }, signed(row.strength)), row.usable ? k$2("span", null, "ok") : k$2("span", { class: "warn" }, "▲ ", row.loops ? "repeats itself" : "no answer"), k$2("span", { class: "soft small" }, row.kl === null ? "" : `${figure(row.kl, 2)} nat`, " · ", Math.round(100 * row.distinct), " % distinct"), row.strength === suggested && k$2("span", { class: "tag" }, "suggested")), k$2("p", { class: "said" }, row.text.trim() || "(no answer)"), k$2("button", {
+		type: "button",
+		onClick: () => setDial(name, row.strength)
+	}, "Set the dial to ", signed(row.strength)))));
 }
 function Charts({ rows, safe }) {
 	const spent = rows.filter((row) => row.kl !== null);
-	return a("section", {
+	return k$2("section", {
 		class: "stack tight",
-		"aria-label": "Measures by strength",
-		children: [
-			a("div", {
-				class: "pair",
-				children: [a(LineChart, {
-					title: "KL, nat per token",
-					summary: `KL by strength: ${spent.map((row) => `${signed(row.strength)}: ${figure(row.kl ?? 0, 2)}`).join(", ")}`,
-					points: spent.map((row) => ({
-						x: row.strength,
-						y: row.kl ?? 0,
-						broken: !row.usable
-					})),
-					zone: safe,
-					from: 0
-				}), a(LineChart, {
-					title: "Distinct three-word groups, %",
-					summary: `Distinct three-word groups by strength: ${rows.map((row) => `${signed(row.strength)}: ${Math.round(100 * row.distinct)} %`).join(", ")}`,
-					points: rows.map((row) => ({
-						x: row.strength,
-						y: 100 * row.distinct,
-						broken: !row.usable
-					})),
-					zone: safe,
-					mark: {
-						at: 75,
-						label: "repeats below 75 %"
-					}
-				})]
-			}),
-			a("p", {
-				class: "hint",
-				children: "▲ marks strengths whose answer is not usable. The shaded part is the card's safe range."
-			}),
-			a(Numbers, {
-				caption: "Measures by strength",
-				head: [
-					"Strength",
-					"KL, nat per token",
-					"Distinct, %",
-					"Usable"
-				],
-				rows: rows.map((row) => [
-					signed(row.strength),
-					row.kl === null ? "–" : figure(row.kl),
-					figure(100 * row.distinct),
-					row.usable ? "yes" : "no"
-				])
-			})
-		]
-	});
+		"aria-label": "Measures by strength"
+	}, k$2("div", { class: "pair" }, k$2(LineChart, {
+		title: "KL, nat per token",
+		summary: `KL by strength: ${spent.map((row) => `${signed(row.strength)}: ${figure(row.kl ?? 0, 2)}`).join(", ")}`,
+		points: spent.map((row) => ({
+			x: row.strength,
+			y: row.kl ?? 0,
+			broken: !row.usable
+		})),
+		zone: safe,
+		from: 0
+	}), k$2(LineChart, {
+		title: "Distinct three-word groups, %",
+		summary: `Distinct three-word groups by strength: ${rows.map((row) => `${signed(row.strength)}: ${Math.round(100 * row.distinct)} %`).join(", ")}`,
+		points: rows.map((row) => ({
+			x: row.strength,
+			y: 100 * row.distinct,
+			broken: !row.usable
+		})),
+		zone: safe,
+		mark: {
+			at: 75,
+			label: "repeats below 75 %"
+		}
+	})), k$2("p", { class: "hint" }, "▲ marks strengths whose answer is not usable. The shaded part is the card's safe range."), k$2(Numbers, {
+		caption: "Measures by strength",
+		head: [
+			"Strength",
+			"KL, nat per token",
+			"Distinct, %",
+			"Usable"
+		],
+		rows: rows.map((row) => [
+			signed(row.strength),
+			row.kl === null ? "–" : figure(row.kl),
+			figure(100 * row.distinct),
+			row.usable ? "yes" : "no"
+		])
+	}));
 }
 function setDial(name, strength) {
 	setStrength(name, strength);
@@ -2875,55 +2711,14 @@ function takesText(target) {
 var NAMES = { Escape: "Esc" };
 function Keys() {
 	if (!keysOpen.value) return null;
-	return a(Dialog, {
+	return k$2(Dialog, {
 		title: "Keys",
-		onClose: () => keysOpen.value = false,
-		children: a("div", {
-			class: "stack",
-			children: [a("table", {
-				class: "data",
-				children: [a("thead", { children: a("tr", { children: [a("th", {
-					scope: "col",
-					children: "Key"
-				}), a("th", {
-					scope: "col",
-					children: "Does"
-				})] }) }), a("tbody", { children: [
-					shortcuts().map(({ key, does }) => a("tr", { children: [a("td", { children: a("kbd", { children: NAMES[key] ?? key.toUpperCase() }) }), a("td", { children: does })] }, key)),
-					a("tr", { children: [a("td", { children: [
-						a("kbd", { children: "Ctrl" }),
-						" or ",
-						a("kbd", { children: "⌘" }),
-						" with ",
-						a("kbd", { children: "Enter" })
-					] }), a("td", { children: "Send the message" })] }),
-					a("tr", { children: [a("td", { children: [
-						a("kbd", { children: "←" }),
-						" ",
-						a("kbd", { children: "→" }),
-						", ",
-						a("kbd", { children: "Page Up" }),
-						" ",
-						a("kbd", { children: "Page Down" })
-					] }), a("td", { children: "Turn a dial by 0.05, by 0.25" })] }),
-					a("tr", { children: [a("td", { children: [
-						a("kbd", { children: "Home" }),
-						" ",
-						a("kbd", { children: "End" }),
-						", ",
-						a("kbd", { children: "0" })
-					] }), a("td", { children: "Turn a dial to the ends of its safe range, to 0" })] })
-				] })]
-			}), a("label", {
-				class: "check",
-				children: [a("input", {
-					type: "checkbox",
-					checked: lettersOn.value,
-					onChange: (event) => lettersOn.value = event.currentTarget.checked
-				}), "Single letters are shortcuts"]
-			})]
-		})
-	});
+		onClose: () => keysOpen.value = false
+	}, k$2("div", { class: "stack" }, k$2("table", { class: "data" }, k$2("thead", null, k$2("tr", null, k$2("th", { scope: "col" }, "Key"), k$2("th", { scope: "col" }, "Does"))), k$2("tbody", null, shortcuts().map(({ key, does }) => k$2("tr", { key }, k$2("td", null, k$2("kbd", null, NAMES[key] ?? key.toUpperCase())), k$2("td", null, does))), k$2("tr", null, k$2("td", null, k$2("kbd", null, "Ctrl"), " or ", k$2("kbd", null, "⌘"), " with ", k$2("kbd", null, "Enter")), k$2("td", null, "Send the message")), k$2("tr", null, k$2("td", null, k$2("kbd", null, "←"), " ", k$2("kbd", null, "→"), ", ", k$2("kbd", null, "Page Up"), " ", k$2("kbd", null, "Page Down")), k$2("td", null, "Turn a dial by 0.05, by 0.25")), k$2("tr", null, k$2("td", null, k$2("kbd", null, "Home"), " ", k$2("kbd", null, "End"), ", ", k$2("kbd", null, "0")), k$2("td", null, "Turn a dial to the ends of its safe range, to 0")))), k$2("label", { class: "check" }, k$2("input", {
+		type: "checkbox",
+		checked: lettersOn.value,
+		onChange: (event) => lettersOn.value = event.currentTarget.checked
+	}), "Single letters are shortcuts")));
 }
 // src/state/presets.ts
 var presets = y$1([]);
@@ -3061,7 +2856,7 @@ function shell(text) {
 // src/parts/use.tsx
 var tab = y$1("curl");
 function UseInApp() {
-	return codeOpen.value ? a(Opened, {}) : null;
+	return codeOpen.value ? k$2(Opened, null) : null;
 }
 function Opened() {
 	A$1(() => void findPresets().catch(() => void 0), []);
@@ -3073,49 +2868,33 @@ function Opened() {
 		preset: saved?.name ?? null
 	});
 	const shown = all.find((each) => each.id === tab.value) ?? all[0];
-	return a(Dialog, {
+	return k$2(Dialog, {
 		title: "Use in my app",
 		wide: true,
-		onClose: () => codeOpen.value = false,
-		children: a("div", {
-			class: "stack",
-			children: [
-				a("p", { children: text.value === "none" ? "No dial is on, so this code steers nothing." : a($, { children: [
-					"The code steers with ",
-					a("code", { children: text.value }),
-					", as the dials are now."
-				] }) }),
-				a("div", {
-					role: "tablist",
-					"aria-label": "Client",
-					onKeyDown: (event) => moveTab(event, all),
-					children: all.map((each) => a("button", {
-						type: "button",
-						role: "tab",
-						id: `tab-${each.id}`,
-						"aria-selected": each === shown,
-						"aria-controls": "snippet",
-						tabIndex: each === shown ? 0 : -1,
-						onClick: () => tab.value = each.id,
-						children: each.title
-					}, each.id))
-				}),
-				a("div", {
-					role: "tabpanel",
-					id: "snippet",
-					"aria-labelledby": `tab-${shown.id}`,
-					class: "stack",
-					children: [a("p", {
-						class: "hint",
-						children: shown.note
-					}), shown.code === null ? a(SavePreset$1, {}) : a(Code, {
-						code: shown.code,
-						title: shown.title
-					}, shown.id)]
-				})
-			]
-		})
-	});
+		onClose: () => codeOpen.value = false
+	}, k$2("div", { class: "stack" }, k$2("p", null, text.value === "none" ? "No dial is on, so this code steers nothing." : k$2($, null, "The code steers with ", k$2("code", null, text.value), ", as the dials are now.")), k$2("div", {
+		role: "tablist",
+		"aria-label": "Client",
+		onKeyDown: (event) => moveTab(event, all)
+	}, all.map((each) => k$2("button", {
+		key: each.id,
+		type: "button",
+		role: "tab",
+		id: `tab-${each.id}`,
+		"aria-selected": each === shown,
+		"aria-controls": "snippet",
+		tabIndex: each === shown ? 0 : -1,
+		onClick: () => tab.value = each.id
+	}, each.title))), k$2("div", {
+		role: "tabpanel",
+		id: "snippet",
+		"aria-labelledby": `tab-${shown.id}`,
+		class: "stack"
+	}, k$2("p", { class: "hint" }, shown.note), shown.code === null ? k$2(SavePreset$1, null) : k$2(Code, {
+		key: shown.id,
+		code: shown.code,
+		title: shown.title
+	}))));
 }
 function moveTab(event, all) {
 	const at = all.findIndex((each) => each.id === tab.value);
@@ -3142,26 +2921,14 @@ function Code({ code, title }) {
 			setCopied("failed");
 		}
 	};
-	return a($, { children: [a("pre", {
+	return k$2($, null, k$2("pre", {
 		tabIndex: 0,
-		"aria-label": `Code for ${title}`,
-		children: a("code", { children: code })
-	}), a("p", {
-		class: "row",
-		children: [
-			a("button", {
-				type: "button",
-				class: "go",
-				onClick: () => void copy(),
-				children: "Copy"
-			}),
-			copied === "copied" && a("span", { children: "Copied" }),
-			copied === "failed" && a("span", {
-				class: "warn",
-				children: "▲ The browser does not allow it. Select the text and copy it."
-			})
-		]
-	})] });
+		"aria-label": `Code for ${title}`
+	}, k$2("code", null, code)), k$2("p", { class: "row" }, k$2("button", {
+		type: "button",
+		class: "go",
+		onClick: () => void copy()
+	}, "Copy"), copied === "copied" && k$2("span", null, "Copied"), copied === "failed" && k$2("span", { class: "warn" }, "▲ The browser does not allow it. Select the text and copy it.")));
 }
 function SavePreset$1({ onSaved }) {
 	const [name, setName] = d$2("");
@@ -3181,45 +2948,23 @@ function SavePreset$1({ onSaved }) {
 			setError(problem);
 		}
 	};
-	return a("form", {
+	return k$2("form", {
 		class: "stack tight",
 		onSubmit: (event) => {
 			event.preventDefault();
 			save();
-		},
-		children: [
-			a("p", { children: "Save the dials as a preset. Its name is then a model's name." }),
-			a("div", {
-				class: "row",
-				children: [
-					a("label", {
-						class: "row",
-						children: [a("span", {
-							class: "label",
-							children: "Name"
-						}), a("input", {
-							value: name,
-							required: true,
-							pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}",
-							title: "Letters, digits, '.', '_' and '-'",
-							autocomplete: "off",
-							onInput: (event) => setName(event.currentTarget.value)
-						})]
-					}),
-					a("button", {
-						class: "go",
-						disabled: !name || taken,
-						children: "Save"
-					}),
-					taken && a("span", {
-						class: "warn",
-						children: "▲ There is a preset of this name"
-					})
-				]
-			}),
-			error !== null && a(Problem, { error })
-		]
-	});
+		}
+	}, k$2("p", null, "Save the dials as a preset. Its name is then a model's name."), k$2("div", { class: "row" }, k$2("label", { class: "row" }, k$2("span", { class: "label" }, "Name"), k$2("input", {
+		value: name,
+		required: true,
+		pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}",
+		title: "Letters, digits, '.', '_' and '-'",
+		autocomplete: "off",
+		onInput: (event) => setName(event.currentTarget.value)
+	})), k$2("button", {
+		class: "go",
+		disabled: !name || taken
+	}, "Save"), taken && k$2("span", { class: "warn" }, "▲ There is a preset of this name")), error !== null && k$2(Problem, { error }));
 }
 // src/state/library.ts
 var deleted$1 = y$1(null);
@@ -3258,87 +3003,53 @@ function Bars({ summary, bars, band, unit }) {
 	const [low, high] = [Math.min(...values) - .03 * span, Math.max(...values) + .03 * span];
 	const at = (value) => `${percent$1(value, low, high)}%`;
 	const wide = (from, to) => `${percent$1(Math.max(from, to), low, high) - percent$1(Math.min(from, to), low, high)}%`;
-	return a("div", {
+	return k$2("div", {
 		class: "bars",
 		role: "img",
-		"aria-label": summary,
-		children: [bars.map((bar) => a("div", {
-			class: "bar-row",
-			children: [
-				a("span", {
-					class: "bar-label",
-					children: bar.label
-				}),
-				a("svg", {
-					width: "100%",
-					height: "26",
-					children: [
-						band && a("rect", {
-							class: "chance",
-							x: at(band.low),
-							width: wide(band.low, band.high),
-							y: "0",
-							height: "100%"
-						}),
-						a("rect", {
-							class: `bar ${bar.tone ?? "base"}`,
-							x: at(Math.min(0, bar.value)),
-							width: wide(0, bar.value),
-							y: "6",
-							height: "14"
-						}),
-						bar.low !== void 0 && bar.high !== void 0 && a("line", {
-							class: "whisker",
-							x1: at(bar.low),
-							x2: at(bar.high),
-							y1: "13",
-							y2: "13"
-						}),
-						a("line", {
-							class: "zero",
-							x1: at(0),
-							x2: at(0),
-							y1: "0",
-							y2: "100%"
-						})
-					]
-				}),
-				a("span", {
-					class: "bar-value",
-					children: change$1(bar.value)
-				})
-			]
-		}, bar.label)), a("div", {
-			class: "bar-row",
-			children: [
-				a("span", {
-					class: "bar-label soft",
-					children: unit
-				}),
-				a("div", {
-					class: "strengths",
-					children: ticks(low, high, 3).map((tick) => a("span", {
-						style: { left: at(tick) },
-						children: figure(tick)
-					}, tick))
-				}),
-				a("span", {})
-			]
-		})]
-	});
+		"aria-label": summary
+	}, bars.map((bar) => k$2("div", {
+		key: bar.label,
+		class: "bar-row"
+	}, k$2("span", { class: "bar-label" }, bar.label), k$2("svg", {
+		width: "100%",
+		height: "26"
+	}, band && k$2("rect", {
+		class: "chance",
+		x: at(band.low),
+		width: wide(band.low, band.high),
+		y: "0",
+		height: "100%"
+	}), k$2("rect", {
+		class: `bar ${bar.tone ?? "base"}`,
+		x: at(Math.min(0, bar.value)),
+		width: wide(0, bar.value),
+		y: "6",
+		height: "14"
+	}), bar.low !== void 0 && bar.high !== void 0 && k$2("line", {
+		class: "whisker",
+		x1: at(bar.low),
+		x2: at(bar.high),
+		y1: "13",
+		y2: "13"
+	}), k$2("line", {
+		class: "zero",
+		x1: at(0),
+		x2: at(0),
+		y1: "0",
+		y2: "100%"
+	})), k$2("span", { class: "bar-value" }, change$1(bar.value, 2)))), k$2("div", { class: "bar-row" }, k$2("span", { class: "bar-label soft" }, unit), k$2("div", { class: "strengths" }, ticks(low, high, 3).map((tick) => k$2("span", {
+		key: tick,
+		style: { left: at(tick) }
+	}, figure(tick)))), k$2("span", null)));
 }
 // src/parts/card-charts.tsx
 function CardCharts({ details }) {
 	const { card } = details;
 	const written = card?.written ? [card.written["default"], card.written["safe"]].filter((each) => Boolean(each)) : details.written;
-	return a($, { children: [
-		written.length > 0 && a(Written, {
-			details,
-			written
-		}),
-		card && a(Preference, { card }),
-		card && a(Cost, { card })
-	] });
+	return k$2($, null, written.length > 0 && k$2(Written, {
+		details,
+		written
+	}), card && k$2(Preference, { card }), card && k$2(Cost, { card }));
 }
 function Written({ details, written }) {
 	const { card, poles, safe } = details;
@@ -3374,71 +3085,52 @@ function Written({ details, written }) {
 		return bars;
 	}) : [];
 	const beyond = chance ? ` Random directions reach from ${change$1(chance.low)} to ${change$1(chance.high)}.` : "";
-	return a("section", {
+	return k$2("section", {
 		class: "stack tight",
-		"aria-label": "Written effect",
-		children: [
-			a("h2", { children: "What it does to answers" }),
-			a("p", {
-				class: "hint",
-				children: [
-					"Written effect: how much more an answer sounds like ",
-					poles?.["+"] ?? "the positive pole",
-					" than like ",
-					poles?.["-"] ?? "the negative pole",
-					", by the unsteered model's own judgement, in nat per token. Lines are 95 % intervals.",
-					chance && " Grey: where random directions of the same KL come to."
-				]
-			}),
-			a("div", {
-				class: "pair",
-				children: [a(LineChart, {
-					title: "Written effect by strength",
-					summary: `Written effect by strength: ${points.map((point) => `${signed(point.x, 3)}: ${change$1(point.y)}`).join(", ")}.${beyond}`,
-					points,
-					zone: safe,
-					band: chance,
-					from: 0,
-					height: 180
-				}), a(Bars, {
-					summary: `Vector and system prompts: ${prompts.map((bar) => `${bar.label}: ${change$1(bar.value)}`).join(", ")}`,
-					bars: prompts,
-					band: chance,
-					unit: "nat per token"
-				})]
-			}),
-			a(Numbers, {
-				caption: "Written effects",
-				head: [
-					"",
-					"Effect",
-					"95 % interval"
-				],
-				rows: [
-					...[...points].sort((a, b) => a.x - b.x).map((point) => [
-						`strength ${signed(point.x, 3)}`,
-						change$1(point.y),
-						point.low === void 0 ? "–" : range(point)
-					]),
-					...prompts.filter((bar) => bar.tone === void 0).map((bar) => [
-						bar.label,
-						change$1(bar.value),
-						range(bar)
-					]),
-					...chance ? [[
-						"random directions",
-						"–",
-						range(chance)
-					]] : [],
-					...first?.times_prompt ? [[
-						"times the prompt",
-						figure(first.times_prompt.value),
-						range(first.times_prompt)
-					]] : []
-				]
-			})
+		"aria-label": "Written effect"
+	}, k$2("h2", null, "What it does to answers"), k$2("p", { class: "hint" }, "Written effect: how much more an answer sounds like ", poles?.["+"] ?? "the positive pole", " than like ", poles?.["-"] ?? "the negative pole", ", by the unsteered model's own judgement, in nat per token. Lines are 95 % intervals.", chance && " Grey: where random directions of the same KL come to."), k$2("div", { class: "pair" }, k$2(LineChart, {
+		title: "Written effect by strength",
+		summary: `Written effect by strength: ${points.map((point) => `${signed(point.x, 3)}: ${change$1(point.y)}`).join(", ")}.${beyond}`,
+		points,
+		zone: safe,
+		band: chance,
+		from: 0,
+		height: 180
+	}), k$2(Bars, {
+		summary: `Vector and system prompts: ${prompts.map((bar) => `${bar.label}: ${change$1(bar.value)}`).join(", ")}`,
+		bars: prompts,
+		band: chance,
+		unit: "nat per token"
+	})), k$2(Numbers, {
+		caption: "Written effects",
+		head: [
+			"",
+			"Effect",
+			"95 % interval"
+		],
+		rows: [
+			...[...points].sort((a, b) => a.x - b.x).map((point) => [
+				`strength ${signed(point.x, 3)}`,
+				change$1(point.y),
+				point.low === void 0 ? "–" : range(point)
+			]),
+			...prompts.filter((bar) => bar.tone === void 0).map((bar) => [
+				bar.label,
+				change$1(bar.value),
+				range(bar)
+			]),
+			...chance ? [[
+				"random directions",
+				"–",
+				range(chance)
+			]] : [],
+			...first?.times_prompt ? [[
+				"times the prompt",
+				figure(first.times_prompt.value),
+				range(first.times_prompt)
+			]] : []
 		]
-	});
+	}));
 }
 function Preference({ card }) {
 	const bars = ["+", "-"].flatMap((sign) => {
@@ -3458,41 +3150,26 @@ function Preference({ card }) {
 		value: card.shuffled
 	});
 	if (!bars.length) return null;
-	return a("section", {
+	return k$2("section", {
 		class: "stack tight",
-		"aria-label": "Preference",
-		children: [
-			a("h2", { children: "What it does to preferences" }),
-			a("p", {
-				class: "hint",
-				children: [
-					"How much likelier answers in the character of ",
-					card.positive,
-					" become than those of ",
-					card.negative,
-					", in nat per token."
-				]
-			}),
-			a(Bars, {
-				summary: `Preference: ${bars.map((bar) => `${bar.label}: ${change$1(bar.value)}`).join(", ")}`,
-				bars,
-				unit: "nat per token"
-			}),
-			a(Numbers, {
-				caption: "Preference effects",
-				head: [
-					"",
-					"Effect",
-					"95 % interval"
-				],
-				rows: bars.map((bar) => [
-					bar.label,
-					change$1(bar.value),
-					range(bar)
-				])
-			})
-		]
-	});
+		"aria-label": "Preference"
+	}, k$2("h2", null, "What it does to preferences"), k$2("p", { class: "hint" }, "How much likelier answers in the character of ", card.positive, " become than those of ", card.negative, ", in nat per token."), k$2(Bars, {
+		summary: `Preference: ${bars.map((bar) => `${bar.label}: ${change$1(bar.value)}`).join(", ")}`,
+		bars,
+		unit: "nat per token"
+	}), k$2(Numbers, {
+		caption: "Preference effects",
+		head: [
+			"",
+			"Effect",
+			"95 % interval"
+		],
+		rows: bars.map((bar) => [
+			bar.label,
+			change$1(bar.value),
+			range(bar)
+		])
+	}));
 }
 function Cost({ card }) {
 	const ends = ["-", "+"].flatMap((sign) => {
@@ -3517,45 +3194,26 @@ function Cost({ card }) {
 		value: 100 * cost.relevance_change,
 		tone: tone(sign)
 	}]]);
-	return a("section", {
+	return k$2("section", {
 		class: "stack tight",
-		"aria-label": "Cost",
-		children: [
-			a("h2", { children: "What it costs at the ends of the safe range" }),
-			a("p", {
-				class: "hint",
-				children: "Change of the share of simple facts that the model knows, and of how near answers stay to their question, in points of a hundred."
-			}),
-			bars.length > 0 && a(Bars, {
-				summary: `Changes: ${bars.map((bar) => `${bar.label}: ${change$1(bar.value)}`).join(", ")}`,
-				bars,
-				unit: "points"
-			}),
-			a("div", {
-				class: "scroll",
-				tabIndex: 0,
-				role: "region",
-				"aria-label": "Costs",
-				children: a("table", {
-					class: "data costs",
-					children: [a("thead", { children: a("tr", { children: [a("th", {
-						scope: "col",
-						children: "Measure"
-					}), ends.map(({ label }) => a("th", {
-						scope: "col",
-						class: "number",
-						children: ["at ", label]
-					}, label))] }) }), a("tbody", { children: measures(card).map(({ name, of }) => a("tr", { children: [a("th", {
-						scope: "row",
-						children: name
-					}), ends.map(({ sign, label }) => a("td", {
-						class: "number",
-						children: of(sign)
-					}, label))] }, name)) })]
-				})
-			})
-		]
-	});
+		"aria-label": "Cost"
+	}, k$2("h2", null, "What it costs at the ends of the safe range"), k$2("p", { class: "hint" }, "Change of the share of simple facts that the model knows, and of how near answers stay to their question, in points of a hundred."), bars.length > 0 && k$2(Bars, {
+		summary: `Changes: ${bars.map((bar) => `${bar.label}: ${change$1(bar.value)}`).join(", ")}`,
+		bars,
+		unit: "points"
+	}), k$2("div", {
+		class: "scroll",
+		tabIndex: 0,
+		role: "region",
+		"aria-label": "Costs"
+	}, k$2("table", { class: "data costs" }, k$2("thead", null, k$2("tr", null, k$2("th", { scope: "col" }, "Measure"), ends.map(({ label }) => k$2("th", {
+		key: label,
+		scope: "col",
+		class: "number"
+	}, "at ", label)))), k$2("tbody", null, measures(card).map(({ name, of }) => k$2("tr", { key: name }, k$2("th", { scope: "row" }, name), ends.map(({ sign, label }) => k$2("td", {
+		key: label,
+		class: "number"
+	}, of(sign)))))))));
 }
 function measures(card) {
 	const shown = (value, write) => value === null || value === void 0 ? "–" : write(value);
@@ -3664,7 +3322,7 @@ function Made$1({ job }) {
 		if (name !== null && there) detailsOf(name).then(setDetails, setError);
 	}, [name, there]);
 	if (name === null) return null;
-	if (!there) return a(Gone, {
+	if (!there) return k$2(Gone, {
 		job,
 		name
 	});
@@ -3672,64 +3330,33 @@ function Made$1({ job }) {
 		word: "",
 		sentences: []
 	};
-	return a("div", {
-		class: "stack",
-		children: [
-			details && a("div", {
-				class: "stack tight",
-				children: [a("p", { children: a("strong", { children: word }) }), sentences.map((each) => a("p", { children: each }, each))]
-			}),
-			details && a(Samples$1, {
-				job,
-				details
-			}),
-			error !== null && a(Problem, { error }),
-			a("div", {
-				class: "row",
-				children: [
-					a("button", {
-						type: "button",
-						class: "go",
-						onClick: () => {
-							add(name);
-							location.hash = "try";
-						},
-						children: "Try it"
-					}),
-					a("button", {
-						type: "button",
-						onClick: () => dismiss(job.id),
-						children: "Keep"
-					}),
-					a("button", {
-						type: "button",
-						onClick: () => openCard(name),
-						children: "Card"
-					}),
-					a("button", {
-						type: "button",
-						class: "danger",
-						onClick: () => deleteVector(name).then(() => dismiss(job.id), setError),
-						children: "Discard"
-					})
-				]
-			})
-		]
-	});
+	return k$2("div", { class: "stack" }, details && k$2("div", { class: "stack tight" }, k$2("p", null, k$2("strong", null, word)), sentences.map((each) => k$2("p", { key: each }, each))), details && k$2(Samples$1, {
+		job,
+		details
+	}), error !== null && k$2(Problem, { error }), k$2("div", { class: "row" }, k$2("button", {
+		type: "button",
+		class: "go",
+		onClick: () => {
+			add(name);
+			location.hash = "try";
+		}
+	}, "Try it"), k$2("button", {
+		type: "button",
+		onClick: () => dismiss(job.id)
+	}, "Keep"), k$2("button", {
+		type: "button",
+		onClick: () => openCard(name)
+	}, "Card"), k$2("button", {
+		type: "button",
+		class: "danger",
+		onClick: () => deleteVector(name).then(() => dismiss(job.id), setError)
+	}, "Discard")));
 }
 function Gone({ job, name }) {
-	return a("p", {
-		class: "row",
-		children: [a("span", { children: [
-			"The vector ",
-			name,
-			" is no longer there."
-		] }), a("button", {
-			type: "button",
-			onClick: () => dismiss(job.id),
-			children: "Dismiss"
-		})]
-	});
+	return k$2("p", { class: "row" }, k$2("span", null, "The vector ", name, " is no longer there."), k$2("button", {
+		type: "button",
+		onClick: () => dismiss(job.id)
+	}, "Dismiss"));
 }
 function Samples$1({ job, details }) {
 	const [error, setError] = d$2(null);
@@ -3745,48 +3372,19 @@ function Samples$1({ job, details }) {
 			kl: true
 		}).catch(setError);
 	}, [details.name]);
-	if (error !== null) return a(Problem, { error });
+	if (error !== null) return k$2(Problem, { error });
 	const rows = sweep ? findingsOf(sweep, "strength") : [];
-	if (!rows.length) return a("p", {
+	if (!rows.length) return k$2("p", {
 		class: "soft",
-		role: "status",
-		children: [
-			"Answering “",
-			QUESTION,
-			"” both ways…"
-		]
-	});
-	return a("section", {
+		role: "status"
+	}, "Answering “", QUESTION, "” both ways…");
+	return k$2("section", {
 		class: "stack tight",
-		"aria-label": "Samples",
-		children: [a("p", {
-			class: "small",
-			children: [
-				"“",
-				QUESTION,
-				"”"
-			]
-		}), a("div", {
-			class: "samples",
-			children: rows.map((row) => a("div", {
-				class: "stack tight",
-				children: [a("p", {
-					class: "small",
-					children: [
-						a("strong", { children: row.strength ? signed(row.strength) : "as it is" }),
-						" ",
-						!row.usable && a("span", {
-							class: "warn",
-							children: ["▲ ", row.loops ? "repeats itself" : "no answer"]
-						})
-					]
-				}), a("blockquote", {
-					class: row.strength > 0 ? "plus" : row.strength < 0 ? "minus" : "",
-					children: row.text.trim() || "(no answer)"
-				})]
-			}, row.strength))
-		})]
-	});
+		"aria-label": "Samples"
+	}, k$2("p", { class: "small" }, "“", QUESTION, "”"), k$2("div", { class: "samples" }, rows.map((row) => k$2("div", {
+		key: row.strength,
+		class: "stack tight"
+	}, k$2("p", { class: "small" }, k$2("strong", null, row.strength ? signed(row.strength) : "as it is"), " ", !row.usable && k$2("span", { class: "warn" }, "▲ ", row.loops ? "repeats itself" : "no answer")), k$2("blockquote", { class: row.strength > 0 ? "plus" : row.strength < 0 ? "minus" : "" }, row.text.trim() || "(no answer)")))));
 }
 function strengthsOf({ default_strength, safe, header }) {
 	if (header.distillation) return [0, default_strength ?? 1];
@@ -3815,54 +3413,20 @@ function JobPanel({ job }) {
 		setError(null);
 		work.catch(setError);
 	};
-	return a("article", {
+	return k$2("article", {
 		class: "card job stack",
-		"aria-label": `${nameOf(job)} ${WORDS$2[job.status]}`,
-		children: [
-			a("div", {
-				class: "row",
-				children: [
-					a("h2", {
-						class: "grow",
-						children: [
-							nameOf(job),
-							" ",
-							a("span", {
-								class: "soft",
-								children: WORDS$2[job.status]
-							})
-						]
-					}),
-					!hasEnded(job) && a(TimeLeft, { job }),
-					!hasEnded(job) && a("button", {
-						type: "button",
-						onClick: () => act(halt(job.id)),
-						children: "Stop: what was found is kept"
-					}),
-					(job.status === "stopped" || job.status === "failed") && a($, { children: [a("button", {
-						type: "button",
-						class: "go",
-						onClick: () => act(resume(job.id)),
-						children: job.status === "failed" ? "Try again" : "Go on"
-					}), a("button", {
-						type: "button",
-						onClick: () => dismiss(job.id),
-						children: "Dismiss"
-					})] })
-				]
-			}),
-			error !== null && a(Problem, { error }),
-			job.error && a(Problem, { error: job.error }),
-			job.status === "done" ? a(Made$1, { job }) : a("div", {
-				class: "columns",
-				children: [a(Phases, { job }), a(Findings, { job })]
-			}),
-			job.status === "done" && a("details", { children: [a("summary", { children: "How it was made" }), a("div", {
-				class: "columns",
-				children: [a(Phases, { job }), a(Findings, { job })]
-			})] })
-		]
-	});
+		"aria-label": `${nameOf(job)} ${WORDS$2[job.status]}`
+	}, k$2("div", { class: "row" }, k$2("h2", { class: "grow" }, nameOf(job), " ", k$2("span", { class: "soft" }, WORDS$2[job.status])), !hasEnded(job) && k$2(TimeLeft, { job }), !hasEnded(job) && k$2("button", {
+		type: "button",
+		onClick: () => act(halt(job.id))
+	}, "Stop: what was found is kept"), (job.status === "stopped" || job.status === "failed") && k$2($, null, k$2("button", {
+		type: "button",
+		class: "go",
+		onClick: () => act(resume(job.id))
+	}, job.status === "failed" ? "Try again" : "Go on"), k$2("button", {
+		type: "button",
+		onClick: () => dismiss(job.id)
+	}, "Dismiss"))), error !== null && k$2(Problem, { error }), job.error && k$2(Problem, { error: job.error }), job.status === "done" ? k$2(Made$1, { job }) : k$2("div", { class: "columns" }, k$2(Phases, { job }), k$2(Findings, { job })), job.status === "done" && k$2("details", null, k$2("summary", null, "How it was made"), k$2("div", { class: "columns" }, k$2(Phases, { job }), k$2(Findings, { job }))));
 }
 function TimeLeft({ job }) {
 	const [passed, setPassed] = d$2(0);
@@ -3874,10 +3438,7 @@ function TimeLeft({ job }) {
 	}, [job.seconds_left]);
 	if (job.seconds_left === null || job.seconds_left === void 0) return null;
 	const left = Math.max(job.seconds_left - (job.status === "queued" ? 0 : passed), 0);
-	return a("span", {
-		class: "soft",
-		children: job.status === "queued" ? `then about ${duration(left)}` : `about ${duration(left)} left`
-	});
+	return k$2("span", { class: "soft" }, job.status === "queued" ? `then about ${duration(left)}` : `about ${duration(left)} left`);
 }
 function Phases({ job }) {
 	const done = new Map();
@@ -3886,53 +3447,20 @@ function Phases({ job }) {
 	if (now) done.delete(now.phase);
 	const expected = job.expected ?? {};
 	const later = job.status === "done" ? [] : Object.keys(expected).filter((phase) => !done.has(phase) && phase !== now?.phase);
-	return a("ol", {
+	return k$2("ol", {
 		class: "phases",
-		"aria-label": "Phases",
-		children: [
-			[...done].map(([phase, seconds]) => a("li", { children: [
-				a("span", {
-					"aria-label": "done",
-					children: "✓"
-				}),
-				a("span", { children: phase }),
-				a("span", {
-					class: "soft number",
-					children: [seconds < 10 ? seconds.toFixed(1) : Math.round(seconds), " s"]
-				})
-			] }, phase)),
-			now && job.status === "running" && a("li", {
-				"aria-current": "step",
-				children: [
-					a("span", {
-						"aria-label": "now",
-						children: "▶"
-					}),
-					a("strong", { children: now.phase }),
-					a("span", {
-						class: "soft number",
-						children: [now.total > 1 ? `${now.done} of ${now.total}` : "", now.status && ` · ${now.status}`]
-					}),
-					now.total > 1 ? a("progress", {
-						"aria-label": now.phase,
-						max: now.total,
-						value: now.done
-					}) : a("progress", { "aria-label": now.phase }),
-					now.note && a("span", {
-						class: "soft small",
-						children: now.note
-					})
-				]
-			}, now.phase),
-			later.map((phase) => a("li", {
-				class: "later",
-				children: [a("span", {
-					"aria-label": "later",
-					children: "·"
-				}), a("span", { children: phase })]
-			}, phase))
-		]
-	});
+		"aria-label": "Phases"
+	}, [...done].map(([phase, seconds]) => k$2("li", { key: phase }, k$2("span", { "aria-label": "done" }, "✓"), k$2("span", null, phase), k$2("span", { class: "soft number" }, seconds < 10 ? seconds.toFixed(1) : Math.round(seconds), " s"))), now && job.status === "running" && k$2("li", {
+		key: now.phase,
+		"aria-current": "step"
+	}, k$2("span", { "aria-label": "now" }, "▶"), k$2("strong", null, now.phase), k$2("span", { class: "soft number" }, now.total > 1 ? `${now.done} of ${now.total}` : "", now.status && ` · ${now.status}`), now.total > 1 ? k$2("progress", {
+		"aria-label": now.phase,
+		max: now.total,
+		value: now.done
+	}) : k$2("progress", { "aria-label": now.phase }), now.note && k$2("span", { class: "soft small" }, now.note)), later.map((phase) => k$2("li", {
+		key: phase,
+		class: "later"
+	}, k$2("span", { "aria-label": "later" }, "·"), k$2("span", null, phase))));
 }
 function Findings({ job }) {
 	const agreement = findingsOf(job, "agreement").at(-1);
@@ -3940,62 +3468,30 @@ function Findings({ job }) {
 	const layers = findingsOf(job, "layers").at(-1);
 	const unlike = [...new Map(answers.map((each) => [each.question, each])).values()].slice(0, 2);
 	if (!agreement && !unlike.length && !layers) return null;
-	return a("div", {
+	return k$2("div", {
 		class: "stack",
 		"aria-label": "Found so far",
-		role: "group",
-		children: [
-			agreement && a("p", { children: [
-				agreement.pairs,
-				" pairs agree with cosine ",
-				agreement.cosine.toFixed(2),
-				"; along their direction",
-				" ",
-				Math.round(100 * agreement.separation),
-				" % lie the right way round."
-			] }),
-			unlike.map((each) => a("div", {
-				class: "stack tight",
-				children: [a("p", {
-					class: "small",
-					children: [
-						"Asked to be either, the model answers “",
-						each.question,
-						"” with"
-					]
-				}), a("div", {
-					class: "both",
-					children: [a("blockquote", {
-						class: "plus",
-						children: ["+ ", each.positive]
-					}), a("blockquote", {
-						class: "minus",
-						children: ["− ", each.negative]
-					})]
-				})]
-			}, each.question)),
-			layers && a(Layers, {
-				shares: layers.shares,
-				tried: layers.tried
-			})
-		]
-	});
+		role: "group"
+	}, agreement && k$2("p", null, agreement.pairs, " pairs agree with cosine ", agreement.cosine.toFixed(2), "; along their direction", " ", Math.round(100 * agreement.separation), " % lie the right way round."), unlike.map((each) => k$2("div", {
+		key: each.question,
+		class: "stack tight"
+	}, k$2("p", { class: "small" }, "Asked to be either, the model answers “", each.question, "” with"), k$2("div", { class: "both" }, k$2("blockquote", { class: "plus" }, "+ ", each.positive), k$2("blockquote", { class: "minus" }, "− ", each.negative)))), layers && k$2(Layers, {
+		shares: layers.shares,
+		tried: layers.tried
+	}));
 }
 function Layers({ shares, tried }) {
 	const layers = Object.entries(shares).map(([layer, share]) => [Number(layer), share]).sort(([a], [b]) => a - b);
 	const most = layers.reduce((best, each) => each[1] > best[1] ? each : best, layers[0] ?? [0, 0]);
-	return a("div", {
-		class: "stack tight",
-		children: [a("p", { children: `It steers layers ${layers[0]?.[0]} to ${layers.at(-1)?.[0]}, layer ${most[0]} the most${tried ? `; ${tried} choices of layers were compared` : ""}.` }), a("div", {
-			class: "layers",
-			role: "img",
-			"aria-label": `Share of each layer: ${layers.map(([layer, share]) => `${layer}: ${Math.round(100 * share)} %`).join(", ")}`,
-			children: layers.map(([layer, share]) => a("span", {
-				style: { height: `${Math.max(100 * share, 2)}%` },
-				title: `layer ${layer}: ${Math.round(100 * share)} %`
-			}, layer))
-		})]
-	});
+	return k$2("div", { class: "stack tight" }, k$2("p", null, `It steers layers ${layers[0]?.[0]} to ${layers.at(-1)?.[0]}, layer ${most[0]} the most${tried ? `; ${tried} choices of layers were compared` : ""}.`), k$2("div", {
+		class: "layers",
+		role: "img",
+		"aria-label": `Share of each layer: ${layers.map(([layer, share]) => `${layer}: ${Math.round(100 * share)} %`).join(", ")}`
+	}, layers.map(([layer, share]) => k$2("span", {
+		key: layer,
+		style: { height: `${Math.max(100 * share, 2)}%` },
+		title: `layer ${layer}: ${Math.round(100 * share)} %`
+	}))));
 }
 // src/parts/safe-range.tsx
 var BROKEN = {
@@ -4008,80 +3504,32 @@ var BROKEN = {
 function SafeRange({ low, high, reasons, poles }) {
 	const at = (strength) => `${100 * (Math.max(-1, Math.min(1, strength)) + 1) / 2}%`;
 	const why = (sign) => BROKEN[reasons[sign] ?? ""] ?? "it was not measured";
-	return a("section", {
+	return k$2("section", {
 		class: "stack tight",
-		"aria-label": "Safe range",
-		children: [
-			a("h2", { children: [
-				"Safe range: ",
-				signed(low, 3),
-				" to ",
-				signed(high, 3)
-			] }),
-			a("div", {
-				class: "safe-track",
-				"aria-hidden": "true",
-				children: [a("span", {
-					class: "inside",
-					style: {
-						left: at(low),
-						right: `calc(100% - ${at(high)})`
-					}
-				}), a("span", { class: "middle" })]
-			}),
-			a("div", {
-				class: "row small",
-				children: [a("span", { children: [
-					a("span", {
-						class: "minus",
-						children: ["− ", poles?.["-"] ?? ""]
-					}),
-					" below ",
-					signed(low, 3),
-					", ",
-					why("-")
-				] }), a("span", {
-					class: "end",
-					children: [
-						"above ",
-						signed(high, 3),
-						", ",
-						why("+"),
-						" ",
-						a("span", {
-							class: "plus",
-							children: [poles?.["+"] ?? "", " +"]
-						})
-					]
-				})]
-			})
-		]
-	});
+		"aria-label": "Safe range"
+	}, k$2("h2", null, "Safe range: ", signed(low, 3), " to ", signed(high, 3)), k$2("div", {
+		class: "safe-track",
+		"aria-hidden": "true"
+	}, k$2("span", {
+		class: "inside",
+		style: {
+			left: at(low),
+			right: `calc(100% - ${at(high)})`
+		}
+	}), k$2("span", { class: "middle" })), k$2("div", { class: "row small" }, k$2("span", null, k$2("span", { class: "minus" }, "− ", poles?.["-"] ?? ""), " below ", signed(low, 3), ", ", why("-")), k$2("span", { class: "end" }, "above ", signed(high, 3), ", ", why("+"), " ", k$2("span", { class: "plus" }, poles?.["+"] ?? "", " +"))));
 }
 // src/parts/undo.tsx
 function Undo() {
 	const [error, setError] = d$2(null);
 	if (!deleted$1.value) return null;
-	return a("div", {
-		class: "stack tight",
-		children: [a("p", {
-			class: "notice row",
-			children: [
-				a("span", { children: [a("strong", { children: deleted$1.value.name }), " is deleted."] }),
-				a("button", {
-					type: "button",
-					onClick: () => void restoreVector().catch(setError),
-					children: "Undo"
-				}),
-				a("button", {
-					type: "button",
-					class: "quiet",
-					onClick: () => deleted$1.value = null,
-					children: "Dismiss"
-				})
-			]
-		}), error !== null && a(Problem, { error })]
-	});
+	return k$2("div", { class: "stack tight" }, k$2("p", { class: "notice row" }, k$2("span", null, k$2("strong", null, deleted$1.value.name), " is deleted."), k$2("button", {
+		type: "button",
+		onClick: () => void restoreVector().catch(setError)
+	}, "Undo"), k$2("button", {
+		type: "button",
+		class: "quiet",
+		onClick: () => deleted$1.value = null
+	}, "Dismiss")), error !== null && k$2(Problem, { error }));
 }
 // src/parts/card-page.tsx
 function CardPage({ name }) {
@@ -4101,105 +3549,54 @@ function CardPage({ name }) {
 		evaluations.filter((job) => job.status === "done").length,
 		vectorOf.value.has(name)
 	]);
-	return a("main", {
+	return k$2("main", {
 		id: "main",
 		tabIndex: -1,
-		class: "page stack card-page",
-		children: [
-			a("p", { children: a("a", {
-				href: "#library",
-				children: "All vectors"
-			}) }),
-			a("h1", { children: name }),
-			a(Undo, {}),
-			error !== null && a(Problem, {
-				error,
-				children: error instanceof ApiError && error.status === 404 && a("a", {
-					href: "#library",
-					children: "See what there is"
-				})
-			}),
-			!details && error === null && a("p", {
-				class: "soft",
-				role: "status",
-				children: "Reading the card…"
-			}),
-			details && a(Card, {
-				details,
-				onError: setError
-			}),
-			evaluations.filter((job) => !hasEnded(job) || job.status === "failed").slice(0, 1).map((job) => a(JobPanel, { job }, job.id))
-		]
-	});
+		class: "page stack card-page"
+	}, k$2("p", null, k$2("a", { href: "#library" }, "All vectors")), k$2("h1", null, name), k$2(Undo, null), error !== null && k$2(Problem, { error }, error instanceof ApiError && error.status === 404 && k$2("a", { href: "#library" }, "See what there is")), !details && error === null && k$2("p", {
+		class: "soft",
+		role: "status"
+	}, "Reading the card…"), details && k$2(Card, {
+		details,
+		onError: setError
+	}), evaluations.filter((job) => !hasEnded(job) || job.status === "failed").slice(0, 1).map((job) => k$2(JobPanel, {
+		key: job.id,
+		job
+	})));
 }
 function Card({ details, onError }) {
 	const { name, card, poles, safe } = details;
 	const { word, sentences } = verdictOf(details);
 	const reasons = safe && card?.safe ? card.safe.reasons : details.header.safe?.reasons;
-	return a($, { children: [
-		a("div", {
-			class: "row",
-			children: [
-				a("button", {
-					type: "button",
-					class: "go",
-					onClick: () => {
-						add(name);
-						location.hash = "try";
-					},
-					children: "Try it"
-				}),
-				a("button", {
-					type: "button",
-					onClick: () => openBreaks(name),
-					children: "Find where it breaks"
-				}),
-				a("button", {
-					type: "button",
-					onClick: () => saveFile(`/v1/vectors/${encodeURIComponent(name)}/file`, `${name}.safetensors`).catch(onError),
-					children: "Download"
-				}),
-				!card && info.value?.capabilities.jobs && a(Evaluate, {
-					details,
-					onError
-				}),
-				details.own && a("button", {
-					type: "button",
-					class: "danger",
-					onClick: () => deleteVector(name).then(() => location.hash = "library", onError),
-					children: "Delete"
-				})
-			]
-		}),
-		poles && a("p", { children: [
-			a("span", {
-				class: "plus",
-				children: ["+ ", poles["+"]]
-			}),
-			" · ",
-			a("span", {
-				class: "minus",
-				children: ["− ", poles["-"]]
-			})
-		] }),
-		a("section", {
-			class: "stack tight",
-			"aria-label": "Verdict",
-			children: [a("h2", { children: word }), a("ul", {
-				class: "sentences",
-				children: sentences.map((each) => a("li", { children: each.replaceAll(/(?<![\w±])-(?=\d)/g, "−") }, each))
-			})]
-		}),
-		safe && a(SafeRange, {
-			low: safe.low,
-			high: safe.high,
-			reasons: reasons ?? {},
-			poles
-		}),
-		a(CardCharts, { details }),
-		card && card.samples.length > 0 && a(Samples, { details }),
-		a(Made, { details })
-	] });
+	return k$2($, null, k$2("div", { class: "row" }, k$2("button", {
+		type: "button",
+		class: "go",
+		onClick: () => {
+			add(name);
+			location.hash = "try";
+		}
+	}, "Try it"), k$2("button", {
+		type: "button",
+		onClick: () => openBreaks(name)
+	}, "Find where it breaks"), k$2("button", {
+		type: "button",
+		onClick: () => saveFile(`/v1/vectors/${encodeURIComponent(name)}/file`, `${name}.safetensors`).catch(onError)
+	}, "Download"), !card && info.value?.capabilities.jobs && k$2(Evaluate, {
+		details,
+		onError
+	}), details.own && k$2("button", {
+		type: "button",
+		class: "danger",
+		onClick: () => deleteVector(name).then(() => location.hash = "library", onError)
+	}, "Delete")), poles && k$2("p", null, k$2("span", { class: "plus" }, "+ ", poles["+"]), " · ", k$2("span", { class: "minus" }, "− ", poles["-"])), k$2("section", {
+		class: "stack tight",
+		"aria-label": "Verdict"
+	}, k$2("h2", null, word), k$2("ul", { class: "sentences" }, sentences.map((each) => k$2("li", { key: each }, each.replaceAll(/(?<![\w±])-(?=\d)/g, "−"))))), safe && k$2(SafeRange, {
+		low: safe.low,
+		high: safe.high,
+		reasons: reasons ?? {},
+		poles
+	}), k$2(CardCharts, { details }), card && card.samples.length > 0 && k$2(Samples, { details }), k$2(Made, { details }));
 }
 function Evaluate({ details, onError }) {
 	const { name } = details;
@@ -4214,50 +3611,22 @@ function Evaluate({ details, onError }) {
 			seed: 0
 		}).catch(onError);
 	};
-	return a("button", {
+	return k$2("button", {
 		type: "button",
 		disabled: running,
-		onClick: evaluate,
-		children: "Evaluate it: some minutes"
-	});
+		onClick: evaluate
+	}, "Evaluate it: some minutes");
 }
 function Samples({ details }) {
 	const at = details.card?.written?.["default"]?.strengths;
 	const [low, high] = [signed(at?.["-"] ?? -.5), signed(at?.["+"] ?? .5)];
-	return a("section", {
+	return k$2("section", {
 		class: "stack tight",
-		"aria-label": "Samples",
-		children: [a("h2", { children: "Samples" }), details.card?.samples.map((sample) => a("div", {
-			class: "stack tight",
-			children: [a("p", { children: [
-				"“",
-				sample.question,
-				"”"
-			] }), a("div", {
-				class: "samples",
-				children: [
-					a("div", { children: [a("p", {
-						class: "small",
-						children: a("strong", { children: low })
-					}), a("blockquote", {
-						class: "minus",
-						children: sample.minus
-					})] }),
-					a("div", { children: [a("p", {
-						class: "small",
-						children: a("strong", { children: "as it is" })
-					}), a("blockquote", { children: sample.base })] }),
-					a("div", { children: [a("p", {
-						class: "small",
-						children: a("strong", { children: high })
-					}), a("blockquote", {
-						class: "plus",
-						children: sample.plus
-					})] })
-				]
-			})]
-		}, sample.question))]
-	});
+		"aria-label": "Samples"
+	}, k$2("h2", null, "Samples"), details.card?.samples.map((sample) => k$2("div", {
+		key: sample.question,
+		class: "stack tight"
+	}, k$2("p", null, "“", sample.question, "”"), k$2("div", { class: "samples" }, k$2("div", null, k$2("p", { class: "small" }, k$2("strong", null, low)), k$2("blockquote", { class: "minus" }, sample.minus)), k$2("div", null, k$2("p", { class: "small" }, k$2("strong", null, "as it is")), k$2("blockquote", null, sample.base)), k$2("div", null, k$2("p", { class: "small" }, k$2("strong", null, high)), k$2("blockquote", { class: "plus" }, sample.plus))))));
 }
 function Made({ details }) {
 	const { header, card } = details;
@@ -4270,14 +3639,10 @@ function Made({ details }) {
 		["Made", details.created.replace("T", " ").replace("+00:00", " UTC") || "not recorded"],
 		["Card measured on", card ? `${card.questions} questions, layers ${listed(card.layers)}` : "–"]
 	];
-	return a("section", {
+	return k$2("section", {
 		class: "stack tight",
-		"aria-label": "How it was made",
-		children: [a("h2", { children: "How it was made" }), a("dl", {
-			class: "facts",
-			children: facts.map(([term, text]) => a("div", { children: [a("dt", { children: term }), a("dd", { children: text })] }, term))
-		})]
-	});
+		"aria-label": "How it was made"
+	}, k$2("h2", null, "How it was made"), k$2("dl", { class: "facts" }, facts.map(([term, text]) => k$2("div", { key: term }, k$2("dt", null, term), k$2("dd", null, text)))));
 }
 function listed(numbers) {
 	const runs = [];
@@ -4310,88 +3675,24 @@ function Presets() {
 		deleted.value = null;
 		announce(`The preset ${preset.name} is restored`);
 	};
-	return a("section", {
+	return k$2("section", {
 		class: "stack tight",
-		"aria-label": "Presets",
-		children: [
-			a("h2", { children: "Presets" }),
-			a("p", {
-				class: "hint",
-				children: "A steering with a name, which any client can choose as a model."
-			}),
-			deleted.value && a("p", {
-				class: "notice row",
-				children: [a("span", { children: [
-					"The preset ",
-					a("strong", { children: deleted.value.name }),
-					" is deleted."
-				] }), deleted.value.preset && a("button", {
-					type: "button",
-					onClick: () => act(restore(deleted.value)),
-					children: "Undo"
-				})]
-			}),
-			error !== null && a(Problem, { error }),
-			a("div", {
-				class: "scroll",
-				tabIndex: 0,
-				role: "region",
-				"aria-label": "Table of presets",
-				children: a("table", {
-					class: "data",
-					children: [a("thead", { children: a("tr", { children: [
-						a("th", {
-							scope: "col",
-							children: "Name"
-						}),
-						a("th", {
-							scope: "col",
-							children: "Steering"
-						}),
-						a("th", {
-							scope: "col",
-							children: "As a model"
-						}),
-						a("th", {
-							scope: "col",
-							children: a("span", {
-								class: "vh",
-								children: "What to do"
-							})
-						})
-					] }) }), a("tbody", { children: presets.value.map((preset) => a("tr", { children: [
-						a("th", {
-							scope: "row",
-							children: preset.name
-						}),
-						a("td", { children: preset.usable ? a("code", { children: steeringOf(preset) ?? "by the stage of the conversation" }) : a("span", {
-							class: "warn",
-							children: ["▲ Not usable: ", preset.problem]
-						}) }),
-						a("td", { children: a("code", { children: preset.model }) }),
-						a("td", {
-							class: "do",
-							children: [preset.usable && steeringOf(preset) && a("button", {
-								type: "button",
-								onClick: () => act(take(steeringOf(preset)).then(() => location.hash = "try")),
-								children: ["Try", a("span", {
-									class: "vh",
-									children: [" ", preset.name]
-								})]
-							}), !preset.shipped && a("button", {
-								type: "button",
-								onClick: () => act(remove(preset)),
-								children: ["Delete", a("span", {
-									class: "vh",
-									children: [" ", preset.name]
-								})]
-							})]
-						})
-					] }, preset.name)) })]
-				})
-			})
-		]
-	});
+		"aria-label": "Presets"
+	}, k$2("h2", null, "Presets"), k$2("p", { class: "hint" }, "A steering with a name, which any client can choose as a model."), deleted.value && k$2("p", { class: "notice row" }, k$2("span", null, "The preset ", k$2("strong", null, deleted.value.name), " is deleted."), deleted.value.preset && k$2("button", {
+		type: "button",
+		onClick: () => act(restore(deleted.value))
+	}, "Undo")), error !== null && k$2(Problem, { error }), k$2("div", {
+		class: "scroll",
+		tabIndex: 0,
+		role: "region",
+		"aria-label": "Table of presets"
+	}, k$2("table", { class: "data" }, k$2("thead", null, k$2("tr", null, k$2("th", { scope: "col" }, "Name"), k$2("th", { scope: "col" }, "Steering"), k$2("th", { scope: "col" }, "As a model"), k$2("th", { scope: "col" }, k$2("span", { class: "vh" }, "What to do")))), k$2("tbody", null, presets.value.map((preset) => k$2("tr", { key: preset.name }, k$2("th", { scope: "row" }, preset.name), k$2("td", null, preset.usable ? k$2("code", null, steeringOf(preset) ?? "by the stage of the conversation") : k$2("span", { class: "warn" }, "▲ Not usable: ", preset.problem)), k$2("td", null, k$2("code", null, preset.model)), k$2("td", { class: "do" }, preset.usable && steeringOf(preset) && k$2("button", {
+		type: "button",
+		onClick: () => act(take(steeringOf(preset)).then(() => location.hash = "try"))
+	}, "Try", k$2("span", { class: "vh" }, " ", preset.name)), !preset.shipped && k$2("button", {
+		type: "button",
+		onClick: () => act(remove(preset))
+	}, "Delete", k$2("span", { class: "vh" }, " ", preset.name)))))))));
 }
 function steeringOf(preset) {
 	const steering = preset.preset?.["steering"];
@@ -4429,67 +3730,36 @@ function Upload() {
 		}
 	};
 	const exists = error instanceof ApiError && error.code === "exists";
-	return a("form", {
+	return k$2("form", {
 		class: "card stack tight",
 		"aria-label": "Upload a vector",
 		onSubmit: (event) => {
 			event.preventDefault();
 			send(false);
-		},
-		children: [
-			a("h2", { children: "Upload a vector" }),
-			a("div", {
-				class: "row",
-				children: [
-					a("label", {
-						class: "field",
-						children: [a("span", {
-							class: "label",
-							children: "File (.safetensors)"
-						}), a("input", {
-							type: "file",
-							accept: ".safetensors",
-							onChange: (event) => choose(event.currentTarget.files?.[0])
-						})]
-					}),
-					a("label", {
-						class: "field",
-						children: [a("span", {
-							class: "label",
-							children: "Name"
-						}), a("input", {
-							value: name,
-							required: true,
-							maxLength: 64,
-							pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*",
-							title: "Letters, digits, '.', '_' and '-'",
-							autocomplete: "off",
-							onInput: (event) => setName(event.currentTarget.value)
-						})]
-					}),
-					a("button", {
-						class: "go",
-						disabled: !chosen || !name || share !== null || chosen.size > most,
-						children: "Upload"
-					})
-				]
-			}),
-			share !== null && a("progress", {
-				"aria-label": "Uploaded",
-				max: 1,
-				value: share
-			}),
-			done && a("p", { children: [done, " is uploaded, and is served at once."] }),
-			error !== null && a(Problem, {
-				error,
-				children: exists && a("button", {
-					type: "button",
-					onClick: () => void send(true),
-					children: "Replace it"
-				})
-			})
-		]
-	});
+		}
+	}, k$2("h2", null, "Upload a vector"), k$2("div", { class: "row" }, k$2("label", { class: "field" }, k$2("span", { class: "label" }, "File (.safetensors)"), k$2("input", {
+		type: "file",
+		accept: ".safetensors",
+		onChange: (event) => choose(event.currentTarget.files?.[0])
+	})), k$2("label", { class: "field" }, k$2("span", { class: "label" }, "Name"), k$2("input", {
+		value: name,
+		required: true,
+		maxLength: 64,
+		pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*",
+		title: "Letters, digits, '.', '_' and '-'",
+		autocomplete: "off",
+		onInput: (event) => setName(event.currentTarget.value)
+	})), k$2("button", {
+		class: "go",
+		disabled: !chosen || !name || share !== null || chosen.size > most
+	}, "Upload")), share !== null && k$2("progress", {
+		"aria-label": "Uploaded",
+		max: 1,
+		value: share
+	}), done && k$2("p", null, done, " is uploaded, and is served at once."), error !== null && k$2(Problem, { error }, exists && k$2("button", {
+		type: "button",
+		onClick: () => void send(true)
+	}, "Replace it")));
 }
 // src/state/make.ts
 var EFFORTS$1 = [
@@ -4655,6 +3925,7 @@ var COLUMNS = [
 	{
 		id: "poles",
 		title: "Poles (+ / −)",
+		extra: true,
 		by: (line) => line.poles
 	},
 	{
@@ -4678,17 +3949,14 @@ var COLUMNS = [
 		id: "strength",
 		title: "Default strength",
 		number: true,
+		extra: true,
 		by: (line) => line.vector?.default_strength ?? -9
-	},
-	{
-		id: "effort",
-		title: "Effort",
-		by: (line) => EFFORTS.indexOf(line.vector?.effort ?? "")
 	},
 	{
 		id: "from",
 		title: "From",
-		by: (line) => line.vector ? line.vector.own ? 0 : 1 : 2
+		extra: true,
+		by: (line) => line.vector ? `${line.vector.own ? 0 : 1}${EFFORTS.indexOf(line.vector.effort)}` : "2"
 	}
 ];
 var sorting = y$1({
@@ -4710,92 +3978,46 @@ function VectorTable() {
 	A$1(() => {
 		api.GET("/v1/behaviours").then((answer) => behaviours.value = unwrap(answer).data, setError);
 	}, [vectors.value]);
-	return a("section", {
+	return k$2("section", {
 		class: "stack",
-		"aria-label": "Vectors and behaviours",
-		children: [
-			a("div", {
-				class: "row",
-				children: [a("label", {
-					class: "row grow",
-					children: [a("span", {
-						class: "label",
-						children: "Search"
-					}), a("input", {
-						type: "search",
-						class: "grow",
-						value: query.value,
-						onInput: (event) => query.value = event.currentTarget.value
-					})]
-				}), a("span", {
-					class: "soft",
-					role: "status",
-					children: [
-						shown$1.value.length,
-						" of ",
-						lines$1.value.length
-					]
-				})]
-			}),
-			error !== null && a(Problem, { error }),
-			a("div", {
-				class: "scroll",
-				tabIndex: 0,
-				role: "region",
-				"aria-label": "Table of vectors and behaviours",
-				children: a("table", {
-					class: "data library",
-					children: [
-						a("caption", {
-							class: "vh",
-							children: "Vectors and behaviours"
-						}),
-						a("thead", { children: a("tr", { children: [COLUMNS.map((column) => a(Head, { ...column }, column.id)), a("th", {
-							scope: "col",
-							children: a("span", {
-								class: "vh",
-								children: "What to do"
-							})
-						})] }) }),
-						a("tbody", { children: shown$1.value.map((line) => a(Row, {
-							line,
-							onError: setError
-						}, line.name)) })
-					]
-				})
-			}),
-			shown$1.value.length === 0 && a("p", { children: "Nothing is called or described so." }),
-			a("p", {
-				class: "hint",
-				children: "Times the prompt: how much more a vector moves what the model writes at its default strength than system prompts for its two poles do. Safe range: strengths at which the text holds together."
-			})
-		]
-	});
+		"aria-label": "Vectors and behaviours"
+	}, k$2("div", { class: "row" }, k$2("label", { class: "row grow" }, k$2("span", { class: "label" }, "Search"), k$2("input", {
+		type: "search",
+		class: "grow",
+		value: query.value,
+		onInput: (event) => query.value = event.currentTarget.value
+	})), k$2("span", {
+		class: "soft",
+		role: "status"
+	}, shown$1.value.length, " of ", lines$1.value.length)), error !== null && k$2(Problem, { error }), k$2("div", {
+		class: "scroll",
+		tabIndex: 0,
+		role: "region",
+		"aria-label": "Table of vectors and behaviours"
+	}, k$2("table", { class: "data library" }, k$2("caption", { class: "vh" }, "Vectors and behaviours"), k$2("thead", null, k$2("tr", null, COLUMNS.map((column) => k$2(Head, {
+		key: column.id,
+		...column
+	})), k$2("th", { scope: "col" }, k$2("span", { class: "vh" }, "What to do")))), k$2("tbody", null, shown$1.value.map((line) => k$2(Row, {
+		key: line.name,
+		line,
+		onError: setError
+	}))))), shown$1.value.length === 0 && k$2("p", null, "Nothing is called or described so."), k$2("p", { class: "hint" }, "Times the prompt: how much more a vector moves what the model writes at its default strength than system prompts for its two poles do. Safe range: strengths at which the text holds together."));
 }
-function Head({ id, title, number }) {
+function Head({ id, title, number, extra }) {
 	const { id: by, down } = sorting.value;
 	const sorted = by === id ? down ? "descending" : "ascending" : void 0;
-	const next = by === id ? !down : Boolean(number) || id === "verdict" || id === "effort";
-	return a("th", {
+	const next = by === id ? !down : Boolean(number) || id === "verdict";
+	return k$2("th", {
 		scope: "col",
-		class: number ? "number" : "",
-		"aria-sort": sorted,
-		children: a("button", {
-			type: "button",
-			onClick: () => sorting.value = {
-				id,
-				down: next
-			},
-			children: [
-				title,
-				" ",
-				a("span", {
-					"aria-hidden": "true",
-					children: sorted ? down ? "▼" : "▲" : ""
-				})
-			]
-		})
-	});
+		class: `${number ? "number" : ""} ${extra ? "extra" : ""}`,
+		"aria-sort": sorted
+	}, k$2("button", {
+		type: "button",
+		onClick: () => sorting.value = {
+			id,
+			down: next
+		}
+	}, title, " ", k$2("span", { "aria-hidden": "true" }, sorted ? down ? "▼" : "▲" : "")));
 }
 function Row({ line, onError }) {
 	const { name, vector, problem } = line;
@@ -4810,90 +4032,28 @@ function Row({ line, onError }) {
 			overwrite: false
 		}).then(() => location.hash = "make", onError);
 	};
-	return a("tr", { children: [
-		a("th", {
-			scope: "row",
-			children: vector ? a("a", {
-				href: `#library/${encodeURIComponent(name)}`,
-				children: name
-			}) : name
-		}),
-		a("td", {
-			title: line.about,
-			children: line.poles
-		}),
-		vector ? a($, { children: [
-			a("td", {
-				class: "verdict",
-				children: vector.verdict ? `${glyph(vector.verdict)} ${vector.verdict}` : a("span", {
-					class: "soft",
-					children: "not evaluated"
-				})
-			}),
-			a("td", {
-				class: "number",
-				children: vector.times_prompt === null ? "–" : `${vector.times_prompt.toFixed(1)} ×`
-			}),
-			a("td", {
-				class: "number range",
-				children: vector.safe ? `${signed(vector.safe.low)} to ${signed(vector.safe.high)}` : "–"
-			}),
-			a("td", {
-				class: "number",
-				children: vector.default_strength === null ? "–" : signed(vector.default_strength)
-			}),
-			a("td", { children: vector.effort || "–" }),
-			a("td", { children: vector.own ? "own" : "shipped" })
-		] }) : a("td", {
-			colSpan: 6,
-			class: problem ? "warn" : "soft",
-			children: problem ? `▲ Not usable: ${problem}` : `No vector for ${info.value?.model.served_as ?? "this model"} yet`
-		}),
-		a("td", {
-			class: "do",
-			children: [
-				vector && a("button", {
-					type: "button",
-					onClick: () => {
-						add(name);
-						location.hash = "try";
-					},
-					children: ["Try", a("span", {
-						class: "vh",
-						children: [" ", name]
-					})]
-				}),
-				vector?.own && a("button", {
-					type: "button",
-					onClick: () => deleteVector(name).catch(onError),
-					children: ["Delete", a("span", {
-						class: "vh",
-						children: [" ", name]
-					})]
-				}),
-				!vector && behaviours.value.some((each) => each.name === name) && !problem && info.value?.capabilities.jobs && a("button", {
-					type: "button",
-					onClick: train,
-					children: [
-						"Train",
-						a("span", {
-							class: "vh",
-							children: [" ", name]
-						}),
-						seconds !== null && ` (about ${duration(seconds)})`
-					]
-				}),
-				problem && a("button", {
-					type: "button",
-					onClick: () => deleteVector(name).catch(onError),
-					children: ["Delete", a("span", {
-						class: "vh",
-						children: [" ", name]
-					})]
-				})
-			]
-		})
-	] });
+	return k$2("tr", null, k$2("th", { scope: "row" }, vector ? k$2("a", { href: `#library/${encodeURIComponent(name)}` }, name) : name), k$2("td", {
+		class: "poles extra",
+		title: line.about
+	}, line.poles), vector ? k$2($, null, k$2("td", { class: "verdict" }, vector.verdict ? `${glyph(vector.verdict)} ${vector.verdict}` : k$2("span", { class: "soft" }, "not evaluated")), k$2("td", { class: "number" }, vector.times_prompt === null ? "–" : `${vector.times_prompt.toFixed(1)} ×`), k$2("td", { class: "number range" }, vector.safe ? `${signed(vector.safe.low)} to ${signed(vector.safe.high)}` : "–"), k$2("td", { class: "number extra" }, vector.default_strength === null ? "–" : signed(vector.default_strength)), k$2("td", { class: "extra" }, vector.own ? "own" : "shipped", vector.effort && `, ${vector.effort}`)) : k$2("td", {
+		colSpan: 5,
+		class: problem ? "warn" : "soft"
+	}, problem ? `▲ Not usable: ${problem}` : `No vector for ${info.value?.model.served_as ?? "this model"} yet`), k$2("td", { class: "do" }, vector && k$2("button", {
+		type: "button",
+		onClick: () => {
+			add(name);
+			location.hash = "try";
+		}
+	}, "Try", k$2("span", { class: "vh" }, " ", name)), vector?.own && k$2("button", {
+		type: "button",
+		onClick: () => deleteVector(name).catch(onError)
+	}, "Delete", k$2("span", { class: "vh" }, " ", name)), !vector && behaviours.value.some((each) => each.name === name) && !problem && info.value?.capabilities.jobs && k$2("button", {
+		type: "button",
+		onClick: train
+	}, "Train", k$2("span", { class: "vh" }, " ", name), seconds !== null && ` (about ${duration(seconds)})`), problem && k$2("button", {
+		type: "button",
+		onClick: () => deleteVector(name).catch(onError)
+	}, "Delete", k$2("span", { class: "vh" }, " ", name))));
 }
 // src/places/library.tsx
 var shown = y$1(named$1(location.hash));
@@ -4907,19 +4067,15 @@ function named$1(hash) {
 	}
 }
 function Library() {
-	if (shown.value !== null) return a(CardPage, { name: shown.value }, shown.value);
-	return a("main", {
+	if (shown.value !== null) return k$2(CardPage, {
+		key: shown.value,
+		name: shown.value
+	});
+	return k$2("main", {
 		id: "main",
 		tabIndex: -1,
-		class: "page stack",
-		children: [
-			a("h1", { children: "Library" }),
-			a(Undo, {}),
-			a(VectorTable, {}),
-			a(Upload, {}),
-			a(Presets, {})
-		]
-	});
+		class: "page wide stack"
+	}, k$2("h1", null, "Library"), k$2(Undo, null), k$2(VectorTable, null), k$2(Upload, null), k$2(Presets, null));
 }
 // src/state/behaviour-file.ts
 function asToml(fileName, text, name) {
@@ -4965,30 +4121,11 @@ var WORDS$1 = {
 	note: "Note"
 };
 function Hints() {
-	return a("ul", {
+	return k$2("ul", {
 		class: "hints",
 		"aria-label": "Hints",
-		"aria-live": "polite",
-		children: unlike(draft.value?.findings ?? []).map((finding, n) => a("li", { children: [
-			a("span", {
-				class: finding.level === "note" ? "soft" : "warn",
-				children: [
-					finding.level === "note" ? "·" : "▲",
-					" ",
-					WORDS$1[finding.level]
-				]
-			}),
-			" ",
-			place$2(finding.where),
-			": ",
-			finding.problem,
-			". ",
-			finding.fix && a("span", {
-				class: "soft",
-				children: [capital(finding.fix), "."]
-			})
-		] }, n))
-	});
+		"aria-live": "polite"
+	}, unlike(draft.value?.findings ?? []).map((finding, n) => k$2("li", { key: n }, k$2("span", { class: finding.level === "note" ? "soft" : "warn" }, finding.level === "note" ? "·" : "▲", " ", WORDS$1[finding.level]), " ", place$2(finding.where), ": ", finding.problem, ". ", finding.fix && k$2("span", { class: "soft" }, capital(finding.fix), "."))));
 }
 function unlike(findings) {
 	const kind = ({ level, where, fix }) => `${level} ${where.replace(/\[\d+\]/, "")} ${fix}`;
@@ -5053,169 +4190,83 @@ function MakeForm() {
 			setBeginning(false);
 		}
 	};
-	return a("form", {
+	return k$2("form", {
 		class: "stack",
 		"aria-label": "A new vector",
 		onSubmit: (event) => {
 			event.preventDefault();
 			start();
-		},
-		children: [
-			a("fieldset", {
-				class: "stack tight",
-				children: [a("legend", { children: "Where from" }), a("div", {
-					class: "row",
-					children: Object.keys(SOURCES).map((each) => a("label", {
-						class: "check",
-						children: [a("input", {
-							type: "radio",
-							name: "source",
-							checked: source === each,
-							onChange: () => set({ source: each })
-						}), SOURCES[each]]
-					}, each))
-				})]
-			}),
-			source === "poles" && a(Poles, {}),
-			source === "file" && a(FromFile, {}),
-			source === "prompt" && a(Prompt, { blocked: able?.gradients === false }),
-			a("label", {
-				class: "field",
-				children: [
-					a("span", {
-						class: "label",
-						children: "Name"
-					}),
-					a("input", {
-						value: form.value.name,
-						placeholder: name.value,
-						maxLength: 64,
-						pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*",
-						title: "Letters, digits, '.', '_' and '-'",
-						autocomplete: "off",
-						onInput: (event) => set({ name: event.currentTarget.value })
-					}),
-					taken && a("span", {
-						class: "warn",
-						children: [
-							"▲ You have a vector ",
-							name.value,
-							". Choose another name."
-						]
-					})
-				]
-			}),
-			source !== "prompt" && a("fieldset", {
-				class: "stack tight",
-				children: [a("legend", { children: "Effort" }), EFFORTS$1.map((each) => a("label", {
-					class: "check",
-					children: [a("input", {
-						type: "radio",
-						name: "effort",
-						checked: effort === each,
-						onChange: () => set({ effort: each })
-					}), a("span", { children: [
-						ABOUT[each],
-						" ",
-						a(Time, { seconds: expected(`train ${each}`) })
-					] })]
-				}, each))]
-			}),
-			error !== null && a(Problem, { error }),
-			draftProblem.value && source !== "prompt" && a(Problem, { error: draftProblem.value }),
-			a("p", { children: a("button", {
-				class: "go",
-				disabled: !ready || taken || beginning,
-				children: [source === "prompt" ? "Compile" : "Train", seconds !== null && `: about ${duration(seconds)} on this machine`]
-			}) })
-		]
-	});
+		}
+	}, k$2("fieldset", { class: "stack tight" }, k$2("legend", null, "Where from"), k$2("div", { class: "row" }, Object.keys(SOURCES).map((each) => k$2("label", {
+		key: each,
+		class: "check"
+	}, k$2("input", {
+		type: "radio",
+		name: "source",
+		checked: source === each,
+		onChange: () => set({ source: each })
+	}), SOURCES[each])))), source === "poles" && k$2(Poles, null), source === "file" && k$2(FromFile, null), source === "prompt" && k$2(Prompt, { blocked: able?.gradients === false }), k$2("label", { class: "field" }, k$2("span", { class: "label" }, "Name"), k$2("input", {
+		value: form.value.name,
+		placeholder: name.value,
+		maxLength: 64,
+		pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*",
+		title: "Letters, digits, '.', '_' and '-'",
+		autocomplete: "off",
+		onInput: (event) => set({ name: event.currentTarget.value })
+	}), taken && k$2("span", { class: "warn" }, "▲ You have a vector ", name.value, ". Choose another name.")), source !== "prompt" && k$2("fieldset", { class: "stack tight" }, k$2("legend", null, "Effort"), EFFORTS$1.map((each) => k$2("label", {
+		key: each,
+		class: "check"
+	}, k$2("input", {
+		type: "radio",
+		name: "effort",
+		checked: effort === each,
+		onChange: () => set({ effort: each })
+	}), k$2("span", null, ABOUT[each], " ", k$2(Time, { seconds: expected(`train ${each}`) }))))), error !== null && k$2(Problem, { error }), draftProblem.value && source !== "prompt" && k$2(Problem, { error: draftProblem.value }), k$2("p", null, k$2("button", {
+		class: "go",
+		disabled: !ready || taken || beginning
+	}, source === "prompt" ? "Compile" : "Train", seconds !== null && `: about ${duration(seconds)} on this machine`)));
 }
 function Time({ seconds }) {
-	return seconds === null ? null : a("span", {
-		class: "soft",
-		children: [
-			"(about ",
-			duration(seconds),
-			")"
-		]
-	});
+	return seconds === null ? null : k$2("span", { class: "soft" }, "(about ", duration(seconds), ")");
 }
 function Poles() {
-	return a($, { children: [
-		a(Pole, {
-			side: "positive",
-			sign: "+",
-			title: "Towards"
-		}),
-		a(Pole, {
-			side: "negative",
-			sign: "−",
-			title: "Against"
-		}),
-		a("p", {
-			class: "hint",
-			children: "Several ways of saying a pole make a better vector. Give both poles as many, line by line alike but for the point."
-		}),
-		a(Hints, {})
-	] });
+	return k$2($, null, k$2(Pole, {
+		side: "positive",
+		sign: "+",
+		title: "Towards"
+	}), k$2(Pole, {
+		side: "negative",
+		sign: "−",
+		title: "Against"
+	}), k$2("p", { class: "hint" }, "Several ways of saying a pole make a better vector. Give both poles as many, line by line alike but for the point."), k$2(Hints, null));
 }
 function Pole({ side, sign, title }) {
 	const ways = form.value[side];
 	const change = (next) => set({ [side]: next });
-	return a("fieldset", {
-		class: `pole stack tight ${side === "negative" ? "against" : ""}`,
-		children: [
-			a("legend", { children: [
-				title,
-				" (",
-				sign,
-				")"
-			] }),
-			ways.map((way, n) => a("div", {
-				class: "way",
-				children: [
-					a("label", {
-						for: `${side}-${n}`,
-						children: ["You are", a("span", {
-							class: "vh",
-							children: [
-								", ",
-								title.toLowerCase(),
-								", way ",
-								n + 1
-							]
-						})]
-					}),
-					a("input", {
-						id: `${side}-${n}`,
-						value: way,
-						placeholder: n === 0 ? EXAMPLES[side] : "another way to say it",
-						maxLength: 1e3,
-						autocomplete: "off",
-						onInput: (event) => change(ways.map((old, at) => at === n ? event.currentTarget.value : old))
-					}),
-					ways.length > 1 && a("button", {
-						type: "button",
-						class: "quiet icon",
-						"aria-label": `Remove way ${n + 1}`,
-						onClick: () => change(ways.filter((_, at) => at !== n)),
-						children: "✕"
-					})
-				]
-			}, n)),
-			a("p", { children: a("button", {
-				type: "button",
-				class: "link",
-				disabled: ways.length >= 16,
-				onClick: () => {
-					change([...ways, ""]);
-					setTimeout(() => document.getElementById(`${side}-${ways.length}`)?.focus());
-				},
-				children: "Add another way to say it"
-			}) })
-		]
-	});
+	return k$2("fieldset", { class: `pole stack tight ${side === "negative" ? "against" : ""}` }, k$2("legend", null, title, " (", sign, ")"), ways.map((way, n) => k$2("div", {
+		key: n,
+		class: "way"
+	}, k$2("label", { for: `${side}-${n}` }, "You are", k$2("span", { class: "vh" }, ", ", title.toLowerCase(), ", way ", n + 1)), k$2("input", {
+		id: `${side}-${n}`,
+		value: way,
+		placeholder: n === 0 ? EXAMPLES[side] : "another way to say it",
+		maxLength: 1e3,
+		autocomplete: "off",
+		onInput: (event) => change(ways.map((old, at) => at === n ? event.currentTarget.value : old))
+	}), ways.length > 1 && k$2("button", {
+		type: "button",
+		class: "quiet icon",
+		"aria-label": `Remove way ${n + 1}`,
+		onClick: () => change(ways.filter((_, at) => at !== n))
+	}, "✕"))), k$2("p", null, k$2("button", {
+		type: "button",
+		class: "link",
+		disabled: ways.length >= 16,
+		onClick: () => {
+			change([...ways, ""]);
+			setTimeout(() => document.getElementById(`${side}-${ways.length}`)?.focus());
+		}
+	}, "Add another way to say it")));
 }
 function FromFile() {
 	const [problem, setProblem] = d$2(null);
@@ -5232,113 +4283,49 @@ function FromFile() {
 			setProblem(error);
 		}
 	};
-	return a($, { children: [
-		a("div", {
-			class: "field",
-			children: [
-				a("label", {
-					for: "behaviour-file",
-					children: "Behaviour or pairs"
-				}),
-				a("input", {
-					id: "behaviour-file",
-					type: "file",
-					accept: ".toml,.json,.jsonl",
-					onChange: (event) => void take(event.currentTarget.files?.[0])
-				}),
-				a("p", {
-					class: "hint",
-					children: "A behaviour as .toml or .json; or pairs as .jsonl or .json, each an object with \"positive\" and \"negative\". It is read in the browser and sent to your own server alone."
-				})
-			]
-		}),
-		file.value && a("p", { children: [
-			file.value.name,
-			" is read",
-			draft.value?.name ? a($, { children: [" as the behaviour ", a("strong", { children: draft.value.name })] }) : null,
-			"."
-		] }),
-		problem !== null && a(Problem, { error: problem }),
-		a(Hints, {})
-	] });
+	return k$2($, null, k$2("div", { class: "field" }, k$2("label", { for: "behaviour-file" }, "Behaviour or pairs"), k$2("input", {
+		id: "behaviour-file",
+		type: "file",
+		accept: ".toml,.json,.jsonl",
+		onChange: (event) => void take(event.currentTarget.files?.[0])
+	}), k$2("p", { class: "hint" }, "A behaviour as .toml or .json; or pairs as .jsonl or .json, each an object with \"positive\" and \"negative\". It is read in the browser and sent to your own server alone.")), file.value && k$2("p", null, file.value.name, " is read", draft.value?.name ? k$2($, null, " as the behaviour ", k$2("strong", null, draft.value.name)) : null, "."), problem !== null && k$2(Problem, { error: problem }), k$2(Hints, null));
 }
 function Prompt({ blocked }) {
-	return a("div", {
-		class: "stack tight",
-		children: [
-			a("label", {
-				class: "field",
-				children: [a("span", {
-					class: "label",
-					children: "System prompt"
-				}), a("textarea", {
-					rows: 5,
-					value: form.value.prompt,
-					placeholder: "Answer in one short sentence.",
-					onInput: (event) => set({ prompt: event.currentTarget.value })
-				})]
-			}),
-			a("p", {
-				class: "hint",
-				children: "The vector then does what the prompt asks for, at strength 1, without its tokens in every request."
-			}),
-			blocked && a("p", {
-				class: "warn",
-				children: "▲ This model has no gradients, so prompts cannot be compiled. Use two poles instead."
-			})
-		]
-	});
+	return k$2("div", { class: "stack tight" }, k$2("label", { class: "field" }, k$2("span", { class: "label" }, "System prompt"), k$2("textarea", {
+		rows: 5,
+		value: form.value.prompt,
+		placeholder: "Answer in one short sentence.",
+		onInput: (event) => set({ prompt: event.currentTarget.value })
+	})), k$2("p", { class: "hint" }, "The vector then does what the prompt asks for, at strength 1, without its tokens in every request."), blocked && k$2("p", { class: "warn" }, "▲ This model has no gradients, so prompts cannot be compiled. Use two poles instead."));
 }
 // src/parts/pairs-preview.tsx
 function PairsPreview() {
 	if (form.value.source === "prompt") return null;
 	const preview = draft.value?.preview;
-	return a("section", {
+	return k$2("section", {
 		class: "stack tight",
-		"aria-label": "What the model will read",
-		children: [a("h2", { children: "What the model will read" }), !preview ? a("p", {
-			class: "soft",
-			children: "Pairs of texts that differ in the poles alone appear here as you write."
-		}) : a($, { children: [a("p", {
-			class: "soft",
-			children: [
-				preview.pairs.length,
-				" of ",
-				preview.total,
-				" pairs. The model's hidden states at the end of each text are compared."
-			]
-		}), a("ol", {
-			class: "preview",
-			children: preview.pairs.map((pair, n) => {
-				const [plus, minus] = parted(pair.positive, pair.negative);
-				return a("li", {
-					class: "stack tight",
-					children: [a(Text, {
-						sign: "+",
-						parts: plus
-					}), a(Text, {
-						sign: "−",
-						parts: minus
-					})]
-				}, n);
-			})
-		})] })]
-	});
+		"aria-label": "What the model will read"
+	}, k$2("h2", null, "What the model will read"), !preview ? k$2("p", { class: "soft" }, "Pairs of texts that differ in the poles alone appear here as you write.") : k$2($, null, k$2("p", { class: "soft" }, preview.pairs.length, " of ", preview.total, " pairs. The model's hidden states at the end of each text are compared."), k$2("ol", { class: "preview" }, preview.pairs.map((pair, n) => {
+		const [plus, minus] = parted(pair.positive, pair.negative);
+		return k$2("li", {
+			key: n,
+			class: "stack tight"
+		}, k$2(Text, {
+			sign: "+",
+			parts: plus
+		}), k$2(Text, {
+			sign: "−",
+			parts: minus
+		}));
+	}))));
 }
 function Text({ sign, parts: [before, own, after] }) {
-	return a("pre", {
+	return k$2("pre", {
 		class: sign === "+" ? "" : "against",
 		tabIndex: 0,
 		role: "group",
-		"aria-label": sign === "+" ? "Towards" : "Against",
-		children: [
-			sign,
-			" ",
-			before,
-			a("mark", { children: own }),
-			after
-		]
-	});
+		"aria-label": sign === "+" ? "Towards" : "Against"
+	}, sign, " ", before, k$2("mark", null, own), after);
 }
 function parted(a, b) {
 	const [as, bs] = [a.split(/\b/), b.split(/\b/)];
@@ -5357,24 +4344,17 @@ var SHOWN = 6;
 function Make() {
 	A$1(() => void findJobs().catch(() => void 0), []);
 	const making = jobs.value.filter((job) => (job.kind === "train" || job.kind === "distill") && !dismissed.value.includes(job.id));
-	return a("main", {
+	return k$2("main", {
 		id: "main",
 		tabIndex: -1,
-		class: "page stack",
-		children: [
-			a("h1", { children: "Make" }),
-			a(Undo, {}),
-			making.length > 0 && a("section", {
-				class: "stack",
-				"aria-label": "Vectors being made",
-				children: making.slice(0, SHOWN).map((job) => a(JobPanel, { job }, job.id))
-			}),
-			a("div", {
-				class: "making",
-				children: [a(MakeForm, {}), a(PairsPreview, {})]
-			})
-		]
-	});
+		class: "page stack"
+	}, k$2("h1", null, "Make"), k$2(Undo, null), making.length > 0 && k$2("section", {
+		class: "stack",
+		"aria-label": "Vectors being made"
+	}, making.slice(0, SHOWN).map((job) => k$2(JobPanel, {
+		key: job.id,
+		job
+	}))), k$2("div", { class: "making" }, k$2(MakeForm, null), k$2(PairsPreview, null)));
 }
 // src/state/answering.ts
 var FLUSH_AFTER = 40;
@@ -5771,79 +4751,43 @@ function ReadingsByTurn({ name, onPick }) {
 			}];
 		})
 	}));
-	return a("section", {
+	return k$2("section", {
 		class: "stack tight",
-		"aria-labelledby": "by-turn",
-		children: [
-			a("h3", {
-				id: "by-turn",
-				children: "Reading per turn"
-			}),
-			a("svg", {
-				class: "chart",
-				viewBox: `0 0 ${WIDTH$1} ${HEIGHT}`,
-				"aria-hidden": "true",
-				children: [a("line", {
-					class: "axis",
-					x1: "0",
-					x2: WIDTH$1,
-					y1: y(0),
-					y2: y(0)
-				}), lines.map(({ column, points }) => a("g", {
-					class: column,
-					children: [a("polyline", { points: points.map(({ n, z }) => `${x(n)},${y(z)}`).join(" ") }), points.map(({ n, z }) => a("circle", {
-						cx: x(n),
-						cy: y(z),
-						r: "5",
-						onClick: () => onPick(all[n].id)
-					}, n))]
-				}, column))]
-			}),
-			a("div", {
-				class: "scroll",
-				children: a("table", {
-					class: "data",
-					children: [
-						a("caption", {
-							class: "vh",
-							children: [
-								"Mean reading of ",
-								name,
-								" in standard deviations, by turn and column"
-							]
-						}),
-						a("thead", { children: a("tr", { children: [a("th", {
-							scope: "col",
-							children: "Turn"
-						}), columns.map((column) => a("th", {
-							scope: "col",
-							class: `number key ${column}`,
-							children: TITLES[column]
-						}, column))] }) }),
-						a("tbody", { children: all.map((turn, n) => a("tr", { children: [a("th", {
-							scope: "row",
-							children: a("button", {
-								type: "button",
-								class: "link",
-								onClick: () => onPick(turn.id),
-								children: [
-									n + 1,
-									": ",
-									turn.user.slice(0, 40)
-								]
-							})
-						}), columns.map((column) => {
-							const z = meanReading(turn.id, column, name);
-							return a("td", {
-								class: "number",
-								children: z === null ? "–" : signed(z)
-							}, column);
-						})] }, turn.id)) })
-					]
-				})
-			})
-		]
-	});
+		"aria-labelledby": "by-turn"
+	}, k$2("h3", { id: "by-turn" }, "Reading per turn"), k$2("svg", {
+		class: "chart",
+		viewBox: `0 0 ${WIDTH$1} ${HEIGHT}`,
+		"aria-hidden": "true"
+	}, k$2("line", {
+		class: "axis",
+		x1: "0",
+		x2: WIDTH$1,
+		y1: y(0),
+		y2: y(0)
+	}), lines.map(({ column, points }) => k$2("g", {
+		key: column,
+		class: column
+	}, k$2("polyline", { points: points.map(({ n, z }) => `${x(n)},${y(z)}`).join(" ") }), points.map(({ n, z }) => k$2("circle", {
+		key: n,
+		cx: x(n),
+		cy: y(z),
+		r: "5",
+		onClick: () => onPick(all[n].id)
+	}))))), k$2("div", { class: "scroll" }, k$2("table", { class: "data" }, k$2("caption", { class: "vh" }, "Mean reading of ", name, " in standard deviations, by turn and column"), k$2("thead", null, k$2("tr", null, k$2("th", { scope: "col" }, "Turn"), columns.map((column) => k$2("th", {
+		key: column,
+		scope: "col",
+		class: `number key ${column}`
+	}, TITLES[column])))), k$2("tbody", null, all.map((turn, n) => k$2("tr", { key: turn.id }, k$2("th", { scope: "row" }, k$2("button", {
+		type: "button",
+		class: "link",
+		onClick: () => onPick(turn.id)
+	}, n + 1, ": ", turn.user.slice(0, 40))), columns.map((column) => {
+		const z = meanReading(turn.id, column, name);
+		return k$2("td", {
+			key: column,
+			class: "number"
+		}, z === null ? "–" : signed(z));
+	})))))));
 }
 function meanReading(id, column, name) {
 	const turn = turns.value.find((each) => each.id === id);
@@ -5854,7 +4798,10 @@ function meanReading(id, column, name) {
 var STRONGEST$1 = 3;
 var actsOf = y$1(null);
 function WhereItActs() {
-	return actsOf.value === null ? null : a(Drawer, { id: actsOf.value }, actsOf.value);
+	return actsOf.value === null ? null : k$2(Drawer, {
+		key: actsOf.value,
+		id: actsOf.value
+	});
 }
 function Drawer({ id }) {
 	const turn = turns.value.find((each) => each.id === id);
@@ -5880,68 +4827,37 @@ function Drawer({ id }) {
 		} }).then((reply) => reading.value = unwrap(reply).data[0] ?? null).catch((problem) => error.value = problem);
 	}, [column.value, name]);
 	const answer = turn && pickedOf(turn, column.value);
-	return a(Dialog, {
+	return k$2(Dialog, {
 		title: `Where it acts: ${name}`,
 		wide: true,
-		onClose: () => actsOf.value = null,
-		children: a("div", {
-			class: "stack",
-			children: [
-				a("div", {
-					class: "row",
-					children: [
-						a("label", {
-							class: "check",
-							children: ["Answer", a("select", {
-								value: column.value,
-								onChange: (event) => column.value = event.currentTarget.value,
-								children: columns.map((each) => a("option", {
-									value: each,
-									children: TITLES[each]
-								}, each))
-							})]
-						}),
-						a("label", {
-							class: "check",
-							children: ["Turn", a("select", {
-								value: id,
-								onChange: (event) => actsOf.value = Number(event.currentTarget.value),
-								children: turns.value.map((each, n) => a("option", {
-									value: each.id,
-									children: n + 1
-								}, each.id))
-							})]
-						}),
-						a("label", {
-							class: "check",
-							children: [a("input", {
-								type: "checkbox",
-								checked: everything.value,
-								onChange: (event) => everything.value = event.currentTarget.checked
-							}), "the question and signs too"]
-						})
-					]
-				}),
-				error.value !== null && a(Problem, { error: error.value }),
-				!reading.value && error.value === null && a("p", {
-					class: "soft",
-					children: "Reading…"
-				}),
-				reading.value && answer && a(Grid, {
-					reading: reading.value,
-					text: textOf(answer),
-					everything: everything.value
-				}),
-				a(ReadingsByTurn, {
-					name,
-					onPick: (turnId) => {
-						actsOf.value = null;
-						document.getElementById(`turn-${turnId}`)?.scrollIntoView({ block: "start" });
-					}
-				})
-			]
-		})
-	});
+		onClose: () => actsOf.value = null
+	}, k$2("div", { class: "stack" }, k$2("div", { class: "row" }, k$2("label", { class: "check" }, "Answer", k$2("select", {
+		value: column.value,
+		onChange: (event) => column.value = event.currentTarget.value
+	}, columns.map((each) => k$2("option", {
+		key: each,
+		value: each
+	}, TITLES[each])))), k$2("label", { class: "check" }, "Turn", k$2("select", {
+		value: id,
+		onChange: (event) => actsOf.value = Number(event.currentTarget.value)
+	}, turns.value.map((each, n) => k$2("option", {
+		key: each.id,
+		value: each.id
+	}, n + 1)))), k$2("label", { class: "check" }, k$2("input", {
+		type: "checkbox",
+		checked: everything.value,
+		onChange: (event) => everything.value = event.currentTarget.checked
+	}), "the question and signs too")), error.value !== null && k$2(Problem, { error: error.value }), !reading.value && error.value === null && k$2("p", { class: "soft" }, "Reading…"), reading.value && answer && k$2(Grid, {
+		reading: reading.value,
+		text: textOf(answer),
+		everything: everything.value
+	}), k$2(ReadingsByTurn, {
+		name,
+		onPick: (turnId) => {
+			actsOf.value = null;
+			document.getElementById(`turn-${turnId}`)?.scrollIntoView({ block: "start" });
+		}
+	})));
 }
 function Grid({ reading, text, everything }) {
 	const table = T(null);
@@ -5950,7 +4866,7 @@ function Grid({ reading, text, everything }) {
 		column: 0
 	});
 	const vector = reading.vectors[0];
-	if (!vector?.z) return a("p", { children: "This vector has no statistics of neutral texts, so its readings have no unit." });
+	if (!vector?.z) return k$2("p", null, "This vector has no statistics of neutral texts, so its readings have no unit.");
 	const from = everything ? 0 : firstOf(reading.pieces, text);
 	const tokens = reading.pieces.map((_, n) => n).filter((n) => n >= from && (everything || reading.words[n]));
 	const layers = vector.layers.map((layer, row) => ({
@@ -5971,77 +4887,40 @@ function Grid({ reading, text, everything }) {
 	};
 	const chosen = layers[current.row];
 	const piece = reading.pieces[tokens[current.column]];
-	return a($, { children: [
-		a("p", {
-			class: "hint",
-			children: [
-				"Standard deviations from neutral texts, by layer and word, read without steering; colours end at ±",
-				STRONGEST$1,
-				". Layers with a dot are those that the reading is made of. Move with the arrow keys."
-			]
-		}),
-		a("div", {
-			class: "scroll grid-box",
-			children: a("table", {
-				ref: table,
-				class: "grid",
-				onKeyDown: (event) => {
-					const { row, column } = current;
-					if (event.key === "ArrowDown") move(row + 1, column);
-					else if (event.key === "ArrowUp") move(row - 1, column);
-					else if (event.key === "ArrowRight") move(row, column + 1);
-					else if (event.key === "ArrowLeft") move(row, column - 1);
-					else if (event.key === "Home") move(row, 0);
-					else if (event.key === "End") move(row, tokens.length - 1);
-					else return;
-					event.preventDefault();
-				},
-				children: [
-					a("caption", {
-						class: "vh",
-						children: "Readings by layer and word"
-					}),
-					a("thead", { children: a("tr", { children: [a("th", {
-						scope: "col",
-						children: "layer"
-					}), tokens.map((n) => a("th", {
-						scope: "col",
-						children: reading.pieces[n].trim() || JSON.stringify(reading.pieces[n])
-					}, n))] }) }),
-					a("tbody", { children: layers.map(({ layer, z }, row) => a("tr", { children: [a("th", {
-						scope: "row",
-						children: [layer, reads.has(layer) ? " •" : ""]
-					}), tokens.map((n, column) => {
-						const value = z[n] ?? 0;
-						return a("td", {
-							tabIndex: row === current.row && column === current.column ? 0 : -1,
-							"data-at": `${row}/${column}`,
-							class: value > 0 ? "towards-plus" : "towards-minus",
-							style: { "--a": Math.min(Math.abs(value) / STRONGEST$1, 1).toFixed(2) },
-							onFocus: () => at.value = {
-								row,
-								column
-							},
-							children: signed(value, 1)
-						}, n);
-					})] }, layer)) })
-				]
-			})
-		}),
-		a("p", {
-			class: "number",
-			role: "status",
-			children: [
-				"Layer ",
-				chosen.layer,
-				", “",
-				piece?.trim(),
-				"”: ",
-				signed(chosen.z[tokens[current.column]] ?? 0, 2),
-				" z"
-			]
-		})
-	] });
+	return k$2($, null, k$2("p", { class: "hint" }, "Standard deviations from neutral texts, by layer and word, read without steering; colours end at ±", STRONGEST$1, ". Layers with a dot are those that the reading is made of. Move with the arrow keys."), k$2("div", { class: "scroll grid-box" }, k$2("table", {
+		ref: table,
+		class: "grid",
+		onKeyDown: (event) => {
+			const { row, column } = current;
+			if (event.key === "ArrowDown") move(row + 1, column);
+			else if (event.key === "ArrowUp") move(row - 1, column);
+			else if (event.key === "ArrowRight") move(row, column + 1);
+			else if (event.key === "ArrowLeft") move(row, column - 1);
+			else if (event.key === "Home") move(row, 0);
+			else if (event.key === "End") move(row, tokens.length - 1);
+			else return;
+			event.preventDefault();
+		}
+	}, k$2("caption", { class: "vh" }, "Readings by layer and word"), k$2("thead", null, k$2("tr", null, k$2("th", { scope: "col" }, "layer"), tokens.map((n) => k$2("th", {
+		key: n,
+		scope: "col"
+	}, reading.pieces[n].trim() || JSON.stringify(reading.pieces[n]))))), k$2("tbody", null, layers.map(({ layer, z }, row) => k$2("tr", { key: layer }, k$2("th", { scope: "row" }, layer, reads.has(layer) ? " •" : ""), tokens.map((n, column) => {
+		const value = z[n] ?? 0;
+		return k$2("td", {
+			key: n,
+			tabIndex: row === current.row && column === current.column ? 0 : -1,
+			"data-at": `${row}/${column}`,
+			class: value > 0 ? "towards-plus" : "towards-minus",
+			style: { "--a": Math.min(Math.abs(value) / STRONGEST$1, 1).toFixed(2) },
+			onFocus: () => at.value = {
+				row,
+				column
+			}
+		}, signed(value, 1));
+	})))))), k$2("p", {
+		class: "number",
+		role: "status"
+	}, "Layer ", chosen.layer, ", “", piece?.trim(), "”: ", signed(chosen.z[tokens[current.column]] ?? 0, 2), " z"));
 }
 function firstOf(pieces, text) {
 	const start = pieces.join("").lastIndexOf(text.trim());
@@ -6062,7 +4941,7 @@ var wanted = y$1("");
 var untrained = y$1([]);
 function AddVector() {
 	if (!addOpen.value) return null;
-	return a(Chooser, {});
+	return k$2(Chooser, null);
 }
 function Chooser() {
 	const close = () => addOpen.value = false;
@@ -6076,99 +4955,35 @@ function Chooser() {
 	const others = untrained.value.filter((each) => !vectorOf.value.has(each.name) && fits(each.name, each.positive, each.negative));
 	const broken = Object.entries(unusable.value).filter(([name]) => fits(name));
 	const model = info.value?.model.name ?? "this model";
-	return a(Dialog, {
+	return k$2(Dialog, {
 		title: "Add a behaviour",
-		onClose: close,
-		children: a("div", {
-			class: "stack",
-			children: [
-				a("div", {
-					class: "field",
-					children: [a("label", {
-						for: "find-vector",
-						children: "Search"
-					}), a("input", {
-						id: "find-vector",
-						type: "search",
-						autofocus: true,
-						value: wanted.value,
-						onInput: (event) => wanted.value = event.currentTarget.value
-					})]
-				}),
-				a("p", {
-					class: "hint",
-					role: "status",
-					children: [
-						list.length,
-						" of ",
-						vectors.value.length,
-						" behaviours of ",
-						model,
-						", best first"
-					]
-				}),
-				a("ul", {
-					class: "choices",
-					children: list.map((vector) => a("li", { children: a("button", {
-						type: "button",
-						disabled: dials.value.some((dial) => dial.name === vector.name && dial.text === void 0),
-						onClick: () => {
-							add(vector.name);
-							close();
-						},
-						children: [a("span", { children: [
-							a("b", { children: vector.name }),
-							" ",
-							a("span", {
-								class: "soft",
-								children: vector.poles ? `− ${vector.poles["-"]} … ${vector.poles["+"]} +` : "a vector of yours"
-							})
-						] }), a("span", {
-							class: "small soft",
-							children: facts(vector)
-						})]
-					}) }, vector.name))
-				}),
-				others.length > 0 && a("section", {
-					class: "stack tight",
-					children: [a("h3", { children: "Not trained for this model" }), a("ul", {
-						class: "plain-list",
-						children: others.map(({ name }) => a("li", { children: [
-							name,
-							": ",
-							a("a", {
-								href: `#make/${encodeURIComponent(name)}`,
-								onClick: close,
-								children: "train it, a few minutes"
-							})
-						] }, name))
-					})]
-				}),
-				broken.length > 0 && a("section", {
-					class: "stack tight",
-					children: [a("h3", { children: "Files that cannot be used" }), a("ul", {
-						class: "plain-list small",
-						children: broken.map(([name, why]) => a("li", { children: [
-							a("b", { children: name }),
-							": ",
-							why,
-							" ",
-							a("a", {
-								href: `#make/${encodeURIComponent(name)}`,
-								onClick: close,
-								children: "Train it for this model"
-							})
-						] }, name))
-					})]
-				}),
-				!list.length && !others.length && a("p", { children: ["Nothing is called that. ", a("a", {
-					href: "#make",
-					onClick: close,
-					children: "Make it"
-				})] })
-			]
-		})
-	});
+		onClose: close
+	}, k$2("div", { class: "stack" }, k$2("div", { class: "field" }, k$2("label", { for: "find-vector" }, "Search"), k$2("input", {
+		id: "find-vector",
+		type: "search",
+		autofocus: true,
+		value: wanted.value,
+		onInput: (event) => wanted.value = event.currentTarget.value
+	})), k$2("p", {
+		class: "hint",
+		role: "status"
+	}, list.length, " of ", vectors.value.length, " behaviours of ", model, ", best first"), k$2("ul", { class: "choices" }, list.map((vector) => k$2("li", { key: vector.name }, k$2("button", {
+		type: "button",
+		disabled: dials.value.some((dial) => dial.name === vector.name && dial.text === void 0),
+		onClick: () => {
+			add(vector.name);
+			close();
+		}
+	}, k$2("span", null, k$2("b", null, vector.name), " ", k$2("span", { class: "soft" }, vector.poles ? `− ${vector.poles["-"]} … ${vector.poles["+"]} +` : "a vector of yours")), k$2("span", { class: "small soft" }, facts(vector)))))), others.length > 0 && k$2("section", { class: "stack tight" }, k$2("h3", null, "Not trained for this model"), k$2("ul", { class: "plain-list" }, others.map(({ name }) => k$2("li", { key: name }, name, ": ", k$2("a", {
+		href: `#make/${encodeURIComponent(name)}`,
+		onClick: close
+	}, "train it, a few minutes"))))), broken.length > 0 && k$2("section", { class: "stack tight" }, k$2("h3", null, "Files that cannot be used"), k$2("ul", { class: "plain-list small" }, broken.map(([name, why]) => k$2("li", { key: name }, k$2("b", null, name), ": ", why, " ", k$2("a", {
+		href: `#make/${encodeURIComponent(name)}`,
+		onClick: close
+	}, "Train it for this model"))))), !list.length && !others.length && k$2("p", null, "Nothing is called that. ", k$2("a", {
+		href: "#make",
+		onClick: close
+	}, "Make it"))));
 }
 function rank(vector) {
 	const at = ORDER.indexOf(vector.verdict ?? "");
@@ -6188,34 +5003,22 @@ function ByTurn() {
 	if (all.length < 2) return null;
 	const names = [...new Set(all.flatMap((turn) => turn.dials).concat(dials.value).filter((dial) => dial.text === void 0).map((dial) => dial.name))];
 	const changed = all.findIndex((turn) => shown$2.value.some((column) => isStale(turn, column)));
-	return a("details", {
-		class: "by-turn",
-		children: [
-			a("summary", { children: "Dials by turn" }),
-			a("div", {
-				class: "scroll",
-				children: a("table", { children: [a("thead", { children: a("tr", { children: [a("td", {}), all.map((turn, n) => a("th", {
-					scope: "col",
-					class: "small",
-					children: ["turn ", n + 1]
-				}, turn.id))] }) }), a("tbody", { children: names.map((name) => a("tr", { children: [a("th", {
-					scope: "row",
-					class: "small",
-					children: name
-				}), all.map((turn, n) => a("td", { children: a(Cell, {
-					turn,
-					name,
-					number: n + 1,
-					last: n === all.length - 1
-				}) }, turn.id))] }, name)) })] })
-			}),
-			changed >= 0 && a("button", {
-				type: "button",
-				onClick: () => void rerun(all[changed], changed === all.length - 1),
-				children: ["Answer again from turn ", changed + 1]
-			})
-		]
-	});
+	return k$2("details", { class: "by-turn" }, k$2("summary", null, "Dials by turn"), k$2("div", { class: "scroll" }, k$2("table", null, k$2("thead", null, k$2("tr", null, k$2("td", null), all.map((turn, n) => k$2("th", {
+		key: turn.id,
+		scope: "col",
+		class: "small"
+	}, "turn ", n + 1)))), k$2("tbody", null, names.map((name) => k$2("tr", { key: name }, k$2("th", {
+		scope: "row",
+		class: "small"
+	}, name), all.map((turn, n) => k$2("td", { key: turn.id }, k$2(Cell, {
+		turn,
+		name,
+		number: n + 1,
+		last: n === all.length - 1
+	})))))))), changed >= 0 && k$2("button", {
+		type: "button",
+		onClick: () => void rerun(all[changed], changed === all.length - 1)
+	}, "Answer again from turn ", changed + 1));
 }
 async function rerun(turn, last) {
 	const newest = turns.value.at(-1);
@@ -6228,7 +5031,7 @@ async function rerun(turn, last) {
 function Cell({ turn, name, number, last }) {
 	const dial = (last ? dials.value : turn.dials).find((each) => each.name === name && each.text === void 0);
 	const strength = dial?.on ? dial.strength : 0;
-	return a("input", {
+	return k$2("input", {
 		type: "number",
 		class: strength > 0 ? "cell towards-plus" : strength < 0 ? "cell towards-minus" : "cell",
 		style: { "--a": Math.min(Math.abs(strength), 1) },
@@ -6264,48 +5067,36 @@ function Budget() {
 	const scale = together === null || together === void 0 || alone === 0 ? 1 : together / alone;
 	const says = together == null ? "not known, as a term was never calibrated" : `${together.toFixed(2)} nat a token, ${strengthWord(together)}`;
 	const at = (kl) => `${Math.min(kl / MOST, 1) * 100}%`;
-	return a("section", {
+	return k$2("section", {
 		class: "budget stack tight",
-		"aria-labelledby": "budget",
-		children: [
-			a("h2", {
-				id: "budget",
-				children: ["Budget: ", says]
-			}),
-			a("div", {
-				class: "meter",
-				role: "img",
-				"aria-label": `${says}; from 1.1 nat on, text breaks`,
-				children: [known.map((term, n) => a("span", {
-					class: `part-${n % 3}`,
-					style: { width: at(term.kl * scale) }
-				}, term.text)), LEVELS.map(({ upto }) => a("i", { style: { left: at(upto) } }, upto))]
-			}),
-			a("div", {
-				class: "ticks tiny soft",
-				"aria-hidden": "true",
-				children: [LEVELS.map(({ upto }) => a("span", {
-					style: { left: at(upto) },
-					children: upto
-				}, upto)), WORDS.map(({ word, middle }) => a("b", {
-					style: { left: at(middle) },
-					children: word
-				}, word))]
-			}),
-			terms.length > 1 && a("p", {
-				class: "small",
-				children: [terms.map((term) => `${term.vector} ${term.kl === null ? "?" : term.kl.toFixed(2)}`).join(" + "), together != null && ` = ${together.toFixed(2)} together`]
-			}),
-			pairs(now).map((words) => a("p", {
-				class: "small soft",
-				children: words
-			}, words)),
-			now.warnings.map((warning) => a("p", {
-				class: "warn small",
-				children: ["▲ ", sentence$1(warning)]
-			}, warning))
-		]
-	});
+		"aria-labelledby": "budget"
+	}, k$2("h2", { id: "budget" }, "Budget: ", says), k$2("div", {
+		class: "meter",
+		role: "img",
+		"aria-label": `${says}; from 1.1 nat on, text breaks`
+	}, known.map((term, n) => k$2("span", {
+		key: term.text,
+		class: `part-${n % 3}`,
+		style: { width: at(term.kl * scale) }
+	})), LEVELS.map(({ upto }) => k$2("i", {
+		key: upto,
+		style: { left: at(upto) }
+	}))), k$2("div", {
+		class: "ticks tiny soft",
+		"aria-hidden": "true"
+	}, LEVELS.map(({ upto }) => k$2("span", {
+		key: upto,
+		style: { left: at(upto) }
+	}, upto)), WORDS.map(({ word, middle }) => k$2("b", {
+		key: word,
+		style: { left: at(middle) }
+	}, word))), terms.length > 1 && k$2("p", { class: "small" }, terms.map((term) => `${term.vector} ${term.kl === null ? "?" : term.kl.toFixed(2)}`).join(" + "), together != null && ` = ${together.toFixed(2)} together`), pairs(now).map((words) => k$2("p", {
+		key: words,
+		class: "small soft"
+	}, words)), now.warnings.map((warning) => k$2("p", {
+		key: warning,
+		class: "warn small"
+	}, "▲ ", sentence$1(warning))));
 }
 function pairs(now) {
 	const { cosines, terms } = now;
@@ -6332,67 +5123,42 @@ function TextForm() {
 		if (column) input.setSelectionRange(column - 1, column);
 	};
 	const { column, what, fix } = mistake.value ?? {};
-	return a("form", {
+	return k$2("form", {
 		class: "field",
 		onSubmit: (event) => {
 			event.preventDefault();
 			put(event.currentTarget.elements.namedItem("steering"));
-		},
-		children: [
-			a("label", {
-				for: "steering",
-				children: "As text"
-			}),
-			a("span", {
-				class: "row nowrap",
-				children: [a("input", {
-					id: "steering",
-					name: "steering",
-					class: "mono grow",
-					spellcheck: false,
-					autocomplete: "off",
-					value: typed.value ?? text.value,
-					"aria-invalid": mistake.value ? "true" : void 0,
-					"aria-describedby": mistake.value ? "steering-mistake" : void 0,
-					onInput: (event) => typed.value = event.currentTarget.value,
-					onBlur: (event) => typed.value !== null && void put(event.currentTarget)
-				}), typed.value !== null && a("button", { children: "Set" })]
-			}),
-			mistake.value && a("div", {
-				id: "steering-mistake",
-				class: "small",
-				role: "alert",
-				children: [
-					column && a("pre", {
-						class: "caret",
-						"aria-hidden": "true",
-						children: [
-							typed.value,
-							"\n",
-							" ".repeat(column - 1),
-							"^"
-						]
-					}),
-					a("p", {
-						class: "warn",
-						children: ["▲ ", sentence$1(what ?? "")]
-					}),
-					fix && a("p", { children: sentence$1(fix.split("\n")[0]) })
-				]
-			})
-		]
-	});
+		}
+	}, k$2("label", { for: "steering" }, "As text"), k$2("span", { class: "row nowrap" }, k$2("input", {
+		id: "steering",
+		name: "steering",
+		class: "mono grow",
+		spellcheck: false,
+		autocomplete: "off",
+		value: typed.value ?? text.value,
+		"aria-invalid": mistake.value ? "true" : void 0,
+		"aria-describedby": mistake.value ? "steering-mistake" : void 0,
+		onInput: (event) => typed.value = event.currentTarget.value,
+		onBlur: (event) => typed.value !== null && void put(event.currentTarget)
+	}), typed.value !== null && k$2("button", null, "Set")), mistake.value && k$2("div", {
+		id: "steering-mistake",
+		class: "small",
+		role: "alert"
+	}, column && k$2("pre", {
+		class: "caret",
+		"aria-hidden": "true"
+	}, typed.value, "\n", " ".repeat(column - 1), "^"), k$2("p", { class: "warn" }, "▲ ", sentence$1(what ?? "")), fix && k$2("p", null, sentence$1(fix.split("\n")[0]))));
 }
 // src/try/dial.tsx
 var PAGE = .25;
 function Dial({ dial, at }) {
 	const vector = vectorOf.value.get(dial.name);
-	if (dial.text !== void 0) return a(FixedTerm, {
+	if (dial.text !== void 0) return k$2(FixedTerm, {
 		text: dial.text,
 		at,
 		on: dial.on
 	});
-	if (!vector && info.value) return a(Missing, {
+	if (!vector && info.value) return k$2(Missing, {
 		name: dial.name,
 		at
 	});
@@ -6407,138 +5173,74 @@ function Dial({ dial, at }) {
 	const spends = kl === null ? "" : nats(kl);
 	const limits = safe && `${signed(safe.low, 3)} to ${signed(safe.high, 3)}`;
 	const beyond = inside ? "" : `outside of its safe range, ${limits}: ${reason(safe)}`;
-	return a("section", {
+	return k$2("section", {
 		class: "dial card",
 		"aria-labelledby": `${id}-name`,
-		"data-dial": dial.name,
-		children: [
-			a("div", {
-				class: "row head",
-				children: [
-					a("h2", {
-						id: `${id}-name`,
-						children: dial.name
-					}),
-					vector?.verdict && a("span", {
-						class: "tag",
-						title: "Verdict of its card",
-						children: vector.verdict
-					}),
-					a("label", {
-						class: "check end",
-						children: [a("input", {
-							type: "checkbox",
-							checked: dial.on,
-							"aria-label": `${dial.name} is on`,
-							onChange: (event) => turn(at, { on: event.currentTarget.checked })
-						}), "on"]
-					}),
-					a("button", {
-						type: "button",
-						class: "quiet icon",
-						"aria-label": `Remove ${dial.name}`,
-						title: "Remove",
-						onClick: () => remove(at),
-						children: "✕"
-					})
-				]
-			}),
-			a("div", {
-				class: dial.on ? "range" : "range off",
-				children: [a(Track, {
-					safe,
-					strength: dial.strength
-				}), a("input", {
-					id,
-					type: "range",
-					min: -MAX_STRENGTH,
-					max: MAX_STRENGTH,
-					step: "any",
-					value: dial.strength,
-					disabled: !dial.on,
-					"aria-label": `${dial.name}: strength`,
-					"aria-valuetext": [
-						towards,
-						spends,
-						beyond
-					].filter(Boolean).join(", "),
-					"data-range": true,
-					onInput: (event) => turn$1(Math.round(Number(event.currentTarget.value) / STEP) * STEP),
-					onKeyDown: (event) => {
-						const next = keyed(event.key, dial.strength, safe);
-						if (next === null || event.ctrlKey || event.metaKey || event.altKey) return;
-						event.preventDefault();
-						turn$1(next);
-					}
-				})]
-			}),
-			a("div", {
-				class: "poles small",
-				children: [
-					a("span", {
-						class: "minus",
-						children: ["− ", minus]
-					}),
-					a("span", {
-						class: "soft",
-						"aria-hidden": "true",
-						children: "0"
-					}),
-					a("span", {
-						class: "plus",
-						children: [plus, " +"]
-					})
-				]
-			}),
-			a("div", {
-				class: "row says",
-				children: [a("input", {
-					type: "number",
-					min: -MAX_STRENGTH,
-					max: MAX_STRENGTH,
-					step: STEP,
-					value: dial.strength,
-					disabled: !dial.on,
-					"aria-label": `${dial.name}: strength as a number`,
-					onChange: (event) => {
-						const value = event.currentTarget.valueAsNumber;
-						if (Number.isFinite(value)) turn$1(value);
-						event.currentTarget.value = String(dial.strength);
-					}
-				}), a("span", {
-					class: "number small grow",
-					children: [dial.on ? spends || "…" : "off", inside && a("span", {
-						class: "soft",
-						children: [" · ", safe ? `safe from ${limits}` : "safe range not measured"]
-					})]
-				})]
-			}),
-			beyond && a("p", {
-				class: "warn small",
-				children: ["▲ ", sentence(beyond)]
-			}),
-			a("div", {
-				class: "row",
-				children: [a("button", {
-					type: "button",
-					class: "small",
-					onClick: () => openBreaks(dial.name),
-					children: ["Find where it breaks", a("span", {
-						class: "vh",
-						children: [": ", dial.name]
-					})]
-				}), a("button", {
-					type: "button",
-					class: "quiet small",
-					onClick: () => openCard(dial.name),
-					children: ["Card", a("span", {
-						class: "vh",
-						children: [" of ", dial.name]
-					})]
-				})]
-			})
-		]
-	});
+		"data-dial": dial.name
+	}, k$2("div", { class: "row head" }, k$2("h2", { id: `${id}-name` }, dial.name), vector?.verdict && k$2("span", {
+		class: "tag",
+		title: "Verdict of its card"
+	}, vector.verdict), k$2("label", { class: "check end" }, k$2("input", {
+		type: "checkbox",
+		checked: dial.on,
+		"aria-label": `${dial.name} is on`,
+		onChange: (event) => turn(at, { on: event.currentTarget.checked })
+	}), "on"), k$2("button", {
+		type: "button",
+		class: "quiet icon",
+		"aria-label": `Remove ${dial.name}`,
+		title: "Remove",
+		onClick: () => remove(at)
+	}, "✕")), k$2("div", { class: dial.on ? "range" : "range off" }, k$2(Track, {
+		safe,
+		strength: dial.strength
+	}), k$2("input", {
+		id,
+		type: "range",
+		min: -MAX_STRENGTH,
+		max: MAX_STRENGTH,
+		step: "any",
+		value: dial.strength,
+		disabled: !dial.on,
+		"aria-label": `${dial.name}: strength`,
+		"aria-valuetext": [
+			towards,
+			spends,
+			beyond
+		].filter(Boolean).join(", "),
+		"data-range": true,
+		onInput: (event) => turn$1(Math.round(Number(event.currentTarget.value) / STEP) * STEP),
+		onKeyDown: (event) => {
+			const next = keyed(event.key, dial.strength, safe);
+			if (next === null || event.ctrlKey || event.metaKey || event.altKey) return;
+			event.preventDefault();
+			turn$1(next);
+		}
+	})), k$2("div", { class: "poles small" }, k$2("span", { class: "minus" }, "− ", minus), k$2("span", {
+		class: "soft",
+		"aria-hidden": "true"
+	}, "0"), k$2("span", { class: "plus" }, plus, " +")), k$2("div", { class: "row says" }, k$2("input", {
+		type: "number",
+		min: -MAX_STRENGTH,
+		max: MAX_STRENGTH,
+		step: STEP,
+		value: dial.strength,
+		disabled: !dial.on,
+		"aria-label": `${dial.name}: strength as a number`,
+		onChange: (event) => {
+			const value = event.currentTarget.valueAsNumber;
+			if (Number.isFinite(value)) turn$1(value);
+			event.currentTarget.value = String(dial.strength);
+		}
+	}), k$2("span", { class: "number small grow" }, dial.on ? spends || "…" : "off", inside && k$2("span", { class: "soft" }, " · ", safe ? `safe from ${limits}` : "safe range not measured"))), beyond && k$2("p", { class: "warn small" }, "▲ ", sentence(beyond)), k$2("div", { class: "row" }, k$2("button", {
+		type: "button",
+		class: "small",
+		onClick: () => openBreaks(dial.name)
+	}, "Find where it breaks", k$2("span", { class: "vh" }, ": ", dial.name)), k$2("button", {
+		type: "button",
+		class: "quiet small",
+		onClick: () => openCard(dial.name)
+	}, "Card", k$2("span", { class: "vh" }, " of ", dial.name))));
 }
 function keyed(key, strength, safe) {
 	if (key === "ArrowRight" || key === "ArrowUp") return strength + STEP;
@@ -6563,102 +5265,57 @@ function Track({ safe, strength }) {
 	};
 	const from = Math.min(strength, 0);
 	const to = Math.max(strength, 0);
-	return a("div", {
+	return k$2("div", {
 		class: "track",
-		"aria-hidden": "true",
-		children: [
-			a("i", {
-				class: "safe",
-				style: {
-					left: place(range.low),
-					right: `calc(100% - ${place(range.high)})`
-				}
-			}),
-			a("i", {
-				class: strength < 0 ? "turned minus" : "turned",
-				style: {
-					left: place(from),
-					right: `calc(100% - ${place(to)})`
-				}
-			}),
-			a("i", { class: "zero" })
-		]
-	});
+		"aria-hidden": "true"
+	}, k$2("i", {
+		class: "safe",
+		style: {
+			left: place(range.low),
+			right: `calc(100% - ${place(range.high)})`
+		}
+	}), k$2("i", {
+		class: strength < 0 ? "turned minus" : "turned",
+		style: {
+			left: place(from),
+			right: `calc(100% - ${place(to)})`
+		}
+	}), k$2("i", { class: "zero" }));
 }
 function FixedTerm({ text, at, on }) {
-	return a("section", {
+	return k$2("section", {
 		class: "dial card fixed",
-		"aria-label": `Term ${text}`,
-		children: [a("div", {
-			class: "row head",
-			children: [
-				a("code", {
-					class: "grow",
-					children: text
-				}),
-				a("label", {
-					class: "check",
-					children: [a("input", {
-						type: "checkbox",
-						checked: on,
-						"aria-label": `${text} is on`,
-						onChange: (event) => turn(at, { on: event.currentTarget.checked })
-					}), "on"]
-				}),
-				a("button", {
-					type: "button",
-					class: "quiet icon",
-					"aria-label": `Remove ${text}`,
-					title: "Remove",
-					onClick: () => remove(at),
-					children: "✕"
-				})
-			]
-		}), a("p", {
-			class: "hint",
-			children: "Only its text form can change it."
-		})]
-	});
+		"aria-label": `Term ${text}`
+	}, k$2("div", { class: "row head" }, k$2("code", { class: "grow" }, text), k$2("label", { class: "check" }, k$2("input", {
+		type: "checkbox",
+		checked: on,
+		"aria-label": `${text} is on`,
+		onChange: (event) => turn(at, { on: event.currentTarget.checked })
+	}), "on"), k$2("button", {
+		type: "button",
+		class: "quiet icon",
+		"aria-label": `Remove ${text}`,
+		title: "Remove",
+		onClick: () => remove(at)
+	}, "✕")), k$2("p", { class: "hint" }, "Only its text form can change it."));
 }
 function Missing({ name, at }) {
-	return a("section", {
+	return k$2("section", {
 		class: "dial card",
-		"aria-label": `Dial ${name}, which cannot be turned`,
-		children: [a("div", {
-			class: "row head",
-			children: [a("h2", {
-				class: "grow",
-				children: name
-			}), a("button", {
-				type: "button",
-				class: "quiet icon",
-				"aria-label": `Remove ${name}`,
-				title: "Remove",
-				onClick: () => remove(at),
-				children: "✕"
-			})]
-		}), a("p", {
-			class: "small",
-			children: [
-				a("span", {
-					class: "warn",
-					children: "▲ Not used: "
-				}),
-				unusable.value[name] ?? "there is no vector of this name for this model.",
-				" ",
-				a("a", {
-					href: `#make/${encodeURIComponent(name)}`,
-					children: "Train it"
-				})
-			]
-		})]
-	});
+		"aria-label": `Dial ${name}, which cannot be turned`
+	}, k$2("div", { class: "row head" }, k$2("h2", { class: "grow" }, name), k$2("button", {
+		type: "button",
+		class: "quiet icon",
+		"aria-label": `Remove ${name}`,
+		title: "Remove",
+		onClick: () => remove(at)
+	}, "✕")), k$2("p", { class: "small" }, k$2("span", { class: "warn" }, "▲ Not used: "), unusable.value[name] ?? "there is no vector of this name for this model.", " ", k$2("a", { href: `#make/${encodeURIComponent(name)}` }, "Train it")));
 }
 // src/try/save-preset.tsx
 var presetOpen = y$1(false);
 var NAME = "[A-Za-z0-9][A-Za-z0-9._\\-]*";
 function SavePreset() {
-	return presetOpen.value ? a(Form, {}) : null;
+	return presetOpen.value ? k$2(Form, null) : null;
 }
 function Form() {
 	const name = useSignal("");
@@ -6701,175 +5358,84 @@ function Form() {
 		}
 	};
 	const needsKey = error.value instanceof ApiError && [401, 403].includes(error.value.status);
-	return a(Dialog, {
+	return k$2(Dialog, {
 		title: "Save as preset",
-		onClose: close,
-		children: fixed ? a("p", { children: "The presets of this server cannot be edited here. Edit them where it is started." }) : saved.value ? a("div", {
-			class: "stack",
-			children: [a("p", {
-				role: "status",
-				children: ["Saved. Any client of this server can use it as its model: ", a("code", { children: saved.value })]
-			}), a("p", { children: a("button", {
-				type: "button",
-				class: "go",
-				onClick: close,
-				children: "Done"
-			}) })]
-		}) : a("form", {
-			class: "stack",
-			onSubmit: (event) => {
-				event.preventDefault();
-				save(false);
-			},
-			children: [
-				a("p", { children: ["Steering: ", a("code", { children: text.value })] }),
-				a("div", {
-					class: "field",
-					children: [
-						a("label", {
-							for: "preset-name",
-							children: "Name"
-						}),
-						a("input", {
-							id: "preset-name",
-							required: true,
-							pattern: NAME,
-							maxLength: 64,
-							autocomplete: "off",
-							value: name.value,
-							onInput: (event) => {
-								name.value = event.currentTarget.value;
-								exists.value = false;
-							}
-						}),
-						a("span", {
-							class: "hint",
-							children: "Letters, digits, dots, dashes and underscores"
-						})
-					]
-				}),
-				a("div", {
-					class: "field",
-					children: [a("label", {
-						for: "preset-system",
-						children: "Opening of the system prompt, if it is to have one"
-					}), a("textarea", {
-						id: "preset-system",
-						rows: 2,
-						value: system.value,
-						onInput: (event) => system.value = event.currentTarget.value
-					})]
-				}),
-				a("label", {
-					class: "check",
-					children: [a("input", {
-						type: "checkbox",
-						checked: withSampling.value,
-						onChange: (event) => withSampling.value = event.currentTarget.checked
-					}), "With length, temperature and seed as they are now"]
-				}),
-				needsKey && a("div", {
-					class: "field",
-					children: [a("label", {
-						for: "preset-key",
-						children: "Key that may manage the server; it is kept until you close the page"
-					}), a("input", {
-						id: "preset-key",
-						type: "password",
-						autocomplete: "off",
-						value: key.value,
-						onInput: (event) => key.value = event.currentTarget.value
-					})]
-				}),
-				error.value !== null && a(Problem, { error: error.value }),
-				exists.value && a("div", {
-					class: "notice bad",
-					role: "alert",
-					children: a("p", { children: ["There is a preset of this name. ", a("button", {
-						type: "button",
-						onClick: () => void save(true),
-						children: "Replace it"
-					})] })
-				}),
-				a("p", {
-					class: "row",
-					children: [a("button", {
-						class: "go",
-						children: "Save"
-					}), a("button", {
-						type: "button",
-						onClick: close,
-						children: "Cancel"
-					})]
-				})
-			]
-		})
-	});
+		onClose: close
+	}, fixed ? k$2("p", null, "The presets of this server cannot be edited here. Edit them where it is started.") : saved.value ? k$2("div", { class: "stack" }, k$2("p", { role: "status" }, "Saved. Any client of this server can use it as its model: ", k$2("code", null, saved.value)), k$2("p", null, k$2("button", {
+		type: "button",
+		class: "go",
+		onClick: close
+	}, "Done"))) : k$2("form", {
+		class: "stack",
+		onSubmit: (event) => {
+			event.preventDefault();
+			save(false);
+		}
+	}, k$2("p", null, "Steering: ", k$2("code", null, text.value)), k$2("div", { class: "field" }, k$2("label", { for: "preset-name" }, "Name"), k$2("input", {
+		id: "preset-name",
+		required: true,
+		pattern: NAME,
+		maxLength: 64,
+		autocomplete: "off",
+		value: name.value,
+		onInput: (event) => {
+			name.value = event.currentTarget.value;
+			exists.value = false;
+		}
+	}), k$2("span", { class: "hint" }, "Letters, digits, dots, dashes and underscores")), k$2("div", { class: "field" }, k$2("label", { for: "preset-system" }, "Opening of the system prompt, if it is to have one"), k$2("textarea", {
+		id: "preset-system",
+		rows: 2,
+		value: system.value,
+		onInput: (event) => system.value = event.currentTarget.value
+	})), k$2("label", { class: "check" }, k$2("input", {
+		type: "checkbox",
+		checked: withSampling.value,
+		onChange: (event) => withSampling.value = event.currentTarget.checked
+	}), "With length, temperature and seed as they are now"), needsKey && k$2("div", { class: "field" }, k$2("label", { for: "preset-key" }, "Key that may manage the server; it is kept until you close the page"), k$2("input", {
+		id: "preset-key",
+		type: "password",
+		autocomplete: "off",
+		value: key.value,
+		onInput: (event) => key.value = event.currentTarget.value
+	})), error.value !== null && k$2(Problem, { error: error.value }), exists.value && k$2("div", {
+		class: "notice bad",
+		role: "alert"
+	}, k$2("p", null, "There is a preset of this name. ", k$2("button", {
+		type: "button",
+		onClick: () => void save(true)
+	}, "Replace it"))), k$2("p", { class: "row" }, k$2("button", { class: "go" }, "Save"), k$2("button", {
+		type: "button",
+		onClick: close
+	}, "Cancel"))));
 }
 // src/try/rail.tsx
 var sheetOpen = y$1(false);
 function Rail() {
 	const none = info.value !== null && vectors.value.length === 0;
-	return a("aside", {
+	return k$2("aside", {
 		id: "dials",
 		class: sheetOpen.value ? "rail open" : "rail",
-		"aria-label": "Dials",
-		children: [
-			a("div", {
-				class: "row",
-				children: [a("h2", {
-					class: "grow",
-					children: "Dials"
-				}), a("button", {
-					type: "button",
-					class: "sheet-closer",
-					onClick: () => sheetOpen.value = false,
-					children: ["Close", a("span", {
-						class: "vh",
-						children: " the dials"
-					})]
-				})]
-			}),
-			none && a("div", {
-				class: "notice",
-				children: a("p", { children: [
-					"There are no vectors for ",
-					info.value.model.name,
-					" yet. ",
-					a("a", {
-						href: "#make",
-						children: "Train one"
-					}),
-					": a few minutes."
-				] })
-			}),
-			dials.value.map((dial, at) => a(Dial, {
-				dial,
-				at
-			}, `${dial.name}${dial.text ?? ""}`)),
-			a("button", {
-				type: "button",
-				onClick: () => addOpen.value = true,
-				children: "+ Add a behaviour"
-			}),
-			a(Budget, {}),
-			a(TextForm, {}),
-			a("div", {
-				class: "row",
-				children: [a("button", {
-					type: "button",
-					onClick: () => presetOpen.value = true,
-					children: "Save as preset"
-				}), a("button", {
-					type: "button",
-					"aria-keyshortcuts": "c",
-					title: "C",
-					onClick: openCode,
-					children: "Use in my app"
-				})]
-			})
-		]
-	});
+		"aria-label": "Dials"
+	}, k$2("div", { class: "row" }, k$2("h2", { class: "grow" }, "Dials"), k$2("button", {
+		type: "button",
+		class: "sheet-closer",
+		onClick: () => sheetOpen.value = false
+	}, "Close", k$2("span", { class: "vh" }, " the dials"))), none && k$2("div", { class: "notice" }, k$2("p", null, "There are no vectors for ", info.value.model.name, " yet. ", k$2("a", { href: "#make" }, "Train one"), ": a few minutes.")), dials.value.map((dial, at) => k$2(Dial, {
+		key: `${dial.name}${dial.text ?? ""}`,
+		dial,
+		at
+	})), k$2("button", {
+		type: "button",
+		onClick: () => addOpen.value = true
+	}, "+ Add a behaviour"), k$2(Budget, null), k$2(TextForm, null), k$2("div", { class: "row" }, k$2("button", {
+		type: "button",
+		onClick: () => presetOpen.value = true
+	}, "Save as preset"), k$2("button", {
+		type: "button",
+		"aria-keyshortcuts": "c",
+		title: "C",
+		onClick: openCode
+	}, "Use in my app")));
 }
 // src/try/composer.tsx
 function Composer() {
@@ -6880,75 +5446,52 @@ function Composer() {
 		draft$1.value = "";
 		ask(text);
 	};
-	return a("form", {
+	return k$2("form", {
 		class: "composer",
 		onSubmit: (event) => {
 			event.preventDefault();
 			send();
-		},
-		children: [
-			a("button", {
-				type: "button",
-				class: "sheet-opener",
-				"aria-expanded": sheetOpen.value,
-				"aria-controls": "dials",
-				onClick: () => sheetOpen.value = !sheetOpen.value,
-				children: [dials.value.map((dial, n) => {
-					const kl = klOf(dial);
-					return a("span", {
-						class: "number",
-						children: [dial.text ?? `${dial.name} ${dial.on ? signed(dial.strength, 3) : "off"}`, kl ? ` · ${kl.toFixed(2)} nat` : ""]
-					}, n);
-				}), a("b", { children: "Dials" })]
-			}),
-			stale.value && last && a("p", {
-				class: "stale small",
-				children: [
-					"The answers are of ",
-					a("code", { children: mixText(last.dials) }),
-					", the dials are at ",
-					a("code", { children: text.value }),
-					"."
-				]
-			}),
-			a("label", {
-				for: "message",
-				class: "vh",
-				children: "Your message"
-			}),
-			a("textarea", {
-				id: "message",
-				rows: 1,
-				placeholder: turns.value.length ? "Ask the same question with and without the dials…" : "How was your day?",
-				value: draft$1.value,
-				onInput: (event) => draft$1.value = event.currentTarget.value,
-				onKeyDown: (event) => {
-					if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-					event.preventDefault();
-					send();
-				}
-			}),
-			busy.value && a("button", {
-				type: "button",
-				onClick: stop,
-				title: "Esc",
-				children: "Stop"
-			}),
-			last && !busy.value && a("button", {
-				type: "button",
-				class: (stale.value || last.example) && !draft$1.value.trim() ? "go" : "",
-				onClick: again,
-				"aria-keyshortcuts": "r",
-				title: "R",
-				children: last.example ? "Answer" : "Answer again"
-			}),
-			a("button", {
-				class: draft$1.value.trim() ? "go" : "",
-				disabled: !draft$1.value.trim(),
-				children: "Send"
-			})
-		]
-	});
+		}
+	}, k$2("button", {
+		type: "button",
+		class: "sheet-opener",
+		"aria-expanded": sheetOpen.value,
+		"aria-controls": "dials",
+		onClick: () => sheetOpen.value = !sheetOpen.value
+	}, dials.value.map((dial, n) => {
+		const kl = klOf(dial);
+		return k$2("span", {
+			key: n,
+			class: "number"
+		}, dial.text ?? `${dial.name} ${dial.on ? signed(dial.strength, 3) : "off"}`, kl ? ` · ${kl.toFixed(2)} nat` : "");
+	}), k$2("b", null, "Dials")), stale.value && last && k$2("p", { class: "stale small" }, "The answers are of ", k$2("code", null, mixText(last.dials)), ", the dials are at ", k$2("code", null, text.value), "."), k$2("label", {
+		for: "message",
+		class: "vh"
+	}, "Your message"), k$2("textarea", {
+		id: "message",
+		rows: 1,
+		placeholder: turns.value.length ? "Ask the same question with and without the dials…" : "How was your day?",
+		value: draft$1.value,
+		onInput: (event) => draft$1.value = event.currentTarget.value,
+		onKeyDown: (event) => {
+			if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+			event.preventDefault();
+			send();
+		}
+	}), busy.value && k$2("button", {
+		type: "button",
+		onClick: stop,
+		title: "Esc"
+	}, "Stop"), last && !busy.value && k$2("button", {
+		type: "button",
+		class: (stale.value || last.example) && !draft$1.value.trim() ? "go" : "",
+		onClick: again,
+		"aria-keyshortcuts": "r",
+		title: "R"
+	}, last.example ? "Answer" : "Answer again"), k$2("button", {
+		class: draft$1.value.trim() ? "go" : "",
+		disabled: !draft$1.value.trim()
+	}, "Send"));
 }
 // src/state/export.ts
 function asMarkdown() {
@@ -6992,67 +5535,30 @@ var BESIDE = [
 	["prompt", "a system prompt instead"]
 ];
 function Toolbar() {
-	return a("div", {
-		class: "toolbar stack tight",
-		children: [a("div", {
-			class: "row",
-			children: [
-				a("fieldset", {
-					class: "row",
-					children: [
-						a("legend", {
-							class: "vh",
-							children: "Beside the steered answer"
-						}),
-						a("span", {
-							class: "soft small",
-							"aria-hidden": "true",
-							children: "Beside it"
-						}),
-						BESIDE.map(([column, label]) => a("label", {
-							class: "check small",
-							children: [a("input", {
-								type: "checkbox",
-								checked: shown$2.value.includes(column),
-								onChange: (event) => setShown(column, event.currentTarget.checked)
-							}), label]
-						}, column))
-					]
-				}),
-				a(ColourBy, {}),
-				a("button", {
-					type: "button",
-					class: "small",
-					disabled: !turns.value.length || !colourBy.value,
-					onClick: () => actsOf.value = turns.value.at(-1).id,
-					children: "Where it acts"
-				}),
-				a(More, {})
-			]
-		}), shown$2.value.includes("prompt") && a(SystemPrompt, {})]
-	});
+	return k$2("div", { class: "toolbar stack tight" }, k$2("div", { class: "row" }, k$2("fieldset", { class: "row" }, k$2("legend", { class: "vh" }, "Beside the steered answer"), k$2("span", {
+		class: "soft small",
+		"aria-hidden": "true"
+	}, "Beside it"), BESIDE.map(([column, label]) => k$2("label", {
+		key: column,
+		class: "check small"
+	}, k$2("input", {
+		type: "checkbox",
+		checked: shown$2.value.includes(column),
+		onChange: (event) => setShown(column, event.currentTarget.checked)
+	}), label))), k$2(ColourBy, null), k$2("button", {
+		type: "button",
+		class: "small",
+		disabled: !turns.value.length || !colourBy.value,
+		onClick: () => actsOf.value = turns.value.at(-1).id
+	}, "Where it acts"), k$2(More, null)), shown$2.value.includes("prompt") && k$2(SystemPrompt, null));
 }
 function ColourBy() {
 	const names = [...new Set([...dials.value.map((dial) => dial.name), colourBy.value].filter(Boolean))];
 	const others = vectors.value.map((vector) => vector.name).filter((name) => !names.includes(name));
-	return a("label", {
-		class: "check small",
-		children: ["Colour words by", a("select", {
-			value: colourBy.value,
-			onChange: (event) => colourBy.value = event.currentTarget.value,
-			children: [
-				a("option", {
-					value: "",
-					children: "nothing"
-				}),
-				names.map((name) => a("option", { children: name }, name)),
-				others.length > 0 && a("optgroup", {
-					label: "Other vectors",
-					children: others.map((name) => a("option", { children: name }, name))
-				})
-			]
-		})]
-	});
+	return k$2("label", { class: "check small" }, "Colour words by", k$2("select", {
+		value: colourBy.value,
+		onChange: (event) => colourBy.value = event.currentTarget.value
+	}, k$2("option", { value: "" }, "nothing"), names.map((name) => k$2("option", { key: name }, name)), others.length > 0 && k$2("optgroup", { label: "Other vectors" }, others.map((name) => k$2("option", { key: name }, name)))));
 }
 function More() {
 	const set = (part) => sampling.value = {
@@ -7060,83 +5566,54 @@ function More() {
 		...part
 	};
 	const most = info.value?.limits.answer_tokens ?? 4096;
-	return a("details", {
-		class: "more",
-		children: [a("summary", {
-			class: "small",
-			children: "More"
-		}), a("div", {
-			class: "card stack",
-			children: [
-				a(NumberField, {
-					label: "Length in tokens, at most",
-					min: 1,
-					max: most,
-					step: 1,
-					value: sampling.value.maxTokens,
-					onSet: (maxTokens) => set({ maxTokens })
-				}),
-				a(NumberField, {
-					label: "Temperature; 0 is greedy",
-					min: 0,
-					max: 2,
-					step: .1,
-					value: sampling.value.temperature,
-					onSet: (temperature) => set({ temperature })
-				}),
-				a(NumberField, {
-					label: "Seed",
-					min: 0,
-					max: 2 ** 31,
-					step: 1,
-					value: sampling.value.seed,
-					onSet: (seed) => set({ seed })
-				}),
-				a("div", {
-					class: "row",
-					children: [
-						a("button", {
-							type: "button",
-							onClick: () => save("conversation.md", "text/markdown", asMarkdown()),
-							children: "Save as Markdown"
-						}),
-						a("button", {
-							type: "button",
-							onClick: () => save("conversation.json", "application/json", asJson()),
-							children: "Save as JSON"
-						}),
-						a("button", {
-							type: "button",
-							onClick: () => void navigator.clipboard?.writeText(link()).then(() => announce("Link copied")),
-							children: "Copy link"
-						})
-					]
-				}),
-				a("button", {
-					type: "button",
-					onClick: forget,
-					children: "New conversation"
-				})
-			]
-		})]
-	});
+	return k$2("details", { class: "more" }, k$2("summary", { class: "small" }, "More"), k$2("div", { class: "card stack" }, k$2(NumberField, {
+		label: "Length in tokens, at most",
+		min: 1,
+		max: most,
+		step: 1,
+		value: sampling.value.maxTokens,
+		onSet: (maxTokens) => set({ maxTokens })
+	}), k$2(NumberField, {
+		label: "Temperature; 0 is greedy",
+		min: 0,
+		max: 2,
+		step: .1,
+		value: sampling.value.temperature,
+		onSet: (temperature) => set({ temperature })
+	}), k$2(NumberField, {
+		label: "Seed",
+		min: 0,
+		max: 2 ** 31,
+		step: 1,
+		value: sampling.value.seed,
+		onSet: (seed) => set({ seed })
+	}), k$2("div", { class: "row" }, k$2("button", {
+		type: "button",
+		onClick: () => save("conversation.md", "text/markdown", asMarkdown())
+	}, "Save as Markdown"), k$2("button", {
+		type: "button",
+		onClick: () => save("conversation.json", "application/json", asJson())
+	}, "Save as JSON"), k$2("button", {
+		type: "button",
+		onClick: () => void navigator.clipboard?.writeText(link()).then(() => announce("Link copied"))
+	}, "Copy link")), k$2("button", {
+		type: "button",
+		onClick: forget
+	}, "New conversation")));
 }
 function NumberField({ label, min, max, step, value, onSet }) {
-	return a("label", {
-		class: "check small",
-		children: [a("input", {
-			type: "number",
-			min,
-			max,
-			step,
-			value,
-			onChange: (event) => {
-				const given = event.currentTarget.valueAsNumber;
-				if (Number.isFinite(given)) onSet(Math.min(Math.max(given, min), max));
-				event.currentTarget.value = String(sampling.peek() && value);
-			}
-		}), label]
-	});
+	return k$2("label", { class: "check small" }, k$2("input", {
+		type: "number",
+		min,
+		max,
+		step,
+		value,
+		onChange: (event) => {
+			const given = event.currentTarget.valueAsNumber;
+			if (Number.isFinite(given)) onSet(Math.min(Math.max(given, min), max));
+			event.currentTarget.value = String(sampling.peek() && value);
+		}
+	}), label);
 }
 var added = y$1(null);
 function SystemPrompt() {
@@ -7145,28 +5622,19 @@ function SystemPrompt() {
 		const timer = setTimeout(() => void countTokens(written), 400);
 		return () => clearTimeout(timer);
 	}, [written, info.value]);
-	return a("div", {
-		class: "row",
-		children: [
-			a("label", {
-				for: "system",
-				class: "small",
-				children: "System prompt"
-			}),
-			a("input", {
-				id: "system",
-				class: "grow",
-				value: systemPrompt.value || written,
-				"aria-describedby": "system-tokens",
-				onChange: (event) => systemPrompt.value = event.currentTarget.value.trim()
-			}),
-			a("span", {
-				id: "system-tokens",
-				class: "small soft number",
-				children: added.value === null ? "" : `${added.value < 0 ? "−" : "+"}${Math.abs(added.value)} tokens in every request`
-			})
-		]
-	});
+	return k$2("div", { class: "row" }, k$2("label", {
+		for: "system",
+		class: "small"
+	}, "System prompt"), k$2("input", {
+		id: "system",
+		class: "grow",
+		value: systemPrompt.value || written,
+		"aria-describedby": "system-tokens",
+		onChange: (event) => systemPrompt.value = event.currentTarget.value.trim()
+	}), k$2("span", {
+		id: "system-tokens",
+		class: "small soft number"
+	}, added.value === null ? "" : `${added.value < 0 ? "−" : "+"}${Math.abs(added.value)} tokens in every request`));
 }
 async function countTokens(system) {
 	const model = info.value?.model.served_as;
@@ -7191,10 +5659,11 @@ var WIDTH = 264;
 function Words({ tokens, colour, label }) {
 	const [at, setAt] = d$2(null);
 	const box = T(null);
-	const spans = w$2(() => tokens.map((token, n) => a(Word, {
+	const spans = w$2(() => tokens.map((token, n) => k$2(Word, {
+		key: n,
 		token,
 		colour
-	}, n)), [tokens, colour]);
+	})), [tokens, colour]);
 	const current = at === null ? null : tokens[at];
 	A$1(() => {
 		const span = at === null ? null : box.current?.children[at];
@@ -7206,55 +5675,45 @@ function Words({ tokens, colour, label }) {
 		while (tokens[next]?.text === "") next += by;
 		if (tokens[next]) setAt(next);
 	};
-	return a("div", {
-		class: "answer-text",
-		children: [
-			a("div", {
-				ref: box,
-				class: "words",
-				role: "log",
-				"aria-live": "off",
-				"aria-label": label,
-				tabIndex: 0,
-				onClick: (event) => {
-					const n = [...event.currentTarget.children].indexOf(event.target);
-					setAt(n < 0 || n === at ? null : n);
-				},
-				onBlur: () => setAt(null),
-				onKeyDown: (event) => {
-					if (event.key === "ArrowRight") move(1);
-					else if (event.key === "ArrowLeft") move(-1);
-					else if (event.key === "Home") setAt(0);
-					else if (event.key === "End") setAt(tokens.length - 1);
-					else if (event.key === "Enter") setAt(at === null ? 0 : null);
-					else if (event.key === "Escape" && at !== null) setAt(null);
-					else return;
-					event.preventDefault();
-					event.stopPropagation();
-				},
-				children: spans
-			}),
-			a("div", {
-				class: "vh",
-				role: "status",
-				children: current && spoken(current)
-			}),
-			current && a(Details, {
-				token: current,
-				style: place$1(box.current, at)
-			})
-		]
-	});
+	return k$2("div", { class: "answer-text" }, k$2("div", {
+		ref: box,
+		class: "words",
+		role: "log",
+		"aria-live": "off",
+		"aria-label": label,
+		tabIndex: 0,
+		onClick: (event) => {
+			const n = [...event.currentTarget.children].indexOf(event.target);
+			setAt(n < 0 || n === at ? null : n);
+		},
+		onBlur: () => setAt(null),
+		onKeyDown: (event) => {
+			if (event.key === "ArrowRight") move(1);
+			else if (event.key === "ArrowLeft") move(-1);
+			else if (event.key === "Home") setAt(0);
+			else if (event.key === "End") setAt(tokens.length - 1);
+			else if (event.key === "Enter") setAt(at === null ? 0 : null);
+			else if (event.key === "Escape" && at !== null) setAt(null);
+			else return;
+			event.preventDefault();
+			event.stopPropagation();
+		}
+	}, spans), k$2("div", {
+		class: "vh",
+		role: "status"
+	}, current && spoken(current)), current && k$2(Details, {
+		token: current,
+		style: place$1(box.current, at)
+	}));
 }
 function Word({ token, colour }) {
 	const z = token.readings[colour] ?? 0;
 	const kind = token.thought ? "thought" : Math.abs(z) < LEAST ? "" : z > 0 ? "towards-plus" : "towards-minus";
 	const style = kind.startsWith("towards") ? { "--a": Math.min(Math.abs(z) / STRONGEST, 1).toFixed(2) } : void 0;
-	return a("span", {
+	return k$2("span", {
 		class: kind || void 0,
-		style,
-		children: token.text
-	});
+		style
+	}, token.text);
 }
 function place$1(box, at) {
 	const span = box?.children[at];
@@ -7268,30 +5727,14 @@ function place$1(box, at) {
 	};
 }
 function Details({ token, style }) {
-	return a("div", {
+	return k$2("div", {
 		class: "details card",
 		style,
-		"aria-hidden": "true",
-		children: [
-			a("p", { children: [a("code", { children: JSON.stringify(token.text) }), token.logprob !== null && ` ${percent(token.logprob)} likely`] }),
-			Object.entries(token.readings).map(([name, z]) => a("p", {
-				class: "number",
-				children: [
-					"reads ",
-					signed(z, 1),
-					" z ",
-					name
-				]
-			}, name)),
-			token.others.length > 0 && a("table", { children: [a("caption", {
-				class: "soft",
-				children: "Most likely here"
-			}), a("tbody", { children: token.others.map((other, n) => a("tr", { children: [a("td", { children: a("code", { children: JSON.stringify(other.text) }) }), a("td", {
-				class: "number",
-				children: percent(other.logprob)
-			})] }, n)) })] })
-		]
-	});
+		"aria-hidden": "true"
+	}, k$2("p", null, k$2("code", null, JSON.stringify(token.text)), token.logprob !== null && ` ${percent(token.logprob)} likely`), Object.entries(token.readings).map(([name, z]) => k$2("p", {
+		key: name,
+		class: "number"
+	}, "reads ", signed(z, 1), " z ", name)), token.others.length > 0 && k$2("table", null, k$2("caption", { class: "soft" }, "Most likely here"), k$2("tbody", null, token.others.map((other, n) => k$2("tr", { key: n }, k$2("td", null, k$2("code", null, JSON.stringify(other.text))), k$2("td", { class: "number" }, percent(other.logprob)))))));
 }
 function spoken(token) {
 	const readings = Object.entries(token.readings).map(([name, z]) => `${signed(z, 1)} ${name}`);
@@ -7307,110 +5750,71 @@ function spoken(token) {
 function Column({ turn, column }) {
 	const answer = pickedOf(turn, column);
 	const title = TITLES[column];
-	return a("div", {
+	return k$2("div", {
 		role: "group",
 		class: `answer ${column}`,
-		"aria-label": title,
-		children: [a("header", {
-			class: "row",
-			children: [
-				a("h3", { children: title }),
-				answer && a("span", {
-					class: "soft small steering",
-					children: column === "prompt" ? `“${answer.system ?? ""}”` : answer.steering === "none" ? "" : answer.steering
-				}),
-				answer?.status === "streaming" && a(Rate, { answer })
-			]
-		}), answer ? a(Shown, {
-			turn,
-			column,
-			answer
-		}) : a(NotAnswered, {
-			turn,
-			column
-		})]
-	});
+		"aria-label": title
+	}, k$2("header", { class: "row" }, k$2("h3", null, title), answer && k$2("span", { class: "soft small steering" }, column === "prompt" ? `“${answer.system ?? ""}”` : answer.steering === "none" ? "" : answer.steering), answer?.status === "streaming" && k$2(Rate, { answer })), answer ? k$2(Shown, {
+		turn,
+		column,
+		answer
+	}) : k$2(NotAnswered, {
+		turn,
+		column
+	}));
 }
 function Rate({ answer }) {
-	return a("span", {
-		class: "row end small soft number",
-		children: [answer.seconds > 0 && `${(answer.tokens.length / answer.seconds).toFixed(0)} tokens/s`, a("button", {
-			type: "button",
-			class: "small",
-			onClick: stop,
-			children: "Stop"
-		})]
-	});
+	return k$2("span", { class: "row end small soft number" }, answer.seconds > 0 && `${(answer.tokens.length / answer.seconds).toFixed(0)} tokens/s`, k$2("button", {
+		type: "button",
+		class: "small",
+		onClick: stop
+	}, "Stop"));
 }
 function NotAnswered({ turn, column }) {
-	return a("p", { children: a("button", {
+	return k$2("p", null, k$2("button", {
 		type: "button",
-		onClick: () => void answerColumn(turn.id, column),
-		children: "Answer here"
-	}) });
+		onClick: () => void answerColumn(turn.id, column)
+	}, "Answer here"));
 }
 function Shown({ turn, column, answer }) {
 	const { status, tokens } = answer;
 	const working = status === "waiting" || status === "streaming";
 	const text = textOf(answer);
-	return a($, { children: [
-		a(Seeds, {
-			turn,
-			column
-		}),
-		tokens.length > 0 && a(Words, {
-			tokens,
-			colour: colourBy.value,
-			label: `${TITLES[column]}, turn ${turn.id}`
-		}),
-		status === "waiting" && (answer.retryAt ? a(Queue, { answer }) : tokens.length === 0 && a("p", {
-			class: "soft",
-			children: "Waiting for the first word…"
-		})),
-		!working && !text.trim() && status === "done" && a("p", {
-			class: "soft",
-			children: "(no answer)"
-		}),
-		a(Trouble, {
-			turn,
-			column,
-			answer
-		}),
-		!working && a(Receipt, {
-			answer,
-			column
-		}),
-		text && distinctShare(text) < .75 && a(Loops, {
-			share: distinctShare(text),
-			column
-		}),
-		!working && isStale(turn, column) && a("p", {
-			class: "small soft",
-			children: ["answered ", column === "prompt" ? "with another prompt" : `at ${answer.steering}`]
-		})
-	] });
+	return k$2($, null, k$2(Seeds, {
+		turn,
+		column
+	}), tokens.length > 0 && k$2(Words, {
+		tokens,
+		colour: colourBy.value,
+		label: `${TITLES[column]}, turn ${turn.id}`
+	}), status === "waiting" && (answer.retryAt ? k$2(Queue, { answer }) : tokens.length === 0 && k$2("p", { class: "soft" }, "Waiting for the first word…")), !working && !text.trim() && status === "done" && k$2("p", { class: "soft" }, "(no answer)"), k$2(Trouble, {
+		turn,
+		column,
+		answer
+	}), !working && k$2(Receipt, {
+		answer,
+		column
+	}), text && distinctShare(text) < .75 && k$2(Loops, {
+		share: distinctShare(text),
+		column
+	}), !working && isStale(turn, column) && k$2("p", { class: "small soft" }, "answered ", column === "prompt" ? "with another prompt" : `at ${answer.steering}`));
 }
 function Seeds({ turn, column }) {
 	const answers = turn.answers[column] ?? [];
 	if (answers.length < 2) return null;
 	const picked = turn.picked[column] ?? 0;
-	return a("div", {
+	return k$2("div", {
 		class: "row seeds",
 		role: "group",
-		"aria-label": `${TITLES[column]}: seeds`,
-		children: answers.map((answer, n) => a("button", {
-			type: "button",
-			class: "small",
-			"aria-pressed": n === picked,
-			title: `seed ${answer.seed}, temperature ${answer.temperature}`,
-			onClick: () => pick(turn.id, column, n),
-			children: [
-				"seed ",
-				answer.seed,
-				answer.temperature === 0 ? ", greedy" : ""
-			]
-		}, n))
-	});
+		"aria-label": `${TITLES[column]}: seeds`
+	}, answers.map((answer, n) => k$2("button", {
+		key: n,
+		type: "button",
+		class: "small",
+		"aria-pressed": n === picked,
+		title: `seed ${answer.seed}, temperature ${answer.temperature}`,
+		onClick: () => pick(turn.id, column, n)
+	}, "seed ", answer.seed, answer.temperature === 0 ? ", greedy" : "")));
 }
 function Queue({ answer }) {
 	const left = useSignal(0);
@@ -7420,84 +5824,40 @@ function Queue({ answer }) {
 		const timer = setInterval(count, 500);
 		return () => clearInterval(timer);
 	}, [answer.retryAt]);
-	return a("p", {
-		class: "soft",
-		children: [
-			answer.error?.what,
-			"; asked again in ",
-			left.value,
-			" s"
-		]
-	});
+	return k$2("p", { class: "soft" }, answer.error?.what, "; asked again in ", left.value, " s");
 }
 function Trouble({ turn, column, answer }) {
 	const { status, error, finish } = answer;
 	const text = textOf(answer);
-	const retry = a("button", {
+	const retry = k$2("button", {
 		type: "button",
-		onClick: () => void answerColumn(turn.id, column),
-		children: "Answer again"
-	});
-	const on = text.trim() && a("button", {
+		onClick: () => void answerColumn(turn.id, column)
+	}, "Answer again");
+	const on = text.trim() && k$2("button", {
 		type: "button",
-		onClick: () => void goOn(turn.id, column),
-		children: "Go on"
-	});
-	if (status === "stopped") return a("p", {
-		class: "row small",
-		children: [
-			a("span", {
-				class: "soft",
-				children: "Stopped."
-			}),
-			on,
-			retry
-		]
-	});
-	if (status === "done" && finish === "length") return a("p", {
-		class: "row small",
-		children: [a("span", {
-			class: "soft",
-			children: [
-				"Cut at ",
-				answer.tokens.length,
-				" tokens."
-			]
-		}), on]
-	});
+		onClick: () => void goOn(turn.id, column)
+	}, "Go on");
+	if (status === "stopped") return k$2("p", { class: "row small" }, k$2("span", { class: "soft" }, "Stopped."), on, retry);
+	if (status === "done" && finish === "length") return k$2("p", { class: "row small" }, k$2("span", { class: "soft" }, "Cut at ", answer.tokens.length, " tokens."), on);
 	if (!error || status === "waiting" || status === "streaming" || status === "done") return null;
 	const full = /context window/.test(`${error.what} ${error.fix}`);
 	const shorter = Math.floor(sampling.value.maxTokens / 2);
-	return a(Problem, {
-		error,
-		children: [
-			on,
-			retry,
-			full && a("button", {
-				type: "button",
-				onClick: () => {
-					forgetFirst();
-					answerColumn(turn.id, column);
-				},
-				children: "Forget the first turn"
-			}),
-			(full || /memory/.test(error.what)) && shorter >= 16 && a("button", {
-				type: "button",
-				onClick: () => {
-					sampling.value = {
-						...sampling.value,
-						maxTokens: shorter
-					};
-					answerColumn(turn.id, column);
-				},
-				children: [
-					"At most ",
-					shorter,
-					" tokens"
-				]
-			})
-		]
-	});
+	return k$2(Problem, { error }, on, retry, full && k$2("button", {
+		type: "button",
+		onClick: () => {
+			forgetFirst();
+			answerColumn(turn.id, column);
+		}
+	}, "Forget the first turn"), (full || /memory/.test(error.what)) && shorter >= 16 && k$2("button", {
+		type: "button",
+		onClick: () => {
+			sampling.value = {
+				...sampling.value,
+				maxTokens: shorter
+			};
+			answerColumn(turn.id, column);
+		}
+	}, "At most ", shorter, " tokens"));
 }
 function Receipt({ answer, column }) {
 	const { receipt, tokens } = answer;
@@ -7506,58 +5866,15 @@ function Receipt({ answer, column }) {
 	const mean = readings.reduce((sum, z) => sum + z, 0) / readings.length;
 	if (!tokens.length) return null;
 	const steered = receipt !== null && receipt.tokens > 0;
-	return a("p", {
-		class: "receipt small",
-		children: [
-			steered && receipt.kl != null && a("span", { children: [
-				a("b", { children: receipt.kl.toFixed(2) }),
-				" nat, ",
-				nats(receipt.kl).split(", ")[1] ?? "nothing"
-			] }),
-			steered && a("span", { children: [
-				a("b", { children: receipt.layers.length }),
-				" layers, ",
-				a("b", { children: receipt.tokens }),
-				" tokens steered"
-			] }),
-			receipt && !steered && a("span", { children: receipt.reason === "constrained" ? "not steered: it is constrained" : "not steered" }),
-			!receipt && column !== "plain" && column !== "prompt" && a("span", { children: "no receipt: the answer did not end" }),
-			readings.length > 0 && a("span", { children: [
-				"reads ",
-				a("b", { children: signed(mean, 1) }),
-				" z ",
-				read
-			] }),
-			answer.beyondSafe && a("span", {
-				class: "warn",
-				children: "▲ outside of the safe range"
-			})
-		]
-	});
+	return k$2("p", { class: "receipt small" }, steered && receipt.kl != null && k$2("span", null, k$2("b", null, receipt.kl.toFixed(2)), " nat, ", nats(receipt.kl).split(", ")[1] ?? "nothing"), steered && k$2("span", null, k$2("b", null, receipt.layers.length), " layers, ", k$2("b", null, receipt.tokens), " tokens steered"), receipt && !steered && k$2("span", null, receipt.reason === "constrained" ? "not steered: it is constrained" : "not steered"), !receipt && column !== "plain" && column !== "prompt" && k$2("span", null, "no receipt: the answer did not end"), readings.length > 0 && k$2("span", null, "reads ", k$2("b", null, signed(mean, 1)), " z ", read), answer.beyondSafe && k$2("span", { class: "warn" }, "▲ outside of the safe range"));
 }
 function Loops({ share, column }) {
 	const softer = column === "steered" || column === "opposite" ? softerDial(column) : null;
-	return a("p", {
-		class: "row small",
-		children: [a("span", {
-			class: "warn",
-			children: [
-				"▲ 3-word groups repeat: ",
-				Math.round(share * 100),
-				" % distinct"
-			]
-		}), softer && a("button", {
-			type: "button",
-			class: "small",
-			onClick: () => turn(softer.at, { strength: softer.strength }),
-			children: [
-				"Turn ",
-				softer.name,
-				" down to ",
-				signed(softer.strength, 3)
-			]
-		})]
-	});
+	return k$2("p", { class: "row small" }, k$2("span", { class: "warn" }, "▲ 3-word groups repeat: ", Math.round(share * 100), " % distinct"), softer && k$2("button", {
+		type: "button",
+		class: "small",
+		onClick: () => turn(softer.at, { strength: softer.strength })
+	}, "Turn ", softer.name, " down to ", signed(softer.strength, 3)));
 }
 function softerDial(column) {
 	const factor = column === "opposite" ? -1 : 1;
@@ -7582,63 +5899,25 @@ function Turn({ turn, number }) {
 	const columns = shown$2.value;
 	const stale = !last && columns.some((column) => isStale(turn, column));
 	const forgotten = turn.id < since.value;
-	return a("article", {
+	return k$2("article", {
 		class: "turn",
 		id: `turn-${turn.id}`,
 		"aria-label": `Turn ${number}`,
-		tabIndex: -1,
-		children: [
-			turn.example && a("p", {
-				class: "hint",
-				children: [
-					"An example, which comes with trimtab: what this model has answered. Move the dial, then press ",
-					a("b", { children: "Answer" }),
-					"."
-				]
-			}),
-			a("p", {
-				class: "asked",
-				children: [a("span", {
-					class: "vh",
-					children: "You: "
-				}), turn.user]
-			}),
-			forgotten && a("p", {
-				class: "hint",
-				children: "The model is not given this turn any more."
-			}),
-			a("div", {
-				class: "columns",
-				style: { "--columns": columns.length },
-				children: columns.map((column) => a(Column, {
-					turn,
-					column
-				}, column))
-			}),
-			a("div", {
-				class: "row",
-				children: [
-					stale && a("button", {
-						type: "button",
-						onClick: () => void rerunFrom(turn.id),
-						children: "Answer again from here"
-					}),
-					last && !turn.example && !busy.value && columns.some((column) => pickedOf(turn, column)) && a("button", {
-						type: "button",
-						onClick: () => void moreSeeds(turn.id),
-						children: ["Again ×3", a("span", {
-							class: "vh",
-							children: " with other seeds"
-						})]
-					}),
-					last && !turn.example && sampling.value.temperature === 0 && a("span", {
-						class: "hint",
-						children: ["×3 uses other seeds at temperature ", .8]
-					})
-				]
-			})
-		]
-	});
+		tabIndex: -1
+	}, turn.example && k$2("p", { class: "hint" }, "An example, which comes with trimtab: what this model has answered. Move the dial, then press ", k$2("b", null, "Answer"), "."), k$2("p", { class: "asked" }, k$2("span", { class: "vh" }, "You: "), turn.user), forgotten && k$2("p", { class: "hint" }, "The model is not given this turn any more."), k$2("div", {
+		class: "columns",
+		style: { "--columns": columns.length }
+	}, columns.map((column) => k$2(Column, {
+		key: column,
+		turn,
+		column
+	}))), k$2("div", { class: "row" }, stale && k$2("button", {
+		type: "button",
+		onClick: () => void rerunFrom(turn.id)
+	}, "Answer again from here"), last && !turn.example && !busy.value && columns.some((column) => pickedOf(turn, column)) && k$2("button", {
+		type: "button",
+		onClick: () => void moreSeeds(turn.id)
+	}, "Again ×3", k$2("span", { class: "vh" }, " with other seeds")), last && !turn.example && sampling.value.temperature === 0 && k$2("span", { class: "hint" }, "×3 uses other seeds at temperature ", .8)));
 }
 // src/places/try.tsx
 function moveToDial(by) {
@@ -7677,33 +5956,15 @@ function Try() {
 		placeKeys.value = KEYS;
 		return () => placeKeys.value = [];
 	}, []);
-	return a("div", {
-		class: "try",
-		children: [
-			a(Rail, {}),
-			a("main", {
-				id: "main",
-				tabIndex: -1,
-				"aria-label": "Answers",
-				children: [
-					a("h1", {
-						class: "vh",
-						children: "Try"
-					}),
-					a(Toolbar, {}),
-					a(ByTurn, {}),
-					turns.value.map((turn, n) => a(Turn, {
-						turn,
-						number: n + 1
-					}, turn.id)),
-					a(Composer, {})
-				]
-			}),
-			a(AddVector, {}),
-			a(SavePreset, {}),
-			a(WhereItActs, {})
-		]
-	});
+	return k$2("div", { class: "try" }, k$2(Rail, null), k$2("main", {
+		id: "main",
+		tabIndex: -1,
+		"aria-label": "Answers"
+	}, k$2("h1", { class: "vh" }, "Try"), k$2(Toolbar, null), k$2(ByTurn, null), turns.value.map((turn, n) => k$2(Turn, {
+		key: turn.id,
+		turn,
+		number: n + 1
+	})), k$2(Composer, null)), k$2(AddVector, null), k$2(SavePreset, null), k$2(WhereItActs, null));
 }
 // src/app.tsx
 var PLACES = {
@@ -7728,66 +5989,34 @@ function named(hash) {
 }
 function App() {
 	const { Page } = PLACES[place.value];
-	return a($, { children: [
-		a("a", {
-			class: "skip",
-			href: "#main",
-			onClick: (event) => {
-				event.preventDefault();
-				document.getElementById("main")?.focus();
-			},
-			children: "Skip to the content"
-		}),
-		a("header", {
-			class: "top",
-			children: [
-				a("span", {
-					class: "brand",
-					children: "trimtab"
-				}),
-				a("nav", {
-					"aria-label": "Places",
-					children: Object.keys(PLACES).map((name) => a("a", {
-						href: `#${name}`,
-						"aria-current": name === place.value ? "page" : void 0,
-						children: PLACES[name].title
-					}, name))
-				}),
-				a("span", {
-					class: "model",
-					children: model()
-				}),
-				a("button", {
-					type: "button",
-					class: "quiet icon keys",
-					"aria-label": "Keys",
-					title: "Keys",
-					onClick: () => keysOpen.value = true,
-					children: "?"
-				})
-			]
-		}),
-		offline.value && a("div", {
-			class: "banner",
-			role: "alert",
-			children: [a("span", { children: "The server does not answer. Your text is kept." }), a("button", {
-				type: "button",
-				onClick: () => void refresh(),
-				children: "Try again"
-			})]
-		}),
-		needsKey.value && a(KeyField, {}),
-		a(Page, {}),
-		a(Breaks, {}),
-		a(UseInApp, {}),
-		a(Keys, {}),
-		a("p", {
-			class: "vh",
-			role: "status",
-			"aria-live": "polite",
-			children: announced.value
-		})
-	] });
+	return k$2($, null, k$2("a", {
+		class: "skip",
+		href: "#main",
+		onClick: (event) => {
+			event.preventDefault();
+			document.getElementById("main")?.focus();
+		}
+	}, "Skip to the content"), k$2("header", { class: "top" }, k$2("span", { class: "brand" }, "trimtab"), k$2("nav", { "aria-label": "Places" }, Object.keys(PLACES).map((name) => k$2("a", {
+		key: name,
+		href: `#${name}`,
+		"aria-current": name === place.value ? "page" : void 0
+	}, PLACES[name].title))), k$2("span", { class: "model" }, model()), k$2("button", {
+		type: "button",
+		class: "quiet icon keys",
+		"aria-label": "Keys",
+		title: "Keys",
+		onClick: () => keysOpen.value = true
+	}, "?")), offline.value && k$2("div", {
+		class: "banner",
+		role: "alert"
+	}, k$2("span", null, "The server does not answer. Your text is kept."), k$2("button", {
+		type: "button",
+		onClick: () => void refresh()
+	}, "Try again")), needsKey.value && k$2(KeyField, null), k$2(Page, null), k$2(Breaks, null), k$2(UseInApp, null), k$2(Keys, null), k$2("p", {
+		class: "vh",
+		role: "status",
+		"aria-live": "polite"
+	}, announced.value));
 }
 function model() {
 	const about = info.value?.model;
@@ -7799,30 +6028,19 @@ function model() {
 	].filter(Boolean).join(" · ");
 }
 function KeyField() {
-	return a("form", {
+	return k$2("form", {
 		class: "banner",
 		onSubmit: (event) => {
 			event.preventDefault();
 			refresh();
-		},
-		children: [
-			a("label", {
-				for: "key",
-				children: "This server needs a key. It is kept until you close the page."
-			}),
-			a("input", {
-				id: "key",
-				type: "password",
-				autocomplete: "off",
-				value: key.value,
-				onInput: (event) => key.value = event.currentTarget.value
-			}),
-			a("button", {
-				class: "go",
-				children: "Use it"
-			})
-		]
-	});
+		}
+	}, k$2("label", { for: "key" }, "This server needs a key. It is kept until you close the page."), k$2("input", {
+		id: "key",
+		type: "password",
+		autocomplete: "off",
+		value: key.value,
+		onInput: (event) => key.value = event.currentTarget.value
+	}), k$2("button", { class: "go" }, "Use it"));
 }
 // src/state/first.ts
 var EXAMPLE_MODEL = "smollm2";
@@ -7888,4 +6106,4 @@ refresh();
 findJobs().catch(() => void 0);
 listenForKeys();
 showExample();
-Q(a(App, {}), document.getElementById("app"));
+Q(k$2(App, null), document.getElementById("app"));
