@@ -1,7 +1,7 @@
 // The server's routes, typed by its OpenAPI document. Nothing else in the page talks to the network.
 import { signal } from "@preact/signals";
 import { EventSourceParserStream } from "eventsource-parser/stream";
-import createClient from "openapi-fetch";
+import type { Client } from "openapi-fetch";
 import type { Readable } from "openapi-typescript-helpers";
 import type { components, paths } from "./api.gen";
 
@@ -54,7 +54,26 @@ async function send(request: Request): Promise<Response> {
   }
 }
 
-export const api = createClient<paths>({ baseUrl: location.origin, fetch: send });
+interface Fields {
+  readonly params?: { readonly path?: Readonly<Record<string, string>>; readonly query?: Readonly<Record<string, string>> };
+  readonly body?: unknown;
+}
+
+/** Send a request with JSON in it. Of openapi-fetch only the types are used: its code would be a twentieth of the page. */
+function method(name: string) {
+  return async (path: string, { params = {}, body }: Fields = {}) => {
+    const filled = path.replace(/\{(\w+)\}/g, (_, field: string) => encodeURIComponent(params.path![field]!));
+    const url = new URL(filled, location.origin);
+    for (const [field, value] of Object.entries(params.query ?? {})) url.searchParams.set(field, value);
+    const sent = body === undefined ? {} : { body: JSON.stringify(body), headers: { "content-type": "application/json" } };
+    const response = await send(new Request(url, { method: name, ...sent }));
+    const content: unknown = await response.json().catch(() => null);
+    return response.ok ? { data: content, response } : { error: content, response };
+  };
+}
+
+const METHODS = ["GET", "POST", "PUT", "DELETE"] as const;
+export const api = Object.fromEntries(METHODS.map((name) => [name, method(name)])) as unknown as Pick<Client<paths>, (typeof METHODS)[number]>;
 
 /** Return the data of an answer, or raise what the server says is wrong. */
 export function unwrap<T>(answer: { data?: T; error?: unknown; response: Response }): T {
