@@ -3,6 +3,7 @@ import { signal } from "@preact/signals";
 import { key, offline } from "./api";
 import { Breaks } from "./parts/breaks";
 import { Keys } from "./parts/keys";
+import { SavePreset } from "./parts/save-preset";
 import { UseInApp } from "./parts/use";
 import { Library } from "./places/library";
 import { Make } from "./places/make";
@@ -51,6 +52,7 @@ export function App() {
       <Page />
       <Breaks />
       <UseInApp />
+      <SavePreset />
       <Keys />
       <p class="vh" role="status" aria-live="polite">{announced.value}</p>
     </>

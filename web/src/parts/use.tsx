@@ -1,14 +1,12 @@
 // Use in my app: the current steering as code, to copy.
 import { signal } from "@preact/signals";
 import { useEffect, useState } from "preact/hooks";
-import { api, unwrap } from "../api";
 import { announce } from "../state/announce";
 import { text } from "../state/dials";
-import { codeOpen } from "../state/open";
+import { codeOpen, presetOpen } from "../state/open";
 import { findPresets, presets } from "../state/presets";
 import { info } from "../state/server";
 import { Dialog } from "./dialog";
-import { Problem } from "./notice";
 import { type Snippet, snippets } from "./snippets";
 
 const tab = signal("curl");
@@ -51,7 +49,11 @@ function Opened() {
         </div>
         <div role="tabpanel" id="snippet" aria-labelledby={`tab-${shown.id}`} class="stack">
           <p class="hint">{shown.note}</p>
-          {shown.code === null ? <SavePreset /> : <Code key={shown.id} code={shown.code} title={shown.title} />}
+          {shown.code === null ? (
+            <p><button type="button" class="go" onClick={() => (presetOpen.value = true)}>Save as preset</button></p>
+          ) : (
+            <Code key={shown.id} code={shown.code} title={shown.title} />
+          )}
         </div>
       </div>
     </Dialog>
@@ -89,44 +91,5 @@ function Code({ code, title }: { readonly code: string; readonly title: string }
         {copied === "failed" && <span class="warn">▲ The browser does not allow it. Select the text and copy it.</span>}
       </p>
     </>
-  );
-}
-
-/** The form that saves the dials as a preset, whose name is then a model's. */
-export function SavePreset({ onSaved }: { readonly onSaved?: (name: string) => void }) {
-  const [name, setName] = useState("");
-  const [error, setError] = useState<unknown>(null);
-  const taken = presets.value.some((each) => each.name === name);
-  const save = async () => {
-    setError(null);
-    try {
-      unwrap(await api.PUT("/v1/presets/{name}", { params: { path: { name } }, body: { steering: text.value } as never }));
-      await findPresets();
-      announce(`The preset ${name} is saved`);
-      onSaved?.(name);
-    } catch (problem) {
-      setError(problem);
-    }
-  };
-  return (
-    <form class="stack tight" onSubmit={(event) => { event.preventDefault(); void save(); }}>
-      <p>Save the dials as a preset. Its name is then a model's name.</p>
-      <div class="row">
-        <label class="row">
-          <span class="label">Name</span>
-          <input
-            value={name}
-            required
-            pattern="[A-Za-z0-9][A-Za-z0-9._\-]{0,63}"
-            title="Letters, digits, '.', '_' and '-'"
-            autocomplete="off"
-            onInput={(event) => setName(event.currentTarget.value)}
-          />
-        </label>
-        <button class="go" disabled={!name || taken}>Save</button>
-        {taken && <span class="warn">▲ There is a preset of this name</span>}
-      </div>
-      {error !== null && <Problem error={error} />}
-    </form>
   );
 }

@@ -10,7 +10,6 @@ import { AddVector } from "../try/add-vector";
 import { ByTurn } from "../try/by-turn";
 import { Composer } from "../try/composer";
 import { Rail, sheetOpen } from "../try/rail";
-import { SavePreset } from "../try/save-preset";
 import { Toolbar } from "../try/toolbar";
 import { Turn } from "../try/turn";
 
@@ -53,7 +52,6 @@ export function Try() {
         <Composer />
       </main>
       <AddVector />
-      <SavePreset />
       <WhereItActs />
     </div>
   );

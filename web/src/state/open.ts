@@ -6,6 +6,8 @@ export const breaksOf = signal<string | null>(null);
 /** Whether *Use in my app* is shown. */
 export const codeOpen = signal(false);
 export const keysOpen = signal(false);
+/** Whether the form is shown that saves the dials as a preset. */
+export const presetOpen = signal(false);
 
 export function openBreaks(name: string): void {
   breaksOf.value = name;

@@ -1,12 +1,11 @@
 // The dials and what is made of them: beside the answers, or a sheet from below on a phone.
 import { signal } from "@preact/signals";
 import { dials } from "../state/dials";
-import { openCode } from "../state/open";
+import { openCode, presetOpen } from "../state/open";
 import { info, vectors } from "../state/server";
 import { addOpen } from "./add-vector";
 import { Budget, TextForm } from "./budget";
 import { Dial } from "./dial";
-import { presetOpen } from "./save-preset";
 
 export const sheetOpen = signal(false);
 

@@ -1,13 +1,14 @@
 // Saving the dials as a preset: a name that any client can use as its model.
-import { signal, useSignal } from "@preact/signals";
+import { useSignal } from "@preact/signals";
 import { api, ApiError, key, unwrap } from "../api";
-import { Dialog } from "../parts/dialog";
-import { Problem } from "../parts/notice";
+import { Dialog } from "./dialog";
+import { Problem } from "./notice";
 import { text } from "../state/dials";
+import { presetOpen } from "../state/open";
+import { findPresets, presets } from "../state/presets";
 import { info, refresh } from "../state/server";
 import { sampling } from "../state/talk";
 
-export const presetOpen = signal(false);
 const NAME = "[A-Za-z0-9][A-Za-z0-9._\\-]*";
 
 export function SavePreset() {
@@ -29,8 +30,8 @@ function Form() {
     const path = { name: name.value };
     try {
       if (!overwrite) {
-        const before = await api.GET("/v1/presets/{name}", { params: { path } });
-        exists.value = before.response.ok;
+        await findPresets();
+        exists.value = presets.value.some((preset) => preset.name === name.value);
         if (exists.value) return;
       }
       const { maxTokens, temperature, seed } = sampling.value;
@@ -42,7 +43,7 @@ function Form() {
       const reply = unwrap(await api.PUT("/v1/presets/{name}", { params: { path }, body: body as never }));
       if (reply.usable) saved.value = reply.model;
       else error.value = new ApiError(reply.problem ?? "the preset cannot be used with this model", "change its steering", "unusable", 400);
-      void refresh();
+      void Promise.all([refresh(), findPresets()]);
     } catch (problem) {
       error.value = problem;
     }
