@@ -1910,6 +1910,7 @@ function isNames(value) {
 var breaksOf = y$1(null);
 var codeOpen = y$1(false);
 var keysOpen = y$1(false);
+var presetOpen = y$1(false);
 function openBreaks(name) {
 	breaksOf.value = name;
 }
@@ -2372,6 +2373,102 @@ var presets = y$1([]);
 async function findPresets() {
 	presets.value = unwrap(await api.GET("/v1/presets")).data;
 }
+// src/parts/save-preset.tsx
+var NAME = "[A-Za-z0-9][A-Za-z0-9._\\-]*";
+function SavePreset() {
+	return presetOpen.value ? k$2(Form, null) : null;
+}
+function Form() {
+	const name = useSignal("");
+	const system = useSignal("");
+	const withSampling = useSignal(false);
+	const error = useSignal(null);
+	const saved = useSignal(null);
+	const exists = useSignal(false);
+	const close = () => presetOpen.value = false;
+	const fixed = info.value?.capabilities.edits_presets === false;
+	const save = async (overwrite) => {
+		error.value = null;
+		exists.value = false;
+		const path = { name: name.value };
+		try {
+			if (!overwrite) {
+				await findPresets();
+				exists.value = presets.value.some((preset) => preset.name === name.value);
+				if (exists.value) return;
+			}
+			const { maxTokens, temperature, seed } = sampling.value;
+			const body = {
+				steering: text.value,
+				...system.value.trim() ? { system: system.value.trim() } : {},
+				...withSampling.value ? { defaults: {
+					max_tokens: maxTokens,
+					temperature,
+					seed
+				} } : {}
+			};
+			const reply = unwrap(await api.PUT("/v1/presets/{name}", {
+				params: { path },
+				body
+			}));
+			if (reply.usable) saved.value = reply.model;
+			else error.value = new ApiError(reply.problem ?? "the preset cannot be used with this model", "change its steering", "unusable", 400);
+			Promise.all([refresh(), findPresets()]);
+		} catch (problem) {
+			error.value = problem;
+		}
+	};
+	const needsKey = error.value instanceof ApiError && [401, 403].includes(error.value.status);
+	return k$2(Dialog, {
+		title: "Save as preset",
+		onClose: close
+	}, fixed ? k$2("p", null, "The presets of this server cannot be edited here. Edit them where it is started.") : saved.value ? k$2("div", { class: "stack" }, k$2("p", { role: "status" }, "Saved. Any client of this server can use it as its model: ", k$2("code", null, saved.value)), k$2("p", null, k$2("button", {
+		type: "button",
+		class: "go",
+		onClick: close
+	}, "Done"))) : k$2("form", {
+		class: "stack",
+		onSubmit: (event) => {
+			event.preventDefault();
+			save(false);
+		}
+	}, k$2("p", null, "Steering: ", k$2("code", null, text.value)), k$2("div", { class: "field" }, k$2("label", { for: "preset-name" }, "Name"), k$2("input", {
+		id: "preset-name",
+		required: true,
+		pattern: NAME,
+		maxLength: 64,
+		autocomplete: "off",
+		value: name.value,
+		onInput: (event) => {
+			name.value = event.currentTarget.value;
+			exists.value = false;
+		}
+	}), k$2("span", { class: "hint" }, "Letters, digits, dots, dashes and underscores")), k$2("div", { class: "field" }, k$2("label", { for: "preset-system" }, "Opening of the system prompt, if it is to have one"), k$2("textarea", {
+		id: "preset-system",
+		rows: 2,
+		value: system.value,
+		onInput: (event) => system.value = event.currentTarget.value
+	})), k$2("label", { class: "check" }, k$2("input", {
+		type: "checkbox",
+		checked: withSampling.value,
+		onChange: (event) => withSampling.value = event.currentTarget.checked
+	}), "With length, temperature and seed as they are now"), needsKey && k$2("div", { class: "field" }, k$2("label", { for: "preset-key" }, "Key that may manage the server; it is kept until you close the page"), k$2("input", {
+		id: "preset-key",
+		type: "password",
+		autocomplete: "off",
+		value: key.value,
+		onInput: (event) => key.value = event.currentTarget.value
+	})), error.value !== null && k$2(Problem, { error: error.value }), exists.value && k$2("div", {
+		class: "notice bad",
+		role: "alert"
+	}, k$2("p", null, "There is a preset of this name. ", k$2("button", {
+		type: "button",
+		onClick: () => void save(true)
+	}, "Replace it"))), k$2("p", { class: "row" }, k$2("button", { class: "go" }, "Save"), k$2("button", {
+		type: "button",
+		onClick: close
+	}, "Cancel"))));
+}
 // src/parts/snippets.ts
 var QUESTION$1 = "How was your day?";
 function snippets(use) {
@@ -2537,7 +2634,11 @@ function Opened() {
 		id: "snippet",
 		"aria-labelledby": `tab-${shown.id}`,
 		class: "stack"
-	}, k$2("p", { class: "hint" }, shown.note), shown.code === null ? k$2(SavePreset$1, null) : k$2(Code, {
+	}, k$2("p", { class: "hint" }, shown.note), shown.code === null ? k$2("p", null, k$2("button", {
+		type: "button",
+		class: "go",
+		onClick: () => presetOpen.value = true
+	}, "Save as preset")) : k$2(Code, {
 		key: shown.id,
 		code: shown.code,
 		title: shown.title
@@ -2576,42 +2677,6 @@ function Code({ code, title }) {
 		class: "go",
 		onClick: () => void copy()
 	}, "Copy"), copied === "copied" && k$2("span", null, "Copied"), copied === "failed" && k$2("span", { class: "warn" }, "▲ The browser does not allow it. Select the text and copy it.")));
-}
-function SavePreset$1({ onSaved }) {
-	const [name, setName] = d$2("");
-	const [error, setError] = d$2(null);
-	const taken = presets.value.some((each) => each.name === name);
-	const save = async () => {
-		setError(null);
-		try {
-			unwrap(await api.PUT("/v1/presets/{name}", {
-				params: { path: { name } },
-				body: { steering: text.value }
-			}));
-			await findPresets();
-			announce(`The preset ${name} is saved`);
-			onSaved?.(name);
-		} catch (problem) {
-			setError(problem);
-		}
-	};
-	return k$2("form", {
-		class: "stack tight",
-		onSubmit: (event) => {
-			event.preventDefault();
-			save();
-		}
-	}, k$2("p", null, "Save the dials as a preset. Its name is then a model's name."), k$2("div", { class: "row" }, k$2("label", { class: "row" }, k$2("span", { class: "label" }, "Name"), k$2("input", {
-		value: name,
-		required: true,
-		pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]{0,63}",
-		title: "Letters, digits, '.', '_' and '-'",
-		autocomplete: "off",
-		onInput: (event) => setName(event.currentTarget.value)
-	})), k$2("button", {
-		class: "go",
-		disabled: !name || taken
-	}, "Save"), taken && k$2("span", { class: "warn" }, "▲ There is a preset of this name")), error !== null && k$2(Problem, { error }));
 }
 // src/state/library.ts
 var deleted$1 = y$1(null);
@@ -4958,103 +5023,6 @@ function Missing({ name, at }) {
 		onClick: () => remove(at)
 	}, "✕")), k$2("p", { class: "small" }, k$2("span", { class: "warn" }, "▲ Not used: "), unusable.value[name] ?? "there is no vector of this name for this model.", " ", k$2("a", { href: `#make/${encodeURIComponent(name)}` }, "Train it")));
 }
-// src/try/save-preset.tsx
-var presetOpen = y$1(false);
-var NAME = "[A-Za-z0-9][A-Za-z0-9._\\-]*";
-function SavePreset() {
-	return presetOpen.value ? k$2(Form, null) : null;
-}
-function Form() {
-	const name = useSignal("");
-	const system = useSignal("");
-	const withSampling = useSignal(false);
-	const error = useSignal(null);
-	const saved = useSignal(null);
-	const exists = useSignal(false);
-	const close = () => presetOpen.value = false;
-	const fixed = info.value?.capabilities.edits_presets === false;
-	const save = async (overwrite) => {
-		error.value = null;
-		exists.value = false;
-		const path = { name: name.value };
-		try {
-			if (!overwrite) {
-				const before = await api.GET("/v1/presets/{name}", { params: { path } });
-				exists.value = before.response.ok;
-				if (exists.value) return;
-			}
-			const { maxTokens, temperature, seed } = sampling.value;
-			const body = {
-				steering: text.value,
-				...system.value.trim() ? { system: system.value.trim() } : {},
-				...withSampling.value ? { defaults: {
-					max_tokens: maxTokens,
-					temperature,
-					seed
-				} } : {}
-			};
-			const reply = unwrap(await api.PUT("/v1/presets/{name}", {
-				params: { path },
-				body
-			}));
-			if (reply.usable) saved.value = reply.model;
-			else error.value = new ApiError(reply.problem ?? "the preset cannot be used with this model", "change its steering", "unusable", 400);
-			refresh();
-		} catch (problem) {
-			error.value = problem;
-		}
-	};
-	const needsKey = error.value instanceof ApiError && [401, 403].includes(error.value.status);
-	return k$2(Dialog, {
-		title: "Save as preset",
-		onClose: close
-	}, fixed ? k$2("p", null, "The presets of this server cannot be edited here. Edit them where it is started.") : saved.value ? k$2("div", { class: "stack" }, k$2("p", { role: "status" }, "Saved. Any client of this server can use it as its model: ", k$2("code", null, saved.value)), k$2("p", null, k$2("button", {
-		type: "button",
-		class: "go",
-		onClick: close
-	}, "Done"))) : k$2("form", {
-		class: "stack",
-		onSubmit: (event) => {
-			event.preventDefault();
-			save(false);
-		}
-	}, k$2("p", null, "Steering: ", k$2("code", null, text.value)), k$2("div", { class: "field" }, k$2("label", { for: "preset-name" }, "Name"), k$2("input", {
-		id: "preset-name",
-		required: true,
-		pattern: NAME,
-		maxLength: 64,
-		autocomplete: "off",
-		value: name.value,
-		onInput: (event) => {
-			name.value = event.currentTarget.value;
-			exists.value = false;
-		}
-	}), k$2("span", { class: "hint" }, "Letters, digits, dots, dashes and underscores")), k$2("div", { class: "field" }, k$2("label", { for: "preset-system" }, "Opening of the system prompt, if it is to have one"), k$2("textarea", {
-		id: "preset-system",
-		rows: 2,
-		value: system.value,
-		onInput: (event) => system.value = event.currentTarget.value
-	})), k$2("label", { class: "check" }, k$2("input", {
-		type: "checkbox",
-		checked: withSampling.value,
-		onChange: (event) => withSampling.value = event.currentTarget.checked
-	}), "With length, temperature and seed as they are now"), needsKey && k$2("div", { class: "field" }, k$2("label", { for: "preset-key" }, "Key that may manage the server; it is kept until you close the page"), k$2("input", {
-		id: "preset-key",
-		type: "password",
-		autocomplete: "off",
-		value: key.value,
-		onInput: (event) => key.value = event.currentTarget.value
-	})), error.value !== null && k$2(Problem, { error: error.value }), exists.value && k$2("div", {
-		class: "notice bad",
-		role: "alert"
-	}, k$2("p", null, "There is a preset of this name. ", k$2("button", {
-		type: "button",
-		onClick: () => void save(true)
-	}, "Replace it"))), k$2("p", { class: "row" }, k$2("button", { class: "go" }, "Save"), k$2("button", {
-		type: "button",
-		onClick: close
-	}, "Cancel"))));
-}
 // src/try/rail.tsx
 var sheetOpen = y$1(false);
 function Rail() {
@@ -5611,7 +5579,7 @@ function Try() {
 		key: turn.id,
 		turn,
 		number: n + 1
-	})), k$2(Composer, null)), k$2(AddVector, null), k$2(SavePreset, null), k$2(WhereItActs, null));
+	})), k$2(Composer, null)), k$2(AddVector, null), k$2(WhereItActs, null));
 }
 // src/app.tsx
 var PLACES = {
@@ -5659,7 +5627,7 @@ function App() {
 	}, k$2("span", null, "The server does not answer. Your text is kept."), k$2("button", {
 		type: "button",
 		onClick: () => void refresh()
-	}, "Try again")), needsKey.value && k$2(KeyField, null), k$2(Page, null), k$2(Breaks, null), k$2(UseInApp, null), k$2(Keys, null), k$2("p", {
+	}, "Try again")), needsKey.value && k$2(KeyField, null), k$2(Page, null), k$2(Breaks, null), k$2(UseInApp, null), k$2(SavePreset, null), k$2(Keys, null), k$2("p", {
 		class: "vh",
 		role: "status",
 		"aria-live": "polite"
