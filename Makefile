@@ -56,15 +56,15 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile -m slow
 
-test-test-web: $(VENV)/.installed-web
+test-architectures: $(STAMP)
+	$(BIN)/pytest -n $(WORKERS) -m architectures
+
+test-web: $(VENV)/.installed-web
 	$(BIN)/pytest tests/web
 
 $(VENV)/.installed-web: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[web]"
 	@touch $@
-
-architectures: $(STAMP)
-	$(BIN)/pytest -n $(WORKERS) -m architectures
 
 test-interop: $(VENV)/.installed-interop $(CLIENTS)/.installed
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile tests/interop "tests/test_docs.py::test_page_blocks_run[interop.md]"
