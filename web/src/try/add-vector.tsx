@@ -47,7 +47,7 @@ function Chooser() {
       <div class="stack">
         <div class="field">
           <label for="find-vector">Search</label>
-          <input id="find-vector" type="search" autofocus value={wanted.value} onInput={(event) => (wanted.value = event.currentTarget.value)} />
+          <input id="find-vector" type="search" ref={focusFirst} value={wanted.value} onInput={(event) => (wanted.value = event.currentTarget.value)} />
         </div>
         <p class="hint" role="status">{list.length} of {vectors.value.length} behaviours of {model}, best first</p>
         <ul class="choices">
@@ -91,6 +91,11 @@ function Chooser() {
       </div>
     </Dialog>
   );
+}
+
+/** Let the dialog open with the focus here. Once it is in the page, the attribute says nothing to the page itself. */
+function focusFirst(input: HTMLInputElement | null): void {
+  input?.setAttribute("autofocus", "");
 }
 
 function rank(vector: Vector): number {

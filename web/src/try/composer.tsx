@@ -11,6 +11,7 @@ export function Composer() {
     if (!text) return;
     draft.value = "";
     ask(text);
+    requestAnimationFrame(() => document.querySelector("article:last-of-type")?.scrollIntoView({ block: "start" }));
   };
   return (
     <form
@@ -32,7 +33,7 @@ export function Composer() {
       <textarea
         id="message"
         rows={1}
-        placeholder={turns.value.length ? "Ask the same question with and without the dials…" : "How was your day?"}
+        placeholder={turns.value.length ? "Ask with and without the dials…" : "How was your day?"}
         value={draft.value}
         onInput={(event) => (draft.value = event.currentTarget.value)}
         onKeyDown={(event) => {

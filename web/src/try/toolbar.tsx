@@ -61,7 +61,7 @@ function More() {
   const set = (part: Partial<typeof sampling.value>) => (sampling.value = { ...sampling.value, ...part });
   const most = info.value?.limits.answer_tokens ?? 4096;
   return (
-    <details class="more">
+    <details class="more" onKeyDown={closeOnEscape}>
       <summary class="small">More</summary>
       <div class="card stack">
         <NumberField label="Length in tokens, at most" min={1} max={most} step={1} value={sampling.value.maxTokens} onSet={(maxTokens) => set({ maxTokens })} />
@@ -76,6 +76,15 @@ function More() {
       </div>
     </details>
   );
+}
+
+function closeOnEscape(event: KeyboardEvent): void {
+  const details = event.currentTarget as HTMLDetailsElement;
+  if (event.key !== "Escape" || !details.open) return;
+  event.preventDefault();
+  event.stopPropagation();
+  details.open = false;
+  details.querySelector("summary")?.focus();
 }
 
 function NumberField({ label, min, max, step, value, onSet }: {
@@ -94,7 +103,7 @@ function NumberField({ label, min, max, step, value, onSet }: {
         onChange={(event) => {
           const given = event.currentTarget.valueAsNumber;
           if (Number.isFinite(given)) onSet(Math.min(Math.max(given, min), max));
-          event.currentTarget.value = String(sampling.peek() && value);
+          event.currentTarget.value = String(value);
         }}
       />
       {label}
@@ -121,7 +130,7 @@ function SystemPrompt() {
         aria-describedby="system-tokens"
         onChange={(event) => (systemPrompt.value = event.currentTarget.value.trim())}
       />
-      <span id="system-tokens" class="small soft number">{added.value === null ? "" : `${added.value < 0 ? "−" : "+"}${Math.abs(added.value)} tokens in every request`}</span>
+      <span id="system-tokens" class="small soft number">{added.value === null ? "" : added.value < 0 ? `${-added.value} tokens less than the template's own prompt` : `+${added.value} tokens in every request`}</span>
     </div>
   );
 }

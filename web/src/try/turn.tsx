@@ -11,7 +11,7 @@ export function Turn({ turn, number }: { readonly turn: Value; readonly number: 
   return (
     <article class="turn" id={`turn-${turn.id}`} aria-label={`Turn ${number}`} tabIndex={-1}>
       {turn.example && <p class="hint">An example, which comes with trimtab: what this model has answered. Move the dial, then press <b>Answer</b>.</p>}
-      <p class="asked"><span class="vh">You: </span>{turn.user}</p>
+      <h2 class="asked"><span class="vh">You: </span>{turn.user}</h2>
       {forgotten && <p class="hint">The model is not given this turn any more.</p>}
       <div class="columns" style={{ "--columns": columns.length }}>
         {columns.map((column) => <Column key={column} turn={turn} column={column} />)}

@@ -4673,7 +4673,7 @@ function Chooser() {
 	}, k$2("div", { class: "stack" }, k$2("div", { class: "field" }, k$2("label", { for: "find-vector" }, "Search"), k$2("input", {
 		id: "find-vector",
 		type: "search",
-		autofocus: true,
+		ref: focusFirst,
 		value: wanted.value,
 		onInput: (event) => wanted.value = event.currentTarget.value
 	})), k$2("p", {
@@ -4696,6 +4696,9 @@ function Chooser() {
 		href: "#make",
 		onClick: close
 	}, "Make it"))));
+}
+function focusFirst(input) {
+	input?.setAttribute("autofocus", "");
 }
 function rank(vector) {
 	const at = ORDER.indexOf(vector.verdict ?? "");
@@ -5060,6 +5063,7 @@ function Composer() {
 		if (!text) return;
 		draft$1.value = "";
 		ask(text);
+		requestAnimationFrame(() => document.querySelector("article:last-of-type")?.scrollIntoView({ block: "start" }));
 	};
 	return k$2("form", {
 		class: "composer",
@@ -5085,7 +5089,7 @@ function Composer() {
 	}, "Your message"), k$2("textarea", {
 		id: "message",
 		rows: 1,
-		placeholder: turns.value.length ? "Ask the same question with and without the dials…" : "How was your day?",
+		placeholder: turns.value.length ? "Ask with and without the dials…" : "How was your day?",
 		value: draft$1.value,
 		onInput: (event) => draft$1.value = event.currentTarget.value,
 		onKeyDown: (event) => {
@@ -5181,7 +5185,10 @@ function More() {
 		...part
 	};
 	const most = info.value?.limits.answer_tokens ?? 4096;
-	return k$2("details", { class: "more" }, k$2("summary", { class: "small" }, "More"), k$2("div", { class: "card stack" }, k$2(NumberField, {
+	return k$2("details", {
+		class: "more",
+		onKeyDown: closeOnEscape
+	}, k$2("summary", { class: "small" }, "More"), k$2("div", { class: "card stack" }, k$2(NumberField, {
 		label: "Length in tokens, at most",
 		min: 1,
 		max: most,
@@ -5216,6 +5223,14 @@ function More() {
 		onClick: forget
 	}, "New conversation")));
 }
+function closeOnEscape(event) {
+	const details = event.currentTarget;
+	if (event.key !== "Escape" || !details.open) return;
+	event.preventDefault();
+	event.stopPropagation();
+	details.open = false;
+	details.querySelector("summary")?.focus();
+}
 function NumberField({ label, min, max, step, value, onSet }) {
 	return k$2("label", { class: "check small" }, k$2("input", {
 		type: "number",
@@ -5226,7 +5241,7 @@ function NumberField({ label, min, max, step, value, onSet }) {
 		onChange: (event) => {
 			const given = event.currentTarget.valueAsNumber;
 			if (Number.isFinite(given)) onSet(Math.min(Math.max(given, min), max));
-			event.currentTarget.value = String(sampling.peek() && value);
+			event.currentTarget.value = String(value);
 		}
 	}), label);
 }
@@ -5249,7 +5264,7 @@ function SystemPrompt() {
 	}), k$2("span", {
 		id: "system-tokens",
 		class: "small soft number"
-	}, added.value === null ? "" : `${added.value < 0 ? "−" : "+"}${Math.abs(added.value)} tokens in every request`));
+	}, added.value === null ? "" : added.value < 0 ? `${-added.value} tokens less than the template's own prompt` : `+${added.value} tokens in every request`));
 }
 async function countTokens(system) {
 	const model = info.value?.model.served_as;
@@ -5519,7 +5534,7 @@ function Turn({ turn, number }) {
 		id: `turn-${turn.id}`,
 		"aria-label": `Turn ${number}`,
 		tabIndex: -1
-	}, turn.example && k$2("p", { class: "hint" }, "An example, which comes with trimtab: what this model has answered. Move the dial, then press ", k$2("b", null, "Answer"), "."), k$2("p", { class: "asked" }, k$2("span", { class: "vh" }, "You: "), turn.user), forgotten && k$2("p", { class: "hint" }, "The model is not given this turn any more."), k$2("div", {
+	}, turn.example && k$2("p", { class: "hint" }, "An example, which comes with trimtab: what this model has answered. Move the dial, then press ", k$2("b", null, "Answer"), "."), k$2("h2", { class: "asked" }, k$2("span", { class: "vh" }, "You: "), turn.user), forgotten && k$2("p", { class: "hint" }, "The model is not given this turn any more."), k$2("div", {
 		class: "columns",
 		style: { "--columns": columns.length }
 	}, columns.map((column) => k$2(Column, {
