@@ -52,11 +52,14 @@ def listening(app: FastAPI, *, port: int = 0) -> Iterator[str]:
 
 
 class Scripted:
-    """Engine that writes given texts, one after the other, in pieces; otherwise a fake one."""
+    """Engine that writes given texts, one after the other, in pieces, ``seconds`` apart; otherwise a fake one."""
 
-    def __init__(self, *texts: str, piece: int = 3, markers: ThinkingMarkers | None = None) -> None:
+    def __init__(
+        self, *texts: str, piece: int = 3, markers: ThinkingMarkers | None = None, seconds: float = 0.0
+    ) -> None:
         self._texts = iter(texts)
         self._piece = piece
+        self._seconds = seconds
         self._fake = FakeEngine()
         self.thinking_markers = markers
         self.asked: list[dict[str, Any]] = []
@@ -69,8 +72,16 @@ class Scripted:
         self.asked.append({"prompt": prompt, **options})
         text, mailbox = next(self._texts), Mailbox()
         pieces = [text[at : at + self._piece] for at in range(0, len(text), self._piece)]
-        for number, piece in enumerate(pieces):
-            mailbox.put(StreamedToken(number, piece))
-        receipt = Receipt("none", (), 0)
-        mailbox.close(Completion(text, tuple(range(len(pieces))), "stop", prompt, receipt))
+
+        def write() -> None:
+            for number, piece in enumerate(pieces):
+                time.sleep(self._seconds)
+                mailbox.put(StreamedToken(number, piece))
+            receipt = Receipt("none", (), 0)
+            mailbox.close(Completion(text, tuple(range(len(pieces))), "stop", prompt, receipt))
+
+        if self._seconds:
+            Thread(target=write, daemon=True).start()
+        else:
+            write()
         return Generation(mailbox)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,6 +35,7 @@ FLAGS = (
 )
 WAIT = 10_000  # milliseconds that a page may take for one step
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+NONE: Mapping[str, str] = MappingProxyType({})
 NAMES = ("happy", "formal", "calm")  # vectors of the fake engine
 
 
@@ -95,7 +98,7 @@ def is_local(url: str) -> bool:
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     """``open_page(address, width=390, scheme="dark")`` opens a page; its faults fail the test.
 
-    ``allowed`` is a pattern of faults that the test is about.
+    ``allowed`` is a pattern of faults that the test is about; ``stored`` is what the browser's storage has of a former visit.
     """
     opened: list[tuple[Page, Watched]] = []
 
@@ -106,6 +109,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         height: int = 1000,
         scheme: str = "light",
         allowed: str | None = None,
+        stored: Mapping[str, Any] = NONE,
         settled: bool = True,
     ) -> Page:
         context = browser.new_context(
@@ -113,6 +117,11 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
             color_scheme=scheme,  # type: ignore[arg-type]
             reduced_motion="reduce",
         )
+        for name, value in stored.items():
+            script = f"localStorage.setItem('trimtab.{name}', {json.dumps(json.dumps(value))})"
+            context.add_init_script(
+                f"if (!sessionStorage.getItem('{name}')) {{ {script}; sessionStorage.setItem('{name}', 1) }}"
+            )
         page = context.new_page()
         page.set_default_timeout(WAIT)
         watched = Watched(None if allowed is None else re.compile(allowed))
@@ -152,9 +161,13 @@ def serve(
 ) -> Callable[..., AbstractContextManager[str]]:
     """``with serve(engine) as address`` serves an engine with the fake vectors, in folders of its own."""
 
-    def start(engine: Any, *, vectors: Sequence[ControlVector] = fake_vectors) -> AbstractContextManager[str]:
+    def start(
+        engine: Any, *, vectors: Sequence[ControlVector] = fake_vectors, presets: Mapping[str, str] = NONE
+    ) -> AbstractContextManager[str]:
         folder = tmp_path_factory.mktemp("served")
         (folder / "presets").mkdir()
+        for name, content in presets.items():
+            (folder / "presets" / f"{name}.toml").write_text(content, encoding="utf-8")
         for vector in vectors:
             vector.save(folder / f"{vector.behaviour.name}.safetensors")
         settings = ServerSettings(model="fake", vectors=folder, presets=folder / "presets", drain=0)
