@@ -98,7 +98,7 @@ def is_local(url: str) -> bool:
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     """``open_page(address, width=390, scheme="dark")`` opens a page; its faults fail the test.
 
-    ``allowed`` is a pattern of faults that the test is about; ``stored`` is what the browser's storage has of a former visit.
+    ``allowed`` is a pattern of faults that the test is about; ``stored`` is left in the browser by a former visit.
     """
     opened: list[tuple[Page, Watched]] = []
 
@@ -118,10 +118,9 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
             reduced_motion="reduce",
         )
         for name, value in stored.items():
-            script = f"localStorage.setItem('trimtab.{name}', {json.dumps(json.dumps(value))})"
-            context.add_init_script(
-                f"if (!sessionStorage.getItem('{name}')) {{ {script}; sessionStorage.setItem('{name}', 1) }}"
-            )
+            once = f"if (sessionStorage.getItem('{name}')) return; sessionStorage.setItem('{name}', 'stored');"
+            put = f"localStorage.setItem('trimtab.{name}', {json.dumps(json.dumps(value))});"
+            context.add_init_script(f"(() => {{ {once} {put} }})()")
         page = context.new_page()
         page.set_default_timeout(WAIT)
         watched = Watched(None if allowed is None else re.compile(allowed))

@@ -3,7 +3,7 @@ import { computed, signal } from "@preact/signals";
 import { ApiError, events, type Receipt } from "../api";
 import { announce } from "./announce";
 import { type Dial, dials } from "./dials";
-import { info, vectorOf } from "./server";
+import { info, refresh, vectorOf } from "./server";
 import {
   type Answer, asksFor, changeTurn, type Column, colourBy, type Message, messagesOf, pickedOf, sampling, shown, since, textOf, TITLES,
   type Token, turns,
@@ -209,6 +209,7 @@ interface Chunk {
 }
 
 async function stream(target: Target, asked: Asked, signal: AbortSignal): Promise<void> {
+  if (!info.value) await refresh(); // asked before the page knew the model
   const { messages, steering, temperature, seed } = asked;
   const body = {
     model: info.value?.model.served_as,

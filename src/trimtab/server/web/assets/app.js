@@ -4302,6 +4302,7 @@ function say(target) {
 	announce(`${TITLES[target.column]}: answer finished, ${parts.join(", ")}`);
 }
 async function stream(target, asked, signal) {
+	if (!info.value) await refresh();
 	const { messages, steering, temperature, seed } = asked;
 	const body = {
 		model: info.value?.model.served_as,
