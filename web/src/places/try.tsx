@@ -1,7 +1,7 @@
 import "../try/try.css";
 // Try: one question, answered as it is and steered, and the dials between them.
 import { useEffect } from "preact/hooks";
-import { again, busy, stop } from "../state/answering";
+import { again, answerAsTurned, busy, stop } from "../state/answering";
 import { placeKeys } from "../state/keys";
 import { followAddress } from "../state/link";
 import { turns } from "../state/talk";
@@ -9,7 +9,7 @@ import { WhereItActs } from "../try/acts";
 import { AddVector } from "../try/add-vector";
 import { ByTurn } from "../try/by-turn";
 import { Composer } from "../try/composer";
-import { Rail, sheetOpen } from "../try/rail";
+import { closeSheet, Rail } from "../try/rail";
 import { Toolbar } from "../try/toolbar";
 import { Turn } from "../try/turn";
 
@@ -29,12 +29,13 @@ const KEYS = [
     does: "Stop the answers",
     run: () => {
       if (busy.value) stop();
-      else sheetOpen.value = false;
+      else closeSheet();
     },
   },
 ];
 
 followAddress();
+answerAsTurned();
 
 export function Try() {
   useEffect(() => {

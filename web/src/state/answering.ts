@@ -1,11 +1,11 @@
 // Requests for answers: one for each column, which the server answers together.
-import { computed, signal } from "@preact/signals";
+import { computed, effect, signal } from "@preact/signals";
 import { ApiError, events, type Receipt } from "../api";
 import { announce } from "./announce";
-import { type Dial, dials } from "./dials";
+import { type Dial, dials, text } from "./dials";
 import { info, refresh, vectorOf } from "./server";
 import {
-  type Answer, asksFor, changeTurn, type Column, colourBy, type Message, messagesOf, pickedOf, sampling, shown, since, textOf, TITLES,
+  type Answer, asksFor, changeTurn, type Column, colourBy, live, type Message, messagesOf, pickedOf, sampling, shown, since, stale, textOf, TITLES,
   type Token, turns,
 } from "./talk";
 import { countWords, nats } from "./words";
@@ -13,6 +13,7 @@ import { countWords, nats } from "./words";
 const FLUSH_AFTER = 40; // milliseconds: tokens of all columns appear together
 const MAX_READINGS = 16;
 const TRIES = 5;
+const TURNED_AFTER = 400; // milliseconds
 /** Temperature of further answers where that of the first one is 0, which leaves nothing to vary. */
 export const TEMPERATURE_AGAIN = 0.8;
 
@@ -106,10 +107,10 @@ export async function goOn(id: number, column: Column): Promise<void> {
   const turn = turns.value.find((each) => each.id === id);
   const answer = turn && pickedOf(turn, column);
   if (!turn || !answer) return;
-  const text = textOf(answer);
+  const soFar = textOf(answer);
   const { steering, system, temperature, seed } = answer;
   const messages = messagesOf(column, id, system);
-  if (text) messages.push({ role: "assistant", content: text });
+  if (soFar) messages.push({ role: "assistant", content: soFar });
   await run({ id, column, first: turn.picked[column] ?? 0, count: 1 }, { messages, steering, temperature, seed });
 }
 
@@ -123,6 +124,16 @@ export function forget(): void {
   stop();
   turns.value = [];
   since.value = 0;
+}
+
+/** Answer again soon after a dial was turned, where that is wanted. */
+export function answerAsTurned(): void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  effect(() => {
+    clearTimeout(timer);
+    const written = text.value;
+    if (live.value && stale.value && written) timer = setTimeout(again, TURNED_AFTER);
+  });
 }
 
 function blankAnswer(of: Pick<Answer, "steering" | "system" | "temperature" | "seed">): Answer {

@@ -1,8 +1,8 @@
 // The conversation: turns, each answered in several columns. A column is a conversation of its own.
-import { computed, signal } from "@preact/signals";
+import { computed } from "@preact/signals";
 import type { Receipt } from "../api";
 import { type Dial, dials, mixText, usable } from "./dials";
-import { isKept, isString, kept } from "./kept";
+import { isBoolean, isKept, isString, kept } from "./kept";
 import { vectorOf } from "./server";
 
 export const COLUMNS = ["plain", "steered", "opposite", "prompt"] as const;
@@ -67,9 +67,11 @@ export const sampling = kept<Sampling>("sampling", { maxTokens: 64, temperature:
 export const systemPrompt = kept<string>("system", "", isString);
 /** Vector whose readings colour the words; empty for none. */
 export const colourBy = kept<string>("colour", "happy", isString);
+/** Whether the last question is answered again as the dials are turned; for fast machines. */
+export const live = kept<boolean>("live", false, isBoolean);
 export const draft = kept<string>("draft", "", isString);
 /** First turn that the model is still given. */
-export const since = signal(0);
+export const since = kept<number>("since", 0, (value): value is number => typeof value === "number");
 
 // Answers that were being written when the page was closed.
 if (turns.value.length) turns.value = turns.value.map((turn) => ({
@@ -114,7 +116,9 @@ export function asksFor(column: Column, mix: readonly Dial[]): { steering: strin
 export function isStale(turn: Turn, column: Column): boolean {
   const answer = pickedOf(turn, column);
   if (!answer) return false;
-  const { steering, system } = asksFor(column, turn === turns.value.at(-1) ? dials.value : turn.dials);
+  const last = turn === turns.value.at(-1);
+  if (column === "prompt" && !last) return false; // the prompt is of the conversation, not of a turn
+  const { steering, system } = asksFor(column, last ? dials.value : turn.dials);
   return answer.steering !== steering || answer.system !== system;
 }
 

@@ -3,9 +3,9 @@ import { useEffect } from "preact/hooks";
 import { useSignal } from "@preact/signals";
 import { Problem } from "../parts/notice";
 import { dials, isInside, safeOf, signed, tidy, turn as setDial } from "../state/dials";
-import { answerColumn, goOn, stop } from "../state/answering";
+import { answerColumn, answerTurn, goOn, stop } from "../state/answering";
 import { vectorOf } from "../state/server";
-import { type Answer, type Column as Name, colourBy, forgetFirst, isStale, pick, pickedOf, sampling, textOf, TITLES, type Turn } from "../state/talk";
+import { type Answer, type Column as Name, colourBy, forgetFirst, isStale, pick, pickedOf, sampling, shown, textOf, TITLES, type Turn } from "../state/talk";
 import { distinctShare, MIN_DISTINCT, nats } from "../state/words";
 import { Words } from "./words";
 
@@ -94,17 +94,17 @@ function Trouble({ turn, column, answer }: { readonly turn: Turn; readonly colum
   if (status === "stopped") return <p class="row small"><span class="soft">Stopped.</span>{on}{retry}</p>;
   if (status === "done" && finish === "length") return <p class="row small"><span class="soft">Cut at {answer.tokens.length} tokens.</span>{on}</p>;
   if (!error || status === "waiting" || status === "streaming" || status === "done") return null;
-  const full = /context window/.test(`${error.what} ${error.fix}`);
+  const full = error.code === "bad_prompt" && /tokens/.test(error.what);
   const shorter = Math.floor(sampling.value.maxTokens / 2);
   return (
     <Problem error={error}>
       {on}
       {retry}
       {full && (
-        <button type="button" onClick={() => { forgetFirst(); void answerColumn(turn.id, column); }}>Forget the first turn</button>
+        <button type="button" onClick={() => { forgetFirst(); void answerTurn(turn.id, shown.value); }}>Forget the first turn</button>
       )}
       {(full || /memory/.test(error.what)) && shorter >= 16 && (
-        <button type="button" onClick={() => { sampling.value = { ...sampling.value, maxTokens: shorter }; void answerColumn(turn.id, column); }}>
+        <button type="button" onClick={() => { sampling.value = { ...sampling.value, maxTokens: shorter }; void answerTurn(turn.id, shown.value); }}>
           At most {shorter} tokens
         </button>
       )}

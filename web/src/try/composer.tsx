@@ -1,7 +1,7 @@
 import { again, ask, busy, stop } from "../state/answering";
 import { draft, stale, turns } from "../state/talk";
 import { dials, klOf, mixText, signed, text } from "../state/dials";
-import { sheetOpen } from "./rail";
+import { closeSheet, openSheet, sheetOpen } from "./rail";
 
 /** The message to send. Enter sends it, Shift with Enter begins a line. */
 export function Composer() {
@@ -21,7 +21,7 @@ export function Composer() {
         send();
       }}
     >
-      <button type="button" class="sheet-opener" aria-expanded={sheetOpen.value} aria-controls="dials" onClick={() => (sheetOpen.value = !sheetOpen.value)}>
+      <button type="button" class="sheet-opener" aria-expanded={sheetOpen.value} aria-controls="dials" onClick={sheetOpen.value ? closeSheet : openSheet}>
         {dials.value.map((dial, n) => {
           const kl = klOf(dial);
           return <span key={n} class="number">{dial.text ?? `${dial.name} ${dial.on ? signed(dial.strength, 3) : "off"}`}{kl ? ` · ${kl.toFixed(2)} nat` : ""}</span>;

@@ -9,13 +9,25 @@ import { Dial } from "./dial";
 
 export const sheetOpen = signal(false);
 
+/** Open the sheet of a phone, with the focus in it. */
+export function openSheet(): void {
+  sheetOpen.value = true;
+  requestAnimationFrame(() => document.querySelector<HTMLElement>(".sheet-closer")?.focus());
+}
+
+export function closeSheet(): void {
+  if (!sheetOpen.value) return;
+  sheetOpen.value = false;
+  document.querySelector<HTMLElement>(".sheet-opener")?.focus();
+}
+
 export function Rail() {
   const none = info.value !== null && vectors.value.length === 0;
   return (
     <aside id="dials" class={sheetOpen.value ? "rail open" : "rail"} aria-label="Dials">
       <div class="row">
         <h2 class="grow">Dials</h2>
-        <button type="button" class="sheet-closer" onClick={() => (sheetOpen.value = false)}>Close<span class="vh"> the dials</span></button>
+        <button type="button" class="sheet-closer" onClick={closeSheet}>Close<span class="vh"> the dials</span></button>
       </div>
       {none && (
         <div class="notice">

@@ -7,8 +7,8 @@ import { dials } from "../state/dials";
 import { asJson, asMarkdown, save } from "../state/export";
 import { link } from "../state/link";
 import { announce } from "../state/announce";
-import { info, vectors } from "../state/server";
-import { type Column, colourBy, promptText, sampling, setShown, shown, systemPrompt, turns } from "../state/talk";
+import { info, vectorOf, vectors } from "../state/server";
+import { type Column, colourBy, live, promptText, sampling, setShown, shown, systemPrompt, turns } from "../state/talk";
 import { actsOf } from "./acts";
 
 const BESIDE: readonly (readonly [Column, string])[] = [
@@ -32,7 +32,7 @@ export function Toolbar() {
           ))}
         </fieldset>
         <ColourBy />
-        <button type="button" class="small" disabled={!turns.value.length || !colourBy.value} onClick={() => (actsOf.value = turns.value.at(-1)!.id)}>
+        <button type="button" class="small" disabled={!turns.value.length || !vectorOf.value.has(colourBy.value)} onClick={() => (actsOf.value = turns.value.at(-1)!.id)}>
           Where it acts
         </button>
         <More />
@@ -43,12 +43,12 @@ export function Toolbar() {
 }
 
 function ColourBy() {
-  const names = [...new Set([...dials.value.map((dial) => dial.name), colourBy.value].filter(Boolean))];
+  const names = [...new Set([...dials.value.map((dial) => dial.name), colourBy.value])].filter((name) => vectorOf.value.has(name));
   const others = vectors.value.map((vector) => vector.name).filter((name) => !names.includes(name));
   return (
     <label class="check small">
       Colour words by
-      <select value={colourBy.value} onChange={(event) => (colourBy.value = event.currentTarget.value)}>
+      <select value={vectorOf.value.has(colourBy.value) ? colourBy.value : ""} onChange={(event) => (colourBy.value = event.currentTarget.value)}>
         <option value="">nothing</option>
         {names.map((name) => <option key={name}>{name}</option>)}
         {others.length > 0 && <optgroup label="Other vectors">{others.map((name) => <option key={name}>{name}</option>)}</optgroup>}
@@ -67,6 +67,10 @@ function More() {
         <NumberField label="Length in tokens, at most" min={1} max={most} step={1} value={sampling.value.maxTokens} onSet={(maxTokens) => set({ maxTokens })} />
         <NumberField label="Temperature; 0 is greedy" min={0} max={2} step={0.1} value={sampling.value.temperature} onSet={(temperature) => set({ temperature })} />
         <NumberField label="Seed" min={0} max={2 ** 31} step={1} value={sampling.value.seed} onSet={(seed) => set({ seed })} />
+        <label class="check small">
+          <input type="checkbox" checked={live.value} onChange={(event) => (live.value = event.currentTarget.checked)} />
+          Answer again as I turn a dial
+        </label>
         <div class="row">
           <button type="button" onClick={() => save("conversation.md", "text/markdown", asMarkdown())}>Save as Markdown</button>
           <button type="button" onClick={() => save("conversation.json", "application/json", asJson())}>Save as JSON</button>

@@ -7,6 +7,7 @@ import { percent } from "../state/words";
 const STRONGEST = 3; // standard deviations at which the colour is full; a few tokens reach far more
 const LEAST = 0.5; // below it a word has no colour
 const WIDTH = 264; // pixels of the pop-over
+const HEIGHT = 340; // with that of the composer
 
 export function Words({ tokens, colour, label }: { readonly tokens: readonly Token[]; readonly colour: string; readonly label: string }) {
   const [at, setAt] = useState<number | null>(null);
@@ -65,16 +66,24 @@ function Word({ token, colour }: { readonly token: Token; readonly colour: strin
   return <span class={kind || undefined} style={style}>{token.text}</span>;
 }
 
-function place(box: HTMLElement | null, at: number): { left: string; top: string } {
-  const span = box?.children[at] as HTMLElement | undefined;
-  if (!box || !span) return { left: "0", top: "100%" };
-  const left = Math.max(0, Math.min(span.offsetLeft, box.clientWidth - WIDTH));
-  return { left: `${left}px`, top: `${span.offsetTop + span.offsetHeight + 4}px` };
+interface Place {
+  readonly left: string;
+  readonly top?: string;
+  readonly bottom?: string;
 }
 
-function Details({ token, style }: { readonly token: Token; readonly style: { left: string; top: string } }) {
+/** Return where the pop-over fits: below its word, or above it where the composer would cover it. */
+function place(box: HTMLElement | null, at: number): Place {
+  const span = box?.children[at] as HTMLElement | undefined;
+  if (!box || !span) return { left: "0", top: "100%" };
+  const left = `${Math.max(0, Math.min(span.offsetLeft, box.clientWidth - WIDTH))}px`;
+  const covered = span.getBoundingClientRect().bottom + HEIGHT > innerHeight;
+  return covered ? { left, bottom: `${box.clientHeight - span.offsetTop + 4}px` } : { left, top: `${span.offsetTop + span.offsetHeight + 4}px` };
+}
+
+function Details({ token, style }: { readonly token: Token; readonly style: Place }) {
   return (
-    <div class="details card" style={style} aria-hidden="true">
+    <div class="details card" style={{ ...style }} aria-hidden="true">
       <p><code>{JSON.stringify(token.text)}</code>{token.logprob !== null && ` ${percent(token.logprob)} likely`}</p>
       {Object.entries(token.readings).map(([name, z]) => (
         <p key={name} class="number">reads {signed(z, 1)} z {name}</p>

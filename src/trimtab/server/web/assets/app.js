@@ -1947,8 +1947,9 @@ var sampling = kept("sampling", {
 }, isSampling);
 var systemPrompt = kept("system", "", isString);
 var colourBy = kept("colour", "happy", isString);
+var live = kept("live", false, isBoolean);
 var draft$1 = kept("draft", "", isString);
-var since = y$1(0);
+var since = kept("since", 0, (value) => typeof value === "number");
 if (turns.value.length) turns.value = turns.value.map((turn) => ({
 	...turn,
 	answers: mapAnswers(turn.answers, (answer) => answer.status === "waiting" || answer.status === "streaming" ? {
@@ -1992,7 +1993,9 @@ function asksFor(column, mix) {
 function isStale(turn, column) {
 	const answer = pickedOf(turn, column);
 	if (!answer) return false;
-	const { steering, system } = asksFor(column, turn === turns.value.at(-1) ? dials.value : turn.dials);
+	const last = turn === turns.value.at(-1);
+	if (column === "prompt" && !last) return false;
+	const { steering, system } = asksFor(column, last ? dials.value : turn.dials);
 	return answer.steering !== steering || answer.system !== system;
 }
 var stale = O(() => {
@@ -4072,6 +4075,7 @@ function Make() {
 var FLUSH_AFTER = 40;
 var MAX_READINGS = 16;
 var TRIES = 5;
+var TURNED_AFTER = 400;
 var running = y$1([]);
 var busy = O(() => running.value.length > 0);
 var series = 0;
@@ -4183,12 +4187,12 @@ async function goOn(id, column) {
 	const turn = turns.value.find((each) => each.id === id);
 	const answer = turn && pickedOf(turn, column);
 	if (!turn || !answer) return;
-	const text = textOf(answer);
+	const soFar = textOf(answer);
 	const { steering, system, temperature, seed } = answer;
 	const messages = messagesOf(column, id, system);
-	if (text) messages.push({
+	if (soFar) messages.push({
 		role: "assistant",
-		content: text
+		content: soFar
 	});
 	await run({
 		id,
@@ -4210,6 +4214,14 @@ function forget() {
 	stop();
 	turns.value = [];
 	since.value = 0;
+}
+function answerAsTurned() {
+	let timer;
+	x(() => {
+		clearTimeout(timer);
+		const written = text.value;
+		if (live.value && stale.value && written) timer = setTimeout(again, TURNED_AFTER);
+	});
 }
 function blankAnswer(of) {
 	return {
@@ -4447,13 +4459,13 @@ function takeAddress() {
 }
 // src/try/readings-by-turn.tsx
 var WIDTH$1 = 600;
-var HEIGHT = 160;
+var HEIGHT$1 = 160;
 var MOST$1 = 3;
 function ReadingsByTurn({ name, onPick }) {
 	const all = turns.value;
 	const columns = shown$2.value;
 	const x = (n) => all.length < 2 ? WIDTH$1 / 2 : 20 + n / (all.length - 1) * 560;
-	const y = (z) => HEIGHT / 2 - Math.min(Math.max(z, -3), MOST$1) / MOST$1 * (HEIGHT / 2 - 10);
+	const y = (z) => HEIGHT$1 / 2 - Math.min(Math.max(z, -3), MOST$1) / MOST$1 * (HEIGHT$1 / 2 - 10);
 	const lines = columns.map((column) => ({
 		column,
 		points: all.flatMap((turn, n) => {
@@ -4469,7 +4481,7 @@ function ReadingsByTurn({ name, onPick }) {
 		"aria-labelledby": "by-turn"
 	}, k$2("h3", { id: "by-turn" }, "Reading per turn"), k$2("svg", {
 		class: "chart",
-		viewBox: `0 0 ${WIDTH$1} ${HEIGHT}`,
+		viewBox: `0 0 ${WIDTH$1} ${HEIGHT$1}`,
 		"aria-hidden": "true"
 	}, k$2("line", {
 		class: "axis",
@@ -5029,6 +5041,15 @@ function Missing({ name, at }) {
 }
 // src/try/rail.tsx
 var sheetOpen = y$1(false);
+function openSheet() {
+	sheetOpen.value = true;
+	requestAnimationFrame(() => document.querySelector(".sheet-closer")?.focus());
+}
+function closeSheet() {
+	if (!sheetOpen.value) return;
+	sheetOpen.value = false;
+	document.querySelector(".sheet-opener")?.focus();
+}
 function Rail() {
 	const none = info.value !== null && vectors.value.length === 0;
 	return k$2("aside", {
@@ -5038,7 +5059,7 @@ function Rail() {
 	}, k$2("div", { class: "row" }, k$2("h2", { class: "grow" }, "Dials"), k$2("button", {
 		type: "button",
 		class: "sheet-closer",
-		onClick: () => sheetOpen.value = false
+		onClick: closeSheet
 	}, "Close", k$2("span", { class: "vh" }, " the dials"))), none && k$2("div", { class: "notice" }, k$2("p", null, "There are no vectors for ", info.value.model.name, " yet. ", k$2("a", { href: "#make" }, "Train one"), ": a few minutes.")), dials.value.map((dial, at) => k$2(Dial, {
 		key: `${dial.name}${dial.text ?? ""}`,
 		dial,
@@ -5077,7 +5098,7 @@ function Composer() {
 		class: "sheet-opener",
 		"aria-expanded": sheetOpen.value,
 		"aria-controls": "dials",
-		onClick: () => sheetOpen.value = !sheetOpen.value
+		onClick: sheetOpen.value ? closeSheet : openSheet
 	}, dials.value.map((dial, n) => {
 		const kl = klOf(dial);
 		return k$2("span", {
@@ -5168,15 +5189,15 @@ function Toolbar() {
 	}), label))), k$2(ColourBy, null), k$2("button", {
 		type: "button",
 		class: "small",
-		disabled: !turns.value.length || !colourBy.value,
+		disabled: !turns.value.length || !vectorOf.value.has(colourBy.value),
 		onClick: () => actsOf.value = turns.value.at(-1).id
 	}, "Where it acts"), k$2(More, null)), shown$2.value.includes("prompt") && k$2(SystemPrompt, null));
 }
 function ColourBy() {
-	const names = [...new Set([...dials.value.map((dial) => dial.name), colourBy.value].filter(Boolean))];
+	const names = [...new Set([...dials.value.map((dial) => dial.name), colourBy.value])].filter((name) => vectorOf.value.has(name));
 	const others = vectors.value.map((vector) => vector.name).filter((name) => !names.includes(name));
 	return k$2("label", { class: "check small" }, "Colour words by", k$2("select", {
-		value: colourBy.value,
+		value: vectorOf.value.has(colourBy.value) ? colourBy.value : "",
 		onChange: (event) => colourBy.value = event.currentTarget.value
 	}, k$2("option", { value: "" }, "nothing"), names.map((name) => k$2("option", { key: name }, name)), others.length > 0 && k$2("optgroup", { label: "Other vectors" }, others.map((name) => k$2("option", { key: name }, name)))));
 }
@@ -5210,7 +5231,11 @@ function More() {
 		step: 1,
 		value: sampling.value.seed,
 		onSet: (seed) => set({ seed })
-	}), k$2("div", { class: "row" }, k$2("button", {
+	}), k$2("label", { class: "check small" }, k$2("input", {
+		type: "checkbox",
+		checked: live.value,
+		onChange: (event) => live.value = event.currentTarget.checked
+	}), "Answer again as I turn a dial"), k$2("div", { class: "row" }, k$2("button", {
 		type: "button",
 		onClick: () => save("conversation.md", "text/markdown", asMarkdown())
 	}, "Save as Markdown"), k$2("button", {
@@ -5287,6 +5312,7 @@ async function countTokens(system) {
 var STRONGEST = 3;
 var LEAST = .5;
 var WIDTH = 264;
+var HEIGHT = 340;
 function Words({ tokens, colour, label }) {
 	const [at, setAt] = d$2(null);
 	const box = T(null);
@@ -5352,15 +5378,19 @@ function place$1(box, at) {
 		left: "0",
 		top: "100%"
 	};
-	return {
-		left: `${Math.max(0, Math.min(span.offsetLeft, box.clientWidth - WIDTH))}px`,
+	const left = `${Math.max(0, Math.min(span.offsetLeft, box.clientWidth - WIDTH))}px`;
+	return span.getBoundingClientRect().bottom + HEIGHT > innerHeight ? {
+		left,
+		bottom: `${box.clientHeight - span.offsetTop + 4}px`
+	} : {
+		left,
 		top: `${span.offsetTop + span.offsetHeight + 4}px`
 	};
 }
 function Details({ token, style }) {
 	return k$2("div", {
 		class: "details card",
-		style,
+		style: { ...style },
 		"aria-hidden": "true"
 	}, k$2("p", null, k$2("code", null, JSON.stringify(token.text)), token.logprob !== null && ` ${percent(token.logprob)} likely`), Object.entries(token.readings).map(([name, z]) => k$2("p", {
 		key: name,
@@ -5471,13 +5501,13 @@ function Trouble({ turn, column, answer }) {
 	if (status === "stopped") return k$2("p", { class: "row small" }, k$2("span", { class: "soft" }, "Stopped."), on, retry);
 	if (status === "done" && finish === "length") return k$2("p", { class: "row small" }, k$2("span", { class: "soft" }, "Cut at ", answer.tokens.length, " tokens."), on);
 	if (!error || status === "waiting" || status === "streaming" || status === "done") return null;
-	const full = /context window/.test(`${error.what} ${error.fix}`);
+	const full = error.code === "bad_prompt" && /tokens/.test(error.what);
 	const shorter = Math.floor(sampling.value.maxTokens / 2);
 	return k$2(Problem, { error }, on, retry, full && k$2("button", {
 		type: "button",
 		onClick: () => {
 			forgetFirst();
-			answerColumn(turn.id, column);
+			answerTurn(turn.id, shown$2.value);
 		}
 	}, "Forget the first turn"), (full || /memory/.test(error.what)) && shorter >= 16 && k$2("button", {
 		type: "button",
@@ -5486,7 +5516,7 @@ function Trouble({ turn, column, answer }) {
 				...sampling.value,
 				maxTokens: shorter
 			};
-			answerColumn(turn.id, column);
+			answerTurn(turn.id, shown$2.value);
 		}
 	}, "At most ", shorter, " tokens"));
 }
@@ -5577,11 +5607,12 @@ var KEYS = [
 		does: "Stop the answers",
 		run: () => {
 			if (busy.value) stop();
-			else sheetOpen.value = false;
+			else closeSheet();
 		}
 	}
 ];
 followAddress();
+answerAsTurned();
 function Try() {
 	A$1(() => {
 		placeKeys.value = KEYS;
