@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sample_vectors import calibration_record
+from served import client_of
 from trimtab.behaviours import Behaviour, zoo_names
 from trimtab.behaviours.pairs import build_pairs
 from trimtab.steering import Steering
@@ -146,6 +147,12 @@ def test_info_says_what_the_server_is(client, fake):
     assert info["capabilities"]["gradients"] is False
     assert info["vectors"] == 1
     assert "numpy" in info["versions"]
+
+
+def test_info_says_where_the_model_runs(client, llama):
+    assert client.get("/v1/info").json()["model"]["device"] is None  # a fake engine runs nowhere
+    with client_of(llama) as real:
+        assert real.get("/v1/info").json()["model"]["device"] == "cpu"
 
 
 def test_every_route_has_a_documented_answer(client):

@@ -47,7 +47,7 @@ from trimtab.engines.transformers.decode.loop import DecodingLoop
 from trimtab.engines.transformers.forward.ambient import ambient_steering, steered, unsteered
 from trimtab.engines.transformers.forward.collect import collect_states, score_prompts, spans_of
 from trimtab.engines.transformers.forward.flat import why_not_flat
-from trimtab.engines.transformers.forward.run import keeps_keys_and_values, prepared_proof
+from trimtab.engines.transformers.forward.run import keeps_keys_and_values, place, prepared_proof
 from trimtab.engines.transformers.grad.additive import has_gradients
 from trimtab.engines.transformers.grad.objectives import ModelGradients
 from trimtab.engines.transformers.model.context import ModelContext, check_config, model_lock, running
@@ -426,6 +426,11 @@ class TransformersEngine:
             if not -count <= layer < count:
                 raise SteeringError(f"there is no layer {layer}", fix=f"{self.info.name} has layers 0 to {count - 1}")
         return [layer % count for layer in chosen]
+
+    @property
+    def device(self) -> str:
+        """Return the device on which the model begins, such as ``"cpu"``."""
+        return str(place(self.model)[0])
 
     @property
     def gradients(self) -> ModelGradients | None:

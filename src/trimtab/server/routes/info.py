@@ -79,7 +79,6 @@ class InfoReply(BaseModel):
 def get_info(serving: Served) -> InfoReply:
     """Return the model, what it can do, versions and limits."""
     info, able, settings = serving.engine.info, serving.engine.capabilities, serving.settings
-    device = getattr(serving.engine, "device", None)
     return InfoReply(
         version=VERSION,
         model=ModelInfoReply(
@@ -89,7 +88,7 @@ def get_info(serving: Served) -> InfoReply:
             layers=info.layers,
             hidden_size=info.hidden_size,
             context_window=able.context_window,
-            device=None if device is None else str(device),
+            device=getattr(serving.engine, "device", None),  # not every engine has one
             thinks=serving.engine.thinking_markers is not None,
         ),
         capabilities=CapabilitiesReply(
