@@ -47,6 +47,14 @@ def ask(url: str, steering: str) -> dict[str, Any]:
     return {"steering": steering, "tokens": tokens, **last}
 
 
+def check_vector(url: str) -> None:
+    """End unless the vector has a safe range that holds the strengths; one that the user trained may have none."""
+    with urlopen(f"{url}/v1/vectors/{VECTOR}", timeout=120) as answer:
+        safe = json.load(answer)["safe"]
+    if safe is None or not safe["low"] <= -STRENGTH <= STRENGTH <= safe["high"]:
+        sys.exit(f"{VECTOR} at ±{STRENGTH} is outside of its safe range, {safe}: serve the vectors that come with trimtab")
+
+
 def chunks(url: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the chunks of a streamed answer."""
     request = Request(url, json.dumps(body).encode(), {"content-type": "application/json"})
@@ -59,6 +67,7 @@ def chunks(url: str, body: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def main() -> None:
     """Ask the server, then write the file or compare it."""
     url = sys.argv[1].rstrip("/")
+    check_vector(url)
     answers = {column: ask(url, steering) for column, steering in COLUMNS.items()}
     if "--check" in sys.argv[2:]:
         kept = json.loads(FILE.read_text(encoding="utf-8"))["answers"]

@@ -44,6 +44,14 @@ def _own_vectors_folder() -> None:
     """Leave the vectors that come with trimtab where they are: the servers below have folders of their own."""
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_vectors_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Hide vectors that this user trained for the zoo, which come before those that come with trimtab."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRIMTAB_VECTORS", str(tmp_path_factory.mktemp("vectors")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium of the operating system; playwright's own is not downloaded."""

@@ -7,7 +7,7 @@ import { percent } from "../state/words";
 const STRONGEST = 3; // standard deviations at which the colour is full; a few tokens reach far more
 const LEAST = 0.5; // below it a word has no colour
 const WIDTH = 264; // pixels of the pop-over
-const HEIGHT = 340; // with that of the composer
+const HEIGHT = 215;
 
 export function Words({ tokens, colour, label }: { readonly tokens: readonly Token[]; readonly colour: string; readonly label: string }) {
   const [at, setAt] = useState<number | null>(null);
@@ -77,7 +77,8 @@ function place(box: HTMLElement | null, at: number): Place {
   const span = box?.children[at] as HTMLElement | undefined;
   if (!box || !span) return { left: "0", top: "100%" };
   const left = `${Math.max(0, Math.min(span.offsetLeft, box.clientWidth - WIDTH))}px`;
-  const covered = span.getBoundingClientRect().bottom + HEIGHT > innerHeight;
+  const composer = document.querySelector<HTMLElement>(".composer")?.offsetHeight ?? 0;
+  const covered = span.getBoundingClientRect().bottom + HEIGHT > innerHeight - composer;
   return covered ? { left, bottom: `${box.clientHeight - span.offsetTop + 4}px` } : { left, top: `${span.offsetTop + span.offsetHeight + 4}px` };
 }
 

@@ -5312,7 +5312,7 @@ async function countTokens(system) {
 var STRONGEST = 3;
 var LEAST = .5;
 var WIDTH = 264;
-var HEIGHT = 340;
+var HEIGHT = 215;
 function Words({ tokens, colour, label }) {
 	const [at, setAt] = d$2(null);
 	const box = T(null);
@@ -5379,7 +5379,8 @@ function place$1(box, at) {
 		top: "100%"
 	};
 	const left = `${Math.max(0, Math.min(span.offsetLeft, box.clientWidth - WIDTH))}px`;
-	return span.getBoundingClientRect().bottom + HEIGHT > innerHeight ? {
+	const composer = document.querySelector(".composer")?.offsetHeight ?? 0;
+	return span.getBoundingClientRect().bottom + HEIGHT > innerHeight - composer ? {
 		left,
 		bottom: `${box.clientHeight - span.offsetTop + 4}px`
 	} : {
