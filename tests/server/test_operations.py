@@ -23,7 +23,8 @@ from typer.main import get_command
 from served import CHAT, chunks_of, listening
 from trimtab.cli import app as cli_app
 from trimtab.engines.fake import FakeEngine
-from trimtab.engines.generation import Generation, Workload
+from trimtab.engines.generation import Generation, Mailbox, Workload
+from trimtab.engines.protocol import Completion, MarkedPrompt, Receipt, StreamedToken
 from trimtab.errors import CancelledGenerationError, OutputError
 from trimtab.server.admission import Admission
 from trimtab.server.app import create_app
@@ -31,11 +32,13 @@ from trimtab.server.errors import RequestError
 from trimtab.server.keys import CALLER, Key, digest_of, environment_key, read_keys
 from trimtab.server.limits import Pace
 from trimtab.server.listening import listen
+from trimtab.server.metrics import Metrics, watch
 from trimtab.server.records import RECORD, Record
 from trimtab.server.runlog import RunLog
 from trimtab.server.settings import ServerSettings
 
 KEYS = (Key("a", digest_of("tt-the-first-key")), Key("b", digest_of("tt-the-second-key")))
+PROMPT = MarkedPrompt("", (), (), (), (), 0)
 LONG = {**CHAT, "max_tokens": 100_000, "ignore_eos": True}
 
 
@@ -356,3 +359,18 @@ def test_documented_options_and_metrics_exist(client: TestClient) -> None:
     documented = set(re.findall(r"`([a-z_]+)(?:\{\w+\})?`", table))
     assert documented <= names
     assert len(documented) >= 14
+
+
+def test_every_gap_between_tokens_is_counted() -> None:
+    metrics, mailbox = Metrics(), Mailbox()
+    watch(metrics, Generation(mailbox), since=time.monotonic(), begun=lambda _: None)
+    for number in range(6):
+        mailbox.put(StreamedToken(number, "x"))
+        time.sleep(0.25 if number == 3 else 0)  # one stall, which a mean would hide
+    mailbox.close(Completion("x" * 6, tuple(range(6)), "stop", PROMPT, Receipt("none", (), 0)))
+
+    def up_to(seconds: float) -> float | None:
+        name = "trimtab_inter_token_latency_seconds_bucket"
+        return metrics.registry.get_sample_value(name, {"le": str(seconds)})
+
+    assert (up_to(0.2), up_to(2.0)) == (4, 5)

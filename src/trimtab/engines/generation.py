@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -93,9 +94,11 @@ class Mailbox:
         self._listeners: list[Callable[[], object]] = []
         self._endings: list[Callable[[End], object]] = []
         self.cancelled = False
+        self.times: list[float] = []  # at which tokens were handed out, on the clock of ``time.monotonic``
 
     def put(self, token: StreamedToken) -> None:
         """Hand out a token."""
+        self.times.append(time.monotonic())
         self._notify(lambda: self._tokens.append(token))
 
     def close(self, end: End) -> None:
@@ -261,6 +264,11 @@ class Generation:
         What is called must not refer to the generation, or nobody would collect it.
         """
         self._mailbox.when_ended(call)
+
+    @property
+    def times(self) -> Sequence[float]:
+        """Return when each token was handed out, on the clock of ``time.monotonic``; it grows with the answer."""
+        return self._mailbox.times
 
     @property
     def ended(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -32,7 +33,7 @@ class Metrics:
         request_failure: Answers that did not.
         admission_rejections: Requests that were not let in, by the code of the error.
         first_token: Seconds to the first token.
-        inter_token: Mean seconds between the tokens of an answer.
+        inter_token: Seconds between two tokens of an answer.
     """
 
     def __init__(self) -> None:
@@ -52,7 +53,7 @@ class Metrics:
         self.request_failure = counter("request_failure", "Answers that did not come to their end")
         self.admission_rejections = counter("admission_rejections", "Requests that were not let in", "reason")
         self.first_token = histogram("time_to_first_token_seconds", "Seconds to the first token", FIRST)
-        self.inter_token = histogram("inter_token_latency_seconds", "Mean seconds between two tokens", BETWEEN)
+        self.inter_token = histogram("inter_token_latency_seconds", "Seconds between two tokens", BETWEEN)
 
 
 @dataclass(frozen=True)
@@ -87,24 +88,23 @@ def watch(metrics: Metrics, generation: Generation, *, since: float, begun: Call
         since: When its request came, on the clock of ``time.monotonic``.
         begun: Called with the seconds to its first token.
     """
-    first: list[float] = []
+    times = generation.times  # and not the generation, which would never be collected
 
     def start() -> None:
-        first.append(time.monotonic())
-        metrics.first_token.observe(first[0] - since)
-        begun(first[0] - since)
+        seconds = time.monotonic() - since
+        metrics.first_token.observe(seconds)
+        begun(seconds)
 
     def ended(end: End) -> None:
         if isinstance(end, BaseException):
             metrics.request_failure.inc()
             return
-        count = len(end.tokens)
         metrics.request_success.labels(end.finish_reason).inc()
-        metrics.generation_tokens.inc(count)
+        metrics.generation_tokens.inc(len(end.tokens))
         metrics.steered_tokens.inc(end.receipt.tokens)
         metrics.conditions_fired.inc(sum(bool(term.fired) for term in end.receipt.terms))
-        if first and count > 1:
-            metrics.inter_token.observe((time.monotonic() - first[0]) / (count - 1))
+        for earlier, later in pairwise(times):
+            metrics.inter_token.observe(later - earlier)
 
     if not generation.listen(start):
         start()
