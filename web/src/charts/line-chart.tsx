@@ -20,7 +20,8 @@ export function LineChart({ title, summary, points, zone, band, mark, from, heig
   readonly points: readonly Point[];
   readonly zone?: { readonly low: number; readonly high: number } | null;
   readonly band?: { readonly low: number; readonly high: number } | null;
-  readonly mark?: { readonly at: number; readonly label: string };
+  /** A number to draw a line at. */
+  readonly mark?: number;
   /** A number that the axis must contain. */
   readonly from?: number;
   readonly height?: number;
@@ -32,7 +33,7 @@ export function LineChart({ title, summary, points, zone, band, mark, from, heig
   const values = sorted.flatMap((point) => [point.y, point.low ?? point.y, point.high ?? point.y]);
   if (from !== undefined) values.push(from);
   if (band) values.push(band.low, band.high);
-  if (mark) values.push(mark.at);
+  if (mark !== undefined) values.push(mark);
   const span = Math.max(...values) - Math.min(...values) || 1;
   const [low, high] = [Math.min(...values) - ROOM * span, Math.max(...values) + ROOM * span];
   const across = (x: number) => `${3 + 0.94 * percent(x, left, right)}%`;
@@ -52,8 +53,7 @@ export function LineChart({ title, summary, points, zone, band, mark, from, heig
         {band && <rect class="chance" x="0" width="100%" y={up(band.high)} height={`${percent(band.high, low, high) - percent(band.low, low, high)}%`} />}
         {ticks(low, high).map((tick) => <line key={tick} class="grid" x1="0" x2="100%" y1={up(tick)} y2={up(tick)} />)}
         {left < 0 && right > 0 && <line class="zero" x1={across(0)} x2={across(0)} y1="0" y2="100%" />}
-        {mark && <line class="mark" x1="0" x2="100%" y1={up(mark.at)} y2={up(mark.at)} />}
-        {mark && <text x="100%" y={up(mark.at)} dx="-4" dy="-4" text-anchor="end">{mark.label}</text>}
+        {mark !== undefined && <line class="mark" x1="0" x2="100%" y1={up(mark)} y2={up(mark)} />}
         {sorted.slice(1).map((point, n) => (
           <line key={point.x} class="line" x1={across(sorted[n]!.x)} y1={up(sorted[n]!.y)} x2={across(point.x)} y2={up(point.y)} />
         ))}

@@ -116,11 +116,11 @@ function Charts({ rows, safe }: { readonly rows: readonly Swept[]; readonly safe
           from={0}
         />
         <LineChart
-          title="Distinct three-word groups, %"
+          title="Distinct three-word groups, %; dashed: below 75 % text repeats itself"
           summary={`Distinct three-word groups by strength: ${rows.map((row) => `${signed(row.strength)}: ${Math.round(100 * row.distinct)} %`).join(", ")}`}
           points={rows.map((row) => ({ x: row.strength, y: 100 * row.distinct, broken: !row.usable }))}
           zone={safe}
-          mark={{ at: 75, label: "repeats below 75 %" }}
+          mark={75}
         />
       </div>
       <p class="hint">▲ marks strengths whose answer is not usable. The shaded part is the card's safe range.</p>

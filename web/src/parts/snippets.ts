@@ -38,6 +38,7 @@ function curl({ address, model, steering }: Use): string {
   "model": ${quoted(model)},
   "messages": [{"role": "user", "content": ${quoted(QUESTION)}}],
   "max_tokens": 40,
+  "temperature": 0,
   "steering": ${quoted(steering)}
 }`;
   return `curl -s ${shell(`${address}/v1/chat/completions`)} -H 'content-type: application/json' -d ${shell(body)}`;
@@ -51,6 +52,7 @@ answer = client.chat.completions.create(
     model=${quoted(model)},
     messages=[{"role": "user", "content": ${quoted(QUESTION)}}],
     max_tokens=40,
+    temperature=0,
     extra_body={"steering": ${quoted(steering)}},
 )
 print(answer.choices[0].message.content)`;
@@ -74,6 +76,7 @@ const answer = await client.chat.completions.create({
   model: ${quoted(model)},
   messages: [{ role: "user", content: ${quoted(QUESTION)} }],
   max_tokens: 40,
+  temperature: 0,
   steering: ${quoted(steering)},
 });
 console.log(answer.choices[0].message.content);`;
@@ -88,6 +91,7 @@ answer = litellm.completion(
     api_key="none",
     messages=[{"role": "user", "content": ${quoted(QUESTION)}}],
     max_tokens=40,
+    temperature=0,
     extra_body={"steering": ${quoted(steering)}},
 )
 print(answer.choices[0].message.content)`;
@@ -105,7 +109,8 @@ function modelName({ address, model, preset }: Use): string | null {
   const body = `{
   "model": ${quoted(`${model}:${preset}`)},
   "messages": [{"role": "user", "content": ${quoted(QUESTION)}}],
-  "max_tokens": 40
+  "max_tokens": 40,
+  "temperature": 0
 }`;
   return `# In the settings of the application:
 #   base URL  ${address}/v1

@@ -16,8 +16,10 @@ export function UseInApp() {
 }
 
 function Opened() {
-  useEffect(() => void findPresets().catch(() => undefined), []);
-  const saved = presets.value.find((each) => each.preset?.["steering"] === text.value && Object.keys(each.preset).length === 1);
+  useEffect(() => {
+    if (!presetOpen.value) findPresets().catch(() => undefined); // one may have been saved meanwhile
+  }, [presetOpen.value]);
+  const saved = presets.value.find((each) => each.usable && each.preset?.["steering"] === text.value && !each.preset["system"] && !each.preset["rules"]);
   const all = snippets({
     address: location.origin,
     model: info.value?.model.served_as ?? "smollm2",

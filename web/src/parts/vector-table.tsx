@@ -131,7 +131,7 @@ function Row({ line, onError }: { readonly line: Line; readonly onError: (error:
   return (
     <tr>
       <th scope="row">{vector ? <a href={`#library/${encodeURIComponent(name)}`}>{name}</a> : name}</th>
-      <td class="poles extra" title={line.about}>{line.poles}</td>
+      <td class="pole-names extra" title={line.about}>{line.poles}</td>
       {vector ? (
         <>
           <td class="verdict">{vector.verdict ? `${glyph(vector.verdict)} ${vector.verdict}` : <span class="soft">not evaluated</span>}</td>

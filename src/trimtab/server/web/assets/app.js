@@ -1461,7 +1461,7 @@ function LineChart({ title, summary, points, zone, band, mark, from, height = 14
 	]);
 	if (from !== void 0) values.push(from);
 	if (band) values.push(band.low, band.high);
-	if (mark) values.push(mark.at);
+	if (mark !== void 0) values.push(mark);
 	const span = Math.max(...values) - Math.min(...values) || 1;
 	const [low, high] = [Math.min(...values) - ROOM * span, Math.max(...values) + ROOM * span];
 	const across = (x) => `${3 + .94 * percent$1(x, left, right)}%`;
@@ -1504,19 +1504,13 @@ function LineChart({ title, summary, points, zone, band, mark, from, height = 14
 		x2: across(0),
 		y1: "0",
 		y2: "100%"
-	}), mark && k$2("line", {
+	}), mark !== void 0 && k$2("line", {
 		class: "mark",
 		x1: "0",
 		x2: "100%",
-		y1: up(mark.at),
-		y2: up(mark.at)
-	}), mark && k$2("text", {
-		x: "100%",
-		y: up(mark.at),
-		dx: "-4",
-		dy: "-4",
-		"text-anchor": "end"
-	}, mark.label), sorted.slice(1).map((point, n) => k$2("line", {
+		y1: up(mark),
+		y2: up(mark)
+	}), sorted.slice(1).map((point, n) => k$2("line", {
 		key: point.x,
 		class: "line",
 		x1: across(sorted[n].x),
@@ -2245,7 +2239,7 @@ function Charts({ rows, safe }) {
 		zone: safe,
 		from: 0
 	}), k$2(LineChart, {
-		title: "Distinct three-word groups, %",
+		title: "Distinct three-word groups, %; dashed: below 75 % text repeats itself",
 		summary: `Distinct three-word groups by strength: ${rows.map((row) => `${signed(row.strength)}: ${Math.round(100 * row.distinct)} %`).join(", ")}`,
 		points: rows.map((row) => ({
 			x: row.strength,
@@ -2253,10 +2247,7 @@ function Charts({ rows, safe }) {
 			broken: !row.usable
 		})),
 		zone: safe,
-		mark: {
-			at: 75,
-			label: "repeats below 75 %"
-		}
+		mark: 75
 	})), k$2("p", { class: "hint" }, "▲ marks strengths whose answer is not usable. The shaded part is the card's safe range."), k$2(Numbers, {
 		caption: "Measures by strength",
 		head: [
@@ -2525,6 +2516,7 @@ function curl({ address, model, steering }) {
   "model": ${quoted(model)},
   "messages": [{"role": "user", "content": ${quoted(QUESTION$1)}}],
   "max_tokens": 40,
+  "temperature": 0,
   "steering": ${quoted(steering)}
 }`;
 	return `curl -s ${shell(`${address}/v1/chat/completions`)} -H 'content-type: application/json' -d ${shell(body)}`;
@@ -2537,6 +2529,7 @@ answer = client.chat.completions.create(
     model=${quoted(model)},
     messages=[{"role": "user", "content": ${quoted(QUESTION$1)}}],
     max_tokens=40,
+    temperature=0,
     extra_body={"steering": ${quoted(steering)}},
 )
 print(answer.choices[0].message.content)`;
@@ -2558,6 +2551,7 @@ const answer = await client.chat.completions.create({
   model: ${quoted(model)},
   messages: [{ role: "user", content: ${quoted(QUESTION$1)} }],
   max_tokens: 40,
+  temperature: 0,
   steering: ${quoted(steering)},
 });
 console.log(answer.choices[0].message.content);`;
@@ -2571,6 +2565,7 @@ answer = litellm.completion(
     api_key="none",
     messages=[{"role": "user", "content": ${quoted(QUESTION$1)}}],
     max_tokens=40,
+    temperature=0,
     extra_body={"steering": ${quoted(steering)}},
 )
 print(answer.choices[0].message.content)`;
@@ -2586,7 +2581,8 @@ function modelName({ address, model, preset }) {
 	const body = `{
   "model": ${quoted(`${model}:${preset}`)},
   "messages": [{"role": "user", "content": ${quoted(QUESTION$1)}}],
-  "max_tokens": 40
+  "max_tokens": 40,
+  "temperature": 0
 }`;
 	return `# In the settings of the application:
 #   base URL  ${address}/v1
@@ -2606,8 +2602,10 @@ function UseInApp() {
 	return codeOpen.value ? k$2(Opened, null) : null;
 }
 function Opened() {
-	A$1(() => void findPresets().catch(() => void 0), []);
-	const saved = presets.value.find((each) => each.preset?.["steering"] === text.value && Object.keys(each.preset).length === 1);
+	A$1(() => {
+		if (!presetOpen.value) findPresets().catch(() => void 0);
+	}, [presetOpen.value]);
+	const saved = presets.value.find((each) => each.usable && each.preset?.["steering"] === text.value && !each.preset["system"] && !each.preset["rules"]);
 	const all = snippets({
 		address: location.origin,
 		model: info.value?.model.served_as ?? "smollm2",
@@ -3748,7 +3746,7 @@ function Row({ line, onError }) {
 		}).then(() => location.hash = "make", onError);
 	};
 	return k$2("tr", null, k$2("th", { scope: "row" }, vector ? k$2("a", { href: `#library/${encodeURIComponent(name)}` }, name) : name), k$2("td", {
-		class: "poles extra",
+		class: "pole-names extra",
 		title: line.about
 	}, line.poles), vector ? k$2($, null, k$2("td", { class: "verdict" }, vector.verdict ? `${glyph(vector.verdict)} ${vector.verdict}` : k$2("span", { class: "soft" }, "not evaluated")), k$2("td", { class: "number" }, vector.times_prompt === null ? "–" : `${vector.times_prompt.toFixed(1)} ×`), k$2("td", { class: "number range" }, vector.safe ? `${signed(vector.safe.low)} to ${signed(vector.safe.high)}` : "–"), k$2("td", { class: "number extra" }, vector.default_strength === null ? "–" : signed(vector.default_strength)), k$2("td", { class: "extra" }, vector.own ? "own" : "shipped", vector.effort && `, ${vector.effort}`)) : k$2("td", {
 		colSpan: 5,
