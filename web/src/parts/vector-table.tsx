@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { api, type Behaviour, unwrap, type Vector } from "../api";
 import { duration } from "../charts/scale";
 import { add, signed } from "../state/dials";
-import { begin } from "../state/jobs";
+import { trainBehaviour } from "../state/jobs";
 import { deleteVector } from "../state/library";
 import { expected } from "../state/make";
 import { info, unusable, vectors } from "../state/server";
@@ -125,9 +125,7 @@ function Head({ id, title, number, extra }: { readonly id: string; readonly titl
 function Row({ line, onError }: { readonly line: Line; readonly onError: (error: unknown) => void }) {
   const { name, vector, problem } = line;
   const seconds = expected("train default");
-  const train = () => {
-    begin({ kind: "train", name, behaviour: name, effort: "default", seed: 0, overwrite: false }).then(() => (location.hash = "make"), onError);
-  };
+  const train = () => void trainBehaviour(name).catch(onError);
   return (
     <tr>
       <th scope="row">{vector ? <a href={`#library/${encodeURIComponent(name)}`}>{name}</a> : name}</th>

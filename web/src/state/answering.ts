@@ -1,11 +1,12 @@
 // Requests for answers: one for each column, which the server answers together.
 import { computed, effect, signal } from "@preact/signals";
-import { ApiError, events, type Receipt } from "../api";
+import { ApiError } from "../api";
 import { announce } from "./announce";
 import { type Dial, dials, text } from "./dials";
 import { info, refresh, vectorOf } from "./server";
+import { type Asked, pieces } from "./stream";
 import {
-  type Answer, asksFor, changeTurn, type Column, colourBy, live, type Message, messagesOf, pickedOf, sampling, shown, since, stale, textOf, TITLES,
+  type Answer, asksFor, changeTurn, type Column, colourBy, live, messagesOf, pickedOf, sampling, shown, since, stale, textOf, TITLES,
   type Token, turns,
 } from "./talk";
 import { countWords, nats } from "./words";
@@ -27,13 +28,6 @@ interface Target {
   readonly column: Column;
   readonly first: number;
   readonly count: number;
-}
-
-interface Asked {
-  readonly messages: readonly Message[];
-  readonly steering: string;
-  readonly temperature: number;
-  readonly seed: number;
 }
 
 /** Ask a question in all columns that are shown. */
@@ -202,75 +196,21 @@ function say(target: Target): void {
   announce(`${TITLES[target.column]}: answer finished, ${parts.join(", ")}`);
 }
 
-/** Chunk of a streamed chat completion, as far as the page reads it. */
-interface Chunk {
-  readonly choices: readonly {
-    readonly index: number;
-    readonly delta: { readonly content?: string | null; readonly reasoning?: string };
-    readonly finish_reason: string | null;
-    readonly logprobs: {
-      readonly content: readonly { logprob: number; top_logprobs: readonly { token: string; logprob: number }[] }[];
-    } | null;
-  }[];
-  readonly trimtab?: {
-    readonly readings?: Readonly<Record<string, readonly number[]>>;
-    readonly answers?: readonly { index: number; receipt: Receipt; beyond_safe: boolean }[];
-  };
-  readonly error?: { message: string; what?: string; fix?: string | null; code?: string };
-}
-
 async function stream(target: Target, asked: Asked, signal: AbortSignal): Promise<void> {
   if (!info.value) await refresh(); // asked before the page knew the model
-  const { messages, steering, temperature, seed } = asked;
-  const body = {
-    model: info.value?.model.served_as,
-    messages,
-    steering,
-    readings: readable(turns.value.find((turn) => turn.id === target.id)?.dials ?? []),
-    kl: true,
-    logprobs: true,
-    top_logprobs: 5,
-    max_tokens: sampling.value.maxTokens,
-    temperature,
-    seed,
-    n: target.count,
-    stream: true,
-  };
-  for await (const event of events("/v1/chat/completions", { body, signal })) {
-    if (event.data === "[DONE]") return;
-    const chunk = JSON.parse(event.data) as Chunk;
-    const { error } = chunk;
-    if (error) throw new ApiError(error.what ?? error.message, error.fix ?? null, error.code ?? "unknown", 500);
-    takeChunk(target, chunk);
+  const mix = turns.value.find((turn) => turn.id === target.id)?.dials ?? [];
+  const options = { readings: readable(mix), maxTokens: sampling.value.maxTokens, count: target.count, signal };
+  for await (const { index, token, ...part } of pieces(asked, options)) {
+    const one = { ...target, first: target.first + index, count: 1 };
+    if (token) arrived(one, token);
+    else change(one, part);
   }
-  throw new ApiError("the answer broke off", "the text so far is kept", "lost", 0);
 }
 
 /** Return the vectors to read: of the colours and of the dials, as far as the server has them. */
 function readable(mix: readonly Dial[]): string[] {
   const wanted = new Set([colourBy.value, ...mix.map((dial) => dial.name)]);
   return [...wanted].filter((name) => vectorOf.value.has(name)).slice(0, MAX_READINGS);
-}
-
-function takeChunk(target: Target, chunk: Chunk): void {
-  for (const { index, receipt, beyond_safe } of chunk.trimtab?.answers ?? []) {
-    change({ ...target, first: target.first + index, count: 1 }, { receipt, beyondSafe: beyond_safe });
-  }
-  for (const choice of chunk.choices) {
-    const { delta, finish_reason: finish } = choice;
-    const one = { ...target, first: target.first + choice.index, count: 1 };
-    if (finish) change(one, { finish });
-    const logprob = choice.logprobs?.content[0];
-    if (!delta.content && !delta.reasoning && !logprob) continue;
-    const readings = Object.entries(chunk.trimtab?.readings ?? {}).map(([name, z]) => [name, z[0] ?? 0] as const);
-    arrived(one, {
-      text: delta.content || delta.reasoning || "",
-      readings: Object.fromEntries(readings),
-      logprob: logprob?.logprob ?? null,
-      others: (logprob?.top_logprobs ?? []).map((other) => ({ text: other.token, logprob: other.logprob })),
-      ...(delta.reasoning ? { thought: true } : {}),
-    });
-  }
 }
 
 // Tokens that have come since the page was last changed. A change for each of them would make long answers slow.

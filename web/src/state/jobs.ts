@@ -43,6 +43,12 @@ export async function begin(fields: JobFields): Promise<Job> {
   return job;
 }
 
+/** Train a behaviour of the zoo for this model, and show how it goes. */
+export async function trainBehaviour(name: string): Promise<void> {
+  await begin({ kind: "train", name, behaviour: name, effort: "default", seed: 0, overwrite: false });
+  location.hash = "make";
+}
+
 export async function halt(id: string): Promise<void> {
   put(unwrap(await api.DELETE("/v1/jobs/{job_id}", { params: { path: { job_id: id } } })));
 }

@@ -128,6 +128,7 @@ export const stale = computed(() => {
   return last !== undefined && shown.value.some((column) => isStale(last, column));
 });
 
+/** Message of a chat, as the server takes it. */
 export interface Message {
   readonly role: "system" | "user" | "assistant";
   readonly content: string;

@@ -1,9 +1,11 @@
 // The dialog that adds a behaviour's dial.
-import { signal } from "@preact/signals";
+import { signal, useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { api, unwrap, type Vector } from "../api";
 import { Dialog } from "../parts/dialog";
+import { Problem } from "../parts/notice";
 import { add, dials, safeOf, signed } from "../state/dials";
+import { trainBehaviour } from "../state/jobs";
 import { info, unusable, vectorOf, vectors } from "../state/server";
 
 export const addOpen = signal(false);
@@ -34,6 +36,10 @@ function Chooser() {
       () => undefined, // the banner says that the server does not answer
     );
   }, []);
+  const error = useSignal<unknown>(null);
+  const train = (name: string) => {
+    trainBehaviour(name).then(close, (problem: unknown) => (error.value = problem));
+  };
   const words = wanted.value.toLowerCase().split(/\s+/).filter(Boolean);
   const fits = (...texts: (string | undefined)[]) => words.every((word) => texts.join(" ").toLowerCase().includes(word));
   const list = vectors.value
@@ -70,9 +76,11 @@ function Chooser() {
         {others.length > 0 && (
           <section class="stack tight">
             <h3>Not trained for this model</h3>
+            <p class="hint">Training takes some minutes, beside the answers.</p>
+            {error.value !== null && <Problem error={error.value} />}
             <ul class="plain-list">
               {others.map(({ name }) => (
-                <li key={name}>{name}: <a href={`#make/${encodeURIComponent(name)}`} onClick={close}>train it, a few minutes</a></li>
+                <li key={name} class="row">{name} <button type="button" class="small" onClick={() => train(name)}>Train it<span class="vh">: {name}</span></button></li>
               ))}
             </ul>
           </section>
@@ -82,7 +90,7 @@ function Chooser() {
             <h3>Files that cannot be used</h3>
             <ul class="plain-list small">
               {broken.map(([name, why]) => (
-                <li key={name}><b>{name}</b>: {why} <a href={`#make/${encodeURIComponent(name)}`} onClick={close}>Train it for this model</a></li>
+                <li key={name}><b>{name}</b>: {why} <a href="#make" onClick={close}>Train it for this model</a></li>
               ))}
             </ul>
           </section>

@@ -1831,6 +1831,17 @@ async function begin(fields) {
 	follow(job);
 	return job;
 }
+async function trainBehaviour(name) {
+	await begin({
+		kind: "train",
+		name,
+		behaviour: name,
+		effort: "default",
+		seed: 0,
+		overwrite: false
+	});
+	location.hash = "make";
+}
 async function halt(id) {
 	put(unwrap(await api.DELETE("/v1/jobs/{job_id}", { params: { path: { job_id: id } } })));
 }
@@ -3735,16 +3746,7 @@ function Head({ id, title, number, extra }) {
 function Row({ line, onError }) {
 	const { name, vector, problem } = line;
 	const seconds = expected("train default");
-	const train = () => {
-		begin({
-			kind: "train",
-			name,
-			behaviour: name,
-			effort: "default",
-			seed: 0,
-			overwrite: false
-		}).then(() => location.hash = "make", onError);
-	};
+	const train = () => void trainBehaviour(name).catch(onError);
 	return k$2("tr", null, k$2("th", { scope: "row" }, vector ? k$2("a", { href: `#library/${encodeURIComponent(name)}` }, name) : name), k$2("td", {
 		class: "pole-names extra",
 		title: line.about
@@ -4069,6 +4071,60 @@ function Make() {
 		job
 	}))), k$2("div", { class: "making" }, k$2(MakeForm, null), k$2(PairsPreview, null)));
 }
+// src/state/stream.ts
+async function* pieces(asked, options) {
+	const body = {
+		...asked,
+		model: info.value?.model.served_as,
+		readings: options.readings,
+		kl: asked.steering !== "none",
+		logprobs: true,
+		top_logprobs: 5,
+		max_tokens: options.maxTokens,
+		n: options.count,
+		stream: true
+	};
+	for await (const event of events("/v1/chat/completions", {
+		body,
+		signal: options.signal
+	})) {
+		if (event.data === "[DONE]") return;
+		const chunk = JSON.parse(event.data);
+		const { error } = chunk;
+		if (error) throw new ApiError(error.what ?? error.message, error.fix ?? null, error.code ?? "unknown", 500);
+		yield* piecesOf(chunk);
+	}
+	throw new ApiError("the answer broke off", "the text so far is kept", "lost", 0);
+}
+function* piecesOf(chunk) {
+	for (const { index, receipt, beyond_safe } of chunk.trimtab?.answers ?? []) yield {
+		index,
+		receipt,
+		beyondSafe: beyond_safe
+	};
+	for (const { index, delta, finish_reason: finish, logprobs } of chunk.choices) {
+		if (finish) yield {
+			index,
+			finish
+		};
+		const logprob = logprobs?.content[0];
+		if (!delta.content && !delta.reasoning && !logprob) continue;
+		const readings = Object.entries(chunk.trimtab?.readings ?? {}).map(([name, z]) => [name, z[0] ?? 0]);
+		yield {
+			index,
+			token: {
+				text: delta.content || delta.reasoning || "",
+				readings: Object.fromEntries(readings),
+				logprob: logprob?.logprob ?? null,
+				others: (logprob?.top_logprobs ?? []).map((other) => ({
+					text: other.token,
+					logprob: other.logprob
+				})),
+				...delta.reasoning ? { thought: true } : {}
+			}
+		};
+	}
+}
 // src/state/answering.ts
 var FLUSH_AFTER = 40;
 var MAX_READINGS = 16;
@@ -4313,67 +4369,24 @@ function say(target) {
 }
 async function stream(target, asked, signal) {
 	if (!info.value) await refresh();
-	const { messages, steering, temperature, seed } = asked;
-	const body = {
-		model: info.value?.model.served_as,
-		messages,
-		steering,
+	const options = {
 		readings: readable(turns.value.find((turn) => turn.id === target.id)?.dials ?? []),
-		kl: true,
-		logprobs: true,
-		top_logprobs: 5,
-		max_tokens: sampling.value.maxTokens,
-		temperature,
-		seed,
-		n: target.count,
-		stream: true
-	};
-	for await (const event of events("/v1/chat/completions", {
-		body,
+		maxTokens: sampling.value.maxTokens,
+		count: target.count,
 		signal
-	})) {
-		if (event.data === "[DONE]") return;
-		const chunk = JSON.parse(event.data);
-		const { error } = chunk;
-		if (error) throw new ApiError(error.what ?? error.message, error.fix ?? null, error.code ?? "unknown", 500);
-		takeChunk(target, chunk);
+	};
+	for await (const { index, token, ...part } of pieces(asked, options)) {
+		const one = {
+			...target,
+			first: target.first + index,
+			count: 1
+		};
+		if (token) arrived(one, token);
+		else change(one, part);
 	}
-	throw new ApiError("the answer broke off", "the text so far is kept", "lost", 0);
 }
 function readable(mix) {
 	return [...new Set([colourBy.value, ...mix.map((dial) => dial.name)])].filter((name) => vectorOf.value.has(name)).slice(0, MAX_READINGS);
-}
-function takeChunk(target, chunk) {
-	for (const { index, receipt, beyond_safe } of chunk.trimtab?.answers ?? []) change({
-		...target,
-		first: target.first + index,
-		count: 1
-	}, {
-		receipt,
-		beyondSafe: beyond_safe
-	});
-	for (const choice of chunk.choices) {
-		const { delta, finish_reason: finish } = choice;
-		const one = {
-			...target,
-			first: target.first + choice.index,
-			count: 1
-		};
-		if (finish) change(one, { finish });
-		const logprob = choice.logprobs?.content[0];
-		if (!delta.content && !delta.reasoning && !logprob) continue;
-		const readings = Object.entries(chunk.trimtab?.readings ?? {}).map(([name, z]) => [name, z[0] ?? 0]);
-		arrived(one, {
-			text: delta.content || delta.reasoning || "",
-			readings: Object.fromEntries(readings),
-			logprob: logprob?.logprob ?? null,
-			others: (logprob?.top_logprobs ?? []).map((other) => ({
-				text: other.token,
-				logprob: other.logprob
-			})),
-			...delta.reasoning ? { thought: true } : {}
-		});
-	}
 }
 var pending = new Map();
 var timer;
@@ -4672,6 +4685,10 @@ function Chooser() {
 		wanted.value = "";
 		api.GET("/v1/behaviours").then((answer) => untrained.value = unwrap(answer).data.filter((each) => !each.trained), () => void 0);
 	}, []);
+	const error = useSignal(null);
+	const train = (name) => {
+		trainBehaviour(name).then(close, (problem) => error.value = problem);
+	};
 	const words = wanted.value.toLowerCase().split(/\s+/).filter(Boolean);
 	const fits = (...texts) => words.every((word) => texts.join(" ").toLowerCase().includes(word));
 	const list = vectors.value.filter((each) => fits(each.name, each.poles?.["+"], each.poles?.["-"], each.verdict ?? "")).toSorted((a, b) => rank(a) - rank(b) || (b.times_prompt ?? 0) - (a.times_prompt ?? 0) || a.name.localeCompare(b.name));
@@ -4697,11 +4714,15 @@ function Chooser() {
 			add(vector.name);
 			close();
 		}
-	}, k$2("span", null, k$2("b", null, vector.name), " ", k$2("span", { class: "soft" }, vector.poles ? `− ${vector.poles["-"]} … ${vector.poles["+"]} +` : "a vector of yours")), k$2("span", { class: "small soft" }, facts(vector)))))), others.length > 0 && k$2("section", { class: "stack tight" }, k$2("h3", null, "Not trained for this model"), k$2("ul", { class: "plain-list" }, others.map(({ name }) => k$2("li", { key: name }, name, ": ", k$2("a", {
-		href: `#make/${encodeURIComponent(name)}`,
-		onClick: close
-	}, "train it, a few minutes"))))), broken.length > 0 && k$2("section", { class: "stack tight" }, k$2("h3", null, "Files that cannot be used"), k$2("ul", { class: "plain-list small" }, broken.map(([name, why]) => k$2("li", { key: name }, k$2("b", null, name), ": ", why, " ", k$2("a", {
-		href: `#make/${encodeURIComponent(name)}`,
+	}, k$2("span", null, k$2("b", null, vector.name), " ", k$2("span", { class: "soft" }, vector.poles ? `− ${vector.poles["-"]} … ${vector.poles["+"]} +` : "a vector of yours")), k$2("span", { class: "small soft" }, facts(vector)))))), others.length > 0 && k$2("section", { class: "stack tight" }, k$2("h3", null, "Not trained for this model"), k$2("p", { class: "hint" }, "Training takes some minutes, beside the answers."), error.value !== null && k$2(Problem, { error: error.value }), k$2("ul", { class: "plain-list" }, others.map(({ name }) => k$2("li", {
+		key: name,
+		class: "row"
+	}, name, " ", k$2("button", {
+		type: "button",
+		class: "small",
+		onClick: () => train(name)
+	}, "Train it", k$2("span", { class: "vh" }, ": ", name)))))), broken.length > 0 && k$2("section", { class: "stack tight" }, k$2("h3", null, "Files that cannot be used"), k$2("ul", { class: "plain-list small" }, broken.map(([name, why]) => k$2("li", { key: name }, k$2("b", null, name), ": ", why, " ", k$2("a", {
+		href: "#make",
 		onClick: close
 	}, "Train it for this model"))))), !list.length && !others.length && k$2("p", null, "Nothing is called that. ", k$2("a", {
 		href: "#make",
@@ -5035,7 +5056,7 @@ function Missing({ name, at }) {
 		"aria-label": `Remove ${name}`,
 		title: "Remove",
 		onClick: () => remove(at)
-	}, "✕")), k$2("p", { class: "small" }, k$2("span", { class: "warn" }, "▲ Not used: "), unusable.value[name] ?? "there is no vector of this name for this model.", " ", k$2("a", { href: `#make/${encodeURIComponent(name)}` }, "Train it")));
+	}, "✕")), k$2("p", { class: "small" }, k$2("span", { class: "warn" }, "▲ Not used: "), unusable.value[name] ?? "there is no vector of this name for this model.", " ", k$2("a", { href: "#make" }, "Train it for this model")));
 }
 // src/try/rail.tsx
 var sheetOpen = y$1(false);
