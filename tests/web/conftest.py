@@ -106,7 +106,8 @@ def is_local(url: str) -> bool:
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     """``open_page(address, width=390, scheme="dark")`` opens a page; its faults fail the test.
 
-    ``allowed`` is a pattern of faults that the test is about; ``stored`` is left in the browser by a former visit.
+    ``allowed`` is a pattern of faults that the test is about; ``stored`` is left in the browser by a former visit; ``script``
+    runs before those of the page.
     """
     opened: list[tuple[Page, Watched]] = []
 
@@ -118,6 +119,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
         scheme: str = "light",
         allowed: str | None = None,
         stored: Mapping[str, Any] = NONE,
+        script: str = "",
         settled: bool = True,
     ) -> Page:
         context = browser.new_context(
@@ -129,6 +131,8 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
             once = f"if (sessionStorage.getItem('{name}')) return; sessionStorage.setItem('{name}', 'stored');"
             put = f"localStorage.setItem('trimtab.{name}', {json.dumps(json.dumps(value))});"
             context.add_init_script(f"(() => {{ {once} {put} }})()")
+        if script:
+            context.add_init_script(script)
         page = context.new_page()
         page.set_default_timeout(WAIT)
         watched = Watched(None if allowed is None else re.compile(allowed))
