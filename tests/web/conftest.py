@@ -106,8 +106,8 @@ def is_local(url: str) -> bool:
 def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     """``open_page(address, width=390, scheme="dark")`` opens a page; its faults fail the test.
 
-    ``allowed`` is a pattern of faults that the test is about; ``stored`` is left in the browser by a former visit; ``script``
-    runs before those of the page.
+    ``allowed`` is a pattern of faults that the test is about, ``stored`` is left in the browser by a former visit, and
+    ``script`` runs before those of the page.
     """
     opened: list[tuple[Page, Watched]] = []
 

@@ -18,7 +18,7 @@ TOKENS = 36
 STEP = 3  # tokens of all columns from one frame to the next
 SAME = 1.5  # mean difference of grey levels up to which a picture is not written again
 STORED = {"sampling": {"maxTokens": TOKENS, "temperature": 0, "seed": 0}}
-# Answers arrive as they do, but are handed to the page event by event, so that frames are the same each time.
+# Answers of the server are handed to the page event by event when the film says so: frames are the same each time.
 GATE = """
 (() => {
   const ask = window.fetch;
@@ -28,19 +28,15 @@ GATE = """
   window.fetch = async (request, ...rest) => {
     const answer = await ask(request, ...rest);
     if (!String(request.url).endsWith("/v1/chat/completions")) return answer;
-    let count = 0, text = "";
-    const gate = new TransformStream({
-      async transform(piece, controller) {
-        const events = (text + piece).split("\\n\\n");
-        text = events.pop();
-        for (const event of events) {
-          while (count >= allowed) await new Promise((go) => waiting.push(go));
-          count++;
-          controller.enqueue(event + "\\n\\n");
-        }
+    const events = (await answer.text()).split("\\n\\n");
+    let next = 0;
+    const body = new ReadableStream({
+      async pull(controller) {
+        while (next >= allowed) await new Promise((go) => waiting.push(go));
+        if (next === events.length) return controller.close();
+        controller.enqueue(new TextEncoder().encode(events[next++] + "\\n\\n"));
       },
     });
-    const body = answer.body.pipeThrough(new TextDecoderStream()).pipeThrough(gate).pipeThrough(new TextEncoderStream());
     return new Response(body, { status: answer.status, headers: answer.headers });
   };
 })();
@@ -61,11 +57,13 @@ def film(open_page, true_address):
     take(2_200)
     dial = page.get_by_role("slider", name="happy: strength")
     dial.focus()
-    for _ in range(7):
-        page.keyboard.press("ArrowRight")
-        take(130)
+    for key in (*["ArrowLeft"] * 5, *["PageDown"] * 3):
+        page.keyboard.press(key)
+        take(130 if key == "ArrowLeft" else 260)
     frames[-1] = (frames[-1][0], 900)
-    page.keyboard.press("r")
+    with page.expect_response("**/v1/chat/completions"):
+        page.keyboard.press("r")
+    page.wait_for_load_state("networkidle")
     for released in range(0, TOKENS + 6, STEP):
         page.evaluate("released => window.release(released)", released)
         take(170)

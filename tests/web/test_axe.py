@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-PLACES = ("try", "make", "library")
+PLACES = ("try", "make", "library", "library/happy")
+DRAWERS = ("Keys", "Add a behaviour", "Save as preset", "Use in my app", "Find where it breaks", "Where it acts")
 
 
 def violations(page):
@@ -22,6 +25,28 @@ def test_place_has_no_violations(open_page, fake_address, place, scheme, width):
     page.wait_for_load_state("networkidle")
     assert violations(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1024), ("light", 1440)])
+def test_answers_and_drawers_have_no_violations(open_page, fake_address, scheme, width):
+    page = open_page(fake_address, width=width, scheme=scheme)
+    page.get_by_label("Your message").fill("How was your day?")
+    page.keyboard.press("Enter")
+    page.get_by_role("status").filter(has_text="answer finished").wait_for(state="attached")
+    assert violations(page) == []
+    if width == 390:
+        page.get_by_role("button", name=re.compile("Dials$")).click()
+        assert violations(page) == []
+    for name in DRAWERS:
+        if width == 390 and name in ("Keys", "Where it acts"):
+            page.keyboard.press("Escape")  # the sheet of the dials lies above
+        elif width == 390 and not page.get_by_role("button", name="Save as preset").is_visible():
+            page.get_by_role("button", name=re.compile("Dials$")).click()
+        page.get_by_role("button", name=name).first.click()
+        page.get_by_role("dialog").wait_for()
+        assert violations(page) == [], name
+        page.keyboard.press("Escape")
+        page.get_by_role("dialog").wait_for(state="hidden")
 
 
 def test_axe_sees_text_without_contrast(page):

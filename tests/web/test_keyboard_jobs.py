@@ -177,3 +177,16 @@ def test_turn_is_changed_and_answered_again(page):
     answered(page, "Steered", 2)
     assert value(page) == 0.5
     expect(column(page, "Steered").first).to_contain_text("happy:-0.5")
+
+
+def test_card_of_a_vector_is_read(page):
+    press(page, page.get_by_role("link", name="Library"))
+    write(page, page.get_by_role("searchbox", name="Search"), "happy")
+    table = page.get_by_role("table", name="Vectors and behaviours")
+    expect(table.get_by_role("row")).to_have_count(2)
+    press(page, table.get_by_role("link", name="happy"))
+    expect(page.get_by_role("heading", level=1)).to_have_text("happy")
+    expect(page.get_by_role("main")).to_contain_text("−0.5")
+    expect(page.get_by_role("main")).to_contain_text("1.25")
+    press(page, page.get_by_role("button", name="Try it"))
+    expect(slider(page)).to_be_visible()
