@@ -13,7 +13,7 @@ def test_places_are_reached_by_keyboard(page):
         link.focus()
         page.keyboard.press("Enter")
         expect(link).to_have_attribute("aria-current", "page")
-        expect(page).to_have_url(re.compile(f"#{name.lower()}$"))
+        expect(page).to_have_url(re.compile(f"#/{name.lower()}$"))
 
 
 def test_skip_link_is_first_and_leads_to_the_content(page):

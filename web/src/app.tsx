@@ -19,7 +19,7 @@ const place = signal<Place>(named(location.hash));
 addEventListener("hashchange", () => (place.value = named(location.hash)));
 
 function named(hash: string): Place {
-  const name = hash.slice(1).split(/[/?]/)[0] as Place;
+  const name = hash.replace(/^#\/?/, "").split(/[/?]/)[0] as Place;
   return name in PLACES ? name : "try";
 }
 
@@ -34,7 +34,7 @@ export function App() {
         <span class="brand">trimtab</span>
         <nav aria-label="Places">
           {(Object.keys(PLACES) as Place[]).map((name) => (
-            <a key={name} href={`#${name}`} aria-current={name === place.value ? "page" : undefined}>
+            <a key={name} href={`#/${name}`} aria-current={name === place.value ? "page" : undefined}>
               {PLACES[name].title}
             </a>
           ))}

@@ -34,10 +34,10 @@ export function CardPage({ name }: { readonly name: string }) {
   }, [name, ready, known]);
   return (
     <main id="main" tabIndex={-1} class="page stack card-page">
-      <p><a href="#library">All vectors</a></p>
+      <p><a href="#/library">All vectors</a></p>
       <h1>{name}</h1>
       <Undo />
-      {error !== null && <Problem error={error}>{error instanceof ApiError && error.status === 404 && <a href="#library">See what there is</a>}</Problem>}
+      {error !== null && <Problem error={error}>{error instanceof ApiError && error.status === 404 && <a href="#/library">See what there is</a>}</Problem>}
       {!details && error === null && <p class="soft" role="status">Reading the card…</p>}
       {details && <Card details={details} onError={setError} />}
       {evaluations.filter((job) => !hasEnded(job) || job.status === "failed").slice(0, 1).map((job) => <JobPanel key={job.id} job={job} />)}

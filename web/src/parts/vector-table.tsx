@@ -128,7 +128,7 @@ function Row({ line, onError }: { readonly line: Line; readonly onError: (error:
   const train = () => void trainBehaviour(name).catch(onError);
   return (
     <tr>
-      <th scope="row">{vector ? <a href={`#library/${encodeURIComponent(name)}`}>{name}</a> : name}</th>
+      <th scope="row">{vector ? <a href={`#/library/${encodeURIComponent(name)}`}>{name}</a> : name}</th>
       <td class="pole-names extra" title={line.about}>{line.poles}</td>
       {vector ? (
         <>

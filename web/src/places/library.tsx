@@ -1,4 +1,4 @@
-// Library: all vectors and behaviours, presets; and the card of one vector at #library/NAME.
+// Library: all vectors and behaviours, presets; and the card of one vector at #/library/NAME.
 import { signal } from "@preact/signals";
 import { CardPage } from "../parts/card-page";
 import { Presets } from "../parts/presets";
@@ -12,7 +12,7 @@ addEventListener("hashchange", () => (shown.value = named(location.hash)));
 
 /** Return the vector whose card an address names. */
 function named(hash: string): string | null {
-  const match = /^#library\/(.+)$/.exec(hash);
+  const match = /^#\/?library\/(.+)$/.exec(hash);
   try {
     return match ? decodeURIComponent(match[1]!) : null;
   } catch {

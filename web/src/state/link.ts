@@ -19,14 +19,14 @@ export function followAddress(): void {
   effect(() => {
     const address = link();
     if (!info.value || given.waiting) return;
-    if (/^#?$|^#try/.test(location.hash)) history.replaceState(null, "", address);
+    if (/^#?$|^#\/?try/.test(location.hash)) history.replaceState(null, "", address);
   });
   addEventListener("hashchange", takeAddress);
 }
 
 function takeAddress(): { waiting: boolean } {
   const state = { waiting: false };
-  const [place, query] = location.hash.slice(1).split(/\?(.*)/s);
+  const [place, query] = location.hash.replace(/^#\/?/, "").split(/\?(.*)/s);
   if (place !== PLACE || !query) return state;
   const fields = new URLSearchParams(query);
   const columns = fields.get("columns")?.split(",").filter((name): name is Column => COLUMNS.includes(name as Column));

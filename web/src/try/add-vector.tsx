@@ -90,12 +90,12 @@ function Chooser() {
             <h3>Files that cannot be used</h3>
             <ul class="plain-list small">
               {broken.map(([name, why]) => (
-                <li key={name}><b>{name}</b>: {why} <a href="#make" onClick={close}>Train it for this model</a></li>
+                <li key={name}><b>{name}</b>: {why} <a href="#/make" onClick={close}>Train it for this model</a></li>
               ))}
             </ul>
           </section>
         )}
-        {!list.length && !others.length && <p>Nothing is called that. <a href="#make" onClick={close}>Make it</a></p>}
+        {!list.length && !others.length && <p>Nothing is called that. <a href="#/make" onClick={close}>Make it</a></p>}
       </div>
     </Dialog>
   );

@@ -153,7 +153,7 @@ function Missing({ name, at }: { readonly name: string; readonly at: number }) {
       </div>
       <p class="small">
         <span class="warn">▲ Not used: </span>
-        {unusable.value[name] ?? "there is no vector of this name for this model."} <a href="#make">Train it for this model</a>
+        {unusable.value[name] ?? "there is no vector of this name for this model."} <a href="#/make">Train it for this model</a>
       </p>
     </section>
   );

@@ -31,7 +31,7 @@ export function Rail() {
       </div>
       {none && (
         <div class="notice">
-          <p>There are no vectors for {info.value!.model.name} yet. <a href="#make">Train one</a>: a few minutes.</p>
+          <p>There are no vectors for {info.value!.model.name} yet. <a href="#/make">Train one</a>: a few minutes.</p>
         </div>
       )}
       {dials.value.map((dial, at) => <Dial key={`${dial.name}${dial.text ?? ""}`} dial={dial} at={at} />)}

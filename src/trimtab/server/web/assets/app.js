@@ -3277,7 +3277,7 @@ function CardPage({ name }) {
 		id: "main",
 		tabIndex: -1,
 		class: "page stack card-page"
-	}, k$2("p", null, k$2("a", { href: "#library" }, "All vectors")), k$2("h1", null, name), k$2(Undo, null), error !== null && k$2(Problem, { error }, error instanceof ApiError && error.status === 404 && k$2("a", { href: "#library" }, "See what there is")), !details && error === null && k$2("p", {
+	}, k$2("p", null, k$2("a", { href: "#/library" }, "All vectors")), k$2("h1", null, name), k$2(Undo, null), error !== null && k$2(Problem, { error }, error instanceof ApiError && error.status === 404 && k$2("a", { href: "#/library" }, "See what there is")), !details && error === null && k$2("p", {
 		class: "soft",
 		role: "status"
 	}, "Reading the card…"), details && k$2(Card, {
@@ -3747,7 +3747,7 @@ function Row({ line, onError }) {
 	const { name, vector, problem } = line;
 	const seconds = expected("train default");
 	const train = () => void trainBehaviour(name).catch(onError);
-	return k$2("tr", null, k$2("th", { scope: "row" }, vector ? k$2("a", { href: `#library/${encodeURIComponent(name)}` }, name) : name), k$2("td", {
+	return k$2("tr", null, k$2("th", { scope: "row" }, vector ? k$2("a", { href: `#/library/${encodeURIComponent(name)}` }, name) : name), k$2("td", {
 		class: "pole-names extra",
 		title: line.about
 	}, line.poles), vector ? k$2($, null, k$2("td", { class: "verdict" }, vector.verdict ? `${glyph(vector.verdict)} ${vector.verdict}` : k$2("span", { class: "soft" }, "not evaluated")), k$2("td", { class: "number" }, vector.times_prompt === null ? "–" : `${vector.times_prompt.toFixed(1)} ×`), k$2("td", { class: "number range" }, vector.safe ? `${signed(vector.safe.low)} to ${signed(vector.safe.high)}` : "–"), k$2("td", { class: "number extra" }, vector.default_strength === null ? "–" : signed(vector.default_strength)), k$2("td", { class: "extra" }, vector.own ? "own" : "shipped", vector.effort && `, ${vector.effort}`)) : k$2("td", {
@@ -3774,7 +3774,7 @@ function Row({ line, onError }) {
 var shown = y$1(named$1(location.hash));
 addEventListener("hashchange", () => shown.value = named$1(location.hash));
 function named$1(hash) {
-	const match = /^#library\/(.+)$/.exec(hash);
+	const match = /^#\/?library\/(.+)$/.exec(hash);
 	try {
 		return match ? decodeURIComponent(match[1]) : null;
 	} catch {
@@ -4448,13 +4448,13 @@ function followAddress() {
 	x(() => {
 		const address = link();
 		if (!info.value || given.waiting) return;
-		if (/^#?$|^#try/.test(location.hash)) history.replaceState(null, "", address);
+		if (/^#?$|^#\/?try/.test(location.hash)) history.replaceState(null, "", address);
 	});
 	addEventListener("hashchange", takeAddress);
 }
 function takeAddress() {
 	const state = { waiting: false };
-	const [place, query] = location.hash.slice(1).split(/\?(.*)/s);
+	const [place, query] = location.hash.replace(/^#\/?/, "").split(/\?(.*)/s);
 	if (place !== PLACE || !query) return state;
 	const fields = new URLSearchParams(query);
 	const columns = fields.get("columns")?.split(",").filter((name) => COLUMNS$1.includes(name));
@@ -4722,10 +4722,10 @@ function Chooser() {
 		class: "small",
 		onClick: () => train(name)
 	}, "Train it", k$2("span", { class: "vh" }, ": ", name)))))), broken.length > 0 && k$2("section", { class: "stack tight" }, k$2("h3", null, "Files that cannot be used"), k$2("ul", { class: "plain-list small" }, broken.map(([name, why]) => k$2("li", { key: name }, k$2("b", null, name), ": ", why, " ", k$2("a", {
-		href: "#make",
+		href: "#/make",
 		onClick: close
 	}, "Train it for this model"))))), !list.length && !others.length && k$2("p", null, "Nothing is called that. ", k$2("a", {
-		href: "#make",
+		href: "#/make",
 		onClick: close
 	}, "Make it"))));
 }
@@ -5056,7 +5056,7 @@ function Missing({ name, at }) {
 		"aria-label": `Remove ${name}`,
 		title: "Remove",
 		onClick: () => remove(at)
-	}, "✕")), k$2("p", { class: "small" }, k$2("span", { class: "warn" }, "▲ Not used: "), unusable.value[name] ?? "there is no vector of this name for this model.", " ", k$2("a", { href: "#make" }, "Train it for this model")));
+	}, "✕")), k$2("p", { class: "small" }, k$2("span", { class: "warn" }, "▲ Not used: "), unusable.value[name] ?? "there is no vector of this name for this model.", " ", k$2("a", { href: "#/make" }, "Train it for this model")));
 }
 // src/try/rail.tsx
 var sheetOpen = y$1(false);
@@ -5079,7 +5079,7 @@ function Rail() {
 		type: "button",
 		class: "sheet-closer",
 		onClick: closeSheet
-	}, "Close", k$2("span", { class: "vh" }, " the dials"))), none && k$2("div", { class: "notice" }, k$2("p", null, "There are no vectors for ", info.value.model.name, " yet. ", k$2("a", { href: "#make" }, "Train one"), ": a few minutes.")), dials.value.map((dial, at) => k$2(Dial, {
+	}, "Close", k$2("span", { class: "vh" }, " the dials"))), none && k$2("div", { class: "notice" }, k$2("p", null, "There are no vectors for ", info.value.model.name, " yet. ", k$2("a", { href: "#/make" }, "Train one"), ": a few minutes.")), dials.value.map((dial, at) => k$2(Dial, {
 		key: `${dial.name}${dial.text ?? ""}`,
 		dial,
 		at
@@ -5666,7 +5666,7 @@ var PLACES = {
 var place = y$1(named(location.hash));
 addEventListener("hashchange", () => place.value = named(location.hash));
 function named(hash) {
-	const name = hash.slice(1).split(/[/?]/)[0];
+	const name = hash.replace(/^#\/?/, "").split(/[/?]/)[0];
 	return name in PLACES ? name : "try";
 }
 function App() {
@@ -5680,7 +5680,7 @@ function App() {
 		}
 	}, "Skip to the content"), k$2("header", { class: "top" }, k$2("span", { class: "brand" }, "trimtab"), k$2("nav", { "aria-label": "Places" }, Object.keys(PLACES).map((name) => k$2("a", {
 		key: name,
-		href: `#${name}`,
+		href: `#/${name}`,
 		"aria-current": name === place.value ? "page" : void 0
 	}, PLACES[name].title))), k$2("span", { class: "model" }, model()), k$2("button", {
 		type: "button",
