@@ -223,3 +223,64 @@ def test_cut_and_malformed_files_of_jobs_are_survived(fake, tmp_path, caplog):
         assert events(client, job) == whole
         assert [each["id"] for each in client.get("/v1/jobs").json()["data"]] == [job["id"]]
     assert "left out" in caplog.text
+
+
+def test_training_finds_agreement_answers_and_layers(client):
+    job = ended(client, create(client, **{**TRAIN, "effort": "default"}))
+    assert job["status"] == "done", job["error"]
+    by_kind = {finding["kind"]: finding for finding in job["findings"]}
+    assert set(by_kind) == {"agreement", "answers", "layers"}
+    assert by_kind["agreement"]["pairs"] > 0
+    assert 0 <= by_kind["agreement"]["separation"] <= 1
+    assert by_kind["answers"]["question"]
+    vector = client.get("/v1/vectors/mine").json()
+    assert sorted(map(int, by_kind["layers"]["shares"])) == vector["layers"]
+    assert max(by_kind["layers"]["shares"].values()) == pytest.approx(1.0)
+    told = [data for _, name, data in events(client, job) if name == "finding"]
+    assert [each["kind"] for each in told] == [each["kind"] for each in job["findings"]]
+
+
+def test_made_vector_knows_its_poles(client):
+    ended(client, create(client, **TRAIN))
+    behaviour = Behaviour.load("happy")
+    vector = client.get("/v1/vectors/mine").json()
+    assert vector["poles"] == {"+": behaviour.positive.label, "-": behaviour.negative.label}
+    assert vector["verdict"] is None
+
+
+def test_expected_seconds_are_those_of_the_latest_job(client):
+    job = ended(client, create(client, **TRAIN))
+    spent = sum(phase["seconds"] for phase in job["phases"])
+    assert job["seconds_left"] is None
+    assert {phase["phase"] for phase in job["phases"]} == set(job["expected"])
+    expected = client.get("/v1/info").json()["expected_seconds"]
+    assert expected["train quick"] == pytest.approx(spent, abs=0.06)
+    assert expected["train thorough"] > expected["train quick"]
+
+
+def test_running_job_says_how_long_it_takes(client, slow):
+    gate, reached = slow
+    job = create(client, **TRAIN)
+    assert reached.wait(20)
+    running = client.get(f"/v1/jobs/{job['id']}").json()
+    assert 0 < running["seconds_left"] < 3600
+    gate.set()
+    assert ended(client, job)["seconds_left"] is None
+
+
+def test_evaluated_vector_has_its_card_until_it_is_made_anew(client, monkeypatch):
+    from trimtab.evaluation.cards import card_json_values, zoo_cards
+
+    ended(client, create(client, **TRAIN))
+    created = client.get("/v1/vectors/mine").json()["created"]
+    card = card_json_values(zoo_cards()["happy"])
+    jobs = client.app.state.serving.jobs
+    result = {"card": card, "report": {}, "created": created}
+    monkeypatch.setattr(jobs, "_evaluate", lambda fields, progress: result)
+    job = ended(client, create(client, kind="evaluate", vector="mine"))
+    assert job["result"]["card"]["word"] == "works"
+    vector = client.get("/v1/vectors/mine").json()
+    assert (vector["verdict"], vector["card"]["name"]) == ("works", "happy")
+    monkeypatch.setattr(jobs, "_evaluate", lambda fields, progress: {**result, "created": "before"})
+    ended(client, create(client, kind="evaluate", vector="mine"))
+    assert client.get("/v1/vectors/mine").json()["card"] is None

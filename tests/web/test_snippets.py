@@ -99,8 +99,9 @@ def test_javascript_client_gets_the_steered_answer(steered, tmp_path):
 
 def test_preset_is_saved_and_steers_as_a_model_name(steered, tmp_path):
     steered.get_by_role("spinbutton").first.fill("0.35")  # the strength of no preset that comes with trimtab
+    steered.keyboard.press("Tab")
     steered.get_by_role("button", name="Use in my app").first.click()
-    steered.get_by_text("happy:0.35").first.wait_for()
+    steered.get_by_role("dialog").get_by_text("happy:0.35").first.wait_for()
     steered.get_by_role("tab", name=TABS["model-name"]).click()
     steered.get_by_role("tabpanel").get_by_role("button", name="Save as preset").click()
     steered.get_by_label("Name", exact=True).fill("from-the-page")

@@ -19,7 +19,8 @@ function Opened() {
   useEffect(() => {
     if (!presetOpen.value) findPresets().catch(() => undefined); // one may have been saved meanwhile
   }, [presetOpen.value]);
-  const saved = presets.value.find((each) => each.usable && each.preset?.["steering"] === text.value && !each.preset["system"] && !each.preset["rules"]);
+  const same = presets.value.filter((each) => each.usable && each.preset?.["steering"] === text.value && !each.preset["system"] && !each.preset["rules"]);
+  const saved = same.find((each) => !each.shipped) ?? same[0];
   const all = snippets({
     address: location.origin,
     model: info.value?.model.served_as ?? "smollm2",

@@ -100,12 +100,13 @@ async def get_vector(name: VectorName, serving: Served) -> VectorDetails:
     """Return one vector with its card and safe range."""
     vector = _found(serving, name)
     card = _card_of(serving, name, vector)
-    return VectorDetails(
+    values = {
         **_short(serving, name, vector),
-        card=None if card is None else Card(**card_json_values(card)),
-        written=list(_written(vector)),
-        header=Header.model_validate(vector.describe()),
-    )
+        "card": None if card is None else card_json_values(card),
+        "written": _written(vector),
+        "header": vector.describe(),
+    }
+    return VectorDetails.model_validate(values)
 
 
 @router.get(
