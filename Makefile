@@ -99,6 +99,7 @@ bench: $(VENV)/.installed-bench $(PEERS)/.installed
 	$(BIN)/python -m benchmarks steering
 	$(BIN)/python -m benchmarks requests
 	$(BIN)/python -m benchmarks server
+	$(BIN)/python -m benchmarks page
 	$(BIN)/python -m benchmarks constraints
 	$(BIN)/python -m benchmarks forms
 	$(BIN)/python -m benchmarks estimators --peer $(PEERS)/bin/python

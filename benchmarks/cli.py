@@ -168,6 +168,24 @@ def server(
     _finish(measured, table(measured), path, as_json=json)
 
 
+@app.command(epilog="Example: python -m benchmarks page --rounds 3")
+def page(
+    output: OutputOption = RESULTS,
+    rounds: Annotated[int, typer.Option(min=1, help="Turns of each side; the median is reported.")] = 7,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens of every answer.")] = 48,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the model.")] = 1,
+    model: ModelOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare four columns of the web page, which are answered at once, with one."""
+    from benchmarks.page import Plan, benchmark, table
+
+    path = _result_path(output, "page")
+    with _progress() as on_step:
+        measured = benchmark(Plan(rounds, tokens, threads, model), on_step=on_step)
+    _finish(measured, table(measured), path, as_json=json)
+
+
 @app.command(epilog="Example: python -m benchmarks forms --answers 100")
 def forms(
     output: OutputOption = RESULTS,
