@@ -90,13 +90,17 @@ def test_failed_job_is_text(open_page, serve, fake, vector, monkeypatch):
         raise RuntimeError(HOSTILE)
 
     monkeypatch.setattr("trimtab.training.train.train", train)
-    with serve(fake, vectors=[vector]) as address, unharmed(open_page(f"{address}/#make")) as page:
+    with serve(fake, vectors=[vector]) as address:
+        page = open_page(f"{address}/#make")
         page.evaluate(
             "body => fetch('/v1/jobs', {method: 'POST', headers: {'content-type': 'application/json'}, body})",
             '{"kind": "train", "name": "mine", "behaviour": "happy", "effort": "quick"}',
         )
         page.reload()
         expect(page.get_by_role("article")).to_contain_text("has failed")
+        page.wait_for_timeout(200)
+        assert page.locator(INSIDE).count() == page.locator("body > script").count()
+        page.context.close()
 
 
 def test_names_in_storage_and_addresses_are_text(open_page, address):

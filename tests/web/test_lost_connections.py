@@ -117,4 +117,5 @@ def test_training_is_found_again_after_the_tab_was_closed(open_page, serve, fake
         expect(again.get_by_role("article", name=running)).to_be_visible()
         held.set()
         expect(again.get_by_role("article", name=re.compile("^pirate is ready"))).to_be_visible(timeout=30_000)
+        again.context.close()
         again.close()  # before its server, which it would miss
