@@ -67,7 +67,7 @@ function Written({ details, written }: { readonly details: VectorDetails; readon
       </div>
       <Numbers
         caption="Written effects"
-        head={["", "Effect", "95 % interval"]}
+        head={["Of", "Effect", "95 % interval"]}
         rows={[
           ...[...points].sort((a, b) => a.x - b.x).map((point) => [`strength ${signed(point.x, 3)}`, change(point.y), point.low === undefined ? "–" : range(point)]),
           ...prompts.filter((bar) => bar.tone === undefined).map((bar) => [bar.label, change(bar.value), range(bar)]),
@@ -92,7 +92,7 @@ function Preference({ card }: { readonly card: Card }) {
       <h2>What it does to preferences</h2>
       <p class="hint">How much likelier answers in the character of {card.positive} become than those of {card.negative}, in nat per token.</p>
       <Bars summary={`Preference: ${bars.map((bar) => `${bar.label}: ${change(bar.value)}`).join(", ")}`} bars={bars} unit="nat per token" />
-      <Numbers caption="Preference effects" head={["", "Effect", "95 % interval"]} rows={bars.map((bar) => [bar.label, change(bar.value), range(bar)])} />
+      <Numbers caption="Preference effects" head={["Of", "Effect", "95 % interval"]} rows={bars.map((bar) => [bar.label, change(bar.value), range(bar)])} />
     </section>
   );
 }

@@ -48,7 +48,7 @@ export function CardPage({ name }: { readonly name: string }) {
 function Card({ details, onError }: { readonly details: VectorDetails; readonly onError: (error: unknown) => void }) {
   const { name, card, poles, safe } = details;
   const { word, sentences } = verdictOf(details);
-  const reasons = safe && card?.safe ? card.safe.reasons : details.header.safe?.reasons;
+  const reasons = (details.header.safe ?? card?.safe)?.reasons;
   return (
     <>
       <div class="row">

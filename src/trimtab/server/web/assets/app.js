@@ -2829,7 +2829,7 @@ function Written({ details, written }) {
 	})), k$2(Numbers, {
 		caption: "Written effects",
 		head: [
-			"",
+			"Of",
 			"Effect",
 			"95 % interval"
 		],
@@ -2885,7 +2885,7 @@ function Preference({ card }) {
 	}), k$2(Numbers, {
 		caption: "Preference effects",
 		head: [
-			"",
+			"Of",
 			"Effect",
 			"95 % interval"
 		],
@@ -3292,7 +3292,7 @@ function CardPage({ name }) {
 function Card({ details, onError }) {
 	const { name, card, poles, safe } = details;
 	const { word, sentences } = verdictOf(details);
-	const reasons = safe && card?.safe ? card.safe.reasons : details.header.safe?.reasons;
+	const reasons = (details.header.safe ?? card?.safe)?.reasons;
 	return k$2($, null, k$2("div", { class: "row" }, k$2("button", {
 		type: "button",
 		class: "go",
