@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from evaluation.sample_report import working
 from served import CHAT
 from trimtab.behaviours import Behaviour
 from trimtab.server.app import create_app
@@ -284,3 +285,18 @@ def test_evaluated_vector_has_its_card_until_it_is_made_anew(client, monkeypatch
     monkeypatch.setattr(jobs, "_evaluate", lambda fields, progress: {**result, "created": "before"})
     ended(client, create(client, kind="evaluate", vector="mine"))
     assert client.get("/v1/vectors/mine").json()["card"] is None
+
+
+@pytest.mark.parametrize(("fields", "kept"), [({}, True), ({"questions": 4}, False), ({"behaviour": "happy"}, False)])
+def test_whole_evaluation_renews_the_safe_range_of_an_own_vector(client, monkeypatch, fields, kept):
+    report = working()
+    monkeypatch.setattr("trimtab.evaluation.evaluate.evaluate", lambda *args, **options: report)
+    ended(client, create(client, **TRAIN))
+    before = client.get("/v1/vectors/mine").json()
+    job = ended(client, create(client, kind="evaluate", vector="mine", **fields))
+    assert job["status"] == "done"
+    after = client.get("/v1/vectors/mine").json()
+    measured = {"low": report.safe.low, "high": report.safe.high}
+    assert before["safe"] is None or {key: before["safe"][key] for key in measured} != measured
+    assert (after["safe"] is not None and {key: after["safe"][key] for key in measured} == measured) is kept
+    assert after["created"] == before["created"]

@@ -33,7 +33,7 @@ from trimtab.server.vectors import VectorIndex
 from trimtab.steering import Steering
 from trimtab.training.progress import OnProgress, Progress
 from trimtab.training.written import MIN_DISTINCT, distinct_share
-from trimtab.vectors import ControlVector, write_atomically
+from trimtab.vectors import ControlVector, SafeRange, write_atomically
 
 logger = logging.getLogger("trimtab.server")
 MAX_QUEUED = 16  # jobs that wait
@@ -471,8 +471,16 @@ class Jobs:
             seed=fields.seed,
             progress=progress,
         )
+        if not given and fields.questions is None:
+            self._keep_safe(fields.vector, vector, report.safe)
         card = card_json_values(card_of(report))
         return {"card": card, "report": report_json(report), "created": vector.created}
+
+    def _keep_safe(self, name: str, vector: ControlVector, safe: SafeRange) -> None:
+        """Write the measured safe range into the file of an own vector, unless it was made anew meanwhile."""
+        if self._vectors.is_own(name) and self._vectors.find(name).created == vector.created:
+            replace(vector, safe=safe).save(self._vectors.folder / f"{name}.safetensors")
+            self._vectors.refresh()
 
     def _sweep(self, job_id: str, fields: SweepFields, progress: OnProgress) -> dict[str, Any]:
         vector = self._vectors.find(fields.vector)

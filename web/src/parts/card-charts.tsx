@@ -51,7 +51,7 @@ function Written({ details, written }: { readonly details: VectorDetails; readon
       <div class="pair">
         <LineChart
           title="Written effect by strength"
-          summary={`Written effect by strength: ${points.map((point) => `${signed(point.x, 3)}: ${change(point.y)}`).join(", ")}.${beyond}`}
+          summary={`Written effect by strength: ${points.map((point) => `${signed(point.x)}: ${change(point.y)}`).join(", ")}.${beyond}`}
           points={points}
           zone={safe}
           band={chance}
@@ -69,7 +69,7 @@ function Written({ details, written }: { readonly details: VectorDetails; readon
         caption="Written effects"
         head={["Of", "Effect", "95 % interval"]}
         rows={[
-          ...[...points].sort((a, b) => a.x - b.x).map((point) => [`strength ${signed(point.x, 3)}`, change(point.y), point.low === undefined ? "–" : range(point)]),
+          ...[...points].sort((a, b) => a.x - b.x).map((point) => [`strength ${signed(point.x)}`, change(point.y), point.low === undefined ? "–" : range(point)]),
           ...prompts.filter((bar) => bar.tone === undefined).map((bar) => [bar.label, change(bar.value), range(bar)]),
           ...(chance ? [["random directions", "–", range(chance)]] : []),
           ...(first?.times_prompt ? [["times the prompt", figure(first.times_prompt.value), range(first.times_prompt)]] : []),
@@ -101,7 +101,7 @@ function Cost({ card }: { readonly card: Card }) {
   const ends = (["-", "+"] as const).flatMap((sign) => {
     const cost = card.cost[sign];
     const end = sign === "+" ? card.safe?.high : card.safe?.low;
-    return cost ? [{ sign, cost, label: end === undefined ? sign : signed(end, 3) }] : [];
+    return cost ? [{ sign, cost, label: end === undefined ? sign : signed(end) }] : [];
   });
   if (!ends.length) return null;
   const tone = (sign: "+" | "-") => (sign === "+" ? ("plus" as const) : ("minus" as const));

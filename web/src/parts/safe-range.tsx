@@ -19,14 +19,14 @@ export function SafeRange({ low, high, reasons, poles }: {
   const why = (sign: string) => BROKEN[reasons[sign] ?? ""] ?? "it was not measured";
   return (
     <section class="stack tight" aria-label="Safe range">
-      <h2>Safe range: {signed(low, 3)} to {signed(high, 3)}</h2>
+      <h2>Safe range: {signed(low)} to {signed(high)}</h2>
       <div class="safe-track" aria-hidden="true">
         <span class="inside" style={{ left: at(low), right: `calc(100% - ${at(high)})` }} />
         <span class="middle" />
       </div>
       <div class="row small">
-        <span><span class="minus">− {poles?.["-"] ?? ""}</span> below {signed(low, 3)}, {why("-")}</span>
-        <span class="end">above {signed(high, 3)}, {why("+")} <span class="plus">{poles?.["+"] ?? ""} +</span></span>
+        <span><span class="minus">− {poles?.["-"] ?? ""}</span> below {signed(low)}, {why("-")}</span>
+        <span class="end">above {signed(high)}, {why("+")} <span class="plus">{poles?.["+"] ?? ""} +</span></span>
       </div>
     </section>
   );

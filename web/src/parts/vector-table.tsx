@@ -8,7 +8,7 @@ import { deleteVector } from "../state/library";
 import { expected } from "../state/make";
 import { info, unusable, vectors } from "../state/server";
 import { Problem } from "./notice";
-import { glyph } from "./verdict";
+import { glyph, rank } from "./verdict";
 
 const behaviours = signal<readonly Behaviour[]>([]);
 const query = signal("");
@@ -42,14 +42,13 @@ const lines = computed<readonly Line[]>(() => {
   return [...own, ...untrained, ...broken];
 });
 
-const WORST_FIRST = ["does not work", "weak", "one way only", "works"];
 const EFFORTS = ["", "quick", "default", "thorough"];
 
 /** Columns, with what they are sorted by: numbers where there are some, so that unmeasured ones come last. */
 const COLUMNS: readonly { readonly id: string; readonly title: string; readonly number?: boolean; readonly extra?: boolean; readonly by: (line: Line) => string | number }[] = [
   { id: "name", title: "Name", by: (line) => line.name.toLowerCase() },
   { id: "poles", title: "Poles (+ / −)", extra: true, by: (line) => line.poles },
-  { id: "verdict", title: "Verdict", by: (line) => WORST_FIRST.indexOf(line.vector?.verdict ?? "") },
+  { id: "verdict", title: "Verdict", by: (line) => (line.vector ? -rank(line.vector.verdict) : -9) },
   { id: "times", title: "Times the prompt", number: true, by: (line) => line.vector?.times_prompt ?? -1 },
   { id: "safe", title: "Safe range", number: true, by: (line) => (line.vector?.safe ? line.vector.safe.high - line.vector.safe.low : -1) },
   { id: "strength", title: "Default strength", number: true, extra: true, by: (line) => line.vector?.default_strength ?? -9 },

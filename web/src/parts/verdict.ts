@@ -9,6 +9,14 @@ export interface Verdict {
 
 const GLYPHS: Readonly<Record<string, string>> = { works: "✓", "one way only": "◐", weak: "○", "does not work": "✕" };
 
+const ORDER = Object.keys(GLYPHS);
+
+/** Return the place of a verdict, the best first; what was not evaluated comes before what does not work. */
+export function rank(verdict: Vector["verdict"]): number {
+  const at = ORDER.indexOf(verdict ?? "");
+  return at < 0 ? ORDER.length - 1.5 : at;
+}
+
 /** Return the sign that stands beside a verdict. */
 export function glyph(verdict: Vector["verdict"]): string {
   return (verdict && GLYPHS[verdict]) ?? "·";

@@ -31,7 +31,7 @@ export function tidy(strength: number): number {
 }
 
 /** Return a number with its sign. */
-export function signed(value: number, digits = 2): string {
+export function signed(value: number, digits = 3): string {
   const rounded = Number(value.toFixed(digits));
   return rounded > 0 ? `+${rounded}` : rounded < 0 ? `−${-rounded}` : "0";
 }

@@ -4,14 +4,13 @@ import { useEffect } from "preact/hooks";
 import { api, unwrap, type Vector } from "../api";
 import { Dialog } from "../parts/dialog";
 import { Problem } from "../parts/notice";
+import { glyph, rank } from "../parts/verdict";
 import { add, dials, safeOf, signed } from "../state/dials";
 import { trainBehaviour } from "../state/jobs";
 import { info, unusable, vectorOf, vectors } from "../state/server";
 
 export const addOpen = signal(false);
 
-const GLYPHS: Readonly<Record<string, string>> = { works: "●", "one way only": "◐", weak: "○", "does not work": "✕" };
-const ORDER = Object.keys(GLYPHS);
 
 interface Untrained {
   readonly name: string;
@@ -44,7 +43,7 @@ function Chooser() {
   const fits = (...texts: (string | undefined)[]) => words.every((word) => texts.join(" ").toLowerCase().includes(word));
   const list = vectors.value
     .filter((each) => fits(each.name, each.poles?.["+"], each.poles?.["-"], each.verdict ?? ""))
-    .toSorted((a, b) => rank(a) - rank(b) || (b.times_prompt ?? 0) - (a.times_prompt ?? 0) || a.name.localeCompare(b.name));
+    .toSorted((a, b) => rank(a.verdict) - rank(b.verdict) || (b.times_prompt ?? 0) - (a.times_prompt ?? 0) || a.name.localeCompare(b.name));
   const others = untrained.value.filter((each) => !vectorOf.value.has(each.name) && fits(each.name, each.positive, each.negative));
   const broken = Object.entries(unusable.value).filter(([name]) => fits(name));
   const model = info.value?.model.name ?? "this model";
@@ -106,16 +105,11 @@ function focusFirst(input: HTMLInputElement | null): void {
   input?.setAttribute("autofocus", "");
 }
 
-function rank(vector: Vector): number {
-  const at = ORDER.indexOf(vector.verdict ?? "");
-  return at < 0 ? ORDER.length - 1.5 : at; // not evaluated: before those that do not work
-}
-
 function facts(vector: Vector): string {
   const safe = safeOf(vector);
   return [
-    vector.verdict ? `${GLYPHS[vector.verdict] ?? "·"} ${vector.verdict}` : "· not evaluated",
+    `${glyph(vector.verdict)} ${vector.verdict ?? "not evaluated"}`,
     vector.times_prompt !== null && `${vector.times_prompt.toFixed(1)} × a prompt`,
-    safe ? `safe from ${signed(safe.low, 3)} to ${signed(safe.high, 3)}` : "safe range not measured",
+    safe ? `safe from ${signed(safe.low)} to ${signed(safe.high)}` : "safe range not measured",
   ].filter(Boolean).join(" · ");
 }

@@ -139,7 +139,7 @@ function Loops({ share, column }: { readonly share: number; readonly column: Nam
       <span class="warn">▲ 3-word groups repeat: {Math.round(share * 100)} % distinct</span>
       {softer && (
         <button type="button" class="small" onClick={() => setDial(softer.at, { strength: softer.strength })}>
-          Turn {softer.name} down to {signed(softer.strength, 3)}
+          Turn {softer.name} down to {signed(softer.strength)}
         </button>
       )}
     </p>

@@ -24,7 +24,7 @@ export function Composer() {
       <button type="button" class="sheet-opener" aria-expanded={sheetOpen.value} aria-controls="dials" onClick={sheetOpen.value ? closeSheet : openSheet}>
         {dials.value.map((dial, n) => {
           const kl = klOf(dial);
-          return <span key={n} class="number">{dial.text ?? `${dial.name} ${dial.on ? signed(dial.strength, 3) : "off"}`}{kl ? ` · ${kl.toFixed(2)} nat` : ""}</span>;
+          return <span key={n} class="number">{dial.text ?? `${dial.name} ${dial.on ? signed(dial.strength) : "off"}`}{kl ? ` · ${kl.toFixed(2)} nat` : ""}</span>;
         })}
         <b>Dials</b>
       </button>

@@ -16,10 +16,10 @@ export function Dial({ dial, at }: { readonly dial: Value; readonly at: number }
   const minus = vector?.poles?.["-"] ?? "the opposite";
   const inside = isInside(dial.strength, safe);
   const turn = (strength: number) => set(at, { strength: tidy(Math.min(Math.max(strength, -MAX_STRENGTH), MAX_STRENGTH)) });
-  const towards = dial.strength === 0 ? "off" : `${signed(dial.strength, 3)} towards ${dial.strength > 0 ? plus : minus}`;
+  const towards = dial.strength === 0 ? "off" : `${signed(dial.strength)} towards ${dial.strength > 0 ? plus : minus}`;
   const kl = klOf(dial);
   const spends = kl === null ? "" : nats(kl);
-  const limits = safe && `${signed(safe.low, 3)} to ${signed(safe.high, 3)}`;
+  const limits = safe && `${signed(safe.low)} to ${signed(safe.high)}`;
   const beyond = inside ? "" : `outside of its safe range, ${limits}: ${reason(safe!)}`;
   return (
     <section class="dial card" aria-labelledby={`${id}-name`} data-dial={dial.name}>

@@ -45,7 +45,7 @@ export function ReadingsByTurn({ name, onPick }: { readonly name: string; readon
                 <th scope="row"><button type="button" class="link" onClick={() => onPick(turn.id)}>{n + 1}: {turn.user.slice(0, 40)}</button></th>
                 {columns.map((column) => {
                   const z = meanReading(turn.id, column, name);
-                  return <td key={column} class="number">{z === null ? "–" : signed(z)}</td>;
+                  return <td key={column} class="number">{z === null ? "–" : signed(z, 1)}</td>;
                 })}
               </tr>
             ))}

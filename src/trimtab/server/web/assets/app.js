@@ -1694,7 +1694,7 @@ function shareWords(cosine) {
 function tidy(strength) {
 	return Math.round(strength * 1e3) / 1e3;
 }
-function signed(value, digits = 2) {
+function signed(value, digits = 3) {
 	const rounded = Number(value.toFixed(digits));
 	return rounded > 0 ? `+${rounded}` : rounded < 0 ? `−${-rounded}` : "0";
 }
@@ -2815,7 +2815,7 @@ function Written({ details, written }) {
 		"aria-label": "Written effect"
 	}, k$2("h2", null, "What it does to answers"), k$2("p", { class: "hint" }, "Written effect: how much more an answer sounds like ", poles?.["+"] ?? "the positive pole", " than like ", poles?.["-"] ?? "the negative pole", ", by the unsteered model's own judgement, in nat per token. Lines are 95 % intervals.", chance && " Grey: where random directions of the same KL come to."), k$2("div", { class: "pair" }, k$2(LineChart, {
 		title: "Written effect by strength",
-		summary: `Written effect by strength: ${points.map((point) => `${signed(point.x, 3)}: ${change$1(point.y)}`).join(", ")}.${beyond}`,
+		summary: `Written effect by strength: ${points.map((point) => `${signed(point.x)}: ${change$1(point.y)}`).join(", ")}.${beyond}`,
 		points,
 		zone: safe,
 		band: chance,
@@ -2835,7 +2835,7 @@ function Written({ details, written }) {
 		],
 		rows: [
 			...[...points].sort((a, b) => a.x - b.x).map((point) => [
-				`strength ${signed(point.x, 3)}`,
+				`strength ${signed(point.x)}`,
 				change$1(point.y),
 				point.low === void 0 ? "–" : range(point)
 			]),
@@ -2903,7 +2903,7 @@ function Cost({ card }) {
 		return cost ? [{
 			sign,
 			cost,
-			label: end === void 0 ? sign : signed(end, 3)
+			label: end === void 0 ? sign : signed(end)
 		}] : [];
 	});
 	if (!ends.length) return null;
@@ -2984,14 +2984,19 @@ function range({ low, high }) {
 	return low === void 0 || high === void 0 ? "–" : `${change$1(low)} to ${change$1(high)}`;
 }
 // src/parts/verdict.ts
-var GLYPHS$1 = {
+var GLYPHS = {
 	works: "✓",
 	"one way only": "◐",
 	weak: "○",
 	"does not work": "✕"
 };
+var ORDER = Object.keys(GLYPHS);
+function rank(verdict) {
+	const at = ORDER.indexOf(verdict ?? "");
+	return at < 0 ? ORDER.length - 1.5 : at;
+}
 function glyph(verdict) {
-	return (verdict && GLYPHS$1[verdict]) ?? "·";
+	return (verdict && GLYPHS[verdict]) ?? "·";
 }
 function between({ low, high }, digits = 1) {
 	return `95 % interval ${low.toFixed(digits)} to ${high.toFixed(digits)}`.replaceAll("-", "−");
@@ -3232,7 +3237,7 @@ function SafeRange({ low, high, reasons, poles }) {
 	return k$2("section", {
 		class: "stack tight",
 		"aria-label": "Safe range"
-	}, k$2("h2", null, "Safe range: ", signed(low, 3), " to ", signed(high, 3)), k$2("div", {
+	}, k$2("h2", null, "Safe range: ", signed(low), " to ", signed(high)), k$2("div", {
 		class: "safe-track",
 		"aria-hidden": "true"
 	}, k$2("span", {
@@ -3241,7 +3246,7 @@ function SafeRange({ low, high, reasons, poles }) {
 			left: at(low),
 			right: `calc(100% - ${at(high)})`
 		}
-	}), k$2("span", { class: "middle" })), k$2("div", { class: "row small" }, k$2("span", null, k$2("span", { class: "minus" }, "− ", poles?.["-"] ?? ""), " below ", signed(low, 3), ", ", why("-")), k$2("span", { class: "end" }, "above ", signed(high, 3), ", ", why("+"), " ", k$2("span", { class: "plus" }, poles?.["+"] ?? "", " +"))));
+	}), k$2("span", { class: "middle" })), k$2("div", { class: "row small" }, k$2("span", null, k$2("span", { class: "minus" }, "− ", poles?.["-"] ?? ""), " below ", signed(low), ", ", why("-")), k$2("span", { class: "end" }, "above ", signed(high), ", ", why("+"), " ", k$2("span", { class: "plus" }, poles?.["+"] ?? "", " +"))));
 }
 // src/parts/undo.tsx
 function Undo() {
@@ -3629,12 +3634,6 @@ var lines$1 = O(() => {
 		...broken
 	];
 });
-var WORST_FIRST = [
-	"does not work",
-	"weak",
-	"one way only",
-	"works"
-];
 var EFFORTS = [
 	"",
 	"quick",
@@ -3656,7 +3655,7 @@ var COLUMNS = [
 	{
 		id: "verdict",
 		title: "Verdict",
-		by: (line) => WORST_FIRST.indexOf(line.vector?.verdict ?? "")
+		by: (line) => line.vector ? -rank(line.vector.verdict) : -9
 	},
 	{
 		id: "times",
@@ -4523,7 +4522,7 @@ function ReadingsByTurn({ name, onPick }) {
 		return k$2("td", {
 			key: column,
 			class: "number"
-		}, z === null ? "–" : signed(z));
+		}, z === null ? "–" : signed(z, 1));
 	})))))));
 }
 function meanReading(id, column, name) {
@@ -4667,13 +4666,6 @@ function firstOf(pieces, text) {
 }
 // src/try/add-vector.tsx
 var addOpen = y$1(false);
-var GLYPHS = {
-	works: "●",
-	"one way only": "◐",
-	weak: "○",
-	"does not work": "✕"
-};
-var ORDER = Object.keys(GLYPHS);
 var wanted = y$1("");
 var untrained = y$1([]);
 function AddVector() {
@@ -4692,7 +4684,7 @@ function Chooser() {
 	};
 	const words = wanted.value.toLowerCase().split(/\s+/).filter(Boolean);
 	const fits = (...texts) => words.every((word) => texts.join(" ").toLowerCase().includes(word));
-	const list = vectors.value.filter((each) => fits(each.name, each.poles?.["+"], each.poles?.["-"], each.verdict ?? "")).toSorted((a, b) => rank(a) - rank(b) || (b.times_prompt ?? 0) - (a.times_prompt ?? 0) || a.name.localeCompare(b.name));
+	const list = vectors.value.filter((each) => fits(each.name, each.poles?.["+"], each.poles?.["-"], each.verdict ?? "")).toSorted((a, b) => rank(a.verdict) - rank(b.verdict) || (b.times_prompt ?? 0) - (a.times_prompt ?? 0) || a.name.localeCompare(b.name));
 	const others = untrained.value.filter((each) => !vectorOf.value.has(each.name) && fits(each.name, each.positive, each.negative));
 	const broken = Object.entries(unusable.value).filter(([name]) => fits(name));
 	const model = info.value?.model.name ?? "this model";
@@ -4733,16 +4725,12 @@ function Chooser() {
 function focusFirst(input) {
 	input?.setAttribute("autofocus", "");
 }
-function rank(vector) {
-	const at = ORDER.indexOf(vector.verdict ?? "");
-	return at < 0 ? ORDER.length - 1.5 : at;
-}
 function facts(vector) {
 	const safe = safeOf(vector);
 	return [
-		vector.verdict ? `${GLYPHS[vector.verdict] ?? "·"} ${vector.verdict}` : "· not evaluated",
+		`${glyph(vector.verdict)} ${vector.verdict ?? "not evaluated"}`,
 		vector.times_prompt !== null && `${vector.times_prompt.toFixed(1)} × a prompt`,
-		safe ? `safe from ${signed(safe.low, 3)} to ${signed(safe.high, 3)}` : "safe range not measured"
+		safe ? `safe from ${signed(safe.low)} to ${signed(safe.high)}` : "safe range not measured"
 	].filter(Boolean).join(" · ");
 }
 // src/try/by-turn.tsx
@@ -4916,10 +4904,10 @@ function Dial({ dial, at }) {
 	const minus = vector?.poles?.["-"] ?? "the opposite";
 	const inside = isInside(dial.strength, safe);
 	const turn$1 = (strength) => turn(at, { strength: tidy(Math.min(Math.max(strength, -MAX_STRENGTH), MAX_STRENGTH)) });
-	const towards = dial.strength === 0 ? "off" : `${signed(dial.strength, 3)} towards ${dial.strength > 0 ? plus : minus}`;
+	const towards = dial.strength === 0 ? "off" : `${signed(dial.strength)} towards ${dial.strength > 0 ? plus : minus}`;
 	const kl = klOf(dial);
 	const spends = kl === null ? "" : nats(kl);
-	const limits = safe && `${signed(safe.low, 3)} to ${signed(safe.high, 3)}`;
+	const limits = safe && `${signed(safe.low)} to ${signed(safe.high)}`;
 	const beyond = inside ? "" : `outside of its safe range, ${limits}: ${reason(safe)}`;
 	return k$2("section", {
 		class: "dial card",
@@ -5124,7 +5112,7 @@ function Composer() {
 		return k$2("span", {
 			key: n,
 			class: "number"
-		}, dial.text ?? `${dial.name} ${dial.on ? signed(dial.strength, 3) : "off"}`, kl ? ` · ${kl.toFixed(2)} nat` : "");
+		}, dial.text ?? `${dial.name} ${dial.on ? signed(dial.strength) : "off"}`, kl ? ` · ${kl.toFixed(2)} nat` : "");
 	}), k$2("b", null, "Dials")), stale.value && last && k$2("p", { class: "stale small" }, "The answers are of ", k$2("code", null, mixText(last.dials)), ", the dials are at ", k$2("code", null, text.value), "."), k$2("label", {
 		for: "message",
 		class: "vh"
@@ -5556,7 +5544,7 @@ function Loops({ share, column }) {
 		type: "button",
 		class: "small",
 		onClick: () => turn(softer.at, { strength: softer.strength })
-	}, "Turn ", softer.name, " down to ", signed(softer.strength, 3)));
+	}, "Turn ", softer.name, " down to ", signed(softer.strength)));
 }
 function softerDial(column) {
 	const factor = column === "opposite" ? -1 : 1;
