@@ -51,7 +51,7 @@ export function Presets() {
             {presets.value.map((preset) => (
               <tr key={preset.name}>
                 <th scope="row">{preset.name}</th>
-                <td>{preset.usable ? <code>{steeringOf(preset) ?? "by the stage of the conversation"}</code> : <span class="warn">▲ Not usable: {preset.problem}</span>}</td>
+                <td>{preset.usable ? <Steers preset={preset} /> : <span class="warn">▲ Not usable: {preset.problem}</span>}</td>
                 <td><code>{preset.model}</code></td>
                 <td class="do">
                   {preset.usable && steeringOf(preset) && (
@@ -71,4 +71,11 @@ export function Presets() {
 function steeringOf(preset: Preset): string | null {
   const steering = preset.preset?.["steering"];
   return typeof steering === "string" ? steering : null;
+}
+
+/** What a preset steers with: its text form, for a flow nothing that could be said in advance. */
+function Steers({ preset }: { readonly preset: Preset }) {
+  const steering = steeringOf(preset);
+  if (steering) return <code>{steering}</code>;
+  return <span class="soft">{preset.preset?.["flow"] ? "by the stage of the conversation" : "not steered"}</span>;
 }

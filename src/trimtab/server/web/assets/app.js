@@ -3416,7 +3416,7 @@ function Presets() {
 		tabIndex: 0,
 		role: "region",
 		"aria-label": "Table of presets"
-	}, k$2("table", { class: "data" }, k$2("thead", null, k$2("tr", null, k$2("th", { scope: "col" }, "Name"), k$2("th", { scope: "col" }, "Steering"), k$2("th", { scope: "col" }, "As a model"), k$2("th", { scope: "col" }, k$2("span", { class: "vh" }, "What to do")))), k$2("tbody", null, presets.value.map((preset) => k$2("tr", { key: preset.name }, k$2("th", { scope: "row" }, preset.name), k$2("td", null, preset.usable ? k$2("code", null, steeringOf(preset) ?? "by the stage of the conversation") : k$2("span", { class: "warn" }, "▲ Not usable: ", preset.problem)), k$2("td", null, k$2("code", null, preset.model)), k$2("td", { class: "do" }, preset.usable && steeringOf(preset) && k$2("button", {
+	}, k$2("table", { class: "data" }, k$2("thead", null, k$2("tr", null, k$2("th", { scope: "col" }, "Name"), k$2("th", { scope: "col" }, "Steering"), k$2("th", { scope: "col" }, "As a model"), k$2("th", { scope: "col" }, k$2("span", { class: "vh" }, "What to do")))), k$2("tbody", null, presets.value.map((preset) => k$2("tr", { key: preset.name }, k$2("th", { scope: "row" }, preset.name), k$2("td", null, preset.usable ? k$2(Steers, { preset }) : k$2("span", { class: "warn" }, "▲ Not usable: ", preset.problem)), k$2("td", null, k$2("code", null, preset.model)), k$2("td", { class: "do" }, preset.usable && steeringOf(preset) && k$2("button", {
 		type: "button",
 		onClick: () => act(take(steeringOf(preset)).then(() => location.hash = "try"))
 	}, "Try", k$2("span", { class: "vh" }, " ", preset.name)), !preset.shipped && k$2("button", {
@@ -3427,6 +3427,11 @@ function Presets() {
 function steeringOf(preset) {
 	const steering = preset.preset?.["steering"];
 	return typeof steering === "string" ? steering : null;
+}
+function Steers({ preset }) {
+	const steering = steeringOf(preset);
+	if (steering) return k$2("code", null, steering);
+	return k$2("span", { class: "soft" }, preset.preset?.["flow"] ? "by the stage of the conversation" : "not steered");
 }
 // src/parts/upload.tsx
 function Upload() {
