@@ -88,7 +88,7 @@ architectures: $(STAMP)
 
 web: $(STAMP)
 	$(BIN)/python -m trimtab.server.document > web/openapi.json
-	cd web && npm ci --ignore-scripts --silent && npm run --silent types && npm run --silent build
+	cd web && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && npm run --silent types && npm run --silent build
 
 check-web: web
 	git diff --exit-code --stat -- src/trimtab/server/web web/src/api.gen.ts

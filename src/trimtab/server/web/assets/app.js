@@ -2322,7 +2322,7 @@ function verdict(usable) {
 function suggestion(rows, safe) {
 	const usable = usableRange(rows);
 	if (!usable) return null;
-	const within = rows.map((row) => row.strength).filter((strength) => strength > 0 && strength <= Math.min(usable.high, safe?.high ?? 1e400));
+	const within = rows.map((row) => row.strength).filter((strength) => strength > 0 && strength <= Math.min(usable.high, safe?.high ?? Infinity));
 	return within.length ? Math.max(...within) : null;
 }
 // src/state/keys.ts
@@ -3266,6 +3266,7 @@ function CardPage({ name }) {
 	const [details, setDetails] = d$2(null);
 	const [error, setError] = d$2(null);
 	const evaluations = jobs.value.filter((job) => job.kind === "evaluate" && nameOf(job) === name);
+	const ready = evaluations.filter((job) => job.status === "done").length;
 	A$1(() => {
 		detailsOf(name).then((found) => {
 			setDetails(found);
@@ -3276,7 +3277,7 @@ function CardPage({ name }) {
 		});
 	}, [
 		name,
-		evaluations.filter((job) => job.status === "done").length,
+		ready,
 		vectorOf.value.has(name)
 	]);
 	return k$2("main", {
@@ -3440,7 +3441,7 @@ function Upload() {
 	const [share, setShare] = d$2(null);
 	const [error, setError] = d$2(null);
 	const [done, setDone] = d$2("");
-	const most = info.value?.limits.vector_bytes ?? 1e400;
+	const most = info.value?.limits.vector_bytes ?? Infinity;
 	const choose = (file) => {
 		setChosen(file ?? null);
 		setError(null);
