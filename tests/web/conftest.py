@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, sync_playwright
 
+import trimtab.training.train as training
 from sample_vectors import calibration_record, directions, make_vector, neutral_record, safe_range, written_effect
 from served import listening
 from trimtab.engines.fake import FakeEngine
@@ -207,3 +209,21 @@ def true_address(smollm2: TransformersEngine, tmp_path_factory: pytest.TempPathF
 def page(open_page: Callable[..., Page], fake_address: str) -> Page:
     """The page over the fake engine, wide and light."""
     return open_page(fake_address)
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Holds trainings at their first step until it is set."""
+    gate, work = threading.Event(), training.train
+
+    def train(*arguments: Any, progress: Any, **options: Any) -> ControlVector:
+        def on_progress(step: Any) -> None:
+            progress(step)
+            while not gate.wait(0.01):
+                progress(step)
+
+        return work(*arguments, progress=on_progress, **options)
+
+    monkeypatch.setattr(training, "train", train)
+    yield gate
+    gate.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -51,6 +52,25 @@ def test_answers_and_drawers_have_no_violations(open_page, fake_address, scheme,
         assert violations(page) == [], name
         page.keyboard.press("Escape")
         page.get_by_role("dialog").wait_for(state="hidden")
+
+
+def test_training_has_no_violations(open_page, serve, fake, held):
+    with serve(fake) as address:
+        page = open_page(f"{address}/#make")
+        page.get_by_role("textbox", name="towards, way 1").fill("a salty pirate captain")
+        page.get_by_role("textbox", name="against, way 1").fill("a careful city lawyer")
+        page.get_by_role("textbox", name="Name").fill("pirate")
+        page.get_by_role("radio", name=re.compile("^Quick")).check()
+        page.get_by_role("button", name=re.compile("^Train")).click()
+        for state in ("being made", "ready"):
+            page.get_by_role("article", name=re.compile(f"^pirate is {state}")).wait_for(timeout=30_000)
+            for scheme, width in product(("light", "dark"), (390, 1024, 1440)):
+                page.emulate_media(color_scheme=scheme)
+                page.set_viewport_size({"width": width, "height": 900})
+                assert violations(page) == [], (state, scheme, width)
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
+            held.set()
+        page.context.close()  # before its server, which it would miss
 
 
 def test_axe_sees_text_without_contrast(page):

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from urllib.error import URLError
@@ -80,26 +79,6 @@ def test_killed_server_leaves_the_text_and_the_page_goes_on(open_page, fake_vect
         assert log.inner_text().startswith(left)
         page.reload()
         expect(log).to_contain_text("word59")
-
-
-@pytest.fixture
-def held(monkeypatch):
-    """Holds trainings at their first step until it is set."""
-    import trimtab.training.train as module
-
-    gate, work = threading.Event(), module.train
-
-    def train(*arguments, progress, **options):
-        def on_progress(step):
-            progress(step)
-            while not gate.wait(0.01):
-                progress(step)
-
-        return work(*arguments, progress=on_progress, **options)
-
-    monkeypatch.setattr(module, "train", train)
-    yield gate
-    gate.set()
 
 
 def test_training_is_found_again_after_the_tab_was_closed(open_page, serve, fake, held):
