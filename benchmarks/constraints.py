@@ -14,13 +14,12 @@ import jsonschema
 import numpy as np
 
 from benchmarks.measurement import Step, ignore_step, machine, package_versions
-from benchmarks.models import load_model, torch_threads
+from benchmarks.models import check_counts, load_model, torch_threads
 from trimtab import Constraint, ControlVector, Tag
 from trimtab.behaviours import neutral_prompts
 from trimtab.engines.protocol import Completion
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.decode import row
-from trimtab.errors import BenchmarkError
 from trimtab.vectors import find_vector
 
 NAMES = ("happy", "formal", "trippy")
@@ -66,8 +65,7 @@ class Plan:
     model: str | None = None
 
     def __post_init__(self) -> None:
-        if min(self.answers, self.rounds, self.threads) < 1:
-            raise BenchmarkError("answers, rounds and threads must be at least 1", fix="increase them")
+        check_counts(answers=self.answers, rounds=self.rounds, threads=self.threads)
 
 
 def benchmark(

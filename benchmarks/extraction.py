@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks.cases import CASES, RECIPE, Case, Sizes, build_cases, find_openings
 from benchmarks.measurement import Step, ignore_step, machine
+from benchmarks.models import check_counts
 from benchmarks.processes import Job, Worker, check_interpreter, start_repeng, start_trimtab
 from trimtab.engines.prefix_tree import build_tree
 from trimtab.errors import BenchmarkError
@@ -60,8 +61,7 @@ class Plan:
     def __post_init__(self) -> None:
         _check("case", self.cases, (*CASES, GPU_CASE))
         _check("dtype", self.dtypes, DTYPES)
-        if self.rounds < 1 or self.threads < 1:
-            raise BenchmarkError("rounds and threads must be at least 1", fix="increase them")
+        check_counts(rounds=self.rounds, threads=self.threads)
 
     @property
     def sides(self) -> tuple[str, ...]:

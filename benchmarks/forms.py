@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.constraints import NAMES, SCHEMAS, STRONGEST, closed_object, is_valid
 from benchmarks.measurement import Step, ignore_step, machine, package_versions
-from benchmarks.models import load_model
+from benchmarks.models import check_counts, load_model
 from benchmarks.served import running_server, trimtab_command
 from trimtab import ControlVector
 from trimtab.behaviours import neutral_prompts
@@ -56,8 +56,7 @@ class Plan:
     model: str | None = None
 
     def __post_init__(self) -> None:
-        if min(self.answers, self.threads, self.forms or 1) < 1:
-            raise BenchmarkError("answers, forms and threads must be at least 1", fix="increase them")
+        check_counts(answers=self.answers, forms=self.forms or 1, threads=self.threads)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.measurement import Step, package_versions
 from trimtab.engines.transformers import TransformersEngine, load
+from trimtab.errors import BenchmarkError
 
 
 def load_model(
@@ -19,6 +20,17 @@ def load_model(
     """Return the given engine; load the model of that name, or the default one, where none is given."""
     on_step(Step("Loading the model"))
     return engine or load(name)
+
+
+def check_counts(**counts: int) -> None:
+    """Check that the counts of a plan are positive.
+
+    Raises:
+        BenchmarkError: One is not.
+    """
+    if min(counts.values()) < 1:
+        *names, last = counts
+        raise BenchmarkError(f"{', '.join(names)} and {last} must be at least 1", fix="increase them")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 
 from benchmarks.measurement import Step, ignore_step, machine, package_versions
-from benchmarks.models import load_model
+from benchmarks.models import check_counts, load_model
 from benchmarks.ratios import ratio_of
 from benchmarks.served import running_server, trimtab_command
 from benchmarks.steering import random_vectors
@@ -49,8 +49,7 @@ class Plan:
     model: str | None = None
 
     def __post_init__(self) -> None:
-        if min(self.rounds, self.tokens, self.threads) < 1:
-            raise BenchmarkError("rounds, tokens and threads must be at least 1", fix="increase them")
+        check_counts(rounds=self.rounds, tokens=self.tokens, threads=self.threads)
 
 
 def benchmark(

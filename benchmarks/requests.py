@@ -14,13 +14,12 @@ import torch
 from transformers import GenerationConfig
 
 from benchmarks.measurement import Step, ignore_step, machine, package_versions
-from benchmarks.models import load_model, torch_threads
+from benchmarks.models import check_counts, load_model, torch_threads
 from benchmarks.ratios import ratio_of
 from benchmarks.steering import POOL, mix_of, random_vectors
 from trimtab.behaviours import neutral_prompts
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.engines.transformers.decode.loop import BUSY
-from trimtab.errors import BenchmarkError
 from trimtab.steering import Steering
 
 REQUESTS = 16
@@ -50,8 +49,7 @@ class Plan:
     plain: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.rounds, self.tokens, self.threads) < 1:
-            raise BenchmarkError("rounds, tokens and threads must be at least 1", fix="increase them")
+        check_counts(rounds=self.rounds, tokens=self.tokens, threads=self.threads)
 
 
 def benchmark(

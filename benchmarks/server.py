@@ -18,7 +18,7 @@ import httpx2
 import numpy as np
 
 from benchmarks.measurement import Step, ignore_step, machine, package_versions
-from benchmarks.models import load_model
+from benchmarks.models import check_counts, load_model
 from benchmarks.processes import check_interpreter
 from benchmarks.ratios import ratio_of
 from benchmarks.served import Server, running_server, trimtab_command
@@ -58,8 +58,7 @@ class Plan:
     saklas: str | None = None
 
     def __post_init__(self) -> None:
-        if min(self.rounds, self.tokens, self.threads) < 1:
-            raise BenchmarkError("rounds, tokens and threads must be at least 1", fix="increase them")
+        check_counts(rounds=self.rounds, tokens=self.tokens, threads=self.threads)
         if self.saklas is not None:
             check_interpreter(self.saklas)
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measurement import Step, ignore_step, machine, package_versions, plural
-from benchmarks.models import load_model, torch_threads
+from benchmarks.models import check_counts, load_model, torch_threads
 from trimtab.behaviours import neutral_prompts
 from trimtab.engines.transformers import TransformersEngine
 from trimtab.errors import BenchmarkError
@@ -58,8 +58,7 @@ class Plan:
     model: str | None = None
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.threads < 1:
-            raise BenchmarkError("rounds and threads must be at least 1", fix="increase them")
+        check_counts(rounds=self.rounds, threads=self.threads)
         if self.tokens < LEAST_TOKENS:
             raise BenchmarkError(f"{plural(self.tokens, 'token')} show no step", fix=f"use at least {LEAST_TOKENS}")
 
