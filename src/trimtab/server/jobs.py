@@ -530,13 +530,12 @@ class Jobs:
             if not is_new and not step.note and step.done < step.total and now - told < EVERY:
                 return
             with self._lock:
-                job = replace(self._jobs[job_id], progress=step)
+                job = self._jobs[job_id]
                 if is_new:
                     began, phase = now, step.phase
-                    job = replace(_finished_phase(self._jobs[job_id]), progress=step, phase_began=time.time())
-                    self._put(job)
+                    self._put(replace(_finished_phase(job), progress=step, phase_began=time.time()))
                 else:
-                    self._jobs[job_id] = job
+                    self._jobs[job_id] = replace(job, progress=step)
                 self._tell(job_id, "progress", {**_step_json(step), "seconds": round(now - began, 3)})
             told = now
 

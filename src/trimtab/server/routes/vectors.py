@@ -90,7 +90,7 @@ async def list_vectors(serving: Served) -> VectorList:
     """List the vectors that requests may name."""
     found = sorted(serving.vectors.vectors.items())
     return VectorList(
-        data=[VectorReply(**_short(serving, name, vector)) for name, vector in found],
+        data=[_reply(serving, name, vector) for name, vector in found],
         unusable=dict(serving.vectors.problems()),
     )
 
@@ -101,7 +101,7 @@ async def get_vector(name: VectorName, serving: Served) -> VectorDetails:
     vector = _found(serving, name)
     card = _card_of(serving, name, vector)
     values = {
-        **_short(serving, name, vector),
+        **_short(serving, name, vector, card),
         "card": None if card is None else card_json_values(card),
         "written": _written(vector),
         "header": vector.describe(),
@@ -146,7 +146,7 @@ async def put_vector(
         await asyncio.to_thread(serving.vectors.put, name, path, overwrite=overwrite)
     finally:
         path.unlink(missing_ok=True)
-    return VectorReply(**_short(serving, name, vector))
+    return _reply(serving, name, vector)
 
 
 @router.delete("/v1/vectors/{name}")
@@ -162,7 +162,7 @@ async def delete_vector(name: VectorName, serving: Served) -> DeletedVectorReply
 async def restore_vector(name: VectorName, body: RestoreFields, serving: Served) -> VectorReply:
     """Restore a deleted vector."""
     await asyncio.to_thread(serving.vectors.restore, name, body.undo)
-    return VectorReply(**_short(serving, name, _found(serving, name)))
+    return _reply(serving, name, _found(serving, name))
 
 
 def safe_json(vector: ControlVector) -> dict[str, Any] | None:
@@ -185,8 +185,11 @@ def _found(serving: Serving, name: str) -> ControlVector:
         raise RequestError(error.problem, fix=error.fix, status=404, code="not_found") from None
 
 
-def _short(serving: Serving, name: str, vector: ControlVector) -> dict[str, Any]:
-    card = _card_of(serving, name, vector)
+def _reply(serving: Serving, name: str, vector: ControlVector) -> VectorReply:
+    return VectorReply(**_short(serving, name, vector, _card_of(serving, name, vector)))
+
+
+def _short(serving: Serving, name: str, vector: ControlVector, card: Card | None) -> dict[str, Any]:
     written = _written(vector)
     times = written[0].times_prompt if written else None
     return {
