@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from trimtab.server.errors import RequestError
@@ -38,21 +38,11 @@ def _file(path: str) -> Response:
 
 
 @router.get("/")
-def get_page() -> Response:
-    """Return the page."""
-    return _file("/")
-
-
 @router.get("/favicon.svg")
-def get_icon() -> Response:
-    """Return the page's icon."""
-    return _file("/favicon.svg")
-
-
 @router.get("/first.json")
-def get_first() -> Response:
-    """Return the answers that a first visit shows."""
-    return _file("/first.json")
+def get_page(request: Request) -> Response:
+    """Return the page, its icon, or the answers that a first visit shows."""
+    return _file(request.scope["path"])  # url would be put together from Host
 
 
 @router.get("/assets/{name}")
