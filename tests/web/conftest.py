@@ -227,3 +227,17 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     monkeypatch.setattr(training, "train", train)
     yield gate
     gate.set()
+
+
+@pytest.fixture
+def train_pirate() -> Callable[[Page], None]:
+    """``train_pirate(page)`` fills in the form of Make, and begins a quick training."""
+
+    def train(page: Page) -> None:
+        page.get_by_role("textbox", name="towards, way 1").fill("a salty pirate captain")
+        page.get_by_role("textbox", name="against, way 1").fill("a careful city lawyer")
+        page.get_by_role("textbox", name="Name").fill("pirate")
+        page.get_by_role("radio", name=re.compile("^Quick")).check()
+        page.get_by_role("button", name=re.compile("^Train")).click()
+
+    return train

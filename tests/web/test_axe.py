@@ -54,14 +54,10 @@ def test_answers_and_drawers_have_no_violations(open_page, fake_address, scheme,
         page.get_by_role("dialog").wait_for(state="hidden")
 
 
-def test_training_has_no_violations(open_page, serve, fake, held):
+def test_training_has_no_violations(open_page, serve, fake, held, train_pirate):
     with serve(fake) as address:
         page = open_page(f"{address}/#make")
-        page.get_by_role("textbox", name="towards, way 1").fill("a salty pirate captain")
-        page.get_by_role("textbox", name="against, way 1").fill("a careful city lawyer")
-        page.get_by_role("textbox", name="Name").fill("pirate")
-        page.get_by_role("radio", name=re.compile("^Quick")).check()
-        page.get_by_role("button", name=re.compile("^Train")).click()
+        train_pirate(page)
         for state in ("being made", "ready"):
             page.get_by_role("article", name=re.compile(f"^pirate is {state}")).wait_for(timeout=30_000)
             for scheme, width in product(("light", "dark"), (390, 1024, 1440)):

@@ -81,14 +81,10 @@ def test_killed_server_leaves_the_text_and_the_page_goes_on(open_page, fake_vect
         expect(log).to_contain_text("word59")
 
 
-def test_training_is_found_again_after_the_tab_was_closed(open_page, serve, fake, held):
+def test_training_is_found_again_after_the_tab_was_closed(open_page, serve, fake, held, train_pirate):
     with serve(fake) as address:
         page = open_page(f"{address}/#make")
-        page.get_by_role("textbox", name="towards, way 1").fill("a salty pirate captain")
-        page.get_by_role("textbox", name="against, way 1").fill("a careful city lawyer")
-        page.get_by_role("textbox", name="Name").fill("pirate")
-        page.get_by_role("radio", name=re.compile("^Quick")).check()
-        page.get_by_role("button", name=re.compile("^Train")).click()
+        train_pirate(page)
         running = re.compile("^pirate is being made")
         expect(page.get_by_role("article", name=running)).to_be_visible()
         page.close()
