@@ -46,13 +46,13 @@ function free(wanted: string): string {
 }
 
 /** Return a name from the first words of a text. */
-export function slug(text: string): string {
+function slug(text: string): string {
   const words = text.normalize("NFKD").toLowerCase().replace(/[^a-z0-9 _-]/g, "").split(/\s+/);
   const telling = words.filter((word) => word && !["a", "an", "the", "you", "are", "always", "very"].includes(word));
   return telling.slice(0, 3).join("-").slice(0, 40);
 }
 
-export interface Draft {
+interface Draft {
   readonly toml: string;
   readonly name: string | null;
   readonly ok: boolean;
